@@ -1,0 +1,69 @@
+"""Every Redis name and lifetime of the service, in one place. RQ's own keys (``rq:…``) are RQ's."""
+
+from __future__ import annotations
+
+PREFIX = "mlxq:"
+
+CHAT_QUEUE = "chat"
+"""RQ queue of chats and model commands: somebody waits for each."""
+BATCH_QUEUE = "batch"
+"""RQ queue of batch prompts, popped only when no chat waits."""
+CHAT_TASK = "worker.tasks.chat"
+MODEL_TASK = "worker.tasks.model_command"
+
+EVENTS_CHANNEL = PREFIX + "events"
+"""Every engine step is one message here; one subscription serves all clients of an API process."""
+MODELS = PREFIX + "models"
+"""Hash: model id -> model record, JSON."""
+WORKERS = PREFIX + "workers"
+"""Set of worker names; each one's status lives under :func:`worker_status`."""
+WORKER_SEEN = PREFIX + "worker-seen"
+"""Lives for a while after a worker's last heartbeat, so that a restart refuses no chat."""
+RECENT_RATE = PREFIX + "recent-job-seconds"
+"""List of the last jobs' run times in seconds, newest first: what Retry-After is worked out from."""
+
+LOG_LIFETIME_S = 24 * 3600
+"""Kept text is dropped this long after its job's last event."""
+RECORD_LIFETIME_S = 7 * 24 * 3600
+"""A job is remembered this long, so that a late reader is told 'expired', not 'unknown'."""
+CANCEL_LIFETIME_S = RECORD_LIFETIME_S
+"""A cancel key outlives every retry of its job: a stopped job never runs again."""
+PROMPT_LIFETIME_S = 24 * 3600
+"""A finished RQ job, prompt included, stays this long for the dashboard."""
+WORKER_STATUS_LIFETIME_S = 5
+WORKER_SEEN_LIFETIME_S = 60
+RECENT_RATE_LENGTH = 64
+
+
+def log(job_id: str) -> str:
+    """Stream: the job's events, ids ``<sequence number>-<attempt>``."""
+    return f"{PREFIX}log:{job_id}"
+
+
+def attempt(job_id: str) -> str:
+    """Integer: the lease on the log. Taking a job up raises it; an append under an older one is refused."""
+    return f"{PREFIX}attempt:{job_id}"
+
+
+def cancel(job_id: str) -> str:
+    """Exists once somebody asked for the job to stop."""
+    return f"{PREFIX}cancel:{job_id}"
+
+
+def job(job_id: str) -> str:
+    """Hash: owner, model_id, queue, submitted_ms, kind. Never a prompt."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def live(owner: str) -> str:
+    """Sorted set of the owner's chats that have not ended, by submission time in milliseconds."""
+    return f"{PREFIX}live:{owner}"
+
+
+def image(sha256: str) -> str:
+    return f"{PREFIX}image:{sha256}"
+
+
+def worker_status(name: str) -> str:
+    """JSON that the worker renews every second; gone a few seconds after the worker."""
+    return f"{PREFIX}worker:{name}"

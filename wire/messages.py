@@ -1,0 +1,193 @@
+"""The records that cross Redis: a chat job on its way to a worker, and the events on their way back.
+
+Owns shapes and names only. Knows nothing of queues, streams or models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+ErrorCode = Literal[
+    "bad_request",
+    "unauthorized",
+    "forbidden",
+    "job_not_found",
+    "model_not_found",
+    "conflict",
+    "expired",
+    "too_large",
+    "unsupported_media_type",
+    "invalid_request",
+    "prompt_too_long",
+    "invalid_image",
+    "queue_full",
+    "redis_unavailable",
+    "redis_full",
+    "no_worker",
+    "load_conflict",
+    "load_failed",
+    "insufficient_memory",
+    "template_failed",
+    "engine_failed",
+    "job_lost",
+    "job_timeout",
+    "gave_up_after_crashes",
+    "model_changed",
+    "bad_prompt",
+    "internal_error",
+]
+
+GREEDY_TEMPERATURE = 0.0
+NO_PENALTY = (0.0, 1.0)
+"""Repetition penalties that change nothing."""
+
+
+class Record(BaseModel):
+    """Base of everything stored as JSON in Redis: frozen, and a field it doesn't know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextPart(Record):
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(Record):
+    """An image stored once under its SHA-256; ``width`` and ``height`` are pixels after EXIF rotation."""
+
+    type: Literal["image"] = "image"
+    sha256: str
+    width: int
+    height: int
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class Message(Record):
+    role: Role
+    content: str | tuple[Part, ...]
+
+    def text(self) -> str:
+        """The text of the message, its images left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    def images(self) -> tuple[ImagePart, ...]:
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
+
+
+class Sampling(Record):
+    """How tokens are chosen. The seed is always set: an unseeded request gets a random one when it is accepted."""
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    repetition_penalty: float = 1.1
+    max_tokens: int = 512
+    seed: int
+    stop: tuple[str, ...] = ()
+
+
+class ChatJob(Record):
+    """One chat request as a worker sees it. ``submitted_ms`` is Redis time, in milliseconds since the epoch."""
+
+    job_id: str
+    owner: str
+    model_id: str
+    model_revision: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    submitted_ms: int
+
+
+class ModelCommand(Record):
+    """Something to do with models, run by a worker as a job whose end carries the answer."""
+
+    job_id: str
+    action: Literal["load", "unload", "register", "scan", "download", "delete"]
+    model_id: str | None = None
+    kv_quantization: Literal[4, 8] | None = None
+    name: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer; ``cached_tokens`` of the prompt came from the prompt cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in milliseconds; the rate is of decoding alone."""
+
+    queue_ms: float = 0.0
+    load_ms: float = 0.0
+    prefill_ms: float = 0.0
+    ttft_ms: float = 0.0
+    tokens_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at a cut character."""
+
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """A sentence for the reader; generation goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job is before its first token. Published, never logged: nothing is lost with it."""
+
+    state: Literal["loading", "prefill"]
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The good end. ``result`` answers a :class:`ModelCommand`; a chat has none."""
+
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The bad end: a code from :data:`ErrorCode` and a sentence that echoes nothing of the request."""
+
+    code: ErrorCode
+    message: str
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+
+
+LoggedEvent = Delta | Warning | Finished | Failed
+Event = LoggedEvent | Progress
+
+
+def is_terminal(event: Event) -> bool:
+    """Whether nothing may follow the event."""
+    return isinstance(event, (Finished, Failed))

@@ -1,0 +1,71 @@
+"""Models known to the service, as records in Redis. Workers write them; the API reads them.
+
+Knows names and shapes; looking into model folders is the worker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, cast
+
+from redis import Redis
+
+from wire import keys
+from wire.messages import Record
+
+
+class ModelRecord(Record):
+    """One model. ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
+
+    ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
+    ``kv_quantization`` is in bits, and is how the model is loaded next time when it isn't loaded now.
+    """
+
+    id: str
+    name: str
+    path: str
+    size: int
+    architecture: str
+    context_window: int
+    is_vision: bool
+    downloaded: bool = True
+    downloading: bool = False
+    download_progress: float = 1.0
+    kv_quantization: Literal[4, 8] | None = None
+    repository: str | None = None
+    revision: str
+    deletable: bool = False
+
+
+def decode(values: Iterable[bytes]) -> list[ModelRecord]:
+    """The records in a stored hash, by name."""
+    return sorted((ModelRecord.model_validate_json(v) for v in values), key=lambda r: (r.name, r.id))
+
+
+def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
+    """The record that an id, a name or a repository name stands for; an id wins over a name."""
+    rows = list(records)
+    for field in ("id", "name", "repository"):
+        for record in rows:
+            if getattr(record, field) == wanted:
+                return record
+    return None
+
+
+class Registry:
+    """The worker's side: writes and reads records."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def all(self) -> list[ModelRecord]:
+        return decode(cast(dict[bytes, bytes], self._redis.hgetall(keys.MODELS)).values())
+
+    def find(self, wanted: str) -> ModelRecord | None:
+        return find(self.all(), wanted)
+
+    def put(self, record: ModelRecord) -> None:
+        self._redis.hset(keys.MODELS, record.id, record.model_dump_json())
+
+    def remove(self, model_id: str) -> None:
+        self._redis.hdel(keys.MODELS, model_id)

@@ -1,0 +1,135 @@
+"""Every setting of the service: one table that feeds the environment, the flags, ``--help`` and the README's check.
+
+Settings are read once, when a process starts, into a frozen object; a bad value stops the start with one clear line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+_DATA = Path(".mlxq")
+
+
+class BadSetting(Exception):
+    """A setting's value is no use; the message names the variable and says what would be."""
+
+
+def setting(default: Any, text: str, low: float | None = None, high: float | None = None, of: str = "") -> Any:
+    """A field of :class:`Settings`: its default, what ``--help`` says, and its range or its choices (``a|b``)."""
+    meta = {"help": text, "low": low, "high": high, "choices": of.split("|") if of else None}
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What may be set, with units, defaults and ranges. Each field is ``MLXQ_<NAME>`` and ``--<name>``."""
+
+    host: str = setting("127.0.0.1", "address the API listens on")
+    port: int = setting(8000, "port the API listens on; 0 takes a free one", 0, 65535)
+    data: Path = setting(_DATA, "folder for the embedded Redis: queue, token logs, lock")
+    models: tuple[Path, ...] = setting((), "folders to look for models in; several with the path separator between")
+    redis_url: str = setting("", "Redis to use in place of the embedded one; REDIS_URL is read too")
+    backend: str = setting("mlx", "what generates; echo needs no weights and is for tests", of="mlx|echo")
+    slots: int = setting(32, "chats that one worker generates at once", 1, 1024)
+    prefill_step: int = setting(128, "prompt tokens processed between two steps of the running streams", 16, 8192)
+    prompt_cache_mb: int = setting(1024, "memory for prompts kept over turns, MiB", 0, 1 << 20)
+    memory_mb: int = setting(0, "memory for model weights, MiB; 0 takes three quarters of the machine's", 0, 1 << 24)
+    job_timeout_s: int = setting(3600, "longest run of one chat, seconds", 1, 86400)
+    drain_s: float = setting(30.0, "time that running chats get to end when the worker must stop, seconds", 0, 600)
+    queue_limit: int = setting(1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000)
+    cors_origins: tuple[str, ...] = setting((), "origins whose pages may call the API, with commas between")
+    keepalive_s: float = setting(15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60)
+    echo_delay_ms: float = setting(0.0, "time of one step of the echo backend, milliseconds", 0, 60_000)
+    log_level: str = setting("info", "how much is logged", of="debug|info|warning|error")
+
+
+def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
+    variable = "MLXQ_" + name.upper()
+    try:
+        value: Any
+        if kind == "int":
+            value = int(text)
+        elif kind == "float":
+            value = float(text)
+        elif kind == "Path":
+            value = Path(text)
+        elif kind == "tuple[Path, ...]":
+            value = tuple(Path(part) for part in text.split(os.pathsep) if part)
+        elif kind == "tuple[str, ...]":
+            value = tuple(part.strip() for part in text.split(",") if part.strip())
+        else:
+            value = text
+    except ValueError:
+        raise BadSetting(f"{variable}={text!r} is not a number") from None
+    low, high, choices = meta["low"], meta["high"], meta["choices"]
+    if low is not None and not low <= value <= high:
+        raise BadSetting(f"{variable}={text!r} must be between {low:g} and {high:g}")
+    if choices and value not in choices:
+        raise BadSetting(f"{variable}={text!r} must be one of {', '.join(choices)}")
+    return value
+
+
+def parser(program: str, about: str) -> argparse.ArgumentParser:
+    """A command line with a flag for every setting; its help names the variable, the default and the unit."""
+    result = argparse.ArgumentParser(program, description=about)
+    for item in fields(Settings):
+        flag = "--" + item.name.replace("_", "-")
+        text = f"{item.metadata['help']} (MLXQ_{item.name.upper()}; default {shown_default(item.name)})"
+        many = str(item.type).startswith("tuple")
+        result.add_argument(flag, dest=item.name, action="append" if many else "store", metavar="VALUE", help=text)
+    return result
+
+
+def shown_default(name: str) -> str:
+    """A setting's default as help and README print it."""
+    value = getattr(Settings(), name)
+    return "none" if value in ("", ()) else str(value)
+
+
+def load(arguments: argparse.Namespace | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings: a flag wins over ``MLXQ_…``, that over ``REDIS_URL``, that over the default.
+
+    Raises BadSetting with a sentence that names the variable.
+    """
+    env = os.environ if environ is None else environ
+    given: dict[str, Any] = {}
+    for item in fields(Settings):
+        raw = getattr(arguments, item.name, None) if arguments is not None else None
+        if isinstance(raw, list):
+            raw = (os.pathsep if "Path" in str(item.type) else ",").join(raw)
+        if raw is None:
+            raw = env.get("MLXQ_" + item.name.upper())
+        if raw is None and item.name == "redis_url":
+            raw = env.get("REDIS_URL")
+        if raw is not None:
+            given[item.name] = _convert(item.name, item.type, raw, item.metadata)
+    unknown = [k for k in env if k.startswith("MLXQ_") and k[5:].lower() not in {f.name for f in fields(Settings)}]
+    if unknown:
+        raise BadSetting(f"{sorted(unknown)[0]} is not a setting of this service")
+    return Settings(**given)
+
+
+def from_command_line(program: str, about: str, argv: Sequence[str] | None = None) -> Settings:
+    """Parse flags and environment; on a bad value print one line and exit with status 2."""
+    commands = parser(program, about)
+    arguments = commands.parse_args(argv)
+    try:
+        return load(arguments)
+    except BadSetting as bad:
+        commands.exit(2, f"{program}: {bad}\n")
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables under which another process reads the same settings."""
+    result = {}
+    for item in fields(Settings):
+        value = getattr(settings, item.name)
+        if isinstance(value, tuple):
+            value = (os.pathsep if "Path" in str(item.type) else ",").join(str(v) for v in value)
+        result["MLXQ_" + item.name.upper()] = str(value)
+    return result

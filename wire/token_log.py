@@ -1,0 +1,204 @@
+"""The durable token log: every event of a job, in order, once, written by one worker at a time.
+
+A job's log is a Redis stream whose entry ids are ``<sequence number>-<attempt>``; sequence numbers start at 1 and
+have no gaps. Taking a job up raises its attempt number, and an append under an older attempt is refused, so a worker
+that was frozen and comes back writes nothing. One server-side script per engine step appends to all logs concerned
+and publishes what was accepted as one message: what a reader missed on the channel it finds in the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from redis import Redis
+
+from wire import keys
+from wire.messages import Delta, Event, Failed, Finished, Progress, Timings, Usage, Warning, is_terminal
+
+# KEYS: log, attempt, job. ARGV: lifetime of the attempt key.
+_BEGIN = """
+local log, attempt, job = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('EXISTS', job) == 0 then return {-1} end
+local number = redis.call('GET', attempt)
+if number and string.sub(number, 1, 6) == 'ended:' then return {-2} end
+number = redis.call('INCR', attempt)
+redis.call('EXPIRE', attempt, ARGV[1])
+redis.call('HSET', job, 'state', 'running')
+return {number, redis.call('XRANGE', log, '-', '+')}
+"""
+# KEYS: log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, then attempt,
+# sequence number, entry and whether it ends the log, for each. Answers one number an entry: 1 written, 2 was there
+# already, 0 refused.
+_APPEND = """
+local answer, published = {}, {}
+for i = 1, #KEYS / 4 do
+  local log, attempt, job, live = KEYS[4*i-3], KEYS[4*i-2], KEYS[4*i-1], KEYS[4*i]
+  local mine, number, entry, ends = ARGV[4*i], tonumber(ARGV[4*i+1]), ARGV[4*i+2], ARGV[4*i+3]
+  local holder = redis.call('GET', attempt)
+  answer[i] = 0
+  if holder == mine or holder == 'ended:' .. mine then
+    local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    local length = last and tonumber(string.match(last[1], '^%d+')) or 0
+    if number <= length then
+      answer[i] = 2
+    elseif number == length + 1 and holder == mine then
+      redis.call('XADD', log, number .. '-' .. mine, 'e', entry)
+      redis.call('EXPIRE', log, ARGV[2])
+      if ends == '1' then
+        redis.call('SET', attempt, 'ended:' .. mine)
+        redis.call('HSET', job, 'state', 'ended')
+        redis.call('ZREM', live, string.match(job, '[^:]+$'))
+      end
+      redis.call('EXPIRE', attempt, ARGV[3])
+      published[#published + 1] = entry
+      answer[i] = 1
+    end
+  end
+end
+if #published > 0 then redis.call('PUBLISH', ARGV[1], '[' .. table.concat(published, ',') .. ']') end
+return answer
+"""
+# Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
+# that is tried again after a broken connection is still told that it was written.
+WRITTEN, ALREADY_THERE, REFUSED = 1, 2, 0
+
+
+class JobGone(Exception):
+    """The job is not known to Redis (any more): there is no log to write and no reader to tell."""
+
+
+class JobEnded(Exception):
+    """The job's log has its terminal event already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event in a job's log; ``frame`` is the JSON object that a client of the native API gets for it.
+
+    ``extra`` is what the frame leaves out: the token ids of a delta, the reason, usage and timings of an end.
+    Sequence number 0 marks progress, which is published without being logged.
+    """
+
+    job_id: str
+    sequence: int
+    kind: str
+    ends: bool
+    frame: str
+    extra: Any
+
+    @property
+    def event(self) -> Event:
+        """The event that was logged."""
+        frame: dict[str, Any] = json.loads(self.frame)
+        if self.kind == "delta":
+            return Delta(frame["text"], tuple(self.extra))
+        if self.kind == "warning":
+            return Warning(frame["warning"])
+        if self.kind == "progress":
+            return Progress(**frame["progress"])
+        extra = dict(self.extra)
+        usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
+        if self.kind == "failed":
+            return Failed(frame["code"], frame["error"], usage, timings)
+        return Finished(extra["finish_reason"], usage, timings, extra.get("result"))
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the log plus one."""
+
+    job_id: str
+    owner: str
+    attempt: int
+    sequence: int
+    event: Event
+
+
+def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
+    if isinstance(event, Delta):
+        return "delta", {"text": event.text, "done": False}, event.token_ids
+    if isinstance(event, Warning):
+        return "warning", {"text": "", "done": False, "warning": event.text}, None
+    if isinstance(event, Progress):
+        return "progress", {"text": "", "done": False, "progress": asdict(event)}, None
+    extra: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+    if isinstance(event, Failed):
+        extra["finish_reason"] = "error"
+        return "failed", {"text": "", "done": True, "error": event.message, "code": event.code}, extra
+    extra["finish_reason"] = event.finish_reason
+    if event.result is not None:
+        extra["result"] = event.result
+    return "finished", {"text": "", "done": True}, extra
+
+
+def encode(job_id: str, sequence: int, event: Event) -> str:
+    """The entry as it is stored and published: ``[job, sequence, kind, ends, frame, extra]``, JSON."""
+    kind, frame, extra = _frame_and_extra(event)
+    entry = [job_id, sequence, kind, int(is_terminal(event)), json.dumps(frame), extra]
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def decode_step(message: bytes) -> list[Entry]:
+    """The entries of one published message."""
+    rows: list[tuple[str, int, str, int, str, Any]] = json.loads(message)
+    return [Entry(job, sequence, kind, bool(ends), frame, extra) for job, sequence, kind, ends, frame, extra in rows]
+
+
+def decode_rows(rows: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
+    """The entries of a stored range, as XRANGE answers it."""
+    return [decode_step(b"[" + fields[b"e"] + b"]")[0] for _, fields in rows]
+
+
+def range_after(sequence: int) -> str:
+    """The lower bound for XRANGE that leaves out everything up to and including ``sequence``."""
+    return f"{sequence + 1}-0"
+
+
+class TokenLog:
+    """The writer's side. One object a process; safe to call from several threads, as redis-py's client is."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._begin = redis.register_script(_BEGIN)
+        self._append = redis.register_script(_APPEND)
+
+    def begin(self, job_id: str) -> tuple[int, list[Entry]]:
+        """Take the lease on a job's log.
+
+        Returns the attempt number, counted from 1, and what earlier attempts wrote.
+        Raises JobGone for a job that Redis doesn't know, JobEnded for one that has its terminal event.
+        """
+        answer = cast(
+            list[Any],
+            self._begin(keys=[keys.log(job_id), keys.attempt(job_id), keys.job(job_id)], args=[keys.RECORD_LIFETIME_S]),
+        )
+        number = int(answer[0])
+        if number == -1:
+            raise JobGone(job_id)
+        if number == -2:
+            raise JobEnded(job_id)
+        return number, decode_rows((row_id, dict(zip(f[::2], f[1::2], strict=True))) for row_id, f in answer[1])
+
+    def append(self, step: Sequence[Append]) -> list[int]:
+        """Write one engine step, all jobs of it, in one round trip, and publish it.
+
+        Returns one number for each logged event: WRITTEN, REFUSED (another worker holds the lease, or the log has
+        ended), or ALREADY_THERE for an entry that an earlier, interrupted call had written.
+        """
+        logged = [item for item in step if not isinstance(item.event, Progress)]
+        names = [
+            name
+            for item in logged
+            for name in (keys.log(item.job_id), keys.attempt(item.job_id), keys.job(item.job_id), keys.live(item.owner))
+        ]
+        args: list[str | int] = [keys.EVENTS_CHANNEL, keys.LOG_LIFETIME_S, keys.RECORD_LIFETIME_S]
+        for item in logged:
+            entry = encode(item.job_id, item.sequence, item.event)
+            args += (item.attempt, item.sequence, entry, int(is_terminal(item.event)))
+        passing = [encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)]
+        if passing:
+            self._redis.publish(keys.EVENTS_CHANNEL, "[" + ",".join(passing) + "]")
+        return cast(list[int], self._append(keys=names, args=args)) if logged else []
