@@ -19,6 +19,14 @@ WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
 """Lives for a while after a worker's last heartbeat, so that a restart refuses no chat."""
+UNATTENDED = PREFIX + "unattended-after"
+"""Sorted set: job id -> Redis time in milliseconds after which a job that nobody reads is stopped. Only jobs that end
+with their readers are in it; an API process puts the time off while it has a reader for the job."""
+STOPPING = PREFIX + "stopping"
+"""Sorted set: job id -> Redis time in milliseconds at which an API process took it off its queue to end it. What stays
+here was left by a process that died in between, and any other finishes it."""
+RECOVERY_LOCK = PREFIX + "recovery-lock"
+"""Held by the one worker that looks for jobs of dead ones."""
 RECENT_RATE = PREFIX + "recent-job-seconds"
 """List of the last jobs' run times in seconds, newest first: what Retry-After is worked out from."""
 
@@ -30,6 +38,8 @@ CANCEL_LIFETIME_S = RECORD_LIFETIME_S
 """A cancel key outlives every retry of its job: a stopped job never runs again."""
 PROMPT_LIFETIME_S = 24 * 3600
 """A finished RQ job, prompt included, stays this long for the dashboard."""
+IMAGE_LIFETIME_S = 24 * 3600
+"""An image is dropped this long after the last chat that sent it."""
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
@@ -51,13 +61,18 @@ def cancel(job_id: str) -> str:
 
 
 def job(job_id: str) -> str:
-    """Hash: owner, model_id, queue, submitted_ms, kind. Never a prompt."""
+    """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options. Never a prompt."""
     return f"{PREFIX}job:{job_id}"
 
 
 def live(owner: str) -> str:
     """Sorted set of the owner's chats that have not ended, by submission time in milliseconds."""
     return f"{PREFIX}live:{owner}"
+
+
+def popped(job_id: str) -> str:
+    """Exists once a job has been seen popped but not started."""
+    return f"{PREFIX}popped:{job_id}"
 
 
 def image(sha256: str) -> str:

@@ -1,0 +1,87 @@
+"""``python -m worker``: one worker process on this machine. Reads the settings, takes the machine's lock, works."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from wire import keys
+from wire.settings import Settings, from_command_line
+from worker.recovery import Recovery
+from worker.rq_worker import ChatWorker
+from worker.runner import ChatRunner
+
+log = logging.getLogger("worker")
+
+
+def lock_folder(data: Path) -> TextIO:
+    """Take the lock that makes this the one worker on a data folder; it goes with the process.
+
+    Exits with one line if another process has it.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    lock = (data / "worker.lock").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"worker: another worker runs on {data}: one process a machine generates for all chats")
+    return lock
+
+
+def identity(data: Path) -> str:
+    """What all processes on this machine and data folder have in common: the part of a worker's name before the dot."""
+    folder = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
+    host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())
+    return f"{host}-{folder}"
+
+
+def connect(settings: Settings) -> Redis:
+    """A client for this process. Exits with one line if no Redis can be reached."""
+    if not settings.redis_url:
+        sys.exit("worker: no Redis: set REDIS_URL, or start everything with scripts/serve")
+    redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2)
+    try:
+        redis.ping()
+    except RedisError as error:
+        sys.exit(f"worker: Redis can't be reached at the configured address ({type(error).__name__})")
+    return redis
+
+
+def build(settings: Settings) -> ChatWorker:
+    """The worker with everything it works with. RQ changes the time-outs of the client it gets, so it has its own."""
+    redis, rq_redis = connect(settings), connect(settings)
+    mine = identity(settings.data)
+    name = f"{mine}.{os.getpid()}-{int(time.time())}"
+    queue = Queue(keys.CHAT_QUEUE, connection=rq_redis, serializer=JSONSerializer)
+    worker = ChatWorker([queue], name=name, connection=rq_redis, serializer=JSONSerializer)
+    runner = ChatRunner(settings, redis, worker)
+    recovery = Recovery(rq_redis, [queue], lambda other: other != name and other.split(".")[0] == mine)
+    worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s)
+    runner.open()
+    return worker
+
+
+def main() -> None:
+    settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    lock = lock_folder(settings.data)
+    worker = build(settings)
+    log.info("ready: %d slots", settings.slots)
+    worker.work(logging_level=settings.log_level.upper())
+    lock.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Backends: what runs a model. MLX is imported in here and nowhere else, and only when a model is opened."""
+
+from __future__ import annotations
+
+from wire.registry import ModelRecord
+from wire.settings import Settings
+from worker.backends.backend import Backend
+from worker.prompt_cache import Cache, PromptCache
+
+
+def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
+    """Load a model with the backend that its record asks for. Raises WorkerError if it can't be loaded."""
+    if settings.backend == "echo":
+        from worker.backends.echo import EchoBackend
+
+        return EchoBackend(settings.echo_delay_ms / 1000, settings.prefill_step)
+    from worker.backends.lm import open_model
+
+    return open_model(record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache)
+
+
+def new_prompt_cache(settings: Settings) -> PromptCache:
+    """An empty prompt cache of the configured size."""
+    if settings.backend == "echo":
+        return PromptCache(0, lambda cache, _: cache)
+
+    def trimmed(cache: Cache, tokens: int) -> Cache | None:
+        from worker.backends import caches
+
+        return caches.trimmed(cache, tokens)
+
+    return PromptCache(settings.prompt_cache_mb << 20, trimmed)
+
+
+def mlx_bytes(settings: Settings) -> int:
+    """Bytes that MLX holds, weights and caches together."""
+    if settings.backend == "echo":
+        return 0
+    import mlx.core as mx
+
+    return int(mx.get_active_memory())

@@ -1,0 +1,107 @@
+"""A backend without weights, for tests: token i is a known function of (prompt, seed, i): the right text is known."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from worker import prompt
+from worker.backends.backend import Step, Token
+from worker.errors import WorkerError
+from worker.sequence import Sequence
+
+CONTEXT_WINDOW = 4096
+WORDS = 4096
+BAD_PROMPT = "please fail in prefill"
+BAD_STEP = "please fail in decode"
+
+
+def word(prompt_ids: list[int], seed: int, position: int) -> int:
+    """The token at a position of the answer: a word's number."""
+    text = hashlib.blake2b(bytes(i % 256 for i in prompt_ids), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(f"{text}:{seed}:{position}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") % WORDS
+
+
+def answer(text: str, seed: int, length: int) -> str:
+    """The whole answer to a one-message chat."""
+    ids = list(f"user:{text}\n".encode())
+    return "".join(f"w{word(ids, seed, i)} " for i in range(length))
+
+
+class EchoDecoder:
+    """Words become text at once; a stop text is found wherever it ends."""
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self.stopped = False
+        self._stop = stop
+
+    def add(self, token: int) -> str:
+        text = f"w{token} "
+        if any(s in text for s in self._stop):
+            self.stopped = True
+            return ""
+        return text
+
+    def finish(self) -> str:
+        return ""
+
+
+class EchoBackend:
+    """Runs any number of sequences, one word each a step; a step takes ``delay_s`` seconds."""
+
+    def __init__(self, delay_s: float, prefill_step: int) -> None:
+        self.weight_bytes = 0
+        self._delay_s = delay_s
+        self._prefill_step = prefill_step
+        self._read: dict[Sequence, int] = {}
+
+    def prepare(self, sequence: Sequence) -> list[str]:
+        job = sequence.job
+        built = prompt.build(
+            job.messages,
+            lambda messages: list("".join(f"{m.role}:{m.text()}\n" for m in messages).encode()),
+            context_window=CONTEXT_WINDOW,
+            max_tokens=job.sampling.max_tokens,
+        )
+        sequence.begin(built.token_ids, EchoDecoder(job.sampling.stop))
+        return prompt.warnings(built, job.messages, sees_images=False)
+
+    def add(self, sequence: Sequence) -> None:
+        if BAD_PROMPT in sequence.job.messages[-1].text():
+            raise WorkerError("engine_failed", "The echo backend was asked to fail.")
+        self._read[sequence] = 0
+
+    def step(self) -> Step:
+        if self._delay_s:
+            time.sleep(self._delay_s)
+        step = Step()
+        for sequence in list(self._read):
+            total = len(sequence.prompt_ids)
+            if self._read[sequence] < total:
+                self._read[sequence] = min(total, self._read[sequence] + self._prefill_step)
+                step.prefill.append((sequence, self._read[sequence], total))
+                continue
+            if BAD_STEP in sequence.job.messages[-1].text():
+                raise RuntimeError("the echo backend was asked to fail in a step")
+            token = word(sequence.prompt_ids, sequence.job.sampling.seed, sequence.position)
+            last = sequence.tokens_left <= 1
+            step.tokens.append(Token(sequence, token, "length" if last else None))
+            if last:
+                del self._read[sequence]
+        return step
+
+    def remove(self, sequence: Sequence) -> None:
+        self._read.pop(sequence, None)
+
+    def sequences(self) -> list[Sequence]:
+        return list(self._read)
+
+    def prefilling(self) -> list[Sequence]:
+        return [s for s, done in self._read.items() if done < len(s.prompt_ids)]
+
+    def reset(self) -> None:
+        self._read.clear()
+
+    def close(self) -> None:
+        self._read.clear()

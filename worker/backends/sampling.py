@@ -1,0 +1,107 @@
+"""Choosing tokens for all rows of a batch together, each row keyed by its own (seed, position).
+
+A row's token depends on its logits, its settings, its seed and its position alone: not on its neighbours, not on the
+order of the rows, not on what a process did before. So a seeded answer is the same alone, in a batch and after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from wire.messages import GREEDY_TEMPERATURE, NO_PENALTY, Sampling
+
+PENALTY_WINDOW = 20
+"""Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's default."""
+_MASK = (1 << 64) - 1
+_noise = mx.vmap(lambda key, logits: mx.random.gumbel(logits.shape, key=key), in_axes=(0, 0))
+
+
+def _mix(value: int) -> int:
+    """One output of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+@dataclass(slots=True)
+class RowSampler:
+    """One row's settings and its place in its answer. ``position`` counts the tokens that have been chosen."""
+
+    temperature: float
+    top_p: float
+    penalty: float
+    seed: int
+    position: int
+
+    @classmethod
+    def of(cls, sampling: Sampling, position: int) -> RowSampler:
+        penalty = 1.0 if sampling.repetition_penalty in NO_PENALTY else sampling.repetition_penalty
+        return cls(sampling.temperature, sampling.top_p, penalty, sampling.seed, position)
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == GREEDY_TEMPERATURE or self.top_p == 0
+
+    def next_key(self) -> tuple[int, int]:
+        """The random key of this position, as MLX takes it (two 32-bit words); moves on to the next position."""
+        mixed = _mix(_mix(self.seed & _MASK) ^ self.position)
+        self.position += 1
+        return mixed >> 32, mixed & 0xFFFFFFFF
+
+
+def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) -> mx.array:
+    """The next token of each row.
+
+    ``logits`` is [rows, vocabulary]; ``recent`` is [rows, PENALTY_WINDOW] token ids, or None when no row has a
+    penalty. Returns [rows] token ids, unevaluated. As in mlx_lm, the penalty comes first, top_p is measured before
+    the temperature, and temperature 0 takes the likeliest token.
+    """
+    keys = [row.next_key() for row in rows]
+    if recent is not None:
+        logits = penalise(logits, recent, mx.array([[row.penalty] for row in rows], dtype=logits.dtype))
+    if all(row.is_greedy for row in rows):
+        return mx.argmax(logits, axis=-1)
+    logits = logits.astype(mx.float32)
+    kept = logits
+    if any(row.top_p < 1 and not row.is_greedy for row in rows):
+        kept = nucleus(logits, mx.array([[row.top_p] for row in rows], dtype=mx.float32))
+    temperatures = mx.array([[row.temperature or 1.0] for row in rows], dtype=mx.float32)
+    # Adding Gumbel noise and taking the largest is a draw from the softmax (the Gumbel-max trick).
+    noisy = kept / temperatures + _noise(mx.array(np.array(keys, dtype=np.uint32)), logits)
+    greedy = mx.array([[row.is_greedy] for row in rows])
+    return mx.argmax(mx.where(greedy, logits, noisy), axis=-1)
+
+
+def penalise(logits: mx.array, recent: mx.array, penalties: mx.array) -> mx.array:
+    """Make recent tokens less likely: divide a positive logit, multiply a negative one.
+
+    From Keskar et al., CTRL, 2019 (section 4.1), in the form that mlx_lm and Hugging Face use.
+    """
+    chosen = mx.take_along_axis(logits, recent, axis=-1)
+    chosen = mx.where(chosen < 0, chosen * penalties, chosen / penalties)
+    return mx.put_along_axis(logits, recent, chosen, axis=-1)
+
+
+def nucleus(logits: mx.array, top_p: mx.array) -> mx.array:
+    """Keep, in each row, the fewest likeliest tokens whose probability sums to more than ``top_p``; the rest get -inf.
+
+    Holtzman et al., The curious case of neural text degeneration, 2020. Tokens as likely as the last one kept stay.
+    """
+    ordered = mx.sort(logits, axis=-1)
+    below = mx.cumsum(mx.softmax(ordered, axis=-1), axis=-1)
+    kept = mx.logical_or(below > 1 - top_p, top_p >= 1)
+    threshold = mx.min(mx.where(kept, ordered, mx.inf), axis=-1, keepdims=True)
+    # Rounding can leave nothing above 1 - top_p when top_p is tiny: the likeliest token always stays.
+    threshold = mx.minimum(threshold, ordered[:, -1:])
+    return mx.where(logits >= threshold, logits, -mx.inf)
+
+
+def window(tokens: Rows[int]) -> list[int]:
+    """The last tokens of a row, padded with -1: "none here"."""
+    last = list(tokens[-PENALTY_WINDOW:])
+    return [-1] * (PENALTY_WINDOW - len(last)) + last

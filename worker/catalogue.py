@@ -1,0 +1,151 @@
+"""The models this worker can load: folders with a config.json, described without opening their weights.
+
+Reads model folders; knows neither MLX nor Redis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from wire import registry
+from wire.registry import ModelRecord
+from worker.errors import WorkerError
+
+DEMO_MODELS = Path(__file__).parent / "demo_models"
+DEFAULT_CONTEXT_WINDOW = 2048
+"""For a config that doesn't say: small enough to be safe."""
+_IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
+_SAMPLE = 64 << 10
+"""Bytes read from each end of a weight file for the revision: the header lies in the first, and is most of it."""
+
+
+class Catalogue:
+    """Model records by id. Safe to read from any thread: it is replaced as a whole, never changed."""
+
+    def __init__(self, folders: Sequence[Path], echo: bool = False) -> None:
+        self._folders = [folder.resolve() for folder in folders]
+        self._echo = echo
+        self._records: dict[str, ModelRecord] = {}
+
+    def all(self) -> list[ModelRecord]:
+        return list(self._records.values())
+
+    def find(self, wanted: str) -> ModelRecord | None:
+        return registry.find(self._records.values(), wanted)
+
+    def put(self, record: ModelRecord) -> None:
+        self._records = {**self._records, record.id: record}
+
+    def scan(self) -> list[ModelRecord]:
+        """Look through the folders again; how a known model's cache is quantised is kept."""
+        found = [ECHO_MODEL] if self._echo else [*_demo_models(), *self._in_folders()]
+        known = self._records
+        self._records = {
+            r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization}) if r.id in known else r
+            for r in found
+        }
+        return self.all()
+
+    def register(self, name: str, path: str) -> ModelRecord:
+        """Describe one model folder under a name of the caller's.
+
+        Raises WorkerError ``model_not_found`` for a path outside the configured folders or without a model: which of
+        the two it is would tell a stranger what lies on the disk.
+        """
+        folder = Path(path).resolve()
+        inside = any(folder.is_relative_to(root) for root in self._folders)
+        if not inside or not (folder / "config.json").is_file():
+            raise WorkerError("model_not_found", "There is no model at this path below the configured model folders.")
+        record = describe(folder, name=name)
+        if record is None:
+            raise WorkerError("load_failed", "The model's config.json can't be read.")
+        self.put(record)
+        return record
+
+    def _in_folders(self) -> Iterable[ModelRecord]:
+        for root in self._folders:
+            for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
+                yield from _described(config.parent)
+            # The layout of a hub's download cache: models--<owner>--<name>/snapshots/<revision>/
+            for config in sorted(root.glob("models--*--*/snapshots/*/config.json")):
+                owner, name = config.parts[-4].removeprefix("models--").split("--", 1)
+                yield from _described(config.parent, name=name, repository=f"{owner}/{name}")
+
+
+def _described(folder: Path, **named: str) -> Iterable[ModelRecord]:
+    record = describe(folder, **named)
+    return [] if record is None else [record]
+
+
+def _demo_models() -> Iterable[ModelRecord]:
+    for config in sorted(DEMO_MODELS.glob("*/config.json")):
+        yield from _described(config.parent, name=f"demo-{config.parent.name}")
+
+
+def describe(folder: Path, *, name: str = "", repository: str | None = None) -> ModelRecord | None:
+    """The record of a model folder, or None if its config.json is no JSON object."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(config, dict):
+        return None
+    weights = sorted(folder.glob("*.safetensors"))
+    revision = _revision(folder, weights)
+    name = name or folder.name
+    return ModelRecord(
+        id=str(uuid.uuid5(_IDS, f"{name}:{revision}")),
+        name=name,
+        path=str(folder),
+        size=sum(file.stat().st_size for file in weights),
+        architecture=str(config.get("model_type", "unknown")),
+        context_window=_context_window(config),
+        is_vision="vision_config" in config,
+        repository=repository,
+        revision=revision,
+    )
+
+
+def _context_window(config: dict[str, Any]) -> int:
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict) and isinstance(part.get("max_position_embeddings"), int):
+            return max(1, int(part["max_position_embeddings"]))
+    return DEFAULT_CONTEXT_WINDOW
+
+
+def _revision(folder: Path, weights: Sequence[Path]) -> str:
+    """A hash that changes when the model does: small files whole, weights by name, size and both ends."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in weights:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(_SAMPLE))
+            opened.seek(max(0, size - _SAMPLE))
+            digest.update(opened.read(_SAMPLE))
+    return digest.hexdigest()[:16]
+
+
+def with_kv(record: ModelRecord, bits: Literal[4, 8] | None) -> ModelRecord:
+    """The same model, to be loaded with another quantisation of its key-value cache."""
+    return record.model_copy(update={"kv_quantization": bits})
+
+
+ECHO_MODEL = ModelRecord(
+    id="echo",
+    name="demo-chat",
+    path="",
+    size=0,
+    architecture="echo",
+    context_window=4096,
+    is_vision=False,
+    revision="echo",
+)
+"""What the echo backend serves, under the shipped chat model's name so that the same requests work."""

@@ -1,0 +1,285 @@
+"""The engine: one thread that owns the models and runs every chat. One loop: receive, admit, step, emit.
+
+Knows no Redis, no HTTP and no RQ. Others talk to it through ``submit``, ``cancel`` and ``call``, which put work into
+its inbox; it answers with events through the sink, a step's worth at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from wire.messages import ErrorCode, Event, Failed, Progress, Warning
+from worker.backends.backend import Backend, Token
+from worker.errors import WorkerError
+from worker.loaded_models import LoadedModels
+from worker.sequence import Sequence
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+LONG_PROMPT_CHARACTERS = 8_000
+"""A longer prompt is tokenised beside the engine's thread: running streams must not wait for it."""
+HIGH_MEMORY_PERCENT = 90.0
+
+
+class Sink(Protocol):
+    """Takes the events of one step. May block for as long as it can't take more: the engine pauses then."""
+
+    def __call__(self, events: list[tuple[Sequence, Event]]) -> None: ...
+
+
+class Engine:
+    """Runs sequences in continuous batches, one batch a loaded model. Start it once; close it once."""
+
+    def __init__(self, models: LoadedModels, sink: Sink, memory_percent: Callable[[], float] = lambda: 0.0) -> None:
+        self._models = models
+        self._sink = sink
+        self._memory_percent = memory_percent
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._waiting: deque[Sequence] = deque()
+        self._preparing: dict[str, Sequence] = {}
+        self._running: dict[str, tuple[Sequence, Backend]] = {}
+        self._events: list[tuple[Sequence, Event]] = []
+        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._closing = False
+        self.last_step = time.monotonic()
+        """When the loop last came round, monotonic seconds: what a watchdog looks at."""
+        self.loading = False
+        """Whether a model is being loaded just now, which takes as long as it takes."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread after the step in progress; what still runs gets no more events."""
+        self._inbox.put(self._close)
+        self._thread.join()
+        self._tokenising.shutdown(cancel_futures=True)
+
+    def submit(self, sequence: Sequence) -> None:
+        self._inbox.put(partial(self._waiting.append, sequence))
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a chat: its text so far is kept and its stream ends. Unknown and ended jobs are no error."""
+        self._inbox.put(partial(self._end_early, job_id, lambda s: s.finish("cancelled")))
+
+    def fail(self, job_id: str, code: ErrorCode, message: str) -> None:
+        """End a chat from outside with a reason, such as its deadline."""
+        self._inbox.put(partial(self._end_early, job_id, partial(_failure, code=code, message=message)))
+
+    def release(self, job_id: str) -> None:
+        """Let go of a chat without an end: somebody else goes on with it."""
+        self._inbox.put(partial(self._end_early, job_id, lambda _: []))
+
+    def call(self, work: Callable[[], Result]) -> Future[Result]:
+        """Run something on the engine's thread, between two steps."""
+        future: Future[Result] = Future()
+        self._inbox.put(partial(_settle, future, work))
+        return future
+
+    def is_busy(self, model_key: Any) -> bool:
+        """Whether a chat that needs the model is waiting or running. For the engine's thread only."""
+        return any(self._models.key(s.job) == model_key for s in self.snapshot())
+
+    def snapshot(self) -> list[Sequence]:
+        """The chats inside, in the order they came; for a status display, so a moment old is good enough."""
+        running = [sequence for sequence, _ in self._running.copy().values()]
+        return [*running, *self._preparing.copy().values(), *self._waiting.copy()]
+
+    # --- the loop: everything below runs on the engine's thread ---------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._receive()
+            self._admit()
+            for backend in self._models.backends():
+                self._step(backend)
+            self._flush()
+            self.last_step = time.monotonic()
+        self._models.close()
+
+    def _close(self) -> None:
+        self._closing = True
+
+    def _receive(self) -> None:
+        """Do what the inbox asks for; wait for something to come in only when there is nothing to step."""
+        idle = not self._running and not self._waiting
+        try:
+            while True:
+                self._inbox.get(block=idle)()
+                idle = False
+        except queue.Empty:
+            return
+
+    def _admit(self) -> None:
+        """Start waiting chats in order. One that waits for memory holds back those behind it: it mustn't starve."""
+        while self._waiting:
+            sequence = self._waiting[0]
+            try:
+                backend = self._backend_for(sequence)
+            except WorkerError as error:
+                self._waiting.popleft()
+                self._emit_failure(sequence, error)
+                continue
+            if backend is None:
+                return
+            self._waiting.popleft()
+            self._prepare(sequence, backend)
+
+    def _backend_for(self, sequence: Sequence) -> Backend | None:
+        """The chat's model, loaded if need be, or None while it must wait for others to free their memory."""
+        if self._models.is_loaded(sequence.job):
+            return self._models.get(sequence.job)
+        if not self._models.has_room(sequence.job):
+            return None
+        self._events.append((sequence, Progress("loading")))
+        self._flush()
+        since = time.monotonic()
+        self.loading = True
+        try:
+            backend = self._models.get(sequence.job)
+        finally:
+            self.loading = False
+            self.last_step = time.monotonic()
+        sequence.loaded(since)
+        return backend
+
+    def _prepare(self, sequence: Sequence, backend: Backend) -> None:
+        self._preparing[sequence.job_id] = sequence
+        if sum(len(m.text()) for m in sequence.job.messages) <= LONG_PROMPT_CHARACTERS:
+            self._prepared(sequence, backend, _attempt(partial(backend.prepare, sequence)))
+            return
+
+        def done(future: Future[list[str]]) -> None:
+            self._inbox.put(partial(self._prepared, sequence, backend, future))
+
+        self._tokenising.submit(backend.prepare, sequence).add_done_callback(done)
+
+    def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
+        """Put a prepared chat into the batch, unless it was stopped meanwhile or its prompt is no use."""
+        if self._preparing.pop(sequence.job_id, None) is None or sequence.end is not None:
+            return
+        if not self._models.holds(backend):
+            # The model was let go of while the prompt was being tokenised.
+            self._waiting.appendleft(sequence)
+            return
+        try:
+            sentences = prepared.result()
+            if sequence.tokens_left <= 0:
+                self._emit(sequence, sequence.finish("length"))
+                return
+            backend.add(sequence)
+        except Exception as error:
+            self._emit_failure(sequence, error)
+            return
+        self._running[sequence.job_id] = (sequence, backend)
+        memory = self._memory_percent()
+        if memory > HIGH_MEMORY_PERCENT:
+            sentences = [*sentences, f"High memory usage ({memory:.0f}%). Generation may be slow."]
+        if not sequence.emitted:
+            self._emit(sequence, [Warning(text) for text in sentences])
+
+    def _step(self, backend: Backend) -> None:
+        if not backend.sequences():
+            return
+        try:
+            step = backend.step()
+        except Exception as error:
+            log.exception("a step failed")
+            self._rescue(backend, error)
+            return
+        for sequence, read, total in step.prefill:
+            self._events.append((sequence, Progress("prefill", read, total)))
+        for token in step.tokens:
+            try:
+                self._accept(backend, token)
+            except Exception as error:
+                log.exception("a token could not be decoded")
+                backend.remove(token.sequence)
+                self._emit_failure(token.sequence, error)
+
+    def _accept(self, backend: Backend, token: Token) -> None:
+        sequence = token.sequence
+        if token.end == "stop":
+            sequence.accept_last(token.token_id)
+            self._emit(sequence, sequence.finish("stop"))
+            return
+        self._emit(sequence, sequence.accept(token.token_id))
+        if sequence.stopped_by_text:
+            backend.remove(sequence)
+            self._emit(sequence, sequence.finish("stop"))
+        elif token.end == "length":
+            self._emit(sequence, sequence.finish("length"))
+
+    def _rescue(self, backend: Backend, error: Exception) -> None:
+        """After a failed step: fail the likely culprits, start a fresh batch, and put their neighbours back once.
+
+        Culprits are the chats still in prefill; with none of those, or when a rescued chat is hit again, it is they.
+        """
+        inside, suspects = backend.sequences(), set(backend.prefilling())
+        backend.reset()
+        for sequence in inside:
+            if sequence in suspects or sequence.rescued or not suspects:
+                self._emit_failure(sequence, error)
+                continue
+            sequence.rescued = True
+            try:
+                backend.add(sequence)
+            except Exception as again:
+                self._emit_failure(sequence, again)
+
+    def _end_early(self, job_id: str, end: Callable[[Sequence], list[Any]]) -> None:
+        sequence = self._preparing.pop(job_id, None)
+        if sequence is None and job_id in self._running:
+            sequence, backend = self._running.pop(job_id)
+            backend.remove(sequence)
+        if sequence is None:
+            sequence = next((s for s in self._waiting if s.job_id == job_id), None)
+            if sequence is None:
+                return
+            self._waiting.remove(sequence)
+        self._emit(sequence, end(sequence))
+
+    def _emit(self, sequence: Sequence, events: list[Any]) -> None:
+        self._events += ((sequence, event) for event in events)
+        if sequence.end is not None:
+            self._running.pop(sequence.job_id, None)
+
+    def _emit_failure(self, sequence: Sequence, error: Exception) -> None:
+        if isinstance(error, WorkerError):
+            code, message = error.code, error.message
+        else:
+            code, message = "engine_failed", f"Generation failed ({type(error).__name__})."
+        self._emit(sequence, _failure(sequence, code=code, message=message))
+
+    def _flush(self) -> None:
+        if self._events:
+            events, self._events = self._events, []
+            self._sink(events)
+
+
+def _failure(sequence: Sequence, *, code: ErrorCode, message: str) -> list[Any]:
+    return sequence.fail(lambda usage, timings: Failed(code, message, usage, timings))
+
+
+def _attempt(work: Callable[[], Result]) -> Future[Result]:
+    """Run something now and keep its result or its exception, as a finished future."""
+    future: Future[Result] = Future()
+    _settle(future, work)
+    return future
+
+
+def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)

@@ -1,0 +1,185 @@
+"""The way out of the engine: a thread that writes events to the token log and looks up who wants to stop.
+
+Owns the sequence numbers of the logs this worker holds the lease on. Redis away for a while: events wait here, in a
+bounded buffer, and the engine pauses when it is full; nothing is lost and nothing written twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from wire import keys
+from wire.messages import Event, Progress, is_terminal
+from wire.token_log import REFUSED, Append, TokenLog
+from worker.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 20_000
+"""Events kept while Redis is away; at a few hundred bytes each some megabytes, and minutes of generation."""
+MOST_AT_ONCE = 512
+"""Events in one call of the script: Redis serves nobody else while it runs, about 10 µs an event."""
+CANCEL_LOOKUP_S = 0.02
+"""Between two look-ups of the cancel keys: a stop is seen within this, plus a step."""
+RETRY_S = (0.05, 1.0)
+"""First and longest wait before a failed write is tried again."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A log this worker holds the lease on."""
+
+    sequence: Sequence
+    next_number: int
+    cancelled: bool = False
+
+
+class EventWriter:
+    """Writes events in the order the engine made them. ``on_cancel``, ``on_refused`` and ``on_end`` run on its thread.
+
+    ``on_refused`` gets the job of a log that another worker has taken over; ``on_end`` a sequence whose terminal event
+    is in the log.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        on_cancel: Callable[[str], None],
+        on_refused: Callable[[str], None],
+        on_end: Callable[[Sequence], None],
+    ) -> None:
+        self._redis = redis
+        self._log = TokenLog(redis)
+        self._on_cancel, self._on_refused, self._on_end = on_cancel, on_refused, on_end
+        self._held: dict[str, _Held] = {}
+        self._waiting: deque[tuple[Sequence, Event]] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def hold(self, sequence: Sequence, next_number: int) -> None:
+        """Take on a log whose next event has the number ``next_number``."""
+        with self._changed:
+            self._held[sequence.job_id] = _Held(sequence, next_number)
+            self._changed.notify_all()
+
+    def let_go(self, job_id: str) -> None:
+        """Write no more of a job: its log is another worker's, or ends elsewhere."""
+        with self._changed:
+            self._held.pop(job_id, None)
+
+    def put(self, events: list[tuple[Sequence, Event]]) -> None:
+        """Queue one step's events; blocks while the buffer is full. This is the engine's sink."""
+        with self._changed:
+            while len(self._waiting) >= MOST_WAITING and not self._closing:
+                self._changed.wait(1.0)
+            self._waiting.extend(events)
+            self._changed.notify_all()
+
+    def flush(self, patience_s: float) -> None:
+        """Wait until everything put so far is written, for as long as ``patience_s`` seconds."""
+        deadline = time.monotonic() + patience_s
+        with self._changed:
+            while self._waiting and time.monotonic() < deadline:
+                self._changed.wait(0.1)
+
+    def close(self, patience_s: float) -> None:
+        """Write what is left, for as long as ``patience_s`` seconds, and end the thread."""
+        self.flush(patience_s)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(patience_s + 1)
+
+    def _run(self) -> None:
+        looked_up = 0.0
+        while True:
+            with self._changed:
+                if not self._waiting and not self._closing:
+                    self._changed.wait(CANCEL_LOOKUP_S if self._held else None)
+                if self._closing:
+                    return
+                step = [self._waiting[i] for i in range(min(len(self._waiting), MOST_AT_ONCE))]
+            if step:
+                self._write(step)
+                with self._changed:
+                    for _ in step:
+                        self._waiting.popleft()
+                    self._changed.notify_all()
+            if time.monotonic() - looked_up >= CANCEL_LOOKUP_S:
+                looked_up = time.monotonic()
+                self._look_up_cancels()
+
+    def _write(self, step: list[tuple[Sequence, Event]]) -> None:
+        appends, numbers = self._numbered(step)
+        if not appends:
+            return
+        answers = self._retried(lambda: self._log.append(appends))
+        if answers is None:
+            return
+        logged = [item for item in appends if not isinstance(item.event, Progress)]
+        refused = {item.job_id for item, answer in zip(logged, answers, strict=True) if answer == REFUSED}
+        for job_id in refused:
+            self.let_go(job_id)
+            self._on_refused(job_id)
+        for job_id, number in numbers.items():
+            if (held := self._held.get(job_id)) is not None:
+                held.next_number = number
+        for item in logged:
+            if is_terminal(item.event) and item.job_id not in refused and (held := self._held.get(item.job_id)):
+                self.let_go(item.job_id)
+                self._on_end(held.sequence)
+
+    def _numbered(self, step: list[tuple[Sequence, Event]]) -> tuple[list[Append], dict[str, int]]:
+        """The step as appends with their sequence numbers, and each log's next number after it."""
+        appends: list[Append] = []
+        numbers: dict[str, int] = {}
+        for sequence, event in step:
+            held = self._held.get(sequence.job_id)
+            if held is None or held.sequence is not sequence:
+                continue
+            number = numbers.get(sequence.job_id, held.next_number)
+            appends.append(Append(sequence.job_id, sequence.job.owner, sequence.attempt, number, event))
+            if not isinstance(event, Progress):
+                numbers[sequence.job_id] = number + 1
+        return appends, numbers
+
+    def _retried(self, write: Callable[[], list[int]]) -> list[int] | None:
+        """Write until it is written; None if the worker ends first. The script makes a repeated write harmless."""
+        wait, longest = RETRY_S
+        while not self._closing:
+            try:
+                return write()
+            except RedisError as error:
+                log.warning("the token log can't be written (%s); trying again", type(error).__name__)
+                with self._changed:
+                    self._changed.wait(wait)
+                wait = min(longest, wait * 2)
+        return None
+
+    def _look_up_cancels(self) -> None:
+        """Ask for the cancel keys of all held jobs in one round trip."""
+        with self._changed:
+            jobs = [held for held in self._held.values() if not held.cancelled]
+        if not jobs:
+            return
+        try:
+            values = self._redis.mget([keys.cancel(held.sequence.job_id) for held in jobs])
+        except RedisError:
+            return  # The write that comes next waits for Redis and says so.
+        for held, value in zip(jobs, values, strict=True):
+            if value is not None:
+                held.cancelled = True
+                self._on_cancel(held.sequence.job_id)

@@ -1,0 +1,88 @@
+"""What can be asked of a worker about its models: load, unload, register, scan.
+
+Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wire.messages import ModelCommand
+from wire.registry import ModelRecord
+from worker.catalogue import Catalogue, with_kv
+from worker.engine import Engine
+from worker.errors import WorkerError
+from worker.loaded_models import LoadedModels, ModelKey
+
+Answer = dict[str, Any]
+
+
+class ModelCommands:
+    """Runs one command at a time."""
+
+    def __init__(self, catalogue: Catalogue, models: LoadedModels, engine: Engine) -> None:
+        self._catalogue = catalogue
+        self._models = models
+        self._engine = engine
+
+    def run(self, command: ModelCommand) -> Answer:
+        """Raises WorkerError with the code that the caller gets."""
+        actions: dict[str, Callable[[ModelCommand], Answer]] = {
+            "load": self._load,
+            "unload": self._unload,
+            "register": self._register,
+            "scan": self._scan,
+        }
+        action = actions.get(command.action)
+        if action is None:
+            raise WorkerError("bad_request", f"This worker can't {command.action} models.")
+        return action(command)
+
+    def _load(self, command: ModelCommand) -> Answer:
+        record = with_kv(self._record(command), command.kv_quantization)
+
+        def load() -> None:
+            for key, _ in self._models.resident():
+                other = key.model_id == record.id and key.kv_quantization != record.kv_quantization
+                if other and self._engine.is_busy(key):
+                    raise WorkerError("load_conflict", "The model is in use; it can be reloaded once its chats end.")
+            before = self._catalogue.find(record.id)
+            self._models.load(record)
+            if before is not None:
+                self._catalogue.put(record)
+
+        self._engine.call(load).result()
+        return {
+            "status": "loaded",
+            "model_id": record.id,
+            "context_window": record.context_window,
+            "architecture": record.architecture,
+            "is_vision": record.is_vision,
+        }
+
+    def _unload(self, command: ModelCommand) -> Answer:
+        wanted = None if command.model_id is None else self._record(command).id
+
+        def unload() -> list[str]:
+            keys: list[ModelKey] = [k for k, _ in self._models.resident() if wanted in (None, k.model_id)]
+            if any(self._engine.is_busy(key) for key in keys):
+                raise WorkerError("load_conflict", "The model is in use; it can be unloaded once its chats end.")
+            for key in keys:
+                self._models.unload(key)
+            return [key.model_id for key in keys]
+
+        return {"status": "unloaded", "models": self._engine.call(unload).result()}
+
+    def _register(self, command: ModelCommand) -> Answer:
+        record = self._catalogue.register(command.name or "", command.path or "")
+        return {"status": "registered", "model_id": record.id, "name": record.name}
+
+    def _scan(self, _: ModelCommand) -> Answer:
+        return {"status": "scanned", "models": len(self._catalogue.scan())}
+
+    def _record(self, command: ModelCommand) -> ModelRecord:
+        record = self._catalogue.find(command.model_id or "")
+        if record is None:
+            raise WorkerError("model_not_found", "No such model is registered.")
+        return record

@@ -1,0 +1,98 @@
+"""From messages to token ids: the chat template, and shortening a conversation that doesn't fit.
+
+Pure: it gets the model's template as a function and knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wire.messages import Message
+from worker.errors import WorkerError
+
+Encode = Callable[[Sequence[Message]], list[int]]
+LARGEST_RESERVE = 4
+"""At most a quarter of the context window is kept free for the answer before old turns are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids ready for the model, and how many of the oldest messages were left out to make them fit."""
+
+    token_ids: list[int]
+    dropped: int = 0
+
+
+def build(messages: Sequence[Message], encode: Encode, *, context_window: int, max_tokens: int) -> Prompt:
+    """Encode a conversation, dropping its oldest turns until the prompt and a useful answer fit.
+
+    System messages and everything from the last user message on are never dropped. ``context_window`` and
+    ``max_tokens`` are in tokens. Raises WorkerError ``template_failed`` when the model's chat template refuses the
+    conversation, ``prompt_too_long`` when even the shortest form doesn't fit.
+    """
+    room = context_window - min(max_tokens, context_window // LARGEST_RESERVE)
+    whole = _encode(encode, messages)
+    if len(whole) <= room:
+        return Prompt(whole)
+    droppable = droppable_messages(messages)
+    # Each dropped message makes the prompt shorter, so the fewest that are enough can be searched for by halving.
+    low, high, best = 1, len(droppable), None
+    while low <= high:
+        middle = (low + high) // 2
+        ids = _encode(encode, without(messages, droppable[:middle]))
+        if len(ids) <= room:
+            best, high = Prompt(ids, middle), middle - 1
+        else:
+            low = middle + 1
+    if best is None:
+        shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
+        raise WorkerError(
+            "prompt_too_long",
+            f"The prompt is {shortest} tokens with the oldest turns left out; this model takes {room} "
+            f"beside an answer of {context_window - room}.",
+        )
+    return best
+
+
+def droppable_messages(messages: Sequence[Message]) -> list[int]:
+    """Indexes of the messages that may be left out, oldest first."""
+    last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=len(messages) - 1)
+    return [i for i, m in enumerate(messages[:last_user]) if m.role != "system"]
+
+
+def without(messages: Sequence[Message], dropped: Sequence[int]) -> list[Message]:
+    """The conversation without some messages, and without answers whose question went with them."""
+    gone = set(dropped)
+    kept: list[Message] = []
+    for index, message in enumerate(messages):
+        if index in gone:
+            continue
+        orphan = message.role in ("assistant", "tool") and all(m.role == "system" for m in kept) and gone
+        if not orphan:
+            kept.append(message)
+    return kept
+
+
+def _encode(encode: Encode, messages: Sequence[Message]) -> list[int]:
+    try:
+        ids = encode(messages)
+    except Exception as exc:
+        # The template's own words may quote the conversation, so only the kind of error is passed on.
+        raise WorkerError(
+            "template_failed", f"The model's chat template refused these messages ({type(exc).__name__})."
+        ) from exc
+    if not ids:
+        raise WorkerError("bad_prompt", "The messages make an empty prompt.")
+    return ids
+
+
+def warnings(built: Prompt, messages: Sequence[Message], *, sees_images: bool) -> list[str]:
+    """What the reader should know about the prompt, in sentences."""
+    result = []
+    if not sees_images and any(message.images() for message in messages):
+        result.append("This model does not support images. Text-only response.")
+    if built.dropped:
+        many = "the oldest message was" if built.dropped == 1 else f"the {built.dropped} oldest messages were"
+        result.append(f"The prompt was shortened: {many} left out.")
+    return result

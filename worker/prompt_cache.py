@@ -1,0 +1,115 @@
+"""Prompts kept over turns: the key-value caches of finished chats, found again by their longest common token prefix.
+
+mlx_lm has an LRUPromptCache of the same idea; its look-up walks the whole tree below the common prefix, which is every
+entry once chats share a system prompt, so this index compares whole rows instead. Knows no model: caches are opaque
+lists, copied and trimmed by the functions it is given.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MOST_ENTRIES = 512
+"""Bounds the look-up, which compares with every entry of the model: about a millisecond at this many."""
+Cache = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tokens: np.ndarray[Any, np.dtype[np.int64]]
+    cache: Cache
+    nbytes: int
+
+
+class PromptCache:
+    """Least recently used entries go first, beyond ``budget`` bytes.
+
+    ``trimmed(cache, n)`` answers a copy without its last ``n`` tokens, which the caller may change, or None if this
+    kind of cache can't be cut; with ``n`` 0 it is a plain copy and never None.
+    """
+
+    def __init__(self, budget: int, trimmed: Callable[[Cache, int], Cache | None]) -> None:
+        self._budget = budget
+        self._trimmed = trimmed
+        self._entries: OrderedDict[tuple[Any, bytes], _Entry] = OrderedDict()
+        self.nbytes = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def fetch(self, model: Any, tokens: Sequence[int]) -> tuple[Cache | None, int]:
+        """A cache for the longest known prefix of ``tokens``, and that prefix's length.
+
+        At least one token is always left to feed: without it there would be nothing to get logits from.
+        """
+        self.prompt_tokens += len(tokens)
+        row = np.asarray(tokens, dtype=np.int64)
+        best: tuple[Any, bytes] | None = None
+        longest = 0
+        for name, entry in self._entries.items():
+            if name[0] != model:
+                continue
+            length = min(_common(row, entry.tokens), len(row) - 1)
+            if length > longest:
+                best, longest = name, length
+        while best is not None:
+            entry = self._entries[best]
+            cache = self._trimmed(entry.cache, len(entry.tokens) - longest)
+            if cache is not None:
+                self._entries.move_to_end(best)
+                self.cached_tokens += longest
+                return cache, longest
+            best, longest = self._whole_prefix(model, row)
+        return None, 0
+
+    def insert(self, model: Any, tokens: Sequence[int], cache: Cache) -> None:
+        """Keep a finished chat's cache, which holds exactly ``tokens``. Shorter forms of the same chat go."""
+        nbytes = sum(layer.nbytes for layer in cache)
+        if nbytes > self._budget or not tokens:
+            return
+        row = np.asarray(tokens, dtype=np.int64)
+        name = (model, row.tobytes())
+        if self._trimmed(cache, 1) is not None:
+            for other, entry in list(self._entries.items()):
+                if other[0] == model and _common(row, entry.tokens) == len(entry.tokens):
+                    self._drop(other)
+        if name in self._entries:
+            self._drop(name)
+        self._entries[name] = _Entry(row, cache, nbytes)
+        self.nbytes += nbytes
+        while self.nbytes > self._budget or len(self._entries) > MOST_ENTRIES:
+            self._drop(next(iter(self._entries)))
+
+    def forget(self, model: Any) -> None:
+        """Drop every entry of a model that has been unloaded."""
+        for name in [name for name in self._entries if name[0] == model]:
+            self._drop(name)
+
+    def _whole_prefix(self, model: Any, row: np.ndarray[Any, Any]) -> tuple[tuple[Any, bytes] | None, int]:
+        """The longest entry that is a prefix as a whole: all that a cache which can't be cut is good for."""
+        best: tuple[Any, bytes] | None = None
+        longest = 0
+        for name, entry in self._entries.items():
+            length = len(entry.tokens)
+            if name[0] == model and longest < length < len(row) and _common(row, entry.tokens) == length:
+                best, longest = name, length
+        return best, longest
+
+    def _drop(self, name: tuple[Any, bytes]) -> None:
+        self.nbytes -= self._entries.pop(name).nbytes
+
+
+def _common(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
+    """Length of the common prefix."""
+    length = min(len(a), len(b))
+    if length == 0 or a[0] != b[0]:
+        return 0
+    different = np.flatnonzero(a[:length] != b[:length])
+    return int(different[0]) if len(different) else length

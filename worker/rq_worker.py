@@ -1,0 +1,314 @@
+"""An RQ worker that runs many jobs at once in one process, with RQ's books right for each of them.
+
+Owns the books: queued, started, heartbeat, finished, failed, stopped. What a job does is its runner's business. RQ's
+private names that this relies on are held by ``tests/unit/test_rq_contract.py``.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Protocol
+
+import redis.exceptions
+from rq import Queue
+from rq.command import handle_command, parse_payload
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.executions import Execution
+from rq.job import Job
+from rq.timeouts import BaseDeathPenalty
+from rq.utils import now
+from rq.worker.base import BaseWorker, WorkerStatus
+
+from worker.errors import WorkerError
+from worker.recovery import Recovery, requeue
+
+POLL_S = 1
+"""Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
+HEARTBEAT_S = 1.0
+WORKER_LIFETIME_S = 10
+"""RQ's record of this worker outlives its last heartbeat by this."""
+EXECUTION_LIFETIME_S = 24 * 3600
+"""Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other host's clock can be so
+wrong that it takes a running job for abandoned. See worker.recovery for what finds abandoned jobs."""
+MAINTENANCE_S = 2
+
+
+class Outcome(Enum):
+    """How a run ended, as RQ's books see it. LOST: another worker has the job now; its books are not ours to keep."""
+
+    FINISHED = auto()
+    FAILED = auto()
+    STOPPED = auto()
+    HANDED_BACK = auto()
+    LOST = auto()
+
+
+class Runner(Protocol):
+    """Runs jobs; reports each one's end through ``ChatWorker.ended``."""
+
+    def start(self, job: Job) -> None:
+        """Begin a job. Raises WorkerError if it can't be run."""
+
+    def cancel(self, job_id: str) -> None: ...
+
+    def hand_back(self, job_ids: list[str]) -> None:
+        """Let jobs go without an end; reports HANDED_BACK for each."""
+
+    def beat(self) -> None:
+        """Called every second beside the heartbeat."""
+
+    def close(self) -> None: ...
+
+
+class NoDeathPenalty(BaseDeathPenalty):
+    """RQ's timers interrupt the thread that runs a job; here a job has no thread, and the runner keeps deadlines."""
+
+    def setup_death_penalty(self) -> None:
+        pass
+
+    def cancel_death_penalty(self) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class _Run:
+    job: Job
+    queue: Queue
+    execution: Execution
+
+
+class ChatWorker(BaseWorker):
+    """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other workers' records."""
+
+    death_penalty_class = NoDeathPenalty
+    runner: Runner
+    recovery: Recovery
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("job_monitoring_interval", int(HEARTBEAT_S))
+        kwargs.setdefault("maintenance_interval", MAINTENANCE_S)
+        kwargs.setdefault("log_job_description", False)
+        super().__init__(*args, **kwargs)
+        self._runs: dict[str, _Run] = {}
+        self._slots = 1
+        self._drain_s = 0.0
+        self._hurry = False
+        self._books = threading.RLock()
+        self._freed = threading.Condition()
+        self._ended: queue.SimpleQueue[tuple[str, Outcome, str] | None] = queue.SimpleQueue()
+        self._beating = threading.Event()
+
+    def equip(self, runner: Runner, recovery: Recovery, *, slots: int, drain_s: float) -> None:
+        """Give the worker what it works with: jobs at once, and seconds to end them in when told to stop."""
+        self.runner, self.recovery = runner, recovery
+        self._slots, self._drain_s = slots, drain_s
+
+    def ended(self, job_id: str, outcome: Outcome, reason: str = "") -> None:
+        """Report a job's end. ``reason`` is shown in RQ's dashboard: it holds nothing of the request."""
+        self._ended.put((job_id, outcome, reason))
+
+    @property
+    def running(self) -> list[str]:
+        return list(self._runs)
+
+    # --- start and heartbeat --------------------------------------------------------------------------------------
+
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:
+        super().bootstrap(*args, **kwargs)
+        self.runner.beat()
+        recovered = self.recovery.run_at_start()
+        if recovered:
+            self.log.warning("Worker %s: %d jobs of a dead worker go on", self.name, recovered)
+        threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True).start()
+        self._bookkeeper = threading.Thread(target=self._keep_books, name="books", daemon=True)
+        self._bookkeeper.start()
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ's signature)
+        return EXECUTION_LIFETIME_S
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
+        super().heartbeat(WORKER_LIFETIME_S, pipeline)
+
+    def _beat_for_ever(self) -> None:
+        while not self._beating.wait(HEARTBEAT_S):
+            try:
+                self._beat()
+            except redis.exceptions.RedisError as error:
+                self.log.warning("Worker %s: no heartbeat (%s)", self.name, type(error).__name__)
+            except Exception:
+                self.log.exception("Worker %s: heartbeat failed", self.name)
+
+    def _beat(self) -> None:
+        self.runner.beat()
+        with self._books:
+            # After Redis lost or dropped our record we would run on without being listed.
+            if not self.connection.sismember(self.redis_workers_keys, self.key) or not self.connection.exists(self.key):
+                self.connection.delete(self.key)
+                self.register_birth()
+            for run in list(self._runs.values()):
+                self.maintain_heartbeats(run.job, run.execution)
+            self.heartbeat()
+
+    def clean_registries(self) -> None:
+        """In place of RQ's maintenance, which goes by wall clocks."""
+        self.recovery.run()
+        self.last_cleaned_at = now()
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """RQ's loop says idle whenever it waits for a job; with others running the worker is busy."""
+        if self._runs and state == WorkerStatus.IDLE:
+            state = WorkerStatus.BUSY
+        super().set_state(state, pipeline)
+
+    # --- taking jobs ----------------------------------------------------------------------------------------------
+
+    def dequeue_job_and_maintain_ttl(
+        self,
+        timeout: int | None,
+        max_idle_time: int | None = None,  # noqa: ARG002 (RQ's signature)
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a free slot, then for a job: a job popped before there is room would wait where nobody sees it."""
+        self.set_state(WorkerStatus.IDLE)
+        wait = 0.2
+        while True:
+            with self._freed:
+                while len(self._runs) >= self._slots and not self._stop_requested:
+                    self._freed.wait(POLL_S)
+            if self._stop_requested:
+                raise StopRequested
+            try:
+                if self.should_run_maintenance_tasks:
+                    self.clean_registries()
+                taken = self._pop(None if timeout is None else POLL_S)
+            except DequeueTimeout:
+                continue
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+                self.log.warning("Worker %s: Redis is away (%s)", self.name, type(error).__name__)
+                time.sleep(wait)
+                wait = min(wait * 2, 2.0)
+                continue
+            if taken is not None or timeout is None:
+                return taken
+
+    def _pop(self, timeout: int | None) -> tuple[Job, Queue] | None:
+        """Pop from one queue at a time: only then does RQ move the job to where a crash can't lose it."""
+        (queue,) = self._ordered_queues
+        taken: tuple[Job, Queue] | None = self.queue_class.dequeue_any(
+            [queue],
+            timeout,
+            connection=self.connection,
+            job_class=self.job_class,
+            serializer=self.serializer,
+            death_penalty_class=self.death_penalty_class,
+        )
+        if taken is not None:
+            taken[0].redis_server_version = self.get_redis_server_version()
+        return taken
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        with self._books:
+            execution = self.prepare_execution(job)
+            self.prepare_job_execution(job, remove_from_intermediate_queue=True)
+            job.started_at = now()
+            self._runs[job.id] = _Run(job, queue, execution)
+        try:
+            self.runner.start(job)
+        except WorkerError as error:
+            self.ended(job.id, Outcome.FAILED, error.message)
+
+    # --- ending jobs ----------------------------------------------------------------------------------------------
+
+    def _keep_books(self) -> None:
+        while (item := self._ended.get()) is not None:
+            job_id, outcome, reason = item
+            run = self._runs.get(job_id)
+            if run is not None:
+                self._close_books(run, outcome, reason)
+            with self._freed:
+                self._runs.pop(job_id, None)
+                self._freed.notify_all()
+
+    def _close_books(self, run: _Run, outcome: Outcome, reason: str) -> None:
+        """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would run again."""
+        wait = 0.1
+        while True:
+            try:
+                with self._books:
+                    self._write_down(run, outcome, reason)
+                return
+            except redis.exceptions.RedisError as error:
+                self.log.warning("Worker %s: the end of job %s waits (%s)", self.name, run.job.id, type(error).__name__)
+                time.sleep(wait)
+                wait = min(wait * 2, 2.0)
+            except Exception:
+                self.log.exception("Worker %s: the end of job %s could not be written down", self.name, run.job.id)
+                return
+
+    def _write_down(self, run: _Run, outcome: Outcome, reason: str) -> None:
+        job, queue, execution = run.job, run.queue, run.execution
+        if outcome is Outcome.LOST:
+            with self.connection.pipeline() as pipeline:
+                self.cleanup_execution(job, pipeline=pipeline, execution=execution)
+                pipeline.execute()
+        elif outcome is Outcome.HANDED_BACK:
+            with self.connection.pipeline() as pipeline:
+                requeue(queue, job, execution, pipeline)
+                pipeline.execute()
+            self.executions.pop(execution.id, None)
+        elif outcome is Outcome.FINISHED:
+            self._finalize_success(job, queue, execution, None)
+        elif outcome is Outcome.STOPPED:
+            job.ended_at = now()
+            self._stopped_job_id = job.id
+            self.handle_job_failure(job, queue=queue, exc_string="Stopped on request.", execution=execution)
+        else:
+            failure = JobFailed(reason)
+            job.retries_left = None
+            self._finalize_failure(job, queue, execution, (JobFailed, failure, None))
+
+    # --- stop -----------------------------------------------------------------------------------------------------
+
+    def handle_payload(self, message: Any) -> None:
+        """RQ's commands. The stock handler of stop-job looks at the first running job only."""
+        payload = parse_payload(message)
+        if payload["command"] == "stop-job":
+            if payload["job_id"] in self._runs:
+                self.runner.cancel(payload["job_id"])
+        else:
+            handle_command(self, payload)
+
+    def _shutdown(self) -> None:
+        """Called in the signal handler: only leaves a note."""
+        self._stop_requested = True
+
+    def request_force_stop(self, signum: int, frame: Any) -> None:  # noqa: ARG002 (RQ's signature)
+        """A second signal: don't wait for running jobs, hand them back now."""
+        self._hurry = True
+
+    def teardown(self) -> None:
+        """Drain: take nothing more, let running jobs end for a while, hand the rest back, close."""
+        self._wait_until_empty(self._drain_s)
+        self._hurry = False
+        if left := self.running:
+            self.log.warning("Worker %s: hands back %d unfinished jobs", self.name, len(left))
+            self.runner.hand_back(left)
+            self._wait_until_empty(5.0)
+        self._ended.put(None)
+        self._bookkeeper.join(5.0)
+        self._beating.set()
+        self.runner.close()
+        super().teardown()
+
+    def _wait_until_empty(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with self._freed:
+            while self._runs and not self._hurry and (left := deadline - time.monotonic()) > 0:
+                self._freed.wait(min(left, 0.2))
+
+
+class JobFailed(Exception):
+    """What RQ's books say of a failed job; its message is the reason that the client was given."""

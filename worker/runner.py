@@ -1,0 +1,258 @@
+"""Between RQ's worker and the engine: takes a popped job's lease, gives it to the engine, and reports its end.
+
+Owns what this worker tells others about itself (its status, the models it has). Knows both Redis and the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job
+
+from wire import keys
+from wire.messages import ChatJob, Failed, Finished, ModelCommand
+from wire.registry import Registry
+from wire.settings import Settings
+from wire.status import LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
+from wire.token_log import Append, JobEnded, JobGone, TokenLog
+from worker import backends, tasks
+from worker.catalogue import Catalogue
+from worker.engine import Engine
+from worker.errors import WorkerError
+from worker.event_writer import EventWriter
+from worker.loaded_models import LoadedModels
+from worker.model_commands import ModelCommands
+from worker.rq_worker import ChatWorker, Outcome
+from worker.sequence import Sequence
+
+log = logging.getLogger(__name__)
+LAST_WORDS_S = 10.0
+"""How long the last events are tried to be written when the worker ends."""
+HANG_S = 60.0
+"""An engine that makes no step for this long while chats run is taken for hung, and the process ends to be replaced."""
+
+
+class ChatRunner:
+    """Runs the jobs that a ChatWorker pops. Build it, give it to the worker, call ``open``."""
+
+    def __init__(self, settings: Settings, redis: Redis, worker: ChatWorker) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._worker = worker
+        self._log = TokenLog(redis)
+        self._registry = Registry(redis)
+        self._started_ms = int(time.time() * 1000)
+        self._clock_ms = 0.0
+        self._deadlines: dict[str, float] = {}
+        self._published: set[str] = set()
+        self._draining = False
+        self._cache = backends.new_prompt_cache(settings)
+        self.catalogue = Catalogue(settings.models, echo=settings.backend == "echo")
+        self._models = LoadedModels(
+            self.catalogue.find,
+            lambda record: backends.open_backend(record, settings, self._cache),
+            budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
+            available=lambda: int(psutil.virtual_memory().available),
+        )
+        self._writer = EventWriter(
+            redis, on_cancel=self.cancel, on_refused=self._taken_over, on_end=self._reached_its_end
+        )
+        self._engine = Engine(self._models, self._writer.put, lambda: float(psutil.virtual_memory().percent))
+        self._commands = ModelCommands(self.catalogue, self._models, self._engine)
+        self._command_thread = ThreadPoolExecutor(1, thread_name_prefix="model-commands")
+
+    def open(self) -> None:
+        """Look for models, tell Redis of them, start the threads."""
+        self._set_clock()
+        self.catalogue.scan()
+        self._publish_models()
+        self._writer.start()
+        self._engine.start()
+
+    def close(self) -> None:
+        self._writer.close(LAST_WORDS_S)
+        self._engine.close()
+        self._command_thread.shutdown(cancel_futures=True)
+        self._redis.delete(keys.worker_status(self._worker.name))
+        self._redis.srem(keys.WORKERS, self._worker.name)
+
+    # --- a job's way in -------------------------------------------------------------------------------------------
+
+    def start(self, job: Job) -> None:
+        """Take the lease on the job's log and give the job to the engine. Raises WorkerError if it can't be run."""
+        work = tasks.read(job.func_name, job.kwargs)
+        try:
+            attempt, logged = self._log.begin(work.job_id)
+        except JobEnded:
+            # A crash came between the terminal event and RQ's books, or the job was stopped while it was queued.
+            self._worker.ended(job.id, Outcome.FINISHED)
+            return
+        except JobGone:
+            raise WorkerError("job_lost", "The job's record is gone from Redis.") from None
+        if isinstance(work, ModelCommand):
+            self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
+            return
+        sequence = tasks.sequence(work, attempt, logged, self._now_ms())
+        self._writer.hold(sequence, len(logged) + 1)
+        if self._redis.exists(keys.cancel(work.job_id)):
+            # Stopped between being popped and now; RQ itself never looks again.
+            self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
+            return
+        self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
+        self._engine.submit(sequence)
+
+    def _run_command(self, command: ModelCommand, attempt: int, number: int) -> None:
+        """Run a model command and write its answer as the end of its job. Nothing here may go unanswered."""
+        event: Finished | Failed
+        try:
+            event = Finished("stop", result=self._commands.run(command))
+        except WorkerError as error:
+            event = Failed(error.code, error.message)
+        except Exception as error:
+            log.exception("model command %s failed", command.action)
+            event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
+        try:
+            self._publish_models()
+            self._log.append([Append(command.job_id, "", attempt, number, event)])
+        except RedisError as error:
+            log.warning("the answer of a model command could not be written (%s)", type(error).__name__)
+        if isinstance(event, Failed):
+            self._worker.ended(command.job_id, Outcome.FAILED, event.message)
+        else:
+            self._worker.ended(command.job_id, Outcome.FINISHED)
+
+    # --- a job's way out ------------------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str) -> None:
+        self._engine.cancel(job_id)
+
+    def hand_back(self, job_ids: list[str]) -> None:
+        """Let go of running chats: what they have said is written down, and somebody else goes on with them."""
+        self._draining = True
+        for job_id in job_ids:
+            self._engine.release(job_id)
+        # Once the engine has gone round, every event it made for these jobs is with the writer.
+        self._engine.call(lambda: None).result()
+        self._engine.call(lambda: None).result()
+        self._writer.flush(LAST_WORDS_S)
+        for job_id in job_ids:
+            self._writer.let_go(job_id)
+            self._forget(job_id, Outcome.HANDED_BACK)
+
+    def _taken_over(self, job_id: str) -> None:
+        log.warning("job %s has been taken over by another worker", job_id)
+        self._engine.release(job_id)
+        self._forget(job_id, Outcome.LOST)
+
+    def _reached_its_end(self, sequence: Sequence) -> None:
+        end = sequence.end
+        if isinstance(end, Failed):
+            self._forget(sequence.job_id, Outcome.FAILED, f"{end.code}: {end.message}")
+            return
+        cancelled = isinstance(end, Finished) and end.finish_reason == "cancelled"
+        self._note_rate(sequence.elapsed_ms / 1000)
+        self._forget(sequence.job_id, Outcome.STOPPED if cancelled else Outcome.FINISHED)
+
+    def _forget(self, job_id: str, outcome: Outcome, reason: str = "") -> None:
+        self._deadlines.pop(job_id, None)
+        self._worker.ended(job_id, outcome, reason)
+
+    def _note_rate(self, seconds: float) -> None:
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.lpush(keys.RECENT_RATE, f"{seconds:.3f}")
+                pipeline.ltrim(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+                pipeline.execute()
+        except RedisError:
+            return  # Only Retry-After is worked out from it.
+
+    # --- what others see of this worker ---------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """Every second: renew the status, end chats that are past their time, notice an engine that hangs."""
+        for job_id, deadline in list(self._deadlines.items()):
+            if time.monotonic() > deadline:
+                self._deadlines.pop(job_id, None)
+                limit = self._settings.job_timeout_s
+                self._engine.fail(job_id, "job_timeout", f"The chat took longer than {limit} seconds.")
+        self._notice_hang()
+        self._set_clock()
+        status = self._status()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.set(keys.worker_status(status.name), status.model_dump_json(), ex=keys.WORKER_STATUS_LIFETIME_S)
+            pipeline.sadd(keys.WORKERS, status.name)
+            pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
+            pipeline.exists(keys.MODELS)
+            if not pipeline.execute()[-1]:
+                self._publish_models()
+
+    def _notice_hang(self) -> None:
+        silent = time.monotonic() - self._engine.last_step
+        if self._engine.snapshot() and silent > HANG_S and not self._engine.loading:
+            log.critical("the engine has made no step for %.0f s: this process ends, another goes on", silent)
+            os._exit(70)
+
+    def _publish_models(self) -> None:
+        records = {record.id: record for record in self.catalogue.all()}
+        for gone in self._published - set(records):
+            self._registry.remove(gone)
+        for record in records.values():
+            self._registry.put(record)
+        self._published = set(records)
+
+    def _status(self) -> WorkerStatus:
+        resident = self._models.resident()
+        memory = psutil.virtual_memory()
+        return WorkerStatus(
+            name=self._worker.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_ms=self._started_ms,
+            slots=self._settings.slots,
+            draining=self._draining,
+            running=tuple(_running(sequence) for sequence in self._engine.snapshot()),
+            models=tuple(
+                LoadedModel(id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes)
+                for key, backend in resident
+            ),
+            active_model=resident[0][0].model_id if resident else None,
+            memory=Memory(
+                percent=memory.percent,
+                available_bytes=memory.available,
+                mlx_bytes=backends.mlx_bytes(self._settings),
+            ),
+            prompt_cache=PromptCacheUse(
+                bytes=self._cache.nbytes,
+                entries=len(self._cache),
+                prompt_tokens=self._cache.prompt_tokens,
+                cached_tokens=self._cache.cached_tokens,
+            ),
+        )
+
+    def _set_clock(self) -> None:
+        """Waiting times are differences of Redis time, which all hosts share; between beats the own clock counts on."""
+        seconds, microseconds = self._redis.time()
+        self._clock_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
+
+    def _now_ms(self) -> float:
+        return self._clock_ms + time.monotonic() * 1000
+
+
+def _running(sequence: Sequence) -> RunningJob:
+    job: ChatJob = sequence.job
+    timings = sequence.timings
+    return RunningJob(
+        job_id=job.job_id,
+        model_id=job.model_id,
+        tokens=sequence.position,
+        tokens_per_second=timings.tokens_per_second,
+        ttft_ms=timings.ttft_ms,
+        elapsed_ms=round(sequence.elapsed_ms, 1),
+    )

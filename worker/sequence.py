@@ -1,0 +1,143 @@
+"""One chat inside the engine: its tokens, its text, its times, and how it ended.
+
+Knows no queue, no Redis and no MLX: a backend gives it a decoder, the engine feeds it tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent, Timings, Usage
+
+
+class TextDecoder(Protocol):
+    """Turns token ids into text that is safe to show: whole characters, no part of a stop text."""
+
+    stopped: bool
+    """Whether a stop text has been seen; the text after it is dropped."""
+
+    def add(self, token: int) -> str:
+        """Text that became certain with this token; may be empty."""
+
+    def finish(self) -> str:
+        """The text still held back."""
+
+
+class Sequence:
+    """State of one chat from submission to its terminal event.
+
+    ``emitted`` are the token ids that an earlier worker logged for the same job: they are prefilled after the prompt
+    and generation goes on behind them. ``queue_ms`` is the time the job waited before this process took it up.
+    """
+
+    def __init__(self, job: ChatJob, *, attempt: int = 1, emitted: tuple[int, ...] = (), queue_ms: float = 0.0) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.emitted = emitted
+        self.prompt_ids: list[int] = []
+        self.generated: list[int] = []
+        self.cached_tokens = 0
+        self.end: Finished | Failed | None = None
+        self.rescued = False
+        self._decoder: TextDecoder | None = None
+        self._held: list[int] = []
+        self._queue_ms = queue_ms
+        self._load_ms = 0.0
+        self._taken_up = time.monotonic()
+        self._prefill_began: float | None = None
+        self._first_token: float | None = None
+
+    @property
+    def job_id(self) -> str:
+        return self.job.job_id
+
+    @property
+    def tokens(self) -> list[int]:
+        """Everything to prefill: the prompt and what has been generated so far."""
+        return [*self.prompt_ids, *self.emitted, *self.generated]
+
+    @property
+    def position(self) -> int:
+        """How many tokens of the answer exist: the sampler's counter, together with the seed."""
+        return len(self.emitted) + len(self.generated)
+
+    @property
+    def tokens_left(self) -> int:
+        return self.job.sampling.max_tokens - self.position
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(len(self.prompt_ids), self.position, self.cached_tokens)
+
+    @property
+    def elapsed_ms(self) -> float:
+        return (time.monotonic() - self._taken_up) * 1000
+
+    @property
+    def timings(self) -> Timings:
+        first, now = self._first_token, time.monotonic()
+        began = self._prefill_began
+        decoding = now - first if first is not None else 0.0
+        return Timings(
+            queue_ms=round(self._queue_ms, 3),
+            load_ms=round(self._load_ms, 3),
+            prefill_ms=round((first - began) * 1000, 3) if first is not None and began is not None else 0.0,
+            ttft_ms=round(self._queue_ms + (first - self._taken_up) * 1000, 3) if first is not None else 0.0,
+            tokens_per_second=round((len(self.generated) - 1) / decoding, 2) if decoding > 0 else 0.0,
+        )
+
+    def loaded(self, since: float) -> None:
+        """Note that the model this sequence waited for has been loading since ``since`` (monotonic seconds)."""
+        self._load_ms = (time.monotonic() - since) * 1000
+
+    def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
+        """Take the prompt's tokens and the decoder, and replay through it what an earlier worker had emitted."""
+        self.prompt_ids = prompt_ids
+        self._decoder = decoder
+        for token in self.emitted:
+            decoder.add(token)
+        self._prefill_began = time.monotonic()
+
+    def accept(self, token: int) -> list[LoggedEvent]:
+        """Count one more token; the answer is what a reader should see of it, which may be nothing yet."""
+        assert self._decoder is not None, "a sequence gets tokens only after begin()"
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self.generated.append(token)
+        self._held.append(token)
+        return self._delta(self._decoder.add(token))
+
+    @property
+    def stopped_by_text(self) -> bool:
+        return self._decoder is not None and self._decoder.stopped
+
+    def accept_last(self, token: int) -> None:
+        """Count a token that ends the answer and is no text, such as end-of-sequence."""
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self.generated.append(token)
+
+    def finish(self, reason: FinishReason) -> list[LoggedEvent]:
+        """End well: the text still held back, then the terminal event. Only the first end counts."""
+        if self.end is not None:
+            return []
+        rest = self._decoder.finish() if self._decoder is not None and not self.stopped_by_text else ""
+        events = self._delta(rest)
+        self.end = Finished(reason, self.usage, self.timings)
+        return [*events, self.end]
+
+    def fail(self, make: Callable[[Usage, Timings], Failed]) -> list[LoggedEvent]:
+        """End badly; ``make`` builds the event from the counts so far. Only the first end counts."""
+        if self.end is not None:
+            return []
+        self.end = make(self.usage, self.timings)
+        return [self.end]
+
+    def _delta(self, text: str) -> list[LoggedEvent]:
+        if not text:
+            return []
+        delta = Delta(text, tuple(self._held))
+        self._held.clear()
+        return [delta]

@@ -1,0 +1,49 @@
+"""The tasks this worker runs, and nothing else: a job that names any other function is refused unread.
+
+Turns an RQ job's arguments into a chat or a model command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from wire import keys
+from wire.messages import ChatJob, Delta, ModelCommand
+from wire.token_log import Entry
+from worker.errors import WorkerError
+from worker.sequence import Sequence
+
+_TASKS: dict[str, type[ChatJob] | type[ModelCommand]] = {keys.CHAT_TASK: ChatJob, keys.MODEL_TASK: ModelCommand}
+
+
+def read(function: str | None, kwargs: dict[str, Any] | None) -> ChatJob | ModelCommand:
+    """The work that an RQ job asks for.
+
+    Raises WorkerError for a function that isn't on the list (anybody who can write to Redis can name any), and for
+    arguments that aren't of the task's shape. The message echoes neither.
+    """
+    record = _TASKS.get(function or "")
+    if record is None:
+        raise WorkerError("bad_request", "This worker has no such task.")
+    try:
+        return record.model_validate((kwargs or {}).get("job"))
+    except ValidationError:
+        raise WorkerError("bad_request", "The job's arguments are not of the task's shape.") from None
+
+
+def sequence(job: ChatJob, attempt: int, logged: list[Entry], now_ms: float) -> Sequence:
+    """The chat as the engine takes it, going on behind what an earlier attempt has logged."""
+    emitted = [token for entry in logged if isinstance(event := entry.event, Delta) for token in event.token_ids]
+    return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=max(0.0, now_ms - job.submitted_ms))
+
+
+def chat(job: dict[str, Any]) -> None:
+    """The name under which chats are queued; the worker reads the job and never calls this."""
+    raise NotImplementedError("chats are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
+
+
+def model_command(job: dict[str, Any]) -> None:
+    """The name under which model commands are queued; the worker reads the job and never calls this."""
+    raise NotImplementedError("model commands are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
