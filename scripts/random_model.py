@@ -53,7 +53,9 @@ def make(folder: Path, shape: Shape = SMALL) -> Path:
     model_class, arguments = _get_classes(config)
     model = model_class(arguments.from_dict(config))
     mx.random.seed(shape.seed)
-    weights = [(name, _random(name, w).astype(getattr(mx, shape.dtype))) for name, w in tree_flatten(model.parameters())]
+    weights = [
+        (name, _random(name, w).astype(getattr(mx, shape.dtype))) for name, w in tree_flatten(model.parameters())
+    ]
     model.load_weights(weights)
     save_model(folder, model)
     save_config(config, folder / "config.json")

@@ -57,9 +57,9 @@ class Catalogue:
         Raises WorkerError ``model_not_found`` for a path outside the configured folders or without a model: which of
         the two it is would tell a stranger what lies on the disk.
         """
-        folder = Path(path).resolve()
-        inside = any(folder.is_relative_to(root) for root in self._folders)
-        if not inside or not (folder / "config.json").is_file():
+        folder = None if "\0" in path else Path(path).resolve()
+        inside = folder is not None and any(folder.is_relative_to(root) for root in self._folders)
+        if folder is None or not inside or not (folder / "config.json").is_file():
             raise WorkerError("model_not_found", "There is no model at this path below the configured model folders.")
         record = describe(folder, name=name)
         if record is None:

@@ -221,17 +221,18 @@ class Engine:
             self._emit(sequence, sequence.finish("length"))
 
     def _rescue(self, backend: Backend, error: Exception) -> None:
-        """After a failed step: fail the likely culprits, start a fresh batch, and put their neighbours back once.
+        """After a failed step: fail the likely culprits, start a fresh batch, and put their neighbours back.
 
-        Culprits are the chats still in prefill; with none of those, or when a rescued chat is hit again, it is they.
+        Culprits are the chats that have no token yet; without those, the ones that got no further since the last time.
         """
         inside, suspects = backend.sequences(), set(backend.prefilling())
         backend.reset()
         for sequence in inside:
-            if sequence in suspects or sequence.rescued or not suspects:
+            stuck = not suspects and sequence.rescued_at == sequence.position
+            if sequence in suspects or stuck:
                 self._emit_failure(sequence, error)
                 continue
-            sequence.rescued = True
+            sequence.rescued_at = sequence.position
             try:
                 backend.add(sequence)
             except Exception as again:

@@ -40,9 +40,10 @@ def build(messages: Sequence[Message], encode: Encode, *, context_window: int, m
     low, high, best = 1, len(droppable), None
     while low <= high:
         middle = (low + high) // 2
-        ids = _encode(encode, without(messages, droppable[:middle]))
+        kept = without(messages, droppable[:middle])
+        ids = _encode(encode, kept)
         if len(ids) <= room:
-            best, high = Prompt(ids, middle), middle - 1
+            best, high = Prompt(ids, len(messages) - len(kept)), middle - 1
         else:
             low = middle + 1
     if best is None:

@@ -40,7 +40,7 @@ class Sequence:
         self.generated: list[int] = []
         self.cached_tokens = 0
         self.end: Finished | Failed | None = None
-        self.rescued = False
+        self.rescued_at: int | None = None
         self._decoder: TextDecoder | None = None
         self._held: list[int] = []
         self._queue_ms = queue_ms

@@ -98,7 +98,7 @@ class EchoBackend:
         return list(self._read)
 
     def prefilling(self) -> list[Sequence]:
-        return [s for s, done in self._read.items() if done < len(s.prompt_ids)]
+        return [sequence for sequence in self._read if not sequence.generated]
 
     def reset(self) -> None:
         self._read.clear()

@@ -1,0 +1,78 @@
+"""Real models for the MLX tests: random weights, made once a session; nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+
+from scripts.random_model import SMALL, make
+from wire.messages import ChatJob, Message, Sampling
+from wire.registry import ModelRecord
+from worker.backends import caches
+from worker.backends.backend import Backend
+from worker.backends.lm import open_model
+from worker.catalogue import describe, with_kv
+from worker.prompt_cache import PromptCache
+from worker.sequence import Sequence
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
+    described = describe(make(tmp_path_factory.mktemp("models") / "random", SMALL), name="random")
+    assert described is not None
+    return described
+
+
+class Bench:
+    """Runs chats on one backend and gives back their token ids."""
+
+    def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
+        self.record = with_kv(record, kv)
+        self.cache = PromptCache(1 << 28, caches.trimmed)
+        self.backend: Backend = open_model(self.record, slots=32, prefill_step=chunk, cache=self.cache)
+
+    def chat(self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any) -> Sequence:
+        messages = [Message(role="user", content=text)] if isinstance(text, str) else text
+        job = ChatJob(
+            job_id="job",
+            owner="everyone",
+            model_id=self.record.id,
+            model_revision=self.record.revision,
+            messages=tuple(messages),
+            sampling=Sampling(**{"seed": 1, "max_tokens": 32, **sampling}),
+            submitted_ms=0,
+        )
+        return Sequence(job, emitted=emitted)
+
+    def start(self, *chats: Sequence) -> None:
+        for chat in chats:
+            self.backend.prepare(chat)
+            self.backend.add(chat)
+
+    def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Step until every chat has ended, or until the condition holds."""
+        while self.backend.sequences() and not until():
+            for token in self.backend.step().tokens:
+                if token.end == "stop":
+                    token.sequence.accept_last(token.token_id)
+                else:
+                    token.sequence.accept(token.token_id)
+
+    def answer(self, text: str | list[Message], **sampling: Any) -> list[int]:
+        """One chat alone, from start to end."""
+        chat = self.chat(text, **sampling)
+        self.start(chat)
+        self.run()
+        return chat.generated
+
+
+@pytest.fixture(scope="session")
+def bench_of(record: ModelRecord) -> Callable[..., Bench]:
+    return lambda kv=None, chunk=32: Bench(record, kv, chunk)
+
+
+@pytest.fixture
+def bench(bench_of: Callable[..., Bench]) -> Bench:
+    return bench_of()

@@ -1,0 +1,85 @@
+"""The row sampler: each row by its own settings, and the distributions that the settings promise."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
+
+from wire.messages import Sampling
+from worker.backends.sampling import PENALTY_WINDOW, RowSampler, nucleus, penalise, sample, window
+
+LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
+
+
+def row(**settings: float) -> RowSampler:
+    defaults = {"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 0.0, "seed": 1}
+    return RowSampler.of(Sampling(**{**defaults, **settings}), position=0)
+
+
+def draws(sampler: RowSampler, count: int) -> Counter[int]:
+    logits = mx.array([LOGITS])
+    return Counter(int(sample(logits, [sampler], None).item()) for _ in range(count))
+
+
+def test_draws_follow_the_softmax() -> None:
+    expected = np.exp(LOGITS) / np.exp(LOGITS).sum()
+    seen = draws(row(), 4000)
+    for token, share in enumerate(expected):
+        # Four standard deviations of a binomial share.
+        assert abs(seen[token] / 4000 - share) < 4 * (share * (1 - share) / 4000) ** 0.5 + 1e-9
+
+
+def test_a_lower_temperature_is_more_peaked_and_zero_is_greedy() -> None:
+    assert draws(row(temperature=0.3), 500)[0] > draws(row(temperature=1.5), 500)[0]
+    assert draws(row(temperature=0.0), 20) == Counter({0: 20})
+    assert draws(row(top_p=0.0), 20) == Counter({0: 20})
+
+
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.73, 0.9, 0.999, 1.0])
+def test_the_nucleus_is_the_librarys(top_p: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = mx.array(rng.normal(size=(8, 300)).astype(np.float32) * 3)
+    ours = nucleus(logits, mx.full((8, 1), top_p))
+    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    theirs = apply_top_p(logprobs, top_p) if top_p < 1 else logprobs
+    assert (np.isinf(np.array(ours)) == np.isinf(np.array(theirs))).all()
+
+
+def test_the_penalty_is_the_librarys() -> None:
+    tokens = [3, 1, 1, 5]
+    theirs = make_repetition_penalty(1.3, context_size=PENALTY_WINDOW)(mx.array(tokens), mx.array([LOGITS]))
+    recent = mx.array([[token if token >= 0 else 5 for token in window(tokens)]])
+    ours = penalise(mx.array([LOGITS]), recent, mx.array([[1.3]]))
+    assert np.array_equal(np.array(ours), np.array(theirs))
+
+
+def test_a_rows_token_does_not_depend_on_its_neighbours() -> None:
+    rng = np.random.default_rng(1)
+    logits = mx.array(rng.normal(size=(6, 200)).astype(np.float32))
+    settings = [
+        {"temperature": 0.0},
+        {"temperature": 0.7, "top_p": 0.9},
+        {"seed": 7},
+        {"seed": 7, "top_p": 0.5},
+        {"temperature": 2.0},
+        {"temperature": 0.7, "repetition_penalty": 1.4},
+    ]
+    recent = mx.array(rng.integers(0, 200, size=(6, PENALTY_WINDOW)))
+    together = sample(logits, [row(**s) for s in settings], recent).tolist()
+    alone = [int(sample(logits[i : i + 1], [row(**s)], recent[i : i + 1]).item()) for i, s in enumerate(settings)]
+    assert together == alone
+
+
+def test_keys_differ_by_seed_and_position_and_repeat() -> None:
+    keys = {
+        (seed, position): RowSampler(1, 1, 1, seed, position).next_key() for seed in range(40) for position in range(40)
+    }
+    assert len(set(keys.values())) == 1600
+    sampler = RowSampler(1, 1, 1, 2**63 - 1, 0)
+    first, second = sampler.next_key(), sampler.next_key()
+    assert first != second
+    assert RowSampler(1, 1, 1, 2**63 - 1, 1).next_key() == second

@@ -1,0 +1,69 @@
+"""RQ's private names that worker.rq_worker and worker.recovery rely on: a new RQ that moves one fails here first."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+
+import fakeredis
+import pytest
+from rq import Queue
+from rq.executions import Execution
+from rq.intermediate_queue import IntermediateQueue
+from rq.serializers import JSONSerializer
+from rq.worker.base import BaseWorker
+
+from worker.rq_worker import ChatWorker
+
+
+def test_the_pinned_version_is_installed() -> None:
+    assert version("rq").startswith("3.0.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_finalize_success",
+        "_finalize_failure",
+        "_shutdown",
+        "bootstrap",
+        "clean_registries",
+        "cleanup_execution",
+        "dequeue_job_and_maintain_ttl",
+        "execute_job",
+        "get_heartbeat_ttl",
+        "handle_job_failure",
+        "handle_payload",
+        "heartbeat",
+        "maintain_heartbeats",
+        "prepare_execution",
+        "prepare_job_execution",
+        "register_birth",
+        "request_force_stop",
+        "set_state",
+        "teardown",
+    ],
+)
+def test_the_base_worker_has_what_is_overridden_or_called(name: str) -> None:
+    assert callable(getattr(BaseWorker, name))
+
+
+def test_a_worker_needs_no_arguments_of_its_own() -> None:
+    """RQ builds workers itself, as ``cls([], name, …)``, to read other workers' records."""
+    worker = ChatWorker([], "some-name", connection=fakeredis.FakeRedis(), prepare_for_work=False)
+    for attribute in ("_stopped_job_id", "_stop_requested", "_ordered_queues", "executions", "redis_workers_keys"):
+        assert hasattr(worker, attribute)
+
+
+def test_a_single_queue_is_popped_by_a_move_that_a_crash_cannot_lose() -> None:
+    source = inspect.getsource(Queue.dequeue_any)
+    assert "len(queue_keys) == 1" in source
+    assert "lmove" in source
+    queue = Queue("chat", connection=fakeredis.FakeRedis(), serializer=JSONSerializer)
+    assert queue.intermediate_queue_key == IntermediateQueue.get_intermediate_queue_key(queue.key)
+
+
+def test_executions_can_be_read_and_deleted_by_their_registry_entry() -> None:
+    execution = Execution.from_composite_key("job:execution", fakeredis.FakeRedis())
+    assert (execution.job_id, execution.id) == ("job", "execution")
+    assert {"job", "pipeline"} <= set(inspect.signature(Execution.delete).parameters)

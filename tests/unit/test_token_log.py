@@ -1,0 +1,153 @@
+"""The token log's promises: numbers without gaps, one writer, one end, and a repeated write changes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import fakeredis
+import pytest
+
+from wire import keys
+from wire.messages import Delta, Event, Failed, Finished, Progress, Usage, Warning
+from wire.token_log import (
+    ALREADY_THERE,
+    REFUSED,
+    WRITTEN,
+    Append,
+    Entry,
+    JobEnded,
+    JobGone,
+    TokenLog,
+    decode_rows,
+    decode_step,
+    encode,
+    range_after,
+)
+
+JOB = "a-job"
+
+
+@pytest.fixture
+def redis() -> Any:
+    server = fakeredis.FakeRedis()
+    server.hset(keys.job(JOB), mapping={"owner": "everyone"})
+    server.zadd(keys.live("everyone"), {JOB: 1})
+    return server
+
+
+@pytest.fixture
+def log(redis: Any) -> TokenLog:
+    return TokenLog(redis)
+
+
+def append(log: TokenLog, attempt: int, number: int, event: Event) -> int:
+    return log.append([Append(JOB, "everyone", attempt, number, event)])[0]
+
+
+def stored(redis: Any) -> list[Entry]:
+    return decode_rows(redis.xrange(keys.log(JOB)))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Delta("Größe \N{SNOWMAN}\n", (1, 2, 3)),
+        Warning("High memory usage (91%). Generation may be slow."),
+        Progress("prefill", 3, 9),
+        Finished("length", Usage(1, 2, 3)),
+        Finished("stop", result={"status": "loaded"}),
+        Failed("engine_failed", "It broke.", Usage(4, 5, 6)),
+    ],
+)
+def test_an_event_comes_back_as_it_went_in(event: Event) -> None:
+    (entry,) = decode_step(b"[" + encode(JOB, 7, event).encode() + b"]")
+    assert entry.event == event
+    assert (entry.job_id, entry.sequence) == (JOB, 7)
+
+
+def test_the_frame_of_a_delta_is_the_contracts() -> None:
+    (entry,) = decode_step(b"[" + encode(JOB, 1, Delta("Hello", (5,))).encode() + b"]")
+    assert json.loads(entry.frame) == {"text": "Hello", "done": False}
+
+
+def test_entries_are_numbered_without_gaps_and_published_as_one_step(redis: Any, log: TokenLog) -> None:
+    reader = redis.pubsub(ignore_subscribe_messages=True)
+    reader.subscribe(keys.EVENTS_CHANNEL)
+    attempt, earlier = log.begin(JOB)
+    assert (attempt, earlier) == (1, [])
+    step = [Append(JOB, "everyone", 1, n, Delta(f"t{n}", (n,))) for n in (1, 2, 3)]
+    assert log.append(step) == [WRITTEN] * 3
+    assert [entry.sequence for entry in stored(redis)] == [1, 2, 3]
+    messages = [m for m in (reader.get_message(timeout=1) for _ in range(3)) if m]
+    assert [entry.sequence for m in messages for entry in decode_step(m["data"])] == [1, 2, 3]
+    assert append(log, 1, 5, Delta("gap", (5,))) == REFUSED
+    assert redis.ttl(keys.log(JOB)) > 0
+    reader.close()
+
+
+def test_an_older_attempt_is_refused_from_the_moment_a_new_one_begins(redis: Any, log: TokenLog) -> None:
+    log.begin(JOB)
+    append(log, 1, 1, Delta("one", (1,)))
+    attempt, earlier = log.begin(JOB)
+    assert attempt == 2
+    assert [entry.event for entry in earlier] == [Delta("one", (1,))]
+    assert append(log, 1, 2, Delta("zombie", (2,))) == REFUSED
+    assert append(log, 2, 2, Delta("two", (2,))) == WRITTEN
+    assert append(log, 1, 3, Finished("stop")) == REFUSED
+    assert [entry.event for entry in stored(redis)] == [Delta("one", (1,)), Delta("two", (2,))]
+
+
+def test_a_repeated_write_is_told_it_was_there_and_changes_nothing(redis: Any, log: TokenLog) -> None:
+    log.begin(JOB)
+    assert append(log, 1, 1, Delta("one", (1,))) == WRITTEN
+    assert append(log, 1, 1, Delta("one", (1,))) == ALREADY_THERE
+    assert append(log, 1, 2, Finished("stop")) == WRITTEN
+    assert append(log, 1, 2, Finished("stop")) == ALREADY_THERE
+    assert len(stored(redis)) == 2
+
+
+def test_nothing_follows_the_end(redis: Any, log: TokenLog) -> None:
+    log.begin(JOB)
+    append(log, 1, 1, Finished("stop"))
+    assert append(log, 1, 2, Delta("more", (1,))) == REFUSED
+    with pytest.raises(JobEnded):
+        log.begin(JOB)
+    assert redis.zcard(keys.live("everyone")) == 0
+    assert redis.hget(keys.job(JOB), "state") == b"ended"
+
+
+def test_a_job_that_redis_does_not_know_has_no_log(redis: Any, log: TokenLog) -> None:
+    with pytest.raises(JobGone):
+        log.begin("unknown")
+    assert not redis.exists(keys.attempt("unknown"))
+
+
+def test_one_refused_job_does_not_hold_back_the_others_of_its_step(redis: Any, log: TokenLog) -> None:
+    redis.hset(keys.job("other"), mapping={"owner": "everyone"})
+    log.begin(JOB)
+    log.begin("other")
+    log.begin(JOB)
+    step = [
+        Append(JOB, "everyone", 1, 1, Delta("zombie", (1,))),
+        Append("other", "everyone", 1, 1, Delta("fine", (1,))),
+    ]
+    assert log.append(step) == [REFUSED, WRITTEN]
+
+
+def test_progress_is_published_and_not_kept(redis: Any, log: TokenLog) -> None:
+    reader = redis.pubsub(ignore_subscribe_messages=True)
+    reader.subscribe(keys.EVENTS_CHANNEL)
+    assert log.append([Append(JOB, "everyone", 1, 0, Progress("loading"))]) == []
+    messages = [m for m in (reader.get_message(timeout=1) for _ in range(3)) if m]
+    assert [entry.event for m in messages for entry in decode_step(m["data"])] == [Progress("loading")]
+    assert stored(redis) == []
+    reader.close()
+
+
+def test_a_range_after_a_cursor_leaves_out_what_was_seen(redis: Any, log: TokenLog) -> None:
+    log.begin(JOB)
+    for n in range(1, 12):
+        append(log, 1, n, Delta(str(n), (n,)))
+    rows = redis.xrange(keys.log(JOB), min=range_after(9))
+    assert [entry.sequence for entry in decode_rows(rows)] == [10, 11]
