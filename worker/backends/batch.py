@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
-from worker.backends.sampling import RowSampler, sample, window
+from worker.backends.sampling import RecentTokens, RowSampler, sample
 
 
 class DecodeBatch(GenerationBatch):
@@ -23,33 +23,25 @@ class DecodeBatch(GenerationBatch):
     tokens: list[list[int]]
     samplers: list[RowSampler]
     _next_tokens: mx.array
-    _recent: mx.array | None = None
-    _recent_of: tuple[int, ...] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._recent = RecentTokens()
+        super().__init__(*args, **kwargs)
 
     def _step(self) -> tuple[list[int], list[None]]:
         """Start computing every row's next token and return the ones that were under way."""
         inputs = self._next_tokens
         logits = self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :]
         self._current_tokens = inputs
-        self._next_tokens = sample(logits, self.samplers, self._window(inputs))
-        mx.async_eval(self._next_tokens, *([] if self._recent is None else [self._recent]))
+        recent = self._recent.advance(self.uids, self.samplers, self.tokens, inputs)
+        self._next_tokens = sample(logits, self.samplers, recent)
+        mx.async_eval(self._next_tokens)
         tokens: list[int] = inputs.tolist()
         for history, token in zip(self.tokens, tokens, strict=True):
             history.append(token)
         nothing = [None] * len(tokens)
         self._current_logprobs, self._next_logprobs = nothing, list(nothing)
         return tokens, nothing
-
-    def _window(self, inputs: mx.array) -> mx.array | None:
-        """The tokens that penalties look at, [rows, window]; kept on the device from step to step."""
-        if all(row.penalty == 1.0 for row in self.samplers):
-            self._recent = None
-            return None
-        if self._recent is None or self._recent_of != tuple(self.uids):
-            self._recent = mx.array([window(history) for history in self.tokens])
-            self._recent_of = tuple(self.uids)
-        self._recent = mx.concatenate([self._recent[:, 1:], inputs[:, None].astype(self._recent.dtype)], axis=1)
-        return mx.where(self._recent < 0, inputs[:, None].astype(self._recent.dtype), self._recent)
 
 
 class PrefillBatch(PromptProcessingBatch):

@@ -105,3 +105,32 @@ def window(tokens: Rows[int]) -> list[int]:
     """The last tokens of a row, padded with -1: "none here"."""
     last = list(tokens[-PENALTY_WINDOW:])
     return [-1] * (PENALTY_WINDOW - len(last)) + last
+
+
+class RecentTokens:
+    """The tokens that penalties look back on, [rows, PENALTY_WINDOW], kept on the device from step to step.
+
+    Rebuilt from the host's lists only when the rows change: a step must not wait for its own tokens.
+    """
+
+    def __init__(self) -> None:
+        self._array: mx.array | None = None
+        self._rows: tuple[object, ...] = ()
+
+    def advance(
+        self, rows: Rows[object], samplers: Rows[RowSampler], histories: Rows[Rows[int]], inputs: mx.array
+    ) -> mx.array | None:
+        """Add this step's input tokens; the answer is for :func:`sample`, None if no row has a penalty.
+
+        ``rows`` says who the rows are; ``histories`` are their tokens before ``inputs``, which is [rows].
+        """
+        if all(sampler.penalty == 1.0 for sampler in samplers):
+            self._array = None
+            return None
+        if self._array is None or self._rows != tuple(rows):
+            self._array = mx.array([window(history) for history in histories])
+            self._rows = tuple(rows)
+        column = inputs[:, None].astype(self._array.dtype)
+        self._array = mx.concatenate([self._array[:, 1:], column], axis=1)
+        mx.async_eval(self._array)
+        return mx.where(self._array < 0, column, self._array)
