@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 LONG_PROMPT_CHARACTERS = 8_000
-"""A longer prompt is tokenised beside the engine's thread: running streams must not wait for it."""
+"""A longer prompt, or one with images, is prepared beside the engine's thread: running streams must not wait for it."""
 HIGH_MEMORY_PERCENT = 90.0
 
 
@@ -155,7 +155,7 @@ class Engine:
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
-        if sum(len(m.text()) for m in sequence.job.messages) <= LONG_PROMPT_CHARACTERS:
+        if not sequence.images and sum(len(m.text()) for m in sequence.job.messages) <= LONG_PROMPT_CHARACTERS:
             self._prepared(sequence, backend, _attempt(partial(backend.prepare, sequence)))
             return
 

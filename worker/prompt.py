@@ -18,9 +18,10 @@ LARGEST_RESERVE = 4
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids ready for the model, and how many of the oldest messages were left out to make them fit."""
+    """Token ids ready for the model, the messages they stand for, and how many older ones were left out to fit."""
 
     token_ids: list[int]
+    messages: tuple[Message, ...] = ()
     dropped: int = 0
 
 
@@ -34,7 +35,7 @@ def build(messages: Sequence[Message], encode: Encode, *, context_window: int, m
     room = context_window - min(max_tokens, context_window // LARGEST_RESERVE)
     whole = _encode(encode, messages)
     if len(whole) <= room:
-        return Prompt(whole)
+        return Prompt(whole, tuple(messages))
     droppable = droppable_messages(messages)
     # Each dropped message makes the prompt shorter, so the fewest that are enough can be searched for by halving.
     low, high, best = 1, len(droppable), None
@@ -43,7 +44,7 @@ def build(messages: Sequence[Message], encode: Encode, *, context_window: int, m
         kept = without(messages, droppable[:middle])
         ids = _encode(encode, kept)
         if len(ids) <= room:
-            best, high = Prompt(ids, len(messages) - len(kept)), middle - 1
+            best, high = Prompt(ids, tuple(kept), len(messages) - len(kept)), middle - 1
         else:
             low = middle + 1
     if best is None:
@@ -78,6 +79,8 @@ def without(messages: Sequence[Message], dropped: Sequence[int]) -> list[Message
 def _encode(encode: Encode, messages: Sequence[Message]) -> list[int]:
     try:
         ids = encode(messages)
+    except WorkerError:
+        raise
     except Exception as exc:
         # The template's own words may quote the conversation, so only the kind of error is passed on.
         raise WorkerError(

@@ -99,7 +99,7 @@ class ChatRunner:
         if isinstance(work, ModelCommand):
             self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
             return
-        sequence = tasks.sequence(work, attempt, logged, self._now_ms())
+        sequence = tasks.sequence(work, attempt, logged, self._now_ms(), self._images(work))
         self._writer.hold(sequence, len(logged) + 1)
         if self._redis.exists(keys.cancel(work.job_id)):
             # Stopped between being popped and now; RQ itself never looks again.
@@ -107,6 +107,14 @@ class ChatRunner:
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
         self._engine.submit(sequence)
+
+    def _images(self, job: ChatJob) -> dict[str, bytes]:
+        """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat fails when it is due."""
+        hashes = sorted({part.sha256 for message in job.messages for part in message.images()})
+        if not hashes:
+            return {}
+        values = self._redis.mget([keys.image(sha256) for sha256 in hashes])
+        return {sha256: value for sha256, value in zip(hashes, values, strict=True) if isinstance(value, bytes)}
 
     def _run_command(self, command: ModelCommand, attempt: int, number: int) -> None:
         """Run a model command and write its answer as the end of its job. Nothing here may go unanswered."""

@@ -6,7 +6,7 @@ Knows no queue, no Redis and no MLX: a backend gives it a decoder, the engine fe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent, Timings, Usage
@@ -29,11 +29,21 @@ class Sequence:
     """State of one chat from submission to its terminal event.
 
     ``emitted`` are the token ids that an earlier worker logged for the same job: they are prefilled after the prompt
-    and generation goes on behind them. ``queue_ms`` is the time the job waited before this process took it up.
+    and generation goes on behind them. ``queue_ms`` is the time the job waited before this process took it up;
+    ``images`` are the bytes of the images in its messages, by SHA-256.
     """
 
-    def __init__(self, job: ChatJob, *, attempt: int = 1, emitted: tuple[int, ...] = (), queue_ms: float = 0.0) -> None:
+    def __init__(
+        self,
+        job: ChatJob,
+        *,
+        attempt: int = 1,
+        emitted: tuple[int, ...] = (),
+        queue_ms: float = 0.0,
+        images: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.job = job
+        self.images = images or {}
         self.attempt = attempt
         self.emitted = emitted
         self.prompt_ids: list[int] = []

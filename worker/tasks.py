@@ -5,6 +5,7 @@ Turns an RQ job's arguments into a chat or a model command.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,10 +34,13 @@ def read(function: str | None, kwargs: dict[str, Any] | None) -> ChatJob | Model
         raise WorkerError("bad_request", "The job's arguments are not of the task's shape.") from None
 
 
-def sequence(job: ChatJob, attempt: int, logged: list[Entry], now_ms: float) -> Sequence:
+def sequence(
+    job: ChatJob, attempt: int, logged: list[Entry], now_ms: float, images: Mapping[str, bytes] | None = None
+) -> Sequence:
     """The chat as the engine takes it, going on behind what an earlier attempt has logged."""
     emitted = [token for entry in logged if isinstance(event := entry.event, Delta) for token in event.token_ids]
-    return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=max(0.0, now_ms - job.submitted_ms))
+    queue_ms = max(0.0, now_ms - job.submitted_ms)
+    return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=queue_ms, images=images)
 
 
 def chat(job: dict[str, Any]) -> None:

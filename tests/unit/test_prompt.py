@@ -25,7 +25,7 @@ def conversation(turns: int) -> list[Message]:
 
 def test_a_conversation_that_fits_is_left_whole() -> None:
     built = prompt.build(conversation(3), encode, context_window=100, max_tokens=10)
-    assert built == prompt.Prompt(encode(conversation(3)), 0)
+    assert built == prompt.Prompt(encode(conversation(3)), tuple(conversation(3)), 0)
 
 
 def test_the_oldest_turns_go_first_and_no_answer_is_left_without_its_question() -> None:

@@ -14,9 +14,13 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
         from worker.backends.echo import EchoBackend
 
         return EchoBackend(settings.echo_delay_ms / 1000, settings.prefill_step)
-    from worker.backends.lm import open_model
+    if record.is_vision:
+        from worker.backends import vlm
 
-    return open_model(record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache)
+        return vlm.open_model(record, prefill_step=settings.prefill_step, cache=cache)
+    from worker.backends import lm
+
+    return lm.open_model(record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache)
 
 
 def new_prompt_cache(settings: Settings) -> PromptCache:

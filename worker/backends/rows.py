@@ -30,8 +30,9 @@ Feed = Callable[[int, int, list[Any]], object]
 class Row:
     """One chat in the batch: its tokens, the ids its cache is kept under, and how far its prompt has been read.
 
-    ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``offset`` is what the model
-    adds to a row's positions in decode (multimodal rotary embeddings), [1, 1], or None.
+    ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``embed`` is work to be done
+    before the first chunk, a step of its own; it may set ``in_one_piece`` for a prompt that can't be cut, and
+    ``offset``: what the model adds to a row's positions in decode (multimodal rotary embeddings), [1, 1].
     """
 
     def __init__(self, sequence: Sequence, tokens: list[int], left: int, key_ids: list[int] | None = None) -> None:
@@ -41,7 +42,9 @@ class Row:
         self.left = left
         self.read = 0
         self.cache: list[Any] = []
+        self.embed: Callable[[], None] | None = None
         self.feed: Feed | None = None
+        self.in_one_piece = False
         self.offset: mx.array | None = None
         self.sampler = RowSampler.of(sequence.job.sampling, sequence.position)
         self.fresh = True
@@ -124,9 +127,13 @@ class RowBackend(ABC):
 
     def _read(self, row: Row, step: Step) -> None:
         """Read one chunk of a prompt, all but its last token, which is the first input of decode."""
+        if row.embed is not None:
+            row.embed()
+            row.embed = None
+            return
         assert row.feed is not None, "a row is opened with its feed"
         last = len(row.tokens) - 1
-        chunk = self._prefill_step if self._decoding else IDLE_CHUNK
+        chunk = last if row.in_one_piece else self._prefill_step if self._decoding else IDLE_CHUNK
         stop = min(last, row.read + chunk)
         if stop > row.read:
             row.feed(row.read, stop, row.cache)
@@ -189,7 +196,7 @@ class RowBackend(ABC):
         self._inputs = self._inputs[chosen]
 
     def _keep(self, row: Row, key_ids: list[int], cache: list[Any]) -> None:
-        row.feed = None
+        row.embed = row.feed = None
         if key_ids:
             self._prompts.insert(self._key, key_ids, cache)
 

@@ -1,0 +1,224 @@
+"""Vision models: parity with mlx_vlm alone and in mixed batches, reuse over turns, and answers that see the image."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+import mlx_vlm
+import pytest
+from PIL import Image, ImageDraw
+
+from scripts.random_vision_model import make
+from tests.mlx.conftest import Bench
+from wire.messages import ImagePart, Message, TextPart
+from wire.registry import ModelRecord
+from worker.backends import caches
+from worker.backends.vlm import key_ids, open_model
+from worker.catalogue import describe, with_kv
+from worker.errors import WorkerError
+from worker.prompt_cache import PromptCache
+from worker.sequence import Sequence
+
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+class VisionBench(Bench):
+    """A Bench for a vision model; its chats may show pictures."""
+
+    def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
+        self.record = with_kv(record, kv)
+        self.cache = PromptCache(1 << 28, caches.trimmed)
+        self.backend = open_model(self.record, prefill_step=chunk, cache=self.cache)
+        self.images: dict[str, bytes] = {}
+
+    def forget(self) -> None:
+        self.cache.forget((self.record.id, self.record.revision, self.record.kv_quantization))
+
+    def shown(self, text: str, *seeds: int) -> Message:
+        """A user's message with pictures before its text."""
+        parts: list[Any] = []
+        for seed in seeds:
+            name = hashlib.sha256(png(seed)).hexdigest()
+            self.images[name] = png(seed)
+            parts.append(ImagePart(sha256=name, width=112, height=84))
+        return Message(role="user", content=(*parts, TextPart(text=text)))
+
+    def chat(self, text: str | list[Message], **settings: Any) -> Sequence:
+        chat = super().chat(text, **settings)
+        chat.images = self.images
+        return chat
+
+
+def picture(seed: int) -> Image.Image:
+    rng = random.Random(seed)
+    image = Image.new("RGB", (112, 84), tuple(rng.randrange(256) for _ in range(3)))
+    box = sorted(rng.randrange(112) for _ in range(2)), sorted(rng.randrange(84) for _ in range(2))
+    ImageDraw.Draw(image).rectangle([box[0][0], box[1][0], box[0][1], box[1][1]], fill=(seed * 40 % 256, 200, 10))
+    return image
+
+
+def png(seed: int) -> bytes:
+    kept = io.BytesIO()
+    picture(seed).save(kept, "PNG")
+    return kept.getvalue()
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelRecord]:
+    made: dict[str, ModelRecord] = {}
+
+    def record(family: str) -> ModelRecord:
+        if family not in made:
+            described = describe(make(tmp_path_factory.mktemp("vision") / family, family))  # type: ignore[arg-type]
+            assert described is not None
+            made[family] = described
+        return made[family]
+
+    return record
+
+
+@pytest.fixture
+def bench(records: Callable[[str], ModelRecord]) -> VisionBench:
+    return VisionBench(records("qwen2_vl"))
+
+
+def library(bench: VisionBench, text: str, seed: int) -> list[int]:
+    """mlx_vlm's own tokens for one picture and a question."""
+    model, processor = mlx_vlm.load(bench.record.path)
+    rows = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+    prompt = processor.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=False)
+    results = mlx_vlm.stream_generate(model, processor, prompt, image=[picture(seed)], max_tokens=32, temperature=0.0)
+    *_, last = results
+    return list(last.token_ids) if hasattr(last, "token_ids") else []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(records: Any, family: str) -> None:
+    bench = VisionBench(records(family))
+    assert bench.record.is_vision
+    expected = [library(bench, f"what is this, number {seed}?", seed) for seed in range(3)]
+    assert min(len(tokens) for tokens in expected) >= 5
+    alone = [bench.answer([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY) for seed in range(3)]
+    assert [tokens[: len(e)] for tokens, e in zip(alone, expected, strict=True)] == expected
+    bench.forget()
+    chats = [bench.chat([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY) for seed in range(3)]
+    texts = [bench.chat(f"only words {i}", seed=i) for i in range(3)]
+    bench.start(chats[0], texts[0])
+    bench.run(until=lambda: len(chats[0].generated) >= 4)
+    bench.start(chats[1], texts[1], chats[2], texts[2])
+    bench.run()
+    assert [chat.generated for chat in chats] == alone
+    bench.forget()
+    assert [chat.generated for chat in texts] == [bench.answer(f"only words {i}", seed=i) for i in range(3)]
+
+
+def test_another_image_of_the_same_size_gets_another_answer(bench: VisionBench) -> None:
+    answers = {tuple(bench.answer([bench.shown("what is this?", seed)], **GREEDY)) for seed in range(4)}
+    assert len(answers) == 4
+    again = bench.chat([bench.shown("what is this?", 0)], **GREEDY)
+    bench.start(again)
+    assert again.cached_tokens == len(again.prompt_ids) - 1
+    bench.run()
+    assert tuple(again.generated) in answers
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(records: Any, family: str) -> None:
+    bench = VisionBench(records(family))
+    first = [bench.shown("what is this?", 5)]
+    bench.answer(first)
+    turns = [*first, Message(role="assistant", content="a thing"), bench.shown("and this?", 6)]
+    chat = bench.chat(turns)
+    bench.start(chat)
+    bench.run()
+    if family != "qwen3_vl":  # Its deeper layers take the image too: a prompt with images is read whole.
+        assert chat.cached_tokens > 20
+    bench.forget()
+    assert bench.answer(turns) == chat.generated
+
+
+def test_two_images_in_one_turn_differ_from_their_exchange(bench: VisionBench) -> None:
+    there = bench.answer([bench.shown("compare", 1, 2)], **GREEDY)
+    back = bench.answer([bench.shown("compare", 2, 1)], **GREEDY)
+    assert there != back
+    bench.forget()
+    assert bench.answer([bench.shown("compare", 2, 1)], **GREEDY) == back
+
+
+@pytest.mark.parametrize("when", ["before", "prefill", "decode"])
+def test_a_stopped_turn_does_not_poison_the_next(bench: VisionBench, when: str) -> None:
+    question = [bench.shown("what is this? " + "word " * 120, 3)]
+    expected = bench.answer(question)
+    bench.forget()
+    stopped = bench.chat(question)
+    bench.start(stopped)
+    if when == "prefill":
+        bench.backend.step()
+        bench.backend.step()
+        assert not stopped.generated
+    elif when == "decode":
+        bench.run(until=lambda: len(stopped.generated) >= 5)
+    bench.backend.remove(stopped)
+    assert bench.backend.sequences() == []
+    assert bench.answer(question) == expected
+    assert bench.answer([bench.shown("what is this? " + "word " * 120, 4)]) != expected
+
+
+def test_a_chat_with_an_image_cut_and_continued_says_the_same(bench: VisionBench) -> None:
+    question = [bench.shown("what is this?", 7)]
+    whole = bench.answer(question)
+    bench.forget()
+    rest = bench.chat(question, emitted=tuple(whole[:11]))
+    bench.start(rest)
+    bench.run()
+    assert rest.generated == whole[11:]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_caches_serve_images_in_a_batch(records: Any, bits: Literal[4, 8]) -> None:
+    bench = VisionBench(records("qwen2_vl"), kv=bits)
+    alone = [bench.answer([bench.shown("what?", seed)], seed=seed) for seed in range(3)]
+    bench.forget()
+    chats = [bench.chat([bench.shown("what?", seed)], seed=seed) for seed in range(3)]
+    bench.start(*chats)
+    bench.run()
+    assert [chat.generated for chat in chats] == alone
+
+
+def test_the_system_prompt_and_every_turn_are_in_the_prompt(bench: VisionBench) -> None:
+    turns = [
+        Message(role="system", content="be brief"),
+        bench.shown("first question", 1),
+        Message(role="assistant", content="first answer"),
+        Message(role="user", content="second question"),
+    ]
+    chat = bench.chat(turns)
+    bench.backend.prepare(chat)
+    text = bench.backend._text.decode(chat.prompt_ids)  # type: ignore[attr-defined]
+    for part in ("be brief", "first question", "first answer", "second question"):
+        assert part in text
+    assert text.index("<|image_pad|>") < text.index("first question")
+
+
+def test_an_image_that_is_gone_is_a_named_error(bench: VisionBench) -> None:
+    chat = bench.chat([bench.shown("what?", 1)])
+    chat.images = {}
+    with pytest.raises(WorkerError) as caught:
+        bench.backend.prepare(chat)
+    assert caught.value.code == "invalid_image"
+
+
+def test_keys_carry_the_images_hash_in_place_of_its_tokens() -> None:
+    one, two = "1" * 64, "2" * 64
+    keys = key_ids([5, 9, 9, 6, 9, 9, 7], 9, (one, two))
+    assert [k for k in keys if k > 0] == [5, 6, 7]
+    assert keys[1] == keys[2] != keys[4]
+    assert key_ids([5, 9, 9, 6], 9, (one,)) != key_ids([5, 9, 9, 6], 9, (two,))
+    tiles = key_ids([9, 5, 9], 9, (one,))
+    assert tiles[0] == tiles[2] < 0
+    assert key_ids([5, 9], 9, ()) == [5, 9]

@@ -1,0 +1,262 @@
+"""Vision models through mlx_vlm: chats with and without images in one continuous batch.
+
+Images arrive as bytes that the API has decoded and drawn anew; nothing here opens a path or a URL. A cache is kept
+under the token ids with each image's hash in place of its tokens, so another image never gets an old image's answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.utils import load_tokenizer
+from mlx_vlm import load
+from mlx_vlm.models.cache import KVCache, make_prompt_cache
+from mlx_vlm.prompt_utils import apply_chat_template
+from mlx_vlm.utils import prepare_inputs
+from PIL import Image
+
+from wire.messages import ImagePart, Message
+from wire.registry import ModelRecord
+from worker import prompt
+from worker.backends.lm import reason, weight_bytes
+from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
+from worker.backends.text import StreamingDecoder
+from worker.errors import WorkerError
+from worker.prompt_cache import PromptCache
+from worker.sequence import Sequence
+
+FEATURE_BYTES = 256 << 20
+"""Image features kept for the next turn about the same image, bytes."""
+IMAGE = {"type": "image"}
+
+
+@dataclass(slots=True)
+class VisionPrompt:
+    """A prompt as the model's processor made it. ``arrays`` are on the host: they may have been made by any thread."""
+
+    token_ids: list[int]
+    key_ids: list[int]
+    arrays: dict[str, np.ndarray[Any, Any]]
+    hashes: tuple[str, ...]
+
+
+def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) -> VlmBackend:
+    """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
+    try:
+        # The processors are the library's own; code in a model's folder is not run.
+        model, processor = load(record.path, trust_remote_code=False)
+    except Exception as error:
+        raise WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.") from error
+    layers = make_prompt_cache(model.language_model)
+    if any(type(layer) is not KVCache for layer in layers):
+        raise WorkerError("load_failed", f"{record.architecture} models keep a cache that can't be batched here.")
+    return VlmBackend(model, processor, record, prefill_step=prefill_step, cache=cache)
+
+
+class VlmBackend(RowBackend):
+    """A vision model whose chats run in one batch, each with its own sampler."""
+
+    def __init__(
+        self, model: Any, processor: Any, record: ModelRecord, *, prefill_step: int, cache: PromptCache
+    ) -> None:
+        # mlx_lm's wrapper makes a new streaming detokeniser a chat; the processor has one for all.
+        self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
+        ends = _end_tokens(model, self._text)
+        key = (record.id, record.revision, record.kv_quantization)
+        super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
+        self.weight_bytes = weight_bytes(model)
+        self._model = model
+        self._language = model.language_model
+        self._processor = processor
+        self._record = record
+        self._image_token = _image_token(model.config)
+        self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
+        self._features: OrderedDict[tuple[str, ...], mx.array] = OrderedDict()
+        self._has_positions = hasattr(self._language, "get_rope_index")
+        self._keeps_features = hasattr(model, "vision_tower") and _takes_features(model)
+        self._group = 0
+        if record.kv_quantization is not None:
+            self._group = quantisation_group(
+                make_prompt_cache(self._language), lambda cache: self._language(mx.array([[0]]), cache=cache)
+            )
+
+    # --- the prompt, on any thread --------------------------------------------------------------------------------
+
+    def prepare(self, sequence: Sequence) -> list[str]:
+        job = sequence.job
+        made: dict[int, VisionPrompt] = {}
+
+        def encode(messages: Items[Message]) -> list[int]:
+            made[0] = self._encode(messages, sequence.images)
+            return made[0].token_ids
+
+        built = prompt.build(
+            job.messages, encode, context_window=self._record.context_window, max_tokens=job.sampling.max_tokens
+        )
+        # The search for the fewest messages to drop may have ended on another try than the last.
+        same = made[0].token_ids is built.token_ids
+        self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence.images)
+        sequence.begin(built.token_ids, StreamingDecoder(self._text, job.sampling.stop))
+        return prompt.warnings(built, job.messages, sees_images=True)
+
+    def _encode(self, messages: Items[Message], images: Mapping[str, bytes]) -> VisionPrompt:
+        parts = [part for message in messages for part in message.images()]
+        pictures = [_picture(images, part) for part in parts]
+        inputs = prepare_inputs(self._processor, images=pictures or None, prompts=[self._template(messages)])
+        arrays = {name: np.array(value) for name, value in inputs.items() if isinstance(value, (mx.array, np.ndarray))}
+        token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
+        arrays.pop("attention_mask", None)
+        hashes = tuple(part.sha256 for part in parts)
+        return VisionPrompt(token_ids, key_ids(token_ids, self._image_token, hashes), arrays, hashes)
+
+    def _template(self, messages: Items[Message]) -> str:
+        """The chat template's text, with the model's image marks where the images stand."""
+        rows = [{"role": message.role, "content": _content(message)} for message in messages]
+        owner = self._processor if getattr(self._processor, "chat_template", None) else self._text
+        if getattr(owner, "chat_template", None):
+            return str(owner.apply_chat_template(rows, add_generation_prompt=True, tokenize=False))
+        images = sum(len(message.images()) for message in messages)
+        plain = [{"role": message.role, "content": message.text()} for message in messages]
+        return str(apply_chat_template(self._processor, self._model.config, plain, num_images=images))
+
+    # --- the batch, on the engine's thread ------------------------------------------------------------------------
+
+    def _open(self, sequence: Sequence) -> Row:
+        ready = self._ready[sequence]
+        grown = [*sequence.emitted, *sequence.generated]
+        tokens = [*ready.token_ids, *grown]
+        left = min(sequence.tokens_left, self._record.context_window - len(tokens))
+        row = Row(sequence, tokens, left, [*ready.key_ids, *grown])
+        row.embed = lambda: self._embed(ready, row)
+        return row
+
+    def _embed(self, ready: VisionPrompt, row: Row) -> None:
+        """Make the prompt's embeddings, its images among them, and the row's way to feed them."""
+        ids = mx.array([row.tokens])
+        arrays = {name: mx.array(value) for name, value in ready.arrays.items()}
+        pixels = arrays.pop("pixel_values", None)
+        if pixels is not None and self._image_token not in row.tokens[row.read :] and self._has_positions:
+            # Every image lies in the kept part of the prompt: only where it stood matters now.
+            embeddings = self._language.model.embed_tokens(ids)
+            positions, row.offset = self._language.get_rope_index(ids, arrays.get("image_grid_thw"))
+            others: dict[str, Any] = {}
+        else:
+            if pixels is not None and self._keeps_features:
+                arrays["cached_image_features"] = self._image_features(ready, pixels, arrays)
+            found = self._model.get_input_embeddings(ids, pixels, **arrays).to_dict()
+            embeddings, positions = found.pop("inputs_embeds"), found.pop("position_ids")
+            row.offset = found.pop("rope_deltas")
+            others = {name: value for name, value in found.items() if value is not None}
+        mx.eval(embeddings)
+        if others:
+            # Inputs for deeper layers or masks can't be cut into chunks, nor begun in the middle.
+            row.in_one_piece, row.read, row.cache = True, 0, self._new_cache()
+
+        def feed(start: int, stop: int, cache: list[Any]) -> None:
+            extra = dict(others)
+            if positions is not None:
+                extra["position_ids"] = positions[..., start:stop]
+            self._language(ids[:, start:stop], inputs_embeds=embeddings[:, start:stop], cache=cache, **extra)
+
+        row.feed = feed
+
+    def _image_features(self, ready: VisionPrompt, pixels: mx.array, arrays: dict[str, mx.array]) -> mx.array:
+        """The vision tower's output for the prompt's images, computed once while it stays within its budget."""
+        features = self._features.pop(ready.hashes, None)
+        if features is None:
+            dtype = self._model.vision_tower.patch_embed.proj.weight.dtype
+            grid = arrays["image_grid_thw"]
+            features = self._model.vision_tower(pixels.astype(dtype), grid, output_hidden_states=False)
+            mx.eval(features)
+        self._features[ready.hashes] = features
+        while sum(kept.nbytes for kept in self._features.values()) > FEATURE_BYTES and len(self._features) > 1:
+            self._features.popitem(last=False)
+        return features
+
+    def _new_cache(self) -> list[Any]:
+        if self._record.kv_quantization is None:
+            return list(make_prompt_cache(self._language))
+        return quantised_cache(len(self._language.layers), self._group, self._record.kv_quantization)
+
+    def _forward(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
+        offsets = [row.offset for row in rows if row.offset is not None]
+        extra = {"rope_deltas": mx.concatenate(offsets)} if offsets else {}
+        answer = self._language(inputs[:, None], cache=cache, **extra)
+        return (answer.logits if hasattr(answer, "logits") else answer)[:, -1, :]
+
+    def close(self) -> None:
+        self._features.clear()
+        super().close()
+
+
+def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
+    """Token ids with each image's hash, as a negative number, in place of its tokens.
+
+    Where the runs of image tokens don't match the images one to one (some models cut an image into tiles), every image
+    token carries the hash of all images together.
+    """
+    runs = [i for i, token in enumerate(token_ids) if token == image_token and (i == 0 or token_ids[i - 1] != token)]
+    one_each = len(runs) == len(hashes)
+    numbers = [-1 - int(sha[:15], 16) for sha in hashes]
+    together = hash_together(hashes)
+    result, run = [], -1
+    for i, token in enumerate(token_ids):
+        if token != image_token or not hashes:
+            result.append(token)
+            continue
+        run += i == 0 or token_ids[i - 1] != token
+        result.append(numbers[run] if one_each else together)
+    return result
+
+
+def hash_together(hashes: Items[str]) -> int:
+    """A negative number for several images in their order."""
+    combined = 0
+    for sha in hashes:
+        combined = (combined * 31 + int(sha[:15], 16)) % (1 << 60)
+    return -1 - combined
+
+
+def _picture(images: Mapping[str, bytes], part: ImagePart) -> Image.Image:
+    if part.sha256 not in images:
+        raise WorkerError("invalid_image", "An image of this chat is not kept any more.")
+    with Image.open(io.BytesIO(images[part.sha256]), formats=["PNG"]) as opened:
+        return opened.convert("RGB")
+
+
+def _content(message: Message) -> Any:
+    if isinstance(message.content, str):
+        return message.content
+    return [IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text} for part in message.content]
+
+
+def _image_token(config: Any) -> int | None:
+    for name in ("image_token_id", "image_token_index"):
+        if isinstance(value := getattr(config, name, None), int):
+            return value
+    return None
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    ends = getattr(model.config, "eos_token_id", None)
+    found = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
+    if tokenizer.eos_token_id is not None:
+        found.add(tokenizer.eos_token_id)
+    return sorted(int(end) for end in found)
+
+
+def _takes_features(model: Any) -> bool:
+    """Whether ready-made image features can be handed in; the library's families differ, and none says so."""
+    method: Callable[..., Any] = model.get_input_embeddings
+    towers = model.config.model_type in ("qwen2_vl", "qwen2_5_vl")
+    return towers and "cached_image_features" in inspect.getsource(method)
