@@ -18,6 +18,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from wire import keys
+from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
 from worker.recovery import Recovery
 from worker.rq_worker import ChatWorker
@@ -74,6 +75,7 @@ def build(settings: Settings) -> ChatWorker:
 
 
 def main() -> None:
+    exit_with_parent()
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     lock = lock_folder(settings.data)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import redis.exceptions
 from rq import Queue
@@ -26,6 +28,8 @@ from rq.worker.base import BaseWorker, WorkerStatus
 from worker.errors import WorkerError
 from worker.recovery import Recovery, requeue
 
+Result = TypeVar("Result")
+
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
 HEARTBEAT_S = 1.0
@@ -35,6 +39,8 @@ EXECUTION_LIFETIME_S = 24 * 3600
 """Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other host's clock can be so
 wrong that it takes a running job for abandoned. See worker.recovery for what finds abandoned jobs."""
 MAINTENANCE_S = 2
+RETRY_S = (0.1, 1.0)
+"""First and longest wait for a Redis that is away."""
 
 
 class Outcome(Enum):
@@ -131,7 +137,38 @@ class ChatWorker(BaseWorker):
         return EXECUTION_LIFETIME_S
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
-        super().heartbeat(WORKER_LIFETIME_S, pipeline)
+        """RQ's loop calls this too, where an exception would end the worker; the heartbeat thread beats on anyway."""
+        with self._forgiving():
+            super().heartbeat(WORKER_LIFETIME_S, pipeline)
+
+    def check_for_suspension(self, burst: bool) -> None:
+        with self._forgiving():
+            super().check_for_suspension(burst)
+
+    def run_maintenance_tasks(self) -> None:
+        with self._forgiving():
+            self.clean_registries()
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """Go on without Redis: it comes back, and what was left out is done again a moment later."""
+        try:
+            yield
+        except redis.exceptions.RedisError as error:
+            self.log.warning("Worker %s: Redis is away (%s)", self.name, type(error).__name__)
+
+    def _insist(self, step: Callable[[], Result]) -> Result:
+        """Do something for as long as Redis takes to answer."""
+        wait, longest = RETRY_S
+        while True:
+            try:
+                return step()
+            except redis.exceptions.RedisError as error:
+                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
+                if self._stop_requested and threading.current_thread() is threading.main_thread():
+                    raise StopRequested from error
+                time.sleep(wait)
+                wait = min(wait * 2, longest)
 
     def _beat_for_ever(self) -> None:
         while not self._beating.wait(HEARTBEAT_S):
@@ -172,24 +209,19 @@ class ChatWorker(BaseWorker):
         max_idle_time: int | None = None,  # noqa: ARG002 (RQ's signature)
     ) -> tuple[Job, Queue] | None:
         """Wait for a free slot, then for a job: a job popped before there is room would wait where nobody sees it."""
-        self.set_state(WorkerStatus.IDLE)
-        wait = 0.2
+        with self._forgiving():
+            self.set_state(WorkerStatus.IDLE)
         while True:
             with self._freed:
                 while len(self._runs) >= self._slots and not self._stop_requested:
                     self._freed.wait(POLL_S)
             if self._stop_requested:
                 raise StopRequested
+            if self.should_run_maintenance_tasks:
+                self.run_maintenance_tasks()
             try:
-                if self.should_run_maintenance_tasks:
-                    self.clean_registries()
-                taken = self._pop(None if timeout is None else POLL_S)
+                taken = self._insist(lambda: self._pop(None if timeout is None else POLL_S))
             except DequeueTimeout:
-                continue
-            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-                self.log.warning("Worker %s: Redis is away (%s)", self.name, type(error).__name__)
-                time.sleep(wait)
-                wait = min(wait * 2, 2.0)
                 continue
             if taken is not None or timeout is None:
                 return taken
@@ -211,12 +243,12 @@ class ChatWorker(BaseWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         with self._books:
-            execution = self.prepare_execution(job)
-            self.prepare_job_execution(job, remove_from_intermediate_queue=True)
+            execution = self._insist(lambda: self.prepare_execution(job))
+            self._insist(lambda: self.prepare_job_execution(job, remove_from_intermediate_queue=True))
             job.started_at = now()
             self._runs[job.id] = _Run(job, queue, execution)
         try:
-            self.runner.start(job)
+            self._insist(lambda: self.runner.start(job))
         except WorkerError as error:
             self.ended(job.id, Outcome.FAILED, error.message)
 
@@ -234,19 +266,15 @@ class ChatWorker(BaseWorker):
 
     def _close_books(self, run: _Run, outcome: Outcome, reason: str) -> None:
         """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would run again."""
-        wait = 0.1
-        while True:
-            try:
-                with self._books:
-                    self._write_down(run, outcome, reason)
-                return
-            except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: the end of job %s waits (%s)", self.name, run.job.id, type(error).__name__)
-                time.sleep(wait)
-                wait = min(wait * 2, 2.0)
-            except Exception:
-                self.log.exception("Worker %s: the end of job %s could not be written down", self.name, run.job.id)
-                return
+
+        def write() -> None:
+            with self._books:
+                self._write_down(run, outcome, reason)
+
+        try:
+            self._insist(write)
+        except Exception:
+            self.log.exception("Worker %s: the end of job %s could not be written down", self.name, run.job.id)
 
     def _write_down(self, run: _Run, outcome: Outcome, reason: str) -> None:
         job, queue, execution = run.job, run.queue, run.execution
@@ -271,6 +299,12 @@ class ChatWorker(BaseWorker):
             self._finalize_failure(job, queue, execution, (JobFailed, failure, None))
 
     # --- stop -----------------------------------------------------------------------------------------------------
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:  # noqa: ARG002
+        """RQ's own gives up on anything but a lost connection; commands must work again once Redis does."""
+        if not isinstance(exc, redis.exceptions.RedisError):
+            self.log.error("Worker %s: a command could not be handled (%s)", self.name, type(exc).__name__)
+        time.sleep(RETRY_S[1])
 
     def handle_payload(self, message: Any) -> None:
         """RQ's commands. The stock handler of stop-job looks at the first running job only."""

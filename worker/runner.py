@@ -127,7 +127,9 @@ class ChatRunner:
             log.exception("model command %s failed", command.action)
             event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
         try:
+            # Before the answer: who asks for the models right after it finds what it did.
             self._publish_models()
+            self.beat()
             self._log.append([Append(command.job_id, "", attempt, number, event)])
         except RedisError as error:
             log.warning("the answer of a model command could not be written (%s)", type(error).__name__)

@@ -1,0 +1,76 @@
+"""``python -m api``: one API process, until it is told to stop.
+
+Open streams end cleanly then, and their clients resume with another process or the next one.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from wire.lifeline import exit_with_parent
+from wire.settings import Settings, from_command_line
+
+_GRACE_S = 5
+"""Time that requests get to end at a stop; streams need none of it."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with one line on standard output when ready and an orderly end of streams."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            log_level=settings.log_level,
+            access_log=settings.log_level == "debug",
+            timeout_graceful_shutdown=_GRACE_S,
+            server_header=False,
+        )
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's own: that raises the signal again after an orderly end, which would look like a crash.
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First, or uvicorn would wait for streams that end with their chats.
+        self._app.state.parts.relay.close()
+        await super().shutdown(sockets)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens; the real port when it took a free one."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(f"listening on {self.url}", flush=True)
+
+
+def main() -> int:
+    """Serve; the exit status is 0 after an orderly stop."""
+    exit_with_parent()
+    settings = from_command_line("python -m api", "The HTTP face of MLX chat queue.")
+    if not settings.redis_url:
+        print("python -m api: set MLXQ_REDIS_URL or REDIS_URL to the Redis to use", file=sys.stderr)
+        return 2
+    Server(create_app(settings), settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

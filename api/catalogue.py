@@ -1,0 +1,54 @@
+"""What the workers have put into Redis about themselves and about models, read for answers.
+
+Reads only, in one round trip each; knows neither HTTP nor the queue.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from wire import keys, registry
+from wire.registry import ModelRecord
+from wire.status import LoadedModel, WorkerStatus
+
+
+class Catalogue:
+    """The models and the living workers."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def models(self) -> list[ModelRecord]:
+        return registry.decode(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)).values())
+
+    async def find(self, wanted: str) -> ModelRecord | None:
+        """The model that an id, a name or a repository name stands for."""
+        return registry.find(await self.models(), wanted)
+
+    async def workers(self) -> list[WorkerStatus]:
+        """The workers that were alive a few seconds ago, by name."""
+        names = sorted(name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS)))
+        if not names:
+            return []
+        values = cast(list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names]))
+        return [status for value in values if value is not None for status in _decode(value)]
+
+    async def worker_seen(self) -> bool:
+        """Whether a worker was there within the last minute: one that restarts takes up what is queued meanwhile."""
+        return bool(await self._redis.exists(keys.WORKER_SEEN))
+
+
+def _decode(value: bytes) -> list[WorkerStatus]:
+    # A worker of another version may say things that this one doesn't know; it isn't shown then, and that is all.
+    try:
+        return [WorkerStatus.model_validate_json(value)]
+    except ValidationError:
+        return []
+
+
+def loaded(workers: list[WorkerStatus]) -> dict[str, LoadedModel]:
+    """The models in some worker's memory, by id."""
+    return {model.id: model for worker in workers for model in worker.models}

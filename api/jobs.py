@@ -1,0 +1,251 @@
+"""Accepting jobs and stopping them. The only file that knows RQ.
+
+RQ is synchronous, so what uses it runs on a few threads of its own and the event loop never waits for it. Knows
+nothing of HTTP statuses and nothing of streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.job import Job
+from rq.registry import CanceledJobRegistry
+from rq.serializers import JSONSerializer
+
+from api.catalogue import Catalogue
+from api.errors import ApiError
+from api.redis_client import Clients
+from wire import keys
+from wire.messages import ChatJob, Delta, Finished, ModelCommand, Timings, Usage
+from wire.token_log import Append, JobEnded, JobGone, TokenLog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EVERYONE = "everyone"
+"""The owner of every job while there are no API keys."""
+UNATTENDED_S = 32
+"""A job that ends with its readers is stopped this long after one was last noticed. Readers are noticed every 2 s, so
+that the last one has been gone for at least the 30 s of the contract."""
+STOPPING_S = 5
+"""A stop that another process began is taken over after this time: it takes milliseconds."""
+_THREADS = 4
+_NO_TIMEOUT = -1
+"""The engine keeps deadlines; RQ's would be raised in the wrong thread."""
+_ABANDONED_RETRIES = 100
+"""RQ counts every abandonment as a failure; whether a job kills its workers is the worker's to judge, sooner."""
+_RETRY_AFTER_S = (1, 300)
+_JOB_ID = re.compile("[0-9a-f]{32}")
+
+# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms. Answers 1 when the job was
+# taken off its queue and is the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
+_STOP = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state or state == 'ended' then return -1 end
+redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
+local taken = redis.call('LREM', KEYS[3], 1, ARGV[1])
+if taken == 1 then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1]) end
+return taken
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the client asked about the job's stream: whether the job outlives its readers, and what frames hold."""
+
+    on_disconnect: Literal["cancel", "continue"]
+    stream_options: frozenset[str] = frozenset()
+
+
+class _QueueFull(Exception):
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
+        self.depth = depth
+
+
+def new_job_id() -> str:
+    return uuid.uuid4().hex
+
+
+def is_job_id(text: str) -> bool:
+    """Whether the text could be a job's id; nothing else becomes part of a Redis name."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def queue_key(name: str) -> str:
+    """The Redis list behind a queue."""
+    return f"{Queue.redis_queue_namespace_prefix}{name}"
+
+
+def rq_job_key(job_id: str) -> str:
+    """The Redis hash in which RQ keeps a job."""
+    return f"{Job.redis_job_namespace_prefix}{job_id}"
+
+
+class Jobs:
+    """The jobs in Redis, as one API process writes them."""
+
+    def __init__(self, clients: Clients, catalogue: Catalogue, queue_limit: int) -> None:
+        self._waiting = clients.waiting
+        self._redis: Redis = clients.blocking
+        self._catalogue = catalogue
+        self._limit = queue_limit
+        self._threads = ThreadPoolExecutor(_THREADS, "jobs")
+        self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
+        self._log = TokenLog(self._redis)
+        self._take = self._redis.register_script(_STOP)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def submit_chat(self, job: ChatJob, policy: Policy) -> None:
+        """Put a chat at the end of the queue. Raises ApiError ``queue_full`` when too many wait."""
+        try:
+            await self._in_thread(self._submit_chat, job, policy)
+        except _QueueFull as full:
+            message = f"{full.depth} chats wait already. Try again later."
+            raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
+
+    async def submit_command(self, command: ModelCommand) -> None:
+        """Put a model command before all that waits: somebody holds a request open for it."""
+        await self._in_thread(self._submit_command, command)
+
+    async def stop(self, job_id: str) -> None:
+        """Stop one job, queued or running. Unknown and ended jobs are left as they are."""
+        if is_job_id(job_id):
+            await self._in_thread(self._stop, job_id)
+
+    async def stop_all(self, owner: str) -> None:
+        """Stop all chats of an owner; batch prompts and model commands go on."""
+        await self._in_thread(self._stop_all, owner)
+
+    async def finish_interrupted_stops(self) -> None:
+        """End the jobs that a process took off the queue and didn't live to end."""
+        await self._in_thread(self._finish_interrupted_stops)
+
+    async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: task(*args, **kwargs))
+
+    async def _retry_after(self, depth: int) -> int:
+        """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
+        times = await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+        slots = sum(worker.slots for worker in await self._catalogue.workers())
+        mean = sum(float(value) for value in times) / len(times) if times else 1.0
+        low, high = _RETRY_AFTER_S
+        return max(low, min(high, math.ceil(depth * mean / max(1, slots))))
+
+    def _now_and_depth(self) -> tuple[int, int]:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.llen(self._queue.key)
+        (seconds, micros), depth = pipe.execute()
+        return seconds * 1000 + micros // 1000, depth
+
+    def _submit_chat(self, job: ChatJob, policy: Policy) -> None:
+        now, depth = self._now_and_depth()
+        if depth >= self._limit:
+            raise _QueueFull(depth)
+        record = {
+            "owner": job.owner,
+            "model_id": job.model_id,
+            "kind": "chat",
+            "on_disconnect": policy.on_disconnect,
+            "stream_options": " ".join(sorted(policy.stream_options)),
+        }
+        pipe = self._redis.pipeline(transaction=True)
+        self._add(pipe, keys.CHAT_TASK, job.model_copy(update={"submitted_ms": now}), "chat", record, now)
+        pipe.zadd(keys.live(job.owner), {job.job_id: now})
+        if policy.on_disconnect == "cancel":
+            pipe.zadd(keys.UNATTENDED, {job.job_id: now + UNATTENDED_S * 1000})
+        pipe.execute()
+
+    def _submit_command(self, command: ModelCommand) -> None:
+        now, _ = self._now_and_depth()
+        record = {"owner": EVERYONE, "model_id": command.model_id or "", "kind": "model", "on_disconnect": "continue"}
+        pipe = self._redis.pipeline(transaction=True)
+        self._add(pipe, keys.MODEL_TASK, command, f"{command.action} model", record, now)
+        pipe.execute()
+
+    def _add(
+        self, pipe: Any, task: str, job: ChatJob | ModelCommand, description: str, record: dict[str, str], now: int
+    ) -> None:
+        self._queue.enqueue_call(
+            task,
+            kwargs={"job": job.model_dump(mode="json")},
+            timeout=_NO_TIMEOUT,
+            result_ttl=keys.PROMPT_LIFETIME_S,
+            failure_ttl=keys.PROMPT_LIFETIME_S,
+            description=description,
+            job_id=job.job_id,
+            at_front=isinstance(job, ModelCommand),
+            retry=Retry(max=_ABANDONED_RETRIES),
+            pipeline=pipe,
+        )
+        stored = record | {"queue": self._queue.name, "submitted_ms": str(now), "state": "queued"}
+        pipe.hset(keys.job(job.job_id), mapping=stored)
+        pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
+
+    def _stop_all(self, owner: str) -> None:
+        live = cast(list[bytes], self._redis.zrange(keys.live(owner), 0, -1))
+        # All keys first: otherwise each slot that a stop frees takes up the next chat of the same owner.
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in live:
+            pipe.set(keys.cancel(job_id.decode()), 1, ex=keys.CANCEL_LIFETIME_S)
+        pipe.execute()
+        for job_id in live:
+            if not self._stop(job_id.decode()):
+                self._redis.zrem(keys.live(owner), job_id)
+
+    def _stop(self, job_id: str) -> bool:
+        """Whether there was something to stop."""
+        now, _ = self._now_and_depth()
+        taken = self._take(
+            keys=[keys.job(job_id), keys.cancel(job_id), self._queue.key, keys.STOPPING],
+            args=[job_id, keys.CANCEL_LIFETIME_S, now],
+        )
+        if taken == 1:
+            self._end_cancelled(job_id, now)
+        return bool(taken != -1)
+
+    def _finish_interrupted_stops(self) -> None:
+        now, _ = self._now_and_depth()
+        for job_id in cast(list[bytes], self._redis.zrangebyscore(keys.STOPPING, 0, now - STOPPING_S * 1000)):
+            self._end_cancelled(job_id.decode(), now)
+
+    def _end_cancelled(self, job_id: str, now: int) -> None:
+        """End a job that is in no queue and with no worker: RQ's books, then the log, then the note about it."""
+        self._cancel_in_rq(job_id, now)
+        owner, submitted = cast(list[Any], self._redis.hmget(keys.job(job_id), "owner", "submitted_ms"))
+        try:
+            attempt, before = self._log.begin(job_id)
+        except (JobEnded, JobGone):
+            pass
+        else:
+            tokens = sum(len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta))
+            timings = Timings(queue_ms=float(now - int(submitted)))
+            event = Finished("cancelled", Usage(completion_tokens=tokens), timings)
+            self._log.append([Append(job_id, owner.decode(), attempt, len(before) + 1, event)])
+        self._redis.zrem(keys.STOPPING, job_id)
+
+    def _cancel_in_rq(self, job_id: str, now: int) -> None:
+        try:
+            job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
+            job.cancel()
+        except (NoSuchJobError, InvalidJobOperation):
+            return
+        # RQ keeps cancelled jobs, prompts included, for ever.
+        registry = CanceledJobRegistry(self._queue.name, self._redis, serializer=JSONSerializer)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.expire(job.key, keys.PROMPT_LIFETIME_S)
+        pipe.zremrangebyscore(registry.key, 0, now // 1000 - keys.PROMPT_LIFETIME_S)
+        pipe.execute()

@@ -1,0 +1,118 @@
+"""The chat routes of the native API: start a chat, read one again, stop.
+
+Everything that can be refused is refused here, before a job exists and before a stream's headers are sent.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from api.errors import ApiError, no_worker
+from api.images import store_images
+from api.jobs import EVERYONE, Policy, new_job_id
+from api.lookup import JobRecord
+from api.parts import JsonOnly, Parts, PartsOf
+from api.requests import MAX_SEED, ChatRequest, StopRequest
+from api.stream import EventStream, Stream, StreamOptions
+from wire.messages import ChatJob, Sampling
+
+router = APIRouter(prefix="/api/engine/chat", tags=["chat"], dependencies=[JsonOnly])
+
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+_CURSOR = re.compile("[0-9]{1,15}")
+
+
+@router.post("", response_class=StreamingResponse, responses=_STREAM)
+async def chat(body: ChatRequest, parts: PartsOf) -> Response:
+    """Queue a chat and stream its answer."""
+    job = await _accepted(body, parts)
+    wanted = body.stream_options.wanted()
+    # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
+    reader = parts.relay.attach(job.job_id, replay=False)
+    try:
+        await parts.jobs.submit_chat(job, Policy(body.on_disconnect, wanted))
+    except BaseException:
+        reader.detach()
+        raise
+    options = StreamOptions(wanted, parts.settings.keepalive_s)
+    return EventStream(reader, Stream(reader, parts.lookup, options, "queued"))
+
+
+async def _accepted(body: ChatRequest, parts: Parts) -> ChatJob:
+    """The job that a request asks for, or an ApiError that says why there is none."""
+    model = await parts.catalogue.find(body.model_id)
+    if not await parts.catalogue.worker_seen():
+        raise no_worker()
+    if model is None:
+        raise ApiError("model_not_found", "No model of this id or name is registered.")
+    messages = await store_images([message.draft() for message in body.messages], parts.clients.waiting)
+    sampling = Sampling(
+        temperature=body.temperature,
+        top_p=body.top_p,
+        repetition_penalty=body.repetition_penalty,
+        max_tokens=body.max_tokens,
+        seed=secrets.randbelow(MAX_SEED + 1) if body.seed is None else body.seed,
+    )
+    return ChatJob(
+        job_id=new_job_id(),
+        owner=EVERYONE,
+        model_id=model.id,
+        model_revision=model.revision,
+        messages=messages,
+        sampling=sampling,
+        submitted_ms=0,  # Redis' time, set as the job is queued
+    )
+
+
+@router.get("/{job_id}/events", response_class=StreamingResponse, responses=_STREAM)
+async def events(
+    job_id: str,
+    parts: PartsOf,
+    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[str | None, Query()] = None,
+) -> Response:
+    """Read a chat from where the cursor points; the header, which browsers send by themselves, wins."""
+    cursor = _cursor(last_event_id if last_event_id is not None else after)
+    record = await parts.lookup.record(job_id)
+    if record is None or record.kind != "chat":
+        raise ApiError("job_not_found", "There is no such job.")
+    if await _nothing_left(record, cursor, parts):
+        # The one answer upon which a browser's EventSource doesn't come back.
+        return Response(status_code=204, headers={"X-Job-Id": job_id})
+    await parts.attendance.note([job_id])
+    reader = parts.relay.attach(job_id, cursor, replay=True)
+    options = StreamOptions(record.stream_options, parts.settings.keepalive_s)
+    return EventStream(reader, Stream(reader, parts.lookup, options, record.state))
+
+
+def _cursor(text: str | None) -> int:
+    if text is None:
+        return 0
+    if _CURSOR.fullmatch(text) is None:
+        raise ApiError("bad_request", "The cursor is not one: send the id of the last event.")
+    return int(text)
+
+
+async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
+    """Whether the client has seen the end. Raises ApiError for text that has expired and a cursor from elsewhere."""
+    last = await parts.lookup.last_sequence(record.job_id)
+    if record.state == "ended" and last == 0:
+        raise ApiError("expired", "The text of this job has expired.")
+    if cursor > last:
+        raise ApiError("bad_request", "The cursor is beyond the end of this job's events.")
+    return record.state == "ended" and cursor == last
+
+
+@router.post("/stop")
+async def stop(parts: PartsOf, body: StopRequest | None = None) -> dict[str, str]:
+    """Stop one chat, or all of the caller's."""
+    if body is None or body.job_id is None:
+        await parts.jobs.stop_all(EVERYONE)
+    else:
+        await parts.jobs.stop(body.job_id)
+    return {"status": "stopped"}

@@ -1,0 +1,77 @@
+"""What an API process is made of, and how routes get at it.
+
+Puts the parts together; what they do is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.attendance import Attendance
+from api.catalogue import Catalogue
+from api.errors import ApiError
+from api.jobs import Jobs
+from api.lookup import Lookup
+from api.redis_client import Clients
+from api.relay import Relay
+from wire.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a route may need."""
+
+    settings: Settings
+    clients: Clients
+    catalogue: Catalogue
+    jobs: Jobs
+    lookup: Lookup
+    relay: Relay
+    attendance: Attendance
+
+
+def assemble(settings: Settings, clients: Clients) -> Parts:
+    """The parts, none of them started."""
+    redis = clients.waiting
+    catalogue, relay = Catalogue(redis), Relay(redis)
+    jobs = Jobs(clients, catalogue, settings.queue_limit)
+    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, Attendance(redis, relay, jobs))
+
+
+@contextlib.asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[None]:
+    """Listen to events and watch over readers for as long as the application runs."""
+    await parts.relay.start()
+    rounds = asyncio.create_task(parts.attendance.run(), name="attendance")
+    try:
+        yield
+    finally:
+        rounds.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await rounds
+        await parts.relay.stop()
+        parts.jobs.close()
+        await parts.clients.close()
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def _json_only(request: Request) -> None:
+    """Refuse a body that isn't declared as JSON: a form can be sent by any page without the browser asking first."""
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if has_body and declared != "application/json":
+        raise ApiError("unsupported_media_type", "Send JSON, with the header Content-Type: application/json.")
+
+
+PartsOf = Annotated[Parts, Depends(_parts)]
+JsonOnly = Depends(_json_only)

@@ -1,0 +1,138 @@
+"""A job's events as a Server-Sent Events response: frames, cursors, comments, the end.
+
+Passes the frames of the log through as they are; only the last one grows when the client asked for usage. Knows
+nothing of requests, RQ or Redis names.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi.responses import StreamingResponse
+from redis.exceptions import RedisError
+from starlette.types import Receive, Scope, Send
+
+from api.lookup import POSITIONS_S, Lookup
+from api.relay import LOOK_AGAIN_S, Reader
+from wire.messages import Failed
+from wire.token_log import Entry, decode_step, encode
+
+INCLUDE_USAGE = "include_usage"
+INCLUDE_PROGRESS = "include_progress"
+_LOST = Failed("job_lost", "This job was lost. Send it again.")
+_EXPIRED = Failed("expired", "The text of this job has expired.")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a client wants beside text, and how long a stream may be silent."""
+
+    wanted: frozenset[str]
+    keepalive_s: float
+
+
+def sse(sequence: int, frame: str) -> bytes:
+    """One event; the id is the client's cursor."""
+    return f"id: {sequence}\ndata: {frame}\n\n".encode()
+
+
+def _with_usage(entry: Entry) -> str:
+    frame = json.loads(entry.frame)
+    return json.dumps(frame | {name: entry.extra[name] for name in ("finish_reason", "usage", "timings")})
+
+
+class Stream:
+    """The bytes of one response."""
+
+    def __init__(self, reader: Reader, lookup: Lookup, options: StreamOptions, greeting: str) -> None:
+        self._reader = reader
+        self._lookup = lookup
+        self._usage = INCLUDE_USAGE in options.wanted
+        self._progress = INCLUDE_PROGRESS in options.wanted
+        self._keepalive_s = options.keepalive_s
+        self._greeting = greeting
+        # Not the reader's number, which is a batch ahead: progress must not carry the id of an event still to come.
+        self._cursor = reader.sequence
+        self._place: int | None = None
+        # Only a job that nothing is known of yet can still be waiting for its turn.
+        self._waits = self._progress and reader.sequence == 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield f": {self._greeting}\n\n".encode()
+        sent = heard = time.monotonic()
+        while not self._reader.ended and not self._reader.closed:
+            chunk = b"".join(self._frame(entry) for entry in await self._reader.batch(self._pause(sent, heard)))
+            now = time.monotonic()
+            if chunk:
+                heard = now
+            elif now - heard >= LOOK_AGAIN_S:
+                heard = now
+                chunk = await self._after_silence()
+            if not chunk and self._waits and not self._reader.ended:
+                chunk = await self._queue_position()
+            if not chunk and now - sent >= self._keepalive_s:
+                chunk = b": keep-alive\n\n"
+            if chunk:
+                yield chunk
+                sent = time.monotonic()
+
+    def _pause(self, sent: float, heard: float) -> float:
+        """How long to wait for the next entries before something else is due."""
+        due = min(sent + self._keepalive_s, heard + LOOK_AGAIN_S) - time.monotonic()
+        return max(0.01, min(due, POSITIONS_S) if self._waits else due)
+
+    def _frame(self, entry: Entry) -> bytes:
+        self._waits = False
+        if entry.kind == "progress":
+            return sse(self._cursor, entry.frame) if self._progress else b""
+        self._cursor = entry.sequence
+        return sse(entry.sequence, _with_usage(entry) if entry.ends and self._usage else entry.frame)
+
+    async def _after_silence(self) -> bytes:
+        """Make sure that somebody is still there to end the job; the end of one that was lost is told here."""
+        try:
+            standing = await self._lookup.standing(self._reader.job_id)
+        except RedisError:
+            return b""
+        # The end may have been written since the log was last read, so that has the first word.
+        self._reader.look_again()
+        chunk = b"".join(self._frame(entry) for entry in await self._reader.batch(0.01))
+        if chunk or standing in ("queued", "running"):
+            return chunk
+        self._reader.ended = True
+        return self._end_with(_EXPIRED if standing == "ended" else _LOST)
+
+    def _end_with(self, event: Failed) -> bytes:
+        [entry] = decode_step(f"[{encode(self._reader.job_id, self._cursor, event)}]".encode())
+        return self._frame(entry)
+
+    async def _queue_position(self) -> bytes:
+        try:
+            place = await self._lookup.position(self._reader.job_id)
+        except RedisError:
+            return b""
+        if place is None or place == self._place:
+            return b""
+        self._place = place
+        frame = {"text": "", "done": False, "progress": {"state": "queued", "position": place}}
+        return sse(self._cursor, json.dumps(frame))
+
+
+class EventStream(StreamingResponse):
+    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at collection."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, reader: Reader, stream: Stream) -> None:
+        headers = {"X-Job-Id": reader.job_id, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(stream, headers=headers)
+        self._reader = reader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._reader.detach()
