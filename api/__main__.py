@@ -11,8 +11,11 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from redis.exceptions import RedisError
 
 from api.app import create_app
+from api.embedded_redis import connect_once
+from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
 
@@ -61,12 +64,24 @@ class Server(uvicorn.Server):
             print(f"listening on {self.url}", flush=True)
 
 
+def _problem_with(url: str) -> str | None:
+    """Why this Redis won't do. One that isn't there yet is no reason not to start."""
+    try:
+        with connect_once(url) as redis:
+            return unfit(redis.info())
+    except (RedisError, OSError):
+        return None
+
+
 def main() -> int:
     """Serve; the exit status is 0 after an orderly stop."""
     exit_with_parent()
     settings = from_command_line("python -m api", "The HTTP face of MLX chat queue.")
     if not settings.redis_url:
         print("python -m api: set MLXQ_REDIS_URL or REDIS_URL to the Redis to use", file=sys.stderr)
+        return 2
+    if problem := _problem_with(settings.redis_url):
+        print(f"python -m api: {problem}", file=sys.stderr)
         return 2
     Server(create_app(settings), settings).run()
     return 0

@@ -41,6 +41,8 @@ STATUS: dict[ErrorCode, int] = {
     "template_failed": 422,
     "bad_prompt": 422,
     "queue_full": 429,
+    "images_full": 429,
+    "busy": 429,
     "internal_error": 500,
     "engine_failed": 500,
     "gave_up_after_crashes": 500,
@@ -50,6 +52,7 @@ STATUS: dict[ErrorCode, int] = {
     "job_lost": 503,
     "job_timeout": 504,
     "insufficient_memory": 507,
+    "insufficient_disk": 507,
 }
 BODY_LIMIT = 1024
 RETRY_SOON_S = 2

@@ -50,7 +50,10 @@ async def _accepted(body: ChatRequest, parts: Parts) -> ChatJob:
         raise no_worker()
     if model is None:
         raise ApiError("model_not_found", "No model of this id or name is registered.")
+    if not model.downloaded:
+        raise ApiError("model_not_found", "This model has not been downloaded yet.")
     messages = await store_images([message.draft() for message in body.messages], parts.clients.waiting)
+    await parts.prompt_size.check(model, messages)
     sampling = Sampling(
         temperature=body.temperature,
         top_p=body.top_p,

@@ -18,6 +18,7 @@ from api.catalogue import Catalogue
 from api.errors import ApiError
 from api.jobs import Jobs
 from api.lookup import Lookup
+from api.prompt_size import PromptSize
 from api.redis_client import Clients
 from api.relay import Relay
 from wire.settings import Settings
@@ -34,6 +35,7 @@ class Parts:
     lookup: Lookup
     relay: Relay
     attendance: Attendance
+    prompt_size: PromptSize
 
 
 def assemble(settings: Settings, clients: Clients) -> Parts:
@@ -41,7 +43,8 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
     redis = clients.waiting
     catalogue, relay = Catalogue(redis), Relay(redis)
     jobs = Jobs(clients, catalogue, settings.queue_limit)
-    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, Attendance(redis, relay, jobs))
+    attendance = Attendance(redis, relay, jobs)
+    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, attendance, PromptSize())
 
 
 @contextlib.asynccontextmanager
@@ -57,6 +60,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             await rounds
         await parts.relay.stop()
         parts.jobs.close()
+        parts.prompt_size.close()
         await parts.clients.close()
 
 

@@ -23,7 +23,9 @@ SERVE = (sys.executable, "-m", "api.local")
 class Running:
     """A supervisor under test: its lines are read as they come, and everything below it is looked after."""
 
-    def __init__(self, command: Sequence[str], data: Path, *flags: str, **environ: str) -> None:
+    def __init__(
+        self, command: Sequence[str], data: Path, *flags: str, limit_s: float = LIMIT_S, **environ: str
+    ) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
         self.process = subprocess.Popen(
             [*command, "--data", str(data), "--port", "0", *flags],
@@ -36,7 +38,7 @@ class Running:
         )
         self.seen: list[str] = []
         self._descendants: set[psutil.Process] = set()
-        self._watchdog = threading.Timer(LIMIT_S, self._end_everything)
+        self._watchdog = threading.Timer(limit_s, self._end_everything)
         self._watchdog.start()
 
     def line(self, start: str) -> str:

@@ -27,6 +27,12 @@ STOPPING = PREFIX + "stopping"
 here was left by a process that died in between, and any other finishes it."""
 RECOVERY_LOCK = PREFIX + "recovery-lock"
 """Held by the one worker that looks for jobs of dead ones."""
+IMAGES = PREFIX + "images"
+"""Hash: SHA-256 of a stored image -> what it counts against the budget, bytes."""
+IMAGES_TOTAL = PREFIX + "images-total"
+"""Integer: the sum of that hash."""
+IMAGES_IDLE = PREFIX + "images-idle"
+"""Sorted set: SHA-256 -> Redis time in milliseconds since which no live job needs the image."""
 RECENT_RATE = PREFIX + "recent-job-seconds"
 """List of the last jobs' run times in seconds, newest first: what Retry-After is worked out from."""
 
@@ -39,7 +45,7 @@ CANCEL_LIFETIME_S = RECORD_LIFETIME_S
 PROMPT_LIFETIME_S = 24 * 3600
 """A finished RQ job, prompt included, stays this long for the dashboard."""
 IMAGE_LIFETIME_S = 24 * 3600
-"""An image is dropped this long after the last chat that sent it."""
+"""An image is gone after this time without an API process that looks after it; one does renew it for a live job."""
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
@@ -76,7 +82,13 @@ def popped(job_id: str) -> str:
 
 
 def image(sha256: str) -> str:
+    """A picture as a clean PNG."""
     return f"{PREFIX}image:{sha256}"
+
+
+def image_jobs(sha256: str) -> str:
+    """Sorted set: job that needs the image -> Redis time in milliseconds at which it said so."""
+    return f"{PREFIX}image-jobs:{sha256}"
 
 
 def worker_status(name: str) -> str:

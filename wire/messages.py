@@ -28,12 +28,15 @@ ErrorCode = Literal[
     "prompt_too_long",
     "invalid_image",
     "queue_full",
+    "images_full",
+    "busy",
     "redis_unavailable",
     "redis_full",
     "no_worker",
     "load_conflict",
     "load_failed",
     "insufficient_memory",
+    "insufficient_disk",
     "template_failed",
     "engine_failed",
     "job_lost",
@@ -61,7 +64,7 @@ class TextPart(Record):
 
 
 class ImagePart(Record):
-    """An image stored once under its SHA-256; ``width`` and ``height`` are pixels after EXIF rotation."""
+    """An image stored once, as a clean PNG, under its SHA-256; ``width`` and ``height`` are that picture's pixels."""
 
     type: Literal["image"] = "image"
     sha256: str

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TextIO
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
 from wire import keys
+from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
 from worker.recovery import Recovery
@@ -49,26 +52,31 @@ def identity(data: Path) -> str:
 
 
 def connect(settings: Settings) -> Redis:
-    """A client for this process. Exits with one line if no Redis can be reached."""
+    """A client that tells at once when Redis is away: whoever uses it knows what to do then.
+
+    Exits with one line if no Redis can be reached, or one that would throw accepted jobs away.
+    """
     if not settings.redis_url:
         sys.exit("worker: no Redis: set REDIS_URL, or start everything with scripts/serve")
-    redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2)
     try:
-        redis.ping()
-    except RedisError as error:
+        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+        problem = unfit(redis.info())
+    except (RedisError, ValueError) as error:
         sys.exit(f"worker: Redis can't be reached at the configured address ({type(error).__name__})")
+    if problem:
+        sys.exit(f"worker: {problem}")
     return redis
 
 
 def build(settings: Settings) -> ChatWorker:
     """The worker with everything it works with. RQ changes the time-outs of the client it gets, so it has its own."""
-    redis, rq_redis = connect(settings), connect(settings)
+    redis, rq_redis = connect(settings), Redis.from_url(settings.redis_url, socket_connect_timeout=2)
     mine = identity(settings.data)
     name = f"{mine}.{os.getpid()}-{int(time.time())}"
     queue = Queue(keys.CHAT_QUEUE, connection=rq_redis, serializer=JSONSerializer)
     worker = ChatWorker([queue], name=name, connection=rq_redis, serializer=JSONSerializer)
     runner = ChatRunner(settings, redis, worker)
-    recovery = Recovery(rq_redis, [queue], lambda other: other != name and other.split(".")[0] == mine)
+    recovery = Recovery(redis, [queue], name, lambda other: other.split(".")[0] == mine)
     worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s)
     runner.open()
     return worker

@@ -27,8 +27,9 @@ _SAMPLE = 64 << 10
 class Catalogue:
     """Model records by id. Safe to read from any thread: it is replaced as a whole, never changed."""
 
-    def __init__(self, folders: Sequence[Path], echo: bool = False) -> None:
+    def __init__(self, folders: Sequence[Path], echo: bool = False, downloaded: Path | None = None) -> None:
         self._folders = [folder.resolve() for folder in folders]
+        self._downloaded = downloaded
         self._echo = echo
         self._records: dict[str, ModelRecord] = {}
 
@@ -43,7 +44,7 @@ class Catalogue:
 
     def scan(self) -> list[ModelRecord]:
         """Look through the folders again; how a known model's cache is quantised is kept."""
-        found = [ECHO_MODEL] if self._echo else [*_demo_models(), *self._in_folders()]
+        found = [ECHO_MODEL] if self._echo else [*_demo_models(), *self._downloads(), *self._in_folders()]
         known = self._records
         self._records = {
             r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization}) if r.id in known else r
@@ -66,6 +67,14 @@ class Catalogue:
             raise WorkerError("load_failed", "The model's config.json can't be read.")
         self.put(record)
         return record
+
+    def _downloads(self) -> Iterable[ModelRecord]:
+        """Models downloaded here: folders named <owner>--<name>. One still under way has another ending."""
+        for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
+            owner, _, name = config.parent.name.partition("--")
+            if not name.endswith(".partial"):
+                for record in _described(config.parent, name=name, repository=f"{owner}/{name}"):
+                    yield record.model_copy(update={"deletable": True})
 
     def _in_folders(self) -> Iterable[ModelRecord]:
         for root in self._folders:

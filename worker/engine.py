@@ -11,14 +11,16 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from wire.messages import ErrorCode, Event, Failed, Progress, Warning
 from worker.backends.backend import Backend, Token
 from worker.errors import WorkerError
+from worker.futures import attempt, settle
 from worker.loaded_models import LoadedModels
 from worker.sequence import Sequence
 
@@ -39,10 +41,18 @@ class Sink(Protocol):
 class Engine:
     """Runs sequences in continuous batches, one batch a loaded model. Start it once; close it once."""
 
-    def __init__(self, models: LoadedModels, sink: Sink, memory_percent: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        models: LoadedModels,
+        sink: Sink,
+        memory_percent: Callable[[], float] = lambda: 0.0,
+        on_suspect: Callable[[Sequence], None] = lambda _: None,
+    ) -> None:
+        """``on_suspect`` is called, on the engine's thread, before a suspect is let in."""
         self._models = models
         self._sink = sink
         self._memory_percent = memory_percent
+        self._on_suspect = on_suspect
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting: deque[Sequence] = deque()
         self._preparing: dict[str, Sequence] = {}
@@ -53,17 +63,17 @@ class Engine:
         self._closing = False
         self.last_step = time.monotonic()
         """When the loop last came round, monotonic seconds: what a watchdog looks at."""
-        self.loading = False
-        """Whether a model is being loaded just now, which takes as long as it takes."""
+        self.excused = False
+        """Whether it is just loading a model or waiting for its events to be taken, however long that takes."""
 
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
+    def close(self, patience_s: float | None = None) -> None:
         """End the thread after the step in progress; what still runs gets no more events."""
         self._inbox.put(self._close)
-        self._thread.join()
-        self._tokenising.shutdown(cancel_futures=True)
+        self._thread.join(patience_s)
+        self._tokenising.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, sequence: Sequence) -> None:
         self._inbox.put(partial(self._waiting.append, sequence))
@@ -83,7 +93,7 @@ class Engine:
     def call(self, work: Callable[[], Result]) -> Future[Result]:
         """Run something on the engine's thread, between two steps."""
         future: Future[Result] = Future()
-        self._inbox.put(partial(_settle, future, work))
+        self._inbox.put(partial(settle, future, work))
         return future
 
     def is_busy(self, model_key: Any) -> bool:
@@ -115,25 +125,37 @@ class Engine:
         idle = not self._running and not self._waiting
         try:
             while True:
-                self._inbox.get(block=idle)()
+                work = self._inbox.get(block=idle)
+                if idle:  # Nobody hung while there was nothing to do.
+                    self.last_step = time.monotonic()
                 idle = False
+                work()
         except queue.Empty:
             return
 
     def _admit(self) -> None:
         """Start waiting chats in order. One that waits for memory holds back those behind it: it mustn't starve."""
-        while self._waiting:
-            sequence = self._waiting[0]
+        while (sequence := self._next()) is not None:
             try:
                 backend = self._backend_for(sequence)
             except WorkerError as error:
-                self._waiting.popleft()
+                self._waiting.remove(sequence)
                 self._emit_failure(sequence, error)
                 continue
             if backend is None:
                 return
-            self._waiting.popleft()
+            self._waiting.remove(sequence)
+            if sequence.suspect:
+                self._on_suspect(sequence)
             self._prepare(sequence, backend)
+
+    def _next(self) -> Sequence | None:
+        """The first that waits. Suspects are let in one at a time: if this process dies, it was that one."""
+        if not self._waiting:
+            return None
+        inside = [*(s for s, _ in self._running.values()), *self._preparing.values()]
+        taken = any(sequence.suspect for sequence in inside)
+        return next((s for s in self._waiting if not (s.suspect and taken)), None)
 
     def _backend_for(self, sequence: Sequence) -> Backend | None:
         """The chat's model, loaded if need be, or None while it must wait for others to free their memory."""
@@ -144,19 +166,24 @@ class Engine:
         self._events.append((sequence, Progress("loading")))
         self._flush()
         since = time.monotonic()
-        self.loading = True
-        try:
+        with self._excuse():
             backend = self._models.get(sequence.job)
-        finally:
-            self.loading = False
-            self.last_step = time.monotonic()
         sequence.loaded(since)
         return backend
+
+    @contextmanager
+    def _excuse(self) -> Iterator[None]:
+        self.excused = True
+        try:
+            yield
+        finally:
+            self.last_step = time.monotonic()
+            self.excused = False
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
         if not sequence.images and sum(len(m.text()) for m in sequence.job.messages) <= LONG_PROMPT_CHARACTERS:
-            self._prepared(sequence, backend, _attempt(partial(backend.prepare, sequence)))
+            self._prepared(sequence, backend, attempt(partial(backend.prepare, sequence)))
             return
 
         def done(future: Future[list[str]]) -> None:
@@ -265,22 +292,9 @@ class Engine:
     def _flush(self) -> None:
         if self._events:
             events, self._events = self._events, []
-            self._sink(events)
+            with self._excuse():
+                self._sink(events)
 
 
 def _failure(sequence: Sequence, *, code: ErrorCode, message: str) -> list[Any]:
     return sequence.fail(lambda usage, timings: Failed(code, message, usage, timings))
-
-
-def _attempt(work: Callable[[], Result]) -> Future[Result]:
-    """Run something now and keep its result or its exception, as a finished future."""
-    future: Future[Result] = Future()
-    _settle(future, work)
-    return future
-
-
-def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
-    try:
-        future.set_result(work())
-    except Exception as error:
-        future.set_exception(error)

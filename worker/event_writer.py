@@ -7,6 +7,7 @@ bounded buffer, and the engine pauses when it is full; nothing is lost and nothi
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -64,7 +65,7 @@ class EventWriter:
         self._waiting: deque[tuple[Sequence, Event]] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run_or_end, name="event-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -103,6 +104,14 @@ class EventWriter:
             self._changed.notify_all()
         self._thread.join(patience_s + 1)
 
+    def _run_or_end(self) -> None:
+        try:
+            self._run()
+        except Exception:
+            # Without this thread every chat would wait for ever; another process goes on with them.
+            log.critical("the event writer failed: this process ends, another goes on", exc_info=True)
+            os._exit(70)
+
     def _run(self) -> None:
         looked_up = 0.0
         while True:
@@ -131,11 +140,14 @@ class EventWriter:
             return
         logged = [item for item in appends if not isinstance(item.event, Progress)]
         refused = {item.job_id for item, answer in zip(logged, answers, strict=True) if answer == REFUSED}
-        for job_id in refused:
-            self.let_go(job_id)
-            self._on_refused(job_id)
+        for item in logged:
+            held = self._held.get(item.job_id)
+            # Unless the job has come back to this worker meanwhile, under a new attempt.
+            if item.job_id in refused and held is not None and held.sequence.attempt == item.attempt:
+                self.let_go(item.job_id)
+                self._on_refused(item.job_id)
         for job_id, number in numbers.items():
-            if (held := self._held.get(job_id)) is not None:
+            if job_id not in refused and (held := self._held.get(job_id)) is not None:
                 held.next_number = number
         for item in logged:
             if is_terminal(item.event) and item.job_id not in refused and (held := self._held.get(item.job_id)):

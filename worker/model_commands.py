@@ -1,4 +1,4 @@
-"""What can be asked of a worker about its models: load, unload, register, scan.
+"""What can be asked of a worker about its models: load, unload, register, scan, download, delete.
 
 Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread only.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from wire import registry
 from wire.messages import ModelCommand
 from wire.registry import ModelRecord
 from worker.catalogue import Catalogue, with_kv
+from worker.downloads import Downloads
 from worker.engine import Engine
 from worker.errors import WorkerError
 from worker.loaded_models import LoadedModels, ModelKey
@@ -21,8 +23,9 @@ Answer = dict[str, Any]
 class ModelCommands:
     """Runs one command at a time."""
 
-    def __init__(self, catalogue: Catalogue, models: LoadedModels, engine: Engine) -> None:
+    def __init__(self, catalogue: Catalogue, models: LoadedModels, engine: Engine, downloads: Downloads) -> None:
         self._catalogue = catalogue
+        self._downloads = downloads
         self._models = models
         self._engine = engine
 
@@ -33,11 +36,10 @@ class ModelCommands:
             "unload": self._unload,
             "register": self._register,
             "scan": self._scan,
+            "download": self._download,
+            "delete": self._delete,
         }
-        action = actions.get(command.action)
-        if action is None:
-            raise WorkerError("bad_request", f"This worker can't {command.action} models.")
-        return action(command)
+        return actions[command.action](command)
 
     def _load(self, command: ModelCommand) -> Answer:
         record = with_kv(self._record(command), command.kv_quantization)
@@ -80,6 +82,19 @@ class ModelCommands:
 
     def _scan(self, _: ModelCommand) -> Answer:
         return {"status": "scanned", "models": len(self._catalogue.scan())}
+
+    def _download(self, command: ModelCommand) -> Answer:
+        record = self._downloads.start(command.model_id or "")
+        return {"status": "downloading", "model_id": record.id, "size": record.size}
+
+    def _delete(self, command: ModelCommand) -> Answer:
+        under_way = registry.find(self._downloads.records(), command.model_id or "")
+        record = under_way or self._record(command)
+        if under_way is None:
+            self._unload(command)
+        self._downloads.delete(record)
+        self._catalogue.scan()
+        return {"status": "deleted", "model_id": record.id}
 
     def _record(self, command: ModelCommand) -> ModelRecord:
         record = self._catalogue.find(command.model_id or "")

@@ -7,15 +7,19 @@ registry scores are set a day ahead) and this runs in its place, in every worker
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError, WatchError
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
+from rq.worker_registration import clean_worker_registry
 
 from wire import keys
 from wire.messages import Failed
@@ -25,47 +29,90 @@ log = logging.getLogger(__name__)
 
 MOST_CRASHES = 3
 """A job that was running when its worker died this many times is given up: it may be what kills them."""
+SUSPECT = MOST_CRASHES - 1
+"""From so many crashes on a job runs with no other such job beside it, and a crash is its own alone."""
+ALONE = "alone"
+"""Field of a job's record while it is the one suspect that its worker has on board."""
+FURTHER = 16
+"""Events that a job logs between two crashes to show that it doesn't kill its workers: they count from one again."""
+ABSENCE_S = 2.0
+"""A worker is dead when its key has been missing for this long: after an outage of Redis all keys have run out, and the
+living need a moment to renew theirs."""
+_LONGEST_GAP_S = 6.0
+"""After a longer time without a look nothing is known of how long a worker has been missing."""
 _LOCK_MS = 5_000
 _POPPED_GRACE_S = 5
 """Between popping and starting lie milliseconds; a job popped longer ago than this has lost its worker."""
+# KEYS: intermediate list, queue, first seen. ARGV: job id. One script: two workers at it put a job back once.
+_PUT_BACK = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
+return 1
+"""
 
 
 def is_alive(redis: Redis, worker: str) -> bool:
     return bool(redis.exists(keys.worker_status(worker)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A started job whose worker is dead. ``alone``: it was the one suspect on board."""
+
+    job: Job
+    execution: Execution
+    alone: bool
+
+
 class Recovery:
-    """Puts back what dead workers left in ``queues``.
+    """Puts back what dead workers left in ``queues``, for the worker ``name``, which is alive whatever Redis says.
 
     ``dead`` tells of a worker that is known to be dead although its key still lives: an earlier process on this data
     folder, whose lock this process holds now.
     """
 
-    def __init__(self, redis: Redis, queues: Iterable[Queue], dead: Callable[[str], bool]) -> None:
+    def __init__(self, redis: Redis, queues: Iterable[Queue], name: str, dead: Callable[[str], bool]) -> None:
         self._redis = redis
         self._queues = list(queues)
+        self._name = name
         self._dead = dead
         self._log = TokenLog(redis)
+        self._put_back = redis.register_script(_PUT_BACK)
+        self._missing: dict[str, float] = {}
+        self._looked = time.monotonic()
 
     def run(self) -> int:
         """One round, unless another worker is at it. Returns how many jobs were put back or given up."""
-        if not self._redis.set(keys.RECOVERY_LOCK, "1", nx=True, px=_LOCK_MS):
-            return 0
+        self._forget_old_absences()
         try:
-            return sum(self._started(queue) + self._popped(queue) for queue in self._queues)
-        finally:
-            self._redis.delete(keys.RECOVERY_LOCK)
+            if not self._redis.set(keys.RECOVERY_LOCK, "1", nx=True, px=_LOCK_MS):
+                return 0
+            try:
+                recovered = sum(self._started(queue) + self._popped(queue) for queue in self._queues)
+                self._strike_off()
+            finally:
+                self._redis.delete(keys.RECOVERY_LOCK)
+        except RedisError:
+            self._missing.clear()
+            raise
+        return recovered
 
     def run_at_start(self) -> int:
         """One round now, even if a worker died in the middle of one and left the lock behind."""
         self._redis.delete(keys.RECOVERY_LOCK)
         return self.run()
 
+    def _forget_old_absences(self) -> None:
+        now = time.monotonic()
+        if now - self._looked > _LONGEST_GAP_S:
+            self._missing.clear()
+        self._looked = now
+
     def _started(self, queue: Queue) -> int:
         """Jobs in RQ's started registry whose worker is gone."""
-        registry = queue.started_job_registry
-        recovered = 0
-        for member in cast(list[bytes], self._redis.zrange(registry.key, 0, -1)):
+        lost: dict[str, list[_Lost]] = {}
+        for member in cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1)):
             execution = Execution.from_composite_key(member.decode(), self._redis)
             raw = cast(bytes | None, self._redis.hget(execution.key, "worker_name"))
             execution.worker_name = raw.decode() if raw else ""
@@ -73,49 +120,51 @@ class Recovery:
                 continue
             job = queue.fetch_job(execution.job_id)
             if job is None or job.get_status() != JobStatus.STARTED:
-                self._redis.zrem(registry.key, member)
+                self._redis.zrem(queue.started_job_registry.key, member)
                 continue
-            self._recover(queue, job, execution)
-            recovered += 1
-        return recovered
+            alone = bool(self._redis.hexists(keys.job(job.id), ALONE))
+            lost.setdefault(execution.worker_name, []).append(_Lost(job, execution, alone))
+        return sum(self._recover_all(queue, jobs) for jobs in lost.values())
 
-    def _popped(self, queue: Queue) -> int:
-        """Jobs between the queue and the started registry, longer than any live worker would leave them there."""
-        recovered = 0
-        for raw in cast(list[bytes], self._redis.lrange(queue.intermediate_queue_key, 0, -1)):
-            job_id = raw.decode()
-            first_seen = keys.popped(job_id)
-            if self._redis.set(first_seen, "1", nx=True, ex=3600) and not self._no_other_worker():
-                self._redis.set(first_seen + ":fresh", "1", ex=_POPPED_GRACE_S)
-                continue
-            if self._redis.exists(first_seen + ":fresh"):
-                continue
-            with self._redis.pipeline() as pipeline:
-                pipeline.lrem(queue.intermediate_queue_key, 1, job_id)
-                pipeline.lpush(queue.key, job_id)
-                pipeline.delete(first_seen)
-                pipeline.execute()
-            recovered += 1
-        return recovered
+    def _recover_all(self, queue: Queue, jobs: list[_Lost]) -> int:
+        """What one worker left: the oldest job ends up in front. If a suspect was on board, the crash is its own.
 
-    def _no_other_worker(self) -> bool:
-        names = [name.decode() for name in cast(set[bytes], self._redis.smembers(keys.WORKERS))]
-        return all(self._is_dead(name) for name in names)
+        It comes last: should this process die on the way, the next one still sees whose crash it was.
+        """
+        somebody = any(lost.alone for lost in jobs)
+        for lost in sorted(jobs, key=lambda lost: (not lost.alone, lost.job.created_at), reverse=True):
+            self._recover(queue, lost, blamed=lost.alone or not somebody)
+        return len(jobs)
 
-    def _is_dead(self, worker: str) -> bool:
-        return self._dead(worker) or not is_alive(self._redis, worker)
-
-    def _recover(self, queue: Queue, job: Job, execution: Execution) -> None:
-        crashes = int(self._redis.hincrby(keys.job(job.id), "crashes", 1))
-        if crashes >= MOST_CRASHES and self._give_up(job.id, crashes):
-            log.error("job %s was running at %d crashes: given up", job.id, crashes)
-        else:
-            log.warning("job %s goes on: its worker died", job.id)
-        # Also a job that was given up goes through the queue: the worker that pops it finds the log ended, and closes
-        # RQ's books on it like on any other.
+    def _recover(self, queue: Queue, lost: _Lost, *, blamed: bool) -> None:
+        """Put a job back and count the crash, both or neither, unless somebody else has done so."""
+        job = lost.job
         with self._redis.pipeline() as pipeline:
-            requeue(queue, job, execution, pipeline)
-            pipeline.execute()
+            try:
+                pipeline.watch(lost.execution.key, job.key)  # type: ignore[no-untyped-call]
+                if job.get_status() != JobStatus.STARTED:
+                    return
+                length = int(self._redis.xlen(keys.log(job.id)))
+                crashes = self._crashes(job.id, length) if blamed else 0
+                if crashes >= MOST_CRASHES and self._give_up(job.id, crashes):
+                    log.error("job %s was running at %d crashes: given up", job.id, crashes)
+                else:
+                    log.warning("job %s goes on: its worker died", job.id)
+                pipeline.multi()
+                # Also a job that was given up goes through the queue: the worker that pops it finds the log ended,
+                # and closes RQ's books on it like on any other.
+                requeue(queue, job, lost.execution, pipeline)
+                if blamed and self._redis.exists(keys.job(job.id)):
+                    pipeline.hset(keys.job(job.id), mapping={"crashes": crashes, "crashed_at": length})
+                pipeline.hdel(keys.job(job.id), ALONE)
+                pipeline.execute()
+            except WatchError:
+                return
+
+    def _crashes(self, job_id: str, length: int) -> int:
+        """The crashes of a job with this one, counted from the last at which it had got further."""
+        before, crashed_at = (int(value or 0) for value in self._redis.hmget(keys.job(job_id), "crashes", "crashed_at"))
+        return 1 if length - crashed_at >= FURTHER else before + 1
 
     def _give_up(self, job_id: str, crashes: int) -> bool:
         try:
@@ -126,6 +175,48 @@ class Recovery:
         failed = Failed("gave_up_after_crashes", f"Given up: {crashes} workers died while they ran this chat.")
         self._log.append([Append(job_id, owner, attempt, len(entries) + 1, failed)])
         return True
+
+    def _popped(self, queue: Queue) -> int:
+        """Jobs between the queue and the started registry, longer than any live worker would leave them there."""
+        recovered = 0
+        for raw in cast(list[bytes], self._redis.lrange(queue.intermediate_queue_key, 0, -1)):
+            job_id = raw.decode()
+            first_seen = keys.popped(job_id)
+            # Forgotten soon after the grace: the same job may be popped again, by a worker that lives.
+            if self._redis.set(first_seen, "1", nx=True, ex=3 * _POPPED_GRACE_S) and not self._no_other_worker():
+                self._redis.set(first_seen + ":fresh", "1", ex=_POPPED_GRACE_S)
+                continue
+            if self._redis.exists(first_seen + ":fresh"):
+                continue
+            names = [queue.intermediate_queue_key, queue.key, first_seen]
+            recovered += int(self._put_back(keys=names, args=[job_id]))
+        return recovered
+
+    def _no_other_worker(self) -> bool:
+        return all(self._is_dead(name) for name in self._workers() if name != self._name)
+
+    def _workers(self) -> list[str]:
+        return [name.decode() for name in cast(set[bytes], self._redis.smembers(keys.WORKERS))]
+
+    def _is_dead(self, worker: str) -> bool:
+        if worker == self._name:
+            return False
+        if self._dead(worker):
+            return True
+        if is_alive(self._redis, worker):
+            self._missing.pop(worker, None)
+            return False
+        now = time.monotonic()
+        return now - self._missing.setdefault(worker, now) >= ABSENCE_S
+
+    def _strike_off(self) -> None:
+        """Take dead workers off the lists; one that was only frozen writes itself down again."""
+        for name in self._workers():
+            if self._is_dead(name):
+                self._redis.srem(keys.WORKERS, name)
+                self._missing.pop(name, None)
+        for queue in self._queues:
+            clean_worker_registry(queue)
 
 
 def requeue(queue: Queue, job: Job, execution: Execution, pipeline: Pipeline) -> None:

@@ -242,15 +242,21 @@ class ChatWorker(BaseWorker):
         return taken
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        with self._books:
-            execution = self._insist(lambda: self.prepare_execution(job))
-            self._insist(lambda: self.prepare_job_execution(job, remove_from_intermediate_queue=True))
-            job.started_at = now()
-            self._runs[job.id] = _Run(job, queue, execution)
+        """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
         try:
+            with self._books:
+                execution = self._insist(lambda: self.prepare_execution(job))
+                self._runs[job.id] = _Run(job, queue, execution)
+                self._insist(lambda: self.prepare_job_execution(job, remove_from_intermediate_queue=True))
+                job.started_at = now()
             self._insist(lambda: self.runner.start(job))
+        except StopRequested:
+            raise
         except WorkerError as error:
             self.ended(job.id, Outcome.FAILED, error.message)
+        except Exception as error:
+            self.log.warning("Worker %s: job %s can't be run (%s)", self.name, job.id, type(error).__name__)
+            self.ended(job.id, Outcome.FAILED, f"The job can't be run ({type(error).__name__}).")
 
     # --- ending jobs ----------------------------------------------------------------------------------------------
 

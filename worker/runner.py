@@ -5,6 +5,7 @@ Owns what this worker tells others about itself (its status, the models it has).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -20,23 +21,24 @@ from wire import keys
 from wire.messages import ChatJob, Failed, Finished, ModelCommand
 from wire.registry import Registry
 from wire.settings import Settings
-from wire.status import LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
+from wire.status import LoadedModel, Memory, PromptCacheUse, WorkerStatus
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
 from worker import backends, tasks
 from worker.catalogue import Catalogue
+from worker.downloads import Downloads
 from worker.engine import Engine
 from worker.errors import WorkerError
 from worker.event_writer import EventWriter
 from worker.loaded_models import LoadedModels
 from worker.model_commands import ModelCommands
+from worker.recovery import ALONE, SUSPECT
+from worker.report import running_job
 from worker.rq_worker import ChatWorker, Outcome
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
 LAST_WORDS_S = 10.0
 """How long the last events are tried to be written when the worker ends."""
-HANG_S = 60.0
-"""An engine that makes no step for this long while chats run is taken for hung, and the process ends to be replaced."""
 
 
 class ChatRunner:
@@ -54,7 +56,9 @@ class ChatRunner:
         self._published: set[str] = set()
         self._draining = False
         self._cache = backends.new_prompt_cache(settings)
-        self.catalogue = Catalogue(settings.models, echo=settings.backend == "echo")
+        fetched = settings.data / "models"
+        self.catalogue = Catalogue(settings.models, echo=settings.backend == "echo", downloaded=fetched)
+        self._downloads = Downloads(fetched, self._download_changed)
         self._models = LoadedModels(
             self.catalogue.find,
             lambda record: backends.open_backend(record, settings, self._cache),
@@ -64,8 +68,10 @@ class ChatRunner:
         self._writer = EventWriter(
             redis, on_cancel=self.cancel, on_refused=self._taken_over, on_end=self._reached_its_end
         )
-        self._engine = Engine(self._models, self._writer.put, lambda: float(psutil.virtual_memory().percent))
-        self._commands = ModelCommands(self.catalogue, self._models, self._engine)
+        self._engine = Engine(
+            self._models, self._writer.put, lambda: float(psutil.virtual_memory().percent), self._note_suspect
+        )
+        self._commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
         self._command_thread = ThreadPoolExecutor(1, thread_name_prefix="model-commands")
 
     def open(self) -> None:
@@ -78,10 +84,11 @@ class ChatRunner:
 
     def close(self) -> None:
         self._writer.close(LAST_WORDS_S)
-        self._engine.close()
-        self._command_thread.shutdown(cancel_futures=True)
-        self._redis.delete(keys.worker_status(self._worker.name))
-        self._redis.srem(keys.WORKERS, self._worker.name)
+        self._engine.close(LAST_WORDS_S)
+        self._command_thread.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(RedisError):  # Away, it forgets this worker by itself.
+            self._redis.delete(keys.worker_status(self._worker.name))
+            self._redis.srem(keys.WORKERS, self._worker.name)
 
     # --- a job's way in -------------------------------------------------------------------------------------------
 
@@ -100,13 +107,32 @@ class ChatRunner:
             self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
             return
         sequence = tasks.sequence(work, attempt, logged, self._now_ms(), self._images(work))
+        sequence.suspect, stopped = self._standing(work.job_id)
+        # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
+        self._engine.release(work.job_id)
         self._writer.hold(sequence, len(logged) + 1)
-        if self._redis.exists(keys.cancel(work.job_id)):
+        if stopped:
             # Stopped between being popped and now; RQ itself never looks again.
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
         self._engine.submit(sequence)
+
+    def _standing(self, job_id: str) -> tuple[bool, bool]:
+        """Whether a job may be what kills its workers (on board it is from :meth:`_note_suspect` on), or was stopped."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.hget(keys.job(job_id), "crashes")
+            pipeline.exists(keys.cancel(job_id))
+            pipeline.hdel(keys.job(job_id), ALONE)
+            crashes, stopped, _ = pipeline.execute()
+        return int(crashes or 0) >= SUSPECT, bool(stopped)
+
+    def _note_suspect(self, sequence: Sequence) -> None:
+        """Write down that this one is the suspect on board: a crash from here on is its own."""
+        try:
+            self._redis.hset(keys.job(sequence.job_id), ALONE, sequence.attempt)
+        except RedisError:
+            log.warning("a suspect could not be written down")  # All on board would share the blame.
 
     def _images(self, job: ChatJob) -> dict[str, bytes]:
         """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat fails when it is due."""
@@ -149,8 +175,9 @@ class ChatRunner:
         for job_id in job_ids:
             self._engine.release(job_id)
         # Once the engine has gone round, every event it made for these jobs is with the writer.
-        self._engine.call(lambda: None).result()
-        self._engine.call(lambda: None).result()
+        with contextlib.suppress(TimeoutError):
+            self._engine.call(lambda: None).result(LAST_WORDS_S)
+            self._engine.call(lambda: None).result(LAST_WORDS_S)
         self._writer.flush(LAST_WORDS_S)
         for job_id in job_ids:
             self._writer.let_go(job_id)
@@ -205,17 +232,24 @@ class ChatRunner:
 
     def _notice_hang(self) -> None:
         silent = time.monotonic() - self._engine.last_step
-        if self._engine.snapshot() and silent > HANG_S and not self._engine.loading:
+        if self._engine.snapshot() and silent > self._settings.hang_s and not self._engine.excused:
             log.critical("the engine has made no step for %.0f s: this process ends, another goes on", silent)
             os._exit(70)
 
     def _publish_models(self) -> None:
-        records = {record.id: record for record in self.catalogue.all()}
+        records = {record.id: record for record in (*self.catalogue.all(), *self._downloads.records())}
         for gone in self._published - set(records):
             self._registry.remove(gone)
         for record in records.values():
             self._registry.put(record)
         self._published = set(records)
+
+    def _download_changed(self) -> None:
+        self.catalogue.scan()
+        try:
+            self._publish_models()
+        except RedisError:
+            return  # The next news tells more.
 
     def _status(self) -> WorkerStatus:
         resident = self._models.resident()
@@ -227,7 +261,7 @@ class ChatRunner:
             started_ms=self._started_ms,
             slots=self._settings.slots,
             draining=self._draining,
-            running=tuple(_running(sequence) for sequence in self._engine.snapshot()),
+            running=tuple(running_job(sequence) for sequence in self._engine.snapshot()),
             models=tuple(
                 LoadedModel(id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes)
                 for key, backend in resident
@@ -253,16 +287,3 @@ class ChatRunner:
 
     def _now_ms(self) -> float:
         return self._clock_ms + time.monotonic() * 1000
-
-
-def _running(sequence: Sequence) -> RunningJob:
-    job: ChatJob = sequence.job
-    timings = sequence.timings
-    return RunningJob(
-        job_id=job.job_id,
-        model_id=job.model_id,
-        tokens=sequence.position,
-        tokens_per_second=timings.tokens_per_second,
-        ttft_ms=timings.ttft_ms,
-        elapsed_ms=round(sequence.elapsed_ms, 1),
-    )

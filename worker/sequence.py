@@ -51,6 +51,8 @@ class Sequence:
         self.cached_tokens = 0
         self.end: Finished | Failed | None = None
         self.rescued_at: int | None = None
+        self.suspect = False
+        """Whether this chat may be what kills its workers: one such is inside the engine at a time."""
         self._decoder: TextDecoder | None = None
         self._held: list[int] = []
         self._queue_ms = queue_ms

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import threading
 import time
 
 from worker import prompt
@@ -14,6 +17,8 @@ CONTEXT_WINDOW = 4096
 WORDS = 4096
 BAD_PROMPT = "please fail in prefill"
 BAD_STEP = "please fail in decode"
+DEADLY = "please kill this process"
+HANGING = "please hang"
 
 
 def word(prompt_ids: list[int], seed: int, position: int) -> int:
@@ -27,6 +32,16 @@ def answer(text: str, seed: int, length: int) -> str:
     """The whole answer to a one-message chat."""
     ids = list(f"user:{text}\n".encode())
     return "".join(f"w{word(ids, seed, i)} " for i in range(length))
+
+
+def _misbehave(text: str) -> None:
+    """What a broken model or a broken driver would do in a step, for prompts that ask for it."""
+    if BAD_STEP in text:
+        raise RuntimeError("the echo backend was asked to fail in a step")
+    if DEADLY in text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if HANGING in text:
+        threading.Event().wait()
 
 
 class EchoDecoder:
@@ -82,8 +97,7 @@ class EchoBackend:
                 self._read[sequence] = min(total, self._read[sequence] + self._prefill_step)
                 step.prefill.append((sequence, self._read[sequence], total))
                 continue
-            if BAD_STEP in sequence.job.messages[-1].text():
-                raise RuntimeError("the echo backend was asked to fail in a step")
+            _misbehave(sequence.job.messages[-1].text())
             token = word(sequence.prompt_ids, sequence.job.sampling.seed, sequence.position)
             last = sequence.tokens_left <= 1
             step.tokens.append(Token(sequence, token, "length" if last else None))
