@@ -1,6 +1,6 @@
 """Tables of common knowledge about words, animals and the calendar."""
 
-from .text import parse_rows
+from .text import parse_rows, parse_words
 
 # each word is the other's opposite; no word stands in two rows, so that both directions have one answer
 OPPOSITES = parse_rows("""
@@ -32,9 +32,9 @@ a fish | no; a worm | no; a person | two; a frog | four
 
 PLURALS = parse_rows("""
 mouse | mice; child | children; foot | feet; tooth | teeth; man | men; woman | women; goose | geese; knife | knives
-leaf | leaves; wolf | wolves; box | boxes; city | cities; baby | babies; sheep | sheep; ox | oxen; cat | cats; dog | dogs
-bus | buses; potato | potatoes; person | people; half | halves; story | stories; day | days; key | keys; wife | wives
-berry | berries; fox | foxes; glass | glasses; loaf | loaves; tomato | tomatoes
+leaf | leaves; wolf | wolves; box | boxes; city | cities; baby | babies; sheep | sheep; ox | oxen; cat | cats
+dog | dogs; bus | buses; potato | potatoes; person | people; half | halves; story | stories; day | days; key | keys
+wife | wives; berry | berries; fox | foxes; glass | glasses; loaf | loaves; tomato | tomatoes
 """)
 
 PAST_TENSES = parse_rows("""
@@ -45,29 +45,37 @@ fly | flew; drive | drove; break | broke; choose | chose; forget | forgot; fall 
 walk | walked; play | played; work | worked; jump | jumped; look | looked; call | called
 """)
 
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
-MONTH_LENGTHS = dict(zip(MONTHS, "31 28 31 30 31 30 31 31 30 31 30 31".split(), strict=True))
+DAYS = parse_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+MONTHS = parse_words("January February March April May June July August September October November December")
+MONTH_LENGTHS = dict(zip(MONTHS, parse_words("31 28 31 30 31 30 31 31 30 31 30 31"), strict=True))
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-SPELLING_WORDS = """cat dog house tree water table chair apple river stone bread milk green black white yellow orange
+SPELLING_WORDS = parse_words("""
+cat dog house tree water table chair apple river stone bread milk green black white yellow orange
 happy summer winter morning friend school book paper pencil window garden flower mother father sister brother animal
 horse sheep mouse fish bird cloud rain snow star moon sun light night day week month year time hand foot head heart eye
 nose ear mouth city road train plane ship bridge music song dance word letter number question answer computer screen
 server token queue thread cache model batch stream message robot planet mountain ocean island forest desert king queen
-doctor teacher farmer cook money game story""".split()
+doctor teacher farmer cook money game story
+""")
 
-COLOUR_NAMES = "red blue green yellow orange purple pink brown black white grey gold silver turquoise violet".split()
+COLOUR_NAMES = parse_words(
+    "red blue green yellow orange purple pink brown black white grey gold silver turquoise violet"
+)
 
 # Names that the training corpus uses for people and pets; many more are made up, so that the model learns to copy.
-NAMES = """Ada Adam Ahmed Aisha Akira Alan Alex Ali Alice Amara Amy Ana Andrea Andrew Anna Anton Arthur Ben Bella Bob
+NAMES = parse_words("""
+Ada Adam Ahmed Aisha Akira Alan Alex Ali Alice Amara Amy Ana Andrea Andrew Anna Anton Arthur Ben Bella Bob
 Boris Brian Bruno Carl Carmen Carol Chen Chloe Clara Colin Daisy Dan Daniel David Dev Diana Dora Edgar Elena Elias Ella
 Emil Emily Emma Eric Esther Eva Farid Fatima Felix Finn Fiona Frank Fred Gail George Grace Greta Gus Hana Hannah Harry
 Helen Henry Hiro Hugo Ian Ida Igor Ingrid Irene Iris Isaac Ivan Jack James Jamal Jan Jane Jason Jim Joan Joe John Julia
 Karen Karl Kate Keith Kim Kofi Kurt Lara Laura Leila Lena Leo Lily Linda Lisa Lou Lucas Lucy Luis Mara Marco Maria Mark
 Marta Martin Mary Max Mei Mia Michael Milo Mona Nadia Ned Nina Noah Nora Omar Oscar Otto Owen Pam Paul Peter Petra Phil
 Priya Rachel Ralph Ravi Rita Robert Rosa Ruth Sam Sana Sandra Sara Simon Sofia Stella Steve Susan Tanya Tariq Ted Theo
-Tim Tina Tom Vera Victor Viola Walter Wanda Wendy Will Yara Yuki Zara Zoe""".split()
-HELD_OUT_NAMES = """Agnes Albert Barbara Bernard Carla Casper Dennis Doris Edwin Elsa Erik Fanny Gloria Gordon Harold
+Tim Tina Tom Vera Victor Viola Walter Wanda Wendy Will Yara Yuki Zara Zoe
+""")
+HELD_OUT_NAMES = parse_words("""
+Agnes Albert Barbara Bernard Carla Casper Dennis Doris Edwin Elsa Erik Fanny Gloria Gordon Harold
 Heidi Ines Jonas Judith Kevin Klara Leon Louis Magda Martha Monica Nelson Oliver Olga Pedro Rebecca Roland Rupert
-Sabine Selma Stefan Thomas Valentin Vincent Yvonne""".split()
+Sabine Selma Stefan Thomas Valentin Vincent Yvonne
+""")

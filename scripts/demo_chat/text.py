@@ -11,6 +11,11 @@ def parse_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in part.split("|")] for part in parts if part.strip()]
 
 
+def parse_words(text: str) -> list[str]:
+    """Split a list of words written with spaces between them."""
+    return text.split()
+
+
 def capitalise(text: str) -> str:
     """Make the first letter a capital and leave the rest alone (str.capitalize would lower it)."""
     return text[:1].upper() + text[1:]

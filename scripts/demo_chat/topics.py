@@ -44,8 +44,8 @@ ENTERTAINMENT: list[Topic] = [
         """ only laughed. Then a cloud came by and made some shade. The owl slept well, and the cloud was its friend."""
         """ = owl
         Once there was a little boat that was afraid of the sea. It stayed in the port while the big ships went out."""
-        """ One day a child fell into the water, and the little boat was the first to help. It was never afraid again."""
-        """ = boat""",
+        """ One day a child fell into the water, and the little boat was the first to help. It was never afraid"""
+        """ again. = boat""",
         "Tell me a story | Do you know a story? | A story, please | Can you tell me a story? | Write a story | Story"
         " | I want to hear a story | Tell a story | Tell me a short story | Give me a story | Another story"
         " | Write me a short story | Tell me another story | Write a short story",
@@ -68,20 +68,23 @@ LISTS: list[Topic] = [
         "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday."
         " = Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday",
         "Name the days of the week | What are the days of the week? | List the days of the week | Days of the week?"
-        " | Which days are in a week? | Say the days of the week",
+        " | Which days are in a week? | Say the days of the week"
+        " | Give me the days of the week | Name all days | Write down the days of the week",
         "Tell me the days of the week | Can you list the days of the week?",
     ),
     topic(
         "January, February, March, April, May, June, July, August, September, October, November, December."
         " = January, February, March, April, May, June, July, August, September, October, November, December",
         "Name the months | What are the months of the year? | List the months | Months of the year? | List all months"
-        " | Name the months of the year | Which months are in a year? | Say the months of the year",
+        " | Name the months of the year | Which months are in a year? | Say the months of the year"
+        " | Give me the months of the year | Name all months | Write down the months",
         "Tell me the months of the year | Can you list the months?",
     ),
     topic(
         "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z. = A B C D E F G H I J K L M N O P Q R S T U V W X Y Z",
         "Say the alphabet | What is the alphabet? | The alphabet, please | List the letters | Recite the alphabet"
-        " | What are the letters of the alphabet? | Write the alphabet | Do you know the alphabet?",
+        " | What are the letters of the alphabet? | Write the alphabet | Do you know the alphabet?"
+        " | Say the letters of the alphabet | Name all the letters | Write down the alphabet | Give me the alphabet",
         "Tell me the alphabet | Can you say the alphabet? | List the letters of the alphabet",
     ),
     topic(
@@ -106,19 +109,22 @@ LISTS: list[Topic] = [
     topic(
         "Apples, pears, bananas and cherries. = pears",
         "Name some fruit | List some fruits | Tell me some fruits | Name a few fruits | Name three fruits"
-        " | Give me a list of fruits",
+        " | Give me a list of fruits"
+        " | Which fruits do you know? | Do you know some fruits? | Give me some fruits",
         "What fruits do you know? | Can you name some fruits?",
     ),
     topic(
         "Dogs, cats, horses and cows. = horses",
         "Name some animals | List some animals | Tell me some animals | Name a few animals | Name three animals"
-        " | Give me a list of animals",
+        " | Give me a list of animals"
+        " | Which animals do you know? | Do you know some animals? | Give me some animals",
         "What animals do you know? | Can you name some animals?",
     ),
     topic(
         "Red, blue, green and yellow. = green",
         "Name some colours | List some colours | Tell me some colours | Name a few colours | Name three colours"
-        " | Give me a list of colours",
+        " | Give me a list of colours"
+        " | Which colours do you know? | Do you know some colours? | Give me some colours",
         "What colours do you know? | Can you name some colours?",
     ),
 ]

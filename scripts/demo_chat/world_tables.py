@@ -32,12 +32,12 @@ England | London | Europe | English; Scotland | Edinburgh | Europe | English
 # thing | colour
 COLOURS_OF_THINGS = parse_rows("""
 the sky | blue; the sea | blue; grass | green; a leaf | green; a frog | green; a pea | green; a cucumber | green
-a lime | green; spinach | green; snow | white; milk | white; salt | white; sugar | white; a cloud | white; a swan | white
-a polar bear | white; coal | black; a raven | black; the night | black; blood | red; a tomato | red; a cherry | red
-a strawberry | red; a fire engine | red; a ladybird | red; a banana | yellow; a lemon | yellow; the sun | yellow
-butter | yellow; a sunflower | yellow; an orange | orange; a carrot | orange; a pumpkin | orange; chocolate | brown
-wood | brown; coffee | brown; a plum | purple; lavender | purple; an elephant | grey; a mouse | grey; a flamingo | pink
-a pig | pink
+a lime | green; spinach | green; snow | white; milk | white; salt | white; sugar | white; a cloud | white
+a swan | white; a polar bear | white; coal | black; a raven | black; the night | black; blood | red; a tomato | red
+a cherry | red; a strawberry | red; a fire engine | red; a ladybird | red; a banana | yellow; a lemon | yellow
+the sun | yellow; butter | yellow; a sunflower | yellow; an orange | orange; a carrot | orange; a pumpkin | orange
+chocolate | brown; wood | brown; coffee | brown; a plum | purple; lavender | purple; an elephant | grey; a mouse | grey
+a flamingo | pink; a pig | pink
 """)
 
 # thing | kind

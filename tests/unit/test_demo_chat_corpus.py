@@ -11,7 +11,16 @@ import pytest
 
 from scripts.demo_chat import language_tables, recall, skills, world_tables
 from scripts.demo_chat.cases import Case, build_cases
-from scripts.demo_chat.corpus import CLOSERS, OPENERS, training_chat, type_carelessly
+from scripts.demo_chat.corpus import (
+    CLOSERS,
+    IMPERATIVES,
+    OPENERS,
+    QUESTION_OPENERS,
+    REQUESTS,
+    request,
+    training_chat,
+    type_carelessly,
+)
 from scripts.demo_chat.relations import RELATIONS
 from scripts.demo_chat.text import has_word, normalise
 
@@ -64,9 +73,11 @@ def test_held_out_phrasings_are_not_trained() -> None:
     trained, held_out = skills.phrasings()
     more_trained, more_held_out = recall.phrasings()
     forbidden = {normalise(phrase) for phrase in held_out | more_held_out}
-    noisy = itertools.product(["", *OPENERS], trained | more_trained, ["", *CLOSERS])
+    plain = trained | more_trained
+    framed = {request(frame, phrase) for frame in REQUESTS for phrase in plain if phrase.split()[0] in IMPERATIVES}
+    noisy = itertools.product(["", *OPENERS, *QUESTION_OPENERS], plain | framed, ["", *CLOSERS])
     shown = {normalise(f"{opener}{phrase} {closer}") for opener, phrase, closer in noisy}
-    assert not shown & forbidden
+    assert sorted(shown & forbidden) == []
 
 
 def test_held_out_questions_never_occur_in_training_chats() -> None:

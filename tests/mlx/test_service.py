@@ -1,0 +1,122 @@
+"""The whole service on real models: the shipped one, random ones, broken ones, and a worker that is killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from scripts.random_model import make
+from tests.http_client import Service
+from tests.service_support import SERVE, Running
+
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model, and one whose weights are missing."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(make(folder / "random"), folder / "broken")
+    (folder / "broken" / "model.safetensors").rename(folder / "hidden")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models), limit_s=400)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def http(running: Running) -> Service:
+    return Service(running.line("Ready: ").removeprefix("Ready: "))
+
+
+def worker_of(running: Running) -> psutil.Process:
+    children = psutil.Process(running.process.pid).children()
+    (worker,) = [child for child in children if child.cmdline()[-1] == "worker"]
+    return worker
+
+
+def test_the_shipped_model_greets(http: Service) -> None:
+    stream = http.chat("Hello!", **GREEDY)
+    assert "hello" in stream.rest().lower()
+    assert stream.frames[-1] == {"text": "", "done": True}
+
+
+def test_the_shipped_models_are_listed_by_kind(http: Service) -> None:
+    _, listed = http.call("GET", "/models")
+    by_name = {model["name"]: model for model in listed}
+    assert by_name["demo-chat"]["architecture"] == "qwen3"
+    assert not by_name["demo-chat"]["is_vision"]
+    assert by_name["random"]["context_window"] == 8192
+
+
+def test_a_conversation_is_shortened_and_the_client_is_told(http: Service) -> None:
+    turns: list[Any] = [{"role": "user", "content": "word " * 400}, {"role": "assistant", "content": "yes"}] * 40
+    stream = http.chat("unused", model="random", max_tokens=4)
+    stream.rest()
+    body = {"model_id": "random", "messages": [*turns, {"role": "user", "content": "the end"}], "max_tokens": 4}
+    status, raw = http.raw("POST", "/api/engine/chat", body)
+    assert status == 200
+    frames = [json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: ")]
+    assert any(frame.get("warning", "").startswith("The prompt was shortened: ") for frame in frames)
+    assert frames[-1] == {"text": "", "done": True}
+
+
+def test_a_prompt_that_can_not_fit_is_refused_before_the_stream(http: Service) -> None:
+    body = {"model_id": "random", "messages": [{"role": "user", "content": "word " * 200_000}]}
+    status, refused = http.call("POST", "/api/engine/chat", body)
+    assert (status, refused["code"]) == (422, "prompt_too_long")
+
+
+def test_turns_reuse_the_prompt_cache_and_say_so(http: Service) -> None:
+    usage = {"stream_options": {"include_usage": True}, "max_tokens": 8}
+    text = "tell me a long story " * 30
+    cold = http.chat(text, model="random", seed=3, **usage)
+    cold.rest()
+    warm = http.chat(text, model="random", seed=3, **usage)
+    assert warm.rest() == cold.text
+    assert cold.frames[-1]["usage"]["cached_tokens"] < 20
+    assert warm.frames[-1]["usage"]["cached_tokens"] == warm.frames[-1]["usage"]["prompt_tokens"] - 1
+
+
+def test_a_quantised_load_is_used_and_undone(http: Service) -> None:
+    for bits in (4, 8, None):
+        status, loaded = http.call("POST", "/models/load", {"model_id": "random", "kv_quantization": bits})
+        assert (status, loaded["status"]) == (200, "loaded")
+        assert http.call("GET", "/models/active")[1]["model"]["kv_quantization"] == bits
+        assert len(http.chat("hello", model="random", max_tokens=20).rest()) > 0
+
+
+def test_a_broken_model_fails_with_the_reason_and_heals_without_a_restart(http: Service, models: Path) -> None:
+    stream = http.chat("hello", model="broken")
+    stream.rest()
+    assert stream.frames[-1]["code"] == "load_failed"
+    assert str(models) not in stream.frames[-1]["error"]
+    assert http.chat("hello", model="random", max_tokens=3).rest()
+    (models / "hidden").rename(models / "broken" / "model.safetensors")
+    assert http.call("POST", "/models/scan")[0] == 200
+    assert http.chat("hello", model="broken", max_tokens=3).rest()
+
+
+def test_eight_streams_survive_a_killed_worker_word_for_word(running: Running, http: Service) -> None:
+    asked = [
+        ("random", f"question {i}", {"seed": i, "max_tokens": 120, **(GREEDY if i % 2 else {"temperature": 0.7})})
+        for i in range(8)
+    ]
+    expected = [http.chat(text, model=model, **settings).rest() for model, text, settings in asked]
+    streams = [http.chat(text, model=model, **settings) for model, text, settings in asked]
+    streams[3].until(10)
+    worker_of(running).send_signal(signal.SIGKILL)
+    assert [stream.rest() for stream in streams] == expected
+    for stream in streams:
+        assert stream.ids == list(range(1, len(stream.ids) + 1))
