@@ -17,7 +17,7 @@ from tests.mlx.conftest import Bench
 from wire.messages import ImagePart, Message, TextPart
 from wire.registry import ModelRecord
 from worker.backends import caches
-from worker.backends.vlm import key_ids, open_model
+from worker.backends.vlm import VlmInTurn, key_ids, open_model
 from worker.catalogue import describe, with_kv
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -177,6 +177,25 @@ def test_a_chat_with_an_image_cut_and_continued_says_the_same(bench: VisionBench
     bench.start(rest)
     bench.run()
     assert rest.generated == whole[11:]
+
+
+def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(records: Any, monkeypatch: Any) -> None:
+    batch = VisionBench(records("qwen2_vl"))
+    questions = [[batch.shown("what?", seed)] for seed in range(3)]
+    expected = [batch.answer(question, seed=seed) for seed, question in enumerate(questions)]
+    monkeypatch.setattr("worker.backends.vlm.KVCache", type(None))
+    turns = VisionBench(records("qwen2_vl"))
+    assert isinstance(turns.backend, VlmInTurn)
+    turns.images = batch.images
+    chats = [turns.chat(question, seed=seed) for seed, question in enumerate(questions)]
+    turns.start(*chats)
+    turns.run()
+    assert [chat.generated for chat in chats] == expected
+    again = turns.chat(questions[0], seed=0)
+    turns.start(again)
+    assert again.cached_tokens == len(again.prompt_ids) - 1
+    turns.run()
+    assert again.generated == expected[0]
 
 
 @pytest.mark.parametrize("bits", [4, 8])

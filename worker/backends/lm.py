@@ -32,6 +32,8 @@ def open_model(record: ModelRecord, *, slots: int, prefill_step: int, cache: Pro
         model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
     except Exception as error:
         raise WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.") from error
+    if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
+        raise WorkerError("load_failed", f"{record.architecture} models keep a cache that can't be batched.")
     text = LmText(tokenizer, record.context_window)
     key = (record.id, record.revision, record.kv_quantization)
     if record.kv_quantization is None:
@@ -40,10 +42,10 @@ def open_model(record: ModelRecord, *, slots: int, prefill_step: int, cache: Pro
 
 
 def reason(error: Exception) -> str:
-    """An exception in words that give away no path."""
-    words = str(error).split("\n")[0]
-    known = [word for word in words.split() if "/" not in word]
-    return f"{type(error).__name__}: {' '.join(known)[:160]}"
+    """An exception in a few words that give away no path."""
+    line = next((line for line in str(error).split("\n") if line.strip()), "")
+    words = " ".join(word for word in line.split() if "/" not in word)
+    return f"{type(error).__name__}: {words[:160].rstrip(' .:')}" if words else type(error).__name__
 
 
 def weight_bytes(model: Any) -> int:

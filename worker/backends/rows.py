@@ -168,14 +168,18 @@ class RowBackend(ABC):
             if row.fresh:
                 row.fresh = False
                 continue
-            row.tokens.append(token)
-            row.key_ids.append(token)
-            row.left -= 1
-            end: EndOfText | None = "stop" if token in self._stop_tokens else "length" if row.left == 0 else None
-            step.tokens.append(Token(row.sequence, token, end))
-            if end:
+            if self._take(row, token, step):
                 leaving.append(row)
         self._leave(leaving)
+
+    def _take(self, row: Row, token: int, step: Step) -> bool:
+        """Add a row's token to the step; whether it was the row's last."""
+        row.tokens.append(token)
+        row.key_ids.append(token)
+        row.left -= 1
+        end: EndOfText | None = "stop" if token in self._stop_tokens else "length" if row.left == 0 else None
+        step.tokens.append(Token(row.sequence, token, end))
+        return end is not None
 
     def _leave(self, leaving: list[Row]) -> None:
         """Take rows out of the batch and keep their caches, which hold all their tokens up to the last one fed."""

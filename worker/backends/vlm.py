@@ -31,6 +31,7 @@ from worker import prompt
 from worker.backends.lm import reason, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.text import StreamingDecoder
+from worker.backends.turns import InTurn
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -57,10 +58,9 @@ def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) ->
         model, processor = load(record.path, trust_remote_code=False)
     except Exception as error:
         raise WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.") from error
-    layers = make_prompt_cache(model.language_model)
-    if any(type(layer) is not KVCache for layer in layers):
-        raise WorkerError("load_failed", f"{record.architecture} models keep a cache that can't be batched here.")
-    return VlmBackend(model, processor, record, prefill_step=prefill_step, cache=cache)
+    plain = all(type(layer) is KVCache for layer in make_prompt_cache(model.language_model))
+    kind = VlmBackend if plain else VlmInTurn
+    return kind(model, processor, record, prefill_step=prefill_step, cache=cache)
 
 
 class VlmBackend(RowBackend):
@@ -197,6 +197,10 @@ class VlmBackend(RowBackend):
     def close(self) -> None:
         self._features.clear()
         super().close()
+
+
+class VlmInTurn(InTurn, VlmBackend):
+    """A vision model whose kind of cache (a sliding window, say) can't be batched here: its chats take turns."""
 
 
 def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
