@@ -225,7 +225,8 @@ class Engine:
             self._rescue(backend, error)
             return
         for sequence, read, total in step.prefill:
-            self._events.append((sequence, Progress("prefill", read, total)))
+            if read < total - 1:  # Else the first token comes next, which says as much.
+                self._events.append((sequence, Progress("prefill", read, total)))
         for token in step.tokens:
             try:
                 self._accept(backend, token)

@@ -69,8 +69,11 @@ class LoadedModels:
         if key in self._resident:
             self._resident.move_to_end(key)
             return self._resident[key]
+        others = [(k, b) for k, b in self._resident.items() if k.model_id == key.model_id]
+        if any(_in_batch(backend) for _, backend in others):
+            raise WorkerError("load_conflict", "The model is in use; it can be reloaded once its chats end.")
         self._check_memory(record)
-        for other in [k for k in self._resident if k.model_id == key.model_id]:
+        for other, _ in others:
             self.unload(other)
         self._make_room(record)
         try:
@@ -83,15 +86,17 @@ class LoadedModels:
         return backend
 
     def has_room(self, job: ChatJob) -> bool:
-        """Whether the chat's model can be loaded now by letting go of idle ones.
+        """Whether the chat's model can be loaded now by letting go of idle ones, itself in an older form among them.
 
         True also when the load would fail for good: then loading is tried, and tells why.
         """
         record = self._find(job.model_id)
         if record is None or record.size * HEADROOM > self._budget:
             return True
-        busy = sum(b.weight_bytes for b in self._resident.values() if _in_batch(b))
-        return busy + record.size * HEADROOM <= self._budget
+        busy = {key: backend for key, backend in self._resident.items() if _in_batch(backend)}
+        if any(key.model_id == record.id for key in busy):
+            return False
+        return sum(backend.weight_bytes for backend in busy.values()) + record.size * HEADROOM <= self._budget
 
     def holds(self, backend: Backend) -> bool:
         return any(resident is backend for resident in self._resident.values())
