@@ -23,6 +23,8 @@ IDLE_CHUNK = 512
 """Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read faster."""
 QUANTISED_GROUPS = (64, 32)
 """Group sizes of a quantised cache, by preference; one must divide the size of an attention head."""
+STEPS_BETWEEN_CLEARING = 512
+"""MLX keeps freed buffers for reuse; batches of ever other shapes would let them add up. mlx_lm clears as often."""
 Feed = Callable[[int, int, list[Any]], object]
 """Reads the tokens from a first to before a last position of the prompt into a cache of one row."""
 
@@ -66,6 +68,7 @@ class RowBackend(ABC):
         self._stop_tokens = {ids[0] for ids in stop_tokens}
         self._prefill_step = prefill_step
         self._prompts = cache
+        self._steps = 0
         self.reset()
 
     @abstractmethod
@@ -95,6 +98,9 @@ class RowBackend(ABC):
 
     def step(self) -> Step:
         step = Step()
+        self._steps += 1
+        if self._steps % STEPS_BETWEEN_CLEARING == 0:
+            mx.clear_cache()
         if self._decoding:
             self._decode(step)
         if self._reading:
