@@ -31,8 +31,8 @@ TEXT = {
 }
 
 
-def make(folder: Path, family: Family = "qwen2_vl", seed: int = 0) -> Path:
-    """Write a model folder of about 1.2 million parameters and return it."""
+def make(folder: Path, family: Family = "qwen2_vl", seed: int = 0, side: int = 224) -> Path:
+    """Write a model folder of about 1.2 million parameters and return it; pictures are scaled to ``side`` squared."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
@@ -41,7 +41,7 @@ def make(folder: Path, family: Family = "qwen2_vl", seed: int = 0) -> Path:
     tokenizer = train_tokenizer(2048, MARKS, CHAT_TEMPLATE)
     tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(_config(family, tokenizer)), encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(family)), encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(family, side)), encoding="utf-8")
     config = load_config(folder)
     module, _ = get_model_and_args(config=config, model_path=folder)
     for part in ("text_config", "vision_config", "audio_config"):
@@ -99,10 +99,10 @@ def _vision(family: Family) -> dict[str, Any]:
     return {**common, **sizes, **deep, "patch_size": 16, "spatial_patch_size": 16}
 
 
-def _preprocessor(family: Family) -> dict[str, Any]:
+def _preprocessor(family: Family, side: int) -> dict[str, Any]:
     return {
         "min_pixels": 56 * 56,
-        "max_pixels": 224 * 224,
+        "max_pixels": side * side,
         "patch_size": 16 if family == "qwen3_vl" else 14,
         "temporal_patch_size": 2,
         "merge_size": 2,

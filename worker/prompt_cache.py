@@ -15,15 +15,23 @@ from typing import Any
 import numpy as np
 
 MOST_ENTRIES = 512
-"""Bounds the look-up, which compares with every entry of the model: about a millisecond at this many."""
+"""Bounds the look-up, which goes through every entry of the model: about a tenth of a millisecond at this many."""
 Cache = list[Any]
+
+
+_WIDTH = 8
+"""Bytes of a token id in a row: rows are compared as bytes, which is a hundred times faster than token by token."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    tokens: np.ndarray[Any, np.dtype[np.int64]]
+    row: bytes
     cache: Cache
     nbytes: int
+
+    @property
+    def length(self) -> int:
+        return len(self.row) // _WIDTH
 
 
 class PromptCache:
@@ -50,18 +58,17 @@ class PromptCache:
         At least one token is always left to feed: without it there would be nothing to get logits from.
         """
         self.prompt_tokens += len(tokens)
-        row = np.asarray(tokens, dtype=np.int64)
+        row, most = _row(tokens), len(tokens) - 1
         best: tuple[Any, bytes] | None = None
         longest = 0
         for name, entry in self._entries.items():
-            if name[0] != model:
-                continue
-            length = min(_common(row, entry.tokens), len(row) - 1)
-            if length > longest:
-                best, longest = name, length
+            # Most entries differ before one token more than the best so far, which is seen at once.
+            needed = (longest + 1) * _WIDTH
+            if longest < most and name[0] == model and entry.row[:needed] == row[:needed]:
+                best, longest = name, min(_common(row, entry.row), most)
         while best is not None:
             entry = self._entries[best]
-            cache = self._trimmed(entry.cache, len(entry.tokens) - longest)
+            cache = self._trimmed(entry.cache, entry.length - longest)
             if cache is not None:
                 self._entries.move_to_end(best)
                 self.cached_tokens += longest
@@ -74,12 +81,11 @@ class PromptCache:
         nbytes = sum(layer.nbytes for layer in cache)
         if nbytes > self._budget or not tokens:
             return
-        row = np.asarray(tokens, dtype=np.int64)
-        name = (model, row.tobytes())
+        row = _row(tokens)
+        name = (model, row)
         if self._trimmed(cache, 1) is not None:
-            for other, entry in list(self._entries.items()):
-                if other[0] == model and _common(row, entry.tokens) == len(entry.tokens):
-                    self._drop(other)
+            for other in [other for other in self._entries if other[0] == model and row.startswith(other[1])]:
+                self._drop(other)
         if name in self._entries:
             self._drop(name)
         self._entries[name] = _Entry(row, cache, nbytes)
@@ -92,24 +98,23 @@ class PromptCache:
         for name in [name for name in self._entries if name[0] == model]:
             self._drop(name)
 
-    def _whole_prefix(self, model: Any, row: np.ndarray[Any, Any]) -> tuple[tuple[Any, bytes] | None, int]:
+    def _whole_prefix(self, model: Any, row: bytes) -> tuple[tuple[Any, bytes] | None, int]:
         """The longest entry that is a prefix as a whole: all that a cache which can't be cut is good for."""
-        best: tuple[Any, bytes] | None = None
-        longest = 0
-        for name, entry in self._entries.items():
-            length = len(entry.tokens)
-            if name[0] == model and longest < length < len(row) and _common(row, entry.tokens) == length:
-                best, longest = name, length
-        return best, longest
+        fitting = [n for n in self._entries if n[0] == model and len(n[1]) < len(row) and row.startswith(n[1])]
+        best = max(fitting, key=lambda name: len(name[1]), default=None)
+        return best, 0 if best is None else len(best[1]) // _WIDTH
 
     def _drop(self, name: tuple[Any, bytes]) -> None:
         self.nbytes -= self._entries.pop(name).nbytes
 
 
-def _common(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
-    """Length of the common prefix."""
-    length = min(len(a), len(b))
-    if length == 0 or a[0] != b[0]:
-        return 0
-    different = np.flatnonzero(a[:length] != b[:length])
+def _row(tokens: Sequence[int]) -> bytes:
+    return np.asarray(tokens, dtype=np.int64).tobytes()
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """Length of the common prefix, in tokens."""
+    length = min(len(a), len(b)) // _WIDTH
+    one, other = np.frombuffer(a, np.int64, length), np.frombuffer(b, np.int64, length)
+    different = np.flatnonzero(one != other)
     return int(different[0]) if len(different) else length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from worker.prompt_cache import Cache, PromptCache
@@ -83,3 +84,23 @@ def test_a_cache_that_cannot_be_cut_serves_whole_prefixes_only() -> None:
     found, known = cache.fetch("m", [1, 2, 3, 9])
     assert (length(found), known) == (2, 2)
     assert cache.fetch("m", [1, 9]) == (None, 0)
+
+
+def test_the_index_agrees_with_a_plain_search() -> None:
+    rng = random.Random(4)
+    for _ in range(200):
+        cache = PromptCache(1 << 20, cut)
+        kept: list[list[int]] = []
+        for _ in range(rng.randrange(12)):
+            tokens = [rng.randrange(2) for _ in range(rng.randrange(1, 9))]
+            cache.insert("m", tokens, [Layer(len(tokens))])
+            kept = [k for k in kept if tokens[: len(k)] != k] + [tokens]
+        wanted = [rng.randrange(2) for _ in range(rng.randrange(1, 9))]
+        common = [
+            next((i for i, (a, b) in enumerate(zip(k, wanted, strict=False)) if a != b), min(len(k), len(wanted)))
+            for k in kept
+        ]
+        best = min(max(common, default=0), len(wanted) - 1)
+        found, known = cache.fetch("m", wanted)
+        assert known == best
+        assert best == 0 or length(found) == best

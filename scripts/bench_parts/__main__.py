@@ -1,0 +1,159 @@
+"""The command line of the benchmark, and the order in which systems are measured: never two at once."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from scripts.bench_parts import equal_text, machine, models, processes, servers, startup
+from scripts.bench_parts.plan import DEFAULT_PARTS, PARTS, TEXT_PARTS, BenchError, Figures, Plan
+from scripts.bench_parts.prompts import Prompts
+from scripts.bench_parts.report import Measured, equal_answers, report, write_section
+from scripts.bench_parts.text import Results, TextLoad
+from scripts.bench_parts.vision import VisionLoad
+
+ROUNDS = 6
+EQUAL_TITLE = f"Answers that are the same alone and among {equal_text.SEQUENCES}"
+SIZES = {"small": "1.4 M parameters", "large": "10 M parameters"}
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    commands = argparse.ArgumentParser(
+        "scripts/bench",
+        description="Measure this service beside mlx_lm in one process and mlx_lm.server, on generated models.",
+    )
+    commands.add_argument("--large", action="store_true", help="a text model of 10 M parameters in place of 1.4 M")
+    commands.add_argument("--stock-blas", action="store_true", help="the BLAS of MLX's wheel, also where OpenBLAS is")
+    commands.add_argument("--only", metavar="NAME,…", help=f"some of the parts: {', '.join(PARTS)}")
+    commands.add_argument("--equal-text", action="store_true", help="also count equal answers, alone and among 32")
+    commands.add_argument("--quick", action="store_true", help="one round: to see that it works, not to measure")
+    commands.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds (default {ROUNDS})")
+    commands.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the report into this Markdown file, in place of an earlier one on this model and BLAS",
+    )
+    chosen = commands.parse_args(argv)
+    parts = tuple(chosen.only.split(",")) if chosen.only else DEFAULT_PARTS
+    if unknown := [part for part in parts if part not in PARTS]:
+        commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}")
+    if chosen.rounds < 1:
+        commands.error("--rounds must be at least 1")
+    chosen.parts = (*parts, "equal-text") if chosen.equal_text and "equal-text" not in parts else parts
+    return chosen
+
+
+def measure(plan: Plan, folder: Path) -> Measured:
+    """The parts of the plan, one system after the other."""
+    found = Measured()
+    if {"throughput", "turn2"} & set(plan.parts):
+        say("mlx_lm in one process")
+        command = processes.python("scripts.bench_parts.in_process", plan.to_json())
+        output = processes.finished(command, processes.environment(plan), folder / "limit.log")
+        told = json.loads(output.strip().split("\n")[-1])
+        found.limit = {k: Figures(*v) for part in ("throughput", "turn2") for k, v in told.get(part, {}).items()}
+        found.blas.append(told["blas"])
+    if {"throughput", "turn2", "join"} & set(plan.parts):
+        say("mlx_lm.server")
+        with servers.peer(plan, folder) as server:
+            found.blas.append(server.blas)
+            found.peer = uvloop.run(TextLoad(plan, server, Prompts(plan.model)).run())
+    if {*TEXT_PARTS, "vision"} & set(plan.parts):
+        say("this service")
+        with servers.ours(plan, folder) as server:
+            found.blas.append(server.blas)
+            found.ours = uvloop.run(_ours(plan, server))
+    if "start" in plan.parts:
+        say("scripts/serve, from its start to the first token")
+        found.ours |= startup.measure(plan, folder)
+    if "equal-text" in plan.parts:
+        say("equal answers")
+        found.equal = equal_text.measure(machine.find_openblas(), folder)
+    return found
+
+
+async def _ours(plan: Plan, server: servers.Server) -> Results:
+    text = Prompts(plan.model)
+    results: Results = {}
+    if set(TEXT_PARTS) & set(plan.parts):
+        results |= await TextLoad(plan, server, text).run()
+    if "vision" in plan.parts:
+        results |= await VisionLoad(plan, server, Prompts(plan.vision_model), text).run()
+    return results
+
+
+def sections(size: str, plan: Plan, conditions: list[str], found: Measured) -> dict[str, str]:
+    """The report by title: conditions, how it was measured, tables."""
+    conditions = [datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), *conditions]
+    result = {}
+    if found.ours:
+        notes = bullets([*conditions, *method(size, plan, found.blas)])
+        blas = machine.OPENBLAS if plan.openblas else "the BLAS in MLX's wheel"
+        result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found)}"
+    if found.equal:
+        model = "Random weights, 1.4 M parameters; 64 tokens an answer, prompts of different lengths"
+        result[EQUAL_TITLE] = f"{bullets([*conditions, model])}\n\n{equal_answers(found.equal)}"
+    return result
+
+
+def bullets(notes: list[str]) -> str:
+    return "\n".join(f"- {note}." for note in notes)
+
+
+def method(size: str, plan: Plan, blas: list[str]) -> list[str]:
+    """What was measured and how, in sentences."""
+    return [
+        f"BLAS: {' / '.join(dict.fromkeys(blas)) or 'as the service chooses'}",
+        f"Random weights, {SIZES[size]}, fp32; vision: qwen2_vl, 1.2 M parameters",
+        f"{plan.rounds} rounds; tokens/s are medians over rounds, from the first request sent to the last token, and "
+        "TTFT is taken over all requests, from before the connection to the first text",
+        "64 tokens an answer, 32 a prompt, no prompt twice, the same prompts for all three; the client runs on the "
+        "same machine; start and warm-up (loading, first requests) are left out",
+    ]
+
+
+def say(text: str) -> None:
+    print(f"Measuring {text} …", file=sys.stderr, flush=True)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    openblas = "" if chosen.stock_blas else machine.find_openblas()
+    conditions = machine.conditions()
+    with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
+        folder = Path(name)
+        made = folder / "models"
+        size = "large" if chosen.large else "small"
+        if set(chosen.parts) - {"start", "equal-text"}:
+            command = processes.python("scripts.bench_parts.models", str(made), size)
+            processes.finished(command, processes.environment(), folder / "models.log")
+        rounds = 1 if chosen.quick else chosen.rounds
+        plan = Plan(str(made / models.TEXT_NAME), str(made / models.VISION_NAME), rounds, chosen.parts, openblas)
+        found = measure(plan, folder)
+    for title, text in sections(size, plan, conditions, found).items():
+        print(f"## {title}\n\n{text}\n")
+        if chosen.write:
+            write_section(chosen.write, title, text)
+
+
+def main() -> None:
+    # Ended by SIGTERM as by Ctrl-C: what was started is ended, what was made is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run(arguments())
+    except BenchError as problem:
+        sys.exit(f"scripts/bench: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
