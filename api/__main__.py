@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from api.app import create_app
 from api.embedded_redis import connect_once
+from api.stalls import StallingClientsAreCut
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
@@ -32,7 +33,7 @@ class Server(uvicorn.Server):
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=StallingClientsAreCut,
             log_level=settings.log_level,
             access_log=settings.log_level == "debug",
             timeout_graceful_shutdown=_GRACE_S,

@@ -20,9 +20,15 @@ class Catalogue:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._stored: dict[bytes, bytes] = {}
+        self._models: list[ModelRecord] = []
 
     async def models(self) -> list[ModelRecord]:
-        return registry.decode(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)).values())
+        """The registered models by name; decoded again only when they have changed."""
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS))
+        if stored != self._stored:
+            self._stored, self._models = stored, registry.decode(stored.values())
+        return list(self._models)
 
     async def find(self, wanted: str) -> ModelRecord | None:
         """The model that an id, a name or a repository name stands for."""

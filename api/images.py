@@ -1,34 +1,60 @@
-"""Images of a request: checked by their headers, stored once by hash, replaced by a reference.
+"""Images of a request: only ``data:`` URLs; opened in another process, stored once, replaced by a reference.
 
-Never decodes pixels and never opens anything that a request names: only ``data:`` URLs come this far.
+Nothing here looks into an image, and nothing opens what a request names.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
+import contextlib
 import hashlib
-import io
+import logging
 import re
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
-from PIL import Image, UnidentifiedImageError
-from redis.asyncio import Redis
+from redis import Redis
+from redis.exceptions import RedisError
 
+from api.bodies import TakenOut
 from api.errors import ApiError
-from wire import keys
+from api.image_pool import CHILDREN, ImagePool, ImageRefused
+from api.image_store import ImagesFull, ImageStore
 from wire.messages import ImagePart, Message, Part, Role, TextPart
 
-MAX_BYTES = 20_000_000
-MAX_PIXELS = 40_000_000
-_PREFIX = re.compile(r"data:image/(png|jpeg|webp|gif);base64,")
-_ORIENTATION = 0x0112
-_ON_THEIR_SIDE = (5, 6, 7, 8)
+P = ParamSpec("P")
+T = TypeVar("T")
 
-# Only headers are read here, and their sizes are judged below; Pillow's own limit would warn on the way.
-Image.MAX_IMAGE_PIXELS = None
+TOO_LARGE = 20_000_000
+"""An image must be under this, bytes."""
+MOST_IMAGES = 16
+RETRY_S = 10
+SWEEP_S = 5.0
+_MOST_KNOWN = 1000
+_URL = re.compile(r"data:image/(png|jpeg|webp|gif);base64,")
+_log = logging.getLogger(__name__)
+
+_SENTENCES = {
+    "unknown": "An image is no PNG, JPEG, WebP or GIF.",
+    "mislabelled": "An image is of another type than its data: URL says.",
+    "empty": "An image is empty.",
+    "white_space": "An image's base64 has white space in it.",
+    "url_alphabet": "An image's base64 is in the URL-safe alphabet; the standard one has + and /.",
+    "padding": "An image's base64 has a wrong length: its padding is missing, or a part of it.",
+    "base64": "An image is not valid base64.",
+    "unreadable": "An image's header could not be read.",
+    "pixels": "An image must have at most 40 megapixels.",
+    "aspect": "An image's longer side must be at most 200 times its shorter side.",
+    "broken": "An image is cut short or broken.",
+    "metadata": "An image's metadata is too large.",
+    "memory": "An image takes too much memory to open.",
+    "time": "An image takes too long to open.",
+    "crash": "An image could not be opened.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,70 +73,139 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    part: ImagePart
-    data: bytes
+class _Encoded:
+    """What a URL holds: the declared type, and the base64."""
+
+    kind: str
+    payload: memoryview
 
 
 def _refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
 
-async def store_images(messages: Sequence[Draft], redis: Redis) -> tuple[Message, ...]:
-    """The messages with each image stored in Redis under its SHA-256.
+class Images:
+    """Takes images in and looks after what is stored of them."""
 
-    Raises ApiError ``invalid_image``; all images are checked before the first is stored.
-    """
-    checked: dict[str, _Checked] = {}
-    for message in messages:
-        for part in message.parts:
-            if isinstance(part, ImageUrl) and part.url not in checked:
-                checked[part.url] = await asyncio.to_thread(_check, part.url)
-    for image in checked.values():
-        await _store(image, redis)
-    return tuple(_message(draft, checked) for draft in messages)
+    def __init__(self, redis: Redis, budget: int) -> None:
+        self.pool = ImagePool()
+        self._store = ImageStore(redis, budget)
+        # A thread for each child: it waits there while the event loop goes on, and holds one image at a time.
+        self._threads = ThreadPoolExecutor(CHILDREN, "images")
+        self._sweeper = ThreadPoolExecutor(1, "images-sweep")
+        self._known: OrderedDict[bytes, ImagePart] = OrderedDict()
+        self._known_lock = threading.Lock()
+
+    async def store(self, drafts: Sequence[Draft], taken: TakenOut, job_id: str) -> tuple[Message, ...]:
+        """The messages of a job, each image stored in Redis under its SHA-256.
+
+        Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
+        """
+        urls = [part.url for draft in drafts for part in draft.parts if isinstance(part, ImageUrl)]
+        if len(urls) > MOST_IMAGES:
+            raise _refused(f"A request may hold at most {MOST_IMAGES} images.")
+        # All URLs are looked at before the first image is opened.
+        encoded = {url: _encoded(url, taken) for url in urls}
+        stored: dict[str, ImagePart] = {}
+        try:
+            for url, image in encoded.items():
+                stored[url] = await self._in_thread(self._threads, self._taken_in, image, job_id)
+        except BaseException:
+            self._let_go(job_id, stored.values())
+            raise
+        return tuple(_message(draft, stored) for draft in drafts)
+
+    def forget(self, job_id: str, messages: Iterable[Message]) -> None:
+        """The job came to nothing: its images are nobody's. Returns at once."""
+        self._let_go(job_id, [part for message in messages for part in message.images()])
+
+    async def run(self) -> None:
+        """Drop what no job needs any more, until cancelled."""
+        while True:
+            try:
+                await self._in_thread(self._sweeper, self._store.sweep)
+            except RedisError:
+                pass
+            except Exception:
+                _log.exception("looking after stored images failed")
+            await asyncio.sleep(SWEEP_S)
+
+    def close(self) -> None:
+        self.pool.close()
+        for threads in (self._threads, self._sweeper):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, lambda: task(*args, **kwargs))
+
+    def _let_go(self, job_id: str, parts: Iterable[ImagePart]) -> None:
+        hashes = {part.sha256 for part in parts}
+        with contextlib.suppress(RuntimeError):  # at shutdown; another process finds it out
+            self._sweeper.submit(self._store.forget, job_id, hashes)
+
+    def _taken_in(self, image: _Encoded, job_id: str) -> ImagePart:
+        """Open and store one image. The same one again, as each turn of a conversation sends it, is only looked up."""
+        sent = hashlib.sha256(image.payload).digest() + image.kind.encode("ascii")
+        with self._known_lock:
+            known = self._known.get(sent)
+        if known is not None and self._store.hold(known.sha256, job_id):
+            return known
+        try:
+            picture = self.pool.open(image.kind, image.payload)
+        except ImageRefused as refused:
+            raise _refused(_SENTENCES.get(str(refused), _SENTENCES["crash"])) from None
+        # Hashed here: whoever got hold of a child must not choose under which name a picture is found.
+        part = ImagePart(sha256=hashlib.sha256(picture.data).hexdigest(), width=picture.width, height=picture.height)
+        try:
+            self._store.put(part.sha256, picture.data, job_id)
+        except ImagesFull:
+            raise ApiError("images_full", "Running chats hold too many images. Try again later.", RETRY_S) from None
+        self._remember(sent, part)
+        return part
+
+    def _remember(self, sent: bytes, part: ImagePart) -> None:
+        with self._known_lock:
+            self._known[sent] = part
+            self._known.move_to_end(sent)
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
 
 
-def _message(draft: Draft, checked: dict[str, _Checked]) -> Message:
+def _encoded(url: str, taken: TakenOut) -> _Encoded:
+    """What a URL holds, its length judged before it is decoded."""
+    view = taken.get(url)
+    start = url[:64] if view is None else str(view[:64], "ascii", "replace")
+    match = _URL.match(start)
+    if match is None:
+        raise _refused(_why_no_image(start))
+    if view is None:
+        try:
+            view = memoryview(url.encode("ascii"))
+        except UnicodeEncodeError:
+            raise _refused(_SENTENCES["base64"]) from None
+    payload = view[match.end() :]
+    padding = bytes(payload[-2:]).count(b"=")
+    if len(payload) // 4 * 3 - padding >= TOO_LARGE:
+        raise _refused("An image must be under 20 MB.")
+    return _Encoded(match[1], payload)
+
+
+def _why_no_image(start: str) -> str:
+    if not start.startswith("data:"):
+        return "An image must be a data: URL; nothing is fetched and no file is read."
+    if not start.startswith("data:image/"):
+        return "An image's data: URL must be of type image/png, image/jpeg, image/webp or image/gif."
+    if ";base64," not in start:
+        return "An image's data: URL must be in base64."
+    return "An image's data: URL must begin with data:image/png;base64, or the same with jpeg, webp or gif."
+
+
+def _message(draft: Draft, stored: dict[str, ImagePart]) -> Message:
     if all(isinstance(part, str) for part in draft.parts):
         return Message(role=draft.role, content="".join(str(part) for part in draft.parts))
     parts: list[Part] = [
-        checked[part.url].part if isinstance(part, ImageUrl) else TextPart(text=part) for part in draft.parts
+        stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part) for part in draft.parts
     ]
     return Message(role=draft.role, content=tuple(parts))
-
-
-async def _store(image: _Checked, redis: Redis) -> None:
-    name = keys.image(image.part.sha256)
-    if not await redis.expire(name, keys.IMAGE_LIFETIME_S):
-        await redis.set(name, image.data, ex=keys.IMAGE_LIFETIME_S)
-
-
-def _check(url: str) -> _Checked:
-    match = _PREFIX.match(url)
-    if match is None:
-        raise _refused("An image must be a data: URL of PNG, JPEG, WebP or GIF in base64.")
-    if (len(url) - match.end()) * 3 // 4 > MAX_BYTES + 2:
-        raise _refused("An image must be under 20 MB.")
-    try:
-        data = base64.b64decode(url[match.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise _refused("An image is not valid base64.") from None
-    if len(data) >= MAX_BYTES:
-        raise _refused("An image must be under 20 MB.")
-    width, height = _size(data, match[1].upper())
-    return _Checked(ImagePart(sha256=hashlib.sha256(data).hexdigest(), width=width, height=height), data)
-
-
-def _size(data: bytes, kind: str) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            width, height = image.size
-            turned = "exif" in image.info and image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
-    except UnidentifiedImageError:
-        raise _refused(f"An image labelled {kind} is none.") from None
-    except Exception:  # Pillow's readers raise whatever they stumble over in a broken header
-        raise _refused("An image could not be read.") from None
-    if width * height > MAX_PIXELS:
-        raise _refused("An image must have at most 40 megapixels.")
-    return (height, width) if turned else (width, height)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
 from rq import Queue, Retry
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
@@ -24,6 +26,7 @@ from rq.serializers import JSONSerializer
 
 from api.catalogue import Catalogue
 from api.errors import ApiError
+from api.idempotency import LIFETIME_S, Once
 from api.redis_client import Clients
 from wire import keys
 from wire.messages import ChatJob, Delta, Finished, ModelCommand, Timings, Usage
@@ -108,10 +111,17 @@ class Jobs:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def submit_chat(self, job: ChatJob, policy: Policy) -> None:
-        """Put a chat at the end of the queue. Raises ApiError ``queue_full`` when too many wait."""
+    async def made_before(self, once: Once) -> str | None:
+        """The job that an earlier request of the same key made. Raises ApiError if that request was another."""
+        return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))
+
+    async def submit_chat(self, job: ChatJob, policy: Policy, once: Once | None = None) -> str:
+        """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has made before.
+
+        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to another request.
+        """
         try:
-            await self._in_thread(self._submit_chat, job, policy)
+            return await self._in_thread(self._submit_chat, job, policy, once)
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
@@ -151,7 +161,23 @@ class Jobs:
         (seconds, micros), depth = pipe.execute()
         return seconds * 1000 + micros // 1000, depth
 
-    def _submit_chat(self, job: ChatJob, policy: Policy) -> None:
+    def _submit_chat(self, job: ChatJob, policy: Policy, once: Once | None = None) -> str:
+        while True:
+            with self._redis.pipeline(transaction=True) as pipe:
+                if once is not None:
+                    pipe.watch(once.name)  # type: ignore[no-untyped-call]
+                    made = once.job_in(cast(bytes | None, pipe.get(once.name)))
+                    if made is not None:
+                        return made
+                    pipe.multi()
+                    pipe.set(once.name, once.value(job.job_id), ex=LIFETIME_S)
+                try:
+                    self._put_in_queue(job, policy, pipe)
+                except WatchError:
+                    continue  # Another request of this key has made its job meanwhile.
+                return job.job_id
+
+    def _put_in_queue(self, job: ChatJob, policy: Policy, pipe: Pipeline) -> None:
         now, depth = self._now_and_depth()
         if depth >= self._limit:
             raise _QueueFull(depth)
@@ -162,7 +188,6 @@ class Jobs:
             "on_disconnect": policy.on_disconnect,
             "stream_options": " ".join(sorted(policy.stream_options)),
         }
-        pipe = self._redis.pipeline(transaction=True)
         self._add(pipe, keys.CHAT_TASK, job.model_copy(update={"submitted_ms": now}), "chat", record, now)
         pipe.zadd(keys.live(job.owner), {job.job_id: now})
         if policy.on_disconnect == "cancel":

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
+from api.bodies import TakenOut
 from api.errors import ApiError, no_worker
-from api.images import store_images
+from api.idempotency import once
 from api.jobs import EVERYONE, Policy, new_job_id
 from api.lookup import JobRecord
-from api.parts import JsonOnly, Parts, PartsOf
+from api.parts import JsonOnly, Parts, PartsOf, TakenOf
 from api.requests import MAX_SEED, ChatRequest, StopRequest
 from api.stream import EventStream, Stream, StreamOptions
 from wire.messages import ChatJob, Sampling
@@ -28,22 +29,33 @@ _CURSOR = re.compile("[0-9]{1,15}")
 
 
 @router.post("", response_class=StreamingResponse, responses=_STREAM)
-async def chat(body: ChatRequest, parts: PartsOf) -> Response:
-    """Queue a chat and stream its answer."""
-    job = await _accepted(body, parts)
+async def chat(
+    body: ChatRequest, parts: PartsOf, taken: TakenOf, idempotency_key: Annotated[str | None, Header()] = None
+) -> Response:
+    """Queue a chat and stream its answer; under a key that was used before, stream that chat from its start."""
+    key = await once(idempotency_key, EVERYONE, body, taken)
+    if key is not None and (earlier := await parts.jobs.made_before(key)) is not None:
+        return await _again(earlier, 0, parts)
+    job = await _accepted(body, parts, taken)
     wanted = body.stream_options.wanted()
     # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
     reader = parts.relay.attach(job.job_id, replay=False)
     try:
-        await parts.jobs.submit_chat(job, Policy(body.on_disconnect, wanted))
-    except BaseException:
+        made = await parts.jobs.submit_chat(job, Policy(body.on_disconnect, wanted), key)
+    except BaseException as error:
         reader.detach()
+        if isinstance(error, ApiError):  # After any other failure the job may be there, and need them.
+            parts.images.forget(job.job_id, job.messages)
         raise
+    if made != job.job_id:
+        reader.detach()
+        parts.images.forget(job.job_id, job.messages)
+        return await _again(made, 0, parts)
     options = StreamOptions(wanted, parts.settings.keepalive_s)
     return EventStream(reader, Stream(reader, parts.lookup, options, "queued"))
 
 
-async def _accepted(body: ChatRequest, parts: Parts) -> ChatJob:
+async def _accepted(body: ChatRequest, parts: Parts, taken: TakenOut) -> ChatJob:
     """The job that a request asks for, or an ApiError that says why there is none."""
     model = await parts.catalogue.find(body.model_id)
     if not await parts.catalogue.worker_seen():
@@ -52,8 +64,13 @@ async def _accepted(body: ChatRequest, parts: Parts) -> ChatJob:
         raise ApiError("model_not_found", "No model of this id or name is registered.")
     if not model.downloaded:
         raise ApiError("model_not_found", "This model has not been downloaded yet.")
-    messages = await store_images([message.draft() for message in body.messages], parts.clients.waiting)
-    await parts.prompt_size.check(model, messages)
+    job_id = new_job_id()
+    messages = await parts.images.store([message.draft() for message in body.messages], taken, job_id)
+    try:
+        await parts.prompt_size.check(model, messages)
+    except BaseException:
+        parts.images.forget(job_id, messages)
+        raise
     sampling = Sampling(
         temperature=body.temperature,
         top_p=body.top_p,
@@ -62,7 +79,7 @@ async def _accepted(body: ChatRequest, parts: Parts) -> ChatJob:
         seed=secrets.randbelow(MAX_SEED + 1) if body.seed is None else body.seed,
     )
     return ChatJob(
-        job_id=new_job_id(),
+        job_id=job_id,
         owner=EVERYONE,
         model_id=model.id,
         model_revision=model.revision,
@@ -80,7 +97,11 @@ async def events(
     after: Annotated[str | None, Query()] = None,
 ) -> Response:
     """Read a chat from where the cursor points; the header, which browsers send by themselves, wins."""
-    cursor = _cursor(last_event_id if last_event_id is not None else after)
+    return await _again(job_id, _cursor(last_event_id if last_event_id is not None else after), parts)
+
+
+async def _again(job_id: str, cursor: int, parts: Parts) -> Response:
+    """What follows the cursor of a chat that was queued before."""
     record = await parts.lookup.record(job_id)
     if record is None or record.kind != "chat":
         raise ApiError("job_not_found", "There is no such job.")
@@ -106,7 +127,8 @@ async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
     last = await parts.lookup.last_sequence(record.job_id)
     if record.state == "ended" and last == 0:
         raise ApiError("expired", "The text of this job has expired.")
-    if cursor > last:
+    # Of a job that goes on, Redis may have lost the end, when it was killed; the text comes again up to the cursor.
+    if cursor > last and record.state == "ended":
         raise ApiError("bad_request", "The cursor is beyond the end of this job's events.")
     return record.state == "ended" and cursor == last
 

@@ -14,8 +14,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.attendance import Attendance
+from api.bodies import TakenOut
 from api.catalogue import Catalogue
 from api.errors import ApiError
+from api.images import Images
 from api.jobs import Jobs
 from api.lookup import Lookup
 from api.prompt_size import PromptSize
@@ -36,6 +38,7 @@ class Parts:
     relay: Relay
     attendance: Attendance
     prompt_size: PromptSize
+    images: Images
 
 
 def assemble(settings: Settings, clients: Clients) -> Parts:
@@ -44,29 +47,39 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
     catalogue, relay = Catalogue(redis), Relay(redis)
     jobs = Jobs(clients, catalogue, settings.queue_limit)
     attendance = Attendance(redis, relay, jobs)
-    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, attendance, PromptSize())
+    images = Images(clients.blocking, settings.images_mb << 20)
+    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, attendance, PromptSize(), images)
 
 
 @contextlib.asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[None]:
     """Listen to events and watch over readers for as long as the application runs."""
     await parts.relay.start()
-    rounds = asyncio.create_task(parts.attendance.run(), name="attendance")
+    rounds = [
+        asyncio.create_task(parts.attendance.run(), name="attendance"),
+        asyncio.create_task(parts.images.run(), name="images"),
+    ]
     try:
         yield
     finally:
-        rounds.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await rounds
+        for task in rounds:
+            task.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
         await parts.relay.stop()
         parts.jobs.close()
         parts.prompt_size.close()
+        parts.images.close()
         await parts.clients.close()
 
 
 def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
+
+
+def _taken_out(request: Request) -> TakenOut:
+    taken: TakenOut = request.scope["taken_out"]
+    return taken
 
 
 def _json_only(request: Request) -> None:
@@ -78,4 +91,5 @@ def _json_only(request: Request) -> None:
 
 
 PartsOf = Annotated[Parts, Depends(_parts)]
+TakenOf = Annotated[TakenOut, Depends(_taken_out)]
 JsonOnly = Depends(_json_only)

@@ -76,6 +76,11 @@ def live(owner: str) -> str:
     return f"{PREFIX}live:{owner}"
 
 
+def idempotency(owner: str, key_hash: str) -> str:
+    """The job that an owner's request of this key made, and a fingerprint of that request."""
+    return f"{PREFIX}once:{owner}:{key_hash}"
+
+
 def popped(job_id: str) -> str:
     """Exists once a job has been seen popped but not started."""
     return f"{PREFIX}popped:{job_id}"

@@ -29,9 +29,11 @@ redis.call('EXPIRE', attempt, ARGV[1])
 redis.call('HSET', job, 'state', 'running')
 return {number, redis.call('XRANGE', log, '-', '+')}
 """
+# A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps. Lifetimes are
+# renewed now and then, not with every token.
 # KEYS: log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, then attempt,
 # sequence number, entry and whether it ends the log, for each. Answers one number an entry: 1 written, 2 was there
-# already, 0 refused.
+# already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
 _APPEND = """
 local answer, published = {}, {}
 for i = 1, #KEYS / 4 do
@@ -40,22 +42,27 @@ for i = 1, #KEYS / 4 do
   local holder = redis.call('GET', attempt)
   answer[i] = 0
   if holder == mine or holder == 'ended:' .. mine then
-    local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-    local length = last and tonumber(string.match(last[1], '^%d+')) or 0
+    local length = redis.call('XLEN', log)
     if number <= length then
       answer[i] = 2
     elseif number == length + 1 and holder == mine then
       redis.call('XADD', log, number .. '-' .. mine, 'e', entry)
-      redis.call('EXPIRE', log, ARGV[2])
       if ends == '1' then
         redis.call('SET', attempt, 'ended:' .. mine)
         redis.call('HSET', job, 'state', 'ended')
         redis.call('ZREM', live, string.match(job, '[^:]+$'))
       end
-      redis.call('EXPIRE', attempt, ARGV[3])
+      if ends == '1' or number % 32 == 1 then
+        redis.call('EXPIRE', log, ARGV[2])
+        redis.call('EXPIRE', attempt, ARGV[3])
+      end
       published[#published + 1] = entry
       answer[i] = 1
+    elseif holder == mine then
+      answer[i] = -1
     end
+  elseif redis.call('EXISTS', job) == 1 and (not holder or (tonumber(holder) or tonumber(mine)) < tonumber(mine)) then
+    answer[i] = -1
   end
 end
 if #published > 0 then redis.call('PUBLISH', ARGV[1], '[' .. table.concat(published, ',') .. ']') end
@@ -63,7 +70,7 @@ return answer
 """
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
 # that is tried again after a broken connection is still told that it was written.
-WRITTEN, ALREADY_THERE, REFUSED = 1, 2, 0
+WRITTEN, ALREADY_THERE, REFUSED, FORGOTTEN = 1, 2, 0, -1
 
 
 class JobGone(Exception):
@@ -117,6 +124,9 @@ class Append:
     event: Event
 
 
+_quoted = json.encoder.encode_basestring_ascii
+
+
 def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
     if isinstance(event, Delta):
         return "delta", {"text": event.text, "done": False}, event.token_ids
@@ -136,8 +146,12 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
 
 def encode(job_id: str, sequence: int, event: Event) -> str:
     """The entry as it is stored and published: ``[job, sequence, kind, ends, frame, extra]``, JSON."""
-    kind, frame, extra = _frame_and_extra(event)
-    entry = [job_id, sequence, kind, int(is_terminal(event)), json.dumps(frame), extra]
+    if isinstance(event, Delta):
+        # Written out by hand, and equal to what follows below: there is one of these for every token.
+        frame = f'{{"text": {_quoted(event.text)}, "done": false}}'
+        return f'["{job_id}",{sequence},"delta",0,{_quoted(frame)},[{",".join(map(str, event.token_ids))}]]'
+    kind, frame_fields, extra = _frame_and_extra(event)
+    entry = [job_id, sequence, kind, int(is_terminal(event)), json.dumps(frame_fields), extra]
     return json.dumps(entry, separators=(",", ":"))
 
 
@@ -186,7 +200,8 @@ class TokenLog:
         """Write one engine step, all jobs of it, in one round trip, and publish it.
 
         Returns one number for each logged event: WRITTEN, REFUSED (another worker holds the lease, or the log has
-        ended), or ALREADY_THERE for an entry that an earlier, interrupted call had written.
+        ended), ALREADY_THERE for an entry that an earlier, interrupted call had written, or FORGOTTEN when Redis was
+        killed and has lost the last moments: who takes the job up anew says again what is missing.
         """
         logged = [item for item in step if not isinstance(item.event, Progress)]
         names = [

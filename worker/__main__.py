@@ -29,6 +29,10 @@ from worker.runner import ChatRunner
 
 log = logging.getLogger("worker")
 
+SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter while others want it, seconds. Python's 5 ms, ten times in the taking up
+of a job, would keep a new chat waiting for what the engine and the writer do for the others."""
+
 
 def lock_folder(data: Path) -> TextIO:
     """Take the lock that makes this the one worker on a data folder; it goes with the process.
@@ -87,7 +91,10 @@ def main() -> None:
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     lock = lock_folder(settings.data)
-    worker = build(settings)
+    try:
+        worker = build(settings)
+    except RedisError as error:
+        sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
     log.info("ready: %d slots", settings.slots)
     worker.work(logging_level=settings.log_level.upper())
     lock.close()

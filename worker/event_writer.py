@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from wire import keys
 from wire.messages import Event, Progress, is_terminal
-from wire.token_log import REFUSED, Append, TokenLog
+from wire.token_log import FORGOTTEN, REFUSED, Append, TokenLog
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,10 @@ class _Held:
 
 
 class EventWriter:
-    """Writes events in the order the engine made them. ``on_cancel``, ``on_refused`` and ``on_end`` run on its thread.
+    """Writes events in the order the engine made them. The functions it is given run on its thread.
 
-    ``on_refused`` gets the job of a log that another worker has taken over; ``on_end`` a sequence whose terminal event
-    is in the log.
+    ``on_refused`` gets the job of a log that another worker has taken over; ``on_forgotten`` one of whose log Redis
+    has lost the end; ``on_end`` a sequence whose terminal event is in the log.
     """
 
     def __init__(
@@ -56,11 +56,13 @@ class EventWriter:
         *,
         on_cancel: Callable[[str], None],
         on_refused: Callable[[str], None],
+        on_forgotten: Callable[[str], None],
         on_end: Callable[[Sequence], None],
     ) -> None:
         self._redis = redis
         self._log = TokenLog(redis)
-        self._on_cancel, self._on_refused, self._on_end = on_cancel, on_refused, on_end
+        self._on_cancel, self._on_refused = on_cancel, on_refused
+        self._on_forgotten, self._on_end = on_forgotten, on_end
         self._held: dict[str, _Held] = {}
         self._waiting: deque[tuple[Sequence, Event]] = deque()
         self._changed = threading.Condition()
@@ -139,13 +141,15 @@ class EventWriter:
         if answers is None:
             return
         logged = [item for item in appends if not isinstance(item.event, Progress)]
-        refused = {item.job_id for item, answer in zip(logged, answers, strict=True) if answer == REFUSED}
+        answered = list(zip(logged, answers, strict=True))
+        forgotten = {item.job_id for item, answer in answered if answer == FORGOTTEN}
+        refused = forgotten | {item.job_id for item, answer in answered if answer == REFUSED}
         for item in logged:
             held = self._held.get(item.job_id)
             # Unless the job has come back to this worker meanwhile, under a new attempt.
             if item.job_id in refused and held is not None and held.sequence.attempt == item.attempt:
                 self.let_go(item.job_id)
-                self._on_refused(item.job_id)
+                (self._on_forgotten if item.job_id in forgotten else self._on_refused)(item.job_id)
         for job_id, number in numbers.items():
             if job_id not in refused and (held := self._held.get(job_id)) is not None:
                 held.next_number = number

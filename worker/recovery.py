@@ -33,7 +33,7 @@ SUSPECT = MOST_CRASHES - 1
 """From so many crashes on a job runs with no other such job beside it, and a crash is its own alone."""
 ALONE = "alone"
 """Field of a job's record while it is the one suspect that its worker has on board."""
-FURTHER = 16
+FURTHER = 4
 """Events that a job logs between two crashes to show that it doesn't kill its workers: they count from one again."""
 ABSENCE_S = 2.0
 """A worker is dead when its key has been missing for this long: after an outage of Redis all keys have run out, and the

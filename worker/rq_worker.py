@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
 HEARTBEAT_S = 1.0
+BEAT_THREAD = "heartbeat"
 WORKER_LIFETIME_S = 10
 """RQ's record of this worker outlives its last heartbeat by this."""
 EXECUTION_LIFETIME_S = 24 * 3600
@@ -103,6 +104,7 @@ class ChatWorker(BaseWorker):
         self._slots = 1
         self._drain_s = 0.0
         self._hurry = False
+        self._asked = 0.0
         self._books = threading.RLock()
         self._freed = threading.Condition()
         self._ended: queue.SimpleQueue[tuple[str, Outcome, str] | None] = queue.SimpleQueue()
@@ -129,7 +131,7 @@ class ChatWorker(BaseWorker):
         recovered = self.recovery.run_at_start()
         if recovered:
             self.log.warning("Worker %s: %d jobs of a dead worker go on", self.name, recovered)
-        threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._beat_for_ever, name=BEAT_THREAD, daemon=True).start()
         self._bookkeeper = threading.Thread(target=self._keep_books, name="books", daemon=True)
         self._bookkeeper.start()
 
@@ -137,11 +139,15 @@ class ChatWorker(BaseWorker):
         return EXECUTION_LIFETIME_S
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
-        """RQ's loop calls this too, where an exception would end the worker; the heartbeat thread beats on anyway."""
-        with self._forgiving():
+        """RQ's loop calls this after every job: three round trips that the heartbeat thread makes needless."""
+        if pipeline is not None or threading.current_thread().name == BEAT_THREAD:
             super().heartbeat(WORKER_LIFETIME_S, pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
+        """RQ's loop asks before every job; once a second is enough, and a round trip a job less."""
+        if time.monotonic() - self._asked < HEARTBEAT_S:
+            return
+        self._asked = time.monotonic()
         with self._forgiving():
             super().check_for_suspension(burst)
 
@@ -199,7 +205,8 @@ class ChatWorker(BaseWorker):
         """RQ's loop says idle whenever it waits for a job; with others running the worker is busy."""
         if self._runs and state == WorkerStatus.IDLE:
             state = WorkerStatus.BUSY
-        super().set_state(state, pipeline)
+        if pipeline is not None or state != self._state:
+            super().set_state(state, pipeline)
 
     # --- taking jobs ----------------------------------------------------------------------------------------------
 
@@ -267,7 +274,8 @@ class ChatWorker(BaseWorker):
             if run is not None:
                 self._close_books(run, outcome, reason)
             with self._freed:
-                self._runs.pop(job_id, None)
+                if self._runs.get(job_id) is run:  # Handed back, it may be running here again already.
+                    self._runs.pop(job_id, None)
                 self._freed.notify_all()
 
     def _close_books(self, run: _Run, outcome: Outcome, reason: str) -> None:
@@ -284,6 +292,8 @@ class ChatWorker(BaseWorker):
 
     def _write_down(self, run: _Run, outcome: Outcome, reason: str) -> None:
         job, queue, execution = run.job, run.queue, run.execution
+        if outcome is Outcome.HANDED_BACK and not self._is_ours(run):
+            outcome = Outcome.LOST
         if outcome is Outcome.LOST:
             with self.connection.pipeline() as pipeline:
                 self.cleanup_execution(job, pipeline=pipeline, execution=execution)
@@ -303,6 +313,11 @@ class ChatWorker(BaseWorker):
             failure = JobFailed(reason)
             job.retries_left = None
             self._finalize_failure(job, queue, execution, (JobFailed, failure, None))
+
+    def _is_ours(self, run: _Run) -> bool:
+        """Whether RQ's books still say that this run goes on: who recovers a job strikes it out."""
+        registry = run.job.started_job_registry
+        return self.connection.zscore(registry.key, run.execution.composite_key) is not None
 
     # --- stop -----------------------------------------------------------------------------------------------------
 
@@ -335,7 +350,7 @@ class ChatWorker(BaseWorker):
         self._hurry = False
         if left := self.running:
             self.log.warning("Worker %s: hands back %d unfinished jobs", self.name, len(left))
-            self.runner.hand_back(left)
+            self.runner.hand_back(left[::-1])  # Each goes to the front of the queue: the oldest last.
             self._wait_until_empty(5.0)
         self._ended.put(None)
         self._bookkeeper.join(5.0)

@@ -66,7 +66,11 @@ class ChatRunner:
             available=lambda: int(psutil.virtual_memory().available),
         )
         self._writer = EventWriter(
-            redis, on_cancel=self.cancel, on_refused=self._taken_over, on_end=self._reached_its_end
+            redis,
+            on_cancel=self.cancel,
+            on_refused=self._taken_over,
+            on_forgotten=self._forgotten,
+            on_end=self._reached_its_end,
         )
         self._engine = Engine(
             self._models, self._writer.put, lambda: float(psutil.virtual_memory().percent), self._note_suspect
@@ -119,7 +123,7 @@ class ChatRunner:
         self._engine.submit(sequence)
 
     def _standing(self, job_id: str) -> tuple[bool, bool]:
-        """Whether a job may be what kills its workers (on board it is from :meth:`_note_suspect` on), or was stopped."""
+        """Whether a job may be what kills its workers, and whether it was stopped. On board it is later."""
         with self._redis.pipeline() as pipeline:
             pipeline.hget(keys.job(job_id), "crashes")
             pipeline.exists(keys.cancel(job_id))
@@ -188,6 +192,11 @@ class ChatRunner:
         self._engine.release(job_id)
         self._forget(job_id, Outcome.LOST)
 
+    def _forgotten(self, job_id: str) -> None:
+        log.warning("Redis has lost the end of job %s: it is taken up anew", job_id)
+        self._engine.release(job_id)
+        self._forget(job_id, Outcome.HANDED_BACK)
+
     def _reached_its_end(self, sequence: Sequence) -> None:
         end = sequence.end
         if isinstance(end, Failed):
@@ -221,14 +230,14 @@ class ChatRunner:
                 self._engine.fail(job_id, "job_timeout", f"The chat took longer than {limit} seconds.")
         self._notice_hang()
         self._set_clock()
+        if not self._redis.exists(keys.MODELS):  # Before this worker is seen: nobody may find it without its models.
+            self._publish_models()
         status = self._status()
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.set(keys.worker_status(status.name), status.model_dump_json(), ex=keys.WORKER_STATUS_LIFETIME_S)
             pipeline.sadd(keys.WORKERS, status.name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
-            pipeline.exists(keys.MODELS)
-            if not pipeline.execute()[-1]:
-                self._publish_models()
+            pipeline.execute()
 
     def _notice_hang(self) -> None:
         silent = time.monotonic() - self._engine.last_step

@@ -276,12 +276,29 @@ def test_a_client_that_has_seen_the_end_is_told_not_to_come_back(api: Running) -
     assert api.get(f"{CHAT}/{stream.job_id}/events?after=1").status_code == 204
 
 
-@pytest.mark.parametrize("cursor", ["-1", "x", "", "1-1", "0x1", "1e3", "9" * 400, "٣", "1 ", "*", "2"])
+@pytest.mark.parametrize("cursor", ["-1", "x", "", "1-1", "0x1", "1e3", "9" * 400, "٣", "1 ", "*"])
 def test_a_cursor_that_is_none_is_400(api: Running, cursor: str) -> None:
     stream = api.chat()
     api.writer(stream.job_id).text("secret")
     answer = httpx2.get(f"{api.url}{CHAT}/{stream.job_id}/events", params={"after": cursor})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+def test_a_cursor_beyond_the_end_is_400(api: Running) -> None:
+    stream = api.chat()
+    api.writer(stream.job_id).finish()
+    answer = api.get(f"{CHAT}/{stream.job_id}/events?after=2")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+def test_a_cursor_ahead_of_a_log_that_lost_its_end_waits_for_the_text_to_come_again(api: Running) -> None:
+    stream = api.chat()
+    writer = api.writer(stream.job_id)
+    writer.text("a")
+    ahead = api.events(stream.job_id, **{"Last-Event-ID": "3"})
+    writer.text("b", "c", "d")
+    writer.finish()
+    assert ahead.rest() == [(4, {"text": "d", "done": False}), (5, {"text": "", "done": True})]
 
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "*", "..", "a", "%00", "0" * 4000])

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
-from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import MAX_BODY, create_app
+from api.app import create_app
+from api.bodies import MAX_BODY
 from api.redis_client import Clients
 from tests.api_support import FakeWorker, announce, chat_body, message
-from wire import keys
-from wire.messages import ChatJob, TextPart
+from wire.messages import ChatJob
 from wire.settings import Settings
 
 CHAT = "/api/engine/chat"
@@ -248,60 +244,3 @@ def test_a_body_over_the_limit_is_413(api: Api) -> None:
 def test_another_content_type_is_415(api: Api, kind: str) -> None:
     response = api.client.post(CHAT, content=json.dumps(chat_body()).encode(), headers={"content-type": kind})
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
-
-
-def picture(kind: str = "PNG", size: tuple[int, int] = (4, 2)) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size).save(stream, kind)
-    return stream.getvalue()
-
-
-def image_body(data: bytes, label: str = "png", url: str | None = None) -> dict[str, object]:
-    link = url or f"data:image/{label};base64,{base64.b64encode(data).decode()}"
-    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": link}}]
-    return chat_body(messages=[{"role": "user", "content": parts}])
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_an_image_becomes_a_reference_and_is_stored_once(api: Api, kind: str) -> None:
-    data = picture(kind)
-    for _ in range(2):
-        [kept] = api.accepted(image_body(data, kind.lower())).messages
-        [image] = kept.images()
-        assert kept.content == (TextPart(text="see"), image)
-        assert (image.width, image.height) == (4, 2)
-    assert api.redis.get(keys.image(image.sha256)) == data
-    assert 0 < api.redis.ttl(keys.image(image.sha256)) <= keys.IMAGE_LIFETIME_S
-
-
-def test_a_photograph_on_its_side_is_measured_upright(api: Api) -> None:
-    stream = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (4, 2)).save(stream, "JPEG", exif=exif)
-    [image] = api.accepted(image_body(stream.getvalue(), "jpeg")).messages[0].images()
-    assert (image.width, image.height) == (2, 4)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://127.0.0.1/a.png", "file:///etc/passwd", "/etc/passwd", "data:image/svg+xml;base64,AAAA", "data:,x",
-     "data:image/png;base64,", "data:image/png;base64,%%%", "data:image/png;base64,QUJD", "data:image/png,QUJD"],
-)  # fmt: skip
-def test_a_foreign_or_broken_image_is_refused(api: Api, url: str) -> None:
-    assert api.refused(image_body(b"", url=url))["code"] == "invalid_image"
-
-
-def test_an_image_under_a_wrong_label_is_refused(api: Api) -> None:
-    assert api.refused(image_body(picture("JPEG"), "png"))["code"] == "invalid_image"
-
-
-def test_a_huge_image_is_refused_by_its_header(api: Api) -> None:
-    png = bytearray(picture())
-    png[16:24] = (8000).to_bytes(4, "big") + (8000).to_bytes(4, "big")
-    png[29:33] = zlib.crc32(png[12:29]).to_bytes(4, "big")
-    assert "40 megapixels" in api.refused(image_body(bytes(png)))["detail"]
-
-
-def test_an_image_of_20_mb_is_refused(api: Api) -> None:
-    assert "20 MB" in api.refused(image_body(picture() + b"\0" * 20_000_000))["detail"]

@@ -256,3 +256,33 @@ def test_a_stop_text_ends_the_chat_and_is_not_shown(engine: Engine, reader: Read
     end = reader.wait("job")[-1]
     assert isinstance(end, Finished)
     assert end.finish_reason == "stop"
+
+
+def test_suspects_are_inside_one_at_a_time_and_hold_nobody_else_back(
+    engine: Engine, reader: Reader, loads: Loads
+) -> None:
+    loads.delay_s = 0.002
+    inside: list[str] = []
+    engine._on_suspect = lambda chat: inside.append(chat.job_id)
+    for number, length in enumerate((100_000, 5, 5)):
+        suspect = sequence("x", job_id=f"suspect {number}", max_tokens=length)
+        suspect.suspect = True
+        engine.submit(suspect)
+    engine.submit(sequence("y", job_id="other", max_tokens=5))
+    reader.wait("other")
+    assert inside == ["suspect 0"]
+    engine.cancel("suspect 1")
+    engine.cancel("suspect 0")
+    for number in range(3):
+        reader.wait(f"suspect {number}")
+    assert inside == ["suspect 0", "suspect 2"]
+
+
+def test_an_engine_that_had_nothing_to_do_has_not_hung(engine: Engine, reader: Reader, loads: Loads) -> None:
+    engine.submit(sequence("x", job_id="first"))
+    reader.wait("first")
+    loads.opened[0]._delay_s = 0.2
+    engine.call(lambda: setattr(engine, "last_step", 0.0)).result()
+    engine.submit(sequence("y", job_id="second", max_tokens=1))
+    reader.wait("second", least=1)
+    assert engine.last_step > 0

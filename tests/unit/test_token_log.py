@@ -12,6 +12,7 @@ from wire import keys
 from wire.messages import Delta, Event, Failed, Finished, Progress, Usage, Warning
 from wire.token_log import (
     ALREADY_THERE,
+    FORGOTTEN,
     REFUSED,
     WRITTEN,
     Append,
@@ -81,7 +82,7 @@ def test_entries_are_numbered_without_gaps_and_published_as_one_step(redis: Any,
     assert [entry.sequence for entry in stored(redis)] == [1, 2, 3]
     messages = [m for m in (reader.get_message(timeout=1) for _ in range(3)) if m]
     assert [entry.sequence for m in messages for entry in decode_step(m["data"])] == [1, 2, 3]
-    assert append(log, 1, 5, Delta("gap", (5,))) == REFUSED
+    assert append(log, 1, 5, Delta("gap", (5,))) == FORGOTTEN
     assert redis.ttl(keys.log(JOB)) > 0
     reader.close()
 
@@ -151,3 +152,26 @@ def test_a_range_after_a_cursor_leaves_out_what_was_seen(redis: Any, log: TokenL
         append(log, 1, n, Delta(str(n), (n,)))
     rows = redis.xrange(keys.log(JOB), min=range_after(9))
     assert [entry.sequence for entry in decode_rows(rows)] == [10, 11]
+
+
+def test_a_writer_is_told_when_redis_has_forgotten_what_it_wrote(redis: Any, log: TokenLog) -> None:
+    attempt, _ = log.begin(JOB)
+    assert [append(log, attempt, number, Delta("x", (1,))) for number in (1, 2, 3)] == [WRITTEN] * 3
+    redis.xtrim(keys.log(JOB), maxlen=0)
+    assert append(log, attempt, 4, Delta("x", (1,))) == FORGOTTEN
+    redis.delete(keys.attempt(JOB))
+    assert append(log, attempt, 4, Delta("x", (1,))) == FORGOTTEN
+    redis.set(keys.attempt(JOB), attempt - 1)
+    assert append(log, attempt, 1, Delta("x", (1,))) == FORGOTTEN
+    redis.delete(keys.job(JOB), keys.attempt(JOB))
+    assert append(log, attempt, 4, Delta("x", (1,))) == REFUSED
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", 'quotes " and \\ back', "\u2028 line\n\ttab", "\N{SNOWMAN}\N{GRINNING FACE}", "\x00\x1f"]
+)
+def test_a_delta_is_written_as_json_would(text: str) -> None:
+    frame = json.dumps({"text": text, "done": False})
+    assert encode("job", 3, Delta(text, (1, 22))) == json.dumps(
+        ["job", 3, "delta", 0, frame, [1, 22]], separators=(",", ":")
+    )

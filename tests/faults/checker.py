@@ -1,0 +1,113 @@
+"""Judges what clients got and what Redis holds against the invariants; knows nothing of how faults were made.
+
+I1 every accepted job reaches exactly one terminal event. I2 ids without gap or duplicate, text as expected. I3 never
+two writers on one log. I4 nothing after the terminal event, which never changes. I5 no 5xx but an honest 503, no
+traceback. I6 Redis' keys return to where they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from redis import Redis
+
+from tests.faults.client import Chat
+from wire import keys
+from wire.token_log import Entry, decode_rows
+from worker.backends import echo
+
+LOST = ("job_lost", "expired")
+"""Codes of ends that an API process makes up for a job that Redis lost: they stand in no log."""
+
+
+def expected(chat: Chat) -> str:
+    """The whole text, as a worker that was never disturbed would say it."""
+    return echo.answer(chat.prompt, chat.seed, chat.tokens)
+
+
+class Checker:
+    """Judges chats one by one; remembers how each ended, and looks again at the end of everything."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._ends: dict[str, str] = {}
+
+    def judge(self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False) -> list[str]:
+        """What is wrong with these chats, nothing at best.
+
+        They should have ended well; or with a failure of this code; or, ``stopped``, with the beginning of their text.
+        """
+        judged = [(chat, self._wrong(chat, code, stopped)) for chat in chats]
+        return [f"{chat.prompt!r} {chat.job_id}: {wrong}" for chat, wrongs in judged for wrong in wrongs]
+
+    def forget(self) -> None:
+        """Redis has lost its data: the ends that were there are no more."""
+        self._ends.clear()
+
+    def changed(self) -> list[str]:
+        """I4, looked at again: the logs that have changed since they were judged."""
+        return [f"{job_id}: changed after its end" for job_id, end in self._ends.items() if self._print(job_id) != end]
+
+    def _wrong(self, chat: Chat, code: str | None, stopped: bool) -> list[str]:
+        wrong = _stream(chat, code, stopped)
+        wrong += [
+            f"I5 was answered {status} {name}" for status, name in chat.refusals if status >= 500 and status != 503
+        ]
+        if code in LOST or not chat.job_id:
+            return wrong
+        wrong += self._log(chat)
+        self._ends[chat.job_id] = self._print(chat.job_id)
+        return wrong
+
+    def _log(self, chat: Chat) -> list[str]:
+        rows: Any = self._redis.xrange(keys.log(chat.job_id))
+        entries = decode_rows(rows)
+        attempts = [int(row_id.split(b"-")[1]) for row_id, _ in rows]
+        wrong = []
+        if [entry.sequence for entry in entries] != list(range(1, len(entries) + 1)):
+            wrong.append("I2 the log has a gap")
+        if attempts != sorted(attempts):
+            wrong.append(f"I3 writers took turns: {attempts}")
+        if [entry.ends for entry in entries] != [False] * (len(entries) - 1) + [True]:
+            wrong.append(f"I1/I4 the log's ends are at {[e.sequence for e in entries if e.ends]} of {len(entries)}")
+        if chat.done and _logged(entries) != chat.text:
+            wrong.append("I2 the log holds another text than was streamed")
+        return wrong
+
+    def _print(self, job_id: str) -> str:
+        return hashlib.sha256(repr(self._redis.xrange(keys.log(job_id))).encode()).hexdigest()
+
+
+def _logged(entries: Sequence[Entry]) -> str:
+    return "".join(str(getattr(entry.event, "text", "")) for entry in entries if entry.kind == "delta")
+
+
+def _stream(chat: Chat, code: str | None, stopped: bool) -> list[str]:
+    wrong = []
+    frames = [(sequence, frame) for _, sequence, frame in chat.frames if "progress" not in frame]
+    ids = [sequence for sequence, _ in frames]
+    made_up = bool(frames) and frames[-1][1].get("code") in LOST
+    if ids != list(range(1, len(ids) + 1)) and not (made_up and ids[:-1] == list(range(1, len(ids)))):
+        wrong.append(f"I2 the ids are {ids}")
+    if [frame["done"] for _, frame in frames] != [False] * (len(frames) - 1) + [True]:
+        wrong.append(f"I1 no end, or more than one ({len(frames)} frames, given up at {chat.given_up})")
+        return wrong
+    if frames[-1][1].get("code") != code:
+        wrong.append(f"I1 ended with {frames[-1][1]}, not with {code}")
+    whole, text = expected(chat), chat.text
+    if not whole.startswith(text) or (code is None and not stopped and text != whole):
+        wrong.append(f"I2 the text is another: {len(text)} of {len(whole)} characters")
+    return wrong
+
+
+def leftovers(redis: Redis) -> list[str]:
+    """I6: what no ended job may leave behind in Redis."""
+    names = ["rq:queue:chat", "rq:queue:chat:intermediate", "rq:wip:chat", keys.STOPPING]
+    found = [name for name in names if redis.exists(name)]
+    for pattern in (keys.live("*"), "rq:execution:*", "rq:executions:*", "rq:worker:*:executions"):
+        found += [name.decode() for name in redis.scan_iter(pattern, count=1000)]
+    alive: Any = redis.smembers(keys.WORKERS)
+    found += [name.decode() for name in alive if not redis.exists(keys.worker_status(name.decode()))]
+    return found

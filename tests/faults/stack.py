@@ -1,0 +1,149 @@
+"""The service as separate processes, each of which can be killed, frozen, stopped and started again.
+
+Real Redis, real workers with the echo backend, real API processes. Knows no test and no invariant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from api.catalogue import _decode as decode_status
+from api.embedded_redis import EmbeddedRedis, connect_once
+from wire import keys, lifeline
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 60.0
+"""Nothing that is waited for takes anywhere near as long; on a busy machine everything takes longer."""
+_POLL_S = 0.02
+WORKER = ("-m", "worker")
+API = ("-m", "api")
+Process = subprocess.Popen[bytes]
+
+
+async def until(condition: Callable[[], object], limit_s: float = LIMIT_S, what: str = "it") -> float:
+    """Wait until something holds; returns how long that took."""
+    began = time.monotonic()
+    while True:
+        with suppress(RedisError, OSError):
+            if condition():
+                return time.monotonic() - began
+        assert time.monotonic() - began < limit_s, f"{what} never came"
+        await asyncio.sleep(_POLL_S)
+
+
+class Stack:
+    """Processes by name: workers have a data folder each, API processes a port each, kept over restarts."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.server = EmbeddedRedis(folder)
+        self.server.open()
+        self.redis: Redis = connect_once(self.server.url, 5.0)
+        self.processes: dict[str, Process] = {}
+        self._settings = {"MLXQ_BACKEND": "echo", "MLXQ_ECHO_DELAY_MS": "20", **settings}
+        self._ports: dict[str, int] = {}
+        self._lifeline, self._our_end = os.pipe()
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    def start_worker(self, name: str = "worker", command: Sequence[str] = WORKER, **settings: str) -> Process:
+        """Start a worker; ``command`` may put another program in its place."""
+        return self._start(name, command, {"MLXQ_DATA": str(self.folder / name), **settings})
+
+    def start_api(self, name: str = "api", **settings: str) -> Process:
+        return self._start(name, API, {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1", **settings})
+
+    def port(self, name: str = "api") -> int:
+        if name not in self._ports:
+            with socket.socket() as trial:
+                trial.bind(("127.0.0.1", 0))
+                self._ports[name] = int(trial.getsockname()[1])
+        return self._ports[name]
+
+    def _start(self, name: str, command: Sequence[str], settings: dict[str, str]) -> Process:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
+        ours = {"MLXQ_REDIS_URL": self.server.url, lifeline.VARIABLE: str(self._lifeline), "PYTHONPATH": str(ROOT)}
+        with self.log(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *command],
+                env={**clean, **self._settings, **settings, **ours},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self._lifeline,),
+                start_new_session=True,
+            )
+        return self.processes[name]
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    async def worker_ready(self, name: str = "worker") -> float:
+        return await until(lambda: self.processes[name].pid in self.workers(), what=f"{name}")
+
+    async def api_ready(self, name: str = "api") -> float:
+        return await until(lambda: self._healthy(self.port(name)), what=f"{name}")
+
+    def _healthy(self, port: int) -> bool:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+
+    def workers(self) -> dict[int, str]:
+        """The names of the workers that say that they are alive, by process id."""
+        names = [name.decode() for name in self.redis.smembers(keys.WORKERS)]  # type: ignore[union-attr]
+        said = [self.redis.get(keys.worker_status(name)) for name in names]
+        return {status.pid: status.name for value in said if value for status in decode_status(value)}  # type: ignore[arg-type]
+
+    # --- harming --------------------------------------------------------------------------------------------------
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """End a process and take its status."""
+        self.processes[name].send_signal(number)
+        return self.processes[name].wait(LIMIT_S)
+
+    def kill_redis(self) -> None:
+        assert self.server.process is not None
+        self.server.process.kill()
+        self.server.process.wait()
+
+    async def start_redis(self, *, empty: bool = False, lost_bytes: int = 0) -> None:
+        """Start it again: as it was, empty, or without the last bytes that it should have written."""
+        kept = self.server.folder / "appendonlydir"
+        if empty:
+            shutil.rmtree(kept)
+        elif lost_bytes:
+            log = max(kept.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+            os.truncate(log, max(0, log.stat().st_size - lost_bytes))
+        self.server.launch()
+        await until(self.redis.ping, what="Redis")
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def runs(self, name: str) -> bool:
+        return name in self.processes and self.processes[name].poll() is None
+
+    def close(self) -> None:
+        """End everything; nothing stays behind."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self.redis.close()
+        self.server.close()
+        os.close(self._our_end)
+        os.close(self._lifeline)

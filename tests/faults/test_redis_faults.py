@@ -1,0 +1,156 @@
+"""Redis is away, restarted, emptied or full: nothing that it still holds is lost, and what it lost is told."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from tests.faults.checker import Checker
+from tests.faults.client import CHAT, Chat, ask
+from tests.faults.scenes import all_ended, at_token, chats, streamed
+from tests.faults.stack import Stack, until
+from wire import keys
+
+SLACK_S = 8.0
+"""What a busy machine may add to a promised time."""
+
+
+@pytest.mark.parametrize("down_s", [0.2, 3, 8, 30])
+def test_a_restart_of_redis_costs_a_pause_and_no_token(
+    stack: Stack, checker: Checker, long: bool, down_s: float
+) -> None:
+    if down_s > 8 and not long:
+        pytest.skip("part of the long form")
+    forty = chats(f"restart {down_s}", 40, tokens=100)
+
+    async def restart() -> None:
+        await at_token(forty[:8], 20)
+        await until(lambda: all(chat.job_id for chat in forty))
+        stack.kill_redis()
+        await asyncio.sleep(down_s)  # How long it is away is what is tried.
+        await stack.start_redis()
+
+    asyncio.run(streamed(stack, forty, restart()))
+    assert checker.judge(forty) == []
+    assert max(chat.longest_silence for chat in forty) < down_s + 2 + SLACK_S
+    assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in forty} == {b"ended:1"}
+
+
+def test_what_redis_had_not_written_when_it_was_killed_is_said_again(stack: Stack, checker: Checker) -> None:
+    """Also to clients that have seen more than Redis remembers, and come back with their cursor."""
+    eight = chats("forgotten", 8, tokens=150)
+
+    async def lose() -> None:
+        await at_token(eight, 40)
+        seen = [chat.cursor for chat in eight]
+        stack.kill("api")
+        stack.kill_redis()
+        await stack.start_redis(lost_bytes=50_000)
+        left = [int(stack.redis.xlen(keys.log(chat.job_id))) for chat in eight]  # type: ignore[arg-type]
+        assert any(have < had for have, had in zip(left, seen, strict=True))
+        stack.start_api()
+
+    asyncio.run(streamed(stack, eight, lose()))
+    assert checker.judge(eight) == []
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted empty"])
+def test_when_redis_loses_its_data_every_client_is_told(stack: Stack, checker: Checker, how: str) -> None:
+    lost, after = chats(f"lost {how}", 40, tokens=2000), chats("after", 2, tokens=10)
+    took: list[float] = []
+
+    async def lose() -> None:
+        await at_token(lost[:8], 10)
+        await until(lambda: all(chat.job_id for chat in lost))
+        if how == "flushed":
+            stack.redis.flushall()
+        else:
+            stack.kill_redis()
+            await stack.start_redis(empty=True)
+        took.append(await until(lambda: all_ended(lost), what="the errors"))
+        await streamed(stack, after)
+
+    checker.forget()
+    asyncio.run(streamed(stack, lost, lose()))
+    assert took[0] < 10 + SLACK_S
+    assert checker.judge(lost, code="job_lost") == []
+    assert checker.judge(after) == []
+    assert stack.redis.scard("rq:workers") == 1
+
+
+def test_without_redis_a_chat_is_refused_soon_and_leaves_nothing(stack: Stack, checker: Checker) -> None:
+    chat = Chat("early", tokens=5)
+
+    async def scene() -> None:
+        stack.kill_redis()
+        began = time.monotonic()
+        answer = await ask(stack.port(), "POST", CHAT, chat.body)
+        assert (answer.status, answer.json["code"]) == (503, "redis_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert time.monotonic() - began < 2 + SLACK_S
+        assert (await ask(stack.port(), "GET", "/ready")).status == 503
+        assert (await ask(stack.port(), "GET", "/health")).status == 200
+        known = set()
+        await stack.start_redis()
+        known |= set(stack.redis.scan_iter("rq:job:*"))
+        began = time.monotonic()
+        while (await ask(stack.port(), "GET", "/ready")).status != 200:
+            assert time.monotonic() - began < 2 + SLACK_S
+            await asyncio.sleep(0.05)
+        assert set(stack.redis.scan_iter("rq:job:*")) == known
+        await streamed(stack, [chat])
+
+    asyncio.run(scene())
+    assert checker.judge([chat]) == []
+
+
+def test_a_full_redis_refuses_chats_and_loses_none(stack: Stack, checker: Checker) -> None:
+    eight = chats("full", 8, tokens=150)
+
+    async def fill() -> None:
+        await at_token(eight, 10)
+        seen = len(stack.log("worker").read_bytes())
+        stack.redis.config_set("maxmemory", "1mb")
+        try:
+            answer = await ask(stack.port(), "POST", CHAT, Chat("too much").body)
+            assert (answer.status, answer.json["code"]) == (503, "redis_full")
+            assert int(answer.headers["retry-after"]) > 0
+            await until(lambda: b"OutOfMemory" in stack.log("worker").read_bytes()[seen:], what="a refused write")
+        finally:
+            stack.redis.config_set("maxmemory", "0")
+
+    asyncio.run(streamed(stack, eight, fill()))
+    assert checker.judge(eight) == []
+    assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in eight} == {b"ended:1"}
+
+
+def test_nothing_starts_on_a_redis_that_throws_jobs_away(stack: Stack) -> None:
+    stack.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        stack.start_worker("refused worker")
+        stack.start_api("refused api")
+        for name in ("refused worker", "refused api"):
+            assert stack.processes[name].wait(60) > 0
+            assert "maxmemory-policy allkeys-lru" in stack.log(name).read_text()
+    finally:
+        stack.redis.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_frozen_redis_is_waited_for(stack: Stack, checker: Checker) -> None:
+    eight = chats("slow", 8, tokens=100)
+
+    async def freeze() -> None:
+        await at_token(eight, 10)
+        assert stack.server.process is not None
+        stack.server.process.send_signal(signal.SIGSTOP)
+        try:
+            answer = await ask(stack.port(), "POST", CHAT, Chat("meanwhile").body)
+            assert (answer.status, answer.json["code"]) == (503, "redis_unavailable")
+        finally:
+            stack.server.process.send_signal(signal.SIGCONT)
+
+    asyncio.run(streamed(stack, eight, freeze()))
+    assert checker.judge(eight) == []

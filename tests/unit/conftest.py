@@ -1,0 +1,34 @@
+"""An API whose chats with images are taken by a stand-in for the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.redis_client import Clients
+from tests import picture_files as files
+from tests.api_support import FakeWorker, announce
+from tests.image_support import ImageApi
+from wire.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def image_api_running() -> Iterator[ImageApi]:
+    server = FakeServer()
+    redis = FakeRedis(server=server)
+    announce(redis)
+    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
+    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+        api = ImageApi(client, worker, redis)
+        api.kept(files.plain())  # so that the first test's image doesn't wait for a process to start
+        yield api
+
+
+@pytest.fixture
+def images(image_api_running: ImageApi) -> ImageApi:
+    image_api_running.worker.seen.clear()
+    return image_api_running

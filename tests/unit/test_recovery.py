@@ -1,0 +1,169 @@
+"""Whose crash it was, who is dead, and what goes back into the queue: with a real RQ on a Redis without a server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from fakeredis import FakeRedis
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisAway
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from wire import keys
+from wire.messages import Delta, Failed
+from wire.token_log import Append, TokenLog, decode_rows
+from worker import recovery
+from worker.recovery import ALONE, FURTHER, MOST_CRASHES, Recovery
+from worker.rq_worker import ChatWorker
+
+HERE, THERE = "here", "there"
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    with FakeRedis() as client:
+        yield client
+
+
+@pytest.fixture
+def queue(redis: Redis) -> Queue:
+    return Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the recovering process takes for the time, in seconds; the last entry counts."""
+    times = [1000.0]
+    monkeypatch.setattr(recovery.time, "monotonic", lambda: times[-1])
+    return times
+
+
+def recovering(redis: Redis, queue: Queue, *dead: str) -> Recovery:
+    return Recovery(redis, [queue], HERE, lambda name: name in dead)
+
+
+def submitted(redis: Redis, queue: Queue) -> Job:
+    job = queue.enqueue_call("worker.tasks.chat", job_id=uuid.uuid4().hex, timeout=-1)
+    redis.hset(keys.job(job.id), mapping={"owner": "everyone", "state": "queued"})
+    return job
+
+
+def started(redis: Redis, queue: Queue, job: Job, worker: str = THERE, events: int = 0) -> None:
+    """Have a worker take a job up and say something; its status key is another matter."""
+    redis.lrem(queue.key, 1, job.id)
+    rq_worker = ChatWorker([queue], name=f"{worker}", connection=redis, serializer=JSONSerializer)
+    execution = rq_worker.prepare_execution(job)
+    rq_worker.prepare_job_execution(job)
+    assert execution.worker_name == worker
+    attempt, logged = TokenLog(redis).begin(job.id)
+    said = [Append(job.id, "everyone", attempt, len(logged) + n + 1, Delta("x", (n,))) for n in range(events)]
+    TokenLog(redis).append(said)
+
+
+def waiting(redis: Redis, queue: Queue) -> list[str]:
+    return [raw.decode() for raw in redis.lrange(queue.key, 0, -1)]  # type: ignore[union-attr]
+
+
+def crashes(redis: Redis, job: Job) -> int:
+    return int(redis.hget(keys.job(job.id), "crashes") or 0)  # type: ignore[arg-type]
+
+
+def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, queue: Queue) -> None:
+    job = submitted(redis, queue)
+    for number in range(1, MOST_CRASHES + 1):
+        started(redis, queue, job)
+        assert recovering(redis, queue, THERE).run() == 1
+        assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], number)
+    last = decode_rows(redis.xrange(keys.log(job.id)))[-1]  # type: ignore[arg-type]
+    assert isinstance(last.event, Failed)
+    assert last.event.code == "gave_up_after_crashes"
+
+
+def test_a_job_that_gets_further_is_never_given_up(redis: Redis, queue: Queue) -> None:
+    job = submitted(redis, queue)
+    for _ in range(2 * MOST_CRASHES):
+        started(redis, queue, job, events=FURTHER)
+        recovering(redis, queue, THERE).run()
+        assert crashes(redis, job) == 1
+
+
+def test_a_crash_is_the_suspects_alone_if_one_was_on_board(redis: Redis, queue: Queue) -> None:
+    suspect, *others = (submitted(redis, queue) for _ in range(3))
+    for job in (suspect, *others):
+        started(redis, queue, job)
+    redis.hset(keys.job(suspect.id), mapping={ALONE: 1, "crashes": MOST_CRASHES - 1})
+    assert recovering(redis, queue, THERE).run() == 3
+    assert [crashes(redis, job) for job in (suspect, *others)] == [MOST_CRASHES, 0, 0]
+    assert not redis.hexists(keys.job(suspect.id), ALONE)
+
+
+def test_jobs_go_back_to_the_front_in_their_order(redis: Redis, queue: Queue) -> None:
+    jobs = [submitted(redis, queue) for _ in range(4)]
+    for job in jobs[2::-1]:
+        started(redis, queue, job)
+    recovering(redis, queue, THERE).run()
+    assert waiting(redis, queue) == [job.id for job in jobs]
+
+
+def test_a_worker_never_takes_itself_for_dead(redis: Redis, queue: Queue, clock: list[float]) -> None:
+    """After an outage of Redis its own key has run out as well."""
+    started(redis, queue, submitted(redis, queue), worker=HERE)
+    looking = recovering(redis, queue)
+    for _ in range(5):
+        assert looking.run() == 0
+        clock.append(clock[-1] + 2)
+
+
+def test_a_worker_is_dead_only_when_its_key_stays_away(redis: Redis, queue: Queue, clock: list[float]) -> None:
+    started(redis, queue, submitted(redis, queue))
+    looking = recovering(redis, queue)
+    assert looking.run() == 0
+    clock.append(clock[-1] + 30)  # This process was frozen, or Redis away: nothing is known of that time.
+    assert looking.run() == 0
+    redis.set(keys.worker_status(THERE), "alive")
+    clock.append(clock[-1] + 3)
+    assert looking.run() == 0
+    redis.delete(keys.worker_status(THERE))
+    clock.append(clock[-1] + 3)
+    assert looking.run() == 0
+    clock.append(clock[-1] + 3)
+    assert looking.run() == 1
+
+
+def test_an_outage_in_the_middle_of_a_look_makes_it_start_over(
+    redis: Redis, queue: Queue, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(redis, queue, submitted(redis, queue))
+    looking = recovering(redis, queue)
+    assert looking.run() == 0
+    clock.append(clock[-1] + 3)
+    with monkeypatch.context() as away:
+        away.setattr(queue.connection, "zrange", _away)
+        with pytest.raises(RedisAway):
+            looking.run()
+    assert looking.run() == 0
+
+
+def _away(*_: object) -> None:
+    raise RedisAway
+
+
+def test_dead_workers_are_struck_off(redis: Redis, queue: Queue) -> None:
+    redis.sadd(keys.WORKERS, HERE, THERE)
+    recovering(redis, queue, THERE).run()
+    assert redis.smembers(keys.WORKERS) == {HERE.encode()}
+
+
+def test_a_popped_job_is_put_back_at_once_only_by_the_last_worker(redis: Redis, queue: Queue) -> None:
+    job = submitted(redis, queue)
+    redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
+    redis.sadd(keys.WORKERS, HERE, THERE)
+    redis.set(keys.worker_status(THERE), "alive")
+    assert recovering(redis, queue).run() == 0
+    redis.delete(keys.popped(job.id), keys.popped(job.id) + ":fresh")
+    assert recovering(redis, queue, THERE).run() == 1
+    assert waiting(redis, queue) == [job.id]
