@@ -34,7 +34,8 @@ class Server(uvicorn.Server):
             port=settings.port,
             loop="uvloop",
             http=StallingClientsAreCut,
-            log_level=settings.log_level,
+            # At info uvicorn tells of its start and end, which the lines around this process tell already.
+            log_level="warning" if settings.log_level == "info" else settings.log_level,
             access_log=settings.log_level == "debug",
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,

@@ -96,7 +96,10 @@ def main() -> None:
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
     log.info("ready: %d slots", settings.slots)
-    worker.work(logging_level=settings.log_level.upper())
+    # RQ's own four lines a chat tell nothing that the status and the dashboard don't, and each of them is paid for.
+    level = "WARNING" if settings.log_level == "info" else settings.log_level.upper()
+    logging.getLogger("rq").setLevel(level)
+    worker.work(logging_level=level)
     lock.close()
 
 

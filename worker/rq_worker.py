@@ -192,6 +192,7 @@ class ChatWorker(BaseWorker):
             if not self.connection.sismember(self.redis_workers_keys, self.key) or not self.connection.exists(self.key):
                 self.connection.delete(self.key)
                 self.register_birth()
+                super().set_state(self._state)
             for run in list(self._runs.values()):
                 self.maintain_heartbeats(run.job, run.execution)
             self.heartbeat()

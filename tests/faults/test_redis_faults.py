@@ -63,8 +63,8 @@ def test_when_redis_loses_its_data_every_client_is_told(stack: Stack, checker: C
     took: list[float] = []
 
     async def lose() -> None:
-        await at_token(lost[:8], 10)
-        await until(lambda: all(chat.job_id for chat in lost))
+        # Which of them get the worker's slots is chance: the others are still queued.
+        await until(lambda: all(chat.job_id for chat in lost) and sum(chat.cursor >= 10 for chat in lost) >= 8)
         if how == "flushed":
             stack.redis.flushall()
         else:
