@@ -29,10 +29,6 @@ from worker.runner import ChatRunner
 
 log = logging.getLogger("worker")
 
-SWITCH_S = 0.0005
-"""How long a thread may keep the interpreter while others want it, seconds. Python's 5 ms, ten times in the taking up
-of a job, would keep a new chat waiting for what the engine and the writer do for the others."""
-
 
 def lock_folder(data: Path) -> TextIO:
     """Take the lock that makes this the one worker on a data folder; it goes with the process.
