@@ -6,7 +6,7 @@ Knows names and shapes; looking into model folders is the worker's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import Literal
 
 from redis import Redis
 
@@ -53,16 +53,10 @@ def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
 
 
 class Registry:
-    """The worker's side: writes and reads records."""
+    """The worker's side: writes records. The API reads them through :func:`decode` and :func:`find`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-
-    def all(self) -> list[ModelRecord]:
-        return decode(cast(dict[bytes, bytes], self._redis.hgetall(keys.MODELS)).values())
-
-    def find(self, wanted: str) -> ModelRecord | None:
-        return find(self.all(), wanted)
 
     def put(self, record: ModelRecord) -> None:
         self._redis.hset(keys.MODELS, record.id, record.model_dump_json())

@@ -18,7 +18,6 @@ from redis.exceptions import RedisError, WatchError
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job, JobStatus
-from rq.registry import StartedJobRegistry
 from rq.worker_registration import clean_worker_registry
 
 from wire import keys
@@ -222,6 +221,5 @@ class Recovery:
 def requeue(queue: Queue, job: Job, execution: Execution, pipeline: Pipeline) -> None:
     """Put a started job back at the front of its queue, and take its execution out of RQ's books."""
     execution.delete(job=job, pipeline=pipeline)
-    StartedJobRegistry(queue.name, connection=queue.connection).remove_execution(execution, pipeline=pipeline)
     job.set_status(JobStatus.QUEUED, pipeline=pipeline)
     queue.push_job_id(job.id, pipeline=pipeline, at_front=True)
