@@ -11,6 +11,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from api.callers import CallerOf
 from api.errors import ApiError
 from api.parts import Parts, PartsOf
 from api.relay import PAGE
@@ -37,9 +38,9 @@ class JobView(BaseModel):
 
 
 @router.get("/{job_id}")
-async def job(job_id: str, parts: PartsOf) -> JobView:
+async def job(job_id: str, parts: PartsOf, caller: CallerOf) -> JobView:
     """A chat's whole text so far, its state and its end."""
-    record = await parts.lookup.record(job_id)
+    record = await parts.lookup.record(job_id, caller.owner)
     if record is None or record.kind != "chat":
         raise ApiError("job_not_found", "There is no such job.")
     entries = await _log(job_id, parts)

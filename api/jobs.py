@@ -50,11 +50,13 @@ _ABANDONED_RETRIES = 100
 _RETRY_AFTER_S = (1, 300)
 _JOB_ID = re.compile("[0-9a-f]{32}")
 
-# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms. Answers 1 when the job was
-# taken off its queue and is the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
+# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the only owner whose job may be
+# stopped or nothing. Answers 1 when the job was taken off its queue and is the caller's to end, 0 when a worker has it,
+# -1 when there is nothing to stop.
 _STOP = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'ended' then return -1 end
+if ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[4] then return -1 end
 redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
 local taken = redis.call('LREM', KEYS[3], 1, ARGV[1])
 if taken == 1 then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1]) end
@@ -130,10 +132,10 @@ class Jobs:
         """Put a model command before all that waits: somebody holds a request open for it."""
         await self._in_thread(self._submit_command, command)
 
-    async def stop(self, job_id: str) -> None:
-        """Stop one job, queued or running. Unknown and ended jobs are left as they are."""
+    async def stop(self, job_id: str, owner: str = "") -> None:
+        """Stop one job, queued or running. Unknown and ended jobs, and another owner's, are left as they are."""
         if is_job_id(job_id):
-            await self._in_thread(self._stop, job_id)
+            await self._in_thread(self._stop, job_id, owner)
 
     async def stop_all(self, owner: str) -> None:
         """Stop all chats of an owner; batch prompts and model commands go on."""
@@ -231,12 +233,12 @@ class Jobs:
             if not self._stop(job_id.decode()):
                 self._redis.zrem(keys.live(owner), job_id)
 
-    def _stop(self, job_id: str) -> bool:
+    def _stop(self, job_id: str, owner: str = "") -> bool:
         """Whether there was something to stop."""
         now, _ = self._now_and_depth()
         taken = self._take(
             keys=[keys.job(job_id), keys.cancel(job_id), self._queue.key, keys.STOPPING],
-            args=[job_id, keys.CANCEL_LIFETIME_S, now],
+            args=[job_id, keys.CANCEL_LIFETIME_S, now, owner],
         )
         if taken == 1:
             self._end_cancelled(job_id, now)

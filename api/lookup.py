@@ -41,13 +41,13 @@ class Lookup:
         self._places_until = 0.0
         self._looking = asyncio.Lock()
 
-    async def record(self, job_id: str) -> JobRecord | None:
-        """What is remembered of a job; None for an unknown one."""
+    async def record(self, job_id: str, owner: str) -> JobRecord | None:
+        """What is remembered of an owner's job; None for an unknown one, and for another owner's."""
         if not is_job_id(job_id):
             return None
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.job(job_id)))
         row = {name.decode(): value.decode() for name, value in stored.items()}
-        if "state" not in row:
+        if "state" not in row or row["owner"] != owner:
             return None
         return JobRecord(
             job_id,

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.bodies import TakenOut
+from api.callers import Caller, CallerOf
 from api.errors import ApiError, no_worker
 from api.idempotency import once
-from api.jobs import EVERYONE, Policy, new_job_id
+from api.jobs import Policy, new_job_id
 from api.lookup import JobRecord
 from api.parts import JsonOnly, Parts, PartsOf, TakenOf
 from api.requests import MAX_SEED, ChatRequest, StopRequest
@@ -30,13 +31,17 @@ _CURSOR = re.compile("[0-9]{1,15}")
 
 @router.post("", response_class=StreamingResponse, responses=_STREAM)
 async def chat(
-    body: ChatRequest, parts: PartsOf, taken: TakenOf, idempotency_key: Annotated[str | None, Header()] = None
+    body: ChatRequest,
+    parts: PartsOf,
+    taken: TakenOf,
+    caller: CallerOf,
+    idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Queue a chat and stream its answer; under a key that was used before, stream that chat from its start."""
-    key = await once(idempotency_key, EVERYONE, body, taken)
+    key = await once(idempotency_key, caller.owner, body, taken)
     if key is not None and (earlier := await parts.jobs.made_before(key)) is not None:
-        return await _again(earlier, 0, parts)
-    job = await _accepted(body, parts, taken)
+        return await _again(earlier, 0, parts, caller)
+    job = await _accepted(body, parts, taken, caller)
     wanted = body.stream_options.wanted()
     # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
     reader = parts.relay.attach(job.job_id, replay=False)
@@ -50,12 +55,12 @@ async def chat(
     if made != job.job_id:
         reader.detach()
         parts.images.forget(job.job_id, job.messages)
-        return await _again(made, 0, parts)
+        return await _again(made, 0, parts, caller)
     options = StreamOptions(wanted, parts.settings.keepalive_s)
     return EventStream(reader, Stream(reader, parts.lookup, options, "queued"))
 
 
-async def _accepted(body: ChatRequest, parts: Parts, taken: TakenOut) -> ChatJob:
+async def _accepted(body: ChatRequest, parts: Parts, taken: TakenOut, caller: Caller) -> ChatJob:
     """The job that a request asks for, or an ApiError that says why there is none."""
     model = await parts.catalogue.find(body.model_id)
     if not await parts.catalogue.worker_seen():
@@ -80,7 +85,7 @@ async def _accepted(body: ChatRequest, parts: Parts, taken: TakenOut) -> ChatJob
     )
     return ChatJob(
         job_id=job_id,
-        owner=EVERYONE,
+        owner=caller.owner,
         model_id=model.id,
         model_revision=model.revision,
         messages=messages,
@@ -93,16 +98,17 @@ async def _accepted(body: ChatRequest, parts: Parts, taken: TakenOut) -> ChatJob
 async def events(
     job_id: str,
     parts: PartsOf,
+    caller: CallerOf,
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[str | None, Query()] = None,
 ) -> Response:
     """Read a chat from where the cursor points; the header, which browsers send by themselves, wins."""
-    return await _again(job_id, _cursor(last_event_id if last_event_id is not None else after), parts)
+    return await _again(job_id, _cursor(last_event_id if last_event_id is not None else after), parts, caller)
 
 
-async def _again(job_id: str, cursor: int, parts: Parts) -> Response:
+async def _again(job_id: str, cursor: int, parts: Parts, caller: Caller) -> Response:
     """What follows the cursor of a chat that was queued before."""
-    record = await parts.lookup.record(job_id)
+    record = await parts.lookup.record(job_id, caller.owner)
     if record is None or record.kind != "chat":
         raise ApiError("job_not_found", "There is no such job.")
     if await _nothing_left(record, cursor, parts):
@@ -134,10 +140,10 @@ async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
 
 
 @router.post("/stop")
-async def stop(parts: PartsOf, body: StopRequest | None = None) -> dict[str, str]:
+async def stop(parts: PartsOf, caller: CallerOf, body: StopRequest | None = None) -> dict[str, str]:
     """Stop one chat, or all of the caller's."""
     if body is None or body.job_id is None:
-        await parts.jobs.stop_all(EVERYONE)
+        await parts.jobs.stop_all(caller.owner)
     else:
-        await parts.jobs.stop(body.job_id)
+        await parts.jobs.stop(body.job_id, caller.owner)
     return {"status": "stopped"}
