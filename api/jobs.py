@@ -50,9 +50,9 @@ _ABANDONED_RETRIES = 100
 _RETRY_AFTER_S = (1, 300)
 _JOB_ID = re.compile("[0-9a-f]{32}")
 
-# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the only owner whose job may be
-# stopped or nothing. Answers 1 when the job was taken off its queue and is the caller's to end, 0 when a worker has it,
-# -1 when there is nothing to stop.
+# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner whose job alone may
+# be stopped, or nothing. Answers 1 when the job was taken off its queue and is the caller's to end, 0 when a worker has
+# it, -1 when there is nothing to stop.
 _STOP = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'ended' then return -1 end
