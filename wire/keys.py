@@ -35,6 +35,12 @@ IMAGES_IDLE = PREFIX + "images-idle"
 """Sorted set: SHA-256 -> Redis time in milliseconds since which no live job needs the image."""
 RECENT_RATE = PREFIX + "recent-job-seconds"
 """List of the last jobs' run times in seconds, newest first: what Retry-After is worked out from."""
+RECENT = PREFIX + "recent"
+"""Stream: the jobs that ended last, with model, queue and the log's last entry; ids are Redis times. Never a text."""
+ENDED = PREFIX + "ended"
+"""Hash: how jobs ended -> how many did, ever since Redis began."""
+HISTORY = PREFIX + "history"
+"""Stream: a sample from each worker every second, for the last minutes."""
 
 LOG_LIFETIME_S = 24 * 3600
 """Kept text is dropped this long after its job's last event."""
@@ -49,6 +55,10 @@ IMAGE_LIFETIME_S = 24 * 3600
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
+RECENT_LENGTH = 50
+HISTORY_S = 300
+WORKER_STARTS_LIFETIME_S = 7 * 24 * 3600
+"""Restarts are counted for as long as a worker comes back within this time."""
 
 
 def log(job_id: str) -> str:
@@ -99,3 +109,8 @@ def image_jobs(sha256: str) -> str:
 def worker_status(name: str) -> str:
     """JSON that the worker renews every second; gone a few seconds after the worker."""
     return f"{PREFIX}worker:{name}"
+
+
+def worker_starts(machine: str) -> str:
+    """Integer: how often a worker has started on a machine and data folder."""
+    return f"{PREFIX}worker-starts:{machine}"

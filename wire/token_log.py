@@ -31,14 +31,16 @@ return {number, redis.call('XRANGE', log, '-', '+')}
 """
 # A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps. Lifetimes are
 # renewed now and then, not with every token.
-# KEYS: log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, then attempt,
-# sequence number, entry and whether it ends the log, for each. Answers one number an entry: 1 written, 2 was there
-# already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
+# The end of a job is counted, and noted among the recent ones, with its writing: once, whoever writes it.
+# KEYS: recent, ended, then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime,
+# how many recent ends to keep, then attempt, sequence number, entry and how it ends the log (empty: it doesn't), for
+# each. Answers one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has forgotten what this
+# attempt wrote or even that it began.
 _APPEND = """
 local answer, published = {}, {}
-for i = 1, #KEYS / 4 do
-  local log, attempt, job, live = KEYS[4*i-3], KEYS[4*i-2], KEYS[4*i-1], KEYS[4*i]
-  local mine, number, entry, ends = ARGV[4*i], tonumber(ARGV[4*i+1]), ARGV[4*i+2], ARGV[4*i+3]
+for i = 1, (#KEYS - 2) / 4 do
+  local log, attempt, job, live = KEYS[4*i-1], KEYS[4*i], KEYS[4*i+1], KEYS[4*i+2]
+  local mine, number, entry, ends = ARGV[4*i+1], tonumber(ARGV[4*i+2]), ARGV[4*i+3], ARGV[4*i+4]
   local holder = redis.call('GET', attempt)
   answer[i] = 0
   if holder == mine or holder == 'ended:' .. mine then
@@ -47,12 +49,19 @@ for i = 1, #KEYS / 4 do
       answer[i] = 2
     elseif number == length + 1 and holder == mine then
       redis.call('XADD', log, number .. '-' .. mine, 'e', entry)
-      if ends == '1' then
+      if ends ~= '' then
+        local id = string.match(job, '[^:]+$')
         redis.call('SET', attempt, 'ended:' .. mine)
         redis.call('HSET', job, 'state', 'ended')
-        redis.call('ZREM', live, string.match(job, '[^:]+$'))
+        redis.call('ZREM', live, id)
+        local about = redis.call('HMGET', job, 'kind', 'queue', 'model_id')
+        if about[1] and about[1] ~= 'model' then
+          redis.call('HINCRBY', KEYS[2], ends, 1)
+          redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], '*',
+            'job', id, 'queue', about[2] or '', 'model', about[3] or '', 'e', entry)
+        end
       end
-      if ends == '1' or number % 32 == 1 then
+      if ends ~= '' or number % 32 == 1 then
         redis.call('EXPIRE', log, ARGV[2])
         redis.call('EXPIRE', attempt, ARGV[3])
       end
@@ -70,6 +79,7 @@ return answer
 """
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
 # that is tried again after a broken connection is still told that it was written.
+_FIXED_ARGUMENTS = (keys.EVENTS_CHANNEL, keys.LOG_LIFETIME_S, keys.RECORD_LIFETIME_S, keys.RECENT_LENGTH)
 WRITTEN, ALREADY_THERE, REFUSED, FORGOTTEN = 1, 2, 0, -1
 
 
@@ -155,6 +165,13 @@ def encode(job_id: str, sequence: int, event: Event) -> str:
     return json.dumps(entry, separators=(",", ":"))
 
 
+def how_it_ends(event: Event) -> str:
+    """Under which name an end is counted: a finish reason, or ``error:`` and the code. Empty when nothing ends."""
+    if isinstance(event, Failed):
+        return f"error:{event.code}"
+    return event.finish_reason if isinstance(event, Finished) else ""
+
+
 def decode_step(message: bytes) -> list[Entry]:
     """The entries of one published message."""
     rows: list[tuple[str, int, str, int, str, Any]] = json.loads(message)
@@ -204,15 +221,11 @@ class TokenLog:
         killed and has lost the last moments: who takes the job up anew says again what is missing.
         """
         logged = [item for item in step if not isinstance(item.event, Progress)]
-        names = [
-            name
-            for item in logged
-            for name in (keys.log(item.job_id), keys.attempt(item.job_id), keys.job(item.job_id), keys.live(item.owner))
-        ]
-        args: list[str | int] = [keys.EVENTS_CHANNEL, keys.LOG_LIFETIME_S, keys.RECORD_LIFETIME_S]
+        names, args = [keys.RECENT, keys.ENDED], list[str | int](_FIXED_ARGUMENTS)
         for item in logged:
+            names += (keys.log(item.job_id), keys.attempt(item.job_id), keys.job(item.job_id), keys.live(item.owner))
             entry = encode(item.job_id, item.sequence, item.event)
-            args += (item.attempt, item.sequence, entry, int(is_terminal(item.event)))
+            args += (item.attempt, item.sequence, entry, how_it_ends(item.event))
         passing = [encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)]
         if passing:
             self._redis.publish(keys.EVENTS_CHANNEL, "[" + ",".join(passing) + "]")

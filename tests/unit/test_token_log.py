@@ -175,3 +175,23 @@ def test_a_delta_is_written_as_json_would(text: str) -> None:
     assert encode("job", 3, Delta(text, (1, 22))) == json.dumps(
         ["job", 3, "delta", 0, frame, [1, 22]], separators=(",", ":")
     )
+
+
+def test_an_end_is_counted_and_noted_once_however_often_it_is_written(redis: Any, log: TokenLog) -> None:
+    redis.hset(keys.job(JOB), mapping={"kind": "chat", "queue": "chat", "model_id": "m"})
+    attempt, _ = log.begin(JOB)
+    append(log, attempt, 1, Delta("a text", (1,)))
+    end = Failed("engine_failed", "a sentence", Usage(5, 1))
+    assert [append(log, attempt, 2, end) for _ in range(3)] == [WRITTEN, ALREADY_THERE, ALREADY_THERE]
+    assert redis.hgetall(keys.ENDED) == {b"error:engine_failed": b"1"}
+    [(_, noted)] = redis.xrange(keys.RECENT)
+    assert (noted[b"job"], noted[b"model"], noted[b"queue"]) == (JOB.encode(), b"m", b"chat")
+    assert decode_step(b"[" + noted[b"e"] + b"]")[0].event == end
+    assert b"a text" not in b"".join(noted.values())
+
+
+def test_a_model_command_is_no_recent_job(redis: Any, log: TokenLog) -> None:
+    redis.hset(keys.job(JOB), mapping={"kind": "model", "queue": "chat", "model_id": "m"})
+    attempt, _ = log.begin(JOB)
+    append(log, attempt, 1, Finished("stop", result={"status": "loaded"}))
+    assert not redis.exists(keys.ENDED, keys.RECENT)
