@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import errors, job_view, models, native, operations
+from api import errors, job_view, models, native, operations, pages
 from api.bodies import Bodies
 from api.dashboard import dashboard, never_unpickle
 from api.parts import assemble, running
@@ -24,26 +24,27 @@ DASHBOARD = "/rq"
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     """The application for a Redis that ``settings`` names, or for given clients."""
     never_unpickle()
-    pages = dashboard(settings.redis_url, DASHBOARD) if settings.redis_url else None
+    rq_pages = dashboard(settings.redis_url, DASHBOARD) if settings.redis_url else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = assemble(settings, clients or connect(settings.redis_url))
         app.state.parts = parts
-        if pages is not None:
-            pages.start()
+        if rq_pages is not None:
+            rq_pages.start()
         async with running(parts):
             yield
-        if pages is not None:
-            pages.stop()
+        if rq_pages is not None:
+            rq_pages.stop()
 
     # The usual documentation pages load scripts from elsewhere: better none than blank ones.
     app = FastAPI(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
     errors.install(app)
-    for router in (native.router, job_view.router, models.router, operations.router):
+    for router in (native.router, job_view.router, models.router, operations.router, pages.router):
         app.include_router(router)
-    if pages is not None:
-        app.mount(DASHBOARD, pages)
+    app.mount(pages.STATIC, pages.Files())
+    if rq_pages is not None:
+        app.mount(DASHBOARD, rq_pages)
     app.add_middleware(Bodies)
     if settings.cors_origins:
         app.add_middleware(

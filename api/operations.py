@@ -15,18 +15,6 @@ from api.parts import PartsOf
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/")
-async def index() -> dict[str, str]:
-    """Where things are."""
-    return {
-        "chat": "/api/engine/chat",
-        "models": "/models",
-        "status": "/api/engine/status",
-        "queue": "/rq",
-        "openapi": "/openapi.json",
-    }
-
-
 @router.get("/health")
 async def health() -> dict[str, str]:
     """This process answers."""
