@@ -5,6 +5,7 @@ Open streams end cleanly then, and their clients resume with another process or 
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from types import FrameType
@@ -16,9 +17,12 @@ from redis.exceptions import RedisError
 from api.app import create_app
 from api.embedded_redis import connect_once
 from api.stalls import StallingClientsAreCut
+from wire import logs
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
+
+_log = logging.getLogger("api")
 
 _GRACE_S = 5
 """Time that requests get to end at a stop; streams need none of it."""
@@ -34,8 +38,7 @@ class Server(uvicorn.Server):
             port=settings.port,
             loop="uvloop",
             http=StallingClientsAreCut,
-            # At info uvicorn tells of its start and end, which the lines around this process tell already.
-            log_level="warning" if settings.log_level == "info" else settings.log_level,
+            log_config=None,
             access_log=settings.log_level == "debug",
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,
@@ -53,6 +56,7 @@ class Server(uvicorn.Server):
         # First, or uvicorn would wait for streams that end with their chats.
         self._app.state.parts.relay.close()
         await super().shutdown(sockets)
+        _log.info("stopped")
 
     @property
     def url(self) -> str:
@@ -64,6 +68,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(f"listening on {self.url}", flush=True)
+            _log.info("listening", extra={"url": self.url})
 
 
 def _problem_with(url: str) -> str | None:
@@ -85,6 +90,7 @@ def main() -> int:
     if problem := _problem_with(settings.redis_url):
         print(f"python -m api: {problem}", file=sys.stderr)
         return 2
+    logs.set_up(settings.log_level, settings.log_format)
     Server(create_app(settings), settings).run()
     return 0
 

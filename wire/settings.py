@@ -48,6 +48,7 @@ class Settings:
     keepalive_s: float = setting(15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60)
     echo_delay_ms: float = setting(0.0, "time of one step of the echo backend, milliseconds", 0, 60_000)
     log_level: str = setting("info", "how much is logged", of="debug|info|warning|error")
+    log_format: str = setting("auto", "form of log lines; auto is text on a terminal, else JSON", of="auto|text|json")
 
 
 def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:

@@ -1,4 +1,7 @@
-"""What a worker says about itself every second, under a key that dies a few seconds after it does."""
+"""What a worker says about itself every second, under a key that dies a few seconds after it does.
+
+Bounded in size, however many chats run. Knows names, shapes and units; holds no text of any chat.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,63 @@ class PromptCacheUse(Record):
     cached_tokens: int
 
 
+BUCKETS: dict[str, tuple[float, ...]] = {
+    "ttft": (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640),
+    "inter_token": (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10),
+    "queue": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600),
+    "prefill": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+    "request": (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60, 120, 300, 900, 3600),
+    "load": (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
+}
+"""Upper bounds of the histograms of :class:`Work`, seconds, each included; beyond the last lies one bucket more."""
+
+
+class Spread(Record):
+    """A histogram: the observations in each bucket, and the sum of all in seconds."""
+
+    counts: tuple[int, ...] = ()
+    sum: float = 0.0
+
+
+class Work(Record):
+    """What a worker has done since it started. ``restarts`` are starts of earlier workers on its data folder."""
+
+    restarts: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generation_tokens: int = 0
+    ttft: Spread = Spread()
+    inter_token: Spread = Spread()
+    queue: Spread = Spread()
+    prefill: Spread = Spread()
+    request: Spread = Spread()
+    load: Spread = Spread()
+
+
+class Sample(Record):
+    """One worker's last second or so, for the history. ``ttft_ms`` is the sum over ``first_tokens`` chats.
+
+    ``waiting`` are the chats in the queue, which all workers share.
+    """
+
+    machine: str
+    seconds: float
+    tokens: int
+    running: int
+    waiting: int
+    first_tokens: int
+    ttft_ms: float
+
+
+MOST_SHOWN = 100
+"""Running jobs that a status tells of one by one; ``running_total`` counts all."""
+
+
 class WorkerStatus(Record):
-    """One worker process. ``active_model`` is the model used last; ``models`` are most recently used first."""
+    """One worker process. ``active_model`` is the model used last; ``models`` are most recently used first.
+
+    ``beat_ms`` is the Redis time of the status, in milliseconds. ``running`` are the oldest of ``running_total`` jobs.
+    """
 
     name: str
     host: str
@@ -52,8 +110,16 @@ class WorkerStatus(Record):
     started_ms: int
     slots: int
     draining: bool
+    beat_ms: int = 0
     running: tuple[RunningJob, ...]
+    running_total: int = 0
     models: tuple[LoadedModel, ...]
     active_model: str | None
     memory: Memory
     prompt_cache: PromptCacheUse
+    work: Work = Work()
+
+    @property
+    def machine(self) -> str:
+        """What all processes on one machine and data folder have in common: a restart doesn't change it."""
+        return self.name.split(".")[0]

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from wire import keys
+from wire import keys, logs
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
@@ -85,17 +85,15 @@ def build(settings: Settings) -> ChatWorker:
 def main() -> None:
     exit_with_parent()
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.log_level, settings.log_format)
     lock = lock_folder(settings.data)
     try:
         worker = build(settings)
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
-    log.info("ready: %d slots", settings.slots)
-    # RQ's own four lines a chat tell nothing that the status and the dashboard don't, and each of them is paid for.
-    level = "WARNING" if settings.log_level == "info" else settings.log_level.upper()
-    logging.getLogger("rq").setLevel(level)
-    worker.work(logging_level=level)
+    log.info("ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend})
+    worker.work(logging_level=logging.getLogger("rq").getEffectiveLevel())
+    log.info("stopped", extra={"worker": worker.name})
     lock.close()
 
 

@@ -22,6 +22,7 @@ from worker.backends.backend import Backend, Token
 from worker.errors import WorkerError
 from worker.futures import attempt, settle
 from worker.loaded_models import LoadedModels
+from worker.meter import Meter
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,11 @@ class Engine:
         sink: Sink,
         memory_percent: Callable[[], float] = lambda: 0.0,
         on_suspect: Callable[[Sequence], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> None:
         """``on_suspect`` is called, on the engine's thread, before a suspect is let in."""
         self._models = models
+        self._meter = meter or Meter()
         self._sink = sink
         self._memory_percent = memory_percent
         self._on_suspect = on_suspect
@@ -234,6 +237,8 @@ class Engine:
                 log.exception("a token could not be decoded")
                 backend.remove(token.sequence)
                 self._emit_failure(token.sequence, error)
+        if step.tokens:
+            self._meter.step(backend, step.tokens)
 
     def _accept(self, backend: Backend, token: Token) -> None:
         sequence = token.sequence

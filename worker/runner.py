@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,11 +18,11 @@ from rq.job import Job
 
 from wire import keys
 from wire.messages import ChatJob, Failed, Finished, ModelCommand
-from wire.registry import Registry
+from wire.registry import ModelRecord, Registry
 from wire.settings import Settings
-from wire.status import LoadedModel, Memory, PromptCacheUse, WorkerStatus
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
 from worker import backends, tasks
+from worker.backends.backend import Backend
 from worker.catalogue import Catalogue
 from worker.downloads import Downloads
 from worker.engine import Engine
@@ -32,7 +31,7 @@ from worker.event_writer import EventWriter
 from worker.loaded_models import LoadedModels
 from worker.model_commands import ModelCommands
 from worker.recovery import ALONE, SUSPECT
-from worker.report import running_job
+from worker.report import Report, end_in_numbers
 from worker.rq_worker import ChatWorker, Outcome
 from worker.sequence import Sequence
 
@@ -50,8 +49,7 @@ class ChatRunner:
         self._worker = worker
         self._log = TokenLog(redis)
         self._registry = Registry(redis)
-        self._started_ms = int(time.time() * 1000)
-        self._clock_ms = 0.0
+        self._report = Report(redis, settings, worker.name, worker.queues[0].key)
         self._deadlines: dict[str, float] = {}
         self._published: set[str] = set()
         self._draining = False
@@ -61,7 +59,7 @@ class ChatRunner:
         self._downloads = Downloads(fetched, self._download_changed)
         self._models = LoadedModels(
             self.catalogue.find,
-            lambda record: backends.open_backend(record, settings, self._cache),
+            self._open_backend,
             budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
             available=lambda: int(psutil.virtual_memory().available),
         )
@@ -73,26 +71,36 @@ class ChatRunner:
             on_end=self._reached_its_end,
         )
         self._engine = Engine(
-            self._models, self._writer.put, lambda: float(psutil.virtual_memory().percent), self._note_suspect
+            self._models,
+            self._writer.put,
+            lambda: float(psutil.virtual_memory().percent),
+            self._note_suspect,
+            self._report.meter,
         )
         self._commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
         self._command_thread = ThreadPoolExecutor(1, thread_name_prefix="model-commands")
 
     def open(self) -> None:
         """Look for models, tell Redis of them, start the threads."""
-        self._set_clock()
+        self._report.open()
         self.catalogue.scan()
         self._publish_models()
         self._writer.start()
         self._engine.start()
+
+    def _open_backend(self, record: ModelRecord) -> Backend:
+        began = time.monotonic()
+        backend = backends.open_backend(record, self._settings, self._cache)
+        self._report.meter.loaded(seconds := time.monotonic() - began)
+        log.info("model loaded", extra={"model": record.id, "seconds": round(seconds, 3)})
+        return backend
 
     def close(self) -> None:
         self._writer.close(LAST_WORDS_S)
         self._engine.close(LAST_WORDS_S)
         self._command_thread.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(RedisError):  # Away, it forgets this worker by itself.
-            self._redis.delete(keys.worker_status(self._worker.name))
-            self._redis.srem(keys.WORKERS, self._worker.name)
+            self._report.close()
 
     # --- a job's way in -------------------------------------------------------------------------------------------
 
@@ -110,7 +118,7 @@ class ChatRunner:
         if isinstance(work, ModelCommand):
             self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
             return
-        sequence = tasks.sequence(work, attempt, logged, self._now_ms(), self._images(work))
+        sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
         sequence.suspect, stopped = self._standing(work.job_id)
         # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
         self._engine.release(work.job_id)
@@ -199,6 +207,8 @@ class ChatRunner:
 
     def _reached_its_end(self, sequence: Sequence) -> None:
         end = sequence.end
+        self._report.meter.ended(sequence)
+        log.info("chat ended", extra=end_in_numbers(sequence))
         if isinstance(end, Failed):
             self._forget(sequence.job_id, Outcome.FAILED, f"{end.code}: {end.message}")
             return
@@ -229,15 +239,9 @@ class ChatRunner:
                 limit = self._settings.job_timeout_s
                 self._engine.fail(job_id, "job_timeout", f"The chat took longer than {limit} seconds.")
         self._notice_hang()
-        self._set_clock()
-        if not self._redis.exists(keys.MODELS):  # Before this worker is seen: nobody may find it without its models.
+        if not self._report.listen():  # Before this worker is seen: nobody may find it without its models.
             self._publish_models()
-        status = self._status()
-        with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.set(keys.worker_status(status.name), status.model_dump_json(), ex=keys.WORKER_STATUS_LIFETIME_S)
-            pipeline.sadd(keys.WORKERS, status.name)
-            pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
-            pipeline.execute()
+        self._report.tell(self._engine.snapshot(), self._models, self._cache, draining=self._draining)
 
     def _notice_hang(self) -> None:
         silent = time.monotonic() - self._engine.last_step
@@ -259,40 +263,3 @@ class ChatRunner:
             self._publish_models()
         except RedisError:
             return  # The next news tells more.
-
-    def _status(self) -> WorkerStatus:
-        resident = self._models.resident()
-        memory = psutil.virtual_memory()
-        return WorkerStatus(
-            name=self._worker.name,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started_ms=self._started_ms,
-            slots=self._settings.slots,
-            draining=self._draining,
-            running=tuple(running_job(sequence) for sequence in self._engine.snapshot()),
-            models=tuple(
-                LoadedModel(id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes)
-                for key, backend in resident
-            ),
-            active_model=resident[0][0].model_id if resident else None,
-            memory=Memory(
-                percent=memory.percent,
-                available_bytes=memory.available,
-                mlx_bytes=backends.mlx_bytes(self._settings),
-            ),
-            prompt_cache=PromptCacheUse(
-                bytes=self._cache.nbytes,
-                entries=len(self._cache),
-                prompt_tokens=self._cache.prompt_tokens,
-                cached_tokens=self._cache.cached_tokens,
-            ),
-        )
-
-    def _set_clock(self) -> None:
-        """Waiting times are differences of Redis time, which all hosts share; between beats the own clock counts on."""
-        seconds, microseconds = self._redis.time()
-        self._clock_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
-
-    def _now_ms(self) -> float:
-        return self._clock_ms + time.monotonic() * 1000
