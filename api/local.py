@@ -81,13 +81,17 @@ def child_environment(chosen: Settings) -> dict[str, str]:
     return {**ours, **settings.to_environment(chosen), "PYTHONPATH": code, "PYTHONUNBUFFERED": "1"}
 
 
+def openblas() -> Path:
+    """Where Debian puts the OpenBLAS that is wanted: the one without threads, for MLX has its own."""
+    return Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3")
+
+
 def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
     """What MLX on the CPU gains from: OpenBLAS where Debian has put it, and no compiler that fails it."""
     if sys.platform != "linux":
         return environment
     tuned = dict(environment)
-    blas = Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3")
-    if blas.exists():
+    if (blas := openblas()).exists():
         tuned["LD_PRELOAD"] = ":".join(filter(None, [environment.get("LD_PRELOAD"), str(blas)]))
     if "MLX_DISABLE_COMPILE" not in environment and not compiler_works():
         tuned["MLX_DISABLE_COMPILE"] = "1"
@@ -138,16 +142,18 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
             os.close(pipe)
 
 
-def main(worker: Sequence[str] = (), api: Sequence[str] = ()) -> None:
+def main(
+    worker: Sequence[str] = (), api: Sequence[str] = (), argv: Sequence[str] | None = None, program: str = "serve"
+) -> None:
     """The command: settings from flags and environment; one line and a status when the service cannot start.
 
     Tests put other commands in place of the worker and the API.
     """
-    chosen = settings.from_command_line("serve", "Run the chat service on this machine: Redis, worker and API.")
+    chosen = settings.from_command_line(program, "Run the chat service on this machine: Redis, worker and API.", argv)
     try:
         sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
     except CannotStart as problem:
-        sys.exit(f"serve: {problem}")
+        sys.exit(f"{program}: {problem}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import Any
 
 _DATA = Path(".mlxq")
+URL_VARIABLE = "MLXQ_URL"
+API_KEY_VARIABLE = "MLXQ_API_KEY"
+CLIENT_VARIABLES = {
+    URL_VARIABLE: "where the command line finds the service",
+    API_KEY_VARIABLE: "the key that the command line sends",
+}
+"""Settings of clients, which a shell may hold beside the service's own."""
 
 
 class BadSetting(Exception):
@@ -111,7 +118,8 @@ def load(arguments: argparse.Namespace | None = None, environ: Mapping[str, str]
             raw = env.get("REDIS_URL")
         if raw is not None:
             given[item.name] = _convert(item.name, item.type, raw, item.metadata)
-    unknown = [k for k in env if k.startswith("MLXQ_") and k[5:].lower() not in {f.name for f in fields(Settings)}]
+    known = {"MLXQ_" + item.name.upper() for item in fields(Settings)} | set(CLIENT_VARIABLES)
+    unknown = [name for name in env if name.startswith("MLXQ_") and name not in known]
     if unknown:
         raise BadSetting(f"{sorted(unknown)[0]} is not a setting of this service")
     return Settings(**given)

@@ -1,0 +1,117 @@
+"""``mlxq serve``, ``ps``, ``stop`` and ``status``: run the service, and see what it does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from api.commands.client import AsJson, Client, Url, connect
+from api.commands.output import duration, note, plural, show_json, size, table
+from api.commands.problems import FAILED, Problem, Refused, WrongUse
+
+
+def serve(context: typer.Context) -> None:
+    """Run the service on this machine: Redis, worker and API. Takes the flags of all settings; see its --help."""
+    from api import local
+
+    local.main(argv=context.args, program="mlxq serve")
+
+
+def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
+    """Show running and waiting chats."""
+    with connect(context, url) as client:
+        status = client.get("/api/engine/status")
+    if as_json:
+        show_json({"running": status["running"], "queues": status["queues"]})
+        return
+    if status["running"]:
+        columns = ("JOB", "MODEL", "TOKENS>", "PER SECOND>", "FIRST AFTER>", "RUNS FOR>")
+        table(columns, [_job(row) for row in status["running"]])
+    waiting = status["queues"].get("chat", 0)
+    print(f"{plural(len(status['running']), 'chat')} running, {waiting:,} waiting.")
+
+
+def _job(row: dict[str, Any]) -> tuple[object, ...]:
+    first = duration(row["ttft_ms"] / 1000) if row["ttft_ms"] else "-"
+    rate = f"{row['tokens_per_second']:.1f}"
+    return row["job_id"], row["model_id"], row["tokens"], rate, first, duration(row["elapsed_ms"] / 1000)
+
+
+def stop(
+    context: typer.Context,
+    job: Annotated[str | None, typer.Argument(help="Id of a chat, as `mlxq ps` shows it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of your chats, running and waiting.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a chat; the text so far is kept."""
+    if (job is None) != every:
+        raise WrongUse("name one chat, as `mlxq ps` shows it, or stop all of yours with --all")
+    with connect(context, url) as client:
+        if job is not None:
+            _known(client, job)
+        answer = client.post("/api/engine/chat/stop", None if job is None else {"job_id": job})
+    if as_json:
+        show_json(answer)
+    else:
+        print("Stopped all of your chats." if job is None else f"Stopped {job}.")
+
+
+def _known(client: Client, job: str) -> None:
+    """The endpoint says "stopped" of whatever it is given; a person who mistyped wants to know."""
+    try:
+        client.get(f"/api/engine/jobs/{job}")
+    except Refused as refused:
+        if refused.code == "expired":
+            return
+        if refused.code in ("job_not_found", "not_found"):
+            raise Problem(f"there is no chat {job}: `mlxq ps` shows those that run") from None
+        raise
+
+
+def status(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
+    """Show how the service is: queues, workers, models, memory. Fails when chats would not be served."""
+    with connect(context, url) as client:
+        told = client.get("/api/engine/status")
+        try:
+            reason = None
+            client.get("/ready")
+        except Refused as refused:
+            reason = str(refused)
+    if as_json:
+        show_json({"ready": reason is None} | told)
+    else:
+        _show_status(client.url, told)
+    if reason is not None:
+        note(f"mlxq: not ready: {reason}")
+        raise typer.Exit(FAILED)
+
+
+def _show_status(url: str, told: dict[str, Any]) -> None:
+    queues = ", ".join(f"{count:,} in {name}" for name, count in told["queues"].items())
+    print(f"{url}: {plural(len(told['running']), 'chat')} running; waiting: {queues}.")
+    if told["workers"]:
+        print()
+        table(
+            ("WORKER", "HOST", "RUNNING>", "SLOTS>", "MEMORY>", "MLX>", ""), [_worker(row) for row in told["workers"]]
+        )
+    if told["models"]:
+        print()
+        rows = [(m["id"], size(m["bytes"]), m["kv_quantization"] or "-", m["worker"]) for m in told["models"]]
+        table(("LOADED MODEL", "WEIGHTS>", "KV BITS>", "WORKER"), rows)
+
+
+def _worker(row: dict[str, Any]) -> tuple[object, ...]:
+    memory = row["memory"]
+    state = "draining" if row["draining"] else ""
+    running = len(row["running"])
+    return (
+        row["name"],
+        row["host"],
+        running,
+        row["slots"],
+        f"{memory['percent']:.0f} %",
+        size(memory["mlx_bytes"]),
+        state,
+    )
