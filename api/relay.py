@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from wire import keys
-from wire.token_log import Entry, decode_rows, decode_step, range_after
+from wire.token_log import Entry, decode, decode_rows, lines, range_after
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ BUFFER = 1000
 PAGE = 500
 _RECONNECT_S = 0.2
 _LISTEN_S = 5.0
+_EARLY_S = 0.002
+"""Event loops ring in whole milliseconds."""
 
 
 class Reader:
@@ -40,6 +42,8 @@ class Reader:
         self._arrived: list[Entry] = []
         self._behind = replay
         self._waiter: asyncio.Future[None] | None = None
+        self._due = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def closed(self) -> bool:
@@ -67,6 +71,9 @@ class Reader:
     def detach(self) -> None:
         """Leave. Synchronous, so that it works while the client's task is being cancelled."""
         self._relay.detach(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     async def batch(self, timeout: float) -> list[Entry]:
         """The next entries, in order, each once; an empty list when none came in time."""
@@ -77,13 +84,30 @@ class Reader:
         return self._in_order(stored + arrived)
 
     async def _wait(self, timeout: float) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        handle = asyncio.get_running_loop().call_later(timeout, self.wake)
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        self._due = loop.time() + timeout
+        # One alarm serves many waits: it is mostly found to be too early when it rings, and set again.
+        if self._alarm is None or self._alarm.when() > self._due:
+            self._set_alarm(loop)
         try:
             await self._waiter
         finally:
-            handle.cancel()
             self._waiter = None
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(self._due, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        if self._waiter is None:
+            return
+        if loop.time() >= self._due - _EARLY_S:
+            self.wake()
+        else:
+            self._set_alarm(loop)
 
     async def _stored(self, timeout: float) -> list[Entry]:
         self._behind = False
@@ -194,6 +218,9 @@ class Relay:
                     self._deliver(message["data"])
 
     def _deliver(self, message: bytes) -> None:
-        for entry in decode_step(message):
-            for reader in self._readers.get(entry.job_id, ()):
-                reader.put(entry)
+        for job_id, line in lines(message):
+            # Most of what is published may be read at other processes.
+            if readers := self._readers.get(job_id):
+                entry = decode(line)
+                for reader in readers:
+                    reader.put(entry)

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from api.lookup import POSITIONS_S, Lookup
 from api.relay import LOOK_AGAIN_S, Reader
 from wire.messages import Failed
-from wire.token_log import Entry, decode_step, encode
+from wire.token_log import Entry, decode, encode
 
 INCLUDE_USAGE = "include_usage"
 INCLUDE_PROGRESS = "include_progress"
@@ -34,14 +34,15 @@ class StreamOptions:
     keepalive_s: float
 
 
-def sse(sequence: int, frame: str) -> bytes:
+def sse(sequence: int, data: bytes) -> bytes:
     """One event; the id is the client's cursor."""
-    return f"id: {sequence}\ndata: {frame}\n\n".encode()
+    return b"id: %d\ndata: %b\n\n" % (sequence, data)
 
 
-def _with_usage(entry: Entry) -> str:
-    frame = json.loads(entry.frame)
-    return json.dumps(frame | {name: entry.extra[name] for name in ("finish_reason", "usage", "timings")})
+def _with_usage(entry: Entry) -> bytes:
+    extra = entry.extra
+    told = json.loads(entry.data) | {name: extra[name] for name in ("finish_reason", "usage", "timings")}
+    return json.dumps(told).encode("ascii")
 
 
 class Stream:
@@ -87,9 +88,9 @@ class Stream:
     def _frame(self, entry: Entry) -> bytes:
         self._waits = False
         if entry.kind == "progress":
-            return sse(self._cursor, entry.frame) if self._progress else b""
+            return sse(self._cursor, entry.data) if self._progress else b""
         self._cursor = entry.sequence
-        return sse(entry.sequence, _with_usage(entry) if entry.ends and self._usage else entry.frame)
+        return sse(entry.sequence, _with_usage(entry) if entry.ends and self._usage else entry.data)
 
     async def _after_silence(self) -> bytes:
         """Make sure that somebody is still there to end the job; the end of one that was lost is told here."""
@@ -106,8 +107,7 @@ class Stream:
         return self._end_with(_EXPIRED if standing == "ended" else _LOST)
 
     def _end_with(self, event: Failed) -> bytes:
-        [entry] = decode_step(f"[{encode(self._reader.job_id, self._cursor, event)}]".encode())
-        return self._frame(entry)
+        return self._frame(decode(encode(self._reader.job_id, self._cursor, event).encode("ascii")))
 
     async def _queue_position(self) -> bytes:
         try:
@@ -118,7 +118,7 @@ class Stream:
             return b""
         self._place = place
         frame = {"text": "", "done": False, "progress": {"state": "queued", "position": place}}
-        return sse(self._cursor, json.dumps(frame))
+        return sse(self._cursor, json.dumps(frame).encode())
 
 
 class EventStream(StreamingResponse):

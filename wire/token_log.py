@@ -9,9 +9,9 @@ and publishes what was accepted as one message: what a reader missed on the chan
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
@@ -74,7 +74,7 @@ for i = 1, (#KEYS - 2) / 4 do
     answer[i] = -1
   end
 end
-if #published > 0 then redis.call('PUBLISH', ARGV[1], '[' .. table.concat(published, ',') .. ']') end
+if #published > 0 then redis.call('PUBLISH', ARGV[1], table.concat(published, '\\n')) end
 return answer
 """
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
@@ -91,32 +91,40 @@ class JobEnded(Exception):
     """The job's log has its terminal event already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One event in a job's log; ``frame`` is the JSON object that a client of the native API gets for it.
+class Entry(NamedTuple):
+    """One event in a job's log; ``data`` is the JSON object that a client of the native API gets for it, as bytes.
 
-    ``extra`` is what the frame leaves out: the token ids of a delta, the reason, usage and timings of an end.
-    Sequence number 0 marks progress, which is published without being logged.
+    ``more`` is JSON, too, and what the data leaves out: the token ids of a delta, the reason, usage and timings of an
+    end. Neither is read before somebody asks: most are only passed on. Sequence number 0 marks progress, which is
+    published without being logged.
     """
 
     job_id: str
     sequence: int
     kind: str
     ends: bool
-    frame: str
-    extra: Any
+    data: bytes
+    more: bytes
+
+    @property
+    def frame(self) -> str:
+        return self.data.decode("ascii")
+
+    @property
+    def extra(self) -> Any:
+        return json.loads(self.more)
 
     @property
     def event(self) -> Event:
         """The event that was logged."""
-        frame: dict[str, Any] = json.loads(self.frame)
+        frame: dict[str, Any] = json.loads(self.data)
         if self.kind == "delta":
             return Delta(frame["text"], tuple(self.extra))
         if self.kind == "warning":
             return Warning(frame["warning"])
         if self.kind == "progress":
             return Progress(**frame["progress"])
-        extra = dict(self.extra)
+        extra = self.extra
         usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
         if self.kind == "failed":
             return Failed(frame["code"], frame["error"], usage, timings)
@@ -134,6 +142,7 @@ class Append:
     event: Event
 
 
+_KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
 _quoted = json.encoder.encode_basestring_ascii
 
 
@@ -155,14 +164,17 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
 
 
 def encode(job_id: str, sequence: int, event: Event) -> str:
-    """The entry as it is stored and published: ``[job, sequence, kind, ends, frame, extra]``, JSON."""
+    """The entry as it is stored and published: job, sequence, kind, ends, frame and extra, with tabs between them.
+
+    In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without being parsed.
+    """
     if isinstance(event, Delta):
         # Written out by hand, and equal to what follows below: there is one of these for every token.
-        frame = f'{{"text": {_quoted(event.text)}, "done": false}}'
-        return f'["{job_id}",{sequence},"delta",0,{_quoted(frame)},[{",".join(map(str, event.token_ids))}]]'
-    kind, frame_fields, extra = _frame_and_extra(event)
-    entry = [job_id, sequence, kind, int(is_terminal(event)), json.dumps(frame_fields), extra]
-    return json.dumps(entry, separators=(",", ":"))
+        ids = ",".join(map(str, event.token_ids))
+        return f'{job_id}\t{sequence}\tdelta\t0\t{{"text": {_quoted(event.text)}, "done": false}}\t[{ids}]'
+    kind, frame, extra = _frame_and_extra(event)
+    more = json.dumps(extra, separators=(",", ":"))
+    return f"{job_id}\t{sequence}\t{kind}\t{int(is_terminal(event))}\t{json.dumps(frame)}\t{more}"
 
 
 def how_it_ends(event: Event) -> str:
@@ -172,15 +184,26 @@ def how_it_ends(event: Event) -> str:
     return event.finish_reason if isinstance(event, Finished) else ""
 
 
+def decode(line: bytes) -> Entry:
+    """One entry as it was stored or published."""
+    job_id, sequence, kind, ends, data, more = line.split(b"\t")
+    return Entry(job_id.decode(), int(sequence), _KINDS[kind], ends == b"1", data, more)
+
+
+def lines(message: bytes) -> Iterator[tuple[str, bytes]]:
+    """The entries of one published message, each with its job and not decoded yet."""
+    for line in message.split(b"\n"):
+        yield line[: line.index(b"\t")].decode(), line
+
+
 def decode_step(message: bytes) -> list[Entry]:
     """The entries of one published message."""
-    rows: list[tuple[str, int, str, int, str, Any]] = json.loads(message)
-    return [Entry(job, sequence, kind, bool(ends), frame, extra) for job, sequence, kind, ends, frame, extra in rows]
+    return [decode(line) for line in message.split(b"\n")]
 
 
 def decode_rows(rows: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
     """The entries of a stored range, as XRANGE answers it."""
-    return [decode_step(b"[" + fields[b"e"] + b"]")[0] for _, fields in rows]
+    return [decode(fields[b"e"]) for _, fields in rows]
 
 
 def range_after(sequence: int) -> str:
@@ -228,5 +251,5 @@ class TokenLog:
             args += (item.attempt, item.sequence, entry, how_it_ends(item.event))
         passing = [encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)]
         if passing:
-            self._redis.publish(keys.EVENTS_CHANNEL, "[" + ",".join(passing) + "]")
+            self._redis.publish(keys.EVENTS_CHANNEL, "\n".join(passing))
         return cast(list[int], self._append(keys=names, args=args)) if logged else []

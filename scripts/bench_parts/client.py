@@ -47,7 +47,8 @@ class Stream(asyncio.Protocol):
 
     def __init__(self, request: bytes) -> None:
         self._request = request
-        self._chunks: list[tuple[float, bytes]] = []
+        self.chunks: list[tuple[float, bytes]] = []
+        """What came, and when."""
         self._frames = 0
         self._wanted = 0
         self.sent = time.perf_counter()
@@ -61,7 +62,7 @@ class Stream(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self._chunks.append((time.perf_counter(), data))
+        self.chunks.append((time.perf_counter(), data))
         if self._wanted:
             self._frames += data.count(b"data: {")
             if self._frames >= self._wanted and not self._reached.done():
@@ -88,7 +89,7 @@ class Stream(asyncio.Protocol):
 
     @property
     def job_id(self) -> str:
-        found = _JOB_ID.search(b"".join(data for _, data in self._chunks))
+        found = _JOB_ID.search(b"".join(data for _, data in self.chunks))
         if found is None:
             raise BenchError("the answer has no X-Job-Id")
         return found[1].decode()
@@ -96,7 +97,7 @@ class Stream(asyncio.Protocol):
     async def bytes(self) -> bytes:
         """Everything the server sent."""
         await _in_time(self._closed)
-        return b"".join(data for _, data in self._chunks)
+        return b"".join(data for _, data in self.chunks)
 
     async def answer(self) -> Answer:
         """The whole stream, read. Raises BenchError for anything but a good one."""
@@ -104,7 +105,7 @@ class Stream(asyncio.Protocol):
         if not received.split(b"\r\n", 1)[0].endswith(b"200 OK"):
             raise BenchError(f"the server refused a request: {received[:600]!r}")
         times, texts, usage = [], [], dict[str, Any]()
-        arrivals, end, arrived = iter(self._chunks), 0, 0.0
+        arrivals, end, arrived = iter(self.chunks), 0, 0.0
         for match in _FRAME.finditer(received):
             while end < match.end():
                 arrived, data = next(arrivals)

@@ -62,13 +62,13 @@ def stored(redis: Any) -> list[Entry]:
     ],
 )
 def test_an_event_comes_back_as_it_went_in(event: Event) -> None:
-    (entry,) = decode_step(b"[" + encode(JOB, 7, event).encode() + b"]")
+    (entry,) = decode_step(encode(JOB, 7, event).encode())
     assert entry.event == event
     assert (entry.job_id, entry.sequence) == (JOB, 7)
 
 
 def test_the_frame_of_a_delta_is_the_contracts() -> None:
-    (entry,) = decode_step(b"[" + encode(JOB, 1, Delta("Hello", (5,))).encode() + b"]")
+    (entry,) = decode_step(encode(JOB, 1, Delta("Hello", (5,))).encode())
     assert json.loads(entry.frame) == {"text": "Hello", "done": False}
 
 
@@ -172,9 +172,13 @@ def test_a_writer_is_told_when_redis_has_forgotten_what_it_wrote(redis: Any, log
 )
 def test_a_delta_is_written_as_json_would(text: str) -> None:
     frame = json.dumps({"text": text, "done": False})
-    assert encode("job", 3, Delta(text, (1, 22))) == json.dumps(
-        ["job", 3, "delta", 0, frame, [1, 22]], separators=(",", ":")
-    )
+    assert encode("job", 3, Delta(text, (1, 22))) == f"job\t3\tdelta\t0\t{frame}\t[1,22]"
+
+
+@pytest.mark.parametrize("text", ["a\tb\nc", "\u2028\x85\x1e", '"\t"'])
+def test_no_text_can_be_taken_for_the_end_of_an_entry(text: str) -> None:
+    step = "\n".join(encode("job", n, event) for n, event in ((1, Delta(text, (1,))), (2, Warning(text))))
+    assert [entry.event for entry in decode_step(step.encode())] == [Delta(text, (1,)), Warning(text)]
 
 
 def test_an_end_is_counted_and_noted_once_however_often_it_is_written(redis: Any, log: TokenLog) -> None:
@@ -186,7 +190,7 @@ def test_an_end_is_counted_and_noted_once_however_often_it_is_written(redis: Any
     assert redis.hgetall(keys.ENDED) == {b"error:engine_failed": b"1"}
     [(_, noted)] = redis.xrange(keys.RECENT)
     assert (noted[b"job"], noted[b"model"], noted[b"queue"]) == (JOB.encode(), b"m", b"chat")
-    assert decode_step(b"[" + noted[b"e"] + b"]")[0].event == end
+    assert decode_step(noted[b"e"])[0].event == end
     assert b"a text" not in b"".join(noted.values())
 
 

@@ -68,6 +68,7 @@ class EchoBackend:
     def __init__(self, delay_s: float, prefill_step: int) -> None:
         self.weight_bytes = 0
         self._delay_s = delay_s
+        self._due = 0.0
         self._prefill_step = prefill_step
         self._read: dict[Sequence, int] = {}
 
@@ -88,8 +89,7 @@ class EchoBackend:
         self._read[sequence] = 0
 
     def step(self) -> Step:
-        if self._delay_s:
-            time.sleep(self._delay_s)
+        self._keep_pace()
         step = Step()
         for sequence in list(self._read):
             total = len(sequence.prompt_ids)
@@ -104,6 +104,13 @@ class EchoBackend:
             if last:
                 del self._read[sequence]
         return step
+
+    def _keep_pace(self) -> None:
+        """Wait until a step's time has passed since the last one, whatever was done meanwhile."""
+        now = time.monotonic()
+        if self._due > now:
+            time.sleep(self._due - now)
+        self._due = max(now, self._due) + self._delay_s
 
     def remove(self, sequence: Sequence) -> None:
         self._read.pop(sequence, None)
