@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from api.commands.output import clean, note, show_json
 from api.commands.problems import DONE, FAILED, INTERRUPTED, Problem, WrongUse
 
 IMAGE_LIMIT = 20_000_000
+_HERE, _BACK = "\x1b7", "\x1b8\x1b[J"
 _HEADS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
 
@@ -111,7 +113,7 @@ class Screen:
         self._quiet = quiet
         # Control characters are for terminals to fear; a file gets the text as it is.
         self._terminal = sys.stdout.isatty()
-        self._tells = sys.stderr.isatty() and not quiet
+        self._tells = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self._status = ""
         self._at_start = True
 
@@ -128,9 +130,11 @@ class Screen:
             self._at_start = text.endswith("\n")
 
     def status(self, text: str) -> None:
-        """Replace the line that tells what is waited for; an empty one takes it away."""
+        """Replace what is said behind the text about what is waited for; an empty one takes it away."""
         if self._tells and text != self._status:
-            print(f"\r\x1b[K{clean(text)}", end="", file=sys.stderr, flush=True)
+            # The place where the text ends is kept in the terminal while something stands behind it.
+            back = _BACK if self._status else ""
+            print(f"{back}{_HERE}{clean(text)}" if text else back, end="", file=sys.stderr, flush=True)
             self._status = text
 
     def end_line(self) -> None:

@@ -1,0 +1,207 @@
+"""The command line against a running service on the echo backend: as a process, in a pipe, on a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service_support import LIMIT_S, ROOT, SERVE, Running
+from worker.backends.echo import answer, word
+
+MLXQ = (sys.executable, "-m", "api.cli")
+
+
+class Shell:
+    """A service and the environment of somebody who uses it."""
+
+    def __init__(self, data: Path) -> None:
+        self.running = Running(SERVE, data, limit_s=300, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="15")
+        self.url = self.running.line("Ready: ").removeprefix("Ready: ")
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
+        self.environ = ours | {"MLXQ_URL": self.url, "TERM": "xterm", "PYTHONUNBUFFERED": "1"}
+
+    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
+        return subprocess.Popen([*MLXQ, *arguments], cwd=ROOT, env=self.environ, text=True, **given)
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, stdin=subprocess.PIPE)
+        out, err = process.communicate(stdin, timeout=LIMIT_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def running_jobs(self, count: int) -> list[str]:
+        """The ids that `mlxq ps` shows, once they are so many: workers tell of their jobs once a second."""
+        for _ in range(LIMIT_S):
+            told = json.loads(self.run("ps", "--json").stdout)["running"]
+            if len(told) == count:
+                return [row["job_id"] for row in told]
+        raise AssertionError(f"never {count} running")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    made = Shell(tmp_path_factory.mktemp("cli"))
+    yield made
+    made.running.close()
+
+
+def read_until(stream: Any, text: str) -> str:
+    """What a stream says up to a text; reading blocks until it is there."""
+    seen = ""
+    while text not in seen:
+        piece = stream.read(1)
+        assert piece, f"{text!r} never came: {seen!r}"
+        seen += piece
+    return seen
+
+
+def test_a_chat_answers_from_an_argument_and_from_a_pipe(shell: Shell) -> None:
+    told = shell.run("chat", "hello", "--seed", "1", "--max-tokens", "6")
+    assert (told.returncode, told.stdout, told.stderr) == (0, answer("hello", 1, 6) + "\n", "")
+    told = shell.run("chat", "--seed", "1", "--max-tokens", "6", "--json", stdin="hello")
+    assert json.loads(told.stdout)["text"] == answer("hello", 1, 6)
+
+
+def test_ctrl_c_stops_the_chat_at_the_service(shell: Shell) -> None:
+    chat = shell.start("chat", "long", "--seed", "1", "--max-tokens", "4000")
+    seen = read_until(chat.stdout, " ")
+    [job] = shell.running_jobs(1)
+    chat.send_signal(signal.SIGINT)
+    rest, _ = chat.communicate(timeout=LIMIT_S)
+    assert chat.returncode == 130
+    assert answer("long", 1, 4000).startswith((seen + rest).strip())
+    view = shell.run("stop", job)  # Stopping what has ended changes nothing.
+    assert view.returncode == 0
+    assert shell.running_jobs(0) == []
+
+
+def test_a_chat_goes_on_when_the_api_is_killed_in_its_middle(shell: Shell) -> None:
+    chat = shell.start("chat", "survivor", "--seed", "2", "--max-tokens", "150")
+    seen = read_until(chat.stdout, " ")
+    [api] = [p for p in shell.running.descendants() if p.is_running() and p.cmdline()[-1] == "api"]
+    api.kill()
+    rest, said = chat.communicate(timeout=LIMIT_S)
+    assert (chat.returncode, said) == (0, "")
+    assert seen + rest == answer("survivor", 2, 150) + "\n"
+
+
+def test_a_reader_that_leaves_stops_the_chat(shell: Shell) -> None:
+    chat = shell.start("chat", "long", "--max-tokens", "4000")
+    read_until(chat.stdout, " ")
+    chat.stdout.close()
+    assert chat.wait(LIMIT_S) == 1
+    assert chat.stderr.read() == ""
+    chat.stderr.close()
+    assert shell.running_jobs(0) == []
+
+
+def without_notes(seen: str) -> str:
+    """What stays on the screen: what stood behind the text for a while is wiped from where it began."""
+    kept = re.sub(r"\x1b7[^\x1b]*\x1b8\x1b\[J", "", seen)
+    assert "\x1b" not in kept
+    return kept
+
+
+class Terminal:
+    """A conversation on a terminal of its own."""
+
+    def __init__(self, shell: Shell, *options: str) -> None:
+        ours, theirs = pty.openpty()
+        self.process = shell.start("chat", "--seed", "3", *options, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self.raw = io.FileIO(ours, "r+")
+        self.until("> ")
+
+    def until(self, text: str) -> str:
+        seen = b""
+        while text.encode() not in seen:
+            seen += self.raw.read(1)
+        return seen.decode()
+
+    def say(self, line: str) -> None:
+        """Type a line, and read the echo of it."""
+        self.raw.write(line.encode() + b"\n")
+        self.until(line + "\r\n")
+
+    def ask(self, line: str) -> str:
+        """What is said between a line and the next prompt."""
+        self.say(line)
+        return without_notes(self.until("> ").removesuffix("> ").rstrip("\r\n"))
+
+    def close(self) -> None:
+        self.raw.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def words(prompt: str, count: int) -> str:
+    """The echo backend's answer, with seed 3, to a whole conversation."""
+    return "".join(f"w{word(list(prompt.encode()), 3, place)} " for place in range(count))
+
+
+def test_a_conversation_asks_with_all_that_was_said(shell: Shell) -> None:
+    talk = Terminal(shell, "--max-tokens", "3")
+    try:
+        assert talk.ask("one") == words("user:one\n", 3)
+        talk.ask("/model nope")
+        assert "mlxq: No model of this id or name" in talk.ask("two")
+        talk.ask("/model demo-chat")
+        assert talk.ask("two") == words(f"user:one\nassistant:{words('user:one' + chr(10), 3)}\nuser:two\n", 3)
+        talk.ask("/new")
+        assert talk.ask("one") == words("user:one\n", 3)
+        talk.raw.write(b"\x04")
+        assert talk.process.wait(LIMIT_S) == 0
+    finally:
+        talk.close()
+
+
+def test_ctrl_c_in_a_conversation_stops_the_answer_and_keeps_what_came(shell: Shell) -> None:
+    talk = Terminal(shell, "--max-tokens", "4000")
+    try:
+        talk.say("one")
+        seen = talk.until(" ")
+        talk.process.send_signal(signal.SIGINT)
+        seen += talk.until("\r\n> ").removesuffix("\r\n> ")
+        shown = without_notes(seen)
+        assert words("user:one\n", 4000).startswith(shown)
+        assert shell.running_jobs(0) == []
+        talk.say("two")
+        assert talk.until(" ") == words(f"user:one\nassistant:{shown}\nuser:two\n", 1)
+    finally:
+        talk.close()
+
+
+def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:
+    assert [row["name"] for row in json.loads(shell.run("models", "--json").stdout)] == ["demo-chat"]
+    assert shell.run("models", "load", "demo-chat").stdout == "Loaded demo-chat.\n"
+    assert json.loads(shell.run("models", "scan", "--json").stdout)["status"] == "scanned"
+    assert json.loads(shell.run("status", "--json").stdout)["ready"] is True
+    told = {row["check"]: row["state"] for row in json.loads(shell.run("doctor", "--json").stdout)}
+    assert told["service"] == told["ready"] == told["MLX"] == told["Redis"] == "ok"
+
+
+def test_what_the_service_refuses_is_one_line(shell: Shell) -> None:
+    told = shell.run("chat", "hello", "--temperature", "9")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "temperature" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_serve_takes_the_settings_flags_and_its_mistakes_are_one_line() -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
+    asked = subprocess.run([*MLXQ, "serve", "--port", "-1"], cwd=ROOT, env=clean, capture_output=True, text=True)
+    assert asked.returncode == 2
+    assert asked.stderr == "mlxq serve: MLXQ_PORT='-1' must be between 0 and 65535\n"
+    asked = subprocess.run([*MLXQ, "serve", "--help"], cwd=ROOT, env=clean, capture_output=True, text=True)
+    assert "--prefill-step" in asked.stdout
