@@ -24,7 +24,7 @@ ANYONE = Caller(EVERYONE)
 """The caller of every request while there are no API keys."""
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.scope.get("caller", ANYONE)
     return caller
 

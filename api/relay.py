@@ -42,13 +42,14 @@ class Reader:
         self._arrived: list[Entry] = []
         self._behind = replay
         self._waiter: asyncio.Future[None] | None = None
+        self._left = False
         self._due = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def closed(self) -> bool:
-        """Whether the process is going away; the client may go on elsewhere with its cursor."""
-        return self._relay.closing
+        """Whether the client has gone, or the process goes; the client may go on elsewhere with its cursor."""
+        return self._left or self._relay.closing
 
     def put(self, entry: Entry) -> None:
         """Take an entry from the channel."""
@@ -62,6 +63,11 @@ class Reader:
     def look_again(self) -> None:
         """Have the next batch come from the log."""
         self._behind = True
+        self.wake()
+
+    def leave(self) -> None:
+        """The client has gone: whoever waits for more need not."""
+        self._left = True
         self.wake()
 
     def wake(self) -> None:

@@ -6,6 +6,7 @@ nothing of requests, RQ or Redis names.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -122,7 +123,11 @@ class Stream:
 
 
 class EventStream(StreamingResponse):
-    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at collection."""
+    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at collection.
+
+    Sends by itself: the base class starts a task group for each response, and looks for the client's leave by
+    cancelling. Here the reader is told, and the stream ends by itself.
+    """
 
     media_type = "text/event-stream"
 
@@ -132,7 +137,19 @@ class EventStream(StreamingResponse):
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        watch = asyncio.ensure_future(self._watch(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for chunk in self.body_iterator:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
         finally:
             self._reader.detach()
+            watch.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        """Wait for the client to go away."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._reader.leave()
