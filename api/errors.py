@@ -1,6 +1,7 @@
 """Every answer that is an error: the one table from named codes to HTTP statuses, and the handlers that use it.
 
-An error body is at most 1 KB, names what was wrong and never holds what was sent. Knows nothing of jobs or streams.
+An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it has OpenAI's shape.
+Knows nothing of jobs or streams.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from wire.messages import ErrorCode
 
@@ -35,6 +37,8 @@ STATUS: dict[ErrorCode, int] = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "invalid_request": 422,
+    "unsupported": 400,
+    "invalid_schema": 400,
     "prompt_too_long": 422,
     "invalid_image": 422,
     "load_failed": 422,
@@ -54,6 +58,18 @@ STATUS: dict[ErrorCode, int] = {
     "insufficient_memory": 507,
     "insufficient_disk": 507,
 }
+OPENAI_PREFIX = "/v1"
+_OPENAI_STATUS: dict[ErrorCode, int] = {
+    "invalid_request": 400,
+    "prompt_too_long": 400,
+    "invalid_image": 400,
+    "template_failed": 400,
+    "bad_prompt": 400,
+}
+"""OpenAI's clients know a bad request as 400."""
+_OPENAI_CODES: dict[ErrorCode, str] = {"prompt_too_long": "context_length_exceeded", "unauthorized": "invalid_api_key"}
+"""Codes that programs look for under OpenAI's names."""
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 BODY_LIMIT = 1024
 RETRY_SOON_S = 2
 RETRY_WHEN_FULL_S = 30
@@ -80,32 +96,75 @@ RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": ErrorBody} for kin
 
 
 class ApiError(Exception):
-    """A request that is refused: a code of the table, a sentence, and when trying again makes sense."""
+    """A request that is refused: a code of the table, a sentence, and when trying again makes sense.
+
+    ``errors`` are lines about single fields; ``param`` is the field that OpenAI's shape names.
+    """
 
     def __init__(
-        self, code: ErrorCode, message: str, retry_after: int | None = None, errors: Iterable[str] = ()
+        self,
+        code: ErrorCode,
+        message: str,
+        retry_after: int | None = None,
+        errors: Iterable[str] = (),
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after = retry_after
         self.errors = tuple(errors)
+        self.param = param
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        """The HTTP answer. Error lines that don't fit into the body's limit are left out."""
-        lines = list(self.errors)
-        body = self._body(lines)
-        while len(body) > BODY_LIMIT and lines:
-            lines.pop()
-            body = self._body(lines)
+        """The HTTP answer, in the shape of the API that the request was for."""
         extra = dict(headers or {})
         if self.retry_after is not None:
             extra["Retry-After"] = str(self.retry_after)
-        return Response(body, STATUS[self.code], extra, "application/json")
+        return _Answer(self, extra)
 
-    def _body(self, lines: list[str]) -> bytes:
-        # ASCII only: a lone surrogate in a field's name has no UTF-8.
-        return json.dumps({"detail": self.message, "code": self.code, "errors": lines}).encode("ascii")
+    def body(self) -> bytes:
+        """The native shape. Error lines that don't fit into the body's limit are left out."""
+        lines = list(self.errors)
+        while True:
+            # ASCII only: a lone surrogate in a field's name has no UTF-8.
+            body = json.dumps({"detail": self.message, "code": self.code, "errors": lines}).encode("ascii")
+            if len(body) <= BODY_LIMIT or not lines:
+                return body
+            lines.pop()
+
+    def openai(self) -> dict[str, Any]:
+        """OpenAI's shape."""
+        message = " ".join([self.message, *self.errors[:1]])
+        code = _OPENAI_CODES.get(self.code, self.code)
+        status = self.openai_status
+        kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        return {"error": {"message": message, "type": kind, "param": self.param, "code": code}}
+
+    @property
+    def openai_status(self) -> int:
+        return _OPENAI_STATUS.get(self.code, STATUS[self.code])
+
+
+class _Answer(Response):
+    """An error on its way out. Only then is it known which API it is for, whatever part of the application refuses."""
+
+    def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
+        super().__init__(error.body(), STATUS[error.code], headers, "application/json")
+        self._error, self._extra = error, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_openai(scope):
+            await super().__call__(scope, receive, send)
+            return
+        body = json.dumps(self._error.openai()).encode("ascii")
+        await Response(body, self._error.openai_status, self._extra, "application/json")(scope, receive, send)
+
+
+def is_openai(scope: Scope) -> bool:
+    """Whether a request is for the OpenAI-compatible API."""
+    path: str = scope.get("path", "")
+    return path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/")
 
 
 def no_worker() -> ApiError:
@@ -128,7 +187,14 @@ def from_validation(errors: Iterable[Mapping[str, Any]]) -> ApiError:
     if any(row["type"] == "json_invalid" for row in rows):
         return ApiError("bad_request", "The body is not valid JSON.")
     lines = [_line(row) for row in rows[:8]]
-    return ApiError("invalid_request", "The request is not valid.", errors=lines)
+    return ApiError("invalid_request", "The request is not valid.", errors=lines, param=_param(rows[0]["loc"]))
+
+
+def _param(place: Iterable[Any]) -> str | None:
+    """A field as OpenAI names it: ``messages[0].content``."""
+    _, *names = place
+    text = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names)
+    return text.lstrip(".")[:_NAME_LIMIT] or None
 
 
 def _line(row: Mapping[str, Any]) -> str:

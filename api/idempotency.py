@@ -11,9 +11,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from api.bodies import TakenOut
 from api.errors import ApiError
-from api.requests import ChatRequest
 from wire import keys
 
 LIFETIME_S = 24 * 3600
@@ -41,7 +42,7 @@ class Once:
         return job_id
 
 
-async def once(key: str | None, owner: str, body: ChatRequest, taken: TakenOut) -> Once | None:
+async def once(key: str | None, owner: str, body: BaseModel, taken: TakenOut) -> Once | None:
     """What a request's key stands for; None without one. Raises ApiError for a key that is none."""
     if key is None:
         return None
@@ -53,7 +54,7 @@ async def once(key: str | None, owner: str, body: ChatRequest, taken: TakenOut) 
     return Once(keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), made)
 
 
-def _fingerprint(body: ChatRequest, images: list[memoryview]) -> str:
+def _fingerprint(body: BaseModel, images: list[memoryview]) -> str:
     digest = hashlib.sha256(body.model_dump_json().encode())
     for image in images:
         digest.update(len(image).to_bytes(8, "big"))

@@ -24,7 +24,7 @@ from api.bodies import TakenOut
 from api.errors import ApiError
 from api.image_pool import CHILDREN, ImagePool, ImageRefused
 from api.image_store import ImagesFull, ImageStore
-from wire.messages import ImagePart, Message, Part, Role, TextPart
+from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +70,9 @@ class Draft:
 
     role: Role
     parts: tuple[str | ImageUrl, ...]
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +206,15 @@ def _why_no_image(start: str) -> str:
 
 
 def _message(draft: Draft, stored: dict[str, ImagePart]) -> Message:
+    content: str | tuple[Part, ...]
     if all(isinstance(part, str) for part in draft.parts):
-        return Message(role=draft.role, content="".join(str(part) for part in draft.parts))
-    parts: list[Part] = [
-        stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part) for part in draft.parts
-    ]
-    return Message(role=draft.role, content=tuple(parts))
+        content = "".join(str(part) for part in draft.parts)
+    else:
+        content = tuple(stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part) for part in draft.parts)
+    return Message(
+        role=draft.role,
+        content=content,
+        name=draft.name,
+        tool_calls=draft.tool_calls,
+        tool_call_id=draft.tool_call_id,
+    )

@@ -1,27 +1,26 @@
 """The chat routes of the native API: start a chat, read one again, stop.
 
-Everything that can be refused is refused here, before a job exists and before a stream's headers are sent.
+What may be refused is refused before a stream's headers are sent. How a chat gets into the queue is acceptance's.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.bodies import TakenOut
+from api.acceptance import Ask, accept, find_model, seed_or_any
 from api.callers import Caller, CallerOf
-from api.errors import ApiError, no_worker
+from api.errors import ApiError
 from api.idempotency import once
-from api.jobs import Policy, new_job_id
+from api.jobs import Policy
 from api.lookup import JobRecord
 from api.parts import JsonOnly, Parts, PartsOf, TakenOf
-from api.requests import MAX_SEED, ChatRequest, StopRequest
+from api.requests import ChatRequest, StopRequest
 from api.stream import EventStream, Stream, StreamOptions
-from wire.messages import ChatJob, Sampling
+from wire.messages import Sampling
 
 router = APIRouter(prefix="/api/engine/chat", tags=["chat"], dependencies=[JsonOnly])
 
@@ -41,57 +40,23 @@ async def chat(
     key = await once(idempotency_key, caller.owner, body, taken)
     if key is not None and (earlier := await parts.jobs.made_before(key)) is not None:
         return await _again(earlier, 0, parts, caller)
-    job = await _accepted(body, parts, taken, caller)
-    wanted = body.stream_options.wanted()
-    # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
-    reader = parts.relay.attach(job.job_id, replay=False)
-    try:
-        made = await parts.jobs.submit_chat(job, Policy(body.on_disconnect, wanted), key)
-    except BaseException as error:
-        reader.detach()
-        if isinstance(error, ApiError):  # After any other failure the job may be there, and need them.
-            parts.images.forget(job.job_id, job.messages)
-        raise
-    if made != job.job_id:
-        reader.detach()
-        parts.images.forget(job.job_id, job.messages)
+    made = await accept(_ask(body), await find_model(body.model_id, parts), parts, taken, caller, key)
+    if isinstance(made, str):
         return await _again(made, 0, parts, caller)
-    options = StreamOptions(wanted, parts.settings.keepalive_s)
-    return EventStream(reader, Stream(reader, parts.lookup, options, "queued"))
+    options = StreamOptions(body.stream_options.wanted(), parts.settings.keepalive_s)
+    return EventStream(made, Stream(made, parts.lookup, options, "queued"))
 
 
-async def _accepted(body: ChatRequest, parts: Parts, taken: TakenOut, caller: Caller) -> ChatJob:
-    """The job that a request asks for, or an ApiError that says why there is none."""
-    model = await parts.catalogue.find(body.model_id)
-    if not await parts.catalogue.worker_seen():
-        raise no_worker()
-    if model is None:
-        raise ApiError("model_not_found", "No model of this id or name is registered.")
-    if not model.downloaded:
-        raise ApiError("model_not_found", "This model has not been downloaded yet.")
-    job_id = new_job_id()
-    messages = await parts.images.store([message.draft() for message in body.messages], taken, job_id)
-    try:
-        await parts.prompt_size.check(model, messages)
-    except BaseException:
-        parts.images.forget(job_id, messages)
-        raise
+def _ask(body: ChatRequest) -> Ask:
     sampling = Sampling(
         temperature=body.temperature,
         top_p=body.top_p,
         repetition_penalty=body.repetition_penalty,
         max_tokens=body.max_tokens,
-        seed=secrets.randbelow(MAX_SEED + 1) if body.seed is None else body.seed,
+        seed=seed_or_any(body.seed),
     )
-    return ChatJob(
-        job_id=job_id,
-        owner=caller.owner,
-        model_id=model.id,
-        model_revision=model.revision,
-        messages=messages,
-        sampling=sampling,
-        submitted_ms=0,  # Redis' time, set as the job is queued
-    )
+    policy = Policy(body.on_disconnect, body.stream_options.wanted())
+    return Ask([message.draft() for message in body.messages], sampling, policy)
 
 
 @router.get("/{job_id}/events", response_class=StreamingResponse, responses=_STREAM)

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from api.images import Draft, ImageUrl
+from wire.messages import MAX_SEED
 
-MAX_SEED = 2**63 - 1
 _MOST_FIELDS = 50
 
 

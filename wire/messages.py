@@ -25,6 +25,8 @@ ErrorCode = Literal[
     "too_large",
     "unsupported_media_type",
     "invalid_request",
+    "unsupported",
+    "invalid_schema",
     "prompt_too_long",
     "invalid_image",
     "queue_full",
@@ -47,6 +49,7 @@ ErrorCode = Literal[
     "internal_error",
 ]
 
+MAX_SEED = 2**63 - 1
 GREEDY_TEMPERATURE = 0.0
 NO_PENALTY = (0.0, 1.0)
 """Repetition penalties that change nothing."""
@@ -75,9 +78,22 @@ class ImagePart(Record):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
+class ToolCall(Record):
+    """A call of a tool that a model asked for; ``arguments`` is the JSON text of an object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Message(Record):
+    """One turn. ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's message answers."""
+
     role: Role
     content: str | tuple[Part, ...]
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
     def text(self) -> str:
         """The text of the message, its images left out."""
@@ -102,6 +118,23 @@ class Sampling(Record):
     stop: tuple[str, ...] = ()
 
 
+class Form(Record):
+    """What the prompt and the answer are made of, beyond the text of a chat.
+
+    ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``: the model's
+    thinking and its tool calls are told apart from its text. ``tools`` are what it may call, in OpenAI's shape.
+    ``json_schema`` is the JSON text of the schema that the answer is held to.
+    """
+
+    raw: bool = False
+    separate: bool = False
+    tools: tuple[dict[str, Any], ...] = ()
+    json_schema: str | None = None
+
+
+NO_FORM = Form()
+
+
 class ChatJob(Record):
     """One chat request as a worker sees it. ``submitted_ms`` is Redis time, in milliseconds since the epoch."""
 
@@ -111,6 +144,7 @@ class ChatJob(Record):
     model_revision: str
     messages: tuple[Message, ...]
     sampling: Sampling
+    form: Form = NO_FORM
     submitted_ms: int
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+from wire.messages import Message
 from worker import prompt
 from worker.backends.backend import Step, Token
 from worker.errors import WorkerError
@@ -32,6 +33,10 @@ def answer(text: str, seed: int, length: int) -> str:
     """The whole answer to a one-message chat."""
     ids = list(f"user:{text}\n".encode())
     return "".join(f"w{word(ids, seed, i)} " for i in range(length))
+
+
+def _line(message: Message, *, raw: bool) -> str:
+    return message.text() if raw else f"{message.role}:{message.text()}\n"
 
 
 def _misbehave(text: str) -> None:
@@ -76,7 +81,7 @@ class EchoBackend:
         job = sequence.job
         built = prompt.build(
             job.messages,
-            lambda messages: list("".join(f"{m.role}:{m.text()}\n" for m in messages).encode()),
+            lambda messages: list("".join(_line(m, raw=job.form.raw) for m in messages).encode()),
             context_window=CONTEXT_WINDOW,
             max_tokens=job.sampling.max_tokens,
         )

@@ -67,10 +67,15 @@ class LmText:
             return [int(i) for i in self.tokenizer.encode(text)]
         return [int(i) for i in self.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=True)]
 
+    def encode_raw(self, messages: Any) -> list[int]:
+        """The messages' text as it is, to be continued."""
+        return [int(i) for i in self.tokenizer.encode("".join(message.text() for message in messages))]
+
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
+        encode = self.encode_raw if job.form.raw else self.encode
         built = prompt.build(
-            job.messages, self.encode, context_window=self.context_window, max_tokens=job.sampling.max_tokens
+            job.messages, encode, context_window=self.context_window, max_tokens=job.sampling.max_tokens
         )
         sequence.begin(built.token_ids, StreamingDecoder(self.tokenizer, job.sampling.stop))
         return prompt.warnings(built, job.messages, sees_images=False)

@@ -97,7 +97,7 @@ class VlmBackend(RowBackend):
         made: dict[int, VisionPrompt] = {}
 
         def encode(messages: Items[Message]) -> list[int]:
-            made[0] = self._encode(messages, sequence.images)
+            made[0] = self._encode(messages, sequence)
             return made[0].token_ids
 
         built = prompt.build(
@@ -105,14 +105,16 @@ class VlmBackend(RowBackend):
         )
         # The search for the fewest messages to drop may have ended on another try than the last.
         same = made[0].token_ids is built.token_ids
-        self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence.images)
+        self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence)
         sequence.begin(built.token_ids, StreamingDecoder(self._text, job.sampling.stop))
         return prompt.warnings(built, job.messages, sees_images=True)
 
-    def _encode(self, messages: Items[Message], images: Mapping[str, bytes]) -> VisionPrompt:
+    def _encode(self, messages: Items[Message], sequence: Sequence) -> VisionPrompt:
         parts = [part for message in messages for part in message.images()]
-        pictures = [_picture(images, part) for part in parts]
-        inputs = prepare_inputs(self._processor, images=pictures or None, prompts=[self._template(messages)])
+        pictures = [_picture(sequence.images, part) for part in parts]
+        raw = sequence.job.form.raw
+        text = "".join(message.text() for message in messages) if raw else self._template(messages)
+        inputs = prepare_inputs(self._processor, images=pictures or None, prompts=[text])
         arrays = {name: np.array(value) for name, value in inputs.items() if isinstance(value, (mx.array, np.ndarray))}
         token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
         arrays.pop("attention_mask", None)

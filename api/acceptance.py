@@ -1,0 +1,93 @@
+"""From what a client asks for to a job in the queue: the one way in, whatever API the request came by.
+
+Everything that can be refused is refused here, before a job exists and before a stream's headers are sent. Knows no
+request's shape and no response's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api.bodies import TakenOut
+from api.callers import Caller
+from api.errors import ApiError, no_worker
+from api.idempotency import Once
+from api.images import Draft
+from api.jobs import Policy, new_job_id
+from api.parts import Parts
+from api.relay import Reader
+from wire.messages import MAX_SEED, NO_FORM, ChatJob, Form, Sampling
+from wire.registry import ModelRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be like."""
+
+    messages: Sequence[Draft]
+    sampling: Sampling
+    policy: Policy
+    form: Form = NO_FORM
+
+
+def seed_or_any(seed: int | None) -> int:
+    """The seed of an answer: a random one, kept with the job, for a request without."""
+    return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+async def find_model(wanted: str, parts: Parts) -> ModelRecord:
+    """The model that an id, a name or a repository name stands for. Raises ApiError if it can't be served."""
+    model = await parts.catalogue.find(wanted)
+    if not await parts.catalogue.worker_seen():
+        raise no_worker()
+    if model is None:
+        raise ApiError("model_not_found", "No model of this id or name is registered.", param="model")
+    if not model.downloaded:
+        raise ApiError("model_not_found", "This model has not been downloaded yet.", param="model")
+    return model
+
+
+async def accept(
+    ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller, once: Once | None
+) -> Reader | str:
+    """Queue a chat. Answers a reader of it, or the id of the job that an earlier request of the same key made.
+
+    Raises ApiError for whatever can be refused.
+    """
+    job = await _job(ask, model, parts, taken, caller)
+    # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
+    reader = parts.relay.attach(job.job_id, replay=False)
+    try:
+        made = await parts.jobs.submit_chat(job, ask.policy, once)
+    except BaseException as error:
+        reader.detach()
+        if isinstance(error, ApiError):  # After any other failure the job may be there, and need them.
+            parts.images.forget(job.job_id, job.messages)
+        raise
+    if made == job.job_id:
+        return reader
+    reader.detach()
+    parts.images.forget(job.job_id, job.messages)
+    return made
+
+
+async def _job(ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller) -> ChatJob:
+    job_id = new_job_id()
+    messages = await parts.images.store(ask.messages, taken, job_id)
+    try:
+        await parts.prompt_size.check(model, messages)
+    except BaseException:
+        parts.images.forget(job_id, messages)
+        raise
+    return ChatJob(
+        job_id=job_id,
+        owner=caller.owner,
+        model_id=model.id,
+        model_revision=model.revision,
+        messages=messages,
+        sampling=ask.sampling,
+        form=ask.form,
+        submitted_ms=0,  # Redis' time, set as the job is queued
+    )

@@ -1,0 +1,141 @@
+"""The routes of OpenAI's API: thin translations of what the native API does.
+
+A client that goes away ends its job at once. Errors have OpenAI's shape; api.errors sees to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from redis.exceptions import RedisError
+
+from api.acceptance import Ask, accept, find_model
+from api.callers import Caller, CallerOf
+from api.errors import OPENAI_PREFIX, ApiError
+from api.idempotency import once
+from api.jobs import Jobs
+from api.openai_answers import Answer, ChatAnswer, CompletionAnswer
+from api.openai_shapes import ChatBody, CompletionBody, Generation
+from api.openai_stream import BoundStream, ChunkStream, whole
+from api.parts import JsonOnly, Parts, PartsOf, TakenOf
+from api.relay import Reader
+from wire.messages import Finished
+from wire.registry import ModelRecord, find
+
+router = APIRouter(prefix=OPENAI_PREFIX, tags=["openai"], dependencies=[JsonOnly])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
+_log = logging.getLogger(__name__)
+_leaving: set[asyncio.Task[None]] = set()
+"""Stops under way: a task that nothing refers to may be collected."""
+Key = Annotated[str | None, Header(alias="Idempotency-Key")]
+
+
+class Asking:
+    """What a route of this API needs beside the body."""
+
+    def __init__(
+        self, request: Request, parts: PartsOf, taken: TakenOf, caller: CallerOf, idempotency_key: Key = None
+    ) -> None:
+        self.request, self.parts, self.taken, self.caller = request, parts, taken, caller
+        self.key = idempotency_key
+
+
+AskingOf = Annotated[Asking, Depends(Asking)]
+
+
+@router.post("/chat/completions", response_class=StreamingResponse, responses=_ANSWERS)
+async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
+    """A chat, streamed or whole."""
+    return await _answer(body, body.ask(), ChatAnswer, asking)
+
+
+@router.post("/completions", response_class=StreamingResponse, responses=_ANSWERS)
+async def completions(body: CompletionBody, asking: AskingOf) -> Response:
+    """A text that is continued as it is, streamed or whole."""
+    return await _answer(body, body.ask(), CompletionAnswer, asking)
+
+
+@router.get("/models")
+async def models(parts: PartsOf) -> dict[str, Any]:
+    """The models that can be asked, under the names to ask for them by."""
+    records = await parts.catalogue.models()
+    listed = [_listed(_name(record, records), record) for record in records if record.downloaded]
+    return {"object": "list", "data": listed}
+
+
+@router.get("/models/{model:path}")
+async def model(model: str, parts: PartsOf) -> dict[str, Any]:
+    """One model, by any of its names."""
+    record = await parts.catalogue.find(model)
+    if record is None or not record.downloaded:
+        raise ApiError("model_not_found", "No model of this id or name is registered.", param="model")
+    return _listed(model, record)
+
+
+def _name(record: ModelRecord, records: list[ModelRecord]) -> str:
+    """The name that people know a model by, unless it is another's as well."""
+    for name in (record.repository, record.name):
+        if name and find(records, name) is record:
+            return name
+    return record.id
+
+
+def _listed(name: str, record: ModelRecord) -> dict[str, Any]:
+    owner = record.repository.split("/")[0] if record.repository else "local"
+    # When a model was made isn't known; 0 is what programs take for that.
+    row = {"id": name, "object": "model", "created": 0, "owned_by": owner}
+    return row | {"context_window": record.context_window, "is_vision": record.is_vision}
+
+
+async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking) -> Response:
+    parts = asking.parts
+    key = await once(asking.key, asking.caller.owner, body, asking.taken)
+    model = await find_model(body.model, parts)
+    earlier = None if key is None else await parts.jobs.made_before(key)
+    made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
+    reader = made if isinstance(made, Reader) else await _again(made, parts)
+    answer = kind(reader.job_id, int(time.time()), body.model, model.revision, with_usage=body.wants_usage)
+    # Who sends a key may come back with it: its job gets the time that any job without a reader has.
+    leave = functools.partial(_leave, parts.jobs, reader.job_id, asking.caller) if key is None else _stay
+    if body.stream:
+        stream = ChunkStream(reader, parts.lookup, parts.settings.keepalive_s, answer)
+        return BoundStream(reader, stream, leave)
+    events = await whole(reader, parts.lookup, asking.request, leave)
+    if events is None:
+        return Response()  # nobody is there to read it
+    end = events[-1]
+    assert isinstance(end, Finished), "whole() answers with a good end or not at all"
+    return JSONResponse(answer.whole(events, end), headers={"X-Job-Id": reader.job_id})
+
+
+async def _again(job_id: str, parts: Parts) -> Reader:
+    """A reader of a job that an earlier request made, from its start."""
+    if await parts.lookup.last_sequence(job_id) == 0 and await parts.lookup.standing(job_id) == "ended":
+        raise ApiError("expired", "The text of this job has expired.")
+    await parts.attendance.note([job_id])
+    return parts.relay.attach(job_id, replay=True)
+
+
+def _leave(jobs: Jobs, job_id: str, caller: Caller) -> None:
+    """Stop the job of a client that has gone, in a task of its own: the request's is being cancelled."""
+    task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
+    _leaving.add(task)
+    task.add_done_callback(_leaving.discard)
+
+
+async def _stop(jobs: Jobs, job_id: str, caller: Caller) -> None:
+    try:
+        await jobs.stop(job_id, caller.owner)
+    except (RedisError, RuntimeError) as error:  # the latter at shutdown; without a reader it ends in a while anyway
+        _log.info("a job whose client has gone could not be stopped (%s)", type(error).__name__)
+
+
+def _stay() -> None:
+    """Leave the job to go on."""

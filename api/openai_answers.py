@@ -1,0 +1,116 @@
+"""Answers in OpenAI's shape: chunks of a stream, whole answers, usage. Pure: events in, JSON out.
+
+Knows no requests, no readers and no HTTP.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from wire.messages import Delta, Event, Finished, Usage
+
+Json = dict[str, Any]
+
+
+def usage_of(usage: Usage) -> Json:
+    """Token counts under OpenAI's names."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+class Answer(ABC):
+    """One answer, told piece by piece or whole. ``created`` is in seconds since the epoch."""
+
+    prefix: str
+    whole_object: str
+    chunk_object: str
+
+    def __init__(self, job_id: str, created: int, model: str, fingerprint: str, *, with_usage: bool = False) -> None:
+        self._head: Json = {"id": f"{self.prefix}-{job_id}", "created": created, "model": model}
+        self._fingerprint = fingerprint
+        self._with_usage = with_usage
+
+    @abstractmethod
+    def pieces(self, event: Event) -> list[Json]:
+        """The choices that an event brings, one a chunk; none for what OpenAI's clients don't know."""
+
+    @abstractmethod
+    def choice(self, events: Sequence[Event], end: Finished) -> Json:
+        """The one choice of a whole answer."""
+
+    def chunks(self, event: Event) -> list[Json]:
+        """The chunks that an event brings."""
+        chunks = [self._told(self.chunk_object, [piece]) for piece in self.pieces(event)]
+        if self._with_usage:
+            chunks = [chunk | {"usage": None} for chunk in chunks]
+            if isinstance(event, Finished):
+                chunks.append(self._told(self.chunk_object, []) | {"usage": usage_of(event.usage)})
+        return chunks
+
+    def whole(self, events: Sequence[Event], end: Finished) -> Json:
+        """The answer to a request without a stream."""
+        return self._told(self.whole_object, [self.choice(events, end)]) | {"usage": usage_of(end.usage)}
+
+    def _told(self, kind: str, choices: list[Json]) -> Json:
+        return self._head | {"object": kind, "system_fingerprint": self._fingerprint, "choices": choices}
+
+
+class ChatAnswer(Answer):
+    """An answer to a chat."""
+
+    prefix = "chatcmpl"
+    whole_object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begun = False
+
+    def pieces(self, event: Event) -> list[Json]:
+        found: list[Json] = []
+        if isinstance(event, Delta):
+            found.append(_piece(_delta(event)))
+        elif isinstance(event, Finished):
+            found.append(_piece({}, event.finish_reason))
+        if found and not self._begun:
+            self._begun = True
+            found.insert(0, _piece({"role": "assistant", "content": ""}))
+        return found
+
+    def choice(self, events: Sequence[Event], end: Finished) -> Json:
+        deltas = [event for event in events if isinstance(event, Delta)]
+        message: Json = {"role": "assistant", "content": "".join(delta.text for delta in deltas), "refusal": None}
+        return {"index": 0, "message": message, "logprobs": None, "finish_reason": end.finish_reason}
+
+
+def _piece(delta: Json, reason: str | None = None) -> Json:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+
+
+def _delta(event: Delta) -> Json:
+    return {"content": event.text}
+
+
+class CompletionAnswer(Answer):
+    """A continued text."""
+
+    prefix = "cmpl"
+    whole_object = chunk_object = "text_completion"
+
+    def pieces(self, event: Event) -> list[Json]:
+        if isinstance(event, Delta):
+            return [_text(event.text)]
+        return [_text("", event.finish_reason)] if isinstance(event, Finished) else []
+
+    def choice(self, events: Sequence[Event], end: Finished) -> Json:
+        return _text("".join(event.text for event in events if isinstance(event, Delta)), end.finish_reason)
+
+
+def _text(text: str, reason: str | None = None) -> Json:
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}

@@ -1,0 +1,311 @@
+"""What OpenAI's routes make of a request, what they refuse, and in which shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from redis import Redis
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.redis_client import Clients
+from tests.api_support import MODEL, FakeWorker, announce, message
+from wire import keys
+from wire.messages import ChatJob, Delta, Failed, Finished, Usage
+from wire.registry import Registry
+from wire.settings import Settings
+
+CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
+ANSWER = (Delta("Hel", (1,)), Delta("lo", (2,)), Finished("stop", Usage(5, 3, 2)))
+
+
+class Api:
+    """A client, and the worker that sees what was accepted."""
+
+    def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
+        self.client, self.worker, self.redis = client, worker, redis
+
+    def job(self, path: str = CHAT, **fields: Any) -> ChatJob:
+        response = self.client.post(path, json=body(path) | fields)
+        assert response.status_code == 200, response.text
+        job = self.worker.seen[-1]
+        assert isinstance(job, ChatJob)
+        return job
+
+    def refused(self, status: int, path: str = CHAT, **fields: Any) -> dict[str, Any]:
+        response = self.client.post(path, json=body(path) | fields)
+        assert response.status_code == status, response.text
+        assert not self.worker.seen
+        return error(response)
+
+    def chunks(self, path: str = CHAT, **fields: Any) -> list[Any]:
+        response = self.client.post(path, json=body(path) | {"stream": True} | fields)
+        assert response.headers["content-type"].startswith("text/event-stream")
+        lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+        assert lines.pop() == "[DONE]"
+        return [json.loads(line) for line in lines]
+
+
+def body(path: str) -> dict[str, Any]:
+    return {"model": MODEL.id} | ({"messages": [message()]} if path == CHAT else {"prompt": "Once upon"})
+
+
+def error(response: Any) -> dict[str, Any]:
+    answer = response.json()
+    assert set(answer) == {"error"}
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    told: dict[str, Any] = answer["error"]
+    return told
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Api]:
+    server = FakeServer()
+    redis = FakeRedis(server=server)
+    announce(redis)
+    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
+    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+        yield Api(client, worker, redis)
+
+
+@pytest.fixture
+def api(running: Api) -> Api:
+    running.worker.seen.clear()
+    running.worker.answer = lambda _: ANSWER
+    return running
+
+
+def test_defaults_are_openais(api: Api) -> None:
+    sampling = api.job().sampling
+    assert sampling.model_dump(exclude={"seed"}) == {
+        "temperature": 1.0,
+        "max_tokens": 32768,
+        "top_p": 1.0,
+        "repetition_penalty": 1.0,
+        "stop": (),
+    }
+    assert 0 <= sampling.seed < 2**63
+
+
+@pytest.mark.parametrize("wanted", ["model-1", "Tiny Chat", "someone/tiny-chat"])
+def test_a_model_is_known_by_id_name_and_repository(api: Api, wanted: str) -> None:
+    assert api.job(model=wanted).model_id == "model-1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "value"),
+    [
+        ({"max_tokens": 7}, "max_tokens", 7),
+        ({"max_completion_tokens": 8}, "max_tokens", 8),
+        ({"max_tokens": 7, "max_completion_tokens": 8}, "max_tokens", 8),
+        ({"max_tokens": 100_000}, "max_tokens", 32768),
+        ({"stop": "END"}, "stop", ("END",)),
+        ({"stop": ["a", "", "b"]}, "stop", ("a", "b")),
+        ({"stop": None}, "stop", ()),
+        ({"seed": -3}, "seed", -3),
+        ({"temperature": 0}, "temperature", 0.0),
+        ({"temperature": None}, "temperature", 1.0),
+        ({"top_p": 0.5}, "top_p", 0.5),
+        ({"repetition_penalty": 1.2}, "repetition_penalty", 1.2),
+    ],
+)
+def test_sampling_fields_are_translated(api: Api, sent: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(api.job(**sent).sampling, field) == value
+
+
+def test_unknown_fields_are_ignored(api: Api) -> None:
+    api.job(user="somebody", metadata={"chat": "1"}, n=1, parallel_tool_calls=True, service_tier="auto", chat_id="x")
+
+
+def test_a_developer_is_the_system_and_names_are_kept(api: Api) -> None:
+    job = api.job(messages=[message("Be brief.", "developer"), message("Hi") | {"name": "ann"}])
+    assert [(m.role, m.content, m.name) for m in job.messages] == [("system", "Be brief.", None), ("user", "Hi", "ann")]
+
+
+def test_calls_of_tools_and_their_answers_are_turns_like_others(api: Api) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": '{"zone": "UTC"}'}}
+    turns = [message(), {"role": "assistant", "content": None, "tool_calls": [call]}]
+    job = api.job(messages=[*turns, {"role": "tool", "tool_call_id": "c1", "content": "noon"}])
+    _, asked, answered = job.messages
+    assert asked.content == ""
+    assert [(c.id, c.name, c.arguments) for c in asked.tool_calls] == [("c1", "clock", '{"zone": "UTC"}')]
+    assert (answered.role, answered.content, answered.tool_call_id) == ("tool", "noon", "c1")
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "oracle", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "messages[0].content[0]"),
+        ({"seed": 2**63}, "seed"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(api: Api, sent: dict[str, Any], param: str) -> None:
+    told = api.refused(400, **sent)
+    assert told["type"] == "invalid_request_error"
+    assert told["param"] == param
+
+
+def test_an_image_that_is_none_is_refused_like_natively(api: Api) -> None:
+    part = {"type": "image_url", "image_url": {"url": "http://somewhere/cat.png", "detail": "low"}}
+    told = api.refused(400, messages=[{"role": "user", "content": [part]}])
+    assert (told["code"], told["type"]) == ("invalid_image", "invalid_request_error")
+
+
+def test_a_whole_answer_has_openais_shape(api: Api) -> None:
+    answer = api.client.post(CHAT, json=body(CHAT) | {"model": "Tiny Chat"}).json()
+    assert answer.pop("id") == f"chatcmpl-{api.worker.seen[-1].job_id}"
+    assert answer.pop("created") > 1_700_000_000
+    assert answer == {
+        "object": "chat.completion",
+        "model": "Tiny Chat",
+        "system_fingerprint": "r1",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hello", "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 5,
+            "completion_tokens": 3,
+            "total_tokens": 8,
+            "prompt_tokens_details": {"cached_tokens": 2},
+        },
+    }
+
+
+def test_a_stream_begins_with_the_role_and_ends_with_the_reason(api: Api) -> None:
+    chunks = api.chunks()
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({(chunk["id"], chunk["created"], chunk["system_fingerprint"]) for chunk in chunks}) == 1
+    choices = [chunk["choices"][0] for chunk in chunks]
+    deltas = [choice["delta"] for choice in choices]
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, None, "stop"]
+    assert not any("usage" in chunk for chunk in chunks)
+
+
+def test_usage_comes_in_a_chunk_of_its_own(api: Api) -> None:
+    *chunks, last = api.chunks(stream_options={"include_usage": True})
+    assert {chunk["usage"] for chunk in chunks} == {None}
+    assert last["choices"] == []
+    assert last["usage"]["total_tokens"] == 8
+
+
+def test_a_failure_in_mid_stream_is_an_error_event(api: Api) -> None:
+    api.worker.answer = lambda _: (Delta("Hel", (1,)), Failed("engine_failed", "Generation failed."))
+    *_, last = api.chunks()
+    assert last == {
+        "error": {"message": "Generation failed.", "type": "server_error", "param": None, "code": "engine_failed"}
+    }
+
+
+@pytest.mark.parametrize(("code", "status"), [("engine_failed", 500), ("load_failed", 422), ("prompt_too_long", 400)])
+def test_a_failure_without_a_stream_is_a_status(api: Api, code: Any, status: int) -> None:
+    api.worker.answer = lambda _: (Failed(code, "It failed."),)
+    response = api.client.post(CHAT, json=body(CHAT))
+    assert response.status_code == status
+    assert error(response)["message"] == "It failed."
+
+
+def test_a_completion_continues_the_prompt_as_it_is(api: Api) -> None:
+    job = api.job(COMPLETIONS, prompt=["Once upon"])
+    assert (job.form.raw, job.messages[0].content, job.sampling.max_tokens) == (True, "Once upon", 16)
+    answer = api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json()
+    assert answer["object"] == "text_completion"
+    assert answer["choices"] == [{"index": 0, "text": "Hello", "logprobs": None, "finish_reason": "stop"}]
+    chunks = api.chunks(COMPLETIONS)
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Hello"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"suffix": "end"}, "suffix"),
+        ({"echo": True}, "echo"),
+        ({"best_of": 2}, "best_of"),
+        ({"logprobs": 3}, "logprobs"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [1, 2, 3]}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+    ],
+)
+def test_what_a_completion_cannot_do_is_refused(api: Api, sent: dict[str, Any], param: str) -> None:
+    assert api.refused(400, COMPLETIONS, **sent)["param"] == param
+
+
+def test_models_are_listed_by_the_name_to_ask_for(api: Api) -> None:
+    twin = MODEL.model_copy(update={"id": "model-2", "repository": "other/tiny", "name": "Tiny Chat"})
+    loading = MODEL.model_copy(update={"id": "model-3", "name": "later", "repository": None, "downloaded": False})
+    unnamed = MODEL.model_copy(update={"id": "model-4", "repository": None})
+    registry = Registry(api.redis)
+    for record in (twin, loading, unnamed):
+        registry.put(record)
+    try:
+        answer = api.client.get(MODELS).json()
+        assert answer["object"] == "list"
+        # The last one's name is the first one's as well, so only its id leads to it.
+        assert [row["id"] for row in answer["data"]] == ["someone/tiny-chat", "other/tiny", "model-4"]
+        assert api.client.get(f"{MODELS}/later").status_code == 404
+    finally:
+        for record in (twin, loading, unnamed):
+            registry.remove(record.id)
+
+
+@pytest.mark.parametrize("name", ["model-1", "Tiny Chat", "someone/tiny-chat"])
+def test_a_model_is_found_by_any_of_its_names_slashes_and_all(api: Api, name: str) -> None:
+    row = api.client.get(f"{MODELS}/{name}").json()
+    assert (row["id"], row["object"], row["owned_by"]) == (name, "model", "someone")
+
+
+def test_addresses_and_methods_that_are_none_are_refused_in_the_same_shape(api: Api) -> None:
+    assert error(api.client.get("/v1/assistants"))["code"] == "not_found"
+    assert error(api.client.get(CHAT))["code"] == "method_not_allowed"
+    assert error(api.client.get(f"{MODELS}/no/such"))["code"] == "model_not_found"
+    assert api.refused(404, model="no/such")["code"] == "model_not_found"
+    assert set(api.client.get("/api/nothing").json()) == {"detail", "code", "errors"}
+
+
+def test_bodies_that_are_none_are_refused_in_the_same_shape(api: Api) -> None:
+    bad = api.client.post(CHAT, content=b"{", headers={"content-type": "application/json"})
+    assert (bad.status_code, error(bad)["code"]) == (400, "bad_request")
+    form = api.client.post(CHAT, content=b"a=b", headers={"content-type": "text/plain"})
+    assert (form.status_code, error(form)["code"]) == (415, "unsupported_media_type")
+    huge = api.client.post(CHAT, content=b"x", headers={"content-length": str(1 << 40)})
+    assert (huge.status_code, error(huge)["code"]) == (413, "too_large")
+
+
+def test_without_a_worker_it_says_when_to_come_back(api: Api) -> None:
+    api.redis.delete(keys.WORKER_SEEN)
+    try:
+        response = api.client.post(CHAT, json=body(CHAT))
+    finally:
+        api.redis.set(keys.WORKER_SEEN, 1)
+    assert (response.status_code, error(response)["code"]) == (503, "no_worker")
+    assert int(response.headers["retry-after"]) > 0
+
+
+def test_the_same_key_is_the_same_answer(api: Api) -> None:
+    first, second = (
+        api.client.post(CHAT, json=body(CHAT), headers={"Idempotency-Key": "once"}).json() for _ in range(2)
+    )
+    assert first["id"] == second["id"]
+    assert second["choices"][0]["message"]["content"] == "Hello"
+    assert len(api.worker.seen) == 1
+    other = api.client.post(CHAT, json=body(CHAT) | {"seed": 1}, headers={"Idempotency-Key": "once"})
+    assert (other.status_code, error(other)["code"]) == (409, "conflict")
