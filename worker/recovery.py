@@ -111,19 +111,29 @@ class Recovery:
     def _started(self, queue: Queue) -> int:
         """Jobs in RQ's started registry whose worker is gone."""
         lost: dict[str, list[_Lost]] = {}
-        for member in cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1)):
-            execution = Execution.from_composite_key(member.decode(), self._redis)
-            raw = cast(bytes | None, self._redis.hget(execution.key, "worker_name"))
-            execution.worker_name = raw.decode() if raw else ""
-            if execution.worker_name and not self._is_dead(execution.worker_name):
+        executions = self._executions(queue)
+        alive = {name for name in {e.worker_name for e in executions} if name and not self._is_dead(name)}
+        for execution in executions:
+            if execution.worker_name in alive:
                 continue
             job = queue.fetch_job(execution.job_id)
             if job is None or job.get_status() != JobStatus.STARTED:
-                self._redis.zrem(queue.started_job_registry.key, member)
+                self._redis.zrem(queue.started_job_registry.key, execution.composite_key)
                 continue
             alone = bool(self._redis.hexists(keys.job(job.id), ALONE))
             lost.setdefault(execution.worker_name, []).append(_Lost(job, execution, alone))
         return sum(self._recover_all(queue, jobs) for jobs in lost.values())
+
+    def _executions(self, queue: Queue) -> list[Execution]:
+        """What RQ's books say is running, with the worker that has it: two round trips, however many run."""
+        members = cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1))
+        found = [Execution.from_composite_key(member.decode(), self._redis) for member in members]
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for execution in found:
+                pipeline.hget(execution.key, "worker_name")
+            for execution, name in zip(found, pipeline.execute(), strict=True):
+                execution.worker_name = name.decode() if name else ""
+        return found
 
     def _recover_all(self, queue: Queue, jobs: list[_Lost]) -> int:
         """What one worker left: the oldest job ends up in front. If a suspect was on board, the crash is its own.

@@ -6,6 +6,7 @@ private names that this relies on are held by ``tests/unit/test_rq_contract.py``
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
 import time
@@ -39,6 +40,9 @@ WORKER_LIFETIME_S = 10
 EXECUTION_LIFETIME_S = 24 * 3600
 """Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other host's clock can be so
 wrong that it takes a running job for abandoned. See worker.recovery for what finds abandoned jobs."""
+NOTED_AT_ONCE = 16
+"""Jobs for which RQ's books are told with each heartbeat that they go on, longest ago first. Their scores are a day
+ahead, so nobody goes by it, and a round trip for each of a thousand jobs would hold up the engine's thread."""
 MAINTENANCE_S = 2
 RETRY_S = (0.1, 1.0)
 """First and longest wait for a Redis that is away."""
@@ -86,6 +90,8 @@ class _Run:
     job: Job
     queue: Queue
     execution: Execution
+    noted: float = 0.0
+    """When RQ's books were last told that it goes on, monotonic seconds."""
 
 
 class ChatWorker(BaseWorker):
@@ -193,7 +199,8 @@ class ChatWorker(BaseWorker):
                 self.connection.delete(self.key)
                 self.register_birth()
                 super().set_state(self._state)
-            for run in list(self._runs.values()):
+            for run in heapq.nsmallest(NOTED_AT_ONCE, list(self._runs.values()), key=lambda run: run.noted):
+                run.noted = time.monotonic()
                 self.maintain_heartbeats(run.job, run.execution)
             self.heartbeat()
 

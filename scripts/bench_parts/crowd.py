@@ -62,8 +62,9 @@ class _Watched:
         self.api = self._processes["API"]
 
     def cpu(self) -> dict[str, float]:
-        used = {name: sum(p.cpu_times()[:2]) for name, p in self._processes.items()}
-        return used | {"client": time.process_time()}
+        used = {name: sum(p.cpu_times()[:2]) for name, p in self._processes.items()} | {"client": time.process_time()}
+        machine = psutil.cpu_times()
+        return used | {"others": sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - sum(used.values())}
 
     def memory(self) -> int:
         return int(self.api.memory_full_info().uss)
