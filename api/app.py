@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import errors, job_view, models, native, openai, operations, pages
+from api import batches, errors, job_view, models, native, openai, operations, pages
 from api.bodies import Bodies
 from api.dashboard import dashboard, never_unpickle
 from api.parts import assemble, running
@@ -40,7 +40,8 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     # The usual documentation pages load scripts from elsewhere: better none than blank ones.
     app = FastAPI(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
     errors.install(app)
-    for router in (native.router, job_view.router, models.router, openai.router, operations.router, pages.router):
+    routers = (native, batches, job_view, models, openai, operations, pages)
+    for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())
     if rq_pages is not None:

@@ -19,6 +19,10 @@ from api.errors import ApiError
 
 MAX_BODY = 64 << 20
 """Two images of 20 MB in base64, and room for their conversation."""
+MAX_UPLOAD = 201 << 20
+"""A batch of 200 MiB and what may stand around it; it is read as it arrives and never held."""
+UPLOADS = frozenset({"/api/engine/batches", "/v1/files"})
+"""Where a body that isn't JSON may be as long as that."""
 MAX_TEXT = 8 << 20
 """What a body may hold beside its images: longer than the prompt of any model."""
 SMALL = 64 << 10
@@ -120,6 +124,9 @@ class Bodies:
         scope["taken_out"] = TakenOut()
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "0")
+        if _is_upload(scope, headers) and declared.isdecimal() and len(declared) < 12 and int(declared) <= MAX_UPLOAD:
+            await self._app(scope, _in_time(receive), send)
+            return
         if not declared.isdecimal() or len(declared) > 19 or int(declared) > MAX_BODY:
             await _refuse(ApiError("too_large", "The request body is too large."), scope, receive, send)
             return
@@ -168,6 +175,11 @@ class Bodies:
 
 class _Disconnected(Exception):
     """The client has gone before its body was there."""
+
+
+def _is_upload(scope: Scope, headers: Headers) -> bool:
+    json = headers.get("content-type", "").split(";")[0].strip().lower() in ("application/json", "")
+    return scope["path"] in UPLOADS and scope["method"] == "POST" and not json
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -268,3 +280,21 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return limited
+
+
+def _in_time(receive: Receive) -> Receive:
+    """A body of any length that must keep coming."""
+
+    ended = False
+
+    async def in_time() -> Message:
+        nonlocal ended
+        try:
+            async with asyncio.timeout(None if ended else READ_S):
+                message = await receive()
+        except TimeoutError:
+            raise ApiError("bad_request", "The request body took too long to arrive.") from None
+        ended = not message.get("more_body", False)
+        return message
+
+    return in_time

@@ -7,6 +7,7 @@ nothing of HTTP statuses and nothing of streams.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 import uuid
@@ -29,6 +30,7 @@ from api.errors import ApiError
 from api.idempotency import LIFETIME_S, Once
 from api.redis_client import Clients
 from wire import keys
+from wire.batches import BatchLog, BatchSlice, Taken, may_feed
 from wire.messages import ChatJob, Delta, Finished, ModelCommand, Timings, Usage
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
 
@@ -107,6 +109,7 @@ class Jobs:
         self._limit = queue_limit
         self._threads = ThreadPoolExecutor(_THREADS, "jobs")
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
+        self._batch_queue = Queue(keys.BATCH_QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._log = TokenLog(self._redis)
         self._take = self._redis.register_script(_STOP)
 
@@ -140,6 +143,18 @@ class Jobs:
     async def stop_all(self, owner: str) -> None:
         """Stop all chats of an owner; batch prompts and model commands go on."""
         await self._in_thread(self._stop_all, owner)
+
+    async def submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
+        """Put a slice of a batch in the queue, and in the same transaction what ``with_it`` writes."""
+        await self._in_thread(self._submit_slice, work, with_it)
+
+    async def withdraw_slice(self, work: BatchSlice) -> None:
+        """End a slice of a batch that ends early, if it waits in the queue: its lines get no results."""
+        await self._in_thread(self._withdraw_slice, work)
+
+    async def feed_slice(self, work: BatchSlice) -> None:
+        """Put a slice in the queue that should be there, unless it is or a worker has it."""
+        await self._in_thread(self._feed_slice, work)
 
     async def finish_interrupted_stops(self) -> None:
         """End the jobs that a process took off the queue and didn't live to end."""
@@ -190,7 +205,8 @@ class Jobs:
             "on_disconnect": policy.on_disconnect,
             "stream_options": " ".join(sorted(policy.stream_options)),
         }
-        self._add(pipe, keys.CHAT_TASK, job.model_copy(update={"submitted_ms": now}), "chat", record, now)
+        queued = job.model_copy(update={"submitted_ms": now})
+        self._add(pipe, self._queue, keys.CHAT_TASK, queued, "chat", record, now)
         pipe.zadd(keys.live(job.owner), {job.job_id: now})
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.UNATTENDED, {job.job_id: now + UNATTENDED_S * 1000})
@@ -200,17 +216,55 @@ class Jobs:
         now, _ = self._now_and_depth()
         record = {"owner": EVERYONE, "model_id": command.model_id or "", "kind": "model", "on_disconnect": "continue"}
         pipe = self._redis.pipeline(transaction=True)
-        self._add(pipe, keys.MODEL_TASK, command, f"{command.action} model", record, now)
+        self._add(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
 
+    def _submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.multi()
+        with_it(pipe)
+        self._add_slice(pipe, work)
+
+    def _add_slice(self, pipe: Pipeline, work: BatchSlice) -> None:
+        now, _ = self._now_and_depth()
+        record = {"owner": work.owner, "model_id": "", "kind": "slice", "on_disconnect": "continue"}
+        text = f"batch {work.batch_id}, slice {work.number}"
+        self._add(pipe, self._batch_queue, keys.BATCH_TASK, work, text, record, now)
+        pipe.execute()
+
+    def _feed_slice(self, work: BatchSlice) -> None:
+        with self._redis.pipeline(transaction=True) as pipe:
+            if may_feed(pipe, work, rq_job_key(work.job_id)):
+                with contextlib.suppress(WatchError):  # Somebody else has just put it there.
+                    self._add_slice(pipe, work)
+
+    def _withdraw_slice(self, work: BatchSlice) -> None:
+        if not self._redis.lrem(self._batch_queue.key, 1, work.job_id):
+            return
+        now, _ = self._now_and_depth()
+        self._cancel_in_rq(work.job_id, now, self._batch_queue)
+        try:
+            attempt, _ = self._log.begin(work.job_id)
+        except (JobEnded, JobGone):
+            return
+        BatchLog(self._redis).write(Taken(work, attempt, 0, "cancelling", ()), (), now, cut=True)
+
     def _add(
-        self, pipe: Any, task: str, job: ChatJob | ModelCommand, description: str, record: dict[str, str], now: int
+        self,
+        pipe: Any,
+        queue: Queue,
+        task: str,
+        job: ChatJob | ModelCommand | BatchSlice,
+        description: str,
+        record: dict[str, str],
+        now: int,
     ) -> None:
-        self._queue.enqueue_call(
+        kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.PROMPT_LIFETIME_S
+        queue.enqueue_call(
             task,
             kwargs={"job": job.model_dump(mode="json")},
             timeout=_NO_TIMEOUT,
-            result_ttl=keys.PROMPT_LIFETIME_S,
+            result_ttl=kept_s,
             failure_ttl=keys.PROMPT_LIFETIME_S,
             description=description,
             job_id=job.job_id,
@@ -218,7 +272,7 @@ class Jobs:
             retry=Retry(max=_ABANDONED_RETRIES),
             pipeline=pipe,
         )
-        stored = record | {"queue": self._queue.name, "submitted_ms": str(now), "state": "queued"}
+        stored = record | {"queue": queue.name, "submitted_ms": str(now), "state": "queued"}
         pipe.hset(keys.job(job.job_id), mapping=stored)
         pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
 
@@ -251,7 +305,7 @@ class Jobs:
 
     def _end_cancelled(self, job_id: str, now: int) -> None:
         """End a job that is in no queue and with no worker: RQ's books, then the log, then the note about it."""
-        self._cancel_in_rq(job_id, now)
+        self._cancel_in_rq(job_id, now, self._queue)
         owner, submitted = cast(list[Any], self._redis.hmget(keys.job(job_id), "owner", "submitted_ms"))
         try:
             attempt, before = self._log.begin(job_id)
@@ -264,14 +318,14 @@ class Jobs:
             self._log.append([Append(job_id, owner.decode(), attempt, len(before) + 1, event)])
         self._redis.zrem(keys.STOPPING, job_id)
 
-    def _cancel_in_rq(self, job_id: str, now: int) -> None:
+    def _cancel_in_rq(self, job_id: str, now: int, queue: Queue) -> None:
         try:
             job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
             job.cancel()
         except (NoSuchJobError, InvalidJobOperation):
             return
         # RQ keeps cancelled jobs, prompts included, for ever.
-        registry = CanceledJobRegistry(self._queue.name, self._redis, serializer=JSONSerializer)
+        registry = CanceledJobRegistry(queue.name, self._redis, serializer=JSONSerializer)
         pipe = self._redis.pipeline(transaction=True)
         pipe.expire(job.key, keys.PROMPT_LIFETIME_S)
         pipe.zremrangebyscore(registry.key, 0, now // 1000 - keys.PROMPT_LIFETIME_S)

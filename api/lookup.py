@@ -47,7 +47,7 @@ class Lookup:
             return None
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.job(job_id)))
         row = {name.decode(): value.decode() for name, value in stored.items()}
-        if "state" not in row or row["owner"] != owner:
+        if "state" not in row or row["owner"] != owner or row["kind"] == "slice":
             return None
         return JobRecord(
             job_id,

@@ -14,6 +14,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.attendance import Attendance
+from api.batch_intake import BatchIntake
 from api.bodies import TakenOut
 from api.catalogue import Catalogue
 from api.errors import ApiError
@@ -39,6 +40,7 @@ class Parts:
     attendance: Attendance
     prompt_size: PromptSize
     images: Images
+    batches: BatchIntake
 
 
 def assemble(settings: Settings, clients: Clients) -> Parts:
@@ -48,7 +50,8 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
     jobs = Jobs(clients, catalogue, settings.queue_limit)
     attendance = Attendance(redis, relay, jobs)
     images = Images(clients.blocking, settings.images_mb << 20)
-    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, attendance, PromptSize(), images)
+    batches = BatchIntake(redis, jobs, budget=settings.batch_mb << 20, lifetime_s=settings.batch_hours * 3600)
+    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, attendance, PromptSize(), images, batches)
 
 
 @contextlib.asynccontextmanager
@@ -58,6 +61,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     rounds = [
         asyncio.create_task(parts.attendance.run(), name="attendance"),
         asyncio.create_task(parts.images.run(), name="images"),
+        asyncio.create_task(parts.batches.run(), name="batches"),
     ]
     try:
         yield

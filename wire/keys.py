@@ -10,6 +10,7 @@ BATCH_QUEUE = "batch"
 """RQ queue of batch prompts, popped only when no chat waits."""
 CHAT_TASK = "worker.tasks.chat"
 MODEL_TASK = "worker.tasks.model_command"
+BATCH_TASK = "worker.tasks.batch_slice"
 
 EVENTS_CHANNEL = PREFIX + "events"
 """Every engine step is one message here; one subscription serves all clients of an API process."""
@@ -42,6 +43,13 @@ ENDED = PREFIX + "ended"
 HISTORY = PREFIX + "history"
 """Stream: a sample from each worker every second, for the last minutes."""
 
+BATCH_BYTES = PREFIX + "batch-bytes"
+"""Hash: batch id -> what its prompts and results count against the budget, bytes."""
+BATCH_BYTES_TOTAL = PREFIX + "batch-bytes-total"
+"""Integer: the sum of that hash."""
+BATCHES_OPEN = PREFIX + "batches-open"
+"""Sorted set: batch id -> Redis time in milliseconds by which it must have ended. Ended batches aren't in it."""
+
 LOG_LIFETIME_S = 24 * 3600
 """Kept text is dropped this long after its job's last event."""
 RECORD_LIFETIME_S = 7 * 24 * 3600
@@ -52,6 +60,10 @@ PROMPT_LIFETIME_S = 24 * 3600
 """A finished RQ job, prompt included, stays this long for the dashboard."""
 IMAGE_LIFETIME_S = 24 * 3600
 """An image is gone after this time without an API process that looks after it; one does renew it for a live job."""
+UPLOAD_LIFETIME_S = 3600
+"""What an upload has stored is gone after this time unless it was finished."""
+SLICE_LIFETIME_S = 3600
+"""A finished slice of a batch stays this long for the dashboard; its results are kept elsewhere."""
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
@@ -114,3 +126,38 @@ def worker_status(name: str) -> str:
 def worker_starts(machine: str) -> str:
     """Integer: how often a worker has started on a machine and data folder."""
     return f"{PREFIX}worker-starts:{machine}"
+
+
+def batches(owner: str) -> str:
+    """Sorted set of the owner's batches, by the time they were accepted in milliseconds."""
+    return f"{PREFIX}batches:{owner}"
+
+
+def batch(batch_id: str) -> str:
+    """Hash: what is known of a batch, its counts among it. Never a prompt. Every key of a batch goes when this does."""
+    return f"{PREFIX}batch:{batch_id}"
+
+
+def batch_plan(batch_id: str) -> str:
+    """Hash: number of a slice -> how many prompts it has to run, and how many results it will have."""
+    return f"{PREFIX}batch-plan:{batch_id}"
+
+
+def batch_fed(batch_id: str) -> str:
+    """Integer: how many slices of a batch have been put in the queue so far."""
+    return f"{PREFIX}batch-fed:{batch_id}"
+
+
+def batch_slices(batch_id: str) -> str:
+    """Set: numbers of the slices that have been put in the queue and have not ended."""
+    return f"{PREFIX}batch-slices:{batch_id}"
+
+
+def batch_input(batch_id: str, number: int) -> str:
+    """The prompts of one slice, packed; dropped when it ends."""
+    return f"{PREFIX}batch-in:{batch_id}:{number}"
+
+
+def batch_output(batch_id: str, number: int) -> str:
+    """Hash: number of a line in the upload -> its result, JSON. Written once a line."""
+    return f"{PREFIX}batch-out:{batch_id}:{number}"

@@ -31,6 +31,8 @@ ErrorCode = Literal[
     "invalid_image",
     "queue_full",
     "images_full",
+    "batches_full",
+    "batch_not_found",
     "busy",
     "redis_unavailable",
     "redis_full",

@@ -51,6 +51,15 @@ class Settings:
     hang_s: float = setting(60.0, "an engine that makes no step for this long is replaced, seconds", 1, 3600)
     queue_limit: int = setting(1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000)
     images_mb: int = setting(512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20)
+    batch_mb: int = setting(
+        1024, "memory of Redis for batches, prompts and results; beyond it an upload gets 429, MiB", 16, 1 << 20
+    )
+    batch_hours: float = setting(
+        168, "a batch and its results are dropped this long after it was accepted, hours", 1, 8760
+    )
+    batch_share: int = setting(
+        5, "share of the time that batch prompts get however many chats there are, percent; 0: none", 0, 50
+    )
     cors_origins: tuple[str, ...] = setting((), "origins whose pages may call the API, with commas between")
     keepalive_s: float = setting(15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60)
     echo_delay_ms: float = setting(0.0, "time of one step of the echo backend, milliseconds", 0, 60_000)

@@ -1,0 +1,194 @@
+"""The batch routes of the native API: thousands of prompts in one call, their progress, their results.
+
+Knows shapes and HTTP; what a batch is made of is others'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
+
+from api.batch_lines import Rules
+from api.batch_store import BatchRecord
+from api.batch_upload import MOST_LINES
+from api.callers import Caller, CallerOf
+from api.errors import ApiError, from_validation
+from api.parts import Parts, PartsOf
+from api.requests import Body, ChatRequest, ModelId
+from wire.registry import ModelRecord
+
+router = APIRouter(prefix="/api/engine/batches", tags=["batches"])
+
+JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
+DRAIN_S = 30.0
+"""How long the rest of a refused upload is read: a client that still sends would not see the answer."""
+_PIECE = 64 << 10
+
+
+class PromptsRequest(Body):
+    """``POST /api/engine/batches`` as JSON. Other fields are a chat's, and hold for every prompt.
+
+    A prompt is a text, a list of messages, or an object like a line of the JSONL form; without a ``custom_id`` it is
+    known by its place, counted from 1.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    model_id: ModelId
+    prompts: Annotated[list[Any], Field(min_length=1, max_length=MOST_LINES)]
+
+
+_LINES = {"schema": {"type": "string", "format": "binary"}}
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/jsonl": _LINES,
+            "application/x-ndjson": _LINES,
+            "application/json": {"schema": PromptsRequest.model_json_schema()},
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=_UPLOAD)
+async def create(
+    request: Request, parts: PartsOf, caller: CallerOf, model_id: Annotated[str | None, Query(max_length=255)] = None
+) -> Response:
+    """Queue a batch: JSONL, a prompt with its ``custom_id`` a line, or JSON with a list of prompts."""
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if declared == "application/json":
+        return _answer(await _from_json(await request.body(), parts, caller))
+    if declared not in JSONL:
+        message = "Send JSON Lines with the header Content-Type: application/jsonl, or JSON."
+        raise ApiError("unsupported_media_type", message)
+    arriving = request.stream()
+    try:
+        return _answer(await _from_lines(arriving, model_id, parts, caller))
+    except ApiError:
+        await _drain(arriving)
+        raise
+    except ClientDisconnect:
+        return Response(status_code=400)
+
+
+async def _from_lines(
+    arriving: AsyncIterator[bytes], model_id: str | None, parts: Parts, caller: Caller
+) -> BatchRecord:
+    models = await parts.catalogue.models()
+    defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
+    shown = defaults.get("model_id", "")
+    return await parts.batches.accept(caller.owner, arriving, Rules(models, defaults), model_id=shown)
+
+
+async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
+    try:
+        asked = PromptsRequest.model_validate(from_json(body))
+        fields = dict(asked.model_extra or {})
+        # A field that holds for every prompt is judged once, by itself.
+        trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
+        ChatRequest.model_validate(trial | fields)
+    except ValidationError as error:
+        raise from_validation({**row, "loc": ("body", *row["loc"])} for row in error.errors()) from None
+    except ValueError:
+        raise ApiError("bad_request", "The body is not valid JSON.") from None
+    model = await _known(asked.model_id, parts)
+    rules = Rules(await parts.catalogue.models(), fields | {"model_id": model.id})
+    return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
+
+
+async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
+    for place, prompt in enumerate(prompts, 1):
+        row = {"custom_id": str(place)}
+        if isinstance(prompt, dict):
+            row |= prompt
+        else:
+            row["messages" if isinstance(prompt, list) else "prompt"] = prompt
+        yield json.dumps(row).encode() + b"\n"
+
+
+async def _drain(arriving: AsyncIterator[bytes]) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in arriving:
+                pass
+    except (TimeoutError, ApiError, ClientDisconnect, RuntimeError):
+        return
+
+
+async def _known(wanted: str, parts: Parts) -> ModelRecord:
+    model = await parts.catalogue.find(wanted)
+    if model is None:
+        raise ApiError("model_not_found", "No model of this id or name is registered.")
+    return model
+
+
+@router.get("")
+async def batches(
+    parts: PartsOf, caller: CallerOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> list[dict[str, Any]]:
+    """The caller's batches, newest first."""
+    now = await parts.batches.store.now_ms()
+    return [view(record, now) for record in await parts.batches.store.all(caller.owner, limit)]
+
+
+@router.get("/{batch_id}")
+async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """One batch as it stands."""
+    record = await _record(batch_id, parts, caller)
+    return view(record, await parts.batches.store.now_ms())
+
+
+@router.get("/{batch_id}/results", response_class=StreamingResponse)
+async def results(batch_id: str, parts: PartsOf, caller: CallerOf) -> Response:
+    """The results that there are so far, a line of JSON each, in the order of the upload."""
+    record = await _record(batch_id, parts, caller)
+    return StreamingResponse(parts.batches.store.results(record), media_type=JSONL[0])
+
+
+@router.post("/{batch_id}/cancel")
+async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """End a batch early; finished lines are kept. A batch that has ended stays as it is."""
+    await parts.batches.cancel(await _record(batch_id, parts, caller))
+    return await batch(batch_id, parts, caller)
+
+
+async def _record(batch_id: str, parts: Parts, caller: Caller) -> BatchRecord:
+    record = await parts.batches.store.record(batch_id, caller.owner)
+    if record is None:
+        raise ApiError("batch_not_found", "There is no such batch.")
+    return record
+
+
+def _answer(record: BatchRecord) -> Response:
+    return Response(json.dumps(view(record, record.created_ms)), media_type="application/json")
+
+
+def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
+    """A batch as clients see it. Times are seconds since the epoch; null is what isn't known (yet)."""
+    left = 0 if record.ended else record.total - record.done - record.failed
+    counts = {"total": record.total, "done": record.done, "failed": record.failed}
+    counts |= {"cancelled": record.total - record.done - record.failed - left, "left": left}
+    spent_s = ((record.ended_ms or now_ms) - record.started_ms) / 1000 if record.started_ms else 0.0
+    usage = {name: getattr(record, name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
+    return {
+        "id": record.id,
+        "status": record.state,
+        "model_id": record.model_id or None,
+        "created_at": record.created_ms / 1000,
+        "started_at": record.started_ms / 1000 or None,
+        "ended_at": record.ended_ms / 1000 or None,
+        "expires_at": record.expires_ms / 1000,
+        "counts": counts,
+        "usage": usage,
+        "tokens_per_second": round(record.completion_tokens / spent_s, 1) if spent_s > 0 else None,
+        "seconds_left": round(spent_s * left / record.done, 1) if record.done and not record.ended else None,
+    }

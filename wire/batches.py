@@ -1,0 +1,241 @@
+"""Batches of prompts as they cross Redis: the records, and the scripts that keep each line's result written once.
+
+A batch is cut into slices of a few lines. A slice is an RQ job, so it can move from a dead worker to a living one; what
+its lines came to stands in a hash, a field a line, and a field that is there is never written again. Knows neither RQ nor
+models.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from redis import Redis
+from redis.client import Pipeline
+
+from wire import keys
+from wire.messages import ErrorCode, FinishReason, Message, Record, Sampling, Usage
+
+SLICE_LINES = 16
+"""Prompts of a slice: few enough that two machines share a small batch, enough that RQ's books cost nothing."""
+SLICE_BYTES = 1 << 20
+"""A slice is full with this many bytes of prompts, whatever its lines."""
+_COMPRESSION = 1
+
+BatchState = Literal["uploading", "queued", "running", "cancelling", "completed", "cancelled", "expired"]
+ENDED_STATES = ("completed", "cancelled", "expired")
+
+
+class BatchLine(Record):
+    """One prompt of a batch, ready to run. ``number`` is its line in the upload, counted from 1."""
+
+    number: int
+    custom_id: str
+    model_id: str
+    model_revision: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+
+class BatchSlice(Record):
+    """What a slice's RQ job holds: where its prompts are. ``number`` counts the slices of a batch from 0."""
+
+    job_id: str
+    batch_id: str
+    owner: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineResult:
+    """What a line came to: a text and why it ended, or a code and a sentence."""
+
+    number: int
+    custom_id: str | None
+    model_id: str = ""
+    text: str = ""
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    error: tuple[ErrorCode, str] | None = None
+
+    def encode(self) -> str:
+        """The line of the results."""
+        row: dict[str, Any] = {"custom_id": self.custom_id, "line": self.number}
+        if self.error is not None:
+            row["error"] = {"code": self.error[0], "message": self.error[1]}
+            return json.dumps(row, separators=(",", ":"))
+        usage = {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens}
+        row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}
+        row["usage"] = usage | {"cached_tokens": self.usage.cached_tokens}
+        return json.dumps(row, separators=(",", ":"))
+
+
+def slice_job_id(batch_id: str, number: int) -> str:
+    """The id of a slice's RQ job: the same whoever puts it in the queue, so that it gets there once."""
+    return f"{batch_id[:24]}{number:08x}"
+
+
+def pack(lines: Sequence[BatchLine]) -> bytes:
+    """The lines of a slice as they are stored. Prompts are text: they shrink to a third or less."""
+    return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
+
+
+def unpack(stored: bytes) -> list[BatchLine]:
+    return [BatchLine.model_validate_json(row) for row in zlib.decompress(stored).split(b"\n") if row]
+
+
+# Ends a slice, and the batch with its last one. A slice is counted once: its attempt key says that it has ended.
+_END = """
+local function end_slice()
+  redis.call('SET', KEYS[1], 'ended:' .. ARGV[1], 'EX', ARGV[2])
+  redis.call('HSET', KEYS[2], 'state', 'ended')
+  local freed = redis.call('STRLEN', KEYS[6])
+  redis.call('DEL', KEYS[6])
+  redis.call('DECRBY', KEYS[7], freed)
+  redis.call('HINCRBY', KEYS[8], ARGV[3], -freed)
+  redis.call('SREM', KEYS[4], ARGV[7])
+  local about = redis.call('HMGET', KEYS[3], 'state', 'total', 'done', 'failed', 'ends_as')
+  if about[1] == 'cancelling' then
+    if redis.call('SCARD', KEYS[4]) == 0 then
+      redis.call('HSET', KEYS[3], 'state', about[5], 'ended_ms', ARGV[4])
+      redis.call('ZREM', KEYS[9], ARGV[3])
+    end
+  elseif tonumber(about[2]) == tonumber(about[3]) + tonumber(about[4]) then
+    redis.call('HSET', KEYS[3], 'state', 'completed', 'ended_ms', ARGV[4])
+    redis.call('ZREM', KEYS[9], ARGV[3])
+  end
+end
+"""
+# KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches. ARGV: attempt, lifetime of
+# the attempt key, batch id, now in ms, results that the slice will have, whether it ends without the missing ones, the
+# slice's number, then for each result: line, result, whether it failed, prompt tokens, completion tokens and cached
+# tokens. Answers 1 when the slice has ended, 0 when results are missing still, -1 when another worker has the slice or
+# the batch is gone.
+_WRITE = (
+    _END
+    + """
+local holder = redis.call('GET', KEYS[1])
+if holder == 'ended:' .. ARGV[1] then return 1 end
+local expires = redis.call('HGET', KEYS[3], 'expires_ms')
+if holder ~= ARGV[1] or not expires then return -1 end
+local sums, bytes = {0, 0, 0, 0, 0}, 0
+for i = 8, #ARGV, 6 do
+  if redis.call('HSETNX', KEYS[5], ARGV[i], ARGV[i+1]) == 1 then
+    bytes = bytes + #ARGV[i+1]
+    local failed = tonumber(ARGV[i+2])
+    sums[1], sums[2] = sums[1] + 1 - failed, sums[2] + failed
+    for n = 3, 5 do sums[n] = sums[n] + tonumber(ARGV[i+n]) end
+  end
+end
+if bytes > 0 then
+  redis.call('PEXPIREAT', KEYS[5], expires)
+  for n, name in ipairs({'done', 'failed', 'prompt_tokens', 'completion_tokens', 'cached_tokens'}) do
+    if sums[n] > 0 then redis.call('HINCRBY', KEYS[3], name, sums[n]) end
+  end
+  redis.call('INCRBY', KEYS[7], bytes)
+  redis.call('HINCRBY', KEYS[8], ARGV[3], bytes)
+end
+if ARGV[6] == '1' or redis.call('HLEN', KEYS[5]) >= tonumber(ARGV[5]) then
+  end_slice()
+  return 1
+end
+return 0
+"""
+)
+# KEYS: batch. ARGV: now in ms. The first slice that starts starts its batch; answers the batch's state.
+_STARTED = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state == 'queued' then
+  state = 'running'
+  redis.call('HSET', KEYS[1], 'state', state, 'started_ms', ARGV[1])
+end
+return state
+"""
+
+
+def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
+    """Whether a slice should be put in the queue and isn't there; if so a transaction has begun that writes it down.
+
+    ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError means that somebody
+    else did so first.
+    """
+    fed_name, open_name = keys.batch_fed(work.batch_id), keys.batch_slices(work.batch_id)
+    pipe.watch(rq_job, fed_name)  # type: ignore[no-untyped-call]
+    fed = int(cast(bytes | None, pipe.get(fed_name)) or 0)
+    state, slices, expires = cast(
+        list[bytes | None], pipe.hmget(keys.batch(work.batch_id), "state", "slices", "expires_ms")
+    )
+    if expires is None or state not in (b"queued", b"running", b"cancelling") or work.number >= int(slices or 0):
+        return False
+    new = work.number == fed
+    if pipe.exists(rq_job) or work.number > fed or (not new and not pipe.sismember(open_name, str(work.number))):
+        return False
+    pipe.multi()
+    if new:
+        pipe.incr(fed_name)
+    pipe.sadd(open_name, work.number)
+    pipe.pexpireat(open_name, int(expires))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A slice that this worker holds the lease on: the lines that have no result yet."""
+
+    slice: BatchSlice
+    attempt: int
+    results: int
+    state: BatchState
+    lines: tuple[BatchLine, ...]
+
+
+class BatchLog:
+    """The worker's side: what is left of a slice, and the results of its lines."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._started = redis.register_script(_STARTED)
+        self._write = redis.register_script(_WRITE)
+
+    def take(self, work: BatchSlice, attempt: int, now_ms: float) -> Taken | None:
+        """What is left to do of a slice whose lease is ours; None when its batch is gone."""
+        batch, number = work.batch_id, work.number
+        state = cast(bytes | None, self._started(keys=[keys.batch(batch)], args=[int(now_ms)]))
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.get(keys.batch_input(batch, number))
+            pipeline.hget(keys.batch_plan(batch), str(number))
+            pipeline.hkeys(keys.batch_output(batch, number))
+            stored, plan, there = pipeline.execute()
+        if state is None or plan is None:
+            return None
+        written = {int(field) for field in there}
+        # A batch that was cancelled has dropped its prompts.
+        lines = tuple(line for line in unpack(stored) if line.number not in written) if stored else ()
+        return Taken(work, attempt, int(plan.split()[1]), cast(BatchState, state.decode()), lines)
+
+    def write(self, taken: Taken, results: Sequence[LineResult], now_ms: float, *, cut: bool = False) -> int:
+        """Write results; a line that has one keeps it. ``cut`` ends the slice without the lines that have none.
+
+        Returns 1 when the slice has ended, 0 when lines are missing, -1 when it isn't this worker's any more.
+        """
+        work = taken.slice
+        names = [keys.attempt(work.job_id), keys.job(work.job_id), keys.batch(work.batch_id)]
+        names += [keys.batch_slices(work.batch_id), keys.batch_output(work.batch_id, work.number)]
+        names += [keys.batch_input(work.batch_id, work.number), keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES]
+        args: list[str | int] = [taken.attempt, keys.RECORD_LIFETIME_S, work.batch_id, int(now_ms), taken.results]
+        args += (int(cut), work.number)
+        for result in results:
+            usage = result.usage
+            args += (result.number, result.encode(), int(result.error is not None))
+            args += (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+        return int(cast(int, self._write(keys=[*names, keys.BATCHES_OPEN], args=args)))
+
+    def states(self, batch_ids: Sequence[str]) -> list[str | None]:
+        """The states of batches, None for one that is gone."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for batch_id in batch_ids:
+                pipeline.hget(keys.batch(batch_id), "state")
+            return [None if value is None else value.decode() for value in pipeline.execute()]
