@@ -22,8 +22,8 @@ from wire.batches import ENDED_STATES, BatchState, LineResult
 _RETRY_WHEN_FULL_S = 60
 _AT_ONCE = 500
 """Commands in one round trip."""
-# KEYS: total, bytes a batch, batch. ARGV: batch id, size, limit. Answers 1 when the bytes were taken, 0 when there is no
-# room, -1 when there is no such batch (any more).
+# KEYS: total, bytes a batch, batch. ARGV: batch id, size, limit. Answers 1 when the bytes were taken, 0 when there is
+# no room, -1 when there is no such batch (any more).
 _RESERVE = """
 if redis.call('EXISTS', KEYS[3]) == 0 then return -1 end
 if tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return 0 end

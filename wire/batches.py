@@ -1,8 +1,8 @@
 """Batches of prompts as they cross Redis: the records, and the scripts that keep each line's result written once.
 
 A batch is cut into slices of a few lines. A slice is an RQ job, so it can move from a dead worker to a living one; what
-its lines came to stands in a hash, a field a line, and a field that is there is never written again. Knows neither RQ nor
-models.
+its lines came to stands in a hash, a field a line, and a field that is there is never written again. Knows neither RQ
+nor models.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class BatchSlice(Record):
     number: int
 
 
+_NOTHING_USED = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class LineResult:
     """What a line came to: a text and why it ended, or a code and a sentence."""
@@ -58,7 +61,7 @@ class LineResult:
     model_id: str = ""
     text: str = ""
     finish_reason: FinishReason = "stop"
-    usage: Usage = Usage()
+    usage: Usage = _NOTHING_USED
     error: tuple[ErrorCode, str] | None = None
 
     def encode(self) -> str:

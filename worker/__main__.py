@@ -73,10 +73,11 @@ def build(settings: Settings) -> ChatWorker:
     redis, rq_redis = connect(settings), Redis.from_url(settings.redis_url, socket_connect_timeout=2)
     mine = identity(settings.data)
     name = f"{mine}.{os.getpid()}-{int(time.time())}"
-    queue = Queue(keys.CHAT_QUEUE, connection=rq_redis, serializer=JSONSerializer)
-    worker = ChatWorker([queue], name=name, connection=rq_redis, serializer=JSONSerializer)
+    names = (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
+    queues = [Queue(queue_name, connection=rq_redis, serializer=JSONSerializer) for queue_name in names]
+    worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
     runner = ChatRunner(settings, redis, worker)
-    recovery = Recovery(redis, [queue], name, lambda other: other.split(".")[0] == mine)
+    recovery = Recovery(redis, queues, name, lambda other: other.split(".")[0] == mine)
     worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s)
     runner.open()
     return worker

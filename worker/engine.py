@@ -19,10 +19,13 @@ from typing import Any, Protocol, TypeVar
 
 from wire.messages import ErrorCode, Event, Failed, Progress, Warning
 from worker.backends.backend import Backend, Token
+from worker.background import Background, Chats
 from worker.errors import WorkerError
 from worker.futures import attempt, settle
 from worker.loaded_models import LoadedModels
 from worker.meter import Meter
+from worker.prompt_sequence import PromptSequence
+from worker.rescue import failure, rescue
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,8 @@ Result = TypeVar("Result")
 LONG_PROMPT_CHARACTERS = 8_000
 """A longer prompt, or one with images, is prepared beside the engine's thread: running streams must not wait for it."""
 HIGH_MEMORY_PERCENT = 90.0
+PREPARING_S = 0.01
+"""Longest sleep while prompts are being prepared and nothing else is to be done."""
 
 
 class Sink(Protocol):
@@ -49,8 +54,9 @@ class Engine:
         memory_percent: Callable[[], float] = lambda: 0.0,
         on_suspect: Callable[[Sequence], None] = lambda _: None,
         meter: Meter | None = None,
+        prompts: Background | None = None,
     ) -> None:
-        """``on_suspect`` is called, on the engine's thread, before a suspect is let in."""
+        """``on_suspect`` is called, on the engine's thread, before a suspect is let in. ``prompts`` is for batches."""
         self._models = models
         self._meter = meter or Meter()
         self._sink = sink
@@ -62,6 +68,8 @@ class Engine:
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        self._prompts = prompts or Background(models, slots=0, share=0, on_end=lambda _: None)
+        self._prompts.post, self._prompts.excuse = self._inbox.put, self._excuse
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._closing = False
         self.last_step = time.monotonic()
@@ -77,9 +85,18 @@ class Engine:
         self._inbox.put(self._close)
         self._thread.join(patience_s)
         self._tokenising.shutdown(wait=False, cancel_futures=True)
+        self._prompts.close()
 
     def submit(self, sequence: Sequence) -> None:
         self._inbox.put(partial(self._waiting.append, sequence))
+
+    def submit_prompts(self, sequences: list[PromptSequence]) -> None:
+        """Run prompts of a batch when chats leave room."""
+        self._inbox.put(partial(self._prompts.submit, sequences))
+
+    def drop_prompts(self, job_id: str, *, running: bool = True) -> None:
+        """Let go of a slice's prompts without an end; with ``running`` False only of those that wait."""
+        self._inbox.put(partial(self._prompts.drop, job_id, running=running))
 
     def cancel(self, job_id: str) -> None:
         """Stop a chat: its text so far is kept and its stream ends. Unknown and ended jobs are no error."""
@@ -101,7 +118,11 @@ class Engine:
 
     def is_busy(self, model_key: Any) -> bool:
         """Whether a chat that needs the model is waiting or running. For the engine's thread only."""
-        return any(self._models.key(s.job) == model_key for s in self.snapshot())
+        return any(self._models.key(s.job) == model_key for s in (*self.snapshot(), *self._prompts.inside()))
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.snapshot()) or not self._prompts.idle
 
     def snapshot(self) -> list[Sequence]:
         """The chats inside, in the order they came; for a status display, so a moment old is good enough."""
@@ -117,21 +138,29 @@ class Engine:
             for backend in self._models.backends():
                 self._step(backend)
             self._flush()
+            if not self._prompts.idle:
+                self._prompts.turn(self._chats())
             self.last_step = time.monotonic()
         self._models.close()
+
+    def _chats(self) -> Chats:
+        inside = [*(s for s, _ in self._running.values()), *self._preparing.values()]
+        waiting = len(self._waiting) + sum(not s.generated for s in inside)
+        return Chats(len(inside) + len(self._waiting), waiting, any(s.suspect for s in inside))
 
     def _close(self) -> None:
         self._closing = True
 
     def _receive(self) -> None:
         """Do what the inbox asks for; wait for something to come in only when there is nothing to step."""
-        idle = not self._running and not self._waiting
+        nothing_runs = not self._running and not self._waiting and self._prompts.resting
+        wait_s = None if self._prompts.idle else PREPARING_S
         try:
             while True:
-                work = self._inbox.get(block=idle)
-                if idle:  # Nobody hung while there was nothing to do.
+                work = self._inbox.get(nothing_runs, wait_s)
+                if nothing_runs:  # Nobody hung while there was nothing to do.
                     self.last_step = time.monotonic()
-                idle = False
+                nothing_runs = False
                 work()
         except queue.Empty:
             return
@@ -146,6 +175,7 @@ class Engine:
                 self._emit_failure(sequence, error)
                 continue
             if backend is None:
+                self._prompts.make_way()
                 return
             self._waiting.remove(sequence)
             if sequence.suspect:
@@ -157,7 +187,7 @@ class Engine:
         if not self._waiting:
             return None
         inside = [*(s for s, _ in self._running.values()), *self._preparing.values()]
-        taken = any(sequence.suspect for sequence in inside)
+        taken = self._prompts.suspect or any(sequence.suspect for sequence in inside)
         return next((s for s in self._waiting if not (s.suspect and taken)), None)
 
     def _backend_for(self, sequence: Sequence) -> Backend | None:
@@ -225,7 +255,7 @@ class Engine:
             step = backend.step()
         except Exception as error:
             log.exception("a step failed")
-            self._rescue(backend, error)
+            rescue(backend, error, self._emit_failure)
             return
         for sequence, read, total in step.prefill:
             if read < total - 1:  # Else the first token comes next, which says as much.
@@ -253,24 +283,6 @@ class Engine:
         elif token.end == "length":
             self._emit(sequence, sequence.finish("length"))
 
-    def _rescue(self, backend: Backend, error: Exception) -> None:
-        """After a failed step: fail the likely culprits, start a fresh batch, and put their neighbours back.
-
-        Culprits are the chats that have no token yet; without those, the ones that got no further since the last time.
-        """
-        inside, suspects = backend.sequences(), set(backend.prefilling())
-        backend.reset()
-        for sequence in inside:
-            stuck = not suspects and sequence.rescued_at == sequence.position
-            if sequence in suspects or stuck:
-                self._emit_failure(sequence, error)
-                continue
-            sequence.rescued_at = sequence.position
-            try:
-                backend.add(sequence)
-            except Exception as again:
-                self._emit_failure(sequence, again)
-
     def _end_early(self, job_id: str, end: Callable[[Sequence], list[Any]]) -> None:
         sequence = self._preparing.pop(job_id, None)
         if sequence is None and job_id in self._running:
@@ -289,10 +301,7 @@ class Engine:
             self._running.pop(sequence.job_id, None)
 
     def _emit_failure(self, sequence: Sequence, error: Exception) -> None:
-        if isinstance(error, WorkerError):
-            code, message = error.code, error.message
-        else:
-            code, message = "engine_failed", f"Generation failed ({type(error).__name__})."
+        code, message = failure(error)
         self._emit(sequence, _failure(sequence, code=code, message=message))
 
     def _flush(self) -> None:

@@ -44,6 +44,7 @@ class LoadedModels:
         self._budget = budget
         self._available = available
         self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
+        self._beside: dict[Backend, Backend] = {}
 
     def key(self, job: ChatJob) -> ModelKey | None:
         """The model that a chat needs as it is registered now, or None if it isn't (any more)."""
@@ -70,7 +71,7 @@ class LoadedModels:
             self._resident.move_to_end(key)
             return self._resident[key]
         others = [(k, b) for k, b in self._resident.items() if k.model_id == key.model_id]
-        if any(_in_batch(backend) for _, backend in others):
+        if any(self._in_batch(backend) for _, backend in others):
             raise WorkerError("load_conflict", "The model is in use; it can be reloaded once its chats end.")
         self._check_memory(record)
         for other, _ in others:
@@ -93,7 +94,7 @@ class LoadedModels:
         record = self._find(job.model_id)
         if record is None or record.size * HEADROOM > self._budget:
             return True
-        busy = {key: backend for key, backend in self._resident.items() if _in_batch(backend)}
+        busy = {key: backend for key, backend in self._resident.items() if self._in_batch(backend)}
         if any(key.model_id == record.id for key in busy):
             return False
         return sum(backend.weight_bytes for backend in busy.values()) + record.size * HEADROOM <= self._budget
@@ -101,8 +102,17 @@ class LoadedModels:
     def holds(self, backend: Backend) -> bool:
         return any(resident is backend for resident in self._resident.values())
 
+    def beside(self, backend: Backend) -> Backend:
+        """The second batch of a loaded model, for prompts of batches; it goes with the model."""
+        if backend not in self._beside:
+            self._beside[backend] = backend.beside()
+        return self._beside[backend]
+
     def unload(self, key: ModelKey) -> None:
-        self._resident.pop(key).close()
+        backend = self._resident.pop(key)
+        if (second := self._beside.pop(backend, None)) is not None:
+            second.close()
+        backend.close()
 
     def resident(self) -> list[tuple[ModelKey, Backend]]:
         """Loaded models, most recently used first."""
@@ -115,6 +125,11 @@ class LoadedModels:
         for key in list(self._resident):
             self.unload(key)
 
+    def _in_batch(self, backend: Backend) -> bool:
+        """Whether the model is at work, for chats or for prompts of batches."""
+        second = self._beside.get(backend)
+        return bool(backend.sequences()) or (second is not None and bool(second.sequences()))
+
     def _record(self, model_id: str) -> ModelRecord:
         record = self._find(model_id)
         if record is None:
@@ -123,7 +138,7 @@ class LoadedModels:
 
     def _check_memory(self, record: ModelRecord) -> None:
         needed = int(record.size * HEADROOM)
-        free = self._available() + sum(b.weight_bytes for b in self._resident.values() if not _in_batch(b))
+        free = self._available() + sum(b.weight_bytes for b in self._resident.values() if not self._in_batch(b))
         limit = min(self._budget, free)
         if needed > limit:
             raise WorkerError(
@@ -136,13 +151,9 @@ class LoadedModels:
             held = sum(b.weight_bytes for b in self._resident.values())
             if held + needed <= self._budget:
                 return
-            if not _in_batch(backend):
+            if not self._in_batch(backend):
                 self.unload(key)
 
 
 def _key(record: ModelRecord) -> ModelKey:
     return ModelKey(record.id, record.revision, record.kv_quantization)
-
-
-def _in_batch(backend: Backend) -> bool:
-    return bool(backend.sequences())

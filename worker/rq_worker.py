@@ -22,6 +22,7 @@ from rq.command import handle_command, parse_payload
 from rq.exceptions import DequeueTimeout, StopRequested
 from rq.executions import Execution
 from rq.job import Job
+from rq.suspension import is_suspended
 from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
@@ -65,6 +66,12 @@ class Runner(Protocol):
         """Begin a job. Raises WorkerError if it can't be run."""
 
     def cancel(self, job_id: str) -> None: ...
+
+    def wait_for_slice_room(self, seconds: float) -> bool:
+        """Wait for that long at most until a slice of a batch is of use; whether one is."""
+
+    def drain(self) -> None:
+        """Nothing more will come: let go of what nobody waits for."""
 
     def hand_back(self, job_ids: list[str]) -> None:
         """Let jobs go without an end; reports HANDED_BACK for each."""
@@ -140,6 +147,8 @@ class ChatWorker(BaseWorker):
         threading.Thread(target=self._beat_for_ever, name=BEAT_THREAD, daemon=True).start()
         self._bookkeeper = threading.Thread(target=self._keep_books, name="books", daemon=True)
         self._bookkeeper.start()
+        self._slice_taker = threading.Thread(target=self._take_slices, name="slice-taker", daemon=True)
+        self._slice_taker.start()
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ's signature)
         return EXECUTION_LIFETIME_S
@@ -228,22 +237,47 @@ class ChatWorker(BaseWorker):
             self.set_state(WorkerStatus.IDLE)
         while True:
             with self._freed:
-                while len(self._runs) >= self._slots and not self._stop_requested:
+                while self._chats_running() >= self._slots and not self._stop_requested:
                     self._freed.wait(POLL_S)
             if self._stop_requested:
                 raise StopRequested
             if self.should_run_maintenance_tasks:
                 self.run_maintenance_tasks()
             try:
-                taken = self._insist(lambda: self._pop(None if timeout is None else POLL_S))
+                taken = self._insist(lambda: self._pop(self.queues[0], None if timeout is None else POLL_S))
             except DequeueTimeout:
                 continue
             if taken is not None or timeout is None:
                 return taken
 
-    def _pop(self, timeout: int | None) -> tuple[Job, Queue] | None:
+    def _chats_running(self) -> int:
+        chats = self.queues[0].name
+        return sum(run.queue.name == chats for run in list(self._runs.values()))
+
+    def _take_slices(self) -> None:
+        """Take slices of batches beside the chats: each thread pops one queue and waits for that alone."""
+        batches = self.queues[1]
+        while not self._stop_requested:
+            try:
+                if not self.runner.wait_for_slice_room(POLL_S):
+                    continue
+                if is_suspended(self.connection, self):
+                    time.sleep(POLL_S)
+                    continue
+                taken = self._pop(batches, POLL_S)
+                if taken is not None:
+                    self.execute_job(*taken)
+            except DequeueTimeout:
+                continue
+            except redis.exceptions.RedisError as error:
+                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
+                time.sleep(RETRY_S[1])
+            except Exception:
+                self.log.exception("Worker %s: a slice of a batch could not be taken", self.name)
+                time.sleep(RETRY_S[1])
+
+    def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
         """Pop from one queue at a time: only then does RQ move the job to where a crash can't lose it."""
-        (queue,) = self._ordered_queues
         taken: tuple[Job, Queue] | None = self.queue_class.dequeue_any(
             [queue],
             timeout,
@@ -354,6 +388,8 @@ class ChatWorker(BaseWorker):
 
     def teardown(self) -> None:
         """Drain: take nothing more, let running jobs end for a while, hand the rest back, close."""
+        self._slice_taker.join(2 * POLL_S)
+        self.runner.drain()
         self._wait_until_empty(self._drain_s)
         self._hurry = False
         if left := self.running:

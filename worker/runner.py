@@ -17,12 +17,14 @@ from redis.exceptions import RedisError
 from rq.job import Job
 
 from wire import keys
+from wire.batches import BatchSlice
 from wire.messages import ChatJob, Failed, Finished, ModelCommand
 from wire.registry import ModelRecord, Registry
 from wire.settings import Settings
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
 from worker import backends, tasks
 from worker.backends.backend import Backend
+from worker.background import Background
 from worker.catalogue import Catalogue
 from worker.downloads import Downloads
 from worker.engine import Engine
@@ -30,10 +32,13 @@ from worker.errors import WorkerError
 from worker.event_writer import EventWriter
 from worker.loaded_models import LoadedModels
 from worker.model_commands import ModelCommands
+from worker.prompt_sequence import PromptSequence
 from worker.recovery import ALONE, SUSPECT
 from worker.report import Report, end_in_numbers
 from worker.rq_worker import ChatWorker, Outcome
 from worker.sequence import Sequence
+from worker.slice_feed import SliceFeed
+from worker.slices import Slices
 
 log = logging.getLogger(__name__)
 LAST_WORDS_S = 10.0
@@ -70,13 +75,23 @@ class ChatRunner:
             on_forgotten=self._forgotten,
             on_end=self._reached_its_end,
         )
+        prompts = Background(
+            self._models,
+            slots=settings.slots,
+            share=settings.batch_share / 100,
+            on_end=lambda sequence: self._slices.line_ended(sequence),
+            on_suspect=self._note_suspect,
+        )
         self._engine = Engine(
             self._models,
             self._writer.put,
             lambda: float(psutil.virtual_memory().percent),
             self._note_suspect,
             self._report.meter,
+            prompts,
         )
+        self._slices = Slices(redis, self._engine, worker.ended, self._report.now_ms, settings.slots)
+        self._feed = SliceFeed(worker.queues[1])
         self._commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
         self._command_thread = ThreadPoolExecutor(1, thread_name_prefix="model-commands")
 
@@ -86,6 +101,7 @@ class ChatRunner:
         self.catalogue.scan()
         self._publish_models()
         self._writer.start()
+        self._slices.start()
         self._engine.start()
 
     def _open_backend(self, record: ModelRecord) -> Backend:
@@ -118,6 +134,10 @@ class ChatRunner:
         if isinstance(work, ModelCommand):
             self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
             return
+        if isinstance(work, BatchSlice):
+            self._feed.after(work, self._report.now_ms())
+            self._slices.take(work, attempt, suspect=self._standing(work.job_id)[0])
+            return
         sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
         sequence.suspect, stopped = self._standing(work.job_id)
         # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
@@ -141,8 +161,11 @@ class ChatRunner:
 
     def _note_suspect(self, sequence: Sequence) -> None:
         """Write down that this one is the suspect on board: a crash from here on is its own."""
+        job_id, mark = sequence.job_id, sequence.attempt
+        if isinstance(sequence, PromptSequence):
+            job_id, mark = sequence.part.job_id, sequence.line.number
         try:
-            self._redis.hset(keys.job(sequence.job_id), ALONE, sequence.attempt)
+            self._redis.hset(keys.job(job_id), ALONE, mark)
         except RedisError:
             log.warning("a suspect could not be written down")  # All on board would share the blame.
 
@@ -180,6 +203,14 @@ class ChatRunner:
 
     def cancel(self, job_id: str) -> None:
         self._engine.cancel(job_id)
+
+    def wait_for_slice_room(self, seconds: float) -> bool:
+        """Wait for that long at most until a slice of a batch is of use; whether one is."""
+        return self._slices.wait_for_room(seconds)
+
+    def drain(self) -> None:
+        """Batches go on elsewhere at once: nobody waits for a line."""
+        self._slices.hand_back()
 
     def hand_back(self, job_ids: list[str]) -> None:
         """Let go of running chats: what they have said is written down, and somebody else goes on with them."""
@@ -245,7 +276,7 @@ class ChatRunner:
 
     def _notice_hang(self) -> None:
         silent = time.monotonic() - self._engine.last_step
-        if self._engine.snapshot() and silent > self._settings.hang_s and not self._engine.excused:
+        if self._engine.has_work and silent > self._settings.hang_s and not self._engine.excused:
             log.critical("the engine has made no step for %.0f s: this process ends, another goes on", silent)
             os._exit(70)
 

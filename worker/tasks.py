@@ -1,6 +1,6 @@
 """The tasks this worker runs, and nothing else: a job that names any other function is refused unread.
 
-Turns an RQ job's arguments into a chat or a model command.
+Turns an RQ job's arguments into a chat, a model command or a slice of a batch.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from wire import keys
+from wire.batches import BatchSlice
 from wire.messages import ChatJob, Delta, ModelCommand
 from wire.token_log import Entry
 from worker.errors import WorkerError
 from worker.sequence import Sequence
 
-_TASKS: dict[str, type[ChatJob] | type[ModelCommand]] = {keys.CHAT_TASK: ChatJob, keys.MODEL_TASK: ModelCommand}
+Work = ChatJob | ModelCommand | BatchSlice
+_TASKS: dict[str, type[ChatJob] | type[ModelCommand] | type[BatchSlice]] = {
+    keys.CHAT_TASK: ChatJob,
+    keys.MODEL_TASK: ModelCommand,
+    keys.BATCH_TASK: BatchSlice,
+}
 
 
-def read(function: str | None, kwargs: dict[str, Any] | None) -> ChatJob | ModelCommand:
+def read(function: str | None, kwargs: dict[str, Any] | None) -> Work:
     """The work that an RQ job asks for.
 
     Raises WorkerError for a function that isn't on the list (anybody who can write to Redis can name any), and for
@@ -51,3 +57,8 @@ def chat(job: dict[str, Any]) -> None:
 def model_command(job: dict[str, Any]) -> None:
     """The name under which model commands are queued; the worker reads the job and never calls this."""
     raise NotImplementedError("model commands are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
+
+
+def batch_slice(job: dict[str, Any]) -> None:
+    """The name under which slices of batches are queued; the worker reads the job and never calls this."""
+    raise NotImplementedError("batch prompts are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")

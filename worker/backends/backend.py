@@ -63,5 +63,8 @@ class Backend(Protocol):
     def reset(self) -> None:
         """Forget the batch after an exception left it in an unknown state. Sequences are added again by the engine."""
 
+    def beside(self) -> Backend:
+        """A second batch of the same model, empty, which steps by itself and leaves finished rows uncached."""
+
     def close(self) -> None:
         """Free the model."""

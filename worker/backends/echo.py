@@ -129,5 +129,8 @@ class EchoBackend:
     def reset(self) -> None:
         self._read.clear()
 
+    def beside(self) -> EchoBackend:
+        return EchoBackend(self._delay_s, self._prefill_step)
+
     def close(self) -> None:
         self._read.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import mlx.core as mx
@@ -103,6 +104,7 @@ class LmBackend:
         self._prefill_step = prefill_step
         self._cache = cache
         self._rows: dict[int, Sequence] = {}
+        self._keeps = True
         self._generator = self._new_generator()
 
     def prepare(self, sequence: Sequence) -> list[str]:
@@ -138,7 +140,8 @@ class LmBackend:
             sequence = self._rows[answer.uid]
             if answer.finish_reason is not None:
                 del self._rows[answer.uid]
-                self._cache.insert(self._key, answer.all_tokens, answer.prompt_cache)
+                if self._keeps:
+                    self._cache.insert(self._key, answer.all_tokens, answer.prompt_cache)
             step.tokens.append(Token(sequence, answer.token, answer.finish_reason))
         return step
 
@@ -160,6 +163,13 @@ class LmBackend:
     def reset(self) -> None:
         self._rows.clear()
         self._generator = self._new_generator()
+
+    def beside(self) -> LmBackend:
+        second = copy.copy(self)
+        second._keeps = False
+        second._rows = {}
+        second._generator = self._new_generator()
+        return second
 
     def close(self) -> None:
         self._cache.forget(self._key)

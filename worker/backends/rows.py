@@ -6,9 +6,10 @@ a prompt is fed and how a row goes one token on.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import mlx.core as mx
 from mlx_vlm.models.cache import BatchKVCache, BatchQuantizedKVCache, QuantizedKVCache
@@ -69,6 +70,7 @@ class RowBackend(ABC):
         self._prefill_step = prefill_step
         self._prompts = cache
         self._steps = 0
+        self._keeps = True
         self.reset()
 
     @abstractmethod
@@ -126,6 +128,12 @@ class RowBackend(ABC):
         self._inputs = mx.array([], dtype=mx.int32)
         self._recent = RecentTokens()
 
+    def beside(self) -> Self:
+        second = copy.copy(self)
+        second._keeps = False
+        second.reset()
+        return second
+
     def close(self) -> None:
         self.reset()
         self._prompts.forget(self._key)
@@ -176,7 +184,7 @@ class RowBackend(ABC):
                 continue
             if self._take(row, token, step):
                 leaving.append(row)
-        self._leave(leaving)
+        self._leave(leaving, keep=self._keeps)
 
     def _take(self, row: Row, token: int, step: Step) -> bool:
         """Add a row's token to the step; whether it was the row's last."""
@@ -187,20 +195,20 @@ class RowBackend(ABC):
         step.tokens.append(Token(row.sequence, token, end))
         return end is not None
 
-    def _leave(self, leaving: list[Row]) -> None:
+    def _leave(self, leaving: list[Row], *, keep: bool = True) -> None:
         """Take rows out of the batch and keep their caches, which hold all their tokens up to the last one fed."""
         if not leaving:
             return
-        for row in leaving:
+        for row in leaving if keep else ():
             place = self._decoding.index(row)
             held = row.key_ids[:-1] if row.fresh else row.key_ids
             self._keep(row, held, [layer.extract(place) for layer in self._batch])
-        keep = [i for i, row in enumerate(self._decoding) if row not in leaving]
-        self._decoding = [self._decoding[i] for i in keep]
-        if not keep:
+        staying = [i for i, row in enumerate(self._decoding) if row not in leaving]
+        self._decoding = [self._decoding[i] for i in staying]
+        if not staying:
             self._batch, self._inputs = [], mx.array([], dtype=mx.int32)
             return
-        chosen = mx.array(keep)
+        chosen = mx.array(staying)
         for layer in self._batch:
             layer.filter(chosen)
         self._inputs = self._inputs[chosen]

@@ -30,12 +30,13 @@ class InTurn(RowBackend):
             row.fresh = False
             if self._take(row, token, step):
                 leaving.append(row)
-        self._leave(leaving)
+        self._leave(leaving, keep=self._keeps)
 
-    def _leave(self, leaving: list[Row]) -> None:
+    def _leave(self, leaving: list[Row], *, keep: bool = True) -> None:
         for row in leaving:
             self._decoding.remove(row)
             del self._windows[row]
             # The token that came last has been sampled but not fed.
             held = row.key_ids[:-1]
-            self._keep(row, held, row.cache)
+            if keep:
+                self._keep(row, held, row.cache)

@@ -1,0 +1,84 @@
+"""One prompt of a batch inside the engine: a chat that nobody reads while it is written.
+
+Its text is made once it has ended, off the engine's thread, unless a stop text must be looked for.
+"""
+
+from __future__ import annotations
+
+import time
+
+from wire.batches import BatchLine, BatchSlice, LineResult
+from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent
+from worker.sequence import Sequence
+
+
+class PromptSequence(Sequence):
+    """A line of a batch from the moment its slice is taken up to its result."""
+
+    def __init__(self, line: BatchLine, part: BatchSlice, attempt: int) -> None:
+        super().__init__(
+            ChatJob(
+                job_id=f"{part.job_id}:{line.number}",
+                owner=part.owner,
+                model_id=line.model_id,
+                model_revision=line.model_revision,
+                messages=line.messages,
+                sampling=line.sampling,
+                submitted_ms=0,
+            ),
+            attempt=attempt,
+        )
+        self.line = line
+        self.part = part
+        self.ready = False
+        """Whether its prompt has been made into tokens."""
+        self.preparing = False
+        self.waited = False
+        """Whether it has waited for somebody else's prefix."""
+        self.wanted = False
+        """Whether others wait for the prefix that it shares with them."""
+        self._texts: list[str] = []
+        self._mark = 0
+
+    @property
+    def batch_id(self) -> str:
+        return self.part.batch_id
+
+    def accept(self, token: int) -> list[LoggedEvent]:
+        """Count one more token; there is nobody to show it to."""
+        if self.job.sampling.stop:
+            self._texts += [event.text for event in super().accept(token) if isinstance(event, Delta)]
+            return []
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self.generated.append(token)
+        return []
+
+    def accept_last(self, token: int) -> None:
+        super().accept_last(token)
+        self._mark = 1
+
+    def finish(self, reason: FinishReason) -> list[LoggedEvent]:
+        """End well; the text follows when it is asked for."""
+        if self.end is None:
+            self.end = Finished(reason, self.usage, self.timings)
+        return []
+
+    def result(self) -> LineResult:
+        """What the line came to. Not for the engine's thread: this is where the text is made."""
+        assert self.end is not None, "a result is asked for after the end"
+        number, custom_id = self.line.number, self.line.custom_id
+        if isinstance(self.end, Failed):
+            return LineResult(number, custom_id, error=(self.end.code, self.end.message))
+        reason, usage = self.end.finish_reason, self.end.usage
+        return LineResult(number, custom_id, self.job.model_id, self._text(), reason, usage)
+
+    def _text(self) -> str:
+        decoder = self._decoder
+        assert decoder is not None, "a sequence ends well only after begin()"
+        if not self.job.sampling.stop:
+            shown = self.generated[: len(self.generated) - self._mark]
+            self._texts = [decoder.add(token) for token in shown]
+        if not self.stopped_by_text:
+            self._texts.append(decoder.finish())
+        return "".join(self._texts)
