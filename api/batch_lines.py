@@ -5,39 +5,39 @@ Pure: knows models as records, and neither Redis nor HTTP.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from api.errors import ApiError, from_validation
-from api.images import Draft
-from api.requests import MAX_SEED, ChatRequest
+from api.images import message_of
 from wire import registry
 from wire.batches import BatchLine, LineResult
-from wire.messages import ErrorCode, Message, Sampling
+from wire.messages import ErrorCode
 from wire.registry import ModelRecord
+
+if TYPE_CHECKING:
+    from api.acceptance import Ask
 
 MOST_ID = 255
 """Characters of a custom_id."""
-_ONLY_STREAMED = ("stream_options", "on_disconnect")
 Fields = dict[str, Any]
-Translate = Callable[[Fields], Fields]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the lines of one upload are read: fields for those that don't set them, and the models that there are.
+    """How the lines of one upload are read.
 
-    ``translate`` turns a line of another API's shape into one of ours; it may raise ApiError.
+    ``defaults`` are fields for lines that don't set them. ``read`` makes a line's fields, without its custom_id, into a
+    model's name and what is asked of it; it raises ApiError or ValidationError for a line that can't be run.
     """
 
     models: list[ModelRecord]
+    read: Callable[[Fields], tuple[str, Ask]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    translate: Translate | None = None
 
 
 class _Refused(Exception):
@@ -77,44 +77,24 @@ def _custom_id(row: Fields) -> str:
 
 
 def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
-    if rules.translate is not None:
-        row = rules.translate(row)
-    for name in _ONLY_STREAMED:
-        if name in row:
-            raise _Refused("invalid_request", f"{name}: a batch has no streams.")
-    if "prompt" in row:
-        if "messages" in row:
-            raise _Refused("invalid_request", "prompt: send either a prompt or messages.")
-        row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
     try:
-        body = ChatRequest.model_validate({**rules.defaults, **row})
+        wanted, asked = rules.read({**rules.defaults, **row})
     except ValidationError as error:
         raise from_validation(error.errors(include_input=False, include_url=False)) from None
-    model = registry.find(rules.models, body.model_id)
+    model = registry.find(rules.models, wanted)
     if model is None or not model.downloaded:
         raise _Refused("model_not_found", "No model of this id or name is there.")
-    messages = tuple(_message(message.draft()) for message in body.messages)
+    if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
+        raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
     return BatchLine(
         number=number,
         custom_id=custom_id,
         model_id=model.id,
         model_revision=model.revision,
-        messages=messages,
-        sampling=_sampling(body),
+        messages=tuple(message_of(draft, {}) for draft in asked.messages),
+        sampling=asked.sampling,
+        form=asked.form,
     )
-
-
-def _message(draft: Draft) -> Message:
-    texts = [part for part in draft.parts if isinstance(part, str)]
-    if len(texts) < len(draft.parts):
-        raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
-    return Message(role=draft.role, content="".join(texts))
-
-
-def _sampling(body: ChatRequest) -> Sampling:
-    seed = secrets.randbelow(MAX_SEED + 1) if body.seed is None else body.seed
-    given = {name: getattr(body, name) for name in Sampling.model_fields if name != "seed" and hasattr(body, name)}
-    return Sampling(seed=seed, **given)
 
 
 def _sentence(error: ApiError) -> str:

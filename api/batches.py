@@ -16,11 +16,13 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from api.batch_lines import Rules
+from api.acceptance import Ask
+from api.batch_lines import Fields, Rules
 from api.batch_store import BatchRecord
 from api.batch_upload import MOST_LINES
 from api.callers import Caller, CallerOf
 from api.errors import ApiError, from_validation
+from api.native import ask
 from api.parts import Parts, PartsOf
 from api.requests import Body, ChatRequest, ModelId
 from wire.registry import ModelRecord
@@ -30,7 +32,7 @@ router = APIRouter(prefix="/api/engine/batches", tags=["batches"])
 JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
 DRAIN_S = 30.0
 """How long the rest of a refused upload is read: a client that still sends would not see the answer."""
-_PIECE = 64 << 10
+_ONLY_STREAMED = ("stream_options", "on_disconnect")
 
 
 class PromptsRequest(Body):
@@ -86,7 +88,7 @@ async def _from_lines(
     models = await parts.catalogue.models()
     defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
     shown = defaults.get("model_id", "")
-    return await parts.batches.accept(caller.owner, arriving, Rules(models, defaults), model_id=shown)
+    return await parts.batches.accept(caller.owner, arriving, Rules(models, read, defaults), model_id=shown)
 
 
 async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
@@ -101,7 +103,7 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     except ValueError:
         raise ApiError("bad_request", "The body is not valid JSON.") from None
     model = await _known(asked.model_id, parts)
-    rules = Rules(await parts.catalogue.models(), fields | {"model_id": model.id})
+    rules = Rules(await parts.catalogue.models(), read, fields | {"model_id": model.id})
     return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
 
 
@@ -113,6 +115,19 @@ async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
         else:
             row["messages" if isinstance(prompt, list) else "prompt"] = prompt
         yield json.dumps(row).encode() + b"\n"
+
+
+def read(row: Fields) -> tuple[str, Ask]:
+    """A line of the native API: a chat's fields, and ``prompt`` in place of ``messages`` for a single question."""
+    for name in _ONLY_STREAMED:
+        if name in row:
+            raise ApiError("invalid_request", f"{name}: a batch has no streams.")
+    if "prompt" in row:
+        if "messages" in row:
+            raise ApiError("invalid_request", "prompt: send either a prompt or messages.")
+        row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
+    body = ChatRequest.model_validate(row)
+    return body.model_id, ask(body)
 
 
 async def _drain(arriving: AsyncIterator[bytes]) -> None:

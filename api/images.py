@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -116,7 +116,7 @@ class Images:
         except BaseException:
             self._let_go(job_id, stored.values())
             raise
-        return tuple(_message(draft, stored) for draft in drafts)
+        return tuple(message_of(draft, stored) for draft in drafts)
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
         """The job came to nothing: its images are nobody's. Returns at once."""
@@ -205,7 +205,8 @@ def _why_no_image(start: str) -> str:
     return "An image's data: URL must begin with data:image/png;base64, or the same with jpeg, webp or gif."
 
 
-def _message(draft: Draft, stored: dict[str, ImagePart]) -> Message:
+def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:
+    """A draft with its images, by URL, stored."""
     content: str | tuple[Part, ...]
     if all(isinstance(part, str) for part in draft.parts):
         content = "".join(str(part) for part in draft.parts)

@@ -40,14 +40,15 @@ async def chat(
     key = await once(idempotency_key, caller.owner, body, taken)
     if key is not None and (earlier := await parts.jobs.made_before(key)) is not None:
         return await _again(earlier, 0, parts, caller)
-    made = await accept(_ask(body), await find_model(body.model_id, parts), parts, taken, caller, key)
+    made = await accept(ask(body), await find_model(body.model_id, parts), parts, taken, caller, key)
     if isinstance(made, str):
         return await _again(made, 0, parts, caller)
     options = StreamOptions(body.stream_options.wanted(), parts.settings.keepalive_s)
     return EventStream(made, Stream(made, parts.lookup, options, "queued"))
 
 
-def _ask(body: ChatRequest) -> Ask:
+def ask(body: ChatRequest) -> Ask:
+    """What a request asks for."""
     sampling = Sampling(
         temperature=body.temperature,
         top_p=body.top_p,

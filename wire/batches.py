@@ -17,7 +17,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
-from wire.messages import ErrorCode, FinishReason, Message, Record, Sampling, Usage
+from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, Usage
 
 SLICE_LINES = 16
 """Prompts of a slice: few enough that two machines share a small batch, enough that RQ's books cost nothing."""
@@ -38,6 +38,7 @@ class BatchLine(Record):
     model_revision: str
     messages: tuple[Message, ...]
     sampling: Sampling
+    form: Form = NO_FORM
 
 
 class BatchSlice(Record):

@@ -24,6 +24,7 @@ class PromptSequence(Sequence):
                 model_revision=line.model_revision,
                 messages=line.messages,
                 sampling=line.sampling,
+                form=line.form,
                 submitted_ms=0,
             ),
             attempt=attempt,
