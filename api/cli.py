@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from api.commands.batch import batch, batches
 from api.commands.chat import chat
 from api.commands.doctor import doctor
 from api.commands.models import models
@@ -88,6 +89,8 @@ def everywhere(
 
 
 app.command()(chat)
+app.command()(batch)
+app.command()(batches)
 app.command()(ps)
 app.command()(stop)
 app.command()(status)

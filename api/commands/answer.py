@@ -38,7 +38,7 @@ class Answer:
         self._pause: Callable[[float], object] = time.sleep
         self.job_id = ""
         self.cursor = 0
-        self.stopping = threading.Event()
+        self.stopping = False
         self.text = ""
         self.warnings: list[str] = []
         self.end: Frame = {}
@@ -75,7 +75,7 @@ class Answer:
         """The frames of one connection: the first one asks, later ones resume."""
         import httpx2
 
-        if self.job_id and self.stopping.is_set():
+        if self.job_id and self.stopping:
             self._ask_to_stop()
         request: dict[str, Any] = {"json": self._body, "headers": {"Idempotency-Key": self._key}}
         method, path = "POST", "/api/engine/chat"
@@ -84,7 +84,7 @@ class Answer:
             request = {"params": {"after": self.cursor}}
         with self._client.open(method, path, limit_s=SILENCE_S, **request) as response:
             self.job_id = response.headers.get("X-Job-Id", self.job_id)
-            if self.stopping.is_set():
+            if self.stopping:
                 self._ask_to_stop()
             if response.status_code == 204:  # Nothing is left to read.
                 self.end = {"text": "", "done": True}
@@ -110,13 +110,13 @@ class Answer:
 
     def stop(self) -> None:
         """Ask the service to end this chat; its last frame comes as usual. Returns at once."""
-        self.stopping.set()
+        self.stopping = True
         if self.job_id:
             threading.Thread(target=self._ask_to_stop, daemon=True).start()
 
     def stop_now(self) -> None:
         """Ask it, and wait until it was asked."""
-        self.stopping.set()
+        self.stopping = True
         if self.job_id and not self.end:
             self._ask_to_stop()
 
@@ -131,7 +131,7 @@ def stopped_by_ctrl_c(answer: Answer, told: Callable[[], None]) -> Iterator[None
     """While this lasts the first Ctrl-C asks the service to stop the chat, and the second one leaves at once."""
 
     def stop(*_: object) -> None:
-        if answer.stopping.is_set():
+        if answer.stopping:
             raise KeyboardInterrupt
         told()
         answer.stop()

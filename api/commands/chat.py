@@ -179,7 +179,7 @@ def _once(client: Client, body: dict[str, Any], as_json: bool) -> int:
     if "error" in answer.end:
         note(f"mlxq: {answer.end['error']}")
         return FAILED
-    if answer.stopping.is_set():
+    if answer.stopping:
         return INTERRUPTED
     if answer.end.get("finish_reason") == "cancelled":
         note("mlxq: the chat was stopped by somebody else")

@@ -6,9 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from api.commands.batch import COLUMNS, listed
+from api.commands.batch_run import ENDED, ROUTE
 from api.commands.client import AsJson, Client, Url, connect
 from api.commands.output import duration, note, plural, show_json, size, table
 from api.commands.problems import FAILED, Problem, Refused, WrongUse
+
+MOST_BATCHES = 1000
 
 
 def serve(context: typer.Context) -> None:
@@ -19,17 +23,21 @@ def serve(context: typer.Context) -> None:
 
 
 def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Show running and waiting chats."""
+    """Show running and waiting chats, and batches that have not ended."""
     with connect(context, url) as client:
         status = client.get("/api/engine/status")
+        batches = [row for row in client.get(ROUTE, limit=MOST_BATCHES) if row["status"] not in ENDED]
     if as_json:
-        show_json({"running": status["running"], "queues": status["queues"]})
+        show_json({"running": status["running"], "queues": status["queues"], "batches": batches})
         return
     if status["running"]:
         columns = ("JOB", "MODEL", "TOKENS>", "PER SECOND>", "FIRST AFTER>", "RUNS FOR>")
         table(columns, [_job(row) for row in status["running"]])
+    if batches:
+        table(COLUMNS, map(listed, batches))
     waiting = status["queues"].get("chat", 0)
-    print(f"{plural(len(status['running']), 'chat')} running, {waiting:,} waiting.")
+    running = f"{plural(len(status['running']), 'chat')} running, {waiting:,} waiting"
+    print(f"{running}; {plural(len(batches), 'batch', 'batches')}.")
 
 
 def _job(row: dict[str, Any]) -> tuple[object, ...]:
@@ -40,34 +48,37 @@ def _job(row: dict[str, Any]) -> tuple[object, ...]:
 
 def stop(
     context: typer.Context,
-    job: Annotated[str | None, typer.Argument(help="Id of a chat, as `mlxq ps` shows it.")] = None,
+    job: Annotated[str | None, typer.Argument(help="Id of a chat or a batch, as `mlxq ps` shows it.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of your chats, running and waiting.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a chat; the text so far is kept."""
+    """Stop a chat or end a batch; what there is so far is kept."""
     if (job is None) != every:
         raise WrongUse("name one chat, as `mlxq ps` shows it, or stop all of yours with --all")
     with connect(context, url) as client:
-        if job is not None:
-            _known(client, job)
-        answer = client.post("/api/engine/chat/stop", None if job is None else {"job_id": job})
+        if job is None or _is_chat(client, job):
+            answer = client.post("/api/engine/chat/stop", None if job is None else {"job_id": job})
+        else:
+            answer = client.post(f"{ROUTE}/{job}/cancel")
     if as_json:
         show_json(answer)
     else:
         print("Stopped all of your chats." if job is None else f"Stopped {job}.")
 
 
-def _known(client: Client, job: str) -> None:
-    """The endpoint says "stopped" of whatever it is given; a person who mistyped wants to know."""
-    try:
-        client.get(f"/api/engine/jobs/{job}")
-    except Refused as refused:
-        if refused.code == "expired":
-            return
-        if refused.code in ("job_not_found", "not_found"):
-            raise Problem(f"there is no chat {job}: `mlxq ps` shows those that run") from None
-        raise
+def _is_chat(client: Client, job: str) -> bool:
+    """Whether an id is a chat's; a batch's otherwise. Raises Problem for neither: who mistyped wants to know."""
+    for chats, path in ((True, f"/api/engine/jobs/{job}"), (False, f"{ROUTE}/{job}")):
+        try:
+            client.get(path)
+            return chats
+        except Refused as refused:
+            if refused.code == "expired":
+                return chats
+            if refused.code not in ("job_not_found", "batch_not_found", "not_found"):
+                raise
+    raise Problem(f"there is neither a chat nor a batch {job}: `mlxq ps` shows those there are")
 
 
 def status(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:

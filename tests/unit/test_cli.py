@@ -50,6 +50,16 @@ STATUS = {
     ],
 }
 
+BATCH = {
+    "id": "b1",
+    "status": "running",
+    "model_id": "m1",
+    "counts": {"total": 10, "done": 7, "failed": 1, "left": 2},
+    "created_at": 1.0,
+    "tokens_per_second": 99.4,
+    "seconds_left": 65.0,
+}
+
 
 def ended(code: int, service: httpx2.BaseTransport, *arguments: str, stdin: str = "") -> str:
     """What a command that fails says: one line, without a traceback."""
@@ -162,10 +172,13 @@ def test_the_key_is_sent_and_a_missing_one_is_asked_for(monkeypatch: pytest.Monk
 
 
 def test_ps_and_status_show_what_runs_and_what_waits() -> None:
-    service = FakeService(**{"GET /api/engine/status": STATUS, "GET /ready": {"status": "ready"}})
+    batches = [BATCH, BATCH | {"id": "b2", "status": "completed"}]
+    answers = {"GET /api/engine/status": STATUS, "GET /ready": {"status": "ready"}, "GET /api/engine/batches": batches}
+    service = FakeService(**answers)
     shown = mlxq(service, "ps").stdout
     assert re.search(r"j1 +m1 +12 +31\.2 +0\.1 s +1 min 04 s", shown)
-    assert "1 chat running, 3 waiting." in shown
+    assert re.search(r"b1 +running +m1 +7 +1 +10 +99 +1 min 05 s", shown)
+    assert "1 chat running, 3 waiting; 1 batch." in shown
     assert json.loads(mlxq(service, "ps", "--json").stdout)["running"] == STATUS["running"]
     shown = mlxq(service, "status").stdout
     assert re.search(r"w1 +here +1 +4 +50 % +6\.0 GiB +draining", shown)
@@ -188,7 +201,7 @@ def test_stop_ends_one_chat_or_all_and_says_when_there_is_no_such_chat() -> None
     assert mlxq(service, "stop", "--all").exit_code == 0
     assert service.sent("/api/engine/chat/stop") == [{"job_id": "j1"}, None]
     unknown = FakeService(**{"GET /api/engine/jobs/j2": refusal(404, "job_not_found", "There is no such job.")})
-    assert "there is no chat j2" in ended(1, unknown, "stop", "j2")
+    assert "neither a chat nor a batch j2" in ended(1, unknown, "stop", "j2")
 
 
 def test_models_are_listed_and_commands_are_passed_on() -> None:
