@@ -98,6 +98,8 @@ async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking
     parts = asking.parts
     key = await once(asking.key, asking.caller.owner, body, asking.taken)
     model = await find_model(body.model, parts)
+    if ask.form.tools and not model.takes_tools:
+        raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
     earlier = None if key is None else await parts.jobs.made_before(key)
     made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
     reader = made if isinstance(made, Reader) else await _again(made, parts)

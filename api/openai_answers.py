@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from wire.messages import Delta, Event, Finished, Usage
+from wire.messages import Delta, Event, Finished, ToolCall, Usage
 
 Json = dict[str, Any]
 
@@ -71,13 +71,14 @@ class ChatAnswer(Answer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._begun = False
+        self._calls = 0
 
     def pieces(self, event: Event) -> list[Json]:
         found: list[Json] = []
         if isinstance(event, Delta):
-            found.append(_piece(_delta(event)))
+            found.append(_piece(self._delta(event)))
         elif isinstance(event, Finished):
-            found.append(_piece({}, event.finish_reason))
+            found.append(_piece({}, _reason(event, called=self._calls > 0)))
         if found and not self._begun:
             self._begun = True
             found.insert(0, _piece({"role": "assistant", "content": ""}))
@@ -85,16 +86,40 @@ class ChatAnswer(Answer):
 
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
         deltas = [event for event in events if isinstance(event, Delta)]
-        message: Json = {"role": "assistant", "content": "".join(delta.text for delta in deltas), "refusal": None}
-        return {"index": 0, "message": message, "logprobs": None, "finish_reason": end.finish_reason}
+        text, reasoning = ("".join(getattr(delta, kind) for delta in deltas) for kind in ("text", "reasoning"))
+        calls = [_call(call) for delta in deltas for call in delta.tool_calls]
+        message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+        if reasoning:
+            message["reasoning_content"] = reasoning
+        if calls:
+            message["tool_calls"] = calls
+        reason = _reason(end, called=bool(calls))
+        return {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+
+    def _delta(self, event: Delta) -> Json:
+        told: Json = {}
+        if event.reasoning:
+            told["reasoning_content"] = event.reasoning
+        if event.text:
+            told["content"] = event.text
+        if event.tool_calls:
+            # A call is told whole: it could only be read once it was whole.
+            told["tool_calls"] = [{"index": self._calls + i} | _call(call) for i, call in enumerate(event.tool_calls)]
+            self._calls += len(event.tool_calls)
+        return told
 
 
 def _piece(delta: Json, reason: str | None = None) -> Json:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
 
 
-def _delta(event: Delta) -> Json:
-    return {"content": event.text}
+def _call(call: ToolCall) -> Json:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _reason(end: Finished, *, called: bool) -> str:
+    """OpenAI's reasons are ours, but for an answer that ended in order to have tools called."""
+    return "tool_calls" if called and end.finish_reason == "stop" else end.finish_reason
 
 
 class CompletionAnswer(Answer):

@@ -5,20 +5,22 @@ Turns a body into what the service is asked for. Knows no models, queue or Redis
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from api.acceptance import Ask, seed_or_any
 from api.errors import ApiError
 from api.images import Draft, ImageUrl
 from api.jobs import Policy
-from api.requests import ModelId, Text
+from api.requests import ModelId, Text, whole
 from wire.messages import Form, Sampling, ToolCall
 
 MAX_TOKENS = 32768
 """The most tokens an answer may have; who asks for more, or names no limit, gets this or the model's context."""
 MOST_STOPS = 64
+MOST_TOOLS = 128
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
 NO_PENALTY = 1.0
@@ -100,6 +102,21 @@ class Message(Lenient):
         )
 
 
+def _storable(function: dict[str, Any]) -> dict[str, Any]:
+    # Kept as it was sent, so everything that JSON from anywhere may hold has to be looked at.
+    whole(json.dumps(function, ensure_ascii=False, allow_nan=False))
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        raise ValueError("a function needs a name")
+    return function
+
+
+class Tool(Lenient):
+    """A tool that may be called. Its function is the chat template's to read: name, description, parameters."""
+
+    type: Literal["function"]
+    function: Annotated[dict[str, Any], AfterValidator(_storable)]
+
+
 class StreamOptions(Lenient):
     include_usage: bool | None = None
 
@@ -148,18 +165,28 @@ class ChatBody(Generation):
     messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    functions: list[Any] | None = None
 
     def refuse(self) -> None:
         super().refuse()
         if self.logprobs:
             raise _unsupported("logprobs", "Log-probabilities are not offered.")
+        if self.tool_choice not in (None, "none", "auto"):
+            raise _unsupported("tool_choice", "A model can't be made to call a tool: tool_choice must be auto or none.")
+        if self.functions:
+            raise _unsupported("functions", "Functions are called tools now: send tools.")
+
+    def _tools(self) -> tuple[dict[str, Any], ...]:
+        return () if self.tool_choice == "none" else tuple(tool.model_dump() for tool in self.tools or ())
 
     def ask(self) -> Ask:
         """The chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         drafts = [message.draft(place) for place, message in enumerate(self.messages)]
-        return Ask(drafts, self._sampling(most), Policy("cancel"), Form(separate=True))
+        return Ask(drafts, self._sampling(most), Policy("cancel"), Form(separate=True, tools=self._tools()))
 
 
 def _one_text(prompt: Any) -> Any:

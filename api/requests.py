@@ -15,7 +15,8 @@ from wire.messages import MAX_SEED
 _MOST_FIELDS = 50
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
+    """A text that can be written down as it is. Raises ValueError for any other."""
     # A NUL would end the text early in what is written in C; a lone surrogate can't be written at all.
     if "\0" in text:
         raise ValueError("a NUL character is not text")
@@ -26,8 +27,8 @@ def _whole(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_whole)]
-ModelId = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_whole)]
+Text = Annotated[str, AfterValidator(whole)]
+ModelId = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(whole)]
 
 
 class Body(BaseModel):
@@ -123,4 +124,4 @@ class ModelRequest(Body):
 
 class RegisterRequest(Body):
     name: ModelId
-    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_whole)]
+    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(whole)]

@@ -183,10 +183,16 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at a cut character."""
+    """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at a cut character.
+
+    ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are told apart from the text for jobs
+    that ask for it. One event holds all that came of its tokens, so that a log never ends between the two.
+    """
 
     text: str
     token_ids: tuple[int, ...]
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class ModelRecord(Record):
     """One model. ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
+    ``takes_tools``: its chat template knows of tools.
     ``kv_quantization`` is in bits, and is how the model is loaded next time when it isn't loaded now.
     """
 
@@ -35,6 +36,7 @@ class ModelRecord(Record):
     repository: str | None = None
     revision: str
     deletable: bool = False
+    takes_tools: bool = False
 
 
 def decode(values: Iterable[bytes]) -> list[ModelRecord]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 
 from wire import keys
-from wire.messages import Delta, Event, Failed, Finished, Progress, Timings, Usage, Warning, is_terminal
+from wire.messages import Delta, Event, Failed, Finished, Progress, Timings, ToolCall, Usage, Warning, is_terminal
 
 # KEYS: log, attempt, job. ARGV: lifetime of the attempt key.
 _BEGIN = """
@@ -94,9 +94,9 @@ class JobEnded(Exception):
 class Entry(NamedTuple):
     """One event in a job's log; ``data`` is the JSON object that a client of the native API gets for it, as bytes.
 
-    ``more`` is JSON, too, and what the data leaves out: the token ids of a delta, the reason, usage and timings of an
-    end. Neither is read before somebody asks: most are only passed on. Sequence number 0 marks progress, which is
-    published without being logged.
+    ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its text, of an end the
+    reason, usage and timings. Neither is read before somebody asks: most are only passed on. Sequence number 0 marks
+    progress, which is published without being logged.
     """
 
     job_id: str
@@ -119,7 +119,7 @@ class Entry(NamedTuple):
         """The event that was logged."""
         frame: dict[str, Any] = json.loads(self.data)
         if self.kind == "delta":
-            return Delta(frame["text"], tuple(self.extra))
+            return _delta(frame["text"], self.extra)
         if self.kind == "warning":
             return Warning(frame["warning"])
         if self.kind == "progress":
@@ -143,12 +143,28 @@ class Append:
 
 
 _KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
+
+
+def _beside_text(event: Delta) -> Any:
+    if not event.reasoning and not event.tool_calls:
+        return event.token_ids
+    calls = [call.model_dump() for call in event.tool_calls]
+    return {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
+
+
+def _delta(text: str, extra: Any) -> Delta:
+    if isinstance(extra, list):
+        return Delta(text, tuple(extra))
+    calls = tuple(ToolCall(**call) for call in extra["tool_calls"])
+    return Delta(text, tuple(extra["token_ids"]), extra["reasoning"], calls)
+
+
 _quoted = json.encoder.encode_basestring_ascii
 
 
 def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
     if isinstance(event, Delta):
-        return "delta", {"text": event.text, "done": False}, event.token_ids
+        return "delta", {"text": event.text, "done": False}, _beside_text(event)
     if isinstance(event, Warning):
         return "warning", {"text": "", "done": False, "warning": event.text}, None
     if isinstance(event, Progress):
@@ -168,7 +184,7 @@ def encode(job_id: str, sequence: int, event: Event) -> str:
 
     In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without being parsed.
     """
-    if isinstance(event, Delta):
+    if isinstance(event, Delta) and not event.reasoning and not event.tool_calls:
         # Written out by hand, and equal to what follows below: there is one of these for every token.
         ids = ",".join(map(str, event.token_ids))
         return f'{job_id}\t{sequence}\tdelta\t0\t{{"text": {_quoted(event.text)}, "done": false}}\t[{ids}]'

@@ -117,7 +117,18 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
         is_vision="vision_config" in config,
         repository=repository,
         revision=revision,
+        takes_tools="tools" in _chat_template(folder),
     )
+
+
+def _chat_template(folder: Path) -> str:
+    """The text of the model's chat template, from wherever models keep it; empty without one."""
+    try:
+        if (file := folder / "chat_template.jinja").is_file():
+            return file.read_text(encoding="utf-8")
+        return str(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _context_window(config: dict[str, Any]) -> int:
@@ -156,5 +167,6 @@ ECHO_MODEL = ModelRecord(
     context_window=4096,
     is_vision=False,
     revision="echo",
+    takes_tools=True,
 )
 """What the echo backend serves, under the shipped chat model's name so that the same requests work."""

@@ -234,8 +234,8 @@ class Engine:
             return
         try:
             sentences = prepared.result()
-            if sequence.tokens_left <= 0:
-                self._emit(sequence, sequence.finish("length"))
+            if sequence.stopped_by_text or sequence.tokens_left <= 0:  # A crash came between the last word and the end.
+                self._emit(sequence, sequence.finish("stop" if sequence.stopped_by_text else "length"))
                 return
             backend.add(sequence)
         except Exception as error:

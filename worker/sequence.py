@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent, Timings, Usage
+from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent, Timings, ToolCall, Usage
+
+
+class Said(NamedTuple):
+    """What a model has said: text, thinking, calls of tools."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class TextDecoder(Protocol):
     """Turns token ids into text that is safe to show: whole characters, no part of a stop text."""
 
-    stopped: bool
-    """Whether a stop text has been seen; the text after it is dropped."""
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text has been seen; the text after it is dropped."""
 
-    def add(self, token: int) -> str:
-        """Text that became certain with this token; may be empty."""
+    def add(self, token: int) -> Said:
+        """What became certain with this token; may be nothing."""
 
-    def finish(self) -> str:
-        """The text still held back."""
+    def finish(self) -> Said:
+        """What is still held back."""
 
 
 class Sequence:
@@ -135,7 +144,7 @@ class Sequence:
         """End well: the text still held back, then the terminal event. Only the first end counts."""
         if self.end is not None:
             return []
-        rest = self._decoder.finish() if self._decoder is not None and not self.stopped_by_text else ""
+        rest = self._decoder.finish() if self._decoder is not None and not self.stopped_by_text else Said()
         events = self._delta(rest)
         self.end = Finished(reason, self.usage, self.timings)
         return [*events, self.end]
@@ -147,9 +156,9 @@ class Sequence:
         self.end = make(self.usage, self.timings)
         return [self.end]
 
-    def _delta(self, text: str) -> list[LoggedEvent]:
-        if not text:
+    def _delta(self, said: Said) -> list[LoggedEvent]:
+        if not any(said):
             return []
-        delta = Delta(text, tuple(self._held))
+        delta = Delta(said.text, tuple(self._held), said.reasoning, said.tool_calls)
         self._held.clear()
         return [delta]

@@ -10,9 +10,10 @@ import time
 
 from wire.messages import Message
 from worker import prompt
+from worker.backends import script
 from worker.backends.backend import Step, Token
 from worker.errors import WorkerError
-from worker.sequence import Sequence
+from worker.sequence import Said, Sequence
 
 CONTEXT_WINDOW = 4096
 WORDS = 4096
@@ -39,6 +40,17 @@ def _line(message: Message, *, raw: bool) -> str:
     return message.text() if raw else f"{message.role}:{message.text()}\n"
 
 
+def _next(sequence: Sequence) -> Token:
+    said = script.script_of(sequence.job)
+    if said is None:
+        token = word(sequence.prompt_ids, sequence.job.sampling.seed, sequence.position)
+    else:
+        token = script.token_at(said, sequence.position)
+    if token == script.FIRST:
+        return Token(sequence, token, "stop")
+    return Token(sequence, token, "length" if sequence.tokens_left <= 1 else None)
+
+
 def _misbehave(text: str) -> None:
     """What a broken model or a broken driver would do in a step, for prompts that ask for it."""
     if BAD_STEP in text:
@@ -56,15 +68,15 @@ class EchoDecoder:
         self.stopped = False
         self._stop = stop
 
-    def add(self, token: int) -> str:
+    def add(self, token: int) -> Said:
         text = f"w{token} "
         if any(s in text for s in self._stop):
             self.stopped = True
-            return ""
-        return text
+            return Said()
+        return Said(text)
 
-    def finish(self) -> str:
-        return ""
+    def finish(self) -> Said:
+        return Said()
 
 
 class EchoBackend:
@@ -85,7 +97,9 @@ class EchoBackend:
             context_window=CONTEXT_WINDOW,
             max_tokens=job.sampling.max_tokens,
         )
-        sequence.begin(built.token_ids, EchoDecoder(job.sampling.stop))
+        scripted = script.script_of(job) is not None
+        decoder = script.decoder_for(job) if scripted else EchoDecoder(job.sampling.stop)
+        sequence.begin(built.token_ids, decoder)
         return prompt.warnings(built, job.messages, sees_images=False)
 
     def add(self, sequence: Sequence) -> None:
@@ -103,10 +117,9 @@ class EchoBackend:
                 step.prefill.append((sequence, self._read[sequence], total))
                 continue
             _misbehave(sequence.job.messages[-1].text())
-            token = word(sequence.prompt_ids, sequence.job.sampling.seed, sequence.position)
-            last = sequence.tokens_left <= 1
-            step.tokens.append(Token(sequence, token, "length" if last else None))
-            if last:
+            token = _next(sequence)
+            step.tokens.append(token)
+            if token.end is not None:
                 del self._read[sequence]
         return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence as Items
 from typing import Any
 
 import mlx.core as mx
@@ -10,14 +11,15 @@ import mlx_lm
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from wire.messages import Message
+from wire.messages import NO_FORM, Form, Message
 from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends.backend import Backend, Step, Token
 from worker.backends.batch import RowBatchGenerator
+from worker.backends.conversation import template_options, texts
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sampling import RowSampler
-from worker.backends.text import StreamingDecoder
+from worker.backends.text import decoder_for
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -61,24 +63,23 @@ class LmText:
         self.context_window = context_window
         self.stop_tokens = [[int(token)] for token in tokenizer.eos_token_ids]
 
-    def encode(self, messages: Any) -> list[int]:
-        rows = [_plain(message) for message in messages]
-        if self.tokenizer.chat_template is None:
-            text = "".join(f"{row['role']}: {row['content']}\n" for row in rows) + "assistant:"
-            return [int(i) for i in self.tokenizer.encode(text)]
-        return [int(i) for i in self.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=True)]
-
-    def encode_raw(self, messages: Any) -> list[int]:
-        """The messages' text as it is, to be continued."""
-        return [int(i) for i in self.tokenizer.encode("".join(message.text() for message in messages))]
+    def encode(self, messages: Items[Message], form: Form = NO_FORM) -> list[int]:
+        if form.raw or self.tokenizer.chat_template is None:
+            return [int(i) for i in self.tokenizer.encode(_untemplated(messages, raw=form.raw))]
+        options = template_options(form, self.tokenizer)
+        rows = texts(messages)
+        ids = self.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=True, **options)
+        return [int(i) for i in ids]
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        encode = self.encode_raw if job.form.raw else self.encode
         built = prompt.build(
-            job.messages, encode, context_window=self.context_window, max_tokens=job.sampling.max_tokens
+            job.messages,
+            lambda messages: self.encode(messages, job.form),
+            context_window=self.context_window,
+            max_tokens=job.sampling.max_tokens,
         )
-        sequence.begin(built.token_ids, StreamingDecoder(self.tokenizer, job.sampling.stop))
+        sequence.begin(built.token_ids, decoder_for(self.tokenizer, job, built.token_ids))
         return prompt.warnings(built, job.messages, sees_images=False)
 
     def tokens_left(self, sequence: Sequence) -> int:
@@ -86,8 +87,10 @@ class LmText:
         return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
 
 
-def _plain(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.text()}
+def _untemplated(messages: Items[Message], *, raw: bool) -> str:
+    if raw:
+        return "".join(message.text() for message in messages)
+    return "".join(f"{message.role}: {message.text()}\n" for message in messages) + "assistant:"
 
 
 class LmBackend:

@@ -1,39 +1,44 @@
-"""From token ids to text that may be shown: whole characters, stop texts cut out."""
+"""From token ids to text that may be shown: whole characters, stop texts cut out, thinking and calls told apart."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from mlx_lm.generate import TextStateMachine
+from wire.messages import ChatJob
+from worker.backends.channels import Channels, style_of
+from worker.sequence import Said
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class StreamingDecoder:
-    """mlx_lm's streaming detokeniser, followed by its text state machine for the stop texts."""
+    """mlx_lm's streaming detokeniser, followed by the answer's channels if there is anything to tell apart."""
 
-    def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
-        self.stopped = False
+    def __init__(self, tokenizer: Any, channels: Channels | None = None) -> None:
         self._detokenizer = tokenizer.detokenizer
-        machine = TextStateMachine({"normal": [(text, None) for text in stop]}) if stop else None
-        self._state = machine.make_state() if machine else None
+        self._channels = channels
 
-    def add(self, token: int) -> str:
+    @property
+    def stopped(self) -> bool:
+        return self._channels is not None and self._channels.stopped
+
+    def add(self, token: int) -> Said:
         self._detokenizer.add_token(token)
-        return self._show(self._detokenizer.last_segment)
+        text = self._detokenizer.last_segment
+        return Said(text) if self._channels is None else self._channels.add(text)
 
-    def finish(self) -> str:
+    def finish(self) -> Said:
         self._detokenizer.finalize()
         # A character cut in the middle comes out as a replacement character: the reader gets only whole ones.
-        text = self._show(self._detokenizer.last_segment.rstrip(REPLACEMENT))
-        if self._state is not None and not self.stopped:
-            self._state, held, _ = TextStateMachine.flush(self._state)
-            text += held
-        return text
+        text = self._detokenizer.last_segment.rstrip(REPLACEMENT)
+        if self._channels is None:
+            return Said(text)
+        last, rest = self._channels.add(text), self._channels.finish()
+        return Said(last.text + rest.text, last.reasoning + rest.reasoning, last.tool_calls + rest.tool_calls)
 
-    def _show(self, text: str) -> str:
-        if self._state is None or self.stopped:
-            return "" if self.stopped else text
-        self._state, shown, state = TextStateMachine.step(self._state, text)
-        self.stopped = state is None
-        return str(shown)
+
+def decoder_for(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
+    """The decoder of one answer; plain, and so without cost, unless there is something to look for."""
+    style, stop = style_of(tokenizer, job, prompt_ids), job.sampling.stop
+    return StreamingDecoder(tokenizer, Channels(style, stop, job.job_id) if style.transitions or stop else None)

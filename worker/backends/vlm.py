@@ -25,12 +25,13 @@ from mlx_vlm.prompt_utils import apply_chat_template
 from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
-from wire.messages import ImagePart, Message
+from wire.messages import Form, ImagePart, Message
 from wire.registry import ModelRecord
 from worker import prompt
+from worker.backends import conversation
 from worker.backends.lm import reason, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.text import StreamingDecoder
+from worker.backends.text import decoder_for
 from worker.backends.turns import InTurn
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -106,14 +107,13 @@ class VlmBackend(RowBackend):
         # The search for the fewest messages to drop may have ended on another try than the last.
         same = made[0].token_ids is built.token_ids
         self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence)
-        sequence.begin(built.token_ids, StreamingDecoder(self._text, job.sampling.stop))
+        sequence.begin(built.token_ids, decoder_for(self._text, job, built.token_ids))
         return prompt.warnings(built, job.messages, sees_images=True)
 
     def _encode(self, messages: Items[Message], sequence: Sequence) -> VisionPrompt:
         parts = [part for message in messages for part in message.images()]
         pictures = [_picture(sequence.images, part) for part in parts]
-        raw = sequence.job.form.raw
-        text = "".join(message.text() for message in messages) if raw else self._template(messages)
+        text = self._template(messages, sequence.job.form)
         inputs = prepare_inputs(self._processor, images=pictures or None, prompts=[text])
         arrays = {name: np.array(value) for name, value in inputs.items() if isinstance(value, (mx.array, np.ndarray))}
         token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
@@ -121,14 +121,17 @@ class VlmBackend(RowBackend):
         hashes = tuple(part.sha256 for part in parts)
         return VisionPrompt(token_ids, key_ids(token_ids, self._image_token, hashes), arrays, hashes)
 
-    def _template(self, messages: Items[Message]) -> str:
+    def _template(self, messages: Items[Message], form: Form) -> str:
         """The chat template's text, with the model's image marks where the images stand."""
-        rows = [{"role": message.role, "content": _content(message)} for message in messages]
+        if form.raw:
+            return "".join(message.text() for message in messages)
+        rows = [conversation.row(message, _content(message)) for message in messages]
+        options = conversation.template_options(form, self._text)
         owner = self._processor if getattr(self._processor, "chat_template", None) else self._text
         if getattr(owner, "chat_template", None):
-            return str(owner.apply_chat_template(rows, add_generation_prompt=True, tokenize=False))
+            return str(owner.apply_chat_template(rows, add_generation_prompt=True, tokenize=False, **options))
         images = sum(len(message.images()) for message in messages)
-        plain = [{"role": message.role, "content": message.text()} for message in messages]
+        plain = conversation.texts(messages)
         return str(apply_chat_template(self._processor, self._model.config, plain, num_images=images))
 
     # --- the batch, on the engine's thread ------------------------------------------------------------------------

@@ -1,0 +1,153 @@
+"""Tells apart what a model says: its text, its thinking, its calls of tools; and finds where it must stop.
+
+Works on decoded text with mlx_lm's state machine, so a mark may lie across tokens. Knows neither tokens nor MLX arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_lm.generate import TextStateMachine
+
+from wire.messages import ChatJob, ToolCall
+from worker.sequence import Said
+
+log = logging.getLogger(__name__)
+TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
+"""mlx_lm's names. Other states are the model's own talk about its message: nobody's to read."""
+Transitions = dict[str, list[tuple[str, str | None]]]
+Parse = Callable[[str], Any]
+_CALL_ID_LENGTH = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a model marks what it says: texts that lead from one state to another, and how its calls are read."""
+
+    transitions: Transitions = field(default_factory=dict)
+    initial: str = TEXT
+    tool_start: str = ""
+    parse: Parse | None = None
+
+
+def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
+    """The style of a model's answer to a prompt, as far as the job asks to have things told apart."""
+    if not job.form.separate:
+        return Style()
+    transitions: Transitions = {}
+    initial = tokenizer.response_initial_state or TEXT
+    if tokenizer.has_thinking:
+        transitions = {TEXT: [(tokenizer.think_start, REASONING)], REASONING: [(tokenizer.think_end, TEXT)]}
+        if tokenizer.rfind_think_start(prompt_ids) > tokenizer.rfind_think_end(prompt_ids):
+            initial = tokenizer.response_initial_state or REASONING
+    for mark in tokenizer.structural_markers:
+        transitions.setdefault(TEXT, []).append((mark, TEXT))
+    for state, edges in tokenizer.response_transitions.items():
+        transitions.setdefault(state, []).extend(edges)
+    if not job.form.tools or not tokenizer.has_tool_calling:
+        return Style(_without_tools(transitions), initial)
+    start, end = tokenizer.tool_call_start, tokenizer.tool_call_end
+    if not any(state == TOOL for edges in transitions.values() for _, state in edges):
+        transitions.setdefault(TEXT, []).append((start, TOOL))
+        if tokenizer.has_thinking:
+            transitions[REASONING].append((start, TOOL))
+    if end:
+        transitions.setdefault(TOOL, []).append((end, TEXT))
+    tools = list(job.form.tools)
+    return Style(transitions, initial, start, lambda text: tokenizer.tool_parser(text, tools))
+
+
+def _without_tools(transitions: Transitions) -> Transitions:
+    return {state: [edge for edge in edges if edge[1] != TOOL] for state, edges in transitions.items()}
+
+
+class Channels:
+    """One answer's way through its marks. Stop texts count in the text alone: a call may well hold a line break."""
+
+    def __init__(self, style: Style, stop: Sequence[str], job_id: str) -> None:
+        self.stopped = False
+        transitions = {state: list(edges) for state, edges in style.transitions.items()}
+        transitions.setdefault(TEXT, []).extend((text, None) for text in stop)
+        self._machine = TextStateMachine(transitions).make_state(style.initial)
+        self._style = style
+        self._job_id = job_id
+        self._state: str | None = style.initial
+        self._call = ""
+        self._calls = 0
+        self._trims = False
+        """Whether blank lines are skipped: those around a mark belong to it."""
+
+    def add(self, text: str) -> Said:
+        """What became certain with this text."""
+        if self.stopped:
+            return Said()
+        self._machine, segments = TextStateMachine.split(self._machine, text)
+        if len(segments) == 1:
+            return self._take(*segments[0])
+        return self._together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
+
+    def finish(self) -> Said:
+        """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost."""
+        if self.stopped:
+            return Said()
+        self._machine, held, _ = TextStateMachine.flush(self._machine)
+        rest = self._take(self._state, held)
+        return self._together([rest, self._called()]) if self._state == TOOL else rest
+
+    def _take(self, state: str | None, text: str, *, entered: bool = False) -> Said:
+        """A piece of one state; ``entered`` says that a mark led into it."""
+        before = Said()
+        if entered:
+            before = self._called() if self._state == TOOL else before
+            self._state, self._trims = state, True
+            self.stopped = state is None
+        if state == TOOL:
+            self._call += text
+            return before
+        if self._trims and text:
+            text = text.lstrip("\r\n")
+            self._trims = not text
+        piece = Said(text) if state == TEXT else Said(reasoning=text) if state == REASONING else Said()
+        return self._together([before, piece]) if any(before) else piece
+
+    def _called(self) -> Said:
+        """The calls in what was said since the mark, or that text as it is if nobody can read it."""
+        text, self._call = self._call, ""
+        try:
+            assert self._style.parse is not None, "without tools there is no way into this state"
+            found = self._style.parse(text)
+            calls = [_read(call) for call in (found if isinstance(found, list) else [found])]
+            if not calls:
+                raise ValueError("no call in it")
+        except Exception as error:  # the library's readers raise whatever their formats make them
+            log.info("a call of a tool could not be read (%s)", type(error).__name__)
+            return Said(self._style.tool_start + text)
+        return Said(tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls))
+
+    def _new_id(self) -> str:
+        # The same again when an answer goes on after a crash. Mistral's templates take nine letters or digits only.
+        self._calls += 1
+        return hashlib.sha256(f"{self._job_id}:{self._calls}".encode()).hexdigest()[:_CALL_ID_LENGTH]
+
+    @staticmethod
+    def _together(pieces: Sequence[Said]) -> Said:
+        return Said(
+            "".join(piece.text for piece in pieces),
+            "".join(piece.reasoning for piece in pieces),
+            tuple(call for piece in pieces for call in piece.tool_calls),
+        )
+
+
+def _read(call: Any) -> tuple[str, str]:
+    """A call's name and the JSON text of its arguments. Raises ValueError for one that is none."""
+    name, arguments = call["name"], call.get("arguments") or {}
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+        raise ValueError("a call has a name and an object of arguments")
+    return name, json.dumps(arguments, ensure_ascii=False)

@@ -1,0 +1,49 @@
+"""Messages as chat templates take them: rows of role, content and, where there are any, calls of tools.
+
+Pure; what a template makes of them is the tokeniser's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from wire.messages import Form, Message, ToolCall
+from worker.errors import WorkerError
+
+Row = dict[str, Any]
+
+
+def row(message: Message, content: Any) -> Row:
+    """One message with the content that the model's template wants, a text or parts."""
+    told: Row = {"role": message.role, "content": content}
+    if message.name is not None:
+        told["name"] = message.name
+    if message.tool_call_id is not None:
+        told["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        told["tool_calls"] = [_call(call) for call in message.tool_calls]
+    return told
+
+
+def texts(messages: Iterable[Message]) -> list[Row]:
+    """A conversation without its images."""
+    return [row(message, message.text()) for message in messages]
+
+
+def _call(call: ToolCall) -> Row:
+    try:
+        arguments = json.loads(call.arguments)
+    except ValueError:
+        arguments = call.arguments  # as a client made it up; most templates want an object, and say so
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def template_options(form: Form, tokenizer: Any) -> Row:
+    """What the chat template gets beside the messages. Raises WorkerError for tools that a model has no way to call."""
+    if not form.tools:
+        return {}
+    if not tokenizer.has_tool_calling:
+        raise WorkerError("unsupported", "This model has no way to call tools.")
+    return {"tools": list(form.tools)}
