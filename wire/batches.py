@@ -17,7 +17,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
-from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, Usage
+from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, ToolCall, Usage
 
 SLICE_LINES = 16
 """Prompts of a slice: few enough that two machines share a small batch, enough that RQ's books cost nothing."""
@@ -64,6 +64,8 @@ class LineResult:
     finish_reason: FinishReason = "stop"
     usage: Usage = _NOTHING_USED
     error: tuple[ErrorCode, str] | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
     def encode(self) -> str:
         """The line of the results."""
@@ -74,6 +76,10 @@ class LineResult:
         usage = {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens}
         row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}
         row["usage"] = usage | {"cached_tokens": self.usage.cached_tokens}
+        if self.reasoning:
+            row["reasoning"] = self.reasoning
+        if self.tool_calls:
+            row["tool_calls"] = [call.model_dump() for call in self.tool_calls]
         return json.dumps(row, separators=(",", ":"))
 
 

@@ -9,7 +9,7 @@ import time
 
 from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent
-from worker.sequence import Sequence
+from worker.sequence import Said, Sequence
 
 
 class PromptSequence(Sequence):
@@ -38,7 +38,7 @@ class PromptSequence(Sequence):
         """Whether it has waited for somebody else's prefix."""
         self.wanted = False
         """Whether others wait for the prefix that it shares with them."""
-        self._texts: list[str] = []
+        self._said: list[Said] = []
         self._mark = 0
 
     @property
@@ -48,7 +48,8 @@ class PromptSequence(Sequence):
     def accept(self, token: int) -> list[LoggedEvent]:
         """Count one more token; there is nobody to show it to."""
         if self.job.sampling.stop:
-            self._texts += [event.text for event in super().accept(token) if isinstance(event, Delta)]
+            deltas = [event for event in super().accept(token) if isinstance(event, Delta)]
+            self._said.append(Said.together(deltas))
             return []
         if self._first_token is None:
             self._first_token = time.monotonic()
@@ -72,14 +73,16 @@ class PromptSequence(Sequence):
         if isinstance(self.end, Failed):
             return LineResult(number, custom_id, error=(self.end.code, self.end.message))
         reason, usage = self.end.finish_reason, self.end.usage
-        return LineResult(number, custom_id, self.job.model_id, self._text(), reason, usage)
+        said = self._all_said()
+        calls = said.tool_calls
+        return LineResult(number, custom_id, self.job.model_id, said.text, reason, usage, None, said.reasoning, calls)
 
-    def _text(self) -> str:
+    def _all_said(self) -> Said:
         decoder = self._decoder
         assert decoder is not None, "a sequence ends well only after begin()"
         if not self.job.sampling.stop:
             shown = self.generated[: len(self.generated) - self._mark]
-            self._texts = [decoder.add(token) for token in shown]
+            self._said = [decoder.add(token) for token in shown]
         if not self.stopped_by_text:
-            self._texts.append(decoder.finish())
-        return "".join(self._texts)
+            self._said.append(decoder.finish())
+        return Said.together(self._said)

@@ -6,7 +6,7 @@ Knows no queue, no Redis and no MLX: a backend gives it a decoder, the engine fe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent, Timings, ToolCall, Usage
@@ -18,6 +18,16 @@ class Said(NamedTuple):
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+
+    @classmethod
+    def together(cls, pieces: Iterable[Said | Delta]) -> Said:
+        """What several pieces say one after another."""
+        said = list(pieces)
+        return cls(
+            "".join(piece.text for piece in said),
+            "".join(piece.reasoning for piece in said),
+            tuple(call for piece in said for call in piece.tool_calls),
+        )
 
 
 class TextDecoder(Protocol):

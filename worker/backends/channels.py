@@ -89,7 +89,7 @@ class Channels:
         self._machine, segments = TextStateMachine.split(self._machine, text)
         if len(segments) == 1:
             return self._take(*segments[0])
-        return self._together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
+        return Said.together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
 
     def finish(self) -> Said:
         """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost."""
@@ -97,7 +97,7 @@ class Channels:
             return Said()
         self._machine, held, _ = TextStateMachine.flush(self._machine)
         rest = self._take(self._state, held)
-        return self._together([rest, self._called()]) if self._state == TOOL else rest
+        return Said.together([rest, self._called()]) if self._state == TOOL else rest
 
     def _take(self, state: str | None, text: str, *, entered: bool = False) -> Said:
         """A piece of one state; ``entered`` says that a mark led into it."""
@@ -113,7 +113,7 @@ class Channels:
             text = text.lstrip("\r\n")
             self._trims = not text
         piece = Said(text) if state == TEXT else Said(reasoning=text) if state == REASONING else Said()
-        return self._together([before, piece]) if any(before) else piece
+        return Said.together([before, piece]) if any(before) else piece
 
     def _called(self) -> Said:
         """The calls in what was said since the mark, or that text as it is if nobody can read it."""
@@ -133,14 +133,6 @@ class Channels:
         # The same again when an answer goes on after a crash. Mistral's templates take nine letters or digits only.
         self._calls += 1
         return hashlib.sha256(f"{self._job_id}:{self._calls}".encode()).hexdigest()[:_CALL_ID_LENGTH]
-
-    @staticmethod
-    def _together(pieces: Sequence[Said]) -> Said:
-        return Said(
-            "".join(piece.text for piece in pieces),
-            "".join(piece.reasoning for piece in pieces),
-            tuple(call for piece in pieces for call in piece.tool_calls),
-        )
 
 
 def _read(call: Any) -> tuple[str, str]:

@@ -34,8 +34,7 @@ class StreamingDecoder:
         text = self._detokenizer.last_segment.rstrip(REPLACEMENT)
         if self._channels is None:
             return Said(text)
-        last, rest = self._channels.add(text), self._channels.finish()
-        return Said(last.text + rest.text, last.reasoning + rest.reasoning, last.tool_calls + rest.tool_calls)
+        return Said.together([self._channels.add(text), self._channels.finish()])
 
 
 def decoder_for(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
