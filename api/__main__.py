@@ -55,6 +55,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # First, or uvicorn would wait for streams that end with their chats.
         self._app.state.parts.relay.close()
+        self._app.state.parts.watch.close()
         await super().shutdown(sockets)
         _log.info("stopped")
 

@@ -5,17 +5,19 @@ Puts things together and decides nothing about chats.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import batches, errors, job_view, models, native, openai, operations, pages
+from api import batches, errors, job_view, metrics, models, native, openai, operations, pages
 from api.bodies import Bodies
 from api.dashboard import dashboard, never_unpickle
 from api.parts import assemble, running
 from api.redis_client import Clients, connect
+from api.traffic import Counted, Traffic
 from wire.settings import Settings
 
 DASHBOARD = "/rq"
@@ -30,17 +32,20 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = assemble(settings, clients or connect(settings.redis_url))
         app.state.parts = parts
+        lag = asyncio.create_task(traffic.watch_loop(), name="lag")
         if rq_pages is not None:
             rq_pages.start()
         async with running(parts):
             yield
+        lag.cancel()
         if rq_pages is not None:
             rq_pages.stop()
 
     # The usual documentation pages load scripts from elsewhere: better none than blank ones.
     app = FastAPI(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
+    app.state.traffic = traffic = Traffic()
     errors.install(app)
-    routers = (native, batches, job_view, models, openai, operations, pages)
+    routers = (native, batches, job_view, models, openai, operations, metrics, pages)
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())
@@ -55,4 +60,5 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["X-Job-Id", "Retry-After"],
         )
+    app.add_middleware(Counted, traffic=traffic)
     return app

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 
+from api.callers import CallerOf
 from api.errors import no_worker
 from api.parts import PartsOf
+from api.sse import EventStreamResponse
 
 router = APIRouter(tags=["operations"])
+
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 @router.get("/health")
@@ -30,14 +35,14 @@ async def ready(parts: PartsOf) -> dict[str, str]:
 
 
 @router.get("/api/engine/status")
-async def status(parts: PartsOf) -> dict[str, Any]:
-    """Queues, running jobs, models and memory, by worker and in sum."""
-    workers = await parts.catalogue.workers()
-    return {
-        "queues": await parts.lookup.depths(),
-        "queue_limit": parts.settings.queue_limit,
-        "running": [job.model_dump() | {"worker": worker.name} for worker in workers for job in worker.running],
-        "models": [model.model_dump() | {"worker": worker.name} for worker in workers for model in worker.models],
-        "memory": [worker.memory.model_dump() | {"host": worker.host} for worker in workers],
-        "workers": [worker.model_dump() for worker in workers],
-    }
+async def status(parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """Queues, running and recent jobs, models, memory, workers, and the last five minutes. ``you`` is who asks."""
+    told = await parts.overview.status()
+    return told | {"history": await parts.overview.history(told["now_ms"]), "you": caller.owner}
+
+
+@router.get("/api/engine/status/events", response_class=StreamingResponse, responses=_STREAM)
+async def status_events(parts: PartsOf) -> Response:
+    """The same as a stream: the history once, then a status every second with the history's last rows (``tail``)."""
+    watcher = parts.watch.join()
+    return EventStreamResponse(watcher, gone=watcher.gone, over=parts.watch.leave)

@@ -21,9 +21,11 @@ from api.errors import ApiError
 from api.images import Images
 from api.jobs import Jobs
 from api.lookup import Lookup
+from api.overview import Overview
 from api.prompt_size import PromptSize
 from api.redis_client import Clients
 from api.relay import Relay
+from api.watch import Watch
 from wire.settings import Settings
 
 
@@ -38,6 +40,8 @@ class Parts:
     lookup: Lookup
     relay: Relay
     attendance: Attendance
+    overview: Overview
+    watch: Watch
     prompt_size: PromptSize
     images: Images
     batches: BatchIntake
@@ -51,7 +55,22 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
     attendance = Attendance(redis, relay, jobs)
     images = Images(clients.blocking, settings.images_mb << 20)
     batches = BatchIntake(redis, jobs, budget=settings.batch_mb << 20, lifetime_s=settings.batch_hours * 3600)
-    return Parts(settings, clients, catalogue, jobs, Lookup(redis), relay, attendance, PromptSize(), images, batches)
+    lookup = Lookup(redis)
+    overview = Overview(redis, catalogue, lookup, batches.store, settings.queue_limit)
+    return Parts(
+        settings=settings,
+        clients=clients,
+        catalogue=catalogue,
+        jobs=jobs,
+        lookup=lookup,
+        relay=relay,
+        attendance=attendance,
+        overview=overview,
+        watch=Watch(overview),
+        prompt_size=PromptSize(),
+        images=images,
+        batches=batches,
+    )
 
 
 @contextlib.asynccontextmanager

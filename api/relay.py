@@ -189,6 +189,11 @@ class Relay:
         """The jobs that somebody reads here."""
         return list(self._readers)
 
+    @property
+    def open(self) -> int:
+        """How many readers there are here."""
+        return sum(map(len, self._readers.values()))
+
     async def stored(self, job_id: str, after: int) -> list[Entry]:
         """A page of the log after a sequence number."""
         rows = await self._redis.xrange(keys.log(job_id), min=range_after(after), count=PAGE)

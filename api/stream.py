@@ -6,18 +6,16 @@ nothing of requests, RQ or Redis names.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from fastapi.responses import StreamingResponse
 from redis.exceptions import RedisError
-from starlette.types import Receive, Scope, Send
 
 from api.lookup import POSITIONS_S, Lookup
 from api.relay import LOOK_AGAIN_S, Reader
+from api.sse import EventStreamResponse
 from wire.messages import Failed
 from wire.token_log import Entry, decode, encode
 
@@ -122,34 +120,9 @@ class Stream:
         return sse(self._cursor, json.dumps(frame).encode())
 
 
-class EventStream(StreamingResponse):
-    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at collection.
-
-    Sends by itself: the base class starts a task group for each response, and looks for the client's leave by
-    cancelling. Here the reader is told, and the stream ends by itself.
-    """
-
-    media_type = "text/event-stream"
+class EventStream(EventStreamResponse):
+    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at collection."""
 
     def __init__(self, reader: Reader, stream: Stream) -> None:
-        headers = {"X-Job-Id": reader.job_id, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(stream, headers=headers)
+        super().__init__(stream, gone=reader.leave, over=reader.detach, headers={"X-Job-Id": reader.job_id})
         self._reader = reader
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope
-        watch = asyncio.ensure_future(self._watch(receive))
-        try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for chunk in self.body_iterator:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            self._reader.detach()
-            watch.cancel()
-
-    async def _watch(self, receive: Receive) -> None:
-        """Wait for the client to go away."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._reader.leave()

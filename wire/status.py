@@ -14,6 +14,7 @@ class RunningJob(Record):
     """A job inside the engine. Times in milliseconds; ``ttft_ms`` is 0 before the first token."""
 
     job_id: str
+    owner: str = ""
     model_id: str
     tokens: int
     tokens_per_second: float
@@ -65,12 +66,16 @@ class Spread(Record):
 
 
 class Work(Record):
-    """What a worker has done since it started. ``restarts`` are starts of earlier workers on its data folder."""
+    """What a worker has done since it started. ``restarts`` are starts of earlier workers on its data folder.
+
+    ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
+    """
 
     restarts: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generation_tokens: int = 0
+    batch_tokens: int = 0
     ttft: Spread = Spread()
     inter_token: Spread = Spread()
     queue: Spread = Spread()

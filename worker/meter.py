@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary
 
 from wire.status import BUCKETS, Sample, Spread, Work
@@ -43,6 +43,8 @@ class Meter:
         self._ttft, self._gap, self._queue = _Histogram("ttft"), _Histogram("inter_token"), _Histogram("queue")
         self._prefill, self._whole, self._load = _Histogram("prefill"), _Histogram("request"), _Histogram("load")
         self._first_tokens = 0
+        self.batch_tokens: Callable[[], int] = lambda: 0
+        """Tells the tokens of batches' prompts so far: those are counted where they run."""
         self._stepped: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
@@ -89,6 +91,7 @@ class Meter:
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
             generation_tokens=self._generation_tokens,
+            batch_tokens=self.batch_tokens(),
             ttft=self._ttft.spread(),
             inter_token=self._gap.spread(),
             queue=self._queue.spread(),
@@ -100,7 +103,7 @@ class Meter:
     def sample(self, machine: str, running: int, waiting: int) -> Sample | None:
         """What has happened since the last sample; None when that was just now."""
         with self._sampling:
-            now = (time.monotonic(), self._generation_tokens, self._first_tokens, self._ttft.sum)
+            now = (time.monotonic(), self._generation_tokens + self.batch_tokens(), self._first_tokens, self._ttft.sum)
             seconds, tokens, first, ttft = (b - a for a, b in zip(self._sampled, now, strict=True))
             if seconds < SHORTEST_SAMPLE_S:
                 return None

@@ -31,6 +31,7 @@ def running_job(sequence: Sequence) -> RunningJob:
     timings = sequence.timings
     return RunningJob(
         job_id=sequence.job_id,
+        owner=sequence.job.owner,
         model_id=sequence.job.model_id,
         tokens=sequence.position,
         tokens_per_second=timings.tokens_per_second,

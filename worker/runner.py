@@ -90,6 +90,7 @@ class ChatRunner:
             self._report.meter,
             prompts,
         )
+        self._report.meter.batch_tokens = lambda: prompts.tokens
         self._slices = Slices(redis, self._engine, worker.ended, self._report.now_ms, settings.slots)
         self._feed = SliceFeed(worker.queues[1])
         self._commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)

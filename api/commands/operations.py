@@ -36,7 +36,7 @@ def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None
     if batches:
         table(COLUMNS, map(listed, batches))
     waiting = status["queues"].get("chat", 0)
-    running = f"{plural(len(status['running']), 'chat')} running, {waiting:,} waiting"
+    running = f"{plural(status['running_total'], 'chat')} running, {waiting:,} waiting"
     print(f"{running}; {plural(len(batches), 'batch', 'batches')}.")
 
 
@@ -101,7 +101,7 @@ def status(context: typer.Context, url: Url = None, as_json: AsJson = False) -> 
 
 def _show_status(url: str, told: dict[str, Any]) -> None:
     queues = ", ".join(f"{count:,} in {name}" for name, count in told["queues"].items())
-    print(f"{url}: {plural(len(told['running']), 'chat')} running; waiting: {queues}.")
+    print(f"{url}: {plural(told['running_total'], 'chat')} running; waiting: {queues}.")
     if told["workers"]:
         print()
         table(
@@ -116,7 +116,7 @@ def _show_status(url: str, told: dict[str, Any]) -> None:
 def _worker(row: dict[str, Any]) -> tuple[object, ...]:
     memory = row["memory"]
     state = "draining" if row["draining"] else ""
-    running = len(row["running"])
+    running = row["running_total"]
     return (
         row["name"],
         row["host"],

@@ -25,6 +25,7 @@ MODEL_COMMANDS = sorted(GROUP.commands["models"].commands)  # type: ignore[attr-
 STATUS = {
     "queues": {"chat": 3, "batch": 0},
     "queue_limit": 9,
+    "running_total": 1,
     "running": [
         {
             "job_id": "j1",
@@ -42,7 +43,7 @@ STATUS = {
         {
             "name": "w1",
             "host": "here",
-            "running": [{}],
+            "running_total": 1,
             "slots": 4,
             "draining": True,
             "memory": {"percent": 50.4, "mlx_bytes": 6 << 30},
