@@ -252,7 +252,7 @@ class Engine:
         if not backend.sequences():
             return
         try:
-            step = backend.step()
+            step = backend.step(self._others_run(backend))
         except Exception as error:
             log.exception("a step failed")
             rescue(backend, error, self._emit_failure)
@@ -269,6 +269,10 @@ class Engine:
                 self._emit_failure(token.sequence, error)
         if step.tokens:
             self._meter.step(backend, step.tokens)
+
+    def _others_run(self, backend: Backend) -> bool:
+        """Whether another model's chats are being answered."""
+        return any(other is not backend and sequence.generated for sequence, other in self._running.values())
 
     def _accept(self, backend: Backend, token: Token) -> None:
         sequence = token.sequence

@@ -142,6 +142,22 @@ def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(recor
     assert bench.answer(turns) == chat.generated
 
 
+def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -> None:
+    alone = bench.answer("only words", max_tokens=200)
+    bench.forget()
+    running = bench.chat("only words", max_tokens=200)
+    bench.start(running)
+    bench.run(until=lambda: len(running.generated) >= 3)
+    joining = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(40, 43)]
+    bench.start(*joining)
+    before = len(running.generated)
+    bench.run(until=lambda: bool(joining[0].generated))
+    assert len(running.generated) - before >= 5  # The tower has that many parts.
+    bench.run()
+    assert running.generated == alone
+    assert all(len(chat.generated) == 4 for chat in joining)
+
+
 def test_two_images_in_one_turn_differ_from_their_exchange(bench: VisionBench) -> None:
     there = bench.answer([bench.shown("compare", 1, 2)], **GREEDY)
     back = bench.answer([bench.shown("compare", 2, 1)], **GREEDY)

@@ -48,8 +48,11 @@ class Backend(Protocol):
     def add(self, sequence: Sequence) -> None:
         """Join the batch. Raises WorkerError if the sequence can't be run."""
 
-    def step(self) -> Step:
-        """One decode step of every running sequence, and at most one chunk of prefill."""
+    def step(self, in_company: bool = False) -> Step:
+        """One decode step of every running sequence, and at most one chunk of prefill.
+
+        ``in_company`` says that another model's chats are running: they wait for this step's end.
+        """
 
     def remove(self, sequence: Sequence) -> None:
         """Leave the batch now, keeping the cache of what was computed. Unknown sequences are no error."""

@@ -107,7 +107,7 @@ class EchoBackend:
             raise WorkerError("engine_failed", "The echo backend was asked to fail.")
         self._read[sequence] = 0
 
-    def step(self) -> Step:
+    def step(self, in_company: bool = False) -> Step:  # noqa: ARG002
         self._keep_pace()
         step = Step()
         for sequence in list(self._read):

@@ -130,8 +130,9 @@ class LmBackend:
         )
         self._rows[uid] = sequence
 
-    def step(self) -> Step:
-        self._generator.set_chunk(self._prefill_step if self._generator.decoding else IDLE_CHUNK)
+    def step(self, in_company: bool = False) -> Step:
+        busy = in_company or self._generator.decoding
+        self._generator.set_chunk(self._prefill_step if busy else IDLE_CHUNK)
         reading, answers = self._generator.next()
         step = Step()
         for row in reading:

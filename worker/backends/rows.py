@@ -34,8 +34,9 @@ class Row:
     """One chat in the batch: its tokens, the ids its cache is kept under, and how far its prompt has been read.
 
     ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``embed`` is work to be done
-    before the first chunk, a step of its own; it may set ``in_one_piece`` for a prompt that can't be cut, and
-    ``offset``: what the model adds to a row's positions in decode (multimodal rotary embeddings), [1, 1].
+    before the first chunk, in steps of its own: told whether chats are running meanwhile, it answers whether it is
+    done. It may set ``in_one_piece`` for a prompt that can't be cut, and ``offset``: what the model adds to a row's
+    positions in decode (multimodal rotary embeddings), [1, 1]. ``shows_images`` says that embedding takes long.
     """
 
     def __init__(self, sequence: Sequence, tokens: list[int], left: int, key_ids: list[int] | None = None) -> None:
@@ -45,7 +46,8 @@ class Row:
         self.left = left
         self.read = 0
         self.cache: list[Any] = []
-        self.embed: Callable[[], None] | None = None
+        self.embed: Callable[[bool], bool] | None = None
+        self.shows_images = False
         self.feed: Feed | None = None
         self.in_one_piece = False
         self.offset: mx.array | None = None
@@ -98,15 +100,16 @@ class RowBackend(ABC):
             sequence.cached_tokens = row.read
         self._reading.append(row)
 
-    def step(self) -> Step:
+    def step(self, in_company: bool = False) -> Step:
         step = Step()
         self._steps += 1
         if self._steps % STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
+        busy = in_company or bool(self._decoding)
         if self._decoding:
             self._decode(step)
-        if self._reading:
-            self._read(self._reading[0], step)
+        if not self._embed_some(busy):
+            self._read_one(step, busy)
         return step
 
     def remove(self, sequence: Sequence) -> None:
@@ -139,15 +142,24 @@ class RowBackend(ABC):
         self._prompts.forget(self._key)
         mx.clear_cache()
 
-    def _read(self, row: Row, step: Step) -> None:
-        """Read one chunk of a prompt, all but its last token, which is the first input of decode."""
-        if row.embed is not None:
-            row.embed()
-            row.embed = None
+    def _embed_some(self, busy: bool) -> bool:
+        """Go on with embedding prompts, words before images, until one is done; whether one is."""
+        for row in sorted(self._reading, key=lambda row: row.shows_images):
+            if row.embed is None:
+                busy = True  # It can be read meanwhile.
+            elif row.embed(busy):
+                row.embed = None
+                return True
+        return False
+
+    def _read_one(self, step: Step, busy: bool) -> None:
+        """Read a chunk of the first prompt that is embedded, all but its last token: that is decode's first input."""
+        row = next((row for row in self._reading if row.embed is None), None)
+        if row is None:
             return
         assert row.feed is not None, "a row is opened with its feed"
         last = len(row.tokens) - 1
-        chunk = last if row.in_one_piece else self._prefill_step if self._decoding else IDLE_CHUNK
+        chunk = last if row.in_one_piece else self._prefill_step if busy else IDLE_CHUNK
         stop = min(last, row.read + chunk)
         if stop > row.read:
             row.feed(row.read, stop, row.cache)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -31,14 +30,13 @@ from worker import prompt
 from worker.backends import conversation
 from worker.backends.lm import reason, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
+from worker.backends.sight import Sight
 from worker.backends.text import decoder_for
 from worker.backends.turns import InTurn
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
-FEATURE_BYTES = 256 << 20
-"""Image features kept for the next turn about the same image, bytes."""
 IMAGE = {"type": "image"}
 
 
@@ -74,6 +72,7 @@ class VlmBackend(RowBackend):
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
         ends = _end_tokens(model, self._text)
         key = (record.id, record.revision, record.kv_quantization)
+        self._sight = Sight(model.vision_tower) if _takes_features(model) else None
         super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
         self.weight_bytes = weight_bytes(model)
         self._model = model
@@ -82,9 +81,7 @@ class VlmBackend(RowBackend):
         self._record = record
         self._image_token = _image_token(model.config)
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
-        self._features: OrderedDict[tuple[str, ...], mx.array] = OrderedDict()
         self._has_positions = hasattr(self._language, "get_rope_index")
-        self._keeps_features = hasattr(model, "vision_tower") and _takes_features(model)
         self._group = 0
         if record.kv_quantization is not None:
             self._group = quantisation_group(
@@ -142,22 +139,29 @@ class VlmBackend(RowBackend):
         tokens = [*ready.token_ids, *grown]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
         row = Row(sequence, tokens, left, [*ready.key_ids, *grown])
-        row.embed = lambda: self._embed(ready, row)
+        row.embed = lambda busy: self._embed(ready, row, busy)
+        row.shows_images = bool(ready.hashes)
         return row
 
-    def _embed(self, ready: VisionPrompt, row: Row) -> None:
-        """Make the prompt's embeddings, its images among them, and the row's way to feed them."""
+    def _embed(self, ready: VisionPrompt, row: Row, busy: bool) -> bool:
+        """Make the prompt's embeddings, its images among them, and the row's way to feed them; whether that is done."""
         ids = mx.array([row.tokens])
+        shown = "pixel_values" in ready.arrays and self._image_token in row.tokens[row.read :]
+        if shown and self._sight is not None:
+            pixels, grid = ready.arrays["pixel_values"], ready.arrays["image_grid_thw"]
+            features = self._sight.features(ready.hashes, pixels, grid, in_company=busy)
+            if features is None:
+                return False
         arrays = {name: mx.array(value) for name, value in ready.arrays.items()}
         pixels = arrays.pop("pixel_values", None)
-        if pixels is not None and self._image_token not in row.tokens[row.read :] and self._has_positions:
+        others: dict[str, Any] = {}
+        if pixels is not None and not shown and self._has_positions:
             # Every image lies in the kept part of the prompt: only where it stood matters now.
             embeddings = self._language.model.embed_tokens(ids)
             positions, row.offset = self._language.get_rope_index(ids, arrays.get("image_grid_thw"))
-            others: dict[str, Any] = {}
         else:
-            if pixels is not None and self._keeps_features:
-                arrays["cached_image_features"] = self._image_features(ready, pixels, arrays)
+            if shown and self._sight is not None:
+                arrays["cached_image_features"] = features
             found = self._model.get_input_embeddings(ids, pixels, **arrays).to_dict()
             embeddings, positions = found.pop("inputs_embeds"), found.pop("position_ids")
             row.offset = found.pop("rope_deltas")
@@ -174,19 +178,17 @@ class VlmBackend(RowBackend):
             self._language(ids[:, start:stop], inputs_embeds=embeddings[:, start:stop], cache=cache, **extra)
 
         row.feed = feed
+        return True
 
-    def _image_features(self, ready: VisionPrompt, pixels: mx.array, arrays: dict[str, mx.array]) -> mx.array:
-        """The vision tower's output for the prompt's images, computed once while it stays within its budget."""
-        features = self._features.pop(ready.hashes, None)
-        if features is None:
-            dtype = self._model.vision_tower.patch_embed.proj.weight.dtype
-            grid = arrays["image_grid_thw"]
-            features = self._model.vision_tower(pixels.astype(dtype), grid, output_hidden_states=False)
-            mx.eval(features)
-        self._features[ready.hashes] = features
-        while sum(kept.nbytes for kept in self._features.values()) > FEATURE_BYTES and len(self._features) > 1:
-            self._features.popitem(last=False)
-        return features
+    def remove(self, sequence: Sequence) -> None:
+        if self._sight is not None and sequence in self._ready:
+            self._sight.give_up(self._ready[sequence].hashes)
+        super().remove(sequence)
+
+    def reset(self) -> None:
+        super().reset()
+        if self._sight is not None:
+            self._sight.give_up_all()
 
     def _new_cache(self) -> list[Any]:
         if self._record.kv_quantization is None:
@@ -200,7 +202,8 @@ class VlmBackend(RowBackend):
         return (answer.logits if hasattr(answer, "logits") else answer)[:, -1, :]
 
     def close(self) -> None:
-        self._features.clear()
+        if self._sight is not None:
+            self._sight.close()
         super().close()
 
 
@@ -267,5 +270,5 @@ def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
 def _takes_features(model: Any) -> bool:
     """Whether ready-made image features can be handed in; the library's families differ, and none says so."""
     method: Callable[..., Any] = model.get_input_embeddings
-    towers = model.config.model_type in ("qwen2_vl", "qwen2_5_vl")
+    towers = hasattr(model, "vision_tower") and model.config.model_type in ("qwen2_vl", "qwen2_5_vl")
     return towers and "cached_image_features" in inspect.getsource(method)
