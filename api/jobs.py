@@ -227,7 +227,7 @@ class Jobs:
 
     def _add_slice(self, pipe: Pipeline, work: BatchSlice) -> None:
         now, _ = self._now_and_depth()
-        record = {"owner": work.owner, "model_id": "", "kind": "slice", "on_disconnect": "continue"}
+        record = {"owner": work.owner, "kind": "slice", "slice": work.model_dump_json()}
         text = f"batch {work.batch_id}, slice {work.number}"
         self._add(pipe, self._batch_queue, keys.BATCH_TASK, work, text, record, now)
         pipe.execute()

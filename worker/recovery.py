@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,15 +21,10 @@ from rq.job import Job, JobStatus
 from rq.worker_registration import clean_worker_registry
 
 from wire import keys
-from wire.messages import Failed
-from wire.token_log import Append, JobEnded, JobGone, TokenLog
+from worker.blame import MOST_CRASHES, Blame, ChatBlame, SliceBlame
 
 log = logging.getLogger(__name__)
 
-MOST_CRASHES = 3
-"""A job that was running when its worker died this many times is given up: it may be what kills them."""
-SUSPECT = MOST_CRASHES - 1
-"""From so many crashes on a job runs with no other such job beside it, and a crash is its own alone."""
 ALONE = "alone"
 """Field of a job's record while it is the one suspect that its worker has on board."""
 FURTHER = 4
@@ -57,11 +52,12 @@ def is_alive(redis: Redis, worker: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Lost:
-    """A started job whose worker is dead. ``alone``: it was the one suspect on board."""
+    """A started job whose worker is dead. ``mark``: it was the one suspect on board, or a line of it was."""
 
+    queue: Queue
     job: Job
     execution: Execution
-    alone: bool
+    mark: str | None
 
 
 class Recovery:
@@ -76,7 +72,7 @@ class Recovery:
         self._queues = list(queues)
         self._name = name
         self._dead = dead
-        self._log = TokenLog(redis)
+        self._blame: dict[str, Blame] = {keys.CHAT_QUEUE: ChatBlame(redis), keys.BATCH_QUEUE: SliceBlame(redis)}
         self._put_back = redis.register_script(_PUT_BACK)
         self._missing: dict[str, float] = {}
         self._looked = time.monotonic()
@@ -88,7 +84,7 @@ class Recovery:
             if not self._redis.set(keys.RECOVERY_LOCK, "1", nx=True, px=_LOCK_MS):
                 return 0
             try:
-                recovered = sum(self._started(queue) + self._popped(queue) for queue in self._queues)
+                recovered = self._started() + sum(self._popped(queue) for queue in self._queues)
                 self._strike_off()
             finally:
                 self._redis.delete(keys.RECOVERY_LOCK)
@@ -108,61 +104,59 @@ class Recovery:
             self._missing.clear()
         self._looked = now
 
-    def _started(self, queue: Queue) -> int:
-        """Jobs in RQ's started registry whose worker is gone."""
+    def _started(self) -> int:
+        """Jobs in RQ's started registries whose worker is gone."""
         lost: dict[str, list[_Lost]] = {}
-        executions = self._executions(queue)
-        alive = {name for name in {e.worker_name for e in executions} if name and not self._is_dead(name)}
-        for execution in executions:
-            if execution.worker_name in alive:
+        for queue in self._queues:
+            for worker, job in self._lost_in(queue):
+                lost.setdefault(worker, []).append(job)
+        return sum(self._recover_all(jobs) for jobs in lost.values())
+
+    def _lost_in(self, queue: Queue) -> Iterator[tuple[str, _Lost]]:
+        for member in cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1)):
+            execution = Execution.from_composite_key(member.decode(), self._redis)
+            raw = cast(bytes | None, self._redis.hget(execution.key, "worker_name"))
+            execution.worker_name = raw.decode() if raw else ""
+            if execution.worker_name and not self._is_dead(execution.worker_name):
                 continue
             job = queue.fetch_job(execution.job_id)
             if job is None or job.get_status() != JobStatus.STARTED:
-                self._redis.zrem(queue.started_job_registry.key, execution.composite_key)
+                self._redis.zrem(queue.started_job_registry.key, member)
                 continue
-            alone = bool(self._redis.hexists(keys.job(job.id), ALONE))
-            lost.setdefault(execution.worker_name, []).append(_Lost(job, execution, alone))
-        return sum(self._recover_all(queue, jobs) for jobs in lost.values())
+            mark = cast(bytes | None, self._redis.hget(keys.job(job.id), ALONE))
+            alone = mark is not None and self._blame[queue.name].holds(job.id, mark.decode())
+            yield execution.worker_name, _Lost(queue, job, execution, mark.decode() if mark and alone else None)
 
-    def _executions(self, queue: Queue) -> list[Execution]:
-        """What RQ's books say is running, with the worker that has it: two round trips, however many run."""
-        members = cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1))
-        found = [Execution.from_composite_key(member.decode(), self._redis) for member in members]
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for execution in found:
-                pipeline.hget(execution.key, "worker_name")
-            for execution, name in zip(found, pipeline.execute(), strict=True):
-                execution.worker_name = name.decode() if name else ""
-        return found
-
-    def _recover_all(self, queue: Queue, jobs: list[_Lost]) -> int:
+    def _recover_all(self, jobs: list[_Lost]) -> int:
         """What one worker left: the oldest job ends up in front. If a suspect was on board, the crash is its own.
 
         It comes last: should this process die on the way, the next one still sees whose crash it was.
         """
-        somebody = any(lost.alone for lost in jobs)
-        for lost in sorted(jobs, key=lambda lost: (not lost.alone, lost.job.created_at), reverse=True):
-            self._recover(queue, lost, blamed=lost.alone or not somebody)
+        somebody = any(lost.mark is not None for lost in jobs)
+        for lost in sorted(jobs, key=lambda lost: (lost.mark is None, lost.job.created_at), reverse=True):
+            self._recover(lost, blamed=lost.mark is not None or not somebody)
         return len(jobs)
 
-    def _recover(self, queue: Queue, lost: _Lost, *, blamed: bool) -> None:
+    def _recover(self, lost: _Lost, *, blamed: bool) -> None:
         """Put a job back and count the crash, both or neither, unless somebody else has done so."""
-        job = lost.job
+        job, blame = lost.job, self._blame[lost.queue.name]
         with self._redis.pipeline() as pipeline:
             try:
                 pipeline.watch(lost.execution.key, job.key)  # type: ignore[no-untyped-call]
                 if job.get_status() != JobStatus.STARTED:
                     return
-                length = int(self._redis.xlen(keys.log(job.id)))
-                crashes = self._crashes(job.id, length) if blamed else 0
-                if crashes >= MOST_CRASHES and self._give_up(job.id, crashes):
+                length = blame.progress(job.id)
+                further = 0 if lost.mark is not None and blame.marks_part else length
+                crashes = self._crashes(job.id, further) if blamed else 0
+                if crashes >= MOST_CRASHES:
                     log.error("job %s was running at %d crashes: given up", job.id, crashes)
+                    crashes = blame.give_up(job, crashes, lost.mark)
                 else:
                     log.warning("job %s goes on: its worker died", job.id)
                 pipeline.multi()
                 # Also a job that was given up goes through the queue: the worker that pops it finds the log ended,
                 # and closes RQ's books on it like on any other.
-                requeue(queue, job, lost.execution, pipeline)
+                requeue(lost.queue, job, lost.execution, pipeline)
                 if blamed and self._redis.exists(keys.job(job.id)):
                     pipeline.hset(keys.job(job.id), mapping={"crashes": crashes, "crashed_at": length})
                 pipeline.hdel(keys.job(job.id), ALONE)
@@ -174,16 +168,6 @@ class Recovery:
         """The crashes of a job with this one, counted from the last at which it had got further."""
         before, crashed_at = (int(value or 0) for value in self._redis.hmget(keys.job(job_id), "crashes", "crashed_at"))
         return 1 if length - crashed_at >= FURTHER else before + 1
-
-    def _give_up(self, job_id: str, crashes: int) -> bool:
-        try:
-            attempt, entries = self._log.begin(job_id)
-        except (JobGone, JobEnded):
-            return False
-        owner = cast(bytes, self._redis.hget(keys.job(job_id), "owner") or b"").decode()
-        failed = Failed("gave_up_after_crashes", f"Given up: {crashes} workers died while they ran this chat.")
-        self._log.append([Append(job_id, owner, attempt, len(entries) + 1, failed)])
-        return True
 
     def _popped(self, queue: Queue) -> int:
         """Jobs between the queue and the started registry, longer than any live worker would leave them there."""

@@ -25,6 +25,7 @@ from wire.token_log import Append, JobEnded, JobGone, TokenLog
 from worker import backends, tasks
 from worker.backends.backend import Backend
 from worker.background import Background
+from worker.blame import SUSPECT
 from worker.catalogue import Catalogue
 from worker.downloads import Downloads
 from worker.engine import Engine
@@ -33,7 +34,7 @@ from worker.event_writer import EventWriter
 from worker.loaded_models import LoadedModels
 from worker.model_commands import ModelCommands
 from worker.prompt_sequence import PromptSequence
-from worker.recovery import ALONE, SUSPECT
+from worker.recovery import ALONE
 from worker.report import Report, end_in_numbers
 from worker.rq_worker import ChatWorker, Outcome
 from worker.sequence import Sequence

@@ -48,7 +48,12 @@ class SliceFeed:
                 "model_id": "",
                 "kind": "slice",
             }
-            record |= {"queue": self._queue.name, "submitted_ms": int(now_ms), "state": "queued"}
+            record |= {
+                "slice": following.model_dump_json(),
+                "queue": self._queue.name,
+                "submitted_ms": int(now_ms),
+                "state": "queued",
+            }
             pipe.hset(keys.job(job_id), mapping=record)
             pipe.expire(keys.job(job_id), keys.RECORD_LIFETIME_S)
             try:

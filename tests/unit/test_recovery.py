@@ -17,7 +17,8 @@ from wire import keys
 from wire.messages import Delta, Failed
 from wire.token_log import Append, TokenLog, decode_rows
 from worker import recovery
-from worker.recovery import ALONE, FURTHER, MOST_CRASHES, Recovery
+from worker.blame import MOST_CRASHES
+from worker.recovery import ALONE, FURTHER, Recovery
 from worker.rq_worker import ChatWorker
 
 HERE, THERE = "here", "there"
