@@ -1,4 +1,4 @@
-"""The pages for people: the chat page at ``/`` and the files that it is made of.
+"""The pages for people: the chat page at ``/``, the status page at ``/status``, and the files that they are made of.
 
 Files only; what a page shows it asks for over the API like any other client. Knows nothing of chats, models or keys.
 """
@@ -25,6 +25,12 @@ router = APIRouter(include_in_schema=False)
 async def chat_page() -> FileResponse:
     """The chat page."""
     return page("index.html")
+
+
+@router.get("/status")
+async def status_page() -> FileResponse:
+    """The status page."""
+    return page("status.html")
 
 
 def page(name: str) -> FileResponse:

@@ -1,0 +1,204 @@
+// The status page: one event stream in, sums, charts and tables out.
+
+import { byId, element } from "../dom.js";
+import { Chart, SECONDS } from "./charts.js";
+import { ago, bytes, rate, share, span, whole } from "./format.js";
+import { Table } from "./table.js";
+
+const EVENTS = "/api/engine/status/events";
+const ROW_S = 2; // seconds in a row of the history
+const RETRY_MS = 3000;
+
+const history = new Map();
+let you = null;
+
+const charts = [
+  new Chart("Tokens per second", (row) => row.tokens_per_second, rate),
+  new Chart("Chats running", (row) => row.running, whole),
+  new Chart("Chats waiting", (row) => row.waiting, whole),
+  new Chart("First token after", (row) => row.ttft_ms, span),
+];
+byId("charts").append(...charts.map((chart) => chart.element));
+
+const model = { title: "Model", cell: (job) => job.model };
+const tables = {
+  running: new Table(byId("running"), [
+    model,
+    { title: "Job", cell: (job, held) => held ?? jobName(job), side: true },
+    { title: "Tokens", cell: (job) => whole(job.tokens), number: true },
+    { title: "Tokens/s", cell: (job) => (job.tokens > 1 ? rate(job.tokens_per_second) : "–"), number: true },
+    { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true, side: true },
+    { title: "Runs for", cell: (job) => span(job.elapsed_ms), number: true },
+    { title: "", cell: (job, held) => held ?? stopButton(job), number: true },
+  ], "Nothing runs.", (job) => job.job_id),
+  batches: new Table(byId("batches"), [
+    { title: "Batch", cell: (batch, held) => held ?? element("span", { class: "mono" }, batch.id.slice(0, 8)) },
+    { title: "State", cell: (batch) => batch.status },
+    { title: "Progress", cell: progress },
+    { title: "Done", cell: (batch) => `${whole(batch.done)} of ${whole(batch.total)}`, number: true },
+    { title: "Failed", cell: (batch) => whole(batch.failed), number: true },
+  ], "No batches.", (batch) => batch.id),
+  recent: new Table(byId("recent"), [
+    { title: "Ended", cell: (job) => ago(job.ago_ms) },
+    model,
+    { title: "End", cell: reason },
+    { title: "Prompt", cell: (job) => prompt(job), number: true, side: true },
+    { title: "Tokens", cell: (job) => whole(job.completion_tokens), number: true },
+    { title: "Tokens/s", cell: (job) => (job.tokens_per_second ? rate(job.tokens_per_second) : "–"), number: true },
+    { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true },
+    { title: "Queued", cell: (job) => span(job.queue_ms), number: true },
+  ], "Nothing has ended yet.", (job) => `${job.job_id} ${job.ended_ms}`),
+  models: new Table(byId("models"), [
+    { title: "Model", cell: (one) => one.name },
+    { title: "Cache", cell: (one) => (one.kv_quantization ? `${one.kv_quantization} bits` : "full") },
+    { title: "Weights", cell: (one) => bytes(one.bytes), number: true },
+  ], "No model is loaded.", (one) => `${one.worker} ${one.id}`),
+  workers: new Table(byId("workers"), [
+    { title: "Worker", cell: (one) => one.host },
+    { title: "Heartbeat", cell: heartbeat },
+    { title: "Running", cell: (one) => `${one.running_total} of ${one.slots}`, number: true },
+    { title: "Prompt cache", cell: (one) => bytes(one.prompt_cache.bytes), number: true },
+    { title: "Hits", cell: (one) => share(one.prompt_cache.cached_tokens, one.prompt_cache.prompt_tokens), number: true },
+    { title: "Memory used", cell: (one) => `${Math.round(one.memory.percent)} %`, number: true },
+    { title: "Restarts", cell: (one) => whole(one.restarts), number: true, side: true },
+  ], "No worker is running.", (one) => one.name),
+};
+
+function jobName(job) {
+  return element("span", { class: "mono", title: job.job_id }, job.job_id.slice(0, 8));
+}
+
+function prompt(job) {
+  return job.cached_tokens ? `${whole(job.prompt_tokens)} (${share(job.cached_tokens, job.prompt_tokens)} cached)` : whole(job.prompt_tokens);
+}
+
+function reason(job, held) {
+  if (held) return held;
+  const kind = { error: "chip bad", cancelled: "chip plain" }[job.finish_reason] ?? "chip";
+  return element("span", { class: kind }, job.code ?? job.finish_reason);
+}
+
+function progress(batch, held) {
+  const bar = held ?? element("progress", { "aria-label": `Batch ${batch.id.slice(0, 8)}` });
+  bar.max = Math.max(1, batch.total);
+  bar.value = batch.done + batch.failed;
+  return bar;
+}
+
+function heartbeat(worker) {
+  return worker.draining ? "draining" : `${(worker.heartbeat_age_ms / 1000).toFixed(1)} s ago`;
+}
+
+function stopButton(job) {
+  if (you !== job.owner) return "";
+  const button = element("button", { type: "button", class: "button danger stop", "aria-label": `Stop job ${job.job_id.slice(0, 8)}` }, "Stop");
+  button.addEventListener("click", () => stop(job.job_id, button));
+  return button;
+}
+
+async function stop(jobId, button) {
+  button.disabled = true;
+  button.textContent = "Stopping…";
+  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ job_id: jobId }) };
+  const answer = await fetch("/api/engine/chat/stop", request).catch(() => null);
+  if (answer?.ok) return;
+  button.disabled = false;
+  button.textContent = "Stop";
+  trouble("The chat could not be stopped. Try again.");
+}
+
+function connection(state, text) {
+  const place = byId("connection");
+  place.dataset.state = state;
+  if (place.textContent !== text) place.textContent = text;
+}
+
+function trouble(text) {
+  const place = byId("trouble");
+  place.hidden = !text;
+  if (place.textContent !== text) place.textContent = text;
+}
+
+function showSums(told, rows) {
+  const slots = told.workers.reduce((sum, worker) => sum + worker.slots, 0);
+  const cache = told.workers.map((worker) => worker.prompt_cache);
+  const asked = cache.reduce((sum, one) => sum + one.prompt_tokens, 0);
+  const found = cache.reduce((sum, one) => sum + one.cached_tokens, 0);
+  const waiting = Object.entries(told.queues);
+  const ended = Object.entries(told.ended);
+  const failed = ended.filter(([how]) => how.startsWith("error")).reduce((sum, [, count]) => sum + count, 0);
+  sum("Running", whole(told.running_total), `of ${whole(slots)} slots`);
+  for (const [name, depth] of waiting) {
+    sum(name === "chat" ? "Waiting" : `In ${name} queue`, whole(depth), name === "chat" ? `of ${whole(told.queue_limit)}` : "jobs");
+  }
+  sum("Tokens per second", rows.length ? rate(rows.at(-1).tokens_per_second) : "–");
+  sum("Prompt cache hits", share(found, asked), asked ? "of prompt tokens" : "");
+  sum("Ended", whole(ended.reduce((all, [, count]) => all + count, 0)), `${whole(failed)} failed`);
+}
+
+const sums = new Map();
+
+function sum(title, value, note = "") {
+  if (!sums.has(title)) {
+    const shown = { value: element("span"), note: element("small") };
+    sums.set(title, shown);
+    byId("sums").append(element("div", {}, element("dt", {}, title), element("dd", {}, shown.value, " ", shown.note)));
+  }
+  const shown = sums.get(title);
+  if (shown.value.textContent !== value) shown.value.textContent = value;
+  if (shown.note.textContent !== note) shown.note.textContent = note;
+}
+
+function show(told) {
+  const now = told.now_ms / 1000;
+  for (const row of told.tail) history.set(row.at, row);
+  for (const at of history.keys()) if (at < now - SECONDS) history.delete(at);
+  // The newest row is still being filled.
+  const rows = [...history.values()].filter((row) => row.at + ROW_S <= now).sort((a, b) => a.at - b.at);
+  for (const chart of charts) chart.draw(rows, now);
+  showSums(told, rows);
+  tables.running.show(told.running);
+  byId("batches-section").hidden = told.batches.length === 0;
+  tables.batches.show(told.batches);
+  tables.recent.show(told.recent.map((job) => ({ ...job, ago_ms: Math.max(0, told.now_ms - job.ended_ms) })));
+  tables.models.show(told.models);
+  tables.workers.show(told.workers);
+  const more = told.running_total - told.running.length;
+  trouble(told.workers.length === 0 ? "No worker is running: chats wait until one is." : more > 0 ? `${whole(more)} more chats run than are listed.` : "");
+  connection("live", "Live");
+}
+
+function listen() {
+  const source = new EventSource(EVENTS);
+  source.addEventListener("history", (event) => {
+    history.clear();
+    for (const row of JSON.parse(event.data)) history.set(row.at, row);
+  });
+  source.addEventListener("status", (event) => show(JSON.parse(event.data)));
+  source.addEventListener("away", () => connection("lost", "The queue's storage does not answer. Trying again…"));
+  source.addEventListener("error", () => {
+    connection("lost", "Connection lost. Trying again…");
+    if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
+    source.close();
+    setTimeout(begin, RETRY_MS);
+  });
+}
+
+/** Ask who we are, for the stop buttons, and listen then. */
+async function begin() {
+  const answer = await fetch("/api/engine/status").catch(() => null);
+  if (answer?.status === 401) {
+    connection("lost", "Signed out.");
+    trouble("Sign in again to go on: reload this page.");
+    return;
+  }
+  if (answer?.ok) {
+    you = (await answer.json()).you;
+    listen();
+  } else {
+    connection("lost", "The service does not answer. Trying again…");
+    setTimeout(begin, RETRY_MS);
+  }
+}
+
+begin();
