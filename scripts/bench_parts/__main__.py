@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 
 from scripts.bench_parts import equal_text, machine, models, processes, servers, startup
+from scripts.bench_parts.batch import BatchLoad
 from scripts.bench_parts.plan import DEFAULT_PARTS, PARTS, TEXT_PARTS, BenchError, Figures, Plan
 from scripts.bench_parts.prompts import Prompts
 from scripts.bench_parts.report import Measured, equal_answers, report, write_section
@@ -55,19 +56,21 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def measure(plan: Plan, folder: Path) -> Measured:
     """The parts of the plan, one system after the other."""
     found = Measured()
-    if {"throughput", "turn2"} & set(plan.parts):
+    if {"throughput", "turn2", "batch"} & set(plan.parts):
         say("mlx_lm in one process")
         command = processes.python("scripts.bench_parts.in_process", plan.to_json())
         output = processes.finished(command, processes.environment(plan), folder / "limit.log")
         told = json.loads(output.strip().split("\n")[-1])
-        found.limit = {k: Figures(*v) for part in ("throughput", "turn2") for k, v in told.get(part, {}).items()}
+        found.limit = {
+            k: Figures(*v) for part in ("throughput", "turn2", "batch") for k, v in told.get(part, {}).items()
+        }
         found.blas.append(told["blas"])
     if {"throughput", "turn2", "join"} & set(plan.parts):
         say("mlx_lm.server")
         with servers.peer(plan, folder) as server:
             found.blas.append(server.blas)
             found.peer = uvloop.run(TextLoad(plan, server, Prompts(plan.model)).run())
-    if {*TEXT_PARTS, "vision"} & set(plan.parts):
+    if {*TEXT_PARTS, "batch", "vision"} & set(plan.parts):
         say("this service")
         with servers.ours(plan, folder) as server:
             found.blas.append(server.blas)
@@ -86,6 +89,8 @@ async def _ours(plan: Plan, server: servers.Server) -> Results:
     results: Results = {}
     if set(TEXT_PARTS) & set(plan.parts):
         results |= await TextLoad(plan, server, text).run()
+    if "batch" in plan.parts:
+        results |= await BatchLoad(plan, server, text).run()
     if "vision" in plan.parts:
         results |= await VisionLoad(plan, server, Prompts(plan.vision_model), text).run()
     return results

@@ -19,7 +19,7 @@ from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 
 from scripts.bench_parts.machine import blas_of
-from scripts.bench_parts.plan import ALONE_REPEATS, CLIENTS, GREEDY, SAMPLED, TOKENS, Plan, Sampling
+from scripts.bench_parts.plan import ALONE_REPEATS, BATCH_PROMPTS, CLIENTS, GREEDY, SAMPLED, TOKENS, Plan, Sampling
 from scripts.bench_parts.prompts import Messages, Prompts
 
 Measured = tuple[list[float], list[float]]
@@ -68,6 +68,17 @@ class Limit:
                 cold.append(times[0])
                 warm.append(times[1])
         return {"cold": (cold, []), "warm": (warm, [])}
+
+    def batch(self) -> dict[str, Measured]:
+        """A thousand prompts in one call of the library, which gets them as tokens, greedy."""
+        rates = []
+        for turn in range(self._plan.batch_rounds):
+            chats = [self._prompts.chat(f"batch {turn} {number}") for number in range(BATCH_PROMPTS)]
+            ids = [self._encode(chat) for chat in chats]
+            began = time.perf_counter()
+            mlx_lm.batch_generate(self._model, self._tokenizer, ids, max_tokens=TOKENS)
+            rates.append(BATCH_PROMPTS * TOKENS / (time.perf_counter() - began))
+        return {"batch": ([], rates)}
 
     def _first_token(self, messages: Messages, known: list[int], cache: Any) -> float:
         began = time.perf_counter()
@@ -125,6 +136,8 @@ def main() -> None:
         result["throughput"] = limit.throughput()
     if "turn2" in plan.parts:
         result["turn2"] = limit.second_turn()
+    if "batch" in plan.parts:
+        result["batch"] = limit.batch()
     print("\n" + json.dumps(result))
 
 

@@ -14,8 +14,10 @@ TOKENS = 64
 PROMPT_TOKENS = 32
 LONG_TOKENS = 1600
 """Tokens of the long conversation's first message; with the answer and the second question it has about 1,700."""
+BATCH_PROMPTS = 1000
+"""Prompts of the batch; each has an answer of the usual length."""
 TEXT_PARTS = ("throughput", "turn2", "join", "stop")
-PARTS = (*TEXT_PARTS, "vision", "start", "equal-text")
+PARTS = (*TEXT_PARTS, "batch", "vision", "start", "equal-text")
 DEFAULT_PARTS = PARTS[:-1]
 
 
@@ -49,6 +51,11 @@ class Plan:
     parts: tuple[str, ...]
     openblas: str = ""
     """The library to preload; empty for the BLAS that MLX brings."""
+
+    @property
+    def batch_rounds(self) -> int:
+        """A batch takes as long as all the rest of a round."""
+        return min(self.rounds, 2)
 
     @property
     def models(self) -> Path:
