@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from api.bodies import TakenOut
 from api.callers import Caller
@@ -16,10 +17,12 @@ from api.errors import ApiError, no_worker
 from api.idempotency import Once
 from api.images import Draft
 from api.jobs import Policy, new_job_id
-from api.parts import Parts
 from api.relay import Reader
 from wire.messages import MAX_SEED, NO_FORM, ChatJob, Form, Sampling
 from wire.registry import ModelRecord
+
+if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
+    from api.parts import Parts
 
 
 @dataclass(frozen=True, slots=True)

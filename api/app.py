@@ -12,7 +12,19 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import batches, errors, job_view, metrics, models, native, openai, operations, pages
+from api import (
+    batches,
+    errors,
+    job_view,
+    metrics,
+    models,
+    native,
+    openai,
+    openai_batches,
+    openai_files,
+    operations,
+    pages,
+)
 from api.bodies import Bodies
 from api.dashboard import dashboard, never_unpickle
 from api.parts import assemble, running
@@ -45,7 +57,8 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     app = FastAPI(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
     app.state.traffic = traffic = Traffic()
     errors.install(app)
-    routers = (native, batches, job_view, models, openai, operations, metrics, pages)
+    openais = (openai, openai_files, openai_batches)
+    routers = (native, batches, job_view, models, *openais, operations, metrics, pages)
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())
@@ -56,7 +69,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["X-Job-Id", "Retry-After"],
         )

@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from api.batch_budget import Budget
 from api.batch_lines import Rules
 from api.batch_store import BatchRecord, BatchStore
 from api.batch_upload import Upload
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 class BatchIntake:
     """The way into and out of the queue for batches."""
 
-    def __init__(self, redis: Redis, jobs: Jobs, *, budget: int, lifetime_s: float) -> None:
+    def __init__(self, redis: Redis, jobs: Jobs, *, budget: Budget, lifetime_s: float) -> None:
         self.store = BatchStore(redis, budget=budget, lifetime_s=lifetime_s)
         self._jobs = jobs
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -46,8 +47,11 @@ class BatchIntake:
         *,
         model_id: str = "",
         details: Mapping[str, Any] | None = None,
+        batch_id: str | None = None,
     ) -> BatchRecord:
         """Take a batch in from JSONL that arrives in pieces, and queue it. ``model_id`` is for display.
+
+        ``details`` are kept; ``ends_by_ms`` among them is when it ends as expired. ``batch_id`` is new unless given.
 
         Raises ApiError for a batch that is refused as a whole; nothing of it is kept then.
         """
@@ -57,7 +61,7 @@ class BatchIntake:
         except TimeoutError:
             raise ApiError("busy", "Too many uploads at once. Try again.", RETRY_S) from None
         try:
-            opened = await self.store.open(new_job_id(), owner, model_id, details)
+            opened = await self.store.open(batch_id or new_job_id(), owner, model_id, details)
             record = await Upload(self.store, opened, rules).take_all(pieces)
             await self._queue(record)
             return record
@@ -98,8 +102,11 @@ class BatchIntake:
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
-        await self.store.sweep()
+        await self.store.budget.sweep()
+        now = await self.store.now_ms()
         for record in await self.store.open_batches():
+            if record.ends_by_ms and record.ends_by_ms <= now:
+                await self.cancel(record, "expired")
             if record.state == "cancelling":
                 await self._withdraw(record)
             for number in await self.store.to_feed(record):

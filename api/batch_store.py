@@ -14,31 +14,13 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.client import Pipeline
 
-from api.errors import ApiError
+from api.batch_budget import Budget
 from api.jobs import is_job_id
 from wire import keys
 from wire.batches import ENDED_STATES, BatchState, LineResult
 
-_RETRY_WHEN_FULL_S = 60
 _AT_ONCE = 500
 """Commands in one round trip."""
-# KEYS: total, bytes a batch, batch. ARGV: batch id, size, limit. Answers 1 when the bytes were taken, 0 when there is
-# no room, -1 when there is no such batch (any more).
-_RESERVE = """
-if redis.call('EXISTS', KEYS[3]) == 0 then return -1 end
-if tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return 0 end
-redis.call('INCRBY', KEYS[1], ARGV[2])
-redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[2])
-return 1
-"""
-# KEYS: total, bytes a batch, batch. ARGV: batch id. Gives back what a batch that is gone had taken.
-_GIVE_BACK = """
-if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-local held = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('DECRBY', KEYS[1], held)
-return held
-"""
 # KEYS: total, bytes a batch, then prompts that nobody will run. ARGV: batch id.
 _DROP = """
 local freed = 0
@@ -94,6 +76,11 @@ class BatchRecord:
     def ended(self) -> bool:
         return self.state in ENDED_STATES
 
+    @property
+    def ends_by_ms(self) -> int:
+        """When it ends with what it has then; 0 for never."""
+        return int((self.details or {}).get("ends_by_ms", 0))
+
 
 _NUMBERS = [item.name for item in fields(BatchRecord) if item.type == "int"]
 
@@ -108,14 +95,12 @@ def _decode(batch_id: str, stored: Mapping[bytes, bytes]) -> BatchRecord | None:
 
 
 class BatchStore:
-    """The batches in Redis. ``budget`` is in bytes, over all batches; ``lifetime_s`` from a batch's acceptance on."""
+    """The batches in Redis. ``lifetime_s`` counts from a batch's acceptance on."""
 
-    def __init__(self, redis: Redis, *, budget: int, lifetime_s: float) -> None:
+    def __init__(self, redis: Redis, *, budget: Budget, lifetime_s: float) -> None:
         self._redis = redis
-        self._budget = budget
-        self._lifetime_ms = int(lifetime_s * 1000)
-        self._reserve = redis.register_script(_RESERVE)
-        self._give_back = redis.register_script(_GIVE_BACK)
+        self.budget = budget
+        self.lifetime_ms = int(lifetime_s * 1000)
         self._drop = redis.register_script(_DROP)
         self._cut = redis.register_script(_CUT)
 
@@ -128,7 +113,7 @@ class BatchStore:
     async def open(self, batch_id: str, owner: str, model_id: str, details: Mapping[str, Any] | None) -> BatchRecord:
         """Begin an upload; what it stores is gone after a while unless it is committed."""
         now = await self.now_ms()
-        record = BatchRecord(batch_id, owner, model_id, "uploading", now, now + self._lifetime_ms, details=details)
+        record = BatchRecord(batch_id, owner, model_id, "uploading", now, now + self.lifetime_ms, details=details)
         about: dict[Any, Any] = {"owner": owner, "model_id": model_id, "state": record.state}
         about |= {"details": json.dumps(details), "created_ms": now, "expires_ms": record.expires_ms}
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -142,7 +127,7 @@ class BatchStore:
 
         Raises ApiError ``batches_full`` when there is no room.
         """
-        await self._take(batch_id, len(packed))
+        await self.budget.take(batch_id, len(packed))
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(keys.batch_input(batch_id, number), packed, ex=keys.UPLOAD_LIFETIME_S)
             pipe.hset(keys.batch_plan(batch_id), str(number), f"{prompts} {results}")
@@ -152,19 +137,11 @@ class BatchStore:
     async def put_refused(self, batch_id: str, number: int, refused: Iterable[LineResult]) -> None:
         """Store the results of lines that can't be run, with the slice they stand in."""
         rows: dict[Any, Any] = {str(result.number): result.encode() for result in refused}
-        await self._take(batch_id, sum(map(len, rows.values())))
+        await self.budget.take(batch_id, sum(map(len, rows.values())))
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(keys.batch_output(batch_id, number), mapping=rows)
             pipe.expire(keys.batch_output(batch_id, number), keys.UPLOAD_LIFETIME_S)
             await pipe.execute()
-
-    async def _take(self, batch_id: str, size: int) -> None:
-        names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.batch(batch_id)]
-        taken = await self._reserve(keys=names, args=[batch_id, size, self._budget])
-        if taken == 0:
-            raise ApiError("batches_full", "There is no room for more batches. Try again later.", _RETRY_WHEN_FULL_S)
-        if taken == -1:
-            raise ApiError("bad_request", "The upload took too long.")
 
     async def keep(self, record: BatchRecord) -> None:
         """Give what an upload stored the lifetime of its batch."""
@@ -204,7 +181,7 @@ class BatchStore:
         names += [keys.batch_output(batch_id, number) for number in range(pieces)]
         for start in range(0, len(names), _AT_ONCE):
             await self._redis.delete(*names[start : start + _AT_ONCE])
-        await self._return(batch_id)
+        await self.budget.give_back(batch_id)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -269,12 +246,3 @@ class BatchStore:
         if not there and record.state in ("queued", "running") and fed < record.slices:
             return [fed]
         return there
-
-    async def sweep(self) -> None:
-        """Give back the bytes of batches that are gone."""
-        for batch_id in cast(list[bytes], await self._redis.hkeys(keys.BATCH_BYTES)):
-            await self._return(batch_id.decode())
-
-    async def _return(self, batch_id: str) -> None:
-        names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.batch(batch_id)]
-        await self._give_back(keys=names, args=[batch_id])

@@ -5,7 +5,6 @@ Knows shapes and HTTP; what a batch is made of is others'.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from api.acceptance import Ask
 from api.batch_lines import Fields, Rules
 from api.batch_store import BatchRecord
 from api.batch_upload import MOST_LINES
+from api.bodies import drain
 from api.callers import Caller, CallerOf
 from api.errors import ApiError, from_validation
 from api.native import ask
@@ -30,8 +30,6 @@ from wire.registry import ModelRecord
 router = APIRouter(prefix="/api/engine/batches", tags=["batches"])
 
 JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
-DRAIN_S = 30.0
-"""How long the rest of a refused upload is read: a client that still sends would not see the answer."""
 _ONLY_STREAMED = ("stream_options", "on_disconnect")
 
 
@@ -76,7 +74,7 @@ async def create(
     try:
         return _answer(await _from_lines(arriving, model_id, parts, caller))
     except ApiError:
-        await _drain(arriving)
+        await drain(arriving)
         raise
     except ClientDisconnect:
         return Response(status_code=400)
@@ -128,15 +126,6 @@ def read(row: Fields) -> tuple[str, Ask]:
         row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
     body = ChatRequest.model_validate(row)
     return body.model_id, ask(body)
-
-
-async def _drain(arriving: AsyncIterator[bytes]) -> None:
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            async for _ in arriving:
-                pass
-    except (TimeoutError, ApiError, ClientDisconnect, RuntimeError):
-        return
 
 
 async def _known(wanted: str, parts: Parts) -> ModelRecord:

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import re
 from collections import deque
+from collections.abc import AsyncIterator
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
@@ -34,6 +36,8 @@ WAIT_S = 5.0
 """How long a body waits, unread, for room."""
 READ_S = 30.0
 """How long a body that has room may take to arrive."""
+DRAIN_S = 30.0
+"""How long the rest of a refused upload is read: a client that still sends would not see the answer."""
 RETRY_S = 5
 _LONG = 32 << 10
 _MOST_TAKEN = 64
@@ -298,3 +302,13 @@ def _in_time(receive: Receive) -> Receive:
         return message
 
     return in_time
+
+
+async def drain(arriving: AsyncIterator[bytes]) -> None:
+    """Read the rest of an upload that is refused, and keep nothing of it."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in arriving:
+                pass
+    except (TimeoutError, ApiError, ClientDisconnect, RuntimeError):
+        return

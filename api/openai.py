@@ -66,7 +66,7 @@ async def completions(body: CompletionBody, asking: AskingOf) -> Response:
 async def models(parts: PartsOf) -> dict[str, Any]:
     """The models that can be asked, under the names to ask for them by."""
     records = await parts.catalogue.models()
-    listed = [_listed(_name(record, records), record) for record in records if record.downloaded]
+    listed = [_listed(named(record, records), record) for record in records if record.downloaded]
     return {"object": "list", "data": listed}
 
 
@@ -79,7 +79,7 @@ async def model(model: str, parts: PartsOf) -> dict[str, Any]:
     return _listed(model, record)
 
 
-def _name(record: ModelRecord, records: list[ModelRecord]) -> str:
+def named(record: ModelRecord, records: list[ModelRecord]) -> str:
     """The name that people know a model by, unless it is another's as well."""
     for name in (record.repository, record.name):
         if name and find(records, name) is record:

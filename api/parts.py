@@ -14,13 +14,17 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.attendance import Attendance
+from api.batch_budget import Budget
 from api.batch_intake import BatchIntake
 from api.bodies import TakenOut
 from api.catalogue import Catalogue
 from api.errors import ApiError
+from api.file_store import FileStore
 from api.images import Images
 from api.jobs import Jobs
 from api.lookup import Lookup
+from api.openai_batch_lines import READERS
+from api.orders import Orders
 from api.overview import Overview
 from api.prompt_size import PromptSize
 from api.redis_client import Clients
@@ -45,6 +49,8 @@ class Parts:
     prompt_size: PromptSize
     images: Images
     batches: BatchIntake
+    files: FileStore
+    orders: Orders
 
 
 def assemble(settings: Settings, clients: Clients) -> Parts:
@@ -54,7 +60,9 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
     jobs = Jobs(clients, catalogue, settings.queue_limit)
     attendance = Attendance(redis, relay, jobs)
     images = Images(clients.blocking, settings.images_mb << 20)
-    batches = BatchIntake(redis, jobs, budget=settings.batch_mb << 20, lifetime_s=settings.batch_hours * 3600)
+    budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
+    batches = BatchIntake(redis, jobs, budget=budget, lifetime_s=lifetime_s)
+    files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
     lookup = Lookup(redis)
     overview = Overview(redis, catalogue, lookup, batches.store, settings.queue_limit)
     return Parts(
@@ -70,6 +78,8 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
         prompt_size=PromptSize(),
         images=images,
         batches=batches,
+        files=files,
+        orders=Orders(redis, batches, files, catalogue, READERS),
     )
 
 
@@ -81,6 +91,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         asyncio.create_task(parts.attendance.run(), name="attendance"),
         asyncio.create_task(parts.images.run(), name="images"),
         asyncio.create_task(parts.batches.run(), name="batches"),
+        asyncio.create_task(parts.orders.run(), name="orders"),
     ]
     try:
         yield

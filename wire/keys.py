@@ -44,9 +44,14 @@ HISTORY = PREFIX + "history"
 """Stream: a sample from each worker every second, for the last minutes."""
 
 BATCH_BYTES = PREFIX + "batch-bytes"
-"""Hash: batch id -> what its prompts and results count against the budget, bytes."""
+"""Hash: id of a batch or a file -> what it counts against the budget, bytes: prompts and results, or the file."""
 BATCH_BYTES_TOTAL = PREFIX + "batch-bytes-total"
 """Integer: the sum of that hash."""
+FILE_ID = "file-"
+"""How the ids of files begin, and no batch's does."""
+ORDERS_OPEN = PREFIX + "orders-open"
+"""Set of the orders whose file is still being read into their batch."""
+ORDER_LEASE_S = 60
 BATCHES_OPEN = PREFIX + "batches-open"
 """Sorted set: batch id -> Redis time in milliseconds by which it must have ended. Ended batches aren't in it."""
 
@@ -161,3 +166,38 @@ def batch_input(batch_id: str, number: int) -> str:
 def batch_output(batch_id: str, number: int) -> str:
     """Hash: number of a line in the upload -> its result, JSON. Written once a line."""
     return f"{PREFIX}batch-out:{batch_id}:{number}"
+
+
+def file(file_id: str) -> str:
+    """Hash: what is known of an uploaded file. Its pieces go when this does."""
+    return f"{PREFIX}file:{file_id}"
+
+
+def file_piece(file_id: str, number: int) -> str:
+    """A piece of an uploaded file, compressed."""
+    return f"{PREFIX}file-piece:{file_id}:{number}"
+
+
+def files(owner: str) -> str:
+    """Sorted set of the owner's files, by the time they were uploaded in milliseconds."""
+    return f"{PREFIX}files:{owner}"
+
+
+def order(order_id: str) -> str:
+    """Hash: what was asked for with an uploaded file as the prompts of a batch of the same id. Never a prompt."""
+    return f"{PREFIX}order:{order_id}"
+
+
+def orders(owner: str) -> str:
+    """Sorted set of the owner's orders, by time in milliseconds."""
+    return f"{PREFIX}orders:{owner}"
+
+
+def order_lease(order_id: str) -> str:
+    """Exists as long as an API process reads the file of an order into its batch."""
+    return f"{PREFIX}order-lease:{order_id}"
+
+
+def holder(name: str) -> str:
+    """The record behind a name in :data:`BATCH_BYTES`: a file's or a batch's."""
+    return file(name) if name.startswith(FILE_ID) else batch(name)

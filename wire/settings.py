@@ -52,7 +52,7 @@ class Settings:
     queue_limit: int = setting(1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000)
     images_mb: int = setting(512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20)
     batch_mb: int = setting(
-        1024, "memory of Redis for batches, prompts and results; beyond it an upload gets 429, MiB", 16, 1 << 20
+        1024, "memory of Redis for batches and files, results too; beyond it an upload gets 429, MiB", 16, 1 << 20
     )
     batch_hours: float = setting(
         168, "a batch and its results are dropped this long after it was accepted, hours", 1, 8760

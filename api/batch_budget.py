@@ -1,0 +1,62 @@
+"""The room that batches and uploaded files have in Redis, shared by all API processes and workers.
+
+Each batch and each file is a holder: it takes room while its record is there, and gives it back once that is gone.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis.asyncio import Redis
+
+from api.errors import ApiError
+from wire import keys
+
+_RETRY_WHEN_FULL_S = 60
+# KEYS: total, bytes a holder, its record. ARGV: holder, size, limit. Answers 1 when the bytes were taken, 0 when there
+# is no room, -1 when there is no such holder (any more).
+_RESERVE = """
+if redis.call('EXISTS', KEYS[3]) == 0 then return -1 end
+if tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return 0 end
+redis.call('INCRBY', KEYS[1], ARGV[2])
+redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[2])
+return 1
+"""
+# KEYS: total, bytes a holder, its record. ARGV: holder. Gives back what one that is gone had taken.
+_GIVE_BACK = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local held = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('DECRBY', KEYS[1], held)
+return held
+"""
+
+
+class Budget:
+    """Bytes that may be taken, ``limit`` in all."""
+
+    def __init__(self, redis: Redis, limit: int) -> None:
+        self._redis = redis
+        self._limit = limit
+        self._reserve = redis.register_script(_RESERVE)
+        self._give_back = redis.register_script(_GIVE_BACK)
+
+    async def take(self, holder: str, size: int) -> None:
+        """Raises ApiError: ``batches_full`` when there is no room, ``bad_request`` when the record is gone."""
+        names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.holder(holder)]
+        taken = await self._reserve(keys=names, args=[holder, size, self._limit])
+        if taken == 0:
+            message = "There is no room for more batches and files. Try again later."
+            raise ApiError("batches_full", message, _RETRY_WHEN_FULL_S)
+        if taken == -1:
+            raise ApiError("bad_request", "The upload took too long.")
+
+    async def give_back(self, holder: str) -> None:
+        """Give back what a holder had, if its record is gone."""
+        names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.holder(holder)]
+        await self._give_back(keys=names, args=[holder])
+
+    async def sweep(self) -> None:
+        """Give back what all holders had that are gone."""
+        for holder in cast(list[bytes], await self._redis.hkeys(keys.BATCH_BYTES)):
+            await self.give_back(holder.decode())

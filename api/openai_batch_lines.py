@@ -1,0 +1,85 @@
+"""One line of an OpenAI batch: read as a prompt, and its result written in OpenAI's shape. Pure.
+
+Knows no files, no orders and no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from api.acceptance import Ask
+from api.errors import ApiError
+from api.openai_answers import Answer, ChatAnswer, CompletionAnswer, Json
+from api.openai_shapes import ChatBody, CompletionBody
+from wire.messages import Delta, Finished, ToolCall, Usage
+
+Read = Callable[[Json], tuple[str, Ask]]
+CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
+_BODIES: dict[str, type[ChatBody | CompletionBody]] = {CHAT: ChatBody, COMPLETION: CompletionBody}
+_ANSWERS: dict[str, type[Answer]] = {CHAT: ChatAnswer, COMPLETION: CompletionAnswer}
+ENDPOINTS = tuple(_BODIES)
+EXPIRED: Json = {
+    "code": "batch_expired",
+    "message": "This request could not be executed before the completion window expired.",
+}
+
+
+def reader(endpoint: str) -> Read:
+    """What reads the lines of a batch for this endpoint, raising ApiError or ValidationError as a request does."""
+
+    def read(row: Json) -> tuple[str, Ask]:
+        if row.get("method") != "POST":
+            raise ApiError("invalid_request", "The method must be POST.", param="method")
+        if row.get("url") != endpoint:
+            raise ApiError("invalid_request", f"The url must be that of the batch, {endpoint}.", param="url")
+        if not isinstance(row.get("body"), dict):
+            raise ApiError("invalid_request", "The body must be an object.", param="body")
+        body = _BODIES[endpoint].model_validate(row["body"])
+        if body.stream:
+            raise ApiError("unsupported", "A batch has no streams.", param="stream")
+        ask = body.ask()
+        if ask.form.json_schema is not None:
+            raise ApiError("unsupported", "Schemas are not offered in batches.", param="response_format")
+        return body.model, ask
+
+    return read
+
+
+READERS = {endpoint: reader(endpoint) for endpoint in ENDPOINTS}
+
+
+class ResultLines:
+    """Writes results as OpenAI's lines. ``models``: name and fingerprint by model id; ``created`` is in seconds."""
+
+    def __init__(self, order_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]) -> None:
+        self._order_id = order_id
+        self._answer = _ANSWERS[endpoint]
+        self._created = created
+        self._models = models
+
+    def line(self, result: Json) -> Json:
+        """A line that has run, well or not."""
+        request_id = f"{self._order_id[:24]}{result['line']:08x}"
+        told = self._failed(result["error"]) if "error" in result else self._done(result, request_id)
+        head = {"id": f"batch_req_{request_id}", "custom_id": result["custom_id"]}
+        status, body = told
+        response = {"status_code": status, "request_id": request_id, "body": body}
+        return head | {"response": response, "error": None}
+
+    def _done(self, result: Json, request_id: str) -> tuple[int, Json]:
+        used = result["usage"]
+        usage = Usage(used["prompt_tokens"], used["completion_tokens"], used["cached_tokens"])
+        name, fingerprint = self._models.get(result["model_id"], (result["model_id"], ""))
+        answer = self._answer(request_id, self._created, name, fingerprint)
+        calls = tuple(ToolCall(**call) for call in result.get("tool_calls", ()))
+        said = Delta(result["text"], (), result.get("reasoning", ""), calls)
+        return 200, answer.whole([said], Finished(result["finish_reason"], usage))
+
+    def _failed(self, error: Json) -> tuple[int, Json]:
+        refused = ApiError(error["code"], error["message"])
+        return refused.openai_status, refused.openai()
+
+    def expired(self, custom_id: str | None, number: int) -> Json:
+        """A line that the window ended before."""
+        head = {"id": f"batch_req_{self._order_id[:24]}{number:08x}", "custom_id": custom_id}
+        return head | {"response": None, "error": EXPIRED}

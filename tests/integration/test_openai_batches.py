@@ -1,0 +1,268 @@
+"""OpenAI's files and batches, through the official client, against a running service on the echo backend."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai.types import Batch
+from redis import Redis
+
+from api.embedded_redis import EmbeddedRedis
+from tests.service_support import LIMIT_S, SERVE, Running
+from wire import keys
+from worker.backends.echo import BAD_PROMPT, answer, word
+from worker.backends.script import SAY
+
+CHAT = "/v1/chat/completions"
+ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+class Whole:
+    """A running service, the official client and a look into its Redis."""
+
+    def __init__(self, data: Path) -> None:
+        self.running = Running(SERVE, data, limit_s=400, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="5", MLXQ_SLOTS="8")
+        url = self.running.line("Ready: ").removeprefix("Ready: ")
+        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=3)
+        self.redis = Redis.from_url(EmbeddedRedis(data).url)
+
+    def upload(self, *rows: dict[str, Any] | str) -> str:
+        text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+        return self.client.files.create(file=("prompts.jsonl", text.encode()), purpose="batch").id
+
+    def order(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
+        file_id = self.upload(*rows)
+        return self.client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window="24h", **more)
+
+    def until(self, batch: Batch, *states: str) -> Batch:
+        return wait(lambda: (found := self.client.batches.retrieve(batch.id)).status in states and found)
+
+    def rows(self, file_id: str | None) -> dict[str | None, dict[str, Any]]:
+        assert file_id is not None
+        lines = self.client.files.content(file_id).text.splitlines()
+        return {row["custom_id"]: row for row in map(json.loads, lines)}
+
+    def close(self) -> None:
+        self.client.close()
+        self.redis.close()
+        self.running.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    made = Whole(tmp_path_factory.mktemp("orders"))
+    yield made
+    made.close()
+
+
+def wait(condition: Callable[[], Any]) -> Any:
+    """Ask until the answer is yes: a client can only ask."""
+    ticks, pause = threading.Event(), 0.05
+    for _ in range(int(LIMIT_S / pause)):
+        if found := condition():
+            return found
+        ticks.wait(pause)
+    raise AssertionError("it did not come to be")
+
+
+def line(custom_id: str, text: str = "hello", **body: Any) -> dict[str, Any]:
+    asked = {"model": "demo-chat", "messages": [{"role": "user", "content": text}], "max_tokens": 4} | body
+    return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": asked}
+
+
+def test_a_batch_runs_from_the_upload_to_its_results(whole: Whole) -> None:
+    batch = whole.order(*(line(f"c{n}", f"chat {n}", seed=n) for n in range(40)), metadata={"for": "a test"})
+    assert batch.status in ("validating", "in_progress")
+    assert batch.expires_at == batch.created_at + 24 * 3600
+    batch = whole.until(batch, *ENDED)
+    assert batch.status == "completed"
+    assert batch.request_counts.to_dict() == {"total": 40, "completed": 40, "failed": 0}
+    assert batch.metadata == {"for": "a test"}
+    assert batch.created_at <= batch.in_progress_at <= batch.finalizing_at <= batch.completed_at
+    assert batch.usage.output_tokens == 160
+    assert batch.error_file_id is None
+    rows = whole.rows(batch.output_file_id)
+    for n in range(40):
+        row = rows[f"c{n}"]
+        assert row.keys() == {"id", "custom_id", "response", "error"}
+        assert row["response"].keys() == {"status_code", "request_id", "body"}
+        assert (row["response"]["status_code"], row["error"]) == (200, None)
+        body = row["response"]["body"]
+        assert (body["object"], body["model"]) == ("chat.completion", "demo-chat")
+        assert body["choices"][0]["message"] == {
+            "role": "assistant",
+            "content": answer(f"chat {n}", n, 4),
+            "refusal": None,
+        }
+        assert body["usage"]["completion_tokens"] == 4
+    assert len({row["id"] for row in rows.values()}) == 40
+    about = whole.client.files.retrieve(batch.output_file_id)
+    assert (about.purpose, about.bytes) == ("batch_output", len(whole.client.files.content(about.id).content))
+
+
+def test_lines_that_fail_are_in_the_error_file_each_with_its_reason(whole: Whole) -> None:
+    batch = whole.order(
+        line("good"),
+        line("prompt", BAD_PROMPT),
+        line("model", model="nope"),
+        line("field", temperature=9),
+        line("method") | {"method": "GET"},
+        line("url") | {"url": "/v1/completions"},
+        {"custom_id": "body", "method": "POST", "url": CHAT},
+        line("stream", stream=True),
+        "not json",
+    )
+    batch = whole.until(batch, *ENDED)
+    assert batch.request_counts.to_dict() == {"total": 9, "completed": 1, "failed": 8}
+    assert whole.rows(batch.output_file_id).keys() == {"good"}
+    rows = whole.rows(batch.error_file_id)
+    told = {
+        name: (row["response"]["status_code"], row["response"]["body"]["error"]["code"]) for name, row in rows.items()
+    }
+    assert told == {
+        "prompt": (500, "engine_failed"),
+        "model": (404, "model_not_found"),
+        "field": (400, "invalid_request"),
+        "method": (400, "invalid_request"),
+        "url": (400, "invalid_request"),
+        "body": (400, "invalid_request"),
+        "stream": (400, "unsupported"),
+        None: (400, "bad_request"),
+    }
+    assert "temperature" in rows["field"]["response"]["body"]["error"]["message"]
+
+
+def test_thinking_and_calls_of_tools_are_told_apart_from_the_text(whole: Whole) -> None:
+    function = {"name": "look", "parameters": {"type": "object", "properties": {}}}
+    said = SAY + '<think>hm</think>Well.<tool_call>{"name": "look", "arguments": {}}</tool_call>'
+    row = line("a", said, tools=[{"type": "function", "function": function}], max_tokens=200)
+    batch = whole.until(whole.order(row), *ENDED)
+    choice = whole.rows(batch.output_file_id)["a"]["response"]["body"]["choices"][0]
+    message = choice["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Well.", "hm")
+    assert message["tool_calls"][0]["function"]["name"] == "look"
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_completions_continue_their_prompt_as_it_is(whole: Whole) -> None:
+    body = {"model": "demo-chat", "prompt": "once upon", "max_tokens": 3, "seed": 5}
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body}
+    batch = whole.until(whole.order(row, endpoint="/v1/completions"), *ENDED)
+    told = whole.rows(batch.output_file_id)["a"]["response"]["body"]
+    assert told["object"] == "text_completion"
+    direct = whole.client.completions.create(**body)
+    assert told["choices"][0]["text"] == direct.choices[0].text
+    assert told["choices"][0]["text"] == "".join(f"w{word(list(b'once upon'), 5, n)} " for n in range(3))
+
+
+def test_a_batch_that_is_cancelled_keeps_what_was_finished(whole: Whole) -> None:
+    batch = whole.order(*(line(f"c{n}", max_tokens=50) for n in range(400)))
+    wait(lambda: whole.client.batches.retrieve(batch.id).request_counts.completed)
+    assert whole.client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+    batch = whole.until(batch, *ENDED)
+    assert batch.status == "cancelled"
+    assert batch.cancelling_at <= batch.cancelled_at
+    done = batch.request_counts.completed
+    assert 0 < done < 400
+    assert len(whole.rows(batch.output_file_id)) == done
+    assert whole.client.batches.cancel(batch.id).status == "cancelled"
+
+
+def test_a_window_that_ends_leaves_partial_results_and_names_the_rest(whole: Whole) -> None:
+    batch = whole.order(*(line(f"c{n}", max_tokens=100) for n in range(600)))
+    wait(lambda: whole.client.batches.retrieve(batch.id).request_counts.completed)
+    record = keys.batch(batch.id.removeprefix("batch_"))
+    whole.redis.hset(record, "details", json.dumps({"ends_by_ms": 1}))
+    batch = whole.until(batch, *ENDED)
+    assert batch.status == "expired"
+    assert batch.expired_at is not None
+    done, rest = whole.rows(batch.output_file_id), whole.rows(batch.error_file_id)
+    assert len(done) == batch.request_counts.completed
+    assert done.keys() | rest.keys() == {f"c{n}" for n in range(600)}
+    assert not done.keys() & rest.keys()
+    [code] = {row["error"]["code"] for row in rest.values()}
+    assert code == "batch_expired"
+
+
+@pytest.mark.parametrize(
+    ("rows", "says", "place"),
+    [([line("same"), line("same")], "custom_id: used in line 1", 2), (["", ""], "no lines", None)],
+)
+def test_a_file_that_cannot_be_a_batch_fails_with_a_reason(
+    whole: Whole, rows: list[Any], says: str, place: int | None
+) -> None:
+    batch = whole.until(whole.order(*rows), *ENDED)
+    assert (batch.status, batch.output_file_id) == ("failed", None)
+    [failure] = batch.errors.data
+    assert says in failure.message
+    assert failure.line == place
+    assert batch.failed_at is not None
+    assert whole.client.batches.cancel(batch.id).status == "failed"
+
+
+def test_an_api_that_is_killed_while_it_reads_a_file_in_loses_no_batch(whole: Whole) -> None:
+    batch = whole.order(*(line(f"c{n}", "x" * 600, max_tokens=1) for n in range(3000)))
+    assert batch.status == "validating"
+    [api] = [p for p in whole.running.descendants() if p.is_running() and p.cmdline()[-1] == "api"]
+    api.send_signal(signal.SIGKILL)
+    whole.running.line("listening on")
+    # The dead process held its place for a minute; nobody has to wait for that here.
+    whole.redis.delete(keys.order_lease(batch.id.removeprefix("batch_")))
+    batch = whole.until(batch, *ENDED)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 3000)
+    assert len(whole.rows(batch.output_file_id)) == 3000
+
+
+def test_files_are_kept_listed_read_and_deleted(whole: Whole) -> None:
+    content = b"".join(b'{"line": %d, "text": "%s"}\n' % (n, b"abc" * 100) for n in range(10_000))
+    file = whole.client.files.create(file=("folder/some.jsonl", content), purpose="batch")
+    assert (file.filename, file.bytes, file.purpose) == ("some.jsonl", len(content), "batch")
+    assert whole.client.files.retrieve(file.id) == file
+    assert whole.client.files.content(file.id).content == content
+    newest = whole.client.files.list(purpose="batch", limit=1)
+    assert newest.data == [file]
+    assert newest.has_more
+    everything = [found.id for found in whole.client.files.list(limit=2)]
+    assert len(everything) == len(set(everything)) > 2
+    assert whole.client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        whole.client.files.content(file.id)
+    assert file.id not in [found.id for found in whole.client.files.list()]
+
+
+def test_batches_are_listed_a_page_at_a_time_and_results_can_be_deleted(whole: Whole) -> None:
+    batches = [whole.until(whole.order(line("a")), *ENDED) for _ in range(3)]
+    listed = [found.id for found in whole.client.batches.list(limit=2)]
+    assert listed[:3] == [batch.id for batch in reversed(batches)]
+    assert len(listed) == len(set(listed))
+    result = batches[0].output_file_id
+    assert whole.client.files.delete(result).deleted
+    assert whole.client.batches.retrieve(batches[0].id).output_file_id is None
+    with pytest.raises(openai.NotFoundError):
+        whole.client.files.content(result)
+
+
+def test_mistakes_are_told_in_openais_words(whole: Whole) -> None:
+    client = whole.client
+    with pytest.raises(openai.BadRequestError, match="purpose"):
+        client.files.create(file=("a.jsonl", b"{}"), purpose="fine-tune")
+    with pytest.raises(openai.BadRequestError, match="missing or empty"):
+        client.files.create(file=("a.jsonl", b""), purpose="batch")
+    with pytest.raises(openai.NotFoundError, match="no such file"):
+        client.files.retrieve("file-nope")
+    with pytest.raises(openai.NotFoundError, match="no such batch"):
+        client.batches.retrieve("batch_nope")
+    with pytest.raises(openai.NotFoundError, match="no such file"):
+        client.batches.create(input_file_id="file-nope", endpoint=CHAT, completion_window="24h")
+    file_id = whole.upload(line("a"))
+    with pytest.raises(openai.APIStatusError, match="Batches are offered for"):
+        client.batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
+    with pytest.raises(openai.BadRequestError, match="24h"):
+        client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="1h")  # type: ignore[arg-type]
