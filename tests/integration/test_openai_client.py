@@ -19,7 +19,7 @@ from worker.backends.echo import answer
 from worker.backends.script import SAY
 
 MODEL = "demo-chat"
-SLOTS, QUEUE_LIMIT = 4, 2
+SLOTS, QUEUE_LIMIT = 4, 6
 CALL = '<tool_call>{"name": "clock", "arguments": {"zone": "UTC"}}</tool_call>'
 CLOCK: Any = {
     "type": "function",
