@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from redis.exceptions import RedisError
 
+from api import openai_schema
 from api.acceptance import Ask, accept, find_model
 from api.callers import Caller, CallerOf
 from api.errors import OPENAI_PREFIX, ApiError
@@ -100,6 +101,8 @@ async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking
     model = await find_model(body.model, parts)
     if ask.form.tools and not model.takes_tools:
         raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
+    if ask.form.json_schema is not None:
+        await openai_schema.check(ask.form.json_schema)
     earlier = None if key is None else await parts.jobs.made_before(key)
     made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
     reader = made if isinstance(made, Reader) else await _again(made, parts)

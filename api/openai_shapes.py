@@ -14,6 +14,7 @@ from api.acceptance import Ask, seed_or_any
 from api.errors import ApiError
 from api.images import Draft, ImageUrl
 from api.jobs import Policy
+from api.openai_schema import as_text
 from api.requests import ModelId, Text, whole
 from wire.messages import Form, Sampling, ToolCall
 
@@ -135,6 +136,8 @@ class Generation(Lenient):
     top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Annotated[list[Text], Field(max_length=MOST_STOPS), BeforeValidator(_as_list)] | None = None
     n: int | None = None
@@ -156,7 +159,30 @@ class Generation(Lenient):
             max_tokens=min(MAX_TOKENS, MAX_TOKENS if most is None else most),
             seed=seed_or_any(self.seed),
             stop=tuple(text for text in self.stop or () if text),
+            presence_penalty=_given(self.presence_penalty, 0.0),
+            frequency_penalty=_given(self.frequency_penalty, 0.0),
         )
+
+
+class TextFormat(Lenient):
+    type: Literal["text"]
+
+
+class ObjectFormat(Lenient):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class Schema(Lenient):
+    """A schema by its field's name in OpenAI's API; answers are held to it whether or not it is called strict."""
+
+    wanted: dict[str, Any] = Field(alias="schema")
+
+
+class SchemaFormat(Lenient):
+    type: Literal["json_schema"]
+    json_schema: Schema
 
 
 class ChatBody(Generation):
@@ -168,6 +194,7 @@ class ChatBody(Generation):
     tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     functions: list[Any] | None = None
+    response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(None, discriminator="type")
 
     def refuse(self) -> None:
         super().refuse()
@@ -177,16 +204,30 @@ class ChatBody(Generation):
             raise _unsupported("tool_choice", "A model can't be made to call a tool: tool_choice must be auto or none.")
         if self.functions:
             raise _unsupported("functions", "Functions are called tools now: send tools.")
+        if self._tools() and self._schema() is not None:
+            raise _unsupported("response_format", "An answer is held to a schema or may call tools, not both.")
 
     def _tools(self) -> tuple[dict[str, Any], ...]:
         return () if self.tool_choice == "none" else tuple(tool.model_dump() for tool in self.tools or ())
+
+    def _schema(self) -> str | None:
+        if isinstance(self.response_format, ObjectFormat):
+            return as_text({"type": "object"})
+        return (
+            as_text(self.response_format.json_schema.wanted) if isinstance(self.response_format, SchemaFormat) else None
+        )
 
     def ask(self) -> Ask:
         """The chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         drafts = [message.draft(place) for place, message in enumerate(self.messages)]
-        return Ask(drafts, self._sampling(most), Policy("cancel"), Form(separate=True, tools=self._tools()))
+        return Ask(
+            drafts,
+            self._sampling(most),
+            Policy("cancel"),
+            Form(separate=True, tools=self._tools(), json_schema=self._schema()),
+        )
 
 
 def _one_text(prompt: Any) -> Any:

@@ -15,6 +15,7 @@ class Service:
     """The service at a URL."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
 

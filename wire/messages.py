@@ -118,6 +118,8 @@ class Sampling(Record):
     max_tokens: int = 512
     seed: int
     stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 class Form(Record):

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 LONG_PROMPT_CHARACTERS = 8_000
-"""A longer prompt, or one with images, is prepared beside the engine's thread: running streams must not wait for it."""
+"""A longer prompt, or one with images, tools or a schema, is prepared beside the engine's thread: running streams must
+not wait for it."""
 HIGH_MEMORY_PERCENT = 90.0
 PREPARING_S = 0.01
 """Longest sleep while prompts are being prepared and nothing else is to be done."""
@@ -215,7 +216,7 @@ class Engine:
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
-        if not sequence.images and sum(len(m.text()) for m in sequence.job.messages) <= LONG_PROMPT_CHARACTERS:
+        if not _takes_long(sequence):
             self._prepared(sequence, backend, attempt(partial(backend.prepare, sequence)))
             return
 
@@ -278,6 +279,10 @@ class Engine:
         sequence = token.sequence
         if token.end == "stop":
             sequence.accept_last(token.token_id)
+            if sequence.constraint is not None and sequence.constraint.broken:
+                broken = WorkerError("engine_failed", "The answer could not be held to its schema.")
+                self._emit_failure(sequence, broken)
+                return
             self._emit(sequence, sequence.finish("stop"))
             return
         self._emit(sequence, sequence.accept(token.token_id))
@@ -313,6 +318,14 @@ class Engine:
             events, self._events = self._events, []
             with self._excuse():
                 self._sink(events)
+
+
+def _takes_long(sequence: Sequence) -> bool:
+    """Whether to prepare a prompt beside the engine's thread."""
+    job = sequence.job
+    if sequence.images or job.form.tools or job.form.json_schema is not None:
+        return True
+    return sum(len(message.text()) for message in job.messages) > LONG_PROMPT_CHARACTERS
 
 
 def _failure(sequence: Sequence, *, code: ErrorCode, message: str) -> list[Any]:

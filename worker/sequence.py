@@ -44,6 +44,13 @@ class TextDecoder(Protocol):
         """What is still held back."""
 
 
+class Constraint(Protocol):
+    """What holds an answer to a schema; how is the backend's."""
+
+    broken: bool
+    """Whether the answer could not be held to it."""
+
+
 class Sequence:
     """State of one chat from submission to its terminal event.
 
@@ -69,6 +76,7 @@ class Sequence:
         self.generated: list[int] = []
         self.cached_tokens = 0
         self.end: Finished | Failed | None = None
+        self.constraint: Constraint | None = None
         self.rescued_at: int | None = None
         self.suspect = False
         """Whether this chat may be what kills its workers: one such is inside the engine at a time."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
+from openai import BadRequestError, OpenAI
+from PIL import Image, ImageDraw
+from pydantic import BaseModel, Field
 
 from scripts.random_model import make
 from tests.http_client import Service
@@ -58,6 +63,84 @@ def test_the_shipped_models_are_listed_by_kind(http: Service) -> None:
     assert by_name["demo-chat"]["architecture"] == "qwen3"
     assert not by_name["demo-chat"]["is_vision"]
     assert by_name["random"]["context_window"] == 8192
+
+
+@pytest.fixture
+def client(http: Service) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{http.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
+        yield made
+
+
+class Person(BaseModel):
+    """Short: a small model's text may well have no end, and a schema gives it none."""
+
+    name: str = Field(max_length=10)
+    age: int = Field(ge=0, le=150)
+    likes: Literal["tea", "coffee"]
+
+
+def ask(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+def test_openais_client_gets_objects_of_its_own_class(client: OpenAI) -> None:
+    for seed in range(5):
+        answer = client.chat.completions.parse(
+            model="demo-chat", messages=ask("Who are you?"), response_format=Person, seed=seed, temperature=1.0
+        )
+        message = answer.choices[0].message
+        assert isinstance(message.parsed, Person)
+        assert json.loads(message.content or "") == message.parsed.model_dump()
+
+
+def test_a_schema_that_is_none_is_refused_with_the_reason(client: OpenAI) -> None:
+    schema: Any = {"name": "bad", "schema": {"type": "nonsense"}}
+    with pytest.raises(BadRequestError, match="Invalid type: nonsense") as refused:
+        client.chat.completions.create(
+            model="demo-chat",
+            messages=ask("Hello!"),
+            response_format={"type": "json_schema", "json_schema": schema},
+            stream=True,
+        )
+    assert (refused.value.code, refused.value.param) == ("invalid_schema", "response_format")
+
+
+def test_tools_for_a_model_that_has_none_are_refused(client: OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "clock"}}]
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), tools=tools)
+    assert refused.value.param == "tools"
+
+
+def test_openais_client_shows_the_vision_model_a_picture(client: OpenAI) -> None:
+    image = Image.new("RGB", (96, 96), "white")
+    ImageDraw.Draw(image).ellipse((16, 16, 80, 80), fill=(220, 30, 30))
+    held = io.BytesIO()
+    image.save(held, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
+    parts: Any = [{"type": "text", "text": "Describe this image."}, {"type": "image_url", "image_url": {"url": url}}]
+    answer = client.chat.completions.create(
+        model="demo-vision", messages=[{"role": "user", "content": parts}], temperature=0
+    )
+    assert "red circle" in (answer.choices[0].message.content or "")
+
+
+def test_stop_seed_and_cached_tokens_are_openais(client: OpenAI) -> None:
+    whole = client.chat.completions.create(model="demo-chat", messages=ask("Count to twenty."), temperature=0)
+    text = whole.choices[0].message.content or ""
+    cut = client.chat.completions.create(
+        model="demo-chat", messages=ask("Count to twenty."), temperature=0, stop=["2, 13", "never"]
+    )
+    assert "2, 13" in text
+    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == (text.split("2, 13")[0], "stop")
+    assert cut.usage is not None
+    assert cut.usage.prompt_tokens_details is not None
+    assert cut.usage.prompt_tokens_details.cached_tokens == cut.usage.prompt_tokens - 1
+    seeded = [
+        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), seed=seed).choices[0].message.content
+        for seed in (-7, -7)
+    ]
+    assert seeded[0] == seeded[1]
 
 
 def test_a_conversation_is_shortened_and_the_client_is_told(http: Service) -> None:

@@ -70,6 +70,8 @@ def test_defaults_are_those_of_the_contract(api: Api) -> None:
         "top_p": 0.9,
         "repetition_penalty": 1.1,
         "stop": (),
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
     }
     assert 0 <= sampling.seed < 2**63
 

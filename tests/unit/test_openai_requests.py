@@ -23,6 +23,10 @@ CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/mode
 ANSWER = (Delta("Hel", (1,)), Delta("lo", (2,)), Finished("stop", Usage(5, 3, 2)))
 
 
+TAKES_TOOLS = MODEL.model_copy(update={"takes_tools": True})
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "default": None}}}
+
+
 class Api:
     """A client, and the worker that sees what was accepted."""
 
@@ -67,6 +71,7 @@ def running() -> Iterator[Api]:
     server = FakeServer()
     redis = FakeRedis(server=server)
     announce(redis)
+    Registry(redis).put(TAKES_TOOLS)
     app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
         yield Api(client, worker, redis)
@@ -87,6 +92,8 @@ def test_defaults_are_openais(api: Api) -> None:
         "top_p": 1.0,
         "repetition_penalty": 1.0,
         "stop": (),
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
     }
     assert 0 <= sampling.seed < 2**63
 
@@ -111,6 +118,8 @@ def test_a_model_is_known_by_id_name_and_repository(api: Api, wanted: str) -> No
         ({"temperature": None}, "temperature", 1.0),
         ({"top_p": 0.5}, "top_p", 0.5),
         ({"repetition_penalty": 1.2}, "repetition_penalty", 1.2),
+        ({"presence_penalty": -0.5}, "presence_penalty", -0.5),
+        ({"frequency_penalty": 2}, "frequency_penalty", 2.0),
     ],
 )
 def test_sampling_fields_are_translated(api: Api, sent: dict[str, Any], field: str, value: object) -> None:
@@ -136,10 +145,59 @@ def test_calls_of_tools_and_their_answers_are_turns_like_others(api: Api) -> Non
     assert (answered.role, answered.content, answered.tool_call_id) == ("tool", "noon", "c1")
 
 
+def schema(of: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": of}}}
+
+
+def test_a_schema_goes_with_the_job(api: Api) -> None:
+    held = json.loads(api.job(**schema({"type": "integer"})).form.json_schema or "")
+    assert held["type"] == "integer"
+    assert json.loads(api.job(response_format={"type": "json_object"}).form.json_schema or "")["type"] == "object"
+    assert api.job(response_format={"type": "text"}).form.json_schema is None
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"type": "nonsense"},
+        {"type": "string", "pattern": "("},
+        {"$ref": "http://somewhere/schema.json"},
+        {"$ref": "#/definitions/missing"},
+        {"not": {}},
+        {"type": "integer", "minimum": 2, "maximum": 1},
+        {"enum": ["x" * 70_000]},
+        {"type": "nonsense", "x-guidance": {"lenient": True}},
+    ],
+)
+def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(api: Api, of: dict[str, Any]) -> None:
+    told = api.refused(400, **schema(of))
+    assert (told["code"], told["param"]) == ("invalid_schema", "response_format")
+    assert 20 < len(told["message"]) < 300
+
+
+def test_tools_go_with_the_job_as_they_are(api: Api) -> None:
+    assert api.job(tools=[CLOCK]).form.tools == (CLOCK,)
+    assert api.job(tools=[CLOCK], tool_choice="none").form.tools == ()
+
+
+def test_a_model_without_tools_is_not_given_any(api: Api) -> None:
+    Registry(api.redis).put(MODEL.model_copy(update={"takes_tools": False}))
+    try:
+        assert api.refused(400, tools=[CLOCK])["param"] == "tools"
+    finally:
+        Registry(api.redis).put(TAKES_TOOLS)
+
+
 @pytest.mark.parametrize(
     ("sent", "param"),
     [
         ({"n": 2}, "n"),
+        ({"tools": [CLOCK], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "clock"}}}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
+        ({"tools": [CLOCK], "response_format": {"type": "json_object"}}, "response_format"),
+        ({"functions": [{"name": "clock"}]}, "functions"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"logprobs": True}, "logprobs"),
         ({"temperature": 2.1}, "temperature"),
         ({"temperature": "1"}, "temperature"),

@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
+from worker.backends.guides import guided
 from worker.backends.sampling import RecentTokens, RowSampler, sample
 
 
@@ -31,7 +32,7 @@ class DecodeBatch(GenerationBatch):
     def _step(self) -> tuple[list[int], list[None]]:
         """Start computing every row's next token and return the ones that were under way."""
         inputs = self._next_tokens
-        logits = self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :]
+        logits = guided(self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :], self.samplers, inputs)
         self._current_tokens = inputs
         recent = self._recent.advance(self.uids, self.samplers, self.tokens, inputs)
         self._next_tokens = sample(logits, self.samplers, recent)

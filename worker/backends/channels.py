@@ -15,6 +15,7 @@ from typing import Any
 from mlx_lm.generate import TextStateMachine
 
 from wire.messages import ChatJob, ToolCall
+from worker.backends.conversation import is_thinking
 from worker.sequence import Said
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,11 @@ def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
     initial = tokenizer.response_initial_state or TEXT
     if tokenizer.has_thinking:
         transitions = {TEXT: [(tokenizer.think_start, REASONING)], REASONING: [(tokenizer.think_end, TEXT)]}
-        if tokenizer.rfind_think_start(prompt_ids) > tokenizer.rfind_think_end(prompt_ids):
+        if is_thinking(tokenizer, prompt_ids):
             initial = tokenizer.response_initial_state or REASONING
+    if job.form.json_schema is not None:
+        # In an answer that is held to a schema a mark is part of some value; only thinking that was begun still ends.
+        return Style({REASONING: transitions[REASONING]}, initial) if initial == REASONING else Style()
     for mark in tokenizer.structural_markers:
         transitions.setdefault(TEXT, []).append((mark, TEXT))
     for state, edges in tokenizer.response_transitions.items():

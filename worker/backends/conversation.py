@@ -6,7 +6,7 @@ Pure; what a template makes of them is the tokeniser's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wire.messages import Form, Message, ToolCall
@@ -42,8 +42,17 @@ def _call(call: ToolCall) -> Row:
 
 def template_options(form: Form, tokenizer: Any) -> Row:
     """What the chat template gets beside the messages. Raises WorkerError for tools that a model has no way to call."""
+    if form.json_schema is not None:
+        return {"enable_thinking": False}  # Held to a schema from the first token on, there is no room to think.
     if not form.tools:
         return {}
     if not tokenizer.has_tool_calling:
         raise WorkerError("unsupported", "This model has no way to call tools.")
     return {"tools": list(form.tools)}
+
+
+def is_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
+    """Whether a prompt ends in the middle of the model's thinking: some templates begin it."""
+    if not tokenizer.has_thinking:
+        return False
+    return bool(tokenizer.rfind_think_start(prompt_ids) > tokenizer.rfind_think_end(prompt_ids))

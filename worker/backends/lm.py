@@ -17,6 +17,8 @@ from worker import prompt
 from worker.backends.backend import Backend, Step, Token
 from worker.backends.batch import RowBatchGenerator
 from worker.backends.conversation import template_options, texts
+from worker.backends.grammar import Grammars
+from worker.backends.guides import guide_of
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sampling import RowSampler
 from worker.backends.text import decoder_for
@@ -62,6 +64,7 @@ class LmText:
         self.tokenizer = tokenizer
         self.context_window = context_window
         self.stop_tokens = [[int(token)] for token in tokenizer.eos_token_ids]
+        self._grammars = Grammars(tokenizer, [ids[0] for ids in self.stop_tokens])
 
     def encode(self, messages: Items[Message], form: Form = NO_FORM) -> list[int]:
         if form.raw or self.tokenizer.chat_template is None:
@@ -80,6 +83,8 @@ class LmText:
             max_tokens=job.sampling.max_tokens,
         )
         sequence.begin(built.token_ids, decoder_for(self.tokenizer, job, built.token_ids))
+        if job.form.json_schema is not None:
+            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
         return prompt.warnings(built, job.messages, sees_images=False)
 
     def tokens_left(self, sequence: Sequence) -> int:
@@ -126,7 +131,7 @@ class LmBackend:
             max_tokens=[most],
             caches=[cache],
             all_tokens=[tokens[:known]],
-            samplers=[RowSampler.of(sequence.job.sampling, sequence.position)],
+            samplers=[RowSampler.of(sequence.job.sampling, sequence.position, guide_of(sequence))],
         )
         self._rows[uid] = sequence
 

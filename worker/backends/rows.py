@@ -15,6 +15,7 @@ import mlx.core as mx
 from mlx_vlm.models.cache import BatchKVCache, BatchQuantizedKVCache, QuantizedKVCache
 
 from worker.backends.backend import EndOfText, Step, Token
+from worker.backends.guides import guide_of, guided
 from worker.backends.sampling import RecentTokens, RowSampler, sample
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -51,7 +52,7 @@ class Row:
         self.feed: Feed | None = None
         self.in_one_piece = False
         self.offset: mx.array | None = None
-        self.sampler = RowSampler.of(sequence.job.sampling, sequence.position)
+        self.sampler = RowSampler.of(sequence.job.sampling, sequence.position, guide_of(sequence))
         self.fresh = True
         """Whether the next input is the prompt's last token, which is no part of the answer."""
 
@@ -185,7 +186,7 @@ class RowBackend(ABC):
         """Start computing every row's next token, and take in the ones that were under way."""
         rows, inputs = self._decoding, self._inputs
         samplers = [row.sampler for row in rows]
-        logits = self._forward(inputs, self._batch, rows)
+        logits = guided(self._forward(inputs, self._batch, rows), samplers, inputs)
         recent = self._recent.advance(rows, samplers, [row.before_input for row in rows], inputs)
         self._inputs = sample(logits, samplers, recent).astype(mx.int32)
         mx.async_eval(self._inputs)

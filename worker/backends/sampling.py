@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from wire.messages import GREEDY_TEMPERATURE, NO_PENALTY, Sampling
+from worker.backends.guides import Guide
 
 PENALTY_WINDOW = 20
 """Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's default."""
@@ -30,18 +31,22 @@ def _mix(value: int) -> int:
 
 @dataclass(slots=True)
 class RowSampler:
-    """One row's settings and its place in its answer. ``position`` counts the tokens that have been chosen."""
+    """One row's settings and its place in its answer. ``position`` counts the tokens that have been chosen.
+
+    ``guide`` changes the row's logits by what was said so far; most rows have none.
+    """
 
     temperature: float
     top_p: float
     penalty: float
     seed: int
     position: int
+    guide: Guide | None = None
 
     @classmethod
-    def of(cls, sampling: Sampling, position: int) -> RowSampler:
+    def of(cls, sampling: Sampling, position: int, guide: Guide | None = None) -> RowSampler:
         penalty = 1.0 if sampling.repetition_penalty in NO_PENALTY else sampling.repetition_penalty
-        return cls(sampling.temperature, sampling.top_p, penalty, sampling.seed, position)
+        return cls(sampling.temperature, sampling.top_p, penalty, sampling.seed, position, guide)
 
     @property
     def is_greedy(self) -> bool:

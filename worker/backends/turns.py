@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from worker.backends.backend import Step
+from worker.backends.guides import guided
 from worker.backends.rows import Row, RowBackend
 from worker.backends.sampling import RecentTokens, sample
 
@@ -24,7 +25,7 @@ class InTurn(RowBackend):
         leaving = []
         for row in self._decoding:
             inputs = mx.array(row.tokens[-1:])
-            logits = self._forward(inputs, row.cache, [row])
+            logits = guided(self._forward(inputs, row.cache, [row]), [row.sampler], inputs)
             recent = self._windows[row].advance([row], [row.sampler], [row.tokens[:-1]], inputs)
             token = int(sample(logits, [row.sampler], recent).item())
             row.fresh = False

@@ -28,6 +28,7 @@ from wire.messages import Form, ImagePart, Message
 from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends import conversation
+from worker.backends.grammar import Grammars
 from worker.backends.lm import reason, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sight import Sight
@@ -71,6 +72,7 @@ class VlmBackend(RowBackend):
         # mlx_lm's wrapper makes a new streaming detokeniser a chat; the processor has one for all.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
         ends = _end_tokens(model, self._text)
+        self._grammars = Grammars(self._text, ends)
         key = (record.id, record.revision, record.kv_quantization)
         self._sight = Sight(model.vision_tower) if _takes_features(model) else None
         super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
@@ -105,6 +107,8 @@ class VlmBackend(RowBackend):
         same = made[0].token_ids is built.token_ids
         self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence)
         sequence.begin(built.token_ids, decoder_for(self._text, job, built.token_ids))
+        if job.form.json_schema is not None:
+            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
         return prompt.warnings(built, job.messages, sees_images=True)
 
     def _encode(self, messages: Items[Message], sequence: Sequence) -> VisionPrompt:

@@ -1,0 +1,174 @@
+"""Answers that are held to a schema: with real models, in batches of both kinds, and going on after a crash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from mlx_lm.utils import load_tokenizer
+
+from api.openai_schema import as_text
+from tests.mlx.conftest import Bench
+from tests.mlx.test_vision import VisionBench
+from wire.messages import Delta, Form, LoggedEvent
+from worker.backends.grammar import Grammars
+from worker.backends.guides import Guide
+from worker.catalogue import DEMO_MODELS, describe
+from worker.errors import WorkerError
+from worker.sequence import Sequence
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        "likes": {"type": "array", "items": {"enum": ["tea", "coffee"]}, "maxItems": 2},
+        "friend": {"anyOf": [{"type": "null"}, {"type": "boolean"}]},
+    },
+    "required": ["name", "age", "likes", "friend"],
+    "additionalProperties": False,
+}
+
+
+def held(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
+    """A chat whose answer is held to a schema."""
+    chat = bench.chat(text, **{"max_tokens": 200, "repetition_penalty": 1.0, **more})
+    job = chat.job.model_copy(update={"form": Form(separate=True, json_schema=as_text(schema))})
+    return Sequence(job, emitted=chat.emitted)
+
+
+def told(bench: Bench, *chats: Sequence) -> list[str]:
+    """The texts of chats in one batch."""
+    said: dict[Sequence, list[LoggedEvent]] = {chat: [] for chat in chats}
+    bench.start(*chats)
+    while bench.backend.sequences():
+        for token in bench.backend.step().tokens:
+            if token.end == "stop":
+                token.sequence.accept_last(token.token_id)
+                said[token.sequence] += token.sequence.finish("stop")
+            else:
+                said[token.sequence] += token.sequence.accept(token.token_id)
+    return ["".join(event.text for event in events if isinstance(event, Delta)) for events in said.values()]
+
+
+def check_person(text: str) -> None:
+    person = json.loads(text)
+    assert list(person) == ["name", "age", "likes", "friend"]
+    assert isinstance(person["name"], str)
+    assert len(person["name"]) <= 8
+    assert 0 <= person["age"] <= 120
+    assert set(person["likes"]) <= {"tea", "coffee"}
+    assert person["friend"] in (None, True, False)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bench:
+    record = describe(DEMO_MODELS / "chat", name="demo-chat")
+    assert record is not None
+    return Bench(record)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
+def test_the_demo_models_answers_always_keep_their_schema(demo: Bench, temperature: float) -> None:
+    chats = [held(demo, f"Who are you, number {seed}?", seed=seed, temperature=temperature) for seed in range(12)]
+    for text in told(demo, *chats):
+        check_person(text)
+    assert all(chat.end is not None and chat.constraint is not None and not chat.constraint.broken for chat in chats)
+
+
+@pytest.mark.parametrize("kv", [None, 4])
+def test_random_models_keep_it_too_and_their_neighbours_say_the_same(
+    bench_of: Callable[..., Bench], kv: Literal[4] | None
+) -> None:
+    alone = bench_of(kv).answer("neighbour", seed=5, temperature=0.8)
+    bench = bench_of(kv)
+    neighbour = bench.chat("neighbour", seed=5, temperature=0.8)
+    *texts, _ = told(bench, *(held(bench, f"chat {seed}", seed=seed, temperature=1.0) for seed in range(4)), neighbour)
+    for text in texts:
+        check_person(text)
+    assert neighbour.generated == alone
+
+
+def test_an_answer_goes_on_in_mid_object(demo: Bench) -> None:
+    whole = held(demo, "Hello!", seed=3, temperature=1.0)
+    [text] = told(demo, whole)
+    check_person(text)
+    for cut in (0, 1, 7, len(whole.generated) - 1):
+        again = held(demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[:cut]))
+        told(demo, again)
+        assert [*again.emitted, *again.generated] == whole.generated
+
+
+def test_any_object_is_an_object(demo: Bench) -> None:
+    shape = {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 3}
+    for text in told(demo, *(held(demo, "Count.", shape, seed=seed, max_tokens=400) for seed in range(4))):
+        assert isinstance(json.loads(text), dict)
+
+
+def test_a_vision_models_answer_keeps_it() -> None:
+    record = describe(DEMO_MODELS / "vision", name="demo-vision")
+    assert record is not None
+    colour = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}}, "required": ["colour"]}
+    closed = colour | {"additionalProperties": False}
+    bench = VisionBench(record)
+    [text] = told(bench, held(bench, "Which colour?", closed, temperature=1.0))
+    assert json.loads(text)["colour"] in ("red", "green")
+
+
+def test_thinking_that_the_prompt_began_goes_first() -> None:
+    class Text:
+        """A tokeniser as far as it matters here."""
+
+        has_thinking = True
+        think_end_tokens = (7, 8)
+
+        def rfind_think_start(self, ids: list[int]) -> int:
+            return max((i for i, token in enumerate(ids) if token == 5), default=-1)
+
+        def rfind_think_end(self, ids: list[int]) -> int:
+            return max((i for i, token in enumerate(ids) if token == 7), default=-1)
+
+    grammars = Grammars(Text(), [2])
+    real = load_tokenizer(DEMO_MODELS / "chat")
+    grammars._vocabulary = Grammars(real, [2])._made()
+    constraint = grammars.constraint(as_text({"enum": ["x"]}), [1, 5])
+    mask = np.ones(1300, dtype=np.bool_)
+    for token in (9, 7, 9):
+        constraint.take(token)
+        constraint.allow(mask)
+        assert mask.all()
+    constraint.take(7)
+    constraint.take(8)
+    constraint.allow(mask)
+    assert [real.decode([int(i)]) for i in np.flatnonzero(mask)] == ['"']
+    assert grammars.constraint(as_text({"enum": ["x"]}), [1, 5, 7])._thoughts is None
+
+
+def test_a_schema_that_the_matcher_refuses_ends_the_chat_with_a_reason(demo: Bench) -> None:
+    chat = held(demo, "Hello!", {"not": {"type": "string"}})
+    with pytest.raises(WorkerError) as refused:
+        demo.backend.prepare(chat)
+    assert refused.value.code == "invalid_schema"
+
+
+def test_penalties_count_what_was_said_and_survive_a_crash(bench: Bench) -> None:
+    plain = bench.answer("hello", temperature=0.0, repetition_penalty=1.0, max_tokens=60)
+    settings = {"temperature": 0.0, "repetition_penalty": 1.0, "max_tokens": 60, "frequency_penalty": 2.0}
+    whole = bench.answer("hello", presence_penalty=2.0, **settings)
+    assert len(set(whole)) > len(set(plain))
+    again = bench.chat("hello", emitted=tuple(whole[:20]), presence_penalty=2.0, **settings)
+    bench.start(again)
+    bench.run()
+    assert again.generated == whole[20:]
+
+
+def test_a_penalty_grows_with_what_was_said(bench: Bench) -> None:
+    job = bench.chat("hello", presence_penalty=0.5, frequency_penalty=0.25).job
+    guide = Guide(Sequence(job, emitted=(3, 3, 1)), None)
+    guide.take(3)
+    change = np.zeros(5, dtype=np.float32)
+    guide.change(change)
+    assert change.tolist() == [0, -0.75, 0, -1.25, 0]
