@@ -97,6 +97,22 @@ class ErrorBody(BaseModel):
 RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": ErrorBody} for kind in (422, "4XX", "5XX")}
 
 
+class OpenAiError(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAiErrorBody(BaseModel):
+    """The same for what is below ``/v1``."""
+
+    error: OpenAiError
+
+
+OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": OpenAiErrorBody} for kind in (422, "4XX", "5XX")}
+
+
 class ApiError(Exception):
     """A request that is refused: a code of the table, a sentence, and when trying again makes sense.
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from api import openai_schema
 from api.acceptance import Ask, accept, find_model
 from api.callers import Caller, CallerOf
-from api.errors import OPENAI_PREFIX, ApiError
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.idempotency import once
 from api.jobs import Jobs
 from api.openai_answers import Answer, ChatAnswer, CompletionAnswer
@@ -29,7 +29,7 @@ from api.relay import Reader
 from wire.messages import Finished
 from wire.registry import ModelRecord, find
 
-router = APIRouter(prefix=OPENAI_PREFIX, tags=["openai"], dependencies=[JsonOnly])
+router = APIRouter(prefix=OPENAI_PREFIX, tags=["openai"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES)
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 _log = logging.getLogger(__name__)

@@ -37,10 +37,7 @@ def reader(endpoint: str) -> Read:
         body = _BODIES[endpoint].model_validate(row["body"])
         if body.stream:
             raise ApiError("unsupported", "A batch has no streams.", param="stream")
-        ask = body.ask()
-        if ask.form.json_schema is not None:
-            raise ApiError("unsupported", "Schemas are not offered in batches.", param="response_format")
-        return body.model, ask
+        return body.model, body.ask()
 
     return read
 

@@ -126,7 +126,8 @@ def test_sampling_fields_are_translated(api: Api, sent: dict[str, Any], field: s
     assert getattr(api.job(**sent).sampling, field) == value
 
 
-def test_unknown_fields_are_ignored(api: Api) -> None:
+def test_unknown_fields_and_nulls_are_ignored(api: Api) -> None:
+    api.job(response_format=None, tools=None, stop=None, seed=None, max_tokens=None, stream=None, stream_options=None)
     api.job(user="somebody", metadata={"chat": "1"}, n=1, parallel_tool_calls=True, service_tier="auto", chat_id="x")
 
 
@@ -367,3 +368,13 @@ def test_the_same_key_is_the_same_answer(api: Api) -> None:
     assert len(api.worker.seen) == 1
     other = api.client.post(CHAT, json=body(CHAT) | {"seed": 1}, headers={"Idempotency-Key": "once"})
     assert (other.status_code, error(other)["code"]) == (409, "conflict")
+
+
+def test_the_description_tells_of_errors_in_the_same_shape(api: Api) -> None:
+    paths = api.client.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        wanted = "OpenAiErrorBody" if path.startswith("/v1") else "ErrorBody"
+        for operation in operations.values():
+            for status in ("422", "4XX", "5XX"):
+                shape = operation["responses"][status]["content"]["application/json"]["schema"]["$ref"]
+                assert shape == f"#/components/schemas/{wanted}"

@@ -91,6 +91,8 @@ class EchoBackend:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
+        if job.form.json_schema is not None:
+            raise WorkerError("unsupported", "The echo backend keeps to no schema.")
         built = prompt.build(
             job.messages,
             lambda messages: list("".join(_line(m, raw=job.form.raw) for m in messages).encode()),
