@@ -10,7 +10,7 @@ from pydantic import Field
 
 from api.batch_store import BatchRecord
 from api.callers import Caller, CallerOf
-from api.errors import OPENAI_PREFIX, ApiError
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.file_store import FileRecord
 from api.openai_batch_lines import CHAT, COMPLETION, ENDPOINTS
 from api.openai_files import page
@@ -21,7 +21,9 @@ from api.parts import JsonOnly, Parts, PartsOf
 from api.requests import Text
 from wire import keys
 
-router = APIRouter(prefix=f"{OPENAI_PREFIX}/batches", tags=["openai"], dependencies=[JsonOnly])
+router = APIRouter(
+    prefix=f"{OPENAI_PREFIX}/batches", tags=["openai"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES
+)
 
 WINDOW = "24h"
 PREFIX = "batch_"

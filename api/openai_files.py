@@ -14,14 +14,14 @@ from starlette.requests import ClientDisconnect
 
 from api.bodies import drain
 from api.callers import Caller, CallerOf
-from api.errors import OPENAI_PREFIX, ApiError
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.file_store import FileRecord, FileStore, FileWriter
 from api.multipart import Field, FileBegins
 from api.multipart import parts as parts_of_form
 from api.openai_results import ResultFile, result_file
 from api.parts import Parts, PartsOf
 
-router = APIRouter(prefix=f"{OPENAI_PREFIX}/files", tags=["openai"])
+router = APIRouter(prefix=f"{OPENAI_PREFIX}/files", tags=["openai"], responses=OPENAI_RESPONSES)
 
 PURPOSE = "batch"
 MOST_NAME = 255
