@@ -1,0 +1,60 @@
+// The calls that the page makes. Every failure is a Refused, told by the service, or an Unreachable.
+
+/** The service said no: its code and sentence, and after how many seconds trying again makes sense (or null). */
+export class Refused extends Error {
+  constructor(status, { code = "", detail = "", errors = [] }, retryAfter) {
+    super([detail, ...errors].join(" "));
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** No answer, or one that isn't the service's. */
+export class Unreachable extends Error {}
+
+const signedOut = new Set();
+
+/** Have a function called whenever the service asks for a key; it resolves when there may be one. */
+export function onSignedOut(ask) {
+  signedOut.add(ask);
+}
+
+/** A request; the response if it is a good one. Waits for the sign-in and asks again where a key is wanted. */
+export async function call(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const json = body === undefined ? {} : { "Content-Type": "application/json" };
+  for (;;) {
+    const response = await answer(path, { method, body, headers: { ...json, ...headers }, signal, cache: "no-store" });
+    if (response.ok) return response;
+    const refused = await refusal(response);
+    if (refused.status !== 401 || signedOut.size === 0) throw refused;
+    await Promise.all([...signedOut].map((ask) => ask()));
+  }
+}
+
+async function answer(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (problem) {
+    if (options.signal?.aborted) throw problem;
+    throw new Unreachable("The service cannot be reached.");
+  }
+}
+
+async function refusal(response) {
+  const after = Number(response.headers.get("Retry-After"));
+  const body = await response.json().catch(() => ({}));
+  return new Refused(response.status, body ?? {}, after > 0 ? after : null);
+}
+
+const json = async (path, options) => (await call(path, options)).json();
+
+export const listModels = () => json("/models");
+export const job = (id) => json(`/api/engine/jobs/${id}`);
+export const stopJob = (id) => json("/api/engine/chat/stop", { method: "POST", body: JSON.stringify({ job_id: id }) });
+export const resumeChat = (id, after, signal) => call(`/api/engine/chat/${id}/events?after=${after}`, { signal });
+
+/** Start a chat. The key makes it safe to ask again when the answer was lost: it is the same chat then. */
+export function startChat(request, key, signal) {
+  return call("/api/engine/chat", { method: "POST", body: JSON.stringify(request), headers: { "Idempotency-Key": key }, signal });
+}

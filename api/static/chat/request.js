@@ -1,0 +1,42 @@
+// The request that a conversation makes up to one of its answers.
+
+export const DEFAULTS = Object.freeze({ temperature: 0.7, maxTokens: 512, system: "", seed: null });
+
+/** The body of a chat request. `dataUrl` gives the data: URL of an image's id. */
+export async function requestFor(conversation, answer, dataUrl) {
+  const before = conversation.messages.slice(0, conversation.messages.indexOf(answer));
+  const { model, temperature, maxTokens, system, seed } = answer.settings;
+  const messages = await Promise.all(before.filter(saysSomething).map((message) => asSent(message, dataUrl)));
+  if (system.trim()) messages.unshift({ role: "system", content: system });
+  return {
+    model_id: model,
+    messages: alternating(messages),
+    temperature,
+    max_tokens: maxTokens,
+    seed,
+    stream_options: { include_usage: true, include_progress: true },
+    on_disconnect: "continue",
+  };
+}
+
+const saysSomething = (message) => message.text !== "" || Boolean(message.images?.length);
+
+async function asSent({ role, text, images = [] }, dataUrl) {
+  if (images.length === 0) return { role, content: text };
+  const parts = await Promise.all(images.map(async (id) => ({ type: "image_url", image_url: { url: await dataUrl(id) } })));
+  if (text) parts.unshift({ type: "text", text });
+  return { role, content: parts };
+}
+
+/** Messages of one role in a row become one, which many chat templates insist on: an answer that failed left a gap. */
+function alternating(messages) {
+  const out = [];
+  for (const message of messages) {
+    const last = out.at(-1);
+    if (last?.role !== message.role) out.push({ ...message });
+    else last.content = [...parts(last.content), { type: "text", text: "\n\n" }, ...parts(message.content)];
+  }
+  return out;
+}
+
+const parts = (content) => (typeof content === "string" ? [{ type: "text", text: content }] : content);

@@ -1,0 +1,61 @@
+// Conversations and images in the browser: IndexedDB, or memory where the browser forbids it (`kept` is false then).
+// Knows records by their id and nothing of what is in them.
+
+const NAME = "mlxq-chat";
+const STORES = ["conversations", "images"];
+
+/** The store. Never fails: in the worst case nothing outlives the page. */
+export async function openStore() {
+  try {
+    const database = await opened();
+    return Object.freeze({ kept: true, ...Object.fromEntries(STORES.map((name) => [name, new Kept(database, name)])) });
+  } catch {
+    return Object.freeze({ kept: false, ...Object.fromEntries(STORES.map((name) => [name, new Remembered()])) });
+  }
+}
+
+function opened() {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(NAME, 1);
+    request.onupgradeneeded = () => {
+      for (const name of STORES) request.result.createObjectStore(name, { keyPath: "id" });
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+    request.onblocked = () => reject(new Error("another tab holds an older version open"));
+  });
+}
+
+class Kept {
+  constructor(database, name) {
+    this._database = database;
+    this._name = name;
+  }
+
+  all() { return this._run("readonly", (store) => store.getAll()); }
+  get(id) { return this._run("readonly", (store) => store.get(id)); }
+  put(record) { return this._run("readwrite", (store) => store.put(record)); }
+  delete(id) { return this._run("readwrite", (store) => store.delete(id)); }
+
+  _run(mode, ask) {
+    return new Promise((resolve, reject) => {
+      const transaction = this._database.transaction(this._name, mode);
+      const request = ask(transaction.objectStore(this._name));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error ?? new Error("not stored"));
+    });
+  }
+}
+
+class Remembered {
+  constructor() { this._records = new Map(); }
+  async all() { return [...this._records.values()]; }
+  async get(id) { return this._records.get(id); }
+  async put(record) { this._records.set(record.id, structuredClone(record)); }
+  async delete(id) { this._records.delete(id); }
+}
+
+/** A random name. Not crypto.randomUUID, which browsers have on secure pages only. */
+export function newId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

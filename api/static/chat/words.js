@@ -1,0 +1,69 @@
+// What the page says about waiting, errors and numbers.
+
+const ERRORS = {
+  queue_full: "The queue is full.",
+  images_full: "There is no room for more images just now.",
+  busy: "The service is busy.",
+  no_worker: "No worker is running.",
+  redis_unavailable: "The queue cannot be reached.",
+  redis_full: "The queue's storage is full.",
+  model_not_found: "This model is not here any more. Choose another one.",
+  prompt_too_long: "This conversation is too long for the model. Start a new chat, or shorten the message.",
+  too_large: "The message with its images is too large.",
+  insufficient_memory: "There is not enough memory for this model.",
+  load_failed: "The model could not be loaded.",
+  template_failed: "The model's chat template refused this conversation.",
+  engine_failed: "Something broke while the answer was generated.",
+  gave_up_after_crashes: "The answer was given up: the worker crashed on it again and again.",
+  model_changed: "The model's files changed in the middle of the answer.",
+  job_lost: "The answer was lost.",
+  job_not_found: "The service does not know this answer any more.",
+  job_timeout: "The answer took too long and was ended.",
+  expired: "The rest of this answer has expired.",
+  unauthorized: "Sign in first.",
+  forbidden: "The service does not take requests from this page.",
+};
+const SAID_BY_SERVICE = new Set(["load_failed", "insufficient_memory", "template_failed", "engine_failed"]);
+
+/** An error in words: ours, with the service's sentence where it knows more. */
+export function errorWords(code, detail) {
+  const ours = ERRORS[code];
+  if (!ours) return detail || "Something went wrong.";
+  return SAID_BY_SERVICE.has(code) && detail && detail !== ours ? `${ours} ${detail}` : ours;
+}
+
+/** How far a job is, from a progress frame. */
+export function progressWords({ state, position, done, total }) {
+  if (state === "queued") return position === 1 ? "Next in the queue" : `Number ${position} in the queue`;
+  if (state === "loading") return "Loading the model";
+  if (total > 0 && done < total) return `Reading the conversation, ${Math.floor((100 * done) / total)} %`;
+  return "Reading the conversation";
+}
+
+const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const rate = (value) => (value < 10 ? value.toFixed(1) : number.format(value));
+export const duration = (ms) => (ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`);
+
+/** The figures of an answer, for the line below it. */
+export function figures({ usage, timings }) {
+  const parts = [];
+  if (usage) parts.push(usage.completion_tokens === 1 ? "1 token" : `${number.format(usage.completion_tokens)} tokens`);
+  if (timings?.tokens_per_second > 0) parts.push(`${rate(timings.tokens_per_second)} tokens/s`);
+  if (timings?.ttft_ms > 0) parts.push(`first after ${duration(timings.ttft_ms)}`);
+  return parts;
+}
+
+/** Where the time went, for those who point at the figures. */
+export function figuresAtLength({ usage, timings }) {
+  if (!usage || !timings) return "";
+  return `Prompt: ${number.format(usage.prompt_tokens)} tokens, ${number.format(usage.cached_tokens)} of them from the cache. ` +
+    `Queue ${duration(timings.queue_ms)}, loading ${duration(timings.load_ms)}, reading ${duration(timings.prefill_ms)}, ` +
+    `first token after ${duration(timings.ttft_ms)}.`;
+}
+
+/** How an answer ended, if there is something to say about it. */
+export function endWords(finish) {
+  if (finish === "cancelled") return "Stopped";
+  if (finish === "length") return "Cut at the limit of tokens";
+  return "";
+}

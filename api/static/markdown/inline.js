@@ -1,0 +1,221 @@
+// Text within a block, as a tree: code, emphasis, links, breaks. Builds no elements; linear in the length of the text.
+// Raw HTML is text here. A link leads to http, https or mailto, or it isn't one.
+
+import { emphasise } from "./emphasis.js";
+
+const MOST_MARKS = 1000; // emphasis marks and brackets in one block; what comes after is plain text
+const PUNCTUATION = /[!-/:-@[-`{-~]/;
+const BARE_URL = /https?:\/\/[^\s<>"`|\\^{}]+/iy;
+const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
+const ENTITY = /&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|([a-z]{2,8}));/iy;
+const NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", hellip: "…", mdash: "—",
+  ndash: "–", times: "×", rarr: "→", larr: "←", deg: "°" };
+const BREAK_TAG = /<br ?\/?>/iy;
+const DESTINATION = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
+const PLAIN = /[^\\`*_~[\]!<&\nhH]+/y;
+
+/** The address if a link may lead there, else null. */
+export function safeAddress(text) {
+  let url;
+  try {
+    url = new URL(text);
+  } catch {
+    return null;
+  }
+  return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
+}
+
+/** The nodes of a text. */
+export function parseInline(text) {
+  return new Inline(text).run();
+}
+
+class Inline {
+  constructor(text) {
+    this.text = text;
+    this.at = 0;
+    this.nodes = [];
+    this.brackets = []; // of links that may begin here: {index: in nodes, image, active}
+    this.marks = 0;
+    this.ticks = null; // where runs of backticks begin, by their length
+  }
+
+  run() {
+    while (this.at < this.text.length) {
+      const plain = this.match(PLAIN);
+      if (plain) this.add(plain[0]);
+      else this.special(this.text[this.at]);
+    }
+    return emphasise(this.nodes, 0);
+  }
+
+  special(char) {
+    const taken =
+      char === "\\" ? this.escape() :
+      char === "`" ? this.code() :
+      char === "\n" ? this.lineBreak() :
+      char === "&" ? this.entity() :
+      char === "<" ? this.angle() :
+      char === "[" || (char === "!" && this.text[this.at + 1] === "[") ? this.openBracket() :
+      char === "]" ? this.closeBracket() :
+      char === "*" || char === "_" || char === "~" ? this.mark(char) :
+      char === "h" || char === "H" ? this.bareUrl() : false;
+    if (!taken) this.add(this.text[this.at++], false);
+  }
+
+  match(pattern) {
+    pattern.lastIndex = this.at;
+    return pattern.exec(this.text);
+  }
+
+  /** Add text; by default it is what stands at the place of reading. */
+  add(text, advance = true) {
+    const last = this.nodes.at(-1);
+    if (last?.type === "text" && !last.bracket) last.text += text;
+    else this.nodes.push({ type: "text", text });
+    if (advance) this.at += text.length;
+    return true;
+  }
+
+  push(node, length) {
+    this.nodes.push(node);
+    this.at += length;
+    return true;
+  }
+
+  escape() {
+    const next = this.text[this.at + 1] ?? "";
+    if (next === "\n") return this.push({ type: "break" }, 2);
+    if (!PUNCTUATION.test(next)) return false;
+    this.at += 1;
+    return this.add(next);
+  }
+
+  code() {
+    const run = this.runLength("`");
+    this.ticks ??= backtickRuns(this.text);
+    const places = this.ticks.get(run) ?? [];
+    while (places.length && places.at(-1) < this.at + run) places.pop(); // the last is the first: they were reversed
+    const close = places.at(-1);
+    if (close === undefined) return this.add("`".repeat(run));
+    let inner = this.text.slice(this.at + run, close).replaceAll("\n", " ");
+    if (inner.startsWith(" ") && inner.endsWith(" ") && inner.trim() !== "") inner = inner.slice(1, -1);
+    return this.push({ type: "code", text: inner }, close + run - this.at);
+  }
+
+  runLength(char) {
+    let end = this.at;
+    while (this.text[end] === char) end += 1;
+    return end - this.at;
+  }
+
+  // A single line end breaks the line: models write verses and addresses so, and hardly ever wrap paragraphs.
+  lineBreak() {
+    const last = this.nodes.at(-1);
+    if (last?.type === "text") last.text = last.text.replace(/[ \t]+$/, "");
+    return this.push({ type: "break" }, 1);
+  }
+
+  entity() {
+    const found = this.match(ENTITY);
+    if (!found) return false;
+    const number = found[1] ? Number(found[1]) : found[2] ? parseInt(found[2], 16) : null;
+    const text = number === null ? NAMED[found[3].toLowerCase()] : character(number);
+    if (text === undefined) return false;
+    this.at += found[0].length;
+    return this.add(text, false);
+  }
+
+  angle() {
+    const tag = this.match(BREAK_TAG);
+    if (tag) return this.push({ type: "break" }, tag[0].length);
+    const found = this.match(AUTOLINK);
+    const href = found && safeAddress(found[1]);
+    if (!href) return false;
+    return this.push(link(href, [{ type: "text", text: found[1] }]), found[0].length);
+  }
+
+  bareUrl() {
+    const before = this.text[this.at - 1] ?? " ";
+    const found = /[\w@/]/.test(before) ? null : this.match(BARE_URL);
+    if (!found) {
+      const word = /[hH][^\\`*_~[\]!<&\nhH]*/y;
+      return this.add(this.match(word)[0]);
+    }
+    const shown = withoutTail(found[0]);
+    const href = safeAddress(shown);
+    return href ? this.push(link(href, [{ type: "text", text: shown }]), shown.length) : this.add(shown);
+  }
+
+  openBracket() {
+    if (++this.marks > MOST_MARKS) return false;
+    const mark = this.text[this.at] === "!" ? "![" : "[";
+    this.brackets.push({ index: this.nodes.length, image: mark === "![", active: true });
+    return this.push({ type: "text", text: mark, bracket: true }, mark.length);
+  }
+
+  closeBracket() {
+    const opener = this.brackets.pop();
+    if (!opener?.active) return false;
+    this.at += 1;
+    const found = this.match(DESTINATION);
+    this.at -= 1;
+    const href = found && safeAddress((found[1] ?? found[2]).replace(/\\(?=[!-/:-@[-`{-~])/g, ""));
+    if (!found) return false;
+    const inner = emphasise(this.nodes.splice(opener.index).slice(1), 0);
+    // A picture from elsewhere is never loaded: it would tell its server who reads this. It becomes a link.
+    if (href) this.nodes.push(link(href, inner.length ? inner : [{ type: "text", text: href }]));
+    else this.nodes.push(...inner);
+    if (!opener.image) for (const other of this.brackets) if (!other.image) other.active = false;
+    this.at += 1 + found[0].length;
+    return true;
+  }
+
+  mark(char) {
+    const count = this.runLength(char);
+    if (++this.marks > MOST_MARKS || (char === "~" && count !== 2)) return this.add(char.repeat(count));
+    const before = this.text[this.at - 1] ?? " ", after = this.text[this.at + count] ?? " ";
+    const { left, right } = flanks(before, after);
+    const inWord = char === "_";
+    return this.push({
+      type: "mark", char, count, run: count,
+      opens: left && (!inWord || !right || isPunctuation(before)),
+      closes: right && (!inWord || !left || isPunctuation(after)),
+    }, count);
+  }
+}
+
+const isPunctuation = (char) => /[\p{P}\p{S}]/u.test(char);
+
+/** Whether a run of marks between two characters may begin and may end emphasis. */
+function flanks(before, after) {
+  const spaceBefore = /\s/.test(before), spaceAfter = /\s/.test(after);
+  const left = !spaceAfter && (!isPunctuation(after) || spaceBefore || isPunctuation(before));
+  const right = !spaceBefore && (!isPunctuation(before) || spaceAfter || isPunctuation(after));
+  return { left, right };
+}
+
+function backtickRuns(text) {
+  const runs = new Map();
+  for (const { 0: run, index } of text.matchAll(/`+/g)) {
+    if (!runs.has(run.length)) runs.set(run.length, []);
+    runs.get(run.length).push(index);
+  }
+  for (const places of runs.values()) places.reverse();
+  return runs;
+}
+
+function character(number) {
+  if (number === 0 || number > 0x10ffff || (number >= 0xd800 && number <= 0xdfff)) return "\ufffd";
+  return String.fromCodePoint(number);
+}
+
+const link = (href, children) => ({ type: "link", href, children });
+
+/** An address without the punctuation that ends the sentence around it, or a bracket opened before it. */
+function withoutTail(url) {
+  let shown = url.replace(/[.,:;!?'*_~\]]{1,100}$/, "");
+  let extra = shown.split(")").length - shown.split("(").length;
+  for (; extra > 0 && shown.endsWith(")"); extra -= 1) shown = shown.slice(0, -1);
+  return shown;
+}
