@@ -97,12 +97,12 @@ export class Follower {
       if (frame.warning) this.answer.warnings.push(frame.warning);
       this.answer.text += frame.text;
       grown = true;
-      if (frame.done) this._take_end(frame);
+      if (frame.done) this._takeEnd(frame);
     }
     if (grown && this.answer.state === "running") this._on.text();
   }
 
-  _take_end({ error, code, finish_reason: finish, usage, timings }) {
+  _takeEnd({ error, code, finish_reason: finish, usage, timings }) {
     this._end({ finish: finish ?? (error ? "error" : "stop"), usage, timings, code, detail: error });
   }
 

@@ -1,0 +1,128 @@
+// One message on the page: a user's, with its images; an answer, that grows. Tells `on` what the reader wants done.
+
+import { copy } from "../clipboard.js";
+import { element } from "../dom.js";
+import { MarkdownAnswer } from "../markdown/answer.js";
+import { icon } from "./icons.js";
+import { endWords, figures, figuresAtLength } from "./words.js";
+
+function action(name, label, run) {
+  const button = element("button", { type: "button", class: "icon-button", "aria-label": label, title: label }, icon(name));
+  button.addEventListener("click", () => run(button));
+  return button;
+}
+
+async function copyWith(button, text) {
+  const done = await copy(text);
+  button.classList.toggle("done", done);
+  button.title = done ? "Copied" : "The browser did not allow it";
+  setTimeout(() => button.classList.remove("done"), 1200);
+}
+
+export class UserMessage {
+  constructor(message, on) {
+    this._message = message;
+    this._on = on;
+    this.element = element("li", { class: "message user" }, element("h2", { class: "visually-hidden" }, "You"));
+    this._shown = element("div", { class: "said" });
+    this._show();
+    this.element.append(this._shown);
+  }
+
+  _show() {
+    const { text, images } = this._message;
+    const pictures = images.length ? element("div", { class: "pictures" }, ...images.map((id) => this._picture(id))) : null;
+    this._shown.replaceChildren(
+      ...[pictures, text && element("p", { class: "bubble" }, text)].filter(Boolean),
+      element("div", { class: "actions" },
+        action("copy", "Copy the message", (button) => copyWith(button, text)),
+        action("pencil", "Edit and send again", () => this.edit())),
+    );
+  }
+
+  _picture(id) {
+    const picture = element("img", { alt: "Image of this message", decoding: "async" });
+    this._on.image(id).then((blob) => {
+      if (!blob) return;
+      picture.src = URL.createObjectURL(blob);
+      picture.addEventListener("load", () => {
+        URL.revokeObjectURL(picture.src);
+        this._on.grown();
+      }, { once: true });
+    });
+    return picture;
+  }
+
+  edit() {
+    if (this._on.busy()) return;
+    const field = element("textarea", { "aria-label": "Edit the message", rows: "3" });
+    field.value = this._message.text;
+    const send = element("button", { type: "submit", class: "button primary" }, "Send");
+    const cancel = element("button", { type: "button", class: "button" }, "Cancel");
+    const form = element("form", { class: "edit" }, field, element("div", { class: "actions" }, cancel, send));
+    const close = () => {
+      this._show();
+      this._shown.querySelector("button:last-of-type").focus();
+    };
+    cancel.addEventListener("click", close);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (field.value.trim() || this._message.images.length) this._on.resend(this._message, field.value.trim());
+    });
+    form.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") close();
+      else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) form.requestSubmit();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    this._shown.replaceChildren(form);
+    field.focus();
+    field.setSelectionRange(field.value.length, field.value.length);
+  }
+}
+
+export class AnswerMessage {
+  constructor(answer, on) {
+    this._answer = answer;
+    this._on = on;
+    this._text = element("div", { class: "text" });
+    this._markdown = new MarkdownAnswer(this._text);
+    this._status = element("p", { class: "waiting" });
+    this._notices = element("div", { class: "notices" });
+    this._foot = element("div", { class: "foot-line" });
+    this.element = element("li", { class: "message answer" }, element("h2", { class: "visually-hidden" }, "Answer"),
+      this._notices, this._text, this._status, this._foot);
+    this.show();
+  }
+
+  /** Show the answer as it is now. */
+  show() {
+    const { text, state, warnings } = this._answer;
+    const running = state === "running";
+    this._markdown.show(text);
+    this.element.setAttribute("aria-busy", String(running));
+    this.element.classList.toggle("growing", running && text !== "" && !this._on.status(this._answer));
+    if (this._notices.childElementCount !== warnings.length) {
+      this._notices.replaceChildren(...warnings.map((words) => element("p", { class: "notice warning" }, words)));
+    }
+    const status = running ? this._on.status(this._answer) || (text ? "" : "Sending") : "";
+    if (this._status.textContent !== status) this._status.textContent = status;
+    this._status.hidden = status === "";
+    if (!running && !this._ended) this._end();
+  }
+
+  _end() {
+    this._ended = true;
+    const { error, finish, text, settings } = this._answer;
+    const facts = [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)].filter(Boolean);
+    if (error) this._text.after(element("p", { class: "notice error" }, error.words));
+    else if (!text && finish !== "cancelled") this._text.append(element("p", { class: "muted" }, "The model said nothing."));
+    const again = error ? "Try again" : "Answer again";
+    this._foot.append(
+      action("copy", "Copy the answer", (button) => copyWith(button, this._answer.text)),
+      action("again", again, () => this._on.regenerate(this._answer)),
+      element("span", { class: "facts", title: figuresAtLength(this._answer) }, facts.join(" · ")),
+    );
+  }
+}

@@ -1,0 +1,71 @@
+// The choice of model: what is there and downloaded, by name, those that see images marked.
+
+import { element } from "../dom.js";
+import { listModels } from "./api.js";
+
+const AGAIN_MS = 3000;
+
+export class ModelChoice {
+  constructor(select, { changed, problem }) {
+    this._select = select;
+    this._on = { changed, problem };
+    this._models = [];
+    this._wanted = null;
+    select.addEventListener("change", () => {
+      this._wanted = select.value;
+      changed();
+    });
+    select.addEventListener("focus", () => this.load().catch(() => {}));
+  }
+
+  /** Ask until the service answers. */
+  async start() {
+    for (;;) {
+      try {
+        await this.load();
+        if (this._models.length) return this._on.problem();
+        this._on.problem("No model is there yet: the worker may still be starting.");
+      } catch (problem) {
+        this._on.problem(problem.message);
+      }
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
+
+  async load() {
+    const found = (await listModels()).filter((model) => model.downloaded);
+    if (JSON.stringify(found) === JSON.stringify(this._models)) return;
+    this._models = found;
+    this._show();
+  }
+
+  /** The chosen model's record, or null. */
+  get chosen() {
+    return this._models.find((model) => model.id === this._select.value) ?? null;
+  }
+
+  /** Choose a model, now or as soon as it is known. */
+  choose(id) {
+    this._wanted = id ?? this._wanted;
+    this._show();
+  }
+
+  name(id) {
+    return this._models.find((model) => model.id === id)?.name ?? "";
+  }
+
+  /** The first model that sees images, or null. */
+  seeing() {
+    return this._models.find((model) => model.is_vision) ?? null;
+  }
+
+  _show() {
+    if (this._models.length === 0) return;
+    const options = this._models.map((model) =>
+      element("option", { value: model.id }, model.is_vision ? `${model.name} (sees images)` : model.name));
+    this._select.replaceChildren(...options);
+    const known = this._models.some((model) => model.id === this._wanted);
+    this._select.value = known ? this._wanted : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
+    this._on.changed();
+  }
+}

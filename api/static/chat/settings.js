@@ -1,0 +1,73 @@
+// The settings of a chat: their dialog, and what new chats begin with.
+
+import { byId } from "../dom.js";
+import { DEFAULTS } from "./request.js";
+
+const NAME = "mlxq-settings";
+
+/** The settings that new chats begin with: those used last. */
+export function remembered() {
+  try {
+    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(NAME) ?? "{}") };
+  } catch {
+    return { ...DEFAULTS };
+  }
+}
+
+export function remember(settings) {
+  try {
+    localStorage.setItem(NAME, JSON.stringify(settings));
+  } catch { /* they hold for this page then */ }
+}
+
+export class SettingsDialog {
+  /** `get` and `set` reach the settings of the open conversation. */
+  constructor({ get, set }) {
+    this._get = get;
+    this._set = set;
+    this._dialog = byId("settings");
+    this._problem = byId("settings-problem");
+    byId("open-settings").addEventListener("click", () => this.open());
+    byId("settings-reset").addEventListener("click", () => this._fill(DEFAULTS));
+    byId("settings-done").addEventListener("click", () => this._close());
+    byId("temperature").addEventListener("input", () => this._showTemperature());
+    this._dialog.addEventListener("cancel", (event) => { // Escape keeps what was set, like the button
+      event.preventDefault();
+      this._close();
+    });
+  }
+
+  open() {
+    this._fill(this._get());
+    this._dialog.showModal();
+  }
+
+  _fill({ system, temperature, maxTokens, seed }) {
+    byId("system").value = system;
+    byId("temperature").value = String(temperature);
+    byId("max-tokens").value = String(maxTokens);
+    byId("seed").value = seed === null ? "" : String(seed);
+    this._say("");
+    this._showTemperature();
+  }
+
+  _showTemperature() {
+    byId("temperature-shown").textContent = Number(byId("temperature").value).toFixed(2);
+  }
+
+  _say(words) {
+    this._problem.textContent = words;
+    this._problem.hidden = words === "";
+  }
+
+  _close() {
+    const maxTokens = Number(byId("max-tokens").value), seed = byId("seed").value.trim();
+    if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > 32768) return this._say("An answer has 1 to 32768 tokens.");
+    // Larger numbers lose their last digits in a browser.
+    if (seed && !(/^\d+$/.test(seed) && Number.isSafeInteger(Number(seed)))) return this._say("A seed is a whole number up to 9007199254740991, or nothing.");
+    this._set({
+      system: byId("system").value, temperature: Number(byId("temperature").value), maxTokens, seed: seed ? Number(seed) : null,
+    });
+    this._dialog.close();
+  }
+}

@@ -1,0 +1,48 @@
+// The messages of the open conversation. Answers are drawn at most once a frame, however fast text comes.
+
+import { AnswerMessage, UserMessage } from "./message.js";
+import { StayAtEnd } from "./scroll.js";
+
+export class Thread {
+  constructor({ list, scroller, toEnd, empty }, on) {
+    this._list = list;
+    this._empty = empty;
+    this._on = { ...on, grown: () => this._scroll.keep() };
+    this._scroll = new StayAtEnd(scroller, toEnd);
+    this._shown = new Map(); // by message id
+    this._dirty = new Set();
+    this._frame = 0;
+  }
+
+  /** Show a conversation from its start; messages that are shown already stay. */
+  open(conversation) {
+    const messages = conversation?.messages ?? [];
+    const before = this._shown;
+    this._shown = new Map(messages.map((message) => [message.id, before.get(message.id) ?? this._made(message)]));
+    this._list.replaceChildren(...[...this._shown.values()].map((shown) => shown.element));
+    this._empty.hidden = messages.length > 0;
+    this._scroll.toEnd();
+  }
+
+  _made(message) {
+    return message.role === "user" ? new UserMessage(message, this._on) : new AnswerMessage(message, this._on);
+  }
+
+  /** An answer has changed. */
+  changed(answer) {
+    this._dirty.add(answer.id);
+    this._frame ||= requestAnimationFrame(() => this._draw());
+  }
+
+  _draw() {
+    this._frame = 0;
+    for (const id of this._dirty) this._shown.get(id)?.show();
+    this._dirty.clear();
+    this._scroll.keep();
+  }
+
+  /** Let the reader edit their last message. */
+  editLast() {
+    [...this._shown.values()].findLast((shown) => shown instanceof UserMessage)?.edit();
+  }
+}
