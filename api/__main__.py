@@ -5,7 +5,10 @@ Open streams end cleanly then, and their clients resume with another process or 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
+import resource
 import socket
 import sys
 from types import FrameType
@@ -67,6 +70,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
         if self.started:
             print(f"listening on {self.url}", flush=True)
             _log.info("listening", extra={"url": self.url})
@@ -81,6 +85,17 @@ def _problem_with(url: str) -> str | None:
         return None
 
 
+def allow_descriptors(wanted: int = 65_536) -> None:
+    """Raise the limit on open files as far as the system lets us: each stream is one, and macOS begins with 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main() -> int:
     """Serve; the exit status is 0 after an orderly stop."""
     exit_with_parent()
@@ -91,6 +106,7 @@ def main() -> int:
     if problem := _problem_with(settings.redis_url):
         print(f"python -m api: {problem}", file=sys.stderr)
         return 2
+    allow_descriptors()
     logs.set_up(settings.log_level, settings.log_format)
     Server(create_app(settings), settings).run()
     return 0

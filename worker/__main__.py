@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import logging
 import os
@@ -92,6 +93,7 @@ def main() -> None:
         worker = build(settings)
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
+    gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
     log.info("ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend})
     worker.work(logging_level=logging.getLogger("rq").getEffectiveLevel())
     log.info("stopped", extra={"worker": worker.name})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from scripts.bench_parts import equal_text, machine, models, processes, servers, startup
+from scripts.bench_parts import crowd, equal_text, machine, models, processes, servers, startup
 from scripts.bench_parts.batch import BatchLoad
 from scripts.bench_parts.plan import DEFAULT_PARTS, PARTS, TEXT_PARTS, BenchError, Figures, Plan
 from scripts.bench_parts.prompts import Prompts
@@ -38,6 +38,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands.add_argument("--quick", action="store_true", help="one round: to see that it works, not to measure")
     commands.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds (default {ROUNDS})")
     commands.add_argument(
+        "--clients", type=int, metavar="N", help="only a crowd of N streaming clients, against the echo backend"
+    )
+    commands.add_argument(
         "--write",
         type=Path,
         metavar="FILE",
@@ -49,6 +52,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}")
     if chosen.rounds < 1:
         commands.error("--rounds must be at least 1")
+    if chosen.clients is not None and not 1 <= chosen.clients <= crowd.MOST:
+        commands.error(f"--clients must be between 1 and {crowd.MOST}, which is what one worker runs at once")
     chosen.parts = (*parts, "equal-text") if chosen.equal_text and "equal-text" not in parts else parts
     return chosen
 
@@ -130,7 +135,28 @@ def say(text: str) -> None:
     print(f"Measuring {text} …", file=sys.stderr, flush=True)
 
 
+def run_crowd(clients: int) -> dict[str, str]:
+    """The section about a crowd of clients."""
+    conditions = [datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), *machine.conditions()]
+    say(f"{clients:,} streaming clients")
+    with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
+        seen = crowd.measure(clients, Path(name))
+    notes = bullets([*conditions, *crowd.method(clients)])
+    return {f"{clients:,} streaming clients": f"{notes}\n\n{crowd.report(seen)}"}
+
+
+def show(found: dict[str, str], write: Path | None) -> None:
+    """Print the sections, and put them into the report when there is one."""
+    for title, text in found.items():
+        print(f"## {title}\n\n{text}\n")
+        if write:
+            write_section(write, title, text)
+
+
 def run(chosen: argparse.Namespace) -> None:
+    if chosen.clients is not None:
+        show(run_crowd(chosen.clients), chosen.write)
+        return
     openblas = "" if chosen.stock_blas else machine.find_openblas()
     conditions = machine.conditions()
     with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
@@ -143,10 +169,7 @@ def run(chosen: argparse.Namespace) -> None:
         rounds = 1 if chosen.quick else chosen.rounds
         plan = Plan(str(made / models.TEXT_NAME), str(made / models.VISION_NAME), rounds, chosen.parts, openblas)
         found = measure(plan, folder)
-    for title, text in sections(size, plan, conditions, found).items():
-        print(f"## {title}\n\n{text}\n")
-        if chosen.write:
-            write_section(chosen.write, title, text)
+    show(sections(size, plan, conditions, found), chosen.write)
 
 
 def main() -> None:

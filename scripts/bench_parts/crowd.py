@@ -25,15 +25,19 @@ from scripts.bench_parts import processes
 from scripts.bench_parts.client import Stream, http_post, send
 from scripts.bench_parts.plan import BenchError
 from scripts.bench_parts.processes import Child
+from scripts.bench_parts.report import table
 
 TOKENS_PER_SECOND = 20
 ARRIVALS_PER_SECOND = 50
 """A new client every 20 ms. Each submission costs milliseconds of processor time, here and in the service."""
 TOGETHER_S = 20
 """How long all of them stream at the same time: what is measured."""
+MOST = 1000
+"""Slots that a worker has at most, less some room."""
 WARM_UP = 20
 """Streams before the clock runs, so that what is only ever made once is there."""
-_STAMP = re.compile(rb'"text": "(\d+) "')
+_TEXT = re.compile(rb'"text": "([\d ]+)"')
+"""The text of a frame: a stamp, or several that came together."""
 _END = b'"done": true'
 
 
@@ -154,7 +158,8 @@ class _Read:
         self.tokens: list[tuple[float, float]] = []
         self._ends = received.count(_END)
         for at, data in stream.chunks:
-            self.tokens += [(at, at - int(stamp) / 1e6) for stamp in _STAMP.findall(data)]
+            stamps = b" ".join(_TEXT.findall(data)).split()
+            self.tokens += [(at, at - int(stamp) / 1e6) for stamp in stamps]
         self.first = self.tokens[0][0] - stream.sent if self.tokens else float("inf")
 
     def whole(self, tokens: int) -> bool:
@@ -179,6 +184,47 @@ def _no_collections() -> Iterator[None]:
         gc.enable()
 
 
-def percentile(ordered: Sequence[float], percent: int) -> float:
+def report(crowd: Crowd) -> str:
+    """What was seen, as a table with what it should reach."""
+    first, late = crowd.first_frames, crowd.late
+    kib = crowd.bytes_per_stream / 1024
+    rows = [
+        ["streams that did not end well", f"{crowd.dropped}", "0", _met(crowd.dropped == 0)],
+        [
+            "first frame with text after, p50 / p99 / longest, s",
+            f"{p(first, 50):.2f} / {p(first, 99):.2f} / {first[-1]:.2f}",
+            "≤ 2 s",
+            _met(first[-1] <= 2),
+        ],
+        [
+            "a token on its way, p50 / p95 / p99 / longest, ms",
+            " / ".join(f"{1000 * value:.0f}" for value in (p(late, 50), p(late, 95), p(late, 99), late[-1])),
+            "p99 ≤ 150 ms",
+            _met(p(late, 99) <= 0.15),
+        ],
+        ["tokens per second of a stream", f"{crowd.rate:.1f}", f"{TOKENS_PER_SECOND}", _met(crowd.rate >= 19)],
+        ["connections to Redis", f"{crowd.redis_connections}", "≤ 20", _met(crowd.redis_connections <= 20)],
+        ["memory of the API a stream, KiB", f"{kib:.1f}", "≤ 40", _met(kib <= 40)],
+        ["cores busy", ", ".join(f"{name} {share:.2f}" for name, share in crowd.busy.items()), "–", "–"],
+    ]
+    return table(["", "measured", "target", "met"], rows)
+
+
+def method(clients: int) -> list[str]:
+    """What was measured and how, in sentences."""
+    return [
+        f"{clients:,} clients of one API process and one worker, whose echo backend makes {TOKENS_PER_SECOND} tokens a "
+        "second for each; Redis, worker, API and clients share the machine",
+        f"{ARRIVALS_PER_SECOND} clients arrive each second and stay; measured over {TOGETHER_S - 2} s with all of them",
+        "Each token's text is the time at which the engine made it: the way leads through the token log, Redis, the "
+        "API and the client's socket, and the client's own lateness counts as ours",
+    ]
+
+
+def p(ordered: Sequence[float], percent: int) -> float:
     """The nearest-rank percentile of sorted values."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else float("inf")
+
+
+def _met(yes: bool) -> str:
+    return "yes" if yes else "**no**"

@@ -9,13 +9,14 @@ import time
 
 from worker.__main__ import main
 from worker.backends.echo import EchoDecoder
+from worker.sequence import Said
 
 
 class StampingDecoder(EchoDecoder):
     """Tells the time in place of a word."""
 
-    def add(self, token: int) -> str:
-        return f"{int(time.perf_counter() * 1e6)} " if super().add(token) else ""
+    def add(self, token: int) -> Said:
+        return Said(f"{int(time.perf_counter() * 1e6)} ") if super().add(token).text else Said()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from weakref import WeakKeyDictionary
 
 from wire.messages import Message
 from worker import prompt
@@ -25,7 +26,16 @@ HANGING = "please hang"
 
 def word(prompt_ids: list[int], seed: int, position: int) -> int:
     """The token at a position of the answer: a word's number."""
-    text = hashlib.blake2b(bytes(i % 256 for i in prompt_ids), digest_size=8).hexdigest()
+    return word_after(fingerprint(prompt_ids), seed, position)
+
+
+def fingerprint(prompt_ids: list[int]) -> str:
+    """What stands for a prompt: it is made once for all words of an answer."""
+    return hashlib.blake2b(bytes(i % 256 for i in prompt_ids), digest_size=8).hexdigest()
+
+
+def word_after(text: str, seed: int, position: int) -> int:
+    """The token at a position of the answer to the prompt of a fingerprint."""
     digest = hashlib.blake2b(f"{text}:{seed}:{position}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") % WORDS
 
@@ -40,10 +50,10 @@ def _line(message: Message, *, raw: bool) -> str:
     return message.text() if raw else f"{message.role}:{message.text()}\n"
 
 
-def _next(sequence: Sequence) -> Token:
+def _next(sequence: Sequence, text: str) -> Token:
     said = script.script_of(sequence.job)
     if said is None:
-        token = word(sequence.prompt_ids, sequence.job.sampling.seed, sequence.position)
+        token = word_after(text, sequence.job.sampling.seed, sequence.position)
     else:
         token = script.token_at(said, sequence.position)
     if token == script.FIRST:
@@ -88,6 +98,7 @@ class EchoBackend:
         self._due = 0.0
         self._prefill_step = prefill_step
         self._read: dict[Sequence, int] = {}
+        self._fingerprints: WeakKeyDictionary[Sequence, str] = WeakKeyDictionary()
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
@@ -108,6 +119,7 @@ class EchoBackend:
         if BAD_PROMPT in sequence.job.messages[-1].text():
             raise WorkerError("engine_failed", "The echo backend was asked to fail.")
         self._read[sequence] = 0
+        self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
     def step(self, in_company: bool = False) -> Step:  # noqa: ARG002
         self._keep_pace()
@@ -119,7 +131,7 @@ class EchoBackend:
                 step.prefill.append((sequence, self._read[sequence], total))
                 continue
             _misbehave(sequence.job.messages[-1].text())
-            token = _next(sequence)
+            token = _next(sequence, self._fingerprints[sequence])
             step.tokens.append(token)
             if token.end is not None:
                 del self._read[sequence]
