@@ -1,0 +1,95 @@
+// A chat as readers have it: asked, answered, stopped, asked again, kept.
+
+import { HUNDRED, SERVICE, answers, ask, assert, begun, finished, last, onPage, textOf, write } from "./page.mjs";
+
+onPage("a question is answered, with its figures", async (page) => {
+  assert.equal(await ask(page, "What is the opposite of hot?"), "The opposite of hot is cold.");
+  assert.match(await last(page).locator(".facts").innerText(), /^demo-chat · \d+ tokens · [\d.]+ tokens\/s · first after/);
+});
+
+onPage("Escape stops an answer and keeps what was said", async (page) => {
+  await write(page, "Count to a hundred.");
+  await begun(page);
+  await page.keyboard.press("Escape");
+  const text = await finished(page);
+  assert.ok(HUNDRED.startsWith(text) && text.length < HUNDRED.length, text);
+  assert.match(await last(page).locator(".facts").innerText(), /Stopped/);
+  assert.ok(await page.locator("#send").isVisible());
+});
+
+onPage("an answer is asked for again, and a message edited and sent again", async (page) => {
+  await ask(page, "What is the opposite of hot?");
+  await last(page).getByRole("button", { name: "Answer again" }).click();
+  assert.equal(await finished(page), "The opposite of hot is cold.");
+  assert.equal(await answers(page).count(), 1);
+  await page.locator(".user").hover();
+  await page.getByRole("button", { name: "Edit and send again" }).click();
+  await page.getByLabel("Edit the message").fill("What is the opposite of big?");
+  await page.keyboard.press("Enter");
+  assert.match(await finished(page), /small/);
+  assert.equal(await page.locator(".user").count(), 1);
+});
+
+onPage("conversations are kept over a reload, renamed, deleted and brought back", async (page) => {
+  await ask(page, "Tell me a joke.");
+  await page.keyboard.press("Alt+KeyN");
+  await ask(page, "What is the opposite of hot?");
+  await page.reload();
+  await page.waitForSelector(".answer");
+  assert.equal(await textOf(page), "The opposite of hot is cold.");
+  const rows = page.locator("#conversations li");
+  assert.equal(await rows.count(), 2);
+  await rows.first().hover();
+  await rows.first().getByRole("button", { name: /^Rename/ }).click();
+  await page.keyboard.type("Opposites");
+  await page.keyboard.press("Enter");
+  assert.equal(await rows.first().innerText(), "Opposites");
+  await rows.first().hover();
+  await rows.first().getByRole("button", { name: /^Delete/ }).click();
+  assert.equal(await rows.count(), 1);
+  await page.getByRole("button", { name: "Undo" }).click();
+  assert.equal(await rows.count(), 2);
+});
+
+onPage("settings reach the model: a limit of tokens and a seed", async (page) => {
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByLabel("Longest answer, tokens").fill("5");
+  await page.getByLabel("Seed").fill("x");
+  await page.getByRole("button", { name: "Done" }).click();
+  assert.match(await page.locator("#settings-problem").innerText(), /whole number/);
+  await page.getByLabel("Seed").fill("7");
+  await page.getByRole("button", { name: "Done" }).click();
+  const sent = page.waitForRequest("**/api/engine/chat");
+  await write(page, "Count to a hundred.");
+  const body = (await sent).postDataJSON();
+  assert.deepEqual([body.seed, body.max_tokens, body.on_disconnect], [7, 5, "continue"]);
+  await finished(page);
+  assert.match(await last(page).locator(".facts").innerText(), /5 tokens .*Cut at the limit/);
+});
+
+onPage("who waits is told the place in the queue", async (page) => {
+  const model = await page.locator("#model").inputValue();
+  const body = { model_id: model, messages: [{ role: "user", content: "Count to a hundred." }], on_disconnect: "continue" };
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const others = await Promise.all(Array.from({ length: 8 }, () => fetch(`${SERVICE}/api/engine/chat`, options)));
+  await write(page, "Tell me a joke.");
+  await page.waitForFunction(() => /in the queue/.test([...document.querySelectorAll(".waiting")].at(-1)?.textContent));
+  assert.match(await last(page).locator(".waiting").innerText(), /Number \d in the queue|Next in the queue/);
+  assert.notEqual(await finished(page), "");
+  await Promise.all(others.map((one) => one.text()));
+});
+
+onPage("a full queue is told in words and asked again; other refusals end the try", async (page) => {
+  const refuse = (status, code, headers = {}) => (route) => route.fulfill({ status, headers, json: { detail: "No.", code, errors: [] } });
+  await page.route("**/api/engine/chat", refuse(429, "queue_full", { "Retry-After": "2" }), { times: 1 });
+  await write(page, "What is the opposite of hot?");
+  await page.waitForFunction(() => /The queue is full. Trying again in/.test(document.querySelector(".waiting")?.textContent));
+  assert.equal(await finished(page), "The opposite of hot is cold.");
+  await page.route("**/api/engine/chat", refuse(422, "prompt_too_long"), { times: 1 });
+  await write(page, "Tell me a joke.");
+  await finished(page);
+  assert.match(await last(page).locator(".notice.error").innerText(), /too long for the model/);
+  await last(page).getByRole("button", { name: "Try again" }).click();
+  assert.notEqual(await finished(page), "");
+  assert.equal(await last(page).locator(".notice.error").count(), 0);
+});

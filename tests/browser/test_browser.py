@@ -1,0 +1,88 @@
+"""The pages in a real Chromium, on the whole service with its shipped models. The tests themselves are `*.test.mjs`.
+
+One service for all of them; they ask for a killed worker or API over a small control address.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.service_support import SERVE, Running
+
+HERE = Path(__file__).parent
+FILES = sorted(HERE.glob("*.test.mjs"))
+MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+NAMES = ("chromium", "chromium-browser", "google-chrome", MAC)
+LIMIT_S = 180
+
+
+def chromium() -> str:
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None or shutil.which("node") is None or not (HERE / "node_modules").is_dir():
+        pytest.fail("node, Chromium or tests/browser/node_modules is missing: run tests/browser/prepare", pytrace=False)
+    return found
+
+
+def kill(service: Running, part: str) -> None:
+    """kill -9 of the worker or the API; the supervisor starts it again."""
+    for child in psutil.Process(service.process.pid).children():
+        if child.cmdline()[-1] == part:
+            child.send_signal(signal.SIGKILL)
+
+
+class Control(ThreadingHTTPServer):
+    """``POST /worker`` and ``POST /api`` kill that part."""
+
+    def __init__(self, service: Running) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                kill(service, self.path.strip("/"))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.thread = threading.Thread(target=self.serve_forever, name="control")
+        self.thread.start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What the tests in the browser are told, with the service behind it running: one slot, so that chats queue."""
+    path = chromium()
+    service = Running(SERVE, tmp_path_factory.mktemp("data"), "--slots", "1", limit_s=len(FILES) * LIMIT_S)
+    url = service.line("Ready: ").removeprefix("Ready: ")
+    # Read on, or the service would wait with its log lines once the pipe is full.
+    drain = threading.Thread(target=lambda: [None for _ in service.process.stdout], name="drain")
+    drain.start()
+    control = Control(service)
+    yield {**os.environ, "PAGE_URL": url, "CONTROL_URL": control.url, "CHROMIUM": path}
+    control.close()
+    service.signal(signal.SIGINT)
+    drain.join()
+    service.close()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.split(".")[0])
+def test_in_the_browser(file: Path, environment: dict[str, str]) -> None:
+    command = ["node", "--test", "--test-reporter=spec", str(file)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert run.returncode == 0, f"{run.stdout[-6000:]}\n{run.stderr[-2000:]}"
