@@ -1,0 +1,106 @@
+// The status page: what it shows of a real service, and of states that a real one is rarely in.
+
+import { SERVICE, ask, assert, kill, onPage } from "./page.mjs";
+
+const EVENTS = "**/api/engine/status/events";
+
+async function openStatus(page) {
+  await page.goto(`${SERVICE}/status`);
+  await page.waitForSelector('#connection[data-state="live"]');
+}
+
+/** A service in a state of our making: the page gets these events and no others. */
+async function pretend(page, status, history = []) {
+  const worker = { name: "w.1", host: "mac-studio", slots: 32, running_total: 1, draining: false, heartbeat_age_ms: 400, restarts: 2,
+    memory: { percent: 61, available_bytes: 1, mlx_bytes: 1 }, prompt_cache: { bytes: 3 << 20, entries: 2, prompt_tokens: 200, cached_tokens: 150 } };
+  const whole = { now_ms: 1_700_000_300_000, queues: { chat: 7, batch: 0 }, queue_limit: 1000, running: [], running_total: 0, recent: [],
+    batches: [], ended: { stop: 5, "error:engine_failed": 2 }, models: [], workers: [worker], tail: [], ...status };
+  const body = `event: history\ndata: ${JSON.stringify(history)}\n\nevent: status\ndata: ${JSON.stringify(whole)}\n\n`;
+  await page.route(EVENTS, (route) => route.fulfill({ contentType: "text/event-stream", body }));
+  await page.goto(`${SERVICE}/status`);
+  await page.waitForSelector("#sums > div");
+}
+
+const running = (more) => ({ job_id: "a".repeat(32), owner: "everyone", model_id: "m", model: "Qwen3-4B", tokens: 120, tokens_per_second: 48.2,
+  ttft_ms: 210, elapsed_ms: 2700, worker: "w.1", ...more });
+
+onPage("a chat that has ended is among the recent ones with its figures", async (page) => {
+  await ask(page, "What is the opposite of hot?");
+  await openStatus(page);
+  const row = page.locator("#recent tbody tr").first();
+  await row.waitFor();
+  assert.match(await row.innerText(), /just now|\d+ m?s ago/);
+  assert.match(await row.innerText(), /demo-chat\s+stop\s+\d+/);
+  assert.match(await page.locator("#workers tbody").innerText(), /\d s ago\s+\d of 1\s/);
+  await page.locator("#models tbody tr").first().waitFor(); // a worker tells of itself once a second
+  assert.match(await page.locator("#models tbody").innerText(), /demo-chat\s+full\s+[\d.]+ [KM]iB/);
+});
+
+onPage("charts say in words what they draw", async (page) => {
+  await openStatus(page);
+  await page.waitForFunction(() => document.querySelector(".chart .line").getAttribute("d"));
+  const labels = await page.locator(".chart svg").evaluateAll((all) => all.map((one) => one.getAttribute("aria-label")));
+  assert.equal(labels.length, 4);
+  assert.match(labels[0], /^Tokens per second over the last five minutes: last [\d.,]+, highest [\d.,]+$/);
+});
+
+onPage("the page goes on by itself after the API was killed", async (page) => {
+  await openStatus(page);
+  await kill("api");
+  await page.waitForSelector('#connection[data-state="lost"]');
+  assert.match(await page.locator("#connection").innerText(), /Trying again/);
+  await page.waitForSelector('#connection[data-state="live"]');
+});
+
+onPage("a running chat is stopped by its button, which keeps the focus while numbers change", async (page) => {
+  await pretend(page, { running: [running()], running_total: 1 });
+  const asked = page.waitForRequest("**/api/engine/chat/stop");
+  const row = page.locator("#running tbody tr");
+  assert.match(await row.innerText(), /Qwen3-4B\s+aaaaaaaa\s+120\s+48\s+210 ms\s+2.7 s\s+Stop/);
+  await row.getByRole("button", { name: "Stop job aaaaaaaa" }).focus();
+  await page.waitForRequest(EVENTS);
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Stop");
+  await page.keyboard.press("Enter");
+  assert.deepEqual((await asked).postDataJSON(), { job_id: "a".repeat(32) });
+  await page.waitForFunction(() => document.querySelector("#running button").disabled);
+});
+
+onPage("somebody else's chat has no button", async (page) => {
+  await pretend(page, { running: [running({ owner: "somebody-else" })], running_total: 1 });
+  assert.equal(await page.locator("#running tbody tr").count(), 1);
+  assert.equal(await page.locator("#running button").count(), 0);
+});
+
+onPage("names that a model's folder may have are text and nothing else", async (page) => {
+  const name = '<img src=x onerror="document.title=1">';
+  await pretend(page, { running: [running({ model: name })], running_total: 1, models: [{ id: "m", name, bytes: 5, kv_quantization: 4, worker: "w.1" }] });
+  assert.equal(await page.locator("#running td").first().innerText(), name);
+  assert.equal(await page.locator("main img").count(), 0);
+  assert.match(await page.locator("#models tbody").innerText(), /4 bits/);
+});
+
+onPage("sums, batches and a missing worker are told in words", async (page) => {
+  const batch = { id: "b".repeat(32), owner: "everyone", status: "running", created_ms: 1, total: 1000, done: 240, failed: 10 };
+  await pretend(page, { batches: [batch], workers: [] });
+  assert.match(await page.locator("#sums").innerText(), /Waiting\s+7 of 1,000[^]*Ended\s+7 2 failed/);
+  assert.match(await page.locator("#batches tbody").innerText(), /bbbbbbbb\s+running\s+240 of 1,000\s+10/);
+  assert.equal(await page.locator("#batches progress").evaluate((bar) => bar.value), 250);
+  assert.match(await page.locator("#trouble").innerText(), /No worker is running/);
+});
+
+onPage("a time without a worker is a gap in the line", async (page) => {
+  const row = (at, tokens) => ({ at, tokens_per_second: tokens, running: 1, waiting: 0, ttft_ms: null });
+  const rows = [0, 2, 4, 60, 62].map((after) => row(1_700_000_100 + after, 10));
+  await pretend(page, {}, rows);
+  assert.equal((await page.locator(".chart .line").first().getAttribute("d")).split("M").length - 1, 2);
+  assert.match(await page.locator(".chart svg").last().getAttribute("aria-label"), /nothing yet/);
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  onPage(`a phone shows it all without scrolling sideways (${colorScheme})`, async (page) => {
+    const many = Array.from({ length: 12 }, (_, place) => running({ job_id: String(place).padStart(32, "0"), model: "mlx-community/Qwen3-4B-4bit" }));
+    await pretend(page, { running: many, running_total: 12 });
+    const [inside, outside] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    assert.ok(inside <= outside, `${inside} > ${outside}`);
+  }, { viewport: { width: 360, height: 740 }, colorScheme });
+}
