@@ -280,7 +280,7 @@ class Engine:
         if token.end == "stop":
             sequence.accept_last(token.token_id)
             if sequence.constraint is not None and sequence.constraint.broken:
-                broken = WorkerError("engine_failed", "The answer could not be held to its schema.")
+                broken = WorkerError("invalid_schema", "The schema is too large: the answer could not be held to it.")
                 self._emit_failure(sequence, broken)
                 return
             self._emit(sequence, sequence.finish("stop"))

@@ -105,6 +105,18 @@ def test_a_schema_that_is_none_is_refused_with_the_reason(client: OpenAI) -> Non
     assert (refused.value.code, refused.value.param) == ("invalid_schema", "response_format")
 
 
+def test_a_schema_that_grows_too_large_on_the_way_fails_alone(client: OpenAI) -> None:
+    many = [{"type": "object", "properties": {f"p{i}{j}": {"type": "string"} for j in range(10)}} for i in range(150)]
+    schema: Any = {"name": "many", "schema": {"anyOf": many}}
+    with pytest.raises(BadRequestError, match="too large") as refused:
+        client.chat.completions.create(
+            model="demo-chat",
+            messages=ask("Hello!"),
+            response_format={"type": "json_schema", "json_schema": schema},
+        )
+    assert refused.value.code == "invalid_schema"
+
+
 def test_tools_for_a_model_that_has_none_are_refused(client: OpenAI) -> None:
     tools: Any = [{"type": "function", "function": {"name": "clock"}}]
     with pytest.raises(BadRequestError) as refused:
