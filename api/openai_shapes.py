@@ -22,6 +22,7 @@ MAX_TOKENS = 32768
 """The most tokens an answer may have; who asks for more, or names no limit, gets this or the model's context."""
 MOST_STOPS = 64
 MOST_TOOLS = 128
+MOST_LEVELS = 64
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
 NO_PENALTY = 1.0
@@ -103,8 +104,24 @@ class Message(Lenient):
         )
 
 
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return True
+    return False
+
+
 def _storable(function: dict[str, Any]) -> dict[str, Any]:
     # Kept as it was sent, so everything that JSON from anywhere may hold has to be looked at.
+    if not _is_shallow(function):
+        raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
     whole(json.dumps(function, ensure_ascii=False, allow_nan=False))
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise ValueError("a function needs a name")

@@ -176,6 +176,17 @@ def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(api: Api, of: dic
     assert 20 < len(told["message"]) < 300
 
 
+@pytest.mark.parametrize("inside", ["[" * 400 + "]" * 400, '"\\ud800"', "NaN", "1e999"])
+@pytest.mark.parametrize("where", ["tools", "schema"])
+def test_json_that_nobody_could_keep_is_refused(api: Api, where: str, inside: str) -> None:
+    function = json.dumps([{"type": "function", "function": {"name": "f", "parameters": {"a": 0}}}])
+    held = {"tools": f'"tools": {function}', "schema": f'"response_format": {json.dumps(schema({"const": 0}))[20:-1]}'}
+    text = json.dumps(body(CHAT))[:-1] + ", " + held[where].replace(": 0}", f": {inside}}}") + "}"
+    response = api.client.post(CHAT, content=text.encode(), headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert len(response.content) < 1024
+
+
 def test_tools_go_with_the_job_as_they_are(api: Api) -> None:
     assert api.job(tools=[CLOCK]).form.tools == (CLOCK,)
     assert api.job(tools=[CLOCK], tool_choice="none").form.tools == ()
