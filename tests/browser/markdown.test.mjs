@@ -95,7 +95,8 @@ onPage("Markdown becomes the elements that it means", async (page) => {
 });
 
 const LONG = ["# Title", "A paragraph with **bold\ntext** and `code`.", "1. one\n\n   more\n2. two\n   - three\n   - four\n\n     five",
-  "```js\n/* a\nb */ const x = `1\n2`; // three\n```", "a | b\n--|--\n1 | 2\n3 | **4**", "> quote\nlazy\n> - list", "#not a heading",
+  "```js\n/* a\nb */ const x = `1\n2`; // three\n```", "a | b\n--|--\n1 | 2\n3 | **4**", "> quote\nlazy\n> - list", "words\n#not a heading",
+  "line\nx | y\n--|--z\nmore", "words\n-no list\n1.no list\n```no code` here",
   "text\n# heading\n| x |\n|---|\n| y |\nafter", "- [ ] to do\n- [x] done", "***\n\n    indented\n\n    code", "end"].join("\n\n");
 
 onPage("a text that comes in pieces looks as if it had come at once, however it is cut", async (page) => {
