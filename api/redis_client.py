@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 _SOCKET_S = 0.9
 _POOL_WAIT_S = 0.7
-_CONNECTIONS = 10
+_CONNECTIONS = 8
 """Commands of all requests share these; a thousand streams must not be a thousand connections."""
 
 
