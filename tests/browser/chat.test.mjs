@@ -93,3 +93,21 @@ onPage("a full queue is told in words and asked again; other refusals end the tr
   assert.notEqual(await finished(page), "");
   assert.equal(await last(page).locator(".notice.error").count(), 0);
 });
+
+onPage("a session that has ended is begun anew in the page, and the message is sent then", async (page) => {
+  const unknown = { status: 401, json: { detail: "Send a valid API key.", code: "unauthorized", errors: [] } };
+  let signedIn = false;
+  await page.route("**/api/engine/chat", (route) => (signedIn ? route.continue() : route.fulfill(unknown)));
+  await page.route("**/login", (route) => {
+    signedIn = new URLSearchParams(route.request().postData()).get("key") === "right";
+    return route.fulfill({ status: signedIn ? 200 : 401, contentType: "text/html", body: "" });
+  });
+  await write(page, "What is the opposite of hot?");
+  await page.getByLabel("API key").fill("wrong");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#sign-in-problem:not([hidden])");
+  await page.getByLabel("API key").fill("right");
+  await page.keyboard.press("Enter");
+  assert.equal(await finished(page), "The opposite of hot is cold.");
+  assert.ok(!(await page.locator("#sign-in").isVisible()));
+});

@@ -8,7 +8,7 @@ const OTHERS = ["Explain how a queue works, with an example.", "Write a Python f
 const SEEN = ["Describe this image.", "What is in this image?"];
 const PICTURES = [
   ["A red circle", "What colour is the circle?", (draw) => circle(draw, "#e02020", 80, 120, 62)],
-  ["Two blue squares", "How many squares are there?", (draw) => {
+  ["Two blue squares", "What shape are they?", (draw) => {
     draw.fillStyle = "#2050e0";
     draw.fillRect(48, 60, 76, 76);
     draw.fillRect(196, 110, 76, 76);

@@ -1,9 +1,10 @@
-// Asks for an API key when the service wants one. The service keeps it in a cookie that scripts can't read.
+// Asks for an API key when the service wants one while the page is open: a session has ended, or keys are new here.
+// The same form as the sign-in page's; the service answers with a cookie that scripts can't read.
 
 import { byId } from "../dom.js";
 import { onSignedOut } from "./api.js";
 
-const PATH = "/api/session";
+const PATH = "/login";
 
 export function askForKeys() {
   let asking = null;
@@ -32,11 +33,9 @@ function ask() {
 /** Sign in; what to tell the reader if that failed. */
 async function signedIn(key) {
   try {
-    const answer = await fetch(PATH, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ key }),
-    });
+    const answer = await fetch(PATH, { method: "POST", body: new URLSearchParams({ key, next: "/" }) });
     if (answer.ok) return "";
-    return answer.status === 401 ? "This key is not known here." : ((await answer.json()).detail ?? "That did not work.");
+    return answer.status === 401 ? "This key is not known here." : "That did not work.";
   } catch {
     return "The service cannot be reached.";
   }
