@@ -6,6 +6,7 @@ Knows nothing of jobs or streams.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -211,6 +212,8 @@ def from_validation(errors: Iterable[Mapping[str, Any]]) -> ApiError:
 def _param(place: Iterable[Any]) -> str | None:
     """A field as OpenAI names it: ``messages[0].content``."""
     _, *names = place
+    # What stands behind a choice of types is pydantic's name for one of them.
+    names = list(itertools.takewhile(lambda name: "[" not in str(name), names))
     text = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names)
     return text.lstrip(".")[:_NAME_LIMIT] or None
 

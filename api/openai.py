@@ -102,7 +102,7 @@ async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking
     if ask.form.tools and not model.takes_tools:
         raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
     if ask.form.json_schema is not None:
-        await openai_schema.check(ask.form.json_schema)
+        await openai_schema.check(ask.form.json_schema, "tools" if ask.form.must_call else "response_format")
     earlier = None if key is None else await parts.jobs.made_before(key)
     made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
     reader = made if isinstance(made, Reader) else await _again(made, parts)

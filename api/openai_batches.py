@@ -15,10 +15,9 @@ from api.file_store import FileRecord
 from api.openai_batch_lines import CHAT, COMPLETION, ENDPOINTS
 from api.openai_files import page
 from api.openai_results import kinds, missing_batch
-from api.openai_shapes import Lenient
 from api.orders import Order
 from api.parts import JsonOnly, Parts, PartsOf
-from api.requests import Text
+from api.requests import Lenient, Text
 from wire import keys
 
 router = APIRouter(

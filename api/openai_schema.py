@@ -31,12 +31,12 @@ def as_text(schema: dict[str, Any]) -> str:
     return text
 
 
-async def check(schema: str) -> None:
+async def check(schema: str, param: str = _PARAM) -> None:
     """Raises ApiError ``invalid_schema`` with the reason for a schema that no answer can be held to."""
     # The library takes a second to import, and a large schema up to half a second to read.
     reason = await asyncio.to_thread(_why_not, schema)
     if reason:
-        raise _refused(reason)
+        raise _refused(reason, param)
 
 
 @lru_cache(maxsize=64)
@@ -51,5 +51,5 @@ def _why_not(schema: str) -> str:
     return " ".join(reasons[0].split())[:_REASON_LIMIT] if failed else ""
 
 
-def _refused(reason: str) -> ApiError:
-    return ApiError("invalid_schema", f"Answers can't be held to this schema: {reason}.", param=_PARAM)
+def _refused(reason: str, param: str = _PARAM) -> ApiError:
+    return ApiError("invalid_schema", f"Answers can't be held to this schema: {reason}.", param=param)

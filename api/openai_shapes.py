@@ -5,35 +5,27 @@ Turns a body into what the service is asked for. Knows no models, queue or Redis
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import BeforeValidator, FailFast, Field
 
 from api.acceptance import Ask, seed_or_any
 from api.errors import ApiError
 from api.images import Draft, ImageUrl
 from api.jobs import Policy
 from api.openai_schema import as_text
-from api.requests import ModelId, Text, whole
+from api.openai_tools import Choice, Tools, calls_of
+from api.requests import Lenient, ModelId, Text
 from wire.messages import Form, Sampling, ToolCall
 
 MAX_TOKENS = 32768
 """The most tokens an answer may have; who asks for more, or names no limit, gets this or the model's context."""
 MOST_STOPS = 64
-MOST_TOOLS = 128
-MOST_LEVELS = 64
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
 NO_PENALTY = 1.0
 DEFAULT_COMPLETION_TOKENS = 16
 """Of a completion that names no limit: a text that is only continued has no end of its own. OpenAI's default."""
-
-
-class Lenient(BaseModel):
-    """Base of all bodies here."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
 class TextPart(Lenient):
@@ -102,37 +94,6 @@ class Message(Lenient):
             ),
             tool_call_id=self.tool_call_id,
         )
-
-
-def _is_shallow(value: Any) -> bool:
-    level = [value]
-    for _ in range(MOST_LEVELS):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, (dict, list))
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        if not level:
-            return True
-    return False
-
-
-def _storable(function: dict[str, Any]) -> dict[str, Any]:
-    # Kept as it was sent, so everything that JSON from anywhere may hold has to be looked at.
-    if not _is_shallow(function):
-        raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
-    whole(json.dumps(function, ensure_ascii=False, allow_nan=False))
-    if not isinstance(function.get("name"), str) or not function["name"]:
-        raise ValueError("a function needs a name")
-    return function
-
-
-class Tool(Lenient):
-    """A tool that may be called. Its function is the chat template's to read: name, description, parameters."""
-
-    type: Literal["function"]
-    function: Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
 class StreamOptions(Lenient):
@@ -208,8 +169,8 @@ class ChatBody(Generation):
     messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
-    tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tools: Tools | None = None
+    tool_choice: Choice | None = None
     functions: list[Any] | None = None
     response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(None, discriminator="type")
 
@@ -217,34 +178,29 @@ class ChatBody(Generation):
         super().refuse()
         if self.logprobs:
             raise _unsupported("logprobs", "Log-probabilities are not offered.")
-        if self.tool_choice not in (None, "none", "auto"):
-            raise _unsupported("tool_choice", "A model can't be made to call a tool: tool_choice must be auto or none.")
         if self.functions:
             raise _unsupported("functions", "Functions are called tools now: send tools.")
-        if self._tools() and self._schema() is not None:
-            raise _unsupported("response_format", "An answer is held to a schema or may call tools, not both.")
 
-    def _tools(self) -> tuple[dict[str, Any], ...]:
-        return () if self.tool_choice == "none" else tuple(tool.model_dump() for tool in self.tools or ())
+    def _form(self) -> Form:
+        tools = () if self.tool_choice == "none" else tuple(tool.model_dump() for tool in self.tools or ())
+        if self.tool_choice not in (None, "none", "auto"):
+            return Form(separate=True, tools=tools, json_schema=calls_of(tools, self.tool_choice), must_call=True)
+        schema = self._schema()
+        if tools and schema is not None:
+            raise _unsupported("response_format", "An answer is held to a schema or may call tools, not both.")
+        return Form(separate=True, tools=tools, json_schema=schema)
 
     def _schema(self) -> str | None:
-        if isinstance(self.response_format, ObjectFormat):
-            return as_text({"type": "object"})
-        return (
-            as_text(self.response_format.json_schema.wanted) if isinstance(self.response_format, SchemaFormat) else None
-        )
+        if isinstance(self.response_format, SchemaFormat):
+            return as_text(self.response_format.json_schema.wanted)
+        return as_text({"type": "object"}) if isinstance(self.response_format, ObjectFormat) else None
 
     def ask(self) -> Ask:
         """The chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         drafts = [message.draft(place) for place, message in enumerate(self.messages)]
-        return Ask(
-            drafts,
-            self._sampling(most),
-            Policy("cancel"),
-            Form(separate=True, tools=self._tools(), json_schema=self._schema()),
-        )
+        return Ask(drafts, self._sampling(most), Policy("cancel"), self._form())
 
 
 def _one_text(prompt: Any) -> Any:

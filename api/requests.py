@@ -45,6 +45,12 @@ class Body(BaseModel):
         return data
 
 
+class Lenient(BaseModel):
+    """Base of the bodies of another API, of which not every field is known here: what isn't known is ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
 class TextContent(Body):
     type: Literal["text"]
     text: Text

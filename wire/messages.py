@@ -127,13 +127,14 @@ class Form(Record):
 
     ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``: the model's
     thinking and its tool calls are told apart from its text. ``tools`` are what it may call, in OpenAI's shape.
-    ``json_schema`` is the JSON text of the schema that the answer is held to.
+    ``json_schema`` is the JSON text of the schema that the answer is held to; with ``must_call`` it is that of a call.
     """
 
     raw: bool = False
     separate: bool = False
     tools: tuple[dict[str, Any], ...] = ()
     json_schema: str | None = None
+    must_call: bool = False
 
 
 NO_FORM = Form()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.openai_tools import calls_of
 from scripts.random_model import SMALL, make, train_tokenizer
 from tests.mlx.conftest import Bench
 from wire.messages import ChatJob, Delta, Form, Message, Sampling, ToolCall
@@ -122,6 +123,27 @@ def test_a_model_held_to_a_schema_does_not_think(bench: Bench) -> None:
     sequence = chat(bench, json_schema='{"type": "object"}')
     assert prompt(bench, sequence).endswith("<think></think>")
     assert said(bench, sequence, '{"a": "<think>"}') == Said('{"a": "<think>"}')
+
+
+@pytest.mark.parametrize("text", ["What time is it?", "think first"])
+def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: str) -> None:
+    zone = {"$defs": {"Zone": {"enum": ["UTC", "CET"]}}, "type": "object", "additionalProperties": False}
+    parameters = zone | {"properties": {"zone": {"$ref": "#/$defs/Zone"}}, "required": ["zone"]}
+    tools = tuple({"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("a", "b"))
+    schema = calls_of(tools, "required")
+    job = chat(bench, Message(role="user", content=text), tools=tools, json_schema=schema, must_call=True).job
+    # A random model would never think to the end.
+    sequence = Sequence(job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ())
+    bench.start(sequence)
+    events = []
+    while bench.backend.sequences():
+        for token in bench.backend.step().tokens:
+            events += [] if token.end == "stop" else sequence.accept(token.token_id)
+    told = Said.together(event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta))
+    assert (told.text, told.reasoning) == ("", "")
+    (call,) = told.tool_calls
+    assert call.name in ("a", "b")
+    assert json.loads(call.arguments)["zone"] in ("UTC", "CET")
 
 
 def test_a_raw_prompt_is_the_text_alone(bench: Bench) -> None:

@@ -192,6 +192,24 @@ def test_tools_go_with_the_job_as_they_are(api: Api) -> None:
     assert api.job(tools=[CLOCK], tool_choice="none").form.tools == ()
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "clock"}}])
+def test_a_call_that_must_be_made_is_a_schema(api: Api, choice: object) -> None:
+    zone = {"$defs": {"Zone": {"enum": ["UTC"]}}, "properties": {"zone": {"$ref": "#/$defs/Zone"}}}
+    tools = [CLOCK, {"type": "function", "function": {"name": "clock", "parameters": zone}}]
+    form = api.job(tools=tools, tool_choice=choice).form
+    assert (form.must_call, len(form.tools)) == (True, 2)
+    assert [call["properties"]["name"] for call in json.loads(form.json_schema or "")["anyOf"]] == [
+        {"const": "clock"},
+        {"const": "clock"},
+    ]
+
+
+def test_a_tool_that_nobody_could_call_is_refused_with_a_reason(api: Api) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "nonsense"}}}}}
+    told = api.refused(400, tools=[tool], tool_choice="required")
+    assert (told["code"], told["param"]) == ("invalid_schema", "tools")
+
+
 def test_a_model_without_tools_is_not_given_any(api: Api) -> None:
     Registry(api.redis).put(MODEL.model_copy(update={"takes_tools": False}))
     try:
@@ -204,8 +222,9 @@ def test_a_model_without_tools_is_not_given_any(api: Api) -> None:
     ("sent", "param"),
     [
         ({"n": 2}, "n"),
-        ({"tools": [CLOCK], "tool_choice": "required"}, "tool_choice"),
-        ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "clock"}}}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [CLOCK], "tool_choice": "perhaps"}, "tool_choice"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "bell"}}}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
         ({"tools": [CLOCK], "response_format": {"type": "json_object"}}, "response_format"),
         ({"functions": [{"name": "clock"}]}, "functions"),

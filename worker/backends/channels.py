@@ -48,7 +48,10 @@ def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
             initial = tokenizer.response_initial_state or REASONING
     if job.form.json_schema is not None:
         # In an answer that is held to a schema a mark is part of some value; only thinking that was begun still ends.
-        return Style({REASONING: transitions[REASONING]}, initial) if initial == REASONING else Style()
+        goal = TOOL if job.form.must_call else TEXT
+        if initial == REASONING:
+            return Style({REASONING: [(tokenizer.think_end, goal)], goal: []}, REASONING, parse=json.loads)
+        return Style({goal: []}, goal, parse=json.loads)
     for mark in tokenizer.structural_markers:
         transitions.setdefault(TEXT, []).append((mark, TEXT))
     for state, edges in tokenizer.response_transitions.items():

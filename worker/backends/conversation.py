@@ -42,13 +42,14 @@ def _call(call: ToolCall) -> Row:
 
 def template_options(form: Form, tokenizer: Any) -> Row:
     """What the chat template gets beside the messages. Raises WorkerError for tools that a model has no way to call."""
-    if form.json_schema is not None:
-        return {"enable_thinking": False}  # Held to a schema from the first token on, there is no room to think.
+    # Held to a schema from the first token on, there is no room to think.
+    options: Row = {} if form.json_schema is None else {"enable_thinking": False}
     if not form.tools:
-        return {}
-    if not tokenizer.has_tool_calling:
+        return options
+    # A call that must be made is told by its schema, not by marks.
+    if not tokenizer.has_tool_calling and not form.must_call:
         raise WorkerError("unsupported", "This model has no way to call tools.")
-    return {"tools": list(form.tools)}
+    return options | {"tools": list(form.tools)}
 
 
 def is_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
