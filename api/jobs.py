@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import re
 import uuid
@@ -34,6 +35,7 @@ from wire.batches import BatchLog, BatchSlice, Taken, may_feed
 from wire.messages import ChatJob, Delta, Finished, ModelCommand, Timings, Usage
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
 
+_log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -306,7 +308,8 @@ class Jobs:
     def _end_cancelled(self, job_id: str, now: int) -> None:
         """End a job that is in no queue and with no worker: RQ's books, then the log, then the note about it."""
         self._cancel_in_rq(job_id, now, self._queue)
-        owner, submitted = cast(list[Any], self._redis.hmget(keys.job(job_id), "owner", "submitted_ms"))
+        about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id")
+        owner, submitted, model = cast(list[Any], about)
         try:
             attempt, before = self._log.begin(job_id)
         except (JobEnded, JobGone):
@@ -316,6 +319,16 @@ class Jobs:
             timings = Timings(queue_ms=float(now - int(submitted)))
             event = Finished("cancelled", Usage(completion_tokens=tokens), timings)
             self._log.append([Append(job_id, owner.decode(), attempt, len(before) + 1, event)])
+            _log.info(
+                "chat ended",
+                extra={
+                    "job_id": job_id,
+                    "model": model.decode(),
+                    "reason": "cancelled",
+                    "completion_tokens": tokens,
+                    "queue_ms": timings.queue_ms,
+                },
+            )
         self._redis.zrem(keys.STOPPING, job_id)
 
     def _cancel_in_rq(self, job_id: str, now: int, queue: Queue) -> None:

@@ -41,6 +41,11 @@ class Watch:
         """How often it has looked."""
         self.closing = False
 
+    @property
+    def watched(self) -> bool:
+        """Whether it looks, because somebody watches."""
+        return self._task is not None
+
     def close(self) -> None:
         """Let every stream end; who watches comes back."""
         self.closing = True

@@ -149,10 +149,10 @@ class Recovery:
                 further = 0 if lost.mark is not None and blame.marks_part else length
                 crashes = self._crashes(job.id, further) if blamed else 0
                 if crashes >= MOST_CRASHES:
-                    log.error("job %s was running at %d crashes: given up", job.id, crashes)
+                    log.error("job given up: its workers died", extra={"job_id": job.id, "crashes": crashes})
                     crashes = blame.give_up(job, crashes, lost.mark)
                 else:
-                    log.warning("job %s goes on: its worker died", job.id)
+                    log.warning("job goes on: its worker died", extra={"job_id": job.id})
                 pipeline.multi()
                 # Also a job that was given up goes through the queue: the worker that pops it finds the log ended,
                 # and closes RQ's books on it like on any other.

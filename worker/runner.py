@@ -229,12 +229,12 @@ class ChatRunner:
             self._forget(job_id, Outcome.HANDED_BACK)
 
     def _taken_over(self, job_id: str) -> None:
-        log.warning("job %s has been taken over by another worker", job_id)
+        log.warning("job has been taken over by another worker", extra={"job_id": job_id})
         self._engine.release(job_id)
         self._forget(job_id, Outcome.LOST)
 
     def _forgotten(self, job_id: str) -> None:
-        log.warning("Redis has lost the end of job %s: it is taken up anew", job_id)
+        log.warning("Redis has lost the end of the job: it is taken up anew", extra={"job_id": job_id})
         self._engine.release(job_id)
         self._forget(job_id, Outcome.HANDED_BACK)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -578,3 +579,15 @@ def test_without_a_redis_url_the_process_says_what_is_missing() -> None:
     result = subprocess.run([sys.executable, "-m", "api"], env=environ, capture_output=True, text=True)
     assert result.returncode == 2
     assert "REDIS_URL" in result.stderr
+
+
+def test_a_status_stream_ends_with_its_client_and_nobody_looks_any_more(api: Running) -> None:
+    announce(api.redis)
+    with httpx2.Client(timeout=15, verify=False) as client:
+        for _ in range(2):
+            with client.stream("GET", f"{api.url}/api/engine/status/events") as answer:
+                lines = answer.iter_lines()
+                names = [line for line in itertools.islice(lines, 7) if line.startswith("event: ")]
+                assert names == ["event: history", "event: status", "event: status"]
+                assert api.parts.watch.watched
+            wait_for(lambda: not api.parts.watch.watched)
