@@ -19,6 +19,8 @@ from wire.token_log import decode
 
 ROW_S = 2
 """Seconds in one row: workers tell of themselves every second or a little later, so each is in every row."""
+_APART_MS = 5000
+"""Clocks of one Redis are never so far apart."""
 Rows = list[dict[str, Any]]
 Stored = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -62,8 +64,13 @@ class History:
     async def rows(self, now_ms: int) -> Rows:
         """The last minutes, oldest first. ``at`` is Redis time in seconds."""
         oldest = now_ms - keys.HISTORY_S * 1000
+        if _order(self._last)[0] > now_ms + _APART_MS:  # Another Redis, with another clock.
+            self._last = "0-0"
+            self._rows.clear()
         after = max(self._last, f"{oldest}-0", key=_order)
         for row_id, fields in cast(Stored, await self._redis.xrange(keys.HISTORY, min=f"({after}")):
+            if _order(row_id.decode()) <= _order(self._last):
+                continue  # Somebody else has asked meanwhile.
             self._last = row_id.decode()
             try:
                 sample = Sample.model_validate_json(fields[b"e"])

@@ -98,6 +98,35 @@ def test_the_history_reads_on_where_it_was_and_forgets_what_is_old(server: FakeS
     assert asyncio.run(read()) == [[0], [0, 200], [200]]
 
 
+def test_two_who_ask_at_once_count_nothing_twice(server: FakeServer, redis: Redis) -> None:
+    sample(redis, NOW_MS, tokens=5)
+
+    class Slow(FakeAsyncRedis):
+        async def xrange(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().xrange(*args, **kwargs)
+            await asyncio.sleep(0)
+            return found
+
+    async def read() -> list[Any]:
+        history = History(Slow(server=server))
+        return await asyncio.gather(*(history.rows(NOW_MS) for _ in range(5)))
+
+    assert [rows[0]["tokens_per_second"] for rows in asyncio.run(read())] == [5.0] * 5
+
+
+def test_another_redis_with_an_earlier_clock_is_read_from_its_start(server: FakeServer, redis: Redis) -> None:
+    async def read() -> list[list[float]]:
+        history = History(FakeAsyncRedis(server=server))
+        sample(redis, NOW_MS, tokens=1)
+        first = await history.rows(NOW_MS)
+        redis.delete(keys.HISTORY)
+        sample(redis, NOW_MS - 3_600_000, tokens=2)
+        second = await history.rows(NOW_MS - 3_600_000)
+        return [[row["tokens_per_second"] for row in rows] for rows in (first, second)]
+
+    assert asyncio.run(read()) == [[1.0], [2.0]]
+
+
 def test_a_sample_of_another_version_is_left_out(server: FakeServer, redis: Redis) -> None:
     redis.xadd(keys.HISTORY, {"e": '{"colour": "red"}'}, id=f"{NOW_MS}-0")
     sample(redis, NOW_MS, tokens=3)
