@@ -99,19 +99,19 @@ def test_the_history_reads_on_where_it_was_and_forgets_what_is_old(server: FakeS
 
 
 def test_two_who_ask_at_once_count_nothing_twice(server: FakeServer, redis: Redis) -> None:
-    sample(redis, NOW_MS, tokens=5)
-
     class Slow(FakeAsyncRedis):
         async def xrange(self, *args: Any, **kwargs: Any) -> Any:
             found = await super().xrange(*args, **kwargs)
             await asyncio.sleep(0)
             return found
 
-    async def read() -> list[Any]:
+    async def read() -> list[int]:
         history = History(Slow(server=server))
-        return await asyncio.gather(*(history.rows(NOW_MS) for _ in range(5)))
+        await asyncio.gather(*(history.rows(NOW_MS) for _ in range(5)))
+        return [row.first_tokens for row in history._rows.values()]
 
-    assert [rows[0]["tokens_per_second"] for rows in asyncio.run(read())] == [5.0] * 5
+    sample(redis, NOW_MS, first_tokens=1, ttft_ms=10)
+    assert asyncio.run(read()) == [1]
 
 
 def test_another_redis_with_an_earlier_clock_is_read_from_its_start(server: FakeServer, redis: Redis) -> None:
