@@ -66,8 +66,8 @@ export class Chats extends EventTarget {
   /** Put another text in place of a message and ask again; what followed it goes. */
   resend(message, text, settings) {
     const conversation = this.open;
-    if (this.running()) return;
-    const index = conversation.messages.indexOf(message);
+    const index = this._placeOf(message);
+    if (this.running() || index < 0) return;
     const last = conversation.messages.splice(index);
     conversation.messages.push({ ...message, id: newId(), text });
     this._dropImages(last.slice(1));
@@ -76,8 +76,8 @@ export class Chats extends EventTarget {
 
   /** Ask again for an answer; what followed it goes. */
   regenerate(answer, settings) {
-    if (this.running()) return;
-    const index = this.open.messages.indexOf(answer);
+    const index = this._placeOf(answer);
+    if (this.running() || index < 0) return;
     this._dropImages(this.open.messages.splice(index));
     this._ask(this.open, settings);
   }
@@ -127,6 +127,11 @@ export class Chats extends EventTarget {
       this._write(this._all.get(id));
     }
     this._saving.clear();
+  }
+
+  /** Where a message stands in the open conversation. By its id: another tab may have replaced the records. */
+  _placeOf({ id }) {
+    return this.open.messages.findIndex((message) => message.id === id);
   }
 
   _begin(text) {

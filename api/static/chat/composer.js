@@ -49,6 +49,12 @@ export class Composer {
     this._problem.hidden = words === "";
   }
 
+  /** Put back a text that could not be sent. */
+  restore(text) {
+    this._field.value ||= text;
+    this._changed();
+  }
+
   send() {
     const text = this._field.value.trim();
     if (this._running || (!text && this.attachments.images.length === 0)) return;

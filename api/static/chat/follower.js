@@ -146,15 +146,14 @@ export class Follower {
 
   /** Wait; a connection that comes back, a stop and a leave end the wait. */
   async _pause(ms) {
+    const over = new AbortController();
     await new Promise((resolve) => {
       this._wake = resolve;
       const timer = setTimeout(resolve, ms);
-      addEventListener("online", resolve, { once: true });
-      this._wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+      addEventListener("online", resolve, { signal: over.signal });
+      over.signal.addEventListener("abort", () => clearTimeout(timer));
     });
+    over.abort();
     this._wake = () => {};
   }
 

@@ -29,9 +29,9 @@ const composer = new Composer({
   already: () => (chats.open?.messages ?? []).reduce((sum, message) => sum + (message.images?.length ?? 0), 0),
 });
 const models = new ModelChoice(byId("model"), {
-  changed: () => {
+  changed: (byReader) => {
     settings.model = models.chosen.id;
-    remember(settings);
+    if (byReader) remember({ ...remembered(), model: settings.model });
     suggest(models.chosen, example);
   },
   problem: (words) => composer.problem(words),
@@ -67,6 +67,7 @@ async function send(text, images) {
   try {
     await chats.send(text, images, settings);
   } catch {
+    composer.restore(text);
     composer.problem("This browser has no room left for the images.");
   }
 }
@@ -82,7 +83,7 @@ function open(id) {
   chats.select(id);
   settings = { ...remembered(), ...chats.open?.settings };
   models.choose(settings.model);
-  composer.focus();
+  if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone its keyboard would cover half of the page
 }
 
 function showOpen() {

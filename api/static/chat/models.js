@@ -6,6 +6,7 @@ import { listModels } from "./api.js";
 const AGAIN_MS = 3000;
 
 export class ModelChoice {
+  /** `changed(byReader)` is called when another model is chosen, `problem` with words, or none when it is over. */
   constructor(select, { changed, problem }) {
     this._select = select;
     this._on = { changed, problem };
@@ -13,7 +14,7 @@ export class ModelChoice {
     this._wanted = null;
     select.addEventListener("change", () => {
       this._wanted = select.value;
-      changed();
+      changed(true);
     });
     select.addEventListener("focus", () => this.load().catch(() => {}));
   }
@@ -66,6 +67,6 @@ export class ModelChoice {
     this._select.replaceChildren(...options);
     const known = this._models.some((model) => model.id === this._wanted);
     this._select.value = known ? this._wanted : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
-    this._on.changed();
+    this._on.changed(false);
   }
 }
