@@ -23,7 +23,7 @@ from api.stalls import StallingClientsAreCut
 from wire import logs
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
-from wire.settings import Settings, from_command_line
+from wire.settings import BadSetting, Settings, from_command_line
 
 _log = logging.getLogger("api")
 
@@ -106,9 +106,14 @@ def main() -> int:
     if problem := _problem_with(settings.redis_url):
         print(f"python -m api: {problem}", file=sys.stderr)
         return 2
+    try:
+        app = create_app(settings)
+    except BadSetting as bad:
+        print(f"python -m api: {bad}", file=sys.stderr)
+        return 2
     allow_descriptors()
     logs.set_up(settings.log_level, settings.log_format)
-    Server(create_app(settings), settings).run()
+    Server(app, settings).run()
     return 0
 
 

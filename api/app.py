@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from api import (
     batches,
@@ -24,9 +25,13 @@ from api import (
     openai_files,
     operations,
     pages,
+    sign_in,
 )
+from api.api_keys import admitted
 from api.bodies import Bodies
 from api.dashboard import dashboard, never_unpickle
+from api.gate import Gate
+from api.headers import SafeHeaders
 from api.parts import assemble, running
 from api.redis_client import Clients, connect
 from api.traffic import Counted, Traffic
@@ -35,14 +40,22 @@ from wire.settings import Settings
 DASHBOARD = "/rq"
 
 
+class _App(FastAPI):
+    """An application whose every answer has safe headers."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SafeHeaders(super().build_middleware_stack(), DASHBOARD)
+
+
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
-    """The application for a Redis that ``settings`` names, or for given clients."""
+    """The application for a Redis that ``settings`` names, or for given clients. Raises BadSetting."""
+    known = admitted(settings)
     never_unpickle()
     rq_pages = dashboard(settings.redis_url, DASHBOARD) if settings.redis_url else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = assemble(settings, clients or connect(settings.redis_url))
+        parts = assemble(settings, clients or connect(settings.redis_url), known)
         app.state.parts = parts
         lag = asyncio.create_task(traffic.watch_loop(), name="lag")
         if rq_pages is not None:
@@ -54,17 +67,19 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             rq_pages.stop()
 
     # The usual documentation pages load scripts from elsewhere: better none than blank ones.
-    app = FastAPI(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
+    app = _App(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
     app.state.traffic = traffic = Traffic()
     errors.install(app)
     openais = (openai, openai_files, openai_batches)
-    routers = (native, batches, job_view, models, *openais, operations, metrics, pages)
+    routers = (native, batches, job_view, models, *openais, operations, metrics, pages, sign_in)
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())
     if rq_pages is not None:
         app.mount(DASHBOARD, rq_pages)
+    # From the inside out.
     app.add_middleware(Bodies)
+    app.add_middleware(Gate, settings=settings, known=known)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -18,10 +18,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from api.api_keys import admitted
 from api.embedded_redis import EmbeddedRedis, check
 from api.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import lifeline, settings
-from wire.settings import Settings
+from wire.settings import BadSetting, Settings
 
 API_STOP_LIMIT_S = 12.0
 
@@ -55,12 +56,13 @@ def answers_ready(host: str, port: int) -> bool:
             return False
 
 
-def greeting(host: str, port: int) -> str:
+def greeting(host: str, port: int, keys: bool = False) -> str:
     """What is printed once the service is ready: where it is, and a line to paste."""
+    with_key = ' -H "Authorization: Bearer $MLXQ_KEY"' if keys else ""
     url = f"http://{reachable(host)}:{port}"
     question = {"model_id": "demo-chat", "messages": [{"role": "user", "content": "Hello! Who are you?"}]}
     # Curl's own escapes and history expansion of interactive shells stay out of single quotes.
-    ask = f"curl -N {url}/api/engine/chat -H 'Content-Type: application/json' -d '{json.dumps(question)}'"
+    ask = f"curl -N {url}/api/engine/chat{with_key} -H 'Content-Type: application/json' -d '{json.dumps(question)}'"
     return f"\nReady: {url}\nDashboard: {url}/rq\nAsk the shipped model:\n\n{ask}\n\nCtrl-C stops the service."
 
 
@@ -112,7 +114,8 @@ def part(name: str) -> list[str]:
 
 
 def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
-    """Run the service until it is stopped; returns the exit status. Raises CannotStart."""
+    """Run the service until it is stopped; returns the exit status. Raises CannotStart and BadSetting."""
+    known = admitted(chosen)
     chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
     embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
     pipe, our_end = os.pipe()
@@ -129,12 +132,14 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
                 children[0].adopt(embedded.process)
             say("Starting the worker and the API")
             ours = child_environment(chosen)
-            run_worker = functools.partial(spawn, worker, tune_for_linux(ours), pipe)
+            # Keys are the API's alone.
+            workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
+            run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
             run_api = functools.partial(spawn, api, ours, pipe)
             children.append(Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5))
             children.append(Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S))
             ready = functools.partial(answers_ready, chosen.host, chosen.port)
-            return Supervisor(children, signals, ready, greeting(chosen.host, chosen.port)).run()
+            return Supervisor(children, signals, ready, greeting(chosen.host, chosen.port, bool(known))).run()
         finally:
             if embedded is not None:
                 embedded.close()
@@ -154,6 +159,9 @@ def main(
         sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
     except CannotStart as problem:
         sys.exit(f"{program}: {problem}")
+    except BadSetting as bad:
+        print(f"{program}: {bad}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

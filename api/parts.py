@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.api_keys import ApiKeys
 from api.attendance import Attendance
 from api.batch_budget import Budget
 from api.batch_intake import BatchIntake
@@ -29,6 +30,7 @@ from api.overview import Overview
 from api.prompt_size import PromptSize
 from api.redis_client import Clients
 from api.relay import Relay
+from api.sessions import Sessions
 from api.watch import Watch
 from wire.settings import Settings
 
@@ -51,9 +53,11 @@ class Parts:
     batches: BatchIntake
     files: FileStore
     orders: Orders
+    api_keys: ApiKeys
+    sessions: Sessions
 
 
-def assemble(settings: Settings, clients: Clients) -> Parts:
+def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     """The parts, none of them started."""
     redis = clients.waiting
     catalogue, relay = Catalogue(redis), Relay(redis)
@@ -80,6 +84,8 @@ def assemble(settings: Settings, clients: Clients) -> Parts:
         batches=batches,
         files=files,
         orders=Orders(redis, batches, files, catalogue, READERS),
+        api_keys=known,
+        sessions=Sessions(redis),
     )
 
 

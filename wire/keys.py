@@ -69,6 +69,8 @@ UPLOAD_LIFETIME_S = 3600
 """What an upload has stored is gone after this time unless it was finished."""
 SLICE_LIFETIME_S = 3600
 """A finished slice of a batch stays this long for the dashboard; its results are kept elsewhere."""
+SESSION_LIFETIME_S = 7 * 24 * 3600
+"""A browser signs in again after this time."""
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
@@ -106,6 +108,11 @@ def live(owner: str) -> str:
 def idempotency(owner: str, key_hash: str) -> str:
     """The job that an owner's request of this key made, and a fingerprint of that request."""
     return f"{PREFIX}once:{owner}:{key_hash}"
+
+
+def session(token_hash: str) -> str:
+    """The mark of the API key with which a browser signed in."""
+    return f"{PREFIX}session:{token_hash}"
 
 
 def popped(job_id: str) -> str:

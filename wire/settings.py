@@ -26,10 +26,15 @@ class BadSetting(Exception):
     """A setting's value is no use; the message names the variable and says what would be."""
 
 
-def setting(default: Any, text: str, low: float | None = None, high: float | None = None, of: str = "") -> Any:
-    """A field of :class:`Settings`: its default, what ``--help`` says, and its range or its choices (``a|b``)."""
-    meta = {"help": text, "low": low, "high": high, "choices": of.split("|") if of else None}
-    return field(default=default, metadata=meta)
+def setting(
+    default: Any, text: str, low: float | None = None, high: float | None = None, of: str = "", secret: bool = False
+) -> Any:
+    """A field of :class:`Settings`: its default, what ``--help`` says, and its range or its choices (``a|b``).
+
+    A secret one has no flag, which other users of the machine could read.
+    """
+    meta = {"help": text, "low": low, "high": high, "choices": of.split("|") if of else None, "secret": secret}
+    return field(default=default, metadata=meta, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,10 @@ class Settings:
     batch_share: int = setting(
         5, "share of the time that batch prompts get however many chats there are, percent; 0: none", 0, 50
     )
+    api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
+    api_keys: tuple[str, ...] = setting((), "API keys, name:key with commas between", secret=True)
+    key_queue_limit: int = setting(200, "chats of one key that may wait or run; beyond it it gets 429", 1, 1_000_000)
+    allowed_hosts: tuple[str, ...] = setting((), "names in Host headers to take beside this machine's, with commas")
     cors_origins: tuple[str, ...] = setting((), "origins whose pages may call the API, with commas between")
     keepalive_s: float = setting(15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60)
     echo_delay_ms: float = setting(0.0, "time of one step of the echo backend, milliseconds", 0, 60_000)
@@ -95,8 +104,13 @@ def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
 
 def parser(program: str, about: str) -> argparse.ArgumentParser:
     """A command line with a flag for every setting; its help names the variable, the default and the unit."""
-    result = argparse.ArgumentParser(program, description=about)
+    secrets = [
+        f"MLXQ_{item.name.upper()}: {item.metadata['help']}" for item in fields(Settings) if item.metadata["secret"]
+    ]
+    result = argparse.ArgumentParser(program, description=about, epilog=f"Variables alone: {'; '.join(secrets)}.")
     for item in fields(Settings):
+        if item.metadata["secret"]:
+            continue
         flag = "--" + item.name.replace("_", "-")
         text = f"{item.metadata['help']} (MLXQ_{item.name.upper()}; default {shown_default(item.name)})"
         many = str(item.type).startswith("tuple")
