@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from wire import keys
-from wire.messages import Event, Progress, is_terminal
+from wire.messages import Delta, Event, Progress, is_terminal
 from wire.token_log import FORGOTTEN, REFUSED, Append, TokenLog
 from worker.sequence import Sequence
 
@@ -28,6 +28,10 @@ MOST_WAITING = 20_000
 """Events kept while Redis is away; at a few hundred bytes each some megabytes, and minutes of generation."""
 MOST_AT_ONCE = 512
 """Events in one call of the script: Redis serves nobody else while it runs, about 10 µs an event."""
+LINGER_S = 0.016
+"""Between two writes that carry only more text: one frame of a display. Steps that are faster than this share a write,
+and their tokens an event, because each write costs this machine a wake-up of Redis, of every API process and of every
+client. A first text, a warning and an end never wait."""
 CANCEL_LOOKUP_S = 0.02
 """Between two look-ups of the cancel keys: a stop is seen within this, plus a step."""
 RETRY_S = (0.05, 1.0)
@@ -41,6 +45,14 @@ class _Held:
     sequence: Sequence
     next_number: int
     cancelled: bool = False
+    begun: bool = False
+    """Whether text of this attempt has been put; what comes first is written at once."""
+
+    def is_urgent(self, event: Event) -> bool:
+        """Whether somebody notices when the event comes a moment later."""
+        first = not self.begun
+        self.begun = self.begun or isinstance(event, Delta)
+        return first or not isinstance(event, Delta)
 
 
 class EventWriter:
@@ -65,6 +77,7 @@ class EventWriter:
         self._on_forgotten, self._on_end = on_forgotten, on_end
         self._held: dict[str, _Held] = {}
         self._waiting: deque[tuple[Sequence, Event]] = deque()
+        self._urgent = False
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run_or_end, name="event-writer", daemon=True)
@@ -88,13 +101,25 @@ class EventWriter:
         with self._changed:
             while len(self._waiting) >= MOST_WAITING and not self._closing:
                 self._changed.wait(1.0)
+            # Waking the thread for what it would only look at and leave costs the engine's thread a turn.
+            idle = not self._waiting
             self._waiting.extend(events)
-            self._changed.notify_all()
+            if self._is_urgent(events) or idle:
+                self._changed.notify_all()
+
+    def _is_urgent(self, events: list[tuple[Sequence, Event]]) -> bool:
+        for sequence, event in events:
+            held = self._held.get(sequence.job_id)
+            if held is None or held.is_urgent(event):
+                self._urgent = True
+        return self._urgent
 
     def flush(self, patience_s: float) -> None:
         """Wait until everything put so far is written, for as long as ``patience_s`` seconds."""
         deadline = time.monotonic() + patience_s
         with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
             while self._waiting and time.monotonic() < deadline:
                 self._changed.wait(0.1)
 
@@ -115,15 +140,19 @@ class EventWriter:
             os._exit(70)
 
     def _run(self) -> None:
-        looked_up = 0.0
+        looked_up = written = 0.0
         while True:
             with self._changed:
                 if not self._waiting and not self._closing:
                     self._changed.wait(CANCEL_LOOKUP_S if self._held else None)
+                while self._may_linger() and (left := written + LINGER_S - time.monotonic()) > 0:
+                    self._changed.wait(left)
                 if self._closing:
                     return
                 step = [self._waiting[i] for i in range(min(len(self._waiting), MOST_AT_ONCE))]
+                self._urgent = self._urgent and len(step) < len(self._waiting)
             if step:
+                written = time.monotonic()
                 self._write(step)
                 with self._changed:
                     for _ in step:
@@ -133,8 +162,11 @@ class EventWriter:
                 looked_up = time.monotonic()
                 self._look_up_cancels()
 
+    def _may_linger(self) -> bool:
+        return 0 < len(self._waiting) < MOST_AT_ONCE and not self._urgent and not self._closing
+
     def _write(self, step: list[tuple[Sequence, Event]]) -> None:
-        appends, numbers = self._numbered(step)
+        appends, numbers = self._numbered(merged(step))
         if not appends:
             return
         answers = self._retried(lambda: self._log.append(appends))
@@ -199,3 +231,19 @@ class EventWriter:
             if value is not None:
                 held.cancelled = True
                 self._on_cancel(held.sequence.job_id)
+
+
+def merged(step: list[tuple[Sequence, Event]]) -> list[tuple[Sequence, Event]]:
+    """The same events with each chat's consecutive deltas made one; the order within a chat stays as it was."""
+    result: list[tuple[Sequence, Event]] = []
+    last: dict[str, int] = {}
+    for sequence, event in step:
+        place = last.get(sequence.job_id)
+        if place is not None and isinstance(event, Delta):
+            holder, before = result[place]
+            if holder is sequence and isinstance(before, Delta):
+                result[place] = sequence, Delta(before.text + event.text, before.token_ids + event.token_ids)
+                continue
+        last[sequence.job_id] = len(result)
+        result.append((sequence, event))
+    return result
