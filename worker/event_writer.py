@@ -242,8 +242,17 @@ def merged(step: list[tuple[Sequence, Event]]) -> list[tuple[Sequence, Event]]:
         if place is not None and isinstance(event, Delta):
             holder, before = result[place]
             if holder is sequence and isinstance(before, Delta):
-                result[place] = sequence, Delta(before.text + event.text, before.token_ids + event.token_ids)
+                result[place] = sequence, _joined(before, event)
                 continue
         last[sequence.job_id] = len(result)
         result.append((sequence, event))
     return result
+
+
+def _joined(first: Delta, second: Delta) -> Delta:
+    return Delta(
+        first.text + second.text,
+        first.token_ids + second.token_ids,
+        first.reasoning + second.reasoning,
+        first.tool_calls + second.tool_calls,
+    )
