@@ -27,8 +27,10 @@ _BOTH = (
     "What do the pictures show?",
 )
 
-# A row has room for three or four questions, so what comes late is seldom asked. The background is learned at once.
-_LATENESS = {"describe": 0.4, "count": 0.5, "place": 0.6, "at": 0.6, "background": 2.5}
+# A row has room for one to four questions, so what comes late is seldom asked, and what comes after a description can
+# be read off it. Counting and describing are learned slowly, the background at once. "count none" comes on top: that a
+# shape is not there must be seen as often as that it is.
+_LATENESS = {"describe": 0.3, "count": 0.35, "count none": 0.7, "place": 0.5, "at": 0.8, "colour": 1.5, "background": 3}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Dialogue:
 def draw_dialogue(rng: Random, new_scene: Callable[[], Scene], has_room: Callable[[Dialogue], bool]) -> Dialogue:
     """Make up a conversation, adding questions while there is room."""
     dialogue = Dialogue(rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.12 else "")
-    layout = rng.choices(("one picture", "another later", "two at once", "none"), (0.85, 0.06, 0.06, 0.03))[0]
+    layout = rng.choices(("one picture", "another later", "two at once", "none"), (0.87, 0.06, 0.04, 0.03))[0]
     if layout == "none":
         while not dialogue.turns or has_room(dialogue):
             dialogue.turns.append(Turn(_talk(rng), NO_PICTURE))
@@ -78,7 +80,7 @@ def draw_dialogue(rng: Random, new_scene: Callable[[], Scene], has_room: Callabl
 
 def _about_one(rng: Random, scene: Scene) -> Iterator[Turn]:
     """Give questions about a scene without end, each kind once, then again; slowly learned kinds tend to come first."""
-    kinds = sorted(kinds_for(scene), key=lambda kind: rng.random() * _LATENESS.get(kind, 1.0))
+    kinds = sorted((*kinds_for(scene), "count none"), key=lambda kind: rng.random() * _LATENESS.get(kind, 1.0))
     while True:
         for kind in kinds:
             if rng.random() < 0.04:

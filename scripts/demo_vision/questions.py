@@ -27,9 +27,9 @@ def kinds_for(scene: Scene) -> tuple[str, ...]:
 
 
 def ask(rng: Random, scene: Scene, kind: str, held_out: bool = False) -> Question:
-    """Put a question of a kind that fits the scene."""
+    """Put a question of a kind that fits the scene. "count none" fits all, and only training asks it by itself."""
     noun, answer = _BUILDERS[kind](rng, scene)
-    phrasings = PHRASINGS[kind]
+    phrasings = PHRASINGS[kind.removesuffix(" none")]
     phrasing = rng.choice(phrasings.held_out if held_out else phrasings.trained)
     return Question(kind, _agree(phrasing.format(noun=noun, picture=rng.choice(PICTURE_WORDS)), noun), answer)
 
@@ -91,6 +91,13 @@ def _count(rng: Random, scene: Scene) -> tuple[str, str]:
     return noun, f"There {'is' if count == 1 else 'are'} {NUMBERS[count]} {noun[:-1] if count == 1 else noun}."
 
 
+def _count_none(rng: Random, scene: Scene) -> tuple[str, str]:
+    """Ask for the things of a shape that is not there."""
+    absent = [shape for shape in SHAPES if all(thing.shape != shape for thing in scene.things)]
+    noun = f"{rng.choice(absent)}s"
+    return noun, f"There are no {noun}."
+
+
 def _single_out(rng: Random, scene: Scene, by: tuple[str, ...]) -> tuple[str, Thing]:
     """Choose a thing and words that single it out: its shape, its colour, its place, or "it" where there is but one."""
     thing = rng.choice(scene.things)
@@ -147,6 +154,7 @@ def _subject(scene: Scene) -> str:
 _BUILDERS: dict[str, Callable[[Random, Scene], tuple[str, str]]] = {
     "describe": _describe,
     "count": _count,
+    "count none": _count_none,
     "colour": _colour,
     "shape": _shape,
     "place": _place,

@@ -31,7 +31,7 @@ _EDGE = 0.02
 _APART = 0.05
 # Pairs are few: which colour belongs to which shape is hard for a network of this size to learn, and is beyond what
 # the model has to know.
-LAYOUT_SHARES = {"one": 0.5, "pair": 0.1, "several": 0.4}
+LAYOUT_SHARES = {"one": 0.5, "pair": 0.05, "several": 0.45}
 IN_SCOPE, TRIED = ("one", "several"), ("pair",)
 _SAME_SHAPE, _SAME_COLOUR = 0.2, 0.1  # of the pairs
 _OPPOSITE = (("left", "right"), ("top", "bottom"), ("top left", "bottom right"), ("bottom left", "top right"))

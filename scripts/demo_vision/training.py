@@ -1,4 +1,7 @@
-"""The training loop: a time budget, one seed, and a checkpoint every few minutes."""
+"""The training loop: a budget of processor time, one seed, and a checkpoint every few minutes.
+
+Processor time, not wall time: a run on a busy machine, or one that is paused, learns as much as another.
+"""
 
 import time
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from .tokenizer import load_tokenizer, train_tokenizer
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and how."""
+    """How long to train, in minutes of processor time, and how."""
 
     minutes: float
     seed: int
@@ -143,9 +146,9 @@ class Trainer:
         count = sum(value.size for _, value in tree_flatten(model.parameters()))
         difference = check_forward(self.network, self.source.next())
         say(f"{count:,} parameters; logits differ from the library's by {difference:.1e}")
-        start = time.monotonic()
+        start = time.process_time()
         next_save, step, smooth = plan.checkpoint_minutes, 0, (0.0, 0.0)
-        while (minutes := (time.monotonic() - start) / 60) < plan.minutes:
+        while (minutes := (time.process_time() - start) / 60) < plan.minutes:
             progress = minutes / plan.minutes
             self.scale_rate(rate_factor(plan, step, progress))
             losses = self.step(progress)
