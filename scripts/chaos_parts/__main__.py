@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from scripts.chaos_parts import kills
 from scripts.chaos_parts.clients import Clients
 from scripts.chaos_parts.faults import Faults
 from tests.faults.checker import Checker, leftovers
@@ -28,6 +29,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are injected (default: 10)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from")
     parser.add_argument("--clients", type=int, default=20, help="chats at once (default: 20)")
+    parser.add_argument("--kills", type=int, help="instead: kill a real model's worker so often, compare the texts")
+    parser.add_argument(
+        "--model", choices=(kills.DEMO, kills.RANDOM), default=kills.DEMO, help="for --kills (default: %(default)s)"
+    )
     parser.add_argument("--pace", type=float, default=2.0, help="mean seconds between two faults (default: 2)")
     return parser.parse_args()
 
@@ -83,6 +88,8 @@ def main() -> int:
     print(f"seed {given.seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
+        if given.kills:
+            return kills.main(given, Path(folder))
         stack = Stack(Path(folder))
         try:
             faults, clients = asyncio.run(scene(stack, given))
