@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from scripts.bench_parts import crowd, equal_text, machine, models, processes, servers, startup
+from scripts.bench_parts import crowd, durability, equal_text, machine, models, processes, servers, startup
 from scripts.bench_parts.batch import BatchLoad
 from scripts.bench_parts.plan import DEFAULT_PARTS, PARTS, TEXT_PARTS, BenchError, Figures, Plan
 from scripts.bench_parts.prompts import Prompts
@@ -83,6 +83,9 @@ def measure(plan: Plan, folder: Path) -> Measured:
     if "start" in plan.parts:
         say("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
+    if "durability" in plan.parts:
+        say("the cost of the token log")
+        found.ours |= uvloop.run(durability.measure(plan, folder))
     if "equal-text" in plan.parts:
         say("equal answers")
         found.equal = equal_text.measure(machine.find_openblas(), folder)

@@ -17,8 +17,8 @@ LONG_TOKENS = 1600
 BATCH_PROMPTS = 1000
 """Prompts of the batch; each has an answer of the usual length."""
 TEXT_PARTS = ("throughput", "turn2", "join", "stop")
-PARTS = (*TEXT_PARTS, "batch", "vision", "start", "equal-text")
-DEFAULT_PARTS = PARTS[:-1]
+PARTS = (*TEXT_PARTS, "batch", "vision", "start", "durability", "equal-text")
+DEFAULT_PARTS = PARTS[:-2]
 
 
 class BenchError(Exception):

@@ -43,6 +43,8 @@ def report(found: Measured) -> str:
         parts.append(_vision(found.ours))
     if "start" in found.ours:
         parts.append(_start(found.ours["start"]))
+    if "durable" in found.ours:
+        parts.append(_durability(found.ours))
     return "\n\n".join(parts)
 
 
@@ -107,6 +109,17 @@ def _join(found: Measured) -> str:
             rows.append([name, _ttft(results["join alone"]), _ttft(results["join"]), f"{times:.1f} ×", *goal])
     head = ["", "alone, ms", "joining, ms", "joining / alone", "target", "met"]
     return f"### TTFT of a request that joins {BATCH} running streams (p50 / p95)\n\n" + table(head, rows)
+
+
+def _durability(ours: Results) -> str:
+    durable, plain = ours["durable"], ours["plain"]
+    cost = 1 - p50(durable.rate) / p50(plain.rate)
+    rows = [
+        ["tokens/s", _rate(durable), _rate(plain), f"{cost:.1%}", "≤ 3 %", _met(cost <= 0.03)],
+        ["TTFT p50 / p95, ms", _ttft(durable), _ttft(plain), *[NOTHING] * 3],
+    ]
+    head = ["32 clients, greedy", "with the log", "plain PUBLISH", "cost", "target", "met"]
+    return "### The durable token log against publishing alone\n\n" + table(head, rows)
 
 
 def _stop(ours: Results) -> str:

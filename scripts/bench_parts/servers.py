@@ -53,9 +53,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def ours(plan: Plan, folder: Path) -> Iterator[Server]:
-    """This service as its users start it. It preloads OpenBLAS by itself, so without it another start is needed."""
-    module = "api.local" if plan.openblas else "scripts.bench_parts.stock_service"
+def ours(plan: Plan, folder: Path, module: str | None = None) -> Iterator[Server]:
+    """This service as its users start it. It preloads OpenBLAS by itself, so without it another start is needed.
+
+    ``module`` may be another start still.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    module = module or ("api.local" if plan.openblas else "scripts.bench_parts.stock_service")
     flags = ["--port", "0", "--data", str(folder / "data"), "--models", str(plan.models), "--log-level", "warning"]
     with processes.running(processes.python(module, *flags), processes.environment(), folder / "ours.log") as child:
         url = child.line("Ready: ").split()[1]
@@ -66,7 +70,7 @@ def ours(plan: Plan, folder: Path) -> Iterator[Server]:
 def worker_of(child: Child) -> int:
     """The process id of the service's worker."""
     for process in psutil.Process(child.pid).children(recursive=True):
-        if process.cmdline()[-2:] == ["-m", "worker"]:
+        if process.cmdline()[-1] in ("worker", "scripts.bench_parts.plain_worker"):
             return process.pid
     raise BenchError("the service has no worker")
 
