@@ -29,7 +29,7 @@ for i = 3, #KEYS do
   redis.call('DEL', KEYS[i])
 end
 redis.call('DECRBY', KEYS[1], freed)
-redis.call('HINCRBY', KEYS[2], ARGV[1], -freed)
+redis.call('HINCRBY', KEYS[2], ARGV[1], 0 - freed)
 return freed
 """
 # KEYS: batch, open slices, open batches. ARGV: batch id, how it ends, now in ms. Answers whether there was anything to

@@ -105,7 +105,7 @@ local function end_slice()
   local freed = redis.call('STRLEN', KEYS[6])
   redis.call('DEL', KEYS[6])
   redis.call('DECRBY', KEYS[7], freed)
-  redis.call('HINCRBY', KEYS[8], ARGV[3], -freed)
+  redis.call('HINCRBY', KEYS[8], ARGV[3], 0 - freed)
   redis.call('SREM', KEYS[4], ARGV[7])
   local about = redis.call('HMGET', KEYS[3], 'state', 'total', 'done', 'failed', 'ends_as')
   if about[1] == 'cancelling' then
@@ -113,7 +113,7 @@ local function end_slice()
       redis.call('HSET', KEYS[3], 'state', about[5], 'ended_ms', ARGV[4])
       redis.call('ZREM', KEYS[9], ARGV[3])
     end
-  elseif tonumber(about[2]) == tonumber(about[3]) + tonumber(about[4]) then
+  elseif tonumber(about[2]) == tonumber(about[3] or 0) + tonumber(about[4] or 0) then
     redis.call('HSET', KEYS[3], 'state', 'completed', 'ended_ms', ARGV[4])
     redis.call('ZREM', KEYS[9], ARGV[3])
   end

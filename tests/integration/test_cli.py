@@ -10,7 +10,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     made = Shell(tmp_path_factory.mktemp("cli"))
     yield made
     made.running.close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Look at what another process writes until it is there."""
+    ticks = threading.Event()
+    for _ in range(LIMIT_S * 50):
+        if condition():
+            return
+        ticks.wait(0.02)
+    raise AssertionError("it never came")
 
 
 def read_until(stream: Any, text: str) -> str:
@@ -180,6 +191,41 @@ def test_ctrl_c_in_a_conversation_stops_the_answer_and_keeps_what_came(shell: Sh
         assert talk.until(" ") == words(f"user:one\nassistant:{shown}\nuser:two\n", 1)
     finally:
         talk.close()
+
+
+def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_result(shell: Shell, tmp_path: Path) -> None:
+    prompts, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = [{"custom_id": f"c{n}", "prompt": f"p{n}", "seed": n, "max_tokens": 30} for n in range(300)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first = shell.start("batch", str(prompts), "-o", str(output))
+    ticket = tmp_path / "out.jsonl.batch"
+    wait_until(lambda: output.exists() and output.stat().st_size and ticket.exists())
+    first.kill()
+    first.communicate()
+    second = shell.start("batch", str(prompts), "-o", str(output))
+    [api] = [p for p in shell.running.descendants() if p.is_running() and p.cmdline()[-1] == "api"]
+    api.kill()
+    out, said = second.communicate(timeout=LIMIT_S)
+    assert (second.returncode, said) == (0, ""), out
+    found = [json.loads(row) for row in output.read_text().splitlines()]
+    assert sorted(row["custom_id"] for row in found) == sorted(row["custom_id"] for row in rows)
+    assert {row["custom_id"]: row["text"] for row in found} == {f"c{n}": answer(f"p{n}", n, 30) for n in range(300)}
+    assert not ticket.exists()
+    assert len(json.loads(shell.run("batches", "--json").stdout)) == 1
+
+
+def test_ctrl_c_leaves_a_batch_running_and_cancel_ends_it(shell: Shell, tmp_path: Path) -> None:
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"p{n}", "max_tokens": 500}) + "\n" for n in range(200)))
+    command = shell.start("batch", str(prompts))
+    wait_until((tmp_path / "in.out.jsonl.batch").exists)
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=LIMIT_S)
+    assert command.returncode == 130
+    assert "The batch goes on" in said
+    assert json.loads(shell.run("ps", "--json").stdout)["batches"][0]["counts"]["total"] == 200
+    assert shell.run("batch", str(prompts), "--cancel").returncode == 0
+    assert json.loads(shell.run("batches", "--json").stdout)[0]["status"] == "cancelled"
 
 
 def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:

@@ -139,6 +139,13 @@ def test_lines_that_fail_are_in_the_error_file_each_with_its_reason(whole: Whole
     assert "temperature" in rows["field"]["response"]["body"]["error"]["message"]
 
 
+def test_a_batch_in_which_no_line_succeeds_comes_to_its_end(whole: Whole) -> None:
+    batch = whole.until(whole.order(*(line(f"c{n}", BAD_PROMPT) for n in range(40))), *ENDED)
+    assert (batch.status, batch.output_file_id) == ("completed", None)
+    assert batch.request_counts.to_dict() == {"total": 40, "completed": 0, "failed": 40}
+    assert len(whole.rows(batch.error_file_id)) == 40
+
+
 def test_thinking_and_calls_of_tools_are_told_apart_from_the_text(whole: Whole) -> None:
     function = {"name": "look", "parameters": {"type": "object", "properties": {}}}
     said = SAY + '<think>hm</think>Well.<tool_call>{"name": "look", "arguments": {}}</tool_call>'
