@@ -1,0 +1,112 @@
+"""Prompts of batches on a real model: parked, beside chats, with a shared prefix, they say what a chat would say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import pytest
+
+from tests.mlx.conftest import Bench
+from wire.batches import BatchLine, BatchSlice
+from wire.messages import Message, Sampling
+from worker.background import AHEAD, Background, Chats
+from worker.loaded_models import LoadedModels
+from worker.prompt_sequence import PromptSequence
+
+LIMIT_S = 60
+SLOTS = 4
+SHARED = "the same instructions stand before every one of these questions, and they are long enough: "
+
+
+class Lanes:
+    """The prompts' scheduler over the model of a bench; a test takes its turns."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.ended: list[PromptSequence] = []
+        models = LoadedModels(
+            {bench.record.id: bench.record}.get, lambda _: bench.backend, budget=1 << 40, available=lambda: 1 << 40
+        )
+        self.background = Background(models, slots=SLOTS, share=0, on_end=self.ended.append)
+
+    def prompt(self, text: str, number: int, **sampling: object) -> PromptSequence:
+        line = BatchLine(
+            number=number,
+            custom_id=str(number),
+            model_id=self.bench.record.id,
+            model_revision=self.bench.record.revision,
+            messages=(Message(role="user", content=text),),
+            sampling=Sampling.model_validate({"seed": number, "max_tokens": 32, **sampling}),
+        )
+        return PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1)
+
+    def run(self, chats: Chats = Chats(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
+        """Take turns until everything has ended, or the condition holds."""
+        deadline = time.monotonic() + LIMIT_S
+        while not self.background.idle and not (until and until()):
+            self.background.turn(chats)
+            assert time.monotonic() < deadline
+
+    def tokens(self) -> int:
+        return self.background.tokens
+
+    def results(self) -> dict[int, list[int]]:
+        return {one.line.number: one.generated for one in self.ended}
+
+
+@pytest.fixture(params=[None, 4], ids=["plain", "kv4"])
+def lanes(request: pytest.FixtureRequest, bench_of: Callable[..., Bench]) -> Iterator[Lanes]:
+    kv: Literal[4] | None = request.param
+    made = Lanes(bench_of(kv))
+    yield made
+    made.background.close()
+
+
+def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lanes) -> None:
+    texts = {n: f"question {n} " + "why? " * n for n in range(1, 2 * SLOTS + 1)}
+    alone = {n: lanes.bench.answer(text, seed=n) for n, text in texts.items()}
+    lanes.bench.cache.forget((lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization))
+    lanes.background.submit([lanes.prompt(text, n) for n, text in texts.items()])
+    lanes.run(until=lambda: lanes.tokens() > 20)
+    for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
+        before = lanes.tokens()
+        lanes.run(Chats(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
+        assert len(lanes.background._running) <= SLOTS - chats + (0 if chats else AHEAD)
+    lanes.run()
+    assert lanes.results() == alone
+    assert all(one.result().text for one in lanes.ended)
+
+
+def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lanes) -> None:
+    alone = lanes.bench.answer("a chat of its own", seed=5)
+    prompt_alone = lanes.bench.answer("a prompt of its own", seed=6)
+    chat = lanes.bench.chat("a chat of its own", seed=5)
+    lanes.bench.start(chat)
+    lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
+    lanes.background.turn(Chats())  # No model is loaded for a batch while a chat is inside.
+    for said in range(33):
+        lanes.bench.run(until=lambda said=said: len(chat.generated) > said)
+        lanes.background.turn(Chats(inside=1))
+    lanes.run()
+    assert chat.generated == alone
+    assert lanes.results() == {6: prompt_alone}
+
+
+def test_a_shared_prefix_is_read_by_the_first_alone(lanes: Lanes) -> None:
+    texts = {n: f"{SHARED}{n}" for n in range(1, SLOTS + 1)}
+    alone = {n: lanes.bench.answer(text, seed=n, max_tokens=8) for n, text in texts.items()}
+    lanes.bench.cache.forget((lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization))
+    lanes.background.submit([lanes.prompt(text, n, max_tokens=8) for n, text in texts.items()])
+    lanes.run()
+    assert lanes.results() == alone
+    read = sorted(len(one.prompt_ids) - one.cached_tokens for one in lanes.ended)
+    assert read[-1] == len(lanes.ended[0].prompt_ids) or read[-1] > 20
+    assert sum(count > 20 for count in read) == 1
+
+
+def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
+    lanes.background.submit([lanes.prompt("nobody asks again", 1, max_tokens=4)])
+    lanes.run()
+    assert len(lanes.bench.cache) == 0
