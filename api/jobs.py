@@ -104,11 +104,11 @@ def rq_job_key(job_id: str) -> str:
 class Jobs:
     """The jobs in Redis, as one API process writes them."""
 
-    def __init__(self, clients: Clients, catalogue: Catalogue, queue_limit: int) -> None:
+    def __init__(self, clients: Clients, catalogue: Catalogue, queue_limit: int, key_limit: int = 200) -> None:
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
         self._catalogue = catalogue
-        self._limit = queue_limit
+        self._limit, self._key_limit = queue_limit, key_limit
         self._threads = ThreadPoolExecutor(_THREADS, "jobs")
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._batch_queue = Queue(keys.BATCH_QUEUE, connection=self._redis, serializer=JSONSerializer)
@@ -200,6 +200,8 @@ class Jobs:
         now, depth = self._now_and_depth()
         if depth >= self._limit:
             raise _QueueFull(depth)
+        if job.owner != EVERYONE and (own := self._unended(job.owner)) >= self._key_limit:
+            raise _QueueFull(own)
         record = {
             "owner": job.owner,
             "model_id": job.model_id,
@@ -213,6 +215,19 @@ class Jobs:
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.UNATTENDED, {job.job_id: now + UNATTENDED_S * 1000})
         pipe.execute()
+
+    def _unended(self, owner: str) -> int:
+        """How many chats of an owner wait or run. Near the bound those are left out of which Redis lost the job."""
+        name = keys.live(owner)
+        if self._redis.zcard(name) >= self._key_limit:
+            live = [value.decode() for value in cast(list[bytes], self._redis.zrange(name, 0, -1))]
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in live:
+                pipe.exists(rq_job_key(job_id))
+            gone = [job_id for job_id, there in zip(live, pipe.execute(), strict=True) if not there]
+            if gone:
+                self._redis.zrem(name, *gone)
+        return self._redis.zcard(name)
 
     def _submit_command(self, command: ModelCommand) -> None:
         now, _ = self._now_and_depth()

@@ -61,7 +61,7 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     """The parts, none of them started."""
     redis = clients.waiting
     catalogue, relay = Catalogue(redis), Relay(redis)
-    jobs = Jobs(clients, catalogue, settings.queue_limit)
+    jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit)
     attendance = Attendance(redis, relay, jobs)
     images = Images(clients.blocking, settings.images_mb << 20)
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600

@@ -120,7 +120,7 @@ class FakeWorker:
         kind = ChatJob if job.func_name == keys.CHAT_TASK else ModelCommand
         request = kind.model_validate(job.kwargs["job"])
         self.seen.append(request)
-        LogWriter(self.redis, request.job_id).write(*self.answer(request))
+        LogWriter(self.redis, request.job_id, getattr(request, "owner", "everyone")).write(*self.answer(request))
         return True
 
     @contextmanager

@@ -44,6 +44,8 @@ async def _disconnected(receive: Receive) -> None:
 @pytest.fixture
 def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[], socket.socket]]]:
     monkeypatch.setattr(stalls, "STALL_S", 0.5)
+    monkeypatch.setattr(stalls, "HEADERS_S", 0.3)
+    monkeypatch.setattr(stalls, "BODY_S", 0.3)
     app = Flood()
     config = uvicorn.Config(
         app,
@@ -87,3 +89,18 @@ def test_a_client_that_goes_on_reading_is_not(flood: tuple[Flood, Callable[[], s
     while app.sent < 2000:
         assert reading.recv(1 << 16)
     assert app.gone == 0
+
+
+@pytest.mark.parametrize(
+    "half", [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"]
+)
+def test_a_half_sent_request_is_cut(flood: tuple[Flood, Callable[[], socket.socket]], half: bytes) -> None:
+    _, client = flood
+    address = client().getpeername()
+    with socket.create_connection(address, timeout=20) as slow:
+        slow.sendall(half)
+        try:
+            while slow.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            pass

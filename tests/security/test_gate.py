@@ -100,6 +100,22 @@ def test_a_chat_belongs_to_the_owner_of_its_key(client: TestClient, redis: Redis
     assert seen == [200, 404]
 
 
+def test_one_keys_chats_leave_room_for_the_others(redis: Redis) -> None:
+    named = (f"ann:{ANN}", f"bob:{BOB}")
+    with served(redis, Settings(api_keys=named, key_queue_limit=1)) as client:
+        lost = "f" * 32  # of which Redis has no job any more
+        redis.zadd(keys.live("ann"), {lost: 1})
+        with FakeWorker(redis).running():
+            assert client.post(CHAT, json=chat_body(), headers=bearer(ANN)).status_code == 200
+        running = "e" * 32
+        redis.hset(f"rq:job:{running}", "status", "started")
+        redis.zadd(keys.live("ann"), {running: 1})
+        full = client.post(CHAT, json=chat_body(), headers=bearer(ANN))
+        assert (full.status_code, full.json()["code"]) == (429, "queue_full")
+        with FakeWorker(redis).running():
+            assert client.post(CHAT, json=chat_body(), headers=bearer(BOB)).status_code == 200
+
+
 def test_a_browser_without_a_session_is_led_to_the_sign_in_page(client: TestClient) -> None:
     answer = client.get("/status", headers={"accept": "text/html,*/*"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/status")

@@ -52,7 +52,10 @@ def ask(client: TestClient, name: str, **headers: str) -> str:
 
 
 def queued(redis: Redis, job_id: str, owner: str) -> str:
-    redis.hset(keys.job(job_id), mapping={"owner": owner, "kind": "chat", "state": "queued", "submitted_ms": 0})
+    redis.hset(
+        keys.job(job_id),
+        mapping={"owner": owner, "kind": "chat", "state": "queued", "submitted_ms": 0, "model_id": "m"},
+    )
     redis.zadd(keys.live(owner), {job_id: 0})
     redis.rpush(QUEUE, job_id)
     return job_id
