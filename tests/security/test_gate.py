@@ -246,7 +246,7 @@ def test_every_answer_has_safe_headers(without_keys: TestClient, path: str) -> N
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cross-origin-resource-policy"] == "same-origin"
     if not path.startswith("/rq"):
         assert "unsafe" not in headers["content-security-policy"]
