@@ -34,6 +34,9 @@ from api.sessions import Sessions
 from api.watch import Watch
 from wire.settings import Settings
 
+_ROUNDS_END_S = 2.0
+"""How long the tasks of a process get to end when it stops."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -104,7 +107,8 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     finally:
         for task in rounds:
             task.cancel()
-        await asyncio.gather(*rounds, return_exceptions=True)
+        # Bounded: a task that is cancelled as its call to Redis times out may take that for the answer, and go on.
+        await asyncio.wait(rounds, timeout=_ROUNDS_END_S)
         await parts.relay.stop()
         parts.jobs.close()
         parts.prompt_size.close()

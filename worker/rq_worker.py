@@ -290,6 +290,16 @@ class ChatWorker(BaseWorker):
             taken[0].redis_server_version = self.get_redis_server_version()
         return taken
 
+    def prepare_execution(self, job: Job) -> Execution:
+        """Note in RQ's books that a job runs here. A try whose answer a broken connection swallowed may have been
+        written: it is struck out first, or it would stay in the books for as long as this worker lives."""
+        for left in [other for other in self.executions.values() if other.job_id == job.id]:
+            with self.connection.pipeline() as pipeline:
+                self.cleanup_execution(job, pipeline=pipeline, execution=left)
+                pipeline.execute()
+        execution: Execution = super().prepare_execution(job)
+        return execution
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
         try:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -428,17 +428,19 @@ def test_a_queued_job_deleted_from_the_dashboard_ends_with_an_error(api: Running
     assert stream.rest()[-1][1]["code"] == "job_lost"
 
 
-def attend(api: Running) -> None:
-    """Let a quick watch run beside the server's own for a moment."""
+def attend(api: Running, enough: Callable[[], object]) -> None:
+    """Let a quick watch run beside the server's own until there is enough to see."""
     parts = api.parts
 
     async def run() -> None:
         clients = connect(parts.settings.redis_url)
         jobs = Jobs(clients, parts.catalogue, 10)
-        task = asyncio.create_task(Attendance(clients.waiting, parts.relay, jobs, 0.05, 0.2).run())
-        await asyncio.sleep(0.5)
+        task = asyncio.create_task(Attendance(clients.waiting, parts.relay, jobs, 0.05, 2.0).run())
+        deadline = time.monotonic() + 10
+        while not enough() and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait([task], timeout=5)
         jobs.close()
         await clients.close()
 
@@ -452,7 +454,7 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
         api.streams.remove(stream)
     wait_for(lambda: len(api.parts.relay.jobs()) == 1)
     api.redis.zadd(keys.UNATTENDED, {left.job_id: 1}, xx=True)
-    attend(api)
+    attend(api, lambda: api.redis.exists(keys.cancel(left.job_id)))
     assert api.redis.exists(keys.cancel(left.job_id))
     assert not api.redis.exists(keys.cancel(kept.job_id))
     assert not api.redis.exists(keys.cancel(read.job_id))

@@ -67,3 +67,16 @@ def test_executions_can_be_read_and_deleted_by_their_registry_entry() -> None:
     execution = Execution.from_composite_key("job:execution", fakeredis.FakeRedis())
     assert (execution.job_id, execution.id) == ("job", "execution")
     assert {"job", "pipeline"} <= set(inspect.signature(Execution.delete).parameters)
+
+
+def test_a_job_whose_start_was_tried_twice_stands_in_the_books_once() -> None:
+    """The first try's answer was lost with its connection, but not what it wrote."""
+    redis = fakeredis.FakeRedis()
+    chats = Queue("chat", connection=redis, serializer=JSONSerializer)
+    worker = ChatWorker([chats], name="a-worker", connection=redis, serializer=JSONSerializer)
+    job = chats.enqueue("worker.tasks.chat")
+    worker.prepare_execution(job)
+    second = worker.prepare_execution(job)
+    assert [execution.id for execution in job.get_executions()] == [second.id]
+    assert redis.zrange(job.started_job_registry.key, 0, -1) == [second.composite_key.encode()]
+    assert list(worker.executions) == [second.id]
