@@ -290,24 +290,36 @@ class ChatWorker(BaseWorker):
             taken[0].redis_server_version = self.get_redis_server_version()
         return taken
 
-    def prepare_execution(self, job: Job) -> Execution:
-        """Note in RQ's books that a job runs here. A try whose answer a broken connection swallowed may have been
-        written: it is struck out first, or it would stay in the books for as long as this worker lives."""
-        for left in [other for other in self.executions.values() if other.job_id == job.id]:
-            with self.connection.pipeline() as pipeline:
-                self.cleanup_execution(job, pipeline=pipeline, execution=left)
-                pipeline.execute()
-        execution: Execution = super().prepare_execution(job)
+    def note_start(self, job: Job, queue: Queue) -> Execution:
+        """Note in RQ's books that a job runs here: RQ's ``prepare_execution`` and ``prepare_job_execution`` in one
+        transaction, since this thread and the engine's take turns and each round trip is one.
+
+        A try whose answer a broken connection swallowed may have been written. It is struck out with the next, or it
+        would stay in the books for as long as this worker lives.
+        """
+        lifetime = self.get_heartbeat_ttl(job)
+        left = [other for other in self.executions.values() if other.job_id == job.id]
+        with self.connection.pipeline() as pipeline:
+            for other in left:
+                other.delete(job=job, pipeline=pipeline)
+            execution = Execution.create(job, lifetime, pipeline=pipeline, worker_name=self.name)
+            self.executions[execution.id] = execution
+            self.set_state(WorkerStatus.BUSY, pipeline)
+            self.heartbeat(pipeline=pipeline)
+            job.heartbeat(now(), lifetime, pipeline=pipeline)
+            job.prepare_for_execution(self.name, pipeline=pipeline)
+            pipeline.persist(job.key)
+            pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipeline.execute()
+        for other in left:
+            self.executions.pop(other.id, None)
         return execution
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
         try:
             with self._books:
-                execution = self._insist(lambda: self.prepare_execution(job))
-                self._runs[job.id] = _Run(job, queue, execution)
-                self._insist(lambda: self.prepare_job_execution(job, remove_from_intermediate_queue=True))
-                job.started_at = now()
+                self._runs[job.id] = _Run(job, queue, self._insist(lambda: self.note_start(job, queue)))
             self._insist(lambda: self.runner.start(job))
         except StopRequested:
             raise

@@ -74,7 +74,9 @@ def test_thirty_two_chats_at_once_each_get_their_own_text(fast: Whole) -> None:
     streams = [fast.http.chat(f"chat {i}", seed=i, max_tokens=40) for i in range(32)]
     assert [stream.rest() for stream in streams] == [answer(f"chat {i}", i, 40) for i in range(32)]
     for stream in streams:
-        assert stream.ids == list(range(1, 42))
+        # Forty tokens and the end; steps that follow each other at once share an event.
+        assert stream.ids == list(range(1, len(stream.ids) + 1))
+        assert 2 <= len(stream.ids) <= 41
         assert stream.frames[-1] == {"text": "", "done": True}
 
 
@@ -94,8 +96,9 @@ def test_two_readers_and_a_cursor_get_the_same_text(slow: Whole) -> None:
     second, third = slow.http.events(first.job_id), slow.http.events(first.job_id, after=3)
     expected = answer("two readers", 1, 30)
     assert (first.rest(), second.rest()) == (expected, expected)
-    assert third.rest() == "".join(f"{word} " for word in expected.split()[3:])
-    assert third.ids == list(range(4, 32))
+    assert third.rest() == "".join(frame["text"] for frame in first.frames[3:])
+    assert third.ids == list(range(4, len(first.frames) + 1))
+    assert len(first.frames) > 20
 
 
 @pytest.mark.parametrize("when", ["prefill", "decode"])

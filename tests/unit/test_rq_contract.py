@@ -36,8 +36,6 @@ def test_the_pinned_version_is_installed() -> None:
         "handle_payload",
         "heartbeat",
         "maintain_heartbeats",
-        "prepare_execution",
-        "prepare_job_execution",
         "register_birth",
         "request_force_stop",
         "set_state",
@@ -75,8 +73,34 @@ def test_a_job_whose_start_was_tried_twice_stands_in_the_books_once() -> None:
     chats = Queue("chat", connection=redis, serializer=JSONSerializer)
     worker = ChatWorker([chats], name="a-worker", connection=redis, serializer=JSONSerializer)
     job = chats.enqueue("worker.tasks.chat")
-    worker.prepare_execution(job)
-    second = worker.prepare_execution(job)
+    redis.rpush(chats.intermediate_queue_key, job.id)
+    worker.note_start(job, chats)
+    second = worker.note_start(job, chats)
     assert [execution.id for execution in job.get_executions()] == [second.id]
     assert redis.zrange(job.started_job_registry.key, 0, -1) == [second.composite_key.encode()]
     assert list(worker.executions) == [second.id]
+    assert job.get_status(refresh=True) == "started"
+    assert redis.hget(job.key, "worker_name") == b"a-worker"
+    assert not redis.exists(chats.intermediate_queue_key)
+
+
+def test_a_start_is_noted_as_rq_notes_it() -> None:
+    """What RQ's own two steps leave in Redis, but for ids and times, is what the one here leaves."""
+
+    def noted(ours: bool) -> dict[str, object]:
+        redis = fakeredis.FakeRedis()
+        chats = Queue("chat", connection=redis, serializer=JSONSerializer)
+        worker = ChatWorker([chats], name="a-worker", connection=redis, serializer=JSONSerializer)
+        job = chats.enqueue("worker.tasks.chat", job_id="job")
+        redis.lmove(chats.key, chats.intermediate_queue_key, "LEFT", "RIGHT")
+        if ours:
+            execution = worker.note_start(job, chats)
+        else:
+            execution = worker.prepare_execution(job)
+            worker.prepare_job_execution(job, remove_from_intermediate_queue=True)
+        names = {name.decode().replace(execution.id, "EXECUTION"): name for name in redis.keys("*")}
+        fields = {plain: sorted(redis.hkeys(name)) for plain, name in names.items() if redis.type(name) == b"hash"}
+        lasting = {plain: redis.ttl(name) > 0 for plain, name in names.items()}
+        return {"names": sorted(names), "fields": fields, "lasting": lasting, "status": job.get_status(refresh=True)}
+
+    assert noted(ours=True) == noted(ours=False)
