@@ -46,6 +46,7 @@ class PromptsRequest(Body):
     prompts: Annotated[list[Any], Field(min_length=1, max_length=MOST_LINES)]
 
 
+_RESULTS: dict[int | str, dict[str, Any]] = {200: {"content": {JSONL[0]: {}}}}
 _LINES = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -151,7 +152,7 @@ async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, An
     return view(record, await parts.batches.store.now_ms())
 
 
-@router.get("/{batch_id}/results", response_class=StreamingResponse)
+@router.get("/{batch_id}/results", response_class=StreamingResponse, responses=_RESULTS)
 async def results(batch_id: str, parts: PartsOf, caller: CallerOf) -> Response:
     """The results that there are so far, a line of JSON each, in the order of the upload."""
     record = await _record(batch_id, parts, caller)

@@ -43,7 +43,7 @@ class _Parts:
     """What the parser tells, collected until it is asked for."""
 
     found: list[Part] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, bytes] = field(default_factory=dict)
     fields: int = 0
     ended: bool = False
     _header: bytearray = field(default_factory=bytearray)
@@ -78,12 +78,13 @@ class _Parts:
         self._value += data[start:end]
 
     def on_header_end(self) -> None:
-        self.headers[self._header.decode("latin-1").lower()] = self._value.decode("utf-8", "replace")
+        self.headers[self._header.decode("latin-1").lower()] = bytes(self._value)
         self._header.clear()
         self._value.clear()
 
     def on_headers_finished(self) -> None:
-        _, options = parse_options_header(self.headers.get("content-disposition", ""))
+        # As bytes: of a text the parser wants Latin-1 alone, and names are UTF-8.
+        _, options = parse_options_header(self.headers.get("content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._is_file = b"filename" in options
         if self._is_file:

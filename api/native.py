@@ -25,6 +25,7 @@ from wire.messages import Sampling
 router = APIRouter(prefix="/api/engine/chat", tags=["chat"], dependencies=[JsonOnly])
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+_STREAM_OR_NOTHING: dict[int | str, dict[str, Any]] = _STREAM | {204: {"description": "The cursor is at the end."}}
 _CURSOR = re.compile("[0-9]{1,15}")
 
 
@@ -60,7 +61,7 @@ def ask(body: ChatRequest) -> Ask:
     return Ask([message.draft() for message in body.messages], sampling, policy)
 
 
-@router.get("/{job_id}/events", response_class=StreamingResponse, responses=_STREAM)
+@router.get("/{job_id}/events", response_class=StreamingResponse, responses=_STREAM_OR_NOTHING)
 async def events(
     job_id: str,
     parts: PartsOf,

@@ -43,6 +43,7 @@ _FORM: dict[str, Any] = {
         },
     }
 }
+_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 T = TypeVar("T")
 
 
@@ -127,7 +128,7 @@ async def file(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]
     return _view(found) if isinstance(found, FileRecord) else await found.view()
 
 
-@router.get("/{file_id}/content", response_class=StreamingResponse)
+@router.get("/{file_id}/content", response_class=StreamingResponse, responses=_CONTENT)
 async def content(file_id: str, parts: PartsOf, caller: CallerOf) -> Response:
     """The file itself."""
     found = await _find(file_id, parts, caller)
