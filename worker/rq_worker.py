@@ -1,7 +1,7 @@
 """An RQ worker that runs many jobs at once in one process, with RQ's books right for each of them.
 
-Owns the books: queued, started, heartbeat, finished, failed, stopped. What a job does is its runner's business. RQ's
-private names that this relies on are held by ``tests/unit/test_rq_contract.py``.
+Owns when a job is taken, kept alive and let go; worker.rq_books makes the entries. What a job does is its runner's
+business. RQ's private names that this relies on are held by ``tests/unit/test_rq_contract.py``.
 """
 
 from __future__ import annotations
@@ -10,53 +10,28 @@ import heapq
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import redis.exceptions
 from rq import Queue
 from rq.command import handle_command, parse_payload
 from rq.exceptions import DequeueTimeout, StopRequested
-from rq.executions import Execution
 from rq.job import Job
 from rq.suspension import is_suspended
-from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
-from rq.worker.base import BaseWorker, WorkerStatus
+from rq.worker.base import WorkerStatus
 
 from worker.errors import WorkerError
-from worker.recovery import Recovery, requeue
-
-Result = TypeVar("Result")
+from worker.recovery import Recovery
+from worker.rq_books import BEAT_THREAD, RETRY_S, Books, Outcome, Run
 
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
 HEARTBEAT_S = 1.0
-BEAT_THREAD = "heartbeat"
-WORKER_LIFETIME_S = 10
-"""RQ's record of this worker outlives its last heartbeat by this."""
-EXECUTION_LIFETIME_S = 24 * 3600
-"""Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other host's clock can be so
-wrong that it takes a running job for abandoned. See worker.recovery for what finds abandoned jobs."""
 NOTED_AT_ONCE = 16
 """Jobs for which RQ's books are told with each heartbeat that they go on, longest ago first. Their scores are a day
 ahead, so nobody goes by it, and a round trip for each of a thousand jobs would hold up the engine's thread."""
 MAINTENANCE_S = 2
-RETRY_S = (0.1, 1.0)
-"""First and longest wait for a Redis that is away."""
-
-
-class Outcome(Enum):
-    """How a run ended, as RQ's books see it. LOST: another worker has the job now; its books are not ours to keep."""
-
-    FINISHED = auto()
-    FAILED = auto()
-    STOPPED = auto()
-    HANDED_BACK = auto()
-    LOST = auto()
 
 
 class Runner(Protocol):
@@ -82,29 +57,9 @@ class Runner(Protocol):
     def close(self) -> None: ...
 
 
-class NoDeathPenalty(BaseDeathPenalty):
-    """RQ's timers interrupt the thread that runs a job; here a job has no thread, and the runner keeps deadlines."""
-
-    def setup_death_penalty(self) -> None:
-        pass
-
-    def cancel_death_penalty(self) -> None:
-        pass
-
-
-@dataclass(slots=True)
-class _Run:
-    job: Job
-    queue: Queue
-    execution: Execution
-    noted: float = 0.0
-    """When RQ's books were last told that it goes on, monotonic seconds."""
-
-
-class ChatWorker(BaseWorker):
+class ChatWorker(Books):
     """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other workers' records."""
 
-    death_penalty_class = NoDeathPenalty
     runner: Runner
     recovery: Recovery
 
@@ -113,7 +68,7 @@ class ChatWorker(BaseWorker):
         kwargs.setdefault("maintenance_interval", MAINTENANCE_S)
         kwargs.setdefault("log_job_description", False)
         super().__init__(*args, **kwargs)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._slots = 1
         self._drain_s = 0.0
         self._hurry = False
@@ -150,14 +105,6 @@ class ChatWorker(BaseWorker):
         self._slice_taker = threading.Thread(target=self._take_slices, name="slice-taker", daemon=True)
         self._slice_taker.start()
 
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ's signature)
-        return EXECUTION_LIFETIME_S
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
-        """RQ's loop calls this after every job: three round trips that the heartbeat thread makes needless."""
-        if pipeline is not None or threading.current_thread().name == BEAT_THREAD:
-            super().heartbeat(WORKER_LIFETIME_S, pipeline)
-
     def check_for_suspension(self, burst: bool) -> None:
         """RQ's loop asks before every job; once a second is enough, and a round trip a job less."""
         if time.monotonic() - self._asked < HEARTBEAT_S:
@@ -169,27 +116,6 @@ class ChatWorker(BaseWorker):
     def run_maintenance_tasks(self) -> None:
         with self._forgiving():
             self.clean_registries()
-
-    @contextmanager
-    def _forgiving(self) -> Iterator[None]:
-        """Go on without Redis: it comes back, and what was left out is done again a moment later."""
-        try:
-            yield
-        except redis.exceptions.RedisError as error:
-            self.log.warning("Worker %s: Redis is away (%s)", self.name, type(error).__name__)
-
-    def _insist(self, step: Callable[[], Result]) -> Result:
-        """Do something for as long as Redis takes to answer."""
-        wait, longest = RETRY_S
-        while True:
-            try:
-                return step()
-            except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
-                if self._stop_requested and threading.current_thread() is threading.main_thread():
-                    raise StopRequested from error
-                time.sleep(wait)
-                wait = min(wait * 2, longest)
 
     def _beat_for_ever(self) -> None:
         while not self._beating.wait(HEARTBEAT_S):
@@ -290,36 +216,11 @@ class ChatWorker(BaseWorker):
             taken[0].redis_server_version = self.get_redis_server_version()
         return taken
 
-    def note_start(self, job: Job, queue: Queue) -> Execution:
-        """Note in RQ's books that a job runs here: RQ's ``prepare_execution`` and ``prepare_job_execution`` in one
-        transaction, since this thread and the engine's take turns and each round trip is one.
-
-        A try whose answer a broken connection swallowed may have been written. It is struck out with the next, or it
-        would stay in the books for as long as this worker lives.
-        """
-        lifetime = self.get_heartbeat_ttl(job)
-        left = [other for other in self.executions.values() if other.job_id == job.id]
-        with self.connection.pipeline() as pipeline:
-            for other in left:
-                other.delete(job=job, pipeline=pipeline)
-            execution = Execution.create(job, lifetime, pipeline=pipeline, worker_name=self.name)
-            self.executions[execution.id] = execution
-            self.set_state(WorkerStatus.BUSY, pipeline)
-            self.heartbeat(pipeline=pipeline)
-            job.heartbeat(now(), lifetime, pipeline=pipeline)
-            job.prepare_for_execution(self.name, pipeline=pipeline)
-            pipeline.persist(job.key)
-            pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
-            pipeline.execute()
-        for other in left:
-            self.executions.pop(other.id, None)
-        return execution
-
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
         try:
             with self._books:
-                self._runs[job.id] = _Run(job, queue, self._insist(lambda: self.note_start(job, queue)))
+                self._runs[job.id] = Run(job, queue, self._insist(lambda: self.note_start(job, queue)))
             self._insist(lambda: self.runner.start(job))
         except StopRequested:
             raise
@@ -342,46 +243,17 @@ class ChatWorker(BaseWorker):
                     self._runs.pop(job_id, None)
                 self._freed.notify_all()
 
-    def _close_books(self, run: _Run, outcome: Outcome, reason: str) -> None:
+    def _close_books(self, run: Run, outcome: Outcome, reason: str) -> None:
         """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would run again."""
 
         def write() -> None:
             with self._books:
-                self._write_down(run, outcome, reason)
+                self.write_down(run, outcome, reason)
 
         try:
             self._insist(write)
         except Exception:
             self.log.exception("Worker %s: the end of job %s could not be written down", self.name, run.job.id)
-
-    def _write_down(self, run: _Run, outcome: Outcome, reason: str) -> None:
-        job, queue, execution = run.job, run.queue, run.execution
-        if outcome is Outcome.HANDED_BACK and not self._is_ours(run):
-            outcome = Outcome.LOST
-        if outcome is Outcome.LOST:
-            with self.connection.pipeline() as pipeline:
-                self.cleanup_execution(job, pipeline=pipeline, execution=execution)
-                pipeline.execute()
-        elif outcome is Outcome.HANDED_BACK:
-            with self.connection.pipeline() as pipeline:
-                requeue(queue, job, execution, pipeline)
-                pipeline.execute()
-            self.executions.pop(execution.id, None)
-        elif outcome is Outcome.FINISHED:
-            self._finalize_success(job, queue, execution, None)
-        elif outcome is Outcome.STOPPED:
-            job.ended_at = now()
-            self._stopped_job_id = job.id
-            self.handle_job_failure(job, queue=queue, exc_string="Stopped on request.", execution=execution)
-        else:
-            failure = JobFailed(reason)
-            job.retries_left = None
-            self._finalize_failure(job, queue, execution, (JobFailed, failure, None))
-
-    def _is_ours(self, run: _Run) -> bool:
-        """Whether RQ's books still say that this run goes on: who recovers a job strikes it out."""
-        registry = run.job.started_job_registry
-        return self.connection.zscore(registry.key, run.execution.composite_key) is not None
 
     # --- stop -----------------------------------------------------------------------------------------------------
 
@@ -429,7 +301,3 @@ class ChatWorker(BaseWorker):
         with self._freed:
             while self._runs and not self._hurry and (left := deadline - time.monotonic()) > 0:
                 self._freed.wait(min(left, 0.2))
-
-
-class JobFailed(Exception):
-    """What RQ's books say of a failed job; its message is the reason that the client was given."""

@@ -36,7 +36,8 @@ from worker.model_commands import ModelCommands
 from worker.prompt_sequence import PromptSequence
 from worker.recovery import ALONE
 from worker.report import Report, end_in_numbers
-from worker.rq_worker import ChatWorker, Outcome
+from worker.rq_books import Outcome
+from worker.rq_worker import ChatWorker
 from worker.sequence import Sequence
 from worker.slice_feed import SliceFeed
 from worker.slices import Slices

@@ -21,7 +21,7 @@ from wire.batches import SLICE_LINES, BatchLog, BatchSlice, LineResult, Taken
 from worker.engine import Engine
 from worker.errors import WorkerError
 from worker.prompt_sequence import PromptSequence
-from worker.rq_worker import Outcome
+from worker.rq_books import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,162 @@
+"""What RQ's books say of jobs of which many run at once in one process: started, finished, failed, stopped.
+
+Owns single entries; when they are made is the worker's business (worker.rq_worker). RQ's private names that this relies
+on are held by ``tests/unit/test_rq_contract.py``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeVar
+
+import redis.exceptions
+from rq import Queue
+from rq.exceptions import StopRequested
+from rq.executions import Execution
+from rq.job import Job
+from rq.timeouts import BaseDeathPenalty
+from rq.utils import now
+from rq.worker.base import BaseWorker, WorkerStatus
+
+from worker.recovery import requeue
+
+Result = TypeVar("Result")
+
+BEAT_THREAD = "heartbeat"
+WORKER_LIFETIME_S = 10
+"""RQ's record of this worker outlives its last heartbeat by this."""
+EXECUTION_LIFETIME_S = 24 * 3600
+"""Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other host's clock can be so
+wrong that it takes a running job for abandoned. See worker.recovery for what finds abandoned jobs."""
+RETRY_S = (0.1, 1.0)
+"""First and longest wait for a Redis that is away."""
+
+
+class Outcome(Enum):
+    """How a run ended, as RQ's books see it. LOST: another worker has the job now; its books are not ours to keep."""
+
+    FINISHED = auto()
+    FAILED = auto()
+    STOPPED = auto()
+    HANDED_BACK = auto()
+    LOST = auto()
+
+
+class JobFailed(Exception):
+    """What RQ's books say of a failed job; its message is the reason that the client was given."""
+
+
+class NoDeathPenalty(BaseDeathPenalty):
+    """RQ's timers interrupt the thread that runs a job; here a job has no thread, and the runner keeps deadlines."""
+
+    def setup_death_penalty(self) -> None:
+        pass
+
+    def cancel_death_penalty(self) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class Run:
+    """One job that runs here."""
+
+    job: Job
+    queue: Queue
+    execution: Execution
+    noted: float = 0.0
+    """When RQ's books were last told that it goes on, monotonic seconds."""
+
+
+class Books(BaseWorker):
+    """The entries that a worker of many jobs makes, each in one go."""
+
+    death_penalty_class = NoDeathPenalty
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ's signature)
+        return EXECUTION_LIFETIME_S
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
+        """RQ's loop calls this after every job: three round trips that the heartbeat thread makes needless."""
+        if pipeline is not None or threading.current_thread().name == BEAT_THREAD:
+            super().heartbeat(WORKER_LIFETIME_S, pipeline)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """Go on without Redis: it comes back, and what was left out is done again a moment later."""
+        try:
+            yield
+        except redis.exceptions.RedisError as error:
+            self.log.warning("Worker %s: Redis is away (%s)", self.name, type(error).__name__)
+
+    def _insist(self, step: Callable[[], Result]) -> Result:
+        """Do something for as long as Redis takes to answer."""
+        wait, longest = RETRY_S
+        while True:
+            try:
+                return step()
+            except redis.exceptions.RedisError as error:
+                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
+                if self._stop_requested and threading.current_thread() is threading.main_thread():
+                    raise StopRequested from error
+                time.sleep(wait)
+                wait = min(wait * 2, longest)
+
+    def note_start(self, job: Job, queue: Queue) -> Execution:
+        """Note in RQ's books that a job runs here: RQ's ``prepare_execution`` and ``prepare_job_execution`` in one
+        transaction, since this thread and the engine's take turns and each round trip is one.
+
+        A try whose answer a broken connection swallowed may have been written. It is struck out with the next, or it
+        would stay in the books for as long as this worker lives.
+        """
+        lifetime = self.get_heartbeat_ttl(job)
+        left = [other for other in self.executions.values() if other.job_id == job.id]
+        with self.connection.pipeline() as pipeline:
+            for other in left:
+                other.delete(job=job, pipeline=pipeline)
+            execution = Execution.create(job, lifetime, pipeline=pipeline, worker_name=self.name)
+            self.executions[execution.id] = execution
+            self.set_state(WorkerStatus.BUSY, pipeline)
+            self.heartbeat(pipeline=pipeline)
+            job.heartbeat(now(), lifetime, pipeline=pipeline)
+            job.prepare_for_execution(self.name, pipeline=pipeline)
+            pipeline.persist(job.key)
+            pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipeline.execute()
+        for other in left:
+            self.executions.pop(other.id, None)
+        return execution
+
+    def write_down(self, run: Run, outcome: Outcome, reason: str) -> None:
+        """Strike a run out of the started jobs and note how it ended. ``reason`` holds nothing of the request."""
+        job, queue, execution = run.job, run.queue, run.execution
+        if outcome is Outcome.HANDED_BACK and not self._is_ours(run):
+            outcome = Outcome.LOST
+        if outcome is Outcome.LOST:
+            with self.connection.pipeline() as pipeline:
+                self.cleanup_execution(job, pipeline=pipeline, execution=execution)
+                pipeline.execute()
+        elif outcome is Outcome.HANDED_BACK:
+            with self.connection.pipeline() as pipeline:
+                requeue(queue, job, execution, pipeline)
+                pipeline.execute()
+            self.executions.pop(execution.id, None)
+        elif outcome is Outcome.FINISHED:
+            self._finalize_success(job, queue, execution, None)
+        elif outcome is Outcome.STOPPED:
+            job.ended_at = now()
+            self._stopped_job_id = job.id
+            self.handle_job_failure(job, queue=queue, exc_string="Stopped on request.", execution=execution)
+        else:
+            failure = JobFailed(reason)
+            job.retries_left = None
+            self._finalize_failure(job, queue, execution, (JobFailed, failure, None))
+
+    def _is_ours(self, run: Run) -> bool:
+        """Whether RQ's books still say that this run goes on: who recovers a job strikes it out."""
+        registry = run.job.started_job_registry
+        return self.connection.zscore(registry.key, run.execution.composite_key) is not None
