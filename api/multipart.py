@@ -112,8 +112,8 @@ async def parts(content_type: str, pieces: AsyncIterable[bytes]) -> AsyncIterato
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise ApiError("unsupported_media_type", "Send a form: Content-Type multipart/form-data.")
     told = _Parts()
-    parser = MultipartParser(options[b"boundary"], told.callbacks())
     try:
+        parser = MultipartParser(options[b"boundary"], told.callbacks())
         async for piece in pieces:
             parser.write(piece)
             for part in told.found:

@@ -58,6 +58,7 @@ def test_names_are_read_as_utf8_and_bytes_that_are_none_are_replaced(sent: bytes
         (BODY, "multipart/form-data", "unsupported_media_type"),
         (b"what is this?", KIND, "bad_request"),
         (BODY[:-20], KIND, "bad_request"),
+        (BODY, KIND + "e" * 300, "bad_request"),
         (BODY.replace(b"batch", b"b" * 70_000), KIND, "too_large"),
         (
             b'--line\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n' * 40 + b"--line--",
