@@ -6,6 +6,7 @@ No route and no check is left out; scripts.fuzz_parts.cases says what is judged.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import sys
 import tempfile
@@ -55,7 +56,9 @@ def main() -> int:
             url = service.line("Ready: ").removeprefix("Ready: ")
             threading.Thread(target=service.seen.extend, args=(service.process.stdout,), daemon=True).start()
             with Fuzz(url, given.seed) as fuzz:
-                seen = fuzz.run(given.cases)
+                seen = fuzz.seen
+                with contextlib.suppress(KeyboardInterrupt):
+                    fuzz.run(given.cases)
         finally:
             service.close()
     if seen.failed:

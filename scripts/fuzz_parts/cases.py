@@ -30,6 +30,11 @@ from schemathesis.specs.openapi.checks import (
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = "/api/engine/status/events"
 LIMIT_S = 60.0
+SOUND: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Say something."}],
+    "prompt": "Say something.",
+    "prompts": ["Say something.", "Say more."],
+}
 ROUND = 40
 """Cases of one route before the next route has its turn."""
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
@@ -86,6 +91,7 @@ class Fuzz:
     def _some(self, route: Any, mode: GenerationMode, wanted: int, seed: int) -> int:
         """Send cases of one route; how many were made: fewer than wanted if there are no others."""
         before = self.seen.cases
+        choices = 3 * _REMEMBERED if route.body or next(route.iter_parameters(), None) else 0
 
         @hypothesis.seed(seed)
         @hypothesis.settings(
@@ -95,7 +101,7 @@ class Fuzz:
             phases=[hypothesis.Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(case=route.as_strategy(generation_mode=mode), choice=st.integers(0, 3 * _REMEMBERED))
+        @hypothesis.given(case=route.as_strategy(generation_mode=mode), choice=st.integers(0, choices))
         def send(case: Any, choice: int) -> None:
             self._send(self._aimed(case, choice))
 
@@ -105,10 +111,15 @@ class Fuzz:
         return self.seen.cases - before
 
     def _aimed(self, case: Any, choice: int) -> Any:
-        """Of three cases two name a model and an id that exist: chance would never get past their names."""
+        """Of three cases two name a model and an id that exist, and one of these asks something sound.
+
+        Chance would never get past them to what lies behind.
+        """
         if choice % 3 == 0:
             return case
         if isinstance(case.body, dict):
+            if choice % 3 == 1:
+                case.body |= {name: sound for name, sound in SOUND.items() if name in case.body}
             for name in {"model", "model_id"} & set(case.body):
                 case.body[name] = self._models[choice % len(self._models)]
         if self._ids:
