@@ -26,6 +26,7 @@ from api import (
     operations,
     pages,
     sign_in,
+    usage,
 )
 from api.api_keys import admitted
 from api.bodies import Bodies
@@ -71,7 +72,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     app.state.traffic = traffic = Traffic()
     errors.install(app)
     openais = (openai, openai_files, openai_batches)
-    routers = (native, batches, job_view, models, *openais, operations, metrics, pages, sign_in)
+    routers = (native, batches, job_view, models, *openais, operations, usage, metrics, pages, sign_in)
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())

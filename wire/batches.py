@@ -18,6 +18,7 @@ from redis.client import Pipeline
 
 from wire import keys
 from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, ToolCall, Usage
+from wire.usage import COUNT_USAGE, day_of
 
 SLICE_LINES = 16
 """Prompts of a slice: few enough that two machines share a small batch, enough that RQ's books cost nothing."""
@@ -119,13 +120,14 @@ local function end_slice()
   end
 end
 """
-# KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches. ARGV: attempt, lifetime of
-# the attempt key, batch id, now in ms, results that the slice will have, whether it ends without the missing ones, the
-# slice's number, then for each result: line, result, whether it failed, prompt tokens, completion tokens and cached
-# tokens. Answers 1 when the slice has ended, 0 when results are missing still, -1 when another worker has the slice or
-# the batch is gone.
+# KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches, the owner's usage and
+# that of the day. ARGV: attempt, lifetime of the attempt key, batch id, now in ms, results that the slice will have,
+# whether it ends without the missing ones, the slice's number, then for each result: line, result, whether it failed,
+# prompt tokens, completion tokens and cached tokens. Answers 1 when the slice has ended, 0 when results are missing
+# still, -1 when another worker has the slice or the batch is gone.
 _WRITE = (
     _END
+    + COUNT_USAGE
     + """
 local holder = redis.call('GET', KEYS[1])
 if holder == 'ended:' .. ARGV[1] then return 1 end
@@ -147,6 +149,7 @@ if bytes > 0 then
   end
   redis.call('INCRBY', KEYS[7], bytes)
   redis.call('HINCRBY', KEYS[8], ARGV[3], bytes)
+  count_usage(KEYS[10], KEYS[11], {sums[1] + sums[2], sums[3], sums[4], sums[5]})
 end
 if ARGV[6] == '1' or redis.call('HLEN', KEYS[5]) >= tonumber(ARGV[5]) then
   end_slice()
@@ -235,13 +238,14 @@ class BatchLog:
         names = [keys.attempt(work.job_id), keys.job(work.job_id), keys.batch(work.batch_id)]
         names += [keys.batch_slices(work.batch_id), keys.batch_output(work.batch_id, work.number)]
         names += [keys.batch_input(work.batch_id, work.number), keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES]
+        names += [keys.BATCHES_OPEN, keys.usage(work.owner), keys.usage_day(work.owner, day_of(now_ms / 1000))]
         args: list[str | int] = [taken.attempt, keys.RECORD_LIFETIME_S, work.batch_id, int(now_ms), taken.results]
         args += (int(cut), work.number)
         for result in results:
             usage = result.usage
             args += (result.number, result.encode(), int(result.error is not None))
             args += (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-        return int(cast(int, self._write(keys=[*names, keys.BATCHES_OPEN], args=args)))
+        return int(cast(int, self._write(keys=names, args=args)))
 
     def states(self, batch_ids: Sequence[str]) -> list[str | None]:
         """The states of batches, None for one that is gone."""

@@ -71,6 +71,8 @@ SLICE_LIFETIME_S = 3600
 """A finished slice of a batch stays this long for the dashboard; its results are kept elsewhere."""
 SESSION_LIFETIME_S = 7 * 24 * 3600
 """A browser signs in again after this time."""
+USAGE_DAY_LIFETIME_S = 90 * 24 * 3600
+"""An owner's sums of one day are kept this long after its last request; the sums of all time stay."""
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
@@ -103,6 +105,16 @@ def job(job_id: str) -> str:
 def live(owner: str) -> str:
     """Sorted set of the owner's chats that have not ended, by submission time in milliseconds."""
     return f"{PREFIX}live:{owner}"
+
+
+def usage(owner: str) -> str:
+    """Hash: what all ended requests of an owner came to: requests, prompt, completion and cached tokens."""
+    return f"{PREFIX}usage:{owner}"
+
+
+def usage_day(owner: str, day: int) -> str:
+    """The same for one day of UTC, counted from 1970-01-01. Names of owners have no colon."""
+    return f"{PREFIX}usage:{owner}:{day}"
 
 
 def idempotency(owner: str, key_hash: str) -> str:

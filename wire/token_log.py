@@ -17,6 +17,7 @@ from redis import Redis
 
 from wire import keys
 from wire.messages import Delta, Event, Failed, Finished, Progress, Timings, ToolCall, Usage, Warning, is_terminal
+from wire.usage import COUNT_USAGE, told
 
 # KEYS: log, attempt, job. ARGV: lifetime of the attempt key.
 _BEGIN = """
@@ -33,14 +34,16 @@ return {number, redis.call('XRANGE', log, '-', '+')}
 # renewed now and then, not with every token.
 # The end of a job is counted, and noted among the recent ones, with its writing: once, whoever writes it.
 # KEYS: recent, ended, then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime,
-# how many recent ends to keep, then attempt, sequence number, entry and how it ends the log (empty: it doesn't), for
-# each. Answers one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has forgotten what this
-# attempt wrote or even that it began.
-_APPEND = """
+# how many recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it ends the log
+# (empty: it doesn't; else the name, prompt, completion and cached tokens) for each. Answers one number an entry: 1
+# written, 2 was there already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
+_APPEND = (
+    COUNT_USAGE
+    + """
 local answer, published = {}, {}
 for i = 1, (#KEYS - 2) / 4 do
   local log, attempt, job, live = KEYS[4*i-1], KEYS[4*i], KEYS[4*i+1], KEYS[4*i+2]
-  local mine, number, entry, ends = ARGV[4*i+1], tonumber(ARGV[4*i+2]), ARGV[4*i+3], ARGV[4*i+4]
+  local mine, number, entry, ends = ARGV[4*i+2], tonumber(ARGV[4*i+3]), ARGV[4*i+4], ARGV[4*i+5]
   local holder = redis.call('GET', attempt)
   answer[i] = 0
   if holder == mine or holder == 'ended:' .. mine then
@@ -54,9 +57,15 @@ for i = 1, (#KEYS - 2) / 4 do
         redis.call('SET', attempt, 'ended:' .. mine)
         redis.call('HSET', job, 'state', 'ended')
         redis.call('ZREM', live, id)
-        local about = redis.call('HMGET', job, 'kind', 'queue', 'model_id')
+        local about = redis.call('HMGET', job, 'kind', 'queue', 'model_id', 'owner')
         if about[1] and about[1] ~= 'model' then
-          redis.call('HINCRBY', KEYS[2], ends, 1)
+          local name, prompt, completion, cached = string.match(ends, '^(%S+) (%d+) (%d+) (%d+)$')
+          redis.call('HINCRBY', KEYS[2], name, 1)
+          if about[4] and about[4] ~= '' then
+            local total = ARGV[5] .. about[4]
+            local day = math.floor(redis.call('TIME')[1] / 86400)
+            count_usage(total, total .. ':' .. day, {1, prompt, completion, cached})
+          end
           redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], '*',
             'job', id, 'queue', about[2] or '', 'model', about[3] or '', 'e', entry)
         end
@@ -77,9 +86,16 @@ end
 if #published > 0 then redis.call('PUBLISH', ARGV[1], table.concat(published, '\\n')) end
 return answer
 """
+)
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
 # that is tried again after a broken connection is still told that it was written.
-_FIXED_ARGUMENTS = (keys.EVENTS_CHANNEL, keys.LOG_LIFETIME_S, keys.RECORD_LIFETIME_S, keys.RECENT_LENGTH)
+_FIXED_ARGUMENTS = (
+    keys.EVENTS_CHANNEL,
+    keys.LOG_LIFETIME_S,
+    keys.RECORD_LIFETIME_S,
+    keys.RECENT_LENGTH,
+    keys.usage(""),
+)
 WRITTEN, ALREADY_THERE, REFUSED, FORGOTTEN = 1, 2, 0, -1
 
 
@@ -194,10 +210,13 @@ def encode(job_id: str, sequence: int, event: Event) -> str:
 
 
 def how_it_ends(event: Event) -> str:
-    """Under which name an end is counted: a finish reason, or ``error:`` and the code. Empty when nothing ends."""
+    """Under which name an end is counted, and its tokens: a finish reason, or ``error:`` and the code, then the usage.
+
+    Empty when nothing ends.
+    """
     if isinstance(event, Failed):
-        return f"error:{event.code}"
-    return event.finish_reason if isinstance(event, Finished) else ""
+        return f"error:{event.code} {told(event.usage)}"
+    return f"{event.finish_reason} {told(event.usage)}" if isinstance(event, Finished) else ""
 
 
 def decode(line: bytes) -> Entry:

@@ -20,6 +20,7 @@ from wire.batches import BatchLog, BatchSlice, LineResult, Taken, unpack
 from wire.messages import Usage
 from wire.settings import Settings
 from wire.token_log import TokenLog
+from wire.usage import Sums, sums
 
 URL = "/api/engine/batches"
 JSONL = {"Content-Type": "application/jsonl"}
@@ -201,6 +202,8 @@ def test_a_result_is_written_once_whoever_writes_it(api: TestClient, redis: Redi
     assert finish(redis, second) == 1  # the same write again, after a broken connection
     now = api.get(f"{URL}/{made['id']}").json()
     assert (now["status"], now["counts"]["done"], now["usage"]["completion_tokens"]) == ("completed", 2, 4)
+    for name in (keys.usage("everyone"), keys.usage_day("everyone", 0)):
+        assert sums(redis.hgetall(name)) == Sums(2, 6, 4, 2)
     assert not redis.exists(keys.batch_input(made["id"], 0))
 
 
