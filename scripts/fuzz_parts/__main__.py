@@ -36,11 +36,13 @@ def arguments() -> argparse.Namespace:
 def report(seen: Seen, seed: int, spent_s: float) -> str:
     """What a person wants to know."""
     lines = [f"{kind}, status {status}, {route}\n{text}\n" for (route, kind, status), text in seen.failures.items()]
-    routes = len({route for route, _ in seen.answers})
+    routes = {route for route, _ in seen.answers}
+    refused = sorted(routes - {route for route, status in seen.answers if status < 300})
     statuses = ", ".join(f"{status}: {count}" for status, count in seen.statuses().items())
     lines += [
-        f"{seen.cases} cases on {routes} routes in {spent_s:.0f} s, seed {seed}",
+        f"{seen.cases} cases on {len(routes)} routes in {spent_s:.0f} s, seed {seed}",
         f"answers by status: {statuses}",
+        f"routes that refused every case: {', '.join(refused) or 'none'}",
         f"failures: {seen.failed}, of {len(seen.failures)} kinds",
     ]
     return "\n".join(lines)
