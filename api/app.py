@@ -67,7 +67,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         if rq_pages is not None:
             rq_pages.stop()
 
-    # The usual documentation pages load scripts from elsewhere: better none than blank ones.
+    # The usual documentation pages load scripts from elsewhere: /docs is one of our own.
     app = _App(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
     app.state.traffic = traffic = Traffic()
     errors.install(app)

@@ -1,4 +1,4 @@
-"""The pages for people: the chat page at ``/``, the status page at ``/status``, and the files that they are made of.
+"""The pages for people: the chat page at ``/``, ``/status``, the API's reference at ``/docs``, and their files.
 
 Files only; what a page shows it asks for over the API like any other client. Knows nothing of chats, models or keys.
 """
@@ -31,6 +31,12 @@ async def chat_page() -> FileResponse:
 async def status_page() -> FileResponse:
     """The status page."""
     return page("status.html")
+
+
+@router.get("/docs")
+async def docs_page() -> FileResponse:
+    """The reference of the API."""
+    return page("docs.html")
 
 
 def page(name: str) -> FileResponse:

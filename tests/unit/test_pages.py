@@ -57,3 +57,17 @@ def test_the_chat_page_is_at_the_root_and_everything_that_it_names_is_there(clie
 def test_nothing_outside_the_folder_is_served(client: TestClient) -> None:
     for path in ("/static/../pages.py", "/static/%2e%2e/pages.py", "/static/..%2fpages.py", "/static/js"):
         assert client.get(path).status_code == 404, path
+
+
+def test_the_reference_is_served_under_the_strict_policy_and_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    answer = client.get("/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert "/static/docs/page.js" in named
+    for path in named:
+        assert re.match(r"/(?!/)", path), path
+    for path in (path for path in named if path.startswith("/static/")):
+        assert client.get(path).status_code == 200, path

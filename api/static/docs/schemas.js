@@ -1,0 +1,91 @@
+// Schemas as tables of fields: type, default, range. A schema inside another is a fold that is made when it is opened,
+// so that one that contains itself ends.
+
+import { element } from "../dom.js";
+
+const PREFIX = "#/components/schemas/";
+const LIMITS = [["minimum", "≥ "], ["exclusiveMinimum", "> "], ["maximum", "≤ "], ["exclusiveMaximum", "< "]];
+const LENGTHS = [["minLength", "maxLength", "characters"], ["minItems", "maxItems", "items"]];
+
+/** A description without the marks around code. */
+export function plain(text) {
+  return text?.replaceAll("``", "");
+}
+
+export class Schemas {
+  /** `named` are the description's components. */
+  constructor(named) {
+    this.named = named;
+  }
+
+  /** What a reference stands for. */
+  found(schema) {
+    return schema?.$ref ? this.named[schema.$ref.slice(PREFIX.length)] ?? {} : schema ?? {};
+  }
+
+  /** The fields of an object; of anything else its type. */
+  fields(schema) {
+    const { properties, required = [], description } = this.found(schema);
+    if (!properties) return element("div", {}, element("p", {}, element("code", {}, this.type(schema))), ...this.inner(schema));
+    const rows = Object.entries(properties).map(([name, one]) =>
+      ({ name, required: required.includes(name), schema: one, about: one.description }));
+    return element("div", {}, description && element("p", { class: "muted" }, plain(description)), this.table(rows, false));
+  }
+
+  /** Rows are {name, where, required, schema, about}. */
+  table(rows, places) {
+    const titles = ["Name", ...(places ? ["In"] : []), "Type", "Default", "Range"];
+    return element("div", { class: "scroll" }, element("table", { class: "table" },
+      element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
+      element("tbody", {}, ...rows.map((row) => this.row(row, places)))));
+  }
+
+  row({ name, where, required, schema, about }, places) {
+    const given = this.found(schema).default ?? schema?.default;
+    return element("tr", {},
+      element("td", {}, element("code", {}, name), about && element("p", { class: "muted" }, plain(about))),
+      places && element("td", {}, where),
+      element("td", {}, element("span", {}, this.type(schema)), ...this.inner(schema)),
+      element("td", {}, required ? "required" : given === undefined ? "" : element("code", {}, JSON.stringify(given))),
+      element("td", {}, this.range(schema)));
+  }
+
+  /** In a few words. */
+  type(schema) {
+    if (schema?.$ref) return schema.$ref.slice(PREFIX.length);
+    const one = schema ?? {};
+    const choice = one.anyOf ?? one.oneOf;
+    if (choice) return choice.map((each) => this.type(each)).join(" or ");
+    if ("const" in one) return JSON.stringify(one.const);
+    if (one.enum) return one.enum.map((each) => JSON.stringify(each)).join(" or ");
+    if (one.type === "array") return `list of ${this.type(one.items)}`;
+    return one.format ? `${one.type} (${one.format})` : one.type ?? "anything";
+  }
+
+  range(schema) {
+    const one = schema ?? {};
+    const parts = LIMITS.filter(([name]) => name in one).map(([name, sign]) => sign + one[name]);
+    for (const [least, most, unit] of LENGTHS) {
+      if (least in one || most in one) parts.push(`${one[least] ?? 0} to ${one[most] ?? "any number of"} ${unit}`);
+    }
+    if (one.pattern) parts.push(one.pattern);
+    for (const each of one.anyOf ?? one.oneOf ?? []) {
+      const inside = this.range(each);
+      if (inside) parts.push(inside);
+    }
+    return parts.join(", ");
+  }
+
+  /** A fold for each object that a schema names. */
+  inner(schema) {
+    const one = schema ?? {};
+    if (one.$ref) return this.found(one).properties ? [this.folded(one)] : [];
+    return [...(one.anyOf ?? one.oneOf ?? []), ...(one.items ? [one.items] : [])].flatMap((each) => this.inner(each));
+  }
+
+  folded(schema) {
+    const fold = element("details", { class: "schema" }, element("summary", {}, this.type(schema)));
+    fold.addEventListener("toggle", () => fold.append(this.fields(schema)), { once: true });
+    return fold;
+  }
+}
