@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -68,7 +68,8 @@ class Fuzz:
         described = schemathesis.openapi.from_url(f"{url}/openapi.json")
         self._routes = [found.ok() for found in described.get_all_operations()]
         self._models = [row["id"] for row in self._session.get(f"{url}/models").json()]
-        self._ids: deque[str] = deque(maxlen=_REMEMBERED)
+        self._ids: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+        """By what they are of: jobs, or the route that made them."""
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +123,10 @@ class Fuzz:
                 case.body |= {name: sound for name, sound in SOUND.items() if name in case.body}
             for name in {"model", "model_id"} & set(case.body):
                 case.body[name] = self._models[choice % len(self._models)]
-        if self._ids:
-            for name in {"job_id", "batch_id", "file_id"} & set(case.path_parameters or {}):
-                case.path_parameters[name] = self._ids[choice % len(self._ids)]
+        for name in case.path_parameters or {}:
+            known = self._ids["jobs" if name == "job_id" else case.operation.path.partition("/{")[0]]
+            if known:
+                case.path_parameters[name] = known[choice % len(known)]
         return case
 
     def _send(self, case: Any) -> None:
@@ -139,7 +141,7 @@ class Fuzz:
             self._failed(route, type(error).__name__, 0, f"{case.as_curl_command()}\n{error}")
             return
         self.seen.answers[route, answer.status_code] += 1
-        self._remember(answer)
+        self._remember(case, answer)
         self._judge(case, answer)
 
     def _judge(self, case: Any, answer: requests.Response) -> None:
@@ -154,14 +156,14 @@ class Fuzz:
         self.seen.failed += 1
         self.seen.failures.setdefault((route, kind, status), text)
 
-    def _remember(self, answer: requests.Response) -> None:
+    def _remember(self, case: Any, answer: requests.Response) -> None:
         """Ids that later cases may ask for."""
         if job_id := answer.headers.get("X-Job-Id"):
-            self._ids.append(job_id)
+            self._ids["jobs"].append(job_id)
         if answer.ok and answer.request.method == "POST" and "json" in answer.headers.get("Content-Type", ""):
             told = answer.json()
             if isinstance(told, dict) and isinstance(told.get("id"), str):
-                self._ids.append(told["id"])
+                self._ids[case.operation.path].append(told["id"])
 
 
 def _body(answer: requests.Response, *, endless: bool) -> Iterator[bytes]:
