@@ -8,8 +8,8 @@ export async function proxy(service, script = null) {
   const seen = { firstTextAt: null };
   const server = createServer((incoming, outgoing) => {
     if (script && incoming.method === "POST" && incoming.url === "/api/engine/chat") return play(script(), outgoing);
-    const { host: _, ...headers } = incoming.headers;
-    const onward = request(service + incoming.url, { method: incoming.method, headers }, (answer) => {
+    // With the Host that the page used, or its Origin would be a foreign one to the service.
+    const onward = request(service + incoming.url, { method: incoming.method, headers: incoming.headers }, (answer) => {
       outgoing.writeHead(answer.statusCode, answer.headers);
       answer.on("data", (chunk) => {
         if (incoming.method === "POST" && /"text": ?"[^"]/.test(chunk)) seen.firstTextAt ??= Date.now();
