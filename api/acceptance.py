@@ -6,23 +6,28 @@ request's shape and no response's.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api.bodies import TakenOut
 from api.callers import Caller
 from api.errors import ApiError, no_worker
 from api.idempotency import Once
 from api.images import Draft
 from api.jobs import Policy, new_job_id
 from api.relay import Reader
+from api.taken_out import TakenOut
 from wire.messages import MAX_SEED, NO_FORM, ChatJob, Form, Sampling
 from wire.registry import ModelRecord
 
 if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
     from api.parts import Parts
+
+
+_MANY_MESSAGES = 500
+_MUCH_TEXT = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ async def accept(
     # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
     reader = parts.relay.attach(job.job_id, replay=False)
     try:
-        made = await parts.jobs.submit_chat(job, ask.policy, once)
+        async with parts.long_json.turn if _is_long(job) else contextlib.nullcontext():
+            made = await parts.jobs.submit_chat(job, ask.policy, once)
     except BaseException as error:
         reader.detach()
         if isinstance(error, ApiError):  # After any other failure the job may be there, and need them.
@@ -74,6 +80,11 @@ async def accept(
     reader.detach()
     parts.images.forget(job.job_id, job.messages)
     return made
+
+
+def _is_long(job: ChatJob) -> bool:
+    """Whether writing it down takes milliseconds."""
+    return len(job.messages) > _MANY_MESSAGES or sum(len(message.text()) for message in job.messages) > _MUCH_TEXT
 
 
 async def _job(ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller) -> ChatJob:

@@ -5,14 +5,15 @@ Knows shapes and HTTP; what a batch is made of is others'.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import ConfigDict, Field
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from api.acceptance import Ask
@@ -21,7 +22,7 @@ from api.batch_store import BatchRecord
 from api.batch_upload import MOST_LINES
 from api.bodies import drain
 from api.callers import Caller, CallerOf
-from api.errors import ApiError, from_validation
+from api.errors import ApiError
 from api.native import ask
 from api.parts import Parts, PartsOf
 from api.requests import Body, ChatRequest, ModelId
@@ -31,6 +32,7 @@ router = APIRouter(prefix="/api/engine/batches", tags=["batches"])
 
 JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
 _ONLY_STREAMED = ("stream_options", "on_disconnect")
+_AT_ONCE = 64
 
 
 class PromptsRequest(Body):
@@ -91,29 +93,34 @@ async def _from_lines(
 
 
 async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
-    try:
-        asked = PromptsRequest.model_validate(from_json(body))
-        fields = dict(asked.model_extra or {})
-        # A field that holds for every prompt is judged once, by itself.
-        trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
-        ChatRequest.model_validate(trial | fields)
-    except ValidationError as error:
-        raise from_validation({**row, "loc": ("body", *row["loc"])} for row in error.errors()) from None
-    except ValueError:
-        raise ApiError("bad_request", "The body is not valid JSON.") from None
+    asked = await parts.long_json.read(PromptsRequest, body)
+    fields = dict(asked.model_extra or {})
+    if "messages" in fields:
+        # Judged with each of 50,000 prompts, a long conversation would keep a thread busy for hours.
+        raise ApiError("invalid_request", "messages: they are a prompt's own; send them in prompts.")
+    # A field that holds for every prompt is judged once, by itself.
+    trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
+    await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
     rules = Rules(await parts.catalogue.models(), read, fields | {"model_id": model.id})
     return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
 
 
 async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
-    for place, prompt in enumerate(prompts, 1):
+    for start in range(0, len(prompts), _AT_ONCE):
+        yield await asyncio.to_thread(_lines, start, prompts[start : start + _AT_ONCE])
+
+
+def _lines(start: int, prompts: list[Any]) -> bytes:
+    lines = bytearray()
+    for place, prompt in enumerate(prompts, start + 1):
         row = {"custom_id": str(place)}
         if isinstance(prompt, dict):
             row |= prompt
         else:
             row["messages" if isinstance(prompt, list) else "prompt"] = prompt
-        yield json.dumps(row).encode() + b"\n"
+        lines += to_json(row) + b"\n"
+    return bytes(lines)
 
 
 def read(row: Fields) -> tuple[str, Ask]:

@@ -1,33 +1,42 @@
-"""Request bodies: how long one may be, how many bytes of them are held at once, and the images taken out of them.
+"""Request bodies: how long one may be, how many bytes of them are held at once, and how many values.
 
-A JSON parser would hold the event loop and several copies for as long as an image is large. So what stands in a long
-body as the ``url`` of an image is cut out before anything parses it, and read from where it arrived.
+What is refused here is never parsed. Knows addresses, and of what stands in a body only how much it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+if TYPE_CHECKING:
+    from api.parts import Parts
+
 from api.errors import ApiError
+from api.long_json import LONG, MOST_VALUES, values_in
+from api.taken_out import TakenOut, take_out
 
 MAX_BODY = 64 << 20
 """Two images of 20 MB in base64, and room for their conversation."""
 MAX_UPLOAD = 201 << 20
 """A batch of 200 MiB and what may stand around it; it is read as it arrives and never held."""
-UPLOADS = frozenset({"/api/engine/batches", "/v1/files"})
+BATCHES = "/api/engine/batches"
+UPLOADS = frozenset({BATCHES, "/v1/files"})
 """Where a body that isn't JSON may be as long as that."""
-MAX_TEXT = 8 << 20
-"""What a body may hold beside its images: longer than the prompt of any model."""
-SMALL = 64 << 10
+CHATS = frozenset({"/api/engine/chat", "/v1/chat/completions", "/v1/completions"})
+"""Where JSON may be long, as in a batch; elsewhere it has no reason to be more than small."""
+MOST_BATCH_VALUES = 500_000
+"""50,000 prompts with an id and some settings each."""
+MAX_TEXT = 6 << 20
+"""What a body may hold beside its images: a million characters, each written as an escape; no model takes as many."""
+SMALL = LONG
 """Bodies up to this are not counted."""
 MEDIUM = 2 << 20
 ROOM_MEDIUM = 32 << 20
@@ -39,36 +48,6 @@ READ_S = 30.0
 DRAIN_S = 30.0
 """How long the rest of a refused upload is read: a client that still sends would not see the answer."""
 RETRY_S = 5
-_LONG = 32 << 10
-_MOST_TAKEN = 64
-_START = b'"data:image'
-_KEY = re.compile(rb'"url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
-_PLACE = "data:taken/"
-
-
-class TakenOut:
-    """The long image URLs of one request, cut out of its body. What stands there in place of each leads to it."""
-
-    def __init__(self) -> None:
-        self._urls: list[memoryview] = []
-
-    def add(self, url: memoryview) -> str:
-        self._urls.append(url)
-        return f"{_PLACE}{len(self._urls) - 1}"
-
-    def get(self, place: str) -> memoryview | None:
-        """The URL that a place leads to; None for one that leads nowhere, such as a URL."""
-        number = place.removeprefix(_PLACE)
-        if number == place or not number.isdecimal() or len(number) > 2 or int(number) >= len(self._urls):
-            return None
-        return self._urls[int(number)]
-
-    def all(self) -> list[memoryview]:
-        """Every URL, in the order of the body."""
-        return list(self._urls)
-
-    def clear(self) -> None:
-        self._urls.clear()
 
 
 class Room:
@@ -131,19 +110,22 @@ class Bodies:
         if _is_upload(scope, headers) and declared.isdecimal() and len(declared) < 12 and int(declared) <= MAX_UPLOAD:
             await self._app(scope, _in_time(receive), send)
             return
-        if not declared.isdecimal() or len(declared) > 19 or int(declared) > MAX_BODY:
-            await _refuse(ApiError("too_large", "The request body is too large."), scope, receive, send)
+        most = MAX_BODY if scope["path"] in CHATS or scope["path"] == BATCHES else SMALL
+        if not declared.isdecimal() or len(declared) > 19 or int(declared) > most:
+            await _refuse(_too_large(), scope, receive, send)
             return
-        size = MAX_BODY if "transfer-encoding" in headers else int(declared)
-        if size <= SMALL:
+        in_pieces = "transfer-encoding" in headers
+        if not in_pieces and int(declared) <= SMALL:
             await self._app(scope, _limited(receive), send)
             return
         body = _Arriving(receive)
         with contextlib.suppress(_Disconnected):
-            if "transfer-encoding" in headers and await body.read(SMALL):
+            if in_pieces and await body.read(SMALL):
                 await self._app(scope, _replayed(bytes(body.data), receive), send)
+            elif most == SMALL:
+                await _refuse(_too_large(), scope, receive, send)
             else:
-                await self._counted(scope, send, size, body)
+                await self._counted(scope, send, most if in_pieces else int(declared), body)
 
     async def _counted(self, scope: Scope, send: Send, size: int, body: _Arriving) -> None:
         room = self._medium if size <= MEDIUM else self._large
@@ -169,7 +151,9 @@ class Bodies:
             await send(message)
 
         try:
-            rest = await _rest(body, taken)
+            parts: Parts = scope["app"].state.parts
+            most = MOST_BATCH_VALUES if scope["path"] == BATCHES else MOST_VALUES
+            rest = await parts.long_json.run(_judged, await _whole(body), taken, most)
             await self._app(scope, _replayed(rest, body.receive), sent)
         except ApiError as refused:
             await _refuse(refused, scope, body.receive, sent)
@@ -184,6 +168,10 @@ class _Disconnected(Exception):
 def _is_upload(scope: Scope, headers: Headers) -> bool:
     json = headers.get("content-type", "").split(";")[0].strip().lower() in ("application/json", "")
     return scope["path"] in UPLOADS and scope["method"] == "POST" and not json
+
+
+def _too_large(why: str = "") -> ApiError:
+    return ApiError("too_large", f"The request body is too large{why and f': {why}'}.")
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,44 +209,28 @@ class _Arriving:
         return piece
 
 
-async def _rest(body: _Arriving, taken: TakenOut) -> bytes:
-    """Read the body and cut the images out of it. Raises ApiError for one that is too slow or too long."""
+async def _whole(body: _Arriving) -> bytearray:
+    """Read the body to its end. Raises ApiError for one that is too slow or too long."""
     try:
         async with asyncio.timeout(READ_S):
-            whole = await body.read(MAX_BODY)
+            ended = await body.read(MAX_BODY)
     except TimeoutError:
         raise ApiError("bad_request", "The request body took too long to arrive.") from None
-    if not whole:
-        raise ApiError("too_large", "The request body is too large.")
+    if not ended:
+        raise _too_large()
     data, body.data = body.data, bytearray()
-    rest = await asyncio.to_thread(take_out, data, taken)
-    if len(rest) > MAX_TEXT:
-        raise ApiError("too_large", "The request body is too large: beside its images it may have 8 MiB.")
-    return rest
+    return data
 
 
-def take_out(body: bytearray, taken: TakenOut) -> bytes:
-    """The body with its long image URLs replaced by places in ``taken``. A view of the body stays with each.
-
-    Only a string that follows the key "url" is cut out; any other, such as a message that begins like one, is a text.
-    A quote with a backslash before it is inside a string, and no other quote has one before it.
-    """
-    view, done, at = memoryview(body), 0, 0
-    pieces: list[memoryview | bytes] = []
-    for _ in range(_MOST_TAKEN):
-        at = body.find(_START, at)
-        end = body.find(b'"', at + 1) if at >= 0 else -1
-        if end < 0:
-            break
-        url = view[at + 1 : end]
-        if len(url) >= _LONG and _KEY.search(bytes(view[max(0, at - 24) : at])):
-            if body.find(b"\\", at, end) >= 0:
-                # Some encoders write a slash with a backslash.
-                url = memoryview(bytes(url).replace(b"\\/", b"/"))
-            pieces += [view[done : at + 1], taken.add(url).encode("ascii")]
-            done = end
-        at = end
-    return b"".join([*pieces, view[done:]])
+def _judged(data: bytearray, taken: TakenOut, most_values: int) -> bytes:
+    """The body without its images. Raises ApiError for one that is too much."""
+    rest = take_out(data, taken)
+    if sum(map(len, rest)) > MAX_TEXT:
+        raise _too_large(f"beside its images it may have {MAX_TEXT >> 20} MiB")
+    joined = b"".join(rest)
+    if values_in(joined, most_values) > most_values:
+        raise _too_large(f"it may hold {most_values} values")
+    return joined
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

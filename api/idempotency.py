@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from api.bodies import TakenOut
 from api.errors import ApiError
+from api.taken_out import TakenOut
 from wire import keys
 
 LIFETIME_S = 24 * 3600

@@ -20,10 +20,10 @@ from typing import ParamSpec, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.bodies import TakenOut
 from api.errors import ApiError
 from api.image_pool import CHILDREN, ImagePool, ImageRefused
 from api.image_store import ImagesFull, ImageStore
+from api.taken_out import TakenOut
 from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 P = ParamSpec("P")
@@ -35,6 +35,8 @@ MOST_IMAGES = 16
 RETRY_S = 10
 SWEEP_S = 5.0
 _MOST_KNOWN = 1000
+_MANY = 500
+"""Beyond so many messages, a millisecond or two, they are put together beside the event loop."""
 _URL = re.compile(r"data:image/(png|jpeg|webp|gif);base64,")
 _log = logging.getLogger(__name__)
 
@@ -113,10 +115,12 @@ class Images:
         try:
             for url, image in encoded.items():
                 stored[url] = await self._in_thread(self._threads, self._taken_in, image, job_id)
+            return (
+                await asyncio.to_thread(_messages, drafts, stored) if len(drafts) > _MANY else _messages(drafts, stored)
+            )
         except BaseException:
             self._let_go(job_id, stored.values())
             raise
-        return tuple(message_of(draft, stored) for draft in drafts)
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
         """The job came to nothing: its images are nobody's. Returns at once."""
@@ -203,6 +207,10 @@ def _why_no_image(start: str) -> str:
     if ";base64," not in start:
         return "An image's data: URL must be in base64."
     return "An image's data: URL must begin with data:image/png;base64, or the same with jpeg, webp or gif."
+
+
+def _messages(drafts: Sequence[Draft], stored: Mapping[str, ImagePart]) -> tuple[Message, ...]:
+    return tuple(message_of(draft, stored) for draft in drafts)
 
 
 def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:

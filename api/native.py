@@ -16,13 +16,14 @@ from api.callers import Caller, CallerOf
 from api.errors import ApiError
 from api.idempotency import once
 from api.jobs import Policy
+from api.long_json import LongBodies
 from api.lookup import JobRecord
 from api.parts import JsonOnly, Parts, PartsOf, TakenOf
 from api.requests import ChatRequest, StopRequest
 from api.stream import EventStream, Stream, StreamOptions
 from wire.messages import Sampling
 
-router = APIRouter(prefix="/api/engine/chat", tags=["chat"], dependencies=[JsonOnly])
+router = APIRouter(prefix="/api/engine/chat", tags=["chat"], dependencies=[JsonOnly], route_class=LongBodies)
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 _STREAM_OR_NOTHING: dict[int | str, dict[str, Any]] = _STREAM | {204: {"description": "The cursor is at the end."}}

@@ -21,6 +21,7 @@ from api.callers import Caller, CallerOf
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.idempotency import once
 from api.jobs import Jobs
+from api.long_json import LongBodies
 from api.openai_answers import Answer, ChatAnswer, CompletionAnswer
 from api.openai_shapes import ChatBody, CompletionBody, Generation
 from api.openai_stream import BoundStream, ChunkStream, whole
@@ -29,7 +30,13 @@ from api.relay import Reader
 from wire.messages import Finished
 from wire.registry import ModelRecord, find
 
-router = APIRouter(prefix=OPENAI_PREFIX, tags=["openai"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES)
+router = APIRouter(
+    prefix=OPENAI_PREFIX,
+    tags=["openai"],
+    dependencies=[JsonOnly],
+    responses=OPENAI_RESPONSES,
+    route_class=LongBodies,
+)
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 _log = logging.getLogger(__name__)

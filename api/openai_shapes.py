@@ -14,7 +14,7 @@ from api.errors import ApiError
 from api.images import Draft, ImageUrl
 from api.jobs import Policy
 from api.openai_schema import as_text
-from api.openai_tools import Choice, Tools, calls_of
+from api.openai_tools import MOST_TOOLS, Choice, Tools, calls_of
 from api.requests import Lenient, ModelId, Text
 from wire.messages import Form, Sampling, ToolCall
 
@@ -73,7 +73,7 @@ class Message(Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Parts = Field(default_factory=list)
     name: Text | None = None
-    tool_calls: list[CalledTool] | None = None
+    tool_calls: Annotated[list[CalledTool], Field(max_length=MOST_TOOLS)] | None = None
     tool_call_id: Text | None = None
 
     def draft(self, place: int) -> Draft:

@@ -17,12 +17,12 @@ from api.api_keys import ApiKeys
 from api.attendance import Attendance
 from api.batch_budget import Budget
 from api.batch_intake import BatchIntake
-from api.bodies import TakenOut
 from api.catalogue import Catalogue
 from api.errors import ApiError
 from api.file_store import FileStore
 from api.images import Images
 from api.jobs import Jobs
+from api.long_json import LongJson
 from api.lookup import Lookup
 from api.openai_batch_lines import READERS
 from api.orders import Orders
@@ -31,6 +31,7 @@ from api.prompt_size import PromptSize
 from api.redis_client import Clients
 from api.relay import Relay
 from api.sessions import Sessions
+from api.taken_out import TakenOut
 from api.watch import Watch
 from wire.settings import Settings
 
@@ -52,6 +53,7 @@ class Parts:
     overview: Overview
     watch: Watch
     prompt_size: PromptSize
+    long_json: LongJson
     images: Images
     batches: BatchIntake
     files: FileStore
@@ -83,6 +85,7 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
         overview=overview,
         watch=Watch(overview),
         prompt_size=PromptSize(),
+        long_json=LongJson(),
         images=images,
         batches=batches,
         files=files,
@@ -112,6 +115,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         await parts.relay.stop()
         parts.jobs.close()
         parts.prompt_size.close()
+        parts.long_json.close()
         parts.images.close()
         await parts.clients.close()
 

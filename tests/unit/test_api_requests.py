@@ -202,7 +202,7 @@ def test_any_other_text_arrives_as_it_was(api: Api, text: str) -> None:
     [
         b"",
         b"{",
-        b"[" * 100_000,
+        b"[" * 15_000,
         b'{"model_id": ' + b"1" * 5000 + b"}",
         b"\xff\xfe",
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
@@ -230,8 +230,8 @@ def test_many_errors_fit_into_one_kilobyte(api: Api) -> None:
 
 
 def test_of_many_wrong_things_only_the_first_is_looked_at(api: Api) -> None:
-    assert len(api.refused(chat_body(messages=[1] * 100_000))["errors"]) == 1
-    assert len(api.refused({str(number): number for number in range(100_000)})["errors"]) == 1
+    assert len(api.refused(chat_body(messages=[1] * 15_000))["errors"]) == 1
+    assert len(api.refused({str(number): number for number in range(9_000)})["errors"]) == 1
 
 
 def test_a_body_over_the_limit_is_413(api: Api) -> None:

@@ -18,7 +18,7 @@ IN_API = (
     WATCHED
     + """
 import asyncio, api.app
-from api.bodies import TakenOut
+from api.taken_out import TakenOut
 from api.images import Draft, Images, ImageUrl
 from api.errors import ApiError
 from tests.unit.test_images_refused import FILES, URLS, files

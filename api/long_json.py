@@ -1,0 +1,124 @@
+"""Long JSON: how many values it holds is counted before anything parses it, and it is read beside the event loop.
+
+A parser keeps the interpreter's lock until it is through. How long that takes goes by values more than by bytes: 8 MiB
+are some milliseconds as one text, and seconds as empty lists or messages of a word. Knows no route's shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from api.errors import ApiError, from_validation
+
+P = ParamSpec("P")
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+MOST_VALUES = 20_000
+"""Texts, names of fields, lists, objects and what commas separate: some 2,800 messages, or 1,500 in parts."""
+LONG = 16 << 10
+"""Shorter bodies are read where they arrive: it takes some milliseconds at most."""
+STEP = 64 << 10
+"""Bytes that are looked at in one go."""
+_INSIDE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_MARKS = (b",", b"[", b"{")
+
+
+def values_in(body: bytes, most: int) -> int:
+    """How many values a text of JSON holds, at least; beyond ``most`` the rest isn't looked at. Never fails."""
+    count, at, inside = 1, 0, False
+    while at < len(body) and count <= most:
+        end = min(at + STEP, len(body))
+        if inside:
+            begin, at = at, _INSIDE.match(body, at, end).end()  # type: ignore[union-attr]  # it matches nothing, too
+            if body[at : at + 1] == b'"':
+                inside, at = False, at + 1
+            elif at == begin:
+                at += 2  # A backslash at a step's end, and what it stands before.
+        else:
+            quote = body.find(b'"', at, end)
+            inside, stop = quote >= 0, end if quote < 0 else quote
+            count += sum(body.count(mark, at, stop) for mark in _MARKS) + inside
+            at = stop + inside
+    return count
+
+
+class LongJson:
+    """Work on long bodies, one after another: each C function keeps the event loop waiting, and several would add up.
+
+    ``turn`` is held meanwhile; whoever does such work elsewhere takes it, too.
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-json")
+
+    async def run(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it on a thread when its turn comes."""
+        async with self.turn:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: task(*args, **kwargs))
+
+    async def read(self, model: type[M], body: bytes) -> M:
+        """The body as what a route takes. Raises ApiError for one that isn't."""
+        return await self.judge(model, await self.run(parsed, body))
+
+    async def judge(self, model: type[M], value: Any) -> M:
+        """The same for what has been parsed."""
+        return await self.run(_judged, model, value)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _judged(model: type[M], value: Any) -> M:
+    try:
+        # Python's own validators let go of the lock between messages.
+        return model.model_validate(value, from_attributes=True)  # as FastAPI does, for the same sentences
+    except ValidationError as error:
+        rows = error.errors(include_url=False, include_input=False)
+        raise from_validation({**row, "loc": ("body", *row["loc"])} for row in rows) from None
+
+
+def parsed(body: bytes) -> Any:
+    """What a text of JSON says. Raises ApiError for one that says nothing."""
+    try:
+        return from_json(body)
+    except ValueError:
+        raise ApiError("bad_request", "The body is not valid JSON.") from None
+
+
+class LongBodies(APIRoute):
+    """A route whose body may be long: it is read before FastAPI would do so on the event loop."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        model = None if self.body_field is None else self.body_field.field_info.annotation
+
+        async def handler(request: Request) -> Response:
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                body = await request.body()
+                if len(body) > LONG and "json" in request.headers.get("content-type", ""):
+                    request = _Read(request, body, await request.app.state.parts.long_json.read(model, body))
+            return await handle(request)
+
+        return handler
+
+
+class _Read(Request):
+    """A request whose body has been read already."""
+
+    def __init__(self, request: Request, body: bytes, read: BaseModel) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body, self._whole = body, read
+
+    async def json(self) -> Any:
+        return self._whole
