@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence as Items
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -32,6 +34,7 @@ IDLE_CHUNK = 512
 
 def open_model(record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache) -> Backend:
     """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
+    refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
         model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
@@ -44,6 +47,16 @@ def open_model(record: ModelRecord, *, slots: int, prefill_step: int, cache: Pro
     if record.kv_quantization is None:
         return LmBackend(model, text, key, slots=slots, prefill_step=prefill_step, cache=cache)
     return QuantisedLmBackend(model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache)
+
+
+def refuse_code(record: ModelRecord) -> None:
+    """Raises WorkerError for a folder whose config names code to be run: mlx_vlm would run it without being asked."""
+    try:
+        config = json.loads((Path(record.path) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # What is wrong with it, loading will tell.
+    if isinstance(config, dict) and config.get("model_file") is not None:
+        raise WorkerError("load_failed", "The model brings code of its own (model_file), and that is never run.")
 
 
 def reason(error: Exception) -> str:

@@ -29,7 +29,7 @@ from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends import conversation
 from worker.backends.grammar import Grammars
-from worker.backends.lm import reason, weight_bytes
+from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sight import Sight
 from worker.backends.text import decoder_for
@@ -53,6 +53,7 @@ class VisionPrompt:
 
 def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) -> VlmBackend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
+    refuse_code(record)
     try:
         # The processors are the library's own; code in a model's folder is not run.
         model, processor = load(record.path, trust_remote_code=False)
