@@ -96,6 +96,13 @@ def allow_descriptors(wanted: int = 65_536) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _without_query(record: logging.LogRecord) -> bool:
+    """Cut what stands behind a path: a key that was sent in the wrong place must not be kept."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
+    return True
+
+
 def main() -> int:
     """Serve; the exit status is 0 after an orderly stop."""
     exit_with_parent()
@@ -113,6 +120,7 @@ def main() -> int:
         return 2
     allow_descriptors()
     logs.set_up(settings.log_level, settings.log_format)
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
     Server(app, settings).run()
     return 0
 

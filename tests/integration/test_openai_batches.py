@@ -229,6 +229,7 @@ def test_an_api_that_is_killed_while_it_reads_a_file_in_loses_no_batch(whole: Wh
 
 def test_files_are_kept_listed_read_and_deleted(whole: Whole) -> None:
     content = b"".join(b'{"line": %d, "text": "%s"}\n' % (n, b"abc" * 100) for n in range(10_000))
+    others = [whole.upload(line(f"other{n}")) for n in range(2)]
     file = whole.client.files.create(file=("folder/some.jsonl", content), purpose="batch")
     assert (file.filename, file.bytes, file.purpose) == ("some.jsonl", len(content), "batch")
     assert whole.client.files.retrieve(file.id) == file
@@ -237,7 +238,8 @@ def test_files_are_kept_listed_read_and_deleted(whole: Whole) -> None:
     assert newest.data == [file]
     assert newest.has_more
     everything = [found.id for found in whole.client.files.list(limit=2)]
-    assert len(everything) == len(set(everything)) > 2
+    assert len(everything) == len(set(everything))
+    assert everything[:3] == [file.id, *reversed(others)]
     assert whole.client.files.delete(file.id).deleted
     with pytest.raises(openai.NotFoundError):
         whole.client.files.content(file.id)

@@ -1,7 +1,7 @@
 """Canary words in prompts, images and keys: none turns up in what operators, logs and dashboards see.
 
-One service on the echo backend, its parts logging all they can; it is asked in every way there is, also wrongly, and a
-worker is killed. Then everything that was said is searched.
+One service on the echo backend, behind a key that is a canary itself, its parts logging all they can; it is asked in
+every way there is, also wrongly, and a worker is killed. Then everything that was said is searched.
 """
 
 from __future__ import annotations
@@ -26,8 +26,23 @@ from wire import keys
 from worker.backends.echo import BAD_PROMPT, BAD_STEP
 
 CANARY = "xyzzycanary"
+KEY = f"{CANARY}-key-0123456789"
+OWNER = "operator"
 CHAT = "/api/engine/chat"
-PAGES = ("/", "/status", "/rq/workers", "/rq/jobs", "/rq/queues", "/openapi.json", "/models", "/metrics")
+PAGES = (
+    "/",
+    "/status",
+    "/docs",
+    "/login",
+    "/api/engine/usage",
+    "/api/engine/session",
+    "/rq/workers",
+    "/rq/jobs",
+    "/rq/queues",
+    "/openapi.json",
+    "/models",
+    "/metrics",
+)
 LINES = 40
 
 
@@ -35,13 +50,19 @@ class Asked:
     """The service, and what was asked of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.stack = Stack(folder, MLXQ_LOG_LEVEL="debug", MLXQ_LOG_FORMAT="json", MLXQ_ECHO_DELAY_MS="2")
+        self.stack = Stack(
+            folder,
+            MLXQ_LOG_LEVEL="debug",
+            MLXQ_LOG_FORMAT="json",
+            MLXQ_ECHO_DELAY_MS="2",
+            MLXQ_API_KEYS=f"{OWNER}:{KEY}",
+        )
         self.jobs: list[str] = []
         self.pages: dict[str, str] = {}
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         """One request with a canary in every header that may hold a secret; a stream is read to its end."""
-        told = {"Authorization": f"Bearer {CANARY}", "Cookie": f"session={CANARY}", "Content-Type": "application/json"}
+        told = {"Authorization": f"Bearer {KEY}", "Cookie": f"session={CANARY}", "Content-Type": "application/json"}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         with closing(http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)) as connection:
             connection.request(method, path, data, told | {name.replace("_", "-"): v for name, v in headers.items()})
@@ -64,11 +85,23 @@ def body(text: str = "", **more: Any) -> dict[str, Any]:
     return {"model_id": "echo", "messages": conversation(text), "max_tokens": 20, **more}
 
 
-def with_image() -> dict[str, Any]:
-    """A picture that has the canary in its file, beside a text that has it."""
+def picture() -> str:
+    """A picture that has the canary in its file, in base64."""
     row = b"\0" + bytes(8 * 3)
-    picture = files.png(8, 8, 8, files.COLOUR, row * 8, files.chunk(b"tEXt", f"Comment\0{CANARY}".encode()))
-    url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    file = files.png(8, 8, 8, files.COLOUR, row * 8, files.chunk(b"tEXt", f"Comment\0{CANARY}".encode()))
+    return base64.b64encode(file).decode()
+
+
+def shows(text: str) -> bool:
+    """Whether a canary is in it, or any piece of the picture."""
+    encoded = picture()
+    pieces = (encoded[start : start + 24] for start in range(0, len(encoded) - 24, 24))
+    return "xyzzy" in text.lower() or any(piece in text for piece in pieces)
+
+
+def with_image() -> dict[str, Any]:
+    """The picture beside a text that has the canary."""
+    url = f"data:image/png;base64,{picture()}"
     parts = [{"type": "text", "text": CANARY}, {"type": "image_url", "image_url": {"url": url}}]
     return {"model_id": "echo", "messages": [{"role": "user", "content": parts}], "max_tokens": 5}
 
@@ -106,6 +139,11 @@ def ask_wrongly(asked: Asked) -> None:
     ]
     for one in wrong:
         assert 400 <= asked.call("POST", CHAT, one)[0] < 500
+    for said in (f"Bearer {KEY}x", f"Bearer {CANARY}", f"Basic {KEY}", KEY):
+        assert asked.call("GET", f"/models?key={CANARY}", Authorization=said)[0] == 401
+    form = {"Content_Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{asked.stack.port()}"}
+    for key, status in ((KEY, 303), (f"{KEY}x", 401)):
+        assert asked.call("POST", "/login", f"key={key}".encode(), **form)[0] == status
     bad_image = with_image()
     bad_image["messages"][0]["content"][1]["image_url"]["url"] = f"https://{CANARY}/a.png"
     assert asked.call("POST", CHAT, bad_image)[0] == 422
@@ -125,7 +163,8 @@ def kill_the_worker(asked: Asked) -> None:
     """In the middle of a chat, whose client goes on with the worker that takes over."""
     stack = asked.stack
     with closing(http.client.HTTPConnection("127.0.0.1", stack.port(), timeout=60)) as connection:
-        connection.request("POST", CHAT, json.dumps(body(max_tokens=400)), {"Content-Type": "application/json"})
+        told = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        connection.request("POST", CHAT, json.dumps(body(max_tokens=400)), told)
         answer = connection.getresponse()
         asked.jobs.append(answer.headers["X-Job-Id"])
         while b"data" not in answer.readline():
@@ -165,15 +204,15 @@ def look_around(asked: Asked) -> None:
         status, asked.pages[path] = asked.call("GET", path)
         assert status == 200, (path, asked.pages[path])
     with closing(http.client.HTTPConnection("127.0.0.1", asked.stack.port(), timeout=60)) as connection:
-        connection.request("GET", "/api/engine/status/events")
+        connection.request("GET", "/api/engine/status/events", headers={"Authorization": f"Bearer {KEY}"})
         answer = connection.getresponse()
         asked.pages["events"] = "".join(answer.readline().decode() for _ in range(6))
 
 
 def test_no_log_line_of_any_part_holds_one(asked: Asked) -> None:
     said = asked.logs()
-    assert [line for line in said.splitlines() if CANARY in line.lower()] == []
-    assert "xyzzy" not in said.lower()
+    assert [line for line in said.splitlines() if shows(line)] == []
+    assert not shows(said)
     assert said.count("\n") > LINES, "the parts were asked to log all they can"
 
 
@@ -205,7 +244,7 @@ def test_start_stop_and_recovery_are_told(asked: Asked) -> None:
 
 
 def test_no_page_metric_or_status_shows_one(asked: Asked) -> None:
-    assert {path: page for path, page in asked.pages.items() if "xyzzy" in page.lower()} == {}
+    assert {path: page for path, page in asked.pages.items() if shows(page)} == {}
     assert re.search(r"^mlxq_generation_tokens_total\S* [1-9]", asked.pages["/metrics"], re.M)
     assert "event: status" in asked.pages["events"]
 
@@ -216,6 +255,13 @@ def test_no_job_description_and_no_name_in_redis_holds_one(asked: Asked) -> None
     assert [name for name in names if b"xyzzy" in name.lower()] == []
     for name in names:
         if name.startswith(b"rq:job:") and redis.type(name) == b"hash":
-            assert b"xyzzy" not in (redis.hget(name, "description") or b"").lower()  # type: ignore[union-attr]
+            assert not shows((redis.hget(name, "description") or b"").decode())  # type: ignore[union-attr]
     for name in (keys.RECENT, keys.HISTORY):
-        assert b"xyzzy" not in repr(redis.xrange(name)).lower().encode()
+        assert not shows(repr(redis.xrange(name)))
+
+
+def test_a_key_is_nowhere_in_redis_and_its_owner_is_who_asked(asked: Asked) -> None:
+    redis = asked.stack.redis
+    for name in redis.scan_iter(count=1000):
+        assert KEY.encode() not in (redis.dump(name) or b""), name  # type: ignore[operator]
+    assert {redis.hget(keys.job(job), "owner") for job in asked.jobs} == {OWNER.encode()}
