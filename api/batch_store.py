@@ -16,6 +16,7 @@ from redis.client import Pipeline
 
 from api.batch_budget import Budget
 from api.jobs import is_job_id
+from api.owned import newest
 from wire import keys
 from wire.batches import ENDED_STATES, BatchState, LineResult
 
@@ -194,16 +195,7 @@ class BatchStore:
 
     async def all(self, owner: str, most: int) -> list[BatchRecord]:
         """An owner's batches, newest first."""
-        ids = cast(list[bytes], await self._redis.zrevrange(keys.batches(owner), 0, most - 1))
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for batch_id in ids:
-                pipe.hgetall(keys.batch(batch_id.decode()))
-            rows = await pipe.execute()
-        records = [_decode(batch_id.decode(), row) for batch_id, row in zip(ids, rows, strict=True)]
-        gone = [batch_id for batch_id, record in zip(ids, records, strict=True) if record is None]
-        if gone:
-            await self._redis.zrem(keys.batches(owner), *gone)
-        return [record for record in records if record is not None]
+        return await newest(self._redis, keys.batches(owner), keys.batch, _decode, most)
 
     async def results(self, record: BatchRecord) -> AsyncIterator[bytes]:
         """The results that there are, a line each, in the order of the upload; a slice at a time."""

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from api.batch_budget import Budget
 from api.errors import ApiError
+from api.owned import newest
 from wire import keys
 
 MOST_BYTES = 200 << 20
@@ -80,16 +81,7 @@ class FileStore:
 
     async def all(self, owner: str) -> list[FileRecord]:
         """An owner's files, newest first."""
-        ids = cast(list[bytes], await self._redis.zrevrange(keys.files(owner), 0, MOST_FILES - 1))
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for file_id in ids:
-                pipe.hgetall(keys.file(file_id.decode()))
-            rows = await pipe.execute()
-        records = [_decode(file_id.decode(), row) for file_id, row in zip(ids, rows, strict=True)]
-        gone = [file_id for file_id, record in zip(ids, records, strict=True) if record is None]
-        if gone:
-            await self._redis.zrem(keys.files(owner), *gone)
-        return [record for record in records if record is not None]
+        return await newest(self._redis, keys.files(owner), keys.file, _decode, MOST_FILES)
 
     async def content(self, record: FileRecord) -> AsyncIterator[bytes]:
         """The file, a piece at a time. Raises ApiError ``not_found`` if it is deleted meanwhile."""

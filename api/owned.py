@@ -1,0 +1,30 @@
+"""What an owner has, by a sorted set of ids beside a hash each: batches and files alike. Knows neither's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from redis.asyncio import Redis
+
+Record = TypeVar("Record")
+
+
+async def newest(
+    redis: Redis,
+    index: str,
+    key: Callable[[str], str],
+    decode: Callable[[str, dict[bytes, bytes]], Record | None],
+    most: int,
+) -> list[Record]:
+    """The records in ``index``, newest first, ``most`` at most; ids whose hash has expired are struck out of it."""
+    ids = [value.decode() for value in cast(list[bytes], await redis.zrevrange(index, 0, most - 1))]
+    async with redis.pipeline(transaction=False) as pipe:
+        for one in ids:
+            pipe.hgetall(key(one))
+        rows = await pipe.execute()
+    records = [decode(one, row) for one, row in zip(ids, rows, strict=True)]
+    gone = [one for one, record in zip(ids, records, strict=True) if record is None]
+    if gone:
+        await redis.zrem(index, *gone)
+    return [record for record in records if record is not None]
