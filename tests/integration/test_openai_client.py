@@ -195,6 +195,24 @@ def test_errors_are_the_clients_own(service: Service) -> None:
     assert broken.value.code == "engine_failed"
 
 
+def test_a_wrong_key_is_the_clients_own_error_too(service: Service) -> None:
+    right = "right-0123456789abcdef"
+    service.stack.start_api("locked", MLXQ_API_KEYS=f"ann:{right}")
+    asyncio.run(service.stack.api_ready("locked"))
+    url = f"http://127.0.0.1:{service.stack.port('locked')}/v1"
+    for key in ("none", right[:-1], f"{right}x"):
+        with OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as stranger:
+            asks: list[Any] = [lambda: stranger.models.list(), lambda: stranger.files.list()]
+            for ask in [*asks, lambda: stranger.completions.create(model=MODEL, prompt="hello")]:
+                with pytest.raises(openai.AuthenticationError) as refused:
+                    ask()
+                assert (refused.value.code, refused.value.type) == ("invalid_api_key", "authentication_error")
+                assert key not in str(refused.value.body)
+    with OpenAI(base_url=url, api_key=right, max_retries=0, timeout=60) as ann:
+        assert ann.completions.create(model=MODEL, prompt="hello", max_tokens=2).choices[0].finish_reason == "length"
+    service.stack.kill("locked")
+
+
 def test_a_full_queue_is_a_rate_limit_and_those_in_it_are_kept_company(service: Service) -> None:
     streams = service.all_slots_busy()
     waiting = [service.raw(body_of("waiting", stream=True, max_tokens=1)) for _ in range(QUEUE_LIMIT)]
