@@ -28,7 +28,7 @@ from api.parts import Parts, PartsOf
 from api.requests import Body, ChatRequest, ModelId
 from wire.registry import ModelRecord
 
-router = APIRouter(prefix="/api/engine/batches", tags=["batches"])
+router = APIRouter(prefix="/api/engine/batches", tags=["Batches"])
 
 JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
 _ONLY_STREAMED = ("stream_options", "on_disconnect")

@@ -18,7 +18,7 @@ from api.relay import PAGE
 from wire.messages import Delta, Failed, Finished, Warning
 from wire.token_log import Entry
 
-router = APIRouter(prefix="/api/engine/jobs", tags=["chat"])
+router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 
 
 class JobView(BaseModel):

@@ -22,7 +22,7 @@ from api.overview import Moment
 from api.parts import PartsOf
 from wire.status import BUCKETS, Spread, WorkerStatus
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["Operations"])
 
 Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
 

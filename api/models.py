@@ -18,7 +18,7 @@ from api.requests import LoadRequest, ModelRequest, RegisterRequest, UnloadReque
 from wire.messages import Failed, Finished, ModelCommand
 from wire.registry import ModelRecord
 
-router = APIRouter(prefix="/models", tags=["models"], dependencies=[JsonOnly])
+router = APIRouter(prefix="/models", tags=["Models"], dependencies=[JsonOnly])
 
 _LISTED = (
     "id",

@@ -23,7 +23,7 @@ from api.requests import ChatRequest, StopRequest
 from api.stream import EventStream, Stream, StreamOptions
 from wire.messages import Sampling
 
-router = APIRouter(prefix="/api/engine/chat", tags=["chat"], dependencies=[JsonOnly], route_class=LongBodies)
+router = APIRouter(prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodies)
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 _STREAM_OR_NOTHING: dict[int | str, dict[str, Any]] = _STREAM | {204: {"description": "The cursor is at the end."}}

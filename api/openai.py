@@ -32,7 +32,7 @@ from wire.registry import ModelRecord, find
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
-    tags=["openai"],
+    tags=["OpenAI"],
     dependencies=[JsonOnly],
     responses=OPENAI_RESPONSES,
     route_class=LongBodies,

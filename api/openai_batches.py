@@ -21,7 +21,7 @@ from api.requests import Lenient, Text
 from wire import keys
 
 router = APIRouter(
-    prefix=f"{OPENAI_PREFIX}/batches", tags=["openai"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES
+    prefix=f"{OPENAI_PREFIX}/batches", tags=["OpenAI"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES
 )
 
 WINDOW = "24h"

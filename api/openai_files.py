@@ -21,7 +21,7 @@ from api.multipart import parts as parts_of_form
 from api.openai_results import ResultFile, result_file
 from api.parts import Parts, PartsOf
 
-router = APIRouter(prefix=f"{OPENAI_PREFIX}/files", tags=["openai"], responses=OPENAI_RESPONSES)
+router = APIRouter(prefix=f"{OPENAI_PREFIX}/files", tags=["OpenAI"], responses=OPENAI_RESPONSES)
 
 PURPOSE = "batch"
 MOST_NAME = 255

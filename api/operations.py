@@ -15,7 +15,7 @@ from api.errors import no_worker
 from api.parts import PartsOf
 from api.sse import EventStreamResponse
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["Operations"])
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 

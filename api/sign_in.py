@@ -21,7 +21,7 @@ from api.parts import PartsOf
 from api.sessions import COOKIE
 from wire import keys
 
-router = APIRouter(tags=["sign-in"])
+router = APIRouter(tags=["Sign-in"])
 
 _PAGE = (Path(__file__).parent / "static" / "login.html").read_text(encoding="utf-8")
 _WRONG = '<p class="wrong" role="alert">This key is not known here.</p>'

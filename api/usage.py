@@ -20,7 +20,7 @@ from wire.usage import DAY_S, Sums, day_of, sums
 DAYS = 30
 """How many days are told one by one, today among them."""
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["Operations"])
 
 
 class UsedInADay(BaseModel):

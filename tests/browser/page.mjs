@@ -7,6 +7,7 @@ import { chromium } from "playwright-core";
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
 export const SERVICE = process.env.PAGE_URL;
+export const KEYED = process.env.KEYED_URL; // a service with keys, on the echo backend
 const LIMIT_MS = 45_000;
 export const HUNDRED = Array.from({ length: 100 }, (_, index) => index + 1).join(", ") + ".";
 let browser;
@@ -16,7 +17,8 @@ before(async () => {
 });
 after(() => browser.close());
 
-/** A test with a page of its own that is ready to chat. Fails, too, on an uncaught error or a broken policy. */
+/** A test with a page of its own that is ready to chat, or as `options.opened` opens it. Fails, too, on an uncaught
+ * error or a broken policy. */
 export function onPage(name, run, options = {}) {
   test(name, async () => {
     const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, ...options });
@@ -26,7 +28,7 @@ export function onPage(name, run, options = {}) {
     page.on("pageerror", (error) => wrong.push(String(error)));
     page.on("console", (line) => /Content Security Policy/.test(line.text()) && wrong.push(line.text()));
     try {
-      await open(page, options.url);
+      await (options.opened ?? open)(page, options.url);
       await run(page, context);
       assert.deepEqual(wrong, []);
     } finally {

@@ -19,6 +19,8 @@ import pytest
 
 from tests.service_support import SERVE, Running
 
+KEYS = {"MLXQ_API_KEYS": "ann:ann-0123456789abcdef,bob:bob-0123456789abcdef"}
+
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.test.mjs"))
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -38,6 +40,11 @@ def kill(service: Running, part: str) -> None:
     for child in psutil.Process(service.process.pid).children():
         if child.cmdline()[-1] == part:
             child.send_signal(signal.SIGKILL)
+
+
+def read_out(service: Running) -> None:
+    for _ in service.process.stdout:
+        pass
 
 
 class Control(ThreadingHTTPServer):
@@ -66,19 +73,25 @@ class Control(ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What the tests in the browser are told, with the service behind it running: one slot, so that chats queue."""
-    path = chromium()
-    service = Running(SERVE, tmp_path_factory.mktemp("data"), "--slots", "1", limit_s=len(FILES) * LIMIT_S)
-    url = service.line("Ready: ").removeprefix("Ready: ")
-    # Read on, or the service would wait with its log lines once the pipe is full.
-    drain = threading.Thread(target=lambda: [None for _ in service.process.stdout], name="drain")
-    drain.start()
+    """What the tests in the browser are told, with the services behind it running.
+
+    One has one slot, so that chats queue; one has keys.
+    """
+    path, limit_s = chromium(), len(FILES) * LIMIT_S
+    service = Running(SERVE, tmp_path_factory.mktemp("data"), "--slots", "1", limit_s=limit_s)
+    keyed = Running(SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS)
+    urls = [one.line("Ready: ").removeprefix("Ready: ") for one in (service, keyed)]
+    # Read on, or a service would wait with its log lines once the pipe is full.
+    drains = [threading.Thread(target=read_out, args=(one,), name="drain") for one in (service, keyed)]
+    for drain in drains:
+        drain.start()
     control = Control(service)
-    yield {**os.environ, "PAGE_URL": url, "CONTROL_URL": control.url, "CHROMIUM": path}
+    yield {**os.environ, "PAGE_URL": urls[0], "KEYED_URL": urls[1], "CONTROL_URL": control.url, "CHROMIUM": path}
     control.close()
-    service.signal(signal.SIGINT)
-    drain.join()
-    service.close()
+    for one, drain in zip((service, keyed), drains, strict=True):
+        one.signal(signal.SIGINT)
+        drain.join()
+        one.close()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.split(".")[0])

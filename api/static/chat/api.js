@@ -21,15 +21,23 @@ export function onSignedOut(ask) {
 }
 
 /** A request; the response if it is a good one. Waits for the sign-in and asks again where a key is wanted. */
-export async function call(path, { method = "GET", body, headers = {}, signal } = {}) {
-  const json = body === undefined ? {} : { "Content-Type": "application/json" };
+export async function call(path, options) {
   for (;;) {
-    const response = await answer(path, { method, body, headers: { ...json, ...headers }, signal, cache: "no-store" });
-    if (response.ok) return response;
-    const refused = await refusal(response);
-    if (refused.status !== 401 || signedOut.size === 0) throw refused;
-    await Promise.all([...signedOut].map((ask) => ask()));
+    try {
+      return await callOnce(path, options);
+    } catch (problem) {
+      if (problem.status !== 401 || signedOut.size === 0) throw problem;
+      await Promise.all([...signedOut].map((ask) => ask()));
+    }
   }
+}
+
+/** The same without a question for a key. */
+async function callOnce(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const json = body === undefined ? {} : { "Content-Type": "application/json" };
+  const response = await answer(path, { method, body, headers: { ...json, ...headers }, signal, cache: "no-store" });
+  if (response.ok) return response;
+  throw await refusal(response);
 }
 
 async function answer(path, options) {
@@ -48,6 +56,12 @@ async function refusal(response) {
 }
 
 const json = async (path, options) => (await call(path, options)).json();
+const SESSION = "/api/engine/session";
+
+/** Whose key this browser has signed in with: `owner`, and `keys`, whether there are any. */
+export const session = () => json(SESSION);
+export const sessionNow = async () => (await callOnce(SESSION)).json();
+export const endSession = () => callOnce("/logout", { method: "POST" });
 
 export const listModels = () => json("/models");
 export const job = (id) => json(`/api/engine/jobs/${id}`);

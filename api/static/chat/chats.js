@@ -20,7 +20,7 @@ export class Chats extends EventTarget {
     this._followers = new Map(); // by answer id
     this._statuses = new Map();
     this._saving = new Map(); // timers by conversation id
-    this._channel = new BroadcastChannel("mlxq-chat");
+    this._channel = new BroadcastChannel(store.name);
     this._channel.onmessage = ({ data }) => this._changedElsewhere(data);
   }
 

@@ -7,7 +7,8 @@ import { Composer } from "./composer.js";
 import { suggest } from "./examples.js";
 import { drawIcons } from "./icons.js";
 import { ModelChoice } from "./models.js";
-import { SettingsDialog, remember, remembered } from "./settings.js";
+import { whoReads } from "./reader.js";
+import { RememberedSettings, SettingsDialog } from "./settings.js";
 import { listen } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { askForKeys } from "./signin.js";
@@ -15,11 +16,14 @@ import { openStore } from "./store.js";
 import { Thread } from "./thread.js";
 
 drawIcons();
-askForKeys();
-const store = await openStore();
+let reader = null;
+askForKeys(() => reader?.look());
+reader = await whoReads(say);
+const remembered = new RememberedSettings(reader);
+const store = await openStore(reader);
 byId("not-kept").hidden = store.kept;
 const chats = new Chats(store);
-let settings = remembered();
+let settings = remembered.get();
 
 const announcer = new Announcer(byId("live"));
 const composer = new Composer({
@@ -31,7 +35,7 @@ const composer = new Composer({
 const models = new ModelChoice(byId("model"), {
   changed: (byReader) => {
     settings.model = models.chosen.id;
-    if (byReader) remember({ ...remembered(), model: settings.model });
+    if (byReader) remembered.set({ ...remembered.get(), model: settings.model });
     suggest(models.chosen, example);
   },
   problem: (words) => composer.problem(words),
@@ -58,9 +62,15 @@ const dialog = new SettingsDialog({
   get: () => settings,
   set: (chosen) => {
     settings = { ...settings, ...chosen };
-    remember(settings);
+    remembered.set(settings);
   },
 });
+
+/** Words about the service itself; none take them away. */
+function say(words) {
+  byId("problem").textContent = words;
+  byId("problem").hidden = words === "";
+}
 
 async function send(text, images) {
   if (!models.chosen) return composer.problem("There is no model to ask.");
@@ -81,7 +91,7 @@ async function example(text, files) {
 
 function open(id) {
   chats.select(id);
-  settings = { ...remembered(), ...chats.open?.settings };
+  settings = { ...remembered.get(), ...chats.open?.settings };
   models.choose(settings.model);
   if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone its keyboard would cover half of the page
 }

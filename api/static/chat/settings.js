@@ -5,19 +5,25 @@ import { DEFAULTS } from "./request.js";
 
 const NAME = "mlxq-settings";
 
-/** The settings that new chats begin with: those used last. */
-export function remembered() {
-  try {
-    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(NAME) ?? "{}") };
-  } catch {
-    return { ...DEFAULTS };
+/** What a reader has set last: new chats begin with it. */
+export class RememberedSettings {
+  constructor({ suffix }) {
+    this._name = `${NAME}${suffix}`;
   }
-}
 
-export function remember(settings) {
-  try {
-    localStorage.setItem(NAME, JSON.stringify(settings));
-  } catch { /* they hold for this page then */ }
+  get() {
+    try {
+      return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(this._name) ?? "{}") };
+    } catch {
+      return { ...DEFAULTS };
+    }
+  }
+
+  set(settings) {
+    try {
+      localStorage.setItem(this._name, JSON.stringify(settings));
+    } catch { /* they hold for this page then */ }
+  }
 }
 
 export class SettingsDialog {

@@ -6,9 +6,10 @@ import { onSignedOut } from "./api.js";
 
 const PATH = "/login";
 
-export function askForKeys() {
+/** `signedIn` is called when a key was taken; what was refused is asked for again after it. */
+export function askForKeys(signedIn) {
   let asking = null;
-  onSignedOut(() => (asking ??= ask().finally(() => { asking = null; })));
+  onSignedOut(() => (asking ??= ask().then(signedIn).finally(() => { asking = null; })));
 }
 
 /** Resolves when the service has taken a key. */
@@ -18,7 +19,7 @@ function ask() {
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     form.onsubmit = async (event) => {
       event.preventDefault();
-      const words = await signedIn(byId("key").value);
+      const words = await signIn(byId("key").value);
       problem.textContent = words;
       problem.hidden = words === "";
       if (words) return byId("key").select();
@@ -31,7 +32,7 @@ function ask() {
 }
 
 /** Sign in; what to tell the reader if that failed. */
-async function signedIn(key) {
+async function signIn(key) {
   try {
     const answer = await fetch(PATH, { method: "POST", body: new URLSearchParams({ key, next: "/" }) });
     if (answer.ok) return "";

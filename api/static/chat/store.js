@@ -1,24 +1,24 @@
 // Conversations and images in the browser: IndexedDB, or memory where the browser forbids it (`kept` is false then).
-// Knows records by their id and nothing of what is in them.
+// Each reader has one. Knows records by their id and nothing of what is in them.
 
-const NAME = "mlxq-chat";
 const STORES = ["conversations", "images"];
 
-/** The store. Never fails: in the worst case nothing outlives the page. */
-export async function openStore() {
+/** The store of a reader. Never fails: in the worst case nothing outlives the page. */
+export async function openStore({ suffix }) {
+  const name = `mlxq-chat${suffix}`;
   try {
-    const database = await opened();
-    return Object.freeze({ kept: true, ...Object.fromEntries(STORES.map((name) => [name, new Kept(database, name)])) });
+    const database = await opened(name);
+    return Object.freeze({ name, kept: true, ...Object.fromEntries(STORES.map((one) => [one, new Kept(database, one)])) });
   } catch {
-    return Object.freeze({ kept: false, ...Object.fromEntries(STORES.map((name) => [name, new Remembered()])) });
+    return Object.freeze({ name, kept: false, ...Object.fromEntries(STORES.map((one) => [one, new Remembered()])) });
   }
 }
 
-function opened() {
+function opened(name) {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(NAME, 1);
+    const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => {
-      for (const name of STORES) request.result.createObjectStore(name, { keyPath: "id" });
+      for (const one of STORES) request.result.createObjectStore(one, { keyPath: "id" });
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);

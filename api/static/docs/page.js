@@ -27,7 +27,7 @@ function show(description) {
   const byTag = new Map();
   for (const [path, methods] of Object.entries(description.paths)) {
     for (const method of METHODS.filter((name) => methods[name])) {
-      const tag = methods[method].tags?.[0] ?? "other";
+      const tag = methods[method].tags?.[0] ?? "Other";
       if (!byTag.has(tag)) byTag.set(tag, []);
       byTag.get(tag).push(route(method, path, methods[method], schemas));
     }
