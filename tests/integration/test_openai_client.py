@@ -369,3 +369,28 @@ def test_zed_streams_with_tools_and_parts(service: Service) -> None:
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]) == "It sets x."
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["usage"]["total_tokens"] > 0
+
+
+def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: Service) -> None:
+    tool = {"type": "function", "function": {"name": "clock", "description": "The time.", "parameters": {}}}
+    talk = [
+        {"role": "system", "content": "You are in agent mode."},
+        {"role": "user", "content": [{"type": "text", "text": f"{SAY}A moment. {CALL}"}]},
+    ]
+    sent: Any = {"model": MODEL, "messages": talk, "max_tokens": 4096, "tools": [tool], "parallel_tool_calls": False}
+    headers = {"x-api-key": "none"}
+    with_usage: Any = {"include_usage": True}
+    stream = service.client.chat.completions.create(
+        **sent, stream=True, stream_options=with_usage, extra_headers=headers
+    )
+    chunks = list(stream)
+    # It keeps the chunk with the usage for the end, and takes every other one for a piece of the answer.
+    *pieces, last = chunks
+    assert text_of(pieces) == "A moment. "
+    assert [call.function.name for one in pieces for call in one.choices[0].delta.tool_calls or ()] == ["clock"]
+    assert all(one.usage is None for one in pieces)
+    assert last.choices == []
+    assert last.usage.completion_tokens > 0
+    edit: Any = {"prediction": {"type": "content", "content": "x = 1"}, "stop": ["END"], "max_tokens": 2048}
+    told = service.chat(f"{SAY}x = 2END", extra_headers=headers, **edit)
+    assert told.choices[0].message.content == "x = 2"

@@ -322,6 +322,18 @@ def test_a_worker_of_another_version_is_not_shown_and_breaks_nothing(client: Tes
     assert client.get("/api/engine/status").json()["workers"] == []
 
 
+def test_a_page_of_a_named_origin_may_send_the_headers_of_openais_client(server: FakeServer) -> None:
+    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
+    sent = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
+    with TestClient(create_app(Settings(cors_origins=("https://chat.example",)), clients)) as client:
+        told = client.options("/v1/chat/completions", headers=asked | {"Origin": "https://chat.example"})
+        assert told.status_code == 200
+        assert "x-stainless-lang" in told.headers["access-control-allow-headers"]
+        assert "access-control-allow-credentials" not in told.headers
+        assert client.options("/v1/models", headers=asked | {"Origin": "https://other.example"}).status_code == 400
+
+
 def test_a_foreign_origin_gets_no_cors_headers_and_a_named_one_may_read_the_job_id(server: FakeServer) -> None:
     clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
     with TestClient(create_app(Settings(cors_origins=("https://chat.example",)), clients)) as client:
