@@ -34,6 +34,9 @@ SOUND: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Say something."}],
     "prompt": "Say something.",
     "prompts": ["Say something.", "Say more."],
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+    "metadata": {"asked": "soundly"},
 }
 ROUND = 40
 """Cases of one route before the next route has its turn."""
@@ -70,6 +73,7 @@ class Fuzz:
         self._models = [row["id"] for row in self._session.get(f"{url}/models").json()]
         self._ids: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
         """By what they are of: jobs, or the route that made them."""
+        self._ids["/v1/models"].extend(self._models)
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +127,8 @@ class Fuzz:
                 case.body |= {name: sound for name, sound in SOUND.items() if name in case.body}
             for name in {"model", "model_id"} & set(case.body):
                 case.body[name] = self._models[choice % len(self._models)]
+            if "input_file_id" in case.body and (files := self._ids["/v1/files"]):
+                case.body["input_file_id"] = files[choice % len(files)]
         for name in case.path_parameters or {}:
             known = self._ids["jobs" if name == "job_id" else case.operation.path.partition("/{")[0]]
             if known:
@@ -157,7 +163,11 @@ class Fuzz:
         self.seen.failures.setdefault((route, kind, status), text)
 
     def _remember(self, case: Any, answer: requests.Response) -> None:
-        """Ids that later cases may ask for."""
+        """Ids that later cases may ask for; not those of what was deleted."""
+        if answer.ok and case.operation.method.upper() == "DELETE":
+            known = self._ids[case.operation.path.partition("/{")[0]]
+            for gone in set(case.path_parameters.values()) & set(known):
+                known.remove(gone)
         if job_id := answer.headers.get("X-Job-Id"):
             self._ids["jobs"].append(job_id)
         if answer.ok and answer.request.method == "POST" and "json" in answer.headers.get("Content-Type", ""):
