@@ -9,10 +9,11 @@ import asyncio
 import functools
 import logging
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from api import openai_schema
@@ -58,6 +59,22 @@ class Asking:
 AskingOf = Annotated[Asking, Depends(Asking)]
 
 
+class ModelView(BaseModel):
+    """A model in OpenAI's shape, and two fields of ours."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    context_window: int | None
+    is_vision: bool
+
+
+class ModelList(BaseModel):
+    object: Literal["list"]
+    data: list[ModelView]
+
+
 @router.post("/chat/completions", response_class=StreamingResponse, responses=_ANSWERS)
 async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
     """A chat, streamed or whole."""
@@ -70,7 +87,7 @@ async def completions(body: CompletionBody, asking: AskingOf) -> Response:
     return await _answer(body, body.ask(), CompletionAnswer, asking)
 
 
-@router.get("/models")
+@router.get("/models", response_model=ModelList)
 async def models(parts: PartsOf) -> dict[str, Any]:
     """The models that can be asked, under the names to ask for them by."""
     records = await parts.catalogue.models()
@@ -78,7 +95,7 @@ async def models(parts: PartsOf) -> dict[str, Any]:
     return {"object": "list", "data": listed}
 
 
-@router.get("/models/{model:path}")
+@router.get("/models/{model:path}", response_model=ModelView)
 async def model(model: str, parts: PartsOf) -> dict[str, Any]:
     """One model, by any of its names."""
     record = await parts.catalogue.find(model)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from api.bodies import drain
@@ -47,7 +48,37 @@ _CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octe
 T = TypeVar("T")
 
 
-@router.post("", openapi_extra=_FORM)
+class FileView(BaseModel):
+    """A file in OpenAI's shape. Times are whole seconds since the epoch."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: Literal["batch", "batch_output"]
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileList(BaseModel):
+    """A page of files."""
+
+    object: Literal["list"]
+    data: list[FileView]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+@router.post("", openapi_extra=_FORM, response_model=FileView)
 async def upload(request: Request, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """Upload a JSONL file of prompts, with purpose ``batch``."""
     arriving = request.stream()
@@ -96,7 +127,7 @@ async def _finished(fields: dict[str, str], filename: str, writer: FileWriter | 
 Order = Literal["asc", "desc"]
 
 
-@router.get("")
+@router.get("", response_model=FileList)
 async def files(
     parts: PartsOf,
     caller: CallerOf,
@@ -121,7 +152,7 @@ def page(records: list[T], after: str | None, limit: int, view: Callable[[T], di
     return {"object": "list", "data": shown, **ends, "has_more": len(rows) > limit}
 
 
-@router.get("/{file_id}")
+@router.get("/{file_id}", response_model=FileView)
 async def file(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """What is known of a file."""
     found = await _find(file_id, parts, caller)
@@ -136,7 +167,7 @@ async def content(file_id: str, parts: PartsOf, caller: CallerOf) -> Response:
     return StreamingResponse(pieces, media_type="application/octet-stream")
 
 
-@router.delete("/{file_id}")
+@router.delete("/{file_id}", response_model=FileDeleted)
 async def delete(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """Delete a file. A batch that was made of it goes on."""
     found = await _find(file_id, parts, caller)
