@@ -72,7 +72,7 @@ class Background:
         self._queue = PromptQueue()
         self._running: dict[PromptSequence, Backend] = {}
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise-prompts")
-        self._owed_s = 0.0
+        self._owed_s, self._turn_s = 0.0, MOST_OWED_S
         self._looked = time.monotonic()
         self._hungry: tuple[str, float] | None = None
         self._alone: set[str] = set()
@@ -131,7 +131,7 @@ class Background:
             return
         self._owed_s = min(MOST_OWED_S, self._owed_s + self._share * passed)
         held_up = chats.waiting or chats.inside >= self._slots
-        if held_up and self._owed_s <= 0:
+        if held_up and self._owed_s < self._turn_s:
             return
         rows = max(self._slots - chats.inside, 1)
         self._park_beyond(rows if chats.inside else rows + AHEAD)
@@ -140,7 +140,8 @@ class Background:
         for backend in set(self._running.values()):
             self._step(backend)
         spent = time.monotonic() - now
-        self._owed_s = self._owed_s - spent if held_up else min(self._owed_s, 0.0)
+        self._turn_s = min(spent, MOST_OWED_S)
+        self._owed_s = self._owed_s - spent if held_up else 0.0
 
     def _park_beyond(self, rows: int) -> None:
         for sequence in list(self._running)[rows:][::-1]:
