@@ -35,6 +35,9 @@ MODEL_TURN_S = 30.0
 MOST_OWED_S = 0.1
 """What prompts may save up of their share while chats keep them from running."""
 
+CHAT_FOLLOWS_S = 2.0
+"""A chat is often followed by another: for this long prompts are read in smaller portions, for the next one's sake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chats:
@@ -74,6 +77,7 @@ class Background:
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise-prompts")
         self._owed_s, self._turn_s = 0.0, MOST_OWED_S
         self._looked = time.monotonic()
+        self._chat_seen = -CHAT_FOLLOWS_S
         self._hungry: tuple[str, float] | None = None
         self._alone: set[str] = set()
         self.post: Callable[[Callable[[], None]], None] = lambda work: work()
@@ -126,6 +130,8 @@ class Background:
         """One step of the prompts, if it is their turn."""
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
+        if chats.inside:
+            self._chat_seen = now
         if self.idle:
             self._owed_s = 0.0
             return
@@ -246,7 +252,7 @@ class Background:
 
     def _step(self, lane: Backend) -> None:
         try:
-            step = lane.step()
+            step = lane.step(time.monotonic() - self._chat_seen < CHAT_FOLLOWS_S)
         except Exception as error:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)

@@ -51,7 +51,7 @@ class Backend(Protocol):
     def step(self, in_company: bool = False) -> Step:
         """One decode step of every running sequence, and at most one chunk of prefill.
 
-        ``in_company`` says that another model's chats are running: they wait for this step's end.
+        ``in_company`` says that chats outside this batch run or are likely to come: they wait for this step's end.
         """
 
     def remove(self, sequence: Sequence) -> None:

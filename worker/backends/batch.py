@@ -16,6 +16,9 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBat
 from worker.backends.guides import guided
 from worker.backends.sampling import RecentTokens, RowSampler, sample
 
+READ_TOGETHER, READ_IN_COMPANY = 8, 4
+"""Prompts that are read at once: alone, as many as mlx_lm reads; fewer while others wait for the end of a step."""
+
 
 class DecodeBatch(GenerationBatch):
     """The rows in decode. ``samplers`` holds a RowSampler a row; the library moves them about with their rows."""
@@ -84,7 +87,7 @@ class RowBatchGenerator(BatchGenerator):
             model,
             stop_tokens=stop_tokens,
             completion_batch_size=rows,
-            prefill_batch_size=min(rows, 8),
+            prefill_batch_size=min(rows, READ_TOGETHER),
             prefill_step_size=chunk,
         )
         self._prompt_batch = PrefillBatch.empty(model, self.sampler, prefill_step_size=chunk)
@@ -94,7 +97,8 @@ class RowBatchGenerator(BatchGenerator):
     def decoding(self) -> bool:
         return len(self._generation_batch) > 0
 
-    def set_chunk(self, tokens: int) -> None:
-        """Prompt tokens to process between two decode steps."""
+    def set_chunk(self, tokens: int, *, in_company: bool) -> None:
+        """What to read of prompts between two decode steps: tokens of each, and of fewer while others wait for it."""
+        self.prefill_batch_size = min(self.completion_batch_size, READ_IN_COMPANY if in_company else READ_TOGETHER)
         self.prefill_step_size = tokens
         self._prompt_batch.prefill_step_size = tokens

@@ -150,7 +150,7 @@ class LmBackend:
 
     def step(self, in_company: bool = False) -> Step:
         busy = in_company or self._generator.decoding
-        self._generator.set_chunk(self._prefill_step if busy else IDLE_CHUNK)
+        self._generator.set_chunk(self._prefill_step if busy else IDLE_CHUNK, in_company=in_company)
         reading, answers = self._generator.next()
         step = Step()
         for row in reading:
