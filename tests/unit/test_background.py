@@ -182,9 +182,9 @@ def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(monkeypatch:
     lanes = Lanes(share=0.1)
     step = EchoBackend.step
 
-    def slow(backend: EchoBackend) -> Step:
+    def slow(backend: EchoBackend, in_company: bool = False) -> Step:
         clock[0] += 0.01
-        return step(backend)
+        return step(backend, in_company)
 
     monkeypatch.setattr(EchoBackend, "step", slow)
     lanes.submit(*prompts("b", 4, max_tokens=1000))
@@ -196,6 +196,36 @@ def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(monkeypatch:
         spent += clock[0] - before
     lanes.close()
     assert 0.08 < spent / (clock[0] - began) < 0.12
+
+
+def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    company: list[bool] = []
+    monkeypatch.setattr("worker.background.time.monotonic", lambda: clock[0])
+    lanes = Lanes(share=0.1)
+    step = EchoBackend.step
+
+    def slow(backend: EchoBackend, in_company: bool = False) -> Step:
+        clock[0] += 0.01
+        company.append(in_company)
+        return step(backend, in_company)
+
+    monkeypatch.setattr(EchoBackend, "step", slow)
+    lanes.submit(*prompts("b", 4, max_tokens=1000))
+    lanes.turns(20)
+    assert company
+    assert not any(company)
+    company.clear()
+    for _ in range(9):  # A tenth of nine steps is less than a turn takes.
+        clock[0] += 0.01
+        lanes.turns(1, Chats(inside=1, waiting=1))
+    assert not company
+    lanes.turns(1, Chats())
+    assert company == [True], "another chat is likely to follow"
+    clock[0] += 10.0
+    lanes.turns(1, Chats())
+    assert company == [True, False]
+    lanes.close()
 
 
 def test_batches_take_turns_whichever_was_there_first(lanes: Lanes) -> None:
