@@ -34,7 +34,6 @@ MODEL_TURN_S = 30.0
 """A batch whose model has no room lets the others go on for this long, then it is its turn."""
 MOST_OWED_S = 0.1
 """What prompts may save up of their share while chats keep them from running."""
-
 CHAT_FOLLOWS_S = 2.0
 """A chat is often followed by another: for this long prompts are read in smaller portions, for the next one's sake."""
 
@@ -75,7 +74,8 @@ class Background:
         self._queue = PromptQueue()
         self._running: dict[PromptSequence, Backend] = {}
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise-prompts")
-        self._owed_s, self._turn_s = 0.0, MOST_OWED_S
+        self._owed_s = 0.0
+        self._turn_s = MOST_OWED_S  # What a turn takes, by the last one: so much must be owed before the next.
         self._looked = time.monotonic()
         self._chat_seen = -CHAT_FOLLOWS_S
         self._hungry: tuple[str, float] | None = None

@@ -11,6 +11,7 @@ import pytest
 from tests.mlx.conftest import Bench
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
+from worker.backends.batch import READ_IN_COMPANY, READ_TOGETHER
 from worker.background import AHEAD, Background, Chats
 from worker.loaded_models import LoadedModels
 from worker.prompt_sequence import PromptSequence
@@ -110,3 +111,20 @@ def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
     lanes.background.submit([lanes.prompt("nobody asks again", 1, max_tokens=4)])
     lanes.run()
     assert len(lanes.bench.cache) == 0
+
+
+def test_fewer_prompts_are_read_at_once_while_others_wait_for_it_and_all_say_the_same(bench: Bench) -> None:
+    texts = [f"question {number}: " + "why? " * 40 for number in range(12)]
+    alone = [bench.answer(text, seed=number) for number, text in enumerate(texts)]
+    for in_company, together in ((True, READ_IN_COMPANY), (False, READ_TOGETHER)):
+        bench.cache.forget((bench.record.id, bench.record.revision, None))
+        chats = [bench.chat(text, seed=number) for number, text in enumerate(texts)]
+        bench.start(*chats)
+        most = 0
+        while bench.backend.sequences():
+            step = bench.backend.step(in_company)
+            most = max(most, len(step.prefill))
+            for token in step.tokens:
+                token.sequence.accept(token.token_id)
+        assert most == together
+        assert [chat.generated for chat in chats] == alone

@@ -35,7 +35,9 @@ def test_a_prefill_batch_keeps_its_class_when_rows_leave_it() -> None:
     assert "GenerationBatch(" in inspect.getsource(PromptProcessingBatch.generate)
 
 
-@pytest.mark.parametrize("name", ["_prompt_batch", "_generation_batch", "prefill_step_size"])
+@pytest.mark.parametrize(
+    "name", ["_prompt_batch", "_generation_batch", "prefill_step_size", "prefill_batch_size", "completion_batch_size"]
+)
 def test_the_generator_keeps_its_batches_under_these_names(name: str) -> None:
     assert f"self.{name}" in inspect.getsource(BatchGenerator.__init__)
 
