@@ -3,6 +3,12 @@
 import { byId } from "../dom.js";
 import { Attachments } from "./attachments.js";
 
+/** Words about something that went wrong, beside the box; none take them away. */
+export function say(words) {
+  byId("problem").textContent = words;
+  byId("problem").hidden = words === "";
+}
+
 export class Composer {
   /** `on`: send(text, images), stop(), editLast(), already() images of the conversation. */
   constructor(on) {
@@ -10,7 +16,6 @@ export class Composer {
     this._field = byId("message");
     this._send = byId("send");
     this._stop = byId("stop");
-    this._problem = byId("problem");
     this._running = false;
     this.attachments = new Attachments(
       { list: byId("attachments"), input: byId("files"), button: byId("attach"), dropOn: byId("main") },
@@ -45,8 +50,7 @@ export class Composer {
 
   /** Words about something that went wrong; none take them away. */
   problem(words = "") {
-    this._problem.textContent = words;
-    this._problem.hidden = words === "";
+    say(words);
   }
 
   /** Put back a text that could not be sent. */

@@ -3,7 +3,7 @@
 import { byId } from "../dom.js";
 import { Announcer } from "./announcer.js";
 import { Chats } from "./chats.js";
-import { Composer } from "./composer.js";
+import { Composer, say } from "./composer.js";
 import { suggest } from "./examples.js";
 import { drawIcons } from "./icons.js";
 import { ModelChoice } from "./models.js";
@@ -65,12 +65,6 @@ const dialog = new SettingsDialog({
     remembered.set(settings);
   },
 });
-
-/** Words about the service itself; none take them away. */
-function say(words) {
-  byId("problem").textContent = words;
-  byId("problem").hidden = words === "";
-}
 
 async function send(text, images) {
   if (!models.chosen) return composer.problem("There is no model to ask.");
