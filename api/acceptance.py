@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from api.callers import Caller
 from api.errors import ApiError, no_worker
 from api.idempotency import Once
-from api.images import Draft
+from api.images import MANY_MESSAGES, Draft
 from api.jobs import Policy, new_job_id
 from api.relay import Reader
 from api.taken_out import TakenOut
@@ -25,9 +25,8 @@ from wire.registry import ModelRecord
 if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
     from api.parts import Parts
 
-
-_MANY_MESSAGES = 500
-_MUCH_TEXT = 256 << 10
+MUCH_TEXT = 256 << 10
+"""Characters beyond which a chat takes milliseconds to write down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ async def accept(
 
 def _is_long(job: ChatJob) -> bool:
     """Whether writing it down takes milliseconds."""
-    return len(job.messages) > _MANY_MESSAGES or sum(len(message.text()) for message in job.messages) > _MUCH_TEXT
+    return len(job.messages) > MANY_MESSAGES or sum(len(message.text()) for message in job.messages) > MUCH_TEXT
 
 
 async def _job(ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller) -> ChatJob:

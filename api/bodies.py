@@ -16,12 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from api.parts import Parts
-
 from api.errors import ApiError
 from api.long_json import LONG, MOST_VALUES, values_in
 from api.taken_out import TakenOut, take_out
+
+if TYPE_CHECKING:
+    from api.parts import Parts
 
 MAX_BODY = 64 << 20
 """Two images of 20 MB in base64, and room for their conversation."""

@@ -34,9 +34,9 @@ TOO_LARGE = 20_000_000
 MOST_IMAGES = 16
 RETRY_S = 10
 SWEEP_S = 5.0
+MANY_MESSAGES = 500
+"""Beyond so many, a millisecond or two, they are put together and written down beside the event loop."""
 _MOST_KNOWN = 1000
-_MANY = 500
-"""Beyond so many messages, a millisecond or two, they are put together beside the event loop."""
 _URL = re.compile(r"data:image/(png|jpeg|webp|gif);base64,")
 _log = logging.getLogger(__name__)
 
@@ -115,9 +115,9 @@ class Images:
         try:
             for url, image in encoded.items():
                 stored[url] = await self._in_thread(self._threads, self._taken_in, image, job_id)
-            return (
-                await asyncio.to_thread(_messages, drafts, stored) if len(drafts) > _MANY else _messages(drafts, stored)
-            )
+            if len(drafts) > MANY_MESSAGES:
+                return await asyncio.to_thread(_messages, drafts, stored)
+            return _messages(drafts, stored)
         except BaseException:
             self._let_go(job_id, stored.values())
             raise

@@ -71,6 +71,8 @@ class ModelView(BaseModel):
 
 
 class ModelList(BaseModel):
+    """All that can be asked."""
+
     object: Literal["list"]
     data: list[ModelView]
 

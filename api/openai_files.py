@@ -73,6 +73,8 @@ class FileList(BaseModel):
 
 
 class FileDeleted(BaseModel):
+    """What is told of a file that is gone now."""
+
     id: str
     object: Literal["file"]
     deleted: Literal[True]
