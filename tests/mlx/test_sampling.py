@@ -10,7 +10,7 @@ import pytest
 from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 
 from wire.messages import Sampling
-from worker.backends.sampling import PENALTY_WINDOW, RowSampler, nucleus, penalise, sample, window
+from worker.backends.sampling import PENALTY_WINDOW, RowSampler, least_kept, nucleus, penalise, sample, window
 
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
 
@@ -47,6 +47,25 @@ def test_the_nucleus_is_the_librarys(top_p: float) -> None:
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     theirs = apply_top_p(logprobs, top_p) if top_p < 1 else logprobs
     assert (np.isinf(np.array(ours)) == np.isinf(np.array(theirs))).all()
+
+
+@pytest.mark.parametrize("few", [1, 4, 5000])
+@pytest.mark.parametrize("count", [1, 2, 7, 256, 1001, 4096])
+def test_halving_a_row_finds_the_value_that_sorting_finds(count: int, few: int) -> None:
+    rng = np.random.default_rng(count)
+    # Whole numbers, so that sums are exact, many of them alike.
+    values = rng.integers(0, 50, size=(64, count)).astype(np.float32)
+    bounds = (values.sum(axis=1) * np.linspace(0, 1, 64)).astype(np.float32)[:, None]
+    ordered = np.sort(values, axis=1)
+    beyond = np.cumsum(ordered, axis=1) > bounds
+    expected = np.where(beyond.any(axis=1), ordered[np.arange(64), beyond.argmax(axis=1)], ordered[:, -1])
+    assert np.array_equal(np.array(least_kept(mx.array(values), mx.array(bounds), few))[:, 0], expected)
+
+
+def test_a_tiny_top_p_keeps_the_likeliest_and_forbidden_tokens_stay_forbidden() -> None:
+    logits = mx.array([[*LOGITS, -mx.inf, -mx.inf]])
+    assert np.isfinite(np.array(nucleus(logits, mx.array([[1e-9]])))).tolist() == [[True, *[False] * 7]]
+    assert np.isfinite(np.array(nucleus(logits, mx.array([[1.0]])))).tolist() == [[True] * 6 + [False] * 2]
 
 
 def test_the_penalty_is_the_librarys() -> None:
