@@ -46,8 +46,8 @@ def seed_or_any(seed: int | None) -> int:
 
 async def find_model(wanted: str, parts: Parts) -> ModelRecord:
     """The model that an id, a name or a repository name stands for. Raises ApiError if it can't be served."""
-    model = await parts.catalogue.find(wanted)
-    if not await parts.catalogue.worker_seen():
+    model, worker_seen = await parts.catalogue.find_to_serve(wanted)
+    if not worker_seen:
         raise no_worker()
     if model is None:
         raise ApiError("model_not_found", "No model of this id or name is registered.", param="model")

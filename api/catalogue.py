@@ -25,14 +25,19 @@ class Catalogue:
 
     async def models(self) -> list[ModelRecord]:
         """The registered models by name; decoded again only when they have changed."""
-        stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS))
-        if stored != self._stored:
-            self._stored, self._models = stored, registry.decode(stored.values())
-        return list(self._models)
+        return self._decoded(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)))
 
     async def find(self, wanted: str) -> ModelRecord | None:
         """The model that an id, a name or a repository name stands for."""
         return registry.find(await self.models(), wanted)
+
+    async def find_to_serve(self, wanted: str) -> tuple[ModelRecord | None, bool]:
+        """The same, and whether a worker was seen."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.MODELS)
+            pipe.exists(keys.WORKER_SEEN)
+            stored, seen = await pipe.execute()
+        return registry.find(self._decoded(stored), wanted), bool(seen)
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
@@ -45,6 +50,11 @@ class Catalogue:
     async def worker_seen(self) -> bool:
         """Whether a worker was there within the last minute: one that restarts takes up what is queued meanwhile."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))
+
+    def _decoded(self, stored: dict[bytes, bytes]) -> list[ModelRecord]:
+        if stored != self._stored:
+            self._stored, self._models = stored, registry.decode(stored.values())
+        return list(self._models)
 
 
 def _decode(value: bytes) -> list[WorkerStatus]:

@@ -28,10 +28,12 @@ MOST_WAITING = 20_000
 """Events kept while Redis is away; at a few hundred bytes each some megabytes, and minutes of generation."""
 MOST_AT_ONCE = 512
 """Events in one call of the script: Redis serves nobody else while it runs, about 10 µs an event."""
-LINGER_S = 0.016
-"""Between two writes that carry only more text: one frame of a display. Steps that are faster than this share a write,
-and their tokens an event, because each write costs this machine a wake-up of Redis, of every API process and of every
-client. A first text, a warning and an end never wait."""
+LINGER_S = (0.016, 0.033)
+"""Between two writes that carry only more text: a frame of a display, two when many chats run. Steps that are faster
+than this share a write, and their tokens an event, because each write costs this machine a wake-up of Redis, of every
+API process and of every client. A first text, a warning and an end never wait."""
+LINGER_A_CHAT_S = 0.001
+"""A write takes longer the more chats are in it: with this pause for each it stays a few hundredths of the time."""
 CANCEL_LOOKUP_S = 0.02
 """Between two look-ups of the cancel keys: a stop is seen within this, plus a step."""
 RETRY_S = (0.05, 1.0)
@@ -145,12 +147,12 @@ class EventWriter:
             with self._changed:
                 if not self._waiting and not self._closing:
                     self._changed.wait(CANCEL_LOOKUP_S if self._held else None)
-                while self._may_linger() and (left := written + LINGER_S - time.monotonic()) > 0:
+                while self._may_linger() and (left := written + linger_s(len(self._held)) - time.monotonic()) > 0:
                     self._changed.wait(left)
                 if self._closing:
                     return
                 step = [self._waiting[i] for i in range(min(len(self._waiting), MOST_AT_ONCE))]
-                self._urgent = self._urgent and len(step) < len(self._waiting)
+                self._urgent = len(step) < len(self._waiting)  # What is left over was due as well.
             if step:
                 written = time.monotonic()
                 self._write(step)
@@ -231,6 +233,12 @@ class EventWriter:
             if value is not None:
                 held.cancelled = True
                 self._on_cancel(held.sequence.job_id)
+
+
+def linger_s(chats: int) -> float:
+    """The pause between two writes of more text, seconds, while so many chats run."""
+    shortest, longest = LINGER_S
+    return max(shortest, min(longest, LINGER_A_CHAT_S * chats))
 
 
 def merged(step: list[tuple[Sequence, Event]]) -> list[tuple[Sequence, Event]]:

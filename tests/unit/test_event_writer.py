@@ -49,7 +49,7 @@ class Written:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
-    monkeypatch.setattr(event_writer, "LINGER_S", NEVER_S)
+    monkeypatch.setattr(event_writer, "LINGER_S", (NEVER_S, NEVER_S))
     made = Written()
     made.writer.start()
     yield made
@@ -88,6 +88,12 @@ def test_told_to_flush_it_writes_what_would_linger(written: Written) -> None:
     written.writer.put([(chat, Delta(" two", (2,)))])
     written.writer.flush(PATIENCE_S)
     assert "".join(entry.event.text for entry in written.entries("a")) == "one two"
+
+
+def test_the_pause_between_writes_grows_from_one_frame_of_a_display_to_two() -> None:
+    assert event_writer.linger_s(1) == event_writer.linger_s(16) == 0.016
+    assert event_writer.linger_s(24) == pytest.approx(0.024)
+    assert event_writer.linger_s(40) == event_writer.linger_s(1000) == 0.033
 
 
 def test_deltas_are_joined_within_a_chat_and_never_across_another_event() -> None:
