@@ -1,1 +1,1 @@
-"""The benchmark: this service over HTTP beside mlx_lm in one process and mlx_lm.server, one after another."""
+"""The benchmark: this service over HTTP beside mlx_lm in one process and mlx_lm.server, which take turns."""

@@ -1,10 +1,8 @@
-"""The command line of the benchmark, and the order in which systems are measured: never two at once."""
+"""The command line of the benchmark, and the order in which its parts are measured: never two at once."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import signal
 import sys
 import tempfile
@@ -13,11 +11,11 @@ from pathlib import Path
 
 import uvloop
 
-from scripts.bench_parts import crowd, durability, equal_text, machine, models, processes, servers, startup
-from scripts.bench_parts.batch import BatchLoad
-from scripts.bench_parts.plan import DEFAULT_PARTS, PARTS, TEXT_PARTS, BenchError, Figures, Plan
+from scripts.bench_parts import crowd, durability, equal_text, machine, models, processes, rounds, servers, startup
+from scripts.bench_parts.plan import DEFAULT_PARTS, IN_TURN, PARTS, BenchError, Plan
 from scripts.bench_parts.prompts import Prompts
-from scripts.bench_parts.report import Measured, equal_answers, report, write_section
+from scripts.bench_parts.report import Measured, equal_answers, report
+from scripts.bench_parts.report_file import write_section
 from scripts.bench_parts.text import Results, TextLoad
 from scripts.bench_parts.vision import VisionLoad
 
@@ -44,7 +42,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--write",
         type=Path,
         metavar="FILE",
-        help="put the report into this Markdown file, in place of an earlier one on this model and BLAS",
+        help="put the report into this Markdown file, each table in place of an earlier one on this model and BLAS",
     )
     chosen = commands.parse_args(argv)
     parts = tuple(chosen.only.split(",")) if chosen.only else DEFAULT_PARTS
@@ -59,27 +57,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(plan: Plan, folder: Path) -> Measured:
-    """The parts of the plan, one system after the other."""
+    """The parts of the plan: first those in which systems take turns, then those of this service alone."""
     found = Measured()
-    if {"throughput", "turn2", "batch"} & set(plan.parts):
-        say("mlx_lm in one process")
-        command = processes.python("scripts.bench_parts.in_process", plan.to_json())
-        output = processes.finished(command, processes.environment(plan), folder / "limit.log")
-        told = json.loads(output.strip().split("\n")[-1])
-        found.limit = {
-            k: Figures(*v) for part in ("throughput", "turn2", "batch") for k, v in told.get(part, {}).items()
-        }
-        found.blas.append(told["blas"])
-    if {"throughput", "turn2", "join"} & set(plan.parts):
-        say("mlx_lm.server")
-        with servers.peer(plan, folder) as server:
-            found.blas.append(server.blas)
-            found.peer = uvloop.run(TextLoad(plan, server, Prompts(plan.model)).run())
-    if {*TEXT_PARTS, "batch", "vision"} & set(plan.parts):
-        say("this service")
+    if {*IN_TURN, "stop", "vision"} & set(plan.parts):
         with servers.ours(plan, folder) as server:
             found.blas.append(server.blas)
-            found.ours = uvloop.run(_ours(plan, server))
+            if plan.cases:
+                _compare(plan, folder, server, found)
+            found.ours |= uvloop.run(_ours(plan, server))
     if "start" in plan.parts:
         say("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
@@ -92,29 +77,39 @@ def measure(plan: Plan, folder: Path) -> Measured:
     return found
 
 
+def _compare(plan: Plan, folder: Path, server: servers.Server, found: Measured) -> None:
+    say("mlx_lm in one process, mlx_lm.server and this service, in turn")
+    with rounds.systems(plan, folder, server) as (running, blas):
+        found.blas += blas
+        results = uvloop.run(rounds.take_turns(plan, running, say))
+    found.limit, found.peer = results.get("limit", {}), results.get("peer", {})
+    found.ours |= results["ours"]
+
+
 async def _ours(plan: Plan, server: servers.Server) -> Results:
     text = Prompts(plan.model)
     results: Results = {}
-    if set(TEXT_PARTS) & set(plan.parts):
-        results |= await TextLoad(plan, server, text).run()
-    if "batch" in plan.parts:
-        results |= await BatchLoad(plan, server, text).run()
+    if "stop" in plan.parts:
+        say("stop")
+        results |= await TextLoad(plan, server, text).stop()
     if "vision" in plan.parts:
+        say("vision")
         results |= await VisionLoad(plan, server, Prompts(plan.vision_model), text).run()
     return results
 
 
-def sections(size: str, plan: Plan, conditions: list[str], found: Measured) -> dict[str, str]:
+def sections(size: str, plan: Plan, moment: str, found: Measured) -> dict[str, str]:
     """The report by title: conditions, how it was measured, tables."""
-    conditions = [datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), *conditions]
     result = {}
     if found.ours:
-        notes = bullets([*conditions, *method(size, plan, found.blas)])
+        notes = bullets([*machine.conditions(), *method(size, found.blas)])
         blas = machine.OPENBLAS if plan.openblas else "the BLAS in MLX's wheel"
-        result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found)}"
+        measured = f"Measured {moment}; rounds: {plan.rounds}."
+        result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found, measured)}"
     if found.equal:
         model = "Random weights, 1.4 M parameters; 64 tokens an answer, prompts of different lengths"
-        result[EQUAL_TITLE] = f"{bullets([*conditions, model])}\n\n{equal_answers(found.equal)}"
+        notes = bullets([moment, *machine.conditions(), model])
+        result[EQUAL_TITLE] = f"{notes}\n\n{equal_answers(found.equal)}"
     return result
 
 
@@ -122,12 +117,13 @@ def bullets(notes: list[str]) -> str:
     return "\n".join(f"- {note}." for note in notes)
 
 
-def method(size: str, plan: Plan, blas: list[str]) -> list[str]:
+def method(size: str, blas: list[str]) -> list[str]:
     """What was measured and how, in sentences."""
     return [
         f"BLAS: {' / '.join(dict.fromkeys(blas)) or 'as the service chooses'}",
         f"Random weights, {SIZES[size]}, fp32; vision: qwen2_vl, 1.2 M parameters",
-        f"{plan.rounds} rounds; tokens/s are medians over rounds, from the first request sent to the last token, and "
+        "What is compared takes turns, round by round, every other round in the other order, and a ratio is the median "
+        "of the rounds' ratios; tokens/s are medians over rounds, from the first request sent to the last token, and "
         "TTFT is taken over all requests, from before the connection to the first text",
         "64 tokens an answer, 32 a prompt, no prompt twice, the same prompts for all three; the client runs on the "
         "same machine; start and warm-up (loading, first requests) are left out",
@@ -140,7 +136,7 @@ def say(text: str) -> None:
 
 def run_crowd(clients: int) -> dict[str, str]:
     """The section about a crowd of clients."""
-    conditions = [datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), *machine.conditions()]
+    conditions = [machine.moment(), *machine.conditions()]
     say(f"{clients:,} streaming clients")
     with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
         seen = crowd.measure(clients, Path(name))
@@ -161,7 +157,7 @@ def run(chosen: argparse.Namespace) -> None:
         show(run_crowd(chosen.clients), chosen.write)
         return
     openblas = "" if chosen.stock_blas else machine.find_openblas()
-    conditions = machine.conditions()
+    moment = machine.moment()
     with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
         folder = Path(name)
         made = folder / "models"
@@ -169,10 +165,10 @@ def run(chosen: argparse.Namespace) -> None:
         if set(chosen.parts) - {"start", "equal-text"}:
             command = processes.python("scripts.bench_parts.models", str(made), size)
             processes.finished(command, processes.environment(), folder / "models.log")
-        rounds = 1 if chosen.quick else chosen.rounds
-        plan = Plan(str(made / models.TEXT_NAME), str(made / models.VISION_NAME), rounds, chosen.parts, openblas)
+        number = 1 if chosen.quick else chosen.rounds
+        plan = Plan(str(made / models.TEXT_NAME), str(made / models.VISION_NAME), number, chosen.parts, openblas)
         found = measure(plan, folder)
-    show(sections(size, plan, conditions, found), chosen.write)
+    show(sections(size, plan, moment, found), chosen.write)
 
 
 def main() -> None:

@@ -12,7 +12,16 @@ from typing import Any
 
 from scripts.bench_parts import models
 from scripts.bench_parts.client import burst
-from scripts.bench_parts.plan import BATCH_PROMPTS, GREEDY, SAMPLED, TOKENS, BenchError, Figures, Plan
+from scripts.bench_parts.plan import (
+    BATCH_PROMPTS,
+    GREEDY,
+    SAMPLED,
+    TOKENS,
+    WARM_UP,
+    WARM_UP_PROMPTS,
+    BenchError,
+    Figures,
+)
 from scripts.bench_parts.prompts import Prompts
 from scripts.bench_parts.servers import Server
 from scripts.bench_parts.text import Results
@@ -29,23 +38,24 @@ Told = dict[str, Any]
 class BatchLoad:
     """Measurements of this service."""
 
-    plan: Plan
     server: Server
     prompts: Prompts
 
-    async def run(self) -> Results:
-        await self._whole(await self._upload("warm-up", 64))
-        alone, rate, beside = Figures([], []), Figures([], []), Figures([], [])
-        for turn in range(self.plan.batch_rounds):
-            alone.ttft += await self._chats(f"idle {turn}")
-            began = time.perf_counter()
-            told = await self._whole(await self._upload(turn, BATCH_PROMPTS))
-            rate.rate.append(told["usage"]["completion_tokens"] / (time.perf_counter() - began))
-            beside.ttft += await self._beside(turn)
-        return {"chat alone": alone, "batch": rate, "chat beside a batch": beside}
+    async def round(self, turn: int) -> Results:
+        """A batch between chats alone and chats beside another one; to warm up, a small batch alone."""
+        if turn == WARM_UP:
+            await self._whole(await self._upload(self._lines("warm-up", WARM_UP_PROMPTS)))
+            return {}
+        alone = await self._chats(f"idle {turn}")
+        lines = self._lines(f"{turn}", BATCH_PROMPTS)
+        began = time.perf_counter()
+        told = await self._whole(await self._upload(lines))
+        rate = told["usage"]["completion_tokens"] / (time.perf_counter() - began)
+        beside = await self._beside(turn)
+        return {"chat alone": Figures(alone), "batch": Figures([], [rate]), "chat beside a batch": Figures(beside)}
 
     async def _beside(self, turn: int) -> list[float]:
-        batch = await self._upload(f"beside {turn}", BATCH_PROMPTS)
+        batch = await self._upload(self._lines(f"beside {turn}", BATCH_PROMPTS))
         while (await self._told(batch))["counts"]["done"] == 0:
             await asyncio.sleep(0.05)
         times = await self._chats(f"beside {turn}")
@@ -64,15 +74,18 @@ class BatchLoad:
             await asyncio.sleep(PAUSE_S)
         return times
 
-    async def _upload(self, turn: int | str, count: int) -> str:
+    def _lines(self, name: str, count: int) -> bytes:
+        """Prompts as JSON Lines. Making them takes this script's time, which is none of the batch's."""
         fields = {"temperature": GREEDY.temperature, "top_p": GREEDY.top_p, "repetition_penalty": 1.0}
         rows = []
         for number in range(count):
-            messages = self.prompts.chat(f"batch {turn} {number}")
+            messages = self.prompts.chat(f"batch {name} {number}")
             rows.append({"custom_id": str(number), "messages": messages, "max_tokens": TOKENS, **fields})
-        body = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+    async def _upload(self, lines: bytes) -> str:
         path = f"{PATH}?model_id={models.TEXT_NAME}"
-        return str((await asyncio.to_thread(self._call, "POST", path, body))["id"])
+        return str((await asyncio.to_thread(self._call, "POST", path, lines))["id"])
 
     async def _whole(self, batch: str, status: str = "completed") -> Told:
         until = time.monotonic() + LIMIT_S

@@ -1,4 +1,5 @@
-"""The limit: mlx_lm in one process, no server. ``python -m scripts.bench_parts.in_process PLAN`` prints JSON.
+"""The limit: mlx_lm in one process, no server. ``python -m scripts.bench_parts.in_process PLAN`` is told by limit.py
+what to measure, one line of JSON on its standard input for each round, and ends with it.
 
 One stream is ``stream_generate``; several are rows of one ``BatchGenerator``, inserted at once, with one sampler for
 all rows, which is the fastest that the library offers. Times start with the messages and include tokenising.
@@ -8,9 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import mlx_lm
@@ -19,66 +23,73 @@ from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 
 from scripts.bench_parts.machine import blas_of
-from scripts.bench_parts.plan import ALONE_REPEATS, BATCH_PROMPTS, CLIENTS, GREEDY, SAMPLED, TOKENS, Plan, Sampling
+from scripts.bench_parts.plan import (
+    ALONE_REPEATS,
+    BATCH_PROMPTS,
+    TOKENS,
+    WARM_UP,
+    WARM_UP_PROMPTS,
+    Case,
+    Figures,
+    Plan,
+    Sampling,
+)
 from scripts.bench_parts.prompts import Messages, Prompts
 
-Measured = tuple[list[float], list[float]]
-"""TTFT of each stream, tokens per second of each round."""
+Once = Callable[[str], tuple[list[float], float]]
+"""Generate once: the TTFT of each stream, and how long it took."""
 
 
 class Limit:
     """The model in this process."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
         self._model, self._tokenizer = mlx_lm.load(plan.model)
         self._prompts = Prompts(plan.model)
+        self._ready: dict[str, Once] = {}
 
-    def throughput(self) -> dict[str, Measured]:
-        result = {}
-        for sampling in (GREEDY, SAMPLED):
-            for clients in CLIENTS:
-                once = self._one_stream(sampling) if clients == 1 else self._batch(sampling, clients)
-                once("warm-up")
-                ttft, rates = [], []
-                for turn in range(self._plan.rounds):
-                    for repeat in range(ALONE_REPEATS if clients == 1 else 1):
-                        firsts, seconds = once(f"{sampling.name} {clients} {turn} {repeat}")
-                        ttft += firsts
-                        rates.append(clients * TOKENS / seconds)
-                result[f"{sampling.name} {clients}"] = (ttft, rates)
-        return result
+    def round(self, case: Case, turn: int) -> dict[str, Figures]:
+        """One round of one case."""
+        match case.part:
+            case "throughput":
+                return {case.name: self._throughput(case, turn)}
+            case "turn2":
+                return self._second_turn(turn)
+            case "batch":
+                return {"batch": self._whole_batch(turn)}
+        raise ValueError(case.part)
 
-    def second_turn(self) -> dict[str, Measured]:
+    def _throughput(self, case: Case, turn: int) -> Figures:
+        """The library has no seed a row: a seeded case is measured without seeds."""
+        if case.name not in self._ready:
+            one = case.clients == 1
+            self._ready[case.name] = self._one_stream(case.sampling) if one else self._rows(case.sampling, case.clients)
+        ttft, rates = [], []
+        for repeat in range(ALONE_REPEATS if case.clients == 1 else 1):
+            firsts, seconds = self._ready[case.name](f"{case.name} {turn} {repeat}")
+            ttft += firsts
+            rates.append(case.clients * TOKENS / seconds)
+        return Figures(ttft, [statistics.median(rates)])
+
+    def _second_turn(self, turn: int) -> dict[str, Figures]:
         """TTFT of the second turn of the long conversation, with the first one's cache and without."""
-        cold, warm = [], []
-        for turn in range(-1, self._plan.rounds):
-            first = self._prompts.long_chat(f"turn {turn} warm")
-            cache = make_prompt_cache(self._model)
-            ids = self._encode(first)
-            answer = list(mlx_lm.stream_generate(self._model, self._tokenizer, ids, TOKENS, prompt_cache=cache))
-            known = [*ids, *(response.token for response in answer)]
-            text = "".join(response.text for response in answer)
-            again = self._prompts.second_turn(first, text, f"turn {turn} warm")
-            times = (
-                self._first_token(self._prompts.unseen_second_turn(f"turn {turn} cold"), [], None),
-                self._first_token(again, known, cache),
-            )
-            if turn >= 0:
-                cold.append(times[0])
-                warm.append(times[1])
-        return {"cold": (cold, []), "warm": (warm, [])}
+        first = self._prompts.long_chat(f"turn {turn} warm")
+        cache = make_prompt_cache(self._model)
+        ids = self._encode(first)
+        answer = list(mlx_lm.stream_generate(self._model, self._tokenizer, ids, TOKENS, prompt_cache=cache))
+        known = [*ids, *(response.token for response in answer)]
+        text = "".join(response.text for response in answer)
+        again = self._prompts.second_turn(first, text, f"turn {turn} warm")
+        cold = self._first_token(self._prompts.unseen_second_turn(f"turn {turn} cold"), [], None)
+        return {"cold": Figures([cold]), "warm": Figures([self._first_token(again, known, cache)])}
 
-    def batch(self) -> dict[str, Measured]:
+    def _whole_batch(self, turn: int) -> Figures:
         """A thousand prompts in one call of the library, which gets them as tokens, greedy."""
-        rates = []
-        for turn in range(self._plan.batch_rounds):
-            chats = [self._prompts.chat(f"batch {turn} {number}") for number in range(BATCH_PROMPTS)]
-            ids = [self._encode(chat) for chat in chats]
-            began = time.perf_counter()
-            mlx_lm.batch_generate(self._model, self._tokenizer, ids, max_tokens=TOKENS)
-            rates.append(BATCH_PROMPTS * TOKENS / (time.perf_counter() - began))
-        return {"batch": ([], rates)}
+        count = WARM_UP_PROMPTS if turn == WARM_UP else BATCH_PROMPTS
+        ids = [self._encode(self._prompts.chat(f"batch {turn} {number}")) for number in range(count)]
+        began = time.perf_counter()
+        mlx_lm.batch_generate(self._model, self._tokenizer, ids, max_tokens=TOKENS)
+        return Figures([], [count * TOKENS / (time.perf_counter() - began)])
 
     def _first_token(self, messages: Messages, known: list[int], cache: Any) -> float:
         began = time.perf_counter()
@@ -93,7 +104,7 @@ class Limit:
     def _encode(self, messages: Messages) -> list[int]:
         return [int(i) for i in self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)]
 
-    def _one_stream(self, sampling: Sampling) -> Callable[[str], tuple[list[float], float]]:
+    def _one_stream(self, sampling: Sampling) -> Once:
         sampler = make_sampler(sampling.temperature, sampling.top_p)
 
         def once(label: str) -> tuple[list[float], float]:
@@ -106,7 +117,7 @@ class Limit:
 
         return once
 
-    def _batch(self, sampling: Sampling, rows: int) -> Callable[[str], tuple[list[float], float]]:
+    def _rows(self, sampling: Sampling, rows: int) -> Once:
         ends = [[int(token)] for token in self._tokenizer.eos_token_ids]
         sampler = make_sampler(sampling.temperature, sampling.top_p)
         generator = BatchGenerator(self._model, stop_tokens=ends, sampler=sampler, completion_batch_size=rows)
@@ -129,16 +140,15 @@ class Limit:
 
 
 def main() -> None:
-    plan = Plan.from_json(sys.argv[1])
-    limit = Limit(plan)
-    result: dict[str, Any] = {"blas": blas_of(os.getpid())}
-    if "throughput" in plan.parts:
-        result["throughput"] = limit.throughput()
-    if "turn2" in plan.parts:
-        result["turn2"] = limit.second_turn()
-    if "batch" in plan.parts:
-        result["batch"] = limit.batch()
-    print("\n" + json.dumps(result))
+    limit = Limit(Plan.from_json(sys.argv[1]))
+    # What this prints goes to a log; the answers go back where the questions come from, which is a socket.
+    print(f"Ready: {blas_of(os.getpid())}", flush=True)
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as answers:
+        for line in sys.stdin:
+            question = json.loads(line)
+            found = limit.round(Case.from_fields(question["case"]), question["turn"])
+            told = {name: asdict(figures) for name, figures in found.items()}
+            answers.sendall(json.dumps(told).encode() + b"\n")
 
 
 if __name__ == "__main__":

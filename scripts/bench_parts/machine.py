@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import sys
@@ -44,16 +45,23 @@ def cpu() -> str:
 
 
 def conditions() -> list[str]:
-    """Sentences for the head of the report; takes a second to see who else is computing."""
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    busy = psutil.cpu_percent(interval=1.0)
+    """Sentences for the head of the report."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("mlx", "mlx-lm", "mlx-vlm"))
     memory = psutil.virtual_memory().total / 2**30
-    found = [
+    return [
         f"{cpu()}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()}, Python {platform.python_version()}",
         versions,
-        f"Load average at the start: {load}; all processes together used {busy:.0f} % of the machine just before",
     ]
+
+
+def moment() -> str:
+    """The time, and how busy the machine is, in sentences; takes a second to see who else is computing."""
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    busy = psutil.cpu_percent(interval=1.0)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    found = (
+        f"{now}; load average at the start {load}, all processes together used {busy:.0f} % of the machine just before"
+    )
     if busy > _BUSY_PERCENT:
-        found.append("**Other work was running: these figures are no measurement of anything but the script**")
+        found += ". **Other work was running: these figures are no measurement of anything but the script**"
     return found

@@ -37,7 +37,9 @@ def environment(plan: Plan | None = None) -> dict[str, str]:
 class Child:
     """A started process and what it has printed."""
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], environ: Mapping[str, str], log: Path, stdin: int = subprocess.DEVNULL
+    ) -> None:
         self._log = log
         self._command = " ".join(command[:5])
         self.started = time.perf_counter()
@@ -45,7 +47,7 @@ class Child:
             self._process = subprocess.Popen(
                 command,
                 env=environ,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -100,9 +102,11 @@ class Child:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Iterator[Child]:
+def running(
+    command: Sequence[str], environ: Mapping[str, str], log: Path, stdin: int = subprocess.DEVNULL
+) -> Iterator[Child]:
     """A child for the length of the block. A Ctrl-C while it is being ended does not leave it behind."""
-    child = Child(command, environ, log)
+    child = Child(command, environ, log, stdin)
     try:
         yield child
     finally:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from scripts.bench_parts.client import Answer, Stream, burst, http_post, rate, send
 from scripts.bench_parts.plan import (
     ALONE_REPEATS,
-    CLIENTS,
     GREEDY,
     SAMPLED,
-    SAMPLINGS,
     TOKENS,
     BenchError,
+    Case,
     Figures,
     Plan,
     Sampling,
@@ -41,75 +40,50 @@ class TextLoad:
     server: Server
     prompts: Prompts
 
-    async def run(self) -> Results:
-        """All parts of the plan, after a warm-up that is not measured."""
-        await self._warm_up()
-        parts: dict[str, Callable[[], Awaitable[Results]]] = {
-            "throughput": self._throughput,
-            "turn2": self._second_turn,
-            "join": self._join,
-        }
-        if self.server.is_ours:
-            parts["stop"] = self._stop
-        results: Results = {}
-        for name, part in parts.items():
-            if name in self.plan.parts:
-                results |= await part()
-        return results
+    async def round(self, case: Case, turn: int) -> Results:
+        """One round of one case."""
+        match case.part:
+            case "throughput":
+                return {case.name: await self._throughput(case, turn)}
+            case "turn2":
+                return await self._second_turn(turn)
+            case "join":
+                return await self._join(turn)
+        raise ValueError(case.part)
 
     def _request(self, label: str, sampling: Sampling, tokens: int = TOKENS, seed: int = 0) -> bytes:
         return self.server.chat(self.prompts.chat(label), sampling, seed, tokens)
 
-    async def _warm_up(self) -> None:
-        for sampling in SAMPLINGS:
-            for clients in CLIENTS:
-                if self.server.is_ours or not (sampling.seeded and clients > 1):
-                    labels = [f"warm-up {sampling.name} {clients} {i}" for i in range(clients)]
-                    await burst(self.server.port, [self._request(label, sampling) for label in labels])
+    async def _throughput(self, case: Case, turn: int) -> Figures:
+        ttft, rates = [], []
+        for repeat in range(ALONE_REPEATS if case.clients == 1 else 1):
+            label = f"{case.name} {turn} {repeat}"
+            requests = [self._request(f"{label} {i}", case.sampling, seed=i) for i in range(case.clients)]
+            answers = whole(await burst(self.server.port, requests))
+            ttft += [answer.ttft for answer in answers]
+            rates.append(rate(answers))
+        return Figures(ttft, [statistics.median(rates)])
 
-    async def _throughput(self) -> Results:
-        results: Results = {}
-        for sampling in SAMPLINGS:
-            for clients in CLIENTS:
-                figures = Figures([], [])
-                for turn in range(self.plan.rounds):
-                    for repeat in range(ALONE_REPEATS if clients == 1 else 1):
-                        # The sampling's settings tell the prompts of greedy and sampled apart, the seed does not.
-                        label = f"{sampling.name} {clients} {turn} {repeat}"
-                        requests = [self._request(f"{label} {i}", sampling, seed=i) for i in range(clients)]
-                        answers = whole(await burst(self.server.port, requests))
-                        figures.ttft += [answer.ttft for answer in answers]
-                        figures.rate.append(rate(answers))
-                results[f"{sampling.name} {clients}"] = figures
-        return results
+    async def _second_turn(self, turn: int) -> Results:
+        label = f"turn {turn}"
+        first = self.prompts.long_chat(f"{label} warm")
+        answer = await self._alone(self.server.chat(first, GREEDY, 0))
+        again = self.prompts.second_turn(first, answer.text, f"{label} warm")
+        unseen = self.prompts.unseen_second_turn(f"{label} cold")
+        cold, warm = [(await self._alone(self.server.chat(chat, GREEDY, 0))).ttft for chat in (unseen, again)]
+        return {"cold": Figures([cold]), "warm": Figures([warm])}
 
-    async def _second_turn(self) -> Results:
-        cold, warm = Figures([], []), Figures([], [])
-        for turn in range(-1, self.plan.rounds):
-            label = f"turn {turn}"
-            first = self.prompts.long_chat(f"{label} warm")
-            answer = await self._alone(self.server.chat(first, GREEDY, 0))
-            again = self.prompts.second_turn(first, answer.text, f"{label} warm")
-            unseen = self.prompts.unseen_second_turn(f"{label} cold")
-            times = [(await self._alone(self.server.chat(chat, GREEDY, 0))).ttft for chat in (unseen, again)]
-            if turn >= 0:
-                cold.ttft.append(times[0])
-                warm.ttft.append(times[1])
-        return {"cold": cold, "warm": warm}
+    async def _join(self, turn: int) -> Results:
+        alone = await self._alone(self._request(f"join {turn} alone", SAMPLED))
+        streams = await self._start_batch(f"join {turn}")
+        joiner = await self._alone(self._request(f"join {turn} joiner", SAMPLED))
+        await end(self.server, streams)
+        return {"join alone": Figures([alone.ttft]), "join": Figures([joiner.ttft])}
 
-    async def _join(self) -> Results:
-        alone, joining = Figures([], []), Figures([], [])
-        for turn in range(self.plan.rounds):
-            alone.ttft.append((await self._alone(self._request(f"join {turn} alone", SAMPLED))).ttft)
-            streams = await self._start_batch(f"join {turn}")
-            joiner = await self._alone(self._request(f"join {turn} joiner", SAMPLED))
-            joining.ttft.append(joiner.ttft)
-            await end(self.server, streams)
-        return {"join alone": alone, "join": joining}
-
-    async def _stop(self) -> Results:
+    async def stop(self) -> Results:
         """From the call to the last byte: one stream of a running batch, then all that are left of it."""
-        one, everything = Figures([], []), Figures([], [])
+        await burst(self.server.port, [self._request(f"warm-up {i}", SAMPLED) for i in range(BATCH)])
+        one, everything = Figures(), Figures()
         for turn in range(self.plan.rounds):
             streams = await self._start_batch(f"stop {turn}")
             began = time.perf_counter()
