@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from scripts.bench_parts import crowd, durability, equal_text, machine, models, processes, rounds, servers, startup
-from scripts.bench_parts.plan import DEFAULT_PARTS, IN_TURN, PARTS, BenchError, Plan
+from scripts.bench_parts.plan import DEFAULT_PARTS, IN_TURN, PARTS, REPEATS, BenchError, Plan
 from scripts.bench_parts.prompts import Prompts
 from scripts.bench_parts.report import Measured, equal_answers, report
 from scripts.bench_parts.report_file import write_section
@@ -119,12 +119,14 @@ def bullets(notes: list[str]) -> str:
 
 def method(size: str, blas: list[str]) -> list[str]:
     """What was measured and how, in sentences."""
+    bursts = ", ".join(f"{repeats} of {clients}" for clients, repeats in REPEATS.items())
     return [
         f"BLAS: {' / '.join(dict.fromkeys(blas)) or 'as the service chooses'}",
         f"Random weights, {SIZES[size]}, fp32; vision: qwen2_vl, 1.2 M parameters",
         "What is compared takes turns, round by round, every other round in the other order, and a ratio is the median "
-        "of the rounds' ratios; tokens/s are medians over rounds, from the first request sent to the last token, and "
-        "TTFT is taken over all requests, from before the connection to the first text",
+        f"of the rounds' ratios; bursts a round: {bursts} clients, whose median is the round's; tokens/s are medians "
+        "over rounds, from the first request sent to the last token, and TTFT is taken over all requests, from before "
+        "the connection to the first text",
         "64 tokens an answer, 32 a prompt, no prompt twice, the same prompts for all three; the client runs on the "
         "same machine; start and warm-up (loading, first requests) are left out",
     ]

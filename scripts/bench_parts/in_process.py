@@ -1,5 +1,4 @@
-"""The limit: mlx_lm in one process, no server. ``python -m scripts.bench_parts.in_process PLAN`` is told by limit.py
-what to measure, one line of JSON on its standard input for each round, and ends with it.
+"""The limit: mlx_lm in one process, no server, a round whenever limit.py asks for one with a line of JSON.
 
 One stream is ``stream_generate``; several are rows of one ``BatchGenerator``, inserted at once, with one sampler for
 all rows, which is the fastest that the library offers. Times start with the messages and include tokenising.
@@ -24,8 +23,8 @@ from mlx_lm.sample_utils import make_sampler
 
 from scripts.bench_parts.machine import blas_of
 from scripts.bench_parts.plan import (
-    ALONE_REPEATS,
     BATCH_PROMPTS,
+    REPEATS,
     TOKENS,
     WARM_UP,
     WARM_UP_PROMPTS,
@@ -65,7 +64,7 @@ class Limit:
             one = case.clients == 1
             self._ready[case.name] = self._one_stream(case.sampling) if one else self._rows(case.sampling, case.clients)
         ttft, rates = [], []
-        for repeat in range(ALONE_REPEATS if case.clients == 1 else 1):
+        for repeat in range(REPEATS[case.clients]):
             firsts, seconds = self._ready[case.name](f"{case.name} {turn} {repeat}")
             ttft += firsts
             rates.append(case.clients * TOKENS / seconds)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from scripts.bench_parts.client import Answer, Stream, burst, http_post, rate, send
 from scripts.bench_parts.plan import (
-    ALONE_REPEATS,
     GREEDY,
+    REPEATS,
     SAMPLED,
     TOKENS,
     BenchError,
@@ -56,7 +56,7 @@ class TextLoad:
 
     async def _throughput(self, case: Case, turn: int) -> Figures:
         ttft, rates = [], []
-        for repeat in range(ALONE_REPEATS if case.clients == 1 else 1):
+        for repeat in range(REPEATS[case.clients]):
             label = f"{case.name} {turn} {repeat}"
             requests = [self._request(f"{label} {i}", case.sampling, seed=i) for i in range(case.clients)]
             answers = whole(await burst(self.server.port, requests))
