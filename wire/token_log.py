@@ -271,6 +271,14 @@ class TokenLog:
             raise JobEnded(job_id)
         return number, decode_rows((row_id, dict(zip(f[::2], f[1::2], strict=True))) for row_id, f in answer[1])
 
+    def lacks_end(self, job_id: str) -> bool:
+        """Whether a job is known and its terminal event isn't written, or was and has been lost by a killed Redis."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.exists(keys.job(job_id))
+            pipe.get(keys.attempt(job_id))
+            known, attempt = pipe.execute()
+        return bool(known) and not (attempt or b"").startswith(b"ended:")
+
     def append(self, step: Sequence[Append]) -> list[int]:
         """Write one engine step, all jobs of it, in one round trip, and publish it.
 

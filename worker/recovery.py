@@ -1,7 +1,8 @@
-"""Jobs whose worker died: found by liveness keys on Redis time, and put back at the front of their queue.
+"""Jobs whose worker died or doesn't know them: found, and put back at the front of their queue.
 
 RQ's own recovery compares wall clocks of hosts and takes minutes, so it is kept from ever seeing an abandoned job (its
-registry scores are set a day ahead) and this runs in its place, in every worker, every few seconds and at start.
+registry scores are set a day ahead) and this runs in its place, in every worker, every few seconds and at start, by
+liveness keys on Redis time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import cast
 
@@ -75,16 +77,21 @@ class Recovery:
         self._blame: dict[str, Blame] = {keys.CHAT_QUEUE: ChatBlame(redis), keys.BATCH_QUEUE: SliceBlame(redis)}
         self._put_back = redis.register_script(_PUT_BACK)
         self._missing: dict[str, float] = {}
+        self._unknown: set[str] = set()
         self._looked = time.monotonic()
 
-    def run(self) -> int:
-        """One round, unless another worker is at it. Returns how many jobs were put back or given up."""
+    def run(self, running: AbstractSet[str] = frozenset()) -> int:
+        """One round, unless another worker is at it. Returns how many jobs were put back or given up.
+
+        ``running`` are the executions that go on in this worker. One that RQ's books have beside them has ended here,
+        and a Redis that was killed has forgotten it: seen in two rounds, it is lost like a dead worker's.
+        """
         self._forget_old_absences()
         try:
             if not self._redis.set(keys.RECOVERY_LOCK, "1", nx=True, px=_LOCK_MS):
                 return 0
             try:
-                recovered = self._started() + sum(self._popped(queue) for queue in self._queues)
+                recovered = self._started(running) + sum(self._popped(queue) for queue in self._queues)
                 self._strike_off()
             finally:
                 self._redis.delete(keys.RECOVERY_LOCK)
@@ -104,20 +111,29 @@ class Recovery:
             self._missing.clear()
         self._looked = now
 
-    def _started(self) -> int:
-        """Jobs in RQ's started registries whose worker is gone."""
+    def _started(self, running: AbstractSet[str]) -> int:
+        """Jobs in RQ's started registries whose worker is gone, or has nothing to do with them."""
         lost: dict[str, list[_Lost]] = {}
+        unknown: set[str] = set()
         for queue in self._queues:
-            for worker, job in self._lost_in(queue):
+            for worker, job in self._lost_in(queue, running, unknown):
                 lost.setdefault(worker, []).append(job)
-        return sum(self._recover_all(jobs) for jobs in lost.values())
+        self._unknown = unknown
+        return sum(self._recover_all(jobs, crashed=worker != self._name) for worker, jobs in lost.items())
 
-    def _lost_in(self, queue: Queue) -> Iterator[tuple[str, _Lost]]:
+    def _lost_in(self, queue: Queue, running: AbstractSet[str], unknown: set[str]) -> Iterator[tuple[str, _Lost]]:
+        """Lost jobs, each with its worker. ``unknown`` gets the executions of this worker that don't run here."""
         for member in cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1)):
             execution = Execution.from_composite_key(member.decode(), self._redis)
             raw = cast(bytes | None, self._redis.hget(execution.key, "worker_name"))
             execution.worker_name = raw.decode() if raw else ""
-            if execution.worker_name and not self._is_dead(execution.worker_name):
+            if execution.worker_name == self._name:
+                if execution.composite_key in running:
+                    continue
+                unknown.add(execution.composite_key)
+                if execution.composite_key not in self._unknown:  # It may have begun, or ended, just now.
+                    continue
+            elif execution.worker_name and not self._is_dead(execution.worker_name):
                 continue
             job = queue.fetch_job(execution.job_id)
             if job is None or job.get_status() != JobStatus.STARTED:
@@ -127,14 +143,14 @@ class Recovery:
             alone = mark is not None and self._blame[queue.name].holds(job.id, mark.decode())
             yield execution.worker_name, _Lost(queue, job, execution, mark.decode() if mark and alone else None)
 
-    def _recover_all(self, jobs: list[_Lost]) -> int:
+    def _recover_all(self, jobs: list[_Lost], *, crashed: bool) -> int:
         """What one worker left: the oldest job ends up in front. If a suspect was on board, the crash is its own.
 
         It comes last: should this process die on the way, the next one still sees whose crash it was.
         """
         somebody = any(lost.mark is not None for lost in jobs)
         for lost in sorted(jobs, key=lambda lost: (lost.mark is None, lost.job.created_at), reverse=True):
-            self._recover(lost, blamed=lost.mark is not None or not somebody)
+            self._recover(lost, blamed=crashed and (lost.mark is not None or not somebody))
         return len(jobs)
 
     def _recover(self, lost: _Lost, *, blamed: bool) -> None:
@@ -152,7 +168,7 @@ class Recovery:
                     log.error("job given up: its workers died", extra={"job_id": job.id, "crashes": crashes})
                     crashes = blame.give_up(job, crashes, lost.mark)
                 else:
-                    log.warning("job goes on: its worker died", extra={"job_id": job.id})
+                    log.warning("job goes on: its worker lost it", extra={"job_id": job.id})
                 pipeline.multi()
                 # Also a job that was given up goes through the queue: the worker that pops it finds the log ended,
                 # and closes RQ's books on it like on any other.

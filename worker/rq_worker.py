@@ -51,6 +51,9 @@ class Runner(Protocol):
     def hand_back(self, job_ids: list[str]) -> None:
         """Let jobs go without an end; reports HANDED_BACK for each."""
 
+    def lacks_end(self, job_id: str) -> bool:
+        """Whether Redis, killed a moment ago, has lost the end that was written for the job."""
+
     def beat(self) -> None:
         """Called every second beside the heartbeat."""
 
@@ -141,7 +144,7 @@ class ChatWorker(Books):
 
     def clean_registries(self) -> None:
         """In place of RQ's maintenance, which goes by wall clocks."""
-        self.recovery.run()
+        self.recovery.run({run.execution.composite_key for run in list(self._runs.values())})
         self.last_cleaned_at = now()
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
@@ -247,8 +250,11 @@ class ChatWorker(Books):
         """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would run again."""
 
         def write() -> None:
+            well = outcome in (Outcome.FINISHED, Outcome.STOPPED)
+            # A job must not count as finished without an end: somebody goes on with it, and writes one.
+            lost = well and self.runner.lacks_end(run.job.id)
             with self._books:
-                self.write_down(run, outcome, reason)
+                self.write_down(run, Outcome.HANDED_BACK if lost else outcome, reason)
 
         try:
             self._insist(write)

@@ -207,6 +207,9 @@ class ChatRunner:
     def cancel(self, job_id: str) -> None:
         self._engine.cancel(job_id)
 
+    def lacks_end(self, job_id: str) -> bool:
+        return self._log.lacks_end(job_id)
+
     def wait_for_slice_room(self, seconds: float) -> bool:
         """Wait for that long at most until a slice of a batch is of use; whether one is."""
         return self._slices.wait_for_room(seconds)

@@ -45,9 +45,9 @@ def test_what_redis_had_not_written_when_it_was_killed_is_said_again(stack: Stac
 
     async def lose() -> None:
         await at_token(eight, 40)
+        stack.kill_redis()
         seen = [chat.cursor for chat in eight]
         stack.kill("api")
-        stack.kill_redis()
         await stack.start_redis(lost_bytes=50_000)
         left = [int(stack.redis.xlen(keys.log(chat.job_id))) for chat in eight]  # type: ignore[arg-type]
         assert any(have < had for have, had in zip(left, seen, strict=True))
@@ -55,6 +55,26 @@ def test_what_redis_had_not_written_when_it_was_killed_is_said_again(stack: Stac
 
     asyncio.run(streamed(stack, eight, lose()))
     assert checker.judge(eight) == []
+
+
+def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(stack: Stack, checker: Checker) -> None:
+    """Its readers have gone, and nothing runs any more: one that comes later still gets the whole text."""
+    eight = chats("forgotten end", 8, tokens=60)
+    later = chats("forgotten end", 8, tokens=60)
+
+    async def lose() -> None:
+        await streamed(stack, eight)
+        stack.kill_redis()
+        await stack.start_redis(lost_bytes=15_000)
+        ended = [stack.redis.get(keys.attempt(chat.job_id)) == b"ended:1" for chat in eight]
+        assert not all(ended), "what was lost should reach over some end"
+        for chat, again in zip(eight, later, strict=True):
+            again.job_id = chat.job_id
+        await streamed(stack, later)
+
+    checker.forget()
+    asyncio.run(lose())
+    assert checker.judge(later) == []
 
 
 @pytest.mark.parametrize("how", ["flushed", "restarted empty"])

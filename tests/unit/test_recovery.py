@@ -113,10 +113,39 @@ def test_jobs_go_back_to_the_front_in_their_order(redis: Redis, queue: Queue) ->
 def test_a_worker_never_takes_itself_for_dead(redis: Redis, queue: Queue, clock: list[float]) -> None:
     """After an outage of Redis its own key has run out as well."""
     started(redis, queue, submitted(redis, queue), worker=HERE)
+    running = {member.decode() for member in redis.zrange(queue.started_job_registry.key, 0, -1)}  # type: ignore[union-attr]
     looking = recovering(redis, queue)
     for _ in range(5):
-        assert looking.run() == 0
+        assert looking.run(running) == 0
         clock.append(clock[-1] + 2)
+
+
+def test_a_job_that_its_living_worker_knows_nothing_of_goes_on_and_nobody_is_blamed(redis: Redis, queue: Queue) -> None:
+    """A Redis that was killed has forgotten its end."""
+    forgotten, going_on = submitted(redis, queue), submitted(redis, queue)
+    for job in (forgotten, going_on):
+        started(redis, queue, job, worker=HERE, events=2)
+    [here] = [
+        member.decode()
+        for member in redis.zrange(queue.started_job_registry.key, 0, -1)  # type: ignore[union-attr]
+        if member.startswith(going_on.id.encode())
+    ]
+    looking = recovering(redis, queue)
+    assert looking.run({here}) == 0
+    assert looking.run({here}) == 1
+    assert waiting(redis, queue) == [forgotten.id]
+    assert crashes(redis, forgotten) == 0
+    assert looking.run({here}) == 0
+
+
+def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(redis: Redis, queue: Queue) -> None:
+    job = submitted(redis, queue)
+    started(redis, queue, job, worker=HERE)
+    [member] = redis.zrange(queue.started_job_registry.key, 0, -1)  # type: ignore[misc]
+    looking = recovering(redis, queue)
+    for running in (set(), {member.decode()}, set()):
+        assert looking.run(running) == 0
+    assert waiting(redis, queue) == []
 
 
 def test_a_worker_is_dead_only_when_its_key_stays_away(redis: Redis, queue: Queue, clock: list[float]) -> None:
