@@ -24,6 +24,7 @@ from wire import keys, logs
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
+from worker.heap import keep_freed_memory
 from worker.recovery import Recovery
 from worker.rq_worker import ChatWorker
 from worker.runner import ChatRunner
@@ -86,6 +87,7 @@ def build(settings: Settings) -> ChatWorker:
 
 def main() -> None:
     exit_with_parent()
+    keep_freed_memory()
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
     logs.set_up(settings.log_level, settings.log_format)
     lock = lock_folder(settings.data)

@@ -68,6 +68,7 @@ class Engine:
         self._preparing: dict[str, Sequence] = {}
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
+        self._rest_s = 0.0
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self._prompts = prompts or Background(models, slots=0, share=0, on_end=lambda _: None)
         self._prompts.post, self._prompts.excuse = self._inbox.put, self._excuse
@@ -136,8 +137,8 @@ class Engine:
         while not self._closing:
             self._receive()
             self._admit()
-            for backend in self._models.backends():
-                self._step(backend)
+            # One that has work leaves no rest to the others.
+            self._rest_s = min((self._step(b) for b in self._models.backends() if b.sequences()), default=0.0)
             self._flush()
             if not self._prompts.idle:
                 self._prompts.turn(self._chats())
@@ -154,14 +155,15 @@ class Engine:
 
     def _receive(self) -> None:
         """Do what the inbox asks for; wait for something to come in only when there is nothing to step."""
-        nothing_runs = not self._running and not self._waiting and self._prompts.resting
-        wait_s = None if self._prompts.idle else PREPARING_S
+        nothing_runs = not self._running and not self._waiting
+        waits = self._prompts.resting and (nothing_runs or self._rest_s > 0)
+        wait_s = (None if self._prompts.idle else PREPARING_S) if nothing_runs else self._rest_s
         try:
             while True:
-                work = self._inbox.get(nothing_runs, wait_s)
-                if nothing_runs:  # Nobody hung while there was nothing to do.
+                work = self._inbox.get(waits, wait_s)
+                if waits:  # Nobody hung while there was nothing to do.
                     self.last_step = time.monotonic()
-                nothing_runs = False
+                waits = False
                 work()
         except queue.Empty:
             return
@@ -249,15 +251,14 @@ class Engine:
         if not sequence.emitted:
             self._emit(sequence, [Warning(text) for text in sentences])
 
-    def _step(self, backend: Backend) -> None:
-        if not backend.sequences():
-            return
+    def _step(self, backend: Backend) -> float:
+        """One step; for how long the next one would find nothing to do, seconds."""
         try:
-            step = backend.step(self._others_run(backend))
+            step = backend.step(self._has_company(backend))
         except Exception as error:
             log.exception("a step failed")
             rescue(backend, error, self._emit_failure)
-            return
+            return 0.0
         for sequence, read, total in step.prefill:
             if read < total - 1:  # Else the first token comes next, which says as much.
                 self._events.append((sequence, Progress("prefill", read, total)))
@@ -270,10 +271,12 @@ class Engine:
                 self._emit_failure(token.sequence, error)
         if step.tokens:
             self._meter.step(backend, step.tokens)
+        return step.rest_s
 
-    def _others_run(self, backend: Backend) -> bool:
-        """Whether another model's chats are being answered."""
-        return any(other is not backend and sequence.generated for sequence, other in self._running.values())
+    def _has_company(self, backend: Backend) -> bool:
+        """Whether another model's chats are being answered, or any chat is about to come in."""
+        others = any(other is not backend and sequence.generated for sequence, other in self._running.values())
+        return others or bool(self._preparing)
 
     def _accept(self, backend: Backend, token: Token) -> None:
         sequence = token.sequence

@@ -12,6 +12,7 @@ from typing import Literal
 
 from wire.messages import ChatJob
 from wire.registry import ModelRecord
+from worker import heap
 from worker.backends.backend import Backend
 from worker.errors import WorkerError
 
@@ -113,6 +114,7 @@ class LoadedModels:
         if (second := self._beside.pop(backend, None)) is not None:
             second.close()
         backend.close()
+        heap.give_back()
 
     def resident(self) -> list[tuple[ModelKey, Backend]]:
         """Loaded models, most recently used first."""

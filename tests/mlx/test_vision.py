@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import random
 from collections.abc import Callable
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
+import mlx.core as mx
 import mlx_vlm
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -16,8 +20,9 @@ from scripts.random_vision_model import make
 from tests.mlx.conftest import Bench
 from wire.messages import ImagePart, Message, TextPart
 from wire.registry import ModelRecord
-from worker.backends import caches
-from worker.backends.vlm import VlmInTurn, key_ids, open_model
+from worker.backends import caches, sight
+from worker.backends.cpu_attention import quick_attention
+from worker.backends.vlm import VlmBackend, VlmInTurn, key_ids, open_model
 from worker.catalogue import describe, with_kv
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -156,6 +161,60 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
     bench.run()
     assert running.generated == alone
     assert all(len(chat.generated) == 4 for chat in joining)
+
+
+def test_a_step_that_only_waits_for_pictures_says_how_long(bench: VisionBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sight, "PIECE_S", 60.0)
+    joining = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 53)]
+    bench.start(*joining)
+    assert 30 < bench.backend.step(in_company=True).rest_s < 60
+    assert 30 < bench.backend.step(in_company=True).rest_s < 60
+    bench.run(until=lambda: bool(joining[0].generated))
+    assert bench.backend.step(in_company=True).rest_s == 0  # One is being answered.
+    bench.run()
+    assert all(chat.generated for chat in joining)
+
+
+def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
+    bench: VisionBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(sight, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
+    chats = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(60, 64)]
+    bench.start(*chats)
+    bench.run()
+    eyes = cast(VlmBackend, bench.backend)._sight
+    assert eyes is not None
+    assert max(eyes._usual_s.values()) < next(clock) * 0.1
+
+
+def rounding(found: mx.array, *inputs: mx.array) -> float:
+    """How far attention is from the same in double precision."""
+    q, k, v = (np.array(array).astype(np.float64) for array in inputs)
+    scores = 0.25 * q @ k.swapaxes(-1, -2)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return float(np.abs(np.array(found) - weights / weights.sum(axis=-1, keepdims=True) @ v).max())
+
+
+def test_attention_with_a_mask_or_over_nothing_stays_the_librarys() -> None:
+    q = mx.random.normal((1, 2, 9, 16), key=mx.random.key(1))
+    masked = mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal")
+    with quick_attention():
+        assert mx.array_equal(mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal"), masked)
+        none = q[:, :, :0]
+        assert mx.fast.scaled_dot_product_attention(none, none, none, scale=0.25, mask=None).shape == none.shape
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 37, 16), (1, 4, 400, 80)])
+def test_attention_without_exponentials_is_the_librarys_but_for_rounding(shape: tuple[int, ...]) -> None:
+    library = mx.fast.scaled_dot_product_attention
+    q, k, v = (mx.random.normal(shape, key=mx.random.key(i)) for i in range(3))
+    for size in (1.0, 30.0):  # Flat weights, and such that one is nearly all.
+        theirs = library(q * size, k, v, scale=0.25)
+        with quick_attention():
+            ours = mx.fast.scaled_dot_product_attention(q * size, k, v, scale=0.25, mask=None)
+        assert rounding(ours, q * size, k, v) < 2 * rounding(theirs, q * size, k, v)
+    assert mx.fast.scaled_dot_product_attention is library
 
 
 def test_two_images_in_one_turn_differ_from_their_exchange(bench: VisionBench) -> None:

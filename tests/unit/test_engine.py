@@ -278,6 +278,25 @@ def test_suspects_are_inside_one_at_a_time_and_hold_nobody_else_back(
     assert inside == ["suspect 0", "suspect 2"]
 
 
+def test_a_chat_that_comes_while_the_others_only_wait_is_taken_in_at_once(
+    engine: Engine, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting = threading.Event()
+    step = EchoBackend.step
+
+    def rests_first(backend: EchoBackend, in_company: bool = False) -> Step:
+        if len(backend.sequences()) > 1:
+            return step(backend, in_company)
+        resting.set()
+        return Step(rest_s=10 * WAIT_S)
+
+    monkeypatch.setattr(EchoBackend, "step", rests_first)
+    engine.submit(sequence("a", job_id="a", max_tokens=4))
+    assert resting.wait(WAIT_S)
+    engine.submit(sequence("b", job_id="b", max_tokens=9))
+    assert reader.text("a") == answer("a", 1, 4)
+
+
 def test_an_engine_that_had_nothing_to_do_has_not_hung(engine: Engine, reader: Reader, loads: Loads) -> None:
     engine.submit(sequence("x", job_id="first"))
     reader.wait("first")

@@ -27,10 +27,14 @@ class Token:
 
 @dataclass(slots=True)
 class Step:
-    """What one step brought: tokens, and how far prompts have been read (sequence, tokens read, tokens in all)."""
+    """What one step brought: tokens, and how far prompts have been read (sequence, tokens read, tokens in all).
+
+    ``rest_s`` is for how long the next step would find nothing to do: what it waits for is being computed.
+    """
 
     tokens: list[Token] = field(default_factory=list)
     prefill: list[tuple[Sequence, int, int]] = field(default_factory=list)
+    rest_s: float = 0.0
 
 
 class Backend(Protocol):

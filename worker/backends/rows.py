@@ -35,9 +35,9 @@ class Row:
     """One chat in the batch: its tokens, the ids its cache is kept under, and how far its prompt has been read.
 
     ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``embed`` is work to be done
-    before the first chunk, in steps of its own: told whether chats are running meanwhile, it answers whether it is
-    done. It may set ``in_one_piece`` for a prompt that can't be cut, and ``offset``: what the model adds to a row's
-    positions in decode (multimodal rotary embeddings), [1, 1]. ``shows_images`` says that embedding takes long.
+    before the first chunk, in steps of its own: it answers whether it is done. It may set ``in_one_piece`` for a prompt
+    that can't be cut, and ``offset``: what the model adds to a row's positions in decode (multimodal rotary
+    embeddings), [1, 1]. ``shows_images`` says that embedding takes long.
     """
 
     def __init__(self, sequence: Sequence, tokens: list[int], left: int, key_ids: list[int] | None = None) -> None:
@@ -47,7 +47,7 @@ class Row:
         self.left = left
         self.read = 0
         self.cache: list[Any] = []
-        self.embed: Callable[[bool], bool] | None = None
+        self.embed: Callable[[], bool] | None = None
         self.shows_images = False
         self.feed: Feed | None = None
         self.in_one_piece = False
@@ -109,9 +109,14 @@ class RowBackend(ABC):
         busy = in_company or bool(self._decoding)
         if self._decoding:
             self._decode(step)
-        if not self._embed_some(busy):
+        if not self._embed_some():
             self._read_one(step, busy)
         return step
+
+    @property
+    def _waits(self) -> bool:
+        """Whether there is nothing to be decoded or read: all there are wait for their embeddings."""
+        return not self._decoding and all(row.embed is not None for row in self._reading)
 
     def remove(self, sequence: Sequence) -> None:
         for row in [row for row in self._reading if row.sequence is sequence]:
@@ -143,12 +148,10 @@ class RowBackend(ABC):
         self._prompts.forget(self._key)
         mx.clear_cache()
 
-    def _embed_some(self, busy: bool) -> bool:
+    def _embed_some(self) -> bool:
         """Go on with embedding prompts, words before images, until one is done; whether one is."""
         for row in sorted(self._reading, key=lambda row: row.shows_images):
-            if row.embed is None:
-                busy = True  # It can be read meanwhile.
-            elif row.embed(busy):
+            if row.embed is not None and row.embed():
                 row.embed = None
                 return True
         return False

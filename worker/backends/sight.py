@@ -15,6 +15,8 @@ from typing import Any
 import mlx.core as mx
 from numpy.typing import NDArray
 
+from worker.backends.cpu_attention import quick_attention
+
 Hashes = tuple[str, ...]
 Parts = list[tuple[str, mx.array]]
 LANES = [mx.new_thread_local_stream(mx.default_device()) for _ in range(2)]
@@ -26,6 +28,8 @@ PIECE_S = 0.03
 EARLY_S = 0.01
 """A piece is asked for so long before its time: nobody notices such a wait, and it tells how long the piece took."""
 SURELY_WAITED_S = 0.001
+TOO_LATE = 0.8
+"""What a guess is multiplied by when the piece was there already: a lane that stands idle costs more than a wait."""
 MOST_GUESSES = 512
 
 
@@ -39,26 +43,36 @@ class Sight:
         self._usual_s: dict[tuple[int, str], float] = {}
         """How long a part of the tower takes, by the number of patches and the kind of part."""
 
-    def features(
-        self, hashes: Hashes, pixels: NDArray[Any], grid: NDArray[Any], *, in_company: bool
-    ) -> mx.array | None:
-        """The features of the images with these hashes, in their order; None: ask again after the next step.
+    def features(self, hashes: Hashes, pixels: NDArray[Any], grid: NDArray[Any]) -> mx.array | None:
+        """The features of the images with these hashes, in their order; None: ask again after the next step."""
+        if hashes in self._kept:
+            self._kept.move_to_end(hashes)
+            return self._kept[hashes]
+        if hashes not in self._looks and (lane := self._free_lane()) is not None:
+            self._looks[hashes] = self._begin(lane, pixels, grid)
+        return None
 
-        ``in_company`` says that there is other work, which a wait would hold up.
+    def go_on(self, in_company: bool) -> None:
+        """Take in the pieces whose time has come, and begin the next ones.
+
+        ``in_company`` says that there is other work, which a wait would hold up; else the first piece is waited for.
         """
-        found = self._kept.pop(hashes, None)
-        if found is None:
-            look = self._looks.pop(hashes, None) or self._begin(pixels, grid)
-            if look is None:
-                return None
-            found = self._advance(look, in_company)
-            if found is None:
-                self._looks[hashes] = look
-                return None
-        self._kept[hashes] = found
-        while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
-            self._kept.popitem(last=False)
-        return found
+        under_way = sorted(self._looks, key=lambda hashes: self._looks[hashes].asked_for)
+        for hashes in under_way if in_company else under_way[:1]:
+            look = self._looks[hashes]
+            if in_company and time.monotonic() < look.asked_for:
+                return
+            self._take_in(look)
+            if look.parts:
+                self._begin_piece(look)
+            else:
+                del self._looks[hashes]
+                self._keep(hashes, look.piece)
+
+    def rest_s(self) -> float:
+        """How long there is nothing to do but to wait for a piece, seconds."""
+        first = min((look.asked_for for look in self._looks.values()), default=0.0)
+        return max(0.0, first - time.monotonic())
 
     def give_up(self, hashes: Hashes) -> None:
         """Nobody asks for these images any more. No error if nobody did."""
@@ -73,40 +87,44 @@ class Sight:
         self.give_up_all()
         self._kept.clear()
 
-    def _begin(self, pixels: NDArray[Any], grid: NDArray[Any]) -> _Look | None:
-        """The tower's computation of some images, laid out and not begun, if there is a free lane."""
+    def _keep(self, hashes: Hashes, features: mx.array) -> None:
+        self._kept[hashes] = features
+        while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+
+    def _free_lane(self) -> int | None:
         taken = [look.lane for look in self._looks.values()]
-        lane = next((lane for lane in range(len(LANES)) if lane not in taken), None)
-        if lane is None:
-            return None
-        with _noted(self._tower) as parts, mx.stream(LANES[lane]):
+        return next((lane for lane in range(len(LANES)) if lane not in taken), None)
+
+    def _begin(self, lane: int, pixels: NDArray[Any], grid: NDArray[Any]) -> _Look:
+        """Lay the tower's computation of some images out, and begin it."""
+        with _noted(self._tower) as parts, quick_attention(), mx.stream(LANES[lane]):
             dtype = self._tower.patch_embed.proj.weight.dtype
             features = self._tower(mx.array(pixels).astype(dtype), mx.array(grid), output_hidden_states=False)
-        return _Look(lane, len(pixels), [*parts, ("end", features)])
+        look = _Look(lane, len(pixels), [*parts, ("end", features)])
+        self._begin_piece(look)
+        return look
 
-    def _advance(self, look: _Look, in_company: bool) -> mx.array | None:
-        """Take in the piece that is under way, if it is time, and begin the next; the features when it was the last."""
-        if look.piece is not None:
-            if in_company and time.monotonic() < look.begun + look.expected_s - EARLY_S:
-                return None
-            self._take_in(look, look.piece)
-            if not look.parts:
-                return look.piece
-        look.begin(lambda kind: self._usual_s.get((look.patches, kind), PIECE_S))
-        return None
+    def _begin_piece(self, look: _Look) -> None:
+        """Start computing the next parts, as many as fill a piece."""
+        look.guesses = []
+        while look.parts and look.expected_s < PIECE_S:
+            kind, look.piece = look.parts.popleft()
+            look.guesses.append((kind, self._usual_s.get((look.patches, kind), PIECE_S)))
+        look.begun = time.monotonic()
+        mx.async_eval(look.piece)
 
-    def _take_in(self, look: _Look, piece: mx.array) -> None:
+    def _take_in(self, look: _Look) -> None:
         """Wait for the piece; learn from it how long such pieces take."""
         asked = time.monotonic()
-        mx.eval(piece)
+        mx.eval(look.piece)
         now = time.monotonic()
         error = (now - look.begun) / look.expected_s
         if now - asked < SURELY_WAITED_S:
-            error = min(error, 0.9)  # It was there already, who knows since when.
+            error = min(error, TOO_LATE)  # It was there already, who knows since when.
         if len(self._usual_s) >= MOST_GUESSES:
             self._usual_s.clear()
-        for kind in set(look.kinds):
-            guess = self._usual_s.get((look.patches, kind), PIECE_S)
+        for kind, guess in look.guesses:
             self._usual_s[look.patches, kind] = max(1e-5, guess * error)
 
 
@@ -117,19 +135,20 @@ class _Look:
         self.lane = lane
         self.patches = patches
         self.parts = deque(parts)
-        self.piece: mx.array | None = None
-        self.kinds: list[str] = []
-        self.begun = self.expected_s = 0.0
+        self.piece = parts[0][1]
+        self.guesses: list[tuple[str, float]] = []
+        """The kinds of the parts in the piece under way, and how long each should take."""
+        self.begun = 0.0
 
-    def begin(self, usual_s: Callable[[str], float]) -> None:
-        """Start computing the next parts, as many as fill a piece."""
-        self.kinds, self.expected_s = [], 0.0
-        while self.parts and self.expected_s < PIECE_S:
-            kind, self.piece = self.parts.popleft()
-            self.kinds.append(kind)
-            self.expected_s += usual_s(kind)
-        self.begun = time.monotonic()
-        mx.async_eval(self.piece)
+    @property
+    def expected_s(self) -> float:
+        """How long the piece under way should take."""
+        return sum(guess for _, guess in self.guesses)
+
+    @property
+    def asked_for(self) -> float:
+        """When to ask for the piece under way, by the monotonic clock."""
+        return self.begun + self.expected_s - EARLY_S
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from wire.messages import Form, ImagePart, Message
 from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends import conversation
+from worker.backends.backend import Step
 from worker.backends.grammar import Grammars
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
@@ -144,19 +145,28 @@ class VlmBackend(RowBackend):
         tokens = [*ready.token_ids, *grown]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
         row = Row(sequence, tokens, left, [*ready.key_ids, *grown])
-        row.embed = lambda busy: self._embed(ready, row, busy)
+        row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
         return row
 
-    def _embed(self, ready: VisionPrompt, row: Row, busy: bool) -> bool:
+    def step(self, in_company: bool = False) -> Step:
+        if self._sight is None:
+            return super().step(in_company)
+        self._sight.go_on(in_company or not self._waits)
+        step = super().step(in_company)
+        if in_company and self._waits:
+            step.rest_s = self._sight.rest_s()
+        return step
+
+    def _embed(self, ready: VisionPrompt, row: Row) -> bool:
         """Make the prompt's embeddings, its images among them, and the row's way to feed them; whether that is done."""
-        ids = mx.array([row.tokens])
         shown = "pixel_values" in ready.arrays and self._image_token in row.tokens[row.read :]
         if shown and self._sight is not None:
             pixels, grid = ready.arrays["pixel_values"], ready.arrays["image_grid_thw"]
-            features = self._sight.features(ready.hashes, pixels, grid, in_company=busy)
+            features = self._sight.features(ready.hashes, pixels, grid)
             if features is None:
                 return False
+        ids = mx.array([row.tokens])
         arrays = {name: mx.array(value) for name, value in ready.arrays.items()}
         pixels = arrays.pop("pixel_values", None)
         others: dict[str, Any] = {}
