@@ -16,6 +16,9 @@ import numpy as np
 
 MOST_ENTRIES = 512
 """Bounds the look-up, which goes through every entry of the model: about a tenth of a millisecond at this many."""
+LEAST_COMMON = 16
+"""Tokens that a chat must have in common with another to begin behind them. Chats of one model all begin with the same
+few marks of its template: reading these again costs less than putting together rows that begin with a cache."""
 Cache = list[Any]
 
 
@@ -38,11 +41,15 @@ class PromptCache:
     """Least recently used entries go first, beyond ``budget`` bytes.
 
     ``trimmed(cache, n)`` answers a copy without its last ``n`` tokens, which the caller may change, or None if this
-    kind of cache can't be cut; with ``n`` 0 it is a plain copy and never None.
+    kind of cache can't be cut; with ``n`` 0 it is a plain copy and never None. Of an entry that is no prefix as a whole
+    at least ``least_common`` tokens must be.
     """
 
-    def __init__(self, budget: int, trimmed: Callable[[Cache, int], Cache | None]) -> None:
+    def __init__(
+        self, budget: int, trimmed: Callable[[Cache, int], Cache | None], least_common: int = LEAST_COMMON
+    ) -> None:
         self._budget = budget
+        self._least_common = least_common
         self._trimmed = trimmed
         self._entries: OrderedDict[tuple[Any, bytes], _Entry] = OrderedDict()
         self.nbytes = 0
@@ -66,6 +73,8 @@ class PromptCache:
             needed = (longest + 1) * _WIDTH
             if longest < most and name[0] == model and entry.row[:needed] == row[:needed]:
                 best, longest = name, min(_common(row, entry.row), most)
+        if best is not None and longest < min(self._least_common, self._entries[best].length, most):
+            best, longest = self._whole_prefix(model, row)
         while best is not None:
             entry = self._entries[best]
             cache = self._trimmed(entry.cache, entry.length - longest)

@@ -32,12 +32,22 @@ def length(cache: Any) -> int:
 
 
 def test_the_longest_common_prefix_of_any_entry_is_found() -> None:
-    cache = PromptCache(1 << 20, cut)
+    cache = PromptCache(1 << 20, cut, least_common=1)
     cache.insert("m", [1, 2, 3, 4], [Layer(4)])
     cache.insert("m", [1, 2, 9], [Layer(3)])
     found, known = cache.fetch("m", [1, 2, 3, 7, 8])
     assert (length(found), known) == (3, 3)
     assert cache.cached_tokens == 3
+
+
+def test_what_all_chats_begin_with_is_read_again_and_a_chat_that_goes_on_is_not() -> None:
+    cache = PromptCache(1 << 20, cut, least_common=4)
+    cache.insert("m", [1, 2, 3, 4, 5, 6], [Layer(6)])
+    cache.insert("m", [1, 2], [Layer(2)])
+    assert cache.fetch("m", [1, 2, 3, 9, 9, 9])[1] == 2
+    assert cache.fetch("m", [1, 8, 8, 8, 8, 8]) == (None, 0)
+    assert cache.fetch("m", [1, 2, 3, 4, 9, 9])[1] == 4
+    assert cache.fetch("m", [1, 2, 3])[1] == 2
 
 
 def test_an_exact_match_leaves_one_token_to_feed() -> None:
@@ -89,7 +99,7 @@ def test_a_cache_that_cannot_be_cut_serves_whole_prefixes_only() -> None:
 def test_the_index_agrees_with_a_plain_search() -> None:
     rng = random.Random(4)
     for _ in range(200):
-        cache = PromptCache(1 << 20, cut)
+        cache = PromptCache(1 << 20, cut, least_common=1)
         kept: list[list[int]] = []
         for _ in range(rng.randrange(12)):
             tokens = [rng.randrange(2) for _ in range(rng.randrange(1, 9))]
