@@ -168,7 +168,8 @@ class Recovery:
                     log.error("job given up: its workers died", extra={"job_id": job.id, "crashes": crashes})
                     crashes = blame.give_up(job, crashes, lost.mark)
                 else:
-                    log.warning("job goes on: its worker lost it", extra={"job_id": job.id})
+                    why = "Redis forgot its end" if lost.execution.worker_name == self._name else "its worker died"
+                    log.warning("job goes on: %s", why, extra={"job_id": job.id})
                 pipeline.multi()
                 # Also a job that was given up goes through the queue: the worker that pops it finds the log ended,
                 # and closes RQ's books on it like on any other.

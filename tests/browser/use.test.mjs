@@ -124,7 +124,7 @@ onPage("a browser that keeps nothing chats all the same", async (page) => {
     Object.defineProperty(window, "localStorage", { get() { throw new Error("forbidden"); } });
   });
   await page.goto(SERVICE);
-  assert.ok(await page.locator("#not-kept").isVisible());
+  await page.locator("#not-kept").waitFor({ state: "visible" });
   await page.waitForSelector("#model option[value]", { state: "attached" });
   assert.equal(await ask(page, "What is the opposite of hot?"), "The opposite of hot is cold.");
 });
