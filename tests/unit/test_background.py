@@ -70,9 +70,12 @@ class Lanes:
         self.models = models
 
     def submit(self, *some: PromptSequence) -> None:
-        """Hand prompts in and have them made into tokens here and now."""
+        """Hand prompts in and have them made into tokens here and now, all of them before any comes in."""
+        looked = threading.Event()
+        self.background._tokenising.submit(looked.wait, WAIT_S)
         self.background.submit(list(some))
         self.background.turn(Chats())
+        looked.set()
         self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
     def turns(self, count: int, chats: Chats = Chats()) -> None:  # noqa: B008 (frozen)
