@@ -6,6 +6,7 @@ order of the rows, not on what a process did before. So a seeded answer is the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
@@ -19,7 +20,6 @@ PENALTY_WINDOW = 20
 """Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's default."""
 HALVED_DOWN_TO = 256
 """Where partitioning is cheaper than sorting, a row is halved until so few values are left to be sorted."""
-_LOG2_E = 1.4426950408889634
 _MASK = (1 << 64) - 1
 _noise = mx.vmap(lambda key, logits: mx.random.gumbel(logits.shape, key=key), in_axes=(0, 0))
 
@@ -102,11 +102,11 @@ def nucleus(logits: mx.array, top_p: mx.array) -> mx.array:
     Holtzman et al., The curious case of neural text degeneration, 2020. Tokens as likely as the last one kept stay.
     ``logits`` is [rows, vocabulary] in fp32, ``top_p`` [rows, 1].
     """
-    # As powers of two: the CPU backend takes less than half the time for them. Not normalised: the bound is, instead.
-    likely = mx.power(2.0, (logits - mx.max(logits, axis=-1, keepdims=True)) * _LOG2_E)
+    # A power of e, as in cpu_attention: the CPU backend takes less than half the time. The bound is normalised instead.
+    likely = mx.power(math.e, logits - mx.max(logits, axis=-1, keepdims=True))
     outside = (1 - top_p) * mx.sum(likely, axis=-1, keepdims=True)
     # The GPU backend partitions by sorting everything.
-    few = HALVED_DOWN_TO if mx.default_device() == mx.Device(mx.cpu) else logits.shape[-1]
+    few = HALVED_DOWN_TO if mx.default_device().type == mx.DeviceType.cpu else logits.shape[-1]
     threshold = mx.where(top_p >= 1, 0.0, least_kept(likely, outside, few))
     return mx.where(likely >= threshold, logits, -mx.inf)
 
