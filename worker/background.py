@@ -18,6 +18,7 @@ from typing import Literal
 from wire.messages import Failed
 from worker.backends.backend import Backend, Token
 from worker.errors import WorkerError
+from worker.futures import attempt
 from worker.loaded_models import LoadedModels
 from worker.prompt_queue import PromptQueue
 from worker.prompt_sequence import PromptSequence
@@ -202,26 +203,29 @@ class Background:
         return True
 
     def _prepare_all(self, lane: Backend, batch_id: str) -> None:
-        """Have the waiting prompts of a batch made into tokens, beside this thread."""
-        for sequence in self._queue:
-            if sequence.batch_id == batch_id and not sequence.preparing and self._models.is_loaded(sequence.job):
-                sequence.preparing = True
-                self._tokenising.submit(lane.prepare, sequence).add_done_callback(
-                    partial(self._when_prepared, sequence)
-                )
+        """Have the waiting prompts of a batch made into tokens, beside this thread.
 
-    def _when_prepared(self, sequence: PromptSequence, prepared: Future[list[str]]) -> None:
-        self.post(partial(self._prepared, sequence, prepared))
+        They become ready together: prompts that join a batch together cost less than one by one.
+        """
+        group = [s for s in self._queue if s.batch_id == batch_id and not s.preparing and self._models.is_loaded(s.job)]
+        for sequence in group:
+            sequence.preparing = True
+        self._tokenising.submit(_prepare_each, lane, group).add_done_callback(self._when_prepared)
 
-    def _prepared(self, sequence: PromptSequence, prepared: Future[list[str]]) -> None:
-        if sequence not in self._queue:
-            return
-        error = prepared.exception()
-        if error is None and sequence.tokens_left > 0:
-            sequence.ready = True
-            return
-        self._queue.remove(sequence)
-        self._fail(sequence, error if isinstance(error, Exception) else RuntimeError("cancelled"))
+    def _when_prepared(self, prepared: Future[list[tuple[PromptSequence, Future[list[str]]]]]) -> None:
+        if not prepared.cancelled():  # Else this engine is being closed.
+            self.post(partial(self._prepared, prepared.result()))
+
+    def _prepared(self, group: list[tuple[PromptSequence, Future[list[str]]]]) -> None:
+        for sequence, prepared in group:
+            if sequence not in self._queue:
+                continue
+            error = prepared.exception()
+            if error is None and sequence.tokens_left > 0:
+                sequence.ready = True
+                continue
+            self._queue.remove(sequence)
+            self._fail(sequence, error if isinstance(error, Exception) else RuntimeError("cancelled"))
 
     def _awaits_prefix(self, sequence: PromptSequence) -> bool:
         """Whether a prompt that is being read now shares a prefix with this one that would be read twice."""
@@ -290,3 +294,7 @@ class Background:
         self._running.pop(sequence, None)
         sequence.fail(partial(Failed, *failure(error)))
         self._on_end(sequence)
+
+
+def _prepare_each(lane: Backend, group: list[PromptSequence]) -> list[tuple[PromptSequence, Future[list[str]]]]:
+    return [(sequence, attempt(partial(lane.prepare, sequence))) for sequence in group]

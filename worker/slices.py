@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
-from wire.batches import SLICE_LINES, BatchLog, BatchSlice, LineResult, Taken
+from wire.batches import BatchLog, BatchSlice, LineResult, Taken
 from worker.engine import Engine
 from worker.errors import WorkerError
 from worker.prompt_sequence import PromptSequence
@@ -80,8 +80,8 @@ class Slices:
     def _has_room(self) -> bool:
         on_board = sum(len(board.left) for board in self._boards.values())
         free = self._slots - len(self._engine.snapshot())
-        # So many that a row that ends finds the next line here; one slice at a time while chats take everything.
-        return on_board < free + SLICE_LINES if free > 0 else on_board == 0
+        # So many that rows that end together find the next lines here; one slice at a time while chats take everything.
+        return on_board < 2 * free if free > 0 else on_board == 0
 
     def take(self, work: BatchSlice, attempt: int, *, suspect: bool) -> None:
         """Run what is left of a slice whose lease is ours. Raises WorkerError if its batch is gone."""

@@ -11,7 +11,6 @@ import pytest
 from tests.mlx.conftest import Bench
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
-from worker.backends.batch import READ_IN_COMPANY, READ_TOGETHER
 from worker.background import AHEAD, Background, Chats
 from worker.loaded_models import LoadedModels
 from worker.prompt_sequence import PromptSequence
@@ -113,18 +112,41 @@ def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
     assert len(lanes.bench.cache) == 0
 
 
-def test_fewer_prompts_are_read_at_once_while_others_wait_for_it_and_all_say_the_same(bench: Bench) -> None:
-    texts = [f"question {number}: " + "why? " * 40 for number in range(12)]
+@pytest.mark.parametrize(("in_company", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)])
+def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_same(
+    bench: Bench, in_company: bool, words: int, together: int
+) -> None:
+    texts = [f"question {number}: " + "why? " * words for number in range(12)]
     alone = [bench.answer(text, seed=number) for number, text in enumerate(texts)]
-    for in_company, together in ((True, READ_IN_COMPANY), (False, READ_TOGETHER)):
-        bench.cache.forget((bench.record.id, bench.record.revision, None))
-        chats = [bench.chat(text, seed=number) for number, text in enumerate(texts)]
-        bench.start(*chats)
-        most = 0
-        while bench.backend.sequences():
-            step = bench.backend.step(in_company)
-            most = max(most, len(step.prefill))
-            for token in step.tokens:
-                token.sequence.accept(token.token_id)
-        assert most == together
-        assert [chat.generated for chat in chats] == alone
+    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    chats = [bench.chat(text, seed=number) for number, text in enumerate(texts)]
+    bench.start(*chats)
+    most = 0
+    while bench.backend.sequences():
+        step = bench.backend.step(in_company)
+        most = max(most, len(step.prefill))
+        for token in step.tokens:
+            token.sequence.accept(token.token_id)
+    assert most == together
+    assert [chat.generated for chat in chats] == alone
+
+
+def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench) -> None:
+    lengths = [4 + number for number in range(48)]
+    alone = [bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)]
+    lane = bench.backend.beside()
+    chats = [bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)]
+    for chat in chats:
+        lane.prepare(chat)
+        lane.add(chat)
+    seen: set[int] = set()
+    groups = []
+    while lane.sequences():
+        step = lane.step()
+        new = {id(sequence) for sequence, *_ in step.prefill} - seen
+        seen |= new
+        groups += [len(new)] if new else []
+        for token in step.tokens:
+            token.sequence.accept(token.token_id)
+    assert groups == [32, 9, 7]  # Eight are free, and the step after which they are read frees one more.
+    assert [chat.generated for chat in chats] == alone

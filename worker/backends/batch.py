@@ -8,6 +8,7 @@ rows), and nothing is computed that nobody reads (log-probabilities). The privat
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import mlx.core as mx
@@ -17,7 +18,11 @@ from worker.backends.guides import guided
 from worker.backends.sampling import RecentTokens, RowSampler, sample
 
 READ_TOGETHER, READ_IN_COMPANY = 8, 4
-"""Prompts that are read at once: alone, as many as mlx_lm reads; fewer while others wait for the end of a step."""
+"""Prompts of a whole chunk that are read at once: alone, as many as mlx_lm reads; fewer while others wait for the end
+of a step. Of shorter ones as many more are read as come to the same tokens, unless others wait."""
+JOIN_TOGETHER = 8
+"""Rows that join a batch together where nobody waits for their first token. Each joining and each leaving copies the
+caches of all rows, and rows that came together and are as long leave together."""
 
 
 class DecodeBatch(GenerationBatch):
@@ -30,7 +35,20 @@ class DecodeBatch(GenerationBatch):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._recent = RecentTokens()
+        self._ending = False
+        self.gives_caches = True
+        """Whether rows that end give up their caches; taking them out of the batch is work."""
         super().__init__(*args, **kwargs)
+
+    def next(self) -> list[Any]:
+        self._ending = True
+        try:
+            return list(super().next())
+        finally:
+            self._ending = False
+
+    def extract_cache(self, idx: int) -> list[Any]:
+        return [] if self._ending and not self.gives_caches else super().extract_cache(idx)
 
     def _step(self) -> tuple[list[int], list[None]]:
         """Start computing every row's next token and return the ones that were under way."""
@@ -80,9 +98,14 @@ class PrefillBatch(PromptProcessingBatch):
 
 
 class RowBatchGenerator(BatchGenerator):
-    """A BatchGenerator whose ``samplers`` are RowSamplers."""
+    """A BatchGenerator whose ``samplers`` are RowSamplers.
 
-    def __init__(self, model: Any, *, stop_tokens: list[list[int]], rows: int, chunk: int) -> None:
+    ``attended`` says whether somebody waits for the rows: others join together, and their caches go with them.
+    """
+
+    def __init__(
+        self, model: Any, *, stop_tokens: list[list[int]], rows: int, chunk: int, attended: bool = True
+    ) -> None:
         super().__init__(
             model,
             stop_tokens=stop_tokens,
@@ -92,6 +115,7 @@ class RowBatchGenerator(BatchGenerator):
         )
         self._prompt_batch = PrefillBatch.empty(model, self.sampler, prefill_step_size=chunk)
         self._generation_batch = DecodeBatch.empty(model, self.sampler)
+        self._generation_batch.gives_caches = self._attended = attended
 
     @property
     def decoding(self) -> bool:
@@ -99,6 +123,27 @@ class RowBatchGenerator(BatchGenerator):
 
     def set_chunk(self, tokens: int, *, in_company: bool) -> None:
         """What to read of prompts between two decode steps: tokens of each, and of fewer while others wait for it."""
-        self.prefill_batch_size = min(self.completion_batch_size, READ_IN_COMPANY if in_company else READ_TOGETHER)
+        self.prefill_batch_size = 0 if self._gathers() else self._fitting(tokens, in_company)
         self.prefill_step_size = tokens
         self._prompt_batch.prefill_step_size = tokens
+
+    def _fitting(self, chunk: int, in_company: bool) -> int:
+        """How many prompts to read at once, those included that are being read."""
+        most = READ_IN_COMPANY if in_company else self.completion_batch_size
+        budget = chunk * READ_TOGETHER
+        count = longest = 0
+        for segments in chain(
+            (reading[0] for reading in self._currently_processing), (row[1] for row in self._unprocessed_sequences)
+        ):
+            longest = max(longest, min(chunk, len(segments[0])))  # The others are padded to it.
+            if count >= most or (count + 1) * longest > budget:
+                break
+            count += 1
+        return count
+
+    def _gathers(self) -> bool:
+        """Whether prompts wait for more rows to be free, so that they join together."""
+        if self._attended or not self.decoding or len(self._prompt_batch) > 0:
+            return False
+        free = int(self.completion_batch_size) - len(self._generation_batch)
+        return free < min(JOIN_TOGETHER, len(self._unprocessed_sequences))

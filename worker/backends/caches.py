@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import mlx.core as mx
 from mlx_lm.models.cache import KVCache, can_trim_prompt_cache, trim_prompt_cache
 
 
@@ -20,6 +21,12 @@ def trimmed(cache: list[Any], tokens: int) -> list[Any] | None:
     if tokens:
         trim_prompt_cache(duplicate, tokens)
     return duplicate
+
+
+def settle(cache: list[Any]) -> list[Any]:
+    """Have a row taken out of a batch computed: it must not hold on to the arrays of the whole batch."""
+    mx.async_eval([layer.state for layer in cache])
+    return cache
 
 
 def _copy(layer: Any) -> Any:

@@ -18,6 +18,7 @@ from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends.backend import Backend, Step, Token
 from worker.backends.batch import RowBatchGenerator
+from worker.backends.caches import settle
 from worker.backends.conversation import template_options, texts
 from worker.backends.grammar import Grammars
 from worker.backends.guides import guide_of
@@ -163,7 +164,7 @@ class LmBackend:
             if answer.finish_reason is not None:
                 del self._rows[answer.uid]
                 if self._keeps:
-                    self._cache.insert(self._key, answer.all_tokens, answer.prompt_cache)
+                    self._cache.insert(self._key, answer.all_tokens, settle(answer.prompt_cache))
             step.tokens.append(Token(sequence, answer.token, answer.finish_reason))
         return step
 
@@ -174,7 +175,7 @@ class LmBackend:
         del self._rows[uid]
         cache, tokens = self._generator.remove([uid], return_prompt_caches=True)[uid]
         if tokens:
-            self._cache.insert(self._key, tokens, cache)
+            self._cache.insert(self._key, tokens, settle(cache))
 
     def sequences(self) -> list[Sequence]:
         return list(self._rows.values())
@@ -190,7 +191,7 @@ class LmBackend:
         second = copy.copy(self)
         second._keeps = False
         second._rows = {}
-        second._generator = self._new_generator()
+        second._generator = second._new_generator()
         return second
 
     def close(self) -> None:
@@ -200,7 +201,11 @@ class LmBackend:
 
     def _new_generator(self) -> RowBatchGenerator:
         return RowBatchGenerator(
-            self._model, stop_tokens=self._text.stop_tokens, rows=self._slots, chunk=self._prefill_step
+            self._model,
+            stop_tokens=self._text.stop_tokens,
+            rows=self._slots,
+            chunk=self._prefill_step,
+            attended=self._keeps,
         )
 
 

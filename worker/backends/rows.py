@@ -15,6 +15,7 @@ import mlx.core as mx
 from mlx_vlm.models.cache import BatchKVCache, BatchQuantizedKVCache, QuantizedKVCache
 
 from worker.backends.backend import EndOfText, Step, Token
+from worker.backends.caches import settle
 from worker.backends.guides import guide_of, guided
 from worker.backends.sampling import RecentTokens, RowSampler, sample
 from worker.errors import WorkerError
@@ -232,7 +233,7 @@ class RowBackend(ABC):
     def _keep(self, row: Row, key_ids: list[int], cache: list[Any]) -> None:
         row.embed = row.feed = None
         if key_ids:
-            self._prompts.insert(self._key, key_ids, cache)
+            self._prompts.insert(self._key, key_ids, settle(cache))
 
 
 def batched(layer: Any) -> Any:
