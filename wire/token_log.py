@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from wire import keys
 from wire.messages import Delta, Event, Failed, Finished, Progress, Timings, ToolCall, Usage, Warning, is_terminal
@@ -246,6 +247,10 @@ def range_after(sequence: int) -> str:
     return f"{sequence + 1}-0"
 
 
+def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
+    return [keys.log(job_id), keys.attempt(job_id), keys.job(job_id)], [keys.RECORD_LIFETIME_S]
+
+
 class TokenLog:
     """The writer's side. One object a process; safe to call from several threads, as redis-py's client is."""
 
@@ -260,10 +265,16 @@ class TokenLog:
         Returns the attempt number, counted from 1, and what earlier attempts wrote.
         Raises JobGone for a job that Redis doesn't know, JobEnded for one that has its terminal event.
         """
-        answer = cast(
-            list[Any],
-            self._begin(keys=[keys.log(job_id), keys.attempt(job_id), keys.job(job_id)], args=[keys.RECORD_LIFETIME_S]),
-        )
+        return self.lease(job_id, self._begin(*_begin_arguments(job_id)))
+
+    def ask(self, pipeline: Pipeline, job_id: str) -> None:
+        """The same as part of a pipeline, in which it is one command; ``lease`` reads its answer."""
+        names, args = _begin_arguments(job_id)
+        # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
+        pipeline.eval(_BEGIN, len(names), *names, *args)
+
+    def lease(self, job_id: str, answer: Any) -> tuple[int, list[Entry]]:
+        """What ``begin`` returns and raises."""
         number = int(answer[0])
         if number == -1:
             raise JobGone(job_id)

@@ -146,7 +146,11 @@ class EventWriter:
         while True:
             with self._changed:
                 if not self._waiting and not self._closing:
-                    self._changed.wait(CANCEL_LOOKUP_S if self._held else None)
+                    if self._held:
+                        self._changed.wait(CANCEL_LOOKUP_S)
+                    else:
+                        self._changed.wait()
+                        looked_up = time.monotonic()  # Whoever takes a job up asks whether it was stopped.
                 while self._may_linger() and (left := written + linger_s(len(self._held)) - time.monotonic()) > 0:
                     self._changed.wait(left)
                 if self._closing:

@@ -106,9 +106,10 @@ class Books(BaseWorker):
                 time.sleep(wait)
                 wait = min(wait * 2, longest)
 
-    def note_start(self, job: Job, queue: Queue) -> Execution:
+    def note_start(self, job: Job, queue: Queue, ask: Callable[[str, Any], None]) -> tuple[Execution, list[Any]]:
         """Note in RQ's books that a job runs here: RQ's ``prepare_execution`` and ``prepare_job_execution`` in one
-        transaction, since this thread and the engine's take turns and each round trip is one.
+        transaction, since this thread and the engine's take turns and each round trip is one. So ``ask`` adds to it
+        what running the job needs of Redis; the answers to that are returned.
 
         A try whose answer a broken connection swallowed may have been written. It is struck out with the next, or it
         would stay in the books for as long as this worker lives.
@@ -126,10 +127,12 @@ class Books(BaseWorker):
             job.prepare_for_execution(self.name, pipeline=pipeline)
             pipeline.persist(job.key)
             pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
-            pipeline.execute()
+            ours = len(pipeline)
+            ask(job.id, pipeline)
+            answers = pipeline.execute()[ours:]
         for other in left:
             self.executions.pop(other.id, None)
-        return execution
+        return execution, answers
 
     def write_down(self, run: Run, outcome: Outcome, reason: str) -> None:
         """Strike a run out of the started jobs and note how it ended. ``reason`` holds nothing of the request."""

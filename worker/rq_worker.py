@@ -37,8 +37,11 @@ MAINTENANCE_S = 2
 class Runner(Protocol):
     """Runs jobs; reports each one's end through ``ChatWorker.ended``."""
 
-    def start(self, job: Job) -> None:
-        """Begin a job. Raises WorkerError if it can't be run."""
+    def ask(self, job_id: str, pipeline: Any) -> None:
+        """Add to a transaction what starting a job needs of Redis."""
+
+    def start(self, job: Job, answers: list[Any]) -> None:
+        """Begin a job, given the answers to what ``ask`` added. Raises WorkerError if it can't be run."""
 
     def cancel(self, job_id: str) -> None: ...
 
@@ -223,8 +226,9 @@ class ChatWorker(Books):
         """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
         try:
             with self._books:
-                self._runs[job.id] = Run(job, queue, self._insist(lambda: self.note_start(job, queue)))
-            self._insist(lambda: self.runner.start(job))
+                execution, answers = self._insist(lambda: self.note_start(job, queue, self.runner.ask))
+                self._runs[job.id] = Run(job, queue, execution)
+            self._insist(lambda: self.runner.start(job, answers))
         except StopRequested:
             raise
         except WorkerError as error:

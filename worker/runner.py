@@ -10,9 +10,11 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psutil
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.job import Job
 
@@ -123,11 +125,20 @@ class ChatRunner:
 
     # --- a job's way in -------------------------------------------------------------------------------------------
 
-    def start(self, job: Job) -> None:
-        """Take the lease on the job's log and give the job to the engine. Raises WorkerError if it can't be run."""
+    def ask(self, job_id: str, pipeline: Pipeline) -> None:
+        """Take the lease on a job's log; ask whether it may be what kills its workers, and whether it was stopped."""
+        self._log.ask(pipeline, job_id)
+        pipeline.hget(keys.job(job_id), "crashes")
+        pipeline.exists(keys.cancel(job_id))
+        pipeline.hdel(keys.job(job_id), ALONE)  # On board it is later.
+
+    def start(self, job: Job, answers: list[Any]) -> None:
+        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run."""
         work = tasks.read(job.func_name, job.kwargs)
+        lease, crashes, stopped, _ = answers
+        suspect = int(crashes or 0) >= SUSPECT
         try:
-            attempt, logged = self._log.begin(work.job_id)
+            attempt, logged = self._log.lease(work.job_id, lease)
         except JobEnded:
             # A crash came between the terminal event and RQ's books, or the job was stopped while it was queued.
             self._worker.ended(job.id, Outcome.FINISHED)
@@ -139,10 +150,10 @@ class ChatRunner:
             return
         if isinstance(work, BatchSlice):
             self._feed.after(work, self._report.now_ms())
-            self._slices.take(work, attempt, suspect=self._standing(work.job_id)[0])
+            self._slices.take(work, attempt, suspect=suspect)
             return
         sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
-        sequence.suspect, stopped = self._standing(work.job_id)
+        sequence.suspect = suspect
         # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
         self._engine.release(work.job_id)
         self._writer.hold(sequence, len(logged) + 1)
@@ -152,15 +163,6 @@ class ChatRunner:
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
         self._engine.submit(sequence)
-
-    def _standing(self, job_id: str) -> tuple[bool, bool]:
-        """Whether a job may be what kills its workers, and whether it was stopped. On board it is later."""
-        with self._redis.pipeline() as pipeline:
-            pipeline.hget(keys.job(job_id), "crashes")
-            pipeline.exists(keys.cancel(job_id))
-            pipeline.hdel(keys.job(job_id), ALONE)
-            crashes, stopped, _ = pipeline.execute()
-        return int(crashes or 0) >= SUSPECT, bool(stopped)
 
     def _note_suspect(self, sequence: Sequence) -> None:
         """Write down that this one is the suspect on board: a crash from here on is its own."""

@@ -74,8 +74,9 @@ def test_a_job_whose_start_was_tried_twice_stands_in_the_books_once() -> None:
     worker = ChatWorker([chats], name="a-worker", connection=redis, serializer=JSONSerializer)
     job = chats.enqueue("worker.tasks.chat")
     redis.rpush(chats.intermediate_queue_key, job.id)
-    worker.note_start(job, chats)
-    second = worker.note_start(job, chats)
+    worker.note_start(job, chats, lambda *_: None)
+    second, answers = worker.note_start(job, chats, lambda job_id, pipeline: pipeline.echo(job_id))
+    assert answers == [job.id.encode()]
     assert [execution.id for execution in job.get_executions()] == [second.id]
     assert redis.zrange(job.started_job_registry.key, 0, -1) == [second.composite_key.encode()]
     assert list(worker.executions) == [second.id]
@@ -94,7 +95,7 @@ def test_a_start_is_noted_as_rq_notes_it() -> None:
         job = chats.enqueue("worker.tasks.chat", job_id="job")
         redis.lmove(chats.key, chats.intermediate_queue_key, "LEFT", "RIGHT")
         if ours:
-            execution = worker.note_start(job, chats)
+            execution, _ = worker.note_start(job, chats, lambda *_: None)
         else:
             execution = worker.prepare_execution(job)
             worker.prepare_job_execution(job, remove_from_intermediate_queue=True)

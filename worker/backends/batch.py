@@ -8,6 +8,7 @@ rows), and nothing is computed that nobody reads (log-probabilities). The privat
 
 from __future__ import annotations
 
+import copy
 from itertools import chain
 from typing import Any
 
@@ -77,6 +78,14 @@ class PrefillBatch(PromptProcessingBatch):
     max_tokens: list[int]
     stop_sequences: list[Any]
 
+    def split(self, indices: list[int]) -> PromptProcessingBatch:
+        """Take rows out; all of them without copying their caches."""
+        if len(indices) < len(self.uids):
+            return super().split(indices)
+        leaving = copy.copy(self)
+        self._empty()
+        return leaving
+
     def generate(self, tokens: list[list[int]]) -> DecodeBatch:
         if any(len(row) > 1 for row in tokens):
             self.prompt([row[:-1] for row in tokens])
@@ -92,9 +101,12 @@ class PrefillBatch(PromptProcessingBatch):
             self.stop_sequences,
             self.max_tokens,
         )
+        self._empty()
+        return batch
+
+    def _empty(self) -> None:
         self.uids, self.prompt_cache, self.tokens = [], [], []
         self.samplers, self.logits_processors, self.max_tokens, self.stop_sequences = [], [], [], []
-        return batch
 
 
 class RowBatchGenerator(BatchGenerator):
