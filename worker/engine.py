@@ -22,6 +22,7 @@ from worker.backends.backend import Backend, Token
 from worker.background import Background, Chats
 from worker.errors import WorkerError
 from worker.futures import attempt, settle
+from worker.gathering import Gathering
 from worker.loaded_models import LoadedModels
 from worker.meter import Meter
 from worker.prompt_sequence import PromptSequence
@@ -66,6 +67,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting: deque[Sequence] = deque()
         self._preparing: dict[str, Sequence] = {}
+        self._gathering = Gathering()
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
         self._rest_s = 0.0
@@ -89,8 +91,9 @@ class Engine:
         self._tokenising.shutdown(wait=False, cancel_futures=True)
         self._prompts.close()
 
-    def submit(self, sequence: Sequence) -> None:
-        self._inbox.put(partial(self._waiting.append, sequence))
+    def submit(self, sequence: Sequence, follow: int = 0) -> None:
+        """Take a chat in; so many more are about to ``follow``."""
+        self._inbox.put(partial(self._submitted, sequence, follow))
 
     def submit_prompts(self, sequences: list[PromptSequence]) -> None:
         """Run prompts of a batch when chats leave room."""
@@ -137,6 +140,7 @@ class Engine:
         while not self._closing:
             self._receive()
             self._admit()
+            self._gathering.open()
             # One that has work leaves no rest to the others.
             self._rest_s = min((self._step(b) for b in self._models.backends() if b.sequences()), default=0.0)
             self._flush()
@@ -158,6 +162,8 @@ class Engine:
         nothing_runs = not self._running and not self._waiting
         waits = self._prompts.resting and (nothing_runs or self._rest_s > 0)
         wait_s = (None if self._prompts.idle else PREPARING_S) if nothing_runs else self._rest_s
+        if nothing_runs and self._gathering.left_s is not None:
+            wait_s = self._gathering.left_s
         try:
             while True:
                 work = self._inbox.get(waits, wait_s)
@@ -167,6 +173,10 @@ class Engine:
                 work()
         except queue.Empty:
             return
+
+    def _submitted(self, sequence: Sequence, follow: int) -> None:
+        self._waiting.append(sequence)
+        self._gathering.follow = follow
 
     def _admit(self) -> None:
         """Start waiting chats in order. One that waits for memory holds back those behind it: it mustn't starve."""
@@ -219,7 +229,8 @@ class Engine:
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
         if not _takes_long(sequence):
-            self._prepared(sequence, backend, attempt(partial(backend.prepare, sequence)))
+            prepared = attempt(partial(backend.prepare, sequence))
+            self._gathering.add(partial(self._prepared, sequence, backend, prepared))
             return
 
         def done(future: Future[list[str]]) -> None:

@@ -97,6 +97,11 @@ class ChatWorker(Books):
     def running(self) -> list[str]:
         return list(self._runs)
 
+    @property
+    def free_slots(self) -> int:
+        """How many more chats are popped before one ends."""
+        return self._slots - self._chats_running()
+
     # --- start and heartbeat --------------------------------------------------------------------------------------
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:

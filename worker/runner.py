@@ -126,16 +126,18 @@ class ChatRunner:
     # --- a job's way in -------------------------------------------------------------------------------------------
 
     def ask(self, job_id: str, pipeline: Pipeline) -> None:
-        """Take the lease on a job's log; ask whether it may be what kills its workers, and whether it was stopped."""
+        """Take the lease on a job's log; ask whether it may be what kills its workers, whether it was stopped, and how
+        many chats wait behind it."""
         self._log.ask(pipeline, job_id)
         pipeline.hget(keys.job(job_id), "crashes")
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), ALONE)  # On board it is later.
+        pipeline.llen(self._worker.queues[0].key)
 
     def start(self, job: Job, answers: list[Any]) -> None:
         """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run."""
         work = tasks.read(job.func_name, job.kwargs)
-        lease, crashes, stopped, _ = answers
+        lease, crashes, stopped, _, queued = answers
         suspect = int(crashes or 0) >= SUSPECT
         try:
             attempt, logged = self._log.lease(work.job_id, lease)
@@ -162,7 +164,7 @@ class ChatRunner:
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
-        self._engine.submit(sequence)
+        self._engine.submit(sequence, follow=min(queued, self._worker.free_slots))
 
     def _note_suspect(self, sequence: Sequence) -> None:
         """Write down that this one is the suspect on board: a crash from here on is its own."""

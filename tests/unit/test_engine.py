@@ -102,6 +102,27 @@ def test_thirty_two_chats_at_once_each_say_their_own_text(engine: Engine, reader
         assert reader.text(str(i)) == answer(f"chat {i}", i, 10 + i)
 
 
+def test_a_chat_whose_followers_never_come_goes_on_without_them(engine: Engine, reader: Reader) -> None:
+    engine.submit(sequence("alone", max_tokens=5), follow=3)
+    assert reader.text("job") == answer("alone", 1, 5)
+
+
+def test_a_chat_that_waits_for_others_can_be_stopped(
+    engine: Engine, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.gathering.LONGEST_S", 2 * WAIT_S)
+    engine.submit(sequence("first", job_id="first"), follow=1)
+    engine.call(lambda: None).result(WAIT_S)
+    engine.call(lambda: None).result(WAIT_S)  # By now it has been prepared, and waits.
+    assert not any(isinstance(event, Delta) for event in reader.events.get("first", []))
+    engine.cancel("first")
+    *_, end = reader.wait("first")
+    assert isinstance(end, Finished)
+    assert end.finish_reason == "cancelled"
+    engine.submit(sequence("second", job_id="second", max_tokens=5))
+    assert reader.text("second") == answer("second", 1, 5)
+
+
 def test_a_chat_goes_on_behind_what_an_earlier_worker_emitted(engine: Engine, reader: Reader) -> None:
     engine.submit(sequence("hello", seed=3, max_tokens=20))
     whole = [t for e in reader.wait("job") if isinstance(e, Delta) for t in e.token_ids]
