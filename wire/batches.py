@@ -20,8 +20,8 @@ from wire import keys
 from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, ToolCall, Usage
 from wire.usage import COUNT_USAGE, day_of
 
-SLICE_LINES = 16
-"""Prompts of a slice: few enough that two machines share a small batch, enough that RQ's books cost nothing."""
+SLICE_LINES = 32
+"""Prompts of a slice: few enough that two machines share a small batch, enough to fill the rows of one in one go."""
 SLICE_BYTES = 1 << 20
 """A slice is full with this many bytes of prompts, whatever its lines."""
 _COMPRESSION = 1

@@ -240,8 +240,9 @@ class Engine:
 
     def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
         """Put a prepared chat into the batch, unless it was stopped meanwhile or its prompt is no use."""
-        if self._preparing.pop(sequence.job_id, None) is None or sequence.end is not None:
+        if self._preparing.get(sequence.job_id) is not sequence:
             return
+        del self._preparing[sequence.job_id]
         if not self._models.holds(backend):
             # The model was let go of while the prompt was being tokenised.
             self._waiting.appendleft(sequence)

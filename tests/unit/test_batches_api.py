@@ -85,13 +85,13 @@ def finish(redis: Redis, taken: Taken, numbers: list[int] | None = None) -> int:
 
 
 def test_an_upload_is_cut_into_slices_of_which_the_first_is_queued(api: TestClient, redis: Redis) -> None:
-    made = upload(api, *(line(n) for n in range(40)))
+    made = upload(api, *(line(n) for n in range(70)))
     assert made["status"] == "queued"
-    assert made["counts"] == {"total": 40, "done": 0, "failed": 0, "cancelled": 0, "left": 40}
+    assert made["counts"] == {"total": 70, "done": 0, "failed": 0, "cancelled": 0, "left": 70}
     (work,) = queued(redis)
     stored = [unpack(redis.get(keys.batch_input(made["id"], n))) for n in range(3)]
-    assert [len(rows) for rows in stored] == [16, 16, 8]
-    assert [row.custom_id for rows in stored for row in rows] == [f"id-{n}" for n in range(40)]
+    assert [len(rows) for rows in stored] == [32, 32, 6]
+    assert [row.custom_id for rows in stored for row in rows] == [f"id-{n}" for n in range(70)]
     assert (work.batch_id, work.number) == (made["id"], 0)
 
 
