@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 SHARED_PREFIX = 32
 """Tokens from which on a common prefix is read once and waited for by the others."""
 AHEAD = 8
-"""Prompts that are in the batch beyond its rows, so that their reading begins as soon as a row is free."""
+"""Prompts that are in the batch beyond its rows, so that their reading begins as soon as rows are free."""
 MODEL_TURN_S = 30.0
 """A batch whose model has no room lets the others go on for this long, then it is its turn."""
 MOST_OWED_S = 0.1
@@ -208,6 +208,8 @@ class Background:
         They become ready together: prompts that join a batch together cost less than one by one.
         """
         group = [s for s in self._queue if s.batch_id == batch_id and not s.preparing and self._models.is_loaded(s.job)]
+        if not group:  # All of them are being prepared.
+            return
         for sequence in group:
             sequence.preparing = True
         self._tokenising.submit(_prepare_each, lane, group).add_done_callback(self._when_prepared)

@@ -125,6 +125,18 @@ def right(result: LineResult, batch: str = "b") -> bool:
     return result.text == answer(f"{batch} {result.number}", result.number, 8)
 
 
+def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(lanes: Lanes) -> None:
+    looked = threading.Event()
+    posted: list[object] = []
+    lanes.background.post = posted.append
+    lanes.background._tokenising.submit(looked.wait, WAIT_S)
+    lanes.background.submit(prompts("b", 3))
+    lanes.turns(5)
+    looked.set()
+    lanes.background._tokenising.submit(lambda: None).result(WAIT_S)
+    assert len(posted) == 1
+
+
 def test_prompts_say_the_known_text_beside_a_chat(engine: Engine, results: Results, reader: Reader) -> None:
     engine.submit_prompts(prompts("b", 20))
     engine.submit(sequence("hello", seed=3, max_tokens=5))
