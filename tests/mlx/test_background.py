@@ -11,6 +11,7 @@ import pytest
 from tests.mlx.conftest import Bench
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
+from worker.backends.lm import open_model
 from worker.background import AHEAD, Background, Chats
 from worker.loaded_models import LoadedModels
 from worker.prompt_sequence import PromptSequence
@@ -129,6 +130,18 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
             token.sequence.accept(token.token_id)
     assert most == together
     assert [chat.generated for chat in chats] == alone
+
+
+def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
+    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).beside()
+    long, *short = [bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0) for n in range(8)]
+    for chat in (long, *short):
+        lane.prepare(chat)
+        lane.add(chat)
+    while not all(len(chat.generated) == 4 for chat in short):
+        for token in lane.step().tokens:
+            token.sequence.accept(token.token_id)
+        assert len(long.generated) < 64
 
 
 def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench) -> None:

@@ -21,9 +21,9 @@ from worker.backends.sampling import RecentTokens, RowSampler, sample
 READ_TOGETHER, READ_IN_COMPANY = 8, 4
 """Prompts of a whole chunk that are read at once: alone, as many as mlx_lm reads; fewer while others wait for the end
 of a step. Of shorter ones as many more are read as come to the same tokens, unless others wait."""
-JOIN_TOGETHER = 8
-"""Rows that join a batch together where nobody waits for their first token. Each joining and each leaving copies the
-caches of all rows, and rows that came together and are as long leave together."""
+JOINING_PART = 4
+"""Where nobody waits for their first token, new rows join when one in so many of a batch's rows is free. Each joining
+and each leaving copies the caches of all rows, and rows that came together and are as long leave together."""
 
 
 class DecodeBatch(GenerationBatch):
@@ -158,4 +158,4 @@ class RowBatchGenerator(BatchGenerator):
         if self._attended or not self.decoding or len(self._prompt_batch) > 0:
             return False
         free = int(self.completion_batch_size) - len(self._generation_batch)
-        return free < min(JOIN_TOGETHER, len(self._unprocessed_sequences))
+        return free < min(int(self.completion_batch_size) // JOINING_PART, len(self._unprocessed_sequences))
