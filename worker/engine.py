@@ -162,8 +162,8 @@ class Engine:
         nothing_runs = not self._running and not self._waiting
         waits = self._prompts.resting and (nothing_runs or self._rest_s > 0)
         wait_s = (None if self._prompts.idle else PREPARING_S) if nothing_runs else self._rest_s
-        if nothing_runs and self._gathering.left_s is not None:
-            wait_s = self._gathering.left_s
+        if (left_s := self._gathering.left_s) is not None:
+            wait_s = left_s if wait_s is None else min(wait_s, left_s)
         try:
             while True:
                 work = self._inbox.get(waits, wait_s)
