@@ -1,0 +1,29 @@
+"""tests/browser/prepare tells what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PREPARE = Path(__file__).parents[1] / "browser" / "prepare"
+BASH = shutil.which("bash") or "bash"
+
+
+@pytest.fixture
+def bare_path(tmp_path: Path) -> Path:
+    """A folder for PATH with what the script calls, a recent node, no browser, and nobody who may install one."""
+    for name in ("dirname", "cmp"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    for name, says in (("node", "22"), ("npm", ""), ("id", "1000")):
+        (tmp_path / name).write_text(f"#!{BASH}\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.skipif(Path("/Applications/Google Chrome.app").exists(), reason="Chrome is found by its place here")
+def test_a_missing_browser_is_told(bare_path: Path) -> None:
+    done = subprocess.run([BASH, PREPARE], env={"PATH": str(bare_path)}, capture_output=True, text=True, check=True)
+    assert "install chromium (" in done.stderr
