@@ -10,7 +10,8 @@ import pytest
 from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 
 from wire.messages import Sampling
-from worker.backends.sampling import PENALTY_WINDOW, RowSampler, least_kept, nucleus, penalise, sample, window
+from worker.backends.draws import least_kept, nucleus
+from worker.backends.sampling import PENALTY_WINDOW, RowSampler, penalise, sample, window
 
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
 

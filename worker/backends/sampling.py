@@ -6,7 +6,6 @@ order of the rows, not on what a process did before. So a seeded answer is the s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
@@ -14,14 +13,12 @@ import mlx.core as mx
 import numpy as np
 
 from wire.messages import GREEDY_TEMPERATURE, NO_PENALTY, Sampling
+from worker.backends.draws import draw
 from worker.backends.guides import Guide
 
 PENALTY_WINDOW = 20
 """Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's default."""
-HALVED_DOWN_TO = 256
-"""Where partitioning is cheaper than sorting, a row is halved until so few values are left to be sorted."""
 _MASK = (1 << 64) - 1
-_noise = mx.vmap(lambda key, logits: mx.random.gumbel(logits.shape, key=key), in_axes=(0, 0))
 
 
 def _mix(value: int) -> int:
@@ -75,12 +72,11 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
     if all(row.is_greedy for row in rows):
         return mx.argmax(logits, axis=-1)
     logits = logits.astype(mx.float32)
-    kept = logits
+    top_p = None
     if any(row.top_p < 1 and not row.is_greedy for row in rows):
-        kept = nucleus(logits, mx.array([[row.top_p] for row in rows], dtype=mx.float32))
-    temperatures = mx.array([[row.temperature or 1.0] for row in rows], dtype=mx.float32)
-    # Adding Gumbel noise and taking the largest is a draw from the softmax (the Gumbel-max trick).
-    noisy = kept / temperatures + _noise(mx.array(np.array(keys, dtype=np.uint32)), logits)
+        top_p = mx.array([[row.top_p] for row in rows])
+    temperatures = mx.array([[row.temperature or 1.0] for row in rows])
+    noisy = draw(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
     if any(row.is_greedy for row in rows):
         noisy = mx.where(mx.array([[row.is_greedy] for row in rows]), logits, noisy)
     return mx.argmax(noisy, axis=-1)
@@ -94,42 +90,6 @@ def penalise(logits: mx.array, recent: mx.array, penalties: mx.array) -> mx.arra
     chosen = mx.take_along_axis(logits, recent, axis=-1)
     chosen = mx.where(chosen < 0, chosen * penalties, chosen / penalties)
     return mx.put_along_axis(logits, recent, chosen, axis=-1)
-
-
-def nucleus(logits: mx.array, top_p: mx.array) -> mx.array:
-    """Keep, in each row, the fewest likeliest tokens whose probability sums to more than ``top_p``; the rest get -inf.
-
-    Holtzman et al., The curious case of neural text degeneration, 2020. Tokens as likely as the last one kept stay.
-    ``logits`` is [rows, vocabulary] in fp32, ``top_p`` [rows, 1].
-    """
-    # A power of e, as in cpu_attention: the CPU backend takes less than half the time. The bound is normalised instead.
-    likely = mx.power(math.e, logits - mx.max(logits, axis=-1, keepdims=True))
-    outside = (1 - top_p) * mx.sum(likely, axis=-1, keepdims=True)
-    # The GPU backend partitions by sorting everything.
-    few = HALVED_DOWN_TO if mx.default_device().type == mx.DeviceType.cpu else logits.shape[-1]
-    threshold = mx.where(top_p >= 1, 0.0, least_kept(likely, outside, few))
-    return mx.where(likely >= threshold, logits, -mx.inf)
-
-
-def least_kept(values: mx.array, outside: mx.array, few: int) -> mx.array:
-    """In each row, the first value, from the smallest up, with which the sum gets beyond ``outside``; or the largest.
-
-    ``values``, [rows, n], must not be negative; ``outside`` and the answer are [rows, 1]. Rows are halved, and the half
-    that holds the answer is looked at alone, while more than ``few`` values are left.
-    """
-    # Whole numbers are compared faster than floats, and order positive floats as these are ordered.
-    left, below = values.view(mx.int32), mx.zeros_like(outside)
-    while (count := left.shape[-1]) > few:
-        half = count // 2
-        left = mx.partition(left, half, axis=-1)
-        lower = below + mx.sum(left[:, :half].view(mx.float32), axis=-1, keepdims=True)
-        is_lower = lower > outside
-        left = mx.where(is_lower, left[:, : count - half], left[:, half:])
-        below = mx.where(is_lower, below, lower)
-    ordered = mx.sort(left, axis=-1).view(mx.float32)
-    beyond = below + mx.cumsum(ordered, axis=-1) > outside
-    # Rounding can leave nothing beyond the bound when it is nearly everything: the largest always stays.
-    return mx.minimum(mx.min(mx.where(beyond, ordered, mx.inf), axis=-1, keepdims=True), ordered[:, -1:])
 
 
 def window(tokens: Rows[int]) -> list[int]:
