@@ -11,6 +11,7 @@ from mlx_lm.sample_utils import make_logits_processors
 
 from tests.mlx.conftest import Bench
 from wire.messages import Message
+from worker.backends.batch import DecodeBatch
 
 TEXTS = [f"question {i}: " + "why? " * (i * 5 % 23) for i in range(32)]
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
@@ -45,6 +46,40 @@ def test_alone_and_among_thirty_two_the_same_seed_says_the_same(bench: Bench, se
     bench.start(*chats[10:])
     bench.run()
     assert [chat.generated for chat in chats] == alone
+
+
+def test_a_first_token_is_told_before_the_second_is_computed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+    compute = DecodeBatch._compute_next
+    monkeypatch.setattr(DecodeBatch, "_compute_next", lambda batch: (computed.append(batch), compute(batch))[1])
+    chats = [bench.chat(text) for text in TEXTS[:3]]
+    bench.start(*chats)
+    bench.run(until=lambda: all(chat.generated for chat in chats))
+    assert len(computed) == 1
+    bench.run()
+    assert all(len(chat.generated) == 32 for chat in chats)
+
+
+@pytest.mark.parametrize("told", [1, 2])
+@pytest.mark.parametrize("limit", [1, 2, 32])
+def test_whoever_comes_at_the_first_tokens_changes_nothing(bench: Bench, told: int, limit: int) -> None:
+    settings = [{"seed": 1, "max_tokens": limit}, {"seed": 2}, {"seed": 3}]
+    alone = [bench.answer(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)]
+    for leaves in (False, True):
+        bench.cache.forget((bench.record.id, bench.record.revision, None))
+        first, second, third = (bench.chat(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True))
+        bench.start(first, second)
+        bench.run(until=lambda told=told, second=second: len(second.generated) >= told)  # type: ignore[misc]
+        if leaves:
+            bench.backend.remove(second)
+        bench.start(third)
+        bench.run()
+        if leaves:
+            rest = bench.chat(TEXTS[1], seed=2, emitted=tuple(second.generated))
+            bench.start(rest)
+            bench.run()
+            second.generated += rest.generated
+        assert [first.generated, second.generated, third.generated] == alone
 
 
 def test_another_seed_says_something_else(bench: Bench) -> None:

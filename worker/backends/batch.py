@@ -37,6 +37,9 @@ class DecodeBatch(GenerationBatch):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._recent = RecentTokens()
         self._ending = False
+        self._hurries = False
+        self._told = False
+        """Whether the newest tokens have been returned already, and none are under way."""
         self.gives_caches = True
         """Whether rows that end give up their caches; taking them out of the batch is work."""
         super().__init__(*args, **kwargs)
@@ -51,20 +54,44 @@ class DecodeBatch(GenerationBatch):
     def extract_cache(self, idx: int) -> list[Any]:
         return [] if self._ending and not self.gives_caches else super().extract_cache(idx)
 
+    def extend(self, batch: DecodeBatch) -> None:
+        begins = not self.uids
+        if self._told and not begins:
+            self._compute_next()  # Now as far on as those who join.
+        super().extend(batch)
+        self._hurries, self._told = begins and self.gives_caches, False
+
     def _step(self) -> tuple[list[int], list[None]]:
-        """Start computing every row's next token and return the ones that were under way."""
+        """Start computing every row's next token and return the ones that were under way.
+
+        Where all rows are at their first token that is returned at once: nobody waits for a token as for this one.
+        """
+        if self._hurries:
+            self._hurries, self._told = False, True
+            first: list[int] = self._next_tokens.tolist()
+            return first, self._no_logprobs(len(first))
+        if self._told:
+            self._compute_next()
+        tokens = self._compute_next()
+        return tokens, self._no_logprobs(len(tokens))
+
+    def _compute_next(self) -> list[int]:
+        """Feed the rows their newest tokens, which are returned, and start computing the ones after these."""
         inputs = self._next_tokens
         logits = guided(self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :], self.samplers, inputs)
         self._current_tokens = inputs
         recent = self._recent.advance(self.uids, self.samplers, self.tokens, inputs)
         self._next_tokens = sample(logits, self.samplers, recent)
         mx.async_eval(self._next_tokens)
+        self._told = False
         tokens: list[int] = inputs.tolist()
         for history, token in zip(self.tokens, tokens, strict=True):
             history.append(token)
-        nothing = [None] * len(tokens)
-        self._current_logprobs, self._next_logprobs = nothing, list(nothing)
-        return tokens, nothing
+        return tokens
+
+    def _no_logprobs(self, rows: int) -> list[None]:
+        self._current_logprobs, self._next_logprobs = [None] * rows, [None] * rows
+        return self._current_logprobs
 
 
 class PrefillBatch(PromptProcessingBatch):
