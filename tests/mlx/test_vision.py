@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import random
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, Literal, cast
 
 import mlx.core as mx
@@ -163,29 +162,76 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
     assert all(len(chat.generated) == 4 for chat in joining)
 
 
-def test_a_step_that_only_waits_for_pictures_says_how_long(bench: VisionBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sight, "PIECE_S", 60.0)
-    joining = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 53)]
-    bench.start(*joining)
-    assert 30 < bench.backend.step(in_company=True).rest_s < 60
-    assert 30 < bench.backend.step(in_company=True).rest_s < 60
-    bench.run(until=lambda: bool(joining[0].generated))
-    assert bench.backend.step(in_company=True).rest_s == 0  # One is being answered.
-    bench.run()
-    assert all(chat.generated for chat in joining)
+class Held:
+    """In place of the threads that wait for pieces: nobody says that one is done before ``release``."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Future[float], Callable[[], float]]] = []
+
+    def submit(self, waiting: Callable[[], float]) -> Future[float]:
+        self._held.append((Future(), waiting))
+        return self._held[-1][0]
+
+    def release(self) -> int:
+        """Wait for all that is under way; how many pieces that was."""
+        held, self._held = self._held, []
+        for done, waiting in held:
+            done.set_result(waiting())
+        return len(held)
 
 
-def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    held = Held()
+    monkeypatch.setattr(sight, "_waiting", held)
+    yield held
+    held.release()  # Otherwise the lanes are taken for all that follow.
+
+
+def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) -> None:
+    words = bench.chat("only words", max_tokens=200)
+    bench.start(words)
+    bench.run(until=lambda: bool(words.generated))
+    bench.start(*(bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 55)))
+    before = len(words.generated)
+    bench.run(until=lambda: len(words.generated) >= before + 20)
+    assert held.release() == len(sight.LANES)  # One piece of each, and the others aren't begun.
+    bench.backend.remove(words)
+    assert bench.backend.step(in_company=True).rest_s > 0
+    while bench.backend.sequences():
+        held.release()
+        bench.backend.step(in_company=True)
+
+
+def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
+    bench: VisionBench, held: Held
+) -> None:
+    left = [bench.chat([bench.shown("what is this?", seed)]) for seed in range(60, 60 + len(sight.LANES))]
+    bench.start(*left)
+    for _ in left:
+        bench.backend.step(in_company=True)
+    for chat in left:
+        bench.backend.remove(chat)
+    assert not any(lane.free for lane in sight.LANES)
+    held.release()
+    assert all(lane.free for lane in sight.LANES)
+
+
+def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
     bench: VisionBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = itertools.count()
-    monkeypatch.setattr(sight, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
-    chats = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(60, 64)]
-    bench.start(*chats)
-    bench.run()
+    turns = [bench.shown("what is this?", 70)]
+    seen = bench.answer(turns)
+    bench.forget()
     eyes = cast(VlmBackend, bench.backend)._sight
     assert eyes is not None
-    assert max(eyes._usual_s.values()) < next(clock) * 0.1
+    eyes.close()
+
+    def refuse(stream: object) -> None:
+        raise RuntimeError(f"{stream} is another thread's")
+
+    monkeypatch.setattr(mx, "synchronize", refuse)
+    assert bench.answer(turns) == seen
 
 
 def rounding(found: mx.array, *inputs: mx.array) -> float:

@@ -40,8 +40,9 @@ class DecodeBatch(GenerationBatch):
         self._hurries = False
         self._told = False
         """Whether the newest tokens have been returned already, and none are under way."""
-        self.gives_caches = True
-        """Whether rows that end give up their caches; taking them out of the batch is work."""
+        self.attended = True
+        """Whether somebody waits for the rows. Else first tokens don't hurry, and rows that end give up no caches:
+        taking them out of the batch is work."""
         super().__init__(*args, **kwargs)
 
     def next(self) -> list[Any]:
@@ -52,14 +53,14 @@ class DecodeBatch(GenerationBatch):
             self._ending = False
 
     def extract_cache(self, idx: int) -> list[Any]:
-        return [] if self._ending and not self.gives_caches else super().extract_cache(idx)
+        return [] if self._ending and not self.attended else super().extract_cache(idx)
 
     def extend(self, batch: DecodeBatch) -> None:
         begins = not self.uids
         if self._told and not begins:
             self._compute_next()  # Now as far on as those who join.
         super().extend(batch)
-        self._hurries, self._told = begins and self.gives_caches, False
+        self._hurries, self._told = begins and self.attended, False
 
     def _step(self) -> tuple[list[int], list[None]]:
         """Start computing every row's next token and return the ones that were under way.
@@ -154,7 +155,7 @@ class RowBatchGenerator(BatchGenerator):
         )
         self._prompt_batch = PrefillBatch.empty(model, self.sampler, prefill_step_size=chunk)
         self._generation_batch = DecodeBatch.empty(model, self.sampler)
-        self._generation_batch.gives_caches = self._attended = attended
+        self._generation_batch.attended = self._attended = attended
 
     @property
     def decoding(self) -> bool:

@@ -1,15 +1,17 @@
 """Image features of the qwen2_vl families: computed beside the running chats, and kept for the next turn.
 
-The vision tower runs on streams of its own, a piece at a time. While chats are running nobody waits for a piece before
-the time that such a piece usually takes is over. Knows no chat and no batch; for the engine's thread only.
+The vision tower runs on streams of its own, in pieces. Other threads wait for these, so that the engine's needn't while
+chats are running. Knows no chat and no batch; for the engine's thread only.
 """
 
 from __future__ import annotations
 
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import mlx.core as mx
@@ -19,18 +21,53 @@ from worker.backends.cpu_attention import quick_attention
 
 Hashes = tuple[str, ...]
 Parts = list[tuple[str, mx.array]]
-LANES = [mx.new_thread_local_stream(mx.default_device()) for _ in range(2)]
-"""Where towers run: so many prompts' images at a time."""
 KEPT_BYTES = 256 << 20
 """Image features kept for the next turn about the same image, bytes."""
 PIECE_S = 0.03
-"""How long a piece should take. A longer one, guessed too short, is a longer silence; shorter ones take more steps."""
-EARLY_S = 0.01
-"""A piece is asked for so long before its time: nobody notices such a wait, and it tells how long the piece took."""
-SURELY_WAITED_S = 0.001
-TOO_LATE = 0.8
-"""What a guess is multiplied by when the piece was there already: a lane that stands idle costs more than a wait."""
+"""How long a piece should take: shorter ones take more steps, longer ones keep their lane when nobody wants them."""
+LOOK_AGAIN_S = 0.002
+"""Between two looks whether a piece is done, when there is nothing else to do."""
 MOST_GUESSES = 512
+
+
+class _Lane:
+    """A stream for one tower at a time, and the piece under way on it.
+
+    Any thread may use such a stream, but one at a time: nothing is given to it before nobody waits for it any more.
+    """
+
+    def __init__(self) -> None:
+        self._stream = mx.new_thread_unsafe_stream(mx.default_device())
+        self._owner: Callable[[], _Look | None] = lambda: None
+        self._waits: Future[float] | None = None
+
+    @property
+    def free(self) -> bool:
+        return self._owner() is None and (self._waits is None or self._waits.done())
+
+    def take(self, owner: _Look) -> None:
+        """Belong to a look for as long as that lives."""
+        self._owner = weakref.ref(owner)
+
+    def laid_out(self) -> mx.StreamContext:
+        """What is laid out while the block lasts runs here."""
+        return mx.stream(self._stream)
+
+    def compute(self, array: mx.array) -> Future[float]:
+        """Start computing; the answer tells when that was done, by the monotonic clock."""
+        mx.async_eval(array)
+        self._waits = _waiting.submit(self._wait)
+        return self._waits
+
+    def _wait(self) -> float:
+        with suppress(RuntimeError):  # What is wrong with the piece, or with waiting for it, whoever uses it finds out.
+            mx.synchronize(self._stream)
+        return time.monotonic()
+
+
+LANES = [_Lane() for _ in range(3)]
+"""So many prompts' images are looked at at a time: the third fills what two leave of two processors between pieces."""
+_waiting = ThreadPoolExecutor(len(LANES), thread_name_prefix="sight")
 
 
 class Sight:
@@ -48,31 +85,24 @@ class Sight:
         if hashes in self._kept:
             self._kept.move_to_end(hashes)
             return self._kept[hashes]
-        if hashes not in self._looks and (lane := self._free_lane()) is not None:
+        if hashes not in self._looks and (lane := next((lane for lane in LANES if lane.free), None)) is not None:
             self._looks[hashes] = self._begin(lane, pixels, grid)
         return None
 
     def go_on(self, in_company: bool) -> None:
-        """Take in the pieces whose time has come, and begin the next ones.
+        """Take in the pieces that are done, and begin the next ones.
 
         ``in_company`` says that there is other work, which a wait would hold up; else the first piece is waited for.
         """
-        under_way = sorted(self._looks, key=lambda hashes: self._looks[hashes].asked_for)
-        for hashes in under_way if in_company else under_way[:1]:
-            look = self._looks[hashes]
-            if in_company and time.monotonic() < look.asked_for:
-                return
+        if self._looks and not in_company:
+            wait([look.done for look in self._looks.values()], return_when=FIRST_COMPLETED)
+        for hashes, look in [item for item in self._looks.items() if item[1].done.done()]:
             self._take_in(look)
             if look.parts:
                 self._begin_piece(look)
             else:
                 del self._looks[hashes]
                 self._keep(hashes, look.piece)
-
-    def rest_s(self) -> float:
-        """How long there is nothing to do but to wait for a piece, seconds."""
-        first = min((look.asked_for for look in self._looks.values()), default=0.0)
-        return max(0.0, first - time.monotonic())
 
     def give_up(self, hashes: Hashes) -> None:
         """Nobody asks for these images any more. No error if nobody did."""
@@ -92,16 +122,13 @@ class Sight:
         while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
 
-    def _free_lane(self) -> int | None:
-        taken = [look.lane for look in self._looks.values()]
-        return next((lane for lane in range(len(LANES)) if lane not in taken), None)
-
-    def _begin(self, lane: int, pixels: NDArray[Any], grid: NDArray[Any]) -> _Look:
+    def _begin(self, lane: _Lane, pixels: NDArray[Any], grid: NDArray[Any]) -> _Look:
         """Lay the tower's computation of some images out, and begin it."""
-        with _noted(self._tower) as parts, quick_attention(), mx.stream(LANES[lane]):
+        with _noted(self._tower) as parts, quick_attention(), lane.laid_out():
             dtype = self._tower.patch_embed.proj.weight.dtype
             features = self._tower(mx.array(pixels).astype(dtype), mx.array(grid), output_hidden_states=False)
         look = _Look(lane, len(pixels), [*parts, ("end", features)])
+        lane.take(look)
         self._begin_piece(look)
         return look
 
@@ -112,16 +139,11 @@ class Sight:
             kind, look.piece = look.parts.popleft()
             look.guesses.append((kind, self._usual_s.get((look.patches, kind), PIECE_S)))
         look.begun = time.monotonic()
-        mx.async_eval(look.piece)
+        look.done = look.lane.compute(look.piece)
 
     def _take_in(self, look: _Look) -> None:
-        """Wait for the piece; learn from it how long such pieces take."""
-        asked = time.monotonic()
-        mx.eval(look.piece)
-        now = time.monotonic()
-        error = (now - look.begun) / look.expected_s
-        if now - asked < SURELY_WAITED_S:
-            error = min(error, TOO_LATE)  # It was there already, who knows since when.
+        """Learn from a piece how long such pieces take."""
+        error = (look.done.result() - look.begun) / look.expected_s
         if len(self._usual_s) >= MOST_GUESSES:
             self._usual_s.clear()
         for kind, guess in look.guesses:
@@ -131,11 +153,12 @@ class Sight:
 class _Look:
     """Images on their way through the tower: the parts still to be computed, and the piece under way."""
 
-    def __init__(self, lane: int, patches: int, parts: Parts) -> None:
+    def __init__(self, lane: _Lane, patches: int, parts: Parts) -> None:
         self.lane = lane
         self.patches = patches
         self.parts = deque(parts)
         self.piece = parts[0][1]
+        self.done: Future[float]
         self.guesses: list[tuple[str, float]] = []
         """The kinds of the parts in the piece under way, and how long each should take."""
         self.begun = 0.0
@@ -144,11 +167,6 @@ class _Look:
     def expected_s(self) -> float:
         """How long the piece under way should take."""
         return sum(guess for _, guess in self.guesses)
-
-    @property
-    def asked_for(self) -> float:
-        """When to ask for the piece under way, by the monotonic clock."""
-        return self.begun + self.expected_s - EARLY_S
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from worker.backends.backend import Step
 from worker.backends.grammar import Grammars
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.sight import Sight
+from worker.backends.sight import LOOK_AGAIN_S, Sight
 from worker.backends.text import decoder_for
 from worker.backends.turns import InTurn
 from worker.errors import WorkerError
@@ -155,7 +155,7 @@ class VlmBackend(RowBackend):
         self._sight.go_on(in_company or not self._waits)
         step = super().step(in_company)
         if in_company and self._waits:
-            step.rest_s = self._sight.rest_s()
+            step.rest_s = LOOK_AGAIN_S
         return step
 
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
