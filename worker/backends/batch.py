@@ -18,9 +18,10 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBat
 from worker.backends.guides import guided
 from worker.backends.sampling import RecentTokens, RowSampler, sample
 
-READ_TOGETHER, READ_IN_COMPANY = 8, 4
+READ_TOGETHER, READ_IN_COMPANY, READ_ASIDE = 8, 4, 1
 """Prompts of a whole chunk that are read at once: alone, as many as mlx_lm reads; fewer while others wait for the end
-of a step. Of shorter ones as many more are read as come to the same tokens, unless others wait."""
+of a step, and still fewer of those that nobody waits for. Of shorter ones as many more are read as come to the same
+tokens, unless others wait."""
 JOINING_PART = 4
 """Where nobody waits for their first token, new rows join when one in so many of a batch's rows is free. Each joining
 and each leaving copies the caches of all rows, and rows that came together and are as long leave together."""
@@ -169,7 +170,8 @@ class RowBatchGenerator(BatchGenerator):
 
     def _fitting(self, chunk: int, in_company: bool) -> int:
         """How many prompts to read at once, those included that are being read."""
-        most = READ_IN_COMPANY if in_company else self.completion_batch_size
+        beside = READ_IN_COMPANY if self._attended else READ_ASIDE
+        most = beside if in_company else self.completion_batch_size
         budget = chunk * READ_TOGETHER
         count = longest = 0
         for segments in chain(
