@@ -55,6 +55,13 @@ def test_kernels_are_built_by_another_process(builders: list[subprocess.Popen[by
     assert len(builders) == 1
 
 
+def test_building_ends_with_the_worker(builders: list[subprocess.Popen[bytes]]) -> None:
+    kernels = draws._Kernels()
+    kernels.ready(LENGTH)
+    kernels.stop()
+    assert builders[0].returncode is not None
+
+
 def test_without_kernels_nothing_is_lost(
     builders: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

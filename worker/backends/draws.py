@@ -7,6 +7,7 @@ computed one by one. The numbers are the same.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -47,8 +48,15 @@ class _Kernels:
             if status:
                 log.warning("the kernels for rows of %d could not be built: status %d", length, status)
 
+    def stop(self) -> None:
+        """End the building; nobody will ask any more."""
+        for builder in self._builders.values():
+            builder.kill()
+            builder.wait()
+
 
 _kernels = _Kernels()
+atexit.register(_kernels.stop)
 
 
 def _on_cpu() -> bool:
