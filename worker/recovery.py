@@ -18,7 +18,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError, WatchError
 from rq import Queue
-from rq.executions import Execution
+from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job, JobStatus
 from rq.worker_registration import clean_worker_registry
 
@@ -137,11 +137,21 @@ class Recovery:
                 continue
             job = queue.fetch_job(execution.job_id)
             if job is None or job.get_status() != JobStatus.STARTED:
-                self._redis.zrem(queue.started_job_registry.key, member)
+                self._strike_out(queue, execution)
                 continue
             mark = cast(bytes | None, self._redis.hget(keys.job(job.id), ALONE))
             alone = mark is not None and self._blame[queue.name].holds(job.id, mark.decode())
             yield execution.worker_name, _Lost(queue, job, execution, mark.decode() if mark and alone else None)
+
+    def _strike_out(self, queue: Queue, execution: Execution) -> None:
+        """Take an execution out of RQ's books whose job has ended elsewhere, or waits again: its worker won't."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.delete(execution.key)
+            queue.started_job_registry.remove_execution(execution, pipeline=pipeline)
+            ExecutionRegistry(execution.job_id, self._redis).remove(execution, pipeline)
+            if execution.worker_name:
+                pipeline.srem(execution.worker_executions_key, execution.composite_key)
+            pipeline.execute()
 
     def _recover_all(self, jobs: list[_Lost], *, crashed: bool) -> int:
         """What one worker left: the oldest job ends up in front. If a suspect was on board, the crash is its own.

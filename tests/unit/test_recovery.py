@@ -10,7 +10,7 @@ from fakeredis import FakeRedis
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 from rq import Queue
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from wire import keys
@@ -145,6 +145,21 @@ def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(red
     looking = recovering(redis, queue)
     for running in (set(), {member.decode()}, set()):
         assert looking.run(running) == 0
+    assert waiting(redis, queue) == []
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_the_books(redis: Redis, queue: Queue, gone: bool) -> None:
+    job = submitted(redis, queue)
+    started(redis, queue, job)
+    if gone:
+        redis.delete(job.key)
+    else:
+        job.set_status(JobStatus.FINISHED)  # By another worker, which has struck its own execution out.
+    assert redis.keys("rq:execution*")
+    assert recovering(redis, queue, THERE).run() == 0
+    assert redis.keys("rq:execution*") == []
+    assert not redis.exists(queue.started_job_registry.key)
     assert waiting(redis, queue) == []
 
 
