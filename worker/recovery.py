@@ -18,7 +18,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError, WatchError
 from rq import Queue
-from rq.executions import Execution, ExecutionRegistry
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.worker_registration import clean_worker_registry
 
@@ -145,12 +145,10 @@ class Recovery:
 
     def _strike_out(self, queue: Queue, execution: Execution) -> None:
         """Take an execution out of RQ's books whose job has ended elsewhere, or waits again: its worker won't."""
+        job = Job(execution.job_id, connection=self._redis)  # Its record may be gone; RQ asks only where it belonged.
+        job.origin = queue.name
         with self._redis.pipeline() as pipeline:
-            pipeline.delete(execution.key)
-            queue.started_job_registry.remove_execution(execution, pipeline=pipeline)
-            ExecutionRegistry(execution.job_id, self._redis).remove(execution, pipeline)
-            if execution.worker_name:
-                pipeline.srem(execution.worker_executions_key, execution.composite_key)
+            execution.delete(job=job, pipeline=pipeline)
             pipeline.execute()
 
     def _recover_all(self, jobs: list[_Lost], *, crashed: bool) -> int:
