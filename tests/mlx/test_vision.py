@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import mlx.core as mx
@@ -215,6 +217,19 @@ def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piec
     assert not any(lane.free for lane in sight.LANES)
     held.release()
     assert all(lane.free for lane in sight.LANES)
+
+
+def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
+    bench: VisionBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(sight, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
+    chats = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(80, 84)]
+    bench.start(*chats)
+    bench.run()
+    eyes = cast(VlmBackend, bench.backend)._sight
+    assert eyes is not None
+    assert max(eyes._usual_s.values()) < next(clock) * 0.1
 
 
 def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
