@@ -63,7 +63,7 @@ def _on_cpu() -> bool:
     return bool(mx.default_device().type == mx.DeviceType.cpu)
 
 
-def draw(logits: mx.array, keys: mx.array, temperatures: mx.array, top_p: mx.array | None = None) -> mx.array:
+def perturbed(logits: mx.array, keys: mx.array, temperatures: mx.array, top_p: mx.array | None = None) -> mx.array:
     """Logits with Gumbel noise: the largest of a row is a draw from its softmax (the Gumbel-max trick).
 
     ``logits`` is [rows, vocabulary] in fp32, ``keys`` [rows, 2] in uint32, ``temperatures`` [rows, 1], and so is
@@ -76,10 +76,12 @@ def draw(logits: mx.array, keys: mx.array, temperatures: mx.array, top_p: mx.arr
 
 
 def noisy(logits: mx.array, keys: mx.array, temperatures: mx.array) -> mx.array:
+    """What ``perturbed`` computes without top_p."""
     return logits / temperatures + mx.vmap(_gumbel, in_axes=(0, 0))(keys, logits)
 
 
 def noisy_nucleus(logits: mx.array, keys: mx.array, temperatures: mx.array, top_p: mx.array) -> mx.array:
+    """What ``perturbed`` computes with it."""
     return noisy(nucleus(logits, top_p), keys, temperatures)
 
 

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from wire.messages import GREEDY_TEMPERATURE, NO_PENALTY, Sampling
-from worker.backends.draws import draw
+from worker.backends.draws import perturbed
 from worker.backends.guides import Guide
 
 PENALTY_WINDOW = 20
@@ -76,7 +76,7 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
     if any(row.top_p < 1 and not row.is_greedy for row in rows):
         top_p = mx.array([[row.top_p] for row in rows])
     temperatures = mx.array([[row.temperature or 1.0] for row in rows])
-    noisy = draw(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
+    noisy = perturbed(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
     if any(row.is_greedy for row in rows):
         noisy = mx.where(mx.array([[row.is_greedy] for row in rows]), logits, noisy)
     return mx.argmax(noisy, axis=-1)
