@@ -176,7 +176,7 @@ class EmbeddedRedis:
             raise
 
     def _make_folders(self) -> None:
-        for folder in {self.folder, self.socket.parent}:
+        for folder in (self.folder, self.socket.parent):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 found = folder.lstat()
@@ -256,7 +256,12 @@ class EmbeddedRedis:
         return lines[-1] if lines else "it said nothing"
 
     def close(self, limit_s: float = STOP_LIMIT_S) -> None:
-        """End the server after it has written everything to disk, and give the data folder back."""
+        """End the server after it has written everything to disk, and give the data folder back.
+
+        Without the owner's lock nothing here is ours: server, socket and folder are another service's.
+        """
+        if self._owner is None:
+            return
         if self.process is not None:
             self.process.terminate()
             try:
@@ -268,6 +273,5 @@ class EmbeddedRedis:
         self.socket.unlink(missing_ok=True)
         if self.socket.parent != self.folder:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
-        if self._owner is not None:
-            self._owner.close()
-            self._owner = None
+        self._owner.close()
+        self._owner = None

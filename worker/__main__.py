@@ -35,13 +35,17 @@ log = logging.getLogger("worker")
 def lock_folder(data: Path) -> TextIO:
     """Take the lock that makes this the one worker on a data folder; it goes with the process.
 
-    Exits with one line if another process has it.
+    Exits with one line if another process has it, or the folder can't be used.
     """
-    data.mkdir(parents=True, exist_ok=True)
-    lock = (data / "worker.lock").open("a+", encoding="ascii")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "worker.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        sys.exit(f"worker: the data folder cannot be used: {error}")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        lock.close()
         sys.exit(f"worker: another worker runs on {data}: one process a machine generates for all chats")
     return lock
 

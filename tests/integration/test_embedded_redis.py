@@ -64,6 +64,19 @@ def test_a_second_start_on_the_same_folder_is_refused_and_names_the_first(tmp_pa
     assert remembered(first) == b"undisturbed"
 
 
+@pytest.mark.parametrize("name", ["data", "long" * 30])
+def test_whoever_was_refused_or_never_opened_closes_nothing(tmp_path: Path, start: Start, name: str) -> None:
+    """A long path's socket lies in a folder of its own, which goes with its owner alone."""
+    first = start(tmp_path / name)
+    refused = EmbeddedRedis(tmp_path / name)
+    refused.close()
+    with pytest.raises(RedisUnusable, match="in use"):
+        refused.open()
+    refused.close()
+    remember(first, "by a new connection")
+    assert remembered(first) == b"by a new connection"
+
+
 def test_what_was_accepted_before_a_kill_is_there_after_the_restart(tmp_path: Path, start: Start) -> None:
     server = start(tmp_path)
     remember(server, "before the kill")
@@ -138,6 +151,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(RedisUnusable, match="the data folder cannot be used"):
         EmbeddedRedis(tmp_path / "file").open()
+    EmbeddedRedis(tmp_path / "file").close()
 
 
 def test_a_server_that_evicts_is_refused(tmp_path: Path, start: Start) -> None:

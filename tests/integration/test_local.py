@@ -173,6 +173,18 @@ def test_a_second_service_on_the_same_data_is_refused_and_the_first_goes_on(tmp_
     assert second.status() == 1
     assert second.seen[-1].startswith(f"serve: {tmp_path} is in use by process {first.process.pid}")
     assert first.process.poll() is None
+    # Whoever is started again, or connects anew, finds the first one's Redis.
+    with connect_once(EmbeddedRedis(tmp_path).url) as client:
+        assert client.ping()
+
+
+def test_a_data_folder_that_is_a_file_is_one_clear_line(tmp_path: Path, serve: Serve) -> None:
+    (tmp_path / "file").write_text("kept")
+    service = serve(tmp_path / "file")
+    assert service.status() == 1
+    assert service.seen[-1].startswith("serve: the data folder cannot be used: ")
+    assert not any("Traceback" in text for text in service.seen)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_busy_port_is_one_clear_line_and_starts_nothing(tmp_path: Path, serve: Serve) -> None:
