@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from pydantic import ValidationError
 from redis import Redis
 from redis.client import Pipeline
 
@@ -25,6 +28,8 @@ SLICE_LINES = 32
 SLICE_BYTES = 1 << 20
 """A slice is full with this many bytes of prompts, whatever its lines."""
 _COMPRESSION = 1
+DEADLY_LINES = "deadly_lines"
+"""Field of a batch: how many of its lines were given up after crashes."""
 
 BatchState = Literal["uploading", "queued", "running", "cancelling", "completed", "cancelled", "expired"]
 ENDED_STATES = ("completed", "cancelled", "expired")
@@ -56,7 +61,8 @@ _NOTHING_USED = Usage()
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What a line came to: a text and why it ended, or a code and a sentence."""
+    """What a line came to: a text and why it ended, or a code and a sentence. One that nobody could read has a number
+    below 1 and no name."""
 
     number: int
     custom_id: str | None
@@ -70,7 +76,7 @@ class LineResult:
 
     def encode(self) -> str:
         """The line of the results."""
-        row: dict[str, Any] = {"custom_id": self.custom_id, "line": self.number}
+        row: dict[str, Any] = {"custom_id": self.custom_id, "line": self.number if self.number > 0 else None}
         if self.error is not None:
             row["error"] = {"code": self.error[0], "message": self.error[1]}
             return json.dumps(row, separators=(",", ":"))
@@ -94,8 +100,26 @@ def pack(lines: Sequence[BatchLine]) -> bytes:
     return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
 
 
-def unpack(stored: bytes) -> list[BatchLine]:
-    return [BatchLine.model_validate_json(row) for row in zlib.decompress(stored).split(b"\n") if row]
+UNREADABLE: tuple[ErrorCode, str] = ("internal_error", "The prompt could not be read: it may be of another version.")
+LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")
+
+
+def unpack(stored: bytes) -> tuple[list[BatchLine], list[LineResult]]:
+    """The lines of a slice, and the results of those that can't be read."""
+    lines: list[BatchLine] = []
+    unreadable: list[LineResult] = []
+    try:
+        rows = zlib.decompress(stored).split(b"\n")
+    except zlib.error:
+        return [], []
+    for row in filter(None, rows):
+        try:
+            lines.append(BatchLine.model_validate_json(row))
+        except ValidationError:
+            with suppress(ValueError, KeyError, TypeError):
+                about = json.loads(row)
+                unreadable.append(LineResult(int(about["number"]), str(about["custom_id"]), error=UNREADABLE))
+    return lines, unreadable
 
 
 # Ends a slice, and the batch with its last one. A slice is counted once: its attempt key says that it has ended.
@@ -196,13 +220,24 @@ def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A slice that this worker holds the lease on: the lines that have no result yet."""
+    """A slice that this worker holds the lease on: the lines that have no result yet.
+
+    ``lost`` are results of lines that can't be run, ``deadly`` how many lines of the batch were given up after crashes.
+    """
 
     slice: BatchSlice
     attempt: int
     results: int
     state: BatchState
     lines: tuple[BatchLine, ...]
+    lost: tuple[LineResult, ...] = ()
+    deadly: int = 0
+
+
+def _nameless(count: int, written: AbstractSet[int], error: tuple[ErrorCode, str]) -> list[LineResult]:
+    """Results of so many lines of which nothing is known, under numbers that none has yet."""
+    free = [number for number in range(-1, -1 - count - len(written), -1) if number not in written]
+    return [LineResult(number, None, error=error) for number in free[: max(0, count)]]
 
 
 class BatchLog:
@@ -213,21 +248,33 @@ class BatchLog:
         self._started = redis.register_script(_STARTED)
         self._write = redis.register_script(_WRITE)
 
-    def take(self, work: BatchSlice, attempt: int, now_ms: float) -> Taken | None:
-        """What is left to do of a slice whose lease is ours; None when its batch is gone."""
+    def take(self, work: BatchSlice, attempt: int, now_ms: float, *, read: bool = True) -> Taken | None:
+        """What is left to do of a slice whose lease is ours; None when its batch is gone.
+
+        With ``read`` False its prompts are left alone, and all that is left of it is lost.
+        """
         batch, number = work.batch_id, work.number
         state = cast(bytes | None, self._started(keys=[keys.batch(batch)], args=[int(now_ms)]))
         with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.get(keys.batch_input(batch, number))
+            pipeline.getrange(keys.batch_input(batch, number), 0, -1 if read else 0)  # A byte says that it is there.
             pipeline.hget(keys.batch_plan(batch), str(number))
             pipeline.hkeys(keys.batch_output(batch, number))
-            stored, plan, there = pipeline.execute()
+            pipeline.hget(keys.batch(batch), DEADLY_LINES)
+            stored, plan, there, deadly = pipeline.execute()
         if state is None or plan is None:
             return None
-        written = {int(field) for field in there}
+        results, written = int(plan.split()[1]), {int(field) for field in there}
         # A batch that was cancelled has dropped its prompts.
-        lines = tuple(line for line in unpack(stored) if line.number not in written) if stored else ()
-        return Taken(work, attempt, int(plan.split()[1]), cast(BatchState, state.decode()), lines)
+        lines, unreadable = unpack(stored)
+        left = tuple(line for line in lines if line.number not in written)
+        lost = [line for line in unreadable if line.number not in written]
+        lost += _nameless(results - len(written) - len(left) - len(lost), written, UNREADABLE if stored else LOST)
+        return Taken(work, attempt, results, cast(BatchState, state.decode()), left, tuple(lost), int(deadly or 0))
+
+    def note_deadly(self, work: BatchSlice) -> None:
+        """Count a line that was given up after crashes: what a batch may cost all others is bounded."""
+        if self._redis.hexists(name := keys.batch(work.batch_id), "state"):
+            self._redis.hincrby(name, DEADLY_LINES, 1)
 
     def write(self, taken: Taken, results: Sequence[LineResult], now_ms: float, *, cut: bool = False) -> int:
         """Write results; a line that has one keeps it. ``cut`` ends the slice without the lines that have none.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,21 +18,20 @@ from typing import Literal
 from wire.messages import Failed
 from worker.backends.backend import Backend, Token
 from worker.errors import WorkerError
-from worker.futures import attempt
 from worker.loaded_models import LoadedModels
+from worker.model_turn import ModelTurn
 from worker.prompt_queue import PromptQueue
 from worker.prompt_sequence import PromptSequence
+from worker.prompt_thread import Prepared, PromptThread
 from worker.rescue import failure, rescue
 from worker.sequence import Sequence
+from worker.shared_prefix import SharedPrefixes
+from worker.suspects import OneSuspect
 
 log = logging.getLogger(__name__)
 
-SHARED_PREFIX = 32
-"""Tokens from which on a common prefix is read once and waited for by the others."""
 AHEAD = 8
 """Prompts that are in the batch beyond its rows, so that their reading begins as soon as rows are free."""
-MODEL_TURN_S = 30.0
-"""A batch whose model has no room lets the others go on for this long, then it is its turn."""
 MOST_OWED_S = 0.1
 """What prompts may save up of their share while chats keep them from running."""
 CHAT_FOLLOWS_S = 2.0
@@ -41,22 +40,19 @@ CHAT_FOLLOWS_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Chats:
-    """What the engine has of chats: how many, how many of them without a first token, whether a suspect is in."""
+    """What the engine has of chats: how many, how many of them without a first token, whether any is a suspect."""
 
     inside: int = 0
     waiting: int = 0
     suspect: bool = False
 
 
-def _ignore(_: PromptSequence) -> None:
-    pass
-
-
 class Background:
     """The prompts of batches inside one engine.
 
     ``slots`` is how many rows chats and prompts have together; ``share`` the part of the time, 0 to 1, that prompts get
-    whatever the chats do. ``on_end`` gets each prompt that has ended; ``on_suspect`` one before it is let in.
+    whatever the chats do. ``on_end`` gets each prompt that has ended; ``on_suspect`` one before anything is done with
+    it, ``on_clear`` one that waits again.
     """
 
     def __init__(
@@ -66,21 +62,23 @@ class Background:
         slots: int,
         share: float,
         on_end: Callable[[PromptSequence], None],
-        on_suspect: Callable[[PromptSequence], None] = _ignore,
+        on_suspect: Callable[[PromptSequence], None] = lambda _: None,
+        on_clear: Callable[[PromptSequence], None] = lambda _: None,
     ) -> None:
         self._models = models
         self._slots = slots
         self._share = share
-        self._on_end, self._on_suspect = on_end, on_suspect
+        self._on_end = on_end
+        self._suspect = OneSuspect(on_suspect, on_clear)
         self._queue = PromptQueue()
         self._running: dict[PromptSequence, Backend] = {}
-        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise-prompts")
+        self._tokenising = PromptThread("tokenise-prompts")
         self._owed_s = 0.0
         self._turn_s = MOST_OWED_S  # What a turn takes, by the last one: so much must be owed before the next.
         self._looked = time.monotonic()
         self._chat_seen = -CHAT_FOLLOWS_S
-        self._hungry: tuple[str, float] | None = None
-        self._alone: set[str] = set()
+        self._model_turn = ModelTurn(self._queue)
+        self._prefixes = SharedPrefixes()
         self.post: Callable[[Callable[[], None]], None] = lambda work: work()
         """Has something done on the engine's thread."""
         self.excuse: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -102,7 +100,13 @@ class Background:
 
     @property
     def suspect(self) -> bool:
-        return any(sequence.suspect for sequence in self._running)
+        """Whether a suspect is inside, be it that its prompt is only being prepared."""
+        return self._suspect.inside is not None
+
+    @property
+    def preparing_s(self) -> float:
+        """For how long the present prompt has been being prepared, seconds."""
+        return self._tokenising.busy_s
 
     def inside(self) -> list[Sequence]:
         """Every prompt that is here, running or waiting."""
@@ -112,18 +116,21 @@ class Background:
         for sequence in sequences:
             self._queue.put(sequence)
 
-    def drop(self, job_id: str, *, running: bool = True) -> None:
-        """Let go of a slice's prompts without an end; with ``running`` False only of those that wait."""
-        for waiting in [s for s in self._queue if s.part.job_id == job_id and (running or not s.generated)]:
-            self._queue.remove(waiting)
-        if running:
-            for sequence in [s for s in self._running if s.part.job_id == job_id]:
-                self._running.pop(sequence).remove(sequence)
+    def drop(self, job_id: str) -> None:
+        """Let go of a slice's prompts without an end."""
+        for sequence in [s for s in self._queue if s.part.job_id == job_id]:
+            self._queue.remove(sequence)
+            if not sequence.preparing:
+                self._suspect.ended(sequence)
+        for sequence in [s for s in self._running if s.part.job_id == job_id]:
+            self._running.pop(sequence).remove(sequence)
+            self._suspect.ended(sequence)
 
     def make_way(self) -> None:
-        """Leave every model: a chat needs the memory."""
+        """Leave every model: a chat needs the memory, or may be what kills its workers and must be seen alone."""
         for sequence in list(self._running):
             self._park(sequence)
+        self._suspect.put_out(self._suspect.inside)
 
     # --- a turn ---------------------------------------------------------------------------------------------------
 
@@ -135,8 +142,12 @@ class Background:
             self._chat_seen = now
         if self.idle:
             self._owed_s = 0.0
+            self._prefixes.forget()
             return
         self._owed_s = min(MOST_OWED_S, self._owed_s + self._share * passed)
+        if chats.suspect:
+            self.make_way()
+            return
         held_up = chats.waiting or chats.inside >= self._slots
         if held_up and self._owed_s < self._turn_s:
             return
@@ -164,95 +175,81 @@ class Background:
     def _park(self, sequence: PromptSequence) -> None:
         """Take a prompt out of its batch; what was computed goes to the prompt cache, and it goes on behind that."""
         self._running.pop(sequence).remove(sequence)
+        self._suspect.put_out(sequence)
         self._queue.put_back(sequence)
 
     def _may_enter(self, chats: Chats, sequence: PromptSequence) -> bool:
-        if self._hungry is not None and self._hungry[0] != sequence.batch_id and self._starves():
-            return False
-        if sequence.suspect and (chats.suspect or self.suspect):
+        if self._model_turn.is_anothers(sequence.group) or self._suspect.keeps_out(sequence):
             return False
         try:
             if not self._is_there(sequence, chats):
                 return False
         except WorkerError as error:
-            for other in [other for other in self._queue if other.job.model_id == sequence.job.model_id]:
+            for other in [other for other in self._queue if other.same_model(sequence)]:
                 self._queue.remove(other)
                 self._fail(other, error)
             return False
-        return sequence.ready and not self._awaits_prefix(sequence)
-
-    def _starves(self) -> bool:
-        assert self._hungry is not None
-        return time.monotonic() - self._hungry[1] > MODEL_TURN_S
+        return not self._prefixes.awaits(sequence, self._running)
 
     def _is_there(self, sequence: PromptSequence, chats: Chats) -> bool:
-        """Whether the prompt's model is loaded; loads it when no chat would have to wait for that."""
+        """Whether the prompt and its model are ready; loads it when no chat would have to wait for that."""
         job = sequence.job
         if not self._models.is_loaded(job):
             if chats.inside:
                 return False
             if not self._models.has_room(job):
-                self._hungry = self._hungry or (sequence.batch_id, time.monotonic())
+                self._model_turn.wants(sequence.group)
                 return False
+            self._suspect.let_in(sequence)
             with self.excuse():
                 self._models.get(job)
-        if self._hungry is not None and self._hungry[0] == sequence.batch_id:
-            self._hungry = None
-        if not sequence.ready and not sequence.prompt_ids:
-            self._prepare_all(self._models.beside(self._models.get(job)), sequence.batch_id)
-        return True
+        self._model_turn.has(sequence.group)
+        lane = self._models.beside(self._models.get(job))
+        if not sequence.is_ready_for(lane) and not sequence.preparing:
+            self._prepare_with_alike(sequence, lane)
+        return sequence.is_ready_for(lane)
 
-    def _prepare_all(self, lane: Backend, batch_id: str) -> None:
-        """Have the waiting prompts of a batch made into tokens, beside this thread.
+    def _prepare_with_alike(self, sequence: PromptSequence, lane: Backend) -> None:
+        """Have a prompt made into tokens, beside this thread, and all that wait with it for the same model.
 
-        They become ready together: prompts that join a batch together cost less than one by one.
+        They become ready together: prompts that join a batch together cost less than one by one. A suspect comes alone.
         """
-        group = [s for s in self._queue if s.batch_id == batch_id and not s.preparing and self._models.is_loaded(s.job)]
-        if not group:  # All of them are being prepared.
-            return
-        for sequence in group:
-            sequence.preparing = True
-        self._tokenising.submit(_prepare_each, lane, group).add_done_callback(self._when_prepared)
+        alike = [s for s in self._queue if s.group == sequence.group]
+        group = [s for s in alike if not s.preparing and not s.is_ready_for(lane)]
+        if sequence.suspect:
+            self._suspect.let_in(sequence)
+            group = [sequence]
+        for one in group:
+            one.preparing = True
+        self._tokenising.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
 
-    def _when_prepared(self, prepared: Future[list[tuple[PromptSequence, Future[list[str]]]]]) -> None:
+    def _when_prepared(self, lane: Backend, prepared: Future[list[Prepared[PromptSequence]]]) -> None:
         if not prepared.cancelled():  # Else this engine is being closed.
-            self.post(partial(self._prepared, prepared.result()))
+            self.post(partial(self._prepared, lane, prepared.result()))
 
-    def _prepared(self, group: list[tuple[PromptSequence, Future[list[str]]]]) -> None:
+    def _prepared(self, lane: Backend, group: list[Prepared[PromptSequence]]) -> None:
         for sequence, prepared in group:
+            sequence.preparing = False
             if sequence not in self._queue:
+                self._suspect.ended(sequence)
                 continue
             error = prepared.exception()
             if error is None and sequence.tokens_left > 0:
-                sequence.ready = True
+                sequence.ready_for(lane)
                 continue
             self._queue.remove(sequence)
             self._fail(sequence, error if isinstance(error, Exception) else RuntimeError("cancelled"))
 
-    def _awaits_prefix(self, sequence: PromptSequence) -> bool:
-        """Whether a prompt that is being read now shares a prefix with this one that would be read twice."""
-        if sequence.batch_id in self._alone or sequence.generated:
-            return False
-        for reading in self._running:
-            length = reading.cached_tokens + SHARED_PREFIX
-            same = reading.prompt_ids[:length] == sequence.prompt_ids[:length]
-            if not reading.generated and len(sequence.prompt_ids) > length and same:
-                reading.wanted = sequence.waited = True
-                return True
-        return False
-
     def _enter(self, sequence: PromptSequence) -> None:
         try:
             lane = self._models.beside(self._models.get(sequence.job))
-            if sequence.suspect:
-                self._on_suspect(sequence)
+            self._suspect.let_in(sequence)
             lane.add(sequence)
         except Exception as error:
             self._fail(sequence, error)
             return
         self._running[sequence] = lane
-        if sequence.waited and not sequence.cached_tokens and not sequence.generated:
-            self._alone.add(sequence.batch_id)  # This model's cache keeps nothing: waiting for it is in vain.
+        self._prefixes.entered(sequence)
 
     # --- a step ---------------------------------------------------------------------------------------------------
 
@@ -289,14 +286,12 @@ class Background:
     def _finish(self, sequence: PromptSequence, reason: Literal["stop", "length"]) -> None:
         sequence.finish(reason)
         del self._running[sequence]
+        self._suspect.ended(sequence)
         self._on_end(sequence)
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         assert isinstance(sequence, PromptSequence), "only prompts are put into the batch beside"
         self._running.pop(sequence, None)
+        self._suspect.ended(sequence)
         sequence.fail(partial(Failed, *failure(error)))
         self._on_end(sequence)
-
-
-def _prepare_each(lane: Backend, group: list[PromptSequence]) -> list[tuple[PromptSequence, Future[list[str]]]]:
-    return [(sequence, attempt(partial(lane.prepare, sequence))) for sequence in group]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -26,15 +26,13 @@ from worker.gathering import Gathering
 from worker.loaded_models import LoadedModels
 from worker.meter import Meter
 from worker.prompt_sequence import PromptSequence
+from worker.prompt_thread import Prepared, PromptThread, takes_long
 from worker.rescue import failure, rescue
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-LONG_PROMPT_CHARACTERS = 8_000
-"""A longer prompt, or one with images, tools or a schema, is prepared beside the engine's thread: running streams must
-not wait for it."""
 HIGH_MEMORY_PERCENT = 90.0
 PREPARING_S = 0.01
 """Longest sleep while prompts are being prepared and nothing else is to be done."""
@@ -71,7 +69,7 @@ class Engine:
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
         self._rest_s = 0.0
-        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        self._tokenising = PromptThread("tokenise")
         self._prompts = prompts or Background(models, slots=0, share=0, on_end=lambda _: None)
         self._prompts.post, self._prompts.excuse = self._inbox.put, self._excuse
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -99,9 +97,9 @@ class Engine:
         """Run prompts of a batch when chats leave room."""
         self._inbox.put(partial(self._prompts.submit, sequences))
 
-    def drop_prompts(self, job_id: str, *, running: bool = True) -> None:
-        """Let go of a slice's prompts without an end; with ``running`` False only of those that wait."""
-        self._inbox.put(partial(self._prompts.drop, job_id, running=running))
+    def drop_prompts(self, job_id: str) -> None:
+        """Let go of a slice's prompts without an end."""
+        self._inbox.put(partial(self._prompts.drop, job_id))
 
     def cancel(self, job_id: str) -> None:
         """Stop a chat: its text so far is kept and its stream ends. Unknown and ended jobs are no error."""
@@ -152,7 +150,8 @@ class Engine:
     def _chats(self) -> Chats:
         inside = [*(s for s, _ in self._running.values()), *self._preparing.values()]
         waiting = len(self._waiting) + sum(not s.generated for s in inside)
-        return Chats(len(inside) + len(self._waiting), waiting, any(s.suspect for s in inside))
+        suspect = any(s.suspect for s in (*inside, *self._waiting))
+        return Chats(len(inside) + len(self._waiting), waiting, suspect)
 
     def _close(self) -> None:
         self._closing = True
@@ -191,8 +190,6 @@ class Engine:
                 self._prompts.make_way()
                 return
             self._waiting.remove(sequence)
-            if sequence.suspect:
-                self._on_suspect(sequence)
             self._prepare(sequence, backend)
 
     def _next(self) -> Sequence | None:
@@ -205,10 +202,13 @@ class Engine:
 
     def _backend_for(self, sequence: Sequence) -> Backend | None:
         """The chat's model, loaded if need be, or None while it must wait for others to free their memory."""
-        if self._models.is_loaded(sequence.job):
-            return self._models.get(sequence.job)
-        if not self._models.has_room(sequence.job):
+        loaded = self._models.is_loaded(sequence.job)
+        if not loaded and not self._models.has_room(sequence.job):
             return None
+        if sequence.suspect:  # Before anything is done with it: its model may be what kills this process.
+            self._on_suspect(sequence)
+        if loaded:
+            return self._models.get(sequence.job)
         self._events.append((sequence, Progress("loading")))
         self._flush()
         since = time.monotonic()
@@ -228,15 +228,17 @@ class Engine:
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
-        if not _takes_long(sequence):
+        if not takes_long(sequence):
             prepared = attempt(partial(backend.prepare, sequence))
             self._gathering.add(partial(self._prepared, sequence, backend, prepared))
             return
 
-        def done(future: Future[list[str]]) -> None:
-            self._inbox.put(partial(self._prepared, sequence, backend, future))
+        def done(future: Future[list[Prepared[Sequence]]]) -> None:
+            if not future.cancelled():  # Else this engine is being closed.
+                [(_, prepared)] = future.result()
+                self._inbox.put(partial(self._prepared, sequence, backend, prepared))
 
-        self._tokenising.submit(backend.prepare, sequence).add_done_callback(done)
+        self._tokenising.prepare(backend, [sequence]).add_done_callback(done)
 
     def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
         """Put a prepared chat into the batch, unless it was stopped meanwhile or its prompt is no use."""
@@ -333,14 +335,6 @@ class Engine:
             events, self._events = self._events, []
             with self._excuse():
                 self._sink(events)
-
-
-def _takes_long(sequence: Sequence) -> bool:
-    """Whether to prepare a prompt beside the engine's thread."""
-    job = sequence.job
-    if sequence.images or job.form.tools or job.form.json_schema is not None:
-        return True
-    return sum(len(message.text()) for message in job.messages) > LONG_PROMPT_CHARACTERS
 
 
 def _failure(sequence: Sequence, *, code: ErrorCode, message: str) -> list[Any]:

@@ -6,10 +6,15 @@ Its text is made once it has ended, off the engine's thread, unless a stop text 
 from __future__ import annotations
 
 import time
+from weakref import ReferenceType, ref
 
 from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent
-from worker.sequence import Said, Sequence
+from worker.backends.backend import Backend
+from worker.sequence import Said, Sequence, TextDecoder
+
+Group = tuple[str, str, bool]
+"""Prompts that wait for the same: of one batch, for one model, suspects apart from the others."""
 
 
 class PromptSequence(Sequence):
@@ -31,19 +36,42 @@ class PromptSequence(Sequence):
         )
         self.line = line
         self.part = part
-        self.ready = False
-        """Whether its prompt has been made into tokens."""
         self.preparing = False
+        """Whether its prompt is just being made into tokens."""
         self.waited = False
         """Whether it has waited for somebody else's prefix."""
         self.wanted = False
         """Whether others wait for the prefix that it shares with them."""
+        self._prepared_for: ReferenceType[Backend] | None = None
         self._said: list[Said] = []
         self._mark = 0
 
     @property
     def batch_id(self) -> str:
         return self.part.batch_id
+
+    @property
+    def group(self) -> Group:
+        return self.part.batch_id, self.job.model_id, self.suspect
+
+    def same_model(self, other: PromptSequence) -> bool:
+        """Whether both were accepted for the same model's same files: another's token ids mean nothing to it."""
+        mine, its = self.job, other.job
+        return (mine.model_id, mine.model_revision) == (its.model_id, its.model_revision)
+
+    def ready_for(self, lane: Backend) -> None:
+        """Note that its prompt has been prepared by a backend: what that keeps of it goes with the loaded model."""
+        self._prepared_for = ref(lane)
+
+    def is_ready_for(self, lane: Backend) -> bool:
+        return self._prepared_for is not None and self._prepared_for() is lane
+
+    def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
+        """Take the prompt's tokens; anew, when its model was unloaded while it waited with a half of its answer."""
+        super().begin(prompt_ids, decoder)
+        if self.job.sampling.stop:
+            for token in self.generated:
+                decoder.add(token)
 
     def accept(self, token: int) -> list[LoggedEvent]:
         """Count one more token; there is nobody to show it to."""

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from redis import Redis
 from redis.client import Pipeline
@@ -23,14 +24,11 @@ from rq.job import Job, JobStatus
 from rq.worker_registration import clean_worker_registry
 
 from wire import keys
-from worker.blame import MOST_CRASHES, Blame, ChatBlame, SliceBlame
+from worker.blame import Blame, ChatBlame, Fields, SliceBlame
+from worker.marks import ALONE, READING
 
 log = logging.getLogger(__name__)
 
-ALONE = "alone"
-"""Field of a job's record while it is the one suspect that its worker has on board."""
-FURTHER = 4
-"""Events that a job logs between two crashes to show that it doesn't kill its workers: they count from one again."""
 ABSENCE_S = 2.0
 """A worker is dead when its key has been missing for this long: after an outage of Redis all keys have run out, and the
 living need a moment to renew theirs."""
@@ -88,13 +86,15 @@ class Recovery:
         """
         self._forget_old_absences()
         try:
-            if not self._redis.set(keys.RECOVERY_LOCK, "1", nx=True, px=_LOCK_MS):
+            if not self._redis.set(keys.RECOVERY_LOCK, self._name, nx=True, px=_LOCK_MS):
                 return 0
             try:
                 recovered = self._started(running) + sum(self._popped(queue) for queue in self._queues)
                 self._strike_off()
             finally:
-                self._redis.delete(keys.RECOVERY_LOCK)
+                # After a round that took longer than the lock lives it may be another worker's.
+                if self._redis.get(keys.RECOVERY_LOCK) == self._name.encode():
+                    self._redis.delete(keys.RECOVERY_LOCK)
         except RedisError:
             self._missing.clear()
             raise
@@ -156,43 +156,40 @@ class Recovery:
 
         It comes last: should this process die on the way, the next one still sees whose crash it was.
         """
-        somebody = any(lost.mark is not None for lost in jobs)
-        for lost in sorted(jobs, key=lambda lost: (lost.mark is None, lost.job.created_at), reverse=True):
-            self._recover(lost, blamed=crashed and (lost.mark is not None or not somebody))
+        inside = [lost for lost in jobs if lost.mark not in (None, str(READING))]
+        read = [lost for lost in jobs if lost.mark is not None]
+        blamed = {lost.job.id for lost in inside or read or jobs}
+        for lost in sorted(jobs, key=lambda lost: (lost.job.id not in blamed, lost.job.created_at), reverse=True):
+            blame = self._blame[lost.queue.name]
+            if not crashed:
+                self._recover(lost, lambda _: {})
+            elif lost.job.id in blamed:
+                self._recover(lost, partial(blame.own, mark=lost.mark))
+            else:
+                self._recover(lost, blame.beside)
         return len(jobs)
 
-    def _recover(self, lost: _Lost, *, blamed: bool) -> None:
-        """Put a job back and count the crash, both or neither, unless somebody else has done so."""
-        job, blame = lost.job, self._blame[lost.queue.name]
+    def _recover(self, lost: _Lost, consequences: Callable[[Job], Fields]) -> None:
+        """Put a job back and note what the crash means for it, both or neither, unless somebody else has done so."""
+        job = lost.job
         with self._redis.pipeline() as pipeline:
             try:
                 pipeline.watch(lost.execution.key, job.key)  # type: ignore[no-untyped-call]
                 if job.get_status() != JobStatus.STARTED:
                     return
-                length = blame.progress(job.id)
-                further = 0 if lost.mark is not None and blame.marks_part else length
-                crashes = self._crashes(job.id, further) if blamed else 0
-                if crashes >= MOST_CRASHES:
-                    log.error("job given up: its workers died", extra={"job_id": job.id, "crashes": crashes})
-                    crashes = blame.give_up(job, crashes, lost.mark)
-                else:
-                    why = "Redis forgot its end" if lost.execution.worker_name == self._name else "its worker died"
-                    log.warning("job goes on: %s", why, extra={"job_id": job.id})
+                why = "Redis forgot its end" if lost.execution.worker_name == self._name else "its worker died"
+                log.warning("job goes on: %s", why, extra={"job_id": job.id, "suspect": lost.mark})
+                fields = consequences(job)
                 pipeline.multi()
                 # Also a job that was given up goes through the queue: the worker that pops it finds the log ended,
                 # and closes RQ's books on it like on any other.
                 requeue(lost.queue, job, lost.execution, pipeline)
-                if blamed and self._redis.exists(keys.job(job.id)):
-                    pipeline.hset(keys.job(job.id), mapping={"crashes": crashes, "crashed_at": length})
+                if fields and self._redis.exists(keys.job(job.id)):
+                    pipeline.hset(keys.job(job.id), mapping=cast(dict[Any, Any], fields))
                 pipeline.hdel(keys.job(job.id), ALONE)
                 pipeline.execute()
             except WatchError:
                 return
-
-    def _crashes(self, job_id: str, length: int) -> int:
-        """The crashes of a job with this one, counted from the last at which it had got further."""
-        before, crashed_at = (int(value or 0) for value in self._redis.hmget(keys.job(job_id), "crashes", "crashed_at"))
-        return 1 if length - crashed_at >= FURTHER else before + 1
 
     def _popped(self, queue: Queue) -> int:
         """Jobs between the queue and the started registry, longer than any live worker would leave them there."""

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psutil
@@ -27,16 +28,15 @@ from wire.token_log import Append, JobEnded, JobGone, TokenLog
 from worker import backends, tasks
 from worker.backends.backend import Backend
 from worker.background import Background
-from worker.blame import SUSPECT
+from worker.blame import is_suspect
 from worker.catalogue import Catalogue
 from worker.downloads import Downloads
 from worker.engine import Engine
 from worker.errors import WorkerError
 from worker.event_writer import EventWriter
 from worker.loaded_models import LoadedModels
+from worker.marks import ALONE, READING, Marks
 from worker.model_commands import ModelCommands
-from worker.prompt_sequence import PromptSequence
-from worker.recovery import ALONE
 from worker.report import Report, end_in_numbers
 from worker.rq_books import Outcome
 from worker.rq_worker import ChatWorker
@@ -57,6 +57,7 @@ class ChatRunner:
         self._redis = redis
         self._worker = worker
         self._log = TokenLog(redis)
+        self._marks = Marks(redis)
         self._registry = Registry(redis)
         self._report = Report(redis, settings, worker.name, worker.queues[0].key)
         self._deadlines: dict[str, float] = {}
@@ -84,13 +85,14 @@ class ChatRunner:
             slots=settings.slots,
             share=settings.batch_share / 100,
             on_end=lambda sequence: self._slices.line_ended(sequence),
-            on_suspect=self._note_suspect,
+            on_suspect=self._marks.note,
+            on_clear=self._marks.clear,
         )
         self._engine = Engine(
             self._models,
             self._writer.put,
             lambda: float(psutil.virtual_memory().percent),
-            self._note_suspect,
+            self._marks.note,
             self._report.meter,
             prompts,
         )
@@ -129,16 +131,18 @@ class ChatRunner:
         """Take the lease on a job's log; ask whether it may be what kills its workers, whether it was stopped, and how
         many chats wait behind it."""
         self._log.ask(pipeline, job_id)
-        pipeline.hget(keys.job(job_id), "crashes")
+        pipeline.hmget(keys.job(job_id), "crashes", "beside")
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), ALONE)  # On board it is later.
         pipeline.llen(self._worker.queues[0].key)
 
     def start(self, job: Job, answers: list[Any]) -> None:
         """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run."""
+        lease, (crashes, beside), stopped, _, queued = answers
+        suspect = is_suspect(crashes, beside)
+        if suspect:  # Before it is read: that may be what kills this process.
+            self._marks.write(job.id, READING)
         work = tasks.read(job.func_name, job.kwargs)
-        lease, crashes, stopped, _, queued = answers
-        suspect = int(crashes or 0) >= SUSPECT
         try:
             attempt, logged = self._log.lease(work.job_id, lease)
         except JobEnded:
@@ -148,14 +152,20 @@ class ChatRunner:
         except JobGone:
             raise WorkerError("job_lost", "The job's record is gone from Redis.") from None
         if isinstance(work, ModelCommand):
+            if crashes is not None or suspect:  # They run one at a time: the first crash is enough to watch one.
+                self._marks.write(work.job_id, attempt)
             self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
             return
         if isinstance(work, BatchSlice):
             self._feed.after(work, self._report.now_ms())
-            self._slices.take(work, attempt, suspect=suspect)
+            self._slices.take(
+                work, attempt, suspect=suspect, read=partial(self._marks.strike_out, work.job_id, READING)
+            )
             return
         sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
         sequence.suspect = suspect
+        if suspect:
+            self._marks.strike_out(work.job_id, READING)  # It waits to be let in.
         # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
         self._engine.release(work.job_id)
         self._writer.hold(sequence, len(logged) + 1)
@@ -165,16 +175,6 @@ class ChatRunner:
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
         self._engine.submit(sequence, follow=min(queued, self._worker.free_slots))
-
-    def _note_suspect(self, sequence: Sequence) -> None:
-        """Write down that this one is the suspect on board: a crash from here on is its own."""
-        job_id, mark = sequence.job_id, sequence.attempt
-        if isinstance(sequence, PromptSequence):
-            job_id, mark = sequence.part.job_id, sequence.line.number
-        try:
-            self._redis.hset(keys.job(job_id), ALONE, mark)
-        except RedisError:
-            log.warning("a suspect could not be written down")  # All on board would share the blame.
 
     def _images(self, job: ChatJob) -> dict[str, bytes]:
         """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat fails when it is due."""

@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken
+from worker.blame import condemned
 from worker.engine import Engine
 from worker.errors import WorkerError
 from worker.prompt_sequence import PromptSequence
@@ -83,13 +84,17 @@ class Slices:
         # So many that rows that end together find the next lines here; one slice at a time while chats take everything.
         return on_board < 2 * free if free > 0 else on_board == 0
 
-    def take(self, work: BatchSlice, attempt: int, *, suspect: bool) -> None:
-        """Run what is left of a slice whose lease is ours. Raises WorkerError if its batch is gone."""
+    def take(self, work: BatchSlice, attempt: int, *, suspect: bool, read: Callable[[], None]) -> None:
+        """Run what is left of a slice whose lease is ours; ``read`` is called once a suspect's prompts have been read.
+
+        Raises WorkerError if its batch is gone.
+        """
         taken = self._log.take(work, attempt, self._now_ms())
         if taken is None:
             raise WorkerError("job_lost", "The batch is gone from Redis.")
-        if taken.state not in _GOING_ON or not taken.lines:
-            self._log.write(taken, (), self._now_ms(), cut=True)
+        if suspect:
+            read()
+        if self._is_over(taken):
             self._tell(work.job_id, Outcome.FINISHED)
             return
         sequences = [PromptSequence(line, work, attempt) for line in taken.lines]
@@ -100,6 +105,17 @@ class Slices:
         with self._changed:
             self._boards[work.job_id] = _Board(taken, {line.number for line in taken.lines})
         self._engine.submit_prompts(sequences)
+
+    def _is_over(self, taken: Taken) -> bool:
+        """Whether nothing of a slice has to be run. Lines that can't be run get their results here."""
+        if taken.state in _GOING_ON and (ended := [*taken.lost, *condemned(taken)]):
+            log.warning("slice %s: %d prompts can't be run", taken.slice.job_id, len(ended))
+            if self._log.write(taken, ended, self._now_ms()) == ENDED:
+                return True
+        if taken.state in _GOING_ON and taken.lines and not condemned(taken):
+            return False
+        self._log.write(taken, (), self._now_ms(), cut=True)
+        return True
 
     # --- the way out ----------------------------------------------------------------------------------------------
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections.abc import Sequence
+
+import pytest
 
 from tests.faults.batches import Batch, prompts
 from tests.faults.checker import Checker
 from tests.faults.client import Chat
-from tests.faults.scenes import streamed
+from tests.faults.scenes import all_ended, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
-from worker.backends.echo import DEADLY
-from worker.blame import MOST_CRASHES
+from worker.backends.echo import DEADLY, DEADLY_PROMPT
+from worker.blame import MOST_ALONE, MOST_CRASHES, MOST_DEADLY_LINES
 
 
-async def keep(stack: Stack, batch: Batch, deaths: list[int]) -> None:
-    """Start the worker again whenever it has died, until the batch has ended."""
-    while not batch.ended():
+async def keep(stack: Stack, batch: Batch, deaths: list[int], some: Sequence[Chat] = ()) -> None:
+    """Start the worker again whenever it has died, until the batch and these chats have ended."""
+    while not (batch.ended() and all_ended(some)):
         if (status := stack.processes["worker"].poll()) is not None:
             deaths.append(status)
             stack.start_worker()
@@ -64,6 +67,60 @@ def test_a_line_that_kills_its_workers_fails_alone_and_a_chat_beside_it_finishes
     assert batch.missing() == set()
     assert batch.state()["counts"] == {"total": 40, "done": 39, "failed": 1, "cancelled": 0, "left": 0}
     assert deaths == [-signal.SIGKILL] * MOST_CRASHES
+
+
+def test_a_line_that_kills_its_workers_as_it_is_prepared_fails_alone_and_no_chat_is_blamed(
+    stack: Stack, checker: Checker
+) -> None:
+    """Chats that have shown nothing yet, too: they wait, read a long prompt, or have just said their first word."""
+    rows = prompts("fine", 40, max_tokens=12)
+    rows[20]["prompt"] = f"{DEADLY_PROMPT}, will you?"
+    some = [*chats("innocent", 6, tokens=60), Chat("innocent and long " * 180, tokens=20)]
+    batch = Batch(stack.port(), rows)
+    deaths: list[int] = []
+    asyncio.run(streamed(stack, some, keep(stack, batch, deaths)))
+    assert checker.judge(some) == []
+    assert batch.wrong({"fine-20": "gave_up_after_crashes"}) == []
+    assert batch.missing() == set()
+    assert batch.state()["counts"] == {"total": 40, "done": 39, "failed": 1, "cancelled": 0, "left": 0}
+    assert deaths == [-signal.SIGSEGV] * MOST_CRASHES
+    assert open_batches(stack) == 0
+
+
+@pytest.mark.parametrize("beside_the_engine", [False, True])
+def test_a_chat_that_kills_its_workers_as_it_is_prepared_costs_no_line_of_a_batch(
+    stack: Stack, checker: Checker, beside_the_engine: bool
+) -> None:
+    bad = Chat(f"{'long ' * 2000 if beside_the_engine else ''}{DEADLY_PROMPT}, will you?")
+    good = chats("beside a batch", 3, tokens=40)
+    batch = Batch(stack.port(), prompts("patient", 60, max_tokens=12))
+    deaths: list[int] = []
+
+    async def come() -> None:
+        await until(lambda: batch.done() > 0, what="the batch")
+        await streamed(stack, [bad])
+
+    asyncio.run(streamed(stack, good, come(), keep(stack, batch, deaths, [bad])))
+    assert checker.judge(good) == []
+    assert checker.judge([bad], code="gave_up_after_crashes") == []
+    assert (batch.wrong(), batch.missing()) == ([], set())
+    assert len(deaths) <= MOST_CRASHES + 1
+
+
+def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(stack: Stack, checker: Checker) -> None:
+    rows = prompts("bad", 40, max_tokens=12)
+    for row in rows[:-1]:
+        row["prompt"] = f"{DEADLY_PROMPT} {row['custom_id']}"
+    chat = Chat("an innocent chat", tokens=60)
+    batch = Batch(stack.port(), rows)
+    deaths: list[int] = []
+    asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths)))
+    assert checker.judge([chat]) == []
+    codes = {row["error"]["code"] for row in batch.results() if "error" in row}
+    assert codes == {"gave_up_after_crashes"}
+    assert (batch.missing(), batch.state()["status"]) == (set(), "completed")
+    # The first crash is nobody's in particular, and the two slices of the batch may each have begun to count a line.
+    assert len(deaths) <= 1 + MOST_ALONE * MOST_DEADLY_LINES + 2
 
 
 def test_a_stopped_worker_hands_its_lines_back_and_another_goes_on(stack: Stack) -> None:

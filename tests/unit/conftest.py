@@ -13,6 +13,7 @@ from api.redis_client import Clients
 from tests import picture_files as files
 from tests.api_support import FakeWorker, announce
 from tests.image_support import ImageApi
+from tests.unit.lanes import Lanes
 from wire.settings import Settings
 
 
@@ -32,3 +33,10 @@ def image_api_running() -> Iterator[ImageApi]:
 def images(image_api_running: ImageApi) -> ImageApi:
     image_api_running.worker.seen.clear()
     return image_api_running
+
+
+@pytest.fixture
+def lanes() -> Iterator[Lanes]:
+    made = Lanes()
+    yield made
+    made.close()

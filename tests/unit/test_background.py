@@ -7,93 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.chats import MODEL, REVISION, sequence
+from tests.unit.chats import sequence
+from tests.unit.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
 from tests.unit.test_engine import Loads, Reader
-from wire.batches import BatchLine, BatchSlice, LineResult
-from wire.messages import Message, Sampling
 from worker.backends.backend import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
 from worker.background import Background, Chats
 from worker.catalogue import ECHO_MODEL
 from worker.engine import Engine
 from worker.loaded_models import LoadedModels
-from worker.prompt_sequence import PromptSequence
 from worker.sequence import Sequence
-
-WAIT_S = 10
-SLOTS = 4
-
-
-def prompt(text: str, number: int = 1, batch: str = "b", **sampling: object) -> PromptSequence:
-    chosen = Sampling.model_validate({"seed": number, "max_tokens": 8, **sampling})
-    line = BatchLine(
-        number=number,
-        custom_id=f"{batch}-{number}",
-        model_id=MODEL,
-        model_revision=REVISION,
-        messages=(Message(role="user", content=text),),
-        sampling=chosen,
-    )
-    return PromptSequence(line, BatchSlice(job_id=f"slice-{batch}", batch_id=batch, owner="everyone", number=0), 1)
-
-
-def prompts(batch: str, count: int, **sampling: object) -> list[PromptSequence]:
-    return [prompt(f"{batch} {n}", n, batch, **sampling) for n in range(1, count + 1)]
-
-
-class Results:
-    """Keeps what ended, in order, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.ended: list[PromptSequence] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, ended: PromptSequence) -> None:
-        with self._changed:
-            self.ended.append(ended)
-            self._changed.notify_all()
-
-    def wait(self, count: int) -> list[LineResult]:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.ended) >= count, WAIT_S), f"{len(self.ended)} of {count}"
-            return [one.result() for one in self.ended]
-
-
-class Lanes:
-    """The prompts' scheduler without a thread: a test takes its turns."""
-
-    def __init__(self, share: float = 0.0) -> None:
-        self.results = Results()
-        self.loads = Loads()
-        models = LoadedModels({"echo": ECHO_MODEL}.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
-        self.background = Background(models, slots=SLOTS, share=share, on_end=self.results)
-        self.models = models
-
-    def submit(self, *some: PromptSequence) -> None:
-        """Hand prompts in and have them made into tokens here and now, all of them before any comes in."""
-        looked = threading.Event()
-        self.background._tokenising.submit(looked.wait, WAIT_S)
-        self.background.submit(list(some))
-        self.background.turn(Chats())
-        looked.set()
-        self.background._tokenising.submit(lambda: None).result(WAIT_S)
-
-    def turns(self, count: int, chats: Chats = Chats()) -> None:  # noqa: B008 (frozen)
-        for _ in range(count):
-            self.background.turn(chats)
-
-    def running(self) -> list[str]:
-        return [s.batch_id for s in self.background._running]
-
-    def close(self) -> None:
-        self.background.close()
-
-
-@pytest.fixture
-def lanes() -> Iterator[Lanes]:
-    made = Lanes()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -119,10 +42,6 @@ def engine(results: Results, loads: Loads, reader: Reader) -> Iterator[Engine]:
     running.start()
     yield running
     running.close()
-
-
-def right(result: LineResult, batch: str = "b") -> bool:
-    return result.text == answer(f"{batch} {result.number}", result.number, 8)
 
 
 def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(lanes: Lanes) -> None:
@@ -260,17 +179,6 @@ def test_dropped_slices_end_without_a_result_and_others_go_on(lanes: Lanes) -> N
     assert {one.batch_id for one in lanes.results.ended} == {"b"}
     assert all(right(one) for one in lanes.results.wait(6))
     assert lanes.background.idle
-
-
-def test_suspects_come_in_one_at_a_time(lanes: Lanes) -> None:
-    some = prompts("b", 4)
-    for one in some:
-        one.suspect = True
-    lanes.submit(*some)
-    for _ in range(60):
-        lanes.turns(1)
-        assert len(lanes.running()) <= 1
-    assert all(right(one) for one in lanes.results.wait(4))
 
 
 def test_a_model_that_cannot_be_loaded_fails_its_lines_at_once(lanes: Lanes) -> None:

@@ -89,7 +89,7 @@ def test_an_upload_is_cut_into_slices_of_which_the_first_is_queued(api: TestClie
     assert made["status"] == "queued"
     assert made["counts"] == {"total": 70, "done": 0, "failed": 0, "cancelled": 0, "left": 70}
     (work,) = queued(redis)
-    stored = [unpack(redis.get(keys.batch_input(made["id"], n))) for n in range(3)]
+    stored = [unpack(redis.get(keys.batch_input(made["id"], n)))[0] for n in range(3)]
     assert [len(rows) for rows in stored] == [32, 32, 6]
     assert [row.custom_id for rows in stored for row in rows] == [f"id-{n}" for n in range(70)]
     assert (work.batch_id, work.number) == (made["id"], 0)

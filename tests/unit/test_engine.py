@@ -256,7 +256,7 @@ def test_a_prompt_that_cannot_fit_is_failed_with_its_length(engine: Engine, read
 def test_a_long_prompt_is_prepared_beside_the_loop(
     engine: Engine, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine.LONG_PROMPT_CHARACTERS", 10)
+    monkeypatch.setattr("worker.prompt_thread.LONG_PROMPT_CHARACTERS", 10)
     threads: list[str] = []
     prepare = EchoBackend.prepare
 

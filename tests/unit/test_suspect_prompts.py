@@ -1,0 +1,77 @@
+"""Prompts that may be what kills their workers: one at a time, written down first, and never beside a suspect chat."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.unit.lanes import WAIT_S, Lanes, prompt, prompts, right
+from wire.registry import ModelRecord
+from worker.backends.backend import Backend
+from worker.backends.echo import EchoBackend
+from worker.background import Chats
+from worker.sequence import Sequence
+
+
+def test_suspects_come_in_one_at_a_time(lanes: Lanes) -> None:
+    lanes.submit(*prompts("b", 4, suspect=True))
+    for _ in range(60):
+        lanes.turns(1)
+        assert len(lanes.running()) <= 1
+    assert all(right(one) for one in lanes.results.wait(4))
+    assert lanes.told == ["in 1", "in 2", "in 3", "in 4"]
+
+
+def test_a_suspect_is_written_down_before_anything_is_done_with_it(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model may kill the process as it is loaded, its prompt as it is prepared, its tokens in a step."""
+    done: list[tuple[str, list[str]]] = []
+    opened, prepare = lanes.models._open, EchoBackend.prepare
+
+    def load(record: ModelRecord) -> Backend:
+        done.append(("load", list(lanes.told)))
+        return opened(record)
+
+    def prepared(backend: EchoBackend, one: Sequence) -> list[str]:
+        done.append((one.job_id, list(lanes.told)))
+        return prepare(backend, one)
+
+    monkeypatch.setattr(lanes.models, "_open", load)
+    monkeypatch.setattr(EchoBackend, "prepare", prepared)
+    lanes.background.submit(prompts("b", 2, suspect=True))
+    lanes.turns(60)
+    assert done == [("load", ["in 1"]), ("slice-b:1", ["in 1"]), ("slice-b:2", ["in 1", "in 2"])]
+
+
+def test_while_a_suspect_is_prepared_no_other_is_let_in(lanes: Lanes) -> None:
+    go_on = threading.Event()
+    lanes.background._tokenising.submit(go_on.wait, WAIT_S)
+    lanes.background.submit([*prompts("b", 2, suspect=True), *prompts("c", 2, suspect=True)])
+    for _ in range(5):
+        lanes.background.turn(Chats())
+    assert (lanes.told, lanes.background.suspect) == (["in 1"], True)
+    go_on.set()
+    lanes.turns(60)
+    assert len(lanes.results.wait(4)) == 4
+    assert lanes.told == ["in 1", "in 1", "in 2", "in 2"]
+
+
+def test_a_suspect_chat_has_the_engine_without_prompts(lanes: Lanes) -> None:
+    """A crash beside it must be its own; and it never waits for a suspect prompt, whatever share prompts have."""
+    lanes.submit(*prompts("b", 2, suspect=True), *prompts("c", 2))
+    lanes.turns(3)
+    assert set(lanes.running()) == {"b", "c"}
+    lanes.turns(3, Chats(inside=1, waiting=1, suspect=True))
+    assert (lanes.running(), lanes.background.suspect, lanes.told) == ([], False, ["in 1", "out 1"])
+    lanes.turns(60)
+    told = lanes.results.wait(4)
+    assert all(right(one, one.custom_id[0]) for one in told if one.custom_id)
+    assert lanes.told == ["in 1", "out 1", "in 1", "in 2"]
+
+
+def test_the_good_prompts_of_a_batch_do_not_wait_behind_its_suspects(lanes: Lanes) -> None:
+    lanes.submit(*prompts("b", 3, suspect=True, max_tokens=100), *(prompt(f"b {n}", n) for n in (4, 5, 6)))
+    lanes.turns(30)
+    assert [one.line.number for one in lanes.results.ended] == [4, 5, 6]
