@@ -24,12 +24,16 @@ from wire import keys, logs
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
 from wire.settings import Settings, from_command_line
+from worker.backends import load_libraries
+from worker.backends.libraries import Unusable
 from worker.heap import keep_freed_memory
 from worker.recovery import Recovery
 from worker.rq_worker import ChatWorker
 from worker.runner import ChatRunner
 
 log = logging.getLogger("worker")
+CANNOT_WORK = 2
+"""The exit status that says that starting again is no use until somebody changes something."""
 
 
 def lock_folder(data: Path) -> TextIO:
@@ -95,6 +99,13 @@ def main() -> None:
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
     logs.set_up(settings.log_level, settings.log_format)
     lock = lock_folder(settings.data)
+    try:
+        # Before anybody is told of this worker: one that can't open any model must not look ready.
+        load_libraries(settings)
+    except Unusable as problem:
+        lock.close()
+        print(f"worker: {problem}", file=sys.stderr)
+        sys.exit(CANNOT_WORK)
     try:
         worker = build(settings)
     except RedisError as error:

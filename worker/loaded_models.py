@@ -5,6 +5,7 @@ Runs on the engine's thread. Knows model records and backends; knows no chat's t
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,12 @@ from worker import heap
 from worker.backends.backend import Backend
 from worker.errors import WorkerError
 
+log = logging.getLogger(__name__)
+
 HEADROOM = 1.1
 """A load needs this many times the bytes on disk: weights are cast and warmed up before the file's pages go."""
+
+WHAT_TO_DO = "The worker's log says more, and `mlxq doctor` looks for what is wrong with the machine."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,9 @@ class LoadedModels:
         except WorkerError:
             raise
         except Exception as error:
-            raise WorkerError("load_failed", f"The model could not be loaded ({type(error).__name__}).") from error
+            log.exception("model %s could not be loaded", record.id)
+            why = f"The model could not be loaded ({type(error).__name__}). {WHAT_TO_DO}"
+            raise WorkerError("load_failed", why) from error
         self._resident[key] = backend
         return backend
 

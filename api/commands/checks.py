@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,10 +28,14 @@ State = Literal["ok", "warning", "problem"]
 
 MLX_LIMIT_S = 120.0
 """The first import after an installation reads hundreds of megabytes."""
+FILES_LOW, FILES_TIGHT = 256, 4096
+"""Open files: each stream to a client is one, and each model has several."""
 DISK_LOW, DISK_TIGHT = 1 << 30, 10 << 30
 _PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "rq", "redis")
 _PROBE = """
-import json, mlx.core as mx
+import json, resource, mlx.core as mx
+resource.setrlimit = lambda *_: None  # mlx_lm wants more open files than there may be; the worker does with less
+import mlx_lm, mlx_vlm
 x = mx.ones((64, 64))
 assert (x @ x).sum().item() == 64 ** 3
 print(json.dumps({"device": str(mx.default_device()), "metal": mx.metal.is_available()}))
@@ -120,6 +125,16 @@ def compiler() -> Finding:
     return Finding("compiler", "warning", "g++ is missing or broken", "apt install g++: fused kernels are faster")
 
 
+def open_files() -> Finding:
+    """How many files a process may have open: the service raises its limit as far as this."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= FILES_TIGHT:
+        return Finding("open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"up to {hard}")
+    told = f"at most {hard}, and each stream takes one"
+    fix = "raise the hard limit: `ulimit -Hn`, LimitNOFILE= of systemd, or --ulimit nofile=65536 of a container"
+    return Finding("open files", "problem" if hard < FILES_LOW else "warning", told, fix)
+
+
 def redis(settings: Settings) -> Finding:
     """The Redis that is named, or the one that would be started."""
     from api.embedded_redis import RedisUnusable, check, find_server
@@ -192,7 +207,7 @@ def port(settings: Settings, answers: bool) -> Finding:
 
 def of_this_machine(settings: Settings, answers: bool) -> Iterator[Finding]:
     """Every check that needs no service. ``answers`` says whether one does at the settings' own address."""
-    checks: list[Callable[[], Finding]] = [machine, python, packages, mlx_device]
+    checks: list[Callable[[], Finding]] = [machine, python, packages, mlx_device, open_files]
     if sys.platform == "linux":
         checks += [blas, compiler]
     for check in checks:

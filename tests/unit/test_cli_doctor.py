@@ -120,3 +120,11 @@ def test_missing_packages_and_an_old_system_are_problems(monkeypatch: pytest.Mon
         monkeypatch.setattr("platform.machine", lambda kind=kind: kind)
         monkeypatch.setattr("platform.mac_ver", lambda release=release: (release, ("", "", ""), ""))
         mended(checks.machine(), "problem")
+
+
+@pytest.mark.parametrize(("hard", "state"), [(64, "problem"), (1024, "warning"), (4096, "ok"), (-1, "ok")])
+def test_few_open_files_are_told_with_how_to_allow_more(monkeypatch: pytest.MonkeyPatch, hard: int, state: str) -> None:
+    monkeypatch.setattr(checks.resource, "getrlimit", lambda _: (hard, hard))
+    found = checks.open_files()
+    assert found.state == state
+    assert bool(found.fix) == (state != "ok")

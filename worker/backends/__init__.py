@@ -1,11 +1,18 @@
-"""Backends: what runs a model. MLX is imported in here and nowhere else, and only when a model is opened."""
+"""Backends: what runs a model. MLX is imported in here and nowhere else, and only for the backend that needs it."""
 
 from __future__ import annotations
 
 from wire.registry import ModelRecord
 from wire.settings import Settings
+from worker.backends import libraries
 from worker.backends.backend import Backend
 from worker.prompt_cache import Cache, PromptCache
+
+
+def load_libraries(settings: Settings) -> None:
+    """Import what the backend needs. Raises libraries.Unusable when the installation is broken."""
+    if settings.backend != "echo":
+        libraries.load()
 
 
 def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
@@ -14,6 +21,7 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
         from worker.backends.echo import EchoBackend
 
         return EchoBackend(settings.echo_delay_ms / 1000, settings.prefill_step)
+    load_libraries(settings)
     if record.is_vision:
         from worker.backends import vlm
 
