@@ -61,8 +61,7 @@ _NOTHING_USED = Usage()
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What a line came to: a text and why it ended, or a code and a sentence. One that nobody could read has a number
-    below 1 and no name."""
+    """What a line came to: a text and why it ended, or a code and a sentence. Unread, it has a number below 1."""
 
     number: int
     custom_id: str | None
@@ -98,7 +97,6 @@ def slice_job_id(batch_id: str, number: int) -> str:
 def pack(lines: Sequence[BatchLine]) -> bytes:
     """The lines of a slice as they are stored. Prompts are text: they shrink to a third or less."""
     return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
-
 
 UNREADABLE: tuple[ErrorCode, str] = ("internal_error", "The prompt could not be read: it may be of another version.")
 LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")

@@ -124,6 +124,11 @@ class Engine:
         return any(self._models.key(s.job) == model_key for s in (*self.snapshot(), *self._prompts.inside()))
 
     @property
+    def preparing_s(self) -> float:
+        """For how long a thread beside the engine's has been at one prompt, seconds."""
+        return max(self._tokenising.busy_s, self._prompts.preparing_s)
+
+    @property
     def has_work(self) -> bool:
         return bool(self.snapshot()) or not self._prompts.idle
 

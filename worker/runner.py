@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -43,6 +42,7 @@ from worker.rq_worker import ChatWorker
 from worker.sequence import Sequence
 from worker.slice_feed import SliceFeed
 from worker.slices import Slices
+from worker.watchdog import end_if_hung
 
 log = logging.getLogger(__name__)
 LAST_WORDS_S = 10.0
@@ -279,16 +279,10 @@ class ChatRunner:
                 self._deadlines.pop(job_id, None)
                 limit = self._settings.job_timeout_s
                 self._engine.fail(job_id, "job_timeout", f"The chat took longer than {limit} seconds.")
-        self._notice_hang()
+        end_if_hung(self._engine, self._settings.hang_s)
         if not self._report.listen():  # Before this worker is seen: nobody may find it without its models.
             self._publish_models()
         self._report.tell(self._engine.snapshot(), self._models, self._cache, draining=self._draining)
-
-    def _notice_hang(self) -> None:
-        silent = time.monotonic() - self._engine.last_step
-        if self._engine.has_work and silent > self._settings.hang_s and not self._engine.excused:
-            log.critical("the engine has made no step for %.0f s: this process ends, another goes on", silent)
-            os._exit(70)
 
     def _publish_models(self) -> None:
         records = {record.id: record for record in (*self.catalogue.all(), *self._downloads.records())}

@@ -15,16 +15,16 @@ from tests.faults.client import Chat
 from tests.faults.scenes import all_ended, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
-from worker.backends.echo import DEADLY, DEADLY_PROMPT
+from worker.backends.echo import DEADLY, DEADLY_PROMPT, HANGING_PROMPT
 from worker.blame import MOST_ALONE, MOST_CRASHES, MOST_DEADLY_LINES
 
 
-async def keep(stack: Stack, batch: Batch, deaths: list[int], some: Sequence[Chat] = ()) -> None:
+async def keep(stack: Stack, batch: Batch, deaths: list[int], some: Sequence[Chat] = (), **settings: str) -> None:
     """Start the worker again whenever it has died, until the batch and these chats have ended."""
     while not (batch.ended() and all_ended(some)):
         if (status := stack.processes["worker"].poll()) is not None:
             deaths.append(status)
-            stack.start_worker()
+            stack.start_worker(**settings)
         await asyncio.sleep(0.05)
 
 
@@ -105,6 +105,22 @@ def test_a_chat_that_kills_its_workers_as_it_is_prepared_costs_no_line_of_a_batc
     assert checker.judge([bad], code="gave_up_after_crashes") == []
     assert (batch.wrong(), batch.missing()) == ([], set())
     assert len(deaths) <= MOST_CRASHES + 1
+
+
+def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Checker) -> None:
+    """As a regular expression or a grammar may be. No stream waits for it, but every other line would."""
+    stack.kill("worker", signal.SIGTERM)
+    stack.start_worker(MLXQ_HANG_S="1")
+    rows = prompts("quick", 8, max_tokens=12)
+    rows[3]["prompt"] = HANGING_PROMPT
+    chat = Chat("an innocent chat", tokens=60)
+    batch = Batch(stack.port(), rows)
+    deaths: list[int] = []
+    asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths, MLXQ_HANG_S="1")))
+    assert checker.judge([chat]) == []
+    assert batch.wrong({"quick-3": "gave_up_after_crashes"}) == []
+    assert (batch.missing(), deaths) == (set(), [70] * MOST_CRASHES)
+    stack.kill("worker", signal.SIGTERM)
 
 
 def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(stack: Stack, checker: Checker) -> None:

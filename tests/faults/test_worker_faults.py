@@ -161,7 +161,7 @@ def test_an_engine_that_hangs_is_noticed_and_replaced(stack: Stack, checker: Che
     settings = {"MLXQ_HANG_S": "2"}
     stack.kill("worker", signal.SIGTERM)
     stack.start_worker(**settings)
-    good, bad = chats("beside", 3, tokens=60), [Chat(f"{HANGING} now", tokens=40)]
+    good, bad = chats("beside", 3, tokens=60), [Chat(HANGING, tokens=40)]
     deaths: list[int] = []
 
     async def hang() -> None:

@@ -22,7 +22,8 @@ BAD_PROMPT = "please fail in prefill"
 BAD_STEP = "please fail in decode"
 DEADLY = "please kill this process"
 DEADLY_PROMPT = "please die while you read this"
-HANGING = "please hang"
+HANGING_PROMPT = "please hang while you read this"
+HANGING = "please hang now"
 
 
 def word(prompt_ids: list[int], seed: int, position: int) -> int:
@@ -106,6 +107,8 @@ class EchoBackend:
         if DEADLY_PROMPT in job.messages[-1].text():  # As a template, a tokeniser or a grammar may do.
             os.kill(os.getpid(), signal.SIGSEGV)
             threading.Event().wait()  # The signal may take its time, and nothing comes of such a prompt.
+        if HANGING_PROMPT in job.messages[-1].text():
+            threading.Event().wait()
         if job.form.json_schema is not None:
             raise WorkerError("unsupported", "The echo backend keeps to no schema.")
         built = prompt.build(
