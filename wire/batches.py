@@ -98,6 +98,7 @@ def pack(lines: Sequence[BatchLine]) -> bytes:
     """The lines of a slice as they are stored. Prompts are text: they shrink to a third or less."""
     return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
 
+
 UNREADABLE: tuple[ErrorCode, str] = ("internal_error", "The prompt could not be read: it may be of another version.")
 LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")
 

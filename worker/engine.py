@@ -163,7 +163,8 @@ class Engine:
 
     def _receive(self) -> None:
         """Do what the inbox asks for; wait for something to come in only when there is nothing to step."""
-        nothing_runs = not self._running and not self._waiting
+        # Who waits for a suspect prompt that is just being prepared can't be let in before.
+        nothing_runs = not self._running and (not self._waiting or self._prompts.suspect)
         waits = self._prompts.resting and (nothing_runs or self._rest_s > 0)
         wait_s = (None if self._prompts.idle else PREPARING_S) if nothing_runs else self._rest_s
         if (left_s := self._gathering.left_s) is not None:

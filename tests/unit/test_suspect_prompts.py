@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.unit.lanes import WAIT_S, Lanes, prompt, prompts, right
+from tests.unit.chats import MODEL, sequence
+from tests.unit.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
+from tests.unit.test_engine import Loads, Reader
 from wire.registry import ModelRecord
 from worker.backends.backend import Backend
-from worker.backends.echo import EchoBackend
-from worker.background import Chats
+from worker.backends.echo import EchoBackend, answer
+from worker.background import Background, Chats
+from worker.catalogue import ECHO_MODEL
+from worker.engine import Engine
+from worker.loaded_models import LoadedModels
 from worker.sequence import Sequence
 
 
@@ -75,3 +82,43 @@ def test_the_good_prompts_of_a_batch_do_not_wait_behind_its_suspects(lanes: Lane
     lanes.submit(*prompts("b", 3, suspect=True, max_tokens=100), *(prompt(f"b {n}", n) for n in (4, 5, 6)))
     lanes.turns(30)
     assert [one.line.number for one in lanes.results.ended] == [4, 5, 6]
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """One in which prompts have no share of the time, and a suspect chat is written down beside the loads."""
+    loads = Loads()
+    loads.delay_s = 0.002
+    models = LoadedModels({MODEL: ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30)
+    running = Engine(models, Reader(), prompts=Background(models, slots=SLOTS, share=0, on_end=Results()))
+    yield running
+    running.close()
+
+
+def suspect_chat(**fields: Any) -> Sequence:
+    chat = sequence("hello", **fields)
+    chat.suspect = True
+    return chat
+
+
+def test_a_suspect_chat_is_written_down_before_its_model_is_loaded(engine: Engine) -> None:
+    opened: list[int] = []
+    engine._on_suspect = lambda _: opened.append(len(engine._models.backends()))
+    engine.submit(suspect_chat())
+    engine.start()
+    assert isinstance(engine._sink, Reader)
+    engine._sink.wait("job")
+    assert opened == [0]
+
+
+def test_a_suspect_chat_does_not_wait_for_the_end_of_a_suspect_prompt(engine: Engine) -> None:
+    """Prompts make no step while a chat waits: both would have waited for ever."""
+    one = prompt("b 1", suspect=True, max_tokens=4000)
+    engine.submit_prompts([one])
+    engine.start()
+    while not one.generated:
+        engine.call(lambda: None).result(WAIT_S)
+    engine.submit(suspect_chat())
+    assert isinstance(engine._sink, Reader)
+    assert engine._sink.text("job") == answer("hello", 1, 8)
+    assert one.end is None
