@@ -110,13 +110,13 @@ def test_a_chat_that_kills_its_workers_as_it_is_prepared_costs_no_line_of_a_batc
 def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Checker) -> None:
     """As a regular expression or a grammar may be. No stream waits for it, but every other line would."""
     stack.kill("worker", signal.SIGTERM)
-    stack.start_worker(MLXQ_HANG_S="1")
+    stack.start_worker(MLXQ_HANG_S="2")
     rows = prompts("quick", 8, max_tokens=12)
     rows[3]["prompt"] = HANGING_PROMPT
     chat = Chat("an innocent chat", tokens=60)
     batch = Batch(stack.port(), rows)
     deaths: list[int] = []
-    asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths, MLXQ_HANG_S="1")))
+    asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths, MLXQ_HANG_S="2")))
     assert checker.judge([chat]) == []
     assert batch.wrong({"quick-3": "gave_up_after_crashes"}) == []
     assert (batch.missing(), deaths) == (set(), [70] * MOST_CRASHES)
