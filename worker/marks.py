@@ -1,4 +1,5 @@
-"""Which suspect is on board: written down before anything is done with it, for whoever finds this worker dead."""
+"""Which suspect is on board: written down before anything is done with it, for whoever finds this
+worker dead."""
 
 from __future__ import annotations
 
@@ -20,17 +21,20 @@ READING = 0
 
 
 class Marks:
-    """Writes and strikes out. Redis away, the suspect goes on without: all on board would share the blame."""
+    """Writes and strikes out. Redis away, the suspect goes on without: all on board would share the
+    blame."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._last: tuple[str, int] | None = None
 
     def note(self, sequence: Sequence) -> None:
-        """This one is the suspect on board: a crash from here on is its own. For the engine's thread."""
+        """This one is the suspect on board: a crash from here on is its own. For the engine's
+        thread."""
         last, self._last = self._last, _mark_of(sequence)
         if last is not None and last[0] != self._last[0]:
-            # It has ended, but a crash may come before that is written down, and would not be its own any more.
+            # It has ended, but a crash may come before that is written down, and would not be its
+            # own any more.
             self.strike_out(*last)
         self.write(*self._last)
 

@@ -1,4 +1,5 @@
-"""A thread beside the engine's that makes prompts into tokens: streams must not wait for a long one.
+"""A thread beside the engine's that makes prompts into tokens: streams must not wait for a long
+one.
 
 Knows backends by their ``prepare``, and no MLX.
 """
@@ -16,8 +17,8 @@ from worker.futures import attempt
 from worker.sequence import Sequence
 
 LONG_PROMPT_CHARACTERS = 8_000
-"""A longer prompt, or one with images, tools or a schema, is prepared beside the engine's thread: running streams must
-not wait for it."""
+"""A longer prompt, or one with images, tools or a schema, is prepared beside the engine's thread:
+running streams must not wait for it."""
 One = TypeVar("One", bound=Sequence)
 Prepared = tuple[One, Future[list[str]]]
 """A prompt, and the warnings about it or what was wrong with it."""

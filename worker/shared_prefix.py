@@ -1,4 +1,5 @@
-"""A prefix that prompts of batches share is read once: who would read it a second time waits for the first."""
+"""A prefix that prompts of batches share is read once: who would read it a second time waits for
+the first."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class SharedPrefixes:
         self._unkept: set[Group] = set()
 
     def awaits(self, sequence: PromptSequence, running: Iterable[PromptSequence]) -> bool:
-        """Whether a prompt that is being read now shares a prefix with this one that would be read twice."""
+        """Whether a prompt that is being read now shares a prefix with this one that would be read
+        twice."""
         if sequence.group in self._unkept or sequence.generated:
             return False
         for reading in running:

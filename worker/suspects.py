@@ -1,7 +1,8 @@
 """The one prompt of a batch at a time that may be what kills its workers, while it is inside.
 
-Inside means from before its model is loaded and its prompt is prepared to its end: whatever of it kills the process,
-it has been written down before. Runs on the engine's thread; where it is written down is the caller's.
+Inside means from before its model is loaded and its prompt is prepared to its end: whatever of it
+kills the process, it has been written down before. Runs on the engine's thread; where it is written
+down is the caller's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ Tell = Callable[[PromptSequence], None]
 
 
 class OneSuspect:
-    """``note`` writes a suspect down before it is let in, ``clear`` strikes it out when it waits again."""
+    """``note`` writes a suspect down before it is let in, ``clear`` strikes it out when it waits
+    again."""
 
     def __init__(self, note: Tell, clear: Tell) -> None:
         self._note, self._clear = note, clear
@@ -37,6 +39,7 @@ class OneSuspect:
             self.inside = None
 
     def ended(self, sequence: PromptSequence) -> None:
-        """What is written down stays: until its result is written, a crash may still have been its own."""
+        """What is written down stays: until its result is written, a crash may still have been its
+        own."""
         if sequence is self.inside:
             self.inside = None

@@ -1,4 +1,5 @@
-"""The scheduler of batches' prompts without a thread, on the echo backend: a test takes its turns."""
+"""The scheduler of batches' prompts without a thread, on the echo backend: a test takes its
+turns."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ class Lanes:
         self.models = models
 
     def submit(self, *some: PromptSequence) -> None:
-        """Hand prompts in and have them made into tokens here and now, all of them before any comes in."""
+        """Hand prompts in and have them made into tokens here and now, all of them before any comes
+        in."""
         looked = threading.Event()
         self.background._tokenising.submit(looked.wait, WAIT_S)
         self.background.submit(list(some))

@@ -12,7 +12,8 @@ from worker.sequence import Sequence
 
 
 class Other(EchoBackend):
-    """An echo backend with a vocabulary of its own: another model's token ids mean something else to it."""
+    """An echo backend with a vocabulary of its own: another model's token ids mean something else
+    to it."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
         said = super().prepare(sequence)

@@ -1,4 +1,5 @@
-"""Slices of batches after crashes: the line that was inside fails alone, and nothing loops for ever."""
+"""Slices of batches after crashes: the line that was inside fails alone, and nothing loops for
+ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Prompts that may be what kills their workers: one at a time, written down first, and never beside a suspect chat."""
+"""Prompts that may be what kills their workers: one at a time, written down first, and never beside
+a suspect chat."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def test_suspects_come_in_one_at_a_time(lanes: Lanes) -> None:
 def test_a_suspect_is_written_down_before_anything_is_done_with_it(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its model may kill the process as it is loaded, its prompt as it is prepared, its tokens in a step."""
+    """Its model may kill the process as it is loaded, its prompt as it is prepared, its tokens in a
+    step."""
     done: list[tuple[str, list[str]]] = []
     opened, prepare = lanes.models._open, EchoBackend.prepare
 
@@ -66,7 +68,8 @@ def test_while_a_suspect_is_prepared_no_other_is_let_in(lanes: Lanes) -> None:
 
 
 def test_a_suspect_chat_has_the_engine_without_prompts(lanes: Lanes) -> None:
-    """A crash beside it must be its own; and it never waits for a suspect prompt, whatever share prompts have."""
+    """A crash beside it must be its own; and it never waits for a suspect prompt, whatever share
+    prompts have."""
     lanes.submit(*prompts("b", 2, suspect=True), *prompts("c", 2))
     lanes.turns(3)
     assert set(lanes.running()) == {"b", "c"}
@@ -86,7 +89,8 @@ def test_the_good_prompts_of_a_batch_do_not_wait_behind_its_suspects(lanes: Lane
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """One in which prompts have no share of the time, and a suspect chat is written down beside the loads."""
+    """One in which prompts have no share of the time, and a suspect chat is written down beside the
+    loads."""
     loads = Loads()
     loads.delay_s = 0.002
     models = LoadedModels({MODEL: ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30)

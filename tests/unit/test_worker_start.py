@@ -1,4 +1,5 @@
-"""What a worker makes sure of before it takes any work: one clear line when something is missing."""
+"""What a worker makes sure of before it takes any work: one clear line when something is
+missing."""
 
 from __future__ import annotations
 

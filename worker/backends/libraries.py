@@ -1,7 +1,9 @@
-"""MLX and the model libraries, imported once, before the first model: what is broken is told at the start.
+"""MLX and the model libraries, imported once, before the first model: what is broken is told at the
+start.
 
-mlx_lm asks for 4096 open files as it is imported: mlx_lm/utils.py, ``setrlimit(RLIMIT_NOFILE, (2048, 4096))``. Under a
-lower hard limit that raises, and under a higher one it lowers this process's limit for good.
+mlx_lm asks for 4096 open files as it is imported: mlx_lm/utils.py, ``setrlimit(RLIMIT_NOFILE,
+(2048, 4096))``. Under a lower hard limit that raises, and under a higher one it lowers this
+process's limit for good.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def load() -> None:
 
 @contextmanager
 def limits_kept() -> Iterator[None]:
-    """While libraries are imported the limit on open files is only ever raised, within what the system allows."""
+    """While libraries are imported the limit on open files is only ever raised, within what the
+    system allows."""
     real = resource.setrlimit
 
     def raised(which: int, limits: Any) -> None:
