@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,8 @@ class _Slices:
 
     def _add(self, row: bytes | None) -> Iterator[_Prompts | _Refusals]:
         self.line += 1
+        if row is not None and self.line == 1:
+            row = row.removeprefix(BOM_UTF8)  # Editors on Windows begin files so.
         if row is not None and not row.strip():
             return
         self.total += 1

@@ -5,6 +5,7 @@ Speaks to the service over HTTP alone; what the commands do is in ``api/commands
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,9 +17,11 @@ from typer.core import TyperGroup
 from api.commands.batch import batch, batches
 from api.commands.chat import chat
 from api.commands.doctor import doctor
+from api.commands.inputs import prepare_streams
 from api.commands.models import models
 from api.commands.operations import ps, serve, status, stop
 from api.commands.output import note
+from api.commands.overview import overview
 from api.commands.problems import FAILED, INTERRUPTED, WRONG_USE, Problem
 
 ABOUT = """Chat with the models of an MLX chat queue, and look after it.
@@ -32,6 +35,7 @@ class Commands(TyperGroup):
 
     def main(self, *args: Any, **more: Any) -> Any:
         """Run a command and exit."""
+        prepare_streams()
         try:
             done = super().main(*args, **(more | {"standalone_mode": False}))
             sys.stdout.flush()
@@ -44,10 +48,19 @@ class Commands(TyperGroup):
         except typer.Abort:
             done = INTERRUPTED
         except BrokenPipeError:
-            # Python would complain at the end that it can't write what is left.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
+            done = FAILED
+        except OSError as error:  # a disk that is full, a file that vanished
+            note(f"mlxq: {error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}")
+            _drop_output()
             done = FAILED
         sys.exit(done if isinstance(done, int) else 0)
+
+
+def _drop_output() -> None:
+    """Keep Python from failing at its end on output that can't be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(mistake: typer.TyperException) -> str:
@@ -62,7 +75,6 @@ app = typer.Typer(
     name="mlxq",
     cls=Commands,
     help=ABOUT,
-    no_args_is_help=True,
     # Help in boxes and colours would cost 0.15 s of imports each time.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -79,13 +91,16 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def everywhere(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     del version
+    if context.invoked_subcommand is None:
+        overview(context)
 
 
 app.command()(chat)

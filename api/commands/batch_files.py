@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,22 @@ MOST_ID = 255
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Where one prompt stands in its file, and whether it names its own id and its own model."""
+    """Where one prompt stands in its file, and whether it names its own id and its own model.
+
+    ``sendable`` is False for JSON that Python reads and the service doesn't: NaN, infinities, lone surrogates.
+    """
 
     custom_id: str
     start: int
     length: int
     has_id: bool
     has_model: bool
+    sendable: bool = True
+
+    def failure(self) -> dict[str, Any]:
+        """The result of a line that can't be sent, as the service would write it."""
+        message = "The line is not valid JSON: it holds NaN, an infinite number or half a character."
+        return {"custom_id": self.custom_id, "error": {"code": "bad_request", "message": message}}
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -35,7 +45,8 @@ def read_prompts(path: Path) -> list[Prompt]:
     found: list[Prompt] = []
     lines: dict[str, int] = {}
     with _opened(path) as file:
-        start = 0
+        start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+        file.seek(start)
         for number, raw in enumerate(file, 1):
             if raw.strip():
                 prompt = _prompt(raw, start, f"{path}, line {number}", number)
@@ -60,12 +71,30 @@ def _prompt(raw: bytes, start: int, place: str, number: int) -> Prompt:
         row = json.loads(raw)
     except ValueError as error:
         raise WrongUse(f"{place} is not JSON: {str(error).partition(':')[0]}") from None
+    except RecursionError:
+        raise WrongUse(f"{place} is nested too deeply") from None
     if not isinstance(row, dict) or not ("prompt" in row or "messages" in row):
         raise WrongUse(f'{place} is not a prompt: write {{"custom_id": "…", "prompt": "…"}}, or messages')
     custom_id = row.get("custom_id", f"line-{number}")
-    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MOST_ID:
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MOST_ID or _is_cut(custom_id):
         raise WrongUse(f"{place}: custom_id must be a text of 1 to {MOST_ID} characters")
-    return Prompt(custom_id, start, len(raw), "custom_id" in row, "model_id" in row)
+    return Prompt(custom_id, start, len(raw), "custom_id" in row, "model_id" in row, _is_readable(raw))
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a text holds half a character: no file of results can."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_readable(raw: bytes) -> bool:
+    """Whether the service reads the line: this is the function that it reads lines with."""
+    from pydantic_core import from_json
+
+    try:
+        from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def upload(path: Path, prompts: Sequence[Prompt]) -> Iterator[bytes]:
@@ -99,6 +128,9 @@ class Results:
         except BlockingIOError:
             self._file.close()
             raise WrongUse(f"another `mlxq batch` is writing {self.path}") from None
+        except OSError as error:  # a pipe or a device, in which nothing can be looked up
+            self._file.close()
+            raise WrongUse(f"cannot write {self.path}: {error.strerror}") from None
         except BaseException:
             self._file.close()
             raise
@@ -111,7 +143,8 @@ class Results:
                 break  # A writer was killed in the middle of this line: it is written again.
             try:
                 row = json.loads(raw)
-                self.finished[row["custom_id"]] = "error" not in row
+                if row["custom_id"] is not None:  # A failure that nobody could be told of; it is no prompt's.
+                    self.finished[row["custom_id"]] = "error" not in row
             except (ValueError, KeyError, TypeError):
                 where = f"{self.path}, line {number}"
                 raise WrongUse(f"{where} is not a result of a batch: choose another file with -o") from None
@@ -121,8 +154,8 @@ class Results:
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write the results that aren't there yet, and have them on the disk."""
         for row in rows:
-            custom_id = str(row["custom_id"])
-            if custom_id not in self.finished:
+            custom_id = row["custom_id"]
+            if custom_id is not None and custom_id not in self.finished:
                 # Its line in the upload, which may have been a part of the prompts' file.
                 row.pop("line", None)
                 self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

@@ -44,6 +44,7 @@ class Run:
     show: Callable[[View], None]
     batch_id: str | None = None
     leaving: bool = False
+    _sent: Sequence[str] = ()
 
     def to_the_end(self) -> View | None:
         """Follow batches until every prompt has a result, or a batch has ended without; its last state, if any."""
@@ -75,9 +76,11 @@ class Run:
 
     def _send(self) -> bool:
         """Hand over the prompts without a result; False when there are none."""
+        self.results.add(prompt.failure() for prompt in self.prompts if not prompt.sendable)
         missing = [prompt for prompt in self.prompts if prompt.custom_id not in self.results.finished]
         if not missing:
             return False
+        self._sent = [prompt.custom_id for prompt in missing]
         named = {} if all(prompt.has_model for prompt in missing) else {"model_id": self.model()}
         view = self.client.post(
             ROUTE,
@@ -144,6 +147,14 @@ class Run:
         with self.client.open("GET", f"{ROUTE}/{batch_id}/results") as response:
             for line in response.iter_lines():
                 try:
-                    yield json.loads(line)
+                    row: dict[str, Any] = json.loads(line)
                 except ValueError:
                     raise ConnectionLost(f"the connection to {self.client.url} was lost") from None
+                yield self._named(row)
+
+    def _named(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A result under its prompt's id: of a line that the service couldn't read it knows the number alone."""
+        place = row.get("line", 0)
+        if row["custom_id"] is None and 0 < place <= len(self._sent):
+            return row | {"custom_id": self._sent[place - 1]}
+        return row

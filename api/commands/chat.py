@@ -12,6 +12,7 @@ import typer
 
 from api.commands.answer import Answer, Frame, stopped_by_ctrl_c
 from api.commands.client import AsJson, Client, Url, complete_model, connect, interactive
+from api.commands.inputs import number_option, piped_text, text_option
 from api.commands.output import clean, note, show_json
 from api.commands.problems import DONE, FAILED, INTERRUPTED, Problem, WrongUse
 
@@ -22,19 +23,35 @@ _HEADS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "
 
 def chat(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(help="The question; - reads it from standard input.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="The question; - reads it from standard input. Text piped in beside it follows after a blank line.",
+            callback=text_option,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Id or name; by default the one used last.", autocompletion=complete_model),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Id or name; by default the model used last.",
+            autocompletion=complete_model,
+            callback=text_option,
+        ),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="What the model should be.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.", callback=text_option)] = None,
     image: Annotated[
         list[Path] | None, typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 to 2; 0 takes the likeliest token.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="0 to 5; 0 and 1 are off.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 to 2; 0 always takes the likeliest token.", callback=number_option)
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens of the answer.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="0 to 1.", callback=number_option)] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="0 to 5; 0 and 1 are off.", callback=number_option)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -63,13 +80,18 @@ def chat(
 
 
 def asked(prompt: str | None, talks: bool) -> str | None:
-    """The question: the argument or what stands on standard input. None when a conversation is meant instead."""
+    """The question: the argument, standard input, or the argument and behind a blank line what was piped in.
+
+    None when a conversation is meant instead.
+    """
     if prompt is None and talks and interactive():
         return None
     if prompt is None and sys.stdin.isatty():
         raise WrongUse('there is no prompt: write `mlxq chat "a question"`, or pipe one in')
-    text = sys.stdin.read().strip() if prompt in (None, "-") else prompt
-    if not text:
+    given = "" if prompt in (None, "-") else str(prompt)
+    piped = piped_text(also_typed=prompt == "-")
+    text = "\n\n".join(part for part in (given, piped.strip()) if part)
+    if not text.strip():
         raise WrongUse('the prompt is empty: write `mlxq chat "a question"`, or pipe one in')
     return text
 

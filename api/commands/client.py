@@ -46,12 +46,24 @@ def whole_url(text: str) -> str:
     url = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable()
     except ValueError:
         usable = False
     if not usable:
-        raise WrongUse(f"{text!r} is not the address of a service: write it like {DEFAULT_URL}")
+        raise _no_address(text)
     return url
+
+
+def _no_address(text: str) -> WrongUse:
+    return WrongUse(f"{text!r} is not the address of a service: write it like {DEFAULT_URL}")
+
+
+def _json_body(value: object) -> bytes:
+    """A request's body. Raises WrongUse for what JSON can't hold, wherever in the request it stands."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError:  # UnicodeEncodeError among them
+        raise WrongUse("the request holds text that is not UTF-8, or a number that JSON can't hold") from None
 
 
 class Client:
@@ -65,14 +77,17 @@ class Client:
         if not (key.isascii() and key.isprintable()):
             raise WrongUse(f"{API_KEY_VARIABLE} holds characters that no key has")
         local = urlsplit(self.url).hostname in ("127.0.0.1", "::1", "localhost")
-        self._http = httpx2.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
-            transport=transport,
-            # A proxy can't reach this machine's loopback addresses.
-            trust_env=not local,
-        )
+        try:
+            self._http = httpx2.Client(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
+                transport=transport,
+                # A proxy can't reach this machine's loopback addresses.
+                trust_env=not local,
+            )
+        except (httpx2.InvalidURL, ValueError):  # a host name that can't be one
+            raise _no_address(self.url) from None
 
     def __enter__(self) -> Client:
         return self
@@ -96,6 +111,9 @@ class Client:
         """An answer that is not an error, to be read inside the ``with``. Raises NoService, ConnectionLost, Refused."""
         import httpx2
 
+        if "json" in more:
+            more["content"] = _json_body(more.pop("json"))
+            more["headers"] = {"Content-Type": "application/json", **more.get("headers", {})}
         timeout = httpx2.Timeout(limit_s, connect=CONNECT_S)
         try:
             with self._http.stream(method, path, timeout=timeout, **more) as response:
@@ -110,8 +128,8 @@ class Client:
             ) from None
         except httpx2.TransportError:
             raise ConnectionLost(f"the connection to {self.url} was lost: `mlxq doctor` says more") from None
-        except httpx2.InvalidURL:
-            raise WrongUse(f"{self.url!r} is not the address of a service: write it like {DEFAULT_URL}") from None
+        except (httpx2.InvalidURL, UnicodeEncodeError):
+            raise _no_address(self.url) from None
 
     def _decoded(self, response: httpx2.Response) -> Any:
         try:

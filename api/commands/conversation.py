@@ -62,6 +62,10 @@ class Conversation:
                 print()
                 lines = []
                 continue
+            except UnicodeDecodeError:
+                note("mlxq: that was not UTF-8 text")
+                lines = []
+                continue
             if not lines[-1].endswith("\\"):
                 return "\n".join(lines)
             lines[-1] = lines[-1][:-1]
