@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from api.errors import ApiError, from_validation
+from api.errors import ApiError, from_validation, workers_outdated
 from api.images import message_of
 from wire import registry
 from wire.batches import BatchLine, LineResult
 from wire.messages import ErrorCode
 from wire.registry import ModelRecord
+from wire.versions import VERSION, TooNew, readable
 
 if TYPE_CHECKING:
     from api.acceptance import Ask
@@ -33,11 +34,13 @@ class Rules:
 
     ``defaults`` are fields for lines that don't set them. ``read`` makes a line's fields, without its custom_id, into a
     model's name and what is asked of it; it raises ApiError or ValidationError for a line that can't be run.
+    ``version`` is what all living workers read.
     """
 
     models: list[ModelRecord]
     read: Callable[[Fields], tuple[str, Ask]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    version: int = VERSION
 
 
 class _Refused(Exception):
@@ -86,7 +89,7 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         raise _Refused("model_not_found", "No model of this id or name is there.")
     if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
         raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
-    return BatchLine(
+    line = BatchLine(
         number=number,
         custom_id=custom_id,
         model_id=model.id,
@@ -95,6 +98,10 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         sampling=asked.sampling,
         form=asked.form,
     )
+    try:
+        return readable(line, rules.version)
+    except TooNew as refused:
+        raise workers_outdated(refused.field) from None
 
 
 def _sentence(error: ApiError) -> str:

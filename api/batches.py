@@ -86,10 +86,11 @@ async def create(
 async def _from_lines(
     arriving: AsyncIterator[bytes], model_id: str | None, parts: Parts, caller: Caller
 ) -> BatchRecord:
-    models = await parts.catalogue.models()
+    models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
     defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
     shown = defaults.get("model_id", "")
-    return await parts.batches.accept(caller.owner, arriving, Rules(models, read, defaults), model_id=shown)
+    rules = Rules(models, read, defaults, version)
+    return await parts.batches.accept(caller.owner, arriving, rules, model_id=shown)
 
 
 async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
@@ -102,7 +103,8 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
     await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
-    rules = Rules(await parts.catalogue.models(), read, fields | {"model_id": model.id})
+    models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
+    rules = Rules(models, read, fields | {"model_id": model.id}, version)
     return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
 
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from wire import keys, registry
 from wire.registry import ModelRecord
 from wire.status import LoadedModel, WorkerStatus
+from wire.versions import FIRST, VERSION
 
 
 class Catalogue:
@@ -46,6 +47,16 @@ class Catalogue:
             return []
         values = cast(list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names]))
         return [status for value in values if value is not None for status in _decode(value)]
+
+    async def oldest_version(self) -> int:
+        """Which version of records every living worker reads; this release's when none lives."""
+        names = [name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))]
+        if not names:
+            return VERSION
+        asked = [name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)]
+        values = cast(list[bytes | None], await self._redis.mget(asked))
+        alive = [reads for status, reads in zip(values[::2], values[1::2], strict=True) if status is not None]
+        return min((FIRST if reads is None else int(reads) for reads in alive), default=VERSION)
 
     async def worker_seen(self) -> bool:
         """Whether a worker was there within the last minute: one that restarts takes up what is queued meanwhile."""

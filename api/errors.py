@@ -10,7 +10,7 @@ import itertools
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -53,9 +53,11 @@ STATUS: dict[ErrorCode, int] = {
     "internal_error": 500,
     "engine_failed": 500,
     "gave_up_after_crashes": 500,
+    "job_unreadable": 500,
     "redis_unavailable": 503,
     "redis_full": 503,
     "no_worker": 503,
+    "workers_outdated": 503,
     "job_lost": 503,
     "job_timeout": 504,
     "insufficient_memory": 507,
@@ -162,14 +164,14 @@ class ApiError(Exception):
 
     @property
     def openai_status(self) -> int:
-        return _OPENAI_STATUS.get(self.code, STATUS[self.code])
+        return _OPENAI_STATUS.get(self.code, status_of(self.code))
 
 
 class _Answer(Response):
     """An error on its way out. Only then is it known which API it is for, whatever part of the application refuses."""
 
     def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
-        super().__init__(error.body(), STATUS[error.code], headers, "application/json")
+        super().__init__(error.body(), status_of(error.code), headers, "application/json")
         self._error, self._extra = error, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,10 +182,21 @@ class _Answer(Response):
         await Response(body, self._error.openai_status, self._extra, "application/json")(scope, receive, send)
 
 
+def status_of(code: str) -> int:
+    """The HTTP status of a code; a worker of a later release may have named one that isn't in the table."""
+    return STATUS.get(cast(ErrorCode, code), 500)
+
+
 def is_openai(scope: Scope) -> bool:
     """Whether a request is for the OpenAI-compatible API."""
     path: str = scope.get("path", "")
     return path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/")
+
+
+def workers_outdated(field: str) -> ApiError:
+    """A request whose answer needs a field of the job that some living worker's release doesn't know."""
+    message = f"A worker of an older release is running, and it can't honour {field}. Try again once it is updated."
+    return ApiError("workers_outdated", message, RETRY_WHEN_FULL_S, param=field)
 
 
 def no_worker() -> ApiError:

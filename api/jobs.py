@@ -27,13 +27,14 @@ from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 
 from api.catalogue import Catalogue
-from api.errors import ApiError
+from api.errors import ApiError, workers_outdated
 from api.idempotency import LIFETIME_S, Once
 from api.redis_client import Clients
 from wire import keys
 from wire.batches import BatchLog, BatchSlice, Taken, may_feed
 from wire.messages import ChatJob, Delta, Finished, ModelCommand, Timings, Usage
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
+from wire.versions import FIRST, VERSION, TooNew, needs, readable
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -125,13 +126,24 @@ class Jobs:
     async def submit_chat(self, job: ChatJob, policy: Policy, once: Once | None = None) -> str:
         """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has made before.
 
-        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to another request.
+        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to another request,
+        ``workers_outdated`` when a living worker can't read what was asked for.
         """
+        job = await self._readable(job)
         try:
             return await self._in_thread(self._submit_chat, job, policy, once)
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
+
+    async def _readable(self, job: ChatJob) -> ChatJob:
+        """The job as every living worker reads it."""
+        if needs(job) == FIRST:
+            return job
+        try:
+            return readable(job, await self._catalogue.oldest_version())
+        except TooNew as refused:
+            raise workers_outdated(refused.field) from None
 
     async def submit_command(self, command: ModelCommand) -> None:
         """Put a model command before all that waits: somebody holds a request open for it."""
@@ -279,7 +291,7 @@ class Jobs:
         kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.PROMPT_LIFETIME_S
         queue.enqueue_call(
             task,
-            kwargs={"job": job.model_dump(mode="json")},
+            kwargs={"job": job.model_dump(mode="json"), "version": VERSION},
             timeout=_NO_TIMEOUT,
             result_ttl=kept_s,
             failure_ttl=keys.PROMPT_LIFETIME_S,
@@ -289,7 +301,7 @@ class Jobs:
             retry=Retry(max=_ABANDONED_RETRIES),
             pipeline=pipe,
         )
-        stored = record | {"queue": queue.name, "submitted_ms": str(now), "state": "queued"}
+        stored = record | {"queue": queue.name, "submitted_ms": str(now), "state": "queued", "version": str(VERSION)}
         pipe.hset(keys.job(job.job_id), mapping=stored)
         pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
 

@@ -184,7 +184,8 @@ class Orders:
         file = await self._files.record(order.file_id, order.owner)
         if file is None:
             raise ApiError("not_found", "The input file has been deleted.", param="input_file_id")
-        rules = Rules(await self._catalogue.models(), self._readers[order.endpoint])
+        models, version = await self._catalogue.models(), await self._catalogue.oldest_version()
+        rules = Rules(models, self._readers[order.endpoint], version=version)
         details = {"ends_by_ms": order.ends_by_ms}
         pieces = self._leased(order, self._files.content(file))
         return await self._batches.accept(order.owner, pieces, rules, details=details, batch_id=order.id)

@@ -98,7 +98,8 @@ def cancel(job_id: str) -> str:
 
 
 def job(job_id: str) -> str:
-    """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options. Never a prompt."""
+    """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and the
+    version of the release that submitted the job. Never a prompt."""
     return f"{PREFIX}job:{job_id}"
 
 
@@ -145,6 +146,11 @@ def image_jobs(sha256: str) -> str:
 def worker_status(name: str) -> str:
     """JSON that the worker renews every second; gone a few seconds after the worker."""
     return f"{PREFIX}worker:{name}"
+
+
+def worker_reads(name: str) -> str:
+    """Integer: which version of records the worker reads (see wire.versions); it lives as long as the status."""
+    return f"{PREFIX}worker-reads:{name}"
 
 
 def worker_starts(machine: str) -> str:

@@ -37,6 +37,7 @@ ErrorCode = Literal[
     "redis_unavailable",
     "redis_full",
     "no_worker",
+    "workers_outdated",
     "load_conflict",
     "load_failed",
     "insufficient_memory",
@@ -46,6 +47,7 @@ ErrorCode = Literal[
     "job_lost",
     "job_timeout",
     "gave_up_after_crashes",
+    "job_unreadable",
     "model_changed",
     "bad_prompt",
     "internal_error",
@@ -58,9 +60,19 @@ NO_PENALTY = (0.0, 1.0)
 
 
 class Record(BaseModel):
-    """Base of everything stored as JSON in Redis: frozen, and a field it doesn't know is an error."""
+    """Base of everything stored as JSON in Redis: frozen, and a field it doesn't know is an error.
+
+    Processes of two releases share a Redis while machines are updated: declare a new field with
+    :func:`wire.versions.added`, never with a plain default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TolerantRecord(Record):
+    """A record that only informs: what a later release adds to it is ignored by its readers."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class TextPart(Record):

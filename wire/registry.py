@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from pydantic import ValidationError
 from redis import Redis
 
 from wire import keys
-from wire.messages import Record
+from wire.messages import TolerantRecord
 
 
-class ModelRecord(Record):
+class ModelRecord(TolerantRecord):
     """One model. ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
@@ -40,8 +41,15 @@ class ModelRecord(Record):
 
 
 def decode(values: Iterable[bytes]) -> list[ModelRecord]:
-    """The records in a stored hash, by name."""
-    return sorted((ModelRecord.model_validate_json(v) for v in values), key=lambda r: (r.name, r.id))
+    """The records in a stored hash, by name. One that this release can't read hides no other."""
+    return sorted((record for value in values for record in _decoded(value)), key=lambda r: (r.name, r.id))
+
+
+def _decoded(value: bytes) -> list[ModelRecord]:
+    try:
+        return [ModelRecord.model_validate_json(value)]
+    except ValidationError:
+        return []
 
 
 def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:

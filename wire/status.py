@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wire.messages import Record
+from wire.messages import TolerantRecord
 
 
-class RunningJob(Record):
+class RunningJob(TolerantRecord):
     """A job inside the engine. Times in milliseconds; ``ttft_ms`` is 0 before the first token."""
 
     job_id: str
@@ -22,7 +22,7 @@ class RunningJob(Record):
     elapsed_ms: float
 
 
-class LoadedModel(Record):
+class LoadedModel(TolerantRecord):
     """A model in memory; ``bytes`` are its weights."""
 
     id: str
@@ -30,7 +30,7 @@ class LoadedModel(Record):
     bytes: int
 
 
-class Memory(Record):
+class Memory(TolerantRecord):
     """The machine's memory: percent used and bytes available, beside the bytes that MLX holds."""
 
     percent: float
@@ -38,7 +38,7 @@ class Memory(Record):
     mlx_bytes: int
 
 
-class PromptCacheUse(Record):
+class PromptCacheUse(TolerantRecord):
     """The prompt cache: what it holds, and prompt tokens asked for and found in it since the start."""
 
     bytes: int
@@ -58,14 +58,14 @@ BUCKETS: dict[str, tuple[float, ...]] = {
 """Upper bounds of the histograms of :class:`Work`, seconds, each included; beyond the last lies one bucket more."""
 
 
-class Spread(Record):
+class Spread(TolerantRecord):
     """A histogram: the observations in each bucket, and the sum of all in seconds."""
 
     counts: tuple[int, ...] = ()
     sum: float = 0.0
 
 
-class Work(Record):
+class Work(TolerantRecord):
     """What a worker has done since it started. ``restarts`` are starts of earlier workers on its data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
@@ -84,7 +84,7 @@ class Work(Record):
     load: Spread = Spread()
 
 
-class Sample(Record):
+class Sample(TolerantRecord):
     """One worker's last second or so, for the history. ``ttft_ms`` is the sum over ``first_tokens`` chats.
 
     ``waiting`` are the chats in the queue, which all workers share.
@@ -103,7 +103,7 @@ MOST_SHOWN = 100
 """Running jobs that a status tells of one by one; ``running_total`` counts all."""
 
 
-class WorkerStatus(Record):
+class WorkerStatus(TolerantRecord):
     """One worker process. ``active_model`` is the model used last; ``models`` are most recently used first.
 
     ``beat_ms`` is the Redis time of the status, in milliseconds. ``running`` are the oldest of ``running_total`` jobs.

@@ -19,6 +19,7 @@ from wire import keys
 from wire.messages import Failed, Finished
 from wire.settings import Settings
 from wire.status import MOST_SHOWN, LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
+from wire.versions import VERSION
 from worker import backends
 from worker.loaded_models import LoadedModels
 from worker.meter import Meter
@@ -93,6 +94,7 @@ class Report:
         sample = self.meter.sample(self._machine, len(inside), self._waiting)
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.set(keys.worker_status(self._name), status.model_dump_json(), ex=keys.WORKER_STATUS_LIFETIME_S)
+            pipeline.set(keys.worker_reads(self._name), VERSION, ex=keys.WORKER_STATUS_LIFETIME_S)
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
@@ -104,7 +106,7 @@ class Report:
 
     def close(self) -> None:
         """Tell that this worker has gone."""
-        self._redis.delete(keys.worker_status(self._name))
+        self._redis.delete(keys.worker_status(self._name), keys.worker_reads(self._name))
         self._redis.srem(keys.WORKERS, self._name)
 
     def _status(self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, draining: bool) -> WorkerStatus:

@@ -12,6 +12,7 @@ from rq.job import Job
 
 from wire import keys
 from wire.batches import BatchSlice, may_feed, slice_job_id
+from wire.versions import VERSION
 
 _NO_TIMEOUT = -1
 _ABANDONED_RETRIES = 100
@@ -34,7 +35,7 @@ class SliceFeed:
             # The API queues a batch's first slice in the same way.
             self._queue.enqueue_call(
                 keys.BATCH_TASK,
-                kwargs={"job": following.model_dump(mode="json")},
+                kwargs={"job": following.model_dump(mode="json"), "version": VERSION},
                 timeout=_NO_TIMEOUT,
                 result_ttl=keys.SLICE_LIFETIME_S,
                 failure_ttl=keys.PROMPT_LIFETIME_S,
@@ -53,6 +54,7 @@ class SliceFeed:
                 "queue": self._queue.name,
                 "submitted_ms": int(now_ms),
                 "state": "queued",
+                "version": VERSION,
             }
             pipe.hset(keys.job(job_id), mapping=record)
             pipe.expire(keys.job(job_id), keys.RECORD_LIFETIME_S)

@@ -14,6 +14,7 @@ from wire import keys
 from wire.batches import BatchSlice
 from wire.messages import ChatJob, Delta, ModelCommand
 from wire.token_log import Entry
+from wire.versions import FIRST
 from worker.errors import WorkerError
 from worker.sequence import Sequence
 
@@ -49,16 +50,16 @@ def sequence(
     return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=queue_ms, images=images)
 
 
-def chat(job: dict[str, Any]) -> None:
+def chat(job: dict[str, Any], version: int = FIRST) -> None:
     """The name under which chats are queued; the worker reads the job and never calls this."""
     raise NotImplementedError("chats are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
 
 
-def model_command(job: dict[str, Any]) -> None:
+def model_command(job: dict[str, Any], version: int = FIRST) -> None:
     """The name under which model commands are queued; the worker reads the job and never calls this."""
     raise NotImplementedError("model commands are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
 
 
-def batch_slice(job: dict[str, Any]) -> None:
+def batch_slice(job: dict[str, Any], version: int = FIRST) -> None:
     """The name under which slices of batches are queued; the worker reads the job and never calls this."""
     raise NotImplementedError("batch prompts are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from wire import keys
 from wire.messages import ChatJob, ErrorCode, Failed, Finished, Message, ModelCommand, Sampling
 from wire.settings import Settings
 from wire.token_log import decode_rows
+from wire.versions import FIRST, VERSION, TooNew
 
 CHAT = "/api/engine/chat"
 LIMIT = 2
@@ -107,6 +109,7 @@ def test_what_is_remembered_of_a_chat_holds_no_prompt_and_expires(jobs: Jobs, re
         "state": "queued",
         "on_disconnect": "cancel",
         "stream_options": "include_usage",
+        "version": str(VERSION),
     }
     assert 0 < redis.ttl(keys.job(job_id)) <= keys.RECORD_LIFETIME_S
     assert redis.zrange(keys.live(EVERYONE), 0, -1) == [job_id.encode()]
@@ -389,3 +392,21 @@ def test_importing_the_api_imports_neither_mlx_nor_the_worker() -> None:
     code = "import api.app, sys; print([n for n in sys.modules if n.split('.')[0] in ('mlx', 'mlx_lm', 'worker')])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_chat_that_a_living_worker_cannot_read_is_refused_by_name(
+    jobs: Jobs, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(redis, status())  # A worker that says nothing of versions.
+    chat = a_chat()
+
+    def too_new(job: ChatJob, version: int) -> ChatJob:
+        assert (job, version) == (chat, FIRST)
+        raise TooNew("flavour")
+
+    monkeypatch.setattr("api.jobs.needs", {chat: 2}.__getitem__)
+    monkeypatch.setattr("api.jobs.readable", too_new)
+    with pytest.raises(ApiError, match="flavour") as refused:
+        asyncio.run(jobs.submit_chat(chat, Policy("cancel")))
+    assert (refused.value.code, errors.STATUS[refused.value.code]) == ("workers_outdated", 503)
+    assert not redis.exists("rq:queue:chat")

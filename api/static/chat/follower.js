@@ -8,7 +8,7 @@ import { errorWords, progressWords } from "./words.js";
 const SILENCE_MS = 60_000; // the service sends a comment every 15 s: after this the connection is taken for dead
 const PAUSES_MS = [200, 500, 1000, 2000, 4000, 8000];
 const PATIENCE_MS = 10 * 60_000; // how long a chat that is refused for now is asked for again
-const FOR_NOW = new Set(["queue_full", "images_full", "busy", "no_worker", "redis_unavailable", "redis_full"]);
+const FOR_NOW = new Set(["queue_full", "images_full", "busy", "no_worker", "workers_outdated", "redis_unavailable", "redis_full"]);
 
 /** `on` is told: text() and status(words) while it runs, started() when the job has a name, ended() once. */
 export class Follower {
