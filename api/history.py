@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from wire import keys
+from wire.log_entries import decode
 from wire.messages import Failed, Finished
 from wire.status import Sample
-from wire.token_log import decode
 
 ROW_S = 2
 """Seconds in one row: workers tell of themselves every second or a little later, so each is in every row."""

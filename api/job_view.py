@@ -15,8 +15,8 @@ from api.callers import CallerOf
 from api.errors import ApiError
 from api.parts import Parts, PartsOf
 from api.relay import PAGE
+from wire.log_entries import Entry, position_after
 from wire.messages import Delta, Failed, Finished, Warning
-from wire.token_log import Entry
 
 router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 
@@ -56,7 +56,7 @@ async def job(job_id: str, parts: PartsOf, caller: CallerOf) -> JobView:
         position=place,
         text="".join(event.text for event in events if isinstance(event, Delta)),
         warnings=[event.text for event in events if isinstance(event, Warning)],
-        last_event_id=entries[-1].sequence if entries else 0,
+        last_event_id=position_after(entries) if record.by_tokens else len(entries),
         **end,
     )
 

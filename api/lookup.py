@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 
 from api.jobs import is_job_id, queue_key, rq_job_key
 from wire import keys
+from wire.log_entries import UNKNOWN, decode_rows, position_after
+from wire.versions import FIRST
 
 Standing = Literal["queued", "running", "ended", "gone"]
 
@@ -23,13 +25,14 @@ POSITIONS_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What is remembered of a job."""
+    """What is remembered of a job. ``by_tokens``: its readers' cursors count tokens, not events."""
 
     job_id: str
     owner: str
     kind: Literal["chat", "model"]
     state: Literal["queued", "running", "ended"]
     stream_options: frozenset[str]
+    by_tokens: bool
 
 
 class Lookup:
@@ -55,12 +58,22 @@ class Lookup:
             "model" if row["kind"] == "model" else "chat",
             cast(Literal["queued", "running", "ended"], row["state"]),
             frozenset(row.get("stream_options", "").split()),
+            int(row.get("version", FIRST)) > FIRST,
         )
 
-    async def last_sequence(self, job_id: str) -> int:
-        """The number of the last event in a job's log; 0 when there is none, or no log any more."""
-        rows = cast(list[tuple[bytes, Any]], await self._redis.xrevrange(keys.log(job_id), count=1))
-        return int(rows[0][0].split(b"-")[0]) if rows else 0
+    async def has_log(self, job_id: str) -> bool:
+        """Whether there is anything of a job to read."""
+        return bool(await self._redis.exists(keys.log(job_id)))
+
+    async def last_position(self, record: JobRecord) -> int:
+        """The id of the last event of a job; 0 when there is none, or no log any more."""
+        rows = await self._redis.xrevrange(keys.log(record.job_id), count=2)
+        last = decode_rows(reversed(cast(list[Any], rows)))
+        if not last or not record.by_tokens:
+            return last[-1].sequence if last else 0
+        if last[0].start == UNKNOWN and last[0].sequence > 1:
+            last = decode_rows(cast(list[Any], await self._redis.xrange(keys.log(record.job_id))))
+        return position_after(last)
 
     async def standing(self, job_id: str) -> Standing:
         """Where a job is. ``gone``: nobody will ever end it, since Redis lost it or somebody deleted it from RQ."""

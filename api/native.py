@@ -83,7 +83,7 @@ async def _again(job_id: str, cursor: int, parts: Parts, caller: Caller) -> Resp
         # The one answer upon which a browser's EventSource doesn't come back.
         return Response(status_code=204, headers={"X-Job-Id": job_id})
     await parts.attendance.note([job_id])
-    reader = parts.relay.attach(job_id, cursor, replay=True)
+    reader = parts.relay.attach(job_id, cursor, replay=True, by_tokens=record.by_tokens)
     options = StreamOptions(record.stream_options, parts.settings.keepalive_s)
     return EventStream(reader, Stream(reader, parts.lookup, options, record.state))
 
@@ -98,13 +98,15 @@ def _cursor(text: str | None) -> int:
 
 async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
     """Whether the client has seen the end. Raises ApiError for text that has expired and a cursor from elsewhere."""
-    last = await parts.lookup.last_sequence(record.job_id)
-    if record.state == "ended" and last == 0:
+    # Of a job that goes on, Redis may have lost the end, when it was killed: the text comes again up to the cursor.
+    if record.state != "ended":
+        return False
+    last = await parts.lookup.last_position(record)
+    if last == 0:
         raise ApiError("expired", "The text of this job has expired.")
-    # Of a job that goes on, Redis may have lost the end, when it was killed; the text comes again up to the cursor.
-    if cursor > last and record.state == "ended":
+    if cursor > last:
         raise ApiError("bad_request", "The cursor is beyond the end of this job's events.")
-    return record.state == "ended" and cursor == last
+    return cursor == last
 
 
 @router.post("/stop")

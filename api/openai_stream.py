@@ -17,8 +17,8 @@ from api.lookup import Lookup
 from api.openai_answers import Answer, Json
 from api.relay import Reader
 from api.stream import EventStream, Stream, StreamOptions
+from wire.log_entries import Entry
 from wire.messages import Event, Failed, Finished
-from wire.token_log import Entry
 
 DONE = b"data: [DONE]\n\n"
 
@@ -46,7 +46,6 @@ class ChunkStream(Stream):
             yield _sse(interrupted().openai()) + DONE
 
     def _frame(self, entry: Entry) -> bytes:
-        self._cursor = entry.sequence or self._cursor
         event = entry.event
         if isinstance(event, Failed):
             return _sse(ApiError(event.code, event.message).openai()) + DONE
@@ -62,7 +61,6 @@ class Collected(Stream):
         self.events: list[Event] = []
 
     def _frame(self, entry: Entry) -> bytes:
-        self._cursor = entry.sequence or self._cursor
         self.events.append(entry.event)
         return b""
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from wire import keys
-from wire.token_log import Entry, decode, decode_rows, lines, range_after
+from wire.log_entries import Entry, decode, decode_rows, lines, range_after
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +32,31 @@ _EARLY_S = 0.002
 
 
 class Reader:
-    """One client's way through one job's log. ``sequence`` is the number of the last entry handed out."""
+    """One client's way through one job's log.
 
-    def __init__(self, relay: Relay, job_id: str, sequence: int, replay: bool) -> None:
+    ``cursor`` is the position up to which the client has the text; what it hands out begins there,
+    and carries the position it leads to. Where the log is read is kept beside it: after a crash of
+    Redis the same text may stand in other entries. Of a job that the first release took in, positions
+    count events (``by_tokens`` is false), as its readers' cursors do.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        job_id: str,
+        cursor: int,
+        *,
+        replay: bool,
+        by_tokens: bool,
+    ) -> None:
         self.job_id = job_id
-        self.sequence = sequence
+        self.cursor = cursor
         self.ended = False
+        self._by_tokens = by_tokens
+        self._sequence = 0 if by_tokens else cursor
+        self._place = self._sequence
+        self._in_doubt = False
+        self._trusts = False
         self._relay = relay
         self._arrived: list[Entry] = []
         self._behind = replay
@@ -60,9 +79,10 @@ class Reader:
             self._arrived.append(entry)
         self.wake()
 
-    def look_again(self) -> None:
-        """Have the next batch come from the log."""
+    def look_again(self, *, in_doubt: bool = False) -> None:
+        """Have the next batch come from the log; ``in_doubt``, Redis may have lost what was read of it."""
         self._behind = True
+        self._in_doubt = self._in_doubt or in_doubt
         self.wake()
 
     def leave(self) -> None:
@@ -116,31 +136,67 @@ class Reader:
             self._set_alarm(loop)
 
     async def _stored(self, timeout: float) -> list[Entry]:
-        self._behind = False
+        in_doubt, self._behind, self._in_doubt = self._in_doubt, False, False
         try:
-            entries = await self._relay.stored(self.job_id, self.sequence)
+            if in_doubt:
+                await self._make_sure()
+            entries = await self._relay.stored(self.job_id, self._sequence)
         except RedisError:
-            self._behind = True
+            self._behind, self._in_doubt = True, self._in_doubt or in_doubt
             await asyncio.sleep(min(timeout, _RECONNECT_S))
             return []
         self._behind = self._behind or len(entries) == PAGE
         return entries
 
+    async def _make_sure(self) -> None:
+        """Read the log from its start again unless it still leads to where this reader is in it."""
+        if self._by_tokens and self._sequence:
+            last = await self._relay.stored(self.job_id, self._sequence - 1, 1)
+            if [(entry.sequence, entry.position) for entry in last] != [(self._sequence, self._place)]:
+                self._rewind()
+        self._trusts = False
+
+    def _rewind(self) -> None:
+        self._sequence = self._place = 0
+        self._behind = True
+
     def _in_order(self, entries: list[Entry]) -> list[Entry]:
         fresh = []
         for entry in entries:
+            if entry.sequence == 0:
+                fresh.append(entry)
+                continue
             if self.ended:
                 break
-            if entry.sequence > self.sequence + 1:
+            if entry.sequence > self._sequence + 1:
                 self._behind = True
                 break
-            if entry.sequence == self.sequence + 1:
-                self.sequence = entry.sequence
-                self.ended = entry.ends
-                fresh.append(entry)
-            elif entry.sequence == 0:
-                fresh.append(entry)
+            if entry.sequence <= self._sequence:
+                continue
+            placed = self._placed(entry)
+            if placed.start != self._place and not self._trusts:
+                # Written anew, and otherwise grouped, since this reader was here; once is enough.
+                self._rewind()
+                self._trusts = True
+                break
+            self._sequence, self._place = entry.sequence, placed.position
+            if (unseen := self._unseen(placed)) is not None:
+                self.cursor, self.ended = unseen.position, unseen.ends
+                fresh.append(unseen)
         return fresh
+
+    def _placed(self, entry: Entry) -> Entry:
+        if self._by_tokens:
+            return entry.placed(self._place)
+        return entry._replace(start=self._place, position=entry.sequence)
+
+    def _unseen(self, entry: Entry) -> Entry | None:
+        """What the client hasn't got of an entry."""
+        if entry.ends:  # Also when the text has ended before the client's position: it must hear of it.
+            return entry._replace(position=max(entry.position, self.cursor))
+        if entry.start >= self.cursor:
+            return entry
+        return entry.rest(self.cursor) if entry.position > self.cursor else None
 
 
 class Relay:
@@ -173,9 +229,9 @@ class Relay:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def attach(self, job_id: str, after: int = 0, *, replay: bool) -> Reader:
-        """A reader of what follows ``after``. A job that isn't enqueued yet needs no replay."""
-        reader = Reader(self, job_id, after, replay)
+    def attach(self, job_id: str, cursor: int = 0, *, replay: bool, by_tokens: bool = True) -> Reader:
+        """A reader of what follows a cursor. A job that isn't enqueued yet needs no replay."""
+        reader = Reader(self, job_id, cursor, replay=replay, by_tokens=by_tokens)
         self._readers.setdefault(job_id, set()).add(reader)
         return reader
 
@@ -194,9 +250,9 @@ class Relay:
         """How many readers there are here."""
         return sum(map(len, self._readers.values()))
 
-    async def stored(self, job_id: str, after: int) -> list[Entry]:
+    async def stored(self, job_id: str, after: int, most: int = PAGE) -> list[Entry]:
         """A page of the log after a sequence number."""
-        rows = await self._redis.xrange(keys.log(job_id), min=range_after(after), count=PAGE)
+        rows = await self._redis.xrange(keys.log(job_id), min=range_after(after), count=most)
         return decode_rows(cast(list[tuple[bytes, dict[bytes, bytes]]], rows))
 
     def _all(self) -> list[Reader]:
@@ -220,7 +276,7 @@ class Relay:
                 raise RedisTimeout("no answer to SUBSCRIBE")
             self._subscribed.set()
             for reader in self._all():
-                reader.look_again()
+                reader.look_again(in_doubt=True)
             while True:
                 message = await channel.get_message(timeout=_LISTEN_S)
                 if message is None:

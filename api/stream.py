@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 from api.lookup import POSITIONS_S, Lookup
 from api.relay import LOOK_AGAIN_S, Reader
 from api.sse import EventStreamResponse
+from wire.log_entries import Entry, decode, encode
 from wire.messages import Failed
-from wire.token_log import Entry, decode, encode
 
 INCLUDE_USAGE = "include_usage"
 INCLUDE_PROGRESS = "include_progress"
@@ -33,9 +33,9 @@ class StreamOptions:
     keepalive_s: float
 
 
-def sse(sequence: int, data: bytes) -> bytes:
-    """One event; the id is the client's cursor."""
-    return b"id: %d\ndata: %b\n\n" % (sequence, data)
+def sse(position: int, data: bytes) -> bytes:
+    """One event; the id is the client's cursor: the tokens of the answer up to and with this one."""
+    return b"id: %d\ndata: %b\n\n" % (position, data)
 
 
 def _with_usage(entry: Entry) -> bytes:
@@ -54,11 +54,11 @@ class Stream:
         self._progress = INCLUDE_PROGRESS in options.wanted
         self._keepalive_s = options.keepalive_s
         self._greeting = greeting
-        # Not the reader's number, which is a batch ahead: progress must not carry the id of an event still to come.
-        self._cursor = reader.sequence
+        # Not the reader's, which is a batch ahead: progress must not carry the id of an event still to come.
+        self._cursor = reader.cursor
         self._place: int | None = None
         # Only a job that nothing is known of yet can still be waiting for its turn.
-        self._waits = self._progress and reader.sequence == 0
+        self._waits = self._progress and reader.cursor == 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield f": {self._greeting}\n\n".encode()
@@ -88,8 +88,9 @@ class Stream:
         self._waits = False
         if entry.kind == "progress":
             return sse(self._cursor, entry.data) if self._progress else b""
-        self._cursor = entry.sequence
-        return sse(entry.sequence, _with_usage(entry) if entry.ends and self._usage else entry.data)
+        # The end that is made up here for a lost job has no position of its own.
+        self._cursor = max(self._cursor, entry.position)
+        return sse(self._cursor, _with_usage(entry) if entry.ends and self._usage else entry.data)
 
     async def _after_silence(self) -> bytes:
         """Make sure that somebody is still there to end the job; the end of one that was lost is told here."""

@@ -16,6 +16,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from wire import keys
+from wire.log_entries import position_after
 from wire.messages import ChatJob, Delta, Event, Finished, ModelCommand, Timings, Usage
 from wire.registry import ModelRecord, Registry
 from wire.status import LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
@@ -78,17 +79,19 @@ class LogWriter:
         self._log = TokenLog(redis)
         self._job, self._owner = job_id, owner
         self.attempt, before = self._log.begin(job_id)
-        self.sequence = len(before)
+        self.sequence, self.position = len(before), position_after(before)
 
     def write(self, *events: Event) -> list[int]:
         step = []
         for event in events:
             self.sequence += 1
-            step.append(Append(self._job, self._owner, self.attempt, self.sequence, event))
+            step.append(Append(self._job, self._owner, self.attempt, self.sequence, event, self.position))
+            if isinstance(event, Delta):
+                self.position += event.positions
         return self._log.append(step)
 
     def text(self, *texts: str) -> list[int]:
-        return self.write(*(Delta(text, (self.sequence + place,)) for place, text in enumerate(texts)))
+        return self.write(*(Delta(text, (place,)) for place, text in enumerate(texts)))
 
     def progress(self, event: Event) -> None:
         self._log.append([Append(self._job, self._owner, self.attempt, 0, event)])

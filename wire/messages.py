@@ -6,7 +6,7 @@ Owns shapes and names only. Knows nothing of queues, streams or models.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -196,18 +196,48 @@ class Timings:
     tokens_per_second: float = 0.0
 
 
+class Piece(NamedTuple):
+    """What came at once in a delta: how many tokens, and of what they say how many characters and calls."""
+
+    tokens: int
+    text: int
+    reasoning: int = 0
+    calls: int = 0
+
+    @property
+    def positions(self) -> int:
+        """How many positions of the answer it takes: what is held back until the end has none of the tokens, and one
+        position of its own, so that a client can have seen it or not."""
+        return max(1, self.tokens)
+
+    def joined(self, other: Piece) -> Piece:
+        return Piece(*(mine + others for mine, others in zip(self, other, strict=True)))
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at a cut character.
 
     ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are told apart from the text for jobs
     that ask for it. One event holds all that came of its tokens, so that a log never ends between the two.
+    ``pieces`` are those of a delta that was made of several: it can be cut between them.
     """
 
     text: str
     token_ids: tuple[int, ...]
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def positions(self) -> int:
+        """How many positions of the answer it takes."""
+        return sum(piece.positions for piece in self.cuts)
+
+    @property
+    def cuts(self) -> tuple[Piece, ...]:
+        """Its pieces, also if it is a single one."""
+        return self.pieces or (Piece(len(self.token_ids), len(self.text), len(self.reasoning), len(self.tool_calls)),)
 
 
 @dataclass(frozen=True, slots=True)

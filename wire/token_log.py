@@ -8,86 +8,19 @@ and publishes what was accepted as one message: what a reader missed on the chan
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
-from wire.messages import Delta, Event, Failed, Finished, Progress, Timings, ToolCall, Usage, Warning, is_terminal
-from wire.usage import COUNT_USAGE, told
+from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
+from wire.log_scripts import APPEND, BEGIN
+from wire.messages import Event, Failed, Finished, Progress
+from wire.usage import told
 
-# KEYS: log, attempt, job. ARGV: lifetime of the attempt key.
-_BEGIN = """
-local log, attempt, job = KEYS[1], KEYS[2], KEYS[3]
-if redis.call('EXISTS', job) == 0 then return {-1} end
-local number = redis.call('GET', attempt)
-if number and string.sub(number, 1, 6) == 'ended:' then return {-2} end
-number = redis.call('INCR', attempt)
-redis.call('EXPIRE', attempt, ARGV[1])
-redis.call('HSET', job, 'state', 'running')
-return {number, redis.call('XRANGE', log, '-', '+')}
-"""
-# A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps. Lifetimes are
-# renewed now and then, not with every token.
-# The end of a job is counted, and noted among the recent ones, with its writing: once, whoever writes it.
-# KEYS: recent, ended, then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime,
-# how many recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it ends the log
-# (empty: it doesn't; else the name, prompt, completion and cached tokens) for each. Answers one number an entry: 1
-# written, 2 was there already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
-_APPEND = (
-    COUNT_USAGE
-    + """
-local answer, published = {}, {}
-for i = 1, (#KEYS - 2) / 4 do
-  local log, attempt, job, live = KEYS[4*i-1], KEYS[4*i], KEYS[4*i+1], KEYS[4*i+2]
-  local mine, number, entry, ends = ARGV[4*i+2], tonumber(ARGV[4*i+3]), ARGV[4*i+4], ARGV[4*i+5]
-  local holder = redis.call('GET', attempt)
-  answer[i] = 0
-  if holder == mine or holder == 'ended:' .. mine then
-    local length = redis.call('XLEN', log)
-    if number <= length then
-      answer[i] = 2
-    elseif number == length + 1 and holder == mine then
-      redis.call('XADD', log, number .. '-' .. mine, 'e', entry)
-      if ends ~= '' then
-        local id = string.match(job, '[^:]+$')
-        redis.call('SET', attempt, 'ended:' .. mine)
-        redis.call('HSET', job, 'state', 'ended')
-        redis.call('ZREM', live, id)
-        local about = redis.call('HMGET', job, 'kind', 'queue', 'model_id', 'owner')
-        if about[1] and about[1] ~= 'model' then
-          local name, prompt, completion, cached = string.match(ends, '^(%S+) (%d+) (%d+) (%d+)$')
-          redis.call('HINCRBY', KEYS[2], name, 1)
-          if about[4] and about[4] ~= '' then
-            local total = ARGV[5] .. about[4]
-            local day = math.floor(redis.call('TIME')[1] / 86400)
-            count_usage(total, total .. ':' .. day, {1, prompt, completion, cached})
-          end
-          redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], '*',
-            'job', id, 'queue', about[2] or '', 'model', about[3] or '', 'e', entry)
-        end
-      end
-      if ends ~= '' or number % 32 == 1 then
-        redis.call('EXPIRE', log, ARGV[2])
-        redis.call('EXPIRE', attempt, ARGV[3])
-      end
-      published[#published + 1] = entry
-      answer[i] = 1
-    elseif holder == mine then
-      answer[i] = -1
-    end
-  elseif redis.call('EXISTS', job) == 1 and (not holder or (tonumber(holder) or tonumber(mine)) < tonumber(mine)) then
-    answer[i] = -1
-  end
-end
-if #published > 0 then redis.call('PUBLISH', ARGV[1], table.concat(published, '\\n')) end
-return answer
-"""
-)
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
 # that is tried again after a broken connection is still told that it was written.
 _FIXED_ARGUMENTS = (
@@ -108,106 +41,19 @@ class JobEnded(Exception):
     """The job's log has its terminal event already."""
 
 
-class Entry(NamedTuple):
-    """One event in a job's log; ``data`` is the JSON object that a client of the native API gets for it, as bytes.
-
-    ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its text, of an end the
-    reason, usage and timings. Neither is read before somebody asks: most are only passed on. Sequence number 0 marks
-    progress, which is published without being logged.
-    """
-
-    job_id: str
-    sequence: int
-    kind: str
-    ends: bool
-    data: bytes
-    more: bytes
-
-    @property
-    def frame(self) -> str:
-        return self.data.decode("ascii")
-
-    @property
-    def extra(self) -> Any:
-        return json.loads(self.more)
-
-    @property
-    def event(self) -> Event:
-        """The event that was logged."""
-        frame: dict[str, Any] = json.loads(self.data)
-        if self.kind == "delta":
-            return _delta(frame["text"], self.extra)
-        if self.kind == "warning":
-            return Warning(frame["warning"])
-        if self.kind == "progress":
-            return Progress(**frame["progress"])
-        extra = self.extra
-        usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
-        if self.kind == "failed":
-            return Failed(frame["code"], frame["error"], usage, timings)
-        return Finished(extra["finish_reason"], usage, timings, extra.get("result"))
-
-
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the log plus one."""
+    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the log plus one.
+
+    ``start`` is the position behind the entry before; only of a delta it is written down.
+    """
 
     job_id: str
     owner: str
     attempt: int
     sequence: int
     event: Event
-
-
-_KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
-
-
-def _beside_text(event: Delta) -> Any:
-    if not event.reasoning and not event.tool_calls:
-        return event.token_ids
-    calls = [call.model_dump() for call in event.tool_calls]
-    return {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
-
-
-def _delta(text: str, extra: Any) -> Delta:
-    if isinstance(extra, list):
-        return Delta(text, tuple(extra))
-    calls = tuple(ToolCall(**call) for call in extra["tool_calls"])
-    return Delta(text, tuple(extra["token_ids"]), extra["reasoning"], calls)
-
-
-_quoted = json.encoder.encode_basestring_ascii
-
-
-def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
-    if isinstance(event, Delta):
-        return "delta", {"text": event.text, "done": False}, _beside_text(event)
-    if isinstance(event, Warning):
-        return "warning", {"text": "", "done": False, "warning": event.text}, None
-    if isinstance(event, Progress):
-        return "progress", {"text": "", "done": False, "progress": asdict(event)}, None
-    extra: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
-    if isinstance(event, Failed):
-        extra["finish_reason"] = "error"
-        return "failed", {"text": "", "done": True, "error": event.message, "code": event.code}, extra
-    extra["finish_reason"] = event.finish_reason
-    if event.result is not None:
-        extra["result"] = event.result
-    return "finished", {"text": "", "done": True}, extra
-
-
-def encode(job_id: str, sequence: int, event: Event) -> str:
-    """The entry as it is stored and published: job, sequence, kind, ends, frame and extra, with tabs between them.
-
-    In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without being parsed.
-    """
-    if isinstance(event, Delta) and not event.reasoning and not event.tool_calls:
-        # Written out by hand, and equal to what follows below: there is one of these for every token.
-        ids = ",".join(map(str, event.token_ids))
-        return f'{job_id}\t{sequence}\tdelta\t0\t{{"text": {_quoted(event.text)}, "done": false}}\t[{ids}]'
-    kind, frame, extra = _frame_and_extra(event)
-    more = json.dumps(extra, separators=(",", ":"))
-    return f"{job_id}\t{sequence}\t{kind}\t{int(is_terminal(event))}\t{json.dumps(frame)}\t{more}"
+    start: int = UNKNOWN
 
 
 def how_it_ends(event: Event) -> str:
@@ -220,33 +66,6 @@ def how_it_ends(event: Event) -> str:
     return f"{event.finish_reason} {told(event.usage)}" if isinstance(event, Finished) else ""
 
 
-def decode(line: bytes) -> Entry:
-    """One entry as it was stored or published."""
-    job_id, sequence, kind, ends, data, more = line.split(b"\t")
-    return Entry(job_id.decode(), int(sequence), _KINDS[kind], ends == b"1", data, more)
-
-
-def lines(message: bytes) -> Iterator[tuple[str, bytes]]:
-    """The entries of one published message, each with its job and not decoded yet."""
-    for line in message.split(b"\n"):
-        yield line[: line.index(b"\t")].decode(), line
-
-
-def decode_step(message: bytes) -> list[Entry]:
-    """The entries of one published message."""
-    return [decode(line) for line in message.split(b"\n")]
-
-
-def decode_rows(rows: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
-    """The entries of a stored range, as XRANGE answers it."""
-    return [decode(fields[b"e"]) for _, fields in rows]
-
-
-def range_after(sequence: int) -> str:
-    """The lower bound for XRANGE that leaves out everything up to and including ``sequence``."""
-    return f"{sequence + 1}-0"
-
-
 def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
     return [keys.log(job_id), keys.attempt(job_id), keys.job(job_id)], [keys.RECORD_LIFETIME_S]
 
@@ -256,8 +75,8 @@ class TokenLog:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._begin = redis.register_script(_BEGIN)
-        self._append = redis.register_script(_APPEND)
+        self._begin = redis.register_script(BEGIN)
+        self._append = redis.register_script(APPEND)
 
     def begin(self, job_id: str) -> tuple[int, list[Entry]]:
         """Take the lease on a job's log.
@@ -271,7 +90,7 @@ class TokenLog:
         """The same as part of a pipeline, in which it is one command; ``lease`` reads its answer."""
         names, args = _begin_arguments(job_id)
         # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
-        pipeline.eval(_BEGIN, len(names), *names, *args)
+        pipeline.eval(BEGIN, len(names), *names, *args)
 
     def lease(self, job_id: str, answer: Any) -> tuple[int, list[Entry]]:
         """What ``begin`` returns and raises."""
@@ -301,7 +120,7 @@ class TokenLog:
         names, args = [keys.RECENT, keys.ENDED], list[str | int](_FIXED_ARGUMENTS)
         for item in logged:
             names += (keys.log(item.job_id), keys.attempt(item.job_id), keys.job(item.job_id), keys.live(item.owner))
-            entry = encode(item.job_id, item.sequence, item.event)
+            entry = encode(item.job_id, item.sequence, item.event, item.start)
             args += (item.attempt, item.sequence, entry, how_it_ends(item.event))
         passing = [encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)]
         if passing:

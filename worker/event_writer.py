@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from wire import keys
+from wire.log_entries import Entry, position_after
 from wire.messages import Delta, Event, Progress, is_terminal
 from wire.token_log import FORGOTTEN, REFUSED, Append, TokenLog
 from worker.sequence import Sequence
@@ -46,6 +47,8 @@ class _Held:
 
     sequence: Sequence
     next_number: int
+    position: int
+    """Where its next text begins, in tokens of the answer."""
     cancelled: bool = False
     begun: bool = False
     """Whether text of this attempt has been put; what comes first is written at once."""
@@ -87,10 +90,10 @@ class EventWriter:
     def start(self) -> None:
         self._thread.start()
 
-    def hold(self, sequence: Sequence, next_number: int) -> None:
-        """Take on a log whose next event has the number ``next_number``."""
+    def hold(self, sequence: Sequence, logged: list[Entry]) -> None:
+        """Take on a log in which earlier attempts have written this."""
         with self._changed:
-            self._held[sequence.job_id] = _Held(sequence, next_number)
+            self._held[sequence.job_id] = _Held(sequence, len(logged) + 1, position_after(logged))
             self._changed.notify_all()
 
     def let_go(self, job_id: str) -> None:
@@ -172,7 +175,7 @@ class EventWriter:
         return 0 < len(self._waiting) < MOST_AT_ONCE and not self._urgent and not self._closing
 
     def _write(self, step: list[tuple[Sequence, Event]]) -> None:
-        appends, numbers = self._numbered(merged(step))
+        appends, reached = self._numbered(merged(step))
         if not appends:
             return
         answers = self._retried(lambda: self._log.append(appends))
@@ -188,27 +191,30 @@ class EventWriter:
             if item.job_id in refused and held is not None and held.sequence.attempt == item.attempt:
                 self.let_go(item.job_id)
                 (self._on_forgotten if item.job_id in forgotten else self._on_refused)(item.job_id)
-        for job_id, number in numbers.items():
+        for job_id, (number, position) in reached.items():
             if job_id not in refused and (held := self._held.get(job_id)) is not None:
-                held.next_number = number
+                held.next_number, held.position = number, position
         for item in logged:
             if is_terminal(item.event) and item.job_id not in refused and (held := self._held.get(item.job_id)):
                 self.let_go(item.job_id)
                 self._on_end(held.sequence)
 
-    def _numbered(self, step: list[tuple[Sequence, Event]]) -> tuple[list[Append], dict[str, int]]:
-        """The step as appends with their sequence numbers, and each log's next number after it."""
+    def _numbered(self, step: list[tuple[Sequence, Event]]) -> tuple[list[Append], dict[str, tuple[int, int]]]:
+        """The step as appends, and of each log the next number and position after it."""
         appends: list[Append] = []
-        numbers: dict[str, int] = {}
+        reached: dict[str, tuple[int, int]] = {}
         for sequence, event in step:
             held = self._held.get(sequence.job_id)
             if held is None or held.sequence is not sequence:
                 continue
-            number = numbers.get(sequence.job_id, held.next_number)
-            appends.append(Append(sequence.job_id, sequence.job.owner, sequence.attempt, number, event))
+            number, position = reached.get(sequence.job_id, (held.next_number, held.position))
+            owner, attempt = sequence.job.owner, sequence.attempt
+            appends.append(Append(sequence.job_id, owner, attempt, number, event, position))
+            if isinstance(event, Delta):
+                position += event.positions
             if not isinstance(event, Progress):
-                numbers[sequence.job_id] = number + 1
-        return appends, numbers
+                reached[sequence.job_id] = (number + 1, position)
+        return appends, reached
 
     def _retried(self, write: Callable[[], list[int]]) -> list[int] | None:
         """Write until it is written; None if the worker ends first. The script makes a repeated write harmless."""
@@ -267,4 +273,5 @@ def _joined(first: Delta, second: Delta) -> Delta:
         first.token_ids + second.token_ids,
         first.reasoning + second.reasoning,
         first.tool_calls + second.tool_calls,
+        first.cuts + second.cuts,
     )

@@ -168,7 +168,7 @@ class ChatRunner:
             self._marks.strike_out(work.job_id, READING)  # It waits to be let in.
         # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
         self._engine.release(work.job_id)
-        self._writer.hold(sequence, len(logged) + 1)
+        self._writer.hold(sequence, logged)
         if stopped:
             # Stopped between being popped and now; RQ itself never looks again.
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])

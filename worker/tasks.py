@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from wire import keys
 from wire.batches import BatchSlice
+from wire.log_entries import Entry
 from wire.messages import ChatJob, Delta, ModelCommand
-from wire.token_log import Entry
 from wire.versions import FIRST
 from worker.errors import WorkerError
 from worker.sequence import Sequence

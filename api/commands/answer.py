@@ -102,8 +102,10 @@ class Answer:
             # Cut off in the middle: it comes again.
             raise ConnectionLost(f"the connection to {self._client.url} was lost") from None
         self.text += text
-        if "warning" in frame:
-            self.warnings.append(str(frame["warning"]))
+        if (warning := frame.get("warning")) in self.warnings:
+            del frame["warning"]  # Before the first token: a resumption from the start tells it again.
+        elif warning is not None:
+            self.warnings.append(str(warning))
         if done:
             self.end = frame
         return frame

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wire import keys
+from wire.log_entries import encode
 from wire.messages import Progress, is_terminal
-from wire.token_log import WRITTEN, Append, TokenLog, encode
+from wire.token_log import WRITTEN, Append, TokenLog
 from worker.__main__ import main
 
 

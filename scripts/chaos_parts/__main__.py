@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.chaos_parts import kills
+from scripts.chaos_parts import cuts, kills
 from scripts.chaos_parts.clients import Clients
 from scripts.chaos_parts.faults import Faults
 from tests.faults.checker import Checker, leftovers
@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from")
     parser.add_argument("--clients", type=int, default=20, help="chats at once (default: 20)")
     parser.add_argument("--kills", type=int, help="instead: kill a real model's worker so often, compare the texts")
+    parser.add_argument("--cuts", type=int, help="instead: have Redis lose the tail of its log so often")
     parser.add_argument(
         "--model", choices=(kills.DEMO, kills.RANDOM), default=kills.DEMO, help="for --kills (default: %(default)s)"
     )
@@ -90,6 +91,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         if given.kills:
             return kills.main(given, Path(folder))
+        if given.cuts:
+            return cuts.main(given, Path(folder))
         stack = Stack(Path(folder))
         try:
             faults, clients = asyncio.run(scene(stack, given))

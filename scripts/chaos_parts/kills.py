@@ -17,8 +17,8 @@ from scripts.chaos_parts.near_ties import Difference, describe_differences
 from tests.faults.client import Chat, Client
 from tests.faults.stack import Stack, until
 from wire import keys
+from wire.log_entries import decode_rows, position_after
 from wire.messages import Finished
-from wire.token_log import decode_rows
 
 CHATS = 8
 DEMO = "demo-chat"
@@ -78,9 +78,9 @@ class Kills:
         for first, second in zip(whole, again, strict=True):
             self._compare(first, second)
 
-    async def _kill(self, chats: list[Chat], events: int) -> bool:
-        """Kill the worker once so many events have come, and start it again; whether every chat was in flight."""
-        await until(lambda: sum(chat.cursor for chat in chats) >= events and all(chat.cursor for chat in chats))
+    async def _kill(self, chats: list[Chat], tokens: int) -> bool:
+        """Kill the worker once so many tokens have come, and start it again; whether every chat was in flight."""
+        await until(lambda: sum(chat.cursor for chat in chats) >= tokens and all(chat.cursor for chat in chats))
         in_flight = not any(chat.done for chat in chats)
         self._stack.kill("worker")
         self._stack.start_worker()
@@ -109,10 +109,11 @@ class Kills:
         rows: Any = self._stack.redis.xrange(keys.log(chat.job_id))
         entries = decode_rows(rows)
         tokens = [token for entry in entries for token in getattr(entry.event, "token_ids", ())]
-        frames = [(number, frame) for _, number, frame in chat.frames if "progress" not in frame]
+        frames = [(position, frame) for _, position, frame in chat.frames if "progress" not in frame]
         wrong = []
-        if [number for number, _ in frames] != list(range(1, len(frames) + 1)) or len(frames) != len(entries):
-            wrong.append(f"{chat.job_id}: frames {[number for number, _ in frames]} of {len(entries)} events")
+        ids = [position for position, _ in frames]
+        if ids != sorted(ids) or ids[-1:] != [position_after(entries)]:
+            wrong.append(f"{chat.job_id}: ids {ids} of {position_after(entries)} tokens")
         if "".join(str(getattr(entry.event, "text", "")) for entry in entries) != chat.text:
             wrong.append(f"{chat.job_id}: the log holds another text than was streamed")
         end = entries[-1].event

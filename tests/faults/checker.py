@@ -1,8 +1,8 @@
 """Judges what clients got and what Redis holds against the invariants; knows nothing of how faults were made.
 
-I1 every accepted job reaches exactly one terminal event. I2 ids without gap or duplicate, text as expected. I3 never
-two writers on one log. I4 nothing after the terminal event, which never changes. I5 no 5xx but an honest 503, no
-traceback. I6 Redis' keys return to where they were.
+I1 every accepted job reaches exactly one terminal event. I2 ids never fall, and up to each id the text is that of so
+many tokens. I3 never two writers on one log. I4 nothing after the terminal event, which never changes. I5 no 5xx but an
+honest 503, no traceback. I6 Redis' keys return to where they were.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from redis import Redis
 
 from tests.faults.client import Chat
 from wire import keys
-from wire.token_log import Entry, decode_rows
+from wire.log_entries import Entry, decode_rows
 from worker.backends import echo
 
 LOST = ("job_lost", "expired")
@@ -51,7 +51,7 @@ class Checker:
         return [f"{job_id}: changed after its end" for job_id, end in self._ends.items() if self._print(job_id) != end]
 
     def _wrong(self, chat: Chat, code: str | None, stopped: bool) -> list[str]:
-        wrong = _stream(chat, code, stopped)
+        wrong = stream_wrong(chat, code, stopped=stopped)
         wrong += [
             f"I5 was answered {status} {name}" for status, name in chat.refusals if status >= 500 and status != 503
         ]
@@ -84,13 +84,10 @@ def _logged(entries: Sequence[Entry]) -> str:
     return "".join(str(getattr(entry.event, "text", "")) for entry in entries if entry.kind == "delta")
 
 
-def _stream(chat: Chat, code: str | None, stopped: bool) -> list[str]:
-    wrong = []
-    frames = [(sequence, frame) for _, sequence, frame in chat.frames if "progress" not in frame]
-    ids = [sequence for sequence, _ in frames]
-    made_up = bool(frames) and frames[-1][1].get("code") in LOST
-    if ids != list(range(1, len(ids) + 1)) and not (made_up and ids[:-1] == list(range(1, len(ids)))):
-        wrong.append(f"I2 the ids are {ids}")
+def stream_wrong(chat: Chat, code: str | None = None, *, stopped: bool = False) -> list[str]:
+    """What is wrong with what a client got, whatever the log holds by now."""
+    frames = [(position, frame) for _, position, frame in chat.frames if "progress" not in frame]
+    wrong = _positions(chat, frames)
     if [frame["done"] for _, frame in frames] != [False] * (len(frames) - 1) + [True]:
         wrong.append(f"I1 no end, or more than one ({len(frames)} frames, given up at {chat.given_up})")
         return wrong
@@ -100,6 +97,24 @@ def _stream(chat: Chat, code: str | None, stopped: bool) -> list[str]:
     if not whole.startswith(text) or (code is None and not stopped and text != whole):
         wrong.append(f"I2 the text is another: {len(text)} of {len(whole)} characters")
     return wrong
+
+
+def _positions(chat: Chat, frames: Sequence[tuple[int, dict[str, Any]]]) -> list[str]:
+    """I2 for each frame: its id counts the tokens of the text up to and with it, and the end's comes after them."""
+    lengths = [0]
+    for word in expected(chat).split(" ")[:-1]:
+        lengths.append(lengths[-1] + len(word) + 1)
+    place = said = 0
+    for position, frame in frames:
+        said += len(frame["text"])
+        if position < place:
+            return [f"I2 the ids fall: {[position for position, _ in frames]}"]
+        if not frame["done"] and (position >= len(lengths) or said != lengths[position]):
+            return [f"I2 {said} characters up to id {position}"]
+        if frame["done"] and position != place + 1 and frame.get("code") not in LOST:
+            return [f"I2 the end's id is {position} behind {place}"]
+        place = position
+    return []
 
 
 def leftovers(redis: Redis) -> list[str]:

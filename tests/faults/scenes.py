@@ -8,6 +8,8 @@ from typing import Any
 
 from tests.faults.client import Chat, Client
 from tests.faults.stack import Stack, until
+from wire import keys
+from wire.log_entries import decode_rows, position_after
 
 Limits = Callable[[], int | None]
 MOST_S = 150
@@ -22,8 +24,14 @@ def all_ended(some: Sequence[Chat]) -> bool:
     return all(chat.done or chat.given_up for chat in some)
 
 
+def logged(stack: Stack, job_id: str) -> int:
+    """How many tokens of a job are in its log."""
+    rows: Any = stack.redis.xrange(keys.log(job_id))
+    return position_after(decode_rows(rows))
+
+
 async def at_token(some: Sequence[Chat], number: int) -> None:
-    """Wait until each of these has shown so many events, or its end."""
+    """Wait until each of these has shown so many tokens, or its end."""
     await until(lambda: all(chat.cursor >= number or chat.done or chat.given_up for chat in some), what="tokens")
 
 

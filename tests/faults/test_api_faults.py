@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.checker import Checker, expected
 from tests.faults.client import CHAT, Chat, Client, Connection, ask
-from tests.faults.scenes import Limits, at_token, chats, repeated, streamed
+from tests.faults.scenes import Limits, at_token, chats, logged, repeated, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 
@@ -32,7 +32,7 @@ def test_fifty_clients_come_back_after_the_api_has_ended(
         assert stack.kill("api", number) == (-number if number == signal.SIGKILL else 0)
         assert time.monotonic() - began < 10
         seen = {chat.job_id: chat.cursor for chat in fifty[:20] if chat.job_id and not chat.done}
-        await until(lambda: all(stack.redis.xlen(keys.log(job)) > at + 1 for job, at in seen.items()), what="tokens")
+        await until(lambda: all(logged(stack, job) > at for job, at in seen.items()), what="tokens")
         stack.start_api()
 
     asyncio.run(streamed(stack, fifty, end()))

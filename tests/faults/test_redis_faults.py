@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.checker import Checker
 from tests.faults.client import CHAT, Chat, ask
-from tests.faults.scenes import all_ended, at_token, chats, streamed
+from tests.faults.scenes import all_ended, at_token, chats, logged, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 
@@ -49,7 +49,7 @@ def test_what_redis_had_not_written_when_it_was_killed_is_said_again(stack: Stac
         seen = [chat.cursor for chat in eight]
         stack.kill("api")
         await stack.start_redis(lost_bytes=50_000)
-        left = [int(stack.redis.xlen(keys.log(chat.job_id))) for chat in eight]  # type: ignore[arg-type]
+        left = [logged(stack, chat.job_id) for chat in eight]
         assert any(have < had for have, had in zip(left, seen, strict=True))
         stack.start_api()
 

@@ -33,9 +33,9 @@ from api.redis_client import connect
 from api.relay import BUFFER, LOOK_AGAIN_S, PAGE
 from tests.api_support import QUEUE, LogWriter, announce, chat_body, wait_for
 from wire import keys
+from wire.log_entries import encode
 from wire.messages import Delta, Failed, Progress, Warning
 from wire.settings import Settings
-from wire.token_log import encode
 
 CHAT = "/api/engine/chat"
 PROGRESS = {"stream_options": {"include_progress": True}}
@@ -166,16 +166,16 @@ def test_a_stream_is_exactly_the_frames_of_the_contract(api: Running) -> None:
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["cache-control"] == "no-cache"
         writer = api.writer(response.headers["x-job-id"])
-        writer.text("Hello", " there")
         writer.write(Warning("High memory usage (91%). Generation may be slow."))
+        writer.text("Hello", " there")
         writer.finish()
         body = response.read().decode()
     assert body == (
         ": queued\n\n"
+        'id: 0\ndata: {"text": "", "done": false, "warning": "High memory usage (91%). Generation may be slow."}\n\n'
         'id: 1\ndata: {"text": "Hello", "done": false}\n\n'
         'id: 2\ndata: {"text": " there", "done": false}\n\n'
-        'id: 3\ndata: {"text": "", "done": false, "warning": "High memory usage (91%). Generation may be slow."}\n\n'
-        'id: 4\ndata: {"text": "", "done": true}\n\n'
+        'id: 3\ndata: {"text": "", "done": true}\n\n'
     )
 
 
@@ -320,7 +320,8 @@ def silently(api: Running, writer: LogWriter, *texts: str) -> None:
     """Log deltas without publishing them: a channel that loses messages."""
     for word in texts:
         writer.sequence += 1
-        entry = encode(writer._job, writer.sequence, Delta(word, (1,)))
+        entry = encode(writer._job, writer.sequence, Delta(word, (1,)), writer.position)
+        writer.position += 1
         api.redis.xadd(keys.log(writer._job), {"e": entry}, id=f"{writer.sequence}-{writer.attempt}")
 
 

@@ -75,7 +75,8 @@ def test_thirty_two_chats_at_once_each_get_their_own_text(fast: Whole) -> None:
     assert [stream.rest() for stream in streams] == [answer(f"chat {i}", i, 40) for i in range(32)]
     for stream in streams:
         # Forty tokens and the end; steps that follow each other at once share an event.
-        assert stream.ids == list(range(1, len(stream.ids) + 1))
+        assert stream.ids == sorted(set(stream.ids))
+        assert stream.ids[-1] == 41
         assert 2 <= len(stream.ids) <= 41
         assert stream.frames[-1] == {"text": "", "done": True}
 
@@ -96,8 +97,8 @@ def test_two_readers_and_a_cursor_get_the_same_text(slow: Whole) -> None:
     second, third = slow.http.events(first.job_id), slow.http.events(first.job_id, after=3)
     expected = answer("two readers", 1, 30)
     assert (first.rest(), second.rest()) == (expected, expected)
-    assert third.rest() == "".join(frame["text"] for frame in first.frames[3:])
-    assert third.ids == list(range(4, len(first.frames) + 1))
+    assert third.rest() == expected.removeprefix(answer("two readers", 1, 3))
+    assert third.ids == [position for position in first.ids if position > 3]
     assert len(first.frames) > 20
 
 

@@ -24,9 +24,9 @@ from api.jobs import EVERYONE, STOPPING_S, Jobs, Policy, new_job_id, rq_job_key
 from api.redis_client import Clients
 from tests.api_support import MODEL, QUEUE, FakeWorker, LogWriter, announce, chat_body, status
 from wire import keys
+from wire.log_entries import decode_rows
 from wire.messages import ChatJob, ErrorCode, Failed, Finished, Message, ModelCommand, Sampling
 from wire.settings import Settings
-from wire.token_log import decode_rows
 from wire.versions import FIRST, VERSION, TooNew
 
 CHAT = "/api/engine/chat"

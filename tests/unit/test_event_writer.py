@@ -11,8 +11,9 @@ import pytest
 
 from tests.unit.chats import sequence
 from wire import keys
-from wire.messages import Delta, Finished, ToolCall, Warning
-from wire.token_log import Entry, TokenLog, decode_rows
+from wire.log_entries import Entry, decode, decode_rows, encode
+from wire.messages import Delta, Finished, Piece, ToolCall, Warning
+from wire.token_log import TokenLog
 from worker import event_writer
 from worker.event_writer import EventWriter, merged
 from worker.sequence import Sequence
@@ -40,7 +41,7 @@ class Written:
         attempt, _ = TokenLog(self.redis).begin(job_id)
         chat = sequence(job_id=job_id)
         chat.attempt = attempt
-        self.writer.hold(chat, 1)
+        self.writer.hold(chat, [])
         return chat
 
     def entries(self, job_id: str) -> list[Entry]:
@@ -69,7 +70,26 @@ def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_share
     assert "".join(delta.text for delta in deltas) == "Hello there, you"
     assert [token for delta in deltas for token in delta.token_ids] == [1, 2, 3, 4]
     assert len(deltas) <= 2
+    places = [0, *(entry.position for entry in entries[:-1])]
+    assert [entry.start for entry in entries[:-1]] == places[:-1]
+    assert places[-1] == 4
     assert entries[-1].event == Finished("stop")
+
+
+def test_positions_go_on_behind_what_an_earlier_attempt_logged(written: Written) -> None:
+    chat = written.hold("a")
+    logged = [
+        decode(encode("a", number, event).encode())
+        for number, event in enumerate((Warning("w"), Delta("one two", (1, 2)), Delta(" x", ())), 1)
+    ]
+    written.writer.hold(chat, logged)
+    written.redis.xadd(keys.log("a"), {"e": "1"}, id="1-1")
+    written.redis.xadd(keys.log("a"), {"e": "2"}, id="2-1")
+    written.redis.xadd(keys.log("a"), {"e": "3"}, id="3-1")
+    written.writer.put([(chat, Delta(" three", (3,))), (chat, Finished("stop"))])
+    assert written.ended.get(timeout=PATIENCE_S) is chat
+    new = decode_rows(written.redis.xrange(keys.log("a"), min="4-0"))
+    assert (new[0].sequence, new[0].start, new[0].position) == (4, 3, 4)
 
 
 def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -> None:
@@ -108,8 +128,8 @@ def test_deltas_are_joined_within_a_chat_and_never_across_another_event() -> Non
         (two, Delta("y", (8,))),
     ]
     assert merged(step) == [
-        (one, Delta("ab", (1, 2, 3), "thought", (call,))),
-        (two, Delta("xy", (7, 8))),
+        (one, Delta("ab", (1, 2, 3), "thought", (call,), (Piece(1, 1, 7), Piece(2, 1, 0, 1)))),
+        (two, Delta("xy", (7, 8), pieces=(Piece(1, 1), Piece(1, 1)))),
         (one, Warning("warned")),
         (one, Delta("c", (4,))),
     ]

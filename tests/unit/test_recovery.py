@@ -14,8 +14,9 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from wire import keys
+from wire.log_entries import decode_rows
 from wire.messages import Delta, Failed
-from wire.token_log import Append, TokenLog, decode_rows
+from wire.token_log import Append, TokenLog
 from worker import recovery
 from worker.blame import FURTHER, MOST_CRASHES, MOST_UNSEEN, SUSPECT, is_suspect
 from worker.marks import ALONE, READING

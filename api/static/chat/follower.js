@@ -91,15 +91,20 @@ export class Follower {
         this._on.status(progressWords(frame.progress));
         continue;
       }
-      if (id <= this.answer.cursor) continue; // seen before
-      this.answer.cursor = id;
       this._tries = 0;
-      if (frame.warning) this.answer.warnings.push(frame.warning);
+      if (frame.warning) this._takeWarning(frame.warning);
+      else if (id <= this.answer.cursor && !frame.done) continue; // seen before
+      this.answer.cursor = id;
       this.answer.text += frame.text;
       grown = true;
       if (frame.done) this._takeEnd(frame);
     }
     if (grown && this.answer.state === "running") this._on.text();
+  }
+
+  /** It has no token: a resumption from the same place tells it again. */
+  _takeWarning(warning) {
+    if (!this.answer.warnings.includes(warning)) this.answer.warnings.push(warning);
   }
 
   _takeEnd({ error, code, finish_reason: finish, usage, timings }) {

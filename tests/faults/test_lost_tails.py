@@ -1,0 +1,117 @@
+"""Redis loses its last moments: a cursor still means the same text, for every kind of reader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+
+import pytest
+
+from api.commands.answer import Answer
+from api.commands.client import Client as CommandClient
+from tests.faults.checker import Checker, expected
+from tests.faults.client import Chat, Connection, ask
+from tests.faults.cuts import Cuts, Result
+from tests.faults.scenes import at_token, chats, logged, streamed
+from tests.faults.stack import Stack
+from worker.backends import echo
+
+V1 = "/v1/chat/completions"
+LOST_BYTES = 30_000
+
+
+@pytest.mark.parametrize("delay_ms", [0, 1, 5, 50])
+def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
+    stack: Stack, rng: random.Random, long: bool, delay_ms: int
+) -> None:
+    """Forty cuts of 1 byte to 200 KB in all, with and without a kill of the API; the long form makes a thousand."""
+    stack.kill("worker")
+    stack.start_worker(MLXQ_ECHO_DELAY_MS=str(delay_ms))
+    result = Result()
+
+    async def scene() -> None:
+        await stack.worker_ready()
+        await Cuts(stack, delay_ms, rng, result).run(250 if long else 10)
+
+    asyncio.run(scene())
+    stack.kill("worker")  # The next test gets one at the usual pace.
+    assert result.wrong == []
+    assert result.whole > 0
+
+
+def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_command_line(
+    stack: Stack, checker: Checker
+) -> None:
+    """The API lives on: nobody comes back with a cursor, and the log is written anew beneath them."""
+    stack.kill("worker")
+    stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
+    four = chats("never left", 4, tokens=2500)
+    texts: dict[str, str] = {}
+
+    async def v1() -> None:
+        connection = await Connection.open(stack.port())
+        body = {"model": "echo", "messages": [{"role": "user", "content": "openai"}], "seed": 1, "stream": True}
+        connection.send("POST", V1, body | {"max_tokens": 2500})
+        assert (await connection.head()).status == 200
+        said = b""
+        while piece := await connection.chunk():
+            said += piece
+        connection.close()
+        texts["v1"] = said.decode()
+
+    def command() -> None:
+        body = {"model_id": "echo", "messages": [{"role": "user", "content": "command"}], "seed": 2, "max_tokens": 2500}
+        with CommandClient(f"http://127.0.0.1:{stack.port()}") as client:
+            answer = Answer(client, body)
+            for _ in answer.frames():
+                pass
+        texts["command"] = answer.text
+
+    async def lose() -> None:
+        await at_token(four, 300)
+        stack.kill_redis()
+        seen = [chat.cursor for chat in four]
+        await stack.start_redis(lost_bytes=LOST_BYTES)
+        assert any(logged(stack, chat.job_id) < had for chat, had in zip(four, seen, strict=True))
+
+    async def scene() -> None:
+        await stack.worker_ready()
+        await streamed(stack, four, v1(), asyncio.to_thread(command), lose())
+
+    asyncio.run(scene())
+    stack.kill("worker")
+    assert checker.judge(four) == []
+    assert text_of(texts["v1"]) == echo.answer("openai", 1, 2500)
+    assert texts["command"] == echo.answer("command", 2, 2500)
+
+
+def text_of(stream: str) -> str:
+    """The text in a stream of OpenAI's chunks."""
+    rows = [json.loads(line[6:]) for line in stream.split("\n") if line.startswith("data: {")]
+    return "".join(row["choices"][0]["delta"].get("content", "") for row in rows if row["choices"])
+
+
+def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(stack: Stack, checker: Checker) -> None:
+    stack.kill("worker")
+    stack.start_worker(MLXQ_ECHO_DELAY_MS="0")
+    [chat] = chats("viewed", 1, tokens=2000)
+    later = Chat(chat.prompt, chat.seed, chat.tokens)
+    view: dict[str, object] = {}
+
+    async def look() -> None:
+        await at_token([chat], 100)
+        view.update((await ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json)
+        assert view["text"] == echo.answer(chat.prompt, chat.seed, int(str(view["last_event_id"])))
+        later.job_id = chat.job_id
+        later.frames.append((0.0, int(str(view["last_event_id"])), {"text": view["text"], "done": False}))
+        await streamed(stack, [later])
+
+    async def scene() -> None:
+        await stack.worker_ready()
+        await streamed(stack, [chat], look())
+
+    asyncio.run(scene())
+    stack.kill("worker")
+    assert checker.judge([chat, later]) == []
+    assert later.text == expected(chat)

@@ -1,0 +1,208 @@
+"""The form of a token log's entries: how an event is stored and published, and which tokens it covers.
+
+A position counts tokens, so that it means the same text whoever wrote the entries and however tokens
+that came together were grouped. It is a client's cursor; sequence numbers are the log's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from wire.messages import (
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Piece,
+    Progress,
+    Timings,
+    ToolCall,
+    Usage,
+    Warning,
+    is_terminal,
+)
+
+UNKNOWN = -1
+
+
+class Entry(NamedTuple):
+    """One event in a job's log; ``data`` is the JSON object that a client of the native API gets for it, as bytes.
+
+    ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its text, of an end the
+    reason, usage and timings. Neither is read before somebody asks: most are only passed on. Sequence number 0 marks
+    progress, which is published without being logged. A delta leads from position ``start`` to ``position``; both are
+    unknown where they weren't written down: in other events, and in entries of the first release.
+    """
+
+    job_id: str
+    sequence: int
+    kind: str
+    ends: bool
+    data: bytes
+    more: bytes
+    start: int = UNKNOWN
+    position: int = UNKNOWN
+
+    @property
+    def frame(self) -> str:
+        return self.data.decode("ascii")
+
+    @property
+    def extra(self) -> Any:
+        return json.loads(self.more)
+
+    @property
+    def event(self) -> Event:
+        """The event that was logged."""
+        frame: dict[str, Any] = json.loads(self.data)
+        if self.kind == "delta":
+            return _delta(frame["text"], self.extra)
+        if self.kind == "warning":
+            return Warning(frame["warning"])
+        if self.kind == "progress":
+            return Progress(**frame["progress"])
+        extra = self.extra
+        usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
+        if self.kind == "failed":
+            return Failed(frame["code"], frame["error"], usage, timings)
+        return Finished(extra["finish_reason"], usage, timings, extra.get("result"))
+
+    def placed(self, place: int) -> Entry:
+        """The entry with its positions, given the position behind the entry before it."""
+        if self.start != UNKNOWN:
+            return self
+        return self._replace(start=place, position=place + self._positions())
+
+    def _positions(self) -> int:
+        if self.kind != "delta":
+            return int(self.ends)  # The end has a position of its own, a warning none.
+        if self.more.startswith(b"["):
+            return self.more.count(b",") + 1
+        return _delta("", self.extra).positions
+
+    def rest(self, seen: int) -> Entry:
+        """What a placed delta says to a client that has seen the text up to a position inside it."""
+        event = self.event
+        assert isinstance(event, Delta)
+        at, before = self.start, Piece(0, 0)
+        for piece in event.pieces:
+            if at + piece.positions > seen:
+                break
+            at, before = at + piece.positions, before.joined(piece)
+        left = Delta(
+            event.text[before.text :],
+            event.token_ids[before.tokens :],
+            event.reasoning[before.reasoning :],
+            event.tool_calls[before.calls :],
+        )
+        cut = decode(encode(self.job_id, self.sequence, left).encode("ascii"))
+        return cut._replace(start=at, position=self.position)
+
+
+_KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
+
+
+def position_after(entries: Iterable[Entry]) -> int:
+    """The position behind a log, given all its entries."""
+    place = 0
+    for entry in entries:
+        place = entry.placed(place).position
+    return place
+
+
+def _beside_text(event: Delta) -> Any:
+    if not event.reasoning and not event.tool_calls and not event.pieces:
+        return event.token_ids
+    calls = [call.model_dump() for call in event.tool_calls]
+    told = {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
+    return told | {"pieces": [_short(piece) for piece in event.pieces]} if event.pieces else told
+
+
+def _short(piece: Piece) -> int | Piece:
+    """A piece as it is stored: of the usual one, a token with nothing but text, only the length."""
+    return piece.text if piece == (1, piece.text, 0, 0) else piece
+
+
+def _piece(stored: Any) -> Piece:
+    return Piece(1, stored) if isinstance(stored, int) else Piece(*stored)
+
+
+def _delta(text: str, extra: Any) -> Delta:
+    if isinstance(extra, list):
+        return Delta(text, tuple(extra))
+    calls = tuple(ToolCall(**call) for call in extra["tool_calls"])
+    pieces = tuple(map(_piece, extra.get("pieces", ())))
+    return Delta(text, tuple(extra["token_ids"]), extra["reasoning"], calls, pieces)
+
+
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
+    if isinstance(event, Delta):
+        return "delta", {"text": event.text, "done": False}, _beside_text(event)
+    if isinstance(event, Warning):
+        return "warning", {"text": "", "done": False, "warning": event.text}, None
+    if isinstance(event, Progress):
+        return "progress", {"text": "", "done": False, "progress": asdict(event)}, None
+    extra: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+    if isinstance(event, Failed):
+        extra["finish_reason"] = "error"
+        return "failed", {"text": "", "done": True, "error": event.message, "code": event.code}, extra
+    extra["finish_reason"] = event.finish_reason
+    if event.result is not None:
+        extra["result"] = event.result
+    return "finished", {"text": "", "done": True}, extra
+
+
+def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> str:
+    """The entry as it is stored and published: job, sequence, kind, marks, frame and extra, with tabs between them.
+
+    In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without being parsed. The
+    marks are 1 for an end, else 0; of a delta whose ``start`` is given its two positions follow. The first release
+    reads everything but 1 as "no end".
+    """
+    kind, marks = "delta", f"{int(is_terminal(event))}"
+    if isinstance(event, Delta):
+        if start != UNKNOWN:
+            marks = f"0:{start}:{start + event.positions}"
+        if not event.reasoning and not event.tool_calls and not event.pieces:
+            # Written out by hand, and equal to what follows below: there is one of these for every token.
+            ids = ",".join(map(str, event.token_ids))
+            return f'{job_id}\t{sequence}\tdelta\t{marks}\t{{"text": {_quoted(event.text)}, "done": false}}\t[{ids}]'
+    kind, frame, extra = _frame_and_extra(event)
+    more = json.dumps(extra, separators=(",", ":"))
+    return f"{job_id}\t{sequence}\t{kind}\t{marks}\t{json.dumps(frame)}\t{more}"
+
+
+def decode(line: bytes) -> Entry:
+    """One entry as it was stored or published."""
+    job_id, sequence, kind, marks, data, more = line.split(b"\t")
+    if len(marks) == 1:
+        return Entry(job_id.decode(), int(sequence), _KINDS[kind], marks == b"1", data, more)
+    _, start, position = marks.split(b":")
+    return Entry(job_id.decode(), int(sequence), _KINDS[kind], False, data, more, int(start), int(position))
+
+
+def lines(message: bytes) -> Iterator[tuple[str, bytes]]:
+    """The entries of one published message, each with its job and not decoded yet."""
+    for line in message.split(b"\n"):
+        yield line[: line.index(b"\t")].decode(), line
+
+
+def decode_step(message: bytes) -> list[Entry]:
+    """The entries of one published message."""
+    return [decode(line) for line in message.split(b"\n")]
+
+
+def decode_rows(rows: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
+    """The entries of a stored range, as XRANGE answers it."""
+    return [decode(fields[b"e"]) for _, fields in rows]
+
+
+def range_after(sequence: int) -> str:
+    """The lower bound for XRANGE that leaves out everything up to and including ``sequence``."""
+    return f"{sequence + 1}-0"
