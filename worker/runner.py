@@ -42,9 +42,11 @@ from worker.rq_worker import ChatWorker
 from worker.sequence import Sequence
 from worker.slice_feed import SliceFeed
 from worker.slices import Slices
+from worker.unstarted import Unstarted, named
 from worker.watchdog import end_if_hung
 
 log = logging.getLogger(__name__)
+RETRY_S = 0.5
 LAST_WORDS_S = 10.0
 """How long the last events are tried to be written when the worker ends."""
 
@@ -58,11 +60,12 @@ class ChatRunner:
         self._worker = worker
         self._log = TokenLog(redis)
         self._marks = Marks(redis)
+        self._unstarted = Unstarted(redis)
         self._registry = Registry(redis)
         self._report = Report(redis, settings, worker.name, worker.queues[0].key)
         self._deadlines: dict[str, float] = {}
         self._published: set[str] = set()
-        self._draining = False
+        self._draining = self._closing = False
         self._cache = backends.new_prompt_cache(settings)
         fetched = settings.data / "models"
         self.catalogue = Catalogue(settings.models, echo=settings.backend == "echo", downloaded=fetched)
@@ -119,6 +122,7 @@ class ChatRunner:
         return backend
 
     def close(self) -> None:
+        self._closing = True
         self._writer.close(LAST_WORDS_S)
         self._engine.close(LAST_WORDS_S)
         self._command_thread.shutdown(wait=False, cancel_futures=True)
@@ -137,7 +141,22 @@ class ChatRunner:
         pipeline.llen(self._worker.queues[0].key)
 
     def start(self, job: Job, answers: list[Any]) -> None:
-        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run."""
+        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run; whoever waits
+        for it has been told by then."""
+        try:
+            self._start(job, answers)
+        except RedisError:
+            raise  # Tried again until Redis answers.
+        except Exception as error:
+            log.debug("a job could not be started", exc_info=True)
+            told = named(error)
+            self._engine.release(job.id)
+            self._writer.let_go(job.id)
+            self._deadlines.pop(job.id, None)
+            self._unstarted.end(job.id, told, self._report.now_ms())
+            raise told from None
+
+    def _start(self, job: Job, answers: list[Any]) -> None:
         lease, (crashes, beside), stopped, _, queued = answers
         suspect = is_suspect(crashes, beside)
         if suspect:  # Before it is read: that may be what kills this process.
@@ -194,17 +213,24 @@ class ChatRunner:
         except Exception as error:
             log.exception("model command %s failed", command.action)
             event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
-        try:
-            # Before the answer: who asks for the models right after it finds what it did.
-            self._publish_models()
-            self.beat()
-            self._log.append([Append(command.job_id, "", attempt, number, event)])
-        except RedisError as error:
-            log.warning("the answer of a model command could not be written (%s)", type(error).__name__)
+        self._answer(Append(command.job_id, "", attempt, number, event))
         if isinstance(event, Failed):
             self._worker.ended(command.job_id, Outcome.FAILED, event.message)
         else:
             self._worker.ended(command.job_id, Outcome.FINISHED)
+
+    def _answer(self, append: Append) -> None:
+        """Write the end of a model command for as long as Redis takes to answer: somebody waits for it."""
+        while not self._closing:
+            try:
+                # Before the answer: who asks for the models right after it finds what it did.
+                self._publish_models()
+                self.beat()
+                self._log.append([append])
+                return
+            except RedisError as error:
+                log.warning("a model command's answer can't be written (%s)", type(error).__name__)
+                time.sleep(RETRY_S)
 
     # --- a job's way out ------------------------------------------------------------------------------------------
 

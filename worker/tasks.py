@@ -14,7 +14,7 @@ from wire import keys
 from wire.batches import BatchSlice
 from wire.log_entries import Entry
 from wire.messages import ChatJob, Delta, ModelCommand
-from wire.versions import FIRST
+from wire.versions import FIRST, VERSION
 from worker.errors import WorkerError
 from worker.sequence import Sequence
 
@@ -34,11 +34,18 @@ def read(function: str | None, kwargs: dict[str, Any] | None) -> Work:
     """
     record = _TASKS.get(function or "")
     if record is None:
-        raise WorkerError("bad_request", "This worker has no such task.")
+        raise WorkerError("job_unreadable", "This worker has no such task.")
+    arguments = kwargs or {}
     try:
-        return record.model_validate((kwargs or {}).get("job"))
+        return record.model_validate(arguments.get("job"))
     except ValidationError:
-        raise WorkerError("bad_request", "The job's arguments are not of the task's shape.") from None
+        raise WorkerError("job_unreadable", _why(arguments.get("version"))) from None
+
+
+def _why(version: object) -> str:
+    if isinstance(version, int) and version > VERSION:
+        return "The job is of a later release than the worker that got it. Update the worker."
+    return "The job's arguments are not of the task's shape."
 
 
 def sequence(

@@ -60,12 +60,15 @@ class Stack:
 
     # --- starting -------------------------------------------------------------------------------------------------
 
-    def start_worker(self, name: str = "worker", command: Sequence[str] = WORKER, **settings: str) -> Process:
-        """Start a worker; ``command`` may put another program in its place."""
-        return self._start(name, command, {"MLXQ_DATA": str(self.folder / name), **settings})
+    def start_worker(
+        self, name: str = "worker", command: Sequence[str] = WORKER, root: Path = ROOT, **settings: str
+    ) -> Process:
+        """Start a worker; ``command`` may put another program in its place, ``root`` other code."""
+        return self._start(name, command, root, {"MLXQ_DATA": str(self.folder / name), **settings})
 
-    def start_api(self, name: str = "api", **settings: str) -> Process:
-        return self._start(name, API, {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1", **settings})
+    def start_api(self, name: str = "api", root: Path = ROOT, **settings: str) -> Process:
+        told = {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1"}
+        return self._start(name, API, root, {**told, **settings})
 
     def port(self, name: str = "api") -> int:
         if name not in self._ports:
@@ -74,12 +77,13 @@ class Stack:
                 self._ports[name] = int(trial.getsockname()[1])
         return self._ports[name]
 
-    def _start(self, name: str, command: Sequence[str], settings: dict[str, str]) -> Process:
+    def _start(self, name: str, command: Sequence[str], root: Path, settings: dict[str, str]) -> Process:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
-        ours = {"MLXQ_REDIS_URL": self.server.url, lifeline.VARIABLE: str(self._lifeline), "PYTHONPATH": str(ROOT)}
+        ours = {"MLXQ_REDIS_URL": self.server.url, lifeline.VARIABLE: str(self._lifeline), "PYTHONPATH": str(root)}
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command],
+                cwd=root,  # It is where -m looks first.
                 env={**clean, **self._settings, **settings, **ours},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
