@@ -1,0 +1,227 @@
+"""Machines are updated one after another: workers and API processes of the last release and of this one, one Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.faults.checker import expected, stream_wrong
+from tests.faults.client import CHAT, Chat, Client, ask
+from tests.faults.last_release import unpacked
+from tests.faults.scenes import at_token, chats
+from tests.faults.stack import ROOT, Stack, until
+from wire import keys
+from wire.versions import VERSION
+
+BATCHES = "/api/engine/batches"
+STOP = f"{CHAT}/stop"
+FILE = b'{"custom_id": "a"}\n'
+OLD, NEW = "old", "new"
+PAIRS = [((OLD,), (NEW,)), ((NEW,), (OLD,)), ((OLD, NEW), (OLD, NEW))]
+"""API processes, and workers."""
+
+
+@pytest.fixture(scope="module")
+def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked(tmp_path_factory.mktemp("last-release"))
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("side"))
+    yield stack
+    stack.close()
+
+
+class Sides:
+    """Processes of both releases, named ``old`` and ``new`` with what they are."""
+
+    def __init__(self, stack: Stack, last_release: Path) -> None:
+        self.stack = stack
+        self._roots = {OLD: last_release, NEW: ROOT}
+
+    def start(self, apis: tuple[str, ...], workers: tuple[str, ...]) -> None:
+        for side in workers:
+            self.stack.start_worker(f"{side}-worker", root=self._roots[side])
+        for side in apis:
+            self.stack.start_api(f"{side}-api", root=self._roots[side])
+
+    async def ready(self, apis: tuple[str, ...], workers: tuple[str, ...]) -> None:
+        for side in workers:
+            await self.stack.worker_ready(f"{side}-worker")
+        for side in apis:
+            await self.stack.api_ready(f"{side}-api")
+
+    def port(self, side: str) -> int:
+        return self.stack.port(f"{side}-api")
+
+    def end(self) -> None:
+        for name in list(self.stack.processes):
+            if self.stack.runs(name):
+                self.stack.kill(name)
+
+
+@pytest.fixture
+def sides(stack: Stack, last_release: Path) -> Sides:
+    return Sides(stack, last_release)
+
+
+def wrong(side: str, chat: Chat) -> list[str]:
+    """What is wrong with a stream of an API of one of the releases; the last one's ids count events."""
+    if side == NEW:
+        return stream_wrong(chat)
+    ids = [number for _, number, _ in chat.frames]
+    right = chat.text == expected(chat) and ids == list(range(1, len(ids) + 1))
+    return [] if right else [f"{chat.prompt}: {len(chat.text)} characters, ids {ids}"]
+
+
+async def batch(port: int, prompts: int) -> str:
+    body = {"model_id": "echo", "prompts": [f"p{n}" for n in range(prompts)], "max_tokens": 20}
+    return str((await ask(port, "POST", BATCHES, body)).json["id"])
+
+
+async def uploaded(port: int) -> str:
+    """The id of a file that waits for a batch."""
+    async with httpx2.AsyncClient() as client:
+        form = {"files": {"file": ("p.jsonl", FILE)}, "data": {"purpose": "batch"}}
+        return str((await client.post(f"http://127.0.0.1:{port}/v1/files", **form)).json()["id"])
+
+
+async def finished(port: int, batch_id: str) -> dict[str, Any]:
+    while (told := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
+        await asyncio.sleep(0.1)
+    return dict(told["counts"])
+
+
+@pytest.mark.parametrize(("apis", "workers"), PAIRS)
+def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of(
+    sides: Sides, apis: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    asked = {side: chats(f"by {side}", 12, tokens=60) for side in apis}
+    fast = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
+    stopped = {side: Chat(f"stopped by {side}", tokens=3000) for side in apis}
+
+    async def stop(side: str) -> None:
+        await at_token([stopped[side]], 5)
+        assert (await ask(sides.port(side), "POST", STOP, {"job_id": stopped[side].job_id})).status == 200
+
+    async def read(side: str, some: list[Chat], cuts: bool = False) -> None:
+        limits = iter([900, 1700, 2500]) if cuts else iter(())
+        readers = [Client(chat, lambda: sides.port(side), lambda: next(limits, None)).run() for chat in some]
+        await asyncio.gather(*readers)
+
+    async def scene() -> None:
+        sides.start(apis, workers)
+        await sides.ready(apis, workers)
+        made = {side: await batch(sides.port(side), 40) for side in apis}
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            for side in apis:
+                group.create_task(read(side, [*asked[side], stopped[side]]))
+                group.create_task(read(side, fast[side], cuts=True))
+                group.create_task(stop(side))
+        for side in apis:
+            port = sides.port(side)
+            assert await finished(port, made[side]) == {"total": 40, "done": 40, "failed": 0}
+            status = (await ask(port, "GET", "/api/engine/status")).json
+            assert len(status["workers"]) == len(workers)
+            assert [model["id"] for model in (await ask(port, "GET", "/models")).json] == ["echo"]
+            assert (await ask(port, "GET", "/ready")).status == 200
+
+    asyncio.run(asyncio.wait_for(scene(), 200))
+    for side in apis:
+        assert [line for chat in (*asked[side], *fast[side]) for line in wrong(side, chat)] == []
+        assert stopped[side].done
+        assert expected(stopped[side]).startswith(stopped[side].text)
+        assert len(stopped[side].text) < len(expected(stopped[side]))
+
+
+def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(sides: Sides) -> None:
+    """Several tokens an event: a cursor that counts events must not be taken for one that counts tokens."""
+    some = chats("over an update", 6, tokens=600)
+    port = {"now": sides.port(OLD)}
+
+    async def update() -> None:
+        await at_token(some, 10)
+        sides.stack.kill("old-api")
+        sides.stack.kill("old-worker")
+        sides.start((NEW,), (NEW,))
+        port["now"] = sides.port(NEW)
+
+    async def scene() -> None:
+        sides.stack._settings["MLXQ_ECHO_DELAY_MS"] = "5"
+        sides.start((OLD,), (OLD,))
+        await sides.ready((OLD,), (OLD,))
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            for chat in some:
+                group.create_task(Client(chat, lambda: port["now"]).run())
+            group.create_task(update())
+
+    asyncio.run(scene())
+    assert [line for chat in some for line in wrong(OLD, chat)] == []
+
+
+def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Sides) -> None:
+    """Queued, running and ended jobs, a batch half done, a file."""
+    ended, running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
+    queued = chats("queued", 3, tokens=30)
+    again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in ended]
+    port = {"now": sides.port(OLD)}
+
+    async def leave() -> tuple[str, str]:
+        """A batch half done and a file, at the moment at which the worker dies."""
+        await at_token(running, 10)
+        file_id = await uploaded(port["now"])
+        made = await batch(port["now"], 400)
+        while (await ask(port["now"], "GET", f"{BATCHES}/{made}")).json["counts"]["done"] < 20:
+            await asyncio.sleep(0.05)
+        sides.stack.kill("old-worker")
+        await until(lambda: all(chat.job_id for chat in queued), what="the queued ones")
+        return made, file_id
+
+    async def later() -> None:
+        await until(lambda: not sides.stack.runs("old-worker"), what="the worker's end")
+        async with asyncio.TaskGroup() as group:
+            for chat in queued:
+                group.create_task(Client(chat, lambda: port["now"]).run())
+
+    async def scene() -> None:
+        sides.start((OLD,), (OLD,))
+        await sides.ready((OLD,), (OLD,))
+        await asyncio.gather(*(Client(chat, lambda: port["now"]).run() for chat in ended))
+        async with asyncio.timeout(150), asyncio.TaskGroup() as group:
+            for chat in running:
+                group.create_task(Client(chat, lambda: port["now"]).run())
+            group.create_task(later())
+            made, file_id = await leave()
+            sides.end()
+            sides.stack.kill_redis()
+            await sides.stack.start_redis()
+            port["now"] = sides.port(NEW)
+            sides.start((NEW,), (NEW,))
+            await sides.ready((NEW,), (NEW,))
+            assert await finished(port["now"], made) == {"total": 400, "done": 400, "failed": 0}
+        for chat, other in zip(ended, again, strict=True):
+            other.job_id = chat.job_id
+        await asyncio.gather(*(Client(chat, lambda: port["now"]).run() for chat in again))
+        view = (await ask(port["now"], "GET", f"/api/engine/jobs/{ended[0].job_id}")).json
+        assert (view["text"], view["last_event_id"]) == (ended[0].text, ended[0].cursor)
+        assert (await ask(port["now"], "GET", f"/v1/files/{file_id}/content")).body == FILE
+
+    asyncio.run(scene())
+    assert [line for chat in (*ended, *running, *queued, *again) for line in wrong(OLD, chat)] == []
+
+
+def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(sides: Sides) -> None:
+    async def scene() -> dict[str, bytes | None]:
+        sides.start((), (OLD, NEW))
+        await sides.ready((), (OLD, NEW))
+        pids = {process.pid: name for name, process in sides.stack.processes.items()}
+        names = {pids[pid]: name for pid, name in sides.stack.workers().items()}
+        return {side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()}  # type: ignore[misc]
+
+    assert asyncio.run(scene()) == {"old-worker": None, "new-worker": str(VERSION).encode()}
