@@ -64,9 +64,10 @@ class Stream:
         yield f": {self._greeting}\n\n".encode()
         sent = heard = time.monotonic()
         while not self._reader.ended and not self._reader.closed:
-            chunk = b"".join(self._frame(entry) for entry in await self._reader.batch(self._pause(sent, heard)))
+            entries = await self._reader.batch(self._pause(sent, heard))
+            chunk = b"".join(map(self._frame, entries))
             now = time.monotonic()
-            if chunk:
+            if entries:  # Not every one of them makes a frame.
                 heard = now
             elif now - heard >= LOOK_AGAIN_S:
                 heard = now
@@ -99,9 +100,9 @@ class Stream:
             return b""
         # The end may have been written since the log was last read, so that has the first word.
         self._reader.look_again()
-        chunk = b"".join(self._frame(entry) for entry in await self._reader.batch(0.01))
-        if chunk or standing in ("queued", "running"):
-            return chunk
+        entries = await self._reader.batch(0.01)
+        if entries or self._reader.behind or standing in ("queued", "running"):
+            return b"".join(map(self._frame, entries))
         self._reader.ended = True
         return self._end_with(_EXPIRED if standing == "ended" else _LOST)
 
