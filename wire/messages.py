@@ -37,6 +37,7 @@ ErrorCode = Literal[
     "redis_unavailable",
     "redis_full",
     "no_worker",
+    "suspended",
     "load_conflict",
     "load_failed",
     "insufficient_memory",

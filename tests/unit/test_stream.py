@@ -1,4 +1,4 @@
-"""What a stream does in silence: it looks whether anybody is left to end the job, and an end that was read is an end."""
+"""What a stream does in silence: it looks whether anybody is left to end the job; an end that was read is an end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def entry(number: int, event: Event) -> Entry:
 
 
 class Log:
-    """A log that no channel tells of. With ``ends_as_asked`` the end is written while somebody asks for the standing."""
+    """A log that no channel tells of. With ``ends_as_asked`` it ends while somebody asks for the job's standing."""
 
     def __init__(self, *, ends_as_asked: bool) -> None:
         self.entries: list[Entry] = []
@@ -35,7 +35,7 @@ class Log:
         self.away = False
         self._ends = ends_as_asked
 
-    async def xrange(self, _: str, min: str, count: int) -> list[Any]:  # noqa: A002 (redis-py's name)
+    async def xrange(self, _: str, min: str, count: int) -> list[Any]:
         if self.away:
             raise RedisAway
         after = int(min.split("-")[0])
