@@ -51,7 +51,7 @@ class Attendance:
                 await self.note(self._relay.jobs())
                 if time.monotonic() >= self._stops_from:
                     await self._stop_unattended()
-                await self._jobs.finish_interrupted_stops()
+                await self._jobs.settle_all()
             except RedisError:
                 self._give_time()
             except Exception:

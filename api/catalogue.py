@@ -58,6 +58,14 @@ class Catalogue:
         alive = [reads for status, reads in zip(values[::2], values[1::2], strict=True) if status is not None]
         return min((FIRST if reads is None else int(reads) for reads in alive), default=VERSION)
 
+    async def silent_workers(self) -> list[str]:
+        """The workers that have not answered for some seconds, and that nobody has taken over from: frozen, or dead."""
+        names = sorted(name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS)))
+        if not names:
+            return []
+        values = cast(list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names]))
+        return [name for name, value in zip(names, values, strict=True) if value is None]
+
     async def worker_seen(self) -> bool:
         """Whether a worker was there within the last minute: one that restarts takes up what is queued meanwhile."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))

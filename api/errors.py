@@ -58,6 +58,7 @@ STATUS: dict[ErrorCode, int] = {
     "redis_full": 503,
     "no_worker": 503,
     "workers_outdated": 503,
+    "suspended": 503,
     "job_lost": 503,
     "job_timeout": 504,
     "insufficient_memory": 507,

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from api.callers import CallerOf
 from api.errors import ApiError
+from api.lookup import Held
 from api.parts import Parts, PartsOf
 from api.relay import PAGE
 from wire.log_entries import Entry, position_after
@@ -22,11 +23,16 @@ router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 
 
 class JobView(BaseModel):
-    """What ``GET /api/engine/jobs/{job_id}`` answers. ``last_event_id`` is the cursor behind ``text``."""
+    """What ``GET /api/engine/jobs/{job_id}`` answers. ``last_event_id`` is the cursor behind ``text``.
+
+    ``held`` says why nothing comes of a job that has not ended: the queues are suspended, or no worker answers that
+    would run it or does.
+    """
 
     job_id: str
     state: Literal["queued", "running", "ended"]
     position: int | None
+    held: Held | None
     text: str
     warnings: list[str]
     last_event_id: int
@@ -48,12 +54,14 @@ async def job(job_id: str, parts: PartsOf, caller: CallerOf) -> JobView:
         raise ApiError("expired", "The text of this job has expired.")
     events = [entry.event for entry in entries]
     end = _end(events[-1]) if entries and entries[-1].ends else {}
-    place = None if end else await parts.lookup.position(job_id)
+    queued = None if end else await parts.lookup.place(job_id)
+    place = None if queued is None else queued[0]
     return JobView(
         job_id=job_id,
         # By the log, which may have got its end since the record was read; back in the queue, it isn't running.
         state="ended" if end else "queued" if place is not None else record.state,
         position=place,
+        held=None if end else await parts.lookup.held(job_id),
         text="".join(event.text for event in events if isinstance(event, Delta)),
         warnings=[event.text for event in events if isinstance(event, Warning)],
         last_event_id=position_after(entries) if record.by_tokens else len(entries),

@@ -1,4 +1,4 @@
-"""Accepting jobs and stopping them. The only file that knows RQ.
+"""Accepting jobs and stopping them.
 
 RQ is synchronous, so what uses it runs on a few threads of its own and the event loop never waits for it. Knows
 nothing of HTTP statuses and nothing of streams.
@@ -7,36 +7,32 @@ nothing of HTTP statuses and nothing of streams.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import math
 import re
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Literal, ParamSpec, TypeVar, cast
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
-from rq import Queue, Retry
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import Job
-from rq.registry import CanceledJobRegistry
+from rq import Queue
 from rq.serializers import JSONSerializer
 
 from api.catalogue import Catalogue
 from api.errors import ApiError, workers_outdated
 from api.idempotency import LIFETIME_S, Once
 from api.redis_client import Clients
+from api.settling import Settling
+from api.slice_queue import SliceQueue
 from wire import keys
-from wire.batches import BatchLog, BatchSlice, Taken, may_feed
-from wire.messages import ChatJob, Delta, Finished, ModelCommand, Timings, Usage
-from wire.token_log import Append, JobEnded, JobGone, TokenLog
-from wire.versions import FIRST, VERSION, TooNew, needs, readable
+from wire.batches import BatchSlice
+from wire.messages import ChatJob, ModelCommand
+from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
+from wire.versions import FIRST, TooNew, needs, readable
 
-_log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,13 +41,7 @@ EVERYONE = "everyone"
 UNATTENDED_S = 32
 """A job that ends with its readers is stopped this long after one was last noticed. Readers are noticed every 2 s, so
 that the last one has been gone for at least the 30 s of the contract."""
-STOPPING_S = 5
-"""A stop that another process began is taken over after this time: it takes milliseconds."""
 _THREADS = 4
-_NO_TIMEOUT = -1
-"""The engine keeps deadlines; RQ's would be raised in the wrong thread."""
-_ABANDONED_RETRIES = 100
-"""RQ counts every abandonment as a failure; whether a job kills its workers is the worker's to judge, sooner."""
 _RETRY_AFTER_S = (1, 300)
 _JOB_ID = re.compile("[0-9a-f]{32}")
 
@@ -92,28 +82,25 @@ def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
 
-def queue_key(name: str) -> str:
-    """The Redis list behind a queue."""
-    return f"{Queue.redis_queue_namespace_prefix}{name}"
-
-
-def rq_job_key(job_id: str) -> str:
-    """The Redis hash in which RQ keeps a job."""
-    return f"{Job.redis_job_namespace_prefix}{job_id}"
-
-
 class Jobs:
     """The jobs in Redis, as one API process writes them."""
 
-    def __init__(self, clients: Clients, catalogue: Catalogue, queue_limit: int, key_limit: int = 200) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        catalogue: Catalogue,
+        queue_limit: int,
+        key_limit: int = 200,
+        kept_s: int = keys.RQ_LIFETIME_S,
+    ) -> None:
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
         self._catalogue = catalogue
         self._limit, self._key_limit = queue_limit, key_limit
         self._threads = ThreadPoolExecutor(_THREADS, "jobs")
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
-        self._batch_queue = Queue(keys.BATCH_QUEUE, connection=self._redis, serializer=JSONSerializer)
-        self._log = TokenLog(self._redis)
+        self._settling = Settling(self._redis, kept_s)
+        self._slices = SliceQueue(self._redis, self._settling, min(kept_s, keys.SLICE_LIFETIME_S))
         self._take = self._redis.register_script(_STOP)
 
     def close(self) -> None:
@@ -160,19 +147,24 @@ class Jobs:
 
     async def submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
         """Put a slice of a batch in the queue, and in the same transaction what ``with_it`` writes."""
-        await self._in_thread(self._submit_slice, work, with_it)
+        await self._in_thread(self._slices.submit, work, with_it)
 
     async def withdraw_slice(self, work: BatchSlice) -> None:
         """End a slice of a batch that ends early, if it waits in the queue: its lines get no results."""
-        await self._in_thread(self._withdraw_slice, work)
+        await self._in_thread(self._slices.withdraw, work)
 
     async def feed_slice(self, work: BatchSlice) -> None:
         """Put a slice in the queue that should be there, unless it is or a worker has it."""
-        await self._in_thread(self._feed_slice, work)
+        await self._in_thread(self._slices.feed, work)
 
-    async def finish_interrupted_stops(self) -> None:
-        """End the jobs that a process took off the queue and didn't live to end."""
-        await self._in_thread(self._finish_interrupted_stops)
+    async def settle(self, job_id: str) -> None:
+        """End a job that is over for RQ and has no end in its log."""
+        await self._in_thread(self._settling.settle, job_id)
+
+    async def settle_all(self) -> None:
+        """End the jobs that nobody else will end: left by a process that died, or ended in RQ from outside."""
+        await self._in_thread(self._settling.finish_interrupted)
+        await self._in_thread(self._settling.settle_all)
 
     async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: task(*args, **kwargs))
@@ -222,88 +214,36 @@ class Jobs:
             "stream_options": " ".join(sorted(policy.stream_options)),
         }
         queued = job.model_copy(update={"submitted_ms": now})
-        self._add(pipe, self._queue, keys.CHAT_TASK, queued, "chat", record, now)
+        enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
         pipe.zadd(keys.live(job.owner), {job.job_id: now})
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.UNATTENDED, {job.job_id: now + UNATTENDED_S * 1000})
         pipe.execute()
 
     def _unended(self, owner: str) -> int:
-        """How many chats of an owner wait or run. Near the bound those are left out of which Redis lost the job."""
+        """How many chats of an owner wait or run. Near the bound those are ended that are over for RQ, and left out of
+        which Redis lost the job."""
         name = keys.live(owner)
         if self._redis.zcard(name) >= self._key_limit:
             live = [value.decode() for value in cast(list[bytes], self._redis.zrange(name, 0, -1))]
             pipe = self._redis.pipeline(transaction=False)
             for job_id in live:
-                pipe.exists(rq_job_key(job_id))
-            gone = [job_id for job_id, there in zip(live, pipe.execute(), strict=True) if not there]
-            if gone:
-                self._redis.zrem(name, *gone)
+                pipe.hget(rq_job_key(job_id), "status")
+                pipe.exists(keys.job(job_id))
+            told = pipe.execute()
+            for job_id, status, known in zip(live, told[::2], told[1::2], strict=True):
+                if not known:
+                    self._redis.zrem(name, job_id)
+                elif (status or b"").decode() not in GOING_ON:
+                    self._settling.settle(job_id)
         return self._redis.zcard(name)
 
     def _submit_command(self, command: ModelCommand) -> None:
         now, _ = self._now_and_depth()
         record = {"owner": EVERYONE, "model_id": command.model_id or "", "kind": "model", "on_disconnect": "continue"}
         pipe = self._redis.pipeline(transaction=True)
-        self._add(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
+        enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
-
-    def _submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.multi()
-        with_it(pipe)
-        self._add_slice(pipe, work)
-
-    def _add_slice(self, pipe: Pipeline, work: BatchSlice) -> None:
-        now, _ = self._now_and_depth()
-        record = {"owner": work.owner, "kind": "slice", "slice": work.model_dump_json()}
-        text = f"batch {work.batch_id}, slice {work.number}"
-        self._add(pipe, self._batch_queue, keys.BATCH_TASK, work, text, record, now)
-        pipe.execute()
-
-    def _feed_slice(self, work: BatchSlice) -> None:
-        with self._redis.pipeline(transaction=True) as pipe:
-            if may_feed(pipe, work, rq_job_key(work.job_id)):
-                with contextlib.suppress(WatchError):  # Somebody else has just put it there.
-                    self._add_slice(pipe, work)
-
-    def _withdraw_slice(self, work: BatchSlice) -> None:
-        if not self._redis.lrem(self._batch_queue.key, 1, work.job_id):
-            return
-        now, _ = self._now_and_depth()
-        self._cancel_in_rq(work.job_id, now, self._batch_queue)
-        try:
-            attempt, _ = self._log.begin(work.job_id)
-        except (JobEnded, JobGone):
-            return
-        BatchLog(self._redis).write(Taken(work, attempt, 0, "cancelling", ()), (), now, cut=True)
-
-    def _add(
-        self,
-        pipe: Any,
-        queue: Queue,
-        task: str,
-        job: ChatJob | ModelCommand | BatchSlice,
-        description: str,
-        record: dict[str, str],
-        now: int,
-    ) -> None:
-        kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.PROMPT_LIFETIME_S
-        queue.enqueue_call(
-            task,
-            kwargs={"job": job.model_dump(mode="json"), "version": VERSION},
-            timeout=_NO_TIMEOUT,
-            result_ttl=kept_s,
-            failure_ttl=keys.PROMPT_LIFETIME_S,
-            description=description,
-            job_id=job.job_id,
-            at_front=isinstance(job, ModelCommand),
-            retry=Retry(max=_ABANDONED_RETRIES),
-            pipeline=pipe,
-        )
-        stored = record | {"queue": queue.name, "submitted_ms": str(now), "state": "queued", "version": str(VERSION)}
-        pipe.hset(keys.job(job.job_id), mapping=stored)
-        pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
 
     def _stop_all(self, owner: str) -> None:
         live = cast(list[bytes], self._redis.zrange(keys.live(owner), 0, -1))
@@ -324,49 +264,5 @@ class Jobs:
             args=[job_id, keys.CANCEL_LIFETIME_S, now, owner],
         )
         if taken == 1:
-            self._end_cancelled(job_id, now)
+            self._settling.end_cancelled(job_id)
         return bool(taken != -1)
-
-    def _finish_interrupted_stops(self) -> None:
-        now, _ = self._now_and_depth()
-        for job_id in cast(list[bytes], self._redis.zrangebyscore(keys.STOPPING, 0, now - STOPPING_S * 1000)):
-            self._end_cancelled(job_id.decode(), now)
-
-    def _end_cancelled(self, job_id: str, now: int) -> None:
-        """End a job that is in no queue and with no worker: RQ's books, then the log, then the note about it."""
-        self._cancel_in_rq(job_id, now, self._queue)
-        about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id")
-        owner, submitted, model = cast(list[Any], about)
-        try:
-            attempt, before = self._log.begin(job_id)
-        except (JobEnded, JobGone):
-            pass
-        else:
-            tokens = sum(len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta))
-            timings = Timings(queue_ms=float(now - int(submitted)))
-            event = Finished("cancelled", Usage(completion_tokens=tokens), timings)
-            self._log.append([Append(job_id, owner.decode(), attempt, len(before) + 1, event)])
-            _log.info(
-                "chat ended",
-                extra={
-                    "job_id": job_id,
-                    "model": model.decode(),
-                    "reason": "cancelled",
-                    "completion_tokens": tokens,
-                    "queue_ms": timings.queue_ms,
-                },
-            )
-        self._redis.zrem(keys.STOPPING, job_id)
-
-    def _cancel_in_rq(self, job_id: str, now: int, queue: Queue) -> None:
-        try:
-            job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
-            job.cancel()
-        except (NoSuchJobError, InvalidJobOperation):
-            return
-        # RQ keeps cancelled jobs, prompts included, for ever.
-        registry = CanceledJobRegistry(queue.name, self._redis, serializer=JSONSerializer)
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.expire(job.key, keys.PROMPT_LIFETIME_S)
-        pipe.zremrangebyscore(registry.key, 0, now // 1000 - keys.PROMPT_LIFETIME_S)
-        pipe.execute()

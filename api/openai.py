@@ -148,7 +148,8 @@ async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking
 
 async def _again(job_id: str, parts: Parts) -> Reader:
     """A reader of a job that an earlier request made, from its start."""
-    if not await parts.lookup.has_log(job_id) and await parts.lookup.standing(job_id) == "ended":
+    # In this order: its end may arrive in between.
+    if await parts.lookup.standing(job_id) == "ended" and not await parts.lookup.has_log(job_id):
         raise ApiError("expired", "The text of this job has expired.")
     await parts.attendance.note([job_id])
     return parts.relay.attach(job_id, replay=True)

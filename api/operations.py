@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from api.callers import CallerOf
-from api.errors import no_worker
+from api.errors import RETRY_SOON_S, ApiError, no_worker
 from api.parts import PartsOf
 from api.sse import EventStreamResponse
 
@@ -28,9 +28,11 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(parts: PartsOf) -> dict[str, str]:
-    """Chats would be worked on: Redis answers and a worker is alive."""
+    """Chats would be worked on: Redis answers, a worker is alive, and nobody has suspended the queues."""
     if not await parts.catalogue.workers():
         raise no_worker()
+    if await parts.lookup.suspended():
+        raise ApiError("suspended", "The queues are suspended. `rq resume` lets chats run.", RETRY_SOON_S)
     return {"status": "ready"}
 
 

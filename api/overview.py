@@ -62,6 +62,8 @@ class Overview:
         workers = moment.workers
         return {
             "now_ms": moment.now_ms,
+            "suspended": await self._lookup.suspended(),
+            "silent_workers": await self._catalogue.silent_workers(),
             "queues": moment.waiting,
             "queue_limit": self._queue_limit,
             "running": [

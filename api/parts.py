@@ -66,13 +66,14 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     """The parts, none of them started."""
     redis = clients.waiting
     catalogue, relay = Catalogue(redis), Relay(redis)
-    jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit)
+    kept_s = int(settings.rq_history_hours * 3600)
+    jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit, kept_s)
     attendance = Attendance(redis, relay, jobs)
     images = Images(clients.blocking, settings.images_mb << 20)
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, budget=budget, lifetime_s=lifetime_s)
     files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
-    lookup = Lookup(redis)
+    lookup = Lookup(redis, jobs.settle)
     overview = Overview(redis, catalogue, lookup, batches.store, settings.queue_limit)
     return Parts(
         settings=settings,

@@ -70,6 +70,11 @@ class Reader:
         """Whether the client has gone, or the process goes; the client may go on elsewhere with its cursor."""
         return self._left or self._relay.closing
 
+    @property
+    def behind(self) -> bool:
+        """Whether the log has to be read (again) before anything can be said of its end."""
+        return self._behind
+
     def put(self, entry: Entry) -> None:
         """Take an entry from the channel."""
         if len(self._arrived) >= BUFFER:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from api.lookup import POSITIONS_S, Lookup
+from api.lookup import POSITIONS_S, Held, Lookup
 from api.relay import LOOK_AGAIN_S, Reader
 from api.sse import EventStreamResponse
 from wire.log_entries import Entry, decode, encode
@@ -56,7 +56,7 @@ class Stream:
         self._greeting = greeting
         # Not the reader's, which is a batch ahead: progress must not carry the id of an event still to come.
         self._cursor = reader.cursor
-        self._place: int | None = None
+        self._told: tuple[Held | None, int | None] | None = None
         # Only a job that nothing is known of yet can still be waiting for its turn.
         self._waits = self._progress and reader.cursor == 0
 
@@ -64,10 +64,11 @@ class Stream:
         yield f": {self._greeting}\n\n".encode()
         sent = heard = time.monotonic()
         while not self._reader.ended and not self._reader.closed:
-            chunk = b"".join(self._frame(entry) for entry in await self._reader.batch(self._pause(sent, heard)))
+            entries = await self._reader.batch(self._pause(sent, heard))
+            chunk = b"".join(map(self._frame, entries))
             now = time.monotonic()
-            if chunk:
-                heard = now
+            if entries:  # Not every one of them makes a frame.
+                heard, self._told = now, None
             elif now - heard >= LOOK_AGAIN_S:
                 heard = now
                 chunk = await self._after_silence()
@@ -100,9 +101,11 @@ class Stream:
             return b""
         # The end may have been written since the log was last read, so that has the first word.
         self._reader.look_again()
-        chunk = b"".join(self._frame(entry) for entry in await self._reader.batch(0.01))
-        if chunk or standing in ("queued", "running"):
-            return chunk
+        entries = await self._reader.batch(0.01)
+        if entries or self._reader.behind:
+            return b"".join(map(self._frame, entries))
+        if standing in ("queued", "running"):
+            return await self._what_holds_it_up() if self._progress else b""
         self._reader.ended = True
         return self._end_with(_EXPIRED if standing == "ended" else _LOST)
 
@@ -111,13 +114,28 @@ class Stream:
 
     async def _queue_position(self) -> bytes:
         try:
-            place = await self._lookup.position(self._reader.job_id)
+            queued = await self._lookup.place(self._reader.job_id)
         except RedisError:
             return b""
-        if place is None or place == self._place:
+        return b"" if queued is None else self._held_frame(queued[1], queued[0])
+
+    async def _what_holds_it_up(self) -> bytes:
+        """Say of a job that is silent that its worker doesn't answer, or why none takes it up again."""
+        try:
+            queued = await self._lookup.place(self._reader.job_id)
+            held = await self._lookup.held(self._reader.job_id)
+        except RedisError:
             return b""
-        self._place = place
-        frame = {"text": "", "done": False, "progress": {"state": "queued", "position": place}}
+        return b"" if held is None else self._held_frame(held, None if queued is None else queued[0])
+
+    def _held_frame(self, held: Held | None, place: int | None) -> bytes:
+        if (held, place) == self._told:
+            return b""
+        self._told = (held, place)
+        progress: dict[str, str | int] = {"state": held or "queued"}
+        if place is not None:
+            progress["position"] = place
+        frame = {"text": "", "done": False, "progress": progress}
         return sse(self._cursor, json.dumps(frame).encode())
 
 

@@ -10,10 +10,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
+from redis import Redis
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from api.embedded_redis import EmbeddedRedis
+from tests.http_client import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 60
@@ -87,3 +96,40 @@ class Running:
         self._end_everything()
         self.process.wait()
         self.process.stdout.close()
+
+
+class Whole:
+    """A running service, with a client and a look into its Redis."""
+
+    def __init__(self, data: Path, limit_s: float = 300, **environ: str) -> None:
+        self.running = Running(SERVE, data, limit_s=limit_s, MLXQ_BACKEND="echo", **environ)
+        self.url = self.running.line("Ready: ").removeprefix("Ready: ")
+        self.http = Service(self.url)
+        self.redis_url = EmbeddedRedis(data).url
+        self.redis = Redis.from_url(self.redis_url)
+        self.queue = Queue("chat", connection=self.redis, serializer=JSONSerializer)
+
+    def job(self, job_id: str) -> Job:
+        return Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
+
+    def job_or_none(self, job_id: str) -> Job | None:
+        return self.queue.fetch_job(job_id)
+
+    def reason(self, job_id: str) -> str:
+        """Why RQ's pages say that a job failed."""
+        stored = self.redis.hget(f"rq:job:{job_id}", "exc_info")
+        return zlib.decompress(stored).decode() if isinstance(stored, bytes) else ""
+
+    def close(self) -> None:
+        self.redis.close()
+        self.running.close()
+
+
+def wait(condition: Callable[[], Any]) -> Any:
+    """Ask until the answer is yes; what is asked is somebody else's state, which can't be waited for otherwise."""
+    ticks, pause = threading.Event(), 0.02
+    for _ in range(int(LIMIT_S / pause)):
+        if found := condition():
+            return found
+        ticks.wait(pause)
+    raise AssertionError("it did not come to be")

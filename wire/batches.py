@@ -99,7 +99,7 @@ def pack(lines: Sequence[BatchLine]) -> bytes:
     return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
 
 
-UNREADABLE: tuple[ErrorCode, str] = ("internal_error", "The prompt could not be read: it may be of another version.")
+UNREADABLE: tuple[ErrorCode, str] = ("job_unreadable", "The prompt could not be read: it may be of another version.")
 LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")
 
 
@@ -174,7 +174,13 @@ if bytes > 0 then
   redis.call('HINCRBY', KEYS[8], ARGV[3], bytes)
   count_usage(KEYS[10], KEYS[11], {sums[1] + sums[2], sums[3], sums[4], sums[5]})
 end
-if ARGV[6] == '1' or redis.call('HLEN', KEYS[5]) >= tonumber(ARGV[5]) then
+local missing = tonumber(ARGV[5]) - redis.call('HLEN', KEYS[5])
+if ARGV[6] == '1' or missing <= 0 then
+  local state = redis.call('HGET', KEYS[3], 'state')
+  if missing > 0 and (state == 'queued' or state == 'running') then
+    -- Their prompts are gone: nobody can name them, and the batch must not wait for them.
+    redis.call('HINCRBY', KEYS[3], 'failed', missing)
+  end
   end_slice()
   return 1
 end
@@ -207,7 +213,9 @@ def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
     if expires is None or state not in (b"queued", b"running", b"cancelling") or work.number >= int(slices or 0):
         return False
     new = work.number == fed
-    if pipe.exists(rq_job) or work.number > fed or (not new and not pipe.sismember(open_name, str(work.number))):
+    # One that was cancelled, deleted or failed in RQ is in no queue and with no worker.
+    there = pipe.hget(rq_job, "status") in (b"queued", b"started")
+    if there or work.number > fed or (not new and not pipe.sismember(open_name, str(work.number))):
         return False
     pipe.multi()
     if new:
@@ -274,6 +282,11 @@ class BatchLog:
         """Count a line that was given up after crashes: what a batch may cost all others is bounded."""
         if self._redis.hexists(name := keys.batch(work.batch_id), "state"):
             self._redis.hincrby(name, DEADLY_LINES, 1)
+
+    def results_of(self, work: BatchSlice) -> int:
+        """How many results a slice will have; 0 when its batch is gone."""
+        plan = cast(bytes | None, self._redis.hget(keys.batch_plan(work.batch_id), str(work.number)))
+        return 0 if plan is None else int(plan.split()[1])
 
     def write(self, taken: Taken, results: Sequence[LineResult], now_ms: float, *, cut: bool = False) -> int:
         """Write results; a line that has one keeps it. ``cut`` ends the slice without the lines that have none.

@@ -26,6 +26,9 @@ with their readers are in it; an API process puts the time off while it has a re
 STOPPING = PREFIX + "stopping"
 """Sorted set: job id -> Redis time in milliseconds at which an API process took it off its queue to end it. What stays
 here was left by a process that died in between, and any other finishes it."""
+UNENDED = PREFIX + "unended"
+"""Sorted set: chat or model command that has not ended -> Redis time in milliseconds at which it was last looked at.
+One that has ended stays until the next look."""
 RECOVERY_LOCK = PREFIX + "recovery-lock"
 """Held by the one worker that looks for jobs of dead ones."""
 IMAGES = PREFIX + "images"
@@ -61,8 +64,8 @@ RECORD_LIFETIME_S = 7 * 24 * 3600
 """A job is remembered this long, so that a late reader is told 'expired', not 'unknown'."""
 CANCEL_LIFETIME_S = RECORD_LIFETIME_S
 """A cancel key outlives every retry of its job: a stopped job never runs again."""
-PROMPT_LIFETIME_S = 24 * 3600
-"""A finished RQ job, prompt included, stays this long for the dashboard."""
+RQ_LIFETIME_S = 24 * 3600
+"""An RQ job that is ended by RQ's own tools stays this long for the dashboard; see the setting for all others."""
 IMAGE_LIFETIME_S = 24 * 3600
 """An image is gone after this time without an API process that looks after it; one does renew it for a live job."""
 UPLOAD_LIFETIME_S = 3600

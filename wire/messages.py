@@ -38,6 +38,7 @@ ErrorCode = Literal[
     "redis_full",
     "no_worker",
     "workers_outdated",
+    "suspended",
     "load_conflict",
     "load_failed",
     "insufficient_memory",

@@ -55,6 +55,9 @@ class Settings:
     drain_s: float = setting(30.0, "time that running chats get to end when the worker must stop, seconds", 0, 600)
     hang_s: float = setting(60.0, "an engine that makes no step for this long is replaced, seconds", 1, 3600)
     queue_limit: int = setting(1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000)
+    rq_history_hours: float = setting(
+        24, "RQ's pages show an ended job, without its prompt, this long, hours; 0: not at all", 0, 8760
+    )
     images_mb: int = setting(512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20)
     batch_mb: int = setting(
         1024, "memory of Redis for batches and files, results too; beyond it an upload gets 429, MiB", 16, 1 << 20

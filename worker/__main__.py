@@ -88,7 +88,8 @@ def build(settings: Settings) -> ChatWorker:
     worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
     runner = ChatRunner(settings, redis, worker)
     recovery = Recovery(redis, queues, name, lambda other: other.split(".")[0] == mine)
-    worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s)
+    kept_s = int(settings.rq_history_hours * 3600)
+    worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s, kept_s=kept_s)
     runner.open()
     return worker
 

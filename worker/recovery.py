@@ -17,13 +17,15 @@ from typing import Any, cast
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import RedisError, ResponseError, WatchError
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job, JobStatus
+from rq.worker.base import BaseWorker
 from rq.worker_registration import clean_worker_registry
 
 from wire import keys
+from wire.rq_jobs import rq_job_key
 from worker.blame import Blame, ChatBlame, Fields, SliceBlame
 from worker.marks import ALONE, READING
 
@@ -35,10 +37,12 @@ living need a moment to renew theirs."""
 _LONGEST_GAP_S = 6.0
 """After a longer time without a look nothing is known of how long a worker has been missing."""
 _LOCK_MS = 5_000
+_FOREIGN_S = 10.0
+"""A worker of RQ's that isn't ours gives a job back within a second; one that has it longer is gone."""
 _POPPED_GRACE_S = 5
 """Between popping and starting lie milliseconds; a job popped longer ago than this has lost its worker."""
 # KEYS: intermediate list, queue, first seen. ARGV: job id. One script: two workers at it put a job back once.
-_PUT_BACK = """
+PUT_BACK = """
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3])
@@ -73,9 +77,10 @@ class Recovery:
         self._name = name
         self._dead = dead
         self._blame: dict[str, Blame] = {keys.CHAT_QUEUE: ChatBlame(redis), keys.BATCH_QUEUE: SliceBlame(redis)}
-        self._put_back = redis.register_script(_PUT_BACK)
+        self._put_back = redis.register_script(PUT_BACK)
         self._missing: dict[str, float] = {}
         self._unknown: set[str] = set()
+        self._foreign: dict[str, float] = {}
         self._looked = time.monotonic()
 
     def run(self, running: AbstractSet[str] = frozenset()) -> int:
@@ -119,7 +124,8 @@ class Recovery:
             for worker, job in self._lost_in(queue, running, unknown):
                 lost.setdefault(worker, []).append(job)
         self._unknown = unknown
-        return sum(self._recover_all(jobs, crashed=worker != self._name) for worker, jobs in lost.items())
+        ours = {worker for worker in lost if worker != self._name and not self._is_foreign(worker)}
+        return sum(self._recover_all(jobs, crashed=worker in ours) for worker, jobs in lost.items())
 
     def _lost_in(self, queue: Queue, running: AbstractSet[str], unknown: set[str]) -> Iterator[tuple[str, _Lost]]:
         """Lost jobs, each with its worker. ``unknown`` gets the executions of this worker that don't run here."""
@@ -133,15 +139,41 @@ class Recovery:
                 unknown.add(execution.composite_key)
                 if execution.composite_key not in self._unknown:  # It may have begun, or ended, just now.
                     continue
-            elif execution.worker_name and not self._is_dead(execution.worker_name):
+            elif execution.worker_name and self._may_go_on(execution):
                 continue
-            job = queue.fetch_job(execution.job_id)
-            if job is None or job.get_status() != JobStatus.STARTED:
+            job = self._started_job(queue, execution.job_id)
+            if job is None:
                 self._strike_out(queue, execution)
                 continue
             mark = cast(bytes | None, self._redis.hget(keys.job(job.id), ALONE))
             alone = mark is not None and self._blame[queue.name].holds(job.id, mark.decode())
             yield execution.worker_name, _Lost(queue, job, execution, mark.decode() if mark and alone else None)
+
+    def _started_job(self, queue: Queue, job_id: str) -> Job | None:
+        """A job that is started in RQ's books; None for any other, and for one that can't be read."""
+        try:
+            job = queue.fetch_job(job_id)
+        except ResponseError:  # Not even a hash.
+            return None
+        except RedisError:
+            raise
+        except Exception as error:
+            log.warning("a job of RQ can't be read (%s)", type(error).__name__, extra={"job_id": job_id})
+            return None
+        return job if job is not None and job.get_status() == JobStatus.STARTED else None
+
+    def _may_go_on(self, execution: Execution) -> bool:
+        if not self._is_foreign(execution.worker_name):
+            return not self._is_dead(execution.worker_name)
+        now = time.monotonic()
+        self._foreign = {name: seen for name, seen in self._foreign.items() if now - seen < 2 * _FOREIGN_S}
+        return now - self._foreign.setdefault(execution.composite_key, now) < _FOREIGN_S
+
+    def _is_foreign(self, worker: str) -> bool:
+        """Whether RQ knows the worker and we don't: a plain one, which runs nothing of ours and keeps no status."""
+        if self._dead(worker) or self._redis.sismember(keys.WORKERS, worker) or is_alive(self._redis, worker):
+            return False
+        return bool(self._redis.exists(f"{BaseWorker.redis_worker_namespace_prefix}{worker}"))
 
     def _strike_out(self, queue: Queue, execution: Execution) -> None:
         """Take an execution out of RQ's books whose job has ended elsewhere, or waits again: its worker won't."""
@@ -196,6 +228,12 @@ class Recovery:
         recovered = 0
         for raw in cast(list[bytes], self._redis.lrange(queue.intermediate_queue_key, 0, -1)):
             job_id = raw.decode()
+            name = rq_job_key(job_id)
+            is_job = ":" not in job_id and self._redis.type(name) == b"hash" and self._redis.hexists(name, "data")
+            if not is_job:
+                # Deleted, or never a job (RQ takes what is before a colon): whoever pops it drops it here again.
+                self._redis.lrem(queue.intermediate_queue_key, 1, job_id)
+                continue
             first_seen = keys.popped(job_id)
             # Forgotten soon after the grace: the same job may be popped again, by a worker that lives.
             if self._redis.set(first_seen, "1", nx=True, ex=3 * _POPPED_GRACE_S) and not self._no_other_worker():

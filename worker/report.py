@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 from redis import Redis
+from redis.exceptions import RedisError
 
 from wire import keys
 from wire.messages import Failed, Finished
@@ -103,6 +104,16 @@ class Report:
                 pipeline.xadd(keys.HISTORY, {"e": sample.model_dump_json()}, minid=oldest, approximate=False)
                 pipeline.expire(keys.HISTORY, 2 * keys.HISTORY_S)
             pipeline.execute()
+
+    def note_rate(self, seconds: float) -> None:
+        """How long a chat took: the API works out from it when to try again."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.lpush(keys.RECENT_RATE, f"{seconds:.3f}")
+                pipeline.ltrim(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+                pipeline.execute()
+        except RedisError:
+            return  # Only Retry-After is worked out from it.
 
     def close(self) -> None:
         """Tell that this worker has gone."""

@@ -10,23 +10,23 @@ import heapq
 import queue
 import threading
 import time
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import redis.exceptions
 from rq import Queue
 from rq.command import handle_command, parse_payload
 from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
-from rq.suspension import is_suspended
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
+from wire import keys
 from worker.errors import WorkerError
 from worker.recovery import Recovery
-from worker.rq_books import BEAT_THREAD, RETRY_S, Books, Outcome, Run
+from worker.rq_books import BEAT_THREAD, RETRY_S, Ending, Outcome, Run, Runner
+from worker.rq_intake import POLL_S, SUSPENDED_POLL_S, Intake
 
-POLL_S = 1
-"""Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
 HEARTBEAT_S = 1.0
 NOTED_AT_ONCE = 16
 """Jobs for which RQ's books are told with each heartbeat that they go on, longest ago first. Their scores are a day
@@ -34,36 +34,7 @@ ahead, so nobody goes by it, and a round trip for each of a thousand jobs would 
 MAINTENANCE_S = 2
 
 
-class Runner(Protocol):
-    """Runs jobs; reports each one's end through ``ChatWorker.ended``."""
-
-    def ask(self, job_id: str, pipeline: Any) -> None:
-        """Add to a transaction what starting a job needs of Redis."""
-
-    def start(self, job: Job, answers: list[Any]) -> None:
-        """Begin a job, given the answers to what ``ask`` added. Raises WorkerError if it can't be run."""
-
-    def cancel(self, job_id: str) -> None: ...
-
-    def wait_for_slice_room(self, seconds: float) -> bool:
-        """Wait for that long at most until a slice of a batch is of use; whether one is."""
-
-    def drain(self) -> None:
-        """Nothing more will come: let go of what nobody waits for."""
-
-    def hand_back(self, job_ids: list[str]) -> None:
-        """Let jobs go without an end; reports HANDED_BACK for each."""
-
-    def lacks_end(self, job_id: str) -> bool:
-        """Whether Redis, killed a moment ago, has lost the end that was written for the job."""
-
-    def beat(self) -> None:
-        """Called every second beside the heartbeat."""
-
-    def close(self) -> None: ...
-
-
-class ChatWorker(Books):
+class ChatWorker(Intake):
     """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other workers' records."""
 
     runner: Runner
@@ -78,20 +49,22 @@ class ChatWorker(Books):
         self._slots = 1
         self._drain_s = 0.0
         self._hurry = False
-        self._asked = 0.0
         self._books = threading.RLock()
         self._freed = threading.Condition()
-        self._ended: queue.SimpleQueue[tuple[str, Outcome, str] | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[str, Ending] | None] = queue.SimpleQueue()
         self._beating = threading.Event()
 
-    def equip(self, runner: Runner, recovery: Recovery, *, slots: int, drain_s: float) -> None:
-        """Give the worker what it works with: jobs at once, and seconds to end them in when told to stop."""
+    def equip(
+        self, runner: Runner, recovery: Recovery, *, slots: int, drain_s: float, kept_s: int = keys.RQ_LIFETIME_S
+    ) -> None:
+        """Give the worker what it works with: jobs at once, seconds to end them in when told to stop, and seconds that
+        RQ's pages show an ended one."""
         self.runner, self.recovery = runner, recovery
-        self._slots, self._drain_s = slots, drain_s
+        self._slots, self._drain_s, self.kept_s = slots, drain_s, kept_s
 
-    def ended(self, job_id: str, outcome: Outcome, reason: str = "") -> None:
-        """Report a job's end. ``reason`` is shown in RQ's dashboard: it holds nothing of the request."""
-        self._ended.put((job_id, outcome, reason))
+    def ended(self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None) -> None:
+        """Report a job's end. ``reason`` and ``meta`` are shown in RQ's dashboard: they hold nothing of the request."""
+        self._ended.put((job_id, Ending(outcome, reason, meta)))
 
     @property
     def running(self) -> list[str]:
@@ -115,14 +88,6 @@ class ChatWorker(Books):
         self._bookkeeper.start()
         self._slice_taker = threading.Thread(target=self._take_slices, name="slice-taker", daemon=True)
         self._slice_taker.start()
-
-    def check_for_suspension(self, burst: bool) -> None:
-        """RQ's loop asks before every job; once a second is enough, and a round trip a job less."""
-        if time.monotonic() - self._asked < HEARTBEAT_S:
-            return
-        self._asked = time.monotonic()
-        with self._forgiving():
-            super().check_for_suspension(burst)
 
     def run_maintenance_tasks(self) -> None:
         with self._forgiving():
@@ -178,14 +143,18 @@ class ChatWorker(Books):
                     self._freed.wait(POLL_S)
             if self._stop_requested:
                 raise StopRequested
-            if self.should_run_maintenance_tasks:
-                self.run_maintenance_tasks()
+            self._maintain()
+            self.wait_while_suspended(self._maintain)
             try:
-                taken = self._insist(lambda: self._pop(self.queues[0], None if timeout is None else POLL_S))
+                taken = self.take(self.queues[0], None if timeout is None else POLL_S)
             except DequeueTimeout:
                 continue
             if taken is not None or timeout is None:
                 return taken
+
+    def _maintain(self) -> None:
+        if self.should_run_maintenance_tasks:
+            self.run_maintenance_tasks()
 
     def _chats_running(self) -> int:
         chats = self.queues[0].name
@@ -198,10 +167,10 @@ class ChatWorker(Books):
             try:
                 if not self.runner.wait_for_slice_room(POLL_S):
                     continue
-                if is_suspended(self.connection, self):
-                    time.sleep(POLL_S)
+                if self.is_suspended():
+                    time.sleep(SUSPENDED_POLL_S)
                     continue
-                taken = self._pop(batches, POLL_S)
+                taken = self.take(batches, POLL_S)
                 if taken is not None:
                     self.execute_job(*taken)
             except DequeueTimeout:
@@ -213,27 +182,13 @@ class ChatWorker(Books):
                 self.log.exception("Worker %s: a slice of a batch could not be taken", self.name)
                 time.sleep(RETRY_S[1])
 
-    def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop from one queue at a time: only then does RQ move the job to where a crash can't lose it."""
-        taken: tuple[Job, Queue] | None = self.queue_class.dequeue_any(
-            [queue],
-            timeout,
-            connection=self.connection,
-            job_class=self.job_class,
-            serializer=self.serializer,
-            death_penalty_class=self.death_penalty_class,
-        )
-        if taken is not None:
-            taken[0].redis_server_version = self.get_redis_server_version()
-        return taken
-
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
         try:
             with self._books:
-                execution, answers = self._insist(lambda: self.note_start(job, queue, self.runner.ask))
-                self._runs[job.id] = Run(job, queue, execution)
-            self._insist(lambda: self.runner.start(job, answers))
+                start = self._insist(lambda: self.note_start(job, queue, self.runner.ask))
+                self._runs[job.id] = Run(job, queue, start.execution)
+            self._insist(lambda: self.runner.start(job, start.answers, withdrawn=start.withdrawn))
         except StopRequested:
             raise
         except WorkerError as error:
@@ -246,24 +201,24 @@ class ChatWorker(Books):
 
     def _keep_books(self) -> None:
         while (item := self._ended.get()) is not None:
-            job_id, outcome, reason = item
+            job_id, ending = item
             run = self._runs.get(job_id)
             if run is not None:
-                self._close_books(run, outcome, reason)
+                self._close_books(run, ending)
             with self._freed:
                 if self._runs.get(job_id) is run:  # Handed back, it may be running here again already.
                     self._runs.pop(job_id, None)
                 self._freed.notify_all()
 
-    def _close_books(self, run: Run, outcome: Outcome, reason: str) -> None:
+    def _close_books(self, run: Run, ending: Ending) -> None:
         """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would run again."""
 
         def write() -> None:
-            well = outcome in (Outcome.FINISHED, Outcome.STOPPED)
+            well = ending.outcome in (Outcome.FINISHED, Outcome.STOPPED)
             # A job must not count as finished without an end: somebody goes on with it, and writes one.
             lost = well and self.runner.lacks_end(run.job.id)
             with self._books:
-                self.write_down(run, Outcome.HANDED_BACK if lost else outcome, reason)
+                self.write_down(run, Ending(Outcome.HANDED_BACK) if lost else ending)
 
         try:
             self._insist(write)

@@ -38,6 +38,7 @@ from worker.marks import ALONE, READING, Marks
 from worker.model_commands import ModelCommands
 from worker.report import Report, end_in_numbers
 from worker.rq_books import Outcome
+from worker.rq_meta import RqMeta, meta_of, outcome_of
 from worker.rq_worker import ChatWorker
 from worker.sequence import Sequence
 from worker.slice_feed import SliceFeed
@@ -63,6 +64,7 @@ class ChatRunner:
         self._unstarted = Unstarted(redis)
         self._registry = Registry(redis)
         self._report = Report(redis, settings, worker.name, worker.queues[0].key)
+        self._rq_meta = RqMeta(redis, worker.queues[0].key)
         self._deadlines: dict[str, float] = {}
         self._published: set[str] = set()
         self._draining = self._closing = False
@@ -132,19 +134,18 @@ class ChatRunner:
     # --- a job's way in -------------------------------------------------------------------------------------------
 
     def ask(self, job_id: str, pipeline: Pipeline) -> None:
-        """Take the lease on a job's log; ask whether it may be what kills its workers, whether it was stopped, and how
-        many chats wait behind it."""
+        """Take a job's lease; ask whether it may kill its workers, whether it was stopped, how many chats wait."""
         self._log.ask(pipeline, job_id)
         pipeline.hmget(keys.job(job_id), "crashes", "beside")
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), ALONE)  # On board it is later.
         pipeline.llen(self._worker.queues[0].key)
 
-    def start(self, job: Job, answers: list[Any]) -> None:
+    def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:
         """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run; whoever waits
         for it has been told by then."""
         try:
-            self._start(job, answers)
+            self._start(job, answers, withdrawn)
         except RedisError:
             raise  # Tried again until Redis answers.
         except Exception as error:
@@ -156,20 +157,20 @@ class ChatRunner:
             self._unstarted.end(job.id, told, self._report.now_ms())
             raise told from None
 
-    def _start(self, job: Job, answers: list[Any]) -> None:
+    def _start(self, job: Job, answers: list[Any], withdrawn: bool) -> None:
         lease, (crashes, beside), stopped, _, queued = answers
         suspect = is_suspect(crashes, beside)
         if suspect:  # Before it is read: that may be what kills this process.
             self._marks.write(job.id, READING)
-        work = tasks.read(job.func_name, job.kwargs)
         try:
-            attempt, logged = self._log.lease(work.job_id, lease)
+            attempt, logged = self._log.lease(job.id, lease)
         except JobEnded:
-            # A crash came between the terminal event and RQ's books, or the job was stopped while it was queued.
-            self._worker.ended(job.id, Outcome.FINISHED)
+            self._worker.ended(job.id, *self._rq_meta.ended_as(job.id))
             return
         except JobGone:
+            tasks.read(job)  # It may not be a job of ours at all.
             raise WorkerError("job_lost", "The job's record is gone from Redis.") from None
+        work = tasks.read(job)
         if isinstance(work, ModelCommand):
             if crashes is not None or suspect:  # They run one at a time: the first crash is enough to watch one.
                 self._marks.write(work.job_id, attempt)
@@ -188,8 +189,8 @@ class ChatRunner:
         # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
         self._engine.release(work.job_id)
         self._writer.hold(sequence, logged)
-        if stopped:
-            # Stopped between being popped and now; RQ itself never looks again.
+        if stopped or withdrawn:
+            # Stopped, or cancelled in RQ, between being popped and now; RQ itself never looks again.
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
@@ -273,28 +274,17 @@ class ChatRunner:
         self._forget(job_id, Outcome.HANDED_BACK)
 
     def _reached_its_end(self, sequence: Sequence) -> None:
-        end = sequence.end
         self._report.meter.ended(sequence)
         log.info("chat ended", extra=end_in_numbers(sequence))
-        if isinstance(end, Failed):
-            self._forget(sequence.job_id, Outcome.FAILED, f"{end.code}: {end.message}")
-            return
-        cancelled = isinstance(end, Finished) and end.finish_reason == "cancelled"
-        self._note_rate(sequence.elapsed_ms / 1000)
-        self._forget(sequence.job_id, Outcome.STOPPED if cancelled else Outcome.FINISHED)
+        self._deadlines.pop(sequence.job_id, None)
+        outcome, reason = outcome_of(sequence.end)
+        if outcome is not Outcome.FAILED:
+            self._report.note_rate(sequence.elapsed_ms / 1000)
+        self._worker.ended(sequence.job_id, outcome, reason, meta_of(sequence))
 
-    def _forget(self, job_id: str, outcome: Outcome, reason: str = "") -> None:
+    def _forget(self, job_id: str, outcome: Outcome) -> None:
         self._deadlines.pop(job_id, None)
-        self._worker.ended(job_id, outcome, reason)
-
-    def _note_rate(self, seconds: float) -> None:
-        try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.lpush(keys.RECENT_RATE, f"{seconds:.3f}")
-                pipeline.ltrim(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
-                pipeline.execute()
-        except RedisError:
-            return  # Only Retry-After is worked out from it.
+        self._worker.ended(job_id, outcome)
 
     # --- what others see of this worker ---------------------------------------------------------------------------
 
@@ -308,7 +298,9 @@ class ChatRunner:
         end_if_hung(self._engine, self._settings.hang_s)
         if not self._report.listen():  # Before this worker is seen: nobody may find it without its models.
             self._publish_models()
-        self._report.tell(self._engine.snapshot(), self._models, self._cache, draining=self._draining)
+        inside = self._engine.snapshot()
+        self._report.tell(inside, self._models, self._cache, draining=self._draining)
+        self._rq_meta.tell(inside)
 
     def _publish_models(self) -> None:
         records = {record.id: record for record in (*self.catalogue.all(), *self._downloads.records())}

@@ -5,10 +5,15 @@ Turns an RQ job's arguments into a chat, a model command or a slice of a batch.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from rq import Retry
+from rq.exceptions import DeserializationError
+from rq.job import Job
 
 from wire import keys
 from wire.batches import BatchSlice
@@ -18,6 +23,9 @@ from wire.versions import FIRST, VERSION
 from worker.errors import WorkerError
 from worker.sequence import Sequence
 
+log = logging.getLogger("rq.worker")
+PAUSE_S = 1.0
+_ANY_NUMBER = 1 << 31
 Work = ChatJob | ModelCommand | BatchSlice
 _TASKS: dict[str, type[ChatJob] | type[ModelCommand] | type[BatchSlice]] = {
     keys.CHAT_TASK: ChatJob,
@@ -26,26 +34,45 @@ _TASKS: dict[str, type[ChatJob] | type[ModelCommand] | type[BatchSlice]] = {
 }
 
 
-def read(function: str | None, kwargs: dict[str, Any] | None) -> Work:
+def read(job: Job) -> Work:
     """The work that an RQ job asks for.
 
     Raises WorkerError for a function that isn't on the list (anybody who can write to Redis can name any), and for
-    arguments that aren't of the task's shape. The message echoes neither.
+    arguments that aren't of the task's shape, or another job's. The message echoes neither.
     """
-    record = _TASKS.get(function or "")
+    record = _TASKS.get(name(job) or "")
     if record is None:
         raise WorkerError("job_unreadable", "This worker has no such task.")
-    arguments = kwargs or {}
+    arguments = _arguments(job)
     try:
-        return record.model_validate(arguments.get("job"))
+        work = record.model_validate(arguments.get("job"))
     except ValidationError:
         raise WorkerError("job_unreadable", _why(arguments.get("version"))) from None
+    if work.job_id != job.id:
+        raise WorkerError("job_unreadable", "The job's arguments are another job's.")
+    return work
+
+
+def _arguments(job: Job) -> dict[str, Any]:
+    """The arguments of an RQ job; none if they can't be read."""
+    try:
+        return job.kwargs if isinstance(job.kwargs, dict) else {}
+    except (DeserializationError, ValueError, TypeError):
+        return {}
 
 
 def _why(version: object) -> str:
     if isinstance(version, int) and version > VERSION:
         return "The job is of a later release than the worker that got it. Update the worker."
     return "The job's arguments are not of the task's shape."
+
+
+def name(job: Job) -> str | None:
+    """The function that an RQ job names; None if that can't be read."""
+    try:
+        return job.func_name if isinstance(job.func_name, str) else None
+    except (DeserializationError, ValueError, TypeError):
+        return None
 
 
 def sequence(
@@ -57,16 +84,28 @@ def sequence(
     return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=queue_ms, images=images)
 
 
-def chat(job: dict[str, Any], version: int = FIRST) -> None:
-    """The name under which chats are queued; the worker reads the job and never calls this."""
-    raise NotImplementedError("chats are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
+# --- on a worker that isn't ours ----------------------------------------------------------------------------------
 
 
-def model_command(job: dict[str, Any], version: int = FIRST) -> None:
-    """The name under which model commands are queued; the worker reads the job and never calls this."""
-    raise NotImplementedError("model commands are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
+def chat(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: ARG001 (the task's shape)
+    """The name under which chats are queued. ChatWorker reads the job and never calls this; another worker that popped
+    it gives it back."""
+    return _given_back("Chats are")
 
 
-def batch_slice(job: dict[str, Any], version: int = FIRST) -> None:
-    """The name under which slices of batches are queued; the worker reads the job and never calls this."""
-    raise NotImplementedError("batch prompts are run by worker.rq_worker.ChatWorker, not by a plain RQ worker")
+def model_command(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: ARG001 (the task's shape)
+    """The same for model commands."""
+    return _given_back("Model commands are")
+
+
+def batch_slice(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: ARG001 (the task's shape)
+    """The same for slices of batches."""
+    return _given_back("Batches are")
+
+
+def _given_back(what: str) -> Retry:
+    """RQ puts a job that answers so back at the front of its queue, as it was."""
+    log.warning("%s run by `python -m worker`, not by this RQ worker: the job goes back to its queue", what)
+    # Without a worker of ours this one would pop the job again at once, and again.
+    time.sleep(PAUSE_S)
+    return Retry(max=_ANY_NUMBER, enqueue_at_front=True)

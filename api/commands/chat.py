@@ -170,6 +170,10 @@ def _told(progress: dict[str, Any]) -> str:
     state = progress.get("state")
     if state == "queued":
         return f"waiting: place {progress.get('position')} in the queue"
+    if state == "suspended":
+        return "waiting: the queue is suspended"
+    if state == "no_worker":
+        return "waiting: no worker answers"
     if state == "loading":
         return "loading the model"
     return f"reading the prompt: {progress.get('done', 0)} of {progress.get('total', 0)} tokens"

@@ -13,7 +13,7 @@ async function openStatus(page) {
 async function pretend(page, status, history = []) {
   const worker = { name: "w.1", host: "mac-studio", slots: 32, running_total: 1, draining: false, heartbeat_age_ms: 400, restarts: 2,
     memory: { percent: 61, available_bytes: 1, mlx_bytes: 1 }, prompt_cache: { bytes: 3 << 20, entries: 2, prompt_tokens: 200, cached_tokens: 150 } };
-  const whole = { now_ms: 1_700_000_300_000, queues: { chat: 7, batch: 0 }, queue_limit: 1000, running: [], running_total: 0, recent: [],
+  const whole = { now_ms: 1_700_000_300_000, queues: { chat: 7, batch: 0 }, queue_limit: 1000, suspended: false, silent_workers: [], running: [], running_total: 0, recent: [],
     batches: [], ended: { stop: 5, "error:engine_failed": 2 }, models: [], workers: [worker], tail: [], ...status };
   const body = `event: history\ndata: ${JSON.stringify(history)}\n\nevent: status\ndata: ${JSON.stringify(whole)}\n\n`;
   await page.route(EVENTS, (route) => route.fulfill({ contentType: "text/event-stream", body }));

@@ -20,12 +20,14 @@ from api import errors
 from api.app import create_app
 from api.catalogue import Catalogue
 from api.errors import ApiError
-from api.jobs import EVERYONE, STOPPING_S, Jobs, Policy, new_job_id, rq_job_key
+from api.jobs import EVERYONE, Jobs, Policy, new_job_id
 from api.redis_client import Clients
+from api.settling import STOPPING_S
 from tests.api_support import MODEL, QUEUE, FakeWorker, LogWriter, announce, chat_body, status
 from wire import keys
 from wire.log_entries import decode_rows
 from wire.messages import ChatJob, ErrorCode, Failed, Finished, Message, ModelCommand, Sampling
+from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
 from wire.versions import FIRST, VERSION, TooNew
 
@@ -88,8 +90,9 @@ def log_of(redis: Redis, job_id: str) -> list[Any]:
 def test_a_chat_is_an_rq_job_that_any_dashboard_can_show(jobs: Jobs, redis: Redis) -> None:
     job_id = submit(jobs)
     job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
-    assert (job.func_name, job.description, job.origin, job.timeout) == (keys.CHAT_TASK, "chat", "chat", -1)
-    assert (job.result_ttl, job.failure_ttl, job.retries_left) == (keys.PROMPT_LIFETIME_S, keys.PROMPT_LIFETIME_S, 100)
+    described = "model-1 for everyone"
+    assert (job.func_name, job.description, job.origin, job.timeout) == (keys.CHAT_TASK, described, "chat", -1)
+    assert (job.result_ttl, job.failure_ttl, job.retries_left) == (keys.RQ_LIFETIME_S, keys.RQ_LIFETIME_S, 100)
     assert job.get_status() == "queued"
     stored = ChatJob.model_validate(job.kwargs["job"])
     assert stored.job_id == job_id
@@ -133,7 +136,7 @@ def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: Jobs, redis: Re
     assert end.finish_reason == "cancelled"
     assert redis.zcard(keys.live(EVERYONE)) == redis.zcard(keys.STOPPING) == 0
     assert Job.fetch(job_id, connection=redis, serializer=JSONSerializer).get_status() == "canceled"
-    assert 0 < redis.ttl(rq_job_key(job_id)) <= keys.PROMPT_LIFETIME_S
+    assert 0 < redis.ttl(rq_job_key(job_id)) <= keys.RQ_LIFETIME_S
 
 
 def test_stopping_twice_changes_nothing(jobs: Jobs, redis: Redis) -> None:
@@ -177,7 +180,7 @@ def test_a_stop_that_another_process_did_not_finish_is_finished(jobs: Jobs, redi
     job_id = submit(jobs)
     redis.lrem(QUEUE, 1, job_id)
     redis.zadd(keys.STOPPING, {job_id: jobs._now_and_depth()[0] - STOPPING_S * 1000 - 1})
-    jobs._finish_interrupted_stops()
+    jobs._settling.finish_interrupted()
     assert log_of(redis, job_id)[-1].finish_reason == "cancelled"
     assert redis.zcard(keys.STOPPING) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fakeredis import FakeRedis
@@ -58,6 +59,7 @@ def submitted(redis: Redis, queue: Queue) -> Job:
 def started(redis: Redis, queue: Queue, job: Job, worker: str = THERE, events: int = 0) -> None:
     """Have a worker take a job up and say something; its status key is another matter."""
     redis.lrem(queue.key, 1, job.id)
+    redis.sadd(keys.WORKERS, worker)
     rq_worker = ChatWorker([queue], name=f"{worker}", connection=redis, serializer=JSONSerializer)
     execution = rq_worker.prepare_execution(job)
     rq_worker.prepare_job_execution(job)
@@ -260,3 +262,42 @@ def test_a_popped_job_is_put_back_at_once_only_by_the_last_worker(redis: Redis, 
     redis.delete(keys.popped(job.id), keys.popped(job.id) + ":fresh")
     assert recovering(redis, queue, THERE).run() == 1
     assert waiting(redis, queue) == [job.id]
+
+
+def test_a_plain_rq_worker_gets_time_to_give_a_job_back_and_no_crash_is_counted(
+    redis: Redis, queue: Queue, clock: list[float]
+) -> None:
+    """It keeps no status of ours, and runs nothing."""
+    job = submitted(redis, queue)
+    started(redis, queue, job, worker="plain")
+    redis.srem(keys.WORKERS, "plain")
+    looking = recovering(redis, queue)
+    for _ in range(4):
+        assert looking.run() == 0
+        clock.append(clock[-1] + 2)
+    clock.append(clock[-1] + 5)
+    assert looking.run() == 1
+    assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], 0)
+
+
+def test_a_popped_job_that_is_gone_is_not_put_back(redis: Redis, queue: Queue) -> None:
+    job = submitted(redis, queue)
+    redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
+    redis.delete(job.key)
+    assert recovering(redis, queue).run() == 0
+    assert waiting(redis, queue) == []
+    assert not redis.exists(queue.intermediate_queue_key)
+
+
+@pytest.mark.parametrize("broken", ["text", {"data": "x", "status": "nonsense"}])
+def test_a_started_job_that_can_not_be_read_holds_nothing_up(redis: Redis, queue: Queue, broken: Any) -> None:
+    bad, good = submitted(redis, queue), submitted(redis, queue)
+    for job in (bad, good):
+        started(redis, queue, job)
+    redis.delete(bad.key)
+    if isinstance(broken, str):
+        redis.set(bad.key, broken)
+    else:
+        redis.hset(bad.key, mapping=broken)
+    assert recovering(redis, queue, THERE).run() == 1
+    assert waiting(redis, queue) == [good.id]

@@ -37,6 +37,8 @@ export function errorWords(code, detail) {
 /** How far a job is, from a progress frame. */
 export function progressWords({ state, position, done, total }) {
   if (state === "queued") return position === 1 ? "Next in the queue" : `Number ${position} in the queue`;
+  if (state === "suspended") return "The queue is suspended";
+  if (state === "no_worker") return "The worker does not answer: the chat goes on when one does";
   if (state === "loading") return "Loading the model";
   if (total > 0 && done < total) return `Reading the conversation, ${Math.floor((100 * done) / total)} %`;
   return "Reading the conversation";

@@ -164,8 +164,16 @@ function show(told) {
   tables.models.show(told.models);
   tables.workers.show(told.workers);
   const more = told.running_total - told.running.length;
-  trouble(told.workers.length === 0 ? "No worker is running: chats wait until one is." : more > 0 ? `${whole(more)} more chats run than are listed.` : "");
+  trouble(held(told) || (more > 0 ? `${whole(more)} more chats run than are listed.` : ""));
   connection("live", "Live");
+}
+
+/** What keeps chats from going on, in a sentence. */
+function held(told) {
+  if (told.suspended) return "The queues are suspended: chats wait until they are resumed (rq resume).";
+  const silent = told.silent_workers.length;
+  if (silent > 0) return `${silent === 1 ? "A worker does" : `${silent} workers do`} not answer: ${told.silent_workers.join(", ")}.`;
+  return told.workers.length === 0 ? "No worker is running: chats wait until one is." : "";
 }
 
 function listen() {

@@ -1,0 +1,159 @@
+"""A chat's job in RQ's own records, as API and worker both write them: names, what it is called, how it is closed.
+
+Closing goes by plain entries in Redis. RQ's own end of a job would import and call what the job's callback fields name,
+send its webhooks, and queue jobs that depend on it; anybody who can write to Redis can fill in those fields.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.client import Pipeline
+from rq import Queue, Retry
+from rq.intermediate_queue import IntermediateQueue
+from rq.job import Job, JobStatus
+from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry
+from rq.results import Result
+from rq.serializers import JSONSerializer
+from rq.suspension import WORKERS_SUSPENDED
+from rq.utils import current_timestamp, now, utcformat
+
+from wire import keys
+from wire.batches import BatchSlice
+from wire.messages import ChatJob, ModelCommand
+from wire.versions import VERSION
+
+SUSPENDED = WORKERS_SUSPENDED
+"""Exists while `rq suspend` holds."""
+GOING_ON = (JobStatus.QUEUED.value, JobStatus.STARTED.value)
+"""What RQ says of a job that somebody will end. This service gives a job no other status before its end."""
+WITHDRAWN = (JobStatus.CANCELED.value, JobStatus.STOPPED.value)
+"""What RQ says of a job that somebody ended on purpose."""
+_NO_TIMEOUT = -1
+"""The engine keeps deadlines; RQ's would be raised in the wrong thread."""
+_ABANDONED_RETRIES = 100
+"""RQ counts every abandonment as a failure; whether a job kills its workers is the worker's to judge, sooner."""
+_REGISTRIES = {
+    JobStatus.FINISHED: FinishedJobRegistry.key_template,
+    JobStatus.FAILED: FailedJobRegistry.key_template,
+    JobStatus.STOPPED: FailedJobRegistry.key_template,  # as RQ does it
+    JobStatus.CANCELED: CanceledJobRegistry.key_template,
+}
+_KEPT = ("created_at", "enqueued_at", "started_at", "origin", "description", "worker_name")
+"""Fields that a closed job keeps. With the others goes all that RQ's tools could go on with."""
+# KEYS: job, results, the registry it belongs to, the other registries. ARGV: job id, seconds to keep it, now in
+# seconds, how many fields to keep, these, then fields and values to set. A job that was deleted meanwhile stays so. It
+# is written anew: a hash that has once held a prompt would take several times the memory.
+_CLOSE = """
+local now, seconds, fields = tonumber(ARGV[3]), tonumber(ARGV[2]), tonumber(ARGV[4])
+for i = 3, #KEYS do
+  redis.call('ZREM', KEYS[i], ARGV[1])
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], 0, now)
+end
+redis.call('DEL', KEYS[2])
+local there = redis.call('HEXISTS', KEYS[1], 'data') == 1
+local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 5, 4 + fields))
+redis.call('DEL', KEYS[1])
+if seconds <= 0 or not there then return 0 end
+for i = 1, fields do
+  if kept[i] then redis.call('HSET', KEYS[1], ARGV[4 + i], kept[i]) end
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 5 + fields))
+redis.call('EXPIRE', KEYS[1], seconds)
+redis.call('ZADD', KEYS[3], now + seconds, ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a job is closed. ``reason`` is shown for a failed one; it and ``meta`` hold nothing of the request.
+
+    ``kept_s`` is how long RQ's pages show the job from now on; 0: not at all.
+    """
+
+    status: JobStatus
+    kept_s: int
+    reason: str = ""
+    meta: Mapping[str, Any] | None = None
+
+
+def queue_key(name: str) -> str:
+    """The Redis list behind a queue."""
+    return f"{Queue.redis_queue_namespace_prefix}{name}"
+
+
+def popped_key(name: str) -> str:
+    """The Redis list of a queue's jobs that have been popped and not started."""
+    return str(IntermediateQueue.get_intermediate_queue_key(queue_key(name)))
+
+
+def rq_job_key(job_id: str) -> str:
+    """The Redis hash in which RQ keeps a job."""
+    return f"{Job.redis_job_namespace_prefix}{job_id}"
+
+
+def described(job: ChatJob) -> str:
+    """A chat as RQ's pages name it: model and owner, nothing of the text."""
+    return f"{job.model_id} for {job.owner}"
+
+
+def enqueue(
+    pipe: Pipeline,
+    queue: Queue,
+    task: str,
+    job: ChatJob | ModelCommand | BatchSlice,
+    description: str,
+    record: Mapping[str, str],
+    now_ms: int,
+) -> None:
+    """Add to a transaction what makes a job: RQ's part, and what is remembered of it beside that."""
+    kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.RQ_LIFETIME_S
+    queue.enqueue_call(
+        task,
+        kwargs={"job": job.model_dump(mode="json"), "version": VERSION},
+        timeout=_NO_TIMEOUT,
+        result_ttl=kept_s,
+        failure_ttl=keys.RQ_LIFETIME_S,
+        description=description,
+        job_id=job.job_id,
+        at_front=isinstance(job, ModelCommand),
+        retry=Retry(max=_ABANDONED_RETRIES),
+        pipeline=pipe,
+    )
+    stored: dict[Any, Any] = {**record, "queue": queue.name, "submitted_ms": str(now_ms), "state": "queued"}
+    stored["version"] = str(VERSION)
+    pipe.hset(keys.job(job.job_id), mapping=stored)
+    pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
+    if not isinstance(job, BatchSlice):
+        pipe.zadd(keys.UNENDED, {job.job_id: now_ms})
+
+
+def enqueue_slice(pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int) -> None:
+    """The same for a slice of a batch. One that was there before, and was cancelled or failed in RQ, is there anew."""
+    for template in _REGISTRIES.values():
+        pipe.zrem(template.format(queue.name), work.job_id)
+    record = {"owner": work.owner, "model_id": "", "kind": "slice", "slice": work.model_dump_json()}
+    description = f"batch {work.batch_id} for {work.owner}, slice {work.number}"
+    enqueue(pipe, queue, keys.BATCH_TASK, work, description, record, now_ms)
+
+
+def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) -> None:
+    """Add to a transaction what closes RQ's books on a job: its status, a call without arguments, and a lifetime."""
+    registry = _REGISTRIES[closing.status].format(queue)
+    others = sorted({template.format(queue) for template in _REGISTRIES.values()} - {registry})
+    data = zlib.compress(JSONSerializer.dumps([task, None, [], {}]))
+    set_to: list[Any] = ["status", closing.status.value, "ended_at", utcformat(now()), "data", data]
+    if closing.reason:
+        # Not as a result, as RQ does: a stream of one entry takes 4 KB.
+        set_to += ["exc_info", zlib.compress(closing.reason.encode())]
+    if closing.meta is not None:
+        set_to += ["meta", json.dumps(closing.meta, separators=(",", ":"))]
+    names = [rq_job_key(job_id), Result.get_key(job_id), registry, *others]
+    head = [job_id, closing.kept_s, current_timestamp(), len(_KEPT), *_KEPT]
+    # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
+    pipe.eval(_CLOSE, len(names), *names, *head, *set_to)
