@@ -62,7 +62,7 @@ class ControlTokens:
         # Blanks are text wherever they stand, and a single character can't be broken.
         self._tokens = {
             text: token
-            for token in tokenizer.added_tokens_decoder.values()
+            for token in getattr(tokenizer, "added_tokens_decoder", {}).values()
             if len(text := str(token)) > 1
             and (token.special or text in others or (text in template and not text.isspace()))
         }
@@ -186,7 +186,7 @@ class _Renamed(NamedTuple):
     def of(cls, tokenizer: Tokenizer, tokens: Iterable[str]) -> _Renamed:
         secret = secrets.token_hex(8)
         names = {text: f"{chr(_PRIVATE[-1])}{secret}{place}{chr(_PRIVATE[-1])}" for place, text in enumerate(tokens)}
-        content = json.loads(tokenizer.to_str())
+        content = {**json.loads(tokenizer.to_str()), "truncation": None, "padding": None}
         for token in content["added_tokens"]:
             token["content"] = names.get(token["content"], token["content"])
         _rename_vocabulary(content["model"], names)
