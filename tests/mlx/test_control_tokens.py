@@ -326,7 +326,9 @@ def test_a_templates_own_sentence_reaches_the_reader(tmp_path: Path) -> None:
     assert refused.value.message == "The model's chat template refused these messages: System role not supported."
 
 
-@pytest.mark.parametrize("raised", ["'No: ' ~ messages[0].content", "messages[0].content", "messages[0].nothing.more"])
+@pytest.mark.parametrize(
+    "raised", ["''", "'No: ' ~ messages[0].content", "messages[0].content", "messages[0].nothing.more"]
+)
 def test_a_sentence_that_may_quote_the_conversation_does_not(tmp_path: Path, raised: str) -> None:
     text = refusing(tmp_path, f"{{{{ raise_exception({raised}) }}}}")
     with pytest.raises(WorkerError) as refused:

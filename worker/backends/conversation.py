@@ -81,7 +81,7 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
     except TemplateError as error:
         sentence, source = str(error), template_source(owner)
         # One that doesn't stand there as a whole may quote the conversation.
-        if not any(f"{quote}{sentence}{quote}" in source for quote in "'\""):
+        if not sentence or not any(f"{quote}{sentence}{quote}" in source for quote in "'\""):
             raise
         reason = sentence.rstrip(".")
         raise WorkerError("template_failed", f"The model's chat template refused these messages: {reason}.") from error
