@@ -116,6 +116,7 @@ def part(name: str) -> list[str]:
 def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
     """Run the service until it is stopped; returns the exit status. Raises CannotStart and BadSetting."""
     known = admitted(chosen)
+    settings.check_model_folders(chosen)
     chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
     embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
     pipe, our_end = os.pipe()

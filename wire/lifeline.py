@@ -19,23 +19,24 @@ def _end_at_once() -> None:
     os._exit(1)
 
 
-def exit_with_parent(gone: Callable[[], None] = _end_at_once) -> None:
-    """Call ``gone`` from a thread when the parent process has ended; does nothing without a parent that asks for it.
+def exit_with_parent(gone: Callable[[], None] = _end_at_once) -> bool:
+    """Call ``gone`` from a thread when the parent process has ended; says whether there is a parent that asks for it.
 
     By default the process ends on the spot: whoever survives a kill -9 of one part survives this too, and the port and
     the Redis connections are free for the next start.
     """
     number = os.environ.pop(VARIABLE, "")
     if not number.isdecimal():
-        return
+        return False
     descriptor = int(number)
     try:
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            return
+            return False
     except OSError:
-        return
+        return False
     os.set_inheritable(descriptor, False)
     threading.Thread(target=_wait, args=(descriptor, gone), name="lifeline", daemon=True).start()
+    return True
 
 
 def _wait(descriptor: int, gone: Callable[[], None]) -> None:

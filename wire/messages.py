@@ -55,7 +55,10 @@ ErrorCode = Literal[
 ]
 
 MAX_SEED = 2**63 - 1
-GREEDY_TEMPERATURE = 0.0
+GREEDY_BELOW = 1e-5
+"""Temperatures below this take the likeliest token: logits divided by them would be infinite. As in vLLM."""
+SMALLEST_PENALTY = 0.01
+"""Smaller repetition penalties than this count as this, for the same reason."""
 NO_PENALTY = (0.0, 1.0)
 """Repetition penalties that change nothing."""
 

@@ -151,6 +151,13 @@ def load(arguments: argparse.Namespace | None = None, environ: Mapping[str, str]
     return Settings(**given)
 
 
+def check_model_folders(settings: Settings) -> None:
+    """Raises BadSetting for a model folder that isn't there: a typing error would pass for a folder without models."""
+    for folder in settings.models:
+        if not folder.is_dir():
+            raise BadSetting(f"MLXQ_MODELS: {folder} is not a folder; correct --models, or mount the disk")
+
+
 def from_command_line(program: str, about: str, argv: Sequence[str] | None = None) -> Settings:
     """Parse flags and environment; on a bad value print one line and exit with status 2."""
     commands = parser(program, about)

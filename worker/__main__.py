@@ -23,7 +23,7 @@ from rq.serializers import JSONSerializer
 from wire import keys, logs
 from wire.fitness import unfit
 from wire.lifeline import exit_with_parent
-from wire.settings import Settings, from_command_line
+from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
 from worker.backends import load_libraries
 from worker.backends.libraries import Unusable
 from worker.heap import keep_freed_memory
@@ -78,6 +78,14 @@ def connect(settings: Settings) -> Redis:
     return redis
 
 
+def look_for_model_folders(settings: Settings) -> None:
+    """Exits with one line if a model folder isn't there."""
+    try:
+        check_model_folders(settings)
+    except BadSetting as bad:
+        sys.exit(f"worker: {bad}")
+
+
 def build(settings: Settings) -> ChatWorker:
     """The worker with everything it works with. RQ changes the time-outs of the client it gets, so it has its own."""
     redis, rq_redis = connect(settings), Redis.from_url(settings.redis_url, socket_connect_timeout=2)
@@ -95,10 +103,12 @@ def build(settings: Settings) -> ChatWorker:
 
 
 def main() -> None:
-    exit_with_parent()
+    supervised = exit_with_parent()
     keep_freed_memory()
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
     logs.set_up(settings.log_level, settings.log_format)
+    if not supervised:  # Else the start has looked, and a disk taken away since must not keep other models away, too.
+        look_for_model_folders(settings)
     lock = lock_folder(settings.data)
     try:
         # Before anybody is told of this worker: one that can't open any model must not look ready.

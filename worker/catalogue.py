@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +23,11 @@ DEMO_MODELS = Path(__file__).parent / "demo_models"
 DEFAULT_CONTEXT_WINDOW = 2048
 """For a config that doesn't say: small enough to be safe."""
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
+MOST_FOLDERS = 10_000
+"""Folders that are looked into below one model folder: a whole disk named by mistake must not hold up the start."""
+_OF_A_MODEL = ("config.json", "model_index.json")
+"""What lies in a model's own folder; those below it are its parts."""
+log = logging.getLogger(__name__)
 _SAMPLE = 64 << 10
 """Bytes read from each end of a weight file for the revision: the header lies in the first, and is most of it."""
 
@@ -27,9 +35,18 @@ _SAMPLE = 64 << 10
 class Catalogue:
     """Model records by id. Safe to read from any thread: it is replaced as a whole, never changed."""
 
-    def __init__(self, folders: Sequence[Path], echo: bool = False, downloaded: Path | None = None) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        echo: bool = False,
+        downloaded: Path | None = None,
+        registered: Path | None = None,
+    ) -> None:
+        """``registered`` is the file that keeps the names of models that were registered, and their folders."""
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
+        self._registered = registered
+        self._names = _read_names(registered)
         self._echo = echo
         self._records: dict[str, ModelRecord] = {}
 
@@ -43,8 +60,10 @@ class Catalogue:
         self._records = {**self._records, record.id: record}
 
     def scan(self) -> list[ModelRecord]:
-        """Look through the folders again; how a known model's cache is quantised is kept."""
-        found = [ECHO_MODEL] if self._echo else [*_demo_models(), *self._downloads(), *self._in_folders()]
+        """Look through the folders again; how a known model's cache is quantised is kept, and so are names given."""
+        found = [ECHO_MODEL]
+        if not self._echo:
+            found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
         known = self._records
         self._records = {
             r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization}) if r.id in known else r
@@ -55,18 +74,32 @@ class Catalogue:
     def register(self, name: str, path: str) -> ModelRecord:
         """Describe one model folder under a name of the caller's.
 
-        Raises WorkerError ``model_not_found`` for a path outside the configured folders or without a model: which of
-        the two it is would tell a stranger what lies on the disk.
+        The name stays, also over a restart. Raises WorkerError ``model_not_found`` for a path outside the configured
+        folders or without a model: which of the two it is would tell a stranger what lies on the disk.
         """
-        folder = None if "\0" in path else Path(path).resolve()
-        inside = folder is not None and any(folder.is_relative_to(root) for root in self._folders)
-        if folder is None or not inside or not (folder / "config.json").is_file():
+        folder = self._inside(path)
+        if folder is None:
             raise WorkerError("model_not_found", "There is no model at this path below the configured model folders.")
         record = describe(folder, name=name)
         if record is None:
             raise WorkerError("load_failed", "The model's config.json can't be read.")
+        names = {**self._names, name: str(folder)}
+        if self._registered is not None:
+            _write_names(self._registered, names)
+        self._names = names
         self.put(record)
         return record
+
+    def _inside(self, path: str) -> Path | None:
+        """The model folder at a path below the configured folders."""
+        folder = None if "\0" in path else Path(path).resolve()
+        inside = folder is not None and any(folder.is_relative_to(root) for root in self._folders)
+        return folder if folder is not None and inside and (folder / "config.json").is_file() else None
+
+    def _under_names(self) -> Iterable[ModelRecord]:
+        for name, path in self._names.items():
+            if (folder := self._inside(path)) is not None:
+                yield from _described(folder, name=name)
 
     def _downloads(self) -> Iterable[ModelRecord]:
         """Models downloaded here: folders named <owner>--<name>. One still under way has another ending."""
@@ -78,12 +111,65 @@ class Catalogue:
 
     def _in_folders(self) -> Iterable[ModelRecord]:
         for root in self._folders:
-            for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
-                yield from _described(config.parent)
-            # The layout of a hub's download cache: models--<owner>--<name>/snapshots/<revision>/
-            for config in sorted(root.glob("models--*--*/snapshots/*/config.json")):
-                owner, name = config.parts[-4].removeprefix("models--").split("--", 1)
-                yield from _described(config.parent, name=name, repository=f"{owner}/{name}")
+            found = [*_models_of(root), *_in_hub_cache(root)]
+            if not found:
+                log.warning("no model in a model folder", extra={"folder": str(root)})
+            yield from found
+
+
+def _models_of(root: Path) -> Iterable[ModelRecord]:
+    """Models at a folder, directly below it, or one level further down in the folder of whoever publishes them."""
+    for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
+        yield from _described(config.parent)
+    if (root / "config.json").exists():
+        return
+    publishers = (folder for folder in _folders_in(root) if not any((folder / name).exists() for name in _OF_A_MODEL))
+    below = (folder for publisher in publishers for folder in _folders_in(publisher))
+    for folder in islice(below, MOST_FOLDERS):
+        # A config.json alone may be anything's, so far from where models were said to be.
+        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+            yield from _described(folder, repository=f"{folder.parent.name}/{folder.name}")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in one, without hidden ones and hub caches; none in one that can't be read."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in islice(entries, MOST_FOLDERS) if entry.is_dir()]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(found) if not name.startswith((".", "models--"))]
+
+
+def _in_hub_cache(root: Path) -> Iterator[ModelRecord]:
+    """The layout of a hub's download cache: models--<owner>--<name>/snapshots/<revision>/."""
+    for config in sorted(root.glob("models--*--*/snapshots/*/config.json")):
+        owner, name = config.parts[-4].removeprefix("models--").split("--", 1)
+        yield from _described(config.parent, name=name, repository=f"{owner}/{name}")
+
+
+def _read_names(file: Path | None) -> dict[str, str]:
+    """Names given to model folders; none where nothing useful is kept."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("the names of registered models can't be read (%s)", type(error).__name__)
+        return {}
+    return {name: path for name, path in kept.items() if isinstance(path, str)} if isinstance(kept, dict) else {}
+
+
+def _write_names(file: Path, names: dict[str, str]) -> None:
+    """Keep the names. Raises WorkerError ``insufficient_disk`` where they can't be kept."""
+    new = file.with_name(file.name + ".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps(names, ensure_ascii=False, indent=1), encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        message = f"The model's name can't be kept in the data folder ({error.strerror})."
+        raise WorkerError("insufficient_disk", message) from error
 
 
 def _described(folder: Path, **named: str) -> Iterable[ModelRecord]:

@@ -70,7 +70,8 @@ class ChatRunner:
         self._draining = self._closing = False
         self._cache = backends.new_prompt_cache(settings)
         fetched = settings.data / "models"
-        self.catalogue = Catalogue(settings.models, echo=settings.backend == "echo", downloaded=fetched)
+        names = settings.data / "registered-models.json"
+        self.catalogue = Catalogue(settings.models, settings.backend == "echo", downloaded=fetched, registered=names)
         self._downloads = Downloads(fetched, self._download_changed)
         self._models = LoadedModels(
             self.catalogue.find,

@@ -180,14 +180,21 @@ def model_folders(settings: Settings) -> Iterator[Finding]:
         if count:
             yield Finding("models", "ok", f"{plural(count, 'model')} in {folder}")
         else:
-            fix = "put a model's folder, with its config.json, directly below it"
+            fix = "put a model's folder, with its config.json, below it"
             yield Finding("models", "warning", f"no model in {folder}", fix)
 
 
 def _models_in(folder: Path) -> int:
     os.scandir(folder).close()  # Says why a folder can't be read; glob would find nothing in it.
     patterns = ("config.json", "*/config.json", "models--*--*/snapshots/*/config.json")
-    return sum(1 for pattern in patterns for _ in folder.glob(pattern))
+    found = {config for pattern in patterns for config in folder.glob(pattern)}
+    # In the folder of whoever publishes it; what lies below a model are its parts.
+    found |= {
+        config
+        for config in folder.glob("*/*/config.json")
+        if config.parent.parent / "config.json" not in found and any(config.parent.glob("*.safetensors"))
+    }
+    return len(found)
 
 
 def port(settings: Settings, answers: bool) -> Finding:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 
-from wire.messages import Sampling
+from wire.messages import ChatJob, Sampling
 from worker.backends.draws import least_kept, nucleus
+from worker.backends.guides import guide_of, guided
 from worker.backends.sampling import PENALTY_WINDOW, RowSampler, penalise, sample, window
+from worker.sequence import Sequence
 
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
 
@@ -103,3 +105,47 @@ def test_keys_differ_by_seed_and_position_and_repeat() -> None:
     first, second = sampler.next_key(), sampler.next_key()
     assert first != second
     assert RowSampler(1, 1, 1, 2**63 - 1, 1).next_key() == second
+
+
+TINY = (1e-5, 9e-6, 1e-20, 1e-38, 1e-40, 1e-46, 5e-324)
+WIDE = [20.0, 30.0, 12.0, 0.1, -4.0, -60.0]
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("temperature", TINY)
+def test_a_tiny_temperature_takes_the_likeliest_token_beside_others(temperature: float, dtype: mx.Dtype) -> None:
+    logits = mx.array([[800.0, 2.0, 3.0, 900.0, 1.0]] * 3).astype(dtype)
+    for top_p in (1.0, 0.9):
+        rows = [row(temperature=temperature, top_p=top_p), row(), row(temperature=0.0)]
+        assert sample(logits, rows, None).tolist() == [3, 3, 3]
+        assert sample(logits[:1], [row(temperature=temperature, top_p=top_p)], None).tolist() == [3]
+
+
+@pytest.mark.parametrize("top_p", TINY)
+def test_a_tiny_top_p_takes_the_likeliest_token(top_p: float) -> None:
+    assert draws(row(temperature=2.0, top_p=top_p), 20) == Counter({0: 20})
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("penalty", TINY)
+def test_a_tiny_penalty_repeats_the_likeliest_of_what_was_said(penalty: float, dtype: mx.Dtype) -> None:
+    logits = mx.array([WIDE, WIDE]).astype(dtype)
+    recent = mx.array([[2, 0, 1] + [2] * (PENALTY_WINDOW - 3), [5] * PENALTY_WINDOW])
+    for temperature in (0.0, 1e-5, 0.01):
+        rows = [row(repetition_penalty=penalty, temperature=temperature), row(temperature=0.0)]
+        assert sample(logits, rows, recent).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
+@pytest.mark.parametrize("penalties", [(2.0, 2.0), (-2.0, -2.0), (0.0, 1e-46), (1e-320, 0.0)])
+def test_the_largest_penalties_of_a_long_answer_stay_finite(penalties: tuple[float, float], dtype: mx.Dtype) -> None:
+    presence, frequency = penalties
+    settings = Sampling(seed=1, presence_penalty=presence, frequency_penalty=frequency)
+    job = ChatJob(
+        job_id="job", owner="", model_id="", model_revision="", messages=(), sampling=settings, submitted_ms=0
+    )
+    guide = guide_of(Sequence(job, emitted=(1,) * 32768 + (2,) * 32767))
+    assert guide is not None
+    sampler = RowSampler.of(settings, 65535, guide)
+    changed = guided(mx.array([LOGITS]).astype(dtype), [sampler], mx.array([2]))
+    assert np.isfinite(np.array(changed)).all()

@@ -86,3 +86,68 @@ def test_a_folder_inside_is_registered_under_its_new_name(tmp_path: Path) -> Non
     catalogue = Catalogue([tmp_path / "inside"])
     record = catalogue.register("mine", str(folder))
     assert catalogue.find("mine") == record
+
+
+def test_models_in_their_publishers_folders_are_found_under_both_names(tmp_path: Path) -> None:
+    model_folder(tmp_path / "mlx-community" / "Tiny-4bit")
+    model_folder(tmp_path / "mlx-community" / ".partial" / "Hidden")
+    model_folder(tmp_path / "alone")
+    model_folder(tmp_path / "alone" / "part")
+    (tmp_path / "pictures" / "text_encoder").mkdir(parents=True)
+    (tmp_path / "pictures" / "model_index.json").write_text("{}", encoding="utf-8")
+    model_folder(tmp_path / "pictures" / "unet")
+    (tmp_path / "project" / "settings").mkdir(parents=True)
+    (tmp_path / "project" / "settings" / "config.json").write_text("{}", encoding="utf-8")
+    model_folder(tmp_path / "far" / "too" / "deep")
+    catalogue = Catalogue([tmp_path])
+    found = {record.name for record in catalogue.scan() if record.path.startswith(str(tmp_path))}
+    assert found == {"Tiny-4bit", "alone"}
+    assert catalogue.find("mlx-community/Tiny-4bit") == catalogue.find("Tiny-4bit") is not None
+
+
+def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(20):
+        model_folder(tmp_path / "publisher" / f"model{i:02}")
+    monkeypatch.setattr("worker.catalogue.MOST_FOLDERS", 5)
+    found = [record for record in Catalogue([tmp_path]).scan() if record.path.startswith(str(tmp_path))]
+    assert len(found) == 5
+
+
+def test_a_folder_without_models_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Catalogue([tmp_path]).scan()
+    (line,) = caplog.records
+    assert (line.getMessage(), vars(line)["folder"]) == ("no model in a model folder", str(tmp_path))
+
+
+def test_a_registered_name_stays_over_scans_and_restarts(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "inside" / "a" / "b" / "model")
+    names = tmp_path / "data" / "names.json"
+    catalogue = Catalogue([tmp_path / "inside"], registered=names)
+    record = catalogue.register("mine", str(folder))
+    catalogue.scan()
+    assert catalogue.find("mine") == record
+    again = Catalogue([tmp_path / "inside"], registered=names)
+    again.scan()
+    assert again.find("mine") == record
+    elsewhere = Catalogue([tmp_path / "data"], registered=names)
+    elsewhere.scan()
+    assert elsewhere.find("mine") is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\xff", '{"mine": 7}'])
+def test_names_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.json").write_text(text, encoding="latin-1")
+    catalogue = Catalogue([tmp_path], registered=tmp_path / "names.json")
+    assert {record.name for record in catalogue.scan()} == {"demo-chat", "demo-vision"}
+
+
+def test_a_name_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "inside" / "model")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    catalogue = Catalogue([tmp_path / "inside"], registered=tmp_path / "file" / "names.json")
+    with pytest.raises(WorkerError) as refused:
+        catalogue.register("mine", str(folder))
+    assert refused.value.code == "insufficient_disk"
+    assert catalogue.find("mine") is None

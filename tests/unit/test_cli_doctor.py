@@ -90,12 +90,21 @@ def test_the_disk_must_have_room_and_be_writable(tmp_path: Path, monkeypatch: py
 
 
 def test_model_folders_are_counted_and_missing_ones_named(tmp_path: Path) -> None:
-    for place in ("good/one/config.json", "good/models--a--b/snapshots/x/config.json", "empty/notes.txt"):
+    for place in (
+        "good/one/config.json",
+        "good/one/part/config.json",
+        "good/one/part/model.safetensors",
+        "good/publisher/two/config.json",
+        "good/publisher/two/model.safetensors",
+        "good/publisher/notes/config.json",
+        "good/models--a--b/snapshots/x/config.json",
+        "empty/notes.txt",
+    ):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_text("{}")
     folders = tuple(tmp_path / name for name in ("good", "empty", "nowhere"))
     good, empty, nowhere = checks.model_folders(Settings(models=folders))
-    assert good.detail.startswith("2 models in ")
+    assert good.detail.startswith("3 models in ")
     mended(empty, "warning")
     assert "No such file" in mended(nowhere, "problem")
     [none] = checks.model_folders(Settings())

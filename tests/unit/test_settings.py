@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from wire.settings import BadSetting, Settings, from_command_line, load, parser, to_environment
+from api import local
+from wire.settings import (
+    BadSetting,
+    Settings,
+    check_model_folders,
+    from_command_line,
+    load,
+    parser,
+    to_environment,
+)
 
 
 def test_defaults_need_no_environment() -> None:
@@ -60,3 +71,18 @@ def test_help_names_every_variable_and_the_readme_lists_every_setting() -> None:
         variable = "MLXQ_" + setting.name.upper()
         assert re.sub(r"\s", "", variable) in re.sub(r"\s", "", text)
         assert variable in readme, f"{variable} is not in the README"
+
+
+def test_a_model_folder_that_is_not_there_stops_the_start_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_model_folders(Settings(models=(tmp_path,)))
+    missing = tmp_path / "missing"
+    monkeypatch.setenv("MLXQ_MODELS", str(missing))
+    with pytest.raises(SystemExit) as stopped:
+        local.main(argv=["--port", "0", "--data", str(tmp_path / "data")])
+    assert stopped.value.code == 2
+    line = f"MLXQ_MODELS: {missing} is not a folder; correct --models, or mount the disk\n"
+    assert capsys.readouterr().err == f"serve: {line}"
+    alone = subprocess.run([sys.executable, "-m", "worker"], capture_output=True, text=True, check=False)
+    assert (alone.returncode, alone.stderr) == (1, f"worker: {line}")

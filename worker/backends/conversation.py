@@ -5,9 +5,12 @@ Pure; what a template makes of them is the tokeniser's.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from jinja2 import TemplateError
 
 from wire.messages import Form, Message, ToolCall
 from worker.errors import WorkerError
@@ -50,6 +53,38 @@ def template_options(form: Form, tokenizer: Any) -> Row:
     if not tokenizer.has_tool_calling and not form.must_call:
         raise WorkerError("unsupported", "This model has no way to call tools.")
     return options | {"tools": list(form.tools)}
+
+
+def template_source(tokenizer: Any) -> str:
+    """The text of a tokeniser's or processor's chat template; of several, all; empty without one."""
+    template = getattr(tokenizer, "chat_template", None)
+    if callable(written := getattr(tokenizer, "_chat_template", None)):
+        return inspect.getsource(inspect.getmodule(written) or written)  # One of mlx_lm's, in Python.
+    if isinstance(template, dict):
+        return "\n".join(map(str, template.values()))
+    return str(template or "")
+
+
+def own_marks(tokenizer: Any) -> list[str]:
+    """The marks with which a model marks its own words, thinking and calls: they come back in a client's history."""
+    marks = (tokenizer.think_start, tokenizer.think_end, tokenizer.tool_call_start, tokenizer.tool_call_end)
+    return [mark for mark in marks if mark]
+
+
+def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
+    """A conversation as the template of a tokeniser or a processor prints it.
+
+    Raises WorkerError with the template's own sentence if it refuses the conversation in words of its own.
+    """
+    try:
+        return owner.apply_chat_template(rows, add_generation_prompt=True, tokenize=tokenize, **options)
+    except TemplateError as error:
+        sentence, source = str(error), template_source(owner)
+        # One that doesn't stand there as a whole may quote the conversation.
+        if not sentence or not any(f"{quote}{sentence}{quote}" in source for quote in "'\""):
+            raise
+        reason = sentence.rstrip(".")
+        raise WorkerError("template_failed", f"The model's chat template refused these messages: {reason}.") from error
 
 
 def is_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:

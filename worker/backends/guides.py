@@ -16,6 +16,9 @@ import numpy as np
 from worker.backends.grammar import Constraint
 from worker.sequence import Sequence
 
+MOST = 10_000.0
+"""More than any logit, and less than the largest number of any type that logits are in."""
+
 
 class Guide:
     """One row's. ``seen`` counts the tokens of the answer that it has been told of."""
@@ -41,7 +44,7 @@ class Guide:
         """Write what is to be added to the row's logits: OpenAI's penalties, and minus infinity for what may not be."""
         if (self._presence or self._frequency) and self._counts:
             counts = np.fromiter(self._counts.values(), np.float32, len(self._counts))
-            change[list(self._counts)] -= self._presence + self._frequency * counts
+            change[list(self._counts)] -= np.clip(self._presence + self._frequency * counts, -MOST, MOST)
         if self._constraint is not None:
             mask = np.ones(len(change), dtype=np.bool_)
             self._constraint.allow(mask)

@@ -19,12 +19,13 @@ from worker import prompt
 from worker.backends.backend import Backend, Step, Token
 from worker.backends.batch import RowBatchGenerator
 from worker.backends.caches import settle
-from worker.backends.conversation import template_options, texts
+from worker.backends.control_tokens import ControlTokens
+from worker.backends.conversation import apply_template, own_marks, template_options, template_source, texts
 from worker.backends.grammar import Grammars
 from worker.backends.guides import guide_of
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sampling import RowSampler
-from worker.backends.text import decoder_for
+from worker.backends.text import Decoders
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -79,14 +80,26 @@ class LmText:
         self.context_window = context_window
         self.stop_tokens = [[int(token)] for token in tokenizer.eos_token_ids]
         self._grammars = Grammars(tokenizer, [ids[0] for ids in self.stop_tokens])
+        self._decoders = Decoders(tokenizer)
+        # mlx_lm's wrapper gives away what it wraps by no other name.
+        self._controls = ControlTokens(tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer))
 
     def encode(self, messages: Items[Message], form: Form = NO_FORM) -> list[int]:
-        if form.raw or self.tokenizer.chat_template is None:
-            return [int(i) for i in self.tokenizer.encode(_untemplated(messages, raw=form.raw))]
-        options = template_options(form, self.tokenizer)
-        rows = texts(messages)
-        ids = self.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=True, **options)
-        return [int(i) for i in ids]
+        """The tokens of a prompt; of a raw one as its text says, control tokens too."""
+        if form.raw:
+            return [int(i) for i in self.tokenizer.encode("".join(message.text() for message in messages))]
+        rows, options = texts(messages), {}
+        templated = self.tokenizer.has_chat_template
+        if templated:
+            options = template_options(form, self.tokenizer)
+        broken = self._controls.broken(rows, options)
+        if broken is not None:
+            rows, options = broken.rows, broken.options
+            text = apply_template(self.tokenizer, rows, options, tokenize=False) if templated else _plain(rows)
+            return self._controls.encode(text, broken.breaker, add_special_tokens=not templated)
+        if not templated:
+            return [int(i) for i in self.tokenizer.encode(_plain(rows))]
+        return [int(i) for i in apply_template(self.tokenizer, rows, options, tokenize=True)]
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
@@ -96,7 +109,7 @@ class LmText:
             context_window=self.context_window,
             max_tokens=job.sampling.max_tokens,
         )
-        sequence.begin(built.token_ids, decoder_for(self.tokenizer, job, built.token_ids))
+        sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
             sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
         return prompt.warnings(built, job.messages, sees_images=False)
@@ -106,10 +119,9 @@ class LmText:
         return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
 
 
-def _untemplated(messages: Items[Message], *, raw: bool) -> str:
-    if raw:
-        return "".join(message.text() for message in messages)
-    return "".join(f"{message.role}: {message.text()}\n" for message in messages) + "assistant:"
+def _plain(rows: Items[dict[str, Any]]) -> str:
+    """A conversation for a model without a chat template."""
+    return "".join(f"{row['role']}: {row['content']}\n" for row in rows) + "assistant:"
 
 
 class LmBackend:

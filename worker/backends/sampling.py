@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from wire.messages import GREEDY_TEMPERATURE, NO_PENALTY, Sampling
+from wire.messages import GREEDY_BELOW, NO_PENALTY, SMALLEST_PENALTY, Sampling
 from worker.backends.draws import perturbed
 from worker.backends.guides import Guide
 
@@ -46,11 +46,12 @@ class RowSampler:
     @classmethod
     def of(cls, sampling: Sampling, position: int, guide: Guide | None = None) -> RowSampler:
         penalty = 1.0 if sampling.repetition_penalty in NO_PENALTY else sampling.repetition_penalty
+        penalty = max(penalty, SMALLEST_PENALTY)
         return cls(sampling.temperature, sampling.top_p, penalty, sampling.seed, position, guide)
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == GREEDY_TEMPERATURE or self.top_p == 0
+        return self.temperature < GREEDY_BELOW or self.top_p == 0
 
     def next_key(self) -> tuple[int, int]:
         """The random key of this position, as MLX takes it (two 32-bit words); moves on to the next position."""
@@ -64,7 +65,7 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
 
     ``logits`` is [rows, vocabulary]; ``recent`` is [rows, PENALTY_WINDOW] token ids, or None when no row has a
     penalty. Returns [rows] token ids, unevaluated. As in mlx_lm, the penalty comes first, top_p is measured before
-    the temperature, and temperature 0 takes the likeliest token.
+    the temperature, and a temperature of (nearly) 0 takes the likeliest token.
     """
     keys = [row.next_key() for row in rows]
     if recent is not None:
@@ -75,7 +76,7 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
     top_p = None
     if any(row.top_p < 1 and not row.is_greedy for row in rows):
         top_p = mx.array([[row.top_p] for row in rows])
-    temperatures = mx.array([[row.temperature or 1.0] for row in rows])
+    temperatures = mx.array([[1.0 if row.is_greedy else row.temperature] for row in rows])
     noisy = perturbed(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
     if any(row.is_greedy for row in rows):
         noisy = mx.where(mx.array([[row.is_greedy] for row in rows]), logits, noisy)

@@ -7,16 +7,15 @@ from typing import Any
 
 from wire.messages import ChatJob
 from worker.backends.channels import Channels, style_of
+from worker.backends.detokenizers import REPLACEMENT, Detokenizer, detokenizers
 from worker.sequence import Said
-
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class StreamingDecoder:
-    """mlx_lm's streaming detokeniser, followed by the answer's channels if there is anything to tell apart."""
+    """A detokeniser, followed by the answer's channels if there is anything to tell apart."""
 
-    def __init__(self, tokenizer: Any, channels: Channels | None = None) -> None:
-        self._detokenizer = tokenizer.detokenizer
+    def __init__(self, detokenizer: Detokenizer, channels: Channels | None = None) -> None:
+        self._detokenizer = detokenizer
         self._channels = channels
 
     @property
@@ -24,20 +23,26 @@ class StreamingDecoder:
         return self._channels is not None and self._channels.stopped
 
     def add(self, token: int) -> Said:
-        self._detokenizer.add_token(token)
-        text = self._detokenizer.last_segment
+        text = self._detokenizer.add(token)
         return Said(text) if self._channels is None else self._channels.add(text)
 
     def finish(self) -> Said:
-        self._detokenizer.finalize()
         # A character cut in the middle comes out as a replacement character: the reader gets only whole ones.
-        text = self._detokenizer.last_segment.rstrip(REPLACEMENT)
+        text = self._detokenizer.finish().rstrip(REPLACEMENT)
         if self._channels is None:
             return Said(text)
         return Said.together([self._channels.add(text), self._channels.finish()])
 
 
-def decoder_for(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
-    """The decoder of one answer; plain, and so without cost, unless there is something to look for."""
-    style, stop = style_of(tokenizer, job, prompt_ids), job.sampling.stop
-    return StreamingDecoder(tokenizer, Channels(style, stop, job.job_id) if style.transitions or stop else None)
+class Decoders:
+    """One model's. ``tokenizer`` is mlx_lm's wrapper of its tokeniser."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizers = detokenizers(tokenizer)
+
+    def of(self, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
+        """The decoder of one answer; plain, and so without cost, unless there is something to look for."""
+        style, stop = style_of(self._tokenizer, job, prompt_ids), job.sampling.stop
+        channels = Channels(style, stop, job.job_id) if style.transitions or stop else None
+        return StreamingDecoder(self._detokenizers(prompt_ids if job.form.raw else None), channels)

@@ -1,55 +1,37 @@
 """Vision models through mlx_vlm: chats with and without images in one continuous batch.
 
-Images arrive as bytes that the API has decoded and drawn anew; nothing here opens a path or a URL. A cache is kept
-under the token ids with each image's hash in place of its tokens, so another image never gets an old image's answer.
+A cache is kept under the token ids with each image's hash in place of its tokens, so another image never gets an old
+image's answer.
 """
 
 from __future__ import annotations
 
 import inspect
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import mlx.core as mx
-import numpy as np
 from mlx_lm.utils import load_tokenizer
 from mlx_vlm import load
 from mlx_vlm.models.cache import KVCache, make_prompt_cache
-from mlx_vlm.prompt_utils import apply_chat_template
-from mlx_vlm.utils import prepare_inputs
-from PIL import Image
 
-from wire.messages import Form, ImagePart, Message
+from wire.messages import Message
 from wire.registry import ModelRecord
 from worker import prompt
-from worker.backends import conversation
 from worker.backends.backend import Step
 from worker.backends.grammar import Grammars
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sight import LOOK_AGAIN_S, Sight
-from worker.backends.text import decoder_for
+from worker.backends.text import Decoders
 from worker.backends.turns import InTurn
+from worker.backends.vision_prompt import VisionPrompt, VisionText
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
-
-IMAGE = {"type": "image"}
-
-
-@dataclass(slots=True)
-class VisionPrompt:
-    """A prompt as the model's processor made it. ``arrays`` are on the host: they may have been made by any thread."""
-
-    token_ids: list[int]
-    key_ids: list[int]
-    arrays: dict[str, np.ndarray[Any, Any]]
-    hashes: tuple[str, ...]
 
 
 def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) -> VlmBackend:
@@ -75,15 +57,15 @@ class VlmBackend(RowBackend):
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
         ends = _end_tokens(model, self._text)
         self._grammars = Grammars(self._text, ends)
+        self._decoders = Decoders(self._text)
         key = (record.id, record.revision, record.kv_quantization)
         self._sight = Sight(model.vision_tower) if _takes_features(model) else None
         super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
         self.weight_bytes = weight_bytes(model)
         self._model = model
         self._language = model.language_model
-        self._processor = processor
+        self._vision_text = VisionText(processor, self._text, model.config)
         self._record = record
-        self._image_token = _image_token(model.config)
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
         self._has_positions = hasattr(self._language, "get_rope_index")
         self._group = 0
@@ -99,7 +81,7 @@ class VlmBackend(RowBackend):
         made: dict[int, VisionPrompt] = {}
 
         def encode(messages: Items[Message]) -> list[int]:
-            made[0] = self._encode(messages, sequence)
+            made[0] = self._vision_text.encode(messages, job.form, sequence.images)
             return made[0].token_ids
 
         built = prompt.build(
@@ -107,35 +89,11 @@ class VlmBackend(RowBackend):
         )
         # The search for the fewest messages to drop may have ended on another try than the last.
         same = made[0].token_ids is built.token_ids
-        self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence)
-        sequence.begin(built.token_ids, decoder_for(self._text, job, built.token_ids))
+        self._ready[sequence] = made[0] if same else self._vision_text.encode(built.messages, job.form, sequence.images)
+        sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
             sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
         return prompt.warnings(built, job.messages, sees_images=True)
-
-    def _encode(self, messages: Items[Message], sequence: Sequence) -> VisionPrompt:
-        parts = [part for message in messages for part in message.images()]
-        pictures = [_picture(sequence.images, part) for part in parts]
-        text = self._template(messages, sequence.job.form)
-        inputs = prepare_inputs(self._processor, images=pictures or None, prompts=[text])
-        arrays = {name: np.array(value) for name, value in inputs.items() if isinstance(value, (mx.array, np.ndarray))}
-        token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
-        arrays.pop("attention_mask", None)
-        hashes = tuple(part.sha256 for part in parts)
-        return VisionPrompt(token_ids, key_ids(token_ids, self._image_token, hashes), arrays, hashes)
-
-    def _template(self, messages: Items[Message], form: Form) -> str:
-        """The chat template's text, with the model's image marks where the images stand."""
-        if form.raw:
-            return "".join(message.text() for message in messages)
-        rows = [conversation.row(message, _content(message)) for message in messages]
-        options = conversation.template_options(form, self._text)
-        owner = self._processor if getattr(self._processor, "chat_template", None) else self._text
-        if getattr(owner, "chat_template", None):
-            return str(owner.apply_chat_template(rows, add_generation_prompt=True, tokenize=False, **options))
-        images = sum(len(message.images()) for message in messages)
-        plain = conversation.texts(messages)
-        return str(apply_chat_template(self._processor, self._model.config, plain, num_images=images))
 
     # --- the batch, on the engine's thread ------------------------------------------------------------------------
 
@@ -160,7 +118,7 @@ class VlmBackend(RowBackend):
 
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
         """Make the prompt's embeddings, its images among them, and the row's way to feed them; whether that is done."""
-        shown = "pixel_values" in ready.arrays and self._image_token in row.tokens[row.read :]
+        shown = "pixel_values" in ready.arrays and self._vision_text.image_token in row.tokens[row.read :]
         if shown and self._sight is not None:
             pixels, grid = ready.arrays["pixel_values"], ready.arrays["image_grid_thw"]
             features = self._sight.features(ready.hashes, pixels, grid)
@@ -224,54 +182,6 @@ class VlmBackend(RowBackend):
 
 class VlmInTurn(InTurn, VlmBackend):
     """A vision model whose kind of cache (a sliding window, say) can't be batched here: its chats take turns."""
-
-
-def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
-    """Token ids with each image's hash, as a negative number, in place of its tokens.
-
-    Where the runs of image tokens don't match the images one to one (some models cut an image into tiles), every image
-    token carries the hash of all images together.
-    """
-    runs = [i for i, token in enumerate(token_ids) if token == image_token and (i == 0 or token_ids[i - 1] != token)]
-    one_each = len(runs) == len(hashes)
-    numbers = [-1 - int(sha[:15], 16) for sha in hashes]
-    together = hash_together(hashes)
-    result, run = [], -1
-    for i, token in enumerate(token_ids):
-        if token != image_token or not hashes:
-            result.append(token)
-            continue
-        run += i == 0 or token_ids[i - 1] != token
-        result.append(numbers[run] if one_each else together)
-    return result
-
-
-def hash_together(hashes: Items[str]) -> int:
-    """A negative number for several images in their order."""
-    combined = 0
-    for sha in hashes:
-        combined = (combined * 31 + int(sha[:15], 16)) % (1 << 60)
-    return -1 - combined
-
-
-def _picture(images: Mapping[str, bytes], part: ImagePart) -> Image.Image:
-    if part.sha256 not in images:
-        raise WorkerError("invalid_image", "An image of this chat is not kept any more.")
-    with Image.open(io.BytesIO(images[part.sha256]), formats=["PNG"]) as opened:
-        return opened.convert("RGB")
-
-
-def _content(message: Message) -> Any:
-    if isinstance(message.content, str):
-        return message.content
-    return [IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text} for part in message.content]
-
-
-def _image_token(config: Any) -> int | None:
-    for name in ("image_token_id", "image_token_index"):
-        if isinstance(value := getattr(config, name, None), int):
-            return value
-    return None
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
