@@ -99,7 +99,7 @@ def pack(lines: Sequence[BatchLine]) -> bytes:
     return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
 
 
-UNREADABLE: tuple[ErrorCode, str] = ("internal_error", "The prompt could not be read: it may be of another version.")
+UNREADABLE: tuple[ErrorCode, str] = ("job_unreadable", "The prompt could not be read: it may be of another version.")
 LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")
 
 

@@ -150,11 +150,11 @@ def test_a_line_that_cannot_be_read_fails_alone(part: OneSlice) -> None:
     assert taken is not None
     assert taken.lines == (good,)
     assert [(one.number, one.custom_id, one.error and one.error[0]) for one in taken.lost] == [
-        (2, "line-2", "internal_error")
+        (2, "line-2", "job_unreadable")
     ]
 
 
-@pytest.mark.parametrize(("stored", "code"), [(b"no prompts", "internal_error"), (None, "job_lost")])
+@pytest.mark.parametrize(("stored", "code"), [(b"no prompts", "job_unreadable"), (None, "job_lost")])
 def test_a_slice_whose_prompts_are_broken_or_gone_has_an_error_for_each(
     part: OneSlice, stored: bytes | None, code: str
 ) -> None:
