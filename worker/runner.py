@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -23,12 +22,13 @@ from wire.batches import BatchSlice
 from wire.messages import ChatJob, Failed, Finished, ModelCommand
 from wire.registry import ModelRecord, Registry
 from wire.settings import Settings
-from wire.token_log import Append, JobEnded, JobGone, TokenLog
+from wire.token_log import JobEnded, JobGone, TokenLog
 from worker import backends, tasks
 from worker.backends.backend import Backend
 from worker.background import Background
 from worker.blame import is_suspect
 from worker.catalogue import Catalogue
+from worker.command_runner import CommandRunner
 from worker.downloads import Downloads
 from worker.engine import Engine
 from worker.errors import WorkerError
@@ -47,7 +47,6 @@ from worker.unstarted import Unstarted, named
 from worker.watchdog import end_if_hung
 
 log = logging.getLogger(__name__)
-RETRY_S = 0.5
 LAST_WORDS_S = 10.0
 """How long the last events are tried to be written when the worker ends."""
 
@@ -67,7 +66,7 @@ class ChatRunner:
         self._rq_meta = RqMeta(redis, worker.queues[0].key)
         self._deadlines: dict[str, float] = {}
         self._published: set[str] = set()
-        self._draining = self._closing = False
+        self._draining = False
         self._cache = backends.new_prompt_cache(settings)
         fetched = settings.data / "models"
         names = settings.data / "registered-models.json"
@@ -105,8 +104,8 @@ class ChatRunner:
         self._report.meter.batch_tokens = lambda: prompts.tokens
         self._slices = Slices(redis, self._engine, worker.ended, self._report.now_ms, settings.slots)
         self._feed = SliceFeed(worker.queues[1])
-        self._commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
-        self._command_thread = ThreadPoolExecutor(1, thread_name_prefix="model-commands")
+        commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
+        self._commands = CommandRunner(commands, self._log, self._tell_models, worker.ended)
 
     def open(self) -> None:
         """Look for models, tell Redis of them, start the threads."""
@@ -125,10 +124,9 @@ class ChatRunner:
         return backend
 
     def close(self) -> None:
-        self._closing = True
         self._writer.close(LAST_WORDS_S)
         self._engine.close(LAST_WORDS_S)
-        self._command_thread.shutdown(wait=False, cancel_futures=True)
+        self._commands.close()
         with contextlib.suppress(RedisError):  # Away, it forgets this worker by itself.
             self._report.close()
 
@@ -175,7 +173,7 @@ class ChatRunner:
         if isinstance(work, ModelCommand):
             if crashes is not None or suspect:  # They run one at a time: the first crash is enough to watch one.
                 self._marks.write(work.job_id, attempt)
-            self._command_thread.submit(self._run_command, work, attempt, len(logged) + 1)
+            self._commands.submit(work, attempt, len(logged) + 1)
             return
         if isinstance(work, BatchSlice):
             self._feed.after(work, self._report.now_ms())
@@ -204,35 +202,6 @@ class ChatRunner:
             return {}
         values = self._redis.mget([keys.image(sha256) for sha256 in hashes])
         return {sha256: value for sha256, value in zip(hashes, values, strict=True) if isinstance(value, bytes)}
-
-    def _run_command(self, command: ModelCommand, attempt: int, number: int) -> None:
-        """Run a model command and write its answer as the end of its job. Nothing here may go unanswered."""
-        event: Finished | Failed
-        try:
-            event = Finished("stop", result=self._commands.run(command))
-        except WorkerError as error:
-            event = Failed(error.code, error.message)
-        except Exception as error:
-            log.exception("model command %s failed", command.action)
-            event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
-        self._answer(Append(command.job_id, "", attempt, number, event))
-        if isinstance(event, Failed):
-            self._worker.ended(command.job_id, Outcome.FAILED, event.message)
-        else:
-            self._worker.ended(command.job_id, Outcome.FINISHED)
-
-    def _answer(self, append: Append) -> None:
-        """Write the end of a model command for as long as Redis takes to answer: somebody waits for it."""
-        while not self._closing:
-            try:
-                # Before the answer: who asks for the models right after it finds what it did.
-                self._publish_models()
-                self.beat()
-                self._log.append([append])
-                return
-            except RedisError as error:
-                log.warning("a model command's answer can't be written (%s)", type(error).__name__)
-                time.sleep(RETRY_S)
 
     # --- a job's way out ------------------------------------------------------------------------------------------
 
@@ -310,6 +279,10 @@ class ChatRunner:
         for record in records.values():
             self._registry.put(record)
         self._published = set(records)
+
+    def _tell_models(self) -> None:
+        self._publish_models()
+        self.beat()
 
     def _download_changed(self) -> None:
         self.catalogue.scan()
