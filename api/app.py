@@ -32,6 +32,7 @@ from api.api_keys import admitted
 from api.bodies import Bodies
 from api.dashboard import dashboard, never_unpickle
 from api.gate import Gate
+from api.head import Head
 from api.headers import SafeHeaders
 from api.parts import assemble, running
 from api.redis_client import Clients, connect
@@ -79,8 +80,9 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     if rq_pages is not None:
         app.mount(DASHBOARD, rq_pages)
     # From the inside out.
-    app.add_middleware(Bodies)
     app.add_middleware(Gate, settings=settings, known=known)
+    app.add_middleware(Bodies)
+    app.add_middleware(Head)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from api.callers import CallerOf
 from api.errors import no_worker
+from api.head import GetAlone
 from api.parts import PartsOf
 from api.sse import EventStreamResponse
 
@@ -41,7 +42,12 @@ async def status(parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     return told | {"history": await parts.overview.history(told["now_ms"]), "you": caller.owner}
 
 
-@router.get("/api/engine/status/events", response_class=StreamingResponse, responses=_STREAM)
+@router.get(
+    "/api/engine/status/events",
+    response_class=StreamingResponse,
+    responses=_STREAM,
+    dependencies=[GetAlone],
+)
 async def status_events(parts: PartsOf) -> Response:
     """The same as a stream: the history once, then a status every second with the history's last rows (``tail``)."""
     watcher = parts.watch.join()

@@ -17,6 +17,7 @@ from api.api_keys import ApiKeys
 from api.attendance import Attendance
 from api.batch_budget import Budget
 from api.batch_intake import BatchIntake
+from api.body_routes import BodyRoom
 from api.catalogue import Catalogue
 from api.errors import ApiError
 from api.file_store import FileStore
@@ -54,6 +55,7 @@ class Parts:
     watch: Watch
     prompt_size: PromptSize
     long_json: LongJson
+    body_room: BodyRoom
     images: Images
     batches: BatchIntake
     files: FileStore
@@ -86,6 +88,7 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
         watch=Watch(overview),
         prompt_size=PromptSize(),
         long_json=LongJson(),
+        body_room=BodyRoom(),
         images=images,
         batches=batches,
         files=files,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.bodies import Room
+from api.room import Room
 from tests import picture_files as files
 from tests.api_support import chat_body
 from tests.image_support import CHAT, ImageApi, body
