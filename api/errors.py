@@ -14,11 +14,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from api import field_names
+from wire import redis_refusals
 from wire.messages import ErrorCode
 
 _log = logging.getLogger(__name__)
@@ -196,11 +197,14 @@ def no_worker() -> ApiError:
 
 def from_redis(error: RedisError) -> ApiError:
     """What a failed Redis command means to a client."""
-    if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM "):
-        return ApiError("redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S)
-    if isinstance(error, ResponseError):
-        _log.error("Redis refused a command: %s", type(error).__name__, exc_info=error)
+    kind = redis_refusals.kind(error)
+    if kind in redis_refusals.PASSING:
+        _log.warning("Redis refuses commands: %s", kind)
+    elif isinstance(error, ResponseError):
+        _log.error("Redis refused a command: %s", kind, exc_info=error)
         return ApiError("internal_error", "Something went wrong here.")
+    if kind in redis_refusals.FULL:
+        return ApiError("redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S)
     return ApiError("redis_unavailable", "The queue cannot be reached. Try again soon.", RETRY_SOON_S)
 
 

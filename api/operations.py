@@ -15,6 +15,7 @@ from api.errors import no_worker
 from api.head import GetAlone
 from api.parts import PartsOf
 from api.sse import EventStreamResponse
+from wire import keys
 
 router = APIRouter(tags=["Operations"])
 
@@ -29,7 +30,9 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(parts: PartsOf) -> dict[str, str]:
-    """Chats would be worked on: Redis answers and a worker is alive."""
+    """Chats would be worked on: Redis answers and takes what is written, and a worker is alive."""
+    # Read from it alone would be fine with a full disk, or after a failover.
+    await parts.clients.waiting.set(keys.READY, 1, ex=keys.READY_LIFETIME_S)
     if not await parts.catalogue.workers():
         raise no_worker()
     return {"status": "ready"}

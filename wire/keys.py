@@ -26,6 +26,9 @@ with their readers are in it; an API process puts the time off while it has a re
 STOPPING = PREFIX + "stopping"
 """Sorted set: job id -> Redis time in milliseconds at which an API process took it off its queue to end it. What stays
 here was left by a process that died in between, and any other finishes it."""
+READY = PREFIX + "ready"
+"""Written by whoever asks whether the service is ready: a Redis may answer and take nothing."""
+READY_LIFETIME_S = 60
 RECOVERY_LOCK = PREFIX + "recovery-lock"
 """Held by the one worker that looks for jobs of dead ones."""
 IMAGES = PREFIX + "images"

@@ -21,6 +21,7 @@ from rq.suspension import is_suspended
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
+from wire import redis_refusals
 from worker.errors import WorkerError
 from worker.recovery import Recovery
 from worker.rq_books import BEAT_THREAD, RETRY_S, Books, Outcome, Run
@@ -133,7 +134,7 @@ class ChatWorker(Books):
             try:
                 self._beat()
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: no heartbeat (%s)", self.name, type(error).__name__)
+                self.log.warning("Worker %s: no heartbeat (%s)", self.name, redis_refusals.kind(error))
             except Exception:
                 self.log.exception("Worker %s: heartbeat failed", self.name)
 
@@ -207,7 +208,7 @@ class ChatWorker(Books):
             except DequeueTimeout:
                 continue
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
+                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error))
                 time.sleep(RETRY_S[1])
             except Exception:
                 self.log.exception("Worker %s: a slice of a batch could not be taken", self.name)
