@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -42,8 +43,29 @@ from wire.settings import Settings
 DASHBOARD = "/rq"
 
 
+_KEYS: dict[str, dict[str, str]] = {
+    "Bearer": {"type": "http", "scheme": "bearer"},
+    "X-Api-Key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "Api-Key": {"type": "apiKey", "in": "header", "name": "Api-Key"},
+}
+"""The ways to send a key, one of them at a time."""
+_OPEN = ("/health", "/ready")
+
+
 class _App(FastAPI):
-    """An application whose every answer has safe headers."""
+    """An application whose every answer has safe headers, and whose description says who may ask."""
+
+    wants_keys = False
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            described = super().openapi()
+            described["components"]["securitySchemes"] = _KEYS
+            if self.wants_keys:
+                described["security"] = [{name: []} for name in _KEYS]
+                for path in _OPEN:
+                    described["paths"][path]["get"]["security"] = []
+        return super().openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
         return SafeHeaders(super().build_middleware_stack(), DASHBOARD)
@@ -70,6 +92,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
 
     # The usual documentation pages load scripts from elsewhere: /docs is one of our own.
     app = _App(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
+    app.wants_keys = bool(known)
     app.state.traffic = traffic = Traffic()
     errors.install(app)
     openais = (openai, openai_files, openai_batches)

@@ -78,6 +78,12 @@ def test_only_whole_origins_are_taken(origin: str) -> None:
         admitted(Settings(cors_origins=(origin,)))
 
 
+@pytest.mark.parametrize("name", ["*", "*.", "a.*", "*a.example", "http://a.example", "a.example:80", "a b", "*.*.a"])
+def test_only_names_of_hosts_and_patterns_below_one_are_taken(name: str) -> None:
+    with pytest.raises(BadSetting, match="MLXQ_ALLOWED_HOSTS"):
+        admitted(Settings(allowed_hosts=(name,)))
+
+
 def test_keys_have_no_flag_and_no_settings_object_shows_them() -> None:
     settings: Any = Settings(api_keys=(f"a:{KEY}",))
     assert "canary" not in repr(settings)

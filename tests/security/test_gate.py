@@ -48,7 +48,7 @@ def with_keys(redis: Redis) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def without_keys(redis: Redis) -> Iterator[TestClient]:
-    with served(redis, Settings(allowed_hosts=("queue.lan",))) as client:
+    with served(redis, Settings(allowed_hosts=("queue.lan", "*.lan.example"))) as client:
         yield client
 
 
@@ -84,6 +84,74 @@ def test_a_wrong_or_broken_key_is_401_and_never_echoed(client: TestClient, said:
     answer = client.get("/models", headers={"authorization": said})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert len(answer.content) <= 1024
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "api-key"])
+@pytest.mark.parametrize(("key", "owner"), [(ANN, "ann"), (BOB, "bob"), (ODD, "odd")])
+def test_other_clients_headers_for_keys_do_as_well(client: TestClient, header: str, key: str, owner: str) -> None:
+    for sent in ({header: key.encode()}, {header: key.encode(), **bearer(key)}):
+        answer = client.get("/api/engine/session", headers=sent)
+        assert answer.json()["owner"] == owner
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "api-key"])
+@pytest.mark.parametrize(
+    "said", [b"", b" ", b"wrong-0123456789abcdef", b"Bearer " + ANN.encode(), DIGEST.encode(), b"\xff\xfe", b"x" * 9999]
+)
+def test_a_wrong_key_there_is_401_and_never_echoed(client: TestClient, header: str, said: bytes) -> None:
+    answer = client.get("/models", headers={header: said})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert len(answer.content) <= 1024
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("authorization", f"Bearer {ANN}"), ("x-api-key", BOB)],
+        [("authorization", f"Bearer {ANN}"), ("api-key", "none")],
+        [("x-api-key", ANN), ("api-key", BOB)],
+        [("x-api-key", ANN), ("x-api-key", BOB)],
+        [("authorization", f"Bearer {ANN}"), ("authorization", f"Bearer {BOB}")],
+    ],
+)
+def test_different_keys_in_one_request_are_refused_by_name(client: TestClient, said: list[tuple[str, str]]) -> None:
+    answer = client.get("/models", headers=said)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "X-Api-Key" in answer.json()["detail"]
+    assert not any(key in answer.text for key in (ANN, BOB))
+
+
+def test_a_proxys_own_authorization_leaves_room_for_a_key(client: TestClient) -> None:
+    headers = {"authorization": "Basic YTpi", "x-api-key": ANN}
+    assert client.get("/api/engine/session", headers=headers).json()["owner"] == "ann"
+
+
+def test_a_key_in_any_header_needs_no_page_of_ours_to_change_things(client: TestClient) -> None:
+    assert client.post(f"{CHAT}/stop", headers={"x-api-key": ANN}).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
+def test_pages_of_named_origins_may_send_a_key_in_any_of_the_headers(client: TestClient, header: str) -> None:
+    asked = {"origin": "https://chat.example", "access-control-request-method": "POST"}
+    answer = client.options(CHAT, headers=asked | {"access-control-request-headers": f"content-type,{header}"})
+    assert answer.status_code == 200
+    assert header in answer.headers["access-control-allow-headers"]
+
+
+def test_the_description_says_how_a_key_is_sent(client: TestClient, without_keys: TestClient) -> None:
+    with_them = client.get("/openapi.json", headers=bearer(ANN)).json()
+    schemes = with_them["components"]["securitySchemes"]
+    assert {scheme.get("name", scheme.get("scheme")) for scheme in schemes.values()} == {
+        "bearer",
+        "X-Api-Key",
+        "Api-Key",
+    }
+    assert with_them["security"] == [{name: []} for name in schemes]
+    assert [path for path, said in with_them["paths"].items() if said.get("get", {}).get("security") == []] == [
+        "/health",
+        "/ready",
+    ]
+    assert "security" not in without_keys.get("/openapi.json").json()
 
 
 @pytest.mark.parametrize(("key", "owner"), [(ANN, "ann"), (BOB, "bob"), (ODD, "odd")])
@@ -195,7 +263,8 @@ def test_one_who_has_not_said_who_it_is_sends_no_long_body(client: TestClient) -
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "[::2]",
-     "0.0.0.0", "2130706433.example", "\xe9"],
+     "0.0.0.0", "2130706433.example", "\xe9", "local", "evil-local", "evil.local.example", "docker.internal",
+     "evil.docker.internal", "host.docker.internal.evil.example", "lan.example", "example", "evillan.example"],
 )  # fmt: skip
 def test_without_keys_a_foreign_host_name_is_400(without_keys: TestClient, host: str) -> None:
     answer = without_keys.get("/models", headers={"host": host.encode("latin-1")})  # type: ignore[dict-item]
@@ -203,8 +272,11 @@ def test_without_keys_a_foreign_host_name_is_400(without_keys: TestClient, host:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:80", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "queue.lan"]
-)
+    "host",
+    ["localhost", "LOCALHOST:80", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "queue.lan", "QUEUE.lan.",
+     "a.lan.example", "a.b.lan.example:1", "host.docker.internal:8000", "gateway.docker.internal",
+     "host.containers.internal", "host.lima.internal", "anns-mac.local", "Anns-Mac.local.:8000"],
+)  # fmt: skip
 def test_names_of_this_machine_and_allowed_ones_are_taken(without_keys: TestClient, host: str) -> None:
     assert without_keys.get("/models", headers={"host": host}).status_code == 200
 
