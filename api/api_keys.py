@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.host_names import HostNames
 from api.jobs import EVERYONE
 from wire.settings import BadSetting, Settings
 
@@ -71,7 +70,6 @@ def admitted(settings: Settings) -> ApiKeys:
         raise BadSetting(
             f"MLXQ_HOST={settings.host!r} lets others in: set MLXQ_API_KEYS_FILE or MLXQ_API_KEYS, or use 127.0.0.1"
         )
-    HostNames(settings.allowed_hosts, "MLXQ_ALLOWED_HOSTS")
     for origin in settings.cors_origins:
         if _ORIGIN.fullmatch(origin) is None:
             raise BadSetting(f"MLXQ_CORS_ORIGINS: {origin!r} is no origin such as https://chat.example")

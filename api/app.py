@@ -35,6 +35,7 @@ from api.dashboard import dashboard, never_unpickle
 from api.gate import Gate
 from api.head import Head
 from api.headers import SafeHeaders
+from api.host_names import HostNames
 from api.parts import assemble, running
 from api.redis_client import Clients, connect
 from api.traffic import Counted, Traffic
@@ -74,6 +75,8 @@ class _App(FastAPI):
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     """The application for a Redis that ``settings`` names, or for given clients. Raises BadSetting."""
     known = admitted(settings)
+    for name in ("allowed_hosts", "image_hosts"):
+        HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")
     never_unpickle()
     rq_pages = dashboard(settings.redis_url, DASHBOARD) if settings.redis_url else None
 

@@ -159,7 +159,8 @@ class ApiError(Exception):
 
     def openai(self) -> dict[str, Any]:
         """OpenAI's shape."""
-        message = " ".join([self.message, *self.errors[:1]])
+        told = self.errors[:1] if self.code == "invalid_request" else ()  # elsewhere it is ``param``
+        message = " ".join([self.message, *told])
         code = _OPENAI_CODES.get(self.code, self.code)
         status = self.openai_status
         kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")

@@ -48,8 +48,7 @@ class Gate:
         self._app = app
         self._known = known
         self._origins = frozenset(settings.cors_origins)
-        allowed = HostNames(settings.allowed_hosts, "MLXQ_ALLOWED_HOSTS")
-        self._hosts = (HostNames([settings.host]), _NEAR, allowed)
+        self._hosts = (HostNames([settings.host, *settings.allowed_hosts]), _NEAR)
         # A page that rebinds its name to this machine has no key and no cookie: with keys any name will do.
         self._any_host = bool(known) and not settings.allowed_hosts
 

@@ -21,6 +21,9 @@ from api.body_routes import BodyRoom
 from api.catalogue import Catalogue
 from api.errors import ApiError
 from api.file_store import FileStore
+from api.host_names import HostNames
+from api.image_fetch import ImageFetcher
+from api.image_urls import TOO_LARGE
 from api.images import Images
 from api.jobs import Jobs
 from api.long_json import LongJson
@@ -70,7 +73,8 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     catalogue, relay = Catalogue(redis), Relay(redis)
     jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit)
     attendance = Attendance(redis, relay, jobs)
-    images = Images(clients.blocking, settings.images_mb << 20)
+    fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
+    images = Images(clients.blocking, settings.images_mb << 20, fetcher)
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, budget=budget, lifetime_s=lifetime_s)
     files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)

@@ -56,6 +56,9 @@ class Settings:
     hang_s: float = setting(60.0, "an engine that makes no step for this long is replaced, seconds", 1, 3600)
     queue_limit: int = setting(1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000)
     images_mb: int = setting(512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20)
+    image_hosts: tuple[str, ...] = setting(
+        (), "hosts that images may be fetched from by https, or *.name, with commas; none: send data: URLs"
+    )
     batch_mb: int = setting(
         1024, "memory of Redis for batches and files, results too; beyond it an upload gets 429, MiB", 16, 1 << 20
     )
