@@ -72,6 +72,16 @@ class _App(FastAPI):
         return SafeHeaders(super().build_middleware_stack(), DASHBOARD)
 
 
+def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
+    openais = (openai, openai_files, openai_batches)
+    routers = (native, batches, job_view, models, *openais, operations, usage, metrics, pages, sign_in)
+    for router in (part.router for part in routers):
+        app.include_router(router)
+    app.mount(pages.STATIC, pages.Files())
+    if rq_pages is not None:
+        app.mount(DASHBOARD, rq_pages)
+
+
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     """The application for a Redis that ``settings`` names, or for given clients. Raises BadSetting."""
     known = admitted(settings)
@@ -98,13 +108,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     app.wants_keys = bool(known)
     app.state.traffic = traffic = Traffic()
     errors.install(app)
-    openais = (openai, openai_files, openai_batches)
-    routers = (native, batches, job_view, models, *openais, operations, usage, metrics, pages, sign_in)
-    for router in (part.router for part in routers):
-        app.include_router(router)
-    app.mount(pages.STATIC, pages.Files())
-    if rq_pages is not None:
-        app.mount(DASHBOARD, rq_pages)
+    _include(app, rq_pages)
     # From the inside out.
     app.add_middleware(Gate, settings=settings, known=known)
     app.add_middleware(Bodies)

@@ -1,7 +1,8 @@
-"""Request bodies as they arrive: how much of one the application may read, and what happens to the rest.
+"""Request bodies as they arrive: how much of one the application may read, and what happens to the
+rest.
 
-A body that nobody asks for is never held: an unknown address is answered as one, whatever was sent there. What a route
-may read is the route's to say (api.body_routes).
+A body that nobody asks for is never held: an unknown address is answered as one, whatever was sent
+there. What a route may read is the route's to say (api.body_routes).
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ SMALL = LONG
 MAX_UPLOAD = 201 << 20
 """A batch of 200 MiB and what may stand around it; it is read as it arrives and never held."""
 READ_S = 30.0
-"""How long a body may take that is read whole, or the next piece of one that is read as it arrives."""
+"""How long a body may take that is read whole, or the next piece of one that is read as it
+arrives."""
 LINGER_S = 30.0
-"""How long the rest of a request is taken in after its answer: a client that still sends would not see the answer."""
+"""How long the rest of a request is taken in after its answer: a client that still sends would not
+see the answer."""
 _MOST_DIGITS = 19
 
 
@@ -41,8 +44,8 @@ def too_slow() -> ApiError:
 class Bodies:
     """Gives each request its ``scope["body"]`` and an empty ``scope["taken_out"]``.
 
-    An answer that comes before a long body has been read leaves at once and ends the connection: the rest of the body
-    is taken in for a while, and dropped.
+    An answer that comes before a long body has been read leaves at once and ends the connection:
+    the rest of the body is taken in for a while, and dropped.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -79,20 +82,23 @@ class Arriving:
         self._answered = False
 
     async def is_long(self) -> bool:
-        """Whether it is longer than what any route may read. Of one in pieces that much is read to find out."""
+        """Whether it is longer than what any route may read. Of one in pieces that much is read to
+        find out."""
         if self.in_pieces:
             while not self.ended and len(self._peeked) <= SMALL:
                 self._peeked += await self._next()
         return len(self._peeked) > SMALL if self.in_pieces else self.declared > SMALL
 
     def allow(self, most: int) -> None:
-        """Let the application read up to so much, as it arrives. Raises ApiError if more is declared."""
+        """Let the application read up to so much, as it arrives. Raises ApiError if more is
+        declared."""
         if self.declared > most:
             raise too_large()
         self._most, self._patience_s = most, READ_S
 
     async def whole(self, most: int) -> bytearray:
-        """All of it. Raises ApiError for one that is too slow or too long, ClientDisconnect if it doesn't end."""
+        """All of it. Raises ApiError for one that is too slow or too long, ClientDisconnect if it
+        doesn't end."""
         data, self._peeked = self._peeked, bytearray()
         try:
             async with asyncio.timeout(READ_S):

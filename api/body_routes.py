@@ -1,7 +1,8 @@
-"""Routes that take long bodies: how long, how many bytes of them are held at once, and how many values.
+"""Routes that take long bodies: how long, how many bytes of them are held at once, and how many
+values.
 
-A route declares its limit with ``takes``; what is refused here is never parsed. Of what stands in a body it knows only
-how much it is.
+A route declares its limit with ``takes``; what is refused here is never parsed. Of what stands in a
+body it knows only how much it is.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ MAX_BODY = 64 << 20
 MOST_BATCH_VALUES = 500_000
 """50,000 prompts with an id and some settings each."""
 MAX_TEXT = 6 << 20
-"""What a body may hold beside its images: a million characters, each written as an escape; no model takes as many."""
+"""What a body may hold beside its images: a million characters, each written as an escape; no model
+takes as many."""
 MEDIUM = 2 << 20
 ROOM_MEDIUM = 32 << 20
 ROOM_LARGE = MAX_BODY
@@ -43,7 +45,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """``json`` bytes, images included, with ``values`` beside them; ``upload`` bytes of anything but JSON."""
+    """``json`` bytes, images included, with ``values`` beside them; ``upload`` bytes of anything
+    but JSON."""
 
     json: int = SMALL
     values: int = MOST_VALUES
@@ -67,13 +70,15 @@ def takes(limit: BodyLimit) -> Callable[[Endpoint], Endpoint]:
 
 
 class BodyRoom:
-    """The bytes that long bodies may occupy. Ordinary photographs don't wait for a flood of the largest images."""
+    """The bytes that long bodies may occupy. Ordinary photographs don't wait for a flood of the
+    largest images."""
 
     def __init__(self) -> None:
         self._medium, self._large = Room(ROOM_MEDIUM), Room(ROOM_LARGE)
 
     async def take(self, size: int) -> Callable[[], None]:
-        """Room for a body; the answer gives it back. Raises ApiError when there is none for too long."""
+        """Room for a body; the answer gives it back. Raises ApiError when there is none for too
+        long."""
         room = self._medium if size <= MEDIUM else self._large
         if not await room.take(size, WAIT_S):
             raise ApiError("busy", "Too many large requests at once. Try again.", RETRY_S)
@@ -81,7 +86,8 @@ class BodyRoom:
 
 
 class LongBodies(APIRoute):
-    """A route whose body may be long: it is bounded, and read before FastAPI would do so on the event loop."""
+    """A route whose body may be long: it is bounded, and read before FastAPI would do so on the
+    event loop."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()

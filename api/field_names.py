@@ -1,7 +1,8 @@
 """Where in a request an error is, by fields that a client can find there.
 
-pydantic's places hold more: the tag or the type of the member of a union that was tried, and the parts of what a
-validator has made of a simpler form, such as a text that stands for a list of parts.
+pydantic's places hold more: the tag or the type of the member of a union that was tried, and the
+parts of what a validator has made of a simpler form, such as a text that stands for a list of
+parts.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class _Walk:
         return True
 
     def _fits(self, kind: str | None) -> bool:
-        """Whether what was sent has the form that the schema means, before any validator brought it there."""
+        """Whether what was sent has the form that the schema means, before any validator brought it
+        there."""
         if self._value is _UNKNOWN:
             return kind in ("list", "dict", "model-fields")
         expected = {"list": list, "dict": dict, "model-fields": dict}.get(kind or "")

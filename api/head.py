@@ -1,4 +1,5 @@
-"""HEAD wherever GET is: the same answer without its body. Not for streams, which would begin for nobody."""
+"""HEAD wherever GET is: the same answer without its body. Not for streams, which would begin for
+nobody."""
 
 from __future__ import annotations
 

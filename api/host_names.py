@@ -1,4 +1,5 @@
-"""Names of hosts that an operator lists: exact ones, and all below one (``*.example.com``). Looks nothing up."""
+"""Names of hosts that an operator lists: exact ones, and all below one (``*.example.com``). Looks
+nothing up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Images by an https address, from hosts that the operator lists and from no private address.
 
-Off unless ``MLXQ_IMAGE_HOSTS`` names a host. A name is resolved once, every address of it is judged, and the connection
-goes to one that was: what the name leads to a moment later doesn't matter. Whose certificate is right is still asked.
+Off unless ``MLXQ_IMAGE_HOSTS`` names a host. A name is resolved once, every address of it is
+judged, and the connection goes to one that was: what the name leads to a moment later doesn't
+matter. Whose certificate is right is still asked.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def is_address(url: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the Internet's: not private, shared, local, multicast, reserved, nor a tunnel."""
+    """Whether an address is one of the Internet's: not private, shared, local, multicast, reserved,
+    nor a tunnel."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -61,7 +63,8 @@ def _refused(sentence: str) -> ApiError:
 
 
 class ImageFetcher:
-    """Fetches from ``hosts``. ``transport`` makes connections to an address that has been judged."""
+    """Fetches from ``hosts``. ``transport`` makes connections to an address that has been
+    judged."""
 
     def __init__(
         self,

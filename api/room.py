@@ -1,4 +1,5 @@
-"""Bytes of request bodies that may be held at once: first in, first out. Knows nothing of requests."""
+"""Bytes of request bodies that may be held at once: first in, first out. Knows nothing of
+requests."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
@@ -14,18 +13,15 @@ from starlette.testclient import TestClient
 
 from api import image_fetch
 from api.app import create_app
-from api.errors import ApiError
-from api.host_names import HostNames
-from api.image_fetch import AT_ONCE, ImageFetcher, is_public
+from api.image_fetch import AT_ONCE, is_public
 from api.image_urls import TOO_LARGE
 from api.redis_client import Clients
 from tests import picture_files as files
 from tests.api_support import FakeWorker, announce, chat_body
 from tests.image_support import CHAT, ImageApi, body
+from tests.web_support import PICTURE, PUBLIC, PUBLIC_6, Web, found
 from wire.settings import Settings
 
-PUBLIC, PUBLIC_6 = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
-PICTURE = files.plain()
 PRIVATE = [
     "127.0.0.1", "127.1.2.3", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
     "169.254.169.254", "100.64.0.1", "100.127.255.255", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1",
@@ -35,51 +31,6 @@ PRIVATE = [
     "64:ff9b::5db8:d70e", "64:ff9b:1::a00:1", "2002:7f00:1::1", "2002:a00:1::1", "2001:0:5ef5:79fd::1",
     "", "localhost", "2130706433", "0x7f.1", "127.1",
 ]  # fmt: skip
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    yield data[:10]
-    yield data[10:]
-
-
-def found(data: bytes, headers: dict[str, str] | None = None) -> httpx2.Response:
-    return httpx2.Response(200, content=_pieces(data), headers=headers)
-
-
-class Web:
-    """What a name leads to, who was asked, and what the Internet answers."""
-
-    def __init__(self) -> None:
-        self.addresses: list[str] = [PUBLIC]
-        self.resolved: list[str] = []
-        self.asked: list[httpx2.Request] = []
-        self.answer: Callable[[httpx2.Request], Any] = lambda _: found(PICTURE)
-
-    async def resolve(self, host: str) -> list[str]:
-        self.resolved.append(host)
-        return self.addresses
-
-    async def handle(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked.append(request)
-        found = self.answer(request)
-        response: httpx2.Response = await found if asyncio.iscoroutine(found) else found
-        return response
-
-    def fetcher(self, *hosts: str) -> ImageFetcher:
-        return ImageFetcher(HostNames(hosts), TOO_LARGE, self.resolve, httpx2.MockTransport(self.handle))
-
-    def fetch(self, url: str, *hosts: str) -> bytes:
-        async def fetched() -> bytes:
-            async with self.fetcher(*hosts or ("images.example", "*.cdn.example")).fetched(url) as payload:
-                return base64.b64decode(payload)
-
-        return asyncio.run(fetched())
-
-    def refused(self, url: str, *hosts: str) -> ApiError:
-        with pytest.raises(ApiError) as caught:
-            self.fetch(url, *hosts)
-        assert len(caught.value.message) < 200
-        return caught.value
 
 
 @pytest.fixture
