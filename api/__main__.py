@@ -29,6 +29,9 @@ _log = logging.getLogger("api")
 
 _GRACE_S = 5
 """Time that requests get to end at a stop; streams need none of it."""
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than the pools of proxies (nginx: 60 s) and HTTP clients keep theirs,
+so that they close it and none writes into one that has just been closed."""
 
 
 class Server(uvicorn.Server):
@@ -44,6 +47,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=settings.log_level == "debug",
             timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             server_header=False,
         )
         super().__init__(config)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from api.errors import ApiError, from_validation, workers_outdated
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MOST_ID = 255
 """Characters of a custom_id."""
 Fields = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Rules:
     """How the lines of one upload are read.
 
     ``defaults`` are fields for lines that don't set them. ``read`` makes a line's fields, without its custom_id, into a
-    model's name and what is asked of it; it raises ApiError or ValidationError for a line that can't be run.
+    model's name and what is asked of it; it raises ApiError for a line that can't be run.
     ``version`` is what all living workers read.
     """
 
@@ -80,10 +81,7 @@ def _custom_id(row: Fields) -> str:
 
 
 def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
-    try:
-        wanted, asked = rules.read({**rules.defaults, **row})
-    except ValidationError as error:
-        raise from_validation(error.errors(include_input=False, include_url=False)) from None
+    wanted, asked = rules.read({**rules.defaults, **row})
     model = registry.find(rules.models, wanted)
     if model is None or not model.downloaded:
         raise _Refused("model_not_found", "No model of this id or name is there.")
@@ -102,6 +100,15 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         return readable(line, rules.version)
     except TooNew as refused:
         raise workers_outdated(refused.field) from None
+
+
+def checked(shape: type[M], fields: Fields) -> M:
+    """A line's fields as the body that they are. Raises ApiError."""
+    try:
+        return shape.model_validate(fields)
+    except ValidationError as error:
+        rows = error.errors(include_input=False, include_url=False)
+        raise from_validation(rows, shape, fields) from None
 
 
 def _sentence(error: ApiError) -> str:

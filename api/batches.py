@@ -17,10 +17,10 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from api.acceptance import Ask
-from api.batch_lines import Fields, Rules
+from api.batch_lines import Fields, Rules, checked
 from api.batch_store import BatchRecord
 from api.batch_upload import MOST_LINES
-from api.bodies import drain
+from api.body_routes import BATCH, LongBodies, takes
 from api.callers import Caller, CallerOf
 from api.errors import ApiError
 from api.native import ask
@@ -28,7 +28,7 @@ from api.parts import Parts, PartsOf
 from api.requests import Body, ChatRequest, ModelId
 from wire.registry import ModelRecord
 
-router = APIRouter(prefix="/api/engine/batches", tags=["Batches"])
+router = APIRouter(prefix="/api/engine/batches", tags=["Batches"], route_class=LongBodies)
 
 JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
 _ONLY_STREAMED = ("stream_options", "on_disconnect")
@@ -63,6 +63,7 @@ _UPLOAD: dict[str, Any] = {
 
 
 @router.post("", openapi_extra=_UPLOAD)
+@takes(BATCH)
 async def create(
     request: Request, parts: PartsOf, caller: CallerOf, model_id: Annotated[str | None, Query(max_length=255)] = None
 ) -> Response:
@@ -73,12 +74,8 @@ async def create(
     if declared not in JSONL:
         message = "Send JSON Lines with the header Content-Type: application/jsonl, or JSON."
         raise ApiError("unsupported_media_type", message)
-    arriving = request.stream()
     try:
-        return _answer(await _from_lines(arriving, model_id, parts, caller))
-    except ApiError:
-        await drain(arriving)
-        raise
+        return _answer(await _from_lines(request.stream(), model_id, parts, caller))
     except ClientDisconnect:
         return Response(status_code=400)
 
@@ -134,7 +131,7 @@ def read(row: Fields) -> tuple[str, Ask]:
         if "messages" in row:
             raise ApiError("invalid_request", "prompt: send either a prompt or messages.")
         row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
-    body = ChatRequest.model_validate(row)
+    body = checked(ChatRequest, row)
     return body.model_id, ask(body)
 
 

@@ -6,19 +6,20 @@ Knows nothing of jobs or streams.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from api import field_names
+from wire import redis_refusals
 from wire.messages import ErrorCode
 
 _log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ RETRY_SOON_S = 2
 RETRY_WHEN_FULL_S = 30
 _NAME_LIMIT = 64
 _LINE_LIMIT = 200
+_ELSEWHERE = (("query",), ("path",), ("header",), ("cookie",))
+"""How FastAPI begins the places of what isn't in a body."""
 _SENTENCES: dict[int, tuple[ErrorCode, str]] = {
     400: ("bad_request", "The request could not be read."),
     404: ("not_found", "There is nothing at this address."),
@@ -130,6 +133,7 @@ class ApiError(Exception):
         retry_after: int | None = None,
         errors: Iterable[str] = (),
         param: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -137,10 +141,11 @@ class ApiError(Exception):
         self.retry_after = retry_after
         self.errors = tuple(errors)
         self.param = param
+        self._headers = dict(headers or {})
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The HTTP answer, in the shape of the API that the request was for."""
-        extra = dict(headers or {})
+        extra = self._headers | dict(headers or {})
         if self.retry_after is not None:
             extra["Retry-After"] = str(self.retry_after)
         return _Answer(self, extra)
@@ -157,7 +162,8 @@ class ApiError(Exception):
 
     def openai(self) -> dict[str, Any]:
         """OpenAI's shape."""
-        message = " ".join([self.message, *self.errors[:1]])
+        told = self.errors[:1] if self.code == "invalid_request" else ()  # elsewhere it is ``param``
+        message = " ".join([self.message, *told])
         code = _OPENAI_CODES.get(self.code, self.code)
         status = self.openai_status
         kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
@@ -206,35 +212,56 @@ def no_worker() -> ApiError:
 
 def from_redis(error: RedisError) -> ApiError:
     """What a failed Redis command means to a client."""
-    if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM "):
-        return ApiError("redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S)
-    if isinstance(error, ResponseError):
-        _log.error("Redis refused a command: %s", type(error).__name__, exc_info=error)
+    kind = redis_refusals.kind(error)
+    if kind in redis_refusals.PASSING:
+        _log.warning("Redis refuses commands: %s", kind)
+    elif isinstance(error, ResponseError):
+        _log.error("Redis refused a command: %s", kind, exc_info=error)
         return ApiError("internal_error", "Something went wrong here.")
+    if kind in redis_refusals.FULL:
+        return ApiError("redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S)
     return ApiError("redis_unavailable", "The queue cannot be reached. Try again soon.", RETRY_SOON_S)
 
 
-def from_validation(errors: Iterable[Mapping[str, Any]]) -> ApiError:
-    """A refused shape. Only pydantic's own sentences and the names of fields are told, never a value."""
+def from_validation(
+    errors: Iterable[Mapping[str, Any]],
+    shape: type[BaseModel] | None = None,
+    body: Any = None,
+) -> ApiError:
+    """A refused shape. Only pydantic's own sentences and the names of fields are told, never a value.
+
+    With the ``shape`` of the body, and what was sent as it, the fields are those that a client finds there.
+    """
     rows = list(errors)
     if any(row["type"] == "json_invalid" for row in rows):
         return ApiError("bad_request", "The body is not valid JSON.")
-    lines = [_line(row) for row in rows[:8]]
-    return ApiError("invalid_request", "The request is not valid.", errors=lines, param=_param(rows[0]["loc"]))
+    places = [_place(row["loc"], shape, body) for row in rows[:8]]
+    lines = [_line(place, row["msg"]) for place, row in zip(places, rows, strict=False)]
+    # Members of a union that were tried in vain say the same of the same field.
+    return ApiError(
+        "invalid_request",
+        "The request is not valid.",
+        errors=dict.fromkeys(lines),
+        param=_param(places[0]),
+    )
 
 
-def _param(place: Iterable[Any]) -> str | None:
+def _place(loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any) -> Sequence[str | int]:
+    if shape is None or loc[:1] in _ELSEWHERE:
+        return loc
+    head = 1 if loc[:1] == ("body",) else 0
+    return (*loc[:head], *field_names.fields(loc[head:], shape, body))
+
+
+def _param(place: Sequence[str | int]) -> str | None:
     """A field as OpenAI names it: ``messages[0].content``."""
-    _, *names = place
-    # What stands behind a choice of types is pydantic's name for one of them.
-    names = list(itertools.takewhile(lambda name: "[" not in str(name), names))
-    text = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names)
+    text = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in place[1:])
     return text.lstrip(".")[:_NAME_LIMIT] or None
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    place = " -> ".join(str(part)[:_NAME_LIMIT] for part in row["loc"])
-    return f"{place}: {row['msg']}"[:_LINE_LIMIT]
+def _line(place: Sequence[str | int], message: str) -> str:
+    told = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
+    return f"{told}: {message}"[:_LINE_LIMIT]
 
 
 def install(app: FastAPI) -> None:
@@ -244,9 +271,11 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, ApiError)
         return error.response()
 
-    async def wrong_shape(_: Request, error: Exception) -> Response:
+    async def wrong_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return from_validation(error.errors()).response()
+        taken = getattr(request.scope.get("route"), "body_field", None)
+        shape = None if taken is None else field_names.shape_of(taken.field_info.annotation)
+        return from_validation(error.errors(), shape, error.body).response()
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

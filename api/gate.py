@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.api_keys import ApiKey, ApiKeys
 from api.callers import Caller
 from api.errors import ApiError, from_redis
+from api.host_names import HostNames
 from api.pages import STATIC
 from api.sessions import COOKIE, Sessions
 from wire.settings import Settings
@@ -25,6 +26,18 @@ SIGN_IN = "/login"
 _OPEN = frozenset({"/health", "/ready", "/favicon.ico", SIGN_IN})
 _OPEN_BODY = 4096
 """Longest body, in bytes, of one who has not said who it is."""
+_NEAR = HostNames(
+    [
+        "host.docker.internal",
+        "gateway.docker.internal",
+        "host.containers.internal",
+        "host.lima.internal",
+        "*.local",
+    ]
+)
+"""This machine as its containers and its neighbours call it: nobody can register such a name (docs/security.md)."""
+_KEY_HEADERS = ("x-api-key", "api-key")
+"""Where Anthropic's and Azure's clients put a key."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -35,7 +48,7 @@ class Gate:
         self._app = app
         self._known = known
         self._origins = frozenset(settings.cors_origins)
-        self._hosts = frozenset(name.lower() for name in (settings.host, *settings.allowed_hosts))
+        self._hosts = (HostNames([settings.host, *settings.allowed_hosts]), _NEAR)
         # A page that rebinds its name to this machine has no key and no cookie: with keys any name will do.
         self._any_host = bool(known) and not settings.allowed_hosts
 
@@ -71,7 +84,7 @@ class Gate:
             raise ApiError("bad_request", "The Host header names another service. See MLXQ_ALLOWED_HOSTS.")
 
     def _goes_by(self, name: str) -> bool:
-        return name in self._hosts or _is_loopback(name)
+        return _is_loopback(name) or any(name in hosts for hosts in self._hosts)
 
     def _check_origin(self, method: str, headers: Headers) -> bool:
         """Whether the request says that it comes from a page of ours. One that changes things may not be foreign."""
@@ -82,8 +95,9 @@ class Gate:
         return ours
 
     async def _check_caller(self, scope: Scope, headers: Headers, same_page: bool) -> Response | None:
-        if (said := headers.get("authorization")) is not None:
-            key = self._by_header(said)
+        said = _said(headers)
+        if said is not None:
+            key = self._known.find(said)
         else:
             key = await self._by_cookie(scope, headers)
             # A browser adds the cookie whoever made the request.
@@ -94,11 +108,7 @@ class Gate:
             return None
         if scope["method"] == "GET" and said is None and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{SIGN_IN}?next={quote(scope['path'], safe='/')}", 303)
-        raise ApiError("unauthorized", "Send a valid API key: the header Authorization: Bearer <key>.")
-
-    def _by_header(self, said: str) -> ApiKey | None:
-        scheme, _, key = said.partition(" ")
-        return self._known.find(key.strip().encode("latin-1")) if scheme.lower() == "bearer" else None
+        raise ApiError("unauthorized", "Send a valid API key: the header Authorization: Bearer <key>, or X-Api-Key.")
 
     async def _by_cookie(self, scope: Scope, headers: Headers) -> ApiKey | None:
         token = cookie_parser(headers.get("cookie", "")).get(COOKIE)
@@ -106,6 +116,22 @@ class Gate:
             return None
         sessions: Sessions = scope["app"].state.parts.sessions
         return await sessions.key_of(token, self._known)
+
+
+def _said(headers: Headers) -> bytes | None:
+    """The key that a request brings in a header; None without one. Raises ApiError for several that differ."""
+    brought = {value.strip() for name in _KEY_HEADERS for value in headers.getlist(name)}
+    for value in headers.getlist("authorization"):
+        scheme, _, key = value.partition(" ")
+        # Another scheme may be a proxy's. Where nothing else is, it is a wrong key.
+        if scheme.lower() == "bearer":
+            brought.add(key.strip())
+    if len(brought) > 1:
+        message = "Different API keys in Authorization, X-Api-Key or Api-Key: send one."
+        raise ApiError("bad_request", message)
+    if not brought and "authorization" in headers:
+        return b""
+    return next((key.encode("latin-1") for key in brought), None)
 
 
 def _check_short(headers: Headers) -> None:

@@ -75,12 +75,12 @@ class _Child:
         self.pid = self._process.pid
         self.left = IMAGES_EACH
 
-    def ask(self, kind: str, payload: memoryview, limit_s: float) -> Picture:
+    def ask(self, payload: memoryview, limit_s: float) -> Picture:
         """The picture in ``payload``. Raises ImageRefused, or _Died."""
         self.left -= 1
         until = time.monotonic() + limit_s
         try:
-            self._write(memoryview(f"{kind} {len(payload)}\n".encode("ascii")), until)
+            self._write(memoryview(f"{len(payload)}\n".encode("ascii")), until)
             self._write(payload, until)
             return self._answer(until)
         except ImageRefused as refused:
@@ -162,25 +162,25 @@ class ImagePool:
         with self._lock:
             return [child.pid for child in (*self._idle, *self._busy)]
 
-    def open(self, kind: str, payload: memoryview) -> Picture:
-        """The picture in a base64 payload that is declared as ``kind``. Raises ImageRefused.
+    def open(self, payload: memoryview) -> Picture:
+        """The picture in a base64 payload. Raises ImageRefused.
 
         Raises OSError when no process can be started.
         """
         try:
-            return self._tried(kind, payload)
+            return self._tried(payload)
         except _Died:
             pass
         try:
             # Once more: what ended the first may have come from outside.
-            return self._tried(kind, payload)
+            return self._tried(payload)
         except _Died:
             raise ImageRefused("crash") from None
 
-    def _tried(self, kind: str, payload: memoryview) -> Picture:
+    def _tried(self, payload: memoryview) -> Picture:
         child = self._borrowed()
         try:
-            picture = child.ask(kind, payload, self._limit_s)
+            picture = child.ask(payload, self._limit_s)
         except ImageRefused:
             self._returned(child)
             raise

@@ -1,6 +1,6 @@
-"""Images of a request: only ``data:`` URLs; opened in another process, stored once, replaced by a reference.
+"""Images of a request: opened in another process, stored once, replaced by a reference.
 
-Nothing here looks into an image, and nothing opens what a request names.
+Nothing here looks into an image, and nothing but a host that the operator lists is asked for one.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -21,32 +20,30 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from api.errors import ApiError
+from api.image_fetch import ImageFetcher, is_address
 from api.image_pool import CHILDREN, ImagePool, ImageRefused
 from api.image_store import ImagesFull, ImageStore
+from api.image_urls import payload
 from api.taken_out import TakenOut
 from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TOO_LARGE = 20_000_000
-"""An image must be under this, bytes."""
 MOST_IMAGES = 16
 RETRY_S = 10
 SWEEP_S = 5.0
 MANY_MESSAGES = 500
 """Beyond so many, a millisecond or two, they are put together and written down beside the event loop."""
 _MOST_KNOWN = 1000
-_URL = re.compile(r"data:image/(png|jpeg|webp|gif);base64,")
+_Place = tuple[int, int]
+"""Which message, and which of its parts."""
 _log = logging.getLogger(__name__)
 
 _SENTENCES = {
-    "unknown": "An image is no PNG, JPEG, WebP or GIF.",
-    "mislabelled": "An image is of another type than its data: URL says.",
+    "unknown": "An image is not a PNG, JPEG, WebP or GIF.",
     "empty": "An image is empty.",
-    "white_space": "An image's base64 has white space in it.",
-    "url_alphabet": "An image's base64 is in the URL-safe alphabet; the standard one has + and /.",
-    "padding": "An image's base64 has a wrong length: its padding is missing, or a part of it.",
+    "length": "An image's base64 has a wrong length: a part of it is missing.",
     "base64": "An image is not valid base64.",
     "unreadable": "An image's header could not be read.",
     "pixels": "An image must have at most 40 megapixels.",
@@ -77,14 +74,6 @@ class Draft:
     tool_call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """What a URL holds: the declared type, and the base64."""
-
-    kind: str
-    payload: memoryview
-
-
 def _refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
@@ -92,8 +81,9 @@ def _refused(sentence: str) -> ApiError:
 class Images:
     """Takes images in and looks after what is stored of them."""
 
-    def __init__(self, redis: Redis, budget: int) -> None:
+    def __init__(self, redis: Redis, budget: int, fetcher: ImageFetcher) -> None:
         self.pool = ImagePool()
+        self._fetcher = fetcher
         self._store = ImageStore(redis, budget)
         # A thread for each child: it waits there while the event loop goes on, and holds one image at a time.
         self._threads = ThreadPoolExecutor(CHILDREN, "images")
@@ -106,21 +96,39 @@ class Images:
 
         Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
         """
-        urls = [part.url for draft in drafts for part in draft.parts if isinstance(part, ImageUrl)]
-        if len(urls) > MOST_IMAGES:
+        places = _places(drafts)
+        if len(places) > MOST_IMAGES:
             raise _refused(f"A request may hold at most {MOST_IMAGES} images.")
         # All URLs are looked at before the first image is opened.
-        encoded = {url: _encoded(url, taken) for url in urls}
+        encoded: dict[str, memoryview | None] = {}
+        for url, place in places:
+            with _naming(place):
+                encoded[url] = self._payload(url, taken)
         stored: dict[str, ImagePart] = {}
         try:
-            for url, image in encoded.items():
-                stored[url] = await self._in_thread(self._threads, self._taken_in, image, job_id)
+            for url, place in places:
+                if url not in stored:
+                    with _naming(place):
+                        stored[url] = await self._stored(url, encoded[url], job_id)
             if len(drafts) > MANY_MESSAGES:
                 return await asyncio.to_thread(_messages, drafts, stored)
             return _messages(drafts, stored)
         except BaseException:
             self._let_go(job_id, stored.values())
             raise
+
+    def _payload(self, url: str, taken: TakenOut) -> memoryview | None:
+        """What a URL holds; None if that is elsewhere."""
+        if is_address(url):
+            self._fetcher.check(url)
+            return None
+        return payload(url, taken)
+
+    async def _stored(self, url: str, encoded: memoryview | None, job_id: str) -> ImagePart:
+        if encoded is not None:
+            return await self._in_thread(self._threads, self._taken_in, encoded, job_id)
+        async with self._fetcher.fetched(url) as fetched:
+            return await self._in_thread(self._threads, self._taken_in, fetched, job_id)
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
         """The job came to nothing: its images are nobody's. Returns at once."""
@@ -152,15 +160,15 @@ class Images:
         with contextlib.suppress(RuntimeError):  # at shutdown; another process finds it out
             self._sweeper.submit(self._store.forget, job_id, hashes)
 
-    def _taken_in(self, image: _Encoded, job_id: str) -> ImagePart:
+    def _taken_in(self, image: memoryview, job_id: str) -> ImagePart:
         """Open and store one image. The same one again, as each turn of a conversation sends it, is only looked up."""
-        sent = hashlib.sha256(image.payload).digest() + image.kind.encode("ascii")
+        sent = hashlib.sha256(image).digest()
         with self._known_lock:
             known = self._known.get(sent)
         if known is not None and self._store.hold(known.sha256, job_id):
             return known
         try:
-            picture = self.pool.open(image.kind, image.payload)
+            picture = self.pool.open(image)
         except ImageRefused as refused:
             raise _refused(_SENTENCES.get(str(refused), _SENTENCES["crash"])) from None
         # Hashed here: whoever got hold of a child must not choose under which name a picture is found.
@@ -180,33 +188,28 @@ class Images:
                 self._known.popitem(last=False)
 
 
-def _encoded(url: str, taken: TakenOut) -> _Encoded:
-    """What a URL holds, its length judged before it is decoded."""
-    view = taken.get(url)
-    start = url[:64] if view is None else str(view[:64], "ascii", "replace")
-    match = _URL.match(start)
-    if match is None:
-        raise _refused(_why_no_image(start))
-    if view is None:
-        try:
-            view = memoryview(url.encode("ascii"))
-        except UnicodeEncodeError:
-            raise _refused(_SENTENCES["base64"]) from None
-    payload = view[match.end() :]
-    padding = bytes(payload[-2:]).count(b"=")
-    if len(payload) // 4 * 3 - padding >= TOO_LARGE:
-        raise _refused("An image must be under 20 MB.")
-    return _Encoded(match[1], payload)
+def _places(drafts: Sequence[Draft]) -> list[tuple[str, _Place]]:
+    """The images in their order, and where each stands."""
+    return [
+        (part.url, (message, place))
+        for message, draft in enumerate(drafts)
+        for place, part in enumerate(draft.parts)
+        if isinstance(part, ImageUrl)
+    ]
 
 
-def _why_no_image(start: str) -> str:
-    if not start.startswith("data:"):
-        return "An image must be a data: URL; nothing is fetched and no file is read."
-    if not start.startswith("data:image/"):
-        return "An image's data: URL must be of type image/png, image/jpeg, image/webp or image/gif."
-    if ";base64," not in start:
-        return "An image's data: URL must be in base64."
-    return "An image's data: URL must begin with data:image/png;base64, or the same with jpeg, webp or gif."
+@contextlib.contextmanager
+def _naming(place: _Place) -> Iterator[None]:
+    """Refusals name the image's field."""
+    try:
+        yield
+    except ApiError as refused:
+        if refused.code not in ("invalid_image", "unsupported"):
+            raise
+        message, part = place
+        line = f"body -> messages -> {message} -> content -> {part} -> image_url"
+        param = f"messages[{message}].content[{part}].image_url"
+        raise ApiError(refused.code, refused.message, errors=[line], param=param) from None
 
 
 def _messages(drafts: Sequence[Draft], stored: Mapping[str, ImagePart]) -> tuple[Message, ...]:

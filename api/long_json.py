@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from codecs import BOM_UTF8
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -85,40 +84,13 @@ def _judged(model: type[M], value: Any) -> M:
         return model.model_validate(value, from_attributes=True)  # as FastAPI does, for the same sentences
     except ValidationError as error:
         rows = error.errors(include_url=False, include_input=False)
-        raise from_validation({**row, "loc": ("body", *row["loc"])} for row in rows) from None
+        placed = [{**row, "loc": ("body", *row["loc"])} for row in rows]
+        raise from_validation(placed, model, value) from None
 
 
 def parsed(body: bytes) -> Any:
     """What a text of JSON says. Raises ApiError for one that says nothing."""
     try:
-        return from_json(body)
+        return from_json(body.removeprefix(BOM_UTF8))  # which json.loads skips in short bodies
     except ValueError:
         raise ApiError("bad_request", "The body is not valid JSON.") from None
-
-
-class LongBodies(APIRoute):
-    """A route whose body may be long: it is read before FastAPI would do so on the event loop."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        model = None if self.body_field is None else self.body_field.field_info.annotation
-
-        async def handler(request: Request) -> Response:
-            if isinstance(model, type) and issubclass(model, BaseModel):
-                body = await request.body()
-                if len(body) > LONG and "json" in request.headers.get("content-type", ""):
-                    request = _Read(request, body, await request.app.state.parts.long_json.read(model, body))
-            return await handle(request)
-
-        return handler
-
-
-class _Read(Request):
-    """A request whose body has been read already."""
-
-    def __init__(self, request: Request, body: bytes, read: BaseModel) -> None:
-        super().__init__(request.scope, request.receive)
-        self._body, self._whole = body, read
-
-    async def json(self) -> Any:
-        return self._whole

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.acceptance import Ask, accept, find_model, seed_or_any
+from api.body_routes import CHAT, LongBodies, takes
 from api.callers import Caller, CallerOf
 from api.errors import ApiError
+from api.head import GetAlone
 from api.idempotency import once
 from api.jobs import Policy
-from api.long_json import LongBodies
 from api.lookup import JobRecord
 from api.parts import JsonOnly, Parts, PartsOf, TakenOf
 from api.requests import ChatRequest, StopRequest
@@ -31,6 +32,7 @@ _CURSOR = re.compile("[0-9]{1,15}")
 
 
 @router.post("", response_class=StreamingResponse, responses=_STREAM)
+@takes(CHAT)
 async def chat(
     body: ChatRequest,
     parts: PartsOf,
@@ -62,7 +64,12 @@ def ask(body: ChatRequest) -> Ask:
     return Ask([message.draft() for message in body.messages], sampling, policy)
 
 
-@router.get("/{job_id}/events", response_class=StreamingResponse, responses=_STREAM_OR_NOTHING)
+@router.get(
+    "/{job_id}/events",
+    response_class=StreamingResponse,
+    responses=_STREAM_OR_NOTHING,
+    dependencies=[GetAlone],
+)
 async def events(
     job_id: str,
     parts: PartsOf,

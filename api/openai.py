@@ -18,11 +18,11 @@ from redis.exceptions import RedisError
 
 from api import openai_schema
 from api.acceptance import Ask, accept, find_model
+from api.body_routes import CHAT, LongBodies, takes
 from api.callers import Caller, CallerOf
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.idempotency import once
 from api.jobs import Jobs
-from api.long_json import LongBodies
 from api.openai_answers import Answer, ChatAnswer, CompletionAnswer
 from api.openai_shapes import ChatBody, CompletionBody, Generation
 from api.openai_stream import BoundStream, ChunkStream, whole
@@ -78,12 +78,14 @@ class ModelList(BaseModel):
 
 
 @router.post("/chat/completions", response_class=StreamingResponse, responses=_ANSWERS)
+@takes(CHAT)
 async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
     """A chat, streamed or whole."""
     return await _answer(body, body.ask(), ChatAnswer, asking)
 
 
 @router.post("/completions", response_class=StreamingResponse, responses=_ANSWERS)
+@takes(CHAT)
 async def completions(body: CompletionBody, asking: AskingOf) -> Response:
     """A text that is continued as it is, streamed or whole."""
     return await _answer(body, body.ask(), CompletionAnswer, asking)

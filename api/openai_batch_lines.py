@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from api.acceptance import Ask
+from api.batch_lines import checked
 from api.errors import ApiError
 from api.openai_answers import Answer, ChatAnswer, CompletionAnswer, Json
 from api.openai_shapes import ChatBody, CompletionBody
@@ -25,7 +26,7 @@ EXPIRED: Json = {
 
 
 def reader(endpoint: str) -> Read:
-    """What reads the lines of a batch for this endpoint, raising ApiError or ValidationError as a request does."""
+    """What reads the lines of a batch for this endpoint, raising ApiError as a request does."""
 
     def read(row: Json) -> tuple[str, Ask]:
         if row.get("method") != "POST":
@@ -34,7 +35,7 @@ def reader(endpoint: str) -> Read:
             raise ApiError("invalid_request", f"The url must be that of the batch, {endpoint}.", param="url")
         if not isinstance(row.get("body"), dict):
             raise ApiError("invalid_request", "The body must be an object.", param="body")
-        body = _BODIES[endpoint].model_validate(row["body"])
+        body = checked(_BODIES[endpoint], row["body"])
         if body.stream:
             raise ApiError("unsupported", "A batch has no streams.", param="stream")
         return body.model, body.ask()

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from api.bodies import drain
+from api.body_routes import FILE, LongBodies, takes
 from api.callers import Caller, CallerOf
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.file_store import FileRecord, FileStore, FileWriter
@@ -22,7 +22,12 @@ from api.multipart import parts as parts_of_form
 from api.openai_results import ResultFile, result_file
 from api.parts import Parts, PartsOf
 
-router = APIRouter(prefix=f"{OPENAI_PREFIX}/files", tags=["OpenAI"], responses=OPENAI_RESPONSES)
+router = APIRouter(
+    prefix=f"{OPENAI_PREFIX}/files",
+    tags=["OpenAI"],
+    responses=OPENAI_RESPONSES,
+    route_class=LongBodies,
+)
 
 PURPOSE = "batch"
 MOST_NAME = 255
@@ -81,14 +86,12 @@ class FileDeleted(BaseModel):
 
 
 @router.post("", openapi_extra=_FORM, response_model=FileView)
+@takes(FILE)
 async def upload(request: Request, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """Upload a JSONL file of prompts, with purpose ``batch``."""
-    arriving = request.stream()
+    kind = request.headers.get("content-type", "")
     try:
-        record = await _stored(request.headers.get("content-type", ""), arriving, parts.files, caller)
-    except ApiError:
-        await drain(arriving)
-        raise
+        record = await _stored(kind, request.stream(), parts.files, caller)
     except ClientDisconnect:
         raise ApiError("bad_request", "The upload was broken off.") from None
     return _view(record)

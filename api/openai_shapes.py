@@ -15,7 +15,7 @@ from api.images import Draft, ImageUrl
 from api.jobs import Policy
 from api.openai_schema import as_text
 from api.openai_tools import MOST_TOOLS, Choice, Tools, calls_of
-from api.requests import Lenient, ModelId, Text
+from api.requests import Lenient, ModelId, Text, as_url
 from wire.messages import Form, Sampling, ToolCall
 
 MAX_TOKENS = 32768
@@ -39,7 +39,7 @@ class Url(Lenient):
 
 class ImagePart(Lenient):
     type: Literal["image_url"]
-    image_url: Url
+    image_url: Annotated[Url, BeforeValidator(as_url, json_schema_input_type=Url | str)]
 
 
 def _as_parts(content: Any) -> Any:

@@ -12,8 +12,10 @@ from fastapi.responses import StreamingResponse
 
 from api.callers import CallerOf
 from api.errors import RETRY_SOON_S, ApiError, no_worker
+from api.head import GetAlone
 from api.parts import PartsOf
 from api.sse import EventStreamResponse
+from wire import keys
 
 router = APIRouter(tags=["Operations"])
 
@@ -28,7 +30,10 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(parts: PartsOf) -> dict[str, str]:
-    """Chats would be worked on: Redis answers, a worker is alive, and nobody has suspended the queues."""
+    """Chats would be worked on: Redis answers and takes what is written, a worker is alive, and the queues aren't
+    suspended."""
+    # Read from it alone would be fine with a full disk, or after a failover.
+    await parts.clients.waiting.set(keys.READY, 1, ex=keys.READY_LIFETIME_S)
     if not await parts.catalogue.workers():
         raise no_worker()
     if await parts.lookup.suspended():
@@ -43,7 +48,12 @@ async def status(parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     return told | {"history": await parts.overview.history(told["now_ms"]), "you": caller.owner}
 
 
-@router.get("/api/engine/status/events", response_class=StreamingResponse, responses=_STREAM)
+@router.get(
+    "/api/engine/status/events",
+    response_class=StreamingResponse,
+    responses=_STREAM,
+    dependencies=[GetAlone],
+)
 async def status_events(parts: PartsOf) -> Response:
     """The same as a stream: the history once, then a status every second with the history's last rows (``tail``)."""
     watcher = parts.watch.join()

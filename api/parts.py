@@ -17,9 +17,13 @@ from api.api_keys import ApiKeys
 from api.attendance import Attendance
 from api.batch_budget import Budget
 from api.batch_intake import BatchIntake
+from api.body_routes import BodyRoom
 from api.catalogue import Catalogue
 from api.errors import ApiError
 from api.file_store import FileStore
+from api.host_names import HostNames
+from api.image_fetch import ImageFetcher
+from api.image_urls import TOO_LARGE
 from api.images import Images
 from api.jobs import Jobs
 from api.long_json import LongJson
@@ -54,6 +58,7 @@ class Parts:
     watch: Watch
     prompt_size: PromptSize
     long_json: LongJson
+    body_room: BodyRoom
     images: Images
     batches: BatchIntake
     files: FileStore
@@ -69,7 +74,8 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     kept_s = int(settings.rq_history_hours * 3600)
     jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit, kept_s)
     attendance = Attendance(redis, relay, jobs)
-    images = Images(clients.blocking, settings.images_mb << 20)
+    fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
+    images = Images(clients.blocking, settings.images_mb << 20, fetcher)
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, budget=budget, lifetime_s=lifetime_s)
     files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
@@ -87,6 +93,7 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
         watch=Watch(overview),
         prompt_size=PromptSize(),
         long_json=LongJson(),
+        body_room=BodyRoom(),
         images=images,
         batches=batches,
         files=files,

@@ -60,9 +60,14 @@ class Url(Body):
     url: Text
 
 
+def as_url(image: Any) -> Any:
+    """A URL by itself, as many clients send it, in the object that OpenAI's API has for it."""
+    return {"url": image} if isinstance(image, str) else image
+
+
 class ImageContent(Body):
     type: Literal["image_url"]
-    image_url: Url
+    image_url: Annotated[Url, BeforeValidator(as_url, json_schema_input_type=Url | str)]
 
 
 def _as_parts(content: Any) -> Any:

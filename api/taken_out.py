@@ -1,7 +1,7 @@
 """Images taken out of a request's body before its JSON is parsed.
 
 A parser would hold the event loop and several copies for as long as an image is large. So what stands in a long body as
-the ``url`` of an image is cut out, and read from where it arrived. Knows bytes only.
+the ``url`` of an image, or as its ``image_url``, is cut out, and read from where it arrived. Knows bytes only.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import re
 
 _LONG = 32 << 10
 _MOST_TAKEN = 64
-_START = b'"data:image'
-_KEY = re.compile(rb'"url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
+_STARTS = (b'"data:', b'"DATA:')
+_ESCAPES = ((rb"\/", b"/"), (rb"\n", b"\n"), (rb"\r", b"\r"), (rb"\t", b"\t"))
+"""What encoders write with a backslash in base64 and its line breaks; nothing else there has one."""
+_KEY = re.compile(rb'"(?:image_)?url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
 _PLACE = "data:taken/"
 
 
@@ -43,22 +45,29 @@ class TakenOut:
 def take_out(body: bytearray, taken: TakenOut) -> list[memoryview | bytes]:
     """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body stays with each.
 
-    Only a string that follows the key "url" is cut out; any other, such as a message that begins like one, is a text.
+    Only a string that follows such a key is cut out; any other, such as a message that begins like one, is a text.
     A quote with a backslash before it is inside a string, and no other quote has one before it.
     """
     view, done, at = memoryview(body), 0, 0
     pieces: list[memoryview | bytes] = []
+    starts = {start: body.find(start) for start in _STARTS}
     for _ in range(_MOST_TAKEN):
-        at = body.find(_START, at)
+        starts = {start: body.find(start, at) if -1 < found < at else found for start, found in starts.items()}
+        at = min((found for found in starts.values() if found >= 0), default=-1)
         end = body.find(b'"', at + 1) if at >= 0 else -1
         if end < 0:
             break
         url = view[at + 1 : end]
-        if len(url) >= _LONG and _KEY.search(bytes(view[max(0, at - 24) : at])):
+        if len(url) >= _LONG and _KEY.search(bytes(view[max(0, at - 32) : at])):
             if body.find(b"\\", at, end) >= 0:
-                # Some encoders write a slash with a backslash.
-                url = memoryview(bytes(url).replace(b"\\/", b"/"))
+                url = memoryview(_unescaped(bytes(url)))
             pieces += [view[done : at + 1], taken.add(url).encode("ascii")]
             done = end
         at = end
     return [*pieces, view[done:]]
+
+
+def _unescaped(url: bytes) -> bytes:
+    for written, meant in _ESCAPES:
+        url = url.replace(written, meant)
+    return url

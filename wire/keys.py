@@ -29,6 +29,9 @@ here was left by a process that died in between, and any other finishes it."""
 UNENDED = PREFIX + "unended"
 """Sorted set: chat or model command that has not ended -> Redis time in milliseconds at which it was last looked at.
 One that has ended stays until the next look."""
+READY = PREFIX + "ready"
+"""Written by whoever asks whether the service is ready: a Redis may answer and take nothing."""
+READY_LIFETIME_S = 60
 RECOVERY_LOCK = PREFIX + "recovery-lock"
 """Held by the one worker that looks for jobs of dead ones."""
 IMAGES = PREFIX + "images"

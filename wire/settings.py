@@ -59,6 +59,9 @@ class Settings:
         24, "RQ's pages show an ended job, without its prompt, this long, hours; 0: not at all", 0, 8760
     )
     images_mb: int = setting(512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20)
+    image_hosts: tuple[str, ...] = setting(
+        (), "hosts that images may be fetched from by https, or *.name, with commas; none: send data: URLs"
+    )
     batch_mb: int = setting(
         1024, "memory of Redis for batches and files, results too; beyond it an upload gets 429, MiB", 16, 1 << 20
     )
@@ -71,7 +74,9 @@ class Settings:
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
     api_keys: tuple[str, ...] = setting((), "API keys, name:key with commas between", secret=True)
     key_queue_limit: int = setting(200, "chats of one key that may wait or run; beyond it it gets 429", 1, 1_000_000)
-    allowed_hosts: tuple[str, ...] = setting((), "names in Host headers to take beside this machine's, with commas")
+    allowed_hosts: tuple[str, ...] = setting(
+        (), "names in Host headers to take beside this machine's, or *.name, with commas"
+    )
     cors_origins: tuple[str, ...] = setting((), "origins whose pages may call the API, with commas between")
     keepalive_s: float = setting(15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60)
     echo_delay_ms: float = setting(0.0, "time of one step of the echo backend, milliseconds", 0, 60_000)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
-from wire import keys
+from wire import keys, redis_refusals
 from wire.log_entries import Entry, position_after
 from wire.messages import Delta, Event, Progress, is_terminal
 from wire.token_log import FORGOTTEN, REFUSED, Append, TokenLog
@@ -223,7 +223,7 @@ class EventWriter:
             try:
                 return write()
             except RedisError as error:
-                log.warning("the token log can't be written (%s); trying again", type(error).__name__)
+                log.warning("the token log can't be written (%s); trying again", redis_refusals.kind(error))
                 with self._changed:
                     self._changed.wait(wait)
                 wait = min(longest, wait * 2)

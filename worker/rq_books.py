@@ -23,7 +23,7 @@ from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
 
-from wire import keys, rq_jobs
+from wire import keys, redis_refusals, rq_jobs
 from wire.rq_jobs import Closing
 from worker import tasks
 from worker.recovery import requeue
@@ -149,7 +149,7 @@ class Books(BaseWorker):
         try:
             yield
         except redis.exceptions.RedisError as error:
-            self.log.warning("Worker %s: Redis is away (%s)", self.name, type(error).__name__)
+            self.log.warning("Worker %s: Redis is away (%s)", self.name, redis_refusals.kind(error))
 
     def _insist(self, step: Callable[[], Result]) -> Result:
         """Do something for as long as Redis takes to answer."""
@@ -158,7 +158,7 @@ class Books(BaseWorker):
             try:
                 return step()
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
+                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error))
                 if self._stop_requested and threading.current_thread() is threading.main_thread():
                     raise StopRequested from error
                 time.sleep(wait)

@@ -21,7 +21,7 @@ from rq.job import Job
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
-from wire import keys
+from wire import keys, redis_refusals
 from worker.errors import WorkerError
 from worker.recovery import Recovery
 from worker.rq_books import BEAT_THREAD, RETRY_S, Ending, Outcome, Run, Runner
@@ -98,7 +98,7 @@ class ChatWorker(Intake):
             try:
                 self._beat()
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: no heartbeat (%s)", self.name, type(error).__name__)
+                self.log.warning("Worker %s: no heartbeat (%s)", self.name, redis_refusals.kind(error))
             except Exception:
                 self.log.exception("Worker %s: heartbeat failed", self.name)
 
@@ -176,7 +176,7 @@ class ChatWorker(Intake):
             except DequeueTimeout:
                 continue
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, type(error).__name__)
+                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error))
                 time.sleep(RETRY_S[1])
             except Exception:
                 self.log.exception("Worker %s: a slice of a batch could not be taken", self.name)

@@ -19,7 +19,7 @@ from rq.job import Job
 
 from wire import keys
 from wire.batches import BatchSlice
-from wire.messages import ChatJob, Failed, Finished, ModelCommand
+from wire.messages import ChatJob, ModelCommand
 from wire.registry import ModelRecord, Registry
 from wire.settings import Settings
 from wire.token_log import JobEnded, JobGone, TokenLog

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from api.api_keys import admitted, only_this_machine
+from api.app import create_app
 from tests.service_support import ROOT
 from wire.settings import BadSetting, Settings, parser, to_environment
 
@@ -76,6 +77,14 @@ def test_other_addresses_want_a_key(host: str, private: bool) -> None:
 def test_only_whole_origins_are_taken(origin: str) -> None:
     with pytest.raises(BadSetting, match="no origin"):
         admitted(Settings(cors_origins=(origin,)))
+
+
+@pytest.mark.parametrize("name", ["*", "*.", "a.*", "*a.example", "http://a.example", "a.example:80", "a b", "*.*.a"])
+@pytest.mark.parametrize("setting", ["allowed_hosts", "image_hosts"])
+def test_only_names_of_hosts_and_patterns_below_one_are_taken(setting: str, name: str) -> None:
+    chosen: Any = {setting: (name,)}
+    with pytest.raises(BadSetting, match=f"MLXQ_{setting.upper()}"):
+        create_app(Settings(**chosen))
 
 
 def test_keys_have_no_flag_and_no_settings_object_shows_them() -> None:

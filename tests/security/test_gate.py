@@ -48,7 +48,7 @@ def with_keys(redis: Redis) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def without_keys(redis: Redis) -> Iterator[TestClient]:
-    with served(redis, Settings(allowed_hosts=("queue.lan",))) as client:
+    with served(redis, Settings(allowed_hosts=("queue.lan", "*.lan.example"))) as client:
         yield client
 
 
@@ -195,7 +195,8 @@ def test_one_who_has_not_said_who_it_is_sends_no_long_body(client: TestClient) -
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "[::2]",
-     "0.0.0.0", "2130706433.example", "\xe9"],
+     "0.0.0.0", "2130706433.example", "\xe9", "local", "evil-local", "evil.local.example", "docker.internal",
+     "evil.docker.internal", "host.docker.internal.evil.example", "lan.example", "example", "evillan.example"],
 )  # fmt: skip
 def test_without_keys_a_foreign_host_name_is_400(without_keys: TestClient, host: str) -> None:
     answer = without_keys.get("/models", headers={"host": host.encode("latin-1")})  # type: ignore[dict-item]
@@ -203,8 +204,11 @@ def test_without_keys_a_foreign_host_name_is_400(without_keys: TestClient, host:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:80", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "queue.lan"]
-)
+    "host",
+    ["localhost", "LOCALHOST:80", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "queue.lan", "QUEUE.lan.",
+     "a.lan.example", "a.b.lan.example:1", "host.docker.internal:8000", "gateway.docker.internal",
+     "host.containers.internal", "host.lima.internal", "anns-mac.local", "Anns-Mac.local.:8000"],
+)  # fmt: skip
 def test_names_of_this_machine_and_allowed_ones_are_taken(without_keys: TestClient, host: str) -> None:
     assert without_keys.get("/models", headers={"host": host}).status_code == 200
 

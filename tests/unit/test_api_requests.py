@@ -12,7 +12,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.bodies import MAX_BODY
+from api.body_routes import MAX_BODY
 from api.redis_client import Clients
 from tests.api_support import FakeWorker, announce, chat_body, message
 from wire.messages import ChatJob

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.bodies import Room
+from api.room import Room
 from tests import picture_files as files
 from tests.api_support import chat_body
 from tests.image_support import CHAT, ImageApi, body
@@ -19,14 +19,19 @@ def long_url() -> str:
 
 
 @pytest.mark.parametrize("change", [lambda raw: raw, lambda raw: raw.replace("/", "\\/"),
-                                    lambda raw: raw.replace('"url": ', '"url"\n:\t ')],
-                         ids=["plain", "escaped slashes", "white space"])  # fmt: skip
+                                    lambda raw: raw.replace('"url": ', '"url"\n:\t '),
+                                    lambda raw: raw.replace('"data:image/png', '"DATA:IMAGE/PNG'),
+                                    lambda raw: raw.replace('"data:image/png', '"data:'),
+                                    lambda raw: raw.replace('{"url": "data', '"data').replace('"}}', '"}'),
+                                    lambda raw: raw.replace("iVBORw0KGgo", "iVBORw0K\\r\\nGgo")],
+                         ids=["plain", "escaped slashes", "white space", "upper case", "no type", "by itself",
+                              "line breaks"])  # fmt: skip
 def test_a_long_image_is_cut_out_of_its_body(images: ImageApi, change: Callable[[str], str]) -> None:
-    content = change(json.dumps(body(long_url(), text='a "url": "data:image/png;base64,AAAA'))).encode()
+    content = change(json.dumps(body(long_url(), text='a "url": "data:image/gif;base64,AAAA'))).encode()
     response = images.client.post(CHAT, content=content, headers={"content-type": "application/json"})
     assert response.status_code == 200, response.text
     text, part = images.worker.seen[-1].messages[0].content  # type: ignore[union-attr]
-    assert text.text == 'a "url": "data:image/png;base64,AAAA'
+    assert text.text == 'a "url": "data:image/gif;base64,AAAA'
     assert images.picture(part).tobytes() == files.noise((300, 300)).tobytes()
 
 

@@ -19,6 +19,9 @@ IN_API = (
     + """
 import asyncio, api.app
 from api.taken_out import TakenOut
+from api.host_names import HostNames
+from api.image_fetch import ImageFetcher
+from api.image_urls import TOO_LARGE
 from api.images import Draft, Images, ImageUrl
 from api.errors import ApiError
 from tests.unit.test_images_refused import FILES, URLS, files
@@ -28,7 +31,7 @@ def tried(images, url):
         asyncio.run(images.store([Draft("user", (ImageUrl(url),))], TakenOut(), "job"))
     except ApiError:
         return
-images = Images(FakeRedis(), 1 << 30)
+images = Images(FakeRedis(), 1 << 30, ImageFetcher(HostNames(), TOO_LARGE))
 urls = [url for urls in URLS.values() for url in urls] + [files.url(data, kind) for _, kind, data, _ in FILES]
 tried(images, files.url(files.plain()))
 sys.addaudithook(watch)
@@ -49,8 +52,8 @@ child.lock_down()
 from tests.unit.test_images_refused import FILES, files
 sys.addaudithook(watch)
 for _, kind, data, _ in FILES:
-    child.answer(kind, base64.b64encode(data))
-child.answer("png", base64.b64encode(files.saved(files.corners())))
+    child.answer(base64.b64encode(data))
+child.answer(base64.b64encode(files.saved(files.corners())))
 open("README.md").close()
 print(seen)
 """

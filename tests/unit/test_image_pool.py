@@ -38,16 +38,16 @@ def ended(*pids: int) -> None:
 
 def refused(made: ImagePool) -> str:
     with pytest.raises(ImageRefused) as caught:
-        made.open("png", GOOD)
+        made.open(GOOD)
     return str(caught.value)
 
 
 def test_no_process_before_the_first_image_and_one_for_many() -> None:
     with pool() as made:
         assert made.pids() == []
-        assert made.open("png", GOOD).data.startswith(b"\x89PNG")
+        assert made.open(GOOD).data.startswith(b"\x89PNG")
         [pid] = made.pids()
-        assert made.open("png", GOOD).width == 4
+        assert made.open(GOOD).width == 4
         assert made.pids() == [pid]
     ended(pid)
 
@@ -55,7 +55,7 @@ def test_no_process_before_the_first_image_and_one_for_many() -> None:
 def test_two_at_once_are_two_processes() -> None:
     with pool() as made:
         large = memoryview(base64.b64encode(files.plain(size=(5000, 5000))))
-        threads = [threading.Thread(target=made.open, args=("png", large)) for _ in range(2)]
+        threads = [threading.Thread(target=made.open, args=(large,)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -68,21 +68,21 @@ def test_two_at_once_are_two_processes() -> None:
 def test_a_process_that_was_killed_is_replaced_before_anybody_notices() -> None:
     with pool() as made:
         for _ in range(2):
-            made.open("png", GOOD)
+            made.open(GOOD)
             [pid] = made.pids()
             psutil.Process(pid).kill()
-            assert made.open("png", GOOD).width == 4
+            assert made.open(GOOD).width == 4
             assert made.pids() != [pid]
 
 
 def test_a_process_is_replaced_after_so_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_pool, "IMAGES_EACH", 2)
     with pool() as made:
-        made.open("png", GOOD)
+        made.open(GOOD)
         [first] = made.pids()
-        made.open("png", GOOD)
+        made.open(GOOD)
         assert made.pids() == []
-        made.open("png", GOOD)
+        made.open(GOOD)
         assert made.pids() != [first]
 
 
@@ -131,8 +131,8 @@ def test_an_image_that_needs_more_than_the_limit_is_refused_and_the_next_is_not(
         large = memoryview(base64.b64encode(files.plain(size=(6000, 6000))))
         if sys.platform != "darwin":
             with pytest.raises(ImageRefused, match="memory"):
-                made.open("png", large)
-        assert made.open("png", GOOD).width == 4
+                made.open(large)
+        assert made.open(GOOD).width == 4
     finally:
         made.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from api.image_child import STORED_PIXELS
+from api.image_urls import TOO_LARGE
 from tests import picture_files as files
 from tests.api_support import chat_body
 from tests.image_support import ImageApi, body
@@ -30,6 +32,55 @@ def test_an_image_becomes_a_reference(images: ImageApi, kind: str) -> None:
     for place in ((4, 4), (43, 4), (4, 27), (43, 27)):
         assert near(image.getpixel(place), picture.getpixel(place), by=12)
     assert 0 < images.redis.ttl(keys.image(part.sha256)) <= keys.IMAGE_LIFETIME_S
+
+
+PNG64 = base64.b64encode(files.saved(files.corners())).decode()
+LINES = "\n".join(PNG64[at : at + 76] for at in range(0, len(PNG64), 76))
+AS_CLIENTS_WRITE_THEM = {
+    "no type": f"data:;base64,{PNG64}",
+    "image/jpg": f"data:image/jpg;base64,{PNG64}",
+    "upper case": f"data:IMAGE/PNG;BASE64,{PNG64}",
+    "upper case, all of it": f"DATA:IMAGE/PNG;BASE64,{PNG64}",
+    "a name": f"data:image/png;name=a.png;base64,{PNG64}",
+    "a charset": f"data:image/png;charset=utf-8;base64,{PNG64}",
+    "lines": f"data:image/png;base64,{LINES}",
+    "lines of Windows": "data:image/png;base64,\r\n" + LINES.replace("\n", "\r\n") + "\r\n",
+    "spaces": f"data:image/png;base64, {PNG64[:40]} {PNG64[40:]}\t",
+    "no padding": f"data:image/png;base64,{PNG64.rstrip('=')}",
+    "URL-safe": f"data:image/png;base64,{PNG64.translate(str.maketrans('+/', '-_'))}",
+    "URL-safe without padding": f"data:image/png;base64,{PNG64.rstrip('=').translate(str.maketrans('+/', '-_'))}",
+}
+
+
+@pytest.mark.parametrize("url", AS_CLIENTS_WRITE_THEM.values(), ids=list(AS_CLIENTS_WRITE_THEM))
+def test_a_url_is_read_as_clients_write_it(images: ImageApi, url: str) -> None:
+    assert set("+/") & set(PNG64), "the alphabets would be the same"
+    [part] = images.messages(body(url))[0].images()
+    assert images.picture(part).tobytes() == files.corners().tobytes()
+
+
+@pytest.mark.parametrize("called", ["png", "jpeg", "webp", "gif", "jpg"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif"])
+def test_a_picture_is_what_it_is_whatever_it_is_called(images: ImageApi, kind: str, called: str) -> None:
+    assert images.kept(files.saved(files.corners(), kind.upper()), called).size == (48, 32)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (300, 300)], ids=["short", "long"])
+@pytest.mark.parametrize("path", ["/api/engine/chat", "/v1/chat/completions"])
+def test_a_url_may_stand_by_itself(images: ImageApi, path: str, size: tuple[int, int]) -> None:
+    picture = files.noise(size)
+    part = {"type": "image_url", "image_url": files.url(files.saved(picture))}
+    asked = {"messages": [{"role": "user", "content": [part]}], "model" if "v1" in path else "model_id": "model-1"}
+    assert images.client.post(path, json=asked).status_code == 200
+    [kept] = images.worker.seen[-1].messages[0].images()  # type: ignore[union-attr]
+    assert images.picture(kept).tobytes() == picture.tobytes()
+
+
+def test_the_limit_of_20_mb_is_not_reached_by_line_breaks(images: ImageApi) -> None:
+    payload = base64.encodebytes(files.saved(files.corners()).ljust(TOO_LARGE - 1, b"\0")).decode()
+    assert len(payload) // 4 * 3 > TOO_LARGE
+    [part] = images.messages(body(f"data:image/png;base64,{payload}"))[0].images()
+    assert images.picture(part).size == (48, 32)
 
 
 def test_the_same_picture_is_stored_once_whatever_file_it_came_in(images: ImageApi) -> None:

@@ -9,8 +9,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from api.images import MOST_IMAGES, TOO_LARGE
+from api.image_urls import TOO_LARGE
+from api.images import MOST_IMAGES
 from tests import picture_files as files
+from tests.api_support import chat_body, message
 from tests.image_support import CHAT, ImageApi, body
 from wire import keys
 
@@ -46,27 +48,25 @@ def test_a_request_holds_at_most_so_many_images(images: ImageApi) -> None:
 
 PNG64 = base64.b64encode(files.plain()).decode()
 URLS = {
-    "data: URL": ["http://127.0.0.1/a.png", "https://example.com/a.png", "HTTP://EXAMPLE.COM/a.png", "file:///etc/passwd",
-                  "FILE:///etc/passwd", "/etc/passwd", "../../etc/passwd", "~/a.png", "C:\\a.png", "ftp://host/a.png",
-                  "//host/a.png", "gopher://host", "javascript:alert(1)", "blob:x", "", " ", "a.png", "s3://b/a.png",
-                  f"DATA:image/png;base64,{PNG64}", f" data:image/png;base64,{PNG64}", "unix:/tmp/socket",
-                  "\\\\host\\share\\a.png", "redis://127.0.0.1",
-                  f"\ndata:image/png;base64,{PNG64}"],
-    "of type": ["data:,x", "data:text/html;base64,PGI+", f"data:;base64,{PNG64}", "data:application/pdf;base64,JV==",
-                f"data:IMAGE/PNG;base64,{PNG64}", "data:taken/0", "data:taken/99"],
-    "must be in base64": ["data:image/png,QUJD", "data:image/png;charset=utf-8,QUJD", "data:image/png;base64"],
-    "must begin with": ["data:image/svg+xml;base64,PHN2Zz4=", "data:image/tiff;base64,SUkqAA==",
-                        f"data:image/jpg;base64,{PNG64}", f"data:image/png;charset=utf-8;base64,{PNG64}",
-                        f"data:image/PNG;base64,{PNG64}", f"data:image/bmp;base64,{PNG64}"],
-    "white space": [f"data:image/png;base64, {PNG64}", f"data:image/png;base64,{PNG64[:40]}\n{PNG64[40:]}",
-                    f"data:image/png;base64,{PNG64}\n", f"data:image/png;base64,{PNG64[:8]}\t{PNG64[8:]}"],
-    "URL-safe": ["data:image/png;base64,__--", "data:image/png;base64,iVBORw0KGgo_____"],
-    "padding": ["data:image/png;base64,iVBORw0KGg", "data:image/png;base64,QQ=", "data:image/png;base64,Q",
-                f"data:image/png;base64,{PNG64}A"],
+    "data: URL": ["file:///etc/passwd", "FILE:///etc/passwd", "/etc/passwd", "../../etc/passwd", "~/a.png",
+                  "C:\\a.png", "ftp://host/a.png", "//host/a.png", "gopher://host", "javascript:alert(1)", "blob:x",
+                  "", " ", "a.png", "s3://b/a.png", f" data:image/png;base64,{PNG64}", "unix:/tmp/socket",
+                  "\\\\host\\share\\a.png", "redis://127.0.0.1", f"\ndata:image/png;base64,{PNG64}",
+                  " http://127.0.0.1/a.png", "http:/a.png", "https:a.png"],
+    "of type": ["data:text/html;base64,PGI+", "data:application/pdf;base64,JV==", "data:taken/0", "data:taken/99",
+                "data:image/svg+xml;base64,PHN2Zz4=", "data:image/tiff;base64,SUkqAA==",
+                f"data:image/bmp;base64,{PNG64}", f"data:png;base64,{PNG64}", f"data:image/*;base64,{PNG64}"],
+    "must be in base64": ["data:,x", "data:image/png,QUJD", "data:image/png;charset=utf-8,QUJD",
+                          "data:image/png;base64",
+                          f"data:image/png;base64;name=a,{PNG64}", f"data:image/png;{'a' * 600};base64,{PNG64}"],
+    "wrong length": ["data:image/png;base64,Q", "data:image/png;base64,iVBOR"],
     "not valid base64": ["data:image/png;base64,%%%%", "data:image/png;base64,QQ==QUJD", "data:image/png;base64,====",
                          "data:image/png;base64,é", "data:image/png;base64,iVBORw0KGgo%3D",
-                         f"data:image/png;base64,{PNG64},"],
-    "is empty": ["data:image/png;base64,"],
+                         f"data:image/png;base64,{PNG64},", "data:image/png;base64,+_+_", "data:image/png;base64,/-/-",
+                         f"data:image/png;base64,{PNG64}\v", f"data:image/png;base64,{PNG64}A",
+                         "data:image/png;base64,QQ==="],
+    "not a PNG": ["data:image/png;base64,QQ=", "data:image/png;base64,__--", "data:;base64,QUJD"],
+    "is empty": ["data:image/png;base64,", "data:;base64,", "data:image/png;base64,\n"],
 }  # fmt: skip
 
 
@@ -75,26 +75,50 @@ def test_a_foreign_or_broken_url_is_refused_with_its_reason(images: ImageApi, re
     assert reason in images.refused(url)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/a.png", "https://example.com/a.png", "HTTP://EXAMPLE.COM/a.png", "https://", "http://["]
+)
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_address_of_an_image_is_refused_by_name(images: ImageApi, url: str, plain: bool) -> None:
+    image = {"type": "image_url", "image_url": url if plain else {"url": url}}
+    messages = [message(), {"role": "user", "content": [{"type": "text", "text": "see"}, image]}]
+    native = images.client.post(CHAT, json=chat_body(messages=messages))
+    assert (native.status_code, native.json()["code"]) == (400, "unsupported")
+    assert native.json()["errors"] == ["body -> messages -> 1 -> content -> 1 -> image_url"]
+    openai = images.client.post("/v1/chat/completions", json={"model": "model-1", "messages": messages})
+    told = openai.json()["error"]
+    assert (openai.status_code, told["code"], told["param"]) == (
+        400,
+        "unsupported",
+        "messages[1].content[1].image_url",
+    )
+    assert "MLXQ_IMAGE_HOSTS" in told["message"]
+    assert "->" not in told["message"]
+    assert not images.worker.seen
+
+
+def test_of_several_images_the_one_that_is_refused_is_named(images: ImageApi) -> None:
+    good, bad = files.url(files.plain()), files.url(b"hello")
+    answer = images.client.post(CHAT, json=body(good, good, bad))
+    assert answer.json()["errors"] == ["body -> messages -> 0 -> content -> 3 -> image_url"]
+
+
 WHOLE = {kind: files.saved(files.noise((64, 64)), kind.upper()) for kind in ("png", "jpeg", "webp", "gif")}
 FILES: list[tuple[str, str, bytes, str]] = [
-    ("SVG", "png", b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", "is no PNG"),
-    ("HTML", "jpeg", b"<!doctype html><img src=x>", "is no PNG"),
-    ("TIFF", "png", files.plain("TIFF"), "is no PNG"),
-    ("ICO", "png", files.plain("ICO", (16, 16)), "is no PNG"),
-    ("BMP", "gif", files.plain("BMP"), "is no PNG"),
-    ("PDF", "png", files.plain("PDF"), "is no PNG"),
-    ("PSD", "png", b"8BPS\0\1" + bytes(40), "is no PNG"),
-    ("EPS", "jpeg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no PNG"),
-    ("AVIF", "webp", files.plain("AVIF", (16, 16)), "is no PNG"),
-    ("JPEG 2000", "jpeg", files.plain("JPEG2000", (16, 16)), "is no PNG"),
-    ("text", "png", b"hello", "is no PNG"),
-    ("zeros", "png", bytes(1000), "is no PNG"),
-    ("other RIFF", "webp", b"RIFF\x10\0\0\0WAVEfmt \0\0\0\0", "is no PNG"),
-    ("signature not at the start", "png", b" " + WHOLE["png"], "is no PNG"),
-    ("JPEG as PNG", "png", WHOLE["jpeg"], "another type"),
-    ("PNG as JPEG", "jpeg", WHOLE["png"], "another type"),
-    ("GIF as WebP", "webp", WHOLE["gif"], "another type"),
-    ("WebP as GIF", "gif", WHOLE["webp"], "another type"),
+    ("SVG", "png", b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", "not a PNG"),
+    ("HTML", "jpeg", b"<!doctype html><img src=x>", "not a PNG"),
+    ("TIFF", "png", files.plain("TIFF"), "not a PNG"),
+    ("ICO", "png", files.plain("ICO", (16, 16)), "not a PNG"),
+    ("BMP", "gif", files.plain("BMP"), "not a PNG"),
+    ("PDF", "png", files.plain("PDF"), "not a PNG"),
+    ("PSD", "png", b"8BPS\0\1" + bytes(40), "not a PNG"),
+    ("EPS", "jpeg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a PNG"),
+    ("AVIF", "webp", files.plain("AVIF", (16, 16)), "not a PNG"),
+    ("JPEG 2000", "jpeg", files.plain("JPEG2000", (16, 16)), "not a PNG"),
+    ("text", "png", b"hello", "not a PNG"),
+    ("zeros", "png", bytes(1000), "not a PNG"),
+    ("other RIFF", "webp", b"RIFF\x10\0\0\0WAVEfmt \0\0\0\0", "not a PNG"),
+    ("signature not at the start", "png", b" " + WHOLE["png"], "not a PNG"),
     ("PNG signature alone", "png", WHOLE["png"][:8], "header"),
     ("PNG cut in its header", "png", WHOLE["png"][:20], "header"),
     ("JPEG signature alone", "jpeg", WHOLE["jpeg"][:3], "header"),

@@ -1,0 +1,99 @@
+"""Connections over real sockets: answers that come before their request is through, HEAD, idle ones that are kept."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+
+from api import bodies
+from api.__main__ import KEEP_ALIVE_S, Server
+from api.app import create_app
+from api.redis_client import Clients
+from tests.api_support import announce, wait_for
+from wire.settings import Settings
+
+MANY = 3 << 20
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(bodies, "LINGER_S", 0.5)
+    fake = FakeServer()
+    redis = FakeRedis(server=fake)
+    announce(redis)
+    settings = Settings(port=0)
+    server = Server(create_app(settings, Clients(FakeAsyncRedis(server=fake), redis)), settings)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_for(lambda: server.started)
+    yield server
+    server.should_exit = True
+    thread.join()
+
+
+def connected(server: Server) -> socket.socket:
+    connection = socket.create_connection(server.servers[0].sockets[0].getsockname())
+    connection.settimeout(20)
+    return connection
+
+
+def head(method: str, path: str, more: str = "") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n".encode()
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the connection ends."""
+    told = bytearray()
+    while piece := connection.recv(1 << 16):
+        told += piece
+    return bytes(told)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/nowhere"])
+def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(server: Server, path: str) -> None:
+    with connected(server) as client:
+        client.sendall(head("POST", path, f"Content-Length: {MANY}\r\n"))
+        for _ in range(MANY >> 16):
+            client.sendall(b"x" * 65536)
+        assert received(client).split(b" ")[1] in (b"307", b"404")
+
+
+def test_the_answer_does_not_wait_for_a_body_that_never_comes(server: Server) -> None:
+    with connected(server) as client:
+        client.sendall(head("POST", "/nowhere", f"Content-Length: {MANY}\r\n") + b"x")
+        told = received(client)  # the answer, and soon the end
+        assert told.startswith(b"HTTP/1.1 404")
+        assert b"connection: close" in told.lower()
+
+
+def test_a_body_without_end_is_not_read_without_end(server: Server) -> None:
+    sent = 0
+    with connected(server) as client:
+        client.sendall(head("POST", "/v1/chat/completions/", "Transfer-Encoding: chunked\r\n"))
+        try:
+            while sent < 1 << 34:
+                client.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+                sent += 65536
+        except OSError:
+            pass
+    assert sent < 1 << 34
+
+
+def test_a_head_leaves_the_connection_ready_for_the_next_request(server: Server) -> None:
+    with connected(server) as client:
+        for path in ("/", "/static/base.css", "/v1/models", "/health"):
+            client.sendall(head("HEAD", path))
+        client.sendall(head("GET", "/health", "Connection: close\r\n"))
+        told = received(client)
+    assert told.count(b"HTTP/1.1 200 OK") == 5
+    assert told.endswith(b'{"status":"ok"}')
+    assert told.count(b'{"status":"ok"}') == 1
+
+
+def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(server: Server) -> None:
+    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed one.
+    assert server.config.timeout_keep_alive == KEEP_ALIVE_S == 75

@@ -1,0 +1,129 @@
+"""The whole service on a Redis that answers and refuses to write: told at once, waited out, and over by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from api.embedded_redis import find_server
+from tests.api_support import wait_for
+from tests.http_client import Service
+from tests.service_support import SERVE, Running
+from wire.redis_refusals import kind
+from worker.backends.echo import answer
+
+TOLD_WITHIN_S = 2.0
+TOKENS, SEED = 60, 7
+
+
+class Stack:
+    """A Redis of the test's own, and the service on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        flags = ["--port", "0", "--unixsocket", f"{folder}/s", "--dir", str(folder), "--save", "3600 1"]
+        self._server = subprocess.Popen(
+            [find_server(), *flags, "--appendonly", "yes"], cwd=folder, stdout=subprocess.DEVNULL
+        )
+        url = f"unix://{folder}/s"
+        self.redis = Redis.from_url(url)
+        wait_for(self._answers)
+        settings = {"MLXQ_BACKEND": "echo", "MLXQ_ECHO_DELAY_MS": "20", "MLXQ_REDIS_URL": url}
+        self.running = Running(SERVE, folder / "data", limit_s=300, **settings)
+        self.http = Service(self.running.line("Ready: ").removeprefix("Ready: "))
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.redis.ping())
+        except RedisError:
+            return False
+
+    def snapshot(self) -> None:
+        self.redis.bgsave()  # type: ignore[no-untyped-call]
+        wait_for(lambda: not self.redis.info("persistence")["rdb_bgsave_in_progress"])  # type: ignore[index]
+
+    def close(self) -> None:
+        self.running.close()
+        self.redis.close()
+        self._server.kill()
+        self._server.wait()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("r"))
+    yield stack
+    stack.close()
+
+
+def misconf(stack: Stack, on: bool) -> None:
+    """A snapshot that can't be written, as on a full disk: a folder is in its place."""
+    place = stack.folder / "dump.rdb"
+    if on:
+        place.unlink(missing_ok=True)
+        place.mkdir()
+    else:
+        place.rmdir()
+    stack.snapshot()
+
+
+def no_replicas(stack: Stack, on: bool) -> None:
+    stack.redis.config_set("min-replicas-to-write", int(on))
+
+
+def read_only(stack: Stack, on: bool) -> None:
+    stack.redis.replicaof(*("127.0.0.1", "1") if on else ("NO", "ONE"))
+
+
+WAYS: dict[str, tuple[Callable[[Stack, bool], None], str]] = {
+    "MISCONF": (misconf, "redis_full"),
+    "NOREPLICAS": (no_replicas, "redis_unavailable"),
+    "READONLY": (read_only, "redis_unavailable"),
+}
+
+
+def refused(stack: Stack) -> str:
+    """What the server says to a write; empty if it takes it."""
+    try:
+        stack.redis.set("a", 1)
+    except RedisError as error:
+        return kind(error)
+    return ""
+
+
+def asked(stack: Stack, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    began = time.monotonic()
+    told = stack.http.call(method, path, body)
+    assert time.monotonic() - began < TOLD_WITHIN_S
+    return told
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name: str) -> None:
+    refuse, code = WAYS[name]
+    running = stack.http.chat("one two three", model="echo", max_tokens=TOKENS, seed=SEED)
+    running.until(1)
+    refuse(stack, True)
+    try:
+        wait_for(lambda: refused(stack) == name)
+        chat = {"model_id": "echo", "messages": [{"role": "user", "content": "hello"}]}
+        status, told = asked(stack, "POST", "/api/engine/chat", chat)
+        assert (status, told["code"]) == (503, code)
+        status, told = asked(stack, "GET", "/ready")
+        assert (status, told["code"]) == (503, code)
+        for logger in ("api.errors", "worker.event_writer"):  # which tries to write more of the running chat
+            while name not in stack.running.line(f'{{"level": "WARNING", "logger": "{logger}"'):
+                pass
+    finally:
+        refuse(stack, False)
+    assert running.rest() == answer("one two three", SEED, TOKENS)
+    assert [frame["done"] for frame in running.frames].count(True) == 1
+    wait_for(lambda: stack.http.call("GET", "/ready")[0] == 200)
+    assert stack.http.chat("hello", model="echo", max_tokens=3, seed=SEED).rest() == answer("hello", SEED, 3)
