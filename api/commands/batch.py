@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from api.commands.batch_files import Results, Ticket, read_prompts
-from api.commands.batch_run import ENDED, ROUTE, Run, View
+from api.commands.batch_run import BATCH_FIELDS, ENDED, ROUTE, Run, View
 from api.commands.chat import usual_model
 from api.commands.client import AsJson, Url, complete_model, connect
 from api.commands.output import duration, note, plural, show_json, table
@@ -122,7 +122,7 @@ def batches(
 ) -> None:
     """List batches, newest first."""
     with connect(context, url) as client:
-        rows = client.get(ROUTE, limit=limit)
+        rows = client.get(ROUTE, rows=BATCH_FIELDS, limit=limit)
     if as_json:
         show_json(rows)
     elif rows:

@@ -121,7 +121,7 @@ class Results:
         try:
             self._file = self.path.open("a+b")
         except OSError as error:
-            raise WrongUse(f"cannot write {self.path}: {error.strerror}") from None
+            raise WrongUse(f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._load()
@@ -130,7 +130,7 @@ class Results:
             raise WrongUse(f"another `mlxq batch` is writing {self.path}") from None
         except OSError as error:  # a pipe or a device, in which nothing can be looked up
             self._file.close()
-            raise WrongUse(f"cannot write {self.path}: {error.strerror}") from None
+            raise WrongUse(f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}") from None
         except BaseException:
             self._file.close()
             raise

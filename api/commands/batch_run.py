@@ -21,6 +21,8 @@ from api.commands.problems import ConnectionLost, NoService, Problem, Refused
 View = dict[str, Any]
 
 ROUTE = "/api/engine/batches"
+BATCH_FIELDS = ("id", "status", "model_id", "counts", "tokens_per_second", "seconds_left", "created_at")
+"""What commands read of a batch."""
 ENDED = ("completed", "cancelled", "expired")
 POLL_S = 0.5
 PATIENCE_S = 120.0

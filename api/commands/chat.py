@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from api.commands.answer import Answer, Frame, stopped_by_ctrl_c
-from api.commands.client import AsJson, Client, Url, complete_model, connect, interactive
+from api.commands.client import MODEL_FIELDS, AsJson, Client, Url, complete_model, connect, interactive
 from api.commands.inputs import number_option, piped_text, text_option
 from api.commands.output import clean, note, show_json
 from api.commands.problems import DONE, FAILED, INTERRUPTED, Problem, WrongUse
@@ -99,9 +99,12 @@ def asked(prompt: str | None, talks: bool) -> str | None:
 def image_part(path: Path) -> dict[str, Any]:
     """An image file as the part of a message. Raises WrongUse for what the service would refuse."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(IMAGE_LIMIT)  # Some files have no end: /dev/zero.
     except OSError as error:
         raise WrongUse(f"cannot read the image {path}: {error.strerror}") from None
+    except ValueError:  # a NUL character
+        raise WrongUse(f"cannot read the image {path}: that is not the name of a file") from None
     kind = next((kind for head, kind in _HEADS.items() if data.startswith(head)), None)
     if kind is None:
         raise WrongUse(f"{path} is not a PNG, JPEG, WebP or GIF image")
@@ -117,8 +120,8 @@ def user_message(text: str, pictures: list[dict[str, Any]]) -> dict[str, Any]:
 
 def usual_model(client: Client, vision: bool) -> str:
     """The model used last, or the first one there is; one that sees when there are pictures. Raises Problem."""
-    active = client.get("/models/active")["model"]
-    ready = [row for row in client.get("/models") if row["downloaded"]]
+    active = client.get("/models/active", fields=("model",))["model"]
+    ready = [row for row in client.get("/models", rows=MODEL_FIELDS) if row["downloaded"]]
     fit = [row for row in ready if row["is_vision"]] if vision else ready
     if active and any(row["id"] == active["id"] for row in fit):
         return str(active["id"])

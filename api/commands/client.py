@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
@@ -27,6 +27,11 @@ ANSWER_S = 60.0
 """Longest silence of an answer. A stream's is shorter: it is never silent for longer than its keep-alive."""
 COMMAND_S = 1800.0
 """A model command answers when it is done, and large models take minutes to load."""
+MODEL_FIELDS = (
+    *("id", "name", "path", "size", "architecture", "context_window", "is_vision", "downloaded", "downloading"),
+    *("download_progress", "loaded", "kv_quantization"),
+)
+"""What commands read of a model."""
 _HINTS = {
     "model_not_found": "`mlxq models` lists those there are",
     "no_worker": "`mlxq doctor` says more",
@@ -56,6 +61,10 @@ def whole_url(text: str) -> str:
 
 def _no_address(text: str) -> WrongUse:
     return WrongUse(f"{text!r} is not the address of a service: write it like {DEFAULT_URL}")
+
+
+def _has(value: object, names: Collection[str]) -> bool:
+    return isinstance(value, dict) and all(name in value for name in names)
 
 
 def _json_body(value: object) -> bytes:
@@ -95,10 +104,27 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def get(self, path: str, limit_s: float = ANSWER_S, **params: str | int) -> Any:
-        """The JSON at a path."""
+    def get(
+        self,
+        path: str,
+        limit_s: float = ANSWER_S,
+        *,
+        fields: Collection[str] = (),
+        rows: Collection[str] = (),
+        **params: str | int,
+    ) -> Any:
+        """The JSON at a path: an object with ``fields``, or a list of objects with ``rows``.
+
+        Raises NoService for another shape: what answers is another program.
+        """
         with self.open("GET", path, limit_s, params=params) as response:
-            return self._decoded(response)
+            value = self._decoded(response)
+        right = not fields or _has(value, fields)
+        if rows:
+            right = isinstance(value, list) and all(_has(row, rows) for row in value)
+        if not right:
+            raise self._stranger()
+        return value
 
     def post(self, path: str, body: object = None, limit_s: float = ANSWER_S, **more: Any) -> Any:
         """The JSON answer to a JSON body; ``limit_s`` is how long it may take to come."""

@@ -114,4 +114,6 @@ def _path(text: str) -> Path:
         words = shlex.split(text)
         if len(words) == 1:
             text = words[0]
-    return Path(text).expanduser()
+    with contextlib.suppress(RuntimeError):  # ~ and the name of nobody here
+        return Path(text).expanduser()
+    return Path(text)

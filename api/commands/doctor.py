@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from api.commands.checks import Finding, of_this_machine
-from api.commands.client import AsJson, Client, Url, connect
+from api.commands.client import MODEL_FIELDS, AsJson, Client, Url, connect
 from api.commands.output import clean, show_json
 from api.commands.problems import FAILED, NoService, Problem
 from wire.settings import URL_VARIABLE, BadSetting, Settings, load
@@ -63,7 +63,7 @@ def _service(client: Client) -> Iterator[Finding]:
     yield Finding("service", "ok", f"answers at {client.url}")
     try:
         client.get("/ready", limit_s=5.0)
-        models = client.get("/models", limit_s=5.0)
+        models = client.get("/models", 5.0, rows=MODEL_FIELDS)
     except Problem as problem:
         fix = "see what the worker's log says, or start one: `mlxq serve`, `python -m worker`"
         yield Finding("ready", "problem", str(problem), fix)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.commands.client import COMMAND_S, AsJson, Client, Url, complete_model, connect, interactive
+from api.commands.client import COMMAND_S, MODEL_FIELDS, AsJson, Client, Url, complete_model, connect, interactive
 from api.commands.output import show_json, size, table
 from api.commands.problems import Problem, WrongUse
 
@@ -35,7 +35,7 @@ def everything(context: typer.Context, url: Url = None, as_json: AsJson = False)
 def show_list(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
     """List the models that the service knows (also without a word)."""
     with connect(context, url) as client:
-        rows = client.get("/models")
+        rows = client.get("/models", rows=MODEL_FIELDS)
     if as_json:
         show_json(rows)
     elif rows:
@@ -126,7 +126,7 @@ def _arrival(client: Client, repository: str) -> dict[str, Any]:
     folder, missing = repository.replace("/", "--"), 0
     with _bar(repository) as show:
         while True:
-            found = [row for row in client.get("/models") if PurePath(row["path"]).name == folder]
+            found = [row for row in client.get("/models", rows=MODEL_FIELDS) if PurePath(row["path"]).name == folder]
             # Between the end of a download and the look into its folder the model may be nowhere.
             missing = 0 if found else missing + 1
             if missing > _MISSING or (found and not (found[0]["downloading"] or found[0]["downloaded"])):

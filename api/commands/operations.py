@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from api.commands.batch import COLUMNS, listed
-from api.commands.batch_run import ENDED, ROUTE
+from api.commands.batch_run import BATCH_FIELDS, ENDED, ROUTE
 from api.commands.client import AsJson, Client, Url, connect
 from api.commands.output import duration, note, plural, show_json, size, table
 from api.commands.problems import FAILED, Problem, Refused, WrongUse
 
 MOST_BATCHES = 1000
+STATUS_FIELDS = ("queues", "running", "running_total", "workers", "models")
+MOST_ID = 255
 
 
 def serve(context: typer.Context) -> None:
@@ -25,8 +28,10 @@ def serve(context: typer.Context) -> None:
 def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
     """Show running and waiting chats, and batches that have not ended."""
     with connect(context, url) as client:
-        status = client.get("/api/engine/status")
-        batches = [row for row in client.get(ROUTE, limit=MOST_BATCHES) if row["status"] not in ENDED]
+        status = client.get("/api/engine/status", fields=STATUS_FIELDS)
+        batches = [
+            row for row in client.get(ROUTE, rows=BATCH_FIELDS, limit=MOST_BATCHES) if row["status"] not in ENDED
+        ]
     if as_json:
         show_json({"running": status["running"], "queues": status["queues"], "batches": batches})
         return
@@ -56,11 +61,13 @@ def stop(
     """Stop a chat or end a batch; what there is so far is kept."""
     if (job is None) != every:
         raise WrongUse("name one chat, as `mlxq ps` shows it, or stop all of yours with --all")
+    if job is not None and not (0 < len(job) <= MOST_ID and job.isprintable()):
+        raise WrongUse("that is not the id of a chat or a batch: `mlxq ps` shows those there are")
     with connect(context, url) as client:
         if job is None or _is_chat(client, job):
             answer = client.post("/api/engine/chat/stop", None if job is None else {"job_id": job})
         else:
-            answer = client.post(f"{ROUTE}/{job}/cancel")
+            answer = client.post(f"{ROUTE}/{quote(job, safe='')}/cancel")
     if as_json:
         show_json(answer)
     else:
@@ -69,7 +76,8 @@ def stop(
 
 def _is_chat(client: Client, job: str) -> bool:
     """Whether an id is a chat's; a batch's otherwise. Raises Problem for neither: who mistyped wants to know."""
-    for chats, path in ((True, f"/api/engine/jobs/{job}"), (False, f"{ROUTE}/{job}")):
+    name = quote(job, safe="")
+    for chats, path in ((True, f"/api/engine/jobs/{name}"), (False, f"{ROUTE}/{name}")):
         try:
             client.get(path)
             return chats
@@ -84,7 +92,7 @@ def _is_chat(client: Client, job: str) -> bool:
 def status(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
     """Show how the service is: queues, workers, models, memory. Fails when chats would not be served."""
     with connect(context, url) as client:
-        told = client.get("/api/engine/status")
+        told = client.get("/api/engine/status", fields=STATUS_FIELDS)
         try:
             reason = None
             client.get("/ready")

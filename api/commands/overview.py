@@ -33,6 +33,7 @@ def _standing(context: typer.Context) -> str:
             client.get("/health", limit_s=LOOK_S)
             return f"A service answers at {client.url}."
     except NoService as problem:
-        return f"{str(problem).capitalize()}."
+        said = str(problem)
+        return f"{said[0].upper()}{said[1:]}."
     except Problem as problem:  # a wrong address, or a service that refuses
         return f"The service: {problem}."

@@ -215,10 +215,12 @@ def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
 
 def test_an_output_that_is_no_file_is_refused(files: Path) -> None:
     (files / "in.jsonl").write_text('{"custom_id": "a", "prompt": "1"}\n')
-    for place in (str(files), str(files / "no" / "where")):
+    os.mkfifo(files / "pipe")
+    for place in (str(files / "pipe"), str(files), str(files / "no" / "where")):
         result = mlxq(FakeBatches(), "batch", str(files / "in.jsonl"), "-o", place)
         assert result.exit_code == 2, place
         assert result.output.startswith(f"mlxq: cannot write {place}: "), result.output
+        assert "None" not in result.output
 
 
 def test_a_disk_that_is_full_is_one_line(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
