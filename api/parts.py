@@ -25,6 +25,7 @@ from api.jobs import Jobs
 from api.long_json import LongJson
 from api.lookup import Lookup
 from api.openai_batch_lines import READERS
+from api.openai_schema import Schemas
 from api.orders import Orders
 from api.overview import Overview
 from api.prompt_size import PromptSize
@@ -55,6 +56,7 @@ class Parts:
     prompt_size: PromptSize
     long_json: LongJson
     images: Images
+    schemas: Schemas
     batches: BatchIntake
     files: FileStore
     orders: Orders
@@ -69,8 +71,9 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit)
     attendance = Attendance(redis, relay, jobs)
     images = Images(clients.blocking, settings.images_mb << 20)
+    schemas = Schemas()
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
-    batches = BatchIntake(redis, jobs, budget=budget, lifetime_s=lifetime_s)
+    batches = BatchIntake(redis, jobs, schemas, budget=budget, lifetime_s=lifetime_s)
     files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
     lookup = Lookup(redis)
     overview = Overview(redis, catalogue, lookup, batches.store, settings.queue_limit)
@@ -87,6 +90,7 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
         prompt_size=PromptSize(),
         long_json=LongJson(),
         images=images,
+        schemas=schemas,
         batches=batches,
         files=files,
         orders=Orders(redis, batches, files, catalogue, READERS),
@@ -117,6 +121,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         parts.prompt_size.close()
         parts.long_json.close()
         parts.images.close()
+        parts.schemas.close()
         await parts.clients.close()
 
 

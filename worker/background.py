@@ -22,7 +22,7 @@ from worker.futures import attempt
 from worker.loaded_models import LoadedModels
 from worker.prompt_queue import PromptQueue
 from worker.prompt_sequence import PromptSequence
-from worker.rescue import failure, rescue
+from worker.rescue import broken_schema, failure, rescue
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -272,6 +272,9 @@ class Background:
         assert isinstance(sequence, PromptSequence), "only prompts are put into the batch beside"
         if token.end == "stop":
             sequence.accept_last(token.token_id)
+            if (broken := broken_schema(sequence)) is not None:
+                self._fail(sequence, broken)
+                return
             self._finish(sequence, "stop")
             return
         sequence.accept(token.token_id)

@@ -20,7 +20,7 @@ from worker.backends.backend import Backend, Step, Token
 from worker.backends.batch import RowBatchGenerator
 from worker.backends.caches import settle
 from worker.backends.conversation import template_options, texts
-from worker.backends.grammar import Grammars
+from worker.backends.grammar import Grammars, warnings_of
 from worker.backends.guides import guide_of
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sampling import RowSampler
@@ -98,8 +98,9 @@ class LmText:
         )
         sequence.begin(built.token_ids, decoder_for(self.tokenizer, job, built.token_ids))
         if job.form.json_schema is not None:
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
-        return prompt.warnings(built, job.messages, sees_images=False)
+            said = [*sequence.emitted, *sequence.generated]
+            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
+        return [*prompt.warnings(built, job.messages, sees_images=False), *warnings_of(job.form.json_schema)]
 
     def tokens_left(self, sequence: Sequence) -> int:
         """How many more tokens the answer may have: its own limit, and what is left of the context window."""

@@ -29,7 +29,7 @@ from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends import conversation
 from worker.backends.backend import Step
-from worker.backends.grammar import Grammars
+from worker.backends.grammar import Grammars, warnings_of
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sight import LOOK_AGAIN_S, Sight
@@ -110,8 +110,9 @@ class VlmBackend(RowBackend):
         self._ready[sequence] = made[0] if same else self._encode(built.messages, sequence)
         sequence.begin(built.token_ids, decoder_for(self._text, job, built.token_ids))
         if job.form.json_schema is not None:
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
-        return prompt.warnings(built, job.messages, sees_images=True)
+            said = [*sequence.emitted, *sequence.generated]
+            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
+        return [*prompt.warnings(built, job.messages, sees_images=True), *warnings_of(job.form.json_schema)]
 
     def _encode(self, messages: Items[Message], sequence: Sequence) -> VisionPrompt:
         parts = [part for message in messages for part in message.images()]
