@@ -31,6 +31,8 @@ MOST_IN_AN_UPLOAD = 1_000
 """Different schemas of one upload; a usual one takes some milliseconds."""
 UPLOAD_S = 30.0
 """What reading the schemas of one upload may take in all."""
+MOST_WAITING = 64
+"""Requests whose schemas wait to be read; a costly one takes two seconds."""
 RETRY_S = 5
 _PARAM = "response_format"
 
@@ -54,6 +56,7 @@ class Schemas:
         # A thread for each process: it waits there while the event loop goes on.
         self._threads = ThreadPoolExecutor(CHILDREN, "schemas")
         self._uploads = threading.Semaphore(1)
+        self._waiting = 0
 
     def warm_up(self) -> None:
         """Start a process, so that the first schema doesn't wait for its second of imports."""
@@ -65,7 +68,16 @@ class Schemas:
         schema = ask.form.json_schema
         if schema is None:
             return ask
-        verdict = await asyncio.get_running_loop().run_in_executor(self._threads, self._judged, schema)
+        verdict = self.check.known(schema)
+        if verdict is not None:
+            return _settled(ask, verdict)
+        if self._waiting >= MOST_WAITING:
+            raise ApiError("busy", "Too many schemas wait to be read. Try again.", RETRY_S)
+        self._waiting += 1
+        try:
+            verdict = await asyncio.get_running_loop().run_in_executor(self._threads, self._judged, schema)
+        finally:
+            self._waiting -= 1
         return _settled(ask, verdict)
 
     def for_upload(self) -> Callable[[Ask], Ask]:
@@ -82,7 +94,7 @@ class Schemas:
             if name not in seen and len(seen) >= MOST_IN_AN_UPLOAD:
                 raise _refused(f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(ask))
             seen.add(name)
-            if spent_s > UPLOAD_S and not self.check.known(schema):
+            if spent_s > UPLOAD_S and self.check.known(schema) is None:
                 raise _refused("reading the schemas of this upload takes too long", _param(ask))
             with self._uploads:
                 began = time.monotonic()

@@ -5,6 +5,7 @@ Blocking, for threads; a verdict is kept, and known again at once. Knows no requ
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -54,7 +55,7 @@ class SchemaCheck:
             {"PYTHONPATH": os.pathsep.join(paths)},
         )
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], Verdict] = OrderedDict()
 
     def warm_up(self) -> None:
         """Start a process, so that the first schema doesn't wait for it."""
@@ -72,25 +73,30 @@ class SchemaCheck:
         """Whether a job's schema may be used as it stands; its text is not told again."""
         return self._judged("kept", text)
 
-    def known(self, schema: str) -> bool:
-        """Whether a client's schema has been settled before."""
+    def known(self, schema: str) -> Verdict | None:
+        """What a client's schema came to when it was asked for before, without waiting."""
+        return self._remembered(_name("new", schema))
+
+    def _remembered(self, name: tuple[str, bytes]) -> Verdict | None:
         with self._lock:
-            return ("new", schema) in self._kept
+            verdict = self._kept.get(name)
+            if verdict is not None:
+                self._kept.move_to_end(name)
+            return verdict
 
     def _judged(self, kind: str, schema: str) -> Verdict:
-        with self._lock:
-            verdict = self._kept.get((kind, schema))
-            if verdict is not None:
-                self._kept.move_to_end((kind, schema))
-                return verdict
+        name = _name(kind, schema)
+        verdict = self._remembered(name)
+        if verdict is not None:
+            return verdict
         try:
-            verdict = self._pool.ask(kind, schema.encode("utf-8", "surrogatepass"))
+            verdict = self._pool.ask(kind, _encoded(schema))
         except Refused as refused:
             verdict = Verdict(reason=_REASONS.get(str(refused), _REASONS["crash"]))
             if str(refused) == "time":  # A busy machine's, perhaps: another time it may do.
                 return verdict
         with self._lock:
-            self._kept[kind, schema] = verdict
+            self._kept[name] = verdict
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
         return verdict
@@ -98,6 +104,14 @@ class SchemaCheck:
     def close(self) -> None:
         """End the processes; a check in progress ends with a reason."""
         self._pool.close()
+
+
+def _encoded(schema: str) -> bytes:
+    return schema.encode("utf-8", "surrogatepass")
+
+
+def _name(kind: str, schema: str) -> tuple[str, bytes]:
+    return kind, hashlib.sha256(_encoded(schema)).digest()
 
 
 def _verdict(_: dict[str, Any], data: bytes) -> Verdict:

@@ -38,6 +38,8 @@ _LONGEST_WALK = 600
 """Steps after which an answer counts as one that could be whole: a long pattern may want many characters."""
 _CLOSING = frozenset(b'"}]')
 _REASON_LIMIT = 200
+_MOST_CALLS = 10_000
+"""Inside one another: references lead from schema to schema, some hundreds in a large one."""
 _UNKNOWN_KEYS = re.compile(r'Unimplemented keys: \["([^"]{1,60})"')
 
 
@@ -211,6 +213,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    sys.setrecursionlimit(_MOST_CALLS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the parent's to handle.
     os.nice(5)  # Running streams come first.
     warm_up()

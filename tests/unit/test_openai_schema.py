@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -66,3 +68,25 @@ def test_an_upload_that_has_used_up_its_time_reads_no_more(schemas: Schemas, mon
     with pytest.raises(ApiError, match="reading the schemas of this upload takes too long"):
         settle(ask(1))
     settle(ask(0))
+
+
+def test_schemas_that_are_known_do_not_wait_and_not_too_many_others_do(
+    schemas: Schemas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    async def crowd() -> None:
+        await schemas.settle(ask(0))
+        monkeypatch.setattr(schemas.check._pool, "ask", lambda *_: over.wait(10) and Verdict("{}"))
+        monkeypatch.setattr(openai_schema, "MOST_WAITING", 3)
+        waiting = [asyncio.create_task(schemas.settle(ask(number))) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        await schemas.settle(ask(0))
+        with pytest.raises(ApiError, match="Too many schemas wait") as refused:
+            await schemas.settle(ask(4))
+        assert (refused.value.code, refused.value.retry_after) == ("busy", openai_schema.RETRY_S)
+        over.set()
+        await asyncio.gather(*waiting)
+        await schemas.settle(ask(5))
+
+    asyncio.run(crowd())

@@ -118,6 +118,13 @@ def test_what_asks_for_nothing_is_nothing_to_refuse(schema: dict[str, Any]) -> N
     assert (found.reason, found.warnings) == ("", ())
 
 
+def test_names_that_look_like_patterns_are_names() -> None:
+    names = ["a.b", "(c)", "d/e", "f-g", "$h^", "{i}", "[j]", "k|l", "m\\n", 'o"p', "ü", "q r", "#", "~&"]
+    schema = {"type": "object", "propertyNames": {"enum": names}, "additionalProperties": {"type": "null"}}
+    texts = [json.dumps({name: None}, ensure_ascii=False) for name in names]
+    assert taken(schema, *texts, '{"axb": null}', '{"k": null}') == texts
+
+
 @pytest.mark.parametrize("names", [{"enum": ["a.b", "c"]}, {"pattern": "^(a\\.b|c)$"}, {"$ref": "#/$defs/N"}])
 def test_a_map_whose_names_are_told_is_kept(names: dict[str, Any]) -> None:
     schema = {
@@ -286,6 +293,11 @@ def test_a_large_schema_of_a_generator_is_kept() -> None:
     uses = {name: {"$ref": f"#/$defs/{name}"} for name in models}
     found = verdict({"$defs": models, "type": "object", "properties": uses, "required": list(uses)}, strict=True)
     assert (found.reason, found.warnings) == ("", ())
+
+
+def test_a_long_chain_of_references_is_followed() -> None:
+    chain = {f"M{i}": {"type": "object", "properties": {"next": {"$ref": f"#/$defs/M{i + 1}"}}} for i in range(400)}
+    assert not verdict({"$defs": chain | {"M400": {"type": "null"}}, "$ref": "#/$defs/M0"}).reason
 
 
 # --- objects --------------------------------------------------------------------------------------------------------
