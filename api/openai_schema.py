@@ -1,7 +1,7 @@
 """Schemas that answers are held to: how requests carry them, and what jobs carry in their place.
 
-A schema that no answer can be held to is refused before a job exists, with the reason. Nothing here reads one: a
-process of its own does (``wire.schema_check``). Knows no models.
+A schema that no answer can be held to is refused before a job exists, with the reason. Nothing here
+reads one: a process of its own does (``wire.schema_check``). Knows no models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 64 << 10
 CHILDREN = 2
-"""Processes for requests; uploads of batches have one more between them, so that no chat waits for one."""
+"""Processes for requests; uploads have one more between them, so that no chat waits for one."""
 MOST_IN_AN_UPLOAD = 1_000
 """Different schemas of one upload; a usual one takes some milliseconds."""
 UPLOAD_S = 30.0
@@ -38,7 +38,10 @@ _PARAM = "response_format"
 
 
 def as_text(schema: dict[str, Any], *, strict: bool = False) -> str:
-    """A schema as a request asks for it. Raises ApiError for one that is too large or isn't JSON."""
+    """A schema as a request asks for it.
+
+    Raises ApiError for one that is too large or isn't JSON.
+    """
     try:
         text = json.dumps(schema | {STRICT: strict}, allow_nan=False)
     except ValueError:
@@ -49,7 +52,7 @@ def as_text(schema: dict[str, Any], *, strict: bool = False) -> str:
 
 
 class Schemas:
-    """Settles the schemas of requests: what a job carries is what its worker can hold the answer to."""
+    """Settles the schemas of requests: a job carries what its worker can hold the answer to."""
 
     def __init__(self) -> None:
         self.check = SchemaCheck()
@@ -64,7 +67,10 @@ class Schemas:
             self.check.warm_up()
 
     async def settle(self, ask: Ask) -> Ask:
-        """What is asked for, with its schema as a job carries it. Raises ApiError ``invalid_schema``."""
+        """What is asked for, with its schema as a job carries it.
+
+        Raises ApiError ``invalid_schema``.
+        """
         schema = ask.form.json_schema
         if schema is None:
             return ask
@@ -81,7 +87,10 @@ class Schemas:
         return _settled(ask, verdict)
 
     def for_upload(self) -> Callable[[Ask], Ask]:
-        """The same for the lines of one upload, whose schemas are bounded in number and time. Blocking, for threads."""
+        """The same for the lines of one upload, whose schemas are bounded in number and time.
+
+        Blocking, for threads.
+        """
         seen: set[bytes] = set()
         spent_s = 0.0
 

@@ -153,7 +153,8 @@ class ObjectFormat(Lenient):
 
 
 class Schema(Lenient):
-    """A schema by its field's name in OpenAI's API; ``strict`` asks to refuse what can't be enforced."""
+    """A schema by its field's name in OpenAI's API; ``strict`` asks to refuse what can't be
+    enforced."""
 
     wanted: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None

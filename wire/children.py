@@ -1,6 +1,7 @@
-"""Processes that do dangerous work for others: a question goes in by a pipe, an answer comes out, within limits.
+"""Processes that do dangerous work: a question goes in by a pipe, an answer comes out, within limits.
 
-A child that dies, hangs or takes too much is killed and replaced. Blocking, for threads. Knows no question's meaning.
+A child that dies, hangs or takes too much is killed and replaced. Blocking, for threads. Knows no
+question's meaning.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _ENDS_A_CHILD = ("time", "cpu", "memory")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may take: seconds a question, bytes of memory and of an answer, questions until it is replaced.
+    """What a child may take: seconds a question, bytes, questions until it is replaced.
 
-    Memory is looked at from outside. On Linux a child's own limit comes first; macOS enforces none on address space.
+    Memory is looked at from outside. On Linux a child's own limit comes first; macOS enforces none
+    on address space.
     """
 
     time_s: float
@@ -44,7 +46,8 @@ class Limits:
 
 
 class Refused(Exception):
-    """There is no answer; the text is the child's one-word reason, or ``time``, ``cpu``, ``memory`` or ``crash``."""
+    """There is no answer; the text is the child's one-word reason, or ``time``, ``cpu``,
+    ``memory`` or ``crash``."""
 
 
 class Died(Exception):
@@ -179,7 +182,10 @@ class ChildPool(Generic[T]):
             return [child.pid for child in (*self._idle, *self._busy)]
 
     def warm_up(self) -> None:
-        """Start a process, so that the first question doesn't wait for it. Raises OSError if none can be started."""
+        """Start a process, so that the first question doesn't wait for it.
+
+        Raises OSError if none can be started.
+        """
         if not self.pids():
             with contextlib.suppress(Died):
                 self._returned(self._borrowed())
@@ -199,7 +205,8 @@ class ChildPool(Generic[T]):
     def _tried(self, kind: str, payload: Payload) -> T:
         child = self._borrowed()
         try:
-            # A child that somebody took over may say anything: only what can be an answer is believed.
+            # A child that somebody took over may say anything: only what can be an answer is
+            # believed.
             answer = self._read(child, kind, payload)
         except Refused:
             self._returned(child)

@@ -1,6 +1,6 @@
 """Whether no value can match two options of a ``oneOf``: then it says what ``anyOf`` says. Pure.
 
-What isn't found out counts as no: unions that a generator discriminates by a tag, and types, are found out.
+What isn't found out counts as no: types, listed values and tags of unions are found out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def _apart(one: Any, other: Any, base: Schema, deepest: int) -> bool:
 
 
 def _has_tag(one: Schema, other: Schema, base: Schema, deepest: int) -> bool:
-    """Whether both have a property that excludes the other, and that one of them can't be without."""
+    """Whether both have a property that excludes the other, and that one of them can't be
+    without."""
     left, right = one.get("properties"), other.get("properties")
     if not isinstance(left, dict) or not isinstance(right, dict):
         return False

@@ -1,4 +1,4 @@
-"""Schemas are settled in processes of their own: what a job may carry, or why no answer can be held to a schema.
+"""Schemas are settled in processes of their own: what a job may carry, or why there is nothing.
 
 Blocking, for threads; a verdict is kept, and known again at once. Knows no requests.
 """
@@ -35,7 +35,8 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a schema: the text that a job carries and what it won't keep, or the reason why there is none."""
+    """What became of a schema: the text that a job carries and what it won't keep, or the reason
+    why there is none."""
 
     text: str = ""
     warnings: tuple[str, ...] = ()
@@ -66,7 +67,10 @@ class SchemaCheck:
         return self._pool.pids()
 
     def new(self, schema: str) -> Verdict:
-        """What a client's schema, as JSON, comes to. Raises OSError when no process can be started."""
+        """What a client's schema, as JSON, comes to.
+
+        Raises OSError when no process can be started.
+        """
         return self._judged("new", schema)
 
     def kept(self, text: str) -> Verdict:

@@ -1,8 +1,9 @@
 """The process that reads schemas: one after another from standard input, each settled or refused.
 
-Native code reads strangers' schemas here, so that a crash or an endless one harms nobody else. A question is a line
-``new 1234`` (a client's) or ``kept 1234`` (one that is a job's already) and that many bytes of JSON; the answer is
-``{"length": …}`` and JSON. It ends with the pipe it reads, thus with its parent, however that ended.
+Native code reads strangers' schemas here, so that a crash or an endless one harms nobody else. A
+question is a line ``new 1234`` (a client's) or ``kept 1234`` (one that is a job's already) and that
+many bytes of JSON; the answer is ``{"length": …}`` and JSON. It ends with the pipe it reads, thus
+with its parent, however that ended.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ ALARM_S = 30
 _END = 256
 _WALKS = 3
 _LONGEST_WALK = 600
-"""Steps after which an answer counts as one that could be whole: a long pattern may want many characters."""
+"""Steps after which an answer counts as one that could be whole: a long pattern may want many
+characters."""
 _CLOSING = frozenset(b'"}]')
 _REASON_LIMIT = 200
 _MOST_CALLS = 10_000
@@ -59,7 +61,10 @@ VOCABULARY = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
 
 
 def settle(schema: Schema) -> tuple[str, list[str]]:
-    """A client's schema as a job is to carry it, and sentences about what it won't keep. Raises Refused."""
+    """A client's schema as a job is to carry it, and sentences about what it won't keep.
+
+    Raises Refused.
+    """
     rules = _ruled(schema)
     Ends(schema).apply()
     before = copy.deepcopy(schema)
@@ -77,7 +82,10 @@ def settle(schema: Schema) -> tuple[str, list[str]]:
 
 
 def keep(text: str) -> None:
-    """Raises Refused for a job's schema that can't be kept as it stands. Not every job comes from an API like this."""
+    """Raises Refused for a job's schema that can't be kept as it stands.
+
+    Not every job comes from an API like this.
+    """
     if _ruled(json.loads(text)).narrowed:
         raise Refused("it has bounds beyond what can be told exactly")
     judge(text)
@@ -95,7 +103,8 @@ def _ruled(schema: Any) -> Rules:
 
 
 def _check_fractions(fractions: set[float]) -> None:
-    """The matcher reads long fractions a little beside what they are: whether it does shows in what it would write."""
+    """The matcher reads long fractions a little beside what they are: whether it does shows in
+    what it would write."""
     for number in fractions:
         written = _matcher(json.dumps({"const": number}))
         if float(written.compute_ff_bytes() or b"nan") != number:
@@ -172,7 +181,8 @@ def answer(kind: str, payload: bytes) -> dict[str, Any]:
 
 
 def lock_down() -> None:
-    """From here on: bounded memory, and no file, socket or dump. macOS keeps all of these but the bound on memory."""
+    """From here on: bounded memory, and no file, socket or dump. macOS keeps all of these but the
+    bound on memory."""
     limits = {"RLIMIT_AS": MEMORY, "RLIMIT_NOFILE": 3, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
     for name, most in limits.items():
         with contextlib.suppress(AttributeError, ValueError, OSError):  # The parent watches this process's memory, too.
@@ -180,7 +190,8 @@ def lock_down() -> None:
 
 
 def bound_time() -> None:
-    """The system ends this process when one question takes more; whole seconds are all that it counts."""
+    """The system ends this process when one question takes more; whole seconds are all that it
+    counts."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + 1 + CPU_S
     with contextlib.suppress(ValueError, OSError):

@@ -25,7 +25,8 @@ class Closing:
         self._root = root
         self._seen: set[tuple[int, bool]] = set()
         self._together: set[int] = set()
-        """Schemas that are for one value together with another: closed by themselves they would exclude it."""
+        """Schemas that are for one value together with another: closed by themselves they would
+        exclude it."""
         self._schemas: list[tuple[Schema, Schema]] = []
 
     def apply(self) -> None:
@@ -100,7 +101,8 @@ def _members(schema: Schema, base: Schema) -> list[Any]:
 
 
 def _is_joined(schema: Schema) -> bool:
-    """Whether schemas for the same value have to hold together here, and not one in place of another."""
+    """Whether schemas for the same value have to hold together here, and not one in place of
+    another."""
     applied = [keyword for keyword in (*IN_PLACE, "$ref") if keyword in schema]
     if not applied:
         return False

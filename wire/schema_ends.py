@@ -12,7 +12,8 @@ from wire.schema_tree import DEFINITIONS, Place, Refused, Schema, base_of, parts
 
 
 class Ends:
-    """Which schemas of a tree have a finite value, found by adding what is certain until nothing is added."""
+    """Which schemas of a tree have a finite value, found by adding what is certain until nothing
+    is added."""
 
     def __init__(self, root: Schema) -> None:
         self._root = root

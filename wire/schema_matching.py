@@ -1,4 +1,4 @@
-"""How schemas are matched, for the process that checks them and the worker that holds answers to them alike.
+"""How schemas are matched, by the process that checks them and by the worker alike.
 
 Imports the matcher only where it is asked for: the API never does.
 """
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 OPTIONS_KEY = "x-guidance"
 """Under it the matcher reads its options from the schema itself."""
 WARNINGS_KEY = "x-warnings"
-"""Under it a schema tells its own reader what of it is not kept; the matcher ignores it, and workers of before, too."""
-# One way to write each answer down. Left a choice, a small model may write blanks until its tokens are used up.
+"""Under it a schema tells its own reader what of it is not kept; the matcher ignores it, and
+workers of before, too."""
+# One way to write each answer down. Left a choice, a small model may write blanks until its
+# tokens are used up.
 # What oneOf asks for beyond anyOf has been refused or warned of before the matcher reads it.
 OPTIONS: dict[str, Any] = {
     "whitespace_flexible": False,
@@ -34,12 +36,16 @@ _REASONS = (
 
 
 def limits() -> LLParserLimits:
-    """What matching may cost. A step's share bounds how long one mask may keep the other streams waiting."""
+    """What matching may cost.
+
+    A step's share bounds how long one mask may keep the other streams waiting.
+    """
     from llguidance import LLParserLimits
 
     return LLParserLimits(initial_lexer_fuel=500_000, step_lexer_fuel=100_000, verbose_errors=False)
 
 
 def known_reason(error: str) -> str:
-    """What an error of the matcher's means, if it is one of those that a sound schema may run into."""
+    """What an error of the matcher's means, if it is one of those that a sound schema may run
+    into."""
     return next((reason for words, reason in _REASONS if any(word in error for word in words)), "")

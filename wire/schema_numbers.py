@@ -1,6 +1,7 @@
-"""Numbers of a schema, so that an answer never has another one: the matcher takes all numbers as doubles. Pure.
+"""Numbers of a schema, so that an answer never has another one: the matcher takes doubles. Pure.
 
-Integers that a double can't tell apart are refused; bounds are narrowed to ones that the matcher keeps exactly.
+Integers that a double can't tell apart are refused; bounds are narrowed to ones that the matcher
+keeps exactly.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from wire.schema_tree import Refused, Schema, where
 EXACT = 2**53
 """Integers up to here are doubles."""
 _FURTHEST = 2**63 - 1024
-"""The last double before 2^63. The matcher's own integers end there, and at the very end it recurses without one."""
+"""The last double before 2^63.
+
+The matcher's own integers end there, and at the very end it recurses without one.
+"""
 _LONGEST = 10**18 - 1
-"""An integer with one open end must not have more digits than this, or the matcher can't write the range down."""
+"""An integer with one open end must not have more digits than this, or the matcher can't write the
+range down."""
 _CLEAR = 10**15
 """Bounds of numbers with fractions are exact up to here, with so many digits."""
 _DIGITS = 15
@@ -23,7 +28,10 @@ _MOST_MULTIPLE = 2**32 - 1
 
 
 def check_constant(value: Any, path: str) -> set[float]:
-    """The fractions in a value that must come out as it is. Raises Refused for an integer in it that wouldn't."""
+    """The fractions in a value that must come out as it is.
+
+    Raises Refused for an integer in it that wouldn't.
+    """
     level, fractions = [value], set()
     while level:
         one = level.pop()
@@ -40,7 +48,8 @@ def check_constant(value: Any, path: str) -> set[float]:
 
 
 def settle_bounds(schema: Schema, path: str) -> bool:
-    """Write the bounds of a schema so that the matcher keeps them; whether that made them narrower. Raises Refused."""
+    """Write the bounds of a schema so that the matcher keeps them; whether that made them
+    narrower. Raises Refused."""
     _settle_booleans(schema)
     bounds = {name: schema[name] for name in _BOUNDS if _is_number(schema.get(name))}
     _check_multiple(schema.get("multipleOf"), path)
@@ -101,7 +110,8 @@ def _settle_integers(schema: Schema, bounds: dict[str, Any], path: str) -> bool:
 
 
 def _inward(bound: int | None, *, up: bool) -> int | None:
-    """The nearest bound, on the inner side, that is a double and no further out than the matcher's integers."""
+    """The nearest bound, on the inner side, that is a double and no further out than the matcher's
+    integers."""
     if bound is None:
         return None
     bound = max(-_FURTHEST, min(_FURTHEST, bound))
@@ -124,7 +134,8 @@ def _settle_fractions(schema: Schema, bounds: dict[str, Any], path: str) -> bool
 
 
 def _short(bound: float, *, up: bool) -> float:
-    """A bound with no more digits than the matcher reads exactly, on the inner side; a whole one as an integer."""
+    """A bound with no more digits than the matcher reads exactly, on the inner side; a whole one
+    as an integer."""
     if bound == math.floor(bound):
         return int(bound)
     short = float(f"{bound:.{_DIGITS - 1}e}")

@@ -13,7 +13,8 @@ from wire.schema_alternatives import are_apart
 from wire.schema_tree import Refused, Schema, base_of, parts, target, where
 
 STRICT = "x-strict"
-"""Under this key of a schema stands whether what can't be kept is refused; what is inside has the same."""
+"""Under this key of a schema stands whether what can't be kept is refused; what is inside has the
+same."""
 FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 )  # fmt: skip
@@ -42,7 +43,7 @@ class Rules:
 
     def __init__(self, root: Schema) -> None:
         self._root = root
-        self._seen: set[int] = set()
+        self._seen: dict[int, Schema] = {}  # Kept, so that no other gets the same id.
         self._warned: dict[str, None] = {}
         self.fractions: set[float] = set()
         self.narrowed = False
@@ -59,7 +60,7 @@ class Rules:
     def _visit(self, schema: Any, base: Schema, path: str, *, strict: bool) -> None:
         if not isinstance(schema, dict) or id(schema) in self._seen:
             return
-        self._seen.add(id(schema))
+        self._seen[id(schema)] = schema
         base = base_of(schema, base)
         strict = bool(schema.pop(STRICT, strict))
         _settle_names(schema, base)
@@ -121,7 +122,8 @@ class Rules:
 
 
 def _settle_names(schema: Schema, base: Schema) -> None:
-    """Names that are listed or have a pattern are kept as ``patternProperties``: generators write maps so."""
+    """Names that are listed or have a pattern are kept as ``patternProperties``: generators write
+    maps so."""
     if "propertyNames" not in schema or "properties" in schema or "patternProperties" in schema:
         return
     names = schema["propertyNames"]
@@ -146,7 +148,8 @@ def _names_pattern(names: Any) -> str | None:
 
 
 def _settle_closed(schema: Schema) -> None:
-    """Alone for its value, a schema's ``unevaluatedProperties`` are its ``additionalProperties``."""
+    """Alone for its value, a schema's ``unevaluatedProperties`` are its
+    ``additionalProperties``."""
     beside = ("allOf", "anyOf", "oneOf", "$ref", "if", "additionalProperties")
     if schema.get("unevaluatedProperties") is False and not any(keyword in schema for keyword in beside):
         del schema["unevaluatedProperties"]

@@ -1,4 +1,4 @@
-"""JSON schemas as trees: which values of a schema are schemas themselves, and what its references point at. Pure.
+"""JSON schemas as trees: which of their values are schemas, and what references point at. Pure.
 
 Knows no keyword's meaning beyond that.
 """
@@ -25,7 +25,8 @@ class Refused(Exception):
 
 
 class Place(NamedTuple):
-    """A schema inside another: in what it stands, under which key, and the way to it from the root."""
+    """A schema inside another: in what it stands, under which key, and the way to it from the
+    root."""
 
     inside: Any
     key: Any
@@ -68,13 +69,15 @@ def parts(schema: Schema, path: str = "") -> Iterator[Place]:
 
 
 def base_of(schema: Schema, base: Schema) -> Schema:
-    """What the references of a schema begin at: a schema with a name of its own is a document of its own."""
+    """What the references of a schema begin at: a schema with a name of its own is a document of
+    its own."""
     name = schema.get("$id", schema.get("id"))
     return schema if isinstance(name, str) and not name.startswith("#") else base
 
 
 def target(reference: Any, base: Schema) -> tuple[Any, str] | None:
-    """What a reference points at inside its document, and the way there; None for one that isn't found."""
+    """What a reference points at inside its document, and the way there; None for one that isn't
+    found."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return None
     at: Any = base

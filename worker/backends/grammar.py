@@ -29,7 +29,8 @@ Mask = NDArray[np.bool_]
 
 @cache
 def schema_check() -> SchemaCheck:
-    """What reads schemas first: jobs come from Redis, and not every writer there has had them read."""
+    """What reads schemas first: jobs come from Redis, and not every writer there has had them
+    read."""
     check = SchemaCheck()
     atexit.register(check.close)
     return check
@@ -119,7 +120,10 @@ class Constraint:
             self._make()
 
     def start(self, said: Sequence[int]) -> None:
-        """Begin anew, behind what the answer has already. Nothing is to be done where it was prepared for."""
+        """Begin anew, behind what the answer has already.
+
+        Nothing is to be done where it was prepared for.
+        """
         if list(said) == self._said:
             return
         self._matcher.reset()
