@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import BaseModel, Field, SecretStr
 
 from tests.schema_support import settled, taken, verdict
 from wire.schema_rules import FORMATS
@@ -40,6 +42,39 @@ UNKEPT: dict[str, dict[str, Any]] = {
 
 
 # --- what generators write ------------------------------------------------------------------------------------------
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(ge=0, le=9)
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    owner: Dog | None = None
+
+
+class Everything(BaseModel):
+    tags: set[str]
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+    when: datetime
+    password: SecretStr
+    prices: dict[Literal["low", "high"], Annotated[float, Field(multiple_of=0.01)]]
+    pair: tuple[int, str]
+
+
+def test_what_pydantic_writes_is_served_and_only_the_set_is_not_kept_when_strict() -> None:
+    schema = Everything.model_json_schema()
+    assert verdict(schema).warnings == (
+        'The schema\'s keyword "uniqueItems" (at properties.tags) is not enforced.',
+        'The schema\'s format "password" (at properties.password) is not enforced.',
+    )
+    assert '"uniqueItems" (at properties.tags)' in verdict(schema, strict=True).reason
+    del schema["properties"]["tags"]["uniqueItems"]
+    assert not verdict(schema, strict=True).reason
+    pets = '{"tags": [], "pet": {"kind": "dog", "owner": null}, "when": "2026-01-01T00:00:00Z", '
+    rest = '"password": "x", "prices": {"low": 0.25}, "pair": [1, "a"]}'
+    assert taken(schema, pets + rest, (pets + rest).replace("low", "mid")) == [pets + rest]
 
 
 @pytest.mark.parametrize("form", ["password", "binary", "byte", "path", "url", "uuid4", "iri", "json-pointer", "int32"])
