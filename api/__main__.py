@@ -76,6 +76,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
         if self.started:
+            self._app.state.parts.schemas.warm_up()
             print(f"listening on {self.url}", flush=True)
             _log.info("listening", extra={"url": self.url})
 

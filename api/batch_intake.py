@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -19,6 +20,7 @@ from api.batch_store import BatchRecord, BatchStore
 from api.batch_upload import Upload
 from api.errors import ApiError
 from api.jobs import Jobs, new_job_id
+from api.openai_schema import Schemas
 from wire.batches import BatchSlice, BatchState, slice_job_id
 
 UPLOADS_AT_ONCE = 4
@@ -34,9 +36,10 @@ _log = logging.getLogger(__name__)
 class BatchIntake:
     """The way into and out of the queue for batches."""
 
-    def __init__(self, redis: Redis, jobs: Jobs, *, budget: Budget, lifetime_s: float) -> None:
+    def __init__(self, redis: Redis, jobs: Jobs, schemas: Schemas, *, budget: Budget, lifetime_s: float) -> None:
         self.store = BatchStore(redis, budget=budget, lifetime_s=lifetime_s)
         self._jobs = jobs
+        self._schemas = schemas
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def accept(
@@ -62,6 +65,7 @@ class BatchIntake:
             raise ApiError("busy", "Too many uploads at once. Try again.", RETRY_S) from None
         try:
             opened = await self.store.open(batch_id or new_job_id(), owner, model_id, details)
+            rules = replace(rules, settle=self._schemas.for_upload())
             record = await Upload(self.store, opened, rules).take_all(pieces)
             await self._queue(record)
             return record

@@ -34,13 +34,14 @@ class Rules:
     """How the lines of one upload are read.
 
     ``defaults`` are fields for lines that don't set them. ``read`` makes a line's fields, without its custom_id, into a
-    model's name and what is asked of it; it raises ApiError for a line that can't be run.
-    ``version`` is what all living workers read.
+    model's name and what is asked of it; it raises ApiError for a line that can't be run. ``settle`` makes what is
+    asked for into what a job carries, or raises ApiError. ``version`` is what all living workers read.
     """
 
     models: list[ModelRecord]
     read: Callable[[Fields], tuple[str, Ask]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    settle: Callable[[Ask], Ask] = lambda ask: ask
     version: int = VERSION
 
 
@@ -87,6 +88,7 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         raise _Refused("model_not_found", "No model of this id or name is there.")
     if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
         raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
+    asked = rules.settle(asked)
     line = BatchLine(
         number=number,
         custom_id=custom_id,

@@ -86,7 +86,7 @@ async def _from_lines(
     models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
     defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
     shown = defaults.get("model_id", "")
-    rules = Rules(models, read, defaults, version)
+    rules = Rules(models, read, defaults, version=version)
     return await parts.batches.accept(caller.owner, arriving, rules, model_id=shown)
 
 
@@ -101,7 +101,7 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
     models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
-    rules = Rules(models, read, fields | {"model_id": model.id}, version)
+    rules = Rules(models, read, fields | {"model_id": model.id}, version=version)
     return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
 
 

@@ -206,8 +206,9 @@ def serve() -> None:
     """Answer until the parent closes the pipe."""
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     while line := questions.readline(64):
+        _, length = line.split()
         signal.alarm(ALARM_S)
-        head, data = answer(questions.read(int(line)))
+        head, data = answer(questions.read(int(length)))
         signal.alarm(0)
         answers.write(json.dumps(head).encode("ascii") + b"\n")
         answers.write(data)

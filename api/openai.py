@@ -16,7 +16,6 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from api import openai_schema
 from api.acceptance import Ask, accept, find_model
 from api.body_routes import CHAT, LongBodies, takes
 from api.callers import Caller, CallerOf
@@ -129,8 +128,7 @@ async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking
     model = await find_model(body.model, parts)
     if ask.form.tools and not model.takes_tools:
         raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
-    if ask.form.json_schema is not None:
-        await openai_schema.check(ask.form.json_schema, "tools" if ask.form.must_call else "response_format")
+    ask = await parts.schemas.settle(ask)
     earlier = None if key is None else await parts.jobs.made_before(key)
     made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
     reader = made if isinstance(made, Reader) else await _again(made, parts)

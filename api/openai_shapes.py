@@ -153,9 +153,11 @@ class ObjectFormat(Lenient):
 
 
 class Schema(Lenient):
-    """A schema by its field's name in OpenAI's API; answers are held to it whether or not it is called strict."""
+    """A schema by its field's name in OpenAI's API; ``strict`` asks to refuse what can't be
+    enforced."""
 
     wanted: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
 
 
 class SchemaFormat(Lenient):
@@ -192,7 +194,8 @@ class ChatBody(Generation):
 
     def _schema(self) -> str | None:
         if isinstance(self.response_format, SchemaFormat):
-            return as_text(self.response_format.json_schema.wanted)
+            held = self.response_format.json_schema
+            return as_text(held.wanted, strict=bool(held.strict))
         return as_text({"type": "object"}) if isinstance(self.response_format, ObjectFormat) else None
 
     def ask(self) -> Ask:

@@ -14,10 +14,13 @@ from pydantic import AfterValidator, Field
 from api.errors import ApiError
 from api.openai_schema import as_text
 from api.requests import Lenient, Text, whole
+from wire.schema_rules import STRICT
 
 MOST_TOOLS = 128
 MOST_LEVELS = 64
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
+NO_ARGUMENTS: dict[str, Any] = ANY_OBJECT | {"properties": {}, "additionalProperties": False}
+"""What OpenAI takes a function without parameters to have."""
 
 
 def _is_shallow(value: Any) -> bool:
@@ -79,6 +82,7 @@ def calls_of(tools: Sequence[dict[str, Any]], choice: Choice | None) -> str:
 def _call(number: int, function: dict[str, Any]) -> dict[str, Any]:
     parameters = function.get("parameters")
     # With a name of its own a schema's references into itself stay its own.
-    arguments = ANY_OBJECT | (parameters if isinstance(parameters, dict) else {}) | {"$id": f"urn:tool:{number}"}
+    arguments = ANY_OBJECT | parameters if isinstance(parameters, dict) and parameters else NO_ARGUMENTS
+    arguments = arguments | {"$id": f"urn:tool:{number}", STRICT: function.get("strict") is True}
     properties = {"name": {"const": function["name"]}, "arguments": arguments}
     return ANY_OBJECT | {"properties": properties, "required": ["name", "arguments"], "additionalProperties": False}

@@ -29,6 +29,7 @@ from api.jobs import Jobs
 from api.long_json import LongJson
 from api.lookup import Lookup
 from api.openai_batch_lines import READERS
+from api.openai_schema import Schemas
 from api.orders import Orders
 from api.overview import Overview
 from api.prompt_size import PromptSize
@@ -60,6 +61,7 @@ class Parts:
     long_json: LongJson
     body_room: BodyRoom
     images: Images
+    schemas: Schemas
     batches: BatchIntake
     files: FileStore
     orders: Orders
@@ -76,8 +78,9 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     attendance = Attendance(redis, relay, jobs)
     fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
     images = Images(clients.blocking, settings.images_mb << 20, fetcher)
+    schemas = Schemas()
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
-    batches = BatchIntake(redis, jobs, budget=budget, lifetime_s=lifetime_s)
+    batches = BatchIntake(redis, jobs, schemas, budget=budget, lifetime_s=lifetime_s)
     files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
     lookup = Lookup(redis, jobs.settle)
     overview = Overview(redis, catalogue, lookup, batches.store, settings.queue_limit)
@@ -95,6 +98,7 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
         long_json=LongJson(),
         body_room=BodyRoom(),
         images=images,
+        schemas=schemas,
         batches=batches,
         files=files,
         orders=Orders(redis, batches, files, catalogue, READERS),
@@ -125,6 +129,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         parts.prompt_size.close()
         parts.long_json.close()
         parts.images.close()
+        parts.schemas.close()
         await parts.clients.close()
 
 

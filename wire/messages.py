@@ -97,7 +97,10 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ToolCall(Record):
-    """A call of a tool that a model asked for; ``arguments`` is the JSON text of an object."""
+    """A call of a tool that a model asked for; ``arguments`` is the JSON text of an object.
+
+    Of a call that had to be made and was cut by its limit of tokens it is the beginning of such a text.
+    """
 
     id: str
     name: str

@@ -23,7 +23,7 @@ from worker.model_turn import ModelTurn
 from worker.prompt_queue import PromptQueue
 from worker.prompt_sequence import PromptSequence
 from worker.prompt_thread import Prepared, PromptThread
-from worker.rescue import failure, rescue
+from worker.rescue import broken_schema, failure, rescue
 from worker.sequence import Sequence
 from worker.shared_prefix import SharedPrefixes
 from worker.suspects import OneSuspect
@@ -269,6 +269,9 @@ class Background:
         assert isinstance(sequence, PromptSequence), "only prompts are put into the batch beside"
         if token.end == "stop":
             sequence.accept_last(token.token_id)
+            if (broken := broken_schema(sequence)) is not None:
+                self._fail(sequence, broken)
+                return
             self._finish(sequence, "stop")
             return
         sequence.accept(token.token_id)

@@ -27,7 +27,7 @@ from worker.loaded_models import LoadedModels
 from worker.meter import Meter
 from worker.prompt_sequence import PromptSequence
 from worker.prompt_thread import Prepared, PromptThread, takes_long
-from worker.rescue import failure, rescue
+from worker.rescue import broken_schema, failure, rescue
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -302,8 +302,7 @@ class Engine:
         sequence = token.sequence
         if token.end == "stop":
             sequence.accept_last(token.token_id)
-            if sequence.constraint is not None and sequence.constraint.broken:
-                broken = WorkerError("invalid_schema", "The schema is too large: the answer could not be held to it.")
+            if (broken := broken_schema(sequence)) is not None:
                 self._emit_failure(sequence, broken)
                 return
             self._emit(sequence, sequence.finish("stop"))

@@ -12,3 +12,8 @@ class WorkerError(Exception):
         super().__init__(message)
         self.code: ErrorCode = code
         self.message = message
+
+
+def invalid_schema(reason: str) -> WorkerError:
+    """The error of an answer that can't be held to its schema, or not any longer."""
+    return WorkerError("invalid_schema", f"The answer can't be held to its schema: {reason}.")

@@ -1,4 +1,4 @@
-"""After a step that raised: who fails, who goes on, and in which words."""
+"""Answers that can't go on: who fails, who goes on, and in which words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from wire.messages import ErrorCode
 from worker.backends.backend import Backend
-from worker.errors import WorkerError
+from worker.errors import WorkerError, invalid_schema
 from worker.sequence import Sequence
 
 
@@ -34,3 +34,9 @@ def failure(error: Exception) -> tuple[ErrorCode, str]:
     if isinstance(error, WorkerError):
         return error.code, error.message
     return "engine_failed", f"Generation failed ({type(error).__name__})."
+
+
+def broken_schema(sequence: Sequence) -> WorkerError | None:
+    """The error of an answer that ended because its schema could be followed no further."""
+    held = sequence.constraint
+    return invalid_schema(held.why) if held is not None and held.broken else None

@@ -49,6 +49,8 @@ class Constraint(Protocol):
 
     broken: bool
     """Whether the answer could not be held to it."""
+    why: str
+    """What broke it, in words that fit behind a colon."""
 
 
 class Sequence:

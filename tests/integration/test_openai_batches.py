@@ -139,6 +139,36 @@ def test_lines_that_fail_are_in_the_error_file_each_with_its_reason(whole: Whole
     assert "temperature" in rows["field"]["response"]["body"]["error"]["message"]
 
 
+def held(custom_id: str, schema: dict[str, Any], *, strict: bool = False) -> dict[str, Any]:
+    wanted = {"name": "x", "strict": strict, "schema": schema}
+    return line(custom_id, response_format={"type": "json_schema", "json_schema": wanted})
+
+
+def test_a_line_whose_schema_cannot_be_kept_fails_alone_with_the_reason_that_a_chat_gets(whole: Whole) -> None:
+    call = {"type": "function", "function": {"name": "f", "parameters": {"$ref": "#"}}}
+    batch = whole.order(
+        line("good"),
+        held("crash", {"const": -9223372036854775808}),
+        held("not", {"not": {"type": "string"}}, strict=True),
+        held("reference", {"$ref": "#/$defs/missing"}),
+        line("call", tools=[call], tool_choice="required"),
+    )
+    batch = whole.until(batch, *ENDED)
+    assert whole.rows(batch.output_file_id).keys() == {"good"}
+    rows = whole.rows(batch.error_file_id)
+    errors = {name: row["response"]["body"]["error"] for name, row in rows.items()}
+    assert {(row["response"]["status_code"], row["response"]["body"]["error"]["code"]) for row in rows.values()} == {
+        (400, "invalid_schema")
+    }
+    with pytest.raises(openai.BadRequestError) as refused:
+        whole.client.chat.completions.create(**held("crash", {"const": -9223372036854775808})["body"])
+    assert errors["crash"]["message"] == refused.value.body["message"]  # type: ignore[index]
+    assert "beyond 2^53" in errors["crash"]["message"]
+    assert '"not"' in errors["not"]["message"]
+    assert "/$defs/missing" in errors["reference"]["message"]
+    assert "contains itself" in errors["call"]["message"]
+
+
 def test_a_batch_in_which_no_line_succeeds_comes_to_its_end(whole: Whole) -> None:
     batch = whole.until(whole.order(*(line(f"c{n}", BAD_PROMPT) for n in range(40))), *ENDED)
     assert (batch.status, batch.output_file_id) == ("completed", None)

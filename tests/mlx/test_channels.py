@@ -57,6 +57,27 @@ def test_thinking_that_never_ends_is_thinking() -> None:
     assert said("<think>\nHm. </thin")[1] == Said(reasoning="Hm. </thin")
 
 
+MUST = Style({TOOL: []}, TOOL, parse=json.loads, must_call=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", []),
+        ('{"name": "clo', []),
+        ('{"name": "cl\\"ock"', [('cl"ock', "")]),
+        ('{"name": "clock", "argu', [("clock", "")]),
+        ('{"name": "clock", "arguments": {"zone": "U', [("clock", '{"zone": "U')]),
+        ('{"name": "clock", "arguments": {"zone": "U"}', [("clock", '{"zone": "U"}')]),
+        ('{"name": "clock", "arguments": {"zone": "U"}}', [("clock", '{"zone": "U"}')]),
+    ],
+)
+def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(text: str, told: list[tuple[str, str]]) -> None:
+    _, all_of_it = said(text, style=MUST)
+    assert (all_of_it.text, all_of_it.reasoning) == ("", "")
+    assert [(call.name, call.arguments) for call in all_of_it.tool_calls] == told
+
+
 @pytest.mark.parametrize("size", [1, 2, 1000])
 @pytest.mark.parametrize("stop", [("END",), ("nothing", "NDX", "END"), ("\n\nEND",)])
 def test_the_text_before_a_stop_text_is_kept_to_the_character(size: int, stop: tuple[str, ...]) -> None:

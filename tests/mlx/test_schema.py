@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,14 +11,22 @@ import numpy as np
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from api.openai_schema import as_text
 from tests.mlx.conftest import Bench
 from tests.mlx.test_vision import VisionBench
-from wire.messages import Delta, Form, LoggedEvent
-from worker.backends.grammar import Grammars
+from tests.schema_support import settled
+from tests.unit.test_background import Results
+from tests.unit.test_engine import Reader
+from wire.batches import BatchLine, BatchSlice
+from wire.messages import Delta, Failed, Finished, Form, LoggedEvent
+from worker.backends import grammar
+from worker.backends.grammar import Constraint, Grammars
 from worker.backends.guides import Guide
+from worker.background import Background
 from worker.catalogue import DEMO_MODELS, describe
+from worker.engine import Engine
 from worker.errors import WorkerError
+from worker.loaded_models import LoadedModels
+from worker.prompt_sequence import PromptSequence
 from worker.sequence import Sequence
 
 PERSON = {
@@ -36,7 +45,7 @@ PERSON = {
 def held(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
     """A chat whose answer is held to a schema."""
     chat = bench.chat(text, **{"max_tokens": 200, "repetition_penalty": 1.0, **more})
-    job = chat.job.model_copy(update={"form": Form(separate=True, json_schema=as_text(schema))})
+    job = chat.job.model_copy(update={"form": Form(separate=True, json_schema=settled(schema))})
     return Sequence(job, emitted=chat.emitted)
 
 
@@ -134,7 +143,7 @@ def test_thinking_that_the_prompt_began_goes_first() -> None:
     grammars = Grammars(Text(), [2])
     real = load_tokenizer(DEMO_MODELS / "chat")
     grammars._vocabulary = Grammars(real, [2])._made()
-    constraint = grammars.constraint(as_text({"enum": ["x"]}), [1, 5])
+    constraint = grammars.constraint(settled({"enum": ["x"]}), [1, 5])
     mask = np.ones(1300, dtype=np.bool_)
     for token in (9, 7, 9):
         constraint.take(token)
@@ -144,14 +153,123 @@ def test_thinking_that_the_prompt_began_goes_first() -> None:
     constraint.take(8)
     constraint.allow(mask)
     assert [real.decode([int(i)]) for i in np.flatnonzero(mask)] == ['"']
-    assert grammars.constraint(as_text({"enum": ["x"]}), [1, 5, 7])._thoughts is None
+    assert grammars.constraint(settled({"enum": ["x"]}), [1, 5, 7])._thoughts is None
 
 
-def test_a_schema_that_the_matcher_refuses_ends_the_chat_with_a_reason(demo: Bench) -> None:
-    chat = held(demo, "Hello!", {"not": {"type": "string"}})
+def raw(bench: Bench, schema: str) -> Sequence:
+    """A chat whose schema no API has looked at: an earlier release's, or somebody's who can write to Redis."""
+    chat = bench.chat("Hello!")
+    return Sequence(chat.job.model_copy(update={"form": Form(separate=True, json_schema=schema)}))
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ('{"not": {"const": 1}, "$dynamicRef": "#a"}', "the keyword"),
+        ('{"const": -9223372036854775808}', "an integer beyond 2^53"),
+        ('{"type": "integer", "minimum": -9223372036854775808, "maximum": -9223372036854775808}', "beyond 2^63"),
+        ('{"type": "string", "pattern": "^((a{1000}){1000})$"}', "too complex"),
+        ("[]", "not an object"),
+    ],
+)
+def test_a_schema_that_nobody_has_read_is_read_before_the_matcher_sees_it(
+    demo: Bench, monkeypatch: pytest.MonkeyPatch, schema: str, reason: str
+) -> None:
+    monkeypatch.setattr(grammar, "LLMatcher", None)
     with pytest.raises(WorkerError) as refused:
-        demo.backend.prepare(chat)
+        demo.backend.prepare(raw(demo, schema))
     assert refused.value.code == "invalid_schema"
+    assert reason in refused.value.message
+
+
+def test_what_a_schema_will_not_keep_is_warned_of(demo: Bench) -> None:
+    chat = held(demo, "Hello!", {"type": "array", "items": {"enum": ["tea"]}, "uniqueItems": True})
+    assert demo.backend.prepare(chat) == ['The schema\'s keyword "uniqueItems" is not enforced.']
+
+
+@pytest.mark.parametrize("emitted", [(), (0, 1)], ids=["new", "after a crash"])
+def test_the_first_mask_is_made_as_a_prompt_is_prepared(
+    demo: Bench, monkeypatch: pytest.MonkeyPatch, emitted: tuple[int, ...]
+) -> None:
+    """On the engine's thread a costly one would hold up every stream."""
+    made: list[int] = []
+    make = Constraint._make
+
+    def counted(self: Constraint) -> None:
+        made.append(len(self._said))
+        make(self)
+
+    monkeypatch.setattr(Constraint, "_make", counted)
+    whole = held(demo, "Hello!", seed=3, temperature=1.0)
+    told(demo, whole)
+    made.clear()
+    chat = held(demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[: len(emitted)]))
+    demo.backend.prepare(chat)
+    assert made == [len(emitted)]
+    demo.backend.add(chat)
+    while demo.backend.sequences():
+        demo.backend.step()
+    assert made.count(len(emitted)) == 1
+
+
+def models_of(demo: Bench) -> LoadedModels:
+    """The demo model for an engine, which will close it."""
+    find = {demo.record.id: demo.record}.get
+    return LoadedModels(find, lambda _: Bench(demo.record).backend, budget=1 << 30, available=lambda: 1 << 30)
+
+
+def test_the_engine_makes_it_on_another_thread(demo: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int]] = []
+    make, reader = Constraint._make, Reader()
+
+    def counted(self: Constraint) -> None:
+        made.append((threading.current_thread().name, len(self._said)))
+        make(self)
+
+    monkeypatch.setattr(Constraint, "_make", counted)
+    models = models_of(demo)
+    engine = Engine(models, reader)
+    engine.start()
+    engine.submit(held(demo, "Hello!", max_tokens=4))
+    assert isinstance(reader.wait("job")[-1], Finished)
+    engine.close(10)
+    assert [thread for thread, said in made if said == 0] == ["tokenise_0"]
+    assert {thread for thread, said in made if said > 0} == {"engine"}
+
+
+class Breaks(Constraint):
+    """Can be followed for two tokens only."""
+
+    def _make(self) -> None:
+        super()._make()
+        if len(self._said) > 1:
+            self._break("its parts contradict each other")
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_an_answer_that_breaks_off_fails_with_the_reason(
+    demo: Bench, monkeypatch: pytest.MonkeyPatch, in_a_batch: bool
+) -> None:
+    monkeypatch.setattr(grammar, "Constraint", Breaks)
+    reader, results = Reader(), Results()
+    models = models_of(demo)
+    engine = Engine(models, reader, prompts=Background(models, slots=4, share=0.0, on_end=results))
+    engine.start()
+    chat = held(demo, "Hello!")
+    if in_a_batch:
+        names = ("model_id", "model_revision", "messages", "sampling", "form")
+        line = BatchLine.model_validate({"number": 1, "custom_id": "c"} | {n: getattr(chat.job, n) for n in names})
+        part = BatchSlice(job_id="slice", batch_id="b", owner="everyone", number=0)
+        engine.submit_prompts([PromptSequence(line, part, 1)])
+        [result] = results.wait(1)
+        failure = result.error
+    else:
+        engine.submit(chat)
+        end = reader.wait("job")[-1]
+        failure = (end.code, end.message) if isinstance(end, Failed) else None
+    engine.close(10)
+    reason = "The answer can't be held to its schema: its parts contradict each other."
+    assert failure == ("invalid_schema", reason)
 
 
 def test_penalties_count_what_was_said_and_survive_a_crash(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import pytest
 from api.openai_tools import calls_of
 from scripts.random_model import SMALL, make, train_tokenizer
 from tests.mlx.conftest import Bench
+from tests.schema_support import settled
+from wire.batches import BatchLine, BatchSlice
 from wire.messages import ChatJob, Delta, Form, Message, Sampling, ToolCall
 from wire.registry import ModelRecord
+from worker.backends.backend import Step
 from worker.catalogue import describe
 from worker.errors import WorkerError
+from worker.prompt_sequence import PromptSequence
 from worker.sequence import Said, Sequence
 
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
@@ -130,7 +135,7 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
     zone = {"$defs": {"Zone": {"enum": ["UTC", "CET"]}}, "type": "object", "additionalProperties": False}
     parameters = zone | {"properties": {"zone": {"$ref": "#/$defs/Zone"}}, "required": ["zone"]}
     tools = tuple({"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("a", "b"))
-    schema = calls_of(tools, "required")
+    schema = settled(json.loads(calls_of(tools, "required")))
     job = chat(bench, Message(role="user", content=text), tools=tools, json_schema=schema, must_call=True).job
     # A random model would never think to the end.
     sequence = Sequence(job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ())
@@ -144,6 +149,46 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
     (call,) = told.tool_calls
     assert call.name in ("a", "b")
     assert json.loads(call.arguments)["zone"] in ("UTC", "CET")
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(bench: Bench, in_a_batch: bool) -> None:
+    zone = {"type": "object", "properties": {"zone": {"type": "string", "minLength": 300}}, "required": ["zone"]}
+    tools = ({"type": "function", "function": {"name": "clock", "parameters": zone}},)
+    form = Form(
+        separate=True, tools=tools, json_schema=settled(json.loads(calls_of(tools, "required"))), must_call=True
+    )
+    job = bench.chat("What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0).job.model_copy(
+        update={"form": form}
+    )
+    if in_a_batch:
+        line = BatchLine.model_validate({"number": 1, "custom_id": "c", **_line_fields(job)})
+        sequence: Sequence = PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1)
+    else:
+        sequence = Sequence(job)
+    bench.start(sequence)
+    events = [e for step in _steps(bench) for token in step.tokens for e in token.sequence.accept(token.token_id)]
+    events += sequence.finish("length")
+    told = Said.together(event for event in events if isinstance(event, Delta))
+    if isinstance(sequence, PromptSequence):
+        result = sequence.result()
+        told = Said(result.text, result.reasoning, result.tool_calls)
+        assert result.finish_reason == "length"
+    assert (told.text, told.reasoning) == ("", "")
+    (call,) = told.tool_calls
+    assert call.name == "clock"
+    assert call.arguments.startswith('{"zone": "')
+    assert not call.arguments.endswith("}")
+
+
+def _steps(bench: Bench) -> Iterator[Step]:
+    while bench.backend.sequences():
+        yield bench.backend.step()
+
+
+def _line_fields(job: ChatJob) -> dict[str, object]:
+    names = ("model_id", "model_revision", "messages", "sampling", "form")
+    return {name: getattr(job, name) for name in names}
 
 
 def test_a_raw_prompt_is_the_text_alone(bench: Bench) -> None:

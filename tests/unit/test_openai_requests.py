@@ -15,7 +15,7 @@ from api.app import create_app
 from api.redis_client import Clients
 from tests.api_support import MODEL, FakeWorker, announce, message
 from wire import keys
-from wire.messages import ChatJob, Delta, Failed, Finished, Usage
+from wire.messages import ChatJob, Delta, Failed, Finished, ToolCall, Usage
 from wire.registry import Registry
 from wire.settings import Settings
 
@@ -157,6 +157,32 @@ def test_a_schema_goes_with_the_job(api: Api) -> None:
     assert api.job(response_format={"type": "text"}).form.json_schema is None
 
 
+@pytest.mark.parametrize("strict", [None, False])
+def test_what_a_schema_cannot_have_is_refused_only_when_strict(api: Api, strict: bool | None) -> None:
+    wanted: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    told = api.refused(400, **schema(wanted))
+    assert told["message"] == (
+        "Answers can't be held to this schema: "
+        'the keyword "uniqueItems" can\'t be enforced while an answer is written; '
+        "leave it out, or ask without strict."
+    )
+    loose = schema(wanted)
+    loose["response_format"]["json_schema"]["strict"] = strict
+    held = json.loads(api.job(**loose).form.json_schema or "")
+    assert "uniqueItems" not in held
+    assert held["x-warnings"] == ['The schema\'s keyword "uniqueItems" is not enforced.']
+
+
+def test_a_client_cannot_set_the_matchers_options_nor_the_warnings(api: Api) -> None:
+    held = json.loads(
+        api.job(
+            **schema({"type": "integer", "x-guidance": {"lenient": True}, "x-warnings": ["boo"], "x-strict": 0})
+        ).form.json_schema
+        or ""
+    )
+    assert (held["x-guidance"]["lenient"], held["x-warnings"], "x-strict" in held) == (False, [], False)
+
+
 @pytest.mark.parametrize(
     "of",
     [
@@ -168,6 +194,9 @@ def test_a_schema_goes_with_the_job(api: Api) -> None:
         {"type": "integer", "minimum": 2, "maximum": 1},
         {"enum": ["x" * 70_000]},
         {"type": "nonsense", "x-guidance": {"lenient": True}},
+        {"const": -9223372036854775808},
+        {"const": 2**53 + 1},
+        {"$ref": "#"},
     ],
 )
 def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(api: Api, of: dict[str, Any]) -> None:
@@ -202,6 +231,30 @@ def test_a_call_that_must_be_made_is_a_schema(api: Api, choice: object) -> None:
         {"const": "clock"},
         {"const": "clock"},
     ]
+
+
+def test_a_tools_strictness_is_its_own(api: Api) -> None:
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
+    other = {"type": "function", "function": {"name": "g"}}
+    told = api.refused(
+        400, tools=[{"type": "function", "function": function | {"strict": True}}], tool_choice="required"
+    )
+    assert (told["code"], told["param"]) == ("invalid_schema", "tools")
+    job = api.job(tools=[{"type": "function", "function": function}, other], tool_choice="required")
+    calls = [call["properties"]["arguments"] for call in json.loads(job.form.json_schema or "")["anyOf"]]
+    assert [(call["properties"], call["additionalProperties"]) for call in calls] == [({"a": {}}, False), ({}, False)]
+
+
+def test_a_call_that_was_cut_is_told_as_far_as_it_goes(api: Api) -> None:
+    cut = Delta("", (1,), "", (ToolCall(id="c", name="clock", arguments='{"zo'),))
+    api.worker.answer = lambda _: (cut, Finished("length", Usage(5, 3, 2)))
+    choice = api.client.post(CHAT, json=body(CHAT) | {"tools": [CLOCK], "tool_choice": "required"}).json()["choices"][0]
+    assert choice["finish_reason"] == "length"
+    assert choice["message"]["content"] is None
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "clock", "arguments": '{"zo'}
+    *_, call, end = api.chunks(tools=[CLOCK], tool_choice="required")
+    assert call["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == '{"zo'
+    assert end["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_tool_that_nobody_could_call_is_refused_with_a_reason(api: Api) -> None:

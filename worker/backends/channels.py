@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
 Transitions = dict[str, list[tuple[str, str | None]]]
 Parse = Callable[[str], Any]
 _CALL_ID_LENGTH = 9
+_BEGUN = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*")(?:, "arguments": (.*)|,.*)?', re.DOTALL)
+"""The beginning of a call that had to be made: its schema leaves one way of writing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Style:
     initial: str = TEXT
     tool_start: str = ""
     parse: Parse | None = None
+    must_call: bool = False
+    """Whether the answer is a call and nothing else, so that no part of it can be text."""
 
 
 def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
@@ -50,8 +55,9 @@ def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
         # In an answer that is held to a schema a mark is part of some value; only thinking that was begun still ends.
         goal = TOOL if job.form.must_call else TEXT
         if initial == REASONING:
-            return Style({REASONING: [(tokenizer.think_end, goal)], goal: []}, REASONING, parse=json.loads)
-        return Style({goal: []}, goal, parse=json.loads)
+            thinking: Transitions = {REASONING: [(tokenizer.think_end, goal)], goal: []}
+            return Style(thinking, REASONING, parse=json.loads, must_call=job.form.must_call)
+        return Style({goal: []}, goal, parse=json.loads, must_call=job.form.must_call)
     for mark in tokenizer.structural_markers:
         transitions.setdefault(TEXT, []).append((mark, TEXT))
     for state, edges in tokenizer.response_transitions.items():
@@ -99,7 +105,10 @@ class Channels:
         return Said.together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
 
     def finish(self) -> Said:
-        """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost."""
+        """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost.
+
+        One that had to be made is told as a call even so, with the arguments as far as they go.
+        """
         if self.stopped:
             return Said()
         self._machine, held, _ = TextStateMachine.flush(self._machine)
@@ -132,9 +141,18 @@ class Channels:
             if not calls:
                 raise ValueError("no call in it")
         except Exception as error:  # the library's readers raise whatever their formats make them
+            if self._style.must_call:
+                return self._begun(text)
             log.info("a call of a tool could not be read (%s)", type(error).__name__)
             return Said(self._style.tool_start + text)
         return Said(tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls))
+
+    def _begun(self, text: str) -> Said:
+        """A call that was cut, once its name is there; before that there is nothing to tell."""
+        begun = _BEGUN.fullmatch(text)
+        if begun is None:
+            return Said()
+        return Said(tool_calls=(ToolCall(id=self._new_id(), name=json.loads(begun[1]), arguments=begun[2] or ""),))
 
     def _new_id(self) -> str:
         # The same again when an answer goes on after a crash. Mistral's templates take nine letters or digits only.

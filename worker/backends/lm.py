@@ -21,7 +21,7 @@ from worker.backends.batch import RowBatchGenerator
 from worker.backends.caches import settle
 from worker.backends.control_tokens import ControlTokens
 from worker.backends.conversation import apply_template, own_marks, template_options, template_source, texts
-from worker.backends.grammar import Grammars
+from worker.backends.grammar import Grammars, warnings_of
 from worker.backends.guides import guide_of
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sampling import RowSampler
@@ -111,8 +111,9 @@ class LmText:
         )
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
-        return prompt.warnings(built, job.messages, sees_images=False)
+            said = [*sequence.emitted, *sequence.generated]
+            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
+        return [*prompt.warnings(built, job.messages, sees_images=False), *warnings_of(job.form.json_schema)]
 
     def tokens_left(self, sequence: Sequence) -> int:
         """How many more tokens the answer may have: its own limit, and what is left of the context window."""

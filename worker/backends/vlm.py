@@ -22,7 +22,7 @@ from wire.messages import Message
 from wire.registry import ModelRecord
 from worker import prompt
 from worker.backends.backend import Step
-from worker.backends.grammar import Grammars
+from worker.backends.grammar import Grammars, warnings_of
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.sight import LOOK_AGAIN_S, Sight
@@ -92,8 +92,9 @@ class VlmBackend(RowBackend):
         self._ready[sequence] = made[0] if same else self._vision_text.encode(built.messages, job.form, sequence.images)
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids)
-        return prompt.warnings(built, job.messages, sees_images=True)
+            said = [*sequence.emitted, *sequence.generated]
+            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
+        return [*prompt.warnings(built, job.messages, sees_images=True), *warnings_of(job.form.json_schema)]
 
     # --- the batch, on the engine's thread ------------------------------------------------------------------------
 
