@@ -88,7 +88,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             allow_methods=["GET", "POST", "DELETE"],
             # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by who has it.
             allow_headers=["*"],
-            expose_headers=["X-Job-Id", "Retry-After"],
+            expose_headers=["X-Job-Id", "Retry-After", "X-Request-Id", "X-Warning", "X-Ignored-Fields", "X-Cancelled"],
         )
     app.add_middleware(Counted, traffic=traffic)
     return app

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from api.catalogue import DEFAULT_MODEL, names_none
 from api.errors import ApiError, from_validation
 from api.images import message_of
 from wire import registry
@@ -31,13 +32,15 @@ Fields = dict[str, Any]
 class Rules:
     """How the lines of one upload are read.
 
-    ``defaults`` are fields for lines that don't set them. ``read`` makes a line's fields, without its custom_id, into a
-    model's name and what is asked of it; it raises ApiError or ValidationError for a line that can't be run.
+    ``defaults`` are fields for lines that don't set them, ``default_model`` is for lines that name
+    none. ``read`` makes a line's fields, without its custom_id, into a model's name and what is
+    asked of it; it raises ApiError or ValidationError for a line that can't be run.
     """
 
     models: list[ModelRecord]
-    read: Callable[[Fields], tuple[str, Ask]]
+    read: Callable[[Fields], tuple[str | None, Ask]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    default_model: ModelRecord | None = None
 
 
 class _Refused(Exception):
@@ -81,11 +84,14 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         wanted, asked = rules.read({**rules.defaults, **row})
     except ValidationError as error:
         raise from_validation(error.errors(include_input=False, include_url=False)) from None
-    model = registry.find(rules.models, wanted)
+    model = registry.find(rules.models, wanted or DEFAULT_MODEL)
+    if model is None and names_none(wanted):
+        model = rules.default_model
     if model is None or not model.downloaded:
         raise _Refused("model_not_found", "No model of this id or name is there.")
     if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
         raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
+    asked = asked.fitting(model)
     return BatchLine(
         number=number,
         custom_id=custom_id,
@@ -94,6 +100,7 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         messages=tuple(message_of(draft, {}) for draft in asked.messages),
         sampling=asked.sampling,
         form=asked.form,
+        warnings=asked.warnings,
     )
 
 

@@ -89,7 +89,8 @@ async def _from_lines(
     models = await parts.catalogue.models()
     defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
     shown = defaults.get("model_id", "")
-    return await parts.batches.accept(caller.owner, arriving, Rules(models, read, defaults), model_id=shown)
+    rules = Rules(models, read, defaults, await parts.catalogue.default())
+    return await parts.batches.accept(caller.owner, arriving, rules, model_id=shown)
 
 
 async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
@@ -102,7 +103,7 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
     await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
-    rules = Rules(await parts.catalogue.models(), read, fields | {"model_id": model.id})
+    rules = Rules(await parts.catalogue.models(), read, fields | {"model_id": model.id}, model)
     return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
 
 
@@ -137,7 +138,7 @@ def read(row: Fields) -> tuple[str, Ask]:
 
 
 async def _known(wanted: str, parts: Parts) -> ModelRecord:
-    model = await parts.catalogue.find(wanted)
+    model, _ = await parts.catalogue.find_to_serve(wanted)
     if model is None:
         raise ApiError("model_not_found", "No model of this id or name is registered.")
     return model

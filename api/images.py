@@ -75,6 +75,7 @@ class Draft:
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,4 +227,5 @@ def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:
         name=draft.name,
         tool_calls=draft.tool_calls,
         tool_call_id=draft.tool_call_id,
+        reasoning=draft.reasoning,
     )

@@ -145,7 +145,7 @@ class Entry(NamedTuple):
         usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
         if self.kind == "failed":
             return Failed(frame["code"], frame["error"], usage, timings)
-        return Finished(extra["finish_reason"], usage, timings, extra.get("result"))
+        return Finished(extra["finish_reason"], usage, timings, extra.get("result"), extra.get("stop_reason"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,8 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
     extra["finish_reason"] = event.finish_reason
     if event.result is not None:
         extra["result"] = event.result
+    if event.stop_reason is not None:
+        extra["stop_reason"] = event.stop_reason
     return "finished", {"text": "", "done": True}, extra
 
 

@@ -95,6 +95,7 @@ class LmText:
             lambda messages: self.encode(messages, job.form),
             context_window=self.context_window,
             max_tokens=job.sampling.max_tokens,
+            shorten=job.form.truncation == "auto",
         )
         sequence.begin(built.token_ids, decoder_for(self.tokenizer, job, built.token_ids))
         if job.form.json_schema is not None:
