@@ -110,7 +110,7 @@ async def _job(ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, call
     job_id = new_job_id()
     messages = await parts.images.store(ask.messages, taken, job_id)
     try:
-        await parts.prompt_size.check(model, messages, shortened=ask.form.truncation == "auto")
+        await parts.prompt_size.check(model, messages, ask.form)
     except BaseException:
         parts.images.forget(job_id, messages)
         raise

@@ -59,7 +59,7 @@ def judge(raw: bytes, number: int, rules: Rules) -> BatchLine | LineResult:
     except _Refused as refused:
         return LineResult(number, custom_id, error=refused.error)
     except ApiError as refused:
-        return LineResult(number, custom_id, error=(refused.code, _sentence(refused)))
+        return LineResult(number, custom_id, error=(refused.code, _sentence(refused)), param=refused.param)
 
 
 def _row(raw: bytes) -> Fields:

@@ -156,12 +156,12 @@ async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: A
     leave = functools.partial(_leave, parts.jobs, reader.job_id, asking.caller) if key is None else _stay
     if body.stream:
         keepalive_s = parts.settings.keepalive_s
-        first = await begin(reader, asking.request, min(HOLD_S, keepalive_s), leave)
+        first = await begin(reader, answer, asking.request, min(HOLD_S, keepalive_s), leave)
         if first is None:
             return Response()  # nobody is there to read it
         stream = ChunkStream(reader, parts.lookup, keepalive_s, answer, first.entries)
         return BoundStream(reader, stream, leave, headers | header([*ask.warnings, *first.warnings]))
-    events = await whole(reader, parts.lookup, asking.request, leave)
+    events = await whole(reader, answer, parts.lookup, asking.request, leave)
     if events is None:
         return Response()  # nobody is there to read it
     end = events[-1]

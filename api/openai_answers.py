@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from wire.messages import Delta, Event, Finished, ToolCall, Usage, Warning
+from wire.messages import Delta, ErrorCode, Event, Finished, ToolCall, Usage, Warning
 
 Json = dict[str, Any]
 
@@ -33,6 +33,8 @@ class Answer(ABC):
     prefix: str
     whole_object: str
     chunk_object: str
+    prompt_field: str
+    """The request's field that is at fault when a prompt is."""
 
     def __init__(
         self,
@@ -50,6 +52,11 @@ class Answer(ABC):
         self._with_usage = with_usage
         self._one_call = one_call
         self._untold = list(warnings)
+
+    @classmethod
+    def param_of(cls, code: ErrorCode) -> str | None:
+        """The field that a job's bad end is the fault of."""
+        return cls.prompt_field if code == "prompt_too_long" else None
 
     @abstractmethod
     def pieces(self, event: Event) -> list[Json]:
@@ -94,6 +101,7 @@ class ChatAnswer(Answer):
     prefix = "chatcmpl"
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    prompt_field = "messages"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -161,6 +169,7 @@ class CompletionAnswer(Answer):
 
     prefix = "cmpl"
     whole_object = chunk_object = "text_completion"
+    prompt_field = "prompt"
 
     def pieces(self, event: Event) -> list[Json]:
         if isinstance(event, Delta):

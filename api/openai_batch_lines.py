@@ -83,7 +83,9 @@ class ResultLines:
         return 200, answer.whole([said], end)
 
     def _failed(self, error: Json) -> tuple[int, Json]:
-        refused = ApiError(error["code"], error["message"], param=error.get("param"))
+        refused = ApiError(
+            error["code"], error["message"], param=error.get("param") or self._answer.param_of(error["code"])
+        )
         return refused.openai_status, refused.openai()
 
     def expired(self, custom_id: str | None, number: int) -> Json:

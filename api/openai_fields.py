@@ -119,7 +119,6 @@ REFUSED: dict[str, Harmless] = {
     "n_probs": _ZERO,
     "modalities": _only(["text"]),
     "audio": _unset,
-    "prediction": _unset,
     "moderation": _unset,
     "skip_special_tokens": _ON,
     "spaces_between_special_tokens": _ON,
@@ -140,7 +139,7 @@ REFUSED: dict[str, Harmless] = {
 
 WITHOUT_EFFECT = frozenset(
     {
-        # OpenAI: who asks, what it is kept and billed as, how prompts are cached
+        # OpenAI: who asks, what it is kept and billed as, how prompts are cached, what would make it faster
         "user",
         "metadata",
         "store",
@@ -149,6 +148,7 @@ WITHOUT_EFFECT = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
+        "prediction",
         # vLLM: names, order, and how the stream is cut
         "request_id",
         "session_id",

@@ -36,9 +36,9 @@ def interrupted() -> ApiError:
     return ApiError("job_lost", "The service is restarting. Send the request again.", RETRY_SOON_S)
 
 
-def refused(event: Failed) -> ApiError:
+def refused(event: Failed, answer: Answer) -> ApiError:
     """A job's bad end as what a client is told."""
-    return ApiError(event.code, event.message, param="messages" if event.code == "prompt_too_long" else None)
+    return ApiError(event.code, event.message, param=answer.param_of(event.code))
 
 
 def header(warnings: Sequence[str]) -> dict[str, str]:
@@ -49,8 +49,9 @@ def header(warnings: Sequence[str]) -> dict[str, str]:
 class Beginning:
     """What a job says first, read before its stream begins, until it is known whether its prompt was taken."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, answer: Answer) -> None:
         self._reader = reader
+        self._answer = answer
         self.entries: list[Entry] = []
 
     async def read(self, limit_s: float) -> None:
@@ -60,7 +61,7 @@ class Beginning:
             self.entries += await self._reader.batch(left)
         failed = next((event for event in self._events if isinstance(event, Failed)), None)
         if failed is not None and all(isinstance(event, (Failed, Progress, Warning)) for event in self._events):
-            raise refused(failed)
+            raise refused(failed, self._answer)
 
     @property
     def warnings(self) -> list[str]:
@@ -101,7 +102,7 @@ class ChunkStream(Stream):
         self._cursor = entry.sequence or self._cursor
         event = entry.event
         if isinstance(event, Failed):
-            return _sse(refused(event).openai()) + DONE
+            return _sse(refused(event, self._answer).openai()) + DONE
         chunks = b"".join(_sse(chunk) for chunk in self._answer.chunks(event))
         return chunks + DONE if isinstance(event, Finished) else chunks
 
@@ -142,12 +143,14 @@ class BoundStream(EventStream):
                 self._leave()
 
 
-async def begin(reader: Reader, request: Request, limit_s: float, leave: Callable[[], None]) -> Beginning | None:
+async def begin(
+    reader: Reader, answer: Answer, request: Request, limit_s: float, leave: Callable[[], None]
+) -> Beginning | None:
     """What a job says first; None when the client has gone, upon which ``leave`` has been called.
 
     Raises ApiError for a job that fails before it says anything.
     """
-    beginning = Beginning(reader)
+    beginning = Beginning(reader, answer)
     try:
         if await _unless_gone(beginning.read(limit_s), request):
             return beginning
@@ -158,7 +161,9 @@ async def begin(reader: Reader, request: Request, limit_s: float, leave: Callabl
     return None
 
 
-async def whole(reader: Reader, lookup: Lookup, request: Request, leave: Callable[[], None]) -> list[Event] | None:
+async def whole(
+    reader: Reader, answer: Answer, lookup: Lookup, request: Request, leave: Callable[[], None]
+) -> list[Event] | None:
     """All events of a job, its end last; None when the client has gone, upon which ``leave`` has been called.
 
     Raises ApiError for a job that failed, and for one whose end can't be waited for here.
@@ -171,7 +176,7 @@ async def whole(reader: Reader, lookup: Lookup, request: Request, leave: Callabl
         _end(reader, leave)
     end = collected.events[-1] if collected.events else None
     if isinstance(end, Failed):
-        raise refused(end)
+        raise refused(end, answer)
     if not isinstance(end, Finished):
         raise interrupted()
     return collected.events

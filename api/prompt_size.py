@@ -16,7 +16,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from api.errors import ApiError
-from wire.messages import Message, too_long
+from wire.messages import NO_FORM, Form, Message, too_long
 from wire.registry import ModelRecord
 
 SLICE = 16_384
@@ -30,9 +30,10 @@ class PromptSize:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prompt-size")
 
-    async def check(self, model: ModelRecord, messages: Sequence[Message], *, shortened: bool = True) -> None:
-        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, ``shortened`` as far as may be or whole."""
-        texts = [message.text() for message in (unshortened(messages) if shortened else messages)]
+    async def check(self, model: ModelRecord, messages: Sequence[Message], form: Form = NO_FORM) -> None:
+        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may be."""
+        kept = unshortened(messages) if form.truncation == "auto" else messages
+        texts = [message.text() for message in kept]
         # A token is at least one byte, and a character at most four.
         if 4 * sum(map(len, texts)) <= model.context_window:
             return
@@ -40,7 +41,7 @@ class PromptSize:
         limit = model.context_window
         tokens = await loop.run_in_executor(self._thread, beyond, model.path, model.revision, texts, limit)
         if tokens:
-            raise refused(limit, tokens, shortened=shortened)
+            raise _refused(limit, tokens, form)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -52,11 +53,12 @@ def unshortened(messages: Sequence[Message]) -> list[Message]:
     return [message for i, message in enumerate(messages) if i >= last_user or message.role == "system"]
 
 
-def refused(limit: int, tokens: int, *, shortened: bool) -> ApiError:
+def _refused(limit: int, tokens: int, form: Form) -> ApiError:
     """What is said of a prompt of at least so many tokens."""
-    if shortened:
+    if form.truncation == "auto":
         return ApiError("prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all.")
-    return ApiError("prompt_too_long", too_long(limit, f"at least {tokens}"), param="messages")
+    param = "prompt" if form.raw else "messages"
+    return ApiError("prompt_too_long", too_long(limit, f"at least {tokens}"), param=param)
 
 
 def beyond(path: str, revision: str, texts: Sequence[str], limit: int) -> int:

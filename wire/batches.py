@@ -66,7 +66,10 @@ _NOTHING_USED = Usage()
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What a line came to: a text and why it ended, or a code and a sentence. Unread, it has a number below 1."""
+    """What a line came to: a text and why it ended, or a code, a sentence and the field at fault.
+
+    Unread, it has a number below 1.
+    """
 
     number: int
     custom_id: str | None
@@ -79,12 +82,15 @@ class LineResult:
     tool_calls: tuple[ToolCall, ...] = ()
     stop_reason: str | None = None
     warnings: tuple[str, ...] = ()
+    param: str | None = None
 
     def encode(self) -> str:
         """The line of the results."""
         row: dict[str, Any] = {"custom_id": self.custom_id, "line": self.number if self.number > 0 else None}
         if self.error is not None:
             row["error"] = {"code": self.error[0], "message": self.error[1]}
+            if self.param is not None:
+                row["error"]["param"] = self.param
             return json.dumps(row, separators=(",", ":"))
         usage = {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens}
         row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}

@@ -63,7 +63,9 @@ def fields_of(params: Any) -> set[str]:
 def of_mlx_lm() -> set[str]:
     """The fields that mlx_lm.server reads from a request."""
     server = pytest.importorskip("mlx_lm.server")
-    return set(re.findall(r"\bbody\.get\(\s*\"(\w+)\"", inspect.getsource(server)))
+    found = set(re.findall(r"\bbody\.get\(\s*\"(\w+)\"", inspect.getsource(server)))
+    assert found >= {"top_k", "logit_bias", "role_mapping"}, "its source has changed"
+    return found
 
 
 @pytest.mark.parametrize("shape", [ChatBody, CompletionBody])
@@ -96,7 +98,6 @@ def test_every_field_of_an_assistants_message_is_in_one_of_the_lists() -> None:
         {"modalities": ["audio"]},
         {"modalities": ["text", "audio"]},
         {"audio": {"voice": "alloy", "format": "wav"}},
-        {"prediction": {"type": "content", "content": "x"}},
         {"top_logprobs": 3},
         {"logprobs": True},
         {"continue_final_message": True},
@@ -144,7 +145,13 @@ def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
         {"top_logprobs": 0, "logprobs": None, "continue_final_message": False, "add_generation_prompt": True},
         {"chat_template_kwargs": {}, "reasoning_effort": None, "n": 1, "best_of": 1, "suffix": "", "echo": False},
         {"user": "ann", "metadata": {"chat": "1"}, "store": True, "service_tier": "flex", "safety_identifier": "x"},
-        {"prompt_cache_key": "x", "cache_prompt": False, "timings_per_token": True, "num_draft_tokens": 3},
+        {
+            "prediction": {"type": "content", "content": "x"},
+            "prompt_cache_key": "x",
+            "cache_prompt": False,
+            "timings_per_token": True,
+            "num_draft_tokens": 3,
+        },
         {"stream_options": {"include_obfuscation": False}},
     ],
 )

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from api.errors import ApiError
 from api.prompt_size import PromptSize, beyond, unshortened
-from wire.messages import Message
+from wire.messages import NO_FORM, Form, Message
 from wire.registry import ModelRecord
 
 
@@ -31,12 +31,12 @@ def model(tmp_path: Path) -> ModelRecord:
     )
 
 
-def run(model: ModelRecord, *messages: Message, shortened: bool = True) -> None:
+def run(model: ModelRecord, *messages: Message, form: Form = NO_FORM) -> None:
     import asyncio
 
     size = PromptSize()
     try:
-        asyncio.run(size.check(model, messages, shortened=shortened))
+        asyncio.run(size.check(model, messages, form))
     finally:
         size.close()
 
@@ -59,9 +59,9 @@ def test_turns_that_may_be_dropped_are_not_counted(model: ModelRecord) -> None:
 
 def test_every_turn_counts_in_a_conversation_that_is_not_shortened(model: ModelRecord) -> None:
     turns = [Message(role="user", content="word " * 40), Message(role="assistant", content="word " * 40)]
-    run(model, *turns, Message(role="user", content="word " * 20), shortened=False)
+    run(model, *turns, Message(role="user", content="word " * 20), form=Form(truncation="disabled"))
     with pytest.raises(ApiError) as caught:
-        run(model, *turns, Message(role="user", content="word " * 21), shortened=False)
+        run(model, *turns, Message(role="user", content="word " * 21), form=Form(truncation="disabled"))
     assert (caught.value.code, caught.value.param) == ("prompt_too_long", "messages")
     assert caught.value.message == (
         "This model's maximum context length is 100 tokens. However, your messages resulted in at least 101 tokens. "
