@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -22,6 +23,7 @@ from api import (
     native,
     openai,
     openai_batches,
+    openai_described,
     openai_files,
     operations,
     pages,
@@ -42,10 +44,15 @@ DASHBOARD = "/rq"
 
 
 class _App(FastAPI):
-    """An application whose every answer has safe headers."""
+    """An application whose every answer has safe headers, and whose description tells of chunks as well."""
 
     def build_middleware_stack(self) -> ASGIApp:
         return SafeHeaders(super().build_middleware_stack(), DASHBOARD)
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["schemas"] |= openai_described.components()
+        return described
 
 
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:

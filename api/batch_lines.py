@@ -83,7 +83,11 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
     try:
         wanted, asked = rules.read({**rules.defaults, **row})
     except ValidationError as error:
-        raise from_validation(error.errors(include_input=False, include_url=False)) from None
+        rows = error.errors(include_input=False, include_url=False)
+        refused = from_validation(rows)
+        # A line has no "body" in front of its fields' names.
+        refused.param = from_validation({**row, "loc": ("body", *row["loc"])} for row in rows).param
+        raise refused from None
     model = registry.find(rules.models, wanted or DEFAULT_MODEL)
     if model is None and names_none(wanted):
         model = rules.default_model

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
@@ -27,6 +27,7 @@ from api.idempotency import once
 from api.jobs import Jobs
 from api.long_json import LongBodies
 from api.openai_answers import Answer, ChatAnswer, CompletionAnswer
+from api.openai_described import ChatCompletion, ChatCompletionChunk, Completion, answers
 from api.openai_shapes import ChatBody, CompletionBody
 from api.openai_stream import HOLD_S, BoundStream, ChunkStream, begin, header, whole
 from api.parts import JsonOnly, Parts, PartsOf, TakenOf
@@ -42,7 +43,6 @@ router = APIRouter(
     route_class=LongBodies,
 )
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 _log = logging.getLogger(__name__)
 _leaving: set[asyncio.Task[None]] = set()
 """Stops under way: a task that nothing refers to may be collected."""
@@ -85,13 +85,13 @@ class ModelList(BaseModel):
     data: list[ModelView]
 
 
-@router.post("/chat/completions", response_class=StreamingResponse, responses=_ANSWERS)
+@router.post("/chat/completions", response_class=JSONResponse, responses=answers(ChatCompletion, ChatCompletionChunk))
 async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
     """A chat, streamed or whole."""
     return await _answer(body, ChatAnswer, asking)
 
 
-@router.post("/completions", response_class=StreamingResponse, responses=_ANSWERS)
+@router.post("/completions", response_class=JSONResponse, responses=answers(Completion, Completion))
 async def completions(body: CompletionBody, asking: AskingOf) -> Response:
     """A text that is continued as it is, streamed or whole."""
     return await _answer(body, CompletionAnswer, asking)

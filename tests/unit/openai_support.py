@@ -12,6 +12,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.openai_described import ChatCompletionChunk, Completion
 from api.redis_client import Clients
 from tests.api_support import MODEL, FakeWorker, announce, message
 from wire.messages import ChatJob, Delta, Finished, Usage
@@ -48,7 +49,12 @@ class Api:
         assert response.headers["content-type"].startswith("text/event-stream")
         lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
         assert lines.pop() == "[DONE]"
-        return [json.loads(line) for line in lines]
+        told = [json.loads(line) for line in lines]
+        shape = ChatCompletionChunk if path == CHAT else Completion
+        for chunk in told:
+            if "error" not in chunk:
+                shape.model_validate(chunk)
+        return told
 
 
 def body(path: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,3 +203,12 @@ def test_thinking_is_taken_back_under_either_name(api: Api) -> None:
         turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes", name: "Hm."}]
         job = api.job(messages=[*turns, {"role": "user", "content": "So?", "reasoning": "not his"}])
         assert [message.reasoning for message in job.messages] == [None, "Hm.", None]
+
+
+def test_the_documentation_lists_every_field() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "openai.md").read_text(encoding="utf-8")
+    _, honoured, refused, accepted, _ = text.split("\n## ")
+    told = [set(re.findall("`([a-z_.]+)`", part)) for part in (honoured, refused, accepted)]
+    assert {*ChatBody.model_fields, *CompletionBody.model_fields} - {"stream_options"} <= told[0]
+    assert {*openai_fields.REFUSED, *openai_fields.ON_CHATS, *openai_fields.MESSAGE_REFUSED} <= told[1]
+    assert {*openai_fields.WITHOUT_EFFECT, *openai_fields.MESSAGE_WITHOUT_EFFECT} <= told[2]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from api.openai_described import ChatCompletion, Completion
 from tests.api_support import MODEL, message
 from tests.unit.openai_support import ANSWER, CHAT, CLOCK, COMPLETIONS, MODELS, TAKES_TOOLS, Api, body, error, serving
 from wire import keys
-from wire.messages import ChatJob, Delta, Failed
+from wire.messages import ChatJob, Delta, Failed, Finished, ToolCall, Warning
 from wire.registry import Registry
 
 
@@ -235,6 +236,50 @@ def test_a_whole_answer_has_openais_shape(api: Api) -> None:
             "prompt_tokens_details": {"cached_tokens": 2},
         },
     }
+
+
+def test_answers_are_as_the_description_says(api: Api) -> None:
+    described = api.client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    for path, whole, chunk in (
+        (CHAT, "ChatCompletion", "ChatCompletionChunk"),
+        (COMPLETIONS, "Completion", "Completion"),
+    ):
+        told = described["paths"][path]["post"]["responses"]["200"]["content"]
+        assert told["application/json"]["schema"] == {"$ref": f"#/components/schemas/{whole}"}
+        done, data = told["text/event-stream"]["schema"]["properties"]["data"]["anyOf"]
+        assert done == {"const": "[DONE]"}
+        assert {"$ref": f"#/components/schemas/{chunk}"} in data["contentSchema"]["anyOf"]
+        assert {whole, chunk} <= set(schemas)
+    call = ToolCall(id="c1", name="clock", arguments="{}")
+    api.worker.answer = lambda _: (Warning("Slow."), Delta("Hi", (1,), "Hm.", (call,)), Finished("cancelled"))
+    ChatCompletion.model_validate(api.client.post(CHAT, json=body(CHAT)).json())
+    Completion.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
+    assert api.chunks()[-1]["cancelled"]
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_warnings_are_in_the_header_and_in_a_field(api: Api, path: str) -> None:
+    told = (Warning("Old turns were left out."), Warning("Memory is short."))
+    api.worker.answer = lambda _: (*told, *ANSWER)
+    sentences = ["Old turns were left out.", "Memory is short."]
+    answer = api.client.post(path, json=body(path))
+    assert (answer.json()["warnings"], answer.headers["x-warning"]) == (sentences, " ".join(sentences))
+    first, *rest = api.chunks(path)
+    assert first["warnings"] == sentences
+    assert not any("warnings" in chunk for chunk in rest)
+    stream = api.client.post(path, json=body(path) | {"stream": True})
+    assert stream.headers["x-warning"].startswith(sentences[0])
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_stream_that_fails_before_its_first_word_is_a_status(api: Api, path: str) -> None:
+    api.worker.answer = lambda _: (Failed("prompt_too_long", "This model's maximum context length is 5 tokens."),)
+    response = api.client.post(path, json=body(path) | {"stream": True})
+    assert response.status_code == 400
+    told = error(response)
+    assert (told["code"], told["param"]) == ("context_length_exceeded", "messages" if path == CHAT else "prompt")
+    assert response.headers["x-request-id"] == api.worker.seen[-1].job_id
 
 
 def test_a_stream_begins_with_the_role_and_ends_with_the_reason(api: Api) -> None:
