@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from tests.service_support import SERVE, Running
 
 MODEL = "demo-chat"
+CLOSING = httpx.Limits(max_keepalive_connections=0)
 # The standard tests leave it to the collector to close the clients that they make.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
@@ -28,6 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield service.line("Ready: ").removeprefix("Ready: ").strip()
     finally:
         service.close()
+        gc.collect()  # What the standard tests leave open goes while its warnings are let pass.
 
 
 def settings(address: str) -> dict[str, Any]:
@@ -38,8 +41,9 @@ def settings(address: str) -> dict[str, Any]:
         "temperature": 0,
         "max_retries": 0,
         "stream_usage": True,  # not asked for by default at addresses that aren't OpenAI's
-        # The client that it shares by default keeps connections of another test's event loop.
-        "http_async_client": httpx.AsyncClient(),
+        # The clients that it shares by default keep connections of another test's event loop.
+        "http_client": httpx.Client(limits=CLOSING),
+        "http_async_client": httpx.AsyncClient(limits=CLOSING),
     }
 
 
