@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from api.callers import Caller
@@ -25,18 +25,35 @@ from wire.registry import ModelRecord
 if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
     from api.parts import Parts
 
+WITHOUT_TOOLS = "This model has no way to call tools. Answered without them."
 MUCH_TEXT = 256 << 10
 """Characters beyond which a chat takes milliseconds to write down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be like."""
+    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be like.
+
+    ``warnings`` are sentences about what of it was left out.
+    """
 
     messages: Sequence[Draft]
     sampling: Sampling
     policy: Policy
     form: Form = NO_FORM
+    warnings: tuple[str, ...] = ()
+
+    def fitting(self, model: ModelRecord) -> Ask:
+        """The same as the model can answer it: without tools that may but needn't be called, if it knows of none.
+
+        Raises ApiError for a call that must be made.
+        """
+        if not self.form.tools or model.takes_tools:
+            return self
+        if self.form.must_call:
+            raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
+        form = self.form.model_copy(update={"tools": ()})
+        return replace(self, form=form, warnings=(*self.warnings, WITHOUT_TOOLS))
 
 
 def seed_or_any(seed: int | None) -> int:
@@ -44,8 +61,11 @@ def seed_or_any(seed: int | None) -> int:
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
 
 
-async def find_model(wanted: str, parts: Parts) -> ModelRecord:
-    """The model that an id, a name or a repository name stands for. Raises ApiError if it can't be served."""
+async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:
+    """The model that an id, a name or a repository name stands for; the default one if none is named.
+
+    Raises ApiError if it can't be served.
+    """
     model, worker_seen = await parts.catalogue.find_to_serve(wanted)
     if not worker_seen:
         raise no_worker()
@@ -90,7 +110,7 @@ async def _job(ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, call
     job_id = new_job_id()
     messages = await parts.images.store(ask.messages, taken, job_id)
     try:
-        await parts.prompt_size.check(model, messages)
+        await parts.prompt_size.check(model, messages, ask.form)
     except BaseException:
         parts.images.forget(job_id, messages)
         raise

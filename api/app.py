@@ -23,6 +23,7 @@ from api import (
     native,
     openai,
     openai_batches,
+    openai_described,
     openai_files,
     operations,
     pages,
@@ -62,6 +63,7 @@ class _App(FastAPI):
         if self.openapi_schema is None:
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
+            described["components"]["schemas"] |= openai_described.components()
             if self.wants_keys:
                 described["security"] = [{name: []} for name in _KEYS]
                 for path in _OPEN:
@@ -120,7 +122,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             allow_methods=["GET", "POST", "DELETE"],
             # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by who has it.
             allow_headers=["*"],
-            expose_headers=["X-Job-Id", "Retry-After"],
+            expose_headers=["X-Job-Id", "Retry-After", "X-Request-Id", "X-Warning", "X-Ignored-Fields", "X-Cancelled"],
         )
     app.add_middleware(Counted, traffic=traffic)
     return app

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from api.catalogue import DEFAULT_MODEL, names_none
 from api.errors import ApiError, from_validation, workers_outdated
 from api.images import message_of
 from wire import registry
@@ -33,16 +34,18 @@ M = TypeVar("M", bound=BaseModel)
 class Rules:
     """How the lines of one upload are read.
 
-    ``defaults`` are fields for lines that don't set them. ``read`` makes a line's fields, without its custom_id, into a
-    model's name and what is asked of it; it raises ApiError for a line that can't be run. ``settle`` makes what is
-    asked for into what a job carries, or raises ApiError. ``version`` is what all living workers read.
+    ``defaults`` are fields for lines that don't set them, ``default_model`` is for lines that name none. ``read`` makes
+    a line's fields, without its custom_id, into a model's name and what is asked of it; it raises ApiError for a line
+    that can't be run. ``settle`` makes what is asked for into what a job carries, or raises ApiError. ``version`` is
+    what all living workers read.
     """
 
     models: list[ModelRecord]
-    read: Callable[[Fields], tuple[str, Ask]]
+    read: Callable[[Fields], tuple[str | None, Ask]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     settle: Callable[[Ask], Ask] = lambda ask: ask
     version: int = VERSION
+    default_model: ModelRecord | None = None
 
 
 class _Refused(Exception):
@@ -61,7 +64,7 @@ def judge(raw: bytes, number: int, rules: Rules) -> BatchLine | LineResult:
     except _Refused as refused:
         return LineResult(number, custom_id, error=refused.error)
     except ApiError as refused:
-        return LineResult(number, custom_id, error=(refused.code, _sentence(refused)))
+        return LineResult(number, custom_id, error=(refused.code, _sentence(refused)), param=refused.param)
 
 
 def _row(raw: bytes) -> Fields:
@@ -83,12 +86,14 @@ def _custom_id(row: Fields) -> str:
 
 def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
     wanted, asked = rules.read({**rules.defaults, **row})
-    model = registry.find(rules.models, wanted)
+    model = registry.find(rules.models, wanted or DEFAULT_MODEL)
+    if model is None and names_none(wanted):
+        model = rules.default_model
     if model is None or not model.downloaded:
         raise _Refused("model_not_found", "No model of this id or name is there.")
     if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
         raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
-    asked = rules.settle(asked)
+    asked = rules.settle(asked.fitting(model))
     line = BatchLine(
         number=number,
         custom_id=custom_id,
@@ -97,6 +102,7 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
         messages=tuple(message_of(draft, {}) for draft in asked.messages),
         sampling=asked.sampling,
         form=asked.form,
+        warnings=asked.warnings,
     )
     try:
         return readable(line, rules.version)

@@ -86,7 +86,8 @@ async def _from_lines(
     models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
     defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
     shown = defaults.get("model_id", "")
-    rules = Rules(models, read, defaults, version=version)
+    default = await parts.catalogue.default()
+    rules = Rules(models, read, defaults, version=version, default_model=default)
     return await parts.batches.accept(caller.owner, arriving, rules, model_id=shown)
 
 
@@ -101,7 +102,7 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
     models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
-    rules = Rules(models, read, fields | {"model_id": model.id}, version=version)
+    rules = Rules(models, read, fields | {"model_id": model.id}, version=version, default_model=model)
     return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
 
 
@@ -136,7 +137,7 @@ def read(row: Fields) -> tuple[str, Ask]:
 
 
 async def _known(wanted: str, parts: Parts) -> ModelRecord:
-    model = await parts.catalogue.find(wanted)
+    model, _ = await parts.catalogue.find_to_serve(wanted)
     if model is None:
         raise ApiError("model_not_found", "No model of this id or name is registered.")
     return model

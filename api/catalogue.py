@@ -15,6 +15,14 @@ from wire.registry import ModelRecord
 from wire.status import LoadedModel, WorkerStatus
 from wire.versions import FIRST, VERSION
 
+DEFAULT_MODEL = "default"
+"""The name that stands for the default model, unless a model has it."""
+
+
+def names_none(wanted: str | None) -> bool:
+    """Whether a request leaves it to the service which model answers."""
+    return not wanted or wanted == DEFAULT_MODEL
+
 
 class Catalogue:
     """The models and the living workers."""
@@ -32,13 +40,38 @@ class Catalogue:
         """The model that an id, a name or a repository name stands for."""
         return registry.find(await self.models(), wanted)
 
-    async def find_to_serve(self, wanted: str) -> tuple[ModelRecord | None, bool]:
-        """The same, and whether a worker was seen."""
+    async def active(self) -> tuple[ModelRecord, LoadedModel] | None:
+        """The model that a worker used last, and how it is loaded."""
+        workers = await self.workers()
+        records = {record.id: record for record in await self.models()}
+        in_memory = loaded(workers)
+        for worker in workers:
+            record = records.get(worker.active_model or "")
+            if record is not None and record.id in in_memory:
+                return record, in_memory[record.id]
+        return None
+
+    async def default(self) -> ModelRecord | None:
+        """The model of a request that names none: the one used last, else the first by name that can be served."""
+        if (active := await self.active()) is not None:
+            return active[0]
+        return next((record for record in await self.models() if record.downloaded), None)
+
+    async def created(self) -> dict[str, int]:
+        """The dates of models' files by model id, seconds since the epoch; of some models there may be none."""
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
+        return {model_id.decode(): int(value) for model_id, value in stored.items()}
+
+    async def find_to_serve(self, wanted: str | None) -> tuple[ModelRecord | None, bool]:
+        """The same for a request that may name none, and whether a worker was seen."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.MODELS)
             pipe.exists(keys.WORKER_SEEN)
             stored, seen = await pipe.execute()
-        return registry.find(self._decoded(stored), wanted), bool(seen)
+        found = registry.find(self._decoded(stored), wanted or DEFAULT_MODEL)
+        if found is None and names_none(wanted):
+            found = await self.default()
+        return found, bool(seen)
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""

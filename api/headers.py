@@ -5,9 +5,15 @@ Knows nothing of what is answered.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import is_openai
+
+REQUEST_ID = "mlxq.request_id"
+"""Where in its scope a request below ``/v1`` notes the job it made, for ``x-request-id``: OpenAI's clients log that."""
 
 _PAGES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
@@ -48,11 +54,15 @@ class SafeHeaders:
         path: str = scope["path"]
         inside = path == self._dashboard or path.startswith(self._dashboard + "/")
         more = self._for_dashboard if inside else self._for_pages
+        if openai := is_openai(scope):
+            scope[REQUEST_ID] = uuid.uuid4().hex
 
         # Not a coroutine: a stream has thousands of pieces, and each would pay for it.
         def sent(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *more]
+                if openai:
+                    message["headers"].append((b"x-request-id", scope[REQUEST_ID].encode("ascii")))
             return send(message)
 
         await self._app(scope, receive, sent)

@@ -72,6 +72,7 @@ class Draft:
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str | None = None
 
 
 def _refused(sentence: str) -> ApiError:
@@ -229,4 +230,5 @@ def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:
         name=draft.name,
         tool_calls=draft.tool_calls,
         tool_call_id=draft.tool_call_id,
+        reasoning=draft.reasoning,
     )

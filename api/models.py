@@ -54,15 +54,12 @@ def _listed(record: ModelRecord, in_memory: dict[str, Any]) -> dict[str, Any]:
 @router.get("/active")
 async def active(parts: PartsOf) -> dict[str, Any]:
     """The model that a worker used last."""
-    workers = await parts.catalogue.workers()
-    records = {record.id: record for record in await parts.catalogue.models()}
-    in_memory = loaded(workers)
-    for worker in workers:
-        record = records.get(worker.active_model or "")
-        if record is not None and record.id in in_memory:
-            row = {name: getattr(record, name) for name in _ACTIVE}
-            return {"model": row | {"kv_quantization": in_memory[record.id].kv_quantization}}
-    return {"model": None}
+    found = await parts.catalogue.active()
+    if found is None:
+        return {"model": None}
+    record, in_memory = found
+    row = {name: getattr(record, name) for name in _ACTIVE}
+    return {"model": row | {"kv_quantization": in_memory.kv_quantization}}
 
 
 @router.post("/load")

@@ -9,22 +9,27 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
+from api import openai_fields
 from api.acceptance import Ask, accept, find_model
 from api.body_routes import CHAT, LongBodies, takes
 from api.callers import Caller, CallerOf
+from api.catalogue import names_none
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
+from api.headers import REQUEST_ID
 from api.idempotency import once
 from api.jobs import Jobs
 from api.openai_answers import Answer, ChatAnswer, CompletionAnswer
-from api.openai_shapes import ChatBody, CompletionBody, Generation
-from api.openai_stream import BoundStream, ChunkStream, whole
+from api.openai_described import ChatCompletion, ChatCompletionChunk, Completion, answers
+from api.openai_shapes import ChatBody, CompletionBody
+from api.openai_stream import HOLD_S, BoundStream, ChunkStream, begin, header, whole
 from api.parts import JsonOnly, Parts, PartsOf, TakenOf
 from api.relay import Reader
 from wire.messages import Finished
@@ -38,7 +43,6 @@ router = APIRouter(
     route_class=LongBodies,
 )
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 _log = logging.getLogger(__name__)
 _leaving: set[asyncio.Task[None]] = set()
 """Stops under way: a task that nothing refers to may be collected."""
@@ -54,17 +58,22 @@ class Asking:
         self.request, self.parts, self.taken, self.caller = request, parts, taken, caller
         self.key = idempotency_key
 
+    def note_job(self, job_id: str) -> None:
+        """Have the answer carry the job's id, an error's answer too."""
+        self.request.scope[REQUEST_ID] = job_id
+
 
 AskingOf = Annotated[Asking, Depends(Asking)]
 
 
 class ModelView(BaseModel):
-    """A model in OpenAI's shape, and two fields of ours."""
+    """A model in OpenAI's shape, a field of vLLM's and two of ours. ``created`` is the date of its files."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    max_model_len: int | None
     context_window: int | None
     is_vision: bool
 
@@ -76,25 +85,25 @@ class ModelList(BaseModel):
     data: list[ModelView]
 
 
-@router.post("/chat/completions", response_class=StreamingResponse, responses=_ANSWERS)
+@router.post("/chat/completions", response_class=JSONResponse, responses=answers(ChatCompletion, ChatCompletionChunk))
 @takes(CHAT)
 async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
     """A chat, streamed or whole."""
-    return await _answer(body, body.ask(), ChatAnswer, asking)
+    return await _answer(body, ChatAnswer, asking)
 
 
-@router.post("/completions", response_class=StreamingResponse, responses=_ANSWERS)
+@router.post("/completions", response_class=JSONResponse, responses=answers(Completion, Completion))
 @takes(CHAT)
 async def completions(body: CompletionBody, asking: AskingOf) -> Response:
     """A text that is continued as it is, streamed or whole."""
-    return await _answer(body, body.ask(), CompletionAnswer, asking)
+    return await _answer(body, CompletionAnswer, asking)
 
 
 @router.get("/models", response_model=ModelList)
 async def models(parts: PartsOf) -> dict[str, Any]:
     """The models that can be asked, under the names to ask for them by."""
-    records = await parts.catalogue.models()
-    listed = [_listed(named(record, records), record) for record in records if record.downloaded]
+    records, created = await parts.catalogue.models(), await parts.catalogue.created()
+    listed = [_listed(named(record, records), record, created) for record in records if record.downloaded]
     return {"object": "list", "data": listed}
 
 
@@ -104,7 +113,7 @@ async def model(model: str, parts: PartsOf) -> dict[str, Any]:
     record = await parts.catalogue.find(model)
     if record is None or not record.downloaded:
         raise ApiError("model_not_found", "No model of this id or name is registered.", param="model")
-    return _listed(model, record)
+    return _listed(model, record, await parts.catalogue.created())
 
 
 def named(record: ModelRecord, records: list[ModelRecord]) -> str:
@@ -115,35 +124,63 @@ def named(record: ModelRecord, records: list[ModelRecord]) -> str:
     return record.id
 
 
-def _listed(name: str, record: ModelRecord) -> dict[str, Any]:
+def _listed(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[str, Any]:
     owner = record.repository.split("/")[0] if record.repository else "local"
-    # When a model was made isn't known; 0 is what programs take for that.
-    row = {"id": name, "object": "model", "created": 0, "owned_by": owner}
-    return row | {"context_window": record.context_window, "is_vision": record.is_vision}
+    row = {"id": name, "object": "model", "created": created.get(record.id, 0), "owned_by": owner}
+    window = record.context_window
+    return row | {"max_model_len": window, "context_window": window, "is_vision": record.is_vision}
 
 
-async def _answer(body: Generation, ask: Ask, kind: type[Answer], asking: Asking) -> Response:
-    parts = asking.parts
+async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: Asking) -> Response:
+    parts, ask = asking.parts, body.ask()
     key = await once(asking.key, asking.caller.owner, body, asking.taken)
     model = await find_model(body.model, parts)
-    if ask.form.tools and not model.takes_tools:
-        raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
-    ask = await parts.schemas.settle(ask)
+    ask = await parts.schemas.settle(_fitting(ask, model))
     earlier = None if key is None else await parts.jobs.made_before(key)
     made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
     reader = made if isinstance(made, Reader) else await _again(made, parts)
-    answer = kind(reader.job_id, int(time.time()), body.model, model.revision, with_usage=body.wants_usage)
+    asking.note_job(reader.job_id)
+    headers = {"X-Job-Id": reader.job_id}
+    if ignored := body.ignored():
+        headers["X-Ignored-Fields"] = openai_fields.named(ignored)
+    answer = kind(
+        reader.job_id,
+        int(time.time()),
+        named(model, await parts.catalogue.models()) if names_none(body.model) else str(body.model),
+        model.revision,
+        with_usage=body.wants_usage,
+        one_call=body.one_call,
+        warnings=ask.warnings,
+    )
     # Who sends a key may come back with it: its job gets the time that any job without a reader has.
     leave = functools.partial(_leave, parts.jobs, reader.job_id, asking.caller) if key is None else _stay
     if body.stream:
-        stream = ChunkStream(reader, parts.lookup, parts.settings.keepalive_s, answer)
-        return BoundStream(reader, stream, leave)
-    events = await whole(reader, parts.lookup, asking.request, leave)
+        keepalive_s = parts.settings.keepalive_s
+        first = await begin(reader, answer, asking.request, min(HOLD_S, keepalive_s), leave)
+        if first is None:
+            return Response()  # nobody is there to read it
+        stream = ChunkStream(reader, parts.lookup, keepalive_s, answer, first.entries)
+        return BoundStream(reader, stream, leave, headers | header([*ask.warnings, *first.warnings]))
+    events = await whole(reader, answer, parts.lookup, asking.request, leave)
     if events is None:
         return Response()  # nobody is there to read it
     end = events[-1]
     assert isinstance(end, Finished), "whole() answers with a good end or not at all"
-    return JSONResponse(answer.whole(events, end), headers={"X-Job-Id": reader.job_id})
+    told = answer.whole(events, end)
+    if told.get("cancelled"):
+        headers["X-Cancelled"] = "true"
+    return JSONResponse(told, headers=headers | header(told.get("warnings", ())))
+
+
+def _fitting(ask: Ask, model: ModelRecord) -> Ask:
+    """What is asked for as the model can answer it. Raises ApiError for pictures that it couldn't see."""
+    if not model.is_vision:
+        for place, draft in enumerate(ask.messages):
+            for number, part in enumerate(draft.parts):
+                if not isinstance(part, str):
+                    param = f"messages[{place}].content[{number}]"
+                    raise ApiError("unsupported", "This model does not support images.", param=param)
+    return ask.fitting(model)
 
 
 async def _again(job_id: str, parts: Parts) -> Reader:

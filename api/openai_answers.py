@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from wire.messages import Delta, Event, Finished, ToolCall, Usage
+from wire.messages import Delta, ErrorCode, Event, Finished, ToolCall, Usage, Warning
 
 Json = dict[str, Any]
 
@@ -25,16 +25,38 @@ def usage_of(usage: Usage) -> Json:
 
 
 class Answer(ABC):
-    """One answer, told piece by piece or whole. ``created`` is in seconds since the epoch."""
+    """One answer, told piece by piece or whole. ``created`` is in seconds since the epoch.
+
+    ``warnings`` are sentences known before any event; with ``one_call`` only the first call of a tool is told.
+    """
 
     prefix: str
     whole_object: str
     chunk_object: str
+    prompt_field: str
+    """The request's field that is at fault when a prompt is."""
 
-    def __init__(self, job_id: str, created: int, model: str, fingerprint: str, *, with_usage: bool = False) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        created: int,
+        model: str,
+        fingerprint: str,
+        *,
+        with_usage: bool = False,
+        one_call: bool = False,
+        warnings: Sequence[str] = (),
+    ) -> None:
         self._head: Json = {"id": f"{self.prefix}-{job_id}", "created": created, "model": model}
         self._fingerprint = fingerprint
         self._with_usage = with_usage
+        self._one_call = one_call
+        self._untold = list(warnings)
+
+    @classmethod
+    def param_of(cls, code: ErrorCode) -> str | None:
+        """The field that a job's bad end is the fault of."""
+        return cls.prompt_field if code == "prompt_too_long" else None
 
     @abstractmethod
     def pieces(self, event: Event) -> list[Json]:
@@ -46,7 +68,13 @@ class Answer(ABC):
 
     def chunks(self, event: Event) -> list[Json]:
         """The chunks that an event brings."""
+        if isinstance(event, Warning):
+            self._untold.append(event.text)
         chunks = [self._told(self.chunk_object, [piece]) for piece in self.pieces(event)]
+        if chunks and self._untold:
+            chunks[0]["warnings"], self._untold = self._untold, []
+        if isinstance(event, Finished) and event.finish_reason == "cancelled":
+            chunks[-1]["cancelled"] = True
         if self._with_usage:
             chunks = [chunk | {"usage": None} for chunk in chunks]
             if isinstance(event, Finished):
@@ -55,7 +83,13 @@ class Answer(ABC):
 
     def whole(self, events: Sequence[Event], end: Finished) -> Json:
         """The answer to a request without a stream."""
-        return self._told(self.whole_object, [self.choice(events, end)]) | {"usage": usage_of(end.usage)}
+        told = self._told(self.whole_object, [self.choice(events, end)]) | {"usage": usage_of(end.usage)}
+        warnings = [*self._untold, *(event.text for event in events if isinstance(event, Warning))]
+        if warnings:
+            told["warnings"] = warnings
+        if end.finish_reason == "cancelled":
+            told["cancelled"] = True
+        return told
 
     def _told(self, kind: str, choices: list[Json]) -> Json:
         return self._head | {"object": kind, "system_fingerprint": self._fingerprint, "choices": choices}
@@ -67,6 +101,7 @@ class ChatAnswer(Answer):
     prefix = "chatcmpl"
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    prompt_field = "messages"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,9 +111,11 @@ class ChatAnswer(Answer):
     def pieces(self, event: Event) -> list[Json]:
         found: list[Json] = []
         if isinstance(event, Delta):
-            found.append(_piece(self._delta(event)))
+            if delta := self._delta(event):
+                found.append(_piece(delta))
         elif isinstance(event, Finished):
-            found.append(_piece({}, _reason(event, called=self._calls > 0)))
+            reason = _reason(event, called=self._calls > 0)
+            found.append(_piece({}, reason) | {"stop_reason": event.stop_reason})
         if found and not self._begun:
             self._begun = True
             found.insert(0, _piece({"role": "assistant", "content": ""}))
@@ -87,25 +124,28 @@ class ChatAnswer(Answer):
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
         deltas = [event for event in events if isinstance(event, Delta)]
         text, reasoning = ("".join(getattr(delta, kind) for delta in deltas) for kind in ("text", "reasoning"))
-        calls = [_call(call) for delta in deltas for call in delta.tool_calls]
+        calls = [_call(call) for delta in deltas for call in delta.tool_calls][: 1 if self._one_call else None]
         message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
         if reasoning:
-            message["reasoning_content"] = reasoning
+            message["reasoning"] = message["reasoning_content"] = reasoning
         if calls:
             message["tool_calls"] = calls
         reason = _reason(end, called=bool(calls))
-        return {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        told = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        return told | {"stop_reason": end.stop_reason}
 
     def _delta(self, event: Delta) -> Json:
         told: Json = {}
         if event.reasoning:
-            told["reasoning_content"] = event.reasoning
+            # vLLM's name and DeepSeek's: clients look for the one or the other.
+            told["reasoning"] = told["reasoning_content"] = event.reasoning
         if event.text:
             told["content"] = event.text
-        if event.tool_calls:
+        calls = event.tool_calls[: max(0, 1 - self._calls) if self._one_call else None]
+        if calls:
             # A call is told whole: it could only be read once it was whole.
-            told["tool_calls"] = [{"index": self._calls + i} | _call(call) for i, call in enumerate(event.tool_calls)]
-            self._calls += len(event.tool_calls)
+            told["tool_calls"] = [{"index": self._calls + i} | _call(call) for i, call in enumerate(calls)]
+            self._calls += len(calls)
         return told
 
 
@@ -118,8 +158,10 @@ def _call(call: ToolCall) -> Json:
 
 
 def _reason(end: Finished, *, called: bool) -> str:
-    """OpenAI's reasons are ours, but for an answer that ended in order to have tools called."""
-    return "tool_calls" if called and end.finish_reason == "stop" else end.finish_reason
+    """OpenAI's word for why an answer ended: it has one for calls of tools, and none for a chat that was stopped."""
+    if called and end.finish_reason == "stop":
+        return "tool_calls"
+    return "stop" if end.finish_reason == "cancelled" else end.finish_reason
 
 
 class CompletionAnswer(Answer):
@@ -127,15 +169,20 @@ class CompletionAnswer(Answer):
 
     prefix = "cmpl"
     whole_object = chunk_object = "text_completion"
+    prompt_field = "prompt"
 
     def pieces(self, event: Event) -> list[Json]:
         if isinstance(event, Delta):
             return [_text(event.text)]
-        return [_text("", event.finish_reason)] if isinstance(event, Finished) else []
+        return [_end("", event)] if isinstance(event, Finished) else []
 
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
-        return _text("".join(event.text for event in events if isinstance(event, Delta)), end.finish_reason)
+        return _end("".join(event.text for event in events if isinstance(event, Delta)), end)
 
 
 def _text(text: str, reason: str | None = None) -> Json:
     return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+
+
+def _end(text: str, end: Finished) -> Json:
+    return _text(text, _reason(end, called=False)) | {"stop_reason": end.stop_reason}

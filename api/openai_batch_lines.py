@@ -6,7 +6,9 @@ Knows no files, no orders and no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from api import openai_fields
 from api.acceptance import Ask
 from api.batch_lines import checked
 from api.errors import ApiError
@@ -14,7 +16,7 @@ from api.openai_answers import Answer, ChatAnswer, CompletionAnswer, Json
 from api.openai_shapes import ChatBody, CompletionBody
 from wire.messages import Delta, Finished, ToolCall, Usage
 
-Read = Callable[[Json], tuple[str, Ask]]
+Read = Callable[[Json], tuple[str | None, Ask]]
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
 _BODIES: dict[str, type[ChatBody | CompletionBody]] = {CHAT: ChatBody, COMPLETION: CompletionBody}
 _ANSWERS: dict[str, type[Answer]] = {CHAT: ChatAnswer, COMPLETION: CompletionAnswer}
@@ -28,7 +30,7 @@ EXPIRED: Json = {
 def reader(endpoint: str) -> Read:
     """What reads the lines of a batch for this endpoint, raising ApiError as a request does."""
 
-    def read(row: Json) -> tuple[str, Ask]:
+    def read(row: Json) -> tuple[str | None, Ask]:
         if row.get("method") != "POST":
             raise ApiError("invalid_request", "The method must be POST.", param="method")
         if row.get("url") != endpoint:
@@ -38,7 +40,13 @@ def reader(endpoint: str) -> Read:
         body = checked(_BODIES[endpoint], row["body"])
         if body.stream:
             raise ApiError("unsupported", "A batch has no streams.", param="stream")
-        return body.model, body.ask()
+        ask = body.ask()
+        if body.one_call and ask.form.tools and not ask.form.must_call:
+            sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."
+            raise ApiError("unsupported", sentence, param="parallel_tool_calls")
+        if ignored := body.ignored():
+            ask = replace(ask, warnings=(f"Unknown fields were ignored: {openai_fields.named(ignored)}.",))
+        return body.model, ask
 
     return read
 
@@ -68,13 +76,17 @@ class ResultLines:
         used = result["usage"]
         usage = Usage(used["prompt_tokens"], used["completion_tokens"], used["cached_tokens"])
         name, fingerprint = self._models.get(result["model_id"], (result["model_id"], ""))
-        answer = self._answer(request_id, self._created, name, fingerprint)
+        warnings = result.get("warnings", ())
+        answer = self._answer(request_id, self._created, name, fingerprint, warnings=warnings)
         calls = tuple(ToolCall(**call) for call in result.get("tool_calls", ()))
         said = Delta(result["text"], (), result.get("reasoning", ""), calls)
-        return 200, answer.whole([said], Finished(result["finish_reason"], usage))
+        end = Finished(result["finish_reason"], usage, stop_reason=result.get("stop_reason"))
+        return 200, answer.whole([said], end)
 
     def _failed(self, error: Json) -> tuple[int, Json]:
-        refused = ApiError(error["code"], error["message"])
+        refused = ApiError(
+            error["code"], error["message"], param=error.get("param") or self._answer.param_of(error["code"])
+        )
         return refused.openai_status, refused.openai()
 
     def expired(self, custom_id: str | None, number: int) -> Json:

@@ -13,6 +13,7 @@ from api.callers import Caller, CallerOf
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.file_store import FileRecord
 from api.openai_batch_lines import CHAT, COMPLETION, ENDPOINTS
+from api.openai_described import Batch, BatchList
 from api.openai_files import page
 from api.openai_results import kinds, missing_batch
 from api.orders import Order
@@ -42,7 +43,7 @@ class BatchBody(Lenient):
     metadata: Annotated[dict[Key, Value], Field(max_length=MOST_METADATA)] | None = None
 
 
-@router.post("")
+@router.post("", response_model=Batch)
 async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """Run the prompts of an uploaded file."""
     if body.endpoint not in ENDPOINTS:
@@ -55,7 +56,7 @@ async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str,
     return view((await parts.orders.place(caller.owner, body.endpoint, file, body.metadata), None))
 
 
-@router.get("")
+@router.get("", response_model=BatchList)
 async def batches(
     parts: PartsOf, caller: CallerOf, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> dict[str, Any]:
@@ -63,13 +64,13 @@ async def batches(
     return page(await parts.orders.all(caller.owner), after, limit, view)
 
 
-@router.get("/{batch_id}")
+@router.get("/{batch_id}", response_model=Batch)
 async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """One batch as it stands."""
     return view(await _find(batch_id, parts, caller))
 
 
-@router.post("/{batch_id}/cancel")
+@router.post("/{batch_id}/cancel", response_model=Batch)
 async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """End a batch early; finished lines are kept. A batch that has ended stays as it is."""
     order, _ = await _find(batch_id, parts, caller)

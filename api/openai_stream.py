@@ -1,13 +1,15 @@
 """A job's events as OpenAI's clients read them: a stream of chunks, or all at once.
 
-A client that goes away before the end ends its job. Knows nothing of requests, RQ or Redis names.
+A client that goes away before the end ends its job. Knows nothing of RQ or Redis names.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -18,9 +20,11 @@ from api.openai_answers import Answer, Json
 from api.relay import Reader
 from api.stream import EventStream, Stream, StreamOptions
 from wire.log_entries import Entry
-from wire.messages import Event, Failed, Finished
+from wire.messages import Event, Failed, Finished, Progress, Warning
 
 DONE = b"data: [DONE]\n\n"
+HOLD_S = 10.0
+"""How long the headers of a stream wait for a sign that the prompt was taken: until then a refusal is a status."""
 
 
 def _sse(data: Json) -> bytes:
@@ -32,14 +36,63 @@ def interrupted() -> ApiError:
     return ApiError("job_lost", "The service is restarting. Send the request again.", RETRY_SOON_S)
 
 
-class ChunkStream(Stream):
-    """The bytes of a streamed answer. After an error comes the same last line as after a good end."""
+def refused(event: Failed, answer: Answer) -> ApiError:
+    """A job's bad end as what a client is told."""
+    return ApiError(event.code, event.message, param=answer.param_of(event.code))
 
-    def __init__(self, reader: Reader, lookup: Lookup, keepalive_s: float, answer: Answer) -> None:
+
+def header(warnings: Sequence[str]) -> dict[str, str]:
+    """The response header that tells warnings."""
+    return {"X-Warning": " ".join(warnings)} if warnings else {}
+
+
+class Beginning:
+    """What a job says first, read before its stream begins, until it is known whether its prompt was taken."""
+
+    def __init__(self, reader: Reader, answer: Answer) -> None:
+        self._reader = reader
+        self._answer = answer
+        self.entries: list[Entry] = []
+
+    async def read(self, limit_s: float) -> None:
+        """Wait for it, so many seconds at most. Raises ApiError for a job that fails before it says anything."""
+        until = time.monotonic() + limit_s
+        while not self._known and not self._reader.closed and (left := until - time.monotonic()) > 0:
+            self.entries += await self._reader.batch(left)
+        failed = next((event for event in self._events if isinstance(event, Failed)), None)
+        if failed is not None and all(isinstance(event, (Failed, Progress, Warning)) for event in self._events):
+            raise refused(failed, self._answer)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.text for event in self._events if isinstance(event, Warning)]
+
+    @property
+    def _known(self) -> bool:
+        # A model that is being loaded hasn't seen the prompt yet.
+        return any(not isinstance(event, Progress) or event.state == "prefill" for event in self._events)
+
+    @property
+    def _events(self) -> list[Event]:
+        return [entry.event for entry in self.entries]
+
+
+class ChunkStream(Stream):
+    """The bytes of a streamed answer, from a beginning that has been read already.
+
+    After an error comes the same last line as after a good end.
+    """
+
+    def __init__(
+        self, reader: Reader, lookup: Lookup, keepalive_s: float, answer: Answer, begun: Sequence[Entry] = ()
+    ) -> None:
         super().__init__(reader, lookup, StreamOptions(frozenset(), keepalive_s), "queued")
         self._answer = answer
+        self._begun = begun
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if first := b"".join(self._frame(entry) for entry in self._begun):
+            yield first
         async for chunk in super().__aiter__():
             yield chunk
         if not self._reader.ended:
@@ -48,7 +101,7 @@ class ChunkStream(Stream):
     def _frame(self, entry: Entry) -> bytes:
         event = entry.event
         if isinstance(event, Failed):
-            return _sse(ApiError(event.code, event.message).openai()) + DONE
+            return _sse(refused(event, self._answer).openai()) + DONE
         chunks = b"".join(_sse(chunk) for chunk in self._answer.chunks(event))
         return chunks + DONE if isinstance(event, Finished) else chunks
 
@@ -73,8 +126,11 @@ class Collected(Stream):
 class BoundStream(EventStream):
     """A response whose job ends with it: ``leave`` is called when the client has gone before the end."""
 
-    def __init__(self, reader: Reader, stream: Stream, leave: Callable[[], None]) -> None:
+    def __init__(
+        self, reader: Reader, stream: Stream, leave: Callable[[], None], headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(reader, stream)
+        self.headers.update(headers or {})
         self._leave = leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,31 +141,62 @@ class BoundStream(EventStream):
                 self._leave()
 
 
-async def whole(reader: Reader, lookup: Lookup, request: Request, leave: Callable[[], None]) -> list[Event] | None:
+async def begin(
+    reader: Reader, answer: Answer, request: Request, limit_s: float, leave: Callable[[], None]
+) -> Beginning | None:
+    """What a job says first; None when the client has gone, upon which ``leave`` has been called.
+
+    Raises ApiError for a job that fails before it says anything.
+    """
+    beginning = Beginning(reader, answer)
+    try:
+        if await _unless_gone(beginning.read(limit_s), request):
+            return beginning
+    except BaseException:
+        _end(reader, leave)
+        raise
+    _end(reader, leave)
+    return None
+
+
+async def whole(
+    reader: Reader, answer: Answer, lookup: Lookup, request: Request, leave: Callable[[], None]
+) -> list[Event] | None:
     """All events of a job, its end last; None when the client has gone, upon which ``leave`` has been called.
 
     Raises ApiError for a job that failed, and for one whose end can't be waited for here.
     """
     collected = Collected(reader, lookup)
-    reading = asyncio.create_task(collected.collect())
-    leaving = asyncio.create_task(_gone(request))
     try:
-        await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
+        if not await _unless_gone(collected.collect(), request):
             return None
-        reading.result()
     finally:
-        reading.cancel()
-        leaving.cancel()
-        reader.detach()
-        if not reader.ended:
-            leave()
+        _end(reader, leave)
     end = collected.events[-1] if collected.events else None
     if isinstance(end, Failed):
-        raise ApiError(end.code, end.message)
+        raise refused(end, answer)
     if not isinstance(end, Finished):
         raise interrupted()
     return collected.events
+
+
+def _end(reader: Reader, leave: Callable[[], None]) -> None:
+    reader.detach()
+    if not reader.ended:
+        leave()
+
+
+async def _unless_gone(work: Coroutine[Any, Any, None], request: Request) -> bool:
+    """Do something unless the client goes away before it is done; whether it was done."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 async def _gone(request: Request) -> None:

@@ -27,7 +27,7 @@ from api.jobs import is_job_id, new_job_id
 from wire import keys
 
 OrderState = Literal["validating", "accepted", "failed"]
-Readers = Mapping[str, Callable[[dict[str, Any]], tuple[str, Ask]]]
+Readers = Mapping[str, Callable[[dict[str, Any]], tuple[str | None, Ask]]]
 
 WINDOW_S = 24 * 3600
 """What is not done by then is not done: the only window that OpenAI's API has."""
@@ -185,7 +185,8 @@ class Orders:
         if file is None:
             raise ApiError("not_found", "The input file has been deleted.", param="input_file_id")
         models, version = await self._catalogue.models(), await self._catalogue.oldest_version()
-        rules = Rules(models, self._readers[order.endpoint], version=version)
+        default = await self._catalogue.default()
+        rules = Rules(models, self._readers[order.endpoint], version=version, default_model=default)
         details = {"ends_by_ms": order.ends_by_ms}
         pieces = self._leased(order, self._files.content(file))
         return await self._batches.accept(order.owner, pieces, rules, details=details, batch_id=order.id)

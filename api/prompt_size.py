@@ -1,7 +1,8 @@
 """Refuses a prompt that can't fit its model's context window, before a job exists.
 
-Counts only what is never left out: system messages and the last user message. The worker counts the whole prompt later,
-and may have to refuse one that passed here. Knows tokenisers by their file; a model of another machine isn't checked.
+Counts texts alone, and of a conversation that may be shortened only what is never left out: system
+messages and the last user message. The worker counts the whole prompt later, and may have to refuse
+one that passed here. Knows tokenisers by their file; a model of another machine isn't checked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from api.errors import ApiError
-from wire.messages import Message
+from wire.messages import NO_FORM, Form, Message, too_long
 from wire.registry import ModelRecord
 
 SLICE = 16_384
@@ -29,16 +30,18 @@ class PromptSize:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prompt-size")
 
-    async def check(self, model: ModelRecord, messages: Sequence[Message]) -> None:
-        """Raises ApiError ``prompt_too_long`` for a prompt that no shortening makes fit."""
-        texts = [message.text() for message in unshortened(messages)]
+    async def check(self, model: ModelRecord, messages: Sequence[Message], form: Form = NO_FORM) -> None:
+        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may be."""
+        kept = unshortened(messages) if form.truncation == "auto" else messages
+        texts = [message.text() for message in kept]
         # A token is at least one byte, and a character at most four.
         if 4 * sum(map(len, texts)) <= model.context_window:
             return
         loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(self._thread, exceeds, model.path, model.revision, texts, model.context_window):
-            limit = model.context_window
-            raise ApiError("prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all.")
+        limit = model.context_window
+        tokens = await loop.run_in_executor(self._thread, beyond, model.path, model.revision, texts, limit)
+        if tokens:
+            raise _refused(limit, tokens, form)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -50,19 +53,30 @@ def unshortened(messages: Sequence[Message]) -> list[Message]:
     return [message for i, message in enumerate(messages) if i >= last_user or message.role == "system"]
 
 
-def exceeds(path: str, revision: str, texts: Sequence[str], limit: int) -> bool:
-    """Whether the texts have more than ``limit`` tokens; False if the model's tokeniser can't be read here."""
+def _refused(limit: int, tokens: int, form: Form) -> ApiError:
+    """What is said of a prompt of at least so many tokens."""
+    if form.truncation == "auto":
+        return ApiError("prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all.")
+    param = "prompt" if form.raw else "messages"
+    return ApiError("prompt_too_long", too_long(limit, f"at least {tokens}"), param=param)
+
+
+def beyond(path: str, revision: str, texts: Sequence[str], limit: int) -> int:
+    """How many tokens the texts have at least, if more than ``limit``; else 0.
+
+    0 as well if the model's tokeniser can't be read here.
+    """
     tokeniser = _tokeniser(path, revision)
     if tokeniser is None:
-        return False
+        return 0
     count = 0
     for text in texts:
         for start in range(0, len(text), SLICE):
             # Cutting a text can split one token in two.
             count += len(tokeniser.encode(text[start : start + SLICE], add_special_tokens=False).ids) - (start > 0)
             if count > limit:
-                return True
-    return False
+                return count
+    return 0
 
 
 @lru_cache(maxsize=_KEPT_TOKENISERS)

@@ -22,6 +22,7 @@ from redis.client import Pipeline
 from wire import keys
 from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, ToolCall, Usage
 from wire.usage import COUNT_USAGE, day_of
+from wire.versions import added
 
 SLICE_LINES = 32
 """Prompts of a slice: few enough that two machines share a small batch, enough to fill the rows of one in one go."""
@@ -36,7 +37,10 @@ ENDED_STATES = ("completed", "cancelled", "expired")
 
 
 class BatchLine(Record):
-    """One prompt of a batch, ready to run. ``number`` is its line in the upload, counted from 1."""
+    """One prompt of a batch, ready to run. ``number`` is its line in the upload, counted from 1.
+
+    ``warnings`` are sentences for its result: what of the line was left out.
+    """
 
     number: int
     custom_id: str
@@ -45,6 +49,7 @@ class BatchLine(Record):
     messages: tuple[Message, ...]
     sampling: Sampling
     form: Form = NO_FORM
+    warnings: tuple[str, ...] = added((), since=2, refines=True)
 
 
 class BatchSlice(Record):
@@ -61,7 +66,10 @@ _NOTHING_USED = Usage()
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What a line came to: a text and why it ended, or a code and a sentence. Unread, it has a number below 1."""
+    """What a line came to: a text and why it ended, or a code, a sentence and the field at fault.
+
+    Unread, it has a number below 1.
+    """
 
     number: int
     custom_id: str | None
@@ -72,12 +80,17 @@ class LineResult:
     error: tuple[ErrorCode, str] | None = None
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    stop_reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    param: str | None = None
 
     def encode(self) -> str:
         """The line of the results."""
         row: dict[str, Any] = {"custom_id": self.custom_id, "line": self.number if self.number > 0 else None}
         if self.error is not None:
             row["error"] = {"code": self.error[0], "message": self.error[1]}
+            if self.param is not None:
+                row["error"]["param"] = self.param
             return json.dumps(row, separators=(",", ":"))
         usage = {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens}
         row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}
@@ -86,6 +99,10 @@ class LineResult:
             row["reasoning"] = self.reasoning
         if self.tool_calls:
             row["tool_calls"] = [call.model_dump() for call in self.tool_calls]
+        if self.stop_reason is not None:
+            row["stop_reason"] = self.stop_reason
+        if self.warnings:
+            row["warnings"] = list(self.warnings)
         return json.dumps(row, separators=(",", ":"))
 
 

@@ -68,7 +68,7 @@ class Entry(NamedTuple):
         usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
         if self.kind == "failed":
             return Failed(frame["code"], frame["error"], usage, timings)
-        return Finished(extra["finish_reason"], usage, timings, extra.get("result"))
+        return Finished(extra["finish_reason"], usage, timings, extra.get("result"), extra.get("stop_reason"))
 
     def placed(self, place: int) -> Entry:
         """The entry with its positions, given the position behind the entry before it."""
@@ -155,6 +155,8 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
     extra["finish_reason"] = event.finish_reason
     if event.result is not None:
         extra["result"] = event.result
+    if event.stop_reason is not None:
+        extra["stop_reason"] = event.stop_reason
     return "finished", {"text": "", "done": True}, extra
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wire.versions import added
+
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 ErrorCode = Literal[
@@ -108,13 +110,17 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One turn. ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's message answers."""
+    """One turn. ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's message answers.
+
+    ``reasoning`` is what an assistant thought before it said this, for templates that take it.
+    """
 
     role: Role
     content: str | tuple[Part, ...]
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str | None = added(None, since=2, refines=True)
 
     def text(self) -> str:
         """The text of the message, its images left out."""
@@ -147,6 +153,7 @@ class Form(Record):
     ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``: the model's
     thinking and its tool calls are told apart from its text. ``tools`` are what it may call, in OpenAI's shape.
     ``json_schema`` is the JSON text of the schema that the answer is held to; with ``must_call`` it is that of a call.
+    ``truncation``: whether a conversation that doesn't fit loses its oldest turns or is refused.
     """
 
     raw: bool = False
@@ -154,9 +161,18 @@ class Form(Record):
     tools: tuple[dict[str, Any], ...] = ()
     json_schema: str | None = None
     must_call: bool = False
+    truncation: Literal["auto", "disabled"] = added("auto", since=2, refines=True)
 
 
 NO_FORM = Form()
+
+
+def too_long(context_window: int, tokens: str) -> str:
+    """What is said of a prompt that isn't shortened, in OpenAI's words: programs look for them."""
+    return (
+        f"This model's maximum context length is {context_window} tokens. However, your messages resulted in "
+        f"{tokens} tokens. Please reduce the length of the messages."
+    )
 
 
 class ChatJob(Record):
@@ -265,12 +281,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The good end. ``result`` answers a :class:`ModelCommand`; a chat has none."""
+    """The good end. ``result`` answers a :class:`ModelCommand`; a chat has none.
+
+    ``stop_reason`` is the stop text that ended the answer, if one did.
+    """
 
     finish_reason: FinishReason
     usage: Usage = Usage()
     timings: Timings = Timings()
     result: dict[str, Any] | None = None
+    stop_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

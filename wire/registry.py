@@ -68,8 +68,12 @@ class Registry:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def put(self, record: ModelRecord) -> None:
+    def put(self, record: ModelRecord, created: int = 0) -> None:
+        """Write a record, and beside it when the model's files were made, in seconds since the epoch."""
+        if created:
+            self._redis.hset(keys.MODEL_CREATED, record.id, created)
         self._redis.hset(keys.MODELS, record.id, record.model_dump_json())
 
     def remove(self, model_id: str) -> None:
         self._redis.hdel(keys.MODELS, model_id)
+        self._redis.hdel(keys.MODEL_CREATED, model_id)

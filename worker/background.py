@@ -83,6 +83,8 @@ class Background:
         """Has something done on the engine's thread."""
         self.excuse: Callable[[], AbstractContextManager[None]] = nullcontext
         """Around what may take long."""
+        self.notes: Callable[[], list[str]] = list
+        """What those who are let in now should know, in sentences."""
         self.tokens = 0
         """Tokens generated so far."""
 
@@ -236,6 +238,7 @@ class Background:
             error = prepared.exception()
             if error is None and sequence.tokens_left > 0:
                 sequence.ready_for(lane)
+                sequence.warnings += prepared.result()
                 continue
             self._queue.remove(sequence)
             self._fail(sequence, error if isinstance(error, Exception) else RuntimeError("cancelled"))
@@ -250,6 +253,8 @@ class Background:
             return
         self._running[sequence] = lane
         self._prefixes.entered(sequence)
+        if not sequence.generated:
+            sequence.warnings += [note for note in self.notes() if note not in sequence.warnings]
 
     # --- a step ---------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ class Engine:
         self._tokenising = PromptThread("tokenise")
         self._prompts = prompts or Background(models, slots=0, share=0, on_end=lambda _: None)
         self._prompts.post, self._prompts.excuse = self._inbox.put, self._excuse
+        self._prompts.notes = self._notes
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._closing = False
         self.last_step = time.monotonic()
@@ -265,11 +266,13 @@ class Engine:
             self._emit_failure(sequence, error)
             return
         self._running[sequence.job_id] = (sequence, backend)
-        memory = self._memory_percent()
-        if memory > HIGH_MEMORY_PERCENT:
-            sentences = [*sentences, f"High memory usage ({memory:.0f}%). Generation may be slow."]
         if not sequence.emitted:
-            self._emit(sequence, [Warning(text) for text in sentences])
+            self._emit(sequence, [Warning(text) for text in [*sentences, *self._notes()]])
+
+    def _notes(self) -> list[str]:
+        """What a chat or a prompt that begins now should know of this machine, in sentences."""
+        memory = self._memory_percent()
+        return [f"High memory usage ({memory:.0f}%). Generation may be slow."] if memory > HIGH_MEMORY_PERCENT else []
 
     def _step(self, backend: Backend) -> float:
         """One step; for how long the next one would find nothing to do, seconds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wire.messages import Message
+from wire.messages import Message, too_long
 from worker.errors import WorkerError
 
 Encode = Callable[[Sequence[Message]], list[int]]
@@ -25,17 +25,22 @@ class Prompt:
     dropped: int = 0
 
 
-def build(messages: Sequence[Message], encode: Encode, *, context_window: int, max_tokens: int) -> Prompt:
+def build(
+    messages: Sequence[Message], encode: Encode, *, context_window: int, max_tokens: int, shorten: bool = True
+) -> Prompt:
     """Encode a conversation, dropping its oldest turns until the prompt and a useful answer fit.
 
     System messages and everything from the last user message on are never dropped. ``context_window`` and
-    ``max_tokens`` are in tokens. Raises WorkerError ``template_failed`` when the model's chat template refuses the
-    conversation, ``prompt_too_long`` when even the shortest form doesn't fit.
+    ``max_tokens`` are in tokens. Unless it may ``shorten``, a conversation is taken that leaves room for one token.
+    Raises WorkerError ``template_failed`` when the model's chat template refuses the conversation, ``prompt_too_long``
+    when even the shortest form doesn't fit.
     """
-    room = context_window - min(max_tokens, context_window // LARGEST_RESERVE)
+    room = context_window - (min(max_tokens, context_window // LARGEST_RESERVE) if shorten else 1)
     whole = _encode(encode, messages)
     if len(whole) <= room:
         return Prompt(whole, tuple(messages))
+    if not shorten:
+        raise WorkerError("prompt_too_long", too_long(context_window, f"{len(whole)}"))
     droppable = droppable_messages(messages)
     # Each dropped message makes the prompt shorter, so the fewest that are enough can be searched for by halving.
     low, high, best = 1, len(droppable), None

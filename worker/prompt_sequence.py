@@ -42,6 +42,8 @@ class PromptSequence(Sequence):
         """Whether it has waited for somebody else's prefix."""
         self.wanted = False
         """Whether others wait for the prefix that it shares with them."""
+        self.warnings = list(line.warnings)
+        """What its reader should know, in sentences."""
         self._prepared_for: ReferenceType[Backend] | None = None
         self._said: list[Said] = []
         self._mark = 0
@@ -91,7 +93,7 @@ class PromptSequence(Sequence):
     def finish(self, reason: FinishReason) -> list[LoggedEvent]:
         """End well; the text follows when it is asked for."""
         if self.end is None:
-            self.end = Finished(reason, self.usage, self.timings)
+            self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
         return []
 
     def result(self) -> LineResult:
@@ -100,10 +102,19 @@ class PromptSequence(Sequence):
         number, custom_id = self.line.number, self.line.custom_id
         if isinstance(self.end, Failed):
             return LineResult(number, custom_id, error=(self.end.code, self.end.message))
-        reason, usage = self.end.finish_reason, self.end.usage
         said = self._all_said()
-        calls = said.tool_calls
-        return LineResult(number, custom_id, self.job.model_id, said.text, reason, usage, None, said.reasoning, calls)
+        return LineResult(
+            number,
+            custom_id,
+            self.job.model_id,
+            said.text,
+            self.end.finish_reason,
+            self.end.usage,
+            reasoning=said.reasoning,
+            tool_calls=said.tool_calls,
+            stop_reason=self.end.stop_reason,
+            warnings=tuple(self.warnings),
+        )
 
     def _all_said(self) -> Said:
         decoder = self._decoder

@@ -36,6 +36,7 @@ from worker.event_writer import EventWriter
 from worker.loaded_models import LoadedModels
 from worker.marks import ALONE, READING, Marks
 from worker.model_commands import ModelCommands
+from worker.model_files import created
 from worker.report import Report, end_in_numbers
 from worker.rq_books import Outcome
 from worker.rq_meta import RqMeta, meta_of, outcome_of
@@ -277,7 +278,7 @@ class ChatRunner:
         for gone in self._published - set(records):
             self._registry.remove(gone)
         for record in records.values():
-            self._registry.put(record)
+            self._registry.put(record, created(record))
         self._published = set(records)
 
     def _tell_models(self) -> None:

@@ -37,6 +37,10 @@ class TextDecoder(Protocol):
     def stopped(self) -> bool:
         """Whether a stop text has been seen; the text after it is dropped."""
 
+    @property
+    def stop_text(self) -> str | None:
+        """The stop text that has been seen."""
+
     def add(self, token: int) -> Said:
         """What became certain with this token; may be nothing."""
 
@@ -154,6 +158,11 @@ class Sequence:
     def stopped_by_text(self) -> bool:
         return self._decoder is not None and self._decoder.stopped
 
+    @property
+    def stop_text(self) -> str | None:
+        """The stop text that ended the answer, if one did."""
+        return None if self._decoder is None else self._decoder.stop_text
+
     def accept_last(self, token: int) -> None:
         """Count a token that ends the answer and is no text, such as end-of-sequence."""
         if self._first_token is None:
@@ -166,7 +175,7 @@ class Sequence:
             return []
         rest = self._decoder.finish() if self._decoder is not None and not self.stopped_by_text else Said()
         events = self._delta(rest)
-        self.end = Finished(reason, self.usage, self.timings)
+        self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
         return [*events, self.end]
 
     def fail(self, make: Callable[[Usage, Timings], Failed]) -> list[LoggedEvent]:

@@ -136,7 +136,8 @@ def test_lines_that_fail_are_in_the_error_file_each_with_its_reason(whole: Whole
         "stream": (400, "unsupported"),
         None: (400, "bad_request"),
     }
-    assert "temperature" in rows["field"]["response"]["body"]["error"]["message"]
+    field = rows["field"]["response"]["body"]["error"]
+    assert (field["param"], "temperature" in field["message"]) == ("temperature", True)
 
 
 def held(custom_id: str, schema: dict[str, Any], *, strict: bool = False) -> dict[str, Any]:

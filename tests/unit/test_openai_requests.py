@@ -7,74 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
-from redis import Redis
-from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
-from tests.api_support import MODEL, FakeWorker, announce, message
+from api.openai_described import ChatCompletion, Completion
+from tests.api_support import MODEL, message
+from tests.unit.openai_support import ANSWER, CHAT, CLOCK, COMPLETIONS, MODELS, TAKES_TOOLS, Api, body, error, serving
 from wire import keys
-from wire.messages import ChatJob, Delta, Failed, Finished, ToolCall, Usage
+from wire.messages import ChatJob, Delta, Failed, Finished, ToolCall, Usage, Warning
 from wire.registry import Registry
-from wire.settings import Settings
-
-CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
-ANSWER = (Delta("Hel", (1,)), Delta("lo", (2,)), Finished("stop", Usage(5, 3, 2)))
-
-
-TAKES_TOOLS = MODEL.model_copy(update={"takes_tools": True})
-CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "default": None}}}
-
-
-class Api:
-    """A client, and the worker that sees what was accepted."""
-
-    def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
-        self.client, self.worker, self.redis = client, worker, redis
-
-    def job(self, path: str = CHAT, **fields: Any) -> ChatJob:
-        response = self.client.post(path, json=body(path) | fields)
-        assert response.status_code == 200, response.text
-        job = self.worker.seen[-1]
-        assert isinstance(job, ChatJob)
-        return job
-
-    def refused(self, status: int, path: str = CHAT, **fields: Any) -> dict[str, Any]:
-        response = self.client.post(path, json=body(path) | fields)
-        assert response.status_code == status, response.text
-        assert not self.worker.seen
-        return error(response)
-
-    def chunks(self, path: str = CHAT, **fields: Any) -> list[Any]:
-        response = self.client.post(path, json=body(path) | {"stream": True} | fields)
-        assert response.headers["content-type"].startswith("text/event-stream")
-        lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
-        assert lines.pop() == "[DONE]"
-        return [json.loads(line) for line in lines]
-
-
-def body(path: str) -> dict[str, Any]:
-    return {"model": MODEL.id} | ({"messages": [message()]} if path == CHAT else {"prompt": "Once upon"})
-
-
-def error(response: Any) -> dict[str, Any]:
-    answer = response.json()
-    assert set(answer) == {"error"}
-    assert set(answer["error"]) == {"message", "type", "param", "code"}
-    told: dict[str, Any] = answer["error"]
-    return told
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Api]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
-    announce(redis)
-    Registry(redis).put(TAKES_TOOLS)
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    with TestClient(app) as client, FakeWorker(redis).running() as worker:
-        yield Api(client, worker, redis)
+    with serving() as api:
+        yield api
 
 
 @pytest.fixture
@@ -124,11 +69,6 @@ def test_a_model_is_known_by_id_name_and_repository(api: Api, wanted: str) -> No
 )
 def test_sampling_fields_are_translated(api: Api, sent: dict[str, Any], field: str, value: object) -> None:
     assert getattr(api.job(**sent).sampling, field) == value
-
-
-def test_unknown_fields_and_nulls_are_ignored(api: Api) -> None:
-    api.job(response_format=None, tools=None, stop=None, seed=None, max_tokens=None, stream=None, stream_options=None)
-    api.job(user="somebody", metadata={"chat": "1"}, n=1, parallel_tool_calls=True, service_tier="auto", chat_id="x")
 
 
 def test_a_developer_is_the_system_and_names_are_kept(api: Api) -> None:
@@ -263,10 +203,19 @@ def test_a_tool_that_nobody_could_call_is_refused_with_a_reason(api: Api) -> Non
     assert (told["code"], told["param"]) == ("invalid_schema", "tools")
 
 
-def test_a_model_without_tools_is_not_given_any(api: Api) -> None:
-    Registry(api.redis).put(MODEL.model_copy(update={"takes_tools": False}))
+@pytest.mark.parametrize("choice", [None, "auto"])
+def test_a_model_without_tools_answers_without_them_and_says_so(api: Api, choice: str | None) -> None:
+    sentence = "This model has no way to call tools. Answered without them."
+    Registry(api.redis).put(MODEL)
     try:
-        assert api.refused(400, tools=[CLOCK])["param"] == "tools"
+        fields = body(CHAT) | {"tools": [CLOCK], "tool_choice": choice}
+        answer = api.client.post(CHAT, json=fields)
+        assert answer.json()["warnings"] == [sentence]
+        assert answer.headers["x-warning"] == sentence
+        assert [chunk.get("warnings") for chunk in api.chunks(**fields)] == [[sentence], None, None, None]
+        assert [job.form.tools for job in api.worker.seen if isinstance(job, ChatJob)] == [(), ()]
+        api.worker.seen.clear()
+        assert api.refused(400, tools=[CLOCK], tool_choice="required")["param"] == "tools"
     finally:
         Registry(api.redis).put(TAKES_TOOLS)
 
@@ -301,8 +250,19 @@ def test_what_cannot_be_is_refused_by_name(api: Api, sent: dict[str, Any], param
 
 def test_an_image_that_is_none_is_refused_like_natively(api: Api) -> None:
     part = {"type": "image_url", "image_url": {"url": "http://somewhere/cat.png", "detail": "low"}}
-    told = api.refused(400, messages=[{"role": "user", "content": [part]}])
+    Registry(api.redis).put(TAKES_TOOLS.model_copy(update={"is_vision": True}))
+    try:
+        told = api.refused(400, messages=[{"role": "user", "content": [part]}])
+    finally:
+        Registry(api.redis).put(TAKES_TOOLS)
     assert (told["code"], told["type"]) == ("invalid_image", "invalid_request_error")
+
+
+def test_a_picture_for_a_model_that_sees_none_is_refused_where_it_stands(api: Api) -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    turns = [message(), {"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}]
+    told = api.refused(400, messages=turns)
+    assert (told["code"], told["param"]) == ("unsupported", "messages[1].content[1]")
 
 
 def test_a_whole_answer_has_openais_shape(api: Api) -> None:
@@ -319,6 +279,7 @@ def test_a_whole_answer_has_openais_shape(api: Api) -> None:
                 "message": {"role": "assistant", "content": "Hello", "refusal": None},
                 "logprobs": None,
                 "finish_reason": "stop",
+                "stop_reason": None,
             }
         ],
         "usage": {
@@ -328,6 +289,50 @@ def test_a_whole_answer_has_openais_shape(api: Api) -> None:
             "prompt_tokens_details": {"cached_tokens": 2},
         },
     }
+
+
+def test_answers_are_as_the_description_says(api: Api) -> None:
+    described = api.client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    for path, whole, chunk in (
+        (CHAT, "ChatCompletion", "ChatCompletionChunk"),
+        (COMPLETIONS, "Completion", "Completion"),
+    ):
+        told = described["paths"][path]["post"]["responses"]["200"]["content"]
+        assert told["application/json"]["schema"] == {"$ref": f"#/components/schemas/{whole}"}
+        done, data = told["text/event-stream"]["schema"]["properties"]["data"]["anyOf"]
+        assert done == {"const": "[DONE]"}
+        assert {"$ref": f"#/components/schemas/{chunk}"} in data["contentSchema"]["anyOf"]
+        assert {whole, chunk} <= set(schemas)
+    call = ToolCall(id="c1", name="clock", arguments="{}")
+    api.worker.answer = lambda _: (Warning("Slow."), Delta("Hi", (1,), "Hm.", (call,)), Finished("cancelled"))
+    ChatCompletion.model_validate(api.client.post(CHAT, json=body(CHAT)).json())
+    Completion.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
+    assert api.chunks()[-1]["cancelled"]
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_warnings_are_in_the_header_and_in_a_field(api: Api, path: str) -> None:
+    told = (Warning("Old turns were left out."), Warning("Memory is short."))
+    api.worker.answer = lambda _: (*told, *ANSWER)
+    sentences = ["Old turns were left out.", "Memory is short."]
+    answer = api.client.post(path, json=body(path))
+    assert (answer.json()["warnings"], answer.headers["x-warning"]) == (sentences, " ".join(sentences))
+    first, *rest = api.chunks(path)
+    assert first["warnings"] == sentences
+    assert not any("warnings" in chunk for chunk in rest)
+    stream = api.client.post(path, json=body(path) | {"stream": True})
+    assert stream.headers["x-warning"].startswith(sentences[0])
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_stream_that_fails_before_its_first_word_is_a_status(api: Api, path: str) -> None:
+    api.worker.answer = lambda _: (Failed("prompt_too_long", "This model's maximum context length is 5 tokens."),)
+    response = api.client.post(path, json=body(path) | {"stream": True})
+    assert response.status_code == 400
+    told = error(response)
+    assert (told["code"], told["param"]) == ("context_length_exceeded", "messages" if path == CHAT else "prompt")
+    assert response.headers["x-request-id"] == api.worker.seen[-1].job_id
 
 
 def test_a_stream_begins_with_the_role_and_ends_with_the_reason(api: Api) -> None:
@@ -369,7 +374,8 @@ def test_a_completion_continues_the_prompt_as_it_is(api: Api) -> None:
     assert (job.form.raw, job.messages[0].content, job.sampling.max_tokens) == (True, "Once upon", 16)
     answer = api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json()
     assert answer["object"] == "text_completion"
-    assert answer["choices"] == [{"index": 0, "text": "Hello", "logprobs": None, "finish_reason": "stop"}]
+    told = {"index": 0, "text": "Hello", "logprobs": None, "finish_reason": "stop", "stop_reason": None}
+    assert answer["choices"] == [told]
     chunks = api.chunks(COMPLETIONS)
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Hello"
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
@@ -413,6 +419,16 @@ def test_models_are_listed_by_the_name_to_ask_for(api: Api) -> None:
 def test_a_model_is_found_by_any_of_its_names_slashes_and_all(api: Api, name: str) -> None:
     row = api.client.get(f"{MODELS}/{name}").json()
     assert (row["id"], row["object"], row["owned_by"]) == (name, "model", "someone")
+    assert (row["created"], row["max_model_len"]) == (0, MODEL.context_window)
+
+
+def test_a_model_is_as_old_as_its_files(api: Api) -> None:
+    Registry(api.redis).put(TAKES_TOOLS, created=1_700_000_000)
+    assert [row["created"] for row in api.client.get(MODELS).json()["data"]] == [1_700_000_000]
+    assert api.client.get(f"{MODELS}/model-1").json()["created"] == 1_700_000_000
+    Registry(api.redis).remove(TAKES_TOOLS.id)
+    Registry(api.redis).put(TAKES_TOOLS)
+    assert [row["created"] for row in api.client.get(MODELS).json()["data"]] == [0]
 
 
 def test_addresses_and_methods_that_are_none_are_refused_in_the_same_shape(api: Api) -> None:

@@ -8,8 +8,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from api.errors import ApiError
-from api.prompt_size import PromptSize, exceeds, unshortened
-from wire.messages import Message
+from api.prompt_size import PromptSize, beyond, unshortened
+from wire.messages import NO_FORM, Form, Message
 from wire.registry import ModelRecord
 
 
@@ -31,12 +31,12 @@ def model(tmp_path: Path) -> ModelRecord:
     )
 
 
-def run(model: ModelRecord, *messages: Message) -> None:
+def run(model: ModelRecord, *messages: Message, form: Form = NO_FORM) -> None:
     import asyncio
 
     size = PromptSize()
     try:
-        asyncio.run(size.check(model, messages))
+        asyncio.run(size.check(model, messages, form))
     finally:
         size.close()
 
@@ -57,10 +57,22 @@ def test_turns_that_may_be_dropped_are_not_counted(model: ModelRecord) -> None:
     assert [m.role for m in unshortened([old, answer, Message(role="user", content="x")])] == ["user"]
 
 
+def test_every_turn_counts_in_a_conversation_that_is_not_shortened(model: ModelRecord) -> None:
+    turns = [Message(role="user", content="word " * 40), Message(role="assistant", content="word " * 40)]
+    run(model, *turns, Message(role="user", content="word " * 20), form=Form(truncation="disabled"))
+    with pytest.raises(ApiError) as caught:
+        run(model, *turns, Message(role="user", content="word " * 21), form=Form(truncation="disabled"))
+    assert (caught.value.code, caught.value.param) == ("prompt_too_long", "messages")
+    assert caught.value.message == (
+        "This model's maximum context length is 100 tokens. However, your messages resulted in at least 101 tokens. "
+        "Please reduce the length of the messages."
+    )
+
+
 def test_a_model_whose_tokeniser_is_elsewhere_or_broken_is_left_to_the_worker(tmp_path: Path) -> None:
-    assert not exceeds(str(tmp_path / "nowhere"), "1", ["word " * 10_000], 5)
+    assert not beyond(str(tmp_path / "nowhere"), "1", ["word " * 10_000], 5)
     (tmp_path / "tokenizer.json").write_text("{")
-    assert not exceeds(str(tmp_path), "2", ["word " * 10_000], 5)
+    assert not beyond(str(tmp_path), "2", ["word " * 10_000], 5)
 
 
 def test_a_million_characters_are_not_read_to_the_end(model: ModelRecord, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,5 +85,5 @@ def test_a_million_characters_are_not_read_to_the_end(model: ModelRecord, monkey
             return type("Encoded", (), {"ids": [0] * len(text)})
 
     monkeypatch.setattr("api.prompt_size._tokeniser", lambda *_: Counting())
-    assert exceeds(model.path, model.revision, ["x" * 1_000_000], 20_000)
+    assert beyond(model.path, model.revision, ["x" * 1_000_000], 20_000)
     assert sum(read) < 50_000

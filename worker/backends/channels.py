@@ -84,6 +84,8 @@ class Channels:
 
     def __init__(self, style: Style, stop: Sequence[str], job_id: str) -> None:
         self.stopped = False
+        self.stop_text: str | None = None
+        self._stop = tuple(stop)
         transitions = {state: list(edges) for state, edges in style.transitions.items()}
         transitions.setdefault(TEXT, []).extend((text, None) for text in stop)
         self._machine = TextStateMachine(transitions).make_state(style.initial)
@@ -99,10 +101,17 @@ class Channels:
         """What became certain with this text."""
         if self.stopped:
             return Said()
+        *_, held = self._machine
         self._machine, segments = TextStateMachine.split(self._machine, text)
+        if self._machine[0] is None:
+            *_, rest = self._machine
+            self.stop_text = self._stop_at_end((held + text).removesuffix(rest))
         if len(segments) == 1:
             return self._take(*segments[0])
         return Said.together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
+
+    def _stop_at_end(self, text: str) -> str | None:
+        return max((stop for stop in self._stop if text.endswith(stop)), key=len, default=None)
 
     def finish(self) -> Said:
         """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost.

@@ -23,6 +23,8 @@ def row(message: Message, content: Any) -> Row:
     told: Row = {"role": message.role, "content": content}
     if message.name is not None:
         told["name"] = message.name
+    if message.reasoning is not None:
+        told["reasoning_content"] = message.reasoning
     if message.tool_call_id is not None:
         told["tool_call_id"] = message.tool_call_id
     if message.tool_calls:

@@ -77,13 +77,17 @@ class EchoDecoder:
     """Words become text at once; a stop text is found wherever it ends."""
 
     def __init__(self, stop: tuple[str, ...]) -> None:
-        self.stopped = False
+        self.stop_text: str | None = None
         self._stop = stop
+
+    @property
+    def stopped(self) -> bool:
+        return self.stop_text is not None
 
     def add(self, token: int) -> Said:
         text = f"w{token} "
-        if any(s in text for s in self._stop):
-            self.stopped = True
+        self.stop_text = next((stop for stop in self._stop if stop in text), None)
+        if self.stopped:
             return Said()
         return Said(text)
 
@@ -116,6 +120,7 @@ class EchoBackend:
             lambda messages: list("".join(_line(m, raw=job.form.raw) for m in messages).encode()),
             context_window=CONTEXT_WINDOW,
             max_tokens=job.sampling.max_tokens,
+            shorten=job.form.truncation == "auto",
         )
         scripted = script.script_of(job) is not None
         decoder = script.decoder_for(job) if scripted else EchoDecoder(job.sampling.stop)

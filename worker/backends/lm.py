@@ -108,6 +108,7 @@ class LmText:
             lambda messages: self.encode(messages, job.form),
             context_window=self.context_window,
             max_tokens=job.sampling.max_tokens,
+            shorten=job.form.truncation == "auto",
         )
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:

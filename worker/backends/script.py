@@ -53,6 +53,10 @@ class _ScriptDecoder:
     def stopped(self) -> bool:
         return self._channels.stopped
 
+    @property
+    def stop_text(self) -> str | None:
+        return self._channels.stop_text
+
     def add(self, token: int) -> Said:
         return self._channels.add(chr(token - FIRST))
 

@@ -22,6 +22,10 @@ class StreamingDecoder:
     def stopped(self) -> bool:
         return self._channels is not None and self._channels.stopped
 
+    @property
+    def stop_text(self) -> str | None:
+        return None if self._channels is None else self._channels.stop_text
+
     def add(self, token: int) -> Said:
         text = self._detokenizer.add(token)
         return Said(text) if self._channels is None else self._channels.add(text)

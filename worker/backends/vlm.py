@@ -85,7 +85,11 @@ class VlmBackend(RowBackend):
             return made[0].token_ids
 
         built = prompt.build(
-            job.messages, encode, context_window=self._record.context_window, max_tokens=job.sampling.max_tokens
+            job.messages,
+            encode,
+            context_window=self._record.context_window,
+            max_tokens=job.sampling.max_tokens,
+            shorten=job.form.truncation == "auto",
         )
         # The search for the fewest messages to drop may have ended on another try than the last.
         same = made[0].token_ids is built.token_ids
