@@ -91,12 +91,13 @@ class ChunkStream(Stream):
         self._begun = begun
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if first := b"".join(self._frame(entry) for entry in self._begun):
-            yield first
         async for chunk in super().__aiter__():
             yield chunk
         if not self._reader.ended:
             yield _sse(interrupted().openai()) + DONE
+
+    def _beginning(self) -> bytes:
+        return b"".join(self._frame(entry) for entry in self._begun)
 
     def _frame(self, entry: Entry) -> bytes:
         event = entry.event

@@ -61,7 +61,7 @@ class Stream:
         self._waits = self._progress and reader.cursor == 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield f": {self._greeting}\n\n".encode()
+        yield f": {self._greeting}\n\n".encode() + self._beginning()
         sent = heard = time.monotonic()
         while not self._reader.ended and not self._reader.closed:
             entries = await self._reader.batch(self._pause(sent, heard))
@@ -79,6 +79,10 @@ class Stream:
             if chunk:
                 yield chunk
                 sent = time.monotonic()
+
+    def _beginning(self) -> bytes:
+        """Frames of what was read before the stream began."""
+        return b""
 
     def _pause(self, sent: float, heard: float) -> float:
         """How long to wait for the next entries before something else is due."""

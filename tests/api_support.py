@@ -21,6 +21,7 @@ from wire.messages import ChatJob, Delta, Event, Finished, ModelCommand, Timings
 from wire.registry import ModelRecord, Registry
 from wire.status import LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
 from wire.token_log import Append, TokenLog
+from wire.versions import VERSION
 
 MODEL = ModelRecord(
     id="model-1",
@@ -70,6 +71,7 @@ def announce(redis: Redis, *statuses: WorkerStatus) -> None:
     for one in statuses or (status(),):
         redis.sadd(keys.WORKERS, one.name)
         redis.set(keys.worker_status(one.name), one.model_dump_json())
+        redis.set(keys.worker_reads(one.name), VERSION)
 
 
 class LogWriter:

@@ -11,9 +11,10 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.redis_client import Clients
 from tests import picture_files as files
-from tests.api_support import FakeWorker, announce
+from tests.api_support import MODEL, FakeWorker, announce
 from tests.image_support import ImageApi
 from tests.unit.lanes import Lanes
+from wire.registry import Registry
 from wire.settings import Settings
 
 
@@ -22,6 +23,7 @@ def image_api_running() -> Iterator[ImageApi]:
     server = FakeServer()
     redis = FakeRedis(server=server)
     announce(redis)
+    Registry(redis).put(MODEL.model_copy(update={"is_vision": True}))
     app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
         api = ImageApi(client, worker, redis)

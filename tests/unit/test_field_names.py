@@ -59,7 +59,6 @@ BOTH: list[tuple[dict[str, Any], list[str | int]]] = [
 ]
 OPENAI: list[tuple[dict[str, Any], list[str | int]]] = [
     (told("a") | {"model": 5}, ["model"]),
-    (told("a") | {"model": None}, ["model"]),
     (told("a") | {"model": ["a"]}, ["model"]),
     (
         told("a") | {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},

@@ -207,8 +207,9 @@ def test_thinking_is_taken_back_under_either_name(api: Api) -> None:
 
 def test_the_documentation_lists_every_field() -> None:
     text = (Path(__file__).parents[2] / "docs" / "openai.md").read_text(encoding="utf-8")
-    _, honoured, refused, accepted, _ = text.split("\n## ")
-    told = [set(re.findall("`([a-z_.]+)`", part)) for part in (honoured, refused, accepted)]
+    sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
+    names = ("Honoured", "Refused when set", "Accepted without effect")
+    told = [set(re.findall("`([a-z_.]+)`", sections[name])) for name in names]
     assert {*ChatBody.model_fields, *CompletionBody.model_fields} - {"stream_options"} <= told[0]
     assert {*openai_fields.REFUSED, *openai_fields.ON_CHATS, *openai_fields.MESSAGE_REFUSED} <= told[1]
     assert {*openai_fields.WITHOUT_EFFECT, *openai_fields.MESSAGE_WITHOUT_EFFECT} <= told[2]

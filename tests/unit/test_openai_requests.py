@@ -255,7 +255,7 @@ def test_an_image_that_is_none_is_refused_like_natively(api: Api) -> None:
         told = api.refused(400, messages=[{"role": "user", "content": [part]}])
     finally:
         Registry(api.redis).put(TAKES_TOOLS)
-    assert (told["code"], told["type"]) == ("invalid_image", "invalid_request_error")
+    assert (told["code"], told["param"]) == ("unsupported", "messages[0].content[0].image_url")
 
 
 def test_a_picture_for_a_model_that_sees_none_is_refused_where_it_stands(api: Api) -> None:
