@@ -14,6 +14,7 @@ from typing import Any
 
 from redis.client import Pipeline
 from rq import Queue, Retry
+from rq.executions import ExecutionRegistry
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry
@@ -45,16 +46,21 @@ _REGISTRIES = {
 }
 _KEPT = ("created_at", "enqueued_at", "started_at", "origin", "description", "worker_name")
 """Fields that a closed job keeps. With the others goes all that RQ's tools could go on with."""
-# KEYS: job, results, the registry it belongs to, the other registries. ARGV: job id, seconds to keep it, now in
-# seconds, how many fields to keep, these, then fields and values to set. A job that was deleted meanwhile stays so. It
-# is written anew: a hash that has once held a prompt would take several times the memory.
+# KEYS: job, results, the registry it belongs to, its executions, the other registries. ARGV: job id, seconds to keep,
+# now in seconds, how many fields to keep, these, then fields and values to set. A job that was deleted meanwhile stays
+# so. It is written anew: a hash that has once held a prompt would take several times the memory.
 _CLOSE = """
 local now, seconds, fields = tonumber(ARGV[3]), tonumber(ARGV[2]), tonumber(ARGV[4])
 for i = 3, #KEYS do
-  redis.call('ZREM', KEYS[i], ARGV[1])
-  redis.call('ZREMRANGEBYSCORE', KEYS[i], 0, now)
+  if i ~= 4 then
+    redis.call('ZREM', KEYS[i], ARGV[1])
+    redis.call('ZREMRANGEBYSCORE', KEYS[i], 0, now)
+  end
 end
-redis.call('DEL', KEYS[2])
+for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
+  redis.call('DEL', string.gsub(KEYS[4], ':executions:', ':execution:', 1) .. ':' .. id)
+end
+redis.call('DEL', KEYS[2], KEYS[4])
 local there = redis.call('HEXISTS', KEYS[1], 'data') == 1
 local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 5, 4 + fields))
 redis.call('DEL', KEYS[1])
@@ -153,7 +159,9 @@ def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) 
         set_to += ["exc_info", zlib.compress(closing.reason.encode())]
     if closing.meta is not None:
         set_to += ["meta", json.dumps(closing.meta, separators=(",", ":"))]
-    names = [rq_job_key(job_id), Result.get_key(job_id), registry, *others]
+    # RQ's own cancelling takes a running job out of the registries, and leaves what its worker noted of the run.
+    executions = ExecutionRegistry.key_template.format(job_id)
+    names = [rq_job_key(job_id), Result.get_key(job_id), registry, executions, *others]
     head = [job_id, closing.kept_s, current_timestamp(), len(_KEPT), *_KEPT]
     # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
     pipe.eval(_CLOSE, len(names), *names, *head, *set_to)

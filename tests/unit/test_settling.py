@@ -10,6 +10,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from rq import Queue
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
@@ -191,6 +192,21 @@ def test_a_running_chat_that_is_cancelled_in_rq_is_its_workers_to_end(
     clock.append(clock[-1] + STOPPING_S * 1000 + 1)
     jobs._settling.finish_interrupted()
     assert len(log_of(redis, job_id)) == 2
+
+
+def test_what_a_dead_worker_noted_of_its_run_goes_with_the_job(jobs: Jobs, redis: Redis, clock: list[int]) -> None:
+    job_id = chat(jobs)
+    job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
+    with redis.pipeline() as pipe:
+        Execution.create(job, 3600, pipeline=pipe, worker_name="dead")
+        pipe.execute()
+    redis.lrem(QUEUE, 1, job_id)
+    job.cancel()
+    jobs._settling.settle(job_id)
+    clock.append(clock[-1] + STOPPING_S * 1000 + 1)
+    jobs._settling.settle(job_id)
+    assert redis.hget(keys.job(job_id), "state") == b"ended"
+    assert not [*redis.scan_iter("rq:execution*")]
 
 
 def test_a_running_chat_whose_worker_does_not_end_it_is_ended_after_a_while(
