@@ -82,6 +82,8 @@ RETRY_SOON_S = 2
 RETRY_WHEN_FULL_S = 30
 _NAME_LIMIT = 64
 _LINE_LIMIT = 200
+_BODY = ("body",)
+"""How pydantic's places begin in a request; those in a line of a batch begin with a field."""
 _ELSEWHERE = (("query",), ("path",), ("header",), ("cookie",))
 """How FastAPI begins the places of what isn't in a body."""
 _SENTENCES: dict[int, tuple[ErrorCode, str]] = {
@@ -242,14 +244,14 @@ def from_validation(
         "invalid_request",
         "The request is not valid.",
         errors=dict.fromkeys(lines),
-        param=_param(places[0]),
+        param=_param(places[0] if rows[0]["loc"][:1] in (_BODY, *_ELSEWHERE) else (*_BODY, *places[0])),
     )
 
 
 def _place(loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any) -> Sequence[str | int]:
     if shape is None or loc[:1] in _ELSEWHERE:
         return loc
-    head = 1 if loc[:1] == ("body",) else 0
+    head = 1 if loc[:1] == _BODY else 0
     return (*loc[:head], *field_names.fields(loc[head:], shape, body))
 
 

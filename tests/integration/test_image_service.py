@@ -51,7 +51,15 @@ class Served:
             return answer.headers["x-job-id"]
 
     def children(self) -> list[psutil.Process]:
-        return self.process.children(recursive=True)
+        """The processes that open images."""
+        return [child for child in self.process.children(recursive=True) if _opens_images(child)]
+
+
+def _opens_images(child: psutil.Process) -> bool:
+    try:
+        return any("image_child" in word for word in child.cmdline())
+    except psutil.Error:  # It has just ended.
+        return False
 
 
 @pytest.fixture

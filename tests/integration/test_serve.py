@@ -61,7 +61,8 @@ def test_worker_and_api_end_when_the_supervisor_is_killed_and_the_next_start_tak
     parts = {process for process in service.descendants() if "-server" not in process.name()}
     service.signal(signal.SIGKILL)
     gone, alive = psutil.wait_procs(parts, timeout=LIMIT_S)
-    assert (len(gone), alive) == (2, [])
+    assert alive == []
+    assert len(gone) >= 2  # and the process that reads schemas, if it was there already
     again = Running(SERVE, tmp_path, MLXQ_BACKEND="echo")
     try:
         assert paste(again.line("curl"))[-1] == {"text": "", "done": True}

@@ -146,7 +146,7 @@ def ask_wrongly(asked: Asked) -> None:
         assert asked.call("POST", "/login", f"key={key}".encode(), **form)[0] == status
     bad_image = with_image()
     bad_image["messages"][0]["content"][1]["image_url"]["url"] = f"https://{CANARY}/a.png"
-    assert asked.call("POST", CHAT, bad_image)[0] == 422
+    assert asked.call("POST", CHAT, bad_image)[0] == 400
     assert asked.call("POST", "/models/load", {"model_id": CANARY})[0] == 404
 
 

@@ -109,6 +109,7 @@ def test_one_keys_chats_leave_room_for_the_others(redis: Redis) -> None:
             assert client.post(CHAT, json=chat_body(), headers=bearer(ANN)).status_code == 200
         running = "e" * 32
         redis.hset(f"rq:job:{running}", "status", "started")
+        redis.hset(keys.job(running), mapping={"state": "running", "owner": "ann", "kind": "chat"})
         redis.zadd(keys.live("ann"), {running: 1})
         full = client.post(CHAT, json=chat_body(), headers=bearer(ANN))
         assert (full.status_code, full.json()["code"]) == (429, "queue_full")
