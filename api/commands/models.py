@@ -77,7 +77,7 @@ def unload(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let go of a model's memory."""
+    """Unload a model."""
     with connect(context, url) as client:
         told = client.post("/models/unload", {"model_id": model}, limit_s=COMMAND_S)
     _tell(told, f"Unloaded {model or 'everything'}.", as_json)

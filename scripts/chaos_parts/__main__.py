@@ -12,14 +12,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.chaos_parts import cuts, kills
+from scripts.chaos_parts import cuts, kills, unstreamed
 from scripts.chaos_parts.clients import Clients
 from scripts.chaos_parts.faults import Faults
+from scripts.chaos_parts.outside import Outside
 from tests.faults.checker import Checker, leftovers
 from tests.faults.stack import Stack, until
 
 END_S = 330.0
 SETTLE_S = 60.0
+PACE_OUTSIDE_S = 3.0
 SHOWN = 20
 
 
@@ -30,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from")
     parser.add_argument("--clients", type=int, default=20, help="chats at once (default: 20)")
     parser.add_argument("--kills", type=int, help="instead: kill a real model's worker so often, compare the texts")
+    parser.add_argument("--unstreamed", type=int, help="instead: ask for so many answers without a stream")
     parser.add_argument("--cuts", type=int, help="instead: have Redis lose the tail of its log so often")
     parser.add_argument(
         "--model", choices=(kills.DEMO, kills.RANDOM), default=kills.DEMO, help="for --kills (default: %(default)s)"
@@ -38,27 +41,36 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def scene(stack: Stack, given: argparse.Namespace) -> tuple[Faults, Clients]:
-    """Faults and clients together, then the end of all chats, and a last look at what is left."""
+async def scene(stack: Stack, given: argparse.Namespace) -> tuple[Faults, Outside, Clients]:
+    """Faults, interference and clients together, then the end of all chats, and a last look at what is left."""
     faults = Faults(stack, random.Random(given.seed), given.pace)
     checker = Checker(stack.redis)
+
+    def lost_since(began: float) -> bool:
+        return any(at >= began for at in faults.lost)
+
+    outside = Outside(stack, faults.port, random.Random(given.seed + 2), lost_since)
     clients = Clients(
         faults.port,
         checker,
         random.Random(given.seed + 1),
-        lambda began: any(at >= began for at in faults.lost),
+        lost_since,
         lambda began: any(at >= began for at in faults.killed),
+        outside.cancelled,
     )
     await faults.begin()
     async with asyncio.TaskGroup() as group:
         group.create_task(faults.keep())
         reading = group.create_task(clients.run(given.clients))
+        interfering = group.create_task(outside.run(PACE_OUTSIDE_S))
         await faults.run(given.minutes * 60)
         clients.stop()
-        await asyncio.wait([reading], timeout=END_S)
+        outside.stop()
+        await asyncio.wait([reading, interfering], timeout=END_S)
+        clients.tally.violations += outside.violations
         clients.tally.violations += await last_look(stack, checker, emptied=bool(faults.lost))
         faults.stop()
-    return faults, clients
+    return faults, outside, clients
 
 
 async def last_look(stack: Stack, checker: Checker, *, emptied: bool) -> list[str]:
@@ -70,12 +82,13 @@ async def last_look(stack: Stack, checker: Checker, *, emptied: bool) -> list[st
     return [] if emptied else [f"I4 {line}" for line in checker.changed()]
 
 
-def table(given: argparse.Namespace, faults: Faults, clients: Clients) -> str:
+def table(given: argparse.Namespace, faults: Faults, outside: Outside, clients: Clients) -> str:
     """What happened, as Markdown."""
     tally = clients.tally
     silences = [*tally.silences, 0.0, 0.0]
     percent = statistics.quantiles(silences, n=100)
     rows = [(f"fault: {name}", count) for name, count in sorted(faults.counts.items())]
+    rows += [(f"outside: {name}", count) for name, count in sorted(outside.counts.items())]
     rows += [("fault: connection cut", tally.cuts), ("chats", len(tally.silences))]
     rows += [(f"chats {kind}", count) for kind, count in sorted(tally.ended.items())]
     rows += [("longest silence in a stream, p50", f"{percent[49]:.2f} s")]
@@ -89,16 +102,18 @@ def main() -> int:
     print(f"seed {given.seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
+        if given.unstreamed:
+            return unstreamed.main(given, Path(folder))
         if given.kills:
             return kills.main(given, Path(folder))
         if given.cuts:
             return cuts.main(given, Path(folder))
         stack = Stack(Path(folder))
         try:
-            faults, clients = asyncio.run(scene(stack, given))
+            faults, outside, clients = asyncio.run(scene(stack, given))
         finally:
             stack.close()
-        print(table(given, faults, clients))
+        print(table(given, faults, outside, clients))
         for line in clients.tally.violations[:SHOWN]:
             print(f"VIOLATION {line}")
         if clients.tally.violations:

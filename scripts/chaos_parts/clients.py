@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -38,7 +38,7 @@ class Clients:
     """Clients with one chat after the other each.
 
     ``lost_since`` says whether Redis has lost its data since a time, ``killed_since`` whether it may have lost its last
-    moments, and with them a chat that it had just accepted.
+    moments, and with them a chat that it had just accepted. ``cancelled`` are chats that somebody else cancelled.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Clients:
         rng: random.Random,
         lost_since: Callable[[float], bool],
         killed_since: Callable[[float], bool],
+        cancelled: Collection[str] = (),
     ) -> None:
         self.tally = Tally()
         self._where = where
@@ -55,6 +56,7 @@ class Clients:
         self._rng = rng
         self._lost_since = lost_since
         self._killed_since = killed_since
+        self._cancelled = cancelled
         self._over = False
         self._number = 0
 
@@ -112,6 +114,7 @@ class Clients:
         if (chat.given_up == 404 or code == "job_lost") and self._killed_since(began):
             self.tally.count("forgotten by a killed Redis")
             return
+        stopped = stopped or chat.job_id in self._cancelled
         # A chat that was there at three deaths in a row without getting further is given up: that is no violation.
         given_up = code == GAVE_UP
         self.tally.count(_kind(chat, deadly, stopped))
