@@ -20,12 +20,19 @@ READING = 0
 """The mark of a suspect that is only being read: no line and no attempt has this number."""
 
 
+# KEYS: job. ARGV: field, mark. In one go: the engine's thread may write the next mark at this moment.
+_STRIKE_OUT = """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
+"""
+
+
 class Marks:
     """Writes and strikes out. Redis away, the suspect goes on without: all on board would share the
     blame."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._strike_out = redis.register_script(_STRIKE_OUT)
         self._last: tuple[str, int] | None = None
 
     def note(self, sequence: Sequence) -> None:
@@ -51,8 +58,7 @@ class Marks:
     def strike_out(self, job_id: str, mark: int) -> None:
         """Unless another worker has taken the job over meanwhile, and written a mark of its own."""
         try:
-            if self._redis.hget(name := keys.job(job_id), ALONE) == str(mark).encode():
-                self._redis.hdel(name, ALONE)
+            self._strike_out(keys=[keys.job(job_id)], args=[ALONE, mark])
         except RedisError:
             log.warning("a suspect could not be struck out")
 

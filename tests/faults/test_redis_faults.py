@@ -138,7 +138,7 @@ def test_a_full_redis_refuses_chats_and_loses_none(stack: Stack, checker: Checke
             answer = await ask(stack.port(), "POST", CHAT, Chat("too much").body)
             assert (answer.status, answer.json["code"]) == (503, "redis_full")
             assert int(answer.headers["retry-after"]) > 0
-            await until(lambda: b"OutOfMemory" in stack.log("worker").read_bytes()[seen:], what="a refused write")
+            await until(lambda: b"OOM" in stack.log("worker").read_bytes()[seen:], what="a refused write")
         finally:
             stack.redis.config_set("maxmemory", "0")
 
