@@ -400,7 +400,8 @@ def test_importing_the_api_imports_neither_mlx_nor_the_worker() -> None:
 def test_a_chat_that_a_living_worker_cannot_read_is_refused_by_name(
     jobs: Jobs, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    announce(redis, status())  # A worker that says nothing of versions.
+    announce(redis, old := status())
+    redis.delete(keys.worker_reads(old.name))  # It says nothing of versions.
     chat = a_chat()
 
     def too_new(job: ChatJob, version: int) -> ChatJob:
