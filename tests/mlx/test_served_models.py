@@ -105,10 +105,10 @@ def test_a_schema_that_is_none_is_refused_with_the_reason(client: OpenAI) -> Non
     assert (refused.value.code, refused.value.param) == ("invalid_schema", "response_format")
 
 
-def test_a_schema_that_grows_too_large_on_the_way_fails_alone(client: OpenAI) -> None:
+def test_a_schema_of_too_many_alternatives_is_refused_before_it_is_queued(client: OpenAI) -> None:
     many = [{"type": "object", "properties": {f"p{i}{j}": {"type": "string"} for j in range(10)}} for i in range(150)]
     schema: Any = {"name": "many", "schema": {"anyOf": many}}
-    with pytest.raises(BadRequestError, match="too large") as refused:
+    with pytest.raises(BadRequestError, match="optional or alternatives") as refused:
         client.chat.completions.create(
             model="demo-chat",
             messages=ask("Hello!"),
@@ -117,10 +117,13 @@ def test_a_schema_that_grows_too_large_on_the_way_fails_alone(client: OpenAI) ->
     assert refused.value.code == "invalid_schema"
 
 
-def test_tools_for_a_model_that_has_none_are_refused(client: OpenAI) -> None:
+def test_a_model_that_has_no_tools_answers_without_them_unless_one_must_be_called(client: OpenAI) -> None:
     tools: Any = [{"type": "function", "function": {"name": "clock"}}]
+    answer: Any = client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), tools=tools)
+    assert answer.choices[0].message.content
+    assert answer.warnings == ["This model has no way to call tools. Answered without them."]
     with pytest.raises(BadRequestError) as refused:
-        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), tools=tools)
+        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), tools=tools, tool_choice="required")
     assert refused.value.param == "tools"
 
 
@@ -214,4 +217,4 @@ def test_eight_streams_survive_a_killed_worker_word_for_word(running: Running, h
     worker_of(running).send_signal(signal.SIGKILL)
     assert [stream.rest() for stream in streams] == expected
     for stream in streams:
-        assert stream.ids == list(range(1, len(stream.ids) + 1))
+        assert stream.ids == sorted(set(stream.ids))  # Each counts tokens, several of which may share an event.
