@@ -137,7 +137,7 @@ def session(token_hash: str) -> str:
 
 
 def popped(job_id: str) -> str:
-    """Exists once a job has been seen popped but not started."""
+    """Exists from when a job was seen popped but not started to its start, or for a moment."""
     return f"{PREFIX}popped:{job_id}"
 
 

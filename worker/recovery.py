@@ -89,12 +89,24 @@ class Recovery:
         ``running`` are the executions that go on in this worker. One that RQ's books have beside them has ended here,
         and a Redis that was killed has forgotten it: seen in two rounds, it is lost like a dead worker's.
         """
+        return self._round(running, at_start=False)
+
+    def run_at_start(self) -> int:
+        """One round before this worker takes any job, even if a worker died in the middle of one and left the lock
+        behind."""
+        self._redis.delete(keys.RECOVERY_LOCK)
+        return self._round(frozenset(), at_start=True)
+
+    def _round(self, running: AbstractSet[str], *, at_start: bool) -> int:
         self._forget_old_absences()
         try:
             if not self._redis.set(keys.RECOVERY_LOCK, self._name, nx=True, px=_LOCK_MS):
                 return 0
             try:
-                recovered = self._started(running) + sum(self._popped(queue) for queue in self._queues)
+                recovered = self._started(running)
+                # Later, what has just been popped may have been popped by another thread of this worker.
+                orphaned = at_start and self._no_other_worker()
+                recovered += sum(self._popped(queue, orphaned=orphaned) for queue in self._queues)
                 self._strike_off()
             finally:
                 # After a round that took longer than the lock lives it may be another worker's.
@@ -104,11 +116,6 @@ class Recovery:
             self._missing.clear()
             raise
         return recovered
-
-    def run_at_start(self) -> int:
-        """One round now, even if a worker died in the middle of one and left the lock behind."""
-        self._redis.delete(keys.RECOVERY_LOCK)
-        return self.run()
 
     def _forget_old_absences(self) -> None:
         now = time.monotonic()
@@ -223,8 +230,11 @@ class Recovery:
             except WatchError:
                 return
 
-    def _popped(self, queue: Queue) -> int:
-        """Jobs between the queue and the started registry, longer than any live worker would leave them there."""
+    def _popped(self, queue: Queue, *, orphaned: bool) -> int:
+        """Jobs between the queue and the started registry, longer than any live worker would leave them there.
+
+        ``orphaned``: no worker lives that could have popped them, so they go back at once.
+        """
         recovered = 0
         for raw in cast(list[bytes], self._redis.lrange(queue.intermediate_queue_key, 0, -1)):
             job_id = raw.decode()
@@ -234,16 +244,18 @@ class Recovery:
                 # Deleted, or never a job (RQ takes what is before a colon): whoever pops it drops it here again.
                 self._redis.lrem(queue.intermediate_queue_key, 1, job_id)
                 continue
-            first_seen = keys.popped(job_id)
-            # Forgotten soon after the grace: the same job may be popped again, by a worker that lives.
-            if self._redis.set(first_seen, "1", nx=True, ex=3 * _POPPED_GRACE_S) and not self._no_other_worker():
-                self._redis.set(first_seen + ":fresh", "1", ex=_POPPED_GRACE_S)
+            if not orphaned and self._was_just_popped(job_id):
                 continue
-            if self._redis.exists(first_seen + ":fresh"):
-                continue
-            names = [queue.intermediate_queue_key, queue.key, first_seen]
+            names = [queue.intermediate_queue_key, queue.key, keys.popped(job_id)]
             recovered += int(self._put_back(keys=names, args=[job_id]))
         return recovered
+
+    def _was_just_popped(self, job_id: str) -> bool:
+        """Whether a job was first seen between queue and registry within the grace. Its start deletes the key."""
+        first_seen = keys.popped(job_id)
+        # Forgotten soon after the grace: the same job may be popped again, by a worker that lives.
+        self._redis.set(first_seen, "1", nx=True, ex=3 * _POPPED_GRACE_S)
+        return int(self._redis.ttl(first_seen)) >= 2 * _POPPED_GRACE_S
 
     def _no_other_worker(self) -> bool:
         return all(self._is_dead(name) for name in self._workers() if name != self._name)

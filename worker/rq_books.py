@@ -186,6 +186,7 @@ class Books(BaseWorker):
             job.prepare_for_execution(self.name, pipeline=pipeline)
             pipeline.persist(job.key)
             pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipeline.delete(keys.popped(job.id))
             ours = len(pipeline)
             ask(job.id, pipeline)
             status, *answers = pipeline.execute()

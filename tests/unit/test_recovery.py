@@ -253,15 +253,39 @@ def test_dead_workers_are_struck_off(redis: Redis, queue: Queue) -> None:
     assert redis.smembers(keys.WORKERS) == {HERE.encode()}
 
 
-def test_a_popped_job_is_put_back_at_once_only_by_the_last_worker(redis: Redis, queue: Queue) -> None:
+def test_a_popped_job_is_put_back_at_once_only_by_a_worker_that_starts_alone(redis: Redis, queue: Queue) -> None:
     job = submitted(redis, queue)
     redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
     redis.sadd(keys.WORKERS, HERE, THERE)
     redis.set(keys.worker_status(THERE), "alive")
-    assert recovering(redis, queue).run() == 0
-    redis.delete(keys.popped(job.id), keys.popped(job.id) + ":fresh")
-    assert recovering(redis, queue, THERE).run() == 1
+    assert recovering(redis, queue).run_at_start() == 0
+    assert recovering(redis, queue, THERE).run_at_start() == 1
     assert waiting(redis, queue) == [job.id]
+
+
+def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(redis: Redis, queue: Queue) -> None:
+    """Slices are popped by a thread beside the one that looks: put back, a slice would run twice at once."""
+    job = submitted(redis, queue)
+    looking = recovering(redis, queue)
+    assert looking.run_at_start() == 0
+    redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
+    for _ in range(2):
+        assert looking.run() == 0
+    assert waiting(redis, queue) == []
+    redis.expire(keys.popped(job.id), 2 * recovery._POPPED_GRACE_S - 1)  # So much later it is nobody's.
+    assert looking.run() == 1
+
+
+def test_the_grace_of_a_popped_job_begins_anew_after_its_start(redis: Redis, queue: Queue) -> None:
+    job = submitted(redis, queue)
+    looking = recovering(redis, queue)
+    worker = ChatWorker([queue], name=HERE, connection=redis, serializer=JSONSerializer)
+    redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
+    assert looking.run() == 0
+    redis.expire(keys.popped(job.id), 1)
+    worker.note_start(job, queue, lambda *_: None)
+    redis.rpush(queue.intermediate_queue_key, job.id)  # Popped once more, as after a crash.
+    assert looking.run() == 0
 
 
 def test_a_plain_rq_worker_gets_time_to_give_a_job_back_and_no_crash_is_counted(

@@ -25,7 +25,8 @@ def load() -> None:
     """Import everything that the backends need. Raises Unusable."""
     try:
         with limits_kept():
-            from worker.backends import lm, vlm  # noqa: F401
+            import worker.backends.lm
+            import worker.backends.vlm  # noqa: F401
     except Exception as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise Unusable(
