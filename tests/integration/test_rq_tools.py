@@ -53,7 +53,7 @@ def quiet(service: Whole) -> Iterator[None]:
     service.http.call("POST", "/api/engine/chat/stop")
     wait(lambda: service.http.call("GET", "/api/engine/status")[1]["running_total"] == 0)
     assert service.redis.zcard(keys.live("everyone")) == 0
-    assert service.queue.started_job_registry.count == 0
+    wait(lambda: service.queue.started_job_registry.count == 0)
 
 
 def rq(service: Whole, *arguments: str) -> str:
