@@ -18,11 +18,11 @@ from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from api.app import create_app
-from api.embedded_redis import connect_once
-from api.stalls import StallingClientsAreCut
-from wire import logs
-from wire.fitness import unfit
-from wire.lifeline import exit_with_parent
+from api.http.slow_clients import StallingClientsAreCut
+from mlxq.service.embedded_redis import connect_once
+from wire import log_format
+from wire.parent_process import exit_with_parent
+from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, from_command_line
 
 _log = logging.getLogger("api")
@@ -124,7 +124,7 @@ def main() -> int:
         print(f"python -m api: {bad}", file=sys.stderr)
         return 2
     allow_descriptors()
-    logs.set_up(settings.log_level, settings.log_format)
+    log_format.set_up(settings.log_level, settings.log_format)
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     Server(app, settings).run()
     return 0

@@ -14,32 +14,24 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import (
-    batches,
-    errors,
-    job_view,
-    metrics,
-    models,
-    native,
-    openai,
-    openai_batches,
-    openai_described,
-    openai_files,
-    operations,
-    pages,
-    sign_in,
-    usage,
-)
-from api.api_keys import admitted
-from api.bodies import Bodies
-from api.dashboard import dashboard, never_unpickle
-from api.gate import Gate
-from api.head import Head
-from api.headers import SafeHeaders
-from api.host_names import HostNames
-from api.parts import assemble, running
+from api import errors, models, pages
+from api.auth import login
+from api.auth.api_keys import admitted
+from api.auth.middleware import Gate
+from api.batches import routes as batches
+from api.chat import job_routes
+from api.chat import routes as chat
+from api.http.body_limits import Bodies
+from api.http.head_requests import Head
+from api.http.host_names import HostNames
+from api.http.request_metrics import Counted, Traffic
+from api.http.security_headers import SafeHeaders
+from api.monitoring import metrics, usage_routes
+from api.monitoring import routes as monitoring
+from api.monitoring.rq_dashboard import dashboard, never_unpickle
+from api.openai import batch_routes, chat_routes, file_routes, response_schemas
 from api.redis_client import Clients, connect
-from api.traffic import Counted, Traffic
+from api.services import assemble, running
 from wire.settings import Settings
 
 DASHBOARD = "/rq"
@@ -63,7 +55,7 @@ class _App(FastAPI):
         if self.openapi_schema is None:
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
-            described["components"]["schemas"] |= openai_described.components()
+            described["components"]["schemas"] |= response_schemas.components()
             if self.wants_keys:
                 described["security"] = [{name: []} for name in _KEYS]
                 for path in _OPEN:
@@ -75,8 +67,8 @@ class _App(FastAPI):
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
-    openais = (openai, openai_files, openai_batches)
-    routers = (native, batches, job_view, models, *openais, operations, usage, metrics, pages, sign_in)
+    openais = (chat_routes, file_routes, batch_routes)
+    routers = (chat, batches, job_routes, models, *openais, monitoring, usage_routes, metrics, pages, login)
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from api import field_names
+from api.http import error_locations
 from wire import redis_refusals
 from wire.messages import ErrorCode
 
@@ -252,7 +252,7 @@ def _place(loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any) -
     if shape is None or loc[:1] in _ELSEWHERE:
         return loc
     head = 1 if loc[:1] == _BODY else 0
-    return (*loc[:head], *field_names.fields(loc[head:], shape, body))
+    return (*loc[:head], *error_locations.fields(loc[head:], shape, body))
 
 
 def _param(place: Sequence[str | int]) -> str | None:
@@ -276,7 +276,7 @@ def install(app: FastAPI) -> None:
     async def wrong_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         taken = getattr(request.scope.get("route"), "body_field", None)
-        shape = None if taken is None else field_names.shape_of(taken.field_info.annotation)
+        shape = None if taken is None else error_locations.shape_of(taken.field_info.annotation)
         return from_validation(error.errors(), shape, error.body).response()
 
     async def http(_: Request, error: Exception) -> Response:

@@ -9,14 +9,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.catalogue import loaded
+from api.chat.schemas import LoadRequest, ModelRequest, RegisterRequest, UnloadRequest
 from api.errors import RETRY_SOON_S, ApiError, no_worker
-from api.jobs import new_job_id
-from api.parts import JsonOnly, Parts, PartsOf
-from api.relay import LOOK_AGAIN_S, Reader
-from api.requests import LoadRequest, ModelRequest, RegisterRequest, UnloadRequest
+from api.jobs.queue import new_job_id
+from api.jobs.relay import LOOK_AGAIN_S, Reader
+from api.registry import loaded
+from api.services import JsonOnly, Parts, PartsOf
 from wire.messages import Failed, Finished, ModelCommand
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 
 router = APIRouter(prefix="/models", tags=["Models"], dependencies=[JsonOnly])
 

@@ -20,16 +20,16 @@ from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from wire import keys, logs
-from wire.fitness import unfit
-from wire.lifeline import exit_with_parent
+from wire import keys, log_format
+from wire.parent_process import exit_with_parent
+from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
 from worker.backends import load_libraries
 from worker.backends.libraries import Unusable
-from worker.heap import keep_freed_memory
-from worker.recovery import Recovery
-from worker.rq_worker import ChatWorker
-from worker.runner import ChatRunner
+from worker.jobs.chat_runner import ChatRunner
+from worker.jobs.recovery import Recovery
+from worker.jobs.rq_worker import ChatWorker
+from worker.malloc import keep_freed_memory
 
 log = logging.getLogger("worker")
 CANNOT_WORK = 2
@@ -106,7 +106,7 @@ def main() -> None:
     supervised = exit_with_parent()
     keep_freed_memory()
     settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
-    logs.set_up(settings.log_level, settings.log_format)
+    log_format.set_up(settings.log_level, settings.log_format)
     if not supervised:  # Else the start has looked, and a disk taken away since must not keep other models away, too.
         look_for_model_folders(settings)
     lock = lock_folder(settings.data)

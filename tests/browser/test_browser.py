@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.service_support import SERVE, Running
+from tests.support.service_support import SERVE, Running
 
 KEYS = {"MLXQ_API_KEYS": "ann:ann-0123456789abcdef,bob:bob-0123456789abcdef"}
 

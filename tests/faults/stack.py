@@ -21,11 +21,11 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.catalogue import _decode as decode_status
-from api.embedded_redis import EmbeddedRedis, connect_once
-from wire import keys, lifeline
+from api.registry import _decode as decode_status
+from mlxq.service.embedded_redis import EmbeddedRedis, connect_once
+from tests.support.paths import ROOT
+from wire import keys, parent_process
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
 """Nothing that is waited for takes anywhere near as long; on a busy machine everything takes longer."""
 _POLL_S = 0.02
@@ -79,7 +79,11 @@ class Stack:
 
     def _start(self, name: str, command: Sequence[str], root: Path, settings: dict[str, str]) -> Process:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
-        ours = {"MLXQ_REDIS_URL": self.server.url, lifeline.VARIABLE: str(self._lifeline), "PYTHONPATH": str(root)}
+        ours = {
+            "MLXQ_REDIS_URL": self.server.url,
+            parent_process.VARIABLE: str(self._lifeline),
+            "PYTHONPATH": str(root),
+        }
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command],

@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from api.commands.answer import Answer
-from api.commands.client import Client as CommandClient
+from mlxq.chat_client import Answer
+from mlxq.http_client import Client as CommandClient
 from tests.faults.checker import Checker, expected
 from tests.faults.client import Chat, Connection, ask
 from tests.faults.cuts import Cuts, Result

@@ -25,13 +25,13 @@ from rq.serializers import JSONSerializer
 
 from api.__main__ import Server
 from api.app import create_app
-from api.attendance import Attendance
-from api.embedded_redis import EmbeddedRedis
-from api.jobs import Jobs
-from api.parts import Parts
+from api.chat.disconnects import Attendance
+from api.jobs.queue import Jobs
+from api.jobs.relay import BUFFER, LOOK_AGAIN_S, PAGE
 from api.redis_client import connect
-from api.relay import BUFFER, LOOK_AGAIN_S, PAGE
-from tests.api_support import QUEUE, LogWriter, announce, chat_body, wait_for
+from api.services import Parts
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support.api_support import QUEUE, LogWriter, announce, chat_body, wait_for
 from wire import keys
 from wire.log_entries import encode
 from wire.messages import Delta, Failed, Progress, Warning

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.service_support import LIMIT_S, ROOT, SERVE, Running
+from tests.support.service_support import LIMIT_S, ROOT, SERVE, Running
 from worker.backends.echo import answer, word
 
-MLXQ = (sys.executable, "-m", "api.cli")
+MLXQ = (sys.executable, "-m", "mlxq.cli")
 
 
 class Shell:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 
-from api import bodies
 from api.__main__ import KEEP_ALIVE_S, Server
 from api.app import create_app
+from api.http import body_limits
 from api.redis_client import Clients
-from tests.api_support import announce, wait_for
+from tests.support.api_support import announce, wait_for
 from wire.settings import Settings
 
 MANY = 3 << 20
@@ -21,7 +21,7 @@ MANY = 3 << 20
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(bodies, "LINGER_S", 0.5)
+    monkeypatch.setattr(body_limits, "LINGER_S", 0.5)
     fake = FakeServer()
     redis = FakeRedis(server=fake)
     announce(redis)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from api.embedded_redis import SOCKET_PATH, EmbeddedRedis, RedisUnusable, check, connect_once, find_server
+from mlxq.service.embedded_redis import SOCKET_PATH, EmbeddedRedis, RedisUnusable, check, connect_once, find_server
 
 Start = Callable[[Path], EmbeddedRedis]
 
@@ -111,7 +111,7 @@ def test_a_data_path_that_no_socket_can_have_gets_a_short_private_one(tmp_path: 
 
 def test_the_server_of_a_killed_owner_is_ended_by_the_next_start(tmp_path: Path, start: Start) -> None:
     owner_code = (
-        "import sys; from pathlib import Path; from api.embedded_redis import EmbeddedRedis\n"
+        "import sys; from pathlib import Path; from mlxq.service.embedded_redis import EmbeddedRedis\n"
         "server = EmbeddedRedis(Path(sys.argv[1])); server.open(); print(server.process.pid, flush=True)\n"
         "sys.stdin.read()"
     )

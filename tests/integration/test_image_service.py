@@ -21,10 +21,10 @@ import psutil
 import pytest
 from redis import Redis
 
-from api.embedded_redis import EmbeddedRedis
-from tests import picture_files as files
-from tests.api_support import QUEUE, FakeWorker, LogWriter, announce, wait_for
-from tests.image_support import CHAT, body
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support import picture_files as files
+from tests.support.api_support import QUEUE, FakeWorker, LogWriter, announce, wait_for
+from tests.support.image_support import CHAT, body
 from wire import keys
 
 JSON = {"content-type": "application/json"}

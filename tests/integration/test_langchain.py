@@ -13,7 +13,7 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import BaseModel
 
-from tests.service_support import SERVE, Running
+from tests.support.service_support import SERVE, Running
 
 MODEL = "demo-chat"
 CLOSING = httpx.Limits(max_keepalive_connections=0)

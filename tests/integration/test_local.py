@@ -17,14 +17,14 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from api.embedded_redis import EmbeddedRedis, connect_once
-from api.local import tune_for_linux
-from api.supervisor import pause_before_restart
-from tests.service_support import LIMIT_S, Running
+from mlxq.service.embedded_redis import EmbeddedRedis, connect_once
+from mlxq.service.launch import tune_for_linux
+from mlxq.service.supervisor import pause_before_restart
+from tests.support.service_support import LIMIT_S, Running
 
 WORKER = """
 import os, signal, sys
-from wire.lifeline import exit_with_parent
+from wire.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
 stop = lambda *_: sys.exit(print("worker stops", flush=True))
@@ -35,7 +35,7 @@ while True:
 """
 API = """
 import http.server, os, signal, sys
-from wire.lifeline import exit_with_parent
+from wire.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("api stops", flush=True)))
@@ -50,7 +50,9 @@ print("api", os.getpid(), flush=True)
 server.serve_forever()
 """
 STUBBORN = WORKER.replace("signal.SIGTERM, stop", "signal.SIGTERM, lambda *_: print('worker goes on', flush=True)")
-STAND_INS = "import sys; from api.local import main; py = [sys.executable, '-c']; main([*py, {!r}], [*py, {!r}])"
+STAND_INS = (
+    "import sys; from mlxq.service.launch import main; py = [sys.executable, '-c']; main([*py, {!r}], [*py, {!r}])"
+)
 
 
 Serve = Callable[..., Running]

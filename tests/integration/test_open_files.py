@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.service_support import Running
+from tests.support.service_support import Running
 
 LIMITED = """
 import ctypes, os, resource, sys
@@ -23,7 +23,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Running]:
-    running = Running([sys.executable, "-c", LIMITED, "-m", "api.local"], tmp_path, limit_s=180)
+    running = Running([sys.executable, "-c", LIMITED, "-m", "mlxq.service.launch"], tmp_path, limit_s=180)
     yield running
     running.close()
 

@@ -14,11 +14,11 @@ import pytest
 from openai.types import Batch
 from redis import Redis
 
-from api.embedded_redis import EmbeddedRedis
-from tests.service_support import LIMIT_S, SERVE, Running
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support.service_support import LIMIT_S, SERVE, Running
 from wire import keys
 from worker.backends.echo import BAD_PROMPT, answer, word
-from worker.backends.script import SAY
+from worker.backends.echo_script import SAY
 
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")

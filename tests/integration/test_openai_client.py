@@ -12,10 +12,10 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.api_support import wait_for
-from tests.openai_service import MODEL, QUEUE_LIMIT, SLOTS, Service, serving, text_of
+from tests.support.api_support import wait_for
+from tests.support.openai_service import MODEL, QUEUE_LIMIT, SLOTS, Service, serving, text_of
 from worker.backends.echo import answer
-from worker.backends.script import SAY
+from worker.backends.echo_script import SAY
 
 CALL = '<tool_call>{"name": "clock", "arguments": {"zone": "UTC"}}</tool_call>'
 CLOCK: Any = {

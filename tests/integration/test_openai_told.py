@@ -9,10 +9,10 @@ from typing import Any
 import openai
 import pytest
 
-from tests.api_support import wait_for
-from tests.openai_service import MODEL, Service, serving, text_of
+from tests.support.api_support import wait_for
+from tests.support.openai_service import MODEL, Service, serving, text_of
 from worker.backends.echo import CONTEXT_WINDOW
-from worker.backends.script import SAY
+from worker.backends.echo_script import SAY
 
 FILL = "one two three four five six seven eight nine ten. " * 20
 """A thousand tokens of the echo backend, which counts bytes."""

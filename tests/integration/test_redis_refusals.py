@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.embedded_redis import find_server
-from tests.api_support import wait_for
-from tests.http_client import Service
-from tests.service_support import SERVE, Running
+from mlxq.service.embedded_redis import find_server
+from tests.support.api_support import wait_for
+from tests.support.http_client import Service
+from tests.support.service_support import SERVE, Running
 from wire.redis_refusals import kind
 from worker.backends.echo import answer
 
@@ -118,7 +118,7 @@ def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name
         assert (status, told["code"]) == (503, code)
         status, told = asked(stack, "GET", "/ready")
         assert (status, told["code"]) == (503, code)
-        for logger in ("api.errors", "worker.event_writer"):  # which tries to write more of the running chat
+        for logger in ("api.errors", "worker.jobs.event_writer"):  # which tries to write more of the running chat
             while name not in stack.running.line(f'{{"level": "WARNING", "logger": "{logger}"'):
                 pass
     finally:

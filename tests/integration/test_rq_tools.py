@@ -22,12 +22,12 @@ from rq.job import Job
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 
-from tests.http_client import Stream
-from tests.service_support import LIMIT_S, ROOT, Whole, wait
+from tests.support.http_client import Stream
+from tests.support.service_support import LIMIT_S, ROOT, Whole, wait
 from wire import keys
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT, answer
-from worker.rq_meta import NOT_AGAIN
+from worker.jobs.rq_meta import NOT_AGAIN
 
 CANARY = "xyzzy-canary"
 SLOTS = 2

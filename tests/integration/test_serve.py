@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.service_support import LIMIT_S, SERVE, Running
+from tests.support.service_support import LIMIT_S, SERVE, Running
 
 
 @pytest.fixture

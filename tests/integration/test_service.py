@@ -14,8 +14,8 @@ from rq.command import send_stop_job_command
 from rq.serializers import JSONSerializer
 from rq.worker.base import BaseWorker
 
-from tests.http_client import Stream
-from tests.service_support import Whole, wait
+from tests.support.http_client import Stream
+from tests.support.service_support import Whole, wait
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, answer
 
 CANARY = "xyzzy-canary"

@@ -12,13 +12,13 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from api import stalls
 from api.__main__ import allow_descriptors
-from api.stalls import StallingClientsAreCut
-from tests.api_support import wait_for
+from api.http import slow_clients
+from api.http.slow_clients import StallingClientsAreCut
+from tests.support.api_support import wait_for
 
 PIECE = b"x" * 65536
-PROMISED = (stalls.HEADERS_S, stalls.BODY_S)
+PROMISED = (slow_clients.HEADERS_S, slow_clients.BODY_S)
 
 
 class Flood:
@@ -52,9 +52,9 @@ async def _disconnected(receive: Receive) -> None:
 
 @pytest.fixture
 def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[], socket.socket]]]:
-    monkeypatch.setattr(stalls, "STALL_S", 0.5)
-    monkeypatch.setattr(stalls, "HEADERS_S", 0.3)
-    monkeypatch.setattr(stalls, "BODY_S", 0.3)
+    monkeypatch.setattr(slow_clients, "STALL_S", 0.5)
+    monkeypatch.setattr(slow_clients, "HEADERS_S", 0.3)
+    monkeypatch.setattr(slow_clients, "BODY_S", 0.3)
     app = Flood()
     config = uvicorn.Config(
         app,

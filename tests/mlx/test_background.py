@@ -12,9 +12,9 @@ from tests.mlx.conftest import Bench
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
-from worker.background import AHEAD, Background, Chats
-from worker.loaded_models import LoadedModels
-from worker.prompt_sequence import PromptSequence
+from worker.engine.batch_scheduler import AHEAD, Background, Chats
+from worker.engine.batch_sequence import PromptSequence
+from worker.models.loaded import LoadedModels
 
 LIMIT_S = 60
 SLOTS = 4

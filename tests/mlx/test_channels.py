@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.backends.channels import REASONING, TEXT, TOOL, Channels, Style
+from worker.backends.text.output_parser import REASONING, TEXT, TOOL, Channels, Style
 from worker.sequence import Said
 
 STYLE = Style(

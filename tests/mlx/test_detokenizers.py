@@ -13,11 +13,11 @@ from mlx_lm.utils import load_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from scripts.random_model import train_tokenizer
+from scripts.training.random_text_model import train_tokenizer
 from tests.mlx.conftest import Bench
 from wire.messages import ChatJob, Form, Message, Sampling
-from worker.backends.detokenizers import detokenizers
-from worker.backends.text import Decoders
+from worker.backends.text.detokenizer import Decoders
+from worker.backends.text.detokenizers import detokenizers
 from worker.sequence import Said
 
 CODE = "    return a - b\n        if x:\n\tpass  # ä 漢字 🙂 e\u0301\n\n  end "

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from worker.backends import draws
+from worker.backends.sampling import top_p
 
 LENGTH = 700
 
@@ -21,8 +21,8 @@ def test_fused_and_one_by_one_the_answer_is_the_same(rows: int) -> None:
     keys = mx.array(rng.integers(0, 1 << 32, size=(rows, 2), dtype=np.uint32))
     temperatures, top_p = (mx.array(rng.uniform(0.2, 1, size=(rows, 1)).astype(np.float32)) for _ in range(2))
     for function, arguments in (
-        (draws.noisy, (logits, keys, temperatures)),
-        (draws.noisy_nucleus, (logits, keys, temperatures, top_p)),
+        (top_p.noisy, (logits, keys, temperatures)),
+        (top_p.noisy_nucleus, (logits, keys, temperatures, top_p)),
     ):
         plain, fused = np.array(function(*arguments)), np.array(mx.compile(function)(*arguments))
         assert np.array_equal(plain.argmax(axis=-1), fused.argmax(axis=-1))
@@ -40,13 +40,13 @@ def builders(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
             started.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
-    monkeypatch.setattr(draws, "_on_cpu", lambda: True)
+    monkeypatch.setattr(top_p, "_on_cpu", lambda: True)
     monkeypatch.delenv("MLX_DISABLE_COMPILE", raising=False)
     return started
 
 
 def test_kernels_are_built_by_another_process(builders: list[subprocess.Popen[bytes]]) -> None:
-    kernels = draws._Kernels()
+    kernels = top_p._Kernels()
     assert not kernels.ready(LENGTH)
     [builder] = builders
     assert builder.wait(60) == 0
@@ -56,7 +56,7 @@ def test_kernels_are_built_by_another_process(builders: list[subprocess.Popen[by
 
 
 def test_building_ends_with_the_worker(builders: list[subprocess.Popen[bytes]]) -> None:
-    kernels = draws._Kernels()
+    kernels = top_p._Kernels()
     kernels.ready(LENGTH)
     kernels.stop()
     assert builders[0].returncode is not None
@@ -66,7 +66,7 @@ def test_without_kernels_nothing_is_lost(
     builders: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "executable", "false")
-    kernels = draws._Kernels()
+    kernels = top_p._Kernels()
     assert not kernels.ready(LENGTH)
     builders[0].wait(60)
     assert not kernels.ready(LENGTH)
@@ -80,5 +80,5 @@ def test_where_nothing_is_fused_nothing_is_built(
     builders: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
-    assert draws._Kernels().ready(LENGTH)
+    assert top_p._Kernels().ready(LENGTH)
     assert not builders

@@ -1,4 +1,4 @@
-"""mlx_lm's private names that worker.backends.batch relies on: a new release that moves one fails here first."""
+"""mlx_lm's private names that worker.backends.batching.mlx_lm_batch relies on: a new release that moves one fails here first."""
 
 from __future__ import annotations
 

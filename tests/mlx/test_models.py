@@ -11,11 +11,11 @@ import pytest
 
 from tests.mlx.conftest import Bench
 from wire.messages import Message
-from wire.registry import ModelRecord
-from worker.backends import caches
+from wire.model_registry import ModelRecord
+from worker.backends.batching import kv_cache
 from worker.backends.lm import open_model
-from worker.catalogue import describe, with_kv
 from worker.errors import WorkerError
+from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -23,7 +23,7 @@ from worker.sequence import Sequence
 def load(folder: Path, kv: Any = None) -> None:
     described = describe(folder, name="broken")
     assert described is not None
-    open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=PromptCache(1 << 20, caches.trimmed))
+    open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=PromptCache(1 << 20, kv_cache.trimmed))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_config_that_names_a_code_file_does_not_load(copy: Path, tmp_path: Pat
 
 
 def test_a_head_size_that_cannot_be_quantised_is_said_at_load(tmp_path: Path) -> None:
-    from scripts.random_model import Shape, make
+    from scripts.training.random_text_model import Shape, make
 
     folder = make(tmp_path / "odd", Shape(hidden=48, layers=1, intermediate=64, heads=2, head_dim=24, vocabulary=600))
     with pytest.raises(WorkerError) as caught:

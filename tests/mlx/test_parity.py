@@ -11,7 +11,7 @@ from mlx_lm.sample_utils import make_logits_processors
 
 from tests.mlx.conftest import Bench
 from wire.messages import Message
-from worker.backends.batch import DecodeBatch
+from worker.backends.batching.mlx_lm_batch import DecodeBatch
 
 TEXTS = [f"question {i}: " + "why? " * (i * 5 % 23) for i in range(32)]
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}

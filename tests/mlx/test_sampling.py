@@ -10,9 +10,9 @@ import pytest
 from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 
 from wire.messages import ChatJob, Sampling
-from worker.backends.draws import least_kept, nucleus
-from worker.backends.guides import guide_of, guided
-from worker.backends.sampling import PENALTY_WINDOW, RowSampler, penalise, sample, window
+from worker.backends.sampling.logits_processors import guide_of, guided
+from worker.backends.sampling.sampler import PENALTY_WINDOW, RowSampler, penalise, sample, window
+from worker.backends.sampling.top_p import least_kept, nucleus
 from worker.sequence import Sequence
 
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]

@@ -13,20 +13,20 @@ from mlx_lm.utils import load_tokenizer
 
 from tests.mlx.conftest import Bench
 from tests.mlx.test_vision import VisionBench
-from tests.schema_support import settled
-from tests.unit.test_background import Results
-from tests.unit.test_engine import Reader
+from tests.support.schema_support import settled
+from tests.unit.worker.engine.test_batch_scheduler import Results
+from tests.unit.worker.engine.test_engine import Reader
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Delta, Failed, Finished, Form, LoggedEvent
-from worker.backends import grammar
-from worker.backends.grammar import Constraint, Grammars
-from worker.backends.guides import Guide
-from worker.background import Background
-from worker.catalogue import DEMO_MODELS, describe
-from worker.engine import Engine
+from worker.backends.sampling import json_schema
+from worker.backends.sampling.json_schema import Constraint, Grammars
+from worker.backends.sampling.logits_processors import Guide
+from worker.engine.batch_scheduler import Background
+from worker.engine.batch_sequence import PromptSequence
+from worker.engine.engine import Engine
 from worker.errors import WorkerError
-from worker.loaded_models import LoadedModels
-from worker.prompt_sequence import PromptSequence
+from worker.models.folders import DEMO_MODELS, describe
+from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
 PERSON = {
@@ -175,7 +175,7 @@ def raw(bench: Bench, schema: str) -> Sequence:
 def test_a_schema_that_nobody_has_read_is_read_before_the_matcher_sees_it(
     demo: Bench, monkeypatch: pytest.MonkeyPatch, schema: str, reason: str
 ) -> None:
-    monkeypatch.setattr(grammar, "LLMatcher", None)
+    monkeypatch.setattr(json_schema, "LLMatcher", None)
     with pytest.raises(WorkerError) as refused:
         demo.backend.prepare(raw(demo, schema))
     assert refused.value.code == "invalid_schema"
@@ -250,7 +250,7 @@ class Breaks(Constraint):
 def test_an_answer_that_breaks_off_fails_with_the_reason(
     demo: Bench, monkeypatch: pytest.MonkeyPatch, in_a_batch: bool
 ) -> None:
-    monkeypatch.setattr(grammar, "Constraint", Breaks)
+    monkeypatch.setattr(json_schema, "Constraint", Breaks)
     reader, results = Reader(), Results()
     models = models_of(demo)
     engine = Engine(models, reader, prompts=Background(models, slots=4, share=0.0, on_end=results))

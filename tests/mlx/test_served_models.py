@@ -17,9 +17,9 @@ from openai import BadRequestError, OpenAI
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, Field
 
-from scripts.random_model import make
-from tests.http_client import Service
-from tests.service_support import SERVE, Running
+from scripts.training.random_text_model import make
+from tests.support.http_client import Service
+from tests.support.service_support import SERVE, Running
 
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from api.openai_tools import calls_of
-from scripts.random_model import SMALL, make, train_tokenizer
+from api.openai.tools import calls_of
+from scripts.training.random_text_model import SMALL, make, train_tokenizer
 from tests.mlx.conftest import Bench
-from tests.schema_support import settled
+from tests.support.schema_support import settled
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import ChatJob, Delta, Form, Message, Sampling, ToolCall
-from wire.registry import ModelRecord
-from worker.backends.backend import Step
-from worker.catalogue import describe
+from wire.model_registry import ModelRecord
+from worker.backends.base import Step
+from worker.engine.batch_sequence import PromptSequence
 from worker.errors import WorkerError
-from worker.prompt_sequence import PromptSequence
+from worker.models.folders import describe
 from worker.sequence import Said, Sequence
 
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")

@@ -8,13 +8,13 @@ import pytest
 
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
-from worker.background import Background, Chats
-from worker.catalogue import Catalogue
-from worker.loaded_models import LoadedModels
-from worker.prompt_sequence import PromptSequence
+from worker.engine.batch_scheduler import Background, Chats
+from worker.engine.batch_sequence import PromptSequence
+from worker.models.folders import Catalogue
+from worker.models.loaded import LoadedModels
 
 LIMIT_S = 120
 ASKED = [("demo-vision", "Hello!"), ("demo-chat", "7+5"), ("demo-vision", "Who are you?"), ("demo-chat", "Hello!")]

@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from scripts.random_vision_model import make
+from scripts.training.random_vision_model import make
 from tests.mlx.conftest import Bench
 from wire.messages import ImagePart, Message, TextPart
-from wire.registry import ModelRecord
-from worker.backends import caches, sight
-from worker.backends.cpu_attention import quick_attention
-from worker.backends.vision_prompt import key_ids
+from wire.model_registry import ModelRecord
+from worker.backends.batching import kv_cache
+from worker.backends.cpu.attention import quick_attention
+from worker.backends.vision import encoder
+from worker.backends.vision.prompt import key_ids
 from worker.backends.vlm import VlmBackend, VlmInTurn, open_model
-from worker.catalogue import describe, with_kv
 from worker.errors import WorkerError
+from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -39,7 +40,7 @@ class VisionBench(Bench):
 
     def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
         self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, caches.trimmed)
+        self.cache = PromptCache(1 << 28, kv_cache.trimmed)
         self.backend = open_model(self.record, prefill_step=chunk, cache=self.cache)
         self.images: dict[str, bytes] = {}
 
@@ -186,7 +187,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     held = Held()
-    monkeypatch.setattr(sight, "_waiting", held)
+    monkeypatch.setattr(encoder, "_waiting", held)
     yield held
     held.release()  # Otherwise the lanes are taken for all that follow.
 
@@ -198,7 +199,7 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
     bench.start(*(bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 55)))
     before = len(words.generated)
     bench.run(until=lambda: len(words.generated) >= before + 20)
-    assert held.release() == len(sight.LANES)  # One piece of each, and the others aren't begun.
+    assert held.release() == len(encoder.LANES)  # One piece of each, and the others aren't begun.
     bench.backend.remove(words)
     assert bench.backend.step(in_company=True).rest_s > 0
     while bench.backend.sequences():
@@ -209,22 +210,22 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
     bench: VisionBench, held: Held
 ) -> None:
-    left = [bench.chat([bench.shown("what is this?", seed)]) for seed in range(60, 60 + len(sight.LANES))]
+    left = [bench.chat([bench.shown("what is this?", seed)]) for seed in range(60, 60 + len(encoder.LANES))]
     bench.start(*left)
     for _ in left:
         bench.backend.step(in_company=True)
     for chat in left:
         bench.backend.remove(chat)
-    assert not any(lane.free for lane in sight.LANES)
+    assert not any(lane.free for lane in encoder.LANES)
     held.release()
-    assert all(lane.free for lane in sight.LANES)
+    assert all(lane.free for lane in encoder.LANES)
 
 
 def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
     bench: VisionBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()
-    monkeypatch.setattr(sight, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
+    monkeypatch.setattr(encoder, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
     chats = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(80, 84)]
     bench.start(*chats)
     bench.run()
@@ -423,7 +424,7 @@ def test_a_picture_is_seen_beside_the_word_for_one(bench: VisionBench) -> None:
 
 
 def test_another_tokeniser_in_a_processor_says_when_it_was_not_used(bench: VisionBench, monkeypatch: Any) -> None:
-    monkeypatch.setattr("worker.backends.vision_prompt.Reader.inside", lambda _, processor: processor)
+    monkeypatch.setattr("worker.backends.vision.prompt.Reader.inside", lambda _, processor: processor)
     with pytest.raises(WorkerError) as refused:
         bench.backend.prepare(bench.chat([bench.shown("<|image_pad|>", 1)]))
     assert refused.value.code == "template_failed"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from api.api_keys import admitted, only_this_machine
 from api.app import create_app
-from tests.service_support import ROOT
+from api.auth.api_keys import admitted, only_this_machine
+from tests.support.service_support import ROOT
 from wire.settings import BadSetting, Settings, parser, to_environment
 
 KEY = "canary-0123456789abcdef"
@@ -94,7 +94,7 @@ def test_keys_have_no_flag_and_no_settings_object_shows_them() -> None:
     assert to_environment(settings)["MLXQ_API_KEYS"] == f"a:{KEY}"
 
 
-@pytest.mark.parametrize("module", ["api", "api.local"])
+@pytest.mark.parametrize("module", ["api", "mlxq.service.launch"])
 def test_an_open_address_without_a_key_stops_the_start_with_one_line(module: str, tmp_path: Path) -> None:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_")}
     command = [sys.executable, "-m", module, "--host", "0.0.0.0", "--data", str(tmp_path / "data")]

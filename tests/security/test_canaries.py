@@ -20,8 +20,8 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from tests import picture_files as files
 from tests.faults.stack import Stack, until
+from tests.support import picture_files as files
 from wire import keys
 from worker.backends.echo import BAD_PROMPT, BAD_STEP
 

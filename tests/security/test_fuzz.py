@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from scripts.fuzz_parts.__main__ import SETTINGS
-from scripts.fuzz_parts.cases import Fuzz
-from tests.service_support import SERVE, Running
+from tests.security.fuzz.__main__ import SETTINGS
+from tests.security.fuzz.cases import Fuzz
+from tests.support.service_support import SERVE, Running
 
 CASES = 220
 LYING = b"""{"openapi": "3.1.0", "info": {"title": "", "version": ""}, "paths": {"/health": {"get": {"responses": {

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.redis_client import Clients
-from tests.api_support import FakeWorker, announce, chat_body
+from tests.support.api_support import FakeWorker, announce, chat_body
 from wire import keys
 from wire.settings import Settings
 

@@ -11,15 +11,15 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api import image_fetch
 from api.app import create_app
-from api.image_fetch import AT_ONCE, is_public
-from api.image_urls import TOO_LARGE
+from api.images import fetch
+from api.images.fetch import AT_ONCE, is_public
+from api.images.urls import TOO_LARGE
 from api.redis_client import Clients
-from tests import picture_files as files
-from tests.api_support import FakeWorker, announce, chat_body
-from tests.image_support import CHAT, ImageApi, body
-from tests.web_support import PICTURE, PUBLIC, PUBLIC_6, Web, found
+from tests.support import picture_files as files
+from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.image_support import CHAT, ImageApi, body
+from tests.support.web_support import PICTURE, PUBLIC, PUBLIC_6, Web, found
 from wire.settings import Settings
 
 PRIVATE = [
@@ -167,7 +167,7 @@ def test_an_image_without_end_is_cut_at_20_mb(web: Web) -> None:
 
 
 def test_a_host_that_takes_too_long_is_left(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "FETCH_S", 0.05)
+    monkeypatch.setattr(fetch, "FETCH_S", 0.05)
     never = asyncio.Event()
 
     async def dribbling() -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.redis_client import Clients
-from tests.api_support import announce
+from tests.support.api_support import announce
 from wire.settings import Settings
 
 ANN, BOB, ODD = "ann-0123456789abcdef", "bob-0123456789abcdef", "schlüssel-鍵-0123456789"

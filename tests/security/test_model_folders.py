@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from worker.backends import caches
+from worker.backends.batching import kv_cache
 from worker.backends.lm import open_model as open_text
 from worker.backends.vlm import open_model as open_vision
-from worker.catalogue import DEMO_MODELS, describe
 from worker.errors import WorkerError
+from worker.models.folders import DEMO_MODELS, describe
 from worker.prompt_cache import PromptCache
 
 KINDS = ("chat", "vision")
@@ -60,7 +60,7 @@ def changed(folder: Path, file: str, **fields: Any) -> None:
 def load(folder: Path) -> None:
     record = describe(folder, name="strange")
     assert record is not None
-    cache = PromptCache(1 << 20, caches.trimmed)
+    cache = PromptCache(1 << 20, kv_cache.trimmed)
     if record.is_vision:
         open_vision(record, prefill_step=32, cache=cache)
     else:

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.redis_client import Clients
-from tests.api_support import MODEL, FakeWorker, announce, message
-from wire.registry import Registry
+from tests.support.api_support import MODEL, FakeWorker, announce, message
+from wire.model_registry import Registry
 from wire.settings import Settings
 
 CHAT = "/v1/chat/completions"

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.redis_client import Clients
-from tests.api_support import MODEL, FakeWorker, announce, message
+from tests.support.api_support import MODEL, FakeWorker, announce, message
 from wire.messages import ChatJob, Failed, ModelCommand
 from wire.settings import Settings
 

@@ -10,11 +10,11 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.redis_client import Clients
-from tests import picture_files as files
-from tests.api_support import MODEL, FakeWorker, announce
-from tests.image_support import ImageApi
-from tests.unit.lanes import Lanes
-from wire.registry import Registry
+from tests.support import picture_files as files
+from tests.support.api_support import MODEL, FakeWorker, announce
+from tests.support.image_support import ImageApi
+from tests.support.lanes import Lanes
+from wire.model_registry import Registry
 from wire.settings import Settings
 
 

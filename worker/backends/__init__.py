@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker.backends import libraries
-from worker.backends.backend import Backend
+from worker.backends.base import Backend
 from worker.prompt_cache import Cache, PromptCache
 
 
@@ -37,9 +37,9 @@ def new_prompt_cache(settings: Settings) -> PromptCache:
         return PromptCache(0, lambda cache, _: cache)
 
     def trimmed(cache: Cache, tokens: int) -> Cache | None:
-        from worker.backends import caches
+        from worker.backends.batching import kv_cache
 
-        return caches.trimmed(cache, tokens)
+        return kv_cache.trimmed(cache, tokens)
 
     return PromptCache(settings.prompt_cache_mb << 20, trimmed)
 

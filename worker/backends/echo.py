@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 
 from wire.messages import Message
 from worker import prompt
-from worker.backends import script
-from worker.backends.backend import Step, Token
+from worker.backends import echo_script
+from worker.backends.base import Step, Token
 from worker.errors import WorkerError
 from worker.sequence import Said, Sequence
 
@@ -53,12 +53,12 @@ def _line(message: Message, *, raw: bool) -> str:
 
 
 def _next(sequence: Sequence, text: str) -> Token:
-    said = script.script_of(sequence.job)
+    said = echo_script.script_of(sequence.job)
     if said is None:
         token = word_after(text, sequence.job.sampling.seed, sequence.position)
     else:
-        token = script.token_at(said, sequence.position)
-    if token == script.FIRST:
+        token = echo_script.token_at(said, sequence.position)
+    if token == echo_script.FIRST:
         return Token(sequence, token, "stop")
     return Token(sequence, token, "length" if sequence.tokens_left <= 1 else None)
 
@@ -122,8 +122,8 @@ class EchoBackend:
             max_tokens=job.sampling.max_tokens,
             shorten=job.form.truncation == "auto",
         )
-        scripted = script.script_of(job) is not None
-        decoder = script.decoder_for(job) if scripted else EchoDecoder(job.sampling.stop)
+        scripted = echo_script.script_of(job) is not None
+        decoder = echo_script.decoder_for(job) if scripted else EchoDecoder(job.sampling.stop)
         sequence.begin(built.token_ids, decoder)
         return prompt.warnings(built, job.messages, sees_images=False)
 

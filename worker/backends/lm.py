@@ -14,18 +14,18 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from wire.messages import NO_FORM, Form, Message
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 from worker import prompt
-from worker.backends.backend import Backend, Step, Token
-from worker.backends.batch import RowBatchGenerator
-from worker.backends.caches import settle
-from worker.backends.control_tokens import ControlTokens
-from worker.backends.conversation import apply_template, own_marks, template_options, template_source, texts
-from worker.backends.grammar import Grammars, warnings_of
-from worker.backends.guides import guide_of
-from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.sampling import RowSampler
-from worker.backends.text import Decoders
+from worker.backends.base import Backend, Step, Token
+from worker.backends.batching.kv_cache import settle
+from worker.backends.batching.mlx_lm_batch import RowBatchGenerator
+from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
+from worker.backends.sampling.json_schema import Grammars, warnings_of
+from worker.backends.sampling.logits_processors import guide_of
+from worker.backends.sampling.sampler import RowSampler
+from worker.backends.text.chat_template import apply_template, own_marks, template_options, template_source, texts
+from worker.backends.text.control_tokens import ControlTokens
+from worker.backends.text.detokenizer import Decoders
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence

@@ -19,16 +19,16 @@ from mlx_vlm import load
 from mlx_vlm.models.cache import KVCache, make_prompt_cache
 
 from wire.messages import Message
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 from worker import prompt
-from worker.backends.backend import Step
-from worker.backends.grammar import Grammars, warnings_of
+from worker.backends.base import Step
+from worker.backends.batching.round_robin import InTurn
+from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.lm import reason, refuse_code, weight_bytes
-from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.sight import LOOK_AGAIN_S, Sight
-from worker.backends.text import Decoders
-from worker.backends.turns import InTurn
-from worker.backends.vision_prompt import VisionPrompt, VisionText
+from worker.backends.sampling.json_schema import Grammars, warnings_of
+from worker.backends.text.detokenizer import Decoders
+from worker.backends.vision.encoder import LOOK_AGAIN_S, Sight
+from worker.backends.vision.prompt import VisionPrompt, VisionText
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence

@@ -1,0 +1,74 @@
+"""Stopping jobs that nobody reads any more, whichever process their readers were at.
+
+The times after which jobs are stopped are kept in Redis, so that they hold when an API process dies. Knows nothing of
+streams or RQ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from api.jobs.queue import UNATTENDED_S, Jobs
+from api.jobs.relay import Relay
+from wire import keys
+
+_log = logging.getLogger(__name__)
+
+ROUND_S = 2.0
+_AT_ONCE = 100
+
+
+class Attendance:
+    """One task a process: it puts off the stop of what is read here, and stops what is read nowhere."""
+
+    def __init__(
+        self, redis: Redis, relay: Relay, jobs: Jobs, round_s: float = ROUND_S, window_s: float = UNATTENDED_S
+    ) -> None:
+        self._redis = redis
+        self._relay = relay
+        self._jobs = jobs
+        self._round_s = round_s
+        self._window_s = window_s
+        self._stops_from = 0.0
+
+    async def note(self, job_ids: list[str]) -> None:
+        """Somebody reads these jobs. Those that go on without readers, or have ended, are not concerned."""
+        if job_ids:
+            deadline = await self._now_ms() + int(self._window_s * 1000)
+            await self._redis.zadd(keys.UNATTENDED, dict.fromkeys(job_ids, deadline), xx=True)
+
+    async def run(self) -> None:
+        """Go round until cancelled."""
+        self._give_time()
+        while True:
+            try:
+                await self.note(self._relay.jobs())
+                if time.monotonic() >= self._stops_from:
+                    await self._stop_unattended()
+                await self._jobs.settle_all()
+            except RedisError:
+                self._give_time()
+            except Exception:
+                _log.exception("a round of attendance failed")
+            await asyncio.sleep(self._round_s)
+
+    def _give_time(self) -> None:
+        # After a start or an outage the readers need their time to come back before their absence means anything.
+        self._stops_from = time.monotonic() + self._window_s
+
+    async def _stop_unattended(self) -> None:
+        now = await self._now_ms()
+        overdue = cast(list[bytes], await self._redis.zrangebyscore(keys.UNATTENDED, 0, now, start=0, num=_AT_ONCE))
+        for job_id in overdue:
+            await self._jobs.stop(job_id.decode())
+            await self._redis.zrem(keys.UNATTENDED, job_id)
+
+    async def _now_ms(self) -> int:
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000

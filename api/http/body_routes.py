@@ -1,0 +1,159 @@
+"""Routes that take long bodies: how long, how many bytes of them are held at once, and how many
+values.
+
+A route declares its limit with ``takes``; what is refused here is never parsed. Of what stands in a
+body it knows only how much it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from api.errors import ApiError
+from api.http.body_limits import MAX_UPLOAD, SMALL, Arriving, too_large
+from api.http.byte_budget import Room
+from api.http.data_urls import TakenOut, take_out
+from api.http.json_limits import LONG, MOST_VALUES, values_in
+
+if TYPE_CHECKING:
+    from api.services import Parts
+
+MAX_BODY = 64 << 20
+"""Two images of 20 MB in base64, and room for their conversation."""
+MOST_BATCH_VALUES = 500_000
+"""50,000 prompts with an id and some settings each."""
+MAX_TEXT = 6 << 20
+"""What a body may hold beside its images: a million characters, each written as an escape; no model
+takes as many."""
+MEDIUM = 2 << 20
+ROOM_MEDIUM = 32 << 20
+ROOM_LARGE = MAX_BODY
+WAIT_S = 5.0
+"""How long a body waits, unread, for room."""
+RETRY_S = 5
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """``json`` bytes, images included, with ``values`` beside them; ``upload`` bytes of anything
+    but JSON."""
+
+    json: int = SMALL
+    values: int = MOST_VALUES
+    upload: int = 0
+
+
+CHAT = BodyLimit(MAX_BODY)
+BATCH = BodyLimit(MAX_BODY, MOST_BATCH_VALUES, MAX_UPLOAD)
+FILE = BodyLimit(upload=MAX_UPLOAD)
+_limits: dict[Callable[..., Any], BodyLimit] = {}
+
+
+def takes(limit: BodyLimit) -> Callable[[Endpoint], Endpoint]:
+    """Declare what a route of :class:`LongBodies` takes; one that declares nothing takes little."""
+
+    def declared(endpoint: Endpoint) -> Endpoint:
+        _limits[endpoint] = limit
+        return endpoint
+
+    return declared
+
+
+class BodyRoom:
+    """The bytes that long bodies may occupy. Ordinary photographs don't wait for a flood of the
+    largest images."""
+
+    def __init__(self) -> None:
+        self._medium, self._large = Room(ROOM_MEDIUM), Room(ROOM_LARGE)
+
+    async def take(self, size: int) -> Callable[[], None]:
+        """Room for a body; the answer gives it back. Raises ApiError when there is none for too
+        long."""
+        room = self._medium if size <= MEDIUM else self._large
+        if not await room.take(size, WAIT_S):
+            raise ApiError("busy", "Too many large requests at once. Try again.", RETRY_S)
+        return lambda: room.give(size)
+
+
+class LongBodies(APIRoute):
+    """A route whose body may be long: it is bounded, and read before FastAPI would do so on the
+    event loop."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        limit = _limits.get(self.endpoint)
+        if limit is None:
+            return handle
+        model = None if self.body_field is None else self.body_field.field_info.annotation
+        shape = model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+        async def handler(request: Request) -> Response:
+            body: Arriving = request.scope["body"]
+            try:
+                if limit.upload and not _is_json(request):
+                    body.allow(limit.upload)
+                elif limit.json > SMALL and await body.is_long():
+                    return await _long(request, body, limit, shape, handle)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+            return await handle(request)
+
+        return handler
+
+
+def _is_json(request: Request) -> bool:
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return declared in ("application/json", "")
+
+
+async def _long(
+    request: Request, body: Arriving, limit: BodyLimit, shape: type[BaseModel] | None, handle: Handler
+) -> Response:
+    if body.declared > limit.json:
+        raise too_large()
+    parts: Parts = request.app.state.parts
+    taken: TakenOut = request.scope["taken_out"]
+    give_back = await parts.body_room.take(limit.json if body.in_pieces else int(body.declared))
+    try:
+        data = await body.whole(limit.json)
+        rest = await parts.long_json.run(_judged, data, taken, limit.values)
+        read: BaseModel | None = None
+        if shape is not None and len(rest) > LONG and "json" in request.headers.get("content-type", ""):
+            read = await parts.long_json.read(shape, rest)
+        return await handle(_Read(request, rest, read))
+    finally:
+        # The answer is there: what was asked has been read, and a stream may go on for an hour.
+        taken.clear()
+        give_back()
+
+
+def _judged(data: bytearray, taken: TakenOut, most_values: int) -> bytes:
+    """The body without its images. Raises ApiError for one that is too much."""
+    rest = take_out(data, taken)
+    if sum(map(len, rest)) > MAX_TEXT:
+        raise too_large(f"beside its images it may have {MAX_TEXT >> 20} MiB")
+    joined = b"".join(rest)
+    if values_in(joined, most_values) > most_values:
+        raise too_large(f"it may hold {most_values} values")
+    return joined
+
+
+class _Read(Request):
+    """A request whose body has been read already, and perhaps made into what the route takes."""
+
+    def __init__(self, request: Request, body: bytes, read: BaseModel | None) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body, self._read = body, read
+
+    async def json(self) -> Any:
+        return await super().json() if self._read is None else self._read

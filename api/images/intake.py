@@ -1,0 +1,234 @@
+"""Images of a request: opened in another process, stored once, replaced by a reference.
+
+Nothing here looks into an image, and nothing but a host that the operator lists is asked for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from api.errors import ApiError
+from api.http.data_urls import TakenOut
+from api.images.decoder_pool import CHILDREN, ImagePool, ImageRefused
+from api.images.fetch import ImageFetcher, is_address
+from api.images.store import ImagesFull, ImageStore
+from api.images.urls import payload
+from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_IMAGES = 16
+RETRY_S = 10
+SWEEP_S = 5.0
+MANY_MESSAGES = 500
+"""Beyond so many, a millisecond or two, they are put together and written down beside the event loop."""
+_MOST_KNOWN = 1000
+_Place = tuple[int, int]
+"""Which message, and which of its parts."""
+_log = logging.getLogger(__name__)
+
+_SENTENCES = {
+    "unknown": "An image is not a PNG, JPEG, WebP or GIF.",
+    "empty": "An image is empty.",
+    "length": "An image's base64 has a wrong length: a part of it is missing.",
+    "base64": "An image is not valid base64.",
+    "unreadable": "An image's header could not be read.",
+    "pixels": "An image must have at most 40 megapixels.",
+    "aspect": "An image's longer side must be at most 200 times its shorter side.",
+    "broken": "An image is cut short or broken.",
+    "metadata": "An image's metadata is too large.",
+    "memory": "An image takes too much memory to open.",
+    "time": "An image takes too long to open.",
+    "crash": "An image could not be opened.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """An image as a request holds it."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message before its images are stored."""
+
+    role: Role
+    parts: tuple[str | ImageUrl, ...]
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    reasoning: str | None = None
+
+
+def _refused(sentence: str) -> ApiError:
+    return ApiError("invalid_image", sentence)
+
+
+class Images:
+    """Takes images in and looks after what is stored of them."""
+
+    def __init__(self, redis: Redis, budget: int, fetcher: ImageFetcher) -> None:
+        self.pool = ImagePool()
+        self._fetcher = fetcher
+        self._store = ImageStore(redis, budget)
+        # A thread for each child: it waits there while the event loop goes on, and holds one image at a time.
+        self._threads = ThreadPoolExecutor(CHILDREN, "images")
+        self._sweeper = ThreadPoolExecutor(1, "images-sweep")
+        self._known: OrderedDict[bytes, ImagePart] = OrderedDict()
+        self._known_lock = threading.Lock()
+
+    async def store(self, drafts: Sequence[Draft], taken: TakenOut, job_id: str) -> tuple[Message, ...]:
+        """The messages of a job, each image stored in Redis under its SHA-256.
+
+        Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
+        """
+        places = _places(drafts)
+        if len(places) > MOST_IMAGES:
+            raise _refused(f"A request may hold at most {MOST_IMAGES} images.")
+        # All URLs are looked at before the first image is opened.
+        encoded: dict[str, memoryview | None] = {}
+        for url, place in places:
+            with _naming(place):
+                encoded[url] = self._payload(url, taken)
+        stored: dict[str, ImagePart] = {}
+        try:
+            for url, place in places:
+                if url not in stored:
+                    with _naming(place):
+                        stored[url] = await self._stored(url, encoded[url], job_id)
+            if len(drafts) > MANY_MESSAGES:
+                return await asyncio.to_thread(_messages, drafts, stored)
+            return _messages(drafts, stored)
+        except BaseException:
+            self._let_go(job_id, stored.values())
+            raise
+
+    def _payload(self, url: str, taken: TakenOut) -> memoryview | None:
+        """What a URL holds; None if that is elsewhere."""
+        if is_address(url):
+            self._fetcher.check(url)
+            return None
+        return payload(url, taken)
+
+    async def _stored(self, url: str, encoded: memoryview | None, job_id: str) -> ImagePart:
+        if encoded is not None:
+            return await self._in_thread(self._threads, self._taken_in, encoded, job_id)
+        async with self._fetcher.fetched(url) as fetched:
+            return await self._in_thread(self._threads, self._taken_in, fetched, job_id)
+
+    def forget(self, job_id: str, messages: Iterable[Message]) -> None:
+        """The job came to nothing: its images are nobody's. Returns at once."""
+        self._let_go(job_id, [part for message in messages for part in message.images()])
+
+    async def run(self) -> None:
+        """Drop what no job needs any more, until cancelled."""
+        while True:
+            try:
+                await self._in_thread(self._sweeper, self._store.sweep)
+            except RedisError:
+                pass
+            except Exception:
+                _log.exception("looking after stored images failed")
+            await asyncio.sleep(SWEEP_S)
+
+    def close(self) -> None:
+        self.pool.close()
+        for threads in (self._threads, self._sweeper):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, lambda: task(*args, **kwargs))
+
+    def _let_go(self, job_id: str, parts: Iterable[ImagePart]) -> None:
+        hashes = {part.sha256 for part in parts}
+        with contextlib.suppress(RuntimeError):  # at shutdown; another process finds it out
+            self._sweeper.submit(self._store.forget, job_id, hashes)
+
+    def _taken_in(self, image: memoryview, job_id: str) -> ImagePart:
+        """Open and store one image. The same one again, as each turn of a conversation sends it, is only looked up."""
+        sent = hashlib.sha256(image).digest()
+        with self._known_lock:
+            known = self._known.get(sent)
+        if known is not None and self._store.hold(known.sha256, job_id):
+            return known
+        try:
+            picture = self.pool.open(image)
+        except ImageRefused as refused:
+            raise _refused(_SENTENCES.get(str(refused), _SENTENCES["crash"])) from None
+        # Hashed here: whoever got hold of a child must not choose under which name a picture is found.
+        part = ImagePart(sha256=hashlib.sha256(picture.data).hexdigest(), width=picture.width, height=picture.height)
+        try:
+            self._store.put(part.sha256, picture.data, job_id)
+        except ImagesFull:
+            raise ApiError("images_full", "Running chats hold too many images. Try again later.", RETRY_S) from None
+        self._remember(sent, part)
+        return part
+
+    def _remember(self, sent: bytes, part: ImagePart) -> None:
+        with self._known_lock:
+            self._known[sent] = part
+            self._known.move_to_end(sent)
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+
+
+def _places(drafts: Sequence[Draft]) -> list[tuple[str, _Place]]:
+    """The images in their order, and where each stands."""
+    return [
+        (part.url, (message, place))
+        for message, draft in enumerate(drafts)
+        for place, part in enumerate(draft.parts)
+        if isinstance(part, ImageUrl)
+    ]
+
+
+@contextlib.contextmanager
+def _naming(place: _Place) -> Iterator[None]:
+    """Refusals name the image's field."""
+    try:
+        yield
+    except ApiError as refused:
+        if refused.code not in ("invalid_image", "unsupported"):
+            raise
+        message, part = place
+        line = f"body -> messages -> {message} -> content -> {part} -> image_url"
+        param = f"messages[{message}].content[{part}].image_url"
+        raise ApiError(refused.code, refused.message, errors=[line], param=param) from None
+
+
+def _messages(drafts: Sequence[Draft], stored: Mapping[str, ImagePart]) -> tuple[Message, ...]:
+    return tuple(message_of(draft, stored) for draft in drafts)
+
+
+def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:
+    """A draft with its images, by URL, stored."""
+    content: str | tuple[Part, ...]
+    if all(isinstance(part, str) for part in draft.parts):
+        content = "".join(str(part) for part in draft.parts)
+    else:
+        content = tuple(stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part) for part in draft.parts)
+    return Message(
+        role=draft.role,
+        content=content,
+        name=draft.name,
+        tool_calls=draft.tool_calls,
+        tool_call_id=draft.tool_call_id,
+        reasoning=draft.reasoning,
+    )

@@ -1,0 +1,103 @@
+"""Slices of batches on their way into the queue and out of it, as the API sees to it.
+
+A slice that should be in the queue and isn't, whoever took it out, is put there again; one that keeps being taken out
+has its lines ended by name, so that no batch runs for ever. Synchronous; knows RQ, and nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable
+from typing import cast
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+from rq import Queue
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
+from api.jobs.settling import Settling
+from wire import keys
+from wire.batches import BatchLog, BatchSlice, LineResult, Taken, may_feed
+from wire.messages import ErrorCode
+from wire.rq_jobs import Closing, enqueue_slice, rq_job_key
+from wire.token_log import JobEnded, JobGone, TokenLog
+
+_log = logging.getLogger(__name__)
+
+MOST_FEEDS = 3
+"""A slice that was taken out of the queue this often, or failed there, is not put back any more."""
+_FED_AGAIN = "fed_again"
+_ERROR: tuple[ErrorCode, str] = ("job_lost", "The part of the batch that this line is in was taken out of the queue.")
+
+
+class SliceQueue:
+    """The queue of slices. RQ's pages show an ended one for ``kept_s``."""
+
+    def __init__(self, redis: Redis, settling: Settling, kept_s: int) -> None:
+        self._redis = redis
+        self._settling = settling
+        self._kept_s = kept_s
+        self._queue = Queue(keys.BATCH_QUEUE, connection=redis, serializer=JSONSerializer)
+        self._log = TokenLog(redis)
+        self._batches = BatchLog(redis)
+
+    def submit(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
+        """Put a slice in the queue, and in the same transaction what ``with_it`` writes."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.multi()
+        with_it(pipe)
+        enqueue_slice(pipe, self._queue, work, self._now_ms())
+        pipe.execute()
+
+    def feed(self, work: BatchSlice) -> None:
+        """Put a slice in the queue that should be there, unless it is or a worker has it."""
+        again = self._redis.hget(keys.job(work.job_id), _FED_AGAIN)
+        with self._redis.pipeline(transaction=True) as pipe:
+            if not may_feed(pipe, work, rq_job_key(work.job_id)):
+                return
+            if int(cast(bytes | None, again) or 0) >= MOST_FEEDS:
+                pipe.reset()
+                self._give_up(work)
+                return
+            enqueue_slice(pipe, self._queue, work, self._now_ms())
+            pipe.hincrby(keys.job(work.job_id), _FED_AGAIN, 1)
+            try:
+                pipe.execute()
+            except WatchError:
+                return  # Somebody else has just put it there.
+
+    def withdraw(self, work: BatchSlice) -> None:
+        """End a slice of a batch that ends early, if it waits in the queue: its lines get no results."""
+        if not self._redis.lrem(self._queue.key, 1, work.job_id):
+            return
+        try:
+            attempt, _ = self._log.begin(work.job_id)
+        except (JobEnded, JobGone):
+            pass
+        else:
+            self._batches.write(Taken(work, attempt, 0, "cancelling", ()), (), self._now_ms(), cut=True)
+        self._settling.close_books(work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s))
+
+    def _give_up(self, work: BatchSlice) -> None:
+        """End every line of a slice that has no result, by name."""
+        try:
+            attempt, _ = self._log.begin(work.job_id)
+        except (JobEnded, JobGone):
+            return
+        now = self._now_ms()
+        try:
+            taken = self._batches.take(work, attempt, now)
+        except (ValueError, zlib.error):  # Prompts that can't be read.
+            taken = Taken(work, attempt, self._batches.results_of(work), "running", ())
+        if taken is None:
+            return
+        lost = [LineResult(line.number, line.custom_id, error=_ERROR) for line in taken.lines]
+        _log.warning("slice given up", extra={"batch": work.batch_id, "slice": work.number, "lines": len(lost)})
+        self._batches.write(taken, lost, now, cut=True)
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._redis.time()
+        return seconds * 1000 + micros // 1000

@@ -1,0 +1,154 @@
+"""OpenAI's batch routes: an uploaded file is run as a batch. Thin: the batch is one like any other."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from api.auth.caller import Caller, CallerOf
+from api.batches.store import BatchRecord
+from api.chat.schemas import Lenient, Text
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
+from api.openai.batch_lines import CHAT, COMPLETION, ENDPOINTS
+from api.openai.file_batches import Order
+from api.openai.file_routes import page
+from api.openai.file_store import FileRecord
+from api.openai.response_schemas import Batch, BatchList
+from api.openai.result_files import kinds, missing_batch
+from api.services import JsonOnly, Parts, PartsOf
+from wire import keys
+
+router = APIRouter(
+    prefix=f"{OPENAI_PREFIX}/batches", tags=["OpenAI"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES
+)
+
+WINDOW = "24h"
+PREFIX = "batch_"
+MOST_METADATA = 16
+_LINE = re.compile(r"line (\d+)")
+Found = tuple[Order, BatchRecord | None]
+Key = Annotated[Text, Field(max_length=64)]
+Value = Annotated[Text, Field(max_length=512)]
+
+
+class BatchBody(Lenient):
+    """``POST /v1/batches``."""
+
+    input_file_id: Text
+    endpoint: Text
+    completion_window: Text
+    metadata: Annotated[dict[Key, Value], Field(max_length=MOST_METADATA)] | None = None
+
+
+@router.post("", response_model=Batch)
+async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """Run the prompts of an uploaded file."""
+    if body.endpoint not in ENDPOINTS:
+        raise ApiError("unsupported", f"Batches are offered for {CHAT} and {COMPLETION}.", param="endpoint")
+    if body.completion_window != WINDOW:
+        raise ApiError("invalid_request", f"The completion window must be {WINDOW}.", param="completion_window")
+    file = await parts.files.record(body.input_file_id, caller.owner)
+    if not isinstance(file, FileRecord):
+        raise ApiError("not_found", "There is no such file.", param="input_file_id")
+    return view((await parts.orders.place(caller.owner, body.endpoint, file, body.metadata), None))
+
+
+@router.get("", response_model=BatchList)
+async def batches(
+    parts: PartsOf, caller: CallerOf, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> dict[str, Any]:
+    """The caller's batches, newest first."""
+    return page(await parts.orders.all(caller.owner), after, limit, view)
+
+
+@router.get("/{batch_id}", response_model=Batch)
+async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """One batch as it stands."""
+    return view(await _find(batch_id, parts, caller))
+
+
+@router.post("/{batch_id}/cancel", response_model=Batch)
+async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """End a batch early; finished lines are kept. A batch that has ended stays as it is."""
+    order, _ = await _find(batch_id, parts, caller)
+    if order.state != "failed":
+        await parts.orders.cancel(order)
+    return view(await _find(batch_id, parts, caller))
+
+
+async def _find(batch_id: str, parts: Parts, caller: Caller) -> Found:
+    found = (
+        await parts.orders.order(batch_id.removeprefix(PREFIX), caller.owner) if batch_id.startswith(PREFIX) else None
+    )
+    if found is None:
+        raise missing_batch()
+    return found
+
+
+def status(order: Order, batch: BatchRecord | None) -> str:
+    """OpenAI's name for how far a batch is. Results are ready with its last line: only expiry is ever "finalizing"."""
+    if order.state == "failed":
+        return "failed"
+    if batch is None:
+        return "cancelling" if order.cancelling_ms else "validating"
+    if batch.state in ("completed", "cancelled", "expired"):
+        return batch.state
+    if batch.state == "cancelling":
+        return "cancelling" if order.cancelling_ms else "finalizing"
+    return "in_progress"
+
+
+def view(found: Found) -> dict[str, Any]:
+    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't happened."""
+    order, batch = found
+    state = status(order, batch)
+    ended: dict[str, int | None] = {f"{name}_at": None for name in ("completed", "failed", "expired", "cancelled")}
+    if f"{state}_at" in ended:
+        ended[f"{state}_at"] = _seconds(order.ended_ms if batch is None else batch.ended_ms)
+    files = {kind: f"{keys.FILE_ID}{order.id}-{kind}" for kind in kinds(order, batch)}
+    line = _LINE.match(order.message)
+    failure = {"code": order.code, "message": order.message, "param": None, "line": int(line[1]) if line else None}
+    return ended | {
+        "id": PREFIX + order.id,
+        "object": "batch",
+        "endpoint": order.endpoint,
+        "errors": {"object": "list", "data": [failure]} if state == "failed" else None,
+        "input_file_id": order.file_id,
+        "completion_window": WINDOW,
+        "status": state,
+        "output_file_id": files.get("output"),
+        "error_file_id": files.get("errors"),
+        "created_at": _seconds(order.created_ms),
+        "in_progress_at": _seconds(batch.started_ms if batch is not None else 0),
+        "expires_at": _seconds(order.ends_by_ms),
+        "finalizing_at": ended["completed_at"],
+        "cancelling_at": _seconds(order.cancelling_ms),
+        "request_counts": _counts(batch),
+        "usage": _usage(batch),
+        "metadata": order.metadata,
+    }
+
+
+def _seconds(milliseconds: int) -> int | None:
+    return milliseconds // 1000 or None
+
+
+def _counts(batch: BatchRecord | None) -> dict[str, int]:
+    if batch is None:
+        return {"total": 0, "completed": 0, "failed": 0}
+    return {"total": batch.total, "completed": batch.done, "failed": batch.failed}
+
+
+def _usage(batch: BatchRecord | None) -> dict[str, Any] | None:
+    if batch is None:
+        return None
+    return {
+        "input_tokens": batch.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": batch.cached_tokens},
+        "output_tokens": batch.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": batch.prompt_tokens + batch.completion_tokens,
+    }

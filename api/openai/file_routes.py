@@ -1,0 +1,204 @@
+"""OpenAI's file routes: prompts of batches are uploaded here, and their results read.
+
+Results are no files of their own: they are written out of a batch whenever they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from api.auth.caller import Caller, CallerOf
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
+from api.http.body_routes import FILE, LongBodies, takes
+from api.http.multipart import Field, FileBegins
+from api.http.multipart import parts as parts_of_form
+from api.openai.file_store import FileRecord, FileStore, FileWriter
+from api.openai.result_files import ResultFile, result_file
+from api.services import Parts, PartsOf
+
+router = APIRouter(
+    prefix=f"{OPENAI_PREFIX}/files",
+    tags=["OpenAI"],
+    responses=OPENAI_RESPONSES,
+    route_class=LongBodies,
+)
+
+PURPOSE = "batch"
+MOST_NAME = 255
+_EXPIRY_S = (3600, 30 * 24 * 3600)
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["purpose", "file"],
+                    "properties": {
+                        "purpose": {"type": "string", "enum": [PURPOSE]},
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                }
+            }
+        },
+    }
+}
+_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+T = TypeVar("T")
+
+
+class FileView(BaseModel):
+    """A file in OpenAI's shape. Times are whole seconds since the epoch."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: Literal["batch", "batch_output"]
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileList(BaseModel):
+    """A page of files."""
+
+    object: Literal["list"]
+    data: list[FileView]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    """What is told of a file that is gone now."""
+
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+@router.post("", openapi_extra=_FORM, response_model=FileView)
+@takes(FILE)
+async def upload(request: Request, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """Upload a JSONL file of prompts, with purpose ``batch``."""
+    kind = request.headers.get("content-type", "")
+    try:
+        record = await _stored(kind, request.stream(), parts.files, caller)
+    except ClientDisconnect:
+        raise ApiError("bad_request", "The upload was broken off.") from None
+    return _view(record)
+
+
+async def _stored(kind: str, arriving: AsyncIterator[bytes], store: FileStore, caller: Caller) -> FileRecord:
+    fields: dict[str, str] = {}
+    filename, writer = "", None
+    try:
+        async for part in parts_of_form(kind, arriving):
+            if isinstance(part, Field):
+                fields[part.name] = part.value
+            elif isinstance(part, FileBegins):
+                if part.name != "file" or writer is not None:
+                    raise ApiError("invalid_request", "One file is wanted, in the field file.", param="file")
+                filename, writer = part.filename, await store.begin(caller.owner)
+            elif writer is not None:
+                await writer.write(part)
+        return await _finished(fields, filename, writer, store)
+    except BaseException:
+        if writer is not None:
+            await store.abandon(writer)
+        raise
+
+
+async def _finished(fields: dict[str, str], filename: str, writer: FileWriter | None, store: FileStore) -> FileRecord:
+    if fields.get("purpose") != PURPOSE:
+        raise ApiError("invalid_request", "The purpose must be batch.", param="purpose")
+    if writer is None or not writer.bytes:
+        raise ApiError("invalid_request", "The file is missing or empty.", param="file")
+    after = fields.get("expires_after[seconds]")
+    if after is not None and not (after.isdecimal() and _EXPIRY_S[0] <= int(after[:9]) <= _EXPIRY_S[1]):
+        raise ApiError("invalid_request", "A file expires after 3600 to 2592000 seconds.", param="expires_after")
+    name = filename.replace("\\", "/").rpartition("/")[2][:MOST_NAME] or "file.jsonl"
+    return await store.finish(writer, name, PURPOSE, None if after is None else float(after))
+
+
+Order = Literal["asc", "desc"]
+
+
+@router.get("", response_model=FileList)
+async def files(
+    parts: PartsOf,
+    caller: CallerOf,
+    purpose: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Order = "desc",
+) -> dict[str, Any]:
+    """The caller's uploaded files. Results are found through their batches."""
+    records = [record for record in await parts.files.all(caller.owner) if purpose in (None, record.purpose)]
+    return page(records if order == "desc" else records[::-1], after, limit, _view)
+
+
+def page(records: list[T], after: str | None, limit: int, view: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+    """A page of a list in OpenAI's shape; one after an id that isn't there is empty."""
+    rows = [view(record) for record in records]
+    if after is not None:
+        place = next((n for n, row in enumerate(rows, 1) if row["id"] == after), len(rows))
+        rows = rows[place:]
+    shown = rows[:limit]
+    ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": shown, **ends, "has_more": len(rows) > limit}
+
+
+@router.get("/{file_id}", response_model=FileView)
+async def file(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """What is known of a file."""
+    found = await _find(file_id, parts, caller)
+    return _view(found) if isinstance(found, FileRecord) else await found.view()
+
+
+@router.get("/{file_id}/content", response_class=StreamingResponse, responses=_CONTENT)
+async def content(file_id: str, parts: PartsOf, caller: CallerOf) -> Response:
+    """The file itself."""
+    found = await _find(file_id, parts, caller)
+    pieces = parts.files.content(found) if isinstance(found, FileRecord) else found.content()
+    return StreamingResponse(pieces, media_type="application/octet-stream")
+
+
+@router.delete("/{file_id}", response_model=FileDeleted)
+async def delete(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+    """Delete a file. A batch that was made of it goes on."""
+    found = await _find(file_id, parts, caller)
+    if isinstance(found, FileRecord):
+        await parts.files.delete(found)
+    else:
+        await parts.orders.hide(found.order, found.kind)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+async def _find(file_id: str, parts: Parts, caller: Caller) -> FileRecord | ResultFile:
+    found = await parts.files.record(file_id, caller.owner) or await result_file(file_id, parts, caller)
+    if found is None:
+        raise ApiError("not_found", "There is no such file.", param="file_id")
+    return found
+
+
+def _view(record: FileRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "object": "file",
+        "bytes": record.bytes,
+        "created_at": record.created_ms // 1000,
+        "expires_at": record.expires_ms // 1000,
+        "filename": record.filename,
+        "purpose": record.purpose,
+        "status": "processed",
+        "status_details": None,
+    }

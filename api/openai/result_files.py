@@ -1,0 +1,132 @@
+"""The files of results of an OpenAI batch: written out of the batch as they are read, and stored nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from api.auth.caller import Caller
+from api.batches.store import BatchRecord
+from api.errors import ApiError
+from api.openai.batch_lines import ResultLines
+from api.openai.chat_routes import named
+from api.openai.file_batches import Order
+from api.services import Parts
+from wire import keys
+
+Kind = Literal["output", "errors"]
+
+_ID = re.compile(f"{keys.FILE_ID}([0-9a-f]{{32}})-(output|errors)")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """The good results of a batch, or the others."""
+
+    kind: Kind
+    order: Order
+    batch: BatchRecord
+    parts: Parts
+
+    @property
+    def id(self) -> str:
+        return f"{keys.FILE_ID}{self.order.id}-{self.kind}"
+
+    async def view(self) -> dict[str, Any]:
+        """What is told of it. Its length is found by writing it."""
+        size = 0
+        async for piece in self.content():
+            size += len(piece)
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": size,
+            "created_at": (self.batch.ended_ms or self.batch.created_ms) // 1000,
+            "expires_at": self.batch.expires_ms // 1000,
+            "filename": f"batch_{self.order.id}_{self.kind}.jsonl",
+            "purpose": "batch_output",
+            "status": "processed",
+            "status_details": None,
+        }
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """Its lines, a slice of the batch at a time."""
+        records = await self.parts.catalogue.models()
+        models = {record.id: (named(record, records), record.revision) for record in records}
+        ended = (self.batch.ended_ms or self.batch.created_ms) // 1000
+        lines = ResultLines(self.order.id, self.order.endpoint, ended, models)
+        seen: set[str] = set()
+        async for piece in self.parts.orders.results(self.batch):
+            rows = [json.loads(row) for row in piece.splitlines()]
+            seen.update(row["custom_id"] for row in rows if self._unfinished)
+            good = self.kind == "output"
+            yield _jsonl(lines.line(row) for row in rows if ("error" not in row) == good)
+        if self._unfinished:
+            async for piece in self._expired(lines, seen):
+                yield piece
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether lines that never ran belong here: their window was over."""
+        return self.kind == "errors" and self.batch.state == "expired"
+
+    async def _expired(self, lines: ResultLines, seen: set[str]) -> AsyncIterator[bytes]:
+        """The lines without a result, as the uploaded file has them; none if that is gone."""
+        file = await self.parts.files.record(self.order.file_id, self.order.owner)
+        number, rest = 0, b""
+        async for piece in self.parts.files.content(file) if file is not None else _nothing():
+            *whole, rest = (rest + piece).split(b"\n")
+            numbered = list(enumerate(whole, number + 1))
+            number += len(whole)
+            yield _jsonl(lines.expired(name, n) for n, row in numbered if (name := _name(row)) and name not in seen)
+        if (name := _name(rest)) and name not in seen:
+            yield _jsonl([lines.expired(name, number + 1)])
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _name(row: bytes) -> str | None:
+    try:
+        name = json.loads(row)["custom_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _jsonl(rows: Any) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def kinds(order: Order, batch: BatchRecord | None) -> list[Kind]:
+    """The files of results that there are: once the batch has ended, and only such as hold something."""
+    if batch is None or not batch.ended:
+        return []
+    left = batch.total - batch.done - batch.failed
+    there: list[Kind] = ["output"] if batch.done else []
+    if batch.failed or (left and batch.state == "expired"):
+        there.append("errors")
+    return [kind for kind in there if kind not in order.hidden]
+
+
+async def result_file(file_id: str, parts: Parts, caller: Caller) -> ResultFile | None:
+    """The file of results of this id, if it is the caller's and is there."""
+    told = _ID.fullmatch(file_id)
+    if told is None:
+        return None
+    kind = cast(Kind, told[2])
+    found = await parts.orders.order(told[1], caller.owner)
+    if found is None or kind not in kinds(*found):
+        return None
+    order, batch = found
+    assert batch is not None, "kinds() knows files of batches alone"
+    return ResultFile(kind, order, batch, parts)
+
+
+def missing_batch() -> ApiError:
+    return ApiError("batch_not_found", "There is no such batch.", param="batch_id")

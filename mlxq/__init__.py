@@ -1,0 +1,1 @@
+"""The command line and the one-machine service: what a person starts. Speaks to the API over HTTP alone."""

@@ -1,0 +1,81 @@
+"""A client of the OpenAI routes on a fake Redis, and the worker that sees what was accepted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from redis import Redis
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.openai.response_schemas import ChatCompletionChunk, Completion
+from api.redis_client import Clients
+from tests.support.api_support import MODEL, FakeWorker, announce, message
+from wire.messages import ChatJob, Delta, Finished, Usage
+from wire.model_registry import Registry
+from wire.settings import Settings
+
+CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
+ANSWER = (Delta("Hel", (1,)), Delta("lo", (2,)), Finished("stop", Usage(5, 3, 2)))
+TAKES_TOOLS = MODEL.model_copy(update={"takes_tools": True})
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "default": None}}}
+
+
+class Api:
+    """A client, and the worker that sees what was accepted."""
+
+    def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
+        self.client, self.worker, self.redis = client, worker, redis
+
+    def job(self, path: str = CHAT, **fields: Any) -> ChatJob:
+        response = self.client.post(path, json=body(path) | fields)
+        assert response.status_code == 200, response.text
+        job = self.worker.seen[-1]
+        assert isinstance(job, ChatJob)
+        return job
+
+    def refused(self, status: int, path: str = CHAT, **fields: Any) -> dict[str, Any]:
+        response = self.client.post(path, json=body(path) | fields)
+        assert response.status_code == status, response.text
+        assert not self.worker.seen
+        return error(response)
+
+    def chunks(self, path: str = CHAT, **fields: Any) -> list[Any]:
+        response = self.client.post(path, json=body(path) | {"stream": True} | fields)
+        assert response.headers["content-type"].startswith("text/event-stream")
+        lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+        assert lines.pop() == "[DONE]"
+        told = [json.loads(line) for line in lines]
+        shape = ChatCompletionChunk if path == CHAT else Completion
+        for chunk in told:
+            if "error" not in chunk:
+                shape.model_validate(chunk)
+        return told
+
+
+def body(path: str) -> dict[str, Any]:
+    return {"model": MODEL.id} | ({"messages": [message()]} if path == CHAT else {"prompt": "Once upon"})
+
+
+def error(response: Any) -> dict[str, Any]:
+    answer = response.json()
+    assert set(answer) == {"error"}
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    told: dict[str, Any] = answer["error"]
+    return told
+
+
+@contextmanager
+def serving() -> Iterator[Api]:
+    """The application, with one model that takes tools, for as long as it is wanted."""
+    server = FakeServer()
+    redis = FakeRedis(server=server)
+    announce(redis)
+    Registry(redis).put(TAKES_TOOLS)
+    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
+    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+        yield Api(client, worker, redis)

@@ -1,0 +1,179 @@
+"""Tells apart what a model says: its text, its thinking, its calls of tools; and finds where it must stop.
+
+Works on decoded text with mlx_lm's state machine, so a mark may lie across tokens. Knows neither tokens nor MLX arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_lm.generate import TextStateMachine
+
+from wire.messages import ChatJob, ToolCall
+from worker.backends.text.chat_template import is_thinking
+from worker.sequence import Said
+
+log = logging.getLogger(__name__)
+TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
+"""mlx_lm's names. Other states are the model's own talk about its message: nobody's to read."""
+Transitions = dict[str, list[tuple[str, str | None]]]
+Parse = Callable[[str], Any]
+_CALL_ID_LENGTH = 9
+_BEGUN = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*")(?:, "arguments": (.*)|,.*)?', re.DOTALL)
+"""The beginning of a call that had to be made: its schema leaves one way of writing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a model marks what it says: texts that lead from one state to another, and how its calls are read."""
+
+    transitions: Transitions = field(default_factory=dict)
+    initial: str = TEXT
+    tool_start: str = ""
+    parse: Parse | None = None
+    must_call: bool = False
+    """Whether the answer is a call and nothing else, so that no part of it can be text."""
+
+
+def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
+    """The style of a model's answer to a prompt, as far as the job asks to have things told apart."""
+    if not job.form.separate:
+        return Style()
+    transitions: Transitions = {}
+    initial = tokenizer.response_initial_state or TEXT
+    if tokenizer.has_thinking:
+        transitions = {TEXT: [(tokenizer.think_start, REASONING)], REASONING: [(tokenizer.think_end, TEXT)]}
+        if is_thinking(tokenizer, prompt_ids):
+            initial = tokenizer.response_initial_state or REASONING
+    if job.form.json_schema is not None:
+        # In an answer that is held to a schema a mark is part of some value; only thinking that was begun still ends.
+        goal = TOOL if job.form.must_call else TEXT
+        if initial == REASONING:
+            thinking: Transitions = {REASONING: [(tokenizer.think_end, goal)], goal: []}
+            return Style(thinking, REASONING, parse=json.loads, must_call=job.form.must_call)
+        return Style({goal: []}, goal, parse=json.loads, must_call=job.form.must_call)
+    for mark in tokenizer.structural_markers:
+        transitions.setdefault(TEXT, []).append((mark, TEXT))
+    for state, edges in tokenizer.response_transitions.items():
+        transitions.setdefault(state, []).extend(edges)
+    if not job.form.tools or not tokenizer.has_tool_calling:
+        return Style(_without_tools(transitions), initial)
+    start, end = tokenizer.tool_call_start, tokenizer.tool_call_end
+    if not any(state == TOOL for edges in transitions.values() for _, state in edges):
+        transitions.setdefault(TEXT, []).append((start, TOOL))
+        if tokenizer.has_thinking:
+            transitions[REASONING].append((start, TOOL))
+    if end:
+        transitions.setdefault(TOOL, []).append((end, TEXT))
+    tools = list(job.form.tools)
+    return Style(transitions, initial, start, lambda text: tokenizer.tool_parser(text, tools))
+
+
+def _without_tools(transitions: Transitions) -> Transitions:
+    return {state: [edge for edge in edges if edge[1] != TOOL] for state, edges in transitions.items()}
+
+
+class Channels:
+    """One answer's way through its marks. Stop texts count in the text alone: a call may well hold a line break."""
+
+    def __init__(self, style: Style, stop: Sequence[str], job_id: str) -> None:
+        self.stopped = False
+        self.stop_text: str | None = None
+        self._stop = tuple(stop)
+        transitions = {state: list(edges) for state, edges in style.transitions.items()}
+        transitions.setdefault(TEXT, []).extend((text, None) for text in stop)
+        self._machine = TextStateMachine(transitions).make_state(style.initial)
+        self._style = style
+        self._job_id = job_id
+        self._state: str | None = style.initial
+        self._call = ""
+        self._calls = 0
+        self._trims = False
+        """Whether blank lines are skipped: those around a mark belong to it."""
+
+    def add(self, text: str) -> Said:
+        """What became certain with this text."""
+        if self.stopped:
+            return Said()
+        *_, held = self._machine
+        self._machine, segments = TextStateMachine.split(self._machine, text)
+        if self._machine[0] is None:
+            *_, rest = self._machine
+            self.stop_text = self._stop_at_end((held + text).removesuffix(rest))
+        if len(segments) == 1:
+            return self._take(*segments[0])
+        return Said.together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
+
+    def _stop_at_end(self, text: str) -> str | None:
+        return max((stop for stop in self._stop if text.endswith(stop)), key=len, default=None)
+
+    def finish(self) -> Said:
+        """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost.
+
+        One that had to be made is told as a call even so, with the arguments as far as they go.
+        """
+        if self.stopped:
+            return Said()
+        self._machine, held, _ = TextStateMachine.flush(self._machine)
+        rest = self._take(self._state, held)
+        return Said.together([rest, self._called()]) if self._state == TOOL else rest
+
+    def _take(self, state: str | None, text: str, *, entered: bool = False) -> Said:
+        """A piece of one state; ``entered`` says that a mark led into it."""
+        before = Said()
+        if entered:
+            before = self._called() if self._state == TOOL else before
+            self._state, self._trims = state, True
+            self.stopped = state is None
+        if state == TOOL:
+            self._call += text
+            return before
+        if self._trims and text:
+            text = text.lstrip("\r\n")
+            self._trims = not text
+        piece = Said(text) if state == TEXT else Said(reasoning=text) if state == REASONING else Said()
+        return Said.together([before, piece]) if any(before) else piece
+
+    def _called(self) -> Said:
+        """The calls in what was said since the mark, or that text as it is if nobody can read it."""
+        text, self._call = self._call, ""
+        try:
+            assert self._style.parse is not None, "without tools there is no way into this state"
+            found = self._style.parse(text)
+            calls = [_read(call) for call in (found if isinstance(found, list) else [found])]
+            if not calls:
+                raise ValueError("no call in it")
+        except Exception as error:  # the library's readers raise whatever their formats make them
+            if self._style.must_call:
+                return self._begun(text)
+            log.info("a call of a tool could not be read (%s)", type(error).__name__)
+            return Said(self._style.tool_start + text)
+        return Said(tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls))
+
+    def _begun(self, text: str) -> Said:
+        """A call that was cut, once its name is there; before that there is nothing to tell."""
+        begun = _BEGUN.fullmatch(text)
+        if begun is None:
+            return Said()
+        return Said(tool_calls=(ToolCall(id=self._new_id(), name=json.loads(begun[1]), arguments=begun[2] or ""),))
+
+    def _new_id(self) -> str:
+        # The same again when an answer goes on after a crash. Mistral's templates take nine letters or digits only.
+        self._calls += 1
+        return hashlib.sha256(f"{self._job_id}:{self._calls}".encode()).hexdigest()[:_CALL_ID_LENGTH]
+
+
+def _read(call: Any) -> tuple[str, str]:
+    """A call's name and the JSON text of its arguments. Raises ValueError for one that is none."""
+    name, arguments = call["name"], call.get("arguments") or {}
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+        raise ValueError("a call has a name and an object of arguments")
+    return name, json.dumps(arguments, ensure_ascii=False)

@@ -1,0 +1,54 @@
+"""The prompts of batches that wait inside a worker: those of a group behind one another, the groups in turn.
+
+Pure: knows no engine, no model and no clock but the one it is given.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+
+from worker.engine.batch_sequence import Group, PromptSequence
+
+
+class PromptQueue:
+    """Waiting prompts. Whose turn it is: the group that has had none for longest."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[Group, deque[PromptSequence]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+    def __iter__(self) -> Iterator[PromptSequence]:
+        return (sequence for waiting in self._groups.values() for sequence in waiting)
+
+    def holds(self, group: Group) -> bool:
+        """Whether a prompt of the group waits."""
+        return group in self._groups
+
+    def put(self, sequence: PromptSequence) -> None:
+        self._groups.setdefault(sequence.group, deque()).append(sequence)
+
+    def put_back(self, sequence: PromptSequence) -> None:
+        """Put a prompt before the others of its group: it has been inside already."""
+        self._groups.setdefault(sequence.group, deque()).appendleft(sequence)
+
+    def take(self, fits: Callable[[PromptSequence], bool]) -> PromptSequence | None:
+        """The first prompt of the first group whose first prompt fits; that group goes behind the others.
+
+        ``fits`` may remove prompts that came to an end.
+        """
+        for group, waiting in list(self._groups.items()):
+            if waiting and fits(sequence := waiting[0]):
+                self.remove(sequence)
+                if waiting:
+                    self._groups.move_to_end(group)
+                return sequence
+        return None
+
+    def remove(self, sequence: PromptSequence) -> None:
+        waiting = self._groups[sequence.group]
+        waiting.remove(sequence)
+        if not waiting:
+            del self._groups[sequence.group]

@@ -1,0 +1,127 @@
+"""One prompt of a batch inside the engine: a chat that nobody reads while it is written.
+
+Its text is made once it has ended, off the engine's thread, unless a stop text must be looked for.
+"""
+
+from __future__ import annotations
+
+import time
+from weakref import ReferenceType, ref
+
+from wire.batches import BatchLine, BatchSlice, LineResult
+from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent
+from worker.backends.base import Backend
+from worker.sequence import Said, Sequence, TextDecoder
+
+Group = tuple[str, str, bool]
+"""Prompts that wait for the same: of one batch, for one model, suspects apart from the others."""
+
+
+class PromptSequence(Sequence):
+    """A line of a batch from the moment its slice is taken up to its result."""
+
+    def __init__(self, line: BatchLine, part: BatchSlice, attempt: int) -> None:
+        super().__init__(
+            ChatJob(
+                job_id=f"{part.job_id}:{line.number}",
+                owner=part.owner,
+                model_id=line.model_id,
+                model_revision=line.model_revision,
+                messages=line.messages,
+                sampling=line.sampling,
+                form=line.form,
+                submitted_ms=0,
+            ),
+            attempt=attempt,
+        )
+        self.line = line
+        self.part = part
+        self.preparing = False
+        """Whether its prompt is just being made into tokens."""
+        self.waited = False
+        """Whether it has waited for somebody else's prefix."""
+        self.wanted = False
+        """Whether others wait for the prefix that it shares with them."""
+        self.warnings = list(line.warnings)
+        """What its reader should know, in sentences."""
+        self._prepared_for: ReferenceType[Backend] | None = None
+        self._said: list[Said] = []
+        self._mark = 0
+
+    @property
+    def batch_id(self) -> str:
+        return self.part.batch_id
+
+    @property
+    def group(self) -> Group:
+        return self.part.batch_id, self.job.model_id, self.suspect
+
+    def same_model(self, other: PromptSequence) -> bool:
+        """Whether both were accepted for the same model's same files: another's token ids mean nothing to it."""
+        mine, its = self.job, other.job
+        return (mine.model_id, mine.model_revision) == (its.model_id, its.model_revision)
+
+    def ready_for(self, lane: Backend) -> None:
+        """Note that its prompt has been prepared by a backend: what that keeps of it goes with the loaded model."""
+        self._prepared_for = ref(lane)
+
+    def is_ready_for(self, lane: Backend) -> bool:
+        return self._prepared_for is not None and self._prepared_for() is lane
+
+    def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
+        """Take the prompt's tokens; anew, when its model was unloaded while it waited with a half of its answer."""
+        super().begin(prompt_ids, decoder)
+        if self.job.sampling.stop:
+            for token in self.generated:
+                decoder.add(token)
+
+    def accept(self, token: int) -> list[LoggedEvent]:
+        """Count one more token; there is nobody to show it to."""
+        if self.job.sampling.stop:
+            deltas = [event for event in super().accept(token) if isinstance(event, Delta)]
+            self._said.append(Said.together(deltas))
+            return []
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self.generated.append(token)
+        return []
+
+    def accept_last(self, token: int) -> None:
+        super().accept_last(token)
+        self._mark = 1
+
+    def finish(self, reason: FinishReason) -> list[LoggedEvent]:
+        """End well; the text follows when it is asked for."""
+        if self.end is None:
+            self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
+        return []
+
+    def result(self) -> LineResult:
+        """What the line came to. Not for the engine's thread: this is where the text is made."""
+        assert self.end is not None, "a result is asked for after the end"
+        number, custom_id = self.line.number, self.line.custom_id
+        if isinstance(self.end, Failed):
+            return LineResult(number, custom_id, error=(self.end.code, self.end.message))
+        said = self._all_said()
+        return LineResult(
+            number,
+            custom_id,
+            self.job.model_id,
+            said.text,
+            self.end.finish_reason,
+            self.end.usage,
+            reasoning=said.reasoning,
+            tool_calls=said.tool_calls,
+            stop_reason=self.end.stop_reason,
+            warnings=tuple(self.warnings),
+        )
+
+    def _all_said(self) -> Said:
+        decoder = self._decoder
+        assert decoder is not None, "a sequence ends well only after begin()"
+        if not self.job.sampling.stop:
+            shown = self.generated[: len(self.generated) - self._mark]
+            self._said = [decoder.add(token) for token in shown]
+        if not self.stopped_by_text:
+            self._said.append(decoder.finish())
+        return Said.together(self._said)

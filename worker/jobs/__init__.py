@@ -1,0 +1,1 @@
+"""Jobs on their way in and out of this worker: RQ, leases, crashes, the token log, status."""

@@ -1,0 +1,112 @@
+"""How a worker of many jobs gets them: from one queue at a time, and none while RQ is suspended.
+
+A job that can't even be read is laid aside, and the worker goes on. RQ's private names that this relies on are held by
+``tests/unit/worker/jobs/test_rq_contract.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import redis.exceptions
+from rq import Queue
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.job import Job
+from rq.worker.base import WorkerStatus
+
+from wire import keys
+from wire.rq_jobs import SUSPENDED, rq_job_key
+from worker.jobs.recovery import PUT_BACK
+from worker.jobs.rq_bookkeeping import Books
+
+POLL_S = 1
+"""Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
+LOOK_S = 1.0
+"""How often an idle worker asks whether it is suspended. After a pop it asks each time."""
+SUSPENDED_POLL_S = 0.1
+# KEYS: intermediate list, RQ's job. ARGV: job id, seconds to keep it. Whatever it is, nobody pops it again.
+_LAY_ASIDE = """
+redis.call('LREM', KEYS[1], 0, ARGV[1])
+if redis.call('TYPE', KEYS[2]).ok == 'hash' then
+  redis.call('HSET', KEYS[2], 'status', 'failed')
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+else
+  redis.call('DEL', KEYS[2])
+end
+"""
+
+
+class Intake(Books):
+    """Pops jobs."""
+
+    _asked = 0.0
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """RQ's loop asks before every pop, which is too early: a job may come seconds later. See ``take``."""
+
+    def is_suspended(self) -> bool:
+        return bool(self.connection.exists(SUSPENDED))
+
+    def wait_while_suspended(self, meanwhile: Callable[[], None]) -> None:
+        """Take nothing until RQ is resumed; a look a second as long as nobody has suspended it."""
+        if time.monotonic() - self._asked < LOOK_S:
+            return
+        self._asked = time.monotonic()
+        if not self._insist(self.is_suspended):
+            return
+        self.log.warning("Worker %s: suspended; `rq resume` lets it go on", self.name)
+        before = self.get_state()
+        with self._forgiving():
+            self.set_state(WorkerStatus.SUSPENDED)
+        while not self._stop_requested and self._insist(self.is_suspended):
+            meanwhile()
+            time.sleep(SUSPENDED_POLL_S)
+        self.log.warning("Worker %s: goes on", self.name)
+        with self._forgiving():
+            self.set_state(before)
+
+    def take(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
+        """Pop a job; one that comes while RQ is suspended goes back to the front. Raises DequeueTimeout for none."""
+        taken = self._insist(lambda: self._pop(queue, timeout))
+        if taken is None or not self._insist(self.is_suspended):
+            return taken
+        self._asked = 0.0
+        names = [queue.intermediate_queue_key, queue.key, keys.popped(taken[0].id)]
+        self._insist(lambda: self.connection.eval(PUT_BACK, len(names), *names, taken[0].id))
+        raise DequeueTimeout("suspended")
+
+    def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
+        """Pop from one queue at a time: only then does RQ move the job to where a crash can't lose it."""
+        taken: tuple[Job, Queue] | None
+        try:
+            taken = self.queue_class.dequeue_any(
+                [queue],
+                timeout,
+                connection=self.connection,
+                job_class=self.job_class,
+                serializer=self.serializer,
+                death_penalty_class=self.death_penalty_class,
+            )
+        except (DequeueTimeout, StopRequested):
+            raise
+        except Exception as error:
+            job_id = getattr(error, "job_id", None)
+            unreadable = not isinstance(error, redis.exceptions.RedisError) or _is_wrong_type(error)
+            if job_id is None or not unreadable:
+                raise
+            self._lay_aside(queue, job_id, error)
+            raise DequeueTimeout("unreadable") from error
+        if taken is not None:
+            taken[0].redis_server_version = self.get_redis_server_version()
+        return taken
+
+    def _lay_aside(self, queue: Queue, job_id: str, error: Exception) -> None:
+        """Whoever can write to Redis can write a job that RQ can't read. Its readers, if any, are told by the API."""
+        self.log.warning("Worker %s: job %s can't be read (%s)", self.name, job_id[:64], type(error).__name__)
+        names = [queue.intermediate_queue_key, rq_job_key(job_id)]
+        self.connection.eval(_LAY_ASIDE, len(names), *names, job_id, self.kept_s or 1)
+
+
+def _is_wrong_type(error: Exception) -> bool:
+    return isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error)
