@@ -30,8 +30,8 @@ _log = logging.getLogger("api")
 _GRACE_S = 5
 """Time that requests get to end at a stop; streams need none of it."""
 KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than the pools of proxies (nginx: 60 s) and HTTP clients keep theirs,
-so that they close it and none writes into one that has just been closed."""
+"""How long an idle connection is kept: longer than the pools of proxies (nginx: 60 s) and HTTP
+clients keep theirs, so that they close it and none writes into one that has just been closed."""
 
 
 class Server(uvicorn.Server):
@@ -54,7 +54,8 @@ class Server(uvicorn.Server):
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not uvicorn's own: that raises the signal again after an orderly end, which would look like a crash.
+        # Not uvicorn's own: that raises the signal again after an orderly end, which would look
+        # like a crash.
         del sig, frame
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -74,7 +75,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
+        # What is there by now stays: a collection that walked through it would hold up every
+        # stream.
+        gc.freeze()
         if self.started:
             self._app.state.parts.schemas.warm_up()
             print(f"listening on {self.url}", flush=True)
@@ -91,7 +94,8 @@ def _problem_with(url: str) -> str | None:
 
 
 def allow_descriptors(wanted: int = 65_536) -> None:
-    """Raise the limit on open files as far as the system lets us: each stream is one, and macOS begins with 256."""
+    """Raise the limit on open files as far as the system lets us: each stream is one, and macOS
+    begins with 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
@@ -104,7 +108,9 @@ def allow_descriptors(wanted: int = 65_536) -> None:
 def _without_query(record: logging.LogRecord) -> bool:
     """Cut what stands behind a path: a key that was sent in the wrong place must not be kept."""
     if isinstance(record.args, tuple):
-        record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
+        record.args = tuple(
+            value.partition("?")[0] if isinstance(value, str) else value for value in record.args
+        )
     return True
 
 

@@ -47,7 +47,8 @@ _OPEN = ("/health", "/ready")
 
 
 class _App(FastAPI):
-    """An application whose every answer has safe headers, and whose description says who may ask."""
+    """An application whose every answer has safe headers, and whose description says who may
+    ask."""
 
     wants_keys = False
 
@@ -68,7 +69,18 @@ class _App(FastAPI):
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
     openais = (chat_routes, file_routes, batch_routes)
-    routers = (chat, batches, job_routes, models, *openais, monitoring, usage_routes, metrics, pages, login)
+    routers = (
+        chat,
+        batches,
+        job_routes,
+        models,
+        *openais,
+        monitoring,
+        usage_routes,
+        metrics,
+        pages,
+        login,
+    )
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())
@@ -77,7 +89,8 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
 
 
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
-    """The application for a Redis that ``settings`` names, or for given clients. Raises BadSetting."""
+    """The application for a Redis that ``settings`` names, or for given clients. Raises
+    BadSetting."""
     known = admitted(settings)
     for name in ("allowed_hosts", "image_hosts"):
         HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")
@@ -98,7 +111,13 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             rq_pages.stop()
 
     # The usual documentation pages load scripts from elsewhere: /docs is one of our own.
-    app = _App(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
+    app = _App(
+        title="MLX chat queue",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=errors.RESPONSES,
+    )
     app.wants_keys = bool(known)
     app.state.traffic = traffic = Traffic()
     errors.install(app)
@@ -112,9 +131,17 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by who has it.
+            # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by
+            # who has it.
             allow_headers=["*"],
-            expose_headers=["X-Job-Id", "Retry-After", "X-Request-Id", "X-Warning", "X-Ignored-Fields", "X-Cancelled"],
+            expose_headers=[
+                "X-Job-Id",
+                "Retry-After",
+                "X-Request-Id",
+                "X-Warning",
+                "X-Ignored-Fields",
+                "X-Cancelled",
+            ],
         )
     app.add_middleware(Counted, traffic=traffic)
     return app

@@ -1,7 +1,8 @@
-"""Every answer that is an error: the one table from named codes to HTTP statuses, and the handlers that use it.
+"""Every answer that is an error: the one table from named codes to HTTP statuses, and the handlers
+that use it.
 
-An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it has OpenAI's shape.
-Knows nothing of jobs or streams.
+An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it
+has OpenAI's shape. Knows nothing of jobs or streams.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ _OPENAI_STATUS: dict[ErrorCode, int] = {
     "bad_prompt": 400,
 }
 """OpenAI's clients know a bad request as 400."""
-_OPENAI_CODES: dict[ErrorCode, str] = {"prompt_too_long": "context_length_exceeded", "unauthorized": "invalid_api_key"}
+_OPENAI_CODES: dict[ErrorCode, str] = {
+    "prompt_too_long": "context_length_exceeded",
+    "unauthorized": "invalid_api_key",
+}
 """Codes that programs look for under OpenAI's names."""
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 BODY_LIMIT = 1024
@@ -103,7 +107,9 @@ class ErrorBody(BaseModel):
     errors: list[str]
 
 
-RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": ErrorBody} for kind in (422, "4XX", "5XX")}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    kind: {"model": ErrorBody} for kind in (422, "4XX", "5XX")
+}
 
 
 class OpenAiError(BaseModel):
@@ -119,11 +125,14 @@ class OpenAiErrorBody(BaseModel):
     error: OpenAiError
 
 
-OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": OpenAiErrorBody} for kind in (422, "4XX", "5XX")}
+OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {
+    kind: {"model": OpenAiErrorBody} for kind in (422, "4XX", "5XX")
+}
 
 
 class ApiError(Exception):
-    """A request that is refused: a code of the table, a sentence, and when trying again makes sense.
+    """A request that is refused: a code of the table, a sentence, and when trying again makes
+    sense.
 
     ``errors`` are lines about single fields; ``param`` is the field that OpenAI's shape names.
     """
@@ -157,18 +166,23 @@ class ApiError(Exception):
         lines = list(self.errors)
         while True:
             # ASCII only: a lone surrogate in a field's name has no UTF-8.
-            body = json.dumps({"detail": self.message, "code": self.code, "errors": lines}).encode("ascii")
+            body = json.dumps({"detail": self.message, "code": self.code, "errors": lines}).encode(
+                "ascii"
+            )
             if len(body) <= BODY_LIMIT or not lines:
                 return body
             lines.pop()
 
     def openai(self) -> dict[str, Any]:
         """OpenAI's shape."""
-        told = self.errors[:1] if self.code == "invalid_request" else ()  # elsewhere it is ``param``
+        # elsewhere it is ``param``
+        told = self.errors[:1] if self.code == "invalid_request" else ()
         message = " ".join([self.message, *told])
         code = _OPENAI_CODES.get(self.code, self.code)
         status = self.openai_status
-        kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        kind = _OPENAI_TYPES.get(
+            status, "server_error" if status >= 500 else "invalid_request_error"
+        )
         return {"error": {"message": message, "type": kind, "param": self.param, "code": code}}
 
     @property
@@ -177,7 +191,8 @@ class ApiError(Exception):
 
 
 class _Answer(Response):
-    """An error on its way out. Only then is it known which API it is for, whatever part of the application refuses."""
+    """An error on its way out. Only then is it known which API it is for, whatever part of the
+    application refuses."""
 
     def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
         super().__init__(error.body(), status_of(error.code), headers, "application/json")
@@ -188,11 +203,14 @@ class _Answer(Response):
             await super().__call__(scope, receive, send)
             return
         body = json.dumps(self._error.openai()).encode("ascii")
-        await Response(body, self._error.openai_status, self._extra, "application/json")(scope, receive, send)
+        await Response(body, self._error.openai_status, self._extra, "application/json")(
+            scope, receive, send
+        )
 
 
 def status_of(code: str) -> int:
-    """The HTTP status of a code; a worker of a later release may have named one that isn't in the table."""
+    """The HTTP status of a code; a worker of a later release may have named one that isn't in
+    the table."""
     return STATUS.get(cast(ErrorCode, code), 500)
 
 
@@ -203,13 +221,19 @@ def is_openai(scope: Scope) -> bool:
 
 
 def workers_outdated(field: str) -> ApiError:
-    """A request whose answer needs a field of the job that some living worker's release doesn't know."""
-    message = f"A worker of an older release is running, and it can't honour {field}. Try again once it is updated."
+    """A request whose answer needs a field of the job that some living worker's release doesn't
+    know."""
+    message = (
+        f"A worker of an older release is running, and it can't honour {field}. Try again "
+        f"once it is updated."
+    )
     return ApiError("workers_outdated", message, RETRY_WHEN_FULL_S, param=field)
 
 
 def no_worker() -> ApiError:
-    return ApiError("no_worker", "No worker is running. Start one, or try again soon.", RETRY_SOON_S)
+    return ApiError(
+        "no_worker", "No worker is running. Start one, or try again soon.", RETRY_SOON_S
+    )
 
 
 def from_redis(error: RedisError) -> ApiError:
@@ -221,8 +245,12 @@ def from_redis(error: RedisError) -> ApiError:
         _log.error("Redis refused a command: %s", kind, exc_info=error)
         return ApiError("internal_error", "Something went wrong here.")
     if kind in redis_refusals.FULL:
-        return ApiError("redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S)
-    return ApiError("redis_unavailable", "The queue cannot be reached. Try again soon.", RETRY_SOON_S)
+        return ApiError(
+            "redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S
+        )
+    return ApiError(
+        "redis_unavailable", "The queue cannot be reached. Try again soon.", RETRY_SOON_S
+    )
 
 
 def from_validation(
@@ -230,9 +258,11 @@ def from_validation(
     shape: type[BaseModel] | None = None,
     body: Any = None,
 ) -> ApiError:
-    """A refused shape. Only pydantic's own sentences and the names of fields are told, never a value.
+    """A refused shape. Only pydantic's own sentences and the names of fields are told, never a
+    value.
 
-    With the ``shape`` of the body, and what was sent as it, the fields are those that a client finds there.
+    With the ``shape`` of the body, and what was sent as it, the fields are those that a client
+    finds there.
     """
     rows = list(errors)
     if any(row["type"] == "json_invalid" for row in rows):
@@ -244,11 +274,15 @@ def from_validation(
         "invalid_request",
         "The request is not valid.",
         errors=dict.fromkeys(lines),
-        param=_param(places[0] if rows[0]["loc"][:1] in (_BODY, *_ELSEWHERE) else (*_BODY, *places[0])),
+        param=_param(
+            places[0] if rows[0]["loc"][:1] in (_BODY, *_ELSEWHERE) else (*_BODY, *places[0])
+        ),
     )
 
 
-def _place(loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any) -> Sequence[str | int]:
+def _place(
+    loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any
+) -> Sequence[str | int]:
     if shape is None or loc[:1] in _ELSEWHERE:
         return loc
     head = 1 if loc[:1] == _BODY else 0
@@ -289,7 +323,8 @@ def install(app: FastAPI) -> None:
         return from_redis(error).response()
 
     async def unexpected(_: Request, error: Exception) -> Response:
-        # The server's log gets the traceback: Starlette raises the exception again after this answer.
+        # The server's log gets the traceback: Starlette raises the exception again after this
+        # answer.
         del error
         return ApiError("internal_error", "Something went wrong here.").response()
 

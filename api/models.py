@@ -67,7 +67,10 @@ async def load(body: LoadRequest, parts: PartsOf) -> dict[str, Any]:
     """Have a worker load a model, or load it again with another KV quantisation."""
     record = await _known(body.model_id, parts)
     kv = body.kv_quantization
-    return await _run(ModelCommand(job_id=new_job_id(), action="load", model_id=record.id, kv_quantization=kv), parts)
+    return await _run(
+        ModelCommand(job_id=new_job_id(), action="load", model_id=record.id, kv_quantization=kv),
+        parts,
+    )
 
 
 @router.post("/unload")
@@ -81,7 +84,9 @@ async def unload(parts: PartsOf, body: UnloadRequest | None = None) -> dict[str,
 @router.post("/register")
 async def register(body: RegisterRequest, parts: PartsOf) -> dict[str, Any]:
     """Register a folder below the configured model folders."""
-    return await _run(ModelCommand(job_id=new_job_id(), action="register", name=body.name, path=body.path), parts)
+    return await _run(
+        ModelCommand(job_id=new_job_id(), action="register", name=body.name, path=body.path), parts
+    )
 
 
 @router.post("/scan")
@@ -93,7 +98,9 @@ async def scan(parts: PartsOf) -> dict[str, Any]:
 @router.post("/download")
 async def download(body: ModelRequest, parts: PartsOf) -> dict[str, Any]:
     """Begin to download a model from the hub, by its repository's name."""
-    return await _run(ModelCommand(job_id=new_job_id(), action="download", model_id=body.model_id), parts)
+    return await _run(
+        ModelCommand(job_id=new_job_id(), action="download", model_id=body.model_id), parts
+    )
 
 
 @router.post("/delete")
@@ -134,4 +141,6 @@ async def _end(reader: Reader, parts: Parts) -> Finished | Failed:
         if await parts.lookup.standing(reader.job_id) == "gone":
             raise ApiError("job_lost", "The command was lost. Send it again.", RETRY_SOON_S)
         reader.look_again()
-    raise ApiError("job_lost", "The service is restarting; the command may still be carried out.", RETRY_SOON_S)
+    raise ApiError(
+        "job_lost", "The service is restarting; the command may still be carried out.", RETRY_SOON_S
+    )

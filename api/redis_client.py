@@ -1,6 +1,8 @@
-"""The two Redis clients of an API process: one for the event loop, one for RQ, which is synchronous.
+"""The two Redis clients of an API process: one for the event loop, one for RQ, which is
+synchronous.
 
-Both answer or fail within two seconds, without trying again: a client of ours is told to come back instead.
+Both answer or fail within two seconds, without trying again: a client of ours is told to come back
+instead.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Clients:
 
 
 def connect(url: str) -> Clients:
-    """Clients for ``redis://``, ``rediss://`` and ``unix://`` addresses. Opens no connection yet."""
+    """Clients for ``redis://``, ``rediss://`` and ``unix://`` addresses. Opens no connection
+    yet."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_CONNECTIONS,

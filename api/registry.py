@@ -52,13 +52,15 @@ class Catalogue:
         return None
 
     async def default(self) -> ModelRecord | None:
-        """The model of a request that names none: the one used last, else the first by name that can be served."""
+        """The model of a request that names none: the one used last, else the first by name that
+        can be served."""
         if (active := await self.active()) is not None:
             return active[0]
         return next((record for record in await self.models() if record.downloaded), None)
 
     async def created(self) -> dict[str, int]:
-        """The dates of models' files by model id, seconds since the epoch; of some models there may be none."""
+        """The dates of models' files by model id, seconds since the epoch; of some models there
+        may be none."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
         return {model_id.decode(): int(value) for model_id, value in stored.items()}
 
@@ -75,32 +77,50 @@ class Catalogue:
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
-        names = sorted(name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS)))
+        names = sorted(
+            name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
+        )
         if not names:
             return []
-        values = cast(list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names]))
+        values = cast(
+            list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names])
+        )
         return [status for value in values if value is not None for status in _decode(value)]
 
     async def oldest_version(self) -> int:
         """Which version of records every living worker reads; this release's when none lives."""
-        names = [name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))]
+        names = [
+            name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
+        ]
         if not names:
             return VERSION
-        asked = [name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)]
+        asked = [
+            name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)
+        ]
         values = cast(list[bytes | None], await self._redis.mget(asked))
-        alive = [reads for status, reads in zip(values[::2], values[1::2], strict=True) if status is not None]
+        alive = [
+            reads
+            for status, reads in zip(values[::2], values[1::2], strict=True)
+            if status is not None
+        ]
         return min((FIRST if reads is None else int(reads) for reads in alive), default=VERSION)
 
     async def silent_workers(self) -> list[str]:
-        """The workers that have not answered for some seconds, and that nobody has taken over from: frozen, or dead."""
-        names = sorted(name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS)))
+        """The workers that have not answered for some seconds, and that nobody has taken over
+        from: frozen, or dead."""
+        names = sorted(
+            name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
+        )
         if not names:
             return []
-        values = cast(list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names]))
+        values = cast(
+            list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names])
+        )
         return [name for name, value in zip(names, values, strict=True) if value is None]
 
     async def worker_seen(self) -> bool:
-        """Whether a worker was there within the last minute: one that restarts takes up what is queued meanwhile."""
+        """Whether a worker was there within the last minute: one that restarts takes up what is
+        queued meanwhile."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))
 
     def _decoded(self, stored: dict[bytes, bytes]) -> list[ModelRecord]:
@@ -110,7 +130,8 @@ class Catalogue:
 
 
 def _decode(value: bytes) -> list[WorkerStatus]:
-    # A worker of another version may say things that this one doesn't know; it isn't shown then, and that is all.
+    # A worker of another version may say things that this one doesn't know; it isn't shown then,
+    # and that is all.
     try:
         return [WorkerStatus.model_validate_json(value)]
     except ValidationError:

@@ -122,7 +122,8 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     finally:
         for task in rounds:
             task.cancel()
-        # Bounded: a task that is cancelled as its call to Redis times out may take that for the answer, and go on.
+        # Bounded: a task that is cancelled as its call to Redis times out may take that for the
+        # answer, and go on.
         await asyncio.wait(rounds, timeout=_ROUNDS_END_S)
         await parts.relay.stop()
         parts.jobs.close()
@@ -144,11 +145,16 @@ async def _taken_out(request: Request) -> TakenOut:
 
 
 async def _json_only(request: Request) -> None:
-    """Refuse a body that isn't declared as JSON: a form can be sent by any page without the browser asking first."""
+    """Refuse a body that isn't declared as JSON: a form can be sent by any page without the
+    browser asking first."""
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    has_body = (
+        request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    )
     if has_body and declared != "application/json":
-        raise ApiError("unsupported_media_type", "Send JSON, with the header Content-Type: application/json.")
+        raise ApiError(
+            "unsupported_media_type", "Send JSON, with the header Content-Type: application/json."
+        )
 
 
 # Coroutines: FastAPI would run plain functions on threads, three switches for each request.

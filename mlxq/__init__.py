@@ -1,1 +1,2 @@
-"""The command line and the one-machine service: what a person starts. Speaks to the API over HTTP alone."""
+"""The command line and the one-machine service: what a person starts. Speaks to the API over
+HTTP alone."""

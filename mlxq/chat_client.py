@@ -1,4 +1,5 @@
-"""One chat's answer over lost connections: begun once, read from its cursor again, stopped by its job id.
+"""One chat's answer over lost connections: begun once, read from its cursor again, stopped by its
+job id.
 
 Prints nothing; what the frames mean to a person is the callers'.
 """
@@ -28,9 +29,12 @@ _COMES_BACK = ("no_worker", "redis_unavailable", "job_lost")
 
 
 class Answer:
-    """The answer to one chat request. Read :meth:`frames` to the end; ``lost`` is called when the connection breaks."""
+    """The answer to one chat request. Read :meth:`frames` to the end; ``lost`` is called when
+    the connection breaks."""
 
-    def __init__(self, client: Client, body: dict[str, Any], lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, client: Client, body: dict[str, Any], lost: Callable[[], None] = lambda: None
+    ) -> None:
         wanted = {"stream_options": {"include_usage": True, "include_progress": True}}
         self._client, self._body, self._lost = client, body | wanted, lost
         # The same request may arrive twice when its answer is lost; under one key it makes one job.
@@ -44,7 +48,8 @@ class Answer:
         self.end: Frame = {}
 
     def frames(self) -> Iterator[Frame]:
-        """Each frame once, the last one done. Raises Refused, and NoService when the service doesn't come back."""
+        """Each frame once, the last one done. Raises Refused, and NoService when the service
+        doesn't come back."""
         failures, since = 0, time.monotonic()
         while not self.end:
             try:
@@ -66,7 +71,8 @@ class Answer:
                 failures += 1
 
     def _bear(self, problem: NoService | Refused, since: float) -> None:
-        """Go on after a failure, unless there was no service in the first place or it has been gone for too long."""
+        """Go on after a failure, unless there was no service in the first place or it has been
+        gone for too long."""
         begun = self.job_id or isinstance(problem, ConnectionLost)
         if not begun or time.monotonic() - since > PATIENCE_S:
             raise problem
@@ -103,7 +109,8 @@ class Answer:
             raise ConnectionLost(f"the connection to {self._client.url} was lost") from None
         self.text += text
         if (warning := frame.get("warning")) in self.warnings:
-            del frame["warning"]  # Before the first token: a resumption from the start tells it again.
+            # Before the first token: a resumption from the start tells it again.
+            del frame["warning"]
         elif warning is not None:
             self.warnings.append(str(warning))
         if done:
@@ -130,7 +137,8 @@ class Answer:
 
 @contextlib.contextmanager
 def stopped_by_ctrl_c(answer: Answer, told: Callable[[], None]) -> Iterator[None]:
-    """While this lasts the first Ctrl-C asks the service to stop the chat, and the second one leaves at once."""
+    """While this lasts the first Ctrl-C asks the service to stop the chat, and the second one
+    leaves at once."""
 
     def stop(*_: object) -> None:
         if answer.stopping:

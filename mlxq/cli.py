@@ -1,4 +1,5 @@
-"""``mlxq``, the command line: its commands, and one line and an exit status for whatever goes wrong.
+"""``mlxq``, the command line: its commands, and one line and an exit status for whatever goes
+wrong.
 
 Speaks to the service over HTTP alone; what the commands do is in ``api/commands``.
 """
@@ -26,8 +27,8 @@ from mlxq.output import note
 
 ABOUT = """Chat with the models of an MLX chat queue, and look after it.
 
-Exit status: 0 done; 1 the service refused, or an answer, a line of a batch or a check failed; 2 wrong use, nothing
-was sent; 3 no service answers; 130 stopped by Ctrl-C."""
+Exit status: 0 done; 1 the service refused, or an answer, a line of a batch or a check failed; \
+2 wrong use, nothing was sent; 3 no service answers; 130 stopped by Ctrl-C."""
 
 
 class Commands(TyperGroup):
@@ -51,7 +52,8 @@ class Commands(TyperGroup):
             _drop_output()
             done = FAILED
         except OSError as error:  # a disk that is full, a file that vanished
-            note(f"mlxq: {error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}")
+            where = f": {error.filename}" if error.filename else ""
+            note(f"mlxq: {error.strerror or type(error).__name__}{where}")
             _drop_output()
             done = FAILED
         sys.exit(done if isinstance(done, int) else 0)
@@ -95,7 +97,10 @@ def _show_version(wanted: bool) -> None:
 def everywhere(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and end."
+        ),
     ] = False,
 ) -> None:
     del version
@@ -111,7 +116,11 @@ app.command()(stop)
 app.command()(status)
 app.command()(doctor)
 app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
     add_help_option=False,
 )(serve)
 app.add_typer(models, name="models")

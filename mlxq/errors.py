@@ -39,7 +39,8 @@ class ConnectionLost(NoService):
 
 
 class Refused(Problem):
-    """The service's own refusal: its code, its sentence, and in how many seconds trying again makes sense."""
+    """The service's own refusal: its code, its sentence, and in how many seconds trying again
+    makes sense."""
 
     def __init__(self, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)

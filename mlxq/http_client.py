@@ -24,11 +24,22 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_S = 5.0
 ANSWER_S = 60.0
-"""Longest silence of an answer. A stream's is shorter: it is never silent for longer than its keep-alive."""
+"""Longest silence of an answer. A stream's is shorter: it is never silent for longer than its
+keep-alive."""
 COMMAND_S = 1800.0
 """A model command answers when it is done, and large models take minutes to load."""
 MODEL_FIELDS = (
-    *("id", "name", "path", "size", "architecture", "context_window", "is_vision", "downloaded", "downloading"),
+    *(
+        "id",
+        "name",
+        "path",
+        "size",
+        "architecture",
+        "context_window",
+        "is_vision",
+        "downloaded",
+        "downloading",
+    ),
     *("download_progress", "loaded", "kv_quantization"),
 )
 """What commands read of a model."""
@@ -40,18 +51,27 @@ _HINTS = {
 }
 
 Url = Annotated[
-    str | None, typer.Option("--url", metavar="URL", help=f"Address of the service ({URL_VARIABLE}; {DEFAULT_URL}).")
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help=f"Address of the service ({URL_VARIABLE}; {DEFAULT_URL})."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def whole_url(text: str) -> str:
-    """The address with its scheme and no slash at the end. Raises WrongUse for what is no address."""
+    """The address with its scheme and no slash at the end. Raises WrongUse for what is no
+    address."""
     url = text.strip().rstrip("/")
     url = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable()
+        usable = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and url.isprintable()
+        )
     except ValueError:
         usable = False
     if not usable:
@@ -68,11 +88,16 @@ def _has(value: object, names: Collection[str]) -> bool:
 
 
 def _json_body(value: object) -> bytes:
-    """A request's body. Raises WrongUse for what JSON can't hold, wherever in the request it stands."""
+    """A request's body. Raises WrongUse for what JSON can't hold, wherever in the request it
+    stands."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
     except ValueError:  # UnicodeEncodeError among them
-        raise WrongUse("the request holds text that is not UTF-8, or a number that JSON can't hold") from None
+        raise WrongUse(
+            "the request holds text that is not UTF-8, or a number that JSON can't hold"
+        ) from None
 
 
 class Client:
@@ -133,8 +158,11 @@ class Client:
             return self._decoded(response)
 
     @contextlib.contextmanager
-    def open(self, method: str, path: str, limit_s: float = ANSWER_S, **more: Any) -> Iterator[httpx2.Response]:
-        """An answer that is not an error, to be read inside the ``with``. Raises NoService, ConnectionLost, Refused."""
+    def open(
+        self, method: str, path: str, limit_s: float = ANSWER_S, **more: Any
+    ) -> Iterator[httpx2.Response]:
+        """An answer that is not an error, to be read inside the ``with``. Raises NoService,
+        ConnectionLost, Refused."""
         import httpx2
 
         if "json" in more:
@@ -153,7 +181,9 @@ class Client:
                 f"or name another address with --url or {URL_VARIABLE}"
             ) from None
         except httpx2.TransportError:
-            raise ConnectionLost(f"the connection to {self.url} was lost: `mlxq doctor` says more") from None
+            raise ConnectionLost(
+                f"the connection to {self.url} was lost: `mlxq doctor` says more"
+            ) from None
         except (httpx2.InvalidURL, UnicodeEncodeError):
             raise _no_address(self.url) from None
 
@@ -164,7 +194,9 @@ class Client:
             raise self._stranger() from None
 
     def _stranger(self) -> NoService:
-        return NoService(f"what answers at {self.url} is not this service: name its address with --url")
+        return NoService(
+            f"what answers at {self.url} is not this service: name its address with --url"
+        )
 
     def _refusal(self, response: httpx2.Response) -> Exception:
         """What an error's body says. The OpenAI routes have another shape."""

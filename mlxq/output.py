@@ -1,4 +1,5 @@
-"""What commands print: JSON, tables, notes on the error stream, and text that can't steer the terminal.
+"""What commands print: JSON, tables, notes on the error stream, and text that can't steer the
+terminal.
 
 Knows nothing of the service.
 """
@@ -17,7 +18,8 @@ _WIDE = 400
 
 
 def clean(text: object) -> str:
-    """A text without control characters: what a model or a server says must not move the cursor or ring a bell."""
+    """A text without control characters: what a model or a server says must not move the cursor
+    or ring a bell."""
     return str(text).translate(_CONTROL)
 
 
@@ -38,7 +40,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
+        shown.add_column(
+            column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold"
+        )
     for row in rows:
         shown.add_row(*(Text(clean(cell)) for cell in row))
     # A pipe has no width, and what reads it wants whole lines.
@@ -50,7 +54,11 @@ def size(count: float) -> str:
     unit = 0
     while count >= 1024 and unit < len(_UNITS) - 1:
         count, unit = count / 1024, unit + 1
-    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_UNITS[unit]}"
+    return (
+        f"{count:.0f} {_UNITS[unit]}"
+        if unit == 0 or count >= 100
+        else f"{count:.1f} {_UNITS[unit]}"
+    )
 
 
 def duration(seconds: float) -> str:

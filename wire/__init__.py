@@ -1,4 +1,5 @@
-"""What crosses Redis between the API and the workers: messages, names, the token log, model records, settings.
+"""What crosses Redis between the API and the workers: messages, names, the token log, model
+records, settings.
 
 This package knows neither HTTP nor MLX; both sides import it and it imports neither.
 """

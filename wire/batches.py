@@ -1,8 +1,9 @@
-"""Batches of prompts as they cross Redis: the records, and the scripts that keep each line's result written once.
+"""Batches of prompts as they cross Redis: the records, and the scripts that keep each line's result
+written once.
 
-A batch is cut into slices of a few lines. A slice is an RQ job, so it can move from a dead worker to a living one; what
-its lines came to stands in a hash, a field a line, and a field that is there is never written again. Knows neither RQ
-nor models.
+A batch is cut into slices of a few lines. A slice is an RQ job, so it can move from a dead worker
+to a living one; what its lines came to stands in a hash, a field a line, and a field that is there
+is never written again. Knows neither RQ nor models.
 """
 
 from __future__ import annotations
@@ -20,19 +21,32 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
-from wire.messages import NO_FORM, ErrorCode, FinishReason, Form, Message, Record, Sampling, ToolCall, Usage
+from wire.messages import (
+    NO_FORM,
+    ErrorCode,
+    FinishReason,
+    Form,
+    Message,
+    Record,
+    Sampling,
+    ToolCall,
+    Usage,
+)
 from wire.usage import COUNT_USAGE, day_of
 from wire.versions import added
 
 SLICE_LINES = 32
-"""Prompts of a slice: few enough that two machines share a small batch, enough to fill the rows of one in one go."""
+"""Prompts of a slice: few enough that two machines share a small batch, enough to fill the rows
+of one in one go."""
 SLICE_BYTES = 1 << 20
 """A slice is full with this many bytes of prompts, whatever its lines."""
 _COMPRESSION = 1
 DEADLY_LINES = "deadly_lines"
 """Field of a batch: how many of its lines were given up after crashes."""
 
-BatchState = Literal["uploading", "queued", "running", "cancelling", "completed", "cancelled", "expired"]
+BatchState = Literal[
+    "uploading", "queued", "running", "cancelling", "completed", "cancelled", "expired"
+]
 ENDED_STATES = ("completed", "cancelled", "expired")
 
 
@@ -53,7 +67,8 @@ class BatchLine(Record):
 
 
 class BatchSlice(Record):
-    """What a slice's RQ job holds: where its prompts are. ``number`` counts the slices of a batch from 0."""
+    """What a slice's RQ job holds: where its prompts are. ``number`` counts the slices of a
+    batch from 0."""
 
     job_id: str
     batch_id: str
@@ -86,13 +101,19 @@ class LineResult:
 
     def encode(self) -> str:
         """The line of the results."""
-        row: dict[str, Any] = {"custom_id": self.custom_id, "line": self.number if self.number > 0 else None}
+        row: dict[str, Any] = {
+            "custom_id": self.custom_id,
+            "line": self.number if self.number > 0 else None,
+        }
         if self.error is not None:
             row["error"] = {"code": self.error[0], "message": self.error[1]}
             if self.param is not None:
                 row["error"]["param"] = self.param
             return json.dumps(row, separators=(",", ":"))
-        usage = {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens}
+        usage = {
+            "prompt_tokens": self.usage.prompt_tokens,
+            "completion_tokens": self.usage.completion_tokens,
+        }
         row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}
         row["usage"] = usage | {"cached_tokens": self.usage.cached_tokens}
         if self.reasoning:
@@ -107,7 +128,8 @@ class LineResult:
 
 
 def slice_job_id(batch_id: str, number: int) -> str:
-    """The id of a slice's RQ job: the same whoever puts it in the queue, so that it gets there once."""
+    """The id of a slice's RQ job: the same whoever puts it in the queue, so that it gets there
+    once."""
     return f"{batch_id[:24]}{number:08x}"
 
 
@@ -116,7 +138,10 @@ def pack(lines: Sequence[BatchLine]) -> bytes:
     return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
 
 
-UNREADABLE: tuple[ErrorCode, str] = ("job_unreadable", "The prompt could not be read: it may be of another version.")
+UNREADABLE: tuple[ErrorCode, str] = (
+    "job_unreadable",
+    "The prompt could not be read: it may be of another version.",
+)
 LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")
 
 
@@ -134,11 +159,14 @@ def unpack(stored: bytes) -> tuple[list[BatchLine], list[LineResult]]:
         except ValidationError:
             with suppress(ValueError, KeyError, TypeError):
                 about = json.loads(row)
-                unreadable.append(LineResult(int(about["number"]), str(about["custom_id"]), error=UNREADABLE))
+                unreadable.append(
+                    LineResult(int(about["number"]), str(about["custom_id"]), error=UNREADABLE)
+                )
     return lines, unreadable
 
 
-# Ends a slice, and the batch with its last one. A slice is counted once: its attempt key says that it has ended.
+# Ends a slice, and the batch with its last one. A slice is counted once: its attempt key says that
+# it has ended.
 _END = """
 local function end_slice()
   redis.call('SET', KEYS[1], 'ended:' .. ARGV[1], 'EX', ARGV[2])
@@ -160,11 +188,12 @@ local function end_slice()
   end
 end
 """
-# KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches, the owner's usage and
-# that of the day. ARGV: attempt, lifetime of the attempt key, batch id, now in ms, results that the slice will have,
-# whether it ends without the missing ones, the slice's number, then for each result: line, result, whether it failed,
-# prompt tokens, completion tokens and cached tokens. Answers 1 when the slice has ended, 0 when results are missing
-# still, -1 when another worker has the slice or the batch is gone.
+# KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches, the
+# owner's usage and that of the day. ARGV: attempt, lifetime of the attempt key, batch id, now in
+# ms, results that the slice will have, whether it ends without the missing ones, the slice's
+# number, then for each result: line, result, whether it failed, prompt tokens, completion tokens
+# and cached tokens. Answers 1 when the slice has ended, 0 when results are missing still, -1 when
+# another worker has the slice or the batch is gone.
 _WRITE = (
     _END
     + COUNT_USAGE
@@ -184,7 +213,8 @@ for i = 8, #ARGV, 6 do
 end
 if bytes > 0 then
   redis.call('PEXPIREAT', KEYS[5], expires)
-  for n, name in ipairs({'done', 'failed', 'prompt_tokens', 'completion_tokens', 'cached_tokens'}) do
+  local names = {'done', 'failed', 'prompt_tokens', 'completion_tokens', 'cached_tokens'}
+  for n, name in ipairs(names) do
     if sums[n] > 0 then redis.call('HINCRBY', KEYS[3], name, sums[n]) end
   end
   redis.call('INCRBY', KEYS[7], bytes)
@@ -204,7 +234,8 @@ end
 return 0
 """
 )
-# KEYS: batch. ARGV: now in ms. The first slice that starts starts its batch; answers the batch's state.
+# KEYS: batch. ARGV: now in ms. The first slice that starts starts its batch; answers the batch's
+# state.
 _STARTED = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'queued' then
@@ -216,10 +247,11 @@ return state
 
 
 def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
-    """Whether a slice should be put in the queue and isn't there; if so a transaction has begun that writes it down.
+    """Whether a slice should be put in the queue and isn't there; if so a transaction has begun
+    that writes it down.
 
-    ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError means that somebody
-    else did so first.
+    ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError
+    means that somebody else did so first.
     """
     fed_name, open_name = keys.batch_fed(work.batch_id), keys.batch_slices(work.batch_id)
     pipe.watch(rq_job, fed_name)  # type: ignore[no-untyped-call]
@@ -227,7 +259,11 @@ def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
     state, slices, expires = cast(
         list[bytes | None], pipe.hmget(keys.batch(work.batch_id), "state", "slices", "expires_ms")
     )
-    if expires is None or state not in (b"queued", b"running", b"cancelling") or work.number >= int(slices or 0):
+    if (
+        expires is None
+        or state not in (b"queued", b"running", b"cancelling")
+        or work.number >= int(slices or 0)
+    ):
         return False
     new = work.number == fed
     # One that was cancelled, deleted or failed in RQ is in no queue and with no worker.
@@ -246,7 +282,8 @@ def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
 class Taken:
     """A slice that this worker holds the lease on: the lines that have no result yet.
 
-    ``lost`` are results of lines that can't be run, ``deadly`` how many lines of the batch were given up after crashes.
+    ``lost`` are results of lines that can't be run, ``deadly`` how many lines of the batch were
+    given up after crashes.
     """
 
     slice: BatchSlice
@@ -258,7 +295,9 @@ class Taken:
     deadly: int = 0
 
 
-def _nameless(count: int, written: AbstractSet[int], error: tuple[ErrorCode, str]) -> list[LineResult]:
+def _nameless(
+    count: int, written: AbstractSet[int], error: tuple[ErrorCode, str]
+) -> list[LineResult]:
     """Results of so many lines of which nothing is known, under numbers that none has yet."""
     free = [number for number in range(-1, -1 - count - len(written), -1) if number not in written]
     return [LineResult(number, None, error=error) for number in free[: max(0, count)]]
@@ -272,7 +311,9 @@ class BatchLog:
         self._started = redis.register_script(_STARTED)
         self._write = redis.register_script(_WRITE)
 
-    def take(self, work: BatchSlice, attempt: int, now_ms: float, *, read: bool = True) -> Taken | None:
+    def take(
+        self, work: BatchSlice, attempt: int, now_ms: float, *, read: bool = True
+    ) -> Taken | None:
         """What is left to do of a slice whose lease is ours; None when its batch is gone.
 
         With ``read`` False its prompts are left alone, and all that is left of it is lost.
@@ -280,7 +321,8 @@ class BatchLog:
         batch, number = work.batch_id, work.number
         state = cast(bytes | None, self._started(keys=[keys.batch(batch)], args=[int(now_ms)]))
         with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.getrange(keys.batch_input(batch, number), 0, -1 if read else 0)  # A byte says that it is there.
+            # A byte says that it is there.
+            pipeline.getrange(keys.batch_input(batch, number), 0, -1 if read else 0)
             pipeline.hget(keys.batch_plan(batch), str(number))
             pipeline.hkeys(keys.batch_output(batch, number))
             pipeline.hget(keys.batch(batch), DEADLY_LINES)
@@ -292,30 +334,61 @@ class BatchLog:
         lines, unreadable = unpack(stored)
         left = tuple(line for line in lines if line.number not in written)
         lost = [line for line in unreadable if line.number not in written]
-        lost += _nameless(results - len(written) - len(left) - len(lost), written, UNREADABLE if stored else LOST)
-        return Taken(work, attempt, results, cast(BatchState, state.decode()), left, tuple(lost), int(deadly or 0))
+        lost += _nameless(
+            results - len(written) - len(left) - len(lost), written, UNREADABLE if stored else LOST
+        )
+        return Taken(
+            work,
+            attempt,
+            results,
+            cast(BatchState, state.decode()),
+            left,
+            tuple(lost),
+            int(deadly or 0),
+        )
 
     def note_deadly(self, work: BatchSlice) -> None:
-        """Count a line that was given up after crashes: what a batch may cost all others is bounded."""
+        """Count a line that was given up after crashes: what a batch may cost all others is
+        bounded."""
         if self._redis.hexists(name := keys.batch(work.batch_id), "state"):
             self._redis.hincrby(name, DEADLY_LINES, 1)
 
     def results_of(self, work: BatchSlice) -> int:
         """How many results a slice will have; 0 when its batch is gone."""
-        plan = cast(bytes | None, self._redis.hget(keys.batch_plan(work.batch_id), str(work.number)))
+        plan = cast(
+            bytes | None, self._redis.hget(keys.batch_plan(work.batch_id), str(work.number))
+        )
         return 0 if plan is None else int(plan.split()[1])
 
-    def write(self, taken: Taken, results: Sequence[LineResult], now_ms: float, *, cut: bool = False) -> int:
-        """Write results; a line that has one keeps it. ``cut`` ends the slice without the lines that have none.
+    def write(
+        self, taken: Taken, results: Sequence[LineResult], now_ms: float, *, cut: bool = False
+    ) -> int:
+        """Write results; a line that has one keeps it. ``cut`` ends the slice without the lines
+        that have none.
 
-        Returns 1 when the slice has ended, 0 when lines are missing, -1 when it isn't this worker's any more.
+        Returns 1 when the slice has ended, 0 when lines are missing, -1 when it isn't this worker's
+        any more.
         """
         work = taken.slice
         names = [keys.attempt(work.job_id), keys.job(work.job_id), keys.batch(work.batch_id)]
         names += [keys.batch_slices(work.batch_id), keys.batch_output(work.batch_id, work.number)]
-        names += [keys.batch_input(work.batch_id, work.number), keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES]
-        names += [keys.BATCHES_OPEN, keys.usage(work.owner), keys.usage_day(work.owner, day_of(now_ms / 1000))]
-        args: list[str | int] = [taken.attempt, keys.RECORD_LIFETIME_S, work.batch_id, int(now_ms), taken.results]
+        names += [
+            keys.batch_input(work.batch_id, work.number),
+            keys.BATCH_BYTES_TOTAL,
+            keys.BATCH_BYTES,
+        ]
+        names += [
+            keys.BATCHES_OPEN,
+            keys.usage(work.owner),
+            keys.usage_day(work.owner, day_of(now_ms / 1000)),
+        ]
+        args: list[str | int] = [
+            taken.attempt,
+            keys.RECORD_LIFETIME_S,
+            work.batch_id,
+            int(now_ms),
+            taken.results,
+        ]
         args += (int(cut), work.number)
         for result in results:
             usage = result.usage

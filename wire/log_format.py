@@ -1,7 +1,9 @@
-"""How every process of the service logs: a line to read on a terminal, one JSON object a line elsewhere.
+"""How every process of the service logs: a line to read on a terminal, one JSON object a line
+elsewhere.
 
-Owns the form, and what may be told: names, counts, times, job ids; never a prompt, an image or a key. Libraries log
-more than that (RQ a job's arguments, an exception the value it stumbled over), so theirs is cut here.
+Owns the form, and what may be told: names, counts, times, job ids; never a prompt, an image or a
+key. Libraries log more than that (RQ a job's arguments, an exception the value it stumbled over),
+so theirs is cut here.
 """
 
 from __future__ import annotations
@@ -14,10 +16,21 @@ from typing import Any, TextIO
 
 _OURS = frozenset({"api", "wire", "worker", "scripts"})
 _QUIET = ("rq", "rq.worker", "uvicorn")
-"""Loggers of libraries that tell at INFO what our own lines tell already, or several times for every job."""
+"""Loggers of libraries that tell at INFO what our own lines tell already, or several times for
+every job."""
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_HARMLESS = (OSError, ImportError, MemoryError, AttributeError, NameError, TypeError, RuntimeError, AssertionError)
-"""Exceptions whose sentence is told. Others, such as ValueError and pydantic's, may quote what somebody sent."""
+_HARMLESS = (
+    OSError,
+    ImportError,
+    MemoryError,
+    AttributeError,
+    NameError,
+    TypeError,
+    RuntimeError,
+    AssertionError,
+)
+"""Exceptions whose sentence is told. Others, such as ValueError and pydantic's, may quote what
+somebody sent."""
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
@@ -60,7 +73,9 @@ class _Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        extra = "".join(f" {name}={value}" for name, value in vars(record).items() if name not in _PLAIN)
+        extra = "".join(
+            f" {name}={value}" for name, value in vars(record).items() if name not in _PLAIN
+        )
         return super().formatMessage(record) + extra
 
 
@@ -73,11 +88,14 @@ def _json() -> logging.Formatter:
             return log_data
 
     names = {"levelname": "level", "name": "logger"}
-    return Json("%(levelname)s %(name)s %(process)d %(message)s", rename_fields=names, timestamp="time")
+    return Json(
+        "%(levelname)s %(name)s %(process)d %(message)s", rename_fields=names, timestamp="time"
+    )
 
 
 def set_up(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Log to standard error, or to ``stream``. ``form`` is text, json, or auto: text where a person reads it."""
+    """Log to standard error, or to ``stream``. ``form`` is text, json, or auto: text where a
+    person reads it."""
     target = sys.stderr if stream is None else stream
     as_text = form == "text" or (form == "auto" and target.isatty())
     handler = logging.StreamHandler(target)

@@ -18,13 +18,14 @@ redis.call('EXPIRE', attempt, ARGV[1])
 redis.call('HSET', job, 'state', 'running')
 return {number, redis.call('XRANGE', log, '-', '+')}
 """
-# A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps. Lifetimes are
-# renewed now and then, not with every token.
-# The end of a job is counted, and noted among the recent ones, with its writing: once, whoever writes it.
-# KEYS: recent, ended, then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime,
-# how many recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it ends the log
-# (empty: it doesn't; else the name, prompt, completion and cached tokens) for each. Answers one number an entry: 1
-# written, 2 was there already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
+# A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps.
+# Lifetimes are renewed now and then, not with every token. The end of a job is counted, and noted
+# among the recent ones, with its writing: once, whoever writes it. KEYS: recent, ended, then log,
+# attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, how many
+# recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it ends
+# the log (empty: it doesn't; else the name, prompt, completion and cached tokens) for each. Answers
+# one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has forgotten what
+# this attempt wrote or even that it began.
 APPEND = (
     COUNT_USAGE
     + """
@@ -67,7 +68,8 @@ for i = 1, (#KEYS - 2) / 4 do
     elseif holder == mine then
       answer[i] = -1
     end
-  elseif redis.call('EXISTS', job) == 1 and (not holder or (tonumber(holder) or tonumber(mine)) < tonumber(mine)) then
+  elseif redis.call('EXISTS', job) == 1
+      and (not holder or (tonumber(holder) or tonumber(mine)) < tonumber(mine)) then
     answer[i] = -1
   end
 end

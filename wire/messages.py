@@ -1,4 +1,5 @@
-"""The records that cross Redis: a chat job on its way to a worker, and the events on their way back.
+"""The records that cross Redis: a chat job on its way to a worker, and the events on their way
+back.
 
 Owns shapes and names only. Knows nothing of queues, streams or models.
 """
@@ -58,7 +59,8 @@ ErrorCode = Literal[
 
 MAX_SEED = 2**63 - 1
 GREEDY_BELOW = 1e-5
-"""Temperatures below this take the likeliest token: logits divided by them would be infinite. As in vLLM."""
+"""Temperatures below this take the likeliest token: logits divided by them would be infinite. As
+in vLLM."""
 SMALLEST_PENALTY = 0.01
 """Smaller repetition penalties than this count as this, for the same reason."""
 NO_PENALTY = (0.0, 1.0)
@@ -87,7 +89,8 @@ class TextPart(Record):
 
 
 class ImagePart(Record):
-    """An image stored once, as a clean PNG, under its SHA-256; ``width`` and ``height`` are that picture's pixels."""
+    """An image stored once, as a clean PNG, under its SHA-256; ``width`` and ``height`` are that
+    picture's pixels."""
 
     type: Literal["image"] = "image"
     sha256: str
@@ -101,7 +104,8 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 class ToolCall(Record):
     """A call of a tool that a model asked for; ``arguments`` is the JSON text of an object.
 
-    Of a call that had to be made and was cut by its limit of tokens it is the beginning of such a text.
+    Of a call that had to be made and was cut by its limit of tokens it is the beginning of such a
+    text.
     """
 
     id: str
@@ -110,7 +114,8 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One turn. ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's message answers.
+    """One turn. ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's
+    message answers.
 
     ``reasoning`` is what an assistant thought before it said this, for templates that take it.
     """
@@ -135,7 +140,8 @@ class Message(Record):
 
 
 class Sampling(Record):
-    """How tokens are chosen. The seed is always set: an unseeded request gets a random one when it is accepted."""
+    """How tokens are chosen. The seed is always set: an unseeded request gets a random one when
+    it is accepted."""
 
     temperature: float = 0.7
     top_p: float = 0.9
@@ -150,10 +156,11 @@ class Sampling(Record):
 class Form(Record):
     """What the prompt and the answer are made of, beyond the text of a chat.
 
-    ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``: the model's
-    thinking and its tool calls are told apart from its text. ``tools`` are what it may call, in OpenAI's shape.
-    ``json_schema`` is the JSON text of the schema that the answer is held to; with ``must_call`` it is that of a call.
-    ``truncation``: whether a conversation that doesn't fit loses its oldest turns or is refused.
+    ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``:
+    the model's thinking and its tool calls are told apart from its text. ``tools`` are what it may
+    call, in OpenAI's shape. ``json_schema`` is the JSON text of the schema that the answer is held
+    to; with ``must_call`` it is that of a call. ``truncation``: whether a conversation that doesn't
+    fit loses its oldest turns or is refused.
     """
 
     raw: bool = False
@@ -170,13 +177,15 @@ NO_FORM = Form()
 def too_long(context_window: int, tokens: str) -> str:
     """What is said of a prompt that isn't shortened, in OpenAI's words: programs look for them."""
     return (
-        f"This model's maximum context length is {context_window} tokens. However, your messages resulted in "
+        f"This model's maximum context length is {context_window} tokens. However, your messages "
+        f"resulted in "
         f"{tokens} tokens. Please reduce the length of the messages."
     )
 
 
 class ChatJob(Record):
-    """One chat request as a worker sees it. ``submitted_ms`` is Redis time, in milliseconds since the epoch."""
+    """One chat request as a worker sees it. ``submitted_ms`` is Redis time, in milliseconds
+    since the epoch."""
 
     job_id: str
     owner: str
@@ -220,7 +229,8 @@ class Timings:
 
 
 class Piece(NamedTuple):
-    """What came at once in a delta: how many tokens, and of what they say how many characters and calls."""
+    """What came at once in a delta: how many tokens, and of what they say how many characters
+    and calls."""
 
     tokens: int
     text: int
@@ -229,8 +239,8 @@ class Piece(NamedTuple):
 
     @property
     def positions(self) -> int:
-        """How many positions of the answer it takes: what is held back until the end has none of the tokens, and one
-        position of its own, so that a client can have seen it or not."""
+        """How many positions of the answer it takes: what is held back until the end has none of
+        the tokens, and one position of its own, so that a client can have seen it or not."""
         return max(1, self.tokens)
 
     def joined(self, other: Piece) -> Piece:
@@ -239,11 +249,13 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at a cut character.
+    """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at
+    a cut character.
 
-    ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are told apart from the text for jobs
-    that ask for it. One event holds all that came of its tokens, so that a log never ends between the two.
-    ``pieces`` are those of a delta that was made of several: it can be cut between them.
+    ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are told apart from
+    the text for jobs that ask for it. One event holds all that came of its tokens, so that a log
+    never ends between the two. ``pieces`` are those of a delta that was made of several: it can be
+    cut between them.
     """
 
     text: str
@@ -260,7 +272,9 @@ class Delta:
     @property
     def cuts(self) -> tuple[Piece, ...]:
         """Its pieces, also if it is a single one."""
-        return self.pieces or (Piece(len(self.token_ids), len(self.text), len(self.reasoning), len(self.tool_calls)),)
+        return self.pieces or (
+            Piece(len(self.token_ids), len(self.text), len(self.reasoning), len(self.tool_calls)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +309,8 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The bad end: a code from :data:`ErrorCode` and a sentence that echoes nothing of the request."""
+    """The bad end: a code from :data:`ErrorCode` and a sentence that echoes nothing of the
+    request."""
 
     code: ErrorCode
     message: str

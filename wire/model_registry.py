@@ -16,11 +16,12 @@ from wire.messages import TolerantRecord
 
 
 class ModelRecord(TolerantRecord):
-    """One model. ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
+    """One model. ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to
+    1.
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
-    ``takes_tools``: its chat template knows of tools.
-    ``kv_quantization`` is in bits, and is how the model is loaded next time when it isn't loaded now.
+    ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is how
+    the model is loaded next time when it isn't loaded now.
     """
 
     id: str
@@ -42,7 +43,9 @@ class ModelRecord(TolerantRecord):
 
 def decode(values: Iterable[bytes]) -> list[ModelRecord]:
     """The records in a stored hash, by name. One that this release can't read hides no other."""
-    return sorted((record for value in values for record in _decoded(value)), key=lambda r: (r.name, r.id))
+    return sorted(
+        (record for value in values for record in _decoded(value)), key=lambda r: (r.name, r.id)
+    )
 
 
 def _decoded(value: bytes) -> list[ModelRecord]:
@@ -63,13 +66,15 @@ def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
 
 
 class Registry:
-    """The worker's side: writes records. The API reads them through :func:`decode` and :func:`find`."""
+    """The worker's side: writes records. The API reads them through :func:`decode` and
+    :func:`find`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def put(self, record: ModelRecord, created: int = 0) -> None:
-        """Write a record, and beside it when the model's files were made, in seconds since the epoch."""
+        """Write a record, and beside it when the model's files were made, in seconds since the
+        epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
         self._redis.hset(keys.MODELS, record.id, record.model_dump_json())

@@ -1,7 +1,8 @@
 """A child process that ends when its parent does, however the parent ended.
 
-The parent hands down the reading end of a pipe whose writing end it alone holds: when it is gone, also by kill -9, the
-system closes the pipe and the child reads its end. No process id is looked at, so none can be mistaken for another.
+The parent hands down the reading end of a pipe whose writing end it alone holds: when it is gone,
+also by kill -9, the system closes the pipe and the child reads its end. No process id is looked at,
+so none can be mistaken for another.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import threading
 from collections.abc import Callable
 
 VARIABLE = "CHATQUEUE_PARENT_FD"
-"""Names the pipe in the child's environment. No ``MLXQ_`` variable: it is no setting, and a user never sets it."""
+"""Names the pipe in the child's environment. No ``MLXQ_`` variable: it is no setting, and a user
+never sets it."""
 
 
 def _end_at_once() -> None:
@@ -20,10 +22,11 @@ def _end_at_once() -> None:
 
 
 def exit_with_parent(gone: Callable[[], None] = _end_at_once) -> bool:
-    """Call ``gone`` from a thread when the parent process has ended; says whether there is a parent that asks for it.
+    """Call ``gone`` from a thread when the parent process has ended; says whether there is a parent
+    that asks for it.
 
-    By default the process ends on the spot: whoever survives a kill -9 of one part survives this too, and the port and
-    the Redis connections are free for the next start.
+    By default the process ends on the spot: whoever survives a kill -9 of one part survives this
+    too, and the port and the Redis connections are free for the next start.
     """
     number = os.environ.pop(VARIABLE, "")
     if not number.isdecimal():

@@ -1,4 +1,5 @@
-"""Processes that do dangerous work: a question goes in by a pipe, an answer comes out, within limits.
+"""Processes that do dangerous work: a question goes in by a pipe, an answer comes out, within
+limits.
 
 A child that dies, hangs or takes too much is killed and replaced. Blocking, for threads. Knows no
 question's meaning.
@@ -57,7 +58,9 @@ class Died(Exception):
 class _Child:
     """One process. A call that raises anything but Refused leaves it unusable: close it."""
 
-    def __init__(self, command: Sequence[str], limits: Limits, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], limits: Limits, environment: Mapping[str, str]
+    ) -> None:
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._process = subprocess.Popen(
             command,
@@ -129,8 +132,11 @@ class _Child:
 
     def _wait(self, until: float, writing: bool) -> None:
         """Until the pipe is ready. Raises Refused for a child that takes too long or too much."""
-        poll = select.poll()  # not select(): a process with a thousand streams has higher numbers than it takes
-        poll.register(self._input if writing else self._output, select.POLLOUT if writing else select.POLLIN)
+        # not select(): a process with a thousand streams has higher numbers than it takes
+        poll = select.poll()
+        poll.register(
+            self._input if writing else self._output, select.POLLOUT if writing else select.POLLIN
+        )
         while not poll.poll(_LOOK_MS):
             reason = "time" if time.monotonic() > until else ""
             if psutil.Process(self.pid).memory_info().rss > self._limits.memory:

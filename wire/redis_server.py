@@ -17,9 +17,14 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def unfit(facts: Mapping[str, Any]) -> str | None:
     """What is wrong with the server that answered INFO like this; None when nothing is."""
-    version, policy = str(facts.get("redis_version", "0")), facts.get("maxmemory_policy", "noeviction")
+    version, policy = (
+        str(facts.get("redis_version", "0")),
+        facts.get("maxmemory_policy", "noeviction"),
+    )
     if numbers(version) < OLDEST_SERVER:
         return f"Redis {version} is too old: 6.2 or newer is needed"
     if policy != "noeviction":
-        return f"Redis would drop accepted jobs under maxmemory-policy {policy}: set it to noeviction"
+        return (
+            f"Redis would drop accepted jobs under maxmemory-policy {policy}: set it to noeviction"
+        )
     return None

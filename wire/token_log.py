@@ -1,9 +1,10 @@
 """The durable token log: every event of a job, in order, once, written by one worker at a time.
 
-A job's log is a Redis stream whose entry ids are ``<sequence number>-<attempt>``; sequence numbers start at 1 and
-have no gaps. Taking a job up raises its attempt number, and an append under an older attempt is refused, so a worker
-that was frozen and comes back writes nothing. One server-side script per engine step appends to all logs concerned
-and publishes what was accepted as one message: what a reader missed on the channel it finds in the log.
+A job's log is a Redis stream whose entry ids are ``<sequence number>-<attempt>``; sequence numbers
+start at 1 and have no gaps. Taking a job up raises its attempt number, and an append under an older
+attempt is refused, so a worker that was frozen and comes back writes nothing. One server-side
+script per engine step appends to all logs concerned and publishes what was accepted as one message:
+what a reader missed on the channel it finds in the log.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from wire.log_scripts import APPEND, BEGIN
 from wire.messages import Event, Failed, Finished, Progress
 from wire.usage import told
 
-# Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
-# that is tried again after a broken connection is still told that it was written.
+# Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and
+# a terminal append that is tried again after a broken connection is still told that it was written.
 _FIXED_ARGUMENTS = (
     keys.EVENTS_CHANNEL,
     keys.LOG_LIFETIME_S,
@@ -43,7 +44,8 @@ class JobEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the log plus one.
+    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the
+    log plus one.
 
     ``start`` is the position behind the entry before; only of a delta it is written down.
     """
@@ -57,7 +59,8 @@ class Append:
 
 
 def how_it_ends(event: Event) -> str:
-    """Under which name an end is counted, and its tokens: a finish reason, or ``error:`` and the code, then the usage.
+    """Under which name an end is counted, and its tokens: a finish reason, or ``error:`` and the
+    code, then the usage.
 
     Empty when nothing ends.
     """
@@ -71,7 +74,8 @@ def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
 
 
 class TokenLog:
-    """The writer's side. One object a process; safe to call from several threads, as redis-py's client is."""
+    """The writer's side. One object a process; safe to call from several threads, as redis-py's
+    client is."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -81,15 +85,17 @@ class TokenLog:
     def begin(self, job_id: str) -> tuple[int, list[Entry]]:
         """Take the lease on a job's log.
 
-        Returns the attempt number, counted from 1, and what earlier attempts wrote.
-        Raises JobGone for a job that Redis doesn't know, JobEnded for one that has its terminal event.
+        Returns the attempt number, counted from 1, and what earlier attempts wrote. Raises JobGone
+        for a job that Redis doesn't know, JobEnded for one that has its terminal event.
         """
         return self.lease(job_id, self._begin(*_begin_arguments(job_id)))
 
     def ask(self, pipeline: Pipeline, job_id: str) -> None:
-        """The same as part of a pipeline, in which it is one command; ``lease`` reads its answer."""
+        """The same as part of a pipeline, in which it is one command; ``lease`` reads its
+        answer."""
         names, args = _begin_arguments(job_id)
-        # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
+        # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the
+        # script any more.
         pipeline.eval(BEGIN, len(names), *names, *args)
 
     def lease(self, job_id: str, answer: Any) -> tuple[int, list[Entry]]:
@@ -99,10 +105,13 @@ class TokenLog:
             raise JobGone(job_id)
         if number == -2:
             raise JobEnded(job_id)
-        return number, decode_rows((row_id, dict(zip(f[::2], f[1::2], strict=True))) for row_id, f in answer[1])
+        return number, decode_rows(
+            (row_id, dict(zip(f[::2], f[1::2], strict=True))) for row_id, f in answer[1]
+        )
 
     def lacks_end(self, job_id: str) -> bool:
-        """Whether a job is known and its terminal event isn't written, or was and has been lost by a killed Redis."""
+        """Whether a job is known and its terminal event isn't written, or was and has been lost
+        by a killed Redis."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(keys.job(job_id))
             pipe.get(keys.attempt(job_id))
@@ -112,17 +121,25 @@ class TokenLog:
     def append(self, step: Sequence[Append]) -> list[int]:
         """Write one engine step, all jobs of it, in one round trip, and publish it.
 
-        Returns one number for each logged event: WRITTEN, REFUSED (another worker holds the lease, or the log has
-        ended), ALREADY_THERE for an entry that an earlier, interrupted call had written, or FORGOTTEN when Redis was
-        killed and has lost the last moments: who takes the job up anew says again what is missing.
+        Returns one number for each logged event: WRITTEN, REFUSED (another worker holds the lease,
+        or the log has ended), ALREADY_THERE for an entry that an earlier, interrupted call had
+        written, or FORGOTTEN when Redis was killed and has lost the last moments: who takes the job
+        up anew says again what is missing.
         """
         logged = [item for item in step if not isinstance(item.event, Progress)]
         names, args = [keys.RECENT, keys.ENDED], list[str | int](_FIXED_ARGUMENTS)
         for item in logged:
-            names += (keys.log(item.job_id), keys.attempt(item.job_id), keys.job(item.job_id), keys.live(item.owner))
+            names += (
+                keys.log(item.job_id),
+                keys.attempt(item.job_id),
+                keys.job(item.job_id),
+                keys.live(item.owner),
+            )
             entry = encode(item.job_id, item.sequence, item.event, item.start)
             args += (item.attempt, item.sequence, entry, how_it_ends(item.event))
-        passing = [encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)]
+        passing = [
+            encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)
+        ]
         if passing:
             self._redis.publish(keys.EVENTS_CHANNEL, "\n".join(passing))
         return cast(list[int], self._append(keys=names, args=args)) if logged else []

@@ -1,7 +1,7 @@
 """What the requests of an owner come to: the sums, and the piece of a script that adds to them.
 
-It runs inside the scripts that write an end or a result, so that both are there or neither: whatever those write once
-is counted once. Knows neither chats nor batches.
+It runs inside the scripts that write an end or a result, so that both are there or neither:
+whatever those write once is counted once. Knows neither chats nor batches.
 """
 
 from __future__ import annotations

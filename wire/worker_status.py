@@ -39,7 +39,8 @@ class Memory(TolerantRecord):
 
 
 class PromptCacheUse(TolerantRecord):
-    """The prompt cache: what it holds, and prompt tokens asked for and found in it since the start."""
+    """The prompt cache: what it holds, and prompt tokens asked for and found in it since the
+    start."""
 
     bytes: int
     entries: int
@@ -48,14 +49,55 @@ class PromptCacheUse(TolerantRecord):
 
 
 BUCKETS: dict[str, tuple[float, ...]] = {
-    "ttft": (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640),
-    "inter_token": (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10),
+    "ttft": (
+        0.005,
+        0.01,
+        0.02,
+        0.04,
+        0.06,
+        0.08,
+        0.1,
+        0.25,
+        0.5,
+        0.75,
+        1,
+        2.5,
+        5,
+        7.5,
+        10,
+        20,
+        40,
+        80,
+        160,
+        640,
+    ),
+    "inter_token": (
+        0.001,
+        0.0025,
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.075,
+        0.1,
+        0.15,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.75,
+        1,
+        2.5,
+        5,
+        10,
+    ),
     "queue": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600),
     "prefill": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
     "request": (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60, 120, 300, 900, 3600),
     "load": (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
 }
-"""Upper bounds of the histograms of :class:`Work`, seconds, each included; beyond the last lies one bucket more."""
+"""Upper bounds of the histograms of :class:`Work`, seconds, each included; beyond the last lies
+one bucket more."""
 
 
 class Spread(TolerantRecord):
@@ -66,7 +108,8 @@ class Spread(TolerantRecord):
 
 
 class Work(TolerantRecord):
-    """What a worker has done since it started. ``restarts`` are starts of earlier workers on its data folder.
+    """What a worker has done since it started. ``restarts`` are starts of earlier workers on its
+    data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
     """
@@ -85,7 +128,8 @@ class Work(TolerantRecord):
 
 
 class Sample(TolerantRecord):
-    """One worker's last second or so, for the history. ``ttft_ms`` is the sum over ``first_tokens`` chats.
+    """One worker's last second or so, for the history. ``ttft_ms`` is the sum over ``first_tokens``
+    chats.
 
     ``waiting`` are the chats in the queue, which all workers share.
     """
@@ -104,9 +148,11 @@ MOST_SHOWN = 100
 
 
 class WorkerStatus(TolerantRecord):
-    """One worker process. ``active_model`` is the model used last; ``models`` are most recently used first.
+    """One worker process. ``active_model`` is the model used last; ``models`` are most recently
+    used first.
 
-    ``beat_ms`` is the Redis time of the status, in milliseconds. ``running`` are the oldest of ``running_total`` jobs.
+    ``beat_ms`` is the Redis time of the status, in milliseconds. ``running`` are the oldest of
+    ``running_total`` jobs.
     """
 
     name: str
@@ -126,5 +172,6 @@ class WorkerStatus(TolerantRecord):
 
     @property
     def machine(self) -> str:
-        """What all processes on one machine and data folder have in common: a restart doesn't change it."""
+        """What all processes on one machine and data folder have in common: a restart doesn't
+        change it."""
         return self.name.split(".")[0]

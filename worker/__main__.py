@@ -1,4 +1,5 @@
-"""``python -m worker``: one worker process on this machine. Reads the settings, takes the machine's lock, works."""
+"""``python -m worker``: one worker process on this machine. Reads the settings, takes the
+machine's lock, works."""
 
 from __future__ import annotations
 
@@ -50,12 +51,15 @@ def lock_folder(data: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        sys.exit(f"worker: another worker runs on {data}: one process a machine generates for all chats")
+        sys.exit(
+            f"worker: another worker runs on {data}: one process a machine generates for all chats"
+        )
     return lock
 
 
 def identity(data: Path) -> str:
-    """What all processes on this machine and data folder have in common: the part of a worker's name before the dot."""
+    """What all processes on this machine and data folder have in common: the part of a worker's
+    name before the dot."""
     folder = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
     host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())
     return f"{host}-{folder}"
@@ -69,10 +73,14 @@ def connect(settings: Settings) -> Redis:
     if not settings.redis_url:
         sys.exit("worker: no Redis: set REDIS_URL, or start everything with scripts/serve")
     try:
-        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+        redis = Redis.from_url(
+            settings.redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
         problem = unfit(redis.info())
     except (RedisError, ValueError) as error:
-        sys.exit(f"worker: Redis can't be reached at the configured address ({type(error).__name__})")
+        sys.exit(
+            f"worker: Redis can't be reached at the configured address ({type(error).__name__})"
+        )
     if problem:
         sys.exit(f"worker: {problem}")
     return redis
@@ -87,12 +95,18 @@ def look_for_model_folders(settings: Settings) -> None:
 
 
 def build(settings: Settings) -> ChatWorker:
-    """The worker with everything it works with. RQ changes the time-outs of the client it gets, so it has its own."""
-    redis, rq_redis = connect(settings), Redis.from_url(settings.redis_url, socket_connect_timeout=2)
+    """The worker with everything it works with. RQ changes the time-outs of the client it gets,
+    so it has its own."""
+    redis, rq_redis = (
+        connect(settings),
+        Redis.from_url(settings.redis_url, socket_connect_timeout=2),
+    )
     mine = identity(settings.data)
     name = f"{mine}.{os.getpid()}-{int(time.time())}"
     names = (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
-    queues = [Queue(queue_name, connection=rq_redis, serializer=JSONSerializer) for queue_name in names]
+    queues = [
+        Queue(queue_name, connection=rq_redis, serializer=JSONSerializer) for queue_name in names
+    ]
     worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
     runner = ChatRunner(settings, redis, worker)
     recovery = Recovery(redis, queues, name, lambda other: other.split(".")[0] == mine)
@@ -105,9 +119,12 @@ def build(settings: Settings) -> ChatWorker:
 def main() -> None:
     supervised = exit_with_parent()
     keep_freed_memory()
-    settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
+    settings = from_command_line(
+        "python -m worker", "The worker: generates chats from the queue in one batch."
+    )
     log_format.set_up(settings.log_level, settings.log_format)
-    if not supervised:  # Else the start has looked, and a disk taken away since must not keep other models away, too.
+    # Else the start has looked, and a disk taken away since must not keep other models away, too.
+    if not supervised:
         look_for_model_folders(settings)
     lock = lock_folder(settings.data)
     try:
@@ -121,8 +138,11 @@ def main() -> None:
         worker = build(settings)
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
-    gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
-    log.info("ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend})
+    # What is there by now stays: a collection that walked through it would hold up every stream.
+    gc.freeze()
+    log.info(
+        "ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend}
+    )
     worker.work(logging_level=logging.getLogger("rq").getEffectiveLevel())
     log.info("stopped", extra={"worker": worker.name})
     lock.close()

@@ -1,7 +1,8 @@
 """How the C library's heap treats freed memory: it keeps some of it.
 
-MLX on the CPU asks for memory anew for every result and gives it back at once. By its own rules the heap hands
-megabytes back to the system, which fills them with zeros again, page by page: half as much work as the arithmetic.
+MLX on the CPU asks for memory anew for every result and gives it back at once. By its own rules the
+heap hands megabytes back to the system, which fills them with zeros again, page by page: half as
+much work as the arithmetic.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """For the whole process, from now on; to be called before there are threads. Nothing changes without glibc."""
+    """For the whole process, from now on; to be called before there are threads. Nothing changes
+    without glibc."""
     if adjust := _function("mallopt"):
         # Heaps of threads are small, and go back to the system whatever the other numbers say.
         adjust(_ARENA_MAX, 1)

@@ -13,12 +13,14 @@ from worker.errors import WorkerError
 
 Encode = Callable[[Sequence[Message]], list[int]]
 LARGEST_RESERVE = 4
-"""At most a quarter of the context window is kept free for the answer before old turns are dropped."""
+"""At most a quarter of the context window is kept free for the answer before old turns are
+dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids ready for the model, the messages they stand for, and how many older ones were left out to fit."""
+    """Token ids ready for the model, the messages they stand for, and how many older ones were
+    left out to fit."""
 
     token_ids: list[int]
     messages: tuple[Message, ...] = ()
@@ -26,14 +28,20 @@ class Prompt:
 
 
 def build(
-    messages: Sequence[Message], encode: Encode, *, context_window: int, max_tokens: int, shorten: bool = True
+    messages: Sequence[Message],
+    encode: Encode,
+    *,
+    context_window: int,
+    max_tokens: int,
+    shorten: bool = True,
 ) -> Prompt:
     """Encode a conversation, dropping its oldest turns until the prompt and a useful answer fit.
 
-    System messages and everything from the last user message on are never dropped. ``context_window`` and
-    ``max_tokens`` are in tokens. Unless it may ``shorten``, a conversation is taken that leaves room for one token.
-    Raises WorkerError ``template_failed`` when the model's chat template refuses the conversation, ``prompt_too_long``
-    when even the shortest form doesn't fit.
+    System messages and everything from the last user message on are never dropped.
+    ``context_window`` and ``max_tokens`` are in tokens. Unless it may ``shorten``, a conversation
+    is taken that leaves room for one token. Raises WorkerError ``template_failed`` when the model's
+    chat template refuses the conversation, ``prompt_too_long`` when even the shortest form doesn't
+    fit.
     """
     room = context_window - (min(max_tokens, context_window // LARGEST_RESERVE) if shorten else 1)
     whole = _encode(encode, messages)
@@ -42,7 +50,8 @@ def build(
     if not shorten:
         raise WorkerError("prompt_too_long", too_long(context_window, f"{len(whole)}"))
     droppable = droppable_messages(messages)
-    # Each dropped message makes the prompt shorter, so the fewest that are enough can be searched for by halving.
+    # Each dropped message makes the prompt shorter, so the fewest that are enough can be searched
+    # for by halving.
     low, high, best = 1, len(droppable), None
     while low <= high:
         middle = (low + high) // 2
@@ -56,7 +65,8 @@ def build(
         shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
         raise WorkerError(
             "prompt_too_long",
-            f"The prompt is {shortest} tokens with the oldest turns left out; this model takes {room} "
+            f"The prompt is {shortest} tokens with the oldest turns left out; this model takes "
+            f"{room} "
             f"beside an answer of {context_window - room}.",
         )
     return best
@@ -64,7 +74,9 @@ def build(
 
 def droppable_messages(messages: Sequence[Message]) -> list[int]:
     """Indexes of the messages that may be left out, oldest first."""
-    last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=len(messages) - 1)
+    last_user = max(
+        (i for i, m in enumerate(messages) if m.role == "user"), default=len(messages) - 1
+    )
     return [i for i, m in enumerate(messages[:last_user]) if m.role != "system"]
 
 
@@ -75,7 +87,9 @@ def without(messages: Sequence[Message], dropped: Sequence[int]) -> list[Message
     for index, message in enumerate(messages):
         if index in gone:
             continue
-        orphan = message.role in ("assistant", "tool") and all(m.role == "system" for m in kept) and gone
+        orphan = (
+            message.role in ("assistant", "tool") and all(m.role == "system" for m in kept) and gone
+        )
         if not orphan:
             kept.append(message)
     return kept
@@ -87,9 +101,11 @@ def _encode(encode: Encode, messages: Sequence[Message]) -> list[int]:
     except WorkerError:
         raise
     except Exception as exc:
-        # The template's own words may quote the conversation, so only the kind of error is passed on.
+        # The template's own words may quote the conversation, so only the kind of error is passed
+        # on.
         raise WorkerError(
-            "template_failed", f"The model's chat template refused these messages ({type(exc).__name__})."
+            "template_failed",
+            f"The model's chat template refused these messages ({type(exc).__name__}).",
         ) from exc
     if not ids:
         raise WorkerError("bad_prompt", "The messages make an empty prompt.")
@@ -102,6 +118,10 @@ def warnings(built: Prompt, messages: Sequence[Message], *, sees_images: bool) -
     if not sees_images and any(message.images() for message in messages):
         result.append("This model does not support images. Text-only response.")
     if built.dropped:
-        many = "the oldest message was" if built.dropped == 1 else f"the {built.dropped} oldest messages were"
+        many = (
+            "the oldest message was"
+            if built.dropped == 1
+            else f"the {built.dropped} oldest messages were"
+        )
         result.append(f"The prompt was shortened: {many} left out.")
     return result

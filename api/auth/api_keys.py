@@ -38,7 +38,8 @@ class ApiKey:
 
 
 class ApiKeys:
-    """All keys of the service; none at all means that everybody may ask. Several keys may have one owner."""
+    """All keys of the service; none at all means that everybody may ask. Several keys may have
+    one owner."""
 
     def __init__(self, known: Iterable[ApiKey] = ()) -> None:
         self._known = tuple(known)
@@ -47,7 +48,8 @@ class ApiKeys:
         return bool(self._known)
 
     def find(self, key: bytes) -> ApiKey | None:
-        """The key that these bytes are. All are compared, so that the time tells nothing of where one differs."""
+        """The key that these bytes are. All are compared, so that the time tells nothing of
+        where one differs."""
         digest, found = hashlib.sha256(key).digest(), None
         for one in self._known:
             if hmac.compare_digest(one.digest, digest):
@@ -60,7 +62,8 @@ class ApiKeys:
 
 
 def admitted(settings: Settings) -> ApiKeys:
-    """The keys that the settings name. Raises BadSetting, also for an address that others reach without one."""
+    """The keys that the settings name. Raises BadSetting, also for an address that others reach
+    without one."""
     known = [*_from_variable(settings.api_keys), *_from_file(settings.api_keys_file)]
     owners: dict[bytes, str] = {}
     for one in known:
@@ -68,25 +71,32 @@ def admitted(settings: Settings) -> ApiKeys:
             raise BadSetting(f"the keys of {owners[one.digest]} and {one.owner} are the same")
     if not known and not only_this_machine(settings.host):
         raise BadSetting(
-            f"MLXQ_HOST={settings.host!r} lets others in: set MLXQ_API_KEYS_FILE or MLXQ_API_KEYS, or use 127.0.0.1"
+            f"MLXQ_HOST={settings.host!r} lets others in: set MLXQ_API_KEYS_FILE or "
+            f"MLXQ_API_KEYS, or use 127.0.0.1"
         )
     for origin in settings.cors_origins:
         if _ORIGIN.fullmatch(origin) is None:
-            raise BadSetting(f"MLXQ_CORS_ORIGINS: {origin!r} is no origin such as https://chat.example")
+            raise BadSetting(
+                f"MLXQ_CORS_ORIGINS: {origin!r} is no origin such as https://chat.example"
+            )
     return ApiKeys(known)
 
 
 def only_this_machine(host: str) -> bool:
     """Whether an address to listen on is reached from this machine alone."""
     try:
-        found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except OSError:
         return True  # Nobody can listen on it, which the listener says better.
     return all(ipaddress.ip_address(str(row[4][0]).split("%")[0]).is_loopback for row in found)
 
 
 def _from_variable(entries: Iterable[str]) -> list[ApiKey]:
-    return [_key(entry, f"MLXQ_API_KEYS, entry {number}") for number, entry in enumerate(entries, 1)]
+    return [
+        _key(entry, f"MLXQ_API_KEYS, entry {number}") for number, entry in enumerate(entries, 1)
+    ]
 
 
 def _from_file(name: str) -> list[ApiKey]:
@@ -111,12 +121,17 @@ def _from_file(name: str) -> list[ApiKey]:
 
 
 def _key(entry: str, place: str) -> ApiKey:
-    """One ``name:key`` or ``name:sha256:<hex digits>``. What is wrong with it is told without showing it."""
+    """One ``name:key`` or ``name:sha256:<hex digits>``. What is wrong with it is told without
+    showing it."""
     owner, colon, secret = entry.strip().partition(":")
     if not colon or _NAME.fullmatch(owner) is None or owner == EVERYONE:
         raise BadSetting(f"{place}: write name:key, the name of letters, digits, dots and dashes")
     if (digest := _DIGEST.fullmatch(secret)) is not None:
         return ApiKey(owner, bytes.fromhex(digest[1]))
-    if len(secret) < SHORTEST or any(char.isspace() for char in secret) or secret.startswith("sha256:"):
+    if (
+        len(secret) < SHORTEST
+        or any(char.isspace() for char in secret)
+        or secret.startswith("sha256:")
+    ):
         raise BadSetting(f"{place}: a key has at least {SHORTEST} characters and no spaces")
     return ApiKey(owner, hashlib.sha256(secret.encode()).digest())

@@ -15,7 +15,8 @@ from api.jobs.queue import EVERYONE
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One who may ask. ``owner`` is the name of its API key, which its jobs carry, or EVERYONE without keys."""
+    """One who may ask. ``owner`` is the name of its API key, which its jobs carry, or EVERYONE
+    without keys."""
 
     owner: str
 

@@ -1,4 +1,5 @@
-"""Signing in with a browser: a key is sent once, and a cookie that holds none stands for it from then on.
+"""Signing in with a browser: a key is sent once, and a cookie that holds none stands for it from
+then on.
 
 Plain forms, so that it works without scripts. What a session is lies in api.auth.sessions.
 """
@@ -50,7 +51,10 @@ async def form(parts: PartsOf, goes_on: Annotated[str, Query(alias="next")] = "/
 async def sign_in(request: Request, parts: PartsOf) -> Response:
     """Begin a session with the key of the form, and go on to where the browser came from."""
     fields = parse_qs(
-        (await request.body()).decode("latin-1"), max_num_fields=10, encoding="utf-8", errors="surrogateescape"
+        (await request.body()).decode("latin-1"),
+        max_num_fields=10,
+        encoding="utf-8",
+        errors="surrogateescape",
     )
     goes_on = fields.get("next", ["/"])[0]
     key = parts.api_keys.find(fields.get("key", [""])[0].strip().encode(errors="surrogateescape"))
@@ -78,7 +82,9 @@ async def sign_out(request: Request, parts: PartsOf) -> Response:
 
 
 def _page(goes_on: str, note: str = "", status: int = 200) -> Response:
-    return HTMLResponse(_PAGE.replace("{next}", html.escape(_local(goes_on))).replace("{note}", note), status)
+    return HTMLResponse(
+        _PAGE.replace("{next}", html.escape(_local(goes_on))).replace("{note}", note), status
+    )
 
 
 def _local(address: str) -> str:

@@ -1,6 +1,8 @@
-"""Who may ask at all: the Host that a request names, the page that it comes from, and the key or session it brings.
+"""Who may ask at all: the Host that a request names, the page that it comes from, and the key or
+session it brings.
 
-Stands before every route, mounted ones too, and reads no body. What a caller may do with jobs is not its concern.
+Stands before every route, mounted ones too, and reads no body. What a caller may do with jobs is
+not its concern.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _NEAR = HostNames(
         "*.local",
     ]
 )
-"""This machine as its containers and its neighbours call it: nobody can register such a name (docs/security.md)."""
+"""This machine as its containers and its neighbours call it: nobody can register such a name
+(docs/security.md)."""
 _KEY_HEADERS = ("x-api-key", "api-key")
 """Where Anthropic's and Azure's clients put a key."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -49,7 +52,8 @@ class Gate:
         self._known = known
         self._origins = frozenset(settings.cors_origins)
         self._hosts = (HostNames([settings.host, *settings.allowed_hosts]), _NEAR)
-        # A page that rebinds its name to this machine has no key and no cookie: with keys any name will do.
+        # A page that rebinds its name to this machine has no key and no cookie: with keys any name
+        # will do.
         self._any_host = bool(known) and not settings.allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +77,9 @@ class Gate:
                 return None
             return await self._check_caller(scope, headers, same_page)
         except ApiError as refused:
-            return refused.response({"WWW-Authenticate": "Bearer"} if refused.code == "unauthorized" else None)
+            return refused.response(
+                {"WWW-Authenticate": "Bearer"} if refused.code == "unauthorized" else None
+            )
         except RedisError as failed:
             return from_redis(failed).response()
 
@@ -81,20 +87,31 @@ class Gate:
         """Only names that this service goes by: a foreign one that leads here is a page's trick."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not (self._any_host or self._goes_by(_without_port(hosts[0]))):
-            raise ApiError("bad_request", "The Host header names another service. See MLXQ_ALLOWED_HOSTS.")
+            raise ApiError(
+                "bad_request", "The Host header names another service. See MLXQ_ALLOWED_HOSTS."
+            )
 
     def _goes_by(self, name: str) -> bool:
         return _is_loopback(name) or any(name in hosts for hosts in self._hosts)
 
     def _check_origin(self, method: str, headers: Headers) -> bool:
-        """Whether the request says that it comes from a page of ours. One that changes things may not be foreign."""
+        """Whether the request says that it comes from a page of ours. One that changes things
+        may not be foreign."""
         origin = headers.get("origin")
-        ours = headers.get("sec-fetch-site") == "same-origin" if origin is None else _same(origin, headers["host"])
+        ours = (
+            headers.get("sec-fetch-site") == "same-origin"
+            if origin is None
+            else _same(origin, headers["host"])
+        )
         if method not in _READS and not ours and origin is not None and origin not in self._origins:
-            raise ApiError("forbidden", "Pages of this origin may not use the service. See MLXQ_CORS_ORIGINS.")
+            raise ApiError(
+                "forbidden", "Pages of this origin may not use the service. See MLXQ_CORS_ORIGINS."
+            )
         return ours
 
-    async def _check_caller(self, scope: Scope, headers: Headers, same_page: bool) -> Response | None:
+    async def _check_caller(
+        self, scope: Scope, headers: Headers, same_page: bool
+    ) -> Response | None:
         said = _said(headers)
         if said is not None:
             key = self._known.find(said)
@@ -102,13 +119,19 @@ class Gate:
             key = await self._by_cookie(scope, headers)
             # A browser adds the cookie whoever made the request.
             if key is not None and scope["method"] not in _READS and not same_page:
-                raise ApiError("forbidden", "A signed-in browser may do this from the service's own pages only.")
+                raise ApiError(
+                    "forbidden",
+                    "A signed-in browser may do this from the service's own pages only.",
+                )
         if key is not None:
             scope["caller"] = Caller(key.owner)
             return None
         if scope["method"] == "GET" and said is None and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{SIGN_IN}?next={quote(scope['path'], safe='/')}", 303)
-        raise ApiError("unauthorized", "Send a valid API key: the header Authorization: Bearer <key>, or X-Api-Key.")
+        raise ApiError(
+            "unauthorized",
+            "Send a valid API key: the header Authorization: Bearer <key>, or X-Api-Key.",
+        )
 
     async def _by_cookie(self, scope: Scope, headers: Headers) -> ApiKey | None:
         token = cookie_parser(headers.get("cookie", "")).get(COOKIE)
@@ -119,7 +142,8 @@ class Gate:
 
 
 def _said(headers: Headers) -> bytes | None:
-    """The key that a request brings in a header; None without one. Raises ApiError for several that differ."""
+    """The key that a request brings in a header; None without one. Raises ApiError for several
+    that differ."""
     brought = {value.strip() for name in _KEY_HEADERS for value in headers.getlist(name)}
     for value in headers.getlist("authorization"):
         scheme, _, key = value.partition(" ")
@@ -158,6 +182,7 @@ def _is_loopback(name: str) -> bool:
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether an origin is the very address that the request was sent to; its scheme a proxy may have changed."""
+    """Whether an origin is the very address that the request was sent to; its scheme a proxy may
+    have changed."""
     scheme, _, authority = origin.partition("://")
     return scheme in ("http", "https") and authority.lower() == host.lower()

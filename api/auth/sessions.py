@@ -1,4 +1,5 @@
-"""Browsers that have signed in: a random token in a cookie, its digest in Redis beside the mark of the key.
+"""Browsers that have signed in: a random token in a cookie, its digest in Redis beside the mark of
+the key.
 
 The cookie holds no key, and a session ends with its key. Knows nothing of requests.
 """
@@ -32,7 +33,8 @@ class Sessions:
         return token
 
     async def key_of(self, token: str, known: ApiKeys) -> ApiKey | None:
-        """The key that a session was begun with; None for no session, and for one whose key is not in use any more."""
+        """The key that a session was begun with; None for no session, and for one whose key is
+        not in use any more."""
         if _TOKEN.fullmatch(token) is None:
             return None
         mark = cast(bytes | None, await self._redis.get(_name(token)))

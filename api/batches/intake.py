@@ -1,6 +1,8 @@
-"""Accepting batches, ending them early, and setting right what a process left half-done when it died.
+"""Accepting batches, ending them early, and setting right what a process left half-done when it
+died.
 
-Whoever offers batches to clients, in whatever shape, does it through this. Knows nothing of HTTP and nothing of RQ.
+Whoever offers batches to clients, in whatever shape, does it through this. Knows nothing of HTTP
+and nothing of RQ.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _log = logging.getLogger(__name__)
 class BatchIntake:
     """The way into and out of the queue for batches."""
 
-    def __init__(self, redis: Redis, jobs: Jobs, schemas: Schemas, *, budget: Budget, lifetime_s: float) -> None:
+    def __init__(
+        self, redis: Redis, jobs: Jobs, schemas: Schemas, *, budget: Budget, lifetime_s: float
+    ) -> None:
         self.store = BatchStore(redis, budget=budget, lifetime_s=lifetime_s)
         self._jobs = jobs
         self._schemas = schemas
@@ -52,9 +56,11 @@ class BatchIntake:
         details: Mapping[str, Any] | None = None,
         batch_id: str | None = None,
     ) -> BatchRecord:
-        """Take a batch in from JSONL that arrives in pieces, and queue it. ``model_id`` is for display.
+        """Take a batch in from JSONL that arrives in pieces, and queue it. ``model_id`` is for
+        display.
 
-        ``details`` are kept; ``ends_by_ms`` among them is when it ends as expired. ``batch_id`` is new unless given.
+        ``details`` are kept; ``ends_by_ms`` among them is when it ends as expired. ``batch_id`` is
+        new unless given.
 
         Raises ApiError for a batch that is refused as a whole; nothing of it is kept then.
         """
@@ -78,9 +84,12 @@ class BatchIntake:
             if record.ended:
                 await self.store.accept_alone(record)
             else:
-                await self._jobs.submit_slice(_slice(record, 0), lambda pipe: self.store.accept(record, pipe))
+                await self._jobs.submit_slice(
+                    _slice(record, 0), lambda pipe: self.store.accept(record, pipe)
+                )
         except BaseException:
-            # Unless the transaction went through and only its answer was lost: the batch exists then.
+            # Unless the transaction went through and only its answer was lost: the batch exists
+            # then.
             if await self.store.record(record.id, record.owner) is None:
                 await self.store.abandon(record.id, record.slices, record.pieces)
             raise

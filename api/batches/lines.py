@@ -1,4 +1,5 @@
-"""One line of an upload: judged by the same rules as a chat, and made into a prompt that a worker can run.
+"""One line of an upload: judged by the same rules as a chat, and made into a prompt that a worker
+can run.
 
 Pure: knows models as records, and neither Redis nor HTTP.
 """
@@ -34,10 +35,10 @@ M = TypeVar("M", bound=BaseModel)
 class Rules:
     """How the lines of one upload are read.
 
-    ``defaults`` are fields for lines that don't set them, ``default_model`` is for lines that name none. ``read`` makes
-    a line's fields, without its custom_id, into a model's name and what is asked of it; it raises ApiError for a line
-    that can't be run. ``settle`` makes what is asked for into what a job carries, or raises ApiError. ``version`` is
-    what all living workers read.
+    ``defaults`` are fields for lines that don't set them, ``default_model`` is for lines that name
+    none. ``read`` makes a line's fields, without its custom_id, into a model's name and what is
+    asked of it; it raises ApiError for a line that can't be run. ``settle`` makes what is asked for
+    into what a job carries, or raises ApiError. ``version`` is what all living workers read.
     """
 
     models: list[ModelRecord]
@@ -55,7 +56,8 @@ class _Refused(Exception):
 
 
 def judge(raw: bytes, number: int, rules: Rules) -> BatchLine | LineResult:
-    """A line as a prompt, or as the result that says why it can't be run. Never echoes what was sent."""
+    """A line as a prompt, or as the result that says why it can't be run. Never echoes what was
+    sent."""
     custom_id: str | None = None
     try:
         row = _row(raw)
@@ -64,7 +66,9 @@ def judge(raw: bytes, number: int, rules: Rules) -> BatchLine | LineResult:
     except _Refused as refused:
         return LineResult(number, custom_id, error=refused.error)
     except ApiError as refused:
-        return LineResult(number, custom_id, error=(refused.code, _sentence(refused)), param=refused.param)
+        return LineResult(
+            number, custom_id, error=(refused.code, _sentence(refused)), param=refused.param
+        )
 
 
 def _row(raw: bytes) -> Fields:
@@ -80,7 +84,9 @@ def _row(raw: bytes) -> Fields:
 def _custom_id(row: Fields) -> str:
     custom_id = row.pop("custom_id", None)
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MOST_ID:
-        raise _Refused("invalid_request", f"custom_id: a text of 1 to {MOST_ID} characters is needed.")
+        raise _Refused(
+            "invalid_request", f"custom_id: a text of 1 to {MOST_ID} characters is needed."
+        )
     return custom_id
 
 
@@ -92,7 +98,9 @@ def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
     if model is None or not model.downloaded:
         raise _Refused("model_not_found", "No model of this id or name is there.")
     if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
-        raise _Refused("invalid_image", "Batch prompts are texts: send prompts with images as chats.")
+        raise _Refused(
+            "invalid_image", "Batch prompts are texts: send prompts with images as chats."
+        )
     asked = rules.settle(asked.fitting(model))
     line = BatchLine(
         number=number,

@@ -1,6 +1,7 @@
 """The room that batches and uploaded files have in Redis, shared by all API processes and workers.
 
-Each batch and each file is a holder: it takes room while its record is there, and gives it back once that is gone.
+Each batch and each file is a holder: it takes room while its record is there, and gives it back
+once that is gone.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from api.errors import ApiError
 from wire import keys
 
 _RETRY_WHEN_FULL_S = 60
-# KEYS: total, bytes a holder, its record. ARGV: holder, size, limit. Answers 1 when the bytes were taken, 0 when there
-# is no room, -1 when there is no such holder (any more).
+# KEYS: total, bytes a holder, its record. ARGV: holder, size, limit. Answers 1 when the bytes were
+# taken, 0 when there is no room, -1 when there is no such holder (any more).
 _RESERVE = """
 if redis.call('EXISTS', KEYS[3]) == 0 then return -1 end
-if tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return 0 end
+local held = tonumber(redis.call('GET', KEYS[1]) or '0')
+if held + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return 0 end
 redis.call('INCRBY', KEYS[1], ARGV[2])
 redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[2])
 return 1
@@ -42,7 +44,8 @@ class Budget:
         self._give_back = redis.register_script(_GIVE_BACK)
 
     async def take(self, holder: str, size: int) -> None:
-        """Raises ApiError: ``batches_full`` when there is no room, ``bad_request`` when the record is gone."""
+        """Raises ApiError: ``batches_full`` when there is no room, ``bad_request`` when the
+        record is gone."""
         names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.holder(holder)]
         taken = await self._reserve(keys=names, args=[holder, size, self._limit])
         if taken == 0:

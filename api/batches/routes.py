@@ -1,4 +1,5 @@
-"""The batch routes of the native API: thousands of prompts in one call, their progress, their results.
+"""The batch routes of the native API: thousands of prompts in one call, their progress, their
+results.
 
 Knows shapes and HTTP; what a batch is made of is others'.
 """
@@ -30,7 +31,12 @@ from wire.model_registry import ModelRecord
 
 router = APIRouter(prefix="/api/engine/batches", tags=["Batches"], route_class=LongBodies)
 
-JSONL = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
+JSONL = (
+    "application/jsonl",
+    "application/x-ndjson",
+    "application/x-jsonlines",
+    "application/jsonlines",
+)
 _ONLY_STREAMED = ("stream_options", "on_disconnect")
 _AT_ONCE = 64
 
@@ -38,8 +44,8 @@ _AT_ONCE = 64
 class PromptsRequest(Body):
     """``POST /api/engine/batches`` as JSON. Other fields are a chat's, and hold for every prompt.
 
-    A prompt is a text, a list of messages, or an object like a line of the JSONL form; without a ``custom_id`` it is
-    known by its place, counted from 1.
+    A prompt is a text, a list of messages, or an object like a line of the JSONL form; without a
+    ``custom_id`` it is known by its place, counted from 1.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -65,9 +71,13 @@ _UPLOAD: dict[str, Any] = {
 @router.post("", openapi_extra=_UPLOAD)
 @takes(BATCH)
 async def create(
-    request: Request, parts: PartsOf, caller: CallerOf, model_id: Annotated[str | None, Query(max_length=255)] = None
+    request: Request,
+    parts: PartsOf,
+    caller: CallerOf,
+    model_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
-    """Queue a batch: JSONL, a prompt with its ``custom_id`` a line, or JSON with a list of prompts."""
+    """Queue a batch: JSONL, a prompt with its ``custom_id`` a line, or JSON with a list of
+    prompts."""
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if declared == "application/json":
         return _answer(await _from_json(await request.body(), parts, caller))
@@ -95,15 +105,22 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     asked = await parts.long_json.read(PromptsRequest, body)
     fields = dict(asked.model_extra or {})
     if "messages" in fields:
-        # Judged with each of 50,000 prompts, a long conversation would keep a thread busy for hours.
-        raise ApiError("invalid_request", "messages: they are a prompt's own; send them in prompts.")
+        # Judged with each of 50,000 prompts, a long conversation would keep a thread busy for
+        # hours.
+        raise ApiError(
+            "invalid_request", "messages: they are a prompt's own; send them in prompts."
+        )
     # A field that holds for every prompt is judged once, by itself.
     trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
     await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
     models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
-    rules = Rules(models, read, fields | {"model_id": model.id}, version=version, default_model=model)
-    return await parts.batches.accept(caller.owner, _as_lines(asked.prompts), rules, model_id=model.id)
+    rules = Rules(
+        models, read, fields | {"model_id": model.id}, version=version, default_model=model
+    )
+    return await parts.batches.accept(
+        caller.owner, _as_lines(asked.prompts), rules, model_id=model.id
+    )
 
 
 async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
@@ -124,7 +141,8 @@ def _lines(start: int, prompts: list[Any]) -> bytes:
 
 
 def read(row: Fields) -> tuple[str, Ask]:
-    """A line of the native API: a chat's fields, and ``prompt`` in place of ``messages`` for a single question."""
+    """A line of the native API: a chat's fields, and ``prompt`` in place of ``messages`` for a
+    single question."""
     for name in _ONLY_STREAMED:
         if name in row:
             raise ApiError("invalid_request", f"{name}: a batch has no streams.")
@@ -185,12 +203,16 @@ def _answer(record: BatchRecord) -> Response:
 
 
 def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
-    """A batch as clients see it. Times are seconds since the epoch; null is what isn't known (yet)."""
+    """A batch as clients see it. Times are seconds since the epoch; null is what isn't known
+    (yet)."""
     left = 0 if record.ended else record.total - record.done - record.failed
     counts = {"total": record.total, "done": record.done, "failed": record.failed}
     counts |= {"cancelled": record.total - record.done - record.failed - left, "left": left}
     spent_s = ((record.ended_ms or now_ms) - record.started_ms) / 1000 if record.started_ms else 0.0
-    usage = {name: getattr(record, name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
+    usage = {
+        name: getattr(record, name)
+        for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
+    }
     return {
         "id": record.id,
         "status": record.state,
@@ -202,5 +224,7 @@ def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
         "counts": counts,
         "usage": usage,
         "tokens_per_second": round(record.completion_tokens / spent_s, 1) if spent_s > 0 else None,
-        "seconds_left": round(spent_s * left / record.done, 1) if record.done and not record.ended else None,
+        "seconds_left": round(spent_s * left / record.done, 1)
+        if record.done and not record.ended
+        else None,
     }

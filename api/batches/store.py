@@ -1,7 +1,8 @@
-"""What Redis keeps of batches: their records, prompts and results, within a budget of bytes and for a limited time.
+"""What Redis keeps of batches: their records, prompts and results, within a budget of bytes and for
+a limited time.
 
-Prompts are stored a slice a key, compressed, so that neither writing nor reading a batch ever holds much of it. Knows
-neither HTTP nor RQ.
+Prompts are stored a slice a key, compressed, so that neither writing nor reading a batch ever holds
+much of it. Knows neither HTTP nor RQ.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ redis.call('DECRBY', KEYS[1], freed)
 redis.call('HINCRBY', KEYS[2], ARGV[1], 0 - freed)
 return freed
 """
-# KEYS: batch, open slices, open batches. ARGV: batch id, how it ends, now in ms. Answers whether there was anything to
-# end. With no slice in the queue or with a worker, it has ended with this.
+# KEYS: batch, open slices, open batches. ARGV: batch id, how it ends, now in ms. Answers whether
+# there was anything to end. With no slice in the queue or with a worker, it has ended with this.
 _CUT = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
@@ -50,7 +51,8 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """What is known of a batch. Times are Redis' in milliseconds, 0 for what has not happened; tokens are sums.
+    """What is known of a batch. Times are Redis' in milliseconds, 0 for what has not happened;
+    tokens are sums.
 
     ``details`` are the uploader's own: kept and given back.
     """
@@ -91,7 +93,11 @@ def _decode(batch_id: str, stored: Mapping[bytes, bytes]) -> BatchRecord | None:
     if "state" not in row:
         return None
     known: dict[str, Any] = {name: int(row.get(name, 0)) for name in _NUMBERS}
-    known |= {"owner": row["owner"], "model_id": row["model_id"], "details": json.loads(row["details"])}
+    known |= {
+        "owner": row["owner"],
+        "model_id": row["model_id"],
+        "details": json.loads(row["details"]),
+    }
     return BatchRecord(batch_id, state=cast(BatchState, row["state"]), **known)
 
 
@@ -109,22 +115,33 @@ class BatchStore:
         seconds, micros = await self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    # --- an upload ------------------------------------------------------------------------------------------------
+    # --- an upload --------------------------------------------------------------------------------
 
-    async def open(self, batch_id: str, owner: str, model_id: str, details: Mapping[str, Any] | None) -> BatchRecord:
+    async def open(
+        self, batch_id: str, owner: str, model_id: str, details: Mapping[str, Any] | None
+    ) -> BatchRecord:
         """Begin an upload; what it stores is gone after a while unless it is committed."""
         now = await self.now_ms()
-        record = BatchRecord(batch_id, owner, model_id, "uploading", now, now + self.lifetime_ms, details=details)
+        record = BatchRecord(
+            batch_id, owner, model_id, "uploading", now, now + self.lifetime_ms, details=details
+        )
         about: dict[Any, Any] = {"owner": owner, "model_id": model_id, "state": record.state}
-        about |= {"details": json.dumps(details), "created_ms": now, "expires_ms": record.expires_ms}
+        about |= {
+            "details": json.dumps(details),
+            "created_ms": now,
+            "expires_ms": record.expires_ms,
+        }
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.batch(batch_id), mapping=about)
             pipe.expire(keys.batch(batch_id), keys.UPLOAD_LIFETIME_S)
             await pipe.execute()
         return record
 
-    async def put_prompts(self, batch_id: str, number: int, packed: bytes, prompts: int, results: int) -> None:
-        """Store one slice: its prompts, how many they are, and how many results its piece will have.
+    async def put_prompts(
+        self, batch_id: str, number: int, packed: bytes, prompts: int, results: int
+    ) -> None:
+        """Store one slice: its prompts, how many they are, and how many results its piece will
+        have.
 
         Raises ApiError ``batches_full`` when there is no room.
         """
@@ -158,7 +175,11 @@ class BatchStore:
     def accept(self, record: BatchRecord, pipe: Pipeline) -> None:
         """Add to a transaction what makes an upload a batch."""
         name, ended = keys.batch(record.id), record.ended
-        counts: dict[Any, Any] = {"state": record.state, "total": record.total, "failed": record.failed}
+        counts: dict[Any, Any] = {
+            "state": record.state,
+            "total": record.total,
+            "failed": record.failed,
+        }
         counts |= {"slices": record.slices, "pieces": record.pieces}
         pipe.hset(name, mapping=counts | ({"ended_ms": record.created_ms} if ended else {}))
         pipe.pexpireat(name, record.expires_ms)
@@ -184,27 +205,37 @@ class BatchStore:
             await self._redis.delete(*names[start : start + _AT_ONCE])
         await self.budget.give_back(batch_id)
 
-    # --- reading --------------------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
     async def record(self, batch_id: str, owner: str) -> BatchRecord | None:
-        """An owner's batch; None for an unknown one, another owner's, and one that isn't accepted yet."""
+        """An owner's batch; None for an unknown one, another owner's, and one that isn't
+        accepted yet."""
         if not is_job_id(batch_id):
             return None
-        record = _decode(batch_id, cast(dict[bytes, bytes], await self._redis.hgetall(keys.batch(batch_id))))
-        return None if record is None or record.owner != owner or record.state == "uploading" else record
+        record = _decode(
+            batch_id, cast(dict[bytes, bytes], await self._redis.hgetall(keys.batch(batch_id)))
+        )
+        return (
+            None
+            if record is None or record.owner != owner or record.state == "uploading"
+            else record
+        )
 
     async def all(self, owner: str, most: int) -> list[BatchRecord]:
         """An owner's batches, newest first."""
         return await newest(self._redis, keys.batches(owner), keys.batch, _decode, most)
 
     async def results(self, record: BatchRecord) -> AsyncIterator[bytes]:
-        """The results that there are, a line each, in the order of the upload; a slice at a time."""
+        """The results that there are, a line each, in the order of the upload; a slice at a
+        time."""
         for number in range(record.pieces):
-            rows = cast(dict[bytes, bytes], await self._redis.hgetall(keys.batch_output(record.id, number)))
+            rows = cast(
+                dict[bytes, bytes], await self._redis.hgetall(keys.batch_output(record.id, number))
+            )
             if rows:
                 yield b"".join(rows[line] + b"\n" for line in sorted(rows, key=int))
 
-    # --- the end --------------------------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     async def cut(self, record: BatchRecord, ends_as: BatchState) -> bool:
         """End a batch early; what is finished is kept. Whether there was anything to end."""
@@ -220,12 +251,20 @@ class BatchStore:
 
     async def open_slices(self, batch_id: str) -> list[int]:
         """The slices that are in the queue or with a worker."""
-        return sorted(int(n) for n in cast(set[bytes], await self._redis.smembers(keys.batch_slices(batch_id))))
+        return sorted(
+            int(n)
+            for n in cast(set[bytes], await self._redis.smembers(keys.batch_slices(batch_id)))
+        )
 
     async def open_batches(self) -> list[BatchRecord]:
         """The batches that have not ended, of all owners."""
-        ids = [raw.decode() for raw in cast(list[bytes], await self._redis.zrange(keys.BATCHES_OPEN, 0, -1))]
-        found = [_decode(name, cast(Any, await self._redis.hgetall(keys.batch(name)))) for name in ids]
+        ids = [
+            raw.decode()
+            for raw in cast(list[bytes], await self._redis.zrange(keys.BATCHES_OPEN, 0, -1))
+        ]
+        found = [
+            _decode(name, cast(Any, await self._redis.hgetall(keys.batch(name)))) for name in ids
+        ]
         gone = [name for name, record in zip(ids, found, strict=True) if record is None]
         if gone:
             await self._redis.zrem(keys.BATCHES_OPEN, *gone)

@@ -1,7 +1,8 @@
-"""Takes an upload in as it arrives: cuts it into lines, judges them, and stores them a slice at a time.
+"""Takes an upload in as it arrives: cuts it into lines, judges them, and stores them a slice at a
+time.
 
-What it holds is bounded whatever the upload's length: a block of lines, a slice, and a number for each custom_id. The
-work is done beside the event loop. Knows nothing of HTTP.
+What it holds is bounded whatever the upload's length: a block of lines, a slice, and a number for
+each custom_id. The work is done beside the event loop. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -98,8 +99,14 @@ class _Slices:
         name = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
         before = self._seen.setdefault(name, self.line)
         if before != self.line:
-            message = f"Line {self.line} has the custom_id of line {before}; each must have its own."
-            raise ApiError("invalid_request", message, errors=[f"line {self.line} -> custom_id: used in line {before}"])
+            message = (
+                f"Line {self.line} has the custom_id of line {before}; each must have its own."
+            )
+            raise ApiError(
+                "invalid_request",
+                message,
+                errors=[f"line {self.line} -> custom_id: used in line {before}"],
+            )
 
     def _flush(self) -> Iterator[_Refusals]:
         if self._refused:
@@ -145,7 +152,11 @@ class Upload:
             await self._put(await asyncio.to_thread(self._slices.rest))
             return self._uploaded()
         except BaseException:
-            await asyncio.shield(self._store.abandon(self._record.id, self._slices.slices + 1, self._slices.pieces + 1))
+            await asyncio.shield(
+                self._store.abandon(
+                    self._record.id, self._slices.slices + 1, self._slices.pieces + 1
+                )
+            )
             raise
 
     def _uploaded(self) -> BatchRecord:
@@ -188,6 +199,8 @@ class Upload:
     async def _put(self, full: list[_Prompts | _Refusals]) -> None:
         for item in full:
             if isinstance(item, _Prompts):
-                await self._store.put_prompts(self._record.id, item.number, item.packed, item.prompts, item.results)
+                await self._store.put_prompts(
+                    self._record.id, item.number, item.packed, item.prompts, item.results
+                )
             else:
                 await self._store.put_refused(self._record.id, item.number, item.results)

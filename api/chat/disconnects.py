@@ -1,7 +1,7 @@
 """Stopping jobs that nobody reads any more, whichever process their readers were at.
 
-The times after which jobs are stopped are kept in Redis, so that they hold when an API process dies. Knows nothing of
-streams or RQ.
+The times after which jobs are stopped are kept in Redis, so that they hold when an API process
+dies. Knows nothing of streams or RQ.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ _AT_ONCE = 100
 
 
 class Attendance:
-    """One task a process: it puts off the stop of what is read here, and stops what is read nowhere."""
+    """One task a process: it puts off the stop of what is read here, and stops what is read
+    nowhere."""
 
     def __init__(
-        self, redis: Redis, relay: Relay, jobs: Jobs, round_s: float = ROUND_S, window_s: float = UNATTENDED_S
+        self,
+        redis: Redis,
+        relay: Relay,
+        jobs: Jobs,
+        round_s: float = ROUND_S,
+        window_s: float = UNATTENDED_S,
     ) -> None:
         self._redis = redis
         self._relay = relay
@@ -38,7 +44,8 @@ class Attendance:
         self._stops_from = 0.0
 
     async def note(self, job_ids: list[str]) -> None:
-        """Somebody reads these jobs. Those that go on without readers, or have ended, are not concerned."""
+        """Somebody reads these jobs. Those that go on without readers, or have ended, are not
+        concerned."""
         if job_ids:
             deadline = await self._now_ms() + int(self._window_s * 1000)
             await self._redis.zadd(keys.UNATTENDED, dict.fromkeys(job_ids, deadline), xx=True)
@@ -59,12 +66,16 @@ class Attendance:
             await asyncio.sleep(self._round_s)
 
     def _give_time(self) -> None:
-        # After a start or an outage the readers need their time to come back before their absence means anything.
+        # After a start or an outage the readers need their time to come back before their absence
+        # means anything.
         self._stops_from = time.monotonic() + self._window_s
 
     async def _stop_unattended(self) -> None:
         now = await self._now_ms()
-        overdue = cast(list[bytes], await self._redis.zrangebyscore(keys.UNATTENDED, 0, now, start=0, num=_AT_ONCE))
+        overdue = cast(
+            list[bytes],
+            await self._redis.zrangebyscore(keys.UNATTENDED, 0, now, start=0, num=_AT_ONCE),
+        )
         for job_id in overdue:
             await self._jobs.stop(job_id.decode())
             await self._redis.zrem(keys.UNATTENDED, job_id)

@@ -23,10 +23,11 @@ router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 
 
 class JobView(BaseModel):
-    """What ``GET /api/engine/jobs/{job_id}`` answers. ``last_event_id`` is the cursor behind ``text``.
+    """What ``GET /api/engine/jobs/{job_id}`` answers. ``last_event_id`` is the cursor behind
+    ``text``.
 
-    ``held`` says why nothing comes of a job that has not ended: the queues are suspended, or no worker answers that
-    would run it or does.
+    ``held`` says why nothing comes of a job that has not ended: the queues are suspended, or no
+    worker answers that would run it or does.
     """
 
     job_id: str
@@ -58,7 +59,8 @@ async def job(job_id: str, parts: PartsOf, caller: CallerOf) -> JobView:
     place = None if queued is None else queued[0]
     return JobView(
         job_id=job_id,
-        # By the log, which may have got its end since the record was read; back in the queue, it isn't running.
+        # By the log, which may have got its end since the record was read; back in the queue, it
+        # isn't running.
         state="ended" if end else "queued" if place is not None else record.state,
         position=place,
         held=None if end else await parts.lookup.held(job_id),

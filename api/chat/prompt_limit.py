@@ -20,18 +20,23 @@ from wire.messages import NO_FORM, Form, Message, too_long
 from wire.model_registry import ModelRecord
 
 SLICE = 16_384
-"""Characters that are counted at once: a prompt a hundred times too long is refused after the first few."""
+"""Characters that are counted at once: a prompt a hundred times too long is refused after the
+first few."""
 _KEPT_TOKENISERS = 4
 
 
 class PromptSize:
-    """Counts on one thread of its own: a long prompt must not hold the event loop, nor the threads of others."""
+    """Counts on one thread of its own: a long prompt must not hold the event loop, nor the
+    threads of others."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prompt-size")
 
-    async def check(self, model: ModelRecord, messages: Sequence[Message], form: Form = NO_FORM) -> None:
-        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may be."""
+    async def check(
+        self, model: ModelRecord, messages: Sequence[Message], form: Form = NO_FORM
+    ) -> None:
+        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may
+        be."""
         kept = unshortened(messages) if form.truncation == "auto" else messages
         texts = [message.text() for message in kept]
         # A token is at least one byte, and a character at most four.
@@ -39,7 +44,9 @@ class PromptSize:
             return
         loop = asyncio.get_running_loop()
         limit = model.context_window
-        tokens = await loop.run_in_executor(self._thread, beyond, model.path, model.revision, texts, limit)
+        tokens = await loop.run_in_executor(
+            self._thread, beyond, model.path, model.revision, texts, limit
+        )
         if tokens:
             raise _refused(limit, tokens, form)
 
@@ -49,14 +56,21 @@ class PromptSize:
 
 def unshortened(messages: Sequence[Message]) -> list[Message]:
     """The messages that are in every shortened form of a conversation."""
-    last_user = max((i for i, message in enumerate(messages) if message.role == "user"), default=len(messages) - 1)
-    return [message for i, message in enumerate(messages) if i >= last_user or message.role == "system"]
+    last_user = max(
+        (i for i, message in enumerate(messages) if message.role == "user"),
+        default=len(messages) - 1,
+    )
+    return [
+        message for i, message in enumerate(messages) if i >= last_user or message.role == "system"
+    ]
 
 
 def _refused(limit: int, tokens: int, form: Form) -> ApiError:
     """What is said of a prompt of at least so many tokens."""
     if form.truncation == "auto":
-        return ApiError("prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all.")
+        return ApiError(
+            "prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all."
+        )
     param = "prompt" if form.raw else "messages"
     return ApiError("prompt_too_long", too_long(limit, f"at least {tokens}"), param=param)
 
@@ -73,7 +87,9 @@ def beyond(path: str, revision: str, texts: Sequence[str], limit: int) -> int:
     for text in texts:
         for start in range(0, len(text), SLICE):
             # Cutting a text can split one token in two.
-            count += len(tokeniser.encode(text[start : start + SLICE], add_special_tokens=False).ids) - (start > 0)
+            count += len(
+                tokeniser.encode(text[start : start + SLICE], add_special_tokens=False).ids
+            ) - (start > 0)
             if count > limit:
                 return count
     return 0

@@ -1,6 +1,7 @@
 """The chat routes of the native API: start a chat, read one again, stop.
 
-What may be refused is refused before a stream's headers are sent. How a chat gets into the queue is acceptance's.
+What may be refused is refused before a stream's headers are sent. How a chat gets into the queue is
+acceptance's.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from api.jobs.records import JobRecord
 from api.services import JsonOnly, Parts, PartsOf, TakenOf
 from wire.messages import Sampling
 
-router = APIRouter(prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodies)
+router = APIRouter(
+    prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodies
+)
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
-_STREAM_OR_NOTHING: dict[int | str, dict[str, Any]] = _STREAM | {204: {"description": "The cursor is at the end."}}
+_STREAM_OR_NOTHING: dict[int | str, dict[str, Any]] = _STREAM | {
+    204: {"description": "The cursor is at the end."}
+}
 _CURSOR = re.compile("[0-9]{1,15}")
 
 
@@ -40,11 +45,14 @@ async def chat(
     caller: CallerOf,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Queue a chat and stream its answer; under a key that was used before, stream that chat from its start."""
+    """Queue a chat and stream its answer; under a key that was used before, stream that chat
+    from its start."""
     key = await once(idempotency_key, caller.owner, body, taken)
     if key is not None and (earlier := await parts.jobs.made_before(key)) is not None:
         return await _again(earlier, 0, parts, caller)
-    made = await accept(ask(body), await find_model(body.model_id, parts), parts, taken, caller, key)
+    made = await accept(
+        ask(body), await find_model(body.model_id, parts), parts, taken, caller, key
+    )
     if isinstance(made, str):
         return await _again(made, 0, parts, caller)
     options = StreamOptions(body.stream_options.wanted(), parts.settings.keepalive_s)
@@ -77,8 +85,11 @@ async def events(
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[str | None, Query()] = None,
 ) -> Response:
-    """Read a chat from where the cursor points; the header, which browsers send by themselves, wins."""
-    return await _again(job_id, _cursor(last_event_id if last_event_id is not None else after), parts, caller)
+    """Read a chat from where the cursor points; the header, which browsers send by themselves,
+    wins."""
+    return await _again(
+        job_id, _cursor(last_event_id if last_event_id is not None else after), parts, caller
+    )
 
 
 async def _again(job_id: str, cursor: int, parts: Parts, caller: Caller) -> Response:
@@ -104,8 +115,10 @@ def _cursor(text: str | None) -> int:
 
 
 async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
-    """Whether the client has seen the end. Raises ApiError for text that has expired and a cursor from elsewhere."""
-    # Of a job that goes on, Redis may have lost the end, when it was killed: the text comes again up to the cursor.
+    """Whether the client has seen the end. Raises ApiError for text that has expired and a
+    cursor from elsewhere."""
+    # Of a job that goes on, Redis may have lost the end, when it was killed: the text comes again
+    # up to the cursor.
     if record.state != "ended":
         return False
     last = await parts.lookup.last_position(record)

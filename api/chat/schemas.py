@@ -1,4 +1,5 @@
-"""The shapes of request bodies. Strict: an unknown field, a wrong type or a broken text is refused by name.
+"""The shapes of request bodies. Strict: an unknown field, a wrong type or a broken text is refused
+by name.
 
 Knows no models, queue or Redis.
 """
@@ -7,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    model_validator,
+)
 
 from api.images.intake import Draft, ImageUrl
 from wire.messages import MAX_SEED
@@ -17,7 +26,8 @@ _MOST_FIELDS = 50
 
 def whole(text: str) -> str:
     """A text that can be written down as it is. Raises ValueError for any other."""
-    # A NUL would end the text early in what is written in C; a lone surrogate can't be written at all.
+    # A NUL would end the text early in what is written in C; a lone surrogate can't be written at
+    # all.
     if "\0" in text:
         raise ValueError("a NUL character is not text")
     try:
@@ -39,14 +49,16 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_fields(cls, data: Any) -> Any:
-        # Each unknown field becomes an error record; a body of a million would be a gigabyte of them.
+        # Each unknown field becomes an error record; a body of a million would be a gigabyte of
+        # them.
         if isinstance(data, dict) and len(data) > _MOST_FIELDS:
             raise ValueError("too many fields")
         return data
 
 
 class Lenient(BaseModel):
-    """Base of the bodies of another API, of which not every field is known here: what isn't known is ignored."""
+    """Base of the bodies of another API, of which not every field is known here: what isn't
+    known is ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
@@ -71,7 +83,8 @@ class ImageContent(Body):
 
 
 def _as_parts(content: Any) -> Any:
-    """A plain text as the list of parts that it stands for, so that there is one shape to report errors in."""
+    """A plain text as the list of parts that it stands for, so that there is one shape to report
+    errors in."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
@@ -80,12 +93,15 @@ ContentPart = Annotated[TextContent | ImageContent, Field(discriminator="type")]
 
 class ChatMessage(Body):
     role: Literal["system", "user", "assistant", "tool", "developer"]
-    content: Annotated[list[ContentPart], FailFast(), Field(min_length=1), BeforeValidator(_as_parts)]
+    content: Annotated[
+        list[ContentPart], FailFast(), Field(min_length=1), BeforeValidator(_as_parts)
+    ]
 
     def draft(self) -> Draft:
         """The message on its way to a job."""
         parts = tuple(
-            part.text if isinstance(part, TextContent) else ImageUrl(part.image_url.url) for part in self.content
+            part.text if isinstance(part, TextContent) else ImageUrl(part.image_url.url)
+            for part in self.content
         )
         return Draft("system" if self.role == "developer" else self.role, parts)
 

@@ -1,7 +1,7 @@
 """A job's events as a Server-Sent Events response: frames, cursors, comments, the end.
 
-Passes the frames of the log through as they are; only the last one grows when the client asked for usage. Knows
-nothing of requests, RQ or Redis names.
+Passes the frames of the log through as they are; only the last one grows when the client asked for
+usage. Knows nothing of requests, RQ or Redis names.
 """
 
 from __future__ import annotations
@@ -34,27 +34,33 @@ class StreamOptions:
 
 
 def sse(position: int, data: bytes) -> bytes:
-    """One event; the id is the client's cursor: the tokens of the answer up to and with this one."""
+    """One event; the id is the client's cursor: the tokens of the answer up to and with this
+    one."""
     return b"id: %d\ndata: %b\n\n" % (position, data)
 
 
 def _with_usage(entry: Entry) -> bytes:
     extra = entry.extra
-    told = json.loads(entry.data) | {name: extra[name] for name in ("finish_reason", "usage", "timings")}
+    told = json.loads(entry.data) | {
+        name: extra[name] for name in ("finish_reason", "usage", "timings")
+    }
     return json.dumps(told).encode("ascii")
 
 
 class Stream:
     """The bytes of one response."""
 
-    def __init__(self, reader: Reader, lookup: Lookup, options: StreamOptions, greeting: str) -> None:
+    def __init__(
+        self, reader: Reader, lookup: Lookup, options: StreamOptions, greeting: str
+    ) -> None:
         self._reader = reader
         self._lookup = lookup
         self._usage = INCLUDE_USAGE in options.wanted
         self._progress = INCLUDE_PROGRESS in options.wanted
         self._keepalive_s = options.keepalive_s
         self._greeting = greeting
-        # Not the reader's, which is a batch ahead: progress must not carry the id of an event still to come.
+        # Not the reader's, which is a batch ahead: progress must not carry the id of an event still
+        # to come.
         self._cursor = reader.cursor
         self._told: tuple[Held | None, int | None] | None = None
         # Only a job that nothing is known of yet can still be waiting for its turn.
@@ -98,7 +104,8 @@ class Stream:
         return sse(self._cursor, _with_usage(entry) if entry.ends and self._usage else entry.data)
 
     async def _after_silence(self) -> bytes:
-        """Make sure that somebody is still there to end the job; the end of one that was lost is told here."""
+        """Make sure that somebody is still there to end the job; the end of one that was lost is
+        told here."""
         try:
             standing = await self._lookup.standing(self._reader.job_id)
         except RedisError:
@@ -124,13 +131,16 @@ class Stream:
         return b"" if queued is None else self._held_frame(queued[1], queued[0])
 
     async def _what_holds_it_up(self) -> bytes:
-        """Say of a job that is silent that its worker doesn't answer, or why none takes it up again."""
+        """Say of a job that is silent that its worker doesn't answer, or why none takes it up
+        again."""
         try:
             queued = await self._lookup.place(self._reader.job_id)
             held = await self._lookup.held(self._reader.job_id)
         except RedisError:
             return b""
-        return b"" if held is None else self._held_frame(held, None if queued is None else queued[0])
+        return (
+            b"" if held is None else self._held_frame(held, None if queued is None else queued[0])
+        )
 
     def _held_frame(self, held: Held | None, place: int | None) -> bytes:
         if (held, place) == self._told:
@@ -144,8 +154,11 @@ class Stream:
 
 
 class EventStream(EventStreamResponse):
-    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at collection."""
+    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at
+    collection."""
 
     def __init__(self, reader: Reader, stream: Stream) -> None:
-        super().__init__(stream, gone=reader.leave, over=reader.detach, headers={"X-Job-Id": reader.job_id})
+        super().__init__(
+            stream, gone=reader.leave, over=reader.detach, headers={"X-Job-Id": reader.job_id}
+        )
         self._reader = reader

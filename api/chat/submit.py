@@ -1,7 +1,8 @@
-"""From what a client asks for to a job in the queue: the one way in, whatever API the request came by.
+"""From what a client asks for to a job in the queue: the one way in, whatever API the request came
+by.
 
-Everything that can be refused is refused here, before a job exists and before a stream's headers are sent. Knows no
-request's shape and no response's.
+Everything that can be refused is refused here, before a job exists and before a stream's headers
+are sent. Knows no request's shape and no response's.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ MUCH_TEXT = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be like.
+    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be
+    like.
 
     ``warnings`` are sentences about what of it was left out.
     """
@@ -44,14 +46,17 @@ class Ask:
     warnings: tuple[str, ...] = ()
 
     def fitting(self, model: ModelRecord) -> Ask:
-        """The same as the model can answer it: without tools that may but needn't be called, if it knows of none.
+        """The same as the model can answer it: without tools that may but needn't be called, if it
+        knows of none.
 
         Raises ApiError for a call that must be made.
         """
         if not self.form.tools or model.takes_tools:
             return self
         if self.form.must_call:
-            raise ApiError("unsupported", "This model has no way to call tools: send none.", param="tools")
+            raise ApiError(
+                "unsupported", "This model has no way to call tools: send none.", param="tools"
+            )
         form = self.form.model_copy(update={"tools": ()})
         return replace(self, form=form, warnings=(*self.warnings, WITHOUT_TOOLS))
 
@@ -62,7 +67,8 @@ def seed_or_any(seed: int | None) -> int:
 
 
 async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:
-    """The model that an id, a name or a repository name stands for; the default one if none is named.
+    """The model that an id, a name or a repository name stands for; the default one if none is
+    named.
 
     Raises ApiError if it can't be served.
     """
@@ -70,7 +76,9 @@ async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:
     if not worker_seen:
         raise no_worker()
     if model is None:
-        raise ApiError("model_not_found", "No model of this id or name is registered.", param="model")
+        raise ApiError(
+            "model_not_found", "No model of this id or name is registered.", param="model"
+        )
     if not model.downloaded:
         raise ApiError("model_not_found", "This model has not been downloaded yet.", param="model")
     return model
@@ -79,7 +87,8 @@ async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:
 async def accept(
     ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller, once: Once | None
 ) -> Reader | str:
-    """Queue a chat. Answers a reader of it, or the id of the job that an earlier request of the same key made.
+    """Queue a chat. Answers a reader of it, or the id of the job that an earlier request of the
+    same key made.
 
     Raises ApiError for whatever can be refused.
     """
@@ -91,7 +100,8 @@ async def accept(
             made = await parts.jobs.submit_chat(job, ask.policy, once)
     except BaseException as error:
         reader.detach()
-        if isinstance(error, ApiError):  # After any other failure the job may be there, and need them.
+        # After any other failure the job may be there, and need them.
+        if isinstance(error, ApiError):
             parts.images.forget(job.job_id, job.messages)
         raise
     if made == job.job_id:
@@ -103,10 +113,15 @@ async def accept(
 
 def _is_long(job: ChatJob) -> bool:
     """Whether writing it down takes milliseconds."""
-    return len(job.messages) > MANY_MESSAGES or sum(len(message.text()) for message in job.messages) > MUCH_TEXT
+    return (
+        len(job.messages) > MANY_MESSAGES
+        or sum(len(message.text()) for message in job.messages) > MUCH_TEXT
+    )
 
 
-async def _job(ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller) -> ChatJob:
+async def _job(
+    ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller
+) -> ChatJob:
     job_id = new_job_id()
     messages = await parts.images.store(ask.messages, taken, job_id)
     try:

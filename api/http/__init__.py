@@ -1,1 +1,2 @@
-"""What happens to a request before a route sees it, and to a response behind it: limits, headers, Server-Sent Events."""
+"""What happens to a request before a route sees it, and to a response behind it: limits,
+headers, Server-Sent Events."""

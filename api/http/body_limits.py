@@ -114,7 +114,9 @@ class Arriving:
         """The server's next message, as long as the body is within its bounds."""
         if self._peeked:
             body, self._peeked = bytes(self._peeked), bytearray()
-            return self._counted({"type": "http.request", "body": body, "more_body": not self.ended})
+            return self._counted(
+                {"type": "http.request", "body": body, "more_body": not self.ended}
+            )
         if self.ended:
             return await self._receive()
         if self.declared > self._most and not self._answered:

@@ -117,7 +117,11 @@ def _is_json(request: Request) -> bool:
 
 
 async def _long(
-    request: Request, body: Arriving, limit: BodyLimit, shape: type[BaseModel] | None, handle: Handler
+    request: Request,
+    body: Arriving,
+    limit: BodyLimit,
+    shape: type[BaseModel] | None,
+    handle: Handler,
 ) -> Response:
     if body.declared > limit.json:
         raise too_large()
@@ -128,7 +132,11 @@ async def _long(
         data = await body.whole(limit.json)
         rest = await parts.long_json.run(_judged, data, taken, limit.values)
         read: BaseModel | None = None
-        if shape is not None and len(rest) > LONG and "json" in request.headers.get("content-type", ""):
+        if (
+            shape is not None
+            and len(rest) > LONG
+            and "json" in request.headers.get("content-type", "")
+        ):
             read = await parts.long_json.read(shape, rest)
         return await handle(_Read(request, rest, read))
     finally:

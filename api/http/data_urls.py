@@ -1,7 +1,8 @@
 """Images taken out of a request's body before its JSON is parsed.
 
-A parser would hold the event loop and several copies for as long as an image is large. So what stands in a long body as
-the ``url`` of an image, or as its ``image_url``, is cut out, and read from where it arrived. Knows bytes only.
+A parser would hold the event loop and several copies for as long as an image is large. So what
+stands in a long body as the ``url`` of an image, or as its ``image_url``, is cut out, and read from
+where it arrived. Knows bytes only.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ _LONG = 32 << 10
 _MOST_TAKEN = 64
 _STARTS = (b'"data:', b'"DATA:')
 _ESCAPES = ((rb"\/", b"/"), (rb"\n", b"\n"), (rb"\r", b"\r"), (rb"\t", b"\t"))
-"""What encoders write with a backslash in base64 and its line breaks; nothing else there has one."""
+"""What encoders write with a backslash in base64 and its line breaks; nothing else there has
+one."""
 _KEY = re.compile(rb'"(?:image_)?url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
 _PLACE = "data:taken/"
 
 
 class TakenOut:
-    """The long image URLs of one request, cut out of its body. What stands there in place of each leads to it."""
+    """The long image URLs of one request, cut out of its body. What stands there in place of
+    each leads to it."""
 
     def __init__(self) -> None:
         self._urls: list[memoryview] = []
@@ -30,7 +33,12 @@ class TakenOut:
     def get(self, place: str) -> memoryview | None:
         """The URL that a place leads to; None for one that leads nowhere, such as a URL."""
         number = place.removeprefix(_PLACE)
-        if number == place or not number.isdecimal() or len(number) > 2 or int(number) >= len(self._urls):
+        if (
+            number == place
+            or not number.isdecimal()
+            or len(number) > 2
+            or int(number) >= len(self._urls)
+        ):
             return None
         return self._urls[int(number)]
 
@@ -43,16 +51,21 @@ class TakenOut:
 
 
 def take_out(body: bytearray, taken: TakenOut) -> list[memoryview | bytes]:
-    """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body stays with each.
+    """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body
+    stays with each.
 
-    Only a string that follows such a key is cut out; any other, such as a message that begins like one, is a text.
-    A quote with a backslash before it is inside a string, and no other quote has one before it.
+    Only a string that follows such a key is cut out; any other, such as a message that begins like
+    one, is a text. A quote with a backslash before it is inside a string, and no other quote has
+    one before it.
     """
     view, done, at = memoryview(body), 0, 0
     pieces: list[memoryview | bytes] = []
     starts = {start: body.find(start) for start in _STARTS}
     for _ in range(_MOST_TAKEN):
-        starts = {start: body.find(start, at) if -1 < found < at else found for start, found in starts.items()}
+        starts = {
+            start: body.find(start, at) if -1 < found < at else found
+            for start, found in starts.items()
+        }
         at = min((found for found in starts.values() if found >= 0), default=-1)
         end = body.find(b'"', at + 1) if at >= 0 else -1
         if end < 0:

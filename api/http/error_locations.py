@@ -24,7 +24,9 @@ def shape_of(annotation: Any) -> type[BaseModel] | None:
     """The model that a route takes as its body, optional or not."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return next(filter(None, map(shape_of, typing.get_args(annotation))), None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return (
+        annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    )
 
 
 def fields(place: Iterable[str | int], shape: type[BaseModel], body: Any = _UNKNOWN) -> Place:
@@ -81,7 +83,11 @@ class _Walk:
         if kind == "dict":
             return self._schema.get("values_schema")
         return next(
-            (field for own, field in self._schema["fields"].items() if name in (own, field.get("validation_alias"))),
+            (
+                field
+                for own, field in self._schema["fields"].items()
+                if name in (own, field.get("validation_alias"))
+            ),
             None,
         )
 
@@ -93,7 +99,9 @@ class _Walk:
             if schema["type"] == "definition-ref":
                 schema = self._definitions.get(schema["schema_ref"])
                 continue
-            inner = next((schema[name] for name in _INNER if isinstance(schema.get(name), dict)), None)
+            inner = next(
+                (schema[name] for name in _INNER if isinstance(schema.get(name), dict)), None
+            )
             if inner is None:
                 return schema
             schema = inner

@@ -13,10 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStreamResponse(StreamingResponse):
-    """Sends by itself: the base class starts a task group for each response and ends the stream by cancelling it.
+    """Sends by itself: the base class starts a task group for each response and ends the stream by
+    cancelling it.
 
-    ``gone`` is called when the client has left: the chunks should come to an end then. ``over`` is called once at the
-    end, however that came; both are synchronous, so that they work while the request's task is being cancelled.
+    ``gone`` is called when the client has left: the chunks should come to an end then. ``over`` is
+    called once at the end, however that came; both are synchronous, so that they work while the
+    request's task is being cancelled.
     """
 
     media_type = "text/event-stream"
@@ -38,7 +40,13 @@ class EventStreamResponse(StreamingResponse):
         del scope
         watch = asyncio.ensure_future(self._wait_for_leave(receive))
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
             async for chunk in self.body_iterator:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})

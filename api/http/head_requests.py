@@ -29,7 +29,9 @@ class Head:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                scope.update({name: asked[name] for name in ("route", "root_path") if name in asked})
+                scope.update(
+                    {name: asked[name] for name in ("route", "root_path") if name in asked}
+                )
                 await send(message)
             elif not answered.is_set():
                 answered.set()

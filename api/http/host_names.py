@@ -34,4 +34,6 @@ class HostNames:
 
     def __contains__(self, name: str) -> bool:
         plain = name.lower().removesuffix(".")
-        return plain in self._exact or any(plain.endswith(end) and len(plain) > len(end) for end in self._below)
+        return plain in self._exact or any(
+            plain.endswith(end) and len(plain) > len(end) for end in self._below
+        )

@@ -1,7 +1,9 @@
-"""Long JSON: how many values it holds is counted before anything parses it, and it is read beside the event loop.
+"""Long JSON: how many values it holds is counted before anything parses it, and it is read beside
+the event loop.
 
-A parser keeps the interpreter's lock until it is through. How long that takes goes by values more than by bytes: 8 MiB
-are some milliseconds as one text, and seconds as empty lists or messages of a word. Knows no route's shape.
+A parser keeps the interpreter's lock until it is through. How long that takes goes by values more
+than by bytes: 8 MiB are some milliseconds as one text, and seconds as empty lists or messages of a
+word. Knows no route's shape.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 MOST_VALUES = 20_000
-"""Texts, names of fields, lists, objects and what commas separate: some 2,800 messages, or 1,500 in parts."""
+"""Texts, names of fields, lists, objects and what commas separate: some 2,800 messages, or 1,500
+in parts."""
 LONG = 16 << 10
 """Shorter bodies are read where they arrive: it takes some milliseconds at most."""
 STEP = 64 << 10
@@ -33,7 +36,8 @@ _MARKS = (b",", b"[", b"{")
 
 
 def values_in(body: bytes, most: int) -> int:
-    """How many values a text of JSON holds, at least; beyond ``most`` the rest isn't looked at. Never fails."""
+    """How many values a text of JSON holds, at least; beyond ``most`` the rest isn't looked at.
+    Never fails."""
     count, at, inside = 1, 0, False
     while at < len(body) and count <= most:
         end = min(at + STEP, len(body))
@@ -52,7 +56,8 @@ def values_in(body: bytes, most: int) -> int:
 
 
 class LongJson:
-    """Work on long bodies, one after another: each C function keeps the event loop waiting, and several would add up.
+    """Work on long bodies, one after another: each C function keeps the event loop waiting, and
+    several would add up.
 
     ``turn`` is held meanwhile; whoever does such work elsewhere takes it, too.
     """
@@ -64,7 +69,9 @@ class LongJson:
     async def run(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do it on a thread when its turn comes."""
         async with self.turn:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: task(*args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, lambda: task(*args, **kwargs)
+            )
 
     async def read(self, model: type[M], body: bytes) -> M:
         """The body as what a route takes. Raises ApiError for one that isn't."""
@@ -81,7 +88,8 @@ class LongJson:
 def _judged(model: type[M], value: Any) -> M:
     try:
         # Python's own validators let go of the lock between messages.
-        return model.model_validate(value, from_attributes=True)  # as FastAPI does, for the same sentences
+        # as FastAPI does, for the same sentences
+        return model.model_validate(value, from_attributes=True)
     except ValidationError as error:
         rows = error.errors(include_url=False, include_input=False)
         placed = [{**row, "loc": ("body", *row["loc"])} for row in rows]

@@ -88,7 +88,9 @@ class _Parts:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._is_file = b"filename" in options
         if self._is_file:
-            self.found.append(FileBegins(self._name, options[b"filename"].decode("utf-8", "replace")))
+            self.found.append(
+                FileBegins(self._name, options[b"filename"].decode("utf-8", "replace"))
+            )
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:

@@ -1,4 +1,5 @@
-"""The headers that every answer carries, so that a browser does no more with it than the pages need.
+"""The headers that every answer carries, so that a browser does no more with it than the pages
+need.
 
 Knows nothing of what is answered.
 """
@@ -13,20 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import is_openai
 
 REQUEST_ID = "mlxq.request_id"
-"""Where in its scope a request below ``/v1`` notes the job it made, for ``x-request-id``: OpenAI's clients log that."""
+"""Where in its scope a request below ``/v1`` notes the job it made, for ``x-request-id``:
+OpenAI's clients log that."""
 
 _PAGES = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "font-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _DASHBOARD = (
-    # Its pages are full of scripts, handlers and styles inside them; nothing comes from elsewhere or goes there.
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    # Its pages are full of scripts, handlers and styles inside them; nothing comes from elsewhere
+    # or goes there.
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri "
+    "'none'"
 )
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: browsers then send the sign-in form with the Origin "null", and it would be refused as foreign.
+    # Not no-referrer: browsers then send the sign-in form with the Origin "null", and it would be
+    # refused as foreign.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",

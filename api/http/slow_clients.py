@@ -1,5 +1,5 @@
-"""An end for connections whose client takes nothing, or sends half a request: what waits for one is bounded in bytes,
-and here in time.
+"""An end for connections whose client takes nothing, or sends half a request: what waits for one is
+bounded in bytes, and here in time.
 
 A stream that was cut so goes on with its cursor like any other. Knows connections only.
 """
@@ -11,18 +11,21 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 STALL_S = 60.0
-"""How long a full buffer may stay full. A client that reads a few hundred bytes a second is still in time."""
+"""How long a full buffer may stay full. A client that reads a few hundred bytes a second is
+still in time."""
 
 
 HEADERS_S = 10.0
-"""How long a connection may take to bring the head of its first request, and of a later one from its first byte."""
+"""How long a connection may take to bring the head of its first request, and of a later one from
+its first byte."""
 BODY_S = 60.0
 """How long each MiB of a body may take to arrive, and what is left of it."""
 _PIECE = 1 << 20
 
 
 class StallingClientsAreCut(HttpToolsProtocol):
-    """uvicorn's protocol, which stops asking the application for more while a client's buffer is full."""
+    """uvicorn's protocol, which stops asking the application for more while a client's buffer is
+    full."""
 
     _cut: asyncio.TimerHandle | None = None
     _due: asyncio.TimerHandle | None = None
@@ -52,11 +55,14 @@ class StallingClientsAreCut(HttpToolsProtocol):
         self._expect(None)
 
     def _expect(self, within_s: float | None) -> None:
-        """Cut the connection unless something more has come in time; None: nothing more is missing."""
+        """Cut the connection unless something more has come in time; None: nothing more is
+        missing."""
         self._arrived = 0
         if self._due is not None:
             self._due.cancel()
-        self._due = None if within_s is None else self.loop.call_later(within_s, self.transport.abort)
+        self._due = (
+            None if within_s is None else self.loop.call_later(within_s, self.transport.abort)
+        )
 
     def pause_writing(self) -> None:
         super().pause_writing()

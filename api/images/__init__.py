@@ -1,1 +1,2 @@
-"""Images of requests: read, fetched, decoded in child processes, and kept in Redis for the worker."""
+"""Images of requests: read, fetched, decoded in child processes, and kept in Redis for the
+worker."""

@@ -1,4 +1,5 @@
-"""The processes that open images: at most two, started with the first image, replaced when they die or have done much.
+"""The processes that open images: at most two, started with the first image, replaced when they die
+or have done much.
 
 Blocking, for threads. Knows what a child answers and nothing of requests or Redis.
 """
@@ -23,7 +24,8 @@ LIMIT_S = 10.0
 IMAGES_EACH = 200
 """A child is replaced after this many images, whatever a decoder may have leaked."""
 MEMORY = 1 << 30
-"""A child that occupies more is killed. On Linux its own limit comes first; macOS enforces none on address space."""
+"""A child that occupies more is killed. On Linux its own limit comes first; macOS enforces none
+on address space."""
 MOST_ANSWER = 16 << 20
 """A picture of the stored size takes 12.6 MB when it can't be compressed at all."""
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,9 +1,10 @@
-"""The process that opens images: one after another from standard input, each answered with a clean picture.
+"""The process that opens images: one after another from standard input, each answered with a clean
+picture.
 
-Runs as a script with the standard library and Pillow alone, so that a bomb or a crash in a decoder harms nobody else.
-A question is a line ``1234`` and that many bytes of base64; the answer is a line of JSON,
-``{"width": …, "height": …, "length": …}`` and that many bytes of PNG, or ``{"refused": "reason"}``. It ends with the
-pipe it reads, thus with its parent, however that ended.
+Runs as a script with the standard library and Pillow alone, so that a bomb or a crash in a decoder
+harms nobody else. A question is a line ``1234`` and that many bytes of base64; the answer is a line
+of JSON, ``{"width": …, "height": …, "length": …}`` and that many bytes of PNG, or ``{"refused":
+"reason"}``. It ends with the pipe it reads, thus with its parent, however that ended.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Refused(Exception):
 
 
 def clean(payload: bytes) -> tuple[int, int, bytes]:
-    """Width, height and PNG of an image in base64: first frame, upright, RGB on white, no metadata. Raises Refused."""
+    """Width, height and PNG of an image in base64: first frame, upright, RGB on white, no
+    metadata. Raises Refused."""
     data = _decoded(payload)
     # What it is called matters to nobody: clients name every picture alike.
     kind = next((name for name, signature in SIGNATURES.items() if signature.match(data)), None)
@@ -71,7 +73,9 @@ def clean(payload: bytes) -> tuple[int, int, bytes]:
     if kind == "webp":
         # Pillow's reader makes room for two whole canvases before it tells their size.
         _judge(*_webp_size(data))
-    with _tried("unreadable", lambda: Image.open(io.BytesIO(data), formats=[kind.upper()])) as image:
+    with _tried(
+        "unreadable", lambda: Image.open(io.BytesIO(data), formats=[kind.upper()])
+    ) as image:
         _judge(*image.size)
         image.draft(None, _fitting(*image.size))
         _tried("broken", image.load)
@@ -97,7 +101,8 @@ def _decoded(payload: bytes) -> bytes:
 
 
 def _loosely_decoded(payload: bytes) -> bytes:
-    """Base64 with line breaks, in the URL-safe alphabet or without its padding: there is one way to read it."""
+    """Base64 with line breaks, in the URL-safe alphabet or without its padding: there is one way
+    to read it."""
     text = payload.translate(None, b" \t\r\n")
     if not re.search(rb"[+/]", text):
         text = text.translate(_STANDARD)
@@ -115,7 +120,9 @@ def _tried(reason: str, step: Callable[[], T]) -> T:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise whatever they stumble over in a broken file
-        raise Refused("metadata" if "Decompressed data too large" in str(error) else reason) from None
+        raise Refused(
+            "metadata" if "Decompressed data too large" in str(error) else reason
+        ) from None
 
 
 def _judge(width: int, height: int) -> None:
@@ -136,12 +143,15 @@ def _webp_size(data: bytes) -> tuple[int, int]:
         bits = int.from_bytes(data[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if chunk == b"VP8 " and len(data) >= 30 and data[23:26] == b"\x9d\x01\x2a":
-        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(
+            data[28:30], "little"
+        ) & 0x3FFF
     return 0, 0
 
 
 def _fitting(width: int, height: int) -> tuple[int, int]:
-    """The size at which a picture is stored. The shorter side is rounded up: the aspect must not pass its limit."""
+    """The size at which a picture is stored. The shorter side is rounded up: the aspect must not
+    pass its limit."""
     if width * height <= STORED_PIXELS:
         return width, height
     scale = math.sqrt(STORED_PIXELS / (width * height))
@@ -169,12 +179,15 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def warm_up() -> None:
-    """Read and write one picture of each kind: what Pillow imports on the way can't be opened any more later."""
+    """Read and write one picture of each kind: what Pillow imports on the way can't be opened
+    any more later."""
     for kind in SIGNATURES:
         stream = io.BytesIO()
         exif = Image.Exif()
         exif[_ORIENTATION] = 3
-        Image.new("RGB", (2, 2)).save(stream, kind.upper(), **({} if kind == "gif" else {"exif": exif}))
+        Image.new("RGB", (2, 2)).save(
+            stream, kind.upper(), **({} if kind == "gif" else {"exif": exif})
+        )
         clean(base64.b64encode(stream.getvalue()))
     # What a JPEG with several pictures turns into, and what reads EXIF.
     for name in ("MpoImagePlugin", "TiffImagePlugin"):
@@ -182,7 +195,8 @@ def warm_up() -> None:
 
 
 def lock_down() -> None:
-    """From here on: bounded memory, and no file, socket or dump. macOS keeps all of these but the bound on memory."""
+    """From here on: bounded memory, and no file, socket or dump. macOS keeps all of these but
+    the bound on memory."""
     limits = {"RLIMIT_AS": MEMORY, "RLIMIT_NOFILE": 3, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
     for name, most in limits.items():
         try:

@@ -47,8 +47,11 @@ def is_public(address: str) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address) and (found not in _GLOBAL_V6 or any(found in net for net in _TUNNELS)):
-        return False  # IPv4 written as IPv6 (::ffff:0:0/96, 64:ff9b::/96, ::/96) is outside of 2000::/3.
+    if isinstance(found, ipaddress.IPv6Address) and (
+        found not in _GLOBAL_V6 or any(found in net for net in _TUNNELS)
+    ):
+        # IPv4 written as IPv6 (::ffff:0:0/96, 64:ff9b::/96, ::/96) is outside of 2000::/3.
+        return False
     return found.is_global and not (found.is_multicast or found.is_reserved)
 
 
@@ -85,15 +88,23 @@ class ImageFetcher:
     def _parts(self, url: str) -> tuple[str, str]:
         """Host and path."""
         if not self._hosts:
-            message = "Images are not fetched by their address here: send a data: URL. See MLXQ_IMAGE_HOSTS."
+            message = (
+                "Images are not fetched by their address here: send a data: URL. See "
+                "MLXQ_IMAGE_HOSTS."
+            )
             raise ApiError("unsupported", message)
         match = _ADDRESS.fullmatch(url.partition("#")[0])
         if match is None:
-            message = "Images are fetched by https:// addresses of plain ASCII, without a user and on port 443 alone."
+            message = (
+                "Images are fetched by https:// addresses of plain ASCII, without a user "
+                "and on port 443 alone."
+            )
             raise ApiError("unsupported", message)
         host, path = match[1].lower(), match[2] or "/"
         if host not in self._hosts:
-            raise ApiError("unsupported", "Images are not fetched from this host. See MLXQ_IMAGE_HOSTS.")
+            raise ApiError(
+                "unsupported", "Images are not fetched from this host. See MLXQ_IMAGE_HOSTS."
+            )
         return host, path if path.startswith("/") else f"/{path}"
 
     @contextlib.asynccontextmanager
@@ -119,7 +130,9 @@ class ImageFetcher:
         if not addresses:
             raise _refused("An image's host could not be found.")
         if not all(map(is_public, addresses)):
-            raise _refused("An image's host has an address that is not public: nothing is fetched from it.")
+            raise _refused(
+                "An image's host has an address that is not public: nothing is fetched from it."
+            )
         for address in addresses:
             try:
                 return await self._from(address, host, path)
@@ -151,7 +164,9 @@ class ImageFetcher:
         )
         async with (
             client,
-            client.stream("GET", f"https://{literal}{path}", extensions={"sni_hostname": host}) as answer,
+            client.stream(
+                "GET", f"https://{literal}{path}", extensions={"sni_hostname": host}
+            ) as answer,
         ):
             return await self._read(answer)
 

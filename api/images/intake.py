@@ -34,7 +34,8 @@ MOST_IMAGES = 16
 RETRY_S = 10
 SWEEP_S = 5.0
 MANY_MESSAGES = 500
-"""Beyond so many, a millisecond or two, they are put together and written down beside the event loop."""
+"""Beyond so many, a millisecond or two, they are put together and written down beside the event
+loop."""
 _MOST_KNOWN = 1000
 _Place = tuple[int, int]
 """Which message, and which of its parts."""
@@ -86,13 +87,16 @@ class Images:
         self.pool = ImagePool()
         self._fetcher = fetcher
         self._store = ImageStore(redis, budget)
-        # A thread for each child: it waits there while the event loop goes on, and holds one image at a time.
+        # A thread for each child: it waits there while the event loop goes on, and holds one image
+        # at a time.
         self._threads = ThreadPoolExecutor(CHILDREN, "images")
         self._sweeper = ThreadPoolExecutor(1, "images-sweep")
         self._known: OrderedDict[bytes, ImagePart] = OrderedDict()
         self._known_lock = threading.Lock()
 
-    async def store(self, drafts: Sequence[Draft], taken: TakenOut, job_id: str) -> tuple[Message, ...]:
+    async def store(
+        self, drafts: Sequence[Draft], taken: TakenOut, job_id: str
+    ) -> tuple[Message, ...]:
         """The messages of a job, each image stored in Redis under its SHA-256.
 
         Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
@@ -154,7 +158,9 @@ class Images:
     async def _in_thread(
         self, threads: ThreadPoolExecutor, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, lambda: task(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, lambda: task(*args, **kwargs)
+        )
 
     def _let_go(self, job_id: str, parts: Iterable[ImagePart]) -> None:
         hashes = {part.sha256 for part in parts}
@@ -162,7 +168,8 @@ class Images:
             self._sweeper.submit(self._store.forget, job_id, hashes)
 
     def _taken_in(self, image: memoryview, job_id: str) -> ImagePart:
-        """Open and store one image. The same one again, as each turn of a conversation sends it, is only looked up."""
+        """Open and store one image. The same one again, as each turn of a conversation sends it,
+        is only looked up."""
         sent = hashlib.sha256(image).digest()
         with self._known_lock:
             known = self._known.get(sent)
@@ -172,12 +179,19 @@ class Images:
             picture = self.pool.open(image)
         except ImageRefused as refused:
             raise _refused(_SENTENCES.get(str(refused), _SENTENCES["crash"])) from None
-        # Hashed here: whoever got hold of a child must not choose under which name a picture is found.
-        part = ImagePart(sha256=hashlib.sha256(picture.data).hexdigest(), width=picture.width, height=picture.height)
+        # Hashed here: whoever got hold of a child must not choose under which name a picture is
+        # found.
+        part = ImagePart(
+            sha256=hashlib.sha256(picture.data).hexdigest(),
+            width=picture.width,
+            height=picture.height,
+        )
         try:
             self._store.put(part.sha256, picture.data, job_id)
         except ImagesFull:
-            raise ApiError("images_full", "Running chats hold too many images. Try again later.", RETRY_S) from None
+            raise ApiError(
+                "images_full", "Running chats hold too many images. Try again later.", RETRY_S
+            ) from None
         self._remember(sent, part)
         return part
 
@@ -223,7 +237,10 @@ def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:
     if all(isinstance(part, str) for part in draft.parts):
         content = "".join(str(part) for part in draft.parts)
     else:
-        content = tuple(stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part) for part in draft.parts)
+        content = tuple(
+            stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part)
+            for part in draft.parts
+        )
     return Message(
         role=draft.role,
         content=content,

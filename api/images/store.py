@@ -1,7 +1,9 @@
-"""Images in Redis: each once, within a budget, for as long as a live job needs it and a while longer.
+"""Images in Redis: each once, within a budget, for as long as a live job needs it and a while
+longer.
 
-Which jobs need an image stands beside it, and whether they live is asked of their records: nothing has to be counted
-down by a process that may die. Blocking, for threads. Knows nothing of requests or decoders.
+Which jobs need an image stands beside it, and whether they live is asked of their records: nothing
+has to be counted down by a process that may die. Blocking, for threads. Knows nothing of requests
+or decoders.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from wire import keys
 OVERHEAD = 4096
 """Counted for each image beside its bytes, so that many tiny ones can't add up to much."""
 KEPT_S = 300.0
-"""An image stays this long after its last job for the next turn of the conversation, unless the room is needed."""
+"""An image stays this long after its last job for the next turn of the conversation, unless the
+room is needed."""
 CREATION_S = 600
 """Between storing its first image and queueing a job lies at most this time."""
 _AT_ONCE = 200
 _EAGER_S = 1.0
 
-# All three. KEYS: image, its jobs, sizes, total, idle. ARGV[1]: SHA-256. Redis' time is the only clock.
+# All three. KEYS: image, its jobs, sizes, total, idle. ARGV[1]: SHA-256. Redis' time is the only
+# clock.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
 # ARGV[2..]: job, lifetime in seconds; then size, budget and data to store it if it isn't there.
-# Answers 1 when the image is there and the job's; 0 when it isn't there, or there is no room for it.
+# Answers 1 when the image is there and the job's; 0 when it isn't there, or there is no room for
+# it.
 _HOLD = (
     _NOW
     + """
@@ -81,7 +86,9 @@ class ImageStore:
         self._redis = redis
         self._budget = budget
         self._kept_ms = int(kept_s * 1000)
-        self._hold, self._release, self._drop = (redis.register_script(text) for text in (_HOLD, _RELEASE, _DROP))
+        self._hold, self._release, self._drop = (
+            redis.register_script(text) for text in (_HOLD, _RELEASE, _DROP)
+        )
         self._making_room = threading.Lock()
         self._swept_at = 0.0
 
@@ -94,7 +101,14 @@ class ImageStore:
         if self.hold(sha256, job_id):
             return
         size = len(data) + OVERHEAD
-        args: list[str | int | bytes] = [sha256, job_id, keys.IMAGE_LIFETIME_S, size, self._budget, data]
+        args: list[str | int | bytes] = [
+            sha256,
+            job_id,
+            keys.IMAGE_LIFETIME_S,
+            size,
+            self._budget,
+            data,
+        ]
         for _ in range(2):
             if self._hold(keys=_names(sha256), args=args):
                 return
@@ -127,7 +141,10 @@ class ImageStore:
                 self._drop(keys=_names(sha256), args=[sha256])
 
     def _idle(self, until_ms: int) -> list[str]:
-        return [sha.decode() for sha in cast(list[bytes], self._redis.zrangebyscore(keys.IMAGES_IDLE, 0, until_ms))]
+        return [
+            sha.decode()
+            for sha in cast(list[bytes], self._redis.zrangebyscore(keys.IMAGES_IDLE, 0, until_ms))
+        ]
 
     def _look_at(self, hashes: list[str]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -150,7 +167,8 @@ class ImageStore:
             pipe.execute()
 
     def _over(self, jobs: dict[str, float]) -> set[str]:
-        """Those of the jobs that have ended or never came to be. Each with the time at which it asked for an image."""
+        """Those of the jobs that have ended or never came to be. Each with the time at which it
+        asked for an image."""
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in jobs:
                 pipe.hget(keys.job(job_id), "state")
@@ -172,4 +190,10 @@ def _by_job(rows: Iterable[tuple[Any, Any]]) -> dict[str, float]:
 
 
 def _names(sha256: str) -> list[str]:
-    return [keys.image(sha256), keys.image_jobs(sha256), keys.IMAGES, keys.IMAGES_TOTAL, keys.IMAGES_IDLE]
+    return [
+        keys.image(sha256),
+        keys.image_jobs(sha256),
+        keys.IMAGES,
+        keys.IMAGES_TOTAL,
+        keys.IMAGES_IDLE,
+    ]

@@ -52,5 +52,7 @@ def _why_no_image(start: str, match: re.Match[str] | None) -> str:
         return "An image must be a data: URL; no file is read."
     declared = start[5:].partition(",")[0].partition(";")[0] if match is None else match[1]
     if declared.strip().lower() not in _KINDS:
-        return "An image's data: URL must be of type image/png, image/jpeg, image/webp or image/gif."
+        return (
+            "An image's data: URL must be of type image/png, image/jpeg, image/webp or image/gif."
+        )
     return "An image's data: URL must be in base64."

@@ -1,7 +1,8 @@
-"""Requests that may be sent twice: a key of the client's leads to the job that its first request made.
+"""Requests that may be sent twice: a key of the client's leads to the job that its first request
+made.
 
-Knows keys, fingerprints of bodies and what stands in Redis for them; the job and its key are written in one transaction
-by api.jobs.queue.
+Knows keys, fingerprints of bodies and what stands in Redis for them; the job and its key are
+written in one transaction by api.jobs.queue.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """A request that makes one job however often it is sent: its Redis name, and a fingerprint of its body."""
+    """A request that makes one job however often it is sent: its Redis name, and a fingerprint
+    of its body."""
 
     name: str
     fingerprint: str
@@ -33,7 +35,8 @@ class Once:
         return f"{job_id} {self.fingerprint}"
 
     def job_in(self, stored: bytes | None) -> str | None:
-        """The job that an earlier request made; None if there was none. Raises ApiError if that one was another."""
+        """The job that an earlier request made; None if there was none. Raises ApiError if that
+        one was another."""
         if stored is None:
             return None
         job_id, fingerprint = stored.decode().split()
@@ -50,7 +53,11 @@ async def once(key: str | None, owner: str, body: BaseModel, taken: TakenOut) ->
         raise ApiError("bad_request", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
     images = taken.all()
     # Images are megabytes: hashed beside the event loop.
-    made = await asyncio.to_thread(_fingerprint, body, images) if images else _fingerprint(body, images)
+    made = (
+        await asyncio.to_thread(_fingerprint, body, images)
+        if images
+        else _fingerprint(body, images)
+    )
     return Once(keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), made)
 
 

@@ -1,7 +1,7 @@
 """Accepting jobs and stopping them.
 
-RQ is synchronous, so what uses it runs on a few threads of its own and the event loop never waits for it. Knows
-nothing of HTTP statuses and nothing of streams.
+RQ is synchronous, so what uses it runs on a few threads of its own and the event loop never waits
+for it. Knows nothing of HTTP statuses and nothing of streams.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ T = TypeVar("T")
 EVERYONE = "everyone"
 """The owner of every job while there are no API keys."""
 UNATTENDED_S = 32
-"""A job that ends with its readers is stopped this long after one was last noticed. Readers are noticed every 2 s, so
-that the last one has been gone for at least the 30 s of the contract."""
+"""A job that ends with its readers is stopped this long after one was last noticed. Readers are
+noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
 _THREADS = 4
 _RETRY_AFTER_S = (1, 300)
 _JOB_ID = re.compile("[0-9a-f]{32}")
 
-# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner whose job alone may
-# be stopped, or nothing. Answers 1 when the job was taken off its queue and is the caller's to end, 0 when a worker has
-# it, -1 when there is nothing to stop.
+# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner
+# whose job alone may be stopped, or nothing. Answers 1 when the job was taken off its queue and is
+# the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
 _STOP = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'ended' then return -1 end
@@ -61,7 +61,8 @@ return taken
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the client asked about the job's stream: whether the job outlives its readers, and what frames hold."""
+    """What the client asked about the job's stream: whether the job outlives its readers, and
+    what frames hold."""
 
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
@@ -107,14 +108,16 @@ class Jobs:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def made_before(self, once: Once) -> str | None:
-        """The job that an earlier request of the same key made. Raises ApiError if that request was another."""
+        """The job that an earlier request of the same key made. Raises ApiError if that request
+        was another."""
         return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))
 
     async def submit_chat(self, job: ChatJob, policy: Policy, once: Once | None = None) -> str:
-        """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has made before.
+        """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has
+        made before.
 
-        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to another request,
-        ``workers_outdated`` when a living worker can't read what was asked for.
+        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to
+        another request, ``workers_outdated`` when a living worker can't read what was asked for.
         """
         job = await self._readable(job)
         try:
@@ -137,7 +140,8 @@ class Jobs:
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
-        """Stop one job, queued or running. Unknown and ended jobs, and another owner's, are left as they are."""
+        """Stop one job, queued or running. Unknown and ended jobs, and another owner's, are left
+        as they are."""
         if is_job_id(job_id):
             await self._in_thread(self._stop, job_id, owner)
 
@@ -146,11 +150,13 @@ class Jobs:
         await self._in_thread(self._stop_all, owner)
 
     async def submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
-        """Put a slice of a batch in the queue, and in the same transaction what ``with_it`` writes."""
+        """Put a slice of a batch in the queue, and in the same transaction what ``with_it``
+        writes."""
         await self._in_thread(self._slices.submit, work, with_it)
 
     async def withdraw_slice(self, work: BatchSlice) -> None:
-        """End a slice of a batch that ends early, if it waits in the queue: its lines get no results."""
+        """End a slice of a batch that ends early, if it waits in the queue: its lines get no
+        results."""
         await self._in_thread(self._slices.withdraw, work)
 
     async def feed_slice(self, work: BatchSlice) -> None:
@@ -162,12 +168,15 @@ class Jobs:
         await self._in_thread(self._settling.settle, job_id)
 
     async def settle_all(self) -> None:
-        """End the jobs that nobody else will end: left by a process that died, or ended in RQ from outside."""
+        """End the jobs that nobody else will end: left by a process that died, or ended in RQ
+        from outside."""
         await self._in_thread(self._settling.finish_interrupted)
         await self._in_thread(self._settling.settle_all)
 
     async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: task(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: task(*args, **kwargs)
+        )
 
     async def _retry_after(self, depth: int) -> int:
         """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
@@ -221,8 +230,8 @@ class Jobs:
         pipe.execute()
 
     def _unended(self, owner: str) -> int:
-        """How many chats of an owner wait or run. Near the bound those are ended that are over for RQ, and left out of
-        which Redis lost the job."""
+        """How many chats of an owner wait or run. Near the bound those are ended that are over for
+        RQ, and left out of which Redis lost the job."""
         name = keys.live(owner)
         if self._redis.zcard(name) >= self._key_limit:
             live = [value.decode() for value in cast(list[bytes], self._redis.zrange(name, 0, -1))]
@@ -240,14 +249,20 @@ class Jobs:
 
     def _submit_command(self, command: ModelCommand) -> None:
         now, _ = self._now_and_depth()
-        record = {"owner": EVERYONE, "model_id": command.model_id or "", "kind": "model", "on_disconnect": "continue"}
+        record = {
+            "owner": EVERYONE,
+            "model_id": command.model_id or "",
+            "kind": "model",
+            "on_disconnect": "continue",
+        }
         pipe = self._redis.pipeline(transaction=True)
         enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
 
     def _stop_all(self, owner: str) -> None:
         live = cast(list[bytes], self._redis.zrange(keys.live(owner), 0, -1))
-        # All keys first: otherwise each slot that a stop frees takes up the next chat of the same owner.
+        # All keys first: otherwise each slot that a stop frees takes up the next chat of the same
+        # owner.
         pipe = self._redis.pipeline(transaction=False)
         for job_id in live:
             pipe.set(keys.cancel(job_id.decode()), 1, ex=keys.CANCEL_LIFETIME_S)

@@ -21,7 +21,8 @@ from wire.versions import FIRST
 
 Standing = Literal["queued", "running", "ended", "gone"]
 Held = Literal["suspended", "no_worker"]
-"""Why nothing comes of a job for now: queues are suspended in RQ, or no worker answers that would (or does) run it."""
+"""Why nothing comes of a job for now: queues are suspended in RQ, or no worker answers that
+would (or does) run it."""
 
 POSITIONS_S = 0.5
 """How long one look at the queue serves all who ask for a place in it."""
@@ -42,8 +43,11 @@ class JobRecord:
 class Lookup:
     """Answers about jobs."""
 
-    def __init__(self, redis: Redis, settle: Callable[[str], Awaitable[None]] | None = None) -> None:
-        """``settle`` ends a job that is over for RQ and has no end in its log, unless a worker is about to."""
+    def __init__(
+        self, redis: Redis, settle: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
+        """``settle`` ends a job that is over for RQ and has no end in its log, unless a worker
+        is about to."""
         self._redis = redis
         self._settle = settle
         self._places: dict[str, int] = {}
@@ -52,7 +56,8 @@ class Lookup:
         self._looking = asyncio.Lock()
 
     async def record(self, job_id: str, owner: str) -> JobRecord | None:
-        """What is remembered of an owner's job; None for an unknown one, and for another owner's."""
+        """What is remembered of an owner's job; None for an unknown one, and for another
+        owner's."""
         if not is_job_id(job_id):
             return None
         row, status = await self._remembered(job_id)
@@ -125,12 +130,16 @@ class Lookup:
 
     async def _anybody(self) -> bool:
         names = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
-        return bool(names) and bool(await self._redis.exists(*(keys.worker_status(name.decode()) for name in names)))
+        return bool(names) and bool(
+            await self._redis.exists(*(keys.worker_status(name.decode()) for name in names))
+        )
 
     async def place(self, job_id: str) -> tuple[int, Held | None] | None:
-        """A job's place in the queue, counted from 1, and what holds the queue up; None when it isn't queued."""
+        """A job's place in the queue, counted from 1, and what holds the queue up; None when it
+        isn't queued."""
         async with self._looking:
-            # One look serves all streams that want to know: a search for each would cost a full queue's length.
+            # One look serves all streams that want to know: a search for each would cost a full
+            # queue's length.
             if time.monotonic() >= self._places_until:
                 self._places_until = time.monotonic() + POSITIONS_S
                 async with self._redis.pipeline(transaction=False) as pipe:
@@ -138,7 +147,9 @@ class Lookup:
                     pipe.exists(SUSPENDED)
                     ids, suspended = await pipe.execute()
                 self._places = {value.decode(): place for place, value in enumerate(ids, 1)}
-                self._queue_held = "suspended" if suspended else None if await self._anybody() else "no_worker"
+                self._queue_held = (
+                    "suspended" if suspended else None if await self._anybody() else "no_worker"
+                )
         place = self._places.get(job_id)
         return None if place is None else (place, self._queue_held)
 

@@ -1,7 +1,8 @@
-"""One Redis subscription for all clients of a process: every reader gets each event of its job once and in order.
+"""One Redis subscription for all clients of a process: every reader gets each event of its job once
+and in order.
 
-The channel carries events quickly, the log surely: a reader that sees a gap or was slow looks into the log. Knows
-nothing of HTTP, and of jobs only their logs.
+The channel carries events quickly, the log surely: a reader that sees a gap or was slow looks into
+the log. Knows nothing of HTTP, and of jobs only their logs.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from wire.log_entries import Entry, decode, decode_rows, lines, range_after
 _log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 3.0
-"""Silence after which to look into the log: nothing else tells that the channel lost the last event of a job."""
+"""Silence after which to look into the log: nothing else tells that the channel lost the last
+event of a job."""
 BUFFER = 1000
-"""Entries kept for a reader whose client is slow; beyond it they are dropped and read from the log again."""
+"""Entries kept for a reader whose client is slow; beyond it they are dropped and read from the
+log again."""
 PAGE = 500
 _RECONNECT_S = 0.2
 _LISTEN_S = 5.0
@@ -36,8 +39,8 @@ class Reader:
 
     ``cursor`` is the position up to which the client has the text; what it hands out begins there,
     and carries the position it leads to. Where the log is read is kept beside it: after a crash of
-    Redis the same text may stand in other entries. Of a job that the first release took in, positions
-    count events (``by_tokens`` is false), as its readers' cursors do.
+    Redis the same text may stand in other entries. Of a job that the first release took in,
+    positions count events (``by_tokens`` is false), as its readers' cursors do.
     """
 
     def __init__(
@@ -67,7 +70,8 @@ class Reader:
 
     @property
     def closed(self) -> bool:
-        """Whether the client has gone, or the process goes; the client may go on elsewhere with its cursor."""
+        """Whether the client has gone, or the process goes; the client may go on elsewhere with
+        its cursor."""
         return self._left or self._relay.closing
 
     @property
@@ -85,7 +89,8 @@ class Reader:
         self.wake()
 
     def look_again(self, *, in_doubt: bool = False) -> None:
-        """Have the next batch come from the log; ``in_doubt``, Redis may have lost what was read of it."""
+        """Have the next batch come from the log; ``in_doubt``, Redis may have lost what was read
+        of it."""
         self._behind = True
         self._in_doubt = self._in_doubt or in_doubt
         self.wake()
@@ -118,7 +123,8 @@ class Reader:
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         self._due = loop.time() + timeout
-        # One alarm serves many waits: it is mostly found to be too early when it rings, and set again.
+        # One alarm serves many waits: it is mostly found to be too early when it rings, and set
+        # again.
         if self._alarm is None or self._alarm.when() > self._due:
             self._set_alarm(loop)
         try:
@@ -157,7 +163,9 @@ class Reader:
         """Read the log from its start again unless it still leads to where this reader is in it."""
         if self._by_tokens and self._sequence:
             last = await self._relay.stored(self.job_id, self._sequence - 1, 1)
-            if [(entry.sequence, entry.position) for entry in last] != [(self._sequence, self._place)]:
+            if [(entry.sequence, entry.position) for entry in last] != [
+                (self._sequence, self._place)
+            ]:
                 self._rewind()
         self._trusts = False
 
@@ -197,7 +205,8 @@ class Reader:
 
     def _unseen(self, entry: Entry) -> Entry | None:
         """What the client hasn't got of an entry."""
-        if entry.ends:  # Also when the text has ended before the client's position: it must hear of it.
+        # Also when the text has ended before the client's position: it must hear of it.
+        if entry.ends:
             return entry._replace(position=max(entry.position, self.cursor))
         if entry.start >= self.cursor:
             return entry
@@ -234,7 +243,9 @@ class Relay:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def attach(self, job_id: str, cursor: int = 0, *, replay: bool, by_tokens: bool = True) -> Reader:
+    def attach(
+        self, job_id: str, cursor: int = 0, *, replay: bool, by_tokens: bool = True
+    ) -> Reader:
         """A reader of what follows a cursor. A job that isn't enqueued yet needs no replay."""
         reader = Reader(self, job_id, cursor, replay=replay, by_tokens=by_tokens)
         self._readers.setdefault(job_id, set()).add(reader)
@@ -267,7 +278,8 @@ class Relay:
         while True:
             try:
                 await self._subscription()
-            except Exception as error:  # whatever it was, the streams of this process need a subscription
+            except Exception as error:
+                # whatever it was, the streams of this process need a subscription
                 if self._subscribed.is_set():
                     _log.warning("lost the subscription: %s", type(error).__name__)
                 self._subscribed.clear()

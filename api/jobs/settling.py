@@ -1,7 +1,9 @@
-"""Ending jobs that nobody else will end: taken off the queue here, or cancelled, deleted or failed in RQ from outside.
+"""Ending jobs that nobody else will end: taken off the queue here, or cancelled, deleted or failed
+in RQ from outside.
 
-A job whose log has no end goes on for its readers. RQ's tools know nothing of logs, so whoever looks at a job looks at
-RQ's status as well, and what is over there gets its end in the log, once. Synchronous; knows nothing of HTTP.
+A job whose log has no end goes on for its readers. RQ's tools know nothing of logs, so whoever
+looks at a job looks at RQ's status as well, and what is over there gets its end in the log, once.
+Synchronous; knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -20,19 +22,23 @@ from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, To
 _log = logging.getLogger(__name__)
 
 STOPPING_S = 5
-"""What was to stop and hasn't ended after this time is ended here: by a living worker or process it takes
-milliseconds."""
+"""What was to stop and hasn't ended after this time is ended here: by a living worker or process it
+takes milliseconds."""
 LOOK_AGAIN_S = 2
 """How often each job that has not ended is looked at, whether anybody reads it or not."""
 ADRIFT_S = 10
-"""A job that is queued for RQ and in no list was lost by whoever popped it, and is put back after this time."""
+"""A job that is queued for RQ and in no list was lost by whoever popped it, and is put back
+after this time."""
 _AT_ONCE = 500
-_DELETED = Failed("job_lost", "This chat was deleted from the queue before it ended. Send it again.")
+_DELETED = Failed(
+    "job_lost", "This chat was deleted from the queue before it ended. Send it again."
+)
 _FAILED = Failed("job_lost", "This chat was marked as failed outside the service. Send it again.")
 
-# KEYS: job, RQ's job, cancel, stopping. ARGV: job id, lifetime of the cancel key, now in ms, how long a worker has to
-# end it, ms. Answers how it is to be ended now: RQ's status, "missing", or nothing when it goes on or has ended.
-# First every worker is told to stop it: one that runs it, or takes it up at this moment, ends it itself.
+# KEYS: job, RQ's job, cancel, stopping. ARGV: job id, lifetime of the cancel key, now in ms, how
+# long a worker has to end it, ms. Answers how it is to be ended now: RQ's status, "missing", or
+# nothing when it goes on or has ended. First every worker is told to stop it: one that runs it, or
+# takes it up at this moment, ends it itself.
 _OVER = """
 local about = redis.call('HMGET', KEYS[1], 'state', 'kind')
 if not about[1] or about[1] == 'ended' or about[2] == 'slice' then return '' end
@@ -44,9 +50,10 @@ local waited = tonumber(ARGV[3]) - tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1
 if about[1] == 'running' and waited < tonumber(ARGV[4]) then return '' end
 return status or 'missing'
 """
-# KEYS: jobs that have not ended, jobs that are being stopped, the queue, its popped jobs. ARGV: now in ms, how long ago
-# a job was looked at last, how many to look at, how long one may be adrift, how names of jobs and of RQ's jobs begin.
-# Answers the jobs that are over for RQ. Puts back what is adrift.
+# KEYS: jobs that have not ended, jobs that are being stopped, the queue, its popped jobs. ARGV: now
+# in ms, how long ago a job was looked at last, how many to look at, how long one may be adrift, how
+# names of jobs and of RQ's jobs begin. Answers the jobs that are over for RQ. Puts back what is
+# adrift.
 _LOOK = """
 local over, listed = {}, nil
 local now = tonumber(ARGV[1])
@@ -95,7 +102,8 @@ class Settling:
         self._look = redis.register_script(_LOOK)
 
     def settle(self, job_id: str) -> None:
-        """End a job that is over for RQ and has no end in its log, unless a worker that has it still may."""
+        """End a job that is over for RQ and has no end in its log, unless a worker that has it
+        still may."""
         names = [keys.job(job_id), rq_job_key(job_id), keys.cancel(job_id), keys.STOPPING]
         args: list[str | int] = [job_id, keys.CANCEL_LIFETIME_S, self._now_ms(), STOPPING_S * 1000]
         status = cast(bytes, self._over(keys=names, args=args)).decode()
@@ -104,7 +112,12 @@ class Settling:
 
     def settle_all(self) -> None:
         """Look at every job that has not ended, a part of them at a time; end what is over."""
-        names = [keys.UNENDED, keys.STOPPING, queue_key(keys.CHAT_QUEUE), popped_key(keys.CHAT_QUEUE)]
+        names = [
+            keys.UNENDED,
+            keys.STOPPING,
+            queue_key(keys.CHAT_QUEUE),
+            popped_key(keys.CHAT_QUEUE),
+        ]
         args: list[str | int] = [
             self._now_ms(),
             LOOK_AGAIN_S * 1000,
@@ -118,7 +131,10 @@ class Settling:
 
     def finish_interrupted(self) -> None:
         """End what was to stop a while ago and has not ended: its worker or its process is gone."""
-        for raw in cast(list[bytes], self._redis.zrangebyscore(keys.STOPPING, 0, self._now_ms() - STOPPING_S * 1000)):
+        for raw in cast(
+            list[bytes],
+            self._redis.zrangebyscore(keys.STOPPING, 0, self._now_ms() - STOPPING_S * 1000),
+        ):
             status = cast(bytes | None, self._redis.hget(rq_job_key(raw.decode()), "status"))
             self._end_as(raw.decode(), "missing" if status is None else status.decode())
 
@@ -135,22 +151,29 @@ class Settling:
             pipe.execute()
 
     def _end_as(self, job_id: str, status: str) -> None:
-        """The log first: whoever starts the job from then on is told that it has ended, and closes RQ's books too."""
+        """The log first: whoever starts the job from then on is told that it has ended, and
+        closes RQ's books too."""
         if status in (*rq_jobs.WITHDRAWN, *rq_jobs.GOING_ON):
-            closing = Closing(JobStatus.CANCELED, self._kept_s, meta={"state": "ended", "finish_reason": "cancelled"})
+            closing = Closing(
+                JobStatus.CANCELED,
+                self._kept_s,
+                meta={"state": "ended", "finish_reason": "cancelled"},
+            )
             ended = self._end(job_id, None)
         else:
             event = _DELETED if status == "missing" else _FAILED
             meta = {"state": "failed", "code": event.code}
-            closing = Closing(JobStatus.FAILED, self._kept_s, f"{event.code}: {event.message}", meta)
+            closing = Closing(
+                JobStatus.FAILED, self._kept_s, f"{event.code}: {event.message}", meta
+            )
             ended = self._end(job_id, event)
         if ended:
             self.close_books(job_id, keys.CHAT_QUEUE, closing)
         self._redis.zrem(keys.STOPPING, job_id)
 
     def _end(self, job_id: str, failed: Failed | None) -> bool:
-        """Write a job's end, as cancelled unless it failed. Answers whether RQ's books are ours to close: not when a
-        worker took the job up meanwhile, which is told to stop, and ends it."""
+        """Write a job's end, as cancelled unless it failed. Answers whether RQ's books are ours to
+        close: not when a worker took the job up meanwhile, which is told to stop, and ends it."""
         about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id")
         owner, submitted, model = (value or b"" for value in cast(list[Any], about))
         try:
@@ -158,16 +181,30 @@ class Settling:
         except (JobEnded, JobGone):
             # Closed already, unless whoever ended it died in between: what is open has no lifetime.
             return self._redis.ttl(rq_job_key(job_id)) < 0
-        tokens = sum(len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta))
-        usage, timings = Usage(completion_tokens=tokens), Timings(queue_ms=float(self._now_ms() - int(submitted or 0)))
+        tokens = sum(
+            len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta)
+        )
+        usage, timings = (
+            Usage(completion_tokens=tokens),
+            Timings(queue_ms=float(self._now_ms() - int(submitted or 0))),
+        )
         event: Finished | Failed = Finished("cancelled", usage, timings)
         if failed is not None:
             event = Failed(failed.code, failed.message, usage, timings)
-        [answer] = self._log.append([Append(job_id, owner.decode(), attempt, len(before) + 1, event)])
+        [answer] = self._log.append(
+            [Append(job_id, owner.decode(), attempt, len(before) + 1, event)]
+        )
         if answer not in (WRITTEN, ALREADY_THERE):
             return False
-        told = {"job_id": job_id, "model": model.decode(), "completion_tokens": tokens, "queue_ms": timings.queue_ms}
-        reason = {"reason": "cancelled"} if failed is None else {"reason": "error", "code": failed.code}
+        told = {
+            "job_id": job_id,
+            "model": model.decode(),
+            "completion_tokens": tokens,
+            "queue_ms": timings.queue_ms,
+        }
+        reason = (
+            {"reason": "cancelled"} if failed is None else {"reason": "error", "code": failed.code}
+        )
         _log.info("chat ended", extra=told | reason)
         return True
 

@@ -1,7 +1,8 @@
 """Slices of batches on their way into the queue and out of it, as the API sees to it.
 
-A slice that should be in the queue and isn't, whoever took it out, is put there again; one that keeps being taken out
-has its lines ended by name, so that no batch runs for ever. Synchronous; knows RQ, and nothing of HTTP.
+A slice that should be in the queue and isn't, whoever took it out, is put there again; one that
+keeps being taken out has its lines ended by name, so that no batch runs for ever. Synchronous;
+knows RQ, and nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _log = logging.getLogger(__name__)
 MOST_FEEDS = 3
 """A slice that was taken out of the queue this often, or failed there, is not put back any more."""
 _FED_AGAIN = "fed_again"
-_ERROR: tuple[ErrorCode, str] = ("job_lost", "The part of the batch that this line is in was taken out of the queue.")
+_ERROR: tuple[ErrorCode, str] = (
+    "job_lost",
+    "The part of the batch that this line is in was taken out of the queue.",
+)
 
 
 class SliceQueue:
@@ -70,7 +74,8 @@ class SliceQueue:
                 return  # Somebody else has just put it there.
 
     def withdraw(self, work: BatchSlice) -> None:
-        """End a slice of a batch that ends early, if it waits in the queue: its lines get no results."""
+        """End a slice of a batch that ends early, if it waits in the queue: its lines get no
+        results."""
         if not self._redis.lrem(self._queue.key, 1, work.job_id):
             return
         try:
@@ -78,8 +83,12 @@ class SliceQueue:
         except (JobEnded, JobGone):
             pass
         else:
-            self._batches.write(Taken(work, attempt, 0, "cancelling", ()), (), self._now_ms(), cut=True)
-        self._settling.close_books(work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s))
+            self._batches.write(
+                Taken(work, attempt, 0, "cancelling", ()), (), self._now_ms(), cut=True
+            )
+        self._settling.close_books(
+            work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s)
+        )
 
     def _give_up(self, work: BatchSlice) -> None:
         """End every line of a slice that has no result, by name."""
@@ -95,7 +104,10 @@ class SliceQueue:
         if taken is None:
             return
         lost = [LineResult(line.number, line.custom_id, error=_ERROR) for line in taken.lines]
-        _log.warning("slice given up", extra={"batch": work.batch_id, "slice": work.number, "lines": len(lost)})
+        _log.warning(
+            "slice given up",
+            extra={"batch": work.batch_id, "slice": work.number, "lines": len(lost)},
+        )
         self._batches.write(taken, lost, now, cut=True)
 
     def _now_ms(self) -> int:

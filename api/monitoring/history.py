@@ -1,4 +1,5 @@
-"""The last minutes and the last jobs, as workers and token logs have noted them in Redis: rows for charts and a table.
+"""The last minutes and the last jobs, as workers and token logs have noted them in Redis: rows for
+charts and a table.
 
 Reads on from where it read last. Knows neither HTTP nor who looks; holds no text of any chat.
 """
@@ -18,7 +19,8 @@ from wire.messages import Failed, Finished
 from wire.worker_status import Sample
 
 ROW_S = 2
-"""Seconds in one row: workers tell of themselves every second or a little later, so each is in every row."""
+"""Seconds in one row: workers tell of themselves every second or a little later, so each is in
+every row."""
 _APART_MS = 5000
 """Clocks of one Redis are never so far apart."""
 Rows = list[dict[str, Any]]
@@ -27,9 +29,12 @@ Stored = list[tuple[bytes, dict[bytes, bytes]]]
 
 @dataclass(slots=True)
 class _Row:
-    """What the samples of one stretch of time add up to, by machine: (tokens, seconds, running, samples)."""
+    """What the samples of one stretch of time add up to, by machine: (tokens, seconds, running,
+    samples)."""
 
-    machines: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0.0, 0.0, 0.0]))
+    machines: dict[str, list[float]] = field(
+        default_factory=lambda: defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+    )
     waiting: int = 0
     first_tokens: int = 0
     ttft_ms: float = 0.0
@@ -45,8 +50,12 @@ class _Row:
     def told(self, at_s: int) -> dict[str, Any]:
         return {
             "at": at_s,
-            "tokens_per_second": round(sum(tokens / max(s, 0.001) for tokens, s, _, _ in self.machines.values()), 1),
-            "running": round(sum(running / count for _, _, running, count in self.machines.values())),
+            "tokens_per_second": round(
+                sum(tokens / max(s, 0.001) for tokens, s, _, _ in self.machines.values()), 1
+            ),
+            "running": round(
+                sum(running / count for _, _, running, count in self.machines.values())
+            ),
             "waiting": self.waiting,
             "ttft_ms": round(self.ttft_ms / self.first_tokens, 1) if self.first_tokens else None,
         }
@@ -84,7 +93,9 @@ class History:
     async def recent(self) -> Rows:
         """The jobs that ended last, newest first."""
         stored = cast(Stored, await self._redis.xrevrange(keys.RECENT, count=keys.RECENT_LENGTH))
-        self._ended = {row_id: self._ended.get(row_id) or _ended(row_id, fields) for row_id, fields in stored}
+        self._ended = {
+            row_id: self._ended.get(row_id) or _ended(row_id, fields) for row_id, fields in stored
+        }
         return list(self._ended.values())
 
 

@@ -1,7 +1,8 @@
 """``/metrics``: what workers, queues and this process do, in the text format of Prometheus.
 
-One table says what there is; ``docs/metrics.md`` says what it means. Names follow the field's habits, as vLLM's do.
-Labels hold names of workers, models, queues, reasons and routes, nothing of a request.
+One table says what there is; ``docs/metrics.md`` says what it means. Names follow the field's
+habits, as vLLM's do. Labels hold names of workers, models, queues, reasons and routes, nothing of a
+request.
 """
 
 from __future__ import annotations
@@ -49,24 +50,71 @@ class Times:
 GAUGES = (
     OfWorkers("mlxq_num_requests_running", "Chats inside the engine.", lambda w: w.running_total),
     OfWorkers("mlxq_slots", "Chats that the worker can run at once.", lambda w: w.slots),
-    OfWorkers("mlxq_worker_draining", "1 while the worker takes nothing more.", lambda w: w.draining),
-    OfWorkers("mlxq_prompt_cache_bytes", "Memory of prompts kept over turns.", lambda w: w.prompt_cache.bytes),
-    OfWorkers("mlxq_prompt_cache_entries", "Prompts kept over turns.", lambda w: w.prompt_cache.entries),
-    OfWorkers("mlxq_mlx_memory_bytes", "Memory that MLX holds: weights and caches.", lambda w: w.memory.mlx_bytes),
-    OfWorkers("mlxq_memory_available_bytes", "Memory that the machine has left.", lambda w: w.memory.available_bytes),
+    OfWorkers(
+        "mlxq_worker_draining", "1 while the worker takes nothing more.", lambda w: w.draining
+    ),
+    OfWorkers(
+        "mlxq_prompt_cache_bytes",
+        "Memory of prompts kept over turns.",
+        lambda w: w.prompt_cache.bytes,
+    ),
+    OfWorkers(
+        "mlxq_prompt_cache_entries", "Prompts kept over turns.", lambda w: w.prompt_cache.entries
+    ),
+    OfWorkers(
+        "mlxq_mlx_memory_bytes",
+        "Memory that MLX holds: weights and caches.",
+        lambda w: w.memory.mlx_bytes,
+    ),
+    OfWorkers(
+        "mlxq_memory_available_bytes",
+        "Memory that the machine has left.",
+        lambda w: w.memory.available_bytes,
+    ),
 )
 COUNTERS = (
-    OfWorkers("mlxq_prompt_tokens", "Prompt tokens of chats.", lambda w: w.work.prompt_tokens, True),
-    OfWorkers("mlxq_prompt_tokens_cached", "Those found in the prompt cache.", lambda w: w.work.cached_tokens, True),
-    OfWorkers("mlxq_generation_tokens", "Tokens generated for chats.", lambda w: w.work.generation_tokens, True),
-    OfWorkers("mlxq_batch_generation_tokens", "Tokens generated for batches.", lambda w: w.work.batch_tokens, True),
-    OfWorkers("mlxq_worker_restarts", "Starts of a worker on its machine after the first.", lambda w: w.work.restarts),
+    OfWorkers(
+        "mlxq_prompt_tokens", "Prompt tokens of chats.", lambda w: w.work.prompt_tokens, True
+    ),
+    OfWorkers(
+        "mlxq_prompt_tokens_cached",
+        "Those found in the prompt cache.",
+        lambda w: w.work.cached_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_generation_tokens",
+        "Tokens generated for chats.",
+        lambda w: w.work.generation_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_batch_generation_tokens",
+        "Tokens generated for batches.",
+        lambda w: w.work.batch_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_worker_restarts",
+        "Starts of a worker on its machine after the first.",
+        lambda w: w.work.restarts,
+    ),
 )
 TIMES = (
-    Times("mlxq_time_to_first_token_seconds", "From a chat's submission to its first token.", "ttft"),
+    Times(
+        "mlxq_time_to_first_token_seconds", "From a chat's submission to its first token.", "ttft"
+    ),
     Times("mlxq_inter_token_latency_seconds", "Between two tokens of a chat.", "inter_token"),
-    Times("mlxq_request_queue_time_seconds", "From a chat's submission until a worker took it up.", "queue"),
-    Times("mlxq_request_prefill_time_seconds", "From a chat's admission to its first token.", "prefill"),
+    Times(
+        "mlxq_request_queue_time_seconds",
+        "From a chat's submission until a worker took it up.",
+        "queue",
+    ),
+    Times(
+        "mlxq_request_prefill_time_seconds",
+        "From a chat's admission to its first token.",
+        "prefill",
+    ),
     Times("mlxq_e2e_request_latency_seconds", "From a chat's submission to its end.", "request"),
     Times("mlxq_model_load_time_seconds", "Loading a model.", "load"),
 )
@@ -94,16 +142,22 @@ class Shared(Collector):
         yield self._weights()
 
     def _queues(self) -> Iterator[Family]:
-        depths = GaugeMetricFamily("mlxq_queue_depth", "Jobs that wait in a queue.", labels=["queue"])
+        depths = GaugeMetricFamily(
+            "mlxq_queue_depth", "Jobs that wait in a queue.", labels=["queue"]
+        )
         for name, depth in self._moment.waiting.items():
             depths.add_metric([name], depth)
         yield depths
         waiting = self._moment.waiting.get("chat", 0)
-        yield GaugeMetricFamily("mlxq_num_requests_waiting", "Chats that wait for a worker.", value=waiting)
+        yield GaugeMetricFamily(
+            "mlxq_num_requests_waiting", "Chats that wait for a worker.", value=waiting
+        )
 
     def _ends(self) -> Iterator[Family]:
         labels = ["finished_reason", "code"]
-        family = CounterMetricFamily("mlxq_request_finished", "Chats that have ended, by how.", labels=labels)
+        family = CounterMetricFamily(
+            "mlxq_request_finished", "Chats that have ended, by how.", labels=labels
+        )
         for how, count in sorted(self._moment.ended.items()):
             reason, _, code = how.partition(":")
             family.add_metric([reason, code], count)
@@ -118,10 +172,14 @@ class Shared(Collector):
 
     def _weights(self) -> Family:
         labels = ["worker", "model", "kv_bits"]
-        family = GaugeMetricFamily("mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels)
+        family = GaugeMetricFamily(
+            "mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels
+        )
         for worker in self._moment.workers:
             for model in worker.models:
-                family.add_metric([worker.machine, model.id, str(model.kv_quantization or "")], model.bytes)
+                family.add_metric(
+                    [worker.machine, model.id, str(model.kv_quantization or "")], model.bytes
+                )
         return family
 
 
@@ -131,7 +189,11 @@ def _histogram(times: Times, workers: Iterable[WorkerStatus]) -> HistogramMetric
     for worker in workers:
         spread: Spread = getattr(worker.work, times.field)
         if len(spread.counts) == len(bounds):
-            family.add_metric([worker.machine], list(zip(bounds, accumulate(spread.counts), strict=True)), spread.sum)
+            family.add_metric(
+                [worker.machine],
+                list(zip(bounds, accumulate(spread.counts), strict=True)),
+                spread.sum,
+            )
     return family
 
 
@@ -142,8 +204,12 @@ class _Here(Collector):
         self._streams, self._redis_up = streams, redis_up
 
     def collect(self) -> Iterator[Family]:
-        yield GaugeMetricFamily("mlxq_streams_open", "Streams that clients read here.", value=self._streams)
-        yield GaugeMetricFamily("mlxq_redis_up", "1 while Redis answers this process.", value=self._redis_up)
+        yield GaugeMetricFamily(
+            "mlxq_streams_open", "Streams that clients read here.", value=self._streams
+        )
+        yield GaugeMetricFamily(
+            "mlxq_redis_up", "1 while Redis answers this process.", value=self._redis_up
+        )
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

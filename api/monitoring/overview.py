@@ -20,7 +20,8 @@ from wire.worker_status import WorkerStatus
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A look at Redis. ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log)."""
+    """A look at Redis. ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the
+    token log)."""
 
     now_ms: int
     workers: list[WorkerStatus]
@@ -36,7 +37,12 @@ class Overview:
     """One a process."""
 
     def __init__(
-        self, redis: Redis, catalogue: Catalogue, lookup: Lookup, batches: BatchStore, queue_limit: int
+        self,
+        redis: Redis,
+        catalogue: Catalogue,
+        lookup: Lookup,
+        batches: BatchStore,
+        queue_limit: int,
     ) -> None:
         self._redis = redis
         self._catalogue = catalogue
@@ -52,7 +58,9 @@ class Overview:
             pipe.time()
             pipe.hgetall(keys.ENDED)
             (seconds, micros), ended = await pipe.execute()
-        counts = {name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()}
+        counts = {
+            name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
+        }
         return Moment(seconds * 1000 + micros // 1000, newest(workers), waiting, counts)
 
     async def status(self) -> dict[str, Any]:
@@ -67,13 +75,15 @@ class Overview:
             "queues": moment.waiting,
             "queue_limit": self._queue_limit,
             "running": [
-                job.model_dump() | {"worker": worker.name, "model": names.get(job.model_id, job.model_id)}
+                job.model_dump()
+                | {"worker": worker.name, "model": names.get(job.model_id, job.model_id)}
                 for worker in workers
                 for job in worker.running
             ],
             "running_total": sum(worker.running_total for worker in workers),
             "recent": [
-                job | {"model": names.get(job["model_id"], job["model_id"])} for job in await self._history.recent()
+                job | {"model": names.get(job["model_id"], job["model_id"])}
+                for job in await self._history.recent()
             ],
             "batches": [_batch(record) for record in await self._batches.open_batches()],
             "ended": moment.ended,
@@ -92,7 +102,8 @@ class Overview:
 
 
 def newest(workers: list[WorkerStatus]) -> list[WorkerStatus]:
-    """One worker for each machine and data folder: a killed one's last words live on for a moment after a restart."""
+    """One worker for each machine and data folder: a killed one's last words live on for a
+    moment after a restart."""
     by_machine: dict[str, WorkerStatus] = {}
     for worker in workers:
         other = by_machine.get(worker.machine)
@@ -116,4 +127,9 @@ def _told(worker: WorkerStatus, moment: Moment) -> dict[str, Any]:
 
 def _batch(record: BatchRecord) -> dict[str, Any]:
     counts = {"total": record.total, "done": record.done, "failed": record.failed}
-    return {"id": record.id, "owner": record.owner, "status": record.state, "created_ms": record.created_ms} | counts
+    return {
+        "id": record.id,
+        "owner": record.owner,
+        "status": record.state,
+        "created_ms": record.created_ms,
+    } | counts

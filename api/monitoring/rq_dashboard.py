@@ -1,4 +1,5 @@
-"""The RQ dashboard, in a corner of its own: it reads Redis synchronously, so it gets a thread and an event loop.
+"""The RQ dashboard, in a corner of its own: it reads Redis synchronously, so it gets a thread and
+an event loop.
 
 Makes sure, too, that nothing in this process unpickles what it finds in Redis.
 """
@@ -27,12 +28,15 @@ def never_unpickle() -> None:
 
 
 class OnItsOwnLoop:
-    """Runs an application on the event loop of another thread, so that its waiting holds up no stream."""
+    """Runs an application on the event loop of another thread, so that its waiting holds up no
+    stream."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dashboard", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="dashboard", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -76,5 +80,6 @@ def dashboard(redis_url: str, prefix: str) -> OnItsOwnLoop:
     # Its own documentation pages would load scripts from elsewhere.
     no_pages = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FastAPIDeprecationWarning)  # about an argument of theirs, not of ours
+        # about an argument of theirs, not of ours
+        warnings.simplefilter("ignore", FastAPIDeprecationWarning)
         return OnItsOwnLoop(RedisQueueDashboard(patient, prefix, **no_pages))

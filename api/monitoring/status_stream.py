@@ -1,4 +1,5 @@
-"""The status as a stream: one look a second for all who watch at this process, and none while nobody does.
+"""The status as a stream: one look a second for all who watch at this process, and none while
+nobody does.
 
 Knows what an event stream is, and nothing of what is looked at.
 """
@@ -61,7 +62,8 @@ class Watch:
         return Watcher(self)
 
     def leave(self) -> None:
-        """Somebody watches no more. Synchronous, so that it works while a task is being cancelled."""
+        """Somebody watches no more. Synchronous, so that it works while a task is being
+        cancelled."""
         self._watchers -= 1
         if self._watchers == 0 and self._task is not None:
             self._task.cancel()
@@ -69,7 +71,9 @@ class Watch:
 
     async def next(self) -> bytes:
         """The next look; nothing when there will be none."""
-        return await asyncio.shield(self._next) if self._next is not None and not self.closing else b""
+        return (
+            await asyncio.shield(self._next) if self._next is not None and not self.closing else b""
+        )
 
     def history(self) -> bytes:
         """The last minutes as of the last look."""

@@ -31,7 +31,8 @@ class UsedInADay(BaseModel):
 
 
 class UsageView(BaseModel):
-    """An owner's sums. A request counts once, when it has ended, well or not; ``days`` is oldest first, today last."""
+    """An owner's sums. A request counts once, when it has ended, well or not; ``days`` is oldest
+    first, today last."""
 
     owner: str
     total: Sums
@@ -40,7 +41,8 @@ class UsageView(BaseModel):
 
 @router.get("/api/engine/usage")
 async def usage(parts: PartsOf, caller: CallerOf) -> UsageView:
-    """Your requests and tokens, chats and batch lines together: ever since, and day by day for the last 30 days."""
+    """Your requests and tokens, chats and batch lines together: ever since, and day by day for
+    the last 30 days."""
     return await _view(parts.clients.waiting, caller.owner)
 
 
@@ -51,7 +53,9 @@ async def _view(redis: Redis, owner: str) -> UsageView:
         for name in (keys.usage(owner), *(keys.usage_day(owner, day) for day in days)):
             pipe.hgetall(name)
         total, *rows = cast(list[dict[bytes, bytes]], await pipe.execute())
-    by_day = [UsedInADay(day=_date(day), used=sums(row)) for day, row in zip(days, rows, strict=True)]
+    by_day = [
+        UsedInADay(day=_date(day), used=sums(row)) for day, row in zip(days, rows, strict=True)
+    ]
     return UsageView(owner=owner, total=sums(total), days=by_day)
 
 

@@ -34,7 +34,9 @@ def reader(endpoint: str) -> Read:
         if row.get("method") != "POST":
             raise ApiError("invalid_request", "The method must be POST.", param="method")
         if row.get("url") != endpoint:
-            raise ApiError("invalid_request", f"The url must be that of the batch, {endpoint}.", param="url")
+            raise ApiError(
+                "invalid_request", f"The url must be that of the batch, {endpoint}.", param="url"
+            )
         if not isinstance(row.get("body"), dict):
             raise ApiError("invalid_request", "The body must be an object.", param="body")
         body = checked(_BODIES[endpoint], row["body"])
@@ -45,7 +47,9 @@ def reader(endpoint: str) -> Read:
             sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."
             raise ApiError("unsupported", sentence, param="parallel_tool_calls")
         if ignored := body.ignored():
-            ask = replace(ask, warnings=(f"Unknown fields were ignored: {other_fields.named(ignored)}.",))
+            ask = replace(
+                ask, warnings=(f"Unknown fields were ignored: {other_fields.named(ignored)}.",)
+            )
         return body.model, ask
 
     return read
@@ -55,9 +59,12 @@ READERS = {endpoint: reader(endpoint) for endpoint in ENDPOINTS}
 
 
 class ResultLines:
-    """Writes results as OpenAI's lines. ``models``: name and fingerprint by model id; ``created`` is in seconds."""
+    """Writes results as OpenAI's lines. ``models``: name and fingerprint by model id;
+    ``created`` is in seconds."""
 
-    def __init__(self, order_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self, order_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]
+    ) -> None:
         self._order_id = order_id
         self._answer = _ANSWERS[endpoint]
         self._created = created
@@ -66,7 +73,9 @@ class ResultLines:
     def line(self, result: Json) -> Json:
         """A line that has run, well or not."""
         request_id = f"{self._order_id[:24]}{result['line']:08x}"
-        told = self._failed(result["error"]) if "error" in result else self._done(result, request_id)
+        told = (
+            self._failed(result["error"]) if "error" in result else self._done(result, request_id)
+        )
         head = {"id": f"batch_req_{request_id}", "custom_id": result["custom_id"]}
         status, body = told
         response = {"status_code": status, "request_id": request_id, "body": body}
@@ -85,7 +94,9 @@ class ResultLines:
 
     def _failed(self, error: Json) -> tuple[int, Json]:
         refused = ApiError(
-            error["code"], error["message"], param=error.get("param") or self._answer.param_of(error["code"])
+            error["code"],
+            error["message"],
+            param=error.get("param") or self._answer.param_of(error["code"]),
         )
         return refused.openai_status, refused.openai()
 

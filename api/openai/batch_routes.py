@@ -1,4 +1,5 @@
-"""OpenAI's batch routes: an uploaded file is run as a batch. Thin: the batch is one like any other."""
+"""OpenAI's batch routes: an uploaded file is run as a batch. Thin: the batch is one like any
+other."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ from api.services import JsonOnly, Parts, PartsOf
 from wire import keys
 
 router = APIRouter(
-    prefix=f"{OPENAI_PREFIX}/batches", tags=["OpenAI"], dependencies=[JsonOnly], responses=OPENAI_RESPONSES
+    prefix=f"{OPENAI_PREFIX}/batches",
+    tags=["OpenAI"],
+    dependencies=[JsonOnly],
+    responses=OPENAI_RESPONSES,
 )
 
 WINDOW = "24h"
@@ -47,9 +51,13 @@ class BatchBody(Lenient):
 async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     """Run the prompts of an uploaded file."""
     if body.endpoint not in ENDPOINTS:
-        raise ApiError("unsupported", f"Batches are offered for {CHAT} and {COMPLETION}.", param="endpoint")
+        raise ApiError(
+            "unsupported", f"Batches are offered for {CHAT} and {COMPLETION}.", param="endpoint"
+        )
     if body.completion_window != WINDOW:
-        raise ApiError("invalid_request", f"The completion window must be {WINDOW}.", param="completion_window")
+        raise ApiError(
+            "invalid_request", f"The completion window must be {WINDOW}.", param="completion_window"
+        )
     file = await parts.files.record(body.input_file_id, caller.owner)
     if not isinstance(file, FileRecord):
         raise ApiError("not_found", "There is no such file.", param="input_file_id")
@@ -58,7 +66,10 @@ async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str,
 
 @router.get("", response_model=BatchList)
 async def batches(
-    parts: PartsOf, caller: CallerOf, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    parts: PartsOf,
+    caller: CallerOf,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> dict[str, Any]:
     """The caller's batches, newest first."""
     return page(await parts.orders.all(caller.owner), after, limit, view)
@@ -81,7 +92,9 @@ async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, A
 
 async def _find(batch_id: str, parts: Parts, caller: Caller) -> Found:
     found = (
-        await parts.orders.order(batch_id.removeprefix(PREFIX), caller.owner) if batch_id.startswith(PREFIX) else None
+        await parts.orders.order(batch_id.removeprefix(PREFIX), caller.owner)
+        if batch_id.startswith(PREFIX)
+        else None
     )
     if found is None:
         raise missing_batch()
@@ -89,7 +102,8 @@ async def _find(batch_id: str, parts: Parts, caller: Caller) -> Found:
 
 
 def status(order: Order, batch: BatchRecord | None) -> str:
-    """OpenAI's name for how far a batch is. Results are ready with its last line: only expiry is ever "finalizing"."""
+    """OpenAI's name for how far a batch is. Results are ready with its last line: only expiry is
+    ever "finalizing"."""
     if order.state == "failed":
         return "failed"
     if batch is None:
@@ -102,15 +116,23 @@ def status(order: Order, batch: BatchRecord | None) -> str:
 
 
 def view(found: Found) -> dict[str, Any]:
-    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't happened."""
+    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't
+    happened."""
     order, batch = found
     state = status(order, batch)
-    ended: dict[str, int | None] = {f"{name}_at": None for name in ("completed", "failed", "expired", "cancelled")}
+    ended: dict[str, int | None] = {
+        f"{name}_at": None for name in ("completed", "failed", "expired", "cancelled")
+    }
     if f"{state}_at" in ended:
         ended[f"{state}_at"] = _seconds(order.ended_ms if batch is None else batch.ended_ms)
     files = {kind: f"{keys.FILE_ID}{order.id}-{kind}" for kind in kinds(order, batch)}
     line = _LINE.match(order.message)
-    failure = {"code": order.code, "message": order.message, "param": None, "line": int(line[1]) if line else None}
+    failure = {
+        "code": order.code,
+        "message": order.message,
+        "param": None,
+        "line": int(line[1]) if line else None,
+    }
     return ended | {
         "id": PREFIX + order.id,
         "object": "batch",

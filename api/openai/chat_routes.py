@@ -53,7 +53,12 @@ class Asking:
     """What a route of this API needs beside the body."""
 
     def __init__(
-        self, request: Request, parts: PartsOf, taken: TakenOf, caller: CallerOf, idempotency_key: Key = None
+        self,
+        request: Request,
+        parts: PartsOf,
+        taken: TakenOf,
+        caller: CallerOf,
+        idempotency_key: Key = None,
     ) -> None:
         self.request, self.parts, self.taken, self.caller = request, parts, taken, caller
         self.key = idempotency_key
@@ -67,7 +72,8 @@ AskingOf = Annotated[Asking, Depends(Asking)]
 
 
 class ModelView(BaseModel):
-    """A model in OpenAI's shape, a field of vLLM's and two of ours. ``created`` is the date of its files."""
+    """A model in OpenAI's shape, a field of vLLM's and two of ours. ``created`` is the date of
+    its files."""
 
     id: str
     object: Literal["model"]
@@ -85,7 +91,11 @@ class ModelList(BaseModel):
     data: list[ModelView]
 
 
-@router.post("/chat/completions", response_class=JSONResponse, responses=answers(ChatCompletion, ChatCompletionChunk))
+@router.post(
+    "/chat/completions",
+    response_class=JSONResponse,
+    responses=answers(ChatCompletion, ChatCompletionChunk),
+)
 @takes(CHAT)
 async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
     """A chat, streamed or whole."""
@@ -103,7 +113,9 @@ async def completions(body: CompletionBody, asking: AskingOf) -> Response:
 async def models(parts: PartsOf) -> dict[str, Any]:
     """The models that can be asked, under the names to ask for them by."""
     records, created = await parts.catalogue.models(), await parts.catalogue.created()
-    listed = [_listed(named(record, records), record, created) for record in records if record.downloaded]
+    listed = [
+        _listed(named(record, records), record, created) for record in records if record.downloaded
+    ]
     return {"object": "list", "data": listed}
 
 
@@ -112,7 +124,9 @@ async def model(model: str, parts: PartsOf) -> dict[str, Any]:
     """One model, by any of its names."""
     record = await parts.catalogue.find(model)
     if record is None or not record.downloaded:
-        raise ApiError("model_not_found", "No model of this id or name is registered.", param="model")
+        raise ApiError(
+            "model_not_found", "No model of this id or name is registered.", param="model"
+        )
     return _listed(model, record, await parts.catalogue.created())
 
 
@@ -152,15 +166,22 @@ async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: A
         one_call=body.one_call,
         warnings=ask.warnings,
     )
-    # Who sends a key may come back with it: its job gets the time that any job without a reader has.
-    leave = functools.partial(_leave, parts.jobs, reader.job_id, asking.caller) if key is None else _stay
+    # Who sends a key may come back with it: its job gets the time that any job without a reader
+    # has.
+    leave = (
+        functools.partial(_leave, parts.jobs, reader.job_id, asking.caller)
+        if key is None
+        else _stay
+    )
     if body.stream:
         keepalive_s = parts.settings.keepalive_s
         first = await begin(reader, answer, asking.request, min(HOLD_S, keepalive_s), leave)
         if first is None:
             return Response()  # nobody is there to read it
         stream = ChunkStream(reader, parts.lookup, keepalive_s, answer, first.entries)
-        return BoundStream(reader, stream, leave, headers | header([*ask.warnings, *first.warnings]))
+        return BoundStream(
+            reader, stream, leave, headers | header([*ask.warnings, *first.warnings])
+        )
     events = await whole(reader, answer, parts.lookup, asking.request, leave)
     if events is None:
         return Response()  # nobody is there to read it
@@ -173,13 +194,16 @@ async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: A
 
 
 def _fitting(ask: Ask, model: ModelRecord) -> Ask:
-    """What is asked for as the model can answer it. Raises ApiError for pictures that it couldn't see."""
+    """What is asked for as the model can answer it. Raises ApiError for pictures that it
+    couldn't see."""
     if not model.is_vision:
         for place, draft in enumerate(ask.messages):
             for number, part in enumerate(draft.parts):
                 if not isinstance(part, str):
                     param = f"messages[{place}].content[{number}]"
-                    raise ApiError("unsupported", "This model does not support images.", param=param)
+                    raise ApiError(
+                        "unsupported", "This model does not support images.", param=param
+                    )
     return ask.fitting(model)
 
 
@@ -193,7 +217,8 @@ async def _again(job_id: str, parts: Parts) -> Reader:
 
 
 def _leave(jobs: Jobs, job_id: str, caller: Caller) -> None:
-    """Stop the job of a client that has gone, in a task of its own: the request's is being cancelled."""
+    """Stop the job of a client that has gone, in a task of its own: the request's is being
+    cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)
     task.add_done_callback(_leaving.discard)
@@ -202,7 +227,8 @@ def _leave(jobs: Jobs, job_id: str, caller: Caller) -> None:
 async def _stop(jobs: Jobs, job_id: str, caller: Caller) -> None:
     try:
         await jobs.stop(job_id, caller.owner)
-    except (RedisError, RuntimeError) as error:  # the latter at shutdown; without a reader it ends in a while anyway
+    except (RedisError, RuntimeError) as error:
+        # the latter at shutdown; without a reader it ends in a while anyway
         _log.info("a job whose client has gone could not be stopped (%s)", type(error).__name__)
 
 

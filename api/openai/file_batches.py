@@ -1,7 +1,8 @@
-"""Orders: an uploaded file is to be run as a batch. The file is read into the batch in the background.
+"""Orders: an uploaded file is to be run as a batch. The file is read into the batch in the
+background.
 
-An order knows what no batch knows of itself: the file, and why there is no batch. Everything else is the batch's, which
-has the order's id. Knows no HTTP and no shape of lines.
+An order knows what no batch knows of itself: the file, and why there is no batch. Everything else
+is the batch's, which has the order's id. Knows no HTTP and no shape of lines.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was ordered. Times are Redis' in milliseconds, 0 for what has not happened. ``metadata`` is the caller's."""
+    """What was ordered. Times are Redis' in milliseconds, 0 for what has not happened.
+    ``metadata`` is the caller's."""
 
     id: str
     owner: str
@@ -59,7 +61,12 @@ class Orders:
     """The orders in Redis. ``readers`` turn a line of a file into a prompt, by endpoint."""
 
     def __init__(
-        self, redis: Redis, batches: BatchIntake, files: FileStore, catalogue: Catalogue, readers: Readers
+        self,
+        redis: Redis,
+        batches: BatchIntake,
+        files: FileStore,
+        catalogue: Catalogue,
+        readers: Readers,
     ) -> None:
         self._redis = redis
         self._batches = batches
@@ -68,13 +75,20 @@ class Orders:
         self._readers = readers
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def place(self, owner: str, endpoint: str, file: FileRecord, metadata: dict[str, str] | None) -> Order:
+    async def place(
+        self, owner: str, endpoint: str, file: FileRecord, metadata: dict[str, str] | None
+    ) -> Order:
         """Order a batch of what is in a file; it is read in the background."""
         now, order_id = await self._batches.store.now_ms(), new_job_id()
         expires = now + self._batches.store.lifetime_ms
         ends_by = min(now + WINDOW_S * 1000, expires)
         order = Order(order_id, owner, endpoint, file.id, metadata, now, ends_by)
-        about: dict[Any, Any] = {"owner": owner, "endpoint": endpoint, "file_id": file.id, "state": order.state}
+        about: dict[Any, Any] = {
+            "owner": owner,
+            "endpoint": endpoint,
+            "file_id": file.id,
+            "state": order.state,
+        }
         about |= {"metadata": json.dumps(metadata), "created_ms": now, "ends_by_ms": ends_by}
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.order(order_id), mapping=about)
@@ -89,7 +103,11 @@ class Orders:
     async def order(self, order_id: str, owner: str) -> tuple[Order, BatchRecord | None] | None:
         """An owner's order and its batch, once there is one."""
         found = await self._get(order_id) if is_job_id(order_id) else None
-        return (found, await self._batch(found)) if found is not None and found.owner == owner else None
+        return (
+            (found, await self._batch(found))
+            if found is not None and found.owner == owner
+            else None
+        )
 
     async def all(self, owner: str) -> list[tuple[Order, BatchRecord | None]]:
         """An owner's orders and their batches, newest first."""
@@ -121,7 +139,7 @@ class Orders:
     async def _batch(self, order: Order) -> BatchRecord | None:
         return await self._batches.store.record(order.id, order.owner)
 
-    # --- reading files in -----------------------------------------------------------------------------------------
+    # --- reading files in -------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Take up what a process that died was reading in, until cancelled."""
@@ -142,7 +160,9 @@ class Orders:
     async def _look(self) -> None:
         for raw in cast(set[bytes], await self._redis.smembers(keys.ORDERS_OPEN)):
             order_id = raw.decode()
-            if not await self._redis.set(keys.order_lease(order_id), 1, nx=True, ex=keys.ORDER_LEASE_S):
+            if not await self._redis.set(
+                keys.order_lease(order_id), 1, nx=True, ex=keys.ORDER_LEASE_S
+            ):
                 continue
             order = await self._get(order_id)
             if order is None or order.state != "validating":
@@ -172,13 +192,18 @@ class Orders:
             line = refused.errors[0] if refused.errors else refused.message
             await self._ended(order, "failed", code=refused.code, message=line)
         except RedisError as error:
-            _log.warning("the file of an order could not be read in (%s); it is tried again", type(error).__name__)
+            _log.warning(
+                "the file of an order could not be read in (%s); it is tried again",
+                type(error).__name__,
+            )
         except asyncio.CancelledError:
             await asyncio.shield(self._redis.delete(keys.order_lease(order.id)))
             raise
         except Exception:
             _log.exception("the file of an order could not be read in")
-            await self._ended(order, "failed", code="internal_error", message="Something went wrong here.")
+            await self._ended(
+                order, "failed", code="internal_error", message="Something went wrong here."
+            )
 
     async def _accepted(self, order: Order) -> BatchRecord:
         file = await self._files.record(order.file_id, order.owner)
@@ -189,7 +214,9 @@ class Orders:
         rules = Rules(models, self._readers[order.endpoint], version=version, default_model=default)
         details = {"ends_by_ms": order.ends_by_ms}
         pieces = self._leased(order, self._files.content(file))
-        return await self._batches.accept(order.owner, pieces, rules, details=details, batch_id=order.id)
+        return await self._batches.accept(
+            order.owner, pieces, rules, details=details, batch_id=order.id
+        )
 
     async def _leased(self, order: Order, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for piece in pieces:
@@ -209,7 +236,10 @@ def _decode(order_id: str, stored: Mapping[bytes, bytes]) -> Order | None:
     row = {name.decode(): value.decode() for name, value in stored.items()}
     if "owner" not in row or "created_ms" not in row:
         return None
-    numbers = {name: int(row.get(name, 0)) for name in ("created_ms", "ends_by_ms", "ended_ms", "cancelling_ms")}
+    numbers = {
+        name: int(row.get(name, 0))
+        for name in ("created_ms", "ends_by_ms", "ended_ms", "cancelling_ms")
+    }
     return Order(
         order_id,
         row["owner"],

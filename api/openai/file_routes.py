@@ -97,7 +97,9 @@ async def upload(request: Request, parts: PartsOf, caller: CallerOf) -> dict[str
     return _view(record)
 
 
-async def _stored(kind: str, arriving: AsyncIterator[bytes], store: FileStore, caller: Caller) -> FileRecord:
+async def _stored(
+    kind: str, arriving: AsyncIterator[bytes], store: FileStore, caller: Caller
+) -> FileRecord:
     fields: dict[str, str] = {}
     filename, writer = "", None
     try:
@@ -106,7 +108,9 @@ async def _stored(kind: str, arriving: AsyncIterator[bytes], store: FileStore, c
                 fields[part.name] = part.value
             elif isinstance(part, FileBegins):
                 if part.name != "file" or writer is not None:
-                    raise ApiError("invalid_request", "One file is wanted, in the field file.", param="file")
+                    raise ApiError(
+                        "invalid_request", "One file is wanted, in the field file.", param="file"
+                    )
                 filename, writer = part.filename, await store.begin(caller.owner)
             elif writer is not None:
                 await writer.write(part)
@@ -117,14 +121,22 @@ async def _stored(kind: str, arriving: AsyncIterator[bytes], store: FileStore, c
         raise
 
 
-async def _finished(fields: dict[str, str], filename: str, writer: FileWriter | None, store: FileStore) -> FileRecord:
+async def _finished(
+    fields: dict[str, str], filename: str, writer: FileWriter | None, store: FileStore
+) -> FileRecord:
     if fields.get("purpose") != PURPOSE:
         raise ApiError("invalid_request", "The purpose must be batch.", param="purpose")
     if writer is None or not writer.bytes:
         raise ApiError("invalid_request", "The file is missing or empty.", param="file")
     after = fields.get("expires_after[seconds]")
-    if after is not None and not (after.isdecimal() and _EXPIRY_S[0] <= int(after[:9]) <= _EXPIRY_S[1]):
-        raise ApiError("invalid_request", "A file expires after 3600 to 2592000 seconds.", param="expires_after")
+    if after is not None and not (
+        after.isdecimal() and _EXPIRY_S[0] <= int(after[:9]) <= _EXPIRY_S[1]
+    ):
+        raise ApiError(
+            "invalid_request",
+            "A file expires after 3600 to 2592000 seconds.",
+            param="expires_after",
+        )
     name = filename.replace("\\", "/").rpartition("/")[2][:MOST_NAME] or "file.jsonl"
     return await store.finish(writer, name, PURPOSE, None if after is None else float(after))
 
@@ -142,18 +154,28 @@ async def files(
     order: Order = "desc",
 ) -> dict[str, Any]:
     """The caller's uploaded files. Results are found through their batches."""
-    records = [record for record in await parts.files.all(caller.owner) if purpose in (None, record.purpose)]
+    records = [
+        record
+        for record in await parts.files.all(caller.owner)
+        if purpose in (None, record.purpose)
+    ]
     return page(records if order == "desc" else records[::-1], after, limit, _view)
 
 
-def page(records: list[T], after: str | None, limit: int, view: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+def page(
+    records: list[T], after: str | None, limit: int, view: Callable[[T], dict[str, Any]]
+) -> dict[str, Any]:
     """A page of a list in OpenAI's shape; one after an id that isn't there is empty."""
     rows = [view(record) for record in records]
     if after is not None:
         place = next((n for n, row in enumerate(rows, 1) if row["id"] == after), len(rows))
         rows = rows[place:]
     shown = rows[:limit]
-    ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
+    ends = (
+        {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]}
+        if shown
+        else {"first_id": None, "last_id": None}
+    )
     return {"object": "list", "data": shown, **ends, "has_more": len(rows) > limit}
 
 
@@ -184,7 +206,9 @@ async def delete(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, An
 
 
 async def _find(file_id: str, parts: Parts, caller: Caller) -> FileRecord | ResultFile:
-    found = await parts.files.record(file_id, caller.owner) or await result_file(file_id, parts, caller)
+    found = await parts.files.record(file_id, caller.owner) or await result_file(
+        file_id, parts, caller
+    )
     if found is None:
         raise ApiError("not_found", "There is no such file.", param="file_id")
     return found

@@ -1,4 +1,5 @@
-"""Uploaded files in Redis: kept in compressed pieces, within the room of batches and for as long as those.
+"""Uploaded files in Redis: kept in compressed pieces, within the room of batches and for as long as
+those.
 
 Neither writing nor reading ever holds more than a piece. Knows neither HTTP nor what is in a file.
 """
@@ -55,28 +56,43 @@ class FileStore:
         await self._redis.set(keys.file(file_id), "", ex=keys.UPLOAD_LIFETIME_S)
         return FileWriter(self._redis, self._budget, file_id, owner)
 
-    async def finish(self, writer: FileWriter, filename: str, purpose: str, lifetime_s: float | None) -> FileRecord:
+    async def finish(
+        self, writer: FileWriter, filename: str, purpose: str, lifetime_s: float | None
+    ) -> FileRecord:
         """Make an upload a file, which all can read from now on."""
         await writer.flush()
         seconds, micros = await self._redis.time()
         now = int(seconds) * 1000 + int(micros) // 1000
         expires = now + int(min(lifetime_s or self._lifetime_s, self._lifetime_s) * 1000)
         about: dict[Any, Any] = {"owner": writer.owner, "filename": filename, "purpose": purpose}
-        about |= {"created_ms": now, "expires_ms": expires, "bytes": writer.bytes, "pieces": writer.pieces}
+        about |= {
+            "created_ms": now,
+            "expires_ms": expires,
+            "bytes": writer.bytes,
+            "pieces": writer.pieces,
+        }
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(keys.file(writer.id))
             pipe.hset(keys.file(writer.id), mapping=about)
-            for name in [keys.file(writer.id), *(keys.file_piece(writer.id, n) for n in range(writer.pieces))]:
+            for name in [
+                keys.file(writer.id),
+                *(keys.file_piece(writer.id, n) for n in range(writer.pieces)),
+            ]:
                 pipe.pexpireat(name, expires)
             pipe.zadd(keys.files(writer.owner), {writer.id: now})
             await pipe.execute()
-        return FileRecord(writer.id, writer.owner, filename, purpose, now, expires, writer.bytes, writer.pieces)
+        return FileRecord(
+            writer.id, writer.owner, filename, purpose, now, expires, writer.bytes, writer.pieces
+        )
 
     async def record(self, file_id: str, owner: str) -> FileRecord | None:
-        """An owner's file; None for an unknown one, another owner's, and one that isn't finished."""
+        """An owner's file; None for an unknown one, another owner's, and one that isn't
+        finished."""
         if not _ID.fullmatch(file_id) or await self._redis.type(keys.file(file_id)) != b"hash":
             return None
-        record = _decode(file_id, cast(dict[bytes, bytes], await self._redis.hgetall(keys.file(file_id))))
+        record = _decode(
+            file_id, cast(dict[bytes, bytes], await self._redis.hgetall(keys.file(file_id)))
+        )
         return record if record is not None and record.owner == owner else None
 
     async def all(self, owner: str) -> list[FileRecord]:
@@ -100,7 +116,9 @@ class FileStore:
         await self._drop(writer.id, writer.pieces + 1)
 
     async def _drop(self, file_id: str, pieces: int) -> None:
-        await self._redis.delete(keys.file(file_id), *(keys.file_piece(file_id, number) for number in range(pieces)))
+        await self._redis.delete(
+            keys.file(file_id), *(keys.file_piece(file_id, number) for number in range(pieces))
+        )
         await self._budget.give_back(file_id)
 
 
@@ -129,7 +147,9 @@ class FileWriter:
         piece = await asyncio.to_thread(zlib.compress, bytes(self._held), _COMPRESSION)
         self._held.clear()
         await self._budget.take(self.id, len(piece))
-        await self._redis.set(keys.file_piece(self.id, self.pieces), piece, ex=keys.UPLOAD_LIFETIME_S)
+        await self._redis.set(
+            keys.file_piece(self.id, self.pieces), piece, ex=keys.UPLOAD_LIFETIME_S
+        )
         self.pieces += 1
 
 

@@ -81,7 +81,9 @@ class Schemas:
             raise ApiError("busy", "Too many schemas wait to be read. Try again.", RETRY_S)
         self._waiting += 1
         try:
-            verdict = await asyncio.get_running_loop().run_in_executor(self._threads, self._judged, schema)
+            verdict = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._judged, schema
+            )
         finally:
             self._waiting -= 1
         return _settled(ask, verdict)
@@ -101,7 +103,9 @@ class Schemas:
                 return ask
             name = hashlib.sha256(schema.encode()).digest()
             if name not in seen and len(seen) >= MOST_IN_AN_UPLOAD:
-                raise _refused(f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(ask))
+                raise _refused(
+                    f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(ask)
+                )
             seen.add(name)
             if spent_s > UPLOAD_S and self.check.known(schema) is None:
                 raise _refused("reading the schemas of this upload takes too long", _param(ask))
@@ -135,4 +139,6 @@ def _param(ask: Ask) -> str:
 
 
 def _refused(reason: str, param: str = _PARAM) -> ApiError:
-    return ApiError("invalid_schema", f"Answers can't be held to this schema: {reason}.", param=param)
+    return ApiError(
+        "invalid_schema", f"Answers can't be held to this schema: {reason}.", param=param
+    )

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, FailFast, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import (
+    BeforeValidator,
+    FailFast,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
 from api.chat.schemas import Lenient, Text, as_url
 from api.errors import ApiError
@@ -19,7 +26,8 @@ from wire.messages import ToolCall
 
 
 class Open(Lenient):
-    """A shape that remembers what else was sent, for its fields to be honoured, refused or named."""
+    """A shape that remembers what else was sent, for its fields to be honoured, refused or
+    named."""
 
     _others: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -54,7 +62,8 @@ class ImagePart(Lenient):
 
 
 def _as_parts(content: Any) -> Any:
-    """A plain text, or nothing, as the parts that it stands for, so that there is one shape to report errors in."""
+    """A plain text, or nothing, as the parts that it stands for, so that there is one shape to
+    report errors in."""
     if content is None:
         return []
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -81,7 +90,8 @@ class CalledTool(Lenient):
 class Message(Open):
     """One turn. Only an assistant's may be without content: it called tools instead.
 
-    ``reasoning`` is what an assistant thought, as answers tell it; ``reasoning_content`` is its older name.
+    ``reasoning`` is what an assistant thought, as answers tell it; ``reasoning_content`` is its
+    older name.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -93,19 +103,25 @@ class Message(Open):
     tool_call_id: Text | None = None
 
     def draft(self, place: int) -> Draft:
-        """The message on its way to a job. Raises ApiError for one that says nothing, or asks for what isn't had."""
+        """The message on its way to a job. Raises ApiError for one that says nothing, or asks
+        for what isn't had."""
         other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{place}].")
         if not self.content and not (self.role == "assistant" and self.tool_calls):
             sentence = f"A message of role {self.role} needs content."
             raise ApiError("invalid_request", sentence, param=f"messages[{place}].content")
         return Draft(
             "system" if self.role == "developer" else self.role,
-            tuple(part.text if isinstance(part, TextPart) else ImageUrl(part.image_url.url) for part in self.content),
+            tuple(
+                part.text if isinstance(part, TextPart) else ImageUrl(part.image_url.url)
+                for part in self.content
+            ),
             name=self.name,
             tool_calls=tuple(
                 ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
                 for call in self.tool_calls or ()
             ),
             tool_call_id=self.tool_call_id,
-            reasoning=(self.reasoning or self.reasoning_content) if self.role == "assistant" else None,
+            reasoning=(self.reasoning or self.reasoning_content)
+            if self.role == "assistant"
+            else None,
         )

@@ -1,7 +1,7 @@
 """Request fields that are part of no body's shape: refused, or accepted without effect.
 
-Known are the fields of OpenAI, vLLM, llama-server and mlx_lm.server. A field that a body declares is
-honoured and doesn't stand here; to honour one, move it from the table into the body.
+Known are the fields of OpenAI, vLLM, llama-server and mlx_lm.server. A field that a body declares
+is honoured and doesn't stand here; to honour one, move it from the table into the body.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def _unset(value: Any) -> bool:
 
 def _only(*values: Any) -> Harmless:
     # To Python 0 is False, and 1 is True; to a client that sends them they are not.
-    return lambda value: _unset(value) or any(value == one and _is_bool(value) == _is_bool(one) for one in values)
+    return lambda value: (
+        _unset(value) or any(value == one and _is_bool(value) == _is_bool(one) for one in values)
+    )
 
 
 def _is_bool(value: Any) -> bool:
@@ -139,7 +141,8 @@ REFUSED: dict[str, Harmless] = {
 
 WITHOUT_EFFECT = frozenset(
     {
-        # OpenAI: who asks, what it is kept and billed as, how prompts are cached, what would make it faster
+        # OpenAI: who asks, what it is kept and billed as, how prompts are cached, what would make
+        # it faster
         "user",
         "metadata",
         "store",
@@ -161,7 +164,8 @@ WITHOUT_EFFECT = frozenset(
         "routed_experts_prompt_start",
         "guided_decoding_backend",
         "guided_whitespace_pattern",
-        # llama-server: its cache, its slots, what it tells beside, and what belongs to a field that is refused
+        # llama-server: its cache, its slots, what it tells beside, and what belongs to a field that
+        # is refused
         "cache_prompt",
         "n_cache_reuse",
         "id_slot",
@@ -216,7 +220,8 @@ MESSAGE_REFUSED: dict[str, Harmless] = {
     "refusal": _unset,
     "prefix": _OFF,
 }
-"""The same for the fields of one message. A ``prefix`` is continued elsewhere; here an answer is a new turn."""
+"""The same for the fields of one message. A ``prefix`` is continued elsewhere; here an answer is
+a new turn."""
 
 MESSAGE_WITHOUT_EFFECT = frozenset({"annotations"})
 STREAM_REFUSED: dict[str, Harmless] = {"continuous_usage_stats": _OFF}
@@ -236,13 +241,17 @@ _SENTENCES = {
     "json_schema": "Send response_format in place of json_schema.",
     "structured_outputs": "Send response_format in place of structured_outputs.",
     "guided_json": "Send response_format in place of guided_json.",
-    "continue_final_message": "The last message is not continued: every answer is a turn of its own.",
+    "continue_final_message": (
+        "The last message is not continued: every answer is a turn of its own."
+    ),
     "prefix": "The last message is not continued: every answer is a turn of its own.",
     "modalities": 'Answers are text: modalities must be ["text"].',
 }
 
 
-def refuse(fields: Mapping[str, Any], table: Mapping[str, Harmless] = REFUSED, place: str = "") -> None:
+def refuse(
+    fields: Mapping[str, Any], table: Mapping[str, Harmless] = REFUSED, place: str = ""
+) -> None:
     """Raises ApiError ``unsupported`` for a field that would change the answer and can't be had."""
     for name, value in fields.items():
         harmless = table.get(name)

@@ -1,4 +1,5 @@
-"""Answers of OpenAI's routes as the API's description tells them: chats, completions, chunks, batches.
+"""Answers of OpenAI's routes as the API's description tells them: chats, completions, chunks,
+batches.
 
 Only described, never validated against: answers are put together in api.openai.responses.
 """
@@ -156,7 +157,8 @@ class BatchUsage(_Described):
 
 
 class Batch(_Described):
-    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't happened."""
+    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't
+    happened."""
 
     id: str
     object: Literal["batch"]
@@ -165,7 +167,14 @@ class Batch(_Described):
     input_file_id: str
     completion_window: Literal["24h"]
     status: Literal[
-        "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
+        "validating",
+        "failed",
+        "in_progress",
+        "finalizing",
+        "completed",
+        "expired",
+        "cancelling",
+        "cancelled",
     ]
     output_file_id: str | None
     error_file_id: str | None
@@ -195,10 +204,19 @@ class BatchList(_Described):
 
 HEADERS: dict[str, Any] = {
     "X-Job-Id": {"description": "The job that answers.", "schema": {"type": "string"}},
-    "X-Request-Id": {"description": "The same; of a refusal some id.", "schema": {"type": "string"}},
-    "X-Warning": {"description": "Warnings known before the answer began.", "schema": {"type": "string"}},
+    "X-Request-Id": {
+        "description": "The same; of a refusal some id.",
+        "schema": {"type": "string"},
+    },
+    "X-Warning": {
+        "description": "Warnings known before the answer began.",
+        "schema": {"type": "string"},
+    },
     "X-Ignored-Fields": {"description": "Fields that nobody knows.", "schema": {"type": "string"}},
-    "X-Cancelled": {"description": "The chat was stopped; not on streams.", "schema": {"type": "string"}},
+    "X-Cancelled": {
+        "description": "The chat was stopped; not on streams.",
+        "schema": {"type": "string"},
+    },
 }
 
 
@@ -208,11 +226,19 @@ def answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, d
     content = {"contentMediaType": "application/json", "contentSchema": {"anyOf": shapes}}
     data = {"anyOf": [{"const": "[DONE]"}, {"type": "string"} | content]}
     event = {"type": "object", "required": ["data"], "properties": {"data": data}}
-    return {200: {"model": whole, "content": {"text/event-stream": {"schema": event}}, "headers": HEADERS}}
+    return {
+        200: {
+            "model": whole,
+            "content": {"text/event-stream": {"schema": event}},
+            "headers": HEADERS,
+        }
+    }
 
 
 def components() -> dict[str, Any]:
     """The schemas of chunks, which no route answers with as they are."""
-    wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [(ChatCompletionChunk, "serialization")]
+    wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+        (ChatCompletionChunk, "serialization")
+    ]
     _, found = models_json_schema(wanted, ref_template=_PLACE + "{model}")
     return dict(found["$defs"])

@@ -27,7 +27,8 @@ def usage_of(usage: Usage) -> Json:
 class Answer(ABC):
     """One answer, told piece by piece or whole. ``created`` is in seconds since the epoch.
 
-    ``warnings`` are sentences known before any event; with ``one_call`` only the first call of a tool is told.
+    ``warnings`` are sentences known before any event; with ``one_call`` only the first call of a
+    tool is told.
     """
 
     prefix: str
@@ -60,7 +61,8 @@ class Answer(ABC):
 
     @abstractmethod
     def pieces(self, event: Event) -> list[Json]:
-        """The choices that an event brings, one a chunk; none for what OpenAI's clients don't know."""
+        """The choices that an event brings, one a chunk; none for what OpenAI's clients don't
+        know."""
 
     @abstractmethod
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
@@ -83,7 +85,9 @@ class Answer(ABC):
 
     def whole(self, events: Sequence[Event], end: Finished) -> Json:
         """The answer to a request without a stream."""
-        told = self._told(self.whole_object, [self.choice(events, end)]) | {"usage": usage_of(end.usage)}
+        told = self._told(self.whole_object, [self.choice(events, end)]) | {
+            "usage": usage_of(end.usage)
+        }
         warnings = [*self._untold, *(event.text for event in events if isinstance(event, Warning))]
         if warnings:
             told["warnings"] = warnings
@@ -92,7 +96,11 @@ class Answer(ABC):
         return told
 
     def _told(self, kind: str, choices: list[Json]) -> Json:
-        return self._head | {"object": kind, "system_fingerprint": self._fingerprint, "choices": choices}
+        return self._head | {
+            "object": kind,
+            "system_fingerprint": self._fingerprint,
+            "choices": choices,
+        }
 
 
 class ChatAnswer(Answer):
@@ -123,9 +131,17 @@ class ChatAnswer(Answer):
 
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
         deltas = [event for event in events if isinstance(event, Delta)]
-        text, reasoning = ("".join(getattr(delta, kind) for delta in deltas) for kind in ("text", "reasoning"))
-        calls = [_call(call) for delta in deltas for call in delta.tool_calls][: 1 if self._one_call else None]
-        message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+        text, reasoning = (
+            "".join(getattr(delta, kind) for delta in deltas) for kind in ("text", "reasoning")
+        )
+        calls = [_call(call) for delta in deltas for call in delta.tool_calls][
+            : 1 if self._one_call else None
+        ]
+        message: Json = {
+            "role": "assistant",
+            "content": text if text or not calls else None,
+            "refusal": None,
+        }
         if reasoning:
             message["reasoning"] = message["reasoning_content"] = reasoning
         if calls:
@@ -144,7 +160,9 @@ class ChatAnswer(Answer):
         calls = event.tool_calls[: max(0, 1 - self._calls) if self._one_call else None]
         if calls:
             # A call is told whole: it could only be read once it was whole.
-            told["tool_calls"] = [{"index": self._calls + i} | _call(call) for i, call in enumerate(calls)]
+            told["tool_calls"] = [
+                {"index": self._calls + i} | _call(call) for i, call in enumerate(calls)
+            ]
             self._calls += len(calls)
         return told
 
@@ -154,11 +172,16 @@ def _piece(delta: Json, reason: str | None = None) -> Json:
 
 
 def _call(call: ToolCall) -> Json:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
 
 
 def _reason(end: Finished, *, called: bool) -> str:
-    """OpenAI's word for why an answer ended: it has one for calls of tools, and none for a chat that was stopped."""
+    """OpenAI's word for why an answer ended: it has one for calls of tools, and none for a chat
+    that was stopped."""
     if called and end.finish_reason == "stop":
         return "tool_calls"
     return "stop" if end.finish_reason == "cancelled" else end.finish_reason

@@ -1,4 +1,5 @@
-"""The files of results of an OpenAI batch: written out of the batch as they are read, and stored nowhere else."""
+"""The files of results of an OpenAI batch: written out of the batch as they are read, and stored
+nowhere else."""
 
 from __future__ import annotations
 
@@ -81,7 +82,11 @@ class ResultFile:
             *whole, rest = (rest + piece).split(b"\n")
             numbered = list(enumerate(whole, number + 1))
             number += len(whole)
-            yield _jsonl(lines.expired(name, n) for n, row in numbered if (name := _name(row)) and name not in seen)
+            yield _jsonl(
+                lines.expired(name, n)
+                for n, row in numbered
+                if (name := _name(row)) and name not in seen
+            )
         if (name := _name(rest)) and name not in seen:
             yield _jsonl([lines.expired(name, number + 1)])
 
@@ -104,7 +109,8 @@ def _jsonl(rows: Any) -> bytes:
 
 
 def kinds(order: Order, batch: BatchRecord | None) -> list[Kind]:
-    """The files of results that there are: once the batch has ended, and only such as hold something."""
+    """The files of results that there are: once the batch has ended, and only such as hold
+    something."""
     if batch is None or not batch.ended:
         return []
     left = batch.total - batch.done - batch.failed

@@ -1,4 +1,5 @@
-"""The shapes of OpenAI's request bodies: every field here is honoured; api.openai.other_fields tells what comes of others.
+"""The shapes of OpenAI's request bodies: every field here is honoured; api.openai.other_fields
+tells what comes of others.
 
 Turns a body into what the service is asked for. Knows no models, queue or Redis.
 """
@@ -23,13 +24,15 @@ from api.openai.tools import Choice, Tools, calls_of
 from wire.messages import Form, Sampling
 
 MAX_TOKENS = 32768
-"""The most tokens an answer may have; who asks for more, or names no limit, gets this or the model's context."""
+"""The most tokens an answer may have; who asks for more, or names no limit, gets this or the
+model's context."""
 MOST_STOPS = 64
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
 NO_PENALTY = 1.0
 DEFAULT_COMPLETION_TOKENS = 16
-"""Of a completion that names no limit: a text that is only continued has no end of its own. OpenAI's default."""
+"""Of a completion that names no limit: a text that is only continued has no end of its own.
+OpenAI's default."""
 
 
 class StreamOptions(Open):
@@ -41,7 +44,8 @@ def _as_list(stop: Any) -> Any:
 
 
 class Generation(Open):
-    """What the bodies of chats and of completions have in common. Without a ``model`` the default one is meant."""
+    """What the bodies of chats and of completions have in common. Without a ``model`` the
+    default one is meant."""
 
     refused: ClassVar[Mapping[str, Harmless]]
 
@@ -56,7 +60,9 @@ class Generation(Open):
     presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: Annotated[list[Text], Field(max_length=MOST_STOPS), BeforeValidator(_as_list)] | None = None
+    stop: Annotated[list[Text], Field(max_length=MOST_STOPS), BeforeValidator(_as_list)] | None = (
+        None
+    )
 
     @property
     def wants_usage(self) -> bool:
@@ -71,7 +77,9 @@ class Generation(Open):
         """Raises ApiError for what can't be had: better than an answer without it."""
         other_fields.refuse(self.others, self.refused)
         if self.stream_options is not None:
-            other_fields.refuse(self.stream_options.others, other_fields.STREAM_REFUSED, "stream_options.")
+            other_fields.refuse(
+                self.stream_options.others, other_fields.STREAM_REFUSED, "stream_options."
+            )
 
     def ignored(self) -> list[str]:
         """The fields that nobody knows, so that they can be named."""
@@ -79,7 +87,9 @@ class Generation(Open):
         found = other_fields.unknown(self.others, *known)
         if self.stream_options is not None:
             known = (other_fields.STREAM_REFUSED, other_fields.STREAM_WITHOUT_EFFECT)
-            found += other_fields.unknown(self.stream_options.others, *known, place="stream_options.")
+            found += other_fields.unknown(
+                self.stream_options.others, *known, place="stream_options."
+            )
         return found
 
     def _sampling(self, most: int | None) -> Sampling:
@@ -127,28 +137,43 @@ class ChatBody(Generation):
     tools: Tools | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(None, discriminator="type")
+    response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(
+        None, discriminator="type"
+    )
 
     def ignored(self) -> list[str]:
         known = (other_fields.MESSAGE_REFUSED, other_fields.MESSAGE_WITHOUT_EFFECT)
-        found = [other_fields.unknown(message.others, *known, place="messages[].") for message in self.messages]
+        found = [
+            other_fields.unknown(message.others, *known, place="messages[].")
+            for message in self.messages
+        ]
         return super().ignored() + [name for names in found for name in names]
 
     def _form(self) -> Form:
-        tools = () if self.tool_choice == "none" else tuple(tool.model_dump() for tool in self.tools or ())
+        tools = (
+            ()
+            if self.tool_choice == "none"
+            else tuple(tool.model_dump() for tool in self.tools or ())
+        )
         if self.tool_choice not in (None, "none", "auto"):
             held = calls_of(tools, self.tool_choice)
-            return Form(separate=True, tools=tools, json_schema=held, must_call=True, truncation="disabled")
+            return Form(
+                separate=True, tools=tools, json_schema=held, must_call=True, truncation="disabled"
+            )
         schema = self._schema()
         if tools and schema is not None:
-            raise _unsupported("response_format", "An answer is held to a schema or may call tools, not both.")
+            raise _unsupported(
+                "response_format", "An answer is held to a schema or may call tools, not both."
+            )
         return Form(separate=True, tools=tools, json_schema=schema, truncation="disabled")
 
     def _schema(self) -> str | None:
         if isinstance(self.response_format, SchemaFormat):
             held = self.response_format.json_schema
             return as_text(held.wanted, strict=bool(held.strict))
-        return as_text({"type": "object"}) if isinstance(self.response_format, ObjectFormat) else None
+        return (
+            as_text({"type": "object"}) if isinstance(self.response_format, ObjectFormat) else None
+        )
 
     @property
     def one_call(self) -> bool:

@@ -24,7 +24,8 @@ from wire.messages import Event, Failed, Finished, Progress, Warning
 
 DONE = b"data: [DONE]\n\n"
 HOLD_S = 10.0
-"""How long the headers of a stream wait for a sign that the prompt was taken: until then a refusal is a status."""
+"""How long the headers of a stream wait for a sign that the prompt was taken: until then a
+refusal is a status."""
 
 
 def _sse(data: Json) -> bytes:
@@ -47,7 +48,8 @@ def header(warnings: Sequence[str]) -> dict[str, str]:
 
 
 class Beginning:
-    """What a job says first, read before its stream begins, until it is known whether its prompt was taken."""
+    """What a job says first, read before its stream begins, until it is known whether its prompt
+    was taken."""
 
     def __init__(self, reader: Reader, answer: Answer) -> None:
         self._reader = reader
@@ -55,12 +57,17 @@ class Beginning:
         self.entries: list[Entry] = []
 
     async def read(self, limit_s: float) -> None:
-        """Wait for it, so many seconds at most. Raises ApiError for a job that fails before it says anything."""
+        """Wait for it, so many seconds at most. Raises ApiError for a job that fails before it
+        says anything."""
         until = time.monotonic() + limit_s
-        while not self._known and not self._reader.closed and (left := until - time.monotonic()) > 0:
+        while (
+            not self._known and not self._reader.closed and (left := until - time.monotonic()) > 0
+        ):
             self.entries += await self._reader.batch(left)
         failed = next((event for event in self._events if isinstance(event, Failed)), None)
-        if failed is not None and all(isinstance(event, (Failed, Progress, Warning)) for event in self._events):
+        if failed is not None and all(
+            isinstance(event, (Failed, Progress, Warning)) for event in self._events
+        ):
             raise refused(failed, self._answer)
 
     @property
@@ -70,7 +77,9 @@ class Beginning:
     @property
     def _known(self) -> bool:
         # A model that is being loaded hasn't seen the prompt yet.
-        return any(not isinstance(event, Progress) or event.state == "prefill" for event in self._events)
+        return any(
+            not isinstance(event, Progress) or event.state == "prefill" for event in self._events
+        )
 
     @property
     def _events(self) -> list[Event]:
@@ -84,7 +93,12 @@ class ChunkStream(Stream):
     """
 
     def __init__(
-        self, reader: Reader, lookup: Lookup, keepalive_s: float, answer: Answer, begun: Sequence[Entry] = ()
+        self,
+        reader: Reader,
+        lookup: Lookup,
+        keepalive_s: float,
+        answer: Answer,
+        begun: Sequence[Entry] = (),
     ) -> None:
         super().__init__(reader, lookup, StreamOptions(frozenset(), keepalive_s), "queued")
         self._answer = answer
@@ -125,10 +139,15 @@ class Collected(Stream):
 
 
 class BoundStream(EventStream):
-    """A response whose job ends with it: ``leave`` is called when the client has gone before the end."""
+    """A response whose job ends with it: ``leave`` is called when the client has gone before the
+    end."""
 
     def __init__(
-        self, reader: Reader, stream: Stream, leave: Callable[[], None], headers: Mapping[str, str] | None = None
+        self,
+        reader: Reader,
+        stream: Stream,
+        leave: Callable[[], None],
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(reader, stream)
         self.headers.update(headers or {})
@@ -163,7 +182,8 @@ async def begin(
 async def whole(
     reader: Reader, answer: Answer, lookup: Lookup, request: Request, leave: Callable[[], None]
 ) -> list[Event] | None:
-    """All events of a job, its end last; None when the client has gone, upon which ``leave`` has been called.
+    """All events of a job, its end last; None when the client has gone, upon which ``leave`` has
+    been called.
 
     Raises ApiError for a job that failed, and for one whose end can't be waited for here.
     """

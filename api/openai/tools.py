@@ -48,7 +48,8 @@ def _storable(function: dict[str, Any]) -> dict[str, Any]:
 
 
 class Tool(Lenient):
-    """A tool that may be called. Its function is the chat template's to read: name, description, parameters."""
+    """A tool that may be called. Its function is the chat template's to read: name, description,
+    parameters."""
 
     type: Literal["function"]
     function: Annotated[dict[str, Any], AfterValidator(_storable)]
@@ -70,19 +71,32 @@ Choice = Literal["none", "auto", "required"] | Chosen
 
 
 def calls_of(tools: Sequence[dict[str, Any]], choice: Choice | None) -> str:
-    """The schema of a call of one of the tools, or of the chosen one. Raises ApiError if there is none such."""
+    """The schema of a call of one of the tools, or of the chosen one. Raises ApiError if there
+    is none such."""
     functions = [tool["function"] for tool in tools]
     if isinstance(choice, Chosen):
         functions = [function for function in functions if function["name"] == choice.function.name]
     if not functions:
-        raise ApiError("invalid_request", "The tool that is to be called is not among the tools.", param="tool_choice")
-    return as_text({"anyOf": [_call(number, function) for number, function in enumerate(functions)]})
+        raise ApiError(
+            "invalid_request",
+            "The tool that is to be called is not among the tools.",
+            param="tool_choice",
+        )
+    return as_text(
+        {"anyOf": [_call(number, function) for number, function in enumerate(functions)]}
+    )
 
 
 def _call(number: int, function: dict[str, Any]) -> dict[str, Any]:
     parameters = function.get("parameters")
     # With a name of its own a schema's references into itself stay its own.
-    arguments = ANY_OBJECT | parameters if isinstance(parameters, dict) and parameters else NO_ARGUMENTS
+    arguments = (
+        ANY_OBJECT | parameters if isinstance(parameters, dict) and parameters else NO_ARGUMENTS
+    )
     arguments = arguments | {"$id": f"urn:tool:{number}", STRICT: function.get("strict") is True}
     properties = {"name": {"const": function["name"]}, "arguments": arguments}
-    return ANY_OBJECT | {"properties": properties, "required": ["name", "arguments"], "additionalProperties": False}
+    return ANY_OBJECT | {
+        "properties": properties,
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }

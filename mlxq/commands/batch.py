@@ -1,4 +1,5 @@
-"""``mlxq batch`` and ``mlxq batches``: thousands of prompts from a file, with a bar; what batches there are."""
+"""``mlxq batch`` and ``mlxq batches``: thousands of prompts from a file, with a bar; what
+batches there are."""
 
 from __future__ import annotations
 
@@ -18,30 +19,56 @@ from mlxq.errors import DONE, FAILED, INTERRUPTED, Problem, WrongUse
 from mlxq.http_client import AsJson, Url, complete_model, connect
 from mlxq.output import duration, note, plural, show_json, table
 
-COLUMNS = ("BATCH", "STATUS", "MODEL", "DONE>", "FAILED>", "TOTAL>", "PER SECOND>", "LEFT>", "BEGAN")
+COLUMNS = (
+    "BATCH",
+    "STATUS",
+    "MODEL",
+    "DONE>",
+    "FAILED>",
+    "TOTAL>",
+    "PER SECOND>",
+    "LEFT>",
+    "BEGAN",
+)
 
 
 def batch(
     context: typer.Context,
-    prompts: Annotated[Path, typer.Argument(help='JSONL: {"custom_id": …, "prompt" or "messages": …} a line.')],
+    prompts: Annotated[
+        Path, typer.Argument(help='JSONL: {"custom_id": …, "prompt" or "messages": …} a line.')
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Results; by default beside the prompts, as NAME.out.jsonl.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Results; by default beside the prompts, as NAME.out.jsonl."
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="For lines without a model_id.", autocompletion=complete_model),
+        typer.Option(
+            "--model", "-m", help="For lines without a model_id.", autocompletion=complete_model
+        ),
     ] = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="End the batch that runs for these results.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Send lines that failed once more.")] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="End the batch that runs for these results.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Send lines that failed once more.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a file of prompts. Run again, it goes on where it stopped; Ctrl-C leaves the batch running."""
+    """Run a file of prompts. Run again, it goes on where it stopped; Ctrl-C leaves the batch
+    running."""
     rows = read_prompts(prompts)
     place = output or prompts.with_name(f"{prompts.stem}.out.jsonl")
     if place.resolve() == prompts.resolve():
         raise WrongUse("the results would overwrite the prompts: choose another file with -o")
-    with contextlib.closing(Results(place)) as results, connect(context, url) as client, _bar() as show:
+    with (
+        contextlib.closing(Results(place)) as results,
+        connect(context, url) as client,
+        _bar() as show,
+    ):
         if retry_failed and not cancel:
             results.forget_failed()
         named = (lambda: model) if model else (lambda: usual_model(client, vision=False))
@@ -51,13 +78,19 @@ def batch(
         raise Problem(f"no batch runs for {place}")
     told = _counted(place, [row.custom_id for row in rows], results.finished)
     if as_json:
-        show_json(told | {"batch_id": run.batch_id or (view or {}).get("id"), "interrupted": interrupted})
+        show_json(
+            told | {"batch_id": run.batch_id or (view or {}).get("id"), "interrupted": interrupted}
+        )
     else:
         counts = f"{told['done']:,} done, {told['failed']:,} failed, {told['left']:,} left"
         print(f"{plural(told['total'], 'prompt')}: {counts}.\nResults: {place}")
     again = f"mlxq batch {prompts} -o {place}"
     if interrupted:
-        going = f"The batch goes on. End it with `{again} --cancel`." if run.batch_id else "Nothing was queued."
+        going = (
+            f"The batch goes on. End it with `{again} --cancel`."
+            if run.batch_id
+            else "Nothing was queued."
+        )
         note(f"{going} Come back with `{again}`.")
         raise typer.Exit(INTERRUPTED)
     if told["left"] and not cancel:
@@ -79,7 +112,13 @@ def _counted(place: Path, ids: list[str], finished: dict[str, bool]) -> dict[str
     """What came of the prompts; the file may hold results of others."""
     done = sum(finished.get(name, False) for name in ids)
     ended = sum(name in finished for name in ids)
-    return {"output": str(place), "total": len(ids), "done": done, "failed": ended - done, "left": len(ids) - ended}
+    return {
+        "output": str(place),
+        "total": len(ids),
+        "done": done,
+        "failed": ended - done,
+        "left": len(ids) - ended,
+    }
 
 
 @contextlib.contextmanager
@@ -96,7 +135,9 @@ def _bar() -> Iterator[Callable[[View], None]]:
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[left]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with Progress(
+        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty()
+    ) as progress:
         task = progress.add_task("uploading", total=None, failed=0, rate="", left="")
 
         def show(view: View) -> None:
@@ -127,7 +168,17 @@ def batches(
         show_json(rows)
     elif rows:
         table(
-            ("BATCH", "STATUS", "MODEL", "DONE>", "FAILED>", "TOTAL>", "PER SECOND>", "LEFT>", "BEGAN"),
+            (
+                "BATCH",
+                "STATUS",
+                "MODEL",
+                "DONE>",
+                "FAILED>",
+                "TOTAL>",
+                "PER SECOND>",
+                "LEFT>",
+                "BEGAN",
+            ),
             map(listed, rows),
         )
     else:

@@ -1,4 +1,5 @@
-"""The files of ``mlxq batch``: prompts read line by line, results that grow, and what batch they belong to.
+"""The files of ``mlxq batch``: prompts read line by line, results that grow, and what batch they
+belong to.
 
 Nothing is held but ids and places. Knows no HTTP.
 """
@@ -24,7 +25,8 @@ MOST_ID = 255
 class Prompt:
     """Where one prompt stands in its file, and whether it names its own id and its own model.
 
-    ``sendable`` is False for JSON that Python reads and the service doesn't: NaN, infinities, lone surrogates.
+    ``sendable`` is False for JSON that Python reads and the service doesn't: NaN, infinities, lone
+    surrogates.
     """
 
     custom_id: str
@@ -36,12 +38,15 @@ class Prompt:
 
     def failure(self) -> dict[str, Any]:
         """The result of a line that can't be sent, as the service would write it."""
-        message = "The line is not valid JSON: it holds NaN, an infinite number or half a character."
+        message = (
+            "The line is not valid JSON: it holds NaN, an infinite number or half a character."
+        )
         return {"custom_id": self.custom_id, "error": {"code": "bad_request", "message": message}}
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Every prompt of a JSONL file; one without a custom_id is known by its line. Raises WrongUse with the line."""
+    """Every prompt of a JSONL file; one without a custom_id is known by its line. Raises
+    WrongUse with the line."""
     found: list[Prompt] = []
     lines: dict[str, int] = {}
     with _opened(path) as file:
@@ -51,7 +56,10 @@ def read_prompts(path: Path) -> list[Prompt]:
             if raw.strip():
                 prompt = _prompt(raw, start, f"{path}, line {number}", number)
                 if (before := lines.setdefault(prompt.custom_id, number)) != number:
-                    raise WrongUse(f"{path}, line {number}: custom_id {prompt.custom_id!r} is that of line {before}")
+                    raise WrongUse(
+                        f"{path}, line {number}: custom_id {prompt.custom_id!r} is that of line "
+                        f"{before}"
+                    )
                 found.append(prompt)
             start += len(raw)
     if not found:
@@ -74,11 +82,15 @@ def _prompt(raw: bytes, start: int, place: str, number: int) -> Prompt:
     except RecursionError:
         raise WrongUse(f"{place} is nested too deeply") from None
     if not isinstance(row, dict) or not ("prompt" in row or "messages" in row):
-        raise WrongUse(f'{place} is not a prompt: write {{"custom_id": "…", "prompt": "…"}}, or messages')
+        raise WrongUse(
+            f'{place} is not a prompt: write {{"custom_id": "…", "prompt": "…"}}, or messages'
+        )
     custom_id = row.get("custom_id", f"line-{number}")
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MOST_ID or _is_cut(custom_id):
         raise WrongUse(f"{place}: custom_id must be a text of 1 to {MOST_ID} characters")
-    return Prompt(custom_id, start, len(raw), "custom_id" in row, "model_id" in row, _is_readable(raw))
+    return Prompt(
+        custom_id, start, len(raw), "custom_id" in row, "model_id" in row, _is_readable(raw)
+    )
 
 
 def _is_cut(text: str) -> bool:
@@ -109,7 +121,8 @@ def upload(path: Path, prompts: Sequence[Prompt]) -> Iterator[bytes]:
 
 
 class Results:
-    """The output: a line of JSON for each prompt that has ended. One command at a time may write it."""
+    """The output: a line of JSON for each prompt that has ended. One command at a time may write
+    it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -121,7 +134,9 @@ class Results:
         try:
             self._file = self.path.open("a+b")
         except OSError as error:
-            raise WrongUse(f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}") from None
+            raise WrongUse(
+                f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}"
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._load()
@@ -130,7 +145,9 @@ class Results:
             raise WrongUse(f"another `mlxq batch` is writing {self.path}") from None
         except OSError as error:  # a pipe or a device, in which nothing can be looked up
             self._file.close()
-            raise WrongUse(f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}") from None
+            raise WrongUse(
+                f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}"
+            ) from None
         except BaseException:
             self._file.close()
             raise
@@ -143,11 +160,14 @@ class Results:
                 break  # A writer was killed in the middle of this line: it is written again.
             try:
                 row = json.loads(raw)
-                if row["custom_id"] is not None:  # A failure that nobody could be told of; it is no prompt's.
+                # A failure that nobody could be told of; it is no prompt's.
+                if row["custom_id"] is not None:
                     self.finished[row["custom_id"]] = "error" not in row
             except (ValueError, KeyError, TypeError):
                 where = f"{self.path}, line {number}"
-                raise WrongUse(f"{where} is not a result of a batch: choose another file with -o") from None
+                raise WrongUse(
+                    f"{where} is not a result of a batch: choose another file with -o"
+                ) from None
             end += len(raw)
         self._file.truncate(end)
 
@@ -182,13 +202,15 @@ class Results:
 
 
 class Ticket:
-    """Which batch the results come from: a small file beside them, there as long as the batch runs."""
+    """Which batch the results come from: a small file beside them, there as long as the batch
+    runs."""
 
     def __init__(self, results: Path) -> None:
         self.path = results.with_name(results.name + ".batch")
 
     def read(self, url: str) -> str | None:
-        """The id of the batch under way, if there is one. Raises WrongUse for one at another service."""
+        """The id of the batch under way, if there is one. Raises WrongUse for one at another
+        service."""
         try:
             told = json.loads(self.path.read_text(encoding="utf-8"))
             place, batch_id = str(told["url"]), str(told["batch_id"])
@@ -197,7 +219,10 @@ class Ticket:
         except (OSError, ValueError, KeyError, TypeError):
             raise WrongUse(f"{self.path} can't be read: remove it to begin a new batch") from None
         if place != url:
-            raise WrongUse(f"this batch runs at {place}: say --url {place}, or remove {self.path} to begin a new one")
+            raise WrongUse(
+                f"this batch runs at {place}: say --url {place}, or remove {self.path} to begin "
+                f"a new one"
+            )
         return batch_id
 
     def write(self, url: str, batch_id: str) -> None:

@@ -1,4 +1,5 @@
-"""One run of ``mlxq batch``: sends what has no result yet, or comes back to the batch that runs, and follows it.
+"""One run of ``mlxq batch``: sends what has no result yet, or comes back to the batch that runs,
+and follows it.
 
 Whatever ends this process, the batch goes on; the same command finds it again.
 """
@@ -21,7 +22,15 @@ from mlxq.http_client import Client
 View = dict[str, Any]
 
 ROUTE = "/api/engine/batches"
-BATCH_FIELDS = ("id", "status", "model_id", "counts", "tokens_per_second", "seconds_left", "created_at")
+BATCH_FIELDS = (
+    "id",
+    "status",
+    "model_id",
+    "counts",
+    "tokens_per_second",
+    "seconds_left",
+    "created_at",
+)
 """What commands read of a batch."""
 ENDED = ("completed", "cancelled", "expired")
 POLL_S = 0.5
@@ -35,7 +44,8 @@ _AWAY = ("redis_unavailable", "no_worker", "internal_error")
 
 @dataclass
 class Run:
-    """The prompts of a file on their way to its results. ``show`` is called with each state of the batch."""
+    """The prompts of a file on their way to its results. ``show`` is called with each state of
+    the batch."""
 
     client: Client
     path: Path
@@ -49,7 +59,8 @@ class Run:
     _sent: Sequence[str] = ()
 
     def to_the_end(self) -> View | None:
-        """Follow batches until every prompt has a result, or a batch has ended without; its last state, if any."""
+        """Follow batches until every prompt has a result, or a batch has ended without; its last
+        state, if any."""
         self.batch_id = self.ticket.read(self.client.url)
         view = None
         while self.batch_id is not None or self._send():
@@ -59,7 +70,9 @@ class Run:
             self.ticket.remove()
             self.batch_id = None
             if view is None:
-                continue  # Its time was over, or the service's memory was lost: what is missing is sent again.
+                # Its time was over, or the service's memory was lost: what is missing is sent
+                # again.
+                continue
             idle = not came_back and len(self.results.finished) == before
             if view["status"] != "completed" or idle:
                 return view
@@ -79,7 +92,9 @@ class Run:
     def _send(self) -> bool:
         """Hand over the prompts without a result; False when there are none."""
         self.results.add(prompt.failure() for prompt in self.prompts if not prompt.sendable)
-        missing = [prompt for prompt in self.prompts if prompt.custom_id not in self.results.finished]
+        missing = [
+            prompt for prompt in self.prompts if prompt.custom_id not in self.results.finished
+        ]
         if not missing:
             return False
         self._sent = [prompt.custom_id for prompt in missing]
@@ -96,9 +111,11 @@ class Run:
         return True
 
     def _follow(self, batch_id: str) -> View | None:
-        """Watch a batch to its end and fetch its results; None for one that the service doesn't know any more.
+        """Watch a batch to its end and fetch its results; None for one that the service doesn't
+        know any more.
 
-        After Ctrl-C it takes what there is and raises KeyboardInterrupt: between two lines, not in the middle of one.
+        After Ctrl-C it takes what there is and raises KeyboardInterrupt: between two lines, not in
+        the middle of one.
         """
         with self._noticing_ctrl_c():
             return self._watch(batch_id)
@@ -155,7 +172,8 @@ class Run:
                 yield self._named(row)
 
     def _named(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A result under its prompt's id: of a line that the service couldn't read it knows the number alone."""
+        """A result under its prompt's id: of a line that the service couldn't read it knows the
+        number alone."""
         place = row.get("line", 0)
         if row["custom_id"] is None and 0 < place <= len(self._sent):
             return row | {"custom_id": self._sent[place - 1]}

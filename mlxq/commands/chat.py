@@ -1,4 +1,5 @@
-"""``mlxq chat``: one question and its answer, or a conversation when a person is at the terminal."""
+"""``mlxq chat``: one question and its answer, or a conversation when a person is at the
+terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ def chat(
     prompt: Annotated[
         str | None,
         typer.Argument(
-            help="The question; - reads it from standard input. Text piped in beside it follows after a blank line.",
+            help=(
+                "The question; - reads it from standard input. Text piped in beside it follows "
+                "after a blank line."
+            ),
             callback=text_option,
         ),
     ] = None,
@@ -40,12 +44,16 @@ def chat(
             callback=text_option,
         ),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.", callback=text_option)] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", help="System prompt.", callback=text_option)
+    ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated.")
+        list[Path] | None,
+        typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="0 to 2; 0 always takes the likeliest token.", callback=number_option)
+        float | None,
+        typer.Option(help="0 to 2; 0 always takes the likeliest token.", callback=number_option),
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens of the answer.")] = None,
     top_p: Annotated[float | None, typer.Option(help="0 to 1.", callback=number_option)] = None,
@@ -69,7 +77,11 @@ def chat(
     question = asked(prompt, talks=not as_json)
     messages = [{"role": "system", "content": system}] if system else []
     with connect(context, url) as client:
-        body = {"model_id": model or usual_model(client, vision=bool(pictures)), **given, "messages": messages}
+        body = {
+            "model_id": model or usual_model(client, vision=bool(pictures)),
+            **given,
+            "messages": messages,
+        }
         if question is None:
             from mlxq.commands.conversation import Conversation
 
@@ -80,7 +92,8 @@ def chat(
 
 
 def asked(prompt: str | None, talks: bool) -> str | None:
-    """The question: the argument, standard input, or the argument and behind a blank line what was piped in.
+    """The question: the argument, standard input, or the argument and behind a blank line what was
+    piped in.
 
     None when a conversation is meant instead.
     """
@@ -110,16 +123,23 @@ def image_part(path: Path) -> dict[str, Any]:
         raise WrongUse(f"{path} is not a PNG, JPEG, WebP or GIF image")
     if len(data) >= IMAGE_LIMIT:
         raise WrongUse(f"{path} is too large: an image must be under 20 MB")
-    return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{base64.b64encode(data).decode()}"}}
+    return {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/{kind};base64,{base64.b64encode(data).decode()}"},
+    }
 
 
 def user_message(text: str, pictures: list[dict[str, Any]]) -> dict[str, Any]:
     """What the user says; plain where there are no pictures."""
-    return {"role": "user", "content": [{"type": "text", "text": text}, *pictures] if pictures else text}
+    return {
+        "role": "user",
+        "content": [{"type": "text", "text": text}, *pictures] if pictures else text,
+    }
 
 
 def usual_model(client: Client, vision: bool) -> str:
-    """The model used last, or the first one there is; one that sees when there are pictures. Raises Problem."""
+    """The model used last, or the first one there is; one that sees when there are pictures.
+    Raises Problem."""
     active = client.get("/models/active", fields=("model",))["model"]
     ready = [row for row in client.get("/models", rows=MODEL_FIELDS) if row["downloaded"]]
     fit = [row for row in ready if row["is_vision"]] if vision else ready
@@ -127,12 +147,16 @@ def usual_model(client: Client, vision: bool) -> str:
         return str(active["id"])
     if not fit:
         what = "vision model" if ready else "model"
-        raise Problem(f"there is no {what}: name a folder with `mlxq serve --models`, or `mlxq models download`")
+        raise Problem(
+            f"there is no {what}: name a folder with `mlxq serve --models`, or `mlxq models "
+            f"download`"
+        )
     return str(sorted(fit, key=lambda row: (not row["loaded"], row["is_vision"]))[0]["id"])
 
 
 class Screen:
-    """An answer as it comes: text on standard output, what happens meanwhile on the error stream."""
+    """An answer as it comes: text on standard output, what happens meanwhile on the error
+    stream."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -155,11 +179,15 @@ class Screen:
             self._at_start = text.endswith("\n")
 
     def status(self, text: str) -> None:
-        """Replace what is said behind the text about what is waited for; an empty one takes it away."""
+        """Replace what is said behind the text about what is waited for; an empty one takes it
+        away."""
         if self._tells and text != self._status:
-            # The place where the text ends is kept in the terminal while something stands behind it.
+            # The place where the text ends is kept in the terminal while something stands behind
+            # it.
             back = _BACK if self._status else ""
-            print(f"{back}{_HERE}{clean(text)}" if text else back, end="", file=sys.stderr, flush=True)
+            print(
+                f"{back}{_HERE}{clean(text)}" if text else back, end="", file=sys.stderr, flush=True
+            )
             self._status = text
 
     def end_line(self) -> None:
@@ -193,7 +221,9 @@ def read(answer: Answer, screen: Screen) -> None:
 def _once(client: Client, body: dict[str, Any], as_json: bool) -> int:
     """One question and its answer; the exit status."""
     screen = Screen(quiet=as_json)
-    answer = Answer(client, body, lost=lambda: screen.status("the connection was lost; coming back"))
+    answer = Answer(
+        client, body, lost=lambda: screen.status("the connection was lost; coming back")
+    )
     try:
         read(answer, screen)
     except BrokenPipeError:
@@ -204,7 +234,9 @@ def _once(client: Client, body: dict[str, Any], as_json: bool) -> int:
         raise
     if as_json:
         told = {name: value for name, value in answer.end.items() if name not in ("text", "done")}
-        show_json({"job_id": answer.job_id, "model_id": body["model_id"], "text": answer.text} | told)
+        show_json(
+            {"job_id": answer.job_id, "model_id": body["model_id"], "text": answer.text} | told
+        )
     if "error" in answer.end:
         note(f"mlxq: {answer.end['error']}")
         return FAILED

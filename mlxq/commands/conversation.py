@@ -1,4 +1,5 @@
-"""``mlxq chat`` on a terminal: question, answer, question, with everything said so far in each request.
+"""``mlxq chat`` on a terminal: question, answer, question, with everything said so far in each
+request.
 
 What was said lives in this process alone.
 """
@@ -22,14 +23,17 @@ _HELP = """\
 /system TEXT    what the model should be; without a text: nothing in particular
 /new            forget the conversation
 /quit           leave (as does Ctrl-D)
-A line that ends with \\ goes on with the next one. Ctrl-C stops an answer; what came so far is kept."""
+A line that ends with \\ goes on with the next one. \
+Ctrl-C stops an answer; what came so far is kept."""
 _FIRST, _NEXT = "> ", "… "
 
 
 class Conversation:
     """A conversation with one model after another."""
 
-    def __init__(self, client: Client, body: dict[str, Any], pictures: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, client: Client, body: dict[str, Any], pictures: list[dict[str, Any]]
+    ) -> None:
         self._client, self._body, self._pictures = client, body, pictures
         self._messages: list[dict[str, Any]] = list(body["messages"])
 
@@ -50,7 +54,8 @@ class Conversation:
                 note(f"mlxq: {problem}")
 
     def _line(self) -> str | None:
-        """What the user says next; None when there will be no more. Ctrl-C throws away what was typed."""
+        """What the user says next; None when there will be no more. Ctrl-C throws away what was
+        typed."""
         lines: list[str] = []
         while True:
             try:
@@ -96,7 +101,9 @@ class Conversation:
         question = user_message(text, self._pictures)
         body = self._body | {"messages": [*self._messages, question]}
         screen = Screen()
-        answer = Answer(self._client, body, lost=lambda: screen.status("the connection was lost; coming back"))
+        answer = Answer(
+            self._client, body, lost=lambda: screen.status("the connection was lost; coming back")
+        )
         try:
             read(answer, screen)
         except KeyboardInterrupt:

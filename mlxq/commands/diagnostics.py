@@ -34,7 +34,8 @@ DISK_LOW, DISK_TIGHT = 1 << 30, 10 << 30
 _PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "rq", "redis")
 _PROBE = """
 import json, resource, mlx.core as mx
-resource.setrlimit = lambda *_: None  # mlx_lm wants more open files than there may be; the worker does with less
+# mlx_lm wants more open files than there may be; the worker does with less.
+resource.setrlimit = lambda *_: None
 import mlx_lm, mlx_vlm
 x = mx.ones((64, 64))
 assert (x @ x).sum().item() == 64 ** 3
@@ -56,7 +57,10 @@ def machine() -> Finding:
     system, kind = platform.system(), platform.machine()
     told = f"{system} {platform.mac_ver()[0] or platform.release()}, {kind}"
     if system == "Darwin" and kind != "arm64":
-        fix = "use a Mac with Apple silicon and a Python built for it (this one may run under Rosetta)"
+        fix = (
+            "use a Mac with Apple silicon and a Python built for it (this one may run under "
+            "Rosetta)"
+        )
         return Finding("platform", "problem", told, fix)
     if system == "Darwin" and int(platform.mac_ver()[0].split(".")[0]) < 14:
         return Finding("platform", "problem", told, "update to macOS 14 or newer, which MLX needs")
@@ -79,7 +83,12 @@ def packages() -> Finding:
             missing.append(name)
     if missing:
         told = f"not installed: {', '.join(missing)}"
-        return Finding("packages", "problem", told, "start the service once with scripts/serve, which installs them")
+        return Finding(
+            "packages",
+            "problem",
+            told,
+            "start the service once with scripts/serve, which installs them",
+        )
     return Finding("packages", "ok", ", ".join(found))
 
 
@@ -91,17 +100,31 @@ def mlx_device(probe: str = _PROBE) -> Finding:
         command = [sys.executable, "-P", "-c", probe]
         environment = tune_for_linux(dict(os.environ))
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=MLX_LIMIT_S, check=False
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=MLX_LIMIT_S,
+            check=False,
         )
         told = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         told = f"no answer within {MLX_LIMIT_S:.0f} s"
-        return Finding("MLX", "problem", told, "restart the machine; if that doesn't help, install mlx again")
+        return Finding(
+            "MLX", "problem", told, "restart the machine; if that doesn't help, install mlx again"
+        )
     except ValueError:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        return Finding("MLX", "problem", last, "remove .venv and start scripts/serve, which installs it again")
+        return Finding(
+            "MLX", "problem", last, "remove .venv and start scripts/serve, which installs it again"
+        )
     if sys.platform == "darwin" and not told["metal"]:
-        return Finding("MLX", "warning", f"{told['device']}, without Metal", "run it outside of a virtual machine")
+        return Finding(
+            "MLX",
+            "warning",
+            f"{told['device']}, without Metal",
+            "run it outside of a virtual machine",
+        )
     return Finding("MLX", "ok", f"computes on {told['device']}")
 
 
@@ -122,16 +145,26 @@ def compiler() -> Finding:
 
     if compiler_works():
         return Finding("compiler", "ok", "g++ works")
-    return Finding("compiler", "warning", "g++ is missing or broken", "apt install g++: fused kernels are faster")
+    return Finding(
+        "compiler",
+        "warning",
+        "g++ is missing or broken",
+        "apt install g++: fused kernels are faster",
+    )
 
 
 def open_files() -> Finding:
     """How many files a process may have open: the service raises its limit as far as this."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= FILES_TIGHT:
-        return Finding("open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"up to {hard}")
+        return Finding(
+            "open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"up to {hard}"
+        )
     told = f"at most {hard}, and each stream takes one"
-    fix = "raise the hard limit: `ulimit -Hn`, LimitNOFILE= of systemd, or --ulimit nofile=65536 of a container"
+    fix = (
+        "raise the hard limit: `ulimit -Hn`, LimitNOFILE= of systemd, or --ulimit nofile=65536 "
+        "of a container"
+    )
     return Finding("open files", "problem" if hard < FILES_LOW else "warning", told, fix)
 
 
@@ -144,10 +177,14 @@ def redis(settings: Settings) -> Finding:
             check(settings.redis_url)
             # The address may hold a password.
             place = urllib.parse.urlsplit(settings.redis_url)
-            return Finding("Redis", "ok", f"{place.hostname or place.path} answers and keeps what it is given")
+            return Finding(
+                "Redis", "ok", f"{place.hostname or place.path} answers and keeps what it is given"
+            )
         return Finding("Redis", "ok", f"embedded: {find_server()}")
     except RedisUnusable as problem:
-        return Finding("Redis", "problem", str(problem), "start it, or unset REDIS_URL to use the embedded one")
+        return Finding(
+            "Redis", "problem", str(problem), "start it, or unset REDIS_URL to use the embedded one"
+        )
 
 
 def disk(settings: Settings) -> Finding:
@@ -157,11 +194,18 @@ def disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(there).free
     told = f"{size(free)} free at {folder}"
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Finding("disk", "problem", f"{there} can't be written to", "choose another folder with --data")
+        return Finding(
+            "disk", "problem", f"{there} can't be written to", "choose another folder with --data"
+        )
     if free < DISK_LOW:
         return Finding("disk", "problem", told, "make room, or choose another folder with --data")
     if free < DISK_TIGHT:
-        return Finding("disk", "warning", told, "models need several GB each: make room before you download one")
+        return Finding(
+            "disk",
+            "warning",
+            told,
+            "models need several GB each: make room before you download one",
+        )
     return Finding("disk", "ok", told)
 
 
@@ -192,7 +236,8 @@ def _models_in(folder: Path) -> int:
     found |= {
         config
         for config in folder.glob("*/*/config.json")
-        if config.parent.parent / "config.json" not in found and any(config.parent.glob("*.safetensors"))
+        if config.parent.parent / "config.json" not in found
+        and any(config.parent.glob("*.safetensors"))
     }
     return len(found)
 
@@ -208,12 +253,18 @@ def port(settings: Settings, answers: bool) -> Finding:
     except CannotStart as problem:
         if answers:
             return Finding("port", "ok", f"{place}: the service listens")
-        return Finding("port", "problem", str(problem), "end the program that listens there, or choose another --port")
+        return Finding(
+            "port",
+            "problem",
+            str(problem),
+            "end the program that listens there, or choose another --port",
+        )
     return Finding("port", "ok", f"{place}: free")
 
 
 def of_this_machine(settings: Settings, answers: bool) -> Iterator[Finding]:
-    """Every check that needs no service. ``answers`` says whether one does at the settings' own address."""
+    """Every check that needs no service. ``answers`` says whether one does at the settings' own
+    address."""
     checks: list[Callable[[], Finding]] = [machine, python, packages, mlx_device, open_files]
     if sys.platform == "linux":
         checks += [blas, compiler]

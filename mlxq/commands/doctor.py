@@ -1,4 +1,5 @@
-"""``mlxq doctor``: what is right and wrong with this machine and the service, each finding with its fix."""
+"""``mlxq doctor``: what is right and wrong with this machine and the service, each finding with
+its fix."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("
 
 
 def doctor(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Look for what keeps the service from working, and say how to mend it. Fails when there is a problem."""
+    """Look for what keeps the service from working, and say how to mend it. Fails when there is
+    a problem."""
     findings = []
     with connect(context, url) as client:
         for finding in _all(client):
@@ -45,7 +47,9 @@ def _settings() -> tuple[Settings, Finding | None]:
     try:
         return load(), None
     except BadSetting as bad:
-        return Settings(), Finding("settings", "problem", str(bad), "correct the variable, or unset it")
+        return Settings(), Finding(
+            "settings", "problem", str(bad), "correct the variable, or unset it"
+        )
 
 
 def _service(client: Client) -> Iterator[Finding]:
@@ -68,7 +72,11 @@ def _service(client: Client) -> Iterator[Finding]:
         fix = "see what the worker's log says, or start one: `mlxq serve`, `python -m worker`"
         yield Finding("ready", "problem", str(problem), fix)
         return
-    yield Finding("ready", "ok", f"a worker is there; models: {', '.join(row['name'] for row in models) or 'none'}")
+    yield Finding(
+        "ready",
+        "ok",
+        f"a worker is there; models: {', '.join(row['name'] for row in models) or 'none'}",
+    )
 
 
 def _show(finding: Finding) -> None:

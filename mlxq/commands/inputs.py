@@ -1,6 +1,7 @@
 """What reaches a command from outside as bytes: standard input, arguments, and the three streams.
 
-Everything is checked here, before a request is written, so that odd input ends in one line and not in a traceback.
+Everything is checked here, before a request is written, so that odd input ends in one line and not
+in a traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ INPUT_LIMIT = 4 << 20
 
 
 def prepare_streams() -> None:
-    """Make standard streams usable whatever the locale is, and also where the caller has closed them.
+    """Make standard streams usable whatever the locale is, and also where the caller has closed
+    them.
 
     What programs read is UTF-8. A terminal gets a question mark for what it can't show.
     """
@@ -40,7 +42,8 @@ def _reconfigure(stream: TextIO) -> None:
 
 
 def piped_text(also_typed: bool = False) -> str:
-    """Standard input as text; that of a terminal only if it was asked for. Raises WrongUse for what is no text."""
+    """Standard input as text; that of a terminal only if it was asked for. Raises WrongUse for
+    what is no text."""
     if sys.stdin.isatty() and not also_typed:
         return ""
     try:
@@ -48,7 +51,9 @@ def piped_text(also_typed: bool = False) -> str:
     except OSError as error:
         raise WrongUse(f"cannot read standard input: {error.strerror}") from None
     if len(data) > INPUT_LIMIT:
-        raise WrongUse(f"standard input is too long: a chat takes up to {INPUT_LIMIT >> 20} MiB of text")
+        raise WrongUse(
+            f"standard input is too long: a chat takes up to {INPUT_LIMIT >> 20} MiB of text"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -59,7 +64,8 @@ def piped_text(also_typed: bool = False) -> str:
 
 
 def checked_text(text: str, name: str) -> str:
-    """An argument as it is. Raises WrongUse for one whose bytes are no UTF-8, which Python hides as surrogates."""
+    """An argument as it is. Raises WrongUse for one whose bytes are no UTF-8, which Python hides
+    as surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -12,15 +12,28 @@ from typing import Annotated, Any
 import typer
 
 from mlxq.errors import Problem, WrongUse
-from mlxq.http_client import COMMAND_S, MODEL_FIELDS, AsJson, Client, Url, complete_model, connect, interactive
+from mlxq.http_client import (
+    COMMAND_S,
+    MODEL_FIELDS,
+    AsJson,
+    Client,
+    Url,
+    complete_model,
+    connect,
+    interactive,
+)
 from mlxq.output import show_json, size, table
 
 POLL_S = 0.5
 _MISSING = 20
 """Looks at the list without the model before its download counts as failed."""
 
-models = typer.Typer(help="List, load, unload, find, download and delete models.", invoke_without_command=True)
-Model = Annotated[str, typer.Argument(help="Id, name or repository name.", autocompletion=complete_model)]
+models = typer.Typer(
+    help="List, load, unload, find, download and delete models.", invoke_without_command=True
+)
+Model = Annotated[
+    str, typer.Argument(help="Id, name or repository name.", autocompletion=complete_model)
+]
 
 
 @models.callback()
@@ -39,9 +52,15 @@ def show_list(context: typer.Context, url: Url = None, as_json: AsJson = False) 
     if as_json:
         show_json(rows)
     elif rows:
-        table(("NAME", "ID", "ARCHITECTURE", "CONTEXT>", "SIZE>", "SEES", "STATE"), [_listed(row) for row in rows])
+        table(
+            ("NAME", "ID", "ARCHITECTURE", "CONTEXT>", "SIZE>", "SEES", "STATE"),
+            [_listed(row) for row in rows],
+        )
     else:
-        print("There is no model: name a folder with `mlxq serve --models`, or `mlxq models download`.")
+        print(
+            "There is no model: name a folder with `mlxq serve --models`, or `mlxq models "
+            "download`."
+        )
 
 
 def _listed(row: dict[str, Any]) -> tuple[object, ...]:
@@ -51,20 +70,32 @@ def _listed(row: dict[str, Any]) -> tuple[object, ...]:
     if row["kv_quantization"]:
         state = f"{state} {row['kv_quantization']}-bit cache".strip()
     sees = "yes" if row["is_vision"] else "no"
-    return row["name"], row["id"], row["architecture"], row["context_window"], size(row["size"]), sees, state
+    return (
+        row["name"],
+        row["id"],
+        row["architecture"],
+        row["context_window"],
+        size(row["size"]),
+        sees,
+        state,
+    )
 
 
 @models.command()
 def load(
     context: typer.Context,
     model: Model,
-    kv: Annotated[int | None, typer.Option("--kv", help="Bits of a quantised key-value cache: 4 or 8.")] = None,
+    kv: Annotated[
+        int | None, typer.Option("--kv", help="Bits of a quantised key-value cache: 4 or 8.")
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Load a model now, so that the first chat doesn't wait for it."""
     with connect(context, url) as client:
-        told = client.post("/models/load", {"model_id": model, "kv_quantization": kv}, limit_s=COMMAND_S)
+        told = client.post(
+            "/models/load", {"model_id": model, "kv_quantization": kv}, limit_s=COMMAND_S
+        )
     _tell(told, f"Loaded {model}.", as_json)
 
 
@@ -72,7 +103,8 @@ def load(
 def unload(
     context: typer.Context,
     model: Annotated[
-        str | None, typer.Argument(help="By default all that are loaded.", autocompletion=complete_model)
+        str | None,
+        typer.Argument(help="By default all that are loaded.", autocompletion=complete_model),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -95,7 +127,9 @@ def scan(context: typer.Context, url: Url = None, as_json: AsJson = False) -> No
 def register(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it.")],
-    path: Annotated[str, typer.Argument(help="Its folder on the worker's machine, below a model folder.")],
+    path: Annotated[
+        str, typer.Argument(help="Its folder on the worker's machine, below a model folder.")
+    ],
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,10 +160,16 @@ def _arrival(client: Client, repository: str) -> dict[str, Any]:
     folder, missing = repository.replace("/", "--"), 0
     with _bar(repository) as show:
         while True:
-            found = [row for row in client.get("/models", rows=MODEL_FIELDS) if PurePath(row["path"]).name == folder]
+            found = [
+                row
+                for row in client.get("/models", rows=MODEL_FIELDS)
+                if PurePath(row["path"]).name == folder
+            ]
             # Between the end of a download and the look into its folder the model may be nowhere.
             missing = 0 if found else missing + 1
-            if missing > _MISSING or (found and not (found[0]["downloading"] or found[0]["downloaded"])):
+            if missing > _MISSING or (
+                found and not (found[0]["downloading"] or found[0]["downloaded"])
+            ):
                 raise Problem(f"the download of {repository} failed: the worker's log says why")
             if found and found[0]["downloaded"]:
                 row: dict[str, Any] = found[0]
@@ -145,7 +185,9 @@ def _bar(name: str) -> Iterator[Callable[[float], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as progress:
         task = progress.add_task(name, total=1.0)
         yield lambda done: progress.update(task, completed=done)
 

@@ -19,7 +19,8 @@ MOST_ID = 255
 
 
 def serve(context: typer.Context) -> None:
-    """Run the service on this machine: Redis, worker and API. Takes the flags of all settings; see its --help."""
+    """Run the service on this machine: Redis, worker and API. Takes the flags of all settings;
+    see its --help."""
     from mlxq.service import launch
 
     launch.main(argv=context.args, program="mlxq serve")
@@ -30,7 +31,9 @@ def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None
     with connect(context, url) as client:
         status = client.get("/api/engine/status", fields=STATUS_FIELDS)
         batches = [
-            row for row in client.get(ROUTE, rows=BATCH_FIELDS, limit=MOST_BATCHES) if row["status"] not in ENDED
+            row
+            for row in client.get(ROUTE, rows=BATCH_FIELDS, limit=MOST_BATCHES)
+            if row["status"] not in ENDED
         ]
     if as_json:
         show_json({"running": status["running"], "queues": status["queues"], "batches": batches})
@@ -48,13 +51,24 @@ def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None
 def _job(row: dict[str, Any]) -> tuple[object, ...]:
     first = duration(row["ttft_ms"] / 1000) if row["ttft_ms"] else "-"
     rate = f"{row['tokens_per_second']:.1f}"
-    return row["job_id"], row["model_id"], row["tokens"], rate, first, duration(row["elapsed_ms"] / 1000)
+    return (
+        row["job_id"],
+        row["model_id"],
+        row["tokens"],
+        rate,
+        first,
+        duration(row["elapsed_ms"] / 1000),
+    )
 
 
 def stop(
     context: typer.Context,
-    job: Annotated[str | None, typer.Argument(help="Id of a chat or a batch, as `mlxq ps` shows it.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of your chats, running and waiting.")] = False,
+    job: Annotated[
+        str | None, typer.Argument(help="Id of a chat or a batch, as `mlxq ps` shows it.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All of your chats, running and waiting.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +89,8 @@ def stop(
 
 
 def _is_chat(client: Client, job: str) -> bool:
-    """Whether an id is a chat's; a batch's otherwise. Raises Problem for neither: who mistyped wants to know."""
+    """Whether an id is a chat's; a batch's otherwise. Raises Problem for neither: who mistyped
+    wants to know."""
     name = quote(job, safe="")
     for chats, path in ((True, f"/api/engine/jobs/{name}"), (False, f"{ROUTE}/{name}")):
         try:
@@ -90,7 +105,8 @@ def _is_chat(client: Client, job: str) -> bool:
 
 
 def status(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Show how the service is: queues, workers, models, memory. Fails when chats would not be served."""
+    """Show how the service is: queues, workers, models, memory. Fails when chats would not be
+    served."""
     with connect(context, url) as client:
         told = client.get("/api/engine/status", fields=STATUS_FIELDS)
         try:
@@ -113,11 +129,15 @@ def _show_status(url: str, told: dict[str, Any]) -> None:
     if told["workers"]:
         print()
         table(
-            ("WORKER", "HOST", "RUNNING>", "SLOTS>", "MEMORY>", "MLX>", ""), [_worker(row) for row in told["workers"]]
+            ("WORKER", "HOST", "RUNNING>", "SLOTS>", "MEMORY>", "MLX>", ""),
+            [_worker(row) for row in told["workers"]],
         )
     if told["models"]:
         print()
-        rows = [(m["id"], size(m["bytes"]), m["kv_quantization"] or "-", m["worker"]) for m in told["models"]]
+        rows = [
+            (m["id"], size(m["bytes"]), m["kv_quantization"] or "-", m["worker"])
+            for m in told["models"]
+        ]
         table(("LOADED MODEL", "WEIGHTS>", "KV BITS>", "WORKER"), rows)
 
 

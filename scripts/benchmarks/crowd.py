@@ -1,7 +1,8 @@
-"""A crowd of streaming clients against the echo backend: how late tokens arrive, and what a stream costs.
+"""A crowd of streaming clients against the echo backend: how late tokens arrive, and what a stream
+costs.
 
-The tokens are the times at which they were generated, so that a client on the same machine sees how long each was under
-way, through engine, log, Redis, API and its own socket.
+The tokens are the times at which they were generated, so that a client on the same machine sees how
+long each was under way, through engine, log, Redis, API and its own socket.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from scripts.benchmarks.report import table
 
 TOKENS_PER_SECOND = 20
 ARRIVALS_PER_SECOND = 50
-"""A new client every 20 ms. Each submission costs milliseconds of processor time, here and in the service."""
+"""A new client every 20 ms. Each submission costs milliseconds of processor time, here and in
+the service."""
 TOGETHER_S = 20
 """How long all of them stream at the same time: what is measured."""
 MOST = 1000
@@ -43,7 +45,8 @@ _END = b'"done": true'
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What was seen. Times in seconds; ``late`` of each token that came while all clients were there, sorted."""
+    """What was seen. Times in seconds; ``late`` of each token that came while all clients were
+    there, sorted."""
 
     clients: int
     first_frames: list[float]
@@ -53,7 +56,8 @@ class Crowd:
     redis_connections: int
     bytes_per_stream: float
     busy: dict[str, float]
-    """Processor time of each process over the time, while all clients were there; 1 is a whole core."""
+    """Processor time of each process over the time, while all clients were there; 1 is a whole
+    core."""
 
 
 class _Watched:
@@ -66,9 +70,16 @@ class _Watched:
         self.api = self._processes["API"]
 
     def cpu(self) -> dict[str, float]:
-        used = {name: sum(p.cpu_times()[:2]) for name, p in self._processes.items()} | {"client": time.process_time()}
+        used = {name: sum(p.cpu_times()[:2]) for name, p in self._processes.items()} | {
+            "client": time.process_time()
+        }
         machine = psutil.cpu_times()
-        return used | {"others": sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - sum(used.values())}
+        return used | {
+            "others": sum(machine)
+            - machine.idle
+            - getattr(machine, "iowait", 0.0)
+            - sum(used.values())
+        }
 
     def memory(self) -> int:
         return int(self.api.memory_full_info().uss)
@@ -98,7 +109,9 @@ def measure(clients: int, folder: Path) -> Crowd:
         "--slots": str(min(1024, clients + WARM_UP)),
         "--log-level": "warning",
     }
-    command = processes.python("scripts.benchmarks.stamped_service", *[word for pair in flags.items() for word in pair])
+    command = processes.python(
+        "scripts.benchmarks.stamped_service", *[word for pair in flags.items() for word in pair]
+    )
     with processes.running(command, processes.environment(), folder / "crowd.log") as child:
         port = int(child.line("Ready: ").rsplit(":", 1)[1])
         with Redis.from_url(EmbeddedRedis(folder / "data").url) as redis, _no_collections():
@@ -138,12 +151,18 @@ async def _arrive(clients: int, port: int, tokens: int) -> list[Stream]:
     coming = []
     for number in range(clients):
         coming.append(asyncio.create_task(send(port, request)))
-        await asyncio.sleep(max(0.0, began + (number + 1) / ARRIVALS_PER_SECOND - time.perf_counter()))
+        await asyncio.sleep(
+            max(0.0, began + (number + 1) / ARRIVALS_PER_SECOND - time.perf_counter())
+        )
     return list(await asyncio.gather(*coming))
 
 
 def _request(tokens: int) -> bytes:
-    body = {"model_id": "echo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": tokens}
+    body = {
+        "model_id": "echo",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "max_tokens": tokens,
+    }
     return http_post("/api/engine/chat", body)
 
 
@@ -196,14 +215,31 @@ def report(crowd: Crowd) -> str:
         ],
         [
             "a token on its way, p50 / p95 / p99 / longest, ms",
-            " / ".join(f"{1000 * value:.0f}" for value in (p(late, 50), p(late, 95), p(late, 99), late[-1])),
+            " / ".join(
+                f"{1000 * value:.0f}" for value in (p(late, 50), p(late, 95), p(late, 99), late[-1])
+            ),
             "p99 ≤ 150 ms",
             _met(p(late, 99) <= 0.15),
         ],
-        ["tokens per second of a stream", f"{crowd.rate:.1f}", f"{TOKENS_PER_SECOND}", _met(crowd.rate >= 19)],
-        ["connections to Redis", f"{crowd.redis_connections}", "≤ 20", _met(crowd.redis_connections <= 20)],
+        [
+            "tokens per second of a stream",
+            f"{crowd.rate:.1f}",
+            f"{TOKENS_PER_SECOND}",
+            _met(crowd.rate >= 19),
+        ],
+        [
+            "connections to Redis",
+            f"{crowd.redis_connections}",
+            "≤ 20",
+            _met(crowd.redis_connections <= 20),
+        ],
         ["memory of the API a stream, KiB", f"{kib:.1f}", "≤ 40", _met(kib <= 40)],
-        ["cores busy", ", ".join(f"{name} {share:.2f}" for name, share in crowd.busy.items()), "–", "–"],
+        [
+            "cores busy",
+            ", ".join(f"{name} {share:.2f}" for name, share in crowd.busy.items()),
+            "–",
+            "–",
+        ],
     ]
     return table(["", "measured", "target", "met"], rows)
 
@@ -211,10 +247,13 @@ def report(crowd: Crowd) -> str:
 def method(clients: int) -> list[str]:
     """What was measured and how, in sentences."""
     return [
-        f"{clients:,} clients of one API process and one worker, whose echo backend makes {TOKENS_PER_SECOND} tokens a "
+        f"{clients:,} clients of one API process and one worker, whose echo backend makes "
+        f"{TOKENS_PER_SECOND} tokens a "
         "second for each; Redis, worker, API and clients share the machine",
-        f"{ARRIVALS_PER_SECOND} clients arrive each second and stay; measured over {TOGETHER_S - 2} s with all of them",
-        "Each token's text is the time at which the engine made it: the way leads through the token log, Redis, the "
+        f"{ARRIVALS_PER_SECOND} clients arrive each second and stay; measured over "
+        f"{TOGETHER_S - 2} s with all of them",
+        "Each token's text is the time at which the engine made it: the way leads through the "
+        "token log, Redis, the "
         "API and the client's socket, and the client's own lateness counts as ours",
     ]
 

@@ -1,4 +1,5 @@
-"""What the durable token log costs: this service beside itself with plain PUBLISH, turn by turn in one run."""
+"""What the durable token log costs: this service beside itself with plain PUBLISH, turn by turn
+in one run."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ BURSTS = 3
 
 
 async def measure(plan: Plan, folder: Path) -> Results:
-    """Tokens per second at 32 clients, with the log and without; each round begins with the other one."""
+    """Tokens per second at 32 clients, with the log and without; each round begins with the
+    other one."""
     prompts = Prompts(plan.model)
     with contextlib.ExitStack() as stack:
         running = {
@@ -30,7 +32,9 @@ async def measure(plan: Plan, folder: Path) -> Results:
                 for number in range(BURSTS):
                     chats = [prompts.chat(f"{name} {turn} {number} {i}") for i in range(CLIENTS)]
                     server = running[name]
-                    answers = await burst(server.port, [server.chat(chat, GREEDY, 0) for chat in chats])
+                    answers = await burst(
+                        server.port, [server.chat(chat, GREEDY, 0) for chat in chats]
+                    )
                     if turn:  # The first round warms up.
                         results[name].ttft += [answer.ttft for answer in whole(answers)]
                         results[name].rate.append(rate(answers))

@@ -1,6 +1,8 @@
-"""How many answers are the same alone and among 32, for weights in fp32 and below, on both BLAS libraries.
+"""How many answers are the same alone and among 32, for weights in fp32 and below, on both BLAS
+libraries.
 
-A number type and a BLAS are a process: ``python -m scripts.benchmarks.equal_text FOLDER TYPE`` prints JSON.
+A number type and a BLAS are a process: ``python -m scripts.benchmarks.equal_text FOLDER TYPE``
+prints JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from scripts.benchmarks.plan import GREEDY, SAMPLED, TOKENS, BenchError, Plan, S
 TYPES = ("float32", "bfloat16", "float16")
 SEQUENCES = 32
 SHORTEST = 8
-"""Tokens of the shortest prompt; each is one longer than the one before, so that rows of a batch are padded."""
+"""Tokens of the shortest prompt; each is one longer than the one before, so that rows of a batch
+are padded."""
 Row = tuple[str, str, int, int]
 """BLAS, type, and the equal answers of SEQUENCES: greedy, sampled."""
 
@@ -30,7 +33,9 @@ def measure(openblas: str, folder: Path) -> list[Row]:
     for library in filter(None, ("none", openblas)):
         plan = Plan("", "", 1, (), openblas="" if library == "none" else library)
         for dtype in TYPES:
-            command = processes.python("scripts.benchmarks.equal_text", str(folder / "equal" / dtype), dtype)
+            command = processes.python(
+                "scripts.benchmarks.equal_text", str(folder / "equal" / dtype), dtype
+            )
             output = processes.finished(command, processes.environment(plan), folder / "equal.log")
             found: dict[str, Any] = json.loads(output.strip().split("\n")[-1])
             rows.append((found["blas"], dtype, found[GREEDY.name], found[SAMPLED.name]))
@@ -57,8 +62,14 @@ def count(folder: Path, dtype: str) -> dict[str, int]:
     result = {}
     for sampling in (GREEDY, SAMPLED):
         # No prompt cache: every answer is computed from its first token.
-        backend = open_model(record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache.trimmed))
-        alone = [answer for i in range(SEQUENCES) for answer in _answers(backend, record, sampling, texts, [i])]
+        backend = open_model(
+            record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache.trimmed)
+        )
+        alone = [
+            answer
+            for i in range(SEQUENCES)
+            for answer in _answers(backend, record, sampling, texts, [i])
+        ]
         together = _answers(backend, record, sampling, texts, list(range(SEQUENCES)))
         if any(len(answer) != TOKENS for answer in alone):
             raise BenchError("an answer ended early")
@@ -67,7 +78,9 @@ def count(folder: Path, dtype: str) -> dict[str, int]:
     return result
 
 
-def _answers(backend: Any, record: Any, sampling: Sampling, texts: list[str], numbers: list[int]) -> list[list[int]]:
+def _answers(
+    backend: Any, record: Any, sampling: Sampling, texts: list[str], numbers: list[int]
+) -> list[list[int]]:
     """The token ids of some of the chats, generated in one batch."""
     from wire import messages
     from worker.sequence import Sequence

@@ -1,7 +1,9 @@
-"""The limit: mlx_lm in one process, no server, a round whenever limit.py asks for one with a line of JSON.
+"""The limit: mlx_lm in one process, no server, a round whenever limit.py asks for one with a line
+of JSON.
 
-One stream is ``stream_generate``; several are rows of one ``BatchGenerator``, inserted at once, with one sampler for
-all rows, which is the fastest that the library offers. Times start with the messages and include tokenising.
+One stream is ``stream_generate``; several are rows of one ``BatchGenerator``, inserted at once,
+with one sampler for all rows, which is the fastest that the library offers. Times start with the
+messages and include tokenising.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ class Limit:
         """The library has no seed a row: a seeded case is measured without seeds."""
         if case.name not in self._ready:
             one = case.clients == 1
-            self._ready[case.name] = self._one_stream(case.sampling) if one else self._rows(case.sampling, case.clients)
+            self._ready[case.name] = (
+                self._one_stream(case.sampling) if one else self._rows(case.sampling, case.clients)
+            )
         ttft, rates = [], []
         for repeat in range(REPEATS[case.clients]):
             firsts, seconds = self._ready[case.name](f"{case.name} {turn} {repeat}")
@@ -71,11 +75,14 @@ class Limit:
         return Figures(ttft, [statistics.median(rates)])
 
     def _second_turn(self, turn: int) -> dict[str, Figures]:
-        """TTFT of the second turn of the long conversation, with the first one's cache and without."""
+        """TTFT of the second turn of the long conversation, with the first one's cache and
+        without."""
         first = self._prompts.long_chat(f"turn {turn} warm")
         cache = make_prompt_cache(self._model)
         ids = self._encode(first)
-        answer = list(mlx_lm.stream_generate(self._model, self._tokenizer, ids, TOKENS, prompt_cache=cache))
+        answer = list(
+            mlx_lm.stream_generate(self._model, self._tokenizer, ids, TOKENS, prompt_cache=cache)
+        )
         known = [*ids, *(response.token for response in answer)]
         text = "".join(response.text for response in answer)
         again = self._prompts.second_turn(first, text, f"turn {turn} warm")
@@ -85,7 +92,9 @@ class Limit:
     def _whole_batch(self, turn: int) -> Figures:
         """A thousand prompts in one call of the library, which gets them as tokens, greedy."""
         count = WARM_UP_PROMPTS if turn == WARM_UP else BATCH_PROMPTS
-        ids = [self._encode(self._prompts.chat(f"batch {turn} {number}")) for number in range(count)]
+        ids = [
+            self._encode(self._prompts.chat(f"batch {turn} {number}")) for number in range(count)
+        ]
         began = time.perf_counter()
         mlx_lm.batch_generate(self._model, self._tokenizer, ids, max_tokens=TOKENS)
         return Figures([], [count * TOKENS / (time.perf_counter() - began)])
@@ -97,11 +106,20 @@ class Limit:
         common = next((i for i, (a, b) in pairs if a != b), min(len(ids), len(known)))
         if cache is not None:
             trim_prompt_cache(cache, cache[0].offset - common)
-        next(iter(mlx_lm.stream_generate(self._model, self._tokenizer, ids[common:], 2, prompt_cache=cache)))
+        next(
+            iter(
+                mlx_lm.stream_generate(
+                    self._model, self._tokenizer, ids[common:], 2, prompt_cache=cache
+                )
+            )
+        )
         return time.perf_counter() - began
 
     def _encode(self, messages: Messages) -> list[int]:
-        return [int(i) for i in self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)]
+        return [
+            int(i)
+            for i in self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        ]
 
     def _one_stream(self, sampling: Sampling) -> Once:
         sampler = make_sampler(sampling.temperature, sampling.top_p)
@@ -110,7 +128,9 @@ class Limit:
             messages = self._prompts.chat(f"{label} 0")
             began, first = time.perf_counter(), 0.0
             ids = self._encode(messages)
-            for _ in mlx_lm.stream_generate(self._model, self._tokenizer, ids, TOKENS, sampler=sampler):
+            for _ in mlx_lm.stream_generate(
+                self._model, self._tokenizer, ids, TOKENS, sampler=sampler
+            ):
                 first = first or time.perf_counter()
             return [first - began], time.perf_counter() - began
 
@@ -119,12 +139,16 @@ class Limit:
     def _rows(self, sampling: Sampling, rows: int) -> Once:
         ends = [[int(token)] for token in self._tokenizer.eos_token_ids]
         sampler = make_sampler(sampling.temperature, sampling.top_p)
-        generator = BatchGenerator(self._model, stop_tokens=ends, sampler=sampler, completion_batch_size=rows)
+        generator = BatchGenerator(
+            self._model, stop_tokens=ends, sampler=sampler, completion_batch_size=rows
+        )
 
         def once(label: str) -> tuple[list[float], float]:
             chats = [self._prompts.chat(f"{label} {i}") for i in range(rows)]
             began = time.perf_counter()
-            running = set(generator.insert([self._encode(chat) for chat in chats], max_tokens=[TOKENS] * rows))
+            running = set(
+                generator.insert([self._encode(chat) for chat in chats], max_tokens=[TOKENS] * rows)
+            )
             firsts: dict[int, float] = {}
             while running:
                 _, responses = generator.next()
@@ -140,7 +164,8 @@ class Limit:
 
 def main() -> None:
     limit = Limit(Plan.from_json(sys.argv[1]))
-    # What this prints goes to a log; the answers go back where the questions come from, which is a socket.
+    # What this prints goes to a log; the answers go back where the questions come from, which is a
+    # socket.
     print(f"Ready: {blas_of(os.getpid())}", flush=True)
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as answers:
         for line in sys.stdin:

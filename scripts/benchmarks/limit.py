@@ -1,6 +1,8 @@
-"""The in-process limit as a child that stays up and measures one round whenever it is asked, in lines of JSON.
+"""The in-process limit as a child that stays up and measures one round whenever it is asked, in
+lines of JSON.
 
-It is asked over a socket that is its standard input; without us that socket ends, and the child with it.
+It is asked over a socket that is its standard input; without us that socket ends, and the child
+with it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Limit:
     blas: str
 
     async def round(self, case: Case, turn: int) -> Results:
-        """One round of one case. Raises BenchError with what the child printed when it does not answer."""
+        """One round of one case. Raises BenchError with what the child printed when it does not
+        answer."""
         loop, answer = asyncio.get_running_loop(), b""
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -42,21 +45,28 @@ class Limit:
                         raise ConnectionResetError
                     answer += piece
         except TimeoutError:
-            raise BenchError(f"no answer in {LIMIT_S:.0f} s; it printed:\n{self.child.output[-3000:]}") from None
+            raise BenchError(
+                f"no answer in {LIMIT_S:.0f} s; it printed:\n{self.child.output[-3000:]}"
+            ) from None
         except ConnectionError:
             self.child.wait()
-            raise BenchError(f"mlx_lm in one process ended; it printed:\n{self.child.output[-3000:]}") from None
+            raise BenchError(
+                f"mlx_lm in one process ended; it printed:\n{self.child.output[-3000:]}"
+            ) from None
         return {name: Figures(**figures) for name, figures in json.loads(answer).items()}
 
 
 @contextlib.contextmanager
 def limit(plan: Plan, folder: Path, command: Sequence[str] = ()) -> Iterator[Limit]:
-    """The child for the length of the block, its model loaded. ``command`` may be another program."""
+    """The child for the length of the block, its model loaded. ``command`` may be another
+    program."""
     command = command or processes.python("scripts.benchmarks.in_process", plan.to_json())
     ours, theirs = socket.socketpair()
     with ours, contextlib.ExitStack() as stack:
         ours.setblocking(False)
         with theirs:
             environ, log = processes.environment(plan), folder / "limit.log"
-            child = stack.enter_context(processes.running(command, environ, log, stdin=theirs.fileno()))
+            child = stack.enter_context(
+                processes.running(command, environ, log, stdin=theirs.fileno())
+            )
         yield Limit(child, ours, child.line("Ready: ").removeprefix("Ready: "))

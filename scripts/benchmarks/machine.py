@@ -21,7 +21,9 @@ def find_openblas() -> str:
     """The serial OpenBLAS where Debian puts it, or nothing."""
     if sys.platform != "linux":
         return ""
-    library = Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3")
+    library = Path(
+        "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
+    )
     return str(library) if library.exists() else ""
 
 
@@ -49,19 +51,25 @@ def conditions() -> list[str]:
     versions = ", ".join(f"{name} {version(name)}" for name in ("mlx", "mlx-lm", "mlx-vlm"))
     memory = psutil.virtual_memory().total / 2**30
     return [
-        f"{cpu()}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()}, Python {platform.python_version()}",
+        f"{cpu()}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()}, Python "
+        f"{platform.python_version()}",
         versions,
     ]
 
 
 def moment() -> str:
-    """The time, and how busy the machine is, in sentences; takes a second to see who else is computing."""
+    """The time, and how busy the machine is, in sentences; takes a second to see who else is
+    computing."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     busy = psutil.cpu_percent(interval=1.0)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     found = (
-        f"{now}; load average at the start {load}, all processes together used {busy:.0f} % of the machine just before"
+        f"{now}; load average at the start {load}, all processes together used {busy:.0f} % "
+        f"of the machine just before"
     )
     if busy > _BUSY_PERCENT:
-        found += ". **Other work was running: these figures are no measurement of anything but the script**"
+        found += (
+            ". **Other work was running: these figures are no measurement of anything but "
+            "the script**"
+        )
     return found

@@ -1,8 +1,10 @@
-"""The generated models, made in a process of their own: ``python -m scripts.benchmarks.models FOLDER small|large``.
+"""The generated models, made in a process of their own: ``python -m scripts.benchmarks.models
+FOLDER small|large``.
 
-Answers must have all their tokens, and every token must be seen as text when it is there. So the rows of the output
-layer are set to zero for end-of-text and for tokens that a streaming detokeniser holds back (parts of characters, lone
-spaces): a logit of 0 is never the largest, and lies outside of a nucleus of 0.9 on these models.
+Answers must have all their tokens, and every token must be seen as text when it is there. So the
+rows of the output layer are set to zero for end-of-text and for tokens that a streaming detokeniser
+holds back (parts of characters, lone spaces): a logit of 0 is never the largest, and lies outside
+of a nucleus of 0.9 on these models.
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ def held_back(tokenizer: Any) -> list[int]:
     """Ids whose text does not come out with the token itself."""
     texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
     special = set(tokenizer.all_special_ids)
-    return [token for token, text in enumerate(texts) if token in special or "\ufffd" in text or not text.strip()]
+    return [
+        token
+        for token, text in enumerate(texts)
+        if token in special or "\ufffd" in text or not text.strip()
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""A worker without a token log: events are published and kept nowhere. The bench runs it, to see what a log costs.
+"""A worker without a token log: events are published and kept nowhere. The bench runs it, to see
+what a log costs.
 
-Everything else is as ever: leases, liveness, RQ's books. No stream of such a worker survives anything.
+Everything else is as ever: leases, liveness, RQ's books. No stream of such a worker survives
+anything.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def publish_only(self: TokenLog, step: Sequence[Append]) -> list[int]:
     if ended := [item for item in step if is_terminal(item.event)]:
         with redis.pipeline(transaction=False) as pipe:
             for item in ended:
-                pipe.set(keys.attempt(item.job_id), f"ended:{item.attempt}", ex=keys.RECORD_LIFETIME_S)
+                pipe.set(
+                    keys.attempt(item.job_id), f"ended:{item.attempt}", ex=keys.RECORD_LIFETIME_S
+                )
                 pipe.hset(keys.job(item.job_id), "state", "ended")
                 pipe.zrem(keys.live(item.owner), item.job_id)
             pipe.execute()

@@ -1,4 +1,5 @@
-"""What one run measures: sizes, repetitions, settings. Every process of a run gets the same plan."""
+"""What one run measures: sizes, repetitions, settings. Every process of a run gets the same
+plan."""
 
 from __future__ import annotations
 
@@ -8,17 +9,29 @@ from pathlib import Path
 from typing import Any
 
 REPEATS = {1: 5, 8: 3, 32: 1}
-"""How often so many clients come in a round, whose figure is the median: a few are served in tenths of a second."""
+"""How often so many clients come in a round, whose figure is the median: a few are served in
+tenths of a second."""
 CLIENTS = tuple(REPEATS)
 TOKENS = 64
 PROMPT_TOKENS = 32
 LONG_TOKENS = 1600
-"""Tokens of the long conversation's first message; with the answer and the second question it has about 1,700."""
+"""Tokens of the long conversation's first message; with the answer and the second question it
+has about 1,700."""
 BATCH_PROMPTS = 1000
 """Prompts of the batch; each has an answer of the usual length."""
 WARM_UP_PROMPTS = 64
 """Prompts of a batch that is not counted."""
-PARTS = ("throughput", "turn2", "join", "stop", "batch", "vision", "start", "durability", "equal-text")
+PARTS = (
+    "throughput",
+    "turn2",
+    "join",
+    "stop",
+    "batch",
+    "vision",
+    "start",
+    "durability",
+    "equal-text",
+)
 DEFAULT_PARTS = PARTS[:-2]
 
 
@@ -53,7 +66,8 @@ IN_TURN = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is compared at a time: a part, or of throughput one sampling with one number of clients."""
+    """What is compared at a time: a part, or of throughput one sampling with one number of
+    clients."""
 
     part: str
     sampling: Sampling = GREEDY
@@ -71,7 +85,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run. ``model`` is the folder of the text model, ``vision_model`` that of the vision model."""
+    """One run. ``model`` is the folder of the text model, ``vision_model`` that of the vision
+    model."""
 
     model: str
     vision_model: str
@@ -83,13 +98,20 @@ class Plan:
     @property
     def cases(self) -> list[Case]:
         """What systems take turns in, in the order in which it is measured."""
-        streams = [Case("throughput", sampling, clients) for sampling in SAMPLINGS for clients in CLIENTS]
+        streams = [
+            Case("throughput", sampling, clients) for sampling in SAMPLINGS for clients in CLIENTS
+        ]
         cases = [*streams, *(Case(part) for part in IN_TURN if part != "throughput")]
         return [case for case in cases if case.part in self.parts]
 
     def rounds_of(self, case: Case) -> int:
-        """A batch takes as long as all the rest of a round: beside other parts it has one round each way."""
-        return min(self.rounds, 2) if case.part == "batch" and self.parts != ("batch",) else self.rounds
+        """A batch takes as long as all the rest of a round: beside other parts it has one round
+        each way."""
+        return (
+            min(self.rounds, 2)
+            if case.part == "batch" and self.parts != ("batch",)
+            else self.rounds
+        )
 
     @property
     def models(self) -> Path:
@@ -107,7 +129,8 @@ class Plan:
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured of one system in one case: each request's TTFT in seconds, each round's tokens per second."""
+    """What was measured of one system in one case: each request's TTFT in seconds, each round's
+    tokens per second."""
 
     ttft: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)

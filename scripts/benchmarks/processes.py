@@ -1,4 +1,5 @@
-"""Child processes that end with us: each has a process group of its own, and its output goes to a file."""
+"""Child processes that end with us: each has a process group of its own, and its output goes to
+a file."""
 
 from __future__ import annotations
 
@@ -25,8 +26,13 @@ def python(module: str, *arguments: str) -> list[str]:
 
 
 def environment(plan: Plan | None = None) -> dict[str, str]:
-    """The environment of every child: no settings of a service from outside, our code, the BLAS of the plan."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k not in ("REDIS_URL", "LD_PRELOAD")}
+    """The environment of every child: no settings of a service from outside, our code, the BLAS
+    of the plan."""
+    ours = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith("MLXQ_") and k not in ("REDIS_URL", "LD_PRELOAD")
+    }
     ours["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), ours.get("PYTHONPATH")]))
     ours["HF_HUB_OFFLINE"] = "1"
     if plan is not None and plan.openblas:
@@ -38,7 +44,11 @@ class Child:
     """A started process and what it has printed."""
 
     def __init__(
-        self, command: Sequence[str], environ: Mapping[str, str], log: Path, stdin: int = subprocess.DEVNULL
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        log: Path,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         self._log = log
         self._command = " ".join(command[:5])
@@ -61,7 +71,9 @@ class Child:
     def check(self) -> None:
         """Raise BenchError when it has ended."""
         if (status := self._process.poll()) is not None:
-            raise BenchError(f"{self._command} … ended with status {status}:\n{self.output[-3000:]}")
+            raise BenchError(
+                f"{self._command} … ended with status {status}:\n{self.output[-3000:]}"
+            )
 
     def line(self, start: str, limit_s: float = START_LIMIT_S) -> str:
         """The line of its output that starts so, once it is there."""
@@ -81,7 +93,8 @@ class Child:
             self.check()
 
     def end(self) -> None:
-        """Ask its process group to end, ask again (a supervisor hurries then), and kill what is left."""
+        """Ask its process group to end, ask again (a supervisor hurries then), and kill what is
+        left."""
         asked = time.monotonic()
         self._signal(signal.SIGTERM)
         hurried = False
@@ -105,7 +118,8 @@ class Child:
 def running(
     command: Sequence[str], environ: Mapping[str, str], log: Path, stdin: int = subprocess.DEVNULL
 ) -> Iterator[Child]:
-    """A child for the length of the block. A Ctrl-C while it is being ended does not leave it behind."""
+    """A child for the length of the block. A Ctrl-C while it is being ended does not leave it
+    behind."""
     child = Child(command, environ, log, stdin)
     try:
         yield child

@@ -1,6 +1,7 @@
 """Prompts of an exact length in tokens, no two alike, the same in every process of a run.
 
-Different texts keep a prompt cache from answering for the model; equal lengths keep the figures comparable.
+Different texts keep a prompt cache from answering for the model; equal lengths keep the figures
+comparable.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ IMAGE_SIDE = 560
 
 
 class Prompts:
-    """Texts for one model's tokeniser. A label always gives the same text, and another label another one."""
+    """Texts for one model's tokeniser. A label always gives the same text, and another label
+    another one."""
 
     def __init__(self, model: str) -> None:
         self._tokenizer = Tokenizer.from_file(str(Path(model, "tokenizer.json")))
         words = sorted(self._tokenizer.get_vocab())
-        self._first = [word for word in words if word.isascii() and word.isalpha() and len(word) > 2]
-        self._next = [word[1:] for word in words if word[0] == _SPACE and word[1:].isascii() and word[1:].isalpha()]
+        self._first = [
+            word for word in words if word.isascii() and word.isalpha() and len(word) > 2
+        ]
+        self._next = [
+            word[1:]
+            for word in words
+            if word[0] == _SPACE and word[1:].isascii() and word[1:].isalpha()
+        ]
 
     def text(self, label: str, tokens: int = PROMPT_TOKENS) -> str:
         """Words that the tokeniser turns into exactly so many tokens."""
@@ -74,7 +82,10 @@ def picture(label: str) -> str:
     draw = ImageDraw.Draw(image)
     for _ in range(6):
         left, top = chance.randrange(IMAGE_SIDE - 60), chance.randrange(IMAGE_SIDE - 60)
-        draw.rectangle((left, top, left + chance.randrange(20, 60), top + chance.randrange(20, 60)), _colour(chance))
+        draw.rectangle(
+            (left, top, left + chance.randrange(20, 60), top + chance.randrange(20, 60)),
+            _colour(chance),
+        )
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

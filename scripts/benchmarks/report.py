@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scripts.benchmarks.equal_text import SEQUENCES, Row
-from scripts.benchmarks.plan import BATCH_PROMPTS, CLIENTS, GREEDY, SAMPLED, SAMPLINGS, SEEDED, Figures, Sampling
+from scripts.benchmarks.plan import (
+    BATCH_PROMPTS,
+    CLIENTS,
+    GREEDY,
+    SAMPLED,
+    SAMPLINGS,
+    SEEDED,
+    Figures,
+    Sampling,
+)
 from scripts.benchmarks.text import BATCH, Results
 from scripts.benchmarks.vision import CHATS
 
@@ -27,8 +36,11 @@ class Measured:
 
 
 def report(found: Measured, measured: str) -> str:
-    """All tables for which something was measured. ``measured`` says below each title when, and how often."""
-    parts = [_throughput(found, sampling) for sampling in SAMPLINGS if f"{sampling.name} 1" in found.ours]
+    """All tables for which something was measured. ``measured`` says below each title when, and
+    how often."""
+    parts = [
+        _throughput(found, sampling) for sampling in SAMPLINGS if f"{sampling.name} 1" in found.ours
+    ]
     if "warm" in found.ours:
         parts.append(_second_turn(found))
     if "join" in found.ours:
@@ -47,7 +59,11 @@ def report(found: Measured, measured: str) -> str:
 
 
 def _throughput(found: Measured, sampling: Sampling) -> str:
-    name = {GREEDY: "Greedy", SAMPLED: "Temperature 0.7, top_p 0.9", SEEDED: "The same, each request with a seed"}
+    name = {
+        GREEDY: "Greedy",
+        SAMPLED: "Temperature 0.7, top_p 0.9",
+        SEEDED: "The same, each request with a seed",
+    }
     rows = []
     for clients in CLIENTS:
         key = f"{sampling.name} {clients}"
@@ -57,7 +73,17 @@ def _throughput(found: Measured, sampling: Sampling) -> str:
         rows.append([f"{clients}", "TTFT p50 / p95, ms", *times])
         rows.append([f"{clients}", "tokens/s", _rate(limit), _rate(peer), _rate(ours)])
         rows[-1] += _faster(limit, peer, ours, clients, sampling)
-    head = ["clients", "", "in-process", "mlx_lm.server", "ours", "ours / in-process", "ours / server", "target", "met"]
+    head = [
+        "clients",
+        "",
+        "in-process",
+        "mlx_lm.server",
+        "ours",
+        "ours / in-process",
+        "ours / server",
+        "target",
+        "met",
+    ]
     return f"### {name[sampling]}\n\n" + table(head, rows)
 
 
@@ -70,7 +96,9 @@ def _later(limit: Figures | None, peer: Figures | None, ours: Figures, clients: 
     return [*shown, "≤ +10 ms of in-process", _met(more[0] <= 10)]
 
 
-def _faster(limit: Figures | None, peer: Figures | None, ours: Figures, clients: int, sampling: Sampling) -> list[str]:
+def _faster(
+    limit: Figures | None, peer: Figures | None, ours: Figures, clients: int, sampling: Sampling
+) -> list[str]:
     """Ratios of tokens per second and their targets."""
     to_limit = paired(ours.rate, limit.rate) if limit else None
     to_peer = paired(ours.rate, peer.rate) if peer else None
@@ -88,13 +116,21 @@ def _faster(limit: Figures | None, peer: Figures | None, ours: Figures, clients:
 
 def _second_turn(found: Measured) -> str:
     rows = []
-    for name, results in (("in-process", found.limit), ("mlx_lm.server", found.peer), ("ours", found.ours)):
+    for name, results in (
+        ("in-process", found.limit),
+        ("mlx_lm.server", found.peer),
+        ("ours", found.ours),
+    ):
         if "warm" in results:
             share = paired(results["warm"].ttft, results["cold"].ttft)
             goal = ["≤ 20 %", _met(share <= 0.2)] if results is found.ours else [NOTHING, NOTHING]
-            rows.append([name, _ttft(results["cold"]), _ttft(results["warm"]), f"{share:.0%}", *goal])
+            rows.append(
+                [name, _ttft(results["cold"]), _ttft(results["warm"]), f"{share:.0%}", *goal]
+            )
     head = ["", "cold, ms", "warm, ms", "warm / cold", "target", "met"]
-    return "### TTFT of turn 2 of a conversation of about 1,700 tokens (p50 / p95)\n\n" + table(head, rows)
+    return "### TTFT of turn 2 of a conversation of about 1,700 tokens (p50 / p95)\n\n" + table(
+        head, rows
+    )
 
 
 def _join(found: Measured) -> str:
@@ -103,9 +139,19 @@ def _join(found: Measured) -> str:
         if "join" in results:
             times = paired(results["join"].ttft, results["join alone"].ttft)
             goal = ["≤ 3 ×", _met(times <= 3)] if results is found.ours else [NOTHING, NOTHING]
-            rows.append([name, _ttft(results["join alone"]), _ttft(results["join"]), f"{times:.1f} ×", *goal])
+            rows.append(
+                [
+                    name,
+                    _ttft(results["join alone"]),
+                    _ttft(results["join"]),
+                    f"{times:.1f} ×",
+                    *goal,
+                ]
+            )
     head = ["", "alone, ms", "joining, ms", "joining / alone", "target", "met"]
-    return f"### TTFT of a request that joins {BATCH} running streams (p50 / p95)\n\n" + table(head, rows)
+    return f"### TTFT of a request that joins {BATCH} running streams (p50 / p95)\n\n" + table(
+        head, rows
+    )
 
 
 def _durability(ours: Results) -> str:
@@ -121,7 +167,10 @@ def _durability(ours: Results) -> str:
 
 def _stop(ours: Results) -> str:
     cases = ((f"one of {BATCH}", "stop one"), (f"the other {BATCH - 1}", "stop all"))
-    rows = [[name, _ttft(ours[key]), "≤ 250 ms", _met(p50(ours[key].ttft) <= 0.25)] for name, key in cases]
+    rows = [
+        [name, _ttft(ours[key]), "≤ 250 ms", _met(p50(ours[key].ttft) <= 0.25)]
+        for name, key in cases
+    ]
     head = ["stopped", "ms", "target", "met"]
     return "### From the stop call to the end of the stream (p50 / p95)\n\n" + table(head, rows)
 
@@ -175,7 +224,8 @@ def _vision(ours: Results) -> str:
             _met(share <= 1 / 3),
         ],
         [
-            f"longest silence of a text stream while {CHATS} image chats join, against alone, p50 / p95, ms",
+            f"longest silence of a text stream while {CHATS} image chats join, against alone, "
+            f"p50 / p95, ms",
             _ttft(ours["stall"]),
             _ttft(ours["stall alone"]),
             NOTHING,
@@ -209,7 +259,8 @@ def p50(values: Sequence[float]) -> float:
 
 
 def paired(values: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the ratios of what was measured in the same round: the machine's drift is in both, and cancels."""
+    """The median of the ratios of what was measured in the same round: the machine's drift is in
+    both, and cancels."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 
@@ -219,7 +270,9 @@ def p95(values: Sequence[float]) -> float:
 
 
 def _ttft(figures: Figures | None) -> str:
-    return f"{p50(figures.ttft) * 1000:.1f} / {p95(figures.ttft) * 1000:.1f}" if figures else NOTHING
+    return (
+        f"{p50(figures.ttft) * 1000:.1f} / {p95(figures.ttft) * 1000:.1f}" if figures else NOTHING
+    )
 
 
 def _rate(figures: Figures | None) -> str:

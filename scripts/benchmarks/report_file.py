@@ -1,4 +1,5 @@
-"""The file of reports: a section for each model and BLAS, in it a table for each part, each replaced by its next one.
+"""The file of reports: a section for each model and BLAS, in it a table for each part, each
+replaced by its next one.
 
 A table begins with a line ``### title``. What is above a section's first table is the last run's.
 """
@@ -11,7 +12,8 @@ TITLE = "# Benchmarks"
 
 
 def write_section(file: Path, title: str, text: str) -> None:
-    """Put a section into the file. Of an earlier one with this title, the tables stay that the new one has not."""
+    """Put a section into the file. Of an earlier one with this title, the tables stay that the
+    new one has not."""
     head, sections = _split(file.read_text("utf-8") if file.exists() else TITLE, "## ")
     above, tables = _split(text, "### ")
     _, before = _split(sections.get(title, ""), "### ")

@@ -1,7 +1,9 @@
-"""Systems taking turns: every case is measured round by round, each round with every system, never two at once.
+"""Systems taking turns: every case is measured round by round, each round with every system, never
+two at once.
 
-The machine's speed changes within minutes. So what is compared is measured right after one another, and every other
-round the other way about. It knows the systems by name and by how they take a round.
+The machine's speed changes within minutes. So what is compared is measured right after one another,
+and every other round the other way about. It knows the systems by name and by how they take a
+round.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from scripts.benchmarks.servers import Server
 from scripts.benchmarks.text import Results, TextLoad
 
 PAUSE_S = 0.2
-"""Between two systems: what the one still writes down after its last token is not to be the other's burden."""
+"""Between two systems: what the one still writes down after its last token is not to be the
+other's burden."""
 Round = Callable[[Case, int], Awaitable[Results]]
 
 
@@ -48,7 +51,9 @@ def systems(plan: Plan, folder: Path, ours: Server) -> Iterator[tuple[dict[str, 
         yield running, blas
 
 
-async def take_turns(plan: Plan, running: Mapping[str, Round], say: Callable[[str], None]) -> dict[str, Results]:
+async def take_turns(
+    plan: Plan, running: Mapping[str, Round], say: Callable[[str], None]
+) -> dict[str, Results]:
     """The figures of each system in all cases of the plan."""
     found: dict[str, Results] = {name: {} for name in running}
     for case in plan.cases:

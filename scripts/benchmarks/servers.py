@@ -1,4 +1,5 @@
-"""The two servers: this service and mlx_lm.server, each for the length of a block, with how to ask them."""
+"""The two servers: this service and mlx_lm.server, each for the length of a block, with how to
+ask them."""
 
 from __future__ import annotations
 
@@ -35,7 +36,12 @@ class Server:
         return self.name == "ours"
 
     def chat(
-        self, messages: Messages, sampling: Sampling, seed: int, tokens: int = TOKENS, model: str = models.TEXT_NAME
+        self,
+        messages: Messages,
+        sampling: Sampling,
+        seed: int,
+        tokens: int = TOKENS,
+        model: str = models.TEXT_NAME,
     ) -> bytes:
         """The request for one streamed chat."""
         body: dict[str, Any] = {
@@ -48,20 +54,36 @@ class Server:
         if sampling.seeded:
             body["seed"] = seed
         if self.is_ours:
-            return http_post("/api/engine/chat", {**body, "model_id": model, "repetition_penalty": 1.0})
+            return http_post(
+                "/api/engine/chat", {**body, "model_id": model, "repetition_penalty": 1.0}
+            )
         return http_post("/v1/chat/completions", {**body, "stream": True})
 
 
 @contextlib.contextmanager
 def ours(plan: Plan, folder: Path, module: str | None = None) -> Iterator[Server]:
-    """This service as its users start it. It preloads OpenBLAS by itself, so without it another start is needed.
+    """This service as its users start it. It preloads OpenBLAS by itself, so without it another
+    start is needed.
 
     ``module`` may be another start still.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    module = module or ("mlxq.service.launch" if plan.openblas else "scripts.benchmarks.stock_service")
-    flags = ["--port", "0", "--data", str(folder / "data"), "--models", str(plan.models), "--log-level", "warning"]
-    with processes.running(processes.python(module, *flags), processes.environment(), folder / "ours.log") as child:
+    module = module or (
+        "mlxq.service.launch" if plan.openblas else "scripts.benchmarks.stock_service"
+    )
+    flags = [
+        "--port",
+        "0",
+        "--data",
+        str(folder / "data"),
+        "--models",
+        str(plan.models),
+        "--log-level",
+        "warning",
+    ]
+    with processes.running(
+        processes.python(module, *flags), processes.environment(), folder / "ours.log"
+    ) as child:
         url = child.line("Ready: ").split()[1]
         worker = worker_of(child)
         yield Server("ours", int(url.rsplit(":", 1)[1]), blas_of(worker), worker)
@@ -81,7 +103,9 @@ def peer(plan: Plan, folder: Path) -> Iterator[Server]:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port = int(trial.getsockname()[1])
-    command = processes.python("mlx_lm.server", "--model", plan.model, "--port", str(port), "--log-level", "ERROR")
+    command = processes.python(
+        "mlx_lm.server", "--model", plan.model, "--port", str(port), "--log-level", "ERROR"
+    )
     with processes.running(command, processes.environment(plan), folder / "peer.log") as child:
         deadline = time.monotonic() + START_LIMIT_S
         while not _healthy(port):

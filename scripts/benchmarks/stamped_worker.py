@@ -1,4 +1,5 @@
-"""The worker on the echo backend, whose tokens are the times at which they were generated, in microseconds.
+"""The worker on the echo backend, whose tokens are the times at which they were generated, in
+microseconds.
 
 Whoever reads them on the same machine knows how long each was on its way.
 """

@@ -1,4 +1,5 @@
-"""This service on the BLAS of MLX's wheel, although OpenBLAS is there: what mlxq.service.launch preloads is taken away again."""
+"""This service on the BLAS of MLX's wheel, although OpenBLAS is there: what mlxq.service.launch
+preloads is taken away again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What is measured of a server with the text model; the same for this service and for mlx_lm.server."""
+"""What is measured of a server with the text model; the same for this service and for
+mlx_lm.server."""
 
 from __future__ import annotations
 
@@ -8,7 +9,17 @@ import time
 from dataclasses import dataclass
 
 from scripts.benchmarks.client import Answer, Stream, burst, http_post, rate, send
-from scripts.benchmarks.plan import GREEDY, REPEATS, SAMPLED, TOKENS, BenchError, Case, Figures, Plan, Sampling
+from scripts.benchmarks.plan import (
+    GREEDY,
+    REPEATS,
+    SAMPLED,
+    TOKENS,
+    BenchError,
+    Case,
+    Figures,
+    Plan,
+    Sampling,
+)
 from scripts.benchmarks.prompts import Prompts
 from scripts.benchmarks.servers import Server
 
@@ -41,14 +52,18 @@ class TextLoad:
                 return await self._join(turn)
         raise ValueError(case.part)
 
-    def _request(self, label: str, sampling: Sampling, tokens: int = TOKENS, seed: int = 0) -> bytes:
+    def _request(
+        self, label: str, sampling: Sampling, tokens: int = TOKENS, seed: int = 0
+    ) -> bytes:
         return self.server.chat(self.prompts.chat(label), sampling, seed, tokens)
 
     async def _throughput(self, case: Case, turn: int) -> Figures:
         ttft, rates = [], []
         for repeat in range(REPEATS[case.clients]):
             label = f"{case.name} {turn} {repeat}"
-            requests = [self._request(f"{label} {i}", case.sampling, seed=i) for i in range(case.clients)]
+            requests = [
+                self._request(f"{label} {i}", case.sampling, seed=i) for i in range(case.clients)
+            ]
             answers = whole(await burst(self.server.port, requests))
             ttft += [answer.ttft for answer in answers]
             rates.append(rate(answers))
@@ -60,7 +75,9 @@ class TextLoad:
         answer = await self._alone(self.server.chat(first, GREEDY, 0))
         again = self.prompts.second_turn(first, answer.text, f"{label} warm")
         unseen = self.prompts.unseen_second_turn(f"{label} cold")
-        cold, warm = [(await self._alone(self.server.chat(chat, GREEDY, 0))).ttft for chat in (unseen, again)]
+        cold, warm = [
+            (await self._alone(self.server.chat(chat, GREEDY, 0))).ttft for chat in (unseen, again)
+        ]
         return {"cold": Figures([cold]), "warm": Figures([warm])}
 
     async def _join(self, turn: int) -> Results:
@@ -71,13 +88,18 @@ class TextLoad:
         return {"join alone": Figures([alone.ttft]), "join": Figures([joiner.ttft])}
 
     async def stop(self) -> Results:
-        """From the call to the last byte: one stream of a running batch, then all that are left of it."""
-        await burst(self.server.port, [self._request(f"warm-up {i}", SAMPLED) for i in range(BATCH)])
+        """From the call to the last byte: one stream of a running batch, then all that are left
+        of it."""
+        await burst(
+            self.server.port, [self._request(f"warm-up {i}", SAMPLED) for i in range(BATCH)]
+        )
         one, everything = Figures(), Figures()
         for turn in range(self.plan.rounds):
             streams = await self._start_batch(f"stop {turn}")
             began = time.perf_counter()
-            caller = await send(self.server.port, http_post("/api/engine/chat/stop", {"job_id": streams[0].job_id}))
+            caller = await send(
+                self.server.port, http_post("/api/engine/chat/stop", {"job_id": streams[0].job_id})
+            )
             one.ttft.append((await streams[0].answer()).ended - began)
             await caller.bytes()
             began = time.perf_counter()
@@ -98,7 +120,8 @@ class TextLoad:
 
 
 async def end(server: Server, streams: list[Stream]) -> None:
-    """Stop streams that run still, which they must: otherwise what was measured beside them was not beside them."""
+    """Stop streams that run still, which they must: otherwise what was measured beside them was
+    not beside them."""
     if any(stream.ended for stream in streams):
         raise BenchError("a stream ended by itself before it was stopped")
     if not server.is_ours:
@@ -112,7 +135,10 @@ async def end(server: Server, streams: list[Stream]) -> None:
 
 
 def whole(answers: list[Answer]) -> list[Answer]:
-    """The answers, all of which must have their full length: a shorter one would be another measurement."""
+    """The answers, all of which must have their full length: a shorter one would be another
+    measurement."""
     if short := [answer.tokens for answer in answers if answer.tokens != TOKENS]:
-        raise BenchError(f"{len(short)} of {len(answers)} answers did not have {TOKENS} tokens: {short[:8]}")
+        raise BenchError(
+            f"{len(short)} of {len(answers)} answers did not have {TOKENS} tokens: {short[:8]}"
+        )
     return answers

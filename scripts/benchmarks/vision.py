@@ -1,4 +1,5 @@
-"""What is measured of this service with the vision model. mlx_lm.server answers image chats one after another."""
+"""What is measured of this service with the vision model. mlx_lm.server answers image chats one
+after another."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ CHATS = 8
 
 @dataclass(slots=True)
 class VisionLoad:
-    """Measurements of one server. ``prompts`` are of the vision model, ``text`` of the text model."""
+    """Measurements of one server. ``prompts`` are of the vision model, ``text`` of the text
+    model."""
 
     plan: Plan
     server: Server
@@ -57,16 +59,21 @@ class VisionLoad:
             other = self.prompts.image_chat(f"other image {turn}")
             unseen = self.prompts.second_turn(other, answer.text, f"other image {turn}")
             for chat, figures in ((unseen, cold), (again, warm)):
-                figures.ttft += [a.ttft for a in await burst(self.server.port, [self._request(chat)])]
+                figures.ttft += [
+                    a.ttft for a in await burst(self.server.port, [self._request(chat)])
+                ]
         return {"image cold": cold, "image warm": warm}
 
     async def _stall(self) -> Results:
-        """The longest silence of a text stream while image chats join and run, and while it is alone."""
+        """The longest silence of a text stream while image chats join and run, and while it is
+        alone."""
         joined, alone = Figures([], []), Figures([], [])
         for turn in range(self.plan.rounds):
             lasted = 0.0
             for label, figures in (("joined", joined), ("alone", alone)):
-                request = self.server.chat(self.text.chat(f"stall {turn} {label}"), GREEDY, 0, LONG_ANSWER)
+                request = self.server.chat(
+                    self.text.chat(f"stall {turn} {label}"), GREEDY, 0, LONG_ANSWER
+                )
                 stream = await send(self.server.port, request)
                 await stream.frames(UNDER_WAY)
                 since = time.perf_counter()

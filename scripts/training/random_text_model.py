@@ -1,7 +1,9 @@
-"""Text models with random weights that load through mlx_lm like any other: for tests and benchmarks.
+"""Text models with random weights that load through mlx_lm like any other: for tests and
+benchmarks.
 
-The tokeniser is trained on the source files of this project's tests and of Python's standard library, so nothing is
-fetched. An untied head and a weight deviation of 1.6 / sqrt(fan in) keep the answers from repeating one token for ever.
+The tokeniser is trained on the source files of this project's tests and of Python's standard
+library, so nothing is fetched. An untied head and a weight deviation of 1.6 / sqrt(fan in) keep the
+answers from repeating one token for ever.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 CHAT_TEMPLATE = (
-    "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' -}}{%- endfor -%}"
+    "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] + "
+    "'<|im_end|>\\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -54,7 +57,8 @@ def make(folder: Path, shape: Shape = SMALL) -> Path:
     model = model_class(arguments.from_dict(config))
     mx.random.seed(shape.seed)
     weights = [
-        (name, _random(name, w).astype(getattr(mx, shape.dtype))) for name, w in tree_flatten(model.parameters())
+        (name, _random(name, w).astype(getattr(mx, shape.dtype)))
+        for name, w in tree_flatten(model.parameters())
     ]
     model.load_weights(weights)
     save_model(folder, model)
@@ -64,7 +68,9 @@ def make(folder: Path, shape: Shape = SMALL) -> Path:
     return folder
 
 
-def train_tokenizer(vocabulary: int, extra: tuple[str, ...] = (), template: str = CHAT_TEMPLATE) -> Any:
+def train_tokenizer(
+    vocabulary: int, extra: tuple[str, ...] = (), template: str = CHAT_TEMPLATE
+) -> Any:
     """A byte-level BPE tokeniser with a chat template; ``extra`` are further special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

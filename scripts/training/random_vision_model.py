@@ -1,4 +1,5 @@
-"""Vision models with random weights that load through mlx_vlm like any other: for tests and benchmarks."""
+"""Vision models with random weights that load through mlx_vlm like any other: for tests and
+benchmarks."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ Family = Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_pad|>")
 CHAT_TEMPLATE = (
     "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\\n' -}}"
-    "{%- if m['content'] is string -%}{{- m['content'] -}}{%- else -%}{%- for part in m['content'] -%}"
+    "{%- if m['content'] is string -%}{{- m['content'] -}}{%- else -%}{%- for part in "
+    "m['content'] -%}"
     "{%- if part['type'] == 'image' -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}"
-    "{%- else -%}{{- part['text'] -}}{%- endif -%}{%- endfor -%}{%- endif -%}{{- '<|im_end|>\\n' -}}{%- endfor -%}"
+    "{%- else -%}{{- part['text'] -}}{%- endif -%}{%- endfor -%}{%- endif -%}{{- '<|im_end|>\\n' "
+    "-}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 HIDDEN = 128
@@ -32,7 +35,8 @@ TEXT = {
 
 
 def make(folder: Path, family: Family = "qwen2_vl", seed: int = 0, side: int = 224) -> Path:
-    """Write a model folder of about 1.2 million parameters and return it; pictures are scaled to ``side`` squared."""
+    """Write a model folder of about 1.2 million parameters and return it; pictures are scaled to
+    ``side`` squared."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
@@ -41,13 +45,17 @@ def make(folder: Path, family: Family = "qwen2_vl", seed: int = 0, side: int = 2
     tokenizer = train_tokenizer(2048, MARKS, CHAT_TEMPLATE)
     tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(_config(family, tokenizer)), encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(family, side)), encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(_preprocessor(family, side)), encoding="utf-8"
+    )
     config = load_config(folder)
     module, _ = get_model_and_args(config=config, model_path=folder)
     for part in ("text_config", "vision_config", "audio_config"):
         config.setdefault(part, {})
     parts = ["text", "vision", "perceiver", "projector", "audio"]
-    model = module.Model(update_module_configs(module.ModelConfig.from_dict(config), module, config, parts))
+    model = module.Model(
+        update_module_configs(module.ModelConfig.from_dict(config), module, config, parts)
+    )
     mx.random.seed(seed)
     weights = {name: _random(name, like) for name, like in tree_flatten(model.parameters())}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
@@ -73,7 +81,12 @@ def _config(family: Family, tokenizer: Any) -> dict[str, Any]:
     text = {**TEXT, "vocab_size": len(tokenizer)}
     if family == "qwen3_vl":
         rope = {"type": "mrope", "mrope_section": [12, 10, 10]}
-        config["text_config"] = {**text, "model_type": "qwen3_vl_text", "head_dim": 64, "rope_scaling": rope}
+        config["text_config"] = {
+            **text,
+            "model_type": "qwen3_vl_text",
+            "head_dim": 64,
+            "rope_scaling": rope,
+        }
         config["tie_word_embeddings"] = False
         return config
     return {**config, **text, "rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]}}

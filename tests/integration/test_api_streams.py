@@ -124,7 +124,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 
 @contextmanager
 def serving(url: str, **more: Any) -> Iterator[Running]:
-    settings = Settings(redis_url=url, port=0, keepalive_s=more.pop("keepalive_s", 15), log_level="error", **more)
+    settings = Settings(
+        redis_url=url, port=0, keepalive_s=more.pop("keepalive_s", 15), log_level="error", **more
+    )
     app = create_app(settings)
     server = Server(app, settings)
     thread = threading.Thread(target=server.run)
@@ -204,14 +206,23 @@ def test_usage_stands_in_the_last_frame_only_when_asked_for(api: Running) -> Non
         "done": True,
         "finish_reason": "stop",
         "usage": {"prompt_tokens": 5, "completion_tokens": 2, "cached_tokens": 1},
-        "timings": {"queue_ms": 1, "load_ms": 2, "prefill_ms": 3, "ttft_ms": 4, "tokens_per_second": 50},
+        "timings": {
+            "queue_ms": 1,
+            "load_ms": 2,
+            "prefill_ms": 3,
+            "ttft_ms": 4,
+            "tokens_per_second": 50,
+        },
     }
     assert api.events(stream.job_id).rest()[-1][1] == last
 
 
 def test_progress_tells_the_place_in_the_queue_and_what_the_worker_does(api: Running) -> None:
     first, second = api.chat(), api.chat(**PROGRESS)
-    assert second.next() == (0, {"text": "", "done": False, "progress": {"state": "queued", "position": 2}})
+    assert second.next() == (
+        0,
+        {"text": "", "done": False, "progress": {"state": "queued", "position": 2}},
+    )
     api.writer(first.job_id).finish()
     assert second.next()[1]["progress"] == {"state": "queued", "position": 1}
     writer = api.writer(second.job_id)
@@ -292,7 +303,9 @@ def test_a_cursor_beyond_the_end_is_400(api: Running) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
-def test_a_cursor_ahead_of_a_log_that_lost_its_end_waits_for_the_text_to_come_again(api: Running) -> None:
+def test_a_cursor_ahead_of_a_log_that_lost_its_end_waits_for_the_text_to_come_again(
+    api: Running,
+) -> None:
     stream = api.chat()
     writer = api.writer(stream.job_id)
     writer.text("a")
@@ -322,7 +335,9 @@ def silently(api: Running, writer: LogWriter, *texts: str) -> None:
         writer.sequence += 1
         entry = encode(writer._job, writer.sequence, Delta(word, (1,)), writer.position)
         writer.position += 1
-        api.redis.xadd(keys.log(writer._job), {"e": entry}, id=f"{writer.sequence}-{writer.attempt}")
+        api.redis.xadd(
+            keys.log(writer._job), {"e": entry}, id=f"{writer.sequence}-{writer.attempt}"
+        )
 
 
 def test_a_gap_in_the_channel_is_healed_from_the_log(api: Running) -> None:
@@ -398,7 +413,9 @@ def test_a_client_that_leaves_leaves_nothing_behind(api: Running) -> None:
 
 def test_stopping_a_queued_chat_ends_its_stream(api: Running) -> None:
     stream, other = api.chat(**USAGE), api.chat()
-    assert httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}).json() == {"status": "stopped"}
+    assert httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}).json() == {
+        "status": "stopped"
+    }
     [(sequence, frame)] = stream.rest()
     assert (sequence, frame["done"], frame["finish_reason"]) == (1, True, "cancelled")
     assert api.redis.lrange(QUEUE, 0, -1) == [other.job_id.encode()]
@@ -481,7 +498,13 @@ def test_the_dashboard_shows_jobs_in_every_state(api: Running) -> None:
         entry = f"{job.id}:execution" if state == "started" else job.id
         api.redis.zadd(f"rq:{registry}:chat", {entry: time.time() + 600})
     httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": ids["canceled"]})
-    for page in ("queues", "workers", "jobs", "schedulers", *(f"jobs?state={state}" for state in states)):
+    for page in (
+        "queues",
+        "workers",
+        "jobs",
+        "schedulers",
+        *(f"jobs?state={state}" for state in states),
+    ):
         answer = api.get(f"/rq/{page}")
         assert answer.status_code == 200, (page, answer.text)
         assert "Hello" not in answer.text
@@ -495,7 +518,9 @@ def test_the_dashboard_shows_jobs_in_every_state(api: Running) -> None:
 
 
 @rq_noise
-def test_nothing_that_a_hostile_writer_puts_into_redis_is_unpickled(api: Running, tmp_path: Path) -> None:
+def test_nothing_that_a_hostile_writer_puts_into_redis_is_unpickled(
+    api: Running, tmp_path: Path
+) -> None:
     import pickle
 
     class Trap:
@@ -552,9 +577,17 @@ def test_a_full_redis_is_503(api: Running) -> None:
     assert api.redis.llen(QUEUE) == 0
 
 
-def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(store: EmbeddedRedis, api: Running) -> None:
-    environ = os.environ | {"MLXQ_REDIS_URL": store.url, "MLXQ_PORT": "0", "MLXQ_LOG_LEVEL": "error"}
-    process = subprocess.Popen([sys.executable, "-m", "api"], env=environ, stdout=subprocess.PIPE, text=True)
+def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(
+    store: EmbeddedRedis, api: Running
+) -> None:
+    environ = os.environ | {
+        "MLXQ_REDIS_URL": store.url,
+        "MLXQ_PORT": "0",
+        "MLXQ_LOG_LEVEL": "error",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api"], env=environ, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         url = process.stdout.readline().removeprefix("listening on ").strip()
@@ -579,7 +612,9 @@ def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(store: 
 def test_without_a_redis_url_the_process_says_what_is_missing() -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
     environ.pop("REDIS_URL", None)
-    result = subprocess.run([sys.executable, "-m", "api"], env=environ, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "api"], env=environ, capture_output=True, text=True
+    )
     assert result.returncode == 2
     assert "REDIS_URL" in result.stderr
 

@@ -1,4 +1,5 @@
-"""Connections over real sockets: answers that come before their request is through, HEAD, idle ones that are kept."""
+"""Connections over real sockets: answers that come before their request is through, HEAD, idle
+ones that are kept."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def received(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/nowhere"])
-def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(server: Server, path: str) -> None:
+def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(
+    server: Server, path: str
+) -> None:
     with connected(server) as client:
         client.sendall(head("POST", path, f"Content-Length: {MANY}\r\n"))
         for _ in range(MANY >> 16):
@@ -94,6 +97,9 @@ def test_a_head_leaves_the_connection_ready_for_the_next_request(server: Server)
     assert told.count(b'{"status":"ok"}') == 1
 
 
-def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(server: Server) -> None:
-    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed one.
+def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(
+    server: Server,
+) -> None:
+    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed
+    # one.
     assert server.config.timeout_keep_alive == KEEP_ALIVE_S == 75

@@ -83,7 +83,9 @@ def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[],
     thread.join()
 
 
-def test_a_client_that_takes_nothing_is_cut(flood: tuple[Flood, Callable[[], socket.socket]]) -> None:
+def test_a_client_that_takes_nothing_is_cut(
+    flood: tuple[Flood, Callable[[], socket.socket]],
+) -> None:
     app, client = flood
     stalled = client()
     wait_for(lambda: app.gone == 1, 20)
@@ -92,7 +94,9 @@ def test_a_client_that_takes_nothing_is_cut(flood: tuple[Flood, Callable[[], soc
         pass
 
 
-def test_a_client_that_goes_on_reading_is_not(flood: tuple[Flood, Callable[[], socket.socket]]) -> None:
+def test_a_client_that_goes_on_reading_is_not(
+    flood: tuple[Flood, Callable[[], socket.socket]],
+) -> None:
     app, client = flood
     reading = client()
     while app.sent < 2000:
@@ -108,7 +112,9 @@ def test_heads_and_bodies_get_the_time_that_is_promised() -> None:
     assert PROMISED == (10, 60)
 
 
-def test_five_hundred_half_sent_requests_are_cut(flood: tuple[Flood, Callable[[], socket.socket]]) -> None:
+def test_five_hundred_half_sent_requests_are_cut(
+    flood: tuple[Flood, Callable[[], socket.socket]],
+) -> None:
     app, client = flood
     allow_descriptors()  # This process holds both ends.
     address = client().getpeername()
@@ -125,7 +131,8 @@ def test_five_hundred_half_sent_requests_are_cut(flood: tuple[Flood, Callable[[]
                 if _is_over(key.fileobj):
                     open_ones.unregister(key.fileobj)
                     key.fileobj.close()
-    # Nothing of them goes on, the one that asked properly and took nothing included; the next one is served.
+    # Nothing of them goes on, the one that asked properly and took nothing included; the next one
+    # is served.
     wait_for(lambda: app.begun > 0 and app.open == 0)
     assert client().recv(1 << 16)
 

@@ -28,12 +28,18 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
 class Bench:
     """Runs chats on one backend and gives back their token ids."""
 
-    def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
+    def __init__(
+        self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
+    ) -> None:
         self.record = with_kv(record, kv)
         self.cache = PromptCache(1 << 28, kv_cache.trimmed)
-        self.backend: Backend = open_model(self.record, slots=32, prefill_step=chunk, cache=self.cache)
+        self.backend: Backend = open_model(
+            self.record, slots=32, prefill_step=chunk, cache=self.cache
+        )
 
-    def chat(self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any) -> Sequence:
+    def chat(
+        self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any
+    ) -> Sequence:
         messages = [Message(role="user", content=text)] if isinstance(text, str) else text
         job = ChatJob(
             job_id="job",

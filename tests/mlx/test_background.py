@@ -1,4 +1,5 @@
-"""Prompts of batches on a real model: parked, beside chats, with a shared prefix, they say what a chat would say."""
+"""Prompts of batches on a real model: parked, beside chats, with a shared prefix, they say what
+a chat would say."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from worker.models.loaded import LoadedModels
 
 LIMIT_S = 60
 SLOTS = 4
-SHARED = "the same instructions stand before every one of these questions, and they are long enough: "
+SHARED = (
+    "the same instructions stand before every one of these questions, and they are long enough: "
+)
 
 
 class Lanes:
@@ -28,7 +31,10 @@ class Lanes:
         self.bench = bench
         self.ended: list[PromptSequence] = []
         models = LoadedModels(
-            {bench.record.id: bench.record}.get, lambda _: bench.backend, budget=1 << 40, available=lambda: 1 << 40
+            {bench.record.id: bench.record}.get,
+            lambda _: bench.backend,
+            budget=1 << 40,
+            available=lambda: 1 << 40,
         )
         self.background = Background(models, slots=SLOTS, share=0, on_end=self.ended.append)
 
@@ -41,7 +47,9 @@ class Lanes:
             messages=(Message(role="user", content=text),),
             sampling=Sampling.model_validate({"seed": number, "max_tokens": 32, **sampling}),
         )
-        return PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1)
+        return PromptSequence(
+            line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1
+        )
 
     def run(self, chats: Chats = Chats(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
         """Take turns until everything has ended, or the condition holds."""
@@ -68,7 +76,9 @@ def lanes(request: pytest.FixtureRequest, bench_of: Callable[..., Bench]) -> Ite
 def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lanes) -> None:
     texts = {n: f"question {n} " + "why? " * n for n in range(1, 2 * SLOTS + 1)}
     alone = {n: lanes.bench.answer(text, seed=n) for n, text in texts.items()}
-    lanes.bench.cache.forget((lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization))
+    lanes.bench.cache.forget(
+        (lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization)
+    )
     lanes.background.submit([lanes.prompt(text, n) for n, text in texts.items()])
     lanes.run(until=lambda: lanes.tokens() > 20)
     for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
@@ -98,7 +108,9 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
 def test_a_shared_prefix_is_read_by_the_first_alone(lanes: Lanes) -> None:
     texts = {n: f"{SHARED}{n}" for n in range(1, SLOTS + 1)}
     alone = {n: lanes.bench.answer(text, seed=n, max_tokens=8) for n, text in texts.items()}
-    lanes.bench.cache.forget((lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization))
+    lanes.bench.cache.forget(
+        (lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization)
+    )
     lanes.background.submit([lanes.prompt(text, n, max_tokens=8) for n, text in texts.items()])
     lanes.run()
     assert lanes.results() == alone
@@ -113,7 +125,9 @@ def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
     assert len(lanes.bench.cache) == 0
 
 
-@pytest.mark.parametrize(("in_company", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)])
+@pytest.mark.parametrize(
+    ("in_company", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)]
+)
 def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_same(
     bench: Bench, in_company: bool, words: int, together: int
 ) -> None:
@@ -134,7 +148,10 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 
 def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
     lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).beside()
-    long, *short = [bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0) for n in range(8)]
+    long, *short = [
+        bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
+        for n in range(8)
+    ]
     for chat in (long, *short):
         lane.prepare(chat)
         lane.add(chat)
@@ -146,9 +163,13 @@ def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
 
 def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench) -> None:
     lengths = [4 + number for number in range(48)]
-    alone = [bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)]
+    alone = [
+        bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
+    ]
     lane = bench.backend.beside()
-    chats = [bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)]
+    chats = [
+        bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
+    ]
     for chat in chats:
         lane.prepare(chat)
         lane.add(chat)
@@ -161,5 +182,6 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
         groups += [len(new)] if new else []
         for token in step.tokens:
             token.sequence.accept(token.token_id)
-    assert groups == [32, 9, 7]  # Eight are free, and the step after which they are read frees one more.
+    # Eight are free, and the step after which they are read frees one more.
+    assert groups == [32, 9, 7]
     assert [chat.generated for chat in chats] == alone

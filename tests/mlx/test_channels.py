@@ -1,4 +1,5 @@
-"""What a model says is told apart wherever its marks lie: character by character, in one piece, cut short, wrong."""
+"""What a model says is told apart wherever its marks lie: character by character, in one piece,
+cut short, wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ STYLE = Style(
 CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "Ö\\n"}}\n</tool_call>'
 
 
-def said(text: str, *, stop: tuple[str, ...] = (), size: int = 1, style: Style = STYLE) -> tuple[Channels, Said]:
+def said(
+    text: str, *, stop: tuple[str, ...] = (), size: int = 1, style: Style = STYLE
+) -> tuple[Channels, Said]:
     """All that was said, the text coming in pieces of a size."""
     channels = Channels(style, stop, "job")
     pieces = [channels.add(text[i : i + size]) for i in range(0, len(text), size)]
@@ -72,7 +75,9 @@ MUST = Style({TOOL: []}, TOOL, parse=json.loads, must_call=True)
         ('{"name": "clock", "arguments": {"zone": "U"}}', [("clock", '{"zone": "U"}')]),
     ],
 )
-def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(text: str, told: list[tuple[str, str]]) -> None:
+def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(
+    text: str, told: list[tuple[str, str]]
+) -> None:
     _, all_of_it = said(text, style=MUST)
     assert (all_of_it.text, all_of_it.reasoning) == ("", "")
     assert [(call.name, call.arguments) for call in all_of_it.tool_calls] == told
@@ -80,7 +85,9 @@ def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(text: str, told: list
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
 @pytest.mark.parametrize("stop", [("END",), ("nothing", "NDX", "END"), ("\n\nEND",)])
-def test_the_text_before_a_stop_text_is_kept_to_the_character(size: int, stop: tuple[str, ...]) -> None:
+def test_the_text_before_a_stop_text_is_kept_to_the_character(
+    size: int, stop: tuple[str, ...]
+) -> None:
     channels, all_of_it = said("One EN, two EN END three", stop=stop, size=size)
     if "END" in stop:
         assert channels.stopped
@@ -98,7 +105,14 @@ def test_stop_texts_count_in_the_text_alone() -> None:
 
 @pytest.mark.parametrize(
     "inside",
-    ['{"name": "clock", "argum', "{}", "[]", '{"name": 7, "arguments": {}}', '{"name": "clock", "arguments": "x"}', ""],
+    [
+        '{"name": "clock", "argum',
+        "{}",
+        "[]",
+        '{"name": 7, "arguments": {}}',
+        '{"name": "clock", "arguments": "x"}',
+        "",
+    ],
 )
 def test_a_call_that_is_none_is_told_as_text(inside: str) -> None:
     assert said(f"Well.<tool_call>{inside}</tool_call>")[1] == Said(f"Well.<tool_call>{inside}")

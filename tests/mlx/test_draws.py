@@ -19,7 +19,9 @@ def test_fused_and_one_by_one_the_answer_is_the_same(rows: int) -> None:
     rng = np.random.default_rng(rows)
     logits = mx.array(rng.normal(size=(rows, LENGTH)).astype(np.float32) * 3)
     keys = mx.array(rng.integers(0, 1 << 32, size=(rows, 2), dtype=np.uint32))
-    temperatures, top_p = (mx.array(rng.uniform(0.2, 1, size=(rows, 1)).astype(np.float32)) for _ in range(2))
+    temperatures, top_p = (
+        mx.array(rng.uniform(0.2, 1, size=(rows, 1)).astype(np.float32)) for _ in range(2)
+    )
     for function, arguments in (
         (top_p.noisy, (logits, keys, temperatures)),
         (top_p.noisy_nucleus, (logits, keys, temperatures, top_p)),
@@ -31,7 +33,8 @@ def test_fused_and_one_by_one_the_answer_is_the_same(rows: int) -> None:
 
 @pytest.fixture
 def builders(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """The processes that are started to build kernels; those that a CPU with a compiler has built."""
+    """The processes that are started to build kernels; those that a CPU with a compiler has
+    built."""
     started: list[subprocess.Popen[bytes]] = []
 
     class Noted(subprocess.Popen[bytes]):
@@ -63,7 +66,9 @@ def test_building_ends_with_the_worker(builders: list[subprocess.Popen[bytes]]) 
 
 
 def test_without_kernels_nothing_is_lost(
-    builders: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    builders: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "false")
     kernels = top_p._Kernels()

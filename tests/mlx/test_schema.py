@@ -1,4 +1,5 @@
-"""Answers that are held to a schema: with real models, in batches of both kinds, and going on after a crash."""
+"""Answers that are held to a schema: with real models, in batches of both kinds, and going on
+after a crash."""
 
 from __future__ import annotations
 
@@ -60,7 +61,10 @@ def told(bench: Bench, *chats: Sequence) -> list[str]:
                 said[token.sequence] += token.sequence.finish("stop")
             else:
                 said[token.sequence] += token.sequence.accept(token.token_id)
-    return ["".join(event.text for event in events if isinstance(event, Delta)) for events in said.values()]
+    return [
+        "".join(event.text for event in events if isinstance(event, Delta))
+        for events in said.values()
+    ]
 
 
 def check_person(text: str) -> None:
@@ -82,10 +86,16 @@ def demo() -> Bench:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
 def test_the_demo_models_answers_always_keep_their_schema(demo: Bench, temperature: float) -> None:
-    chats = [held(demo, f"Who are you, number {seed}?", seed=seed, temperature=temperature) for seed in range(12)]
+    chats = [
+        held(demo, f"Who are you, number {seed}?", seed=seed, temperature=temperature)
+        for seed in range(12)
+    ]
     for text in told(demo, *chats):
         check_person(text)
-    assert all(chat.end is not None and chat.constraint is not None and not chat.constraint.broken for chat in chats)
+    assert all(
+        chat.end is not None and chat.constraint is not None and not chat.constraint.broken
+        for chat in chats
+    )
 
 
 @pytest.mark.parametrize("kv", [None, 4])
@@ -95,7 +105,11 @@ def test_random_models_keep_it_too_and_their_neighbours_say_the_same(
     alone = bench_of(kv).answer("neighbour", seed=5, temperature=0.8)
     bench = bench_of(kv)
     neighbour = bench.chat("neighbour", seed=5, temperature=0.8)
-    *texts, _ = told(bench, *(held(bench, f"chat {seed}", seed=seed, temperature=1.0) for seed in range(4)), neighbour)
+    *texts, _ = told(
+        bench,
+        *(held(bench, f"chat {seed}", seed=seed, temperature=1.0) for seed in range(4)),
+        neighbour,
+    )
     for text in texts:
         check_person(text)
     assert neighbour.generated == alone
@@ -113,14 +127,20 @@ def test_an_answer_goes_on_in_mid_object(demo: Bench) -> None:
 
 def test_any_object_is_an_object(demo: Bench) -> None:
     shape = {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 3}
-    for text in told(demo, *(held(demo, "Count.", shape, seed=seed, max_tokens=400) for seed in range(4))):
+    for text in told(
+        demo, *(held(demo, "Count.", shape, seed=seed, max_tokens=400) for seed in range(4))
+    ):
         assert isinstance(json.loads(text), dict)
 
 
 def test_a_vision_models_answer_keeps_it() -> None:
     record = describe(DEMO_MODELS / "vision", name="demo-vision")
     assert record is not None
-    colour = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}}, "required": ["colour"]}
+    colour = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "green"]}},
+        "required": ["colour"],
+    }
     closed = colour | {"additionalProperties": False}
     bench = VisionBench(record)
     [text] = told(bench, held(bench, "Which colour?", closed, temperature=1.0))
@@ -157,7 +177,8 @@ def test_thinking_that_the_prompt_began_goes_first() -> None:
 
 
 def raw(bench: Bench, schema: str) -> Sequence:
-    """A chat whose schema no API has looked at: an earlier release's, or somebody's who can write to Redis."""
+    """A chat whose schema no API has looked at: an earlier release's, or somebody's who can
+    write to Redis."""
     chat = bench.chat("Hello!")
     return Sequence(chat.job.model_copy(update={"form": Form(separate=True, json_schema=schema)}))
 
@@ -167,7 +188,10 @@ def raw(bench: Bench, schema: str) -> Sequence:
     [
         ('{"not": {"const": 1}, "$dynamicRef": "#a"}', "the keyword"),
         ('{"const": -9223372036854775808}', "an integer beyond 2^53"),
-        ('{"type": "integer", "minimum": -9223372036854775808, "maximum": -9223372036854775808}', "beyond 2^63"),
+        (
+            '{"type": "integer", "minimum": -9223372036854775808, "maximum": -9223372036854775808}',
+            "beyond 2^63",
+        ),
         ('{"type": "string", "pattern": "^((a{1000}){1000})$"}', "too complex"),
         ("[]", "not an object"),
     ],
@@ -203,7 +227,9 @@ def test_the_first_mask_is_made_as_a_prompt_is_prepared(
     whole = held(demo, "Hello!", seed=3, temperature=1.0)
     told(demo, whole)
     made.clear()
-    chat = held(demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[: len(emitted)]))
+    chat = held(
+        demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[: len(emitted)])
+    )
     demo.backend.prepare(chat)
     assert made == [len(emitted)]
     demo.backend.add(chat)
@@ -215,10 +241,14 @@ def test_the_first_mask_is_made_as_a_prompt_is_prepared(
 def models_of(demo: Bench) -> LoadedModels:
     """The demo model for an engine, which will close it."""
     find = {demo.record.id: demo.record}.get
-    return LoadedModels(find, lambda _: Bench(demo.record).backend, budget=1 << 30, available=lambda: 1 << 30)
+    return LoadedModels(
+        find, lambda _: Bench(demo.record).backend, budget=1 << 30, available=lambda: 1 << 30
+    )
 
 
-def test_the_engine_makes_it_on_another_thread(demo: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_makes_it_on_another_thread(
+    demo: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[tuple[str, int]] = []
     make, reader = Constraint._make, Reader()
 
@@ -258,7 +288,9 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
     chat = held(demo, "Hello!")
     if in_a_batch:
         names = ("model_id", "model_revision", "messages", "sampling", "form")
-        line = BatchLine.model_validate({"number": 1, "custom_id": "c"} | {n: getattr(chat.job, n) for n in names})
+        line = BatchLine.model_validate(
+            {"number": 1, "custom_id": "c"} | {n: getattr(chat.job, n) for n in names}
+        )
         part = BatchSlice(job_id="slice", batch_id="b", owner="everyone", number=0)
         engine.submit_prompts([PromptSequence(line, part, 1)])
         [result] = results.wait(1)
@@ -274,7 +306,12 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
 
 def test_penalties_count_what_was_said_and_survive_a_crash(bench: Bench) -> None:
     plain = bench.answer("hello", temperature=0.0, repetition_penalty=1.0, max_tokens=60)
-    settings = {"temperature": 0.0, "repetition_penalty": 1.0, "max_tokens": 60, "frequency_penalty": 2.0}
+    settings = {
+        "temperature": 0.0,
+        "repetition_penalty": 1.0,
+        "max_tokens": 60,
+        "frequency_penalty": 2.0,
+    }
     whole = bench.answer("hello", presence_penalty=2.0, **settings)
     assert len(set(whole)) > len(set(plain))
     again = bench.chat("hello", emitted=tuple(whole[:20]), presence_penalty=2.0, **settings)

@@ -1,4 +1,5 @@
-"""A model whose template and tokens know thinking and tools: what it is given, and what is made of what it says."""
+"""A model whose template and tokens know thinking and tools: what it is given, and what is made
+of what it says."""
 
 from __future__ import annotations
 
@@ -36,7 +37,10 @@ TEMPLATE = """\
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif -%}
 {%- if messages[-1].content == "think first" %}<think>{% endif -%}{%- endif -%}"""
-CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+CLOCK = {
+    "type": "function",
+    "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
+}
 CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "UTC"}}\n</tool_call>'
 
 
@@ -77,10 +81,14 @@ def said(bench: Bench, sequence: Sequence, text: str) -> Said:
     """What a reader gets when the model says a text, token by token."""
     ids = tokeniser(bench).encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
-    return Said.together(event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta))
+    return Said.together(
+        event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
+    )
 
 
-def test_the_model_is_known_to_take_tools_and_a_plain_one_is_not(bench: Bench, record: ModelRecord) -> None:
+def test_the_model_is_known_to_take_tools_and_a_plain_one_is_not(
+    bench: Bench, record: ModelRecord
+) -> None:
     assert bench.record.takes_tools
     assert not record.takes_tools
     with pytest.raises(WorkerError) as refused:
@@ -109,9 +117,15 @@ def test_without_tools_there_are_none_in_the_prompt_and_none_are_called(bench: B
 
 
 def test_what_it_says_is_told_apart(bench: Bench) -> None:
-    told = said(bench, chat(bench, tools=(CLOCK,)), f"<think>\nHm.\n</think>\n\nOne moment.{CALL} END not this")
+    told = said(
+        bench,
+        chat(bench, tools=(CLOCK,)),
+        f"<think>\nHm.\n</think>\n\nOne moment.{CALL} END not this",
+    )
     assert (told.text, told.reasoning) == ("One moment. ", "Hm.\n")
-    assert [(call.name, call.arguments) for call in told.tool_calls] == [("clock", '{"zone": "UTC"}')]
+    assert [(call.name, call.arguments) for call in told.tool_calls] == [
+        ("clock", '{"zone": "UTC"}')
+    ]
 
 
 def test_a_prompt_that_begins_the_thinking_is_seen(bench: Bench) -> None:
@@ -132,19 +146,32 @@ def test_a_model_held_to_a_schema_does_not_think(bench: Bench) -> None:
 
 @pytest.mark.parametrize("text", ["What time is it?", "think first"])
 def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: str) -> None:
-    zone = {"$defs": {"Zone": {"enum": ["UTC", "CET"]}}, "type": "object", "additionalProperties": False}
+    zone = {
+        "$defs": {"Zone": {"enum": ["UTC", "CET"]}},
+        "type": "object",
+        "additionalProperties": False,
+    }
     parameters = zone | {"properties": {"zone": {"$ref": "#/$defs/Zone"}}, "required": ["zone"]}
-    tools = tuple({"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("a", "b"))
+    tools = tuple(
+        {"type": "function", "function": {"name": name, "parameters": parameters}}
+        for name in ("a", "b")
+    )
     schema = settled(json.loads(calls_of(tools, "required")))
-    job = chat(bench, Message(role="user", content=text), tools=tools, json_schema=schema, must_call=True).job
+    job = chat(
+        bench, Message(role="user", content=text), tools=tools, json_schema=schema, must_call=True
+    ).job
     # A random model would never think to the end.
-    sequence = Sequence(job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ())
+    sequence = Sequence(
+        job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ()
+    )
     bench.start(sequence)
     events = []
     while bench.backend.sequences():
         for token in bench.backend.step().tokens:
             events += [] if token.end == "stop" else sequence.accept(token.token_id)
-    told = Said.together(event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta))
+    told = Said.together(
+        event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
+    )
     assert (told.text, told.reasoning) == ("", "")
     (call,) = told.tool_calls
     assert call.name in ("a", "b")
@@ -152,22 +179,38 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
 
 
 @pytest.mark.parametrize("in_a_batch", [False, True])
-def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(bench: Bench, in_a_batch: bool) -> None:
-    zone = {"type": "object", "properties": {"zone": {"type": "string", "minLength": 300}}, "required": ["zone"]}
+def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(
+    bench: Bench, in_a_batch: bool
+) -> None:
+    zone = {
+        "type": "object",
+        "properties": {"zone": {"type": "string", "minLength": 300}},
+        "required": ["zone"],
+    }
     tools = ({"type": "function", "function": {"name": "clock", "parameters": zone}},)
     form = Form(
-        separate=True, tools=tools, json_schema=settled(json.loads(calls_of(tools, "required"))), must_call=True
+        separate=True,
+        tools=tools,
+        json_schema=settled(json.loads(calls_of(tools, "required"))),
+        must_call=True,
     )
-    job = bench.chat("What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0).job.model_copy(
-        update={"form": form}
-    )
+    job = bench.chat(
+        "What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0
+    ).job.model_copy(update={"form": form})
     if in_a_batch:
         line = BatchLine.model_validate({"number": 1, "custom_id": "c", **_line_fields(job)})
-        sequence: Sequence = PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1)
+        sequence: Sequence = PromptSequence(
+            line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1
+        )
     else:
         sequence = Sequence(job)
     bench.start(sequence)
-    events = [e for step in _steps(bench) for token in step.tokens for e in token.sequence.accept(token.token_id)]
+    events = [
+        e
+        for step in _steps(bench)
+        for token in step.tokens
+        for e in token.sequence.accept(token.token_id)
+    ]
     events += sequence.finish("length")
     told = Said.together(event for event in events if isinstance(event, Delta))
     if isinstance(sequence, PromptSequence):
@@ -200,7 +243,9 @@ def test_a_raw_prompt_is_the_text_alone(bench: Bench) -> None:
 def test_the_template_is_found_wherever_models_keep_it(tmp_path: Path, where: str) -> None:
     (tmp_path / "config.json").write_text("{}")
     text = "{% if tools %}{% endif %}"
-    (tmp_path / where).write_text(json.dumps({"chat_template": text}) if where.endswith("json") else text)
+    (tmp_path / where).write_text(
+        json.dumps({"chat_template": text}) if where.endswith("json") else text
+    )
     described = describe(tmp_path)
     assert described is not None
     assert described.takes_tools

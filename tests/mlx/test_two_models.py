@@ -17,7 +17,12 @@ from worker.models.folders import Catalogue
 from worker.models.loaded import LoadedModels
 
 LIMIT_S = 120
-ASKED = [("demo-vision", "Hello!"), ("demo-chat", "7+5"), ("demo-vision", "Who are you?"), ("demo-chat", "Hello!")]
+ASKED = [
+    ("demo-vision", "Hello!"),
+    ("demo-chat", "7+5"),
+    ("demo-vision", "Who are you?"),
+    ("demo-chat", "Hello!"),
+]
 
 
 class Service:
@@ -50,7 +55,9 @@ class Service:
             messages=(Message(role="user", content=text),),
             sampling=Sampling(seed=1, temperature=0, max_tokens=20),
         )
-        return PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1)
+        return PromptSequence(
+            line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1
+        )
 
     def run(self, *prompts: PromptSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
         """What they come to: text and prompt tokens, by model and question."""
@@ -81,6 +88,8 @@ def test_lines_of_two_models_say_what_they_say_one_by_one(service: Service, orde
     alone = {}
     for number, (model, text) in enumerate(ASKED, 1):
         alone |= service.run(service.prompt(number, model, text))
-    together = service.run(*(service.prompt(n, model, text) for n, (model, text) in enumerate(ASKED[::order], 1)))
+    together = service.run(
+        *(service.prompt(n, model, text) for n, (model, text) in enumerate(ASKED[::order], 1))
+    )
     assert together == alone
     assert together["demo-chat", "7+5"][0] == "7 + 5 = 12."

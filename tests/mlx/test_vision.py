@@ -1,4 +1,5 @@
-"""Vision models: parity with mlx_vlm alone and in mixed batches, reuse over turns, and answers that see the image."""
+"""Vision models: parity with mlx_vlm alone and in mixed batches, reuse over turns, and answers
+that see the image."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 class VisionBench(Bench):
     """A Bench for a vision model; its chats may show pictures."""
 
-    def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
+    def __init__(
+        self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
+    ) -> None:
         self.record = with_kv(record, kv)
         self.cache = PromptCache(1 << 28, kv_cache.trimmed)
         self.backend = open_model(self.record, prefill_step=chunk, cache=self.cache)
@@ -66,7 +69,9 @@ def picture(seed: int) -> Image.Image:
     rng = random.Random(seed)
     image = Image.new("RGB", (112, 84), tuple(rng.randrange(256) for _ in range(3)))
     box = sorted(rng.randrange(112) for _ in range(2)), sorted(rng.randrange(84) for _ in range(2))
-    ImageDraw.Draw(image).rectangle([box[0][0], box[1][0], box[0][1], box[1][1]], fill=(seed * 40 % 256, 200, 10))
+    ImageDraw.Draw(image).rectangle(
+        [box[0][0], box[1][0], box[0][1], box[1][1]], fill=(seed * 40 % 256, 200, 10)
+    )
     return image
 
 
@@ -99,22 +104,34 @@ def library(bench: VisionBench, text: str, seed: int) -> list[int]:
     """mlx_vlm's own tokens for one picture and a question."""
     model, processor = mlx_vlm.load(bench.record.path)
     rows = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-    prompt = processor.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=False)
-    results = mlx_vlm.stream_generate(model, processor, prompt, image=[picture(seed)], max_tokens=32, temperature=0.0)
+    prompt = processor.tokenizer.apply_chat_template(
+        rows, add_generation_prompt=True, tokenize=False
+    )
+    results = mlx_vlm.stream_generate(
+        model, processor, prompt, image=[picture(seed)], max_tokens=32, temperature=0.0
+    )
     *_, last = results
     return list(last.token_ids) if hasattr(last, "token_ids") else []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(records: Any, family: str) -> None:
+def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(
+    records: Any, family: str
+) -> None:
     bench = VisionBench(records(family))
     assert bench.record.is_vision
     expected = [library(bench, f"what is this, number {seed}?", seed) for seed in range(3)]
     assert min(len(tokens) for tokens in expected) >= 5
-    alone = [bench.answer([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY) for seed in range(3)]
+    alone = [
+        bench.answer([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY)
+        for seed in range(3)
+    ]
     assert [tokens[: len(e)] for tokens, e in zip(alone, expected, strict=True)] == expected
     bench.forget()
-    chats = [bench.chat([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY) for seed in range(3)]
+    chats = [
+        bench.chat([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY)
+        for seed in range(3)
+    ]
     texts = [bench.chat(f"only words {i}", seed=i) for i in range(3)]
     bench.start(chats[0], texts[0])
     bench.run(until=lambda: len(chats[0].generated) >= 4)
@@ -122,11 +139,15 @@ def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(records: An
     bench.run()
     assert [chat.generated for chat in chats] == alone
     bench.forget()
-    assert [chat.generated for chat in texts] == [bench.answer(f"only words {i}", seed=i) for i in range(3)]
+    assert [chat.generated for chat in texts] == [
+        bench.answer(f"only words {i}", seed=i) for i in range(3)
+    ]
 
 
 def test_another_image_of_the_same_size_gets_another_answer(bench: VisionBench) -> None:
-    answers = {tuple(bench.answer([bench.shown("what is this?", seed)], **GREEDY)) for seed in range(4)}
+    answers = {
+        tuple(bench.answer([bench.shown("what is this?", seed)], **GREEDY)) for seed in range(4)
+    }
     assert len(answers) == 4
     again = bench.chat([bench.shown("what is this?", 0)], **GREEDY)
     bench.start(again)
@@ -136,7 +157,9 @@ def test_another_image_of_the_same_size_gets_another_answer(bench: VisionBench) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(records: Any, family: str) -> None:
+def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(
+    records: Any, family: str
+) -> None:
     bench = VisionBench(records(family))
     first = [bench.shown("what is this?", 5)]
     bench.answer(first)
@@ -144,7 +167,8 @@ def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(recor
     chat = bench.chat(turns)
     bench.start(chat)
     bench.run()
-    if family != "qwen3_vl":  # Its deeper layers take the image too: a prompt with images is read whole.
+    # Its deeper layers take the image too: a prompt with images is read whole.
+    if family != "qwen3_vl":
         assert chat.cached_tokens > 20
     bench.forget()
     assert bench.answer(turns) == chat.generated
@@ -156,7 +180,9 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
     running = bench.chat("only words", max_tokens=200)
     bench.start(running)
     bench.run(until=lambda: len(running.generated) >= 3)
-    joining = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(40, 43)]
+    joining = [
+        bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(40, 43)
+    ]
     bench.start(*joining)
     before = len(running.generated)
     bench.run(until=lambda: bool(joining[0].generated))
@@ -167,7 +193,8 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
 
 
 class Held:
-    """In place of the threads that wait for pieces: nobody says that one is done before ``release``."""
+    """In place of the threads that wait for pieces: nobody says that one is done before
+    ``release``."""
 
     def __init__(self) -> None:
         self._held: list[tuple[Future[float], Callable[[], float]]] = []
@@ -196,7 +223,9 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
     words = bench.chat("only words", max_tokens=200)
     bench.start(words)
     bench.run(until=lambda: bool(words.generated))
-    bench.start(*(bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 55)))
+    bench.start(
+        *(bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 55))
+    )
     before = len(words.generated)
     bench.run(until=lambda: len(words.generated) >= before + 20)
     assert held.release() == len(encoder.LANES)  # One piece of each, and the others aren't begun.
@@ -210,7 +239,10 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
     bench: VisionBench, held: Held
 ) -> None:
-    left = [bench.chat([bench.shown("what is this?", seed)]) for seed in range(60, 60 + len(encoder.LANES))]
+    left = [
+        bench.chat([bench.shown("what is this?", seed)])
+        for seed in range(60, 60 + len(encoder.LANES))
+    ]
     bench.start(*left)
     for _ in left:
         bench.backend.step(in_company=True)
@@ -226,7 +258,9 @@ def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
 ) -> None:
     clock = itertools.count()
     monkeypatch.setattr(encoder, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
-    chats = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(80, 84)]
+    chats = [
+        bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(80, 84)
+    ]
     bench.start(*chats)
     bench.run()
     eyes = cast(VlmBackend, bench.backend)._sight
@@ -263,13 +297,20 @@ def test_attention_with_a_mask_or_over_nothing_stays_the_librarys() -> None:
     q = mx.random.normal((1, 2, 9, 16), key=mx.random.key(1))
     masked = mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal")
     with quick_attention():
-        assert mx.array_equal(mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal"), masked)
+        assert mx.array_equal(
+            mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal"), masked
+        )
         none = q[:, :, :0]
-        assert mx.fast.scaled_dot_product_attention(none, none, none, scale=0.25, mask=None).shape == none.shape
+        assert (
+            mx.fast.scaled_dot_product_attention(none, none, none, scale=0.25, mask=None).shape
+            == none.shape
+        )
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 37, 16), (1, 4, 400, 80)])
-def test_attention_without_exponentials_is_the_librarys_but_for_rounding(shape: tuple[int, ...]) -> None:
+def test_attention_without_exponentials_is_the_librarys_but_for_rounding(
+    shape: tuple[int, ...],
+) -> None:
     library = mx.fast.scaled_dot_product_attention
     q, k, v = (mx.random.normal(shape, key=mx.random.key(i)) for i in range(3))
     for size in (1.0, 30.0):  # Flat weights, and such that one is nearly all.
@@ -317,7 +358,9 @@ def test_a_chat_with_an_image_cut_and_continued_says_the_same(bench: VisionBench
     assert rest.generated == whole[11:]
 
 
-def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(records: Any, monkeypatch: Any) -> None:
+def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(
+    records: Any, monkeypatch: Any
+) -> None:
     batch = VisionBench(records("qwen2_vl"))
     questions = [[batch.shown("what?", seed)] for seed in range(3)]
     expected = [batch.answer(question, seed=seed) for seed, question in enumerate(questions)]
@@ -381,7 +424,13 @@ def test_keys_carry_the_images_hash_in_place_of_its_tokens() -> None:
     assert key_ids([5, 9], 9, ()) == [5, 9]
 
 
-PLACEHOLDERS = ("<|image_pad|>", "<|placeholder|>", "<|vision_start|><|image_pad|><|vision_end|>", "<|im_end|>", "<")
+PLACEHOLDERS = (
+    "<|image_pad|>",
+    "<|placeholder|>",
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "<|im_end|>",
+    "<",
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -392,8 +441,16 @@ def test_a_placeholder_in_a_message_is_text_and_no_picture(
 ) -> None:
     bench = VisionBench(records(family))
     seeds = range(pictures)
-    turns = [bench.shown("one", *seeds), Message(role="assistant", content=placeholder), bench.shown(placeholder)]
-    plain = [bench.shown("one", *seeds), Message(role="assistant", content="what"), bench.shown("what")]
+    turns = [
+        bench.shown("one", *seeds),
+        Message(role="assistant", content=placeholder),
+        bench.shown(placeholder),
+    ]
+    plain = [
+        bench.shown("one", *seeds),
+        Message(role="assistant", content="what"),
+        bench.shown("what"),
+    ]
     marked, expected = bench.chat(turns), bench.chat(plain)
     for chat in (marked, expected):
         bench.backend.prepare(chat)
@@ -423,8 +480,12 @@ def test_a_picture_is_seen_beside_the_word_for_one(bench: VisionBench) -> None:
     assert tuple(bench.answer([bench.shown(question, 0)], **GREEDY)) in answers
 
 
-def test_another_tokeniser_in_a_processor_says_when_it_was_not_used(bench: VisionBench, monkeypatch: Any) -> None:
-    monkeypatch.setattr("worker.backends.vision.prompt.Reader.inside", lambda _, processor: processor)
+def test_another_tokeniser_in_a_processor_says_when_it_was_not_used(
+    bench: VisionBench, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(
+        "worker.backends.vision.prompt.Reader.inside", lambda _, processor: processor
+    )
     with pytest.raises(WorkerError) as refused:
         bench.backend.prepare(bench.chat([bench.shown("<|image_pad|>", 1)]))
     assert refused.value.code == "template_failed"

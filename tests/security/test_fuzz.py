@@ -1,4 +1,5 @@
-"""Generated requests, right and wrong ones: every answer is one that the API's description has, and none is a fault.
+"""Generated requests, right and wrong ones: every answer is one that the API's description has, and
+none is a fault.
 
 The short form of ``scripts/fuzz``, always with the same cases.
 """
@@ -43,7 +44,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.close()
 
 
-def test_every_answer_to_generated_requests_is_one_that_the_description_has(service: Running) -> None:
+def test_every_answer_to_generated_requests_is_one_that_the_description_has(
+    service: Running,
+) -> None:
     url = service.line("Ready: ").removeprefix("Ready: ")
     with Fuzz(url, seed=1) as fuzz:
         seen = fuzz.run(CASES)

@@ -1,4 +1,5 @@
-"""Images by their address: from listed hosts alone, never from a private address, whatever a name leads to."""
+"""Images by their address: from listed hosts alone, never from a private address, whatever a
+name leads to."""
 
 from __future__ import annotations
 
@@ -111,7 +112,9 @@ def test_a_listed_address_is_judged_like_any_other(web: Web) -> None:
     assert "not public" in web.refused("https://10.0.0.1/a", "10.0.0.1").message
 
 
-@pytest.mark.parametrize("place", ["https://images.example/b", "http://127.0.0.1/", "/b", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "place", ["https://images.example/b", "http://127.0.0.1/", "/b", "file:///etc/passwd"]
+)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(web: Web, place: str, status: int) -> None:
     web.answer = lambda _: httpx2.Response(status, headers={"location": place})
@@ -127,20 +130,29 @@ def test_redirects_are_not_followed(web: Web, place: str, status: int) -> None:
         (httpx2.Response(200, headers={"content-encoding": "gzip"}, content=b""), "compressed"),
     ],
 )
-def test_what_is_no_image_is_refused_without_a_word_of_it(web: Web, answer: httpx2.Response, says: str) -> None:
+def test_what_is_no_image_is_refused_without_a_word_of_it(
+    web: Web, answer: httpx2.Response, says: str
+) -> None:
     web.answer = lambda _: answer
     refused = web.refused("https://images.example/a")
     assert says in refused.message
     assert "canary" not in refused.message
 
 
-@pytest.mark.parametrize("error", [httpx2.ConnectError("canary"), httpx2.ReadError("canary"), httpx2.ReadTimeout("x")])
-def test_a_host_that_fails_is_an_image_that_could_not_be_fetched(web: Web, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [httpx2.ConnectError("canary"), httpx2.ReadError("canary"), httpx2.ReadTimeout("x")]
+)
+def test_a_host_that_fails_is_an_image_that_could_not_be_fetched(
+    web: Web, error: Exception
+) -> None:
     def answer(_: httpx2.Request) -> httpx2.Response:
         raise error
 
     web.answer = answer
-    assert web.refused("https://images.example/a").message == "An image could not be fetched from its address."
+    assert (
+        web.refused("https://images.example/a").message
+        == "An image could not be fetched from its address."
+    )
 
 
 @pytest.mark.parametrize("error", [OSError("canary"), UnicodeError("label too long")])
@@ -210,7 +222,7 @@ def test_few_images_are_fetched_at_once(web: Web) -> None:
     assert most == AT_ONCE
 
 
-# --- in a chat --------------------------------------------------------------------------------------------------------
+# --- in a chat ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -228,9 +240,9 @@ def chats(web: Web) -> Iterator[ImageApi]:
 
 def test_a_fetched_image_goes_the_way_of_any_other(web: Web, chats: ImageApi) -> None:
     inline = files.url(PICTURE)
-    [first, second, third] = chats.messages(body("https://images.example/a", inline, "https://images.example/a"))[
-        0
-    ].images()
+    [first, second, third] = chats.messages(
+        body("https://images.example/a", inline, "https://images.example/a")
+    )[0].images()
     assert first == second == third
     assert chats.picture(first).size == (4, 2)
     assert len(web.asked) == 1
@@ -241,7 +253,9 @@ def test_what_is_fetched_is_judged_by_its_bytes(web: Web, chats: ImageApi) -> No
     assert "not a PNG" in chats.refused("https://images.example/a")
 
 
-def test_nothing_is_fetched_for_a_request_with_an_address_that_is_refused(web: Web, chats: ImageApi) -> None:
+def test_nothing_is_fetched_for_a_request_with_an_address_that_is_refused(
+    web: Web, chats: ImageApi
+) -> None:
     asked = body("https://images.example/a", "https://other.example/a")
     answer = chats.client.post(CHAT, json=asked)
     assert (answer.status_code, answer.json()["code"]) == (400, "unsupported")

@@ -1,4 +1,5 @@
-"""Paths in the place of names and ids: each is unknown, and no file and no folder is opened on its account."""
+"""Paths in the place of names and ids: each is unknown, and no file and no folder is opened on
+its account."""
 
 from __future__ import annotations
 
@@ -89,14 +90,22 @@ def test_a_path_in_an_address_is_an_unknown_name(client: TestClient, path: str) 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_in_the_place_of_a_models_name_is_an_unknown_model(client: TestClient, path: str) -> None:
+def test_a_path_in_the_place_of_a_models_name_is_an_unknown_model(
+    client: TestClient, path: str
+) -> None:
     asks: list[tuple[str, dict[str, Any]]] = [
         ("/api/engine/chat", {"model_id": path, "messages": [message()]}),
         ("/v1/chat/completions", {"model": path, "messages": [message()]}),
         ("/v1/completions", {"model": path, "prompt": "a"}),
         ("/api/engine/batches", {"model_id": path, "prompts": ["a"]}),
-        ("/v1/batches", {"input_file_id": path, "endpoint": "/v1/completions", "completion_window": "24h"}),
-        *((f"/models/{what}", {"model_id": path}) for what in ("load", "unload", "delete", "download")),
+        (
+            "/v1/batches",
+            {"input_file_id": path, "endpoint": "/v1/completions", "completion_window": "24h"},
+        ),
+        *(
+            (f"/models/{what}", {"model_id": path})
+            for what in ("load", "unload", "delete", "download")
+        ),
         ("/models/register", {"name": "mine", "path": path}),
     ]
     for place, body in asks:

@@ -1,4 +1,5 @@
-"""What the tests of the API share: settings, a model, and a stand-in for the worker that writes token logs.
+"""What the tests of the API share: settings, a model, and a stand-in for the worker that writes
+token logs.
 
 Knows no test.
 """
@@ -54,7 +55,14 @@ def status(name: str = "w1", **more: object) -> WorkerStatus:
         "slots": 4,
         "draining": False,
         "running": (
-            RunningJob(job_id="a" * 32, model_id=MODEL.id, tokens=3, tokens_per_second=9, ttft_ms=8, elapsed_ms=7),
+            RunningJob(
+                job_id="a" * 32,
+                model_id=MODEL.id,
+                tokens=3,
+                tokens_per_second=9,
+                ttft_ms=8,
+                elapsed_ms=7,
+            ),
         ),
         "models": (LoadedModel(id=MODEL.id, kv_quantization=8, bytes=99),),
         "active_model": MODEL.id,
@@ -87,7 +95,9 @@ class LogWriter:
         step = []
         for event in events:
             self.sequence += 1
-            step.append(Append(self._job, self._owner, self.attempt, self.sequence, event, self.position))
+            step.append(
+                Append(self._job, self._owner, self.attempt, self.sequence, event, self.position)
+            )
             if isinstance(event, Delta):
                 self.position += event.positions
         return self._log.append(step)
@@ -125,7 +135,9 @@ class FakeWorker:
         kind = ChatJob if job.func_name == keys.CHAT_TASK else ModelCommand
         request = kind.model_validate(job.kwargs["job"])
         self.seen.append(request)
-        LogWriter(self.redis, request.job_id, getattr(request, "owner", "everyone")).write(*self.answer(request))
+        LogWriter(self.redis, request.job_id, getattr(request, "owner", "everyone")).write(
+            *self.answer(request)
+        )
         return True
 
     @contextmanager

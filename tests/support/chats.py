@@ -10,7 +10,9 @@ from worker.sequence import Sequence
 MODEL, REVISION = "echo", "echo"
 
 
-def chat_job(text: str = "hello", *, job_id: str = "job", seed: int = 1, **sampling: Any) -> ChatJob:
+def chat_job(
+    text: str = "hello", *, job_id: str = "job", seed: int = 1, **sampling: Any
+) -> ChatJob:
     return ChatJob(
         job_id=job_id,
         owner="everyone",

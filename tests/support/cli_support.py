@@ -1,4 +1,5 @@
-"""What the tests of the command line share: a made-up service behind the HTTP client, and one way to run a command.
+"""What the tests of the command line share: a made-up service behind the HTTP client, and one way
+to run a command.
 
 Knows no test.
 """
@@ -32,10 +33,14 @@ MODEL = {
 
 
 class FakeService(httpx2.BaseTransport):
-    """Answers by method and path: with JSON, with what a function makes of the request, or with one after another."""
+    """Answers by method and path: with JSON, with what a function makes of the request, or with
+    one after another."""
 
     def __init__(self, **answers: Any) -> None:
-        self.answers: dict[str, Any] = {"GET /models": [MODEL], "GET /models/active": {"model": None}} | answers
+        self.answers: dict[str, Any] = {
+            "GET /models": [MODEL],
+            "GET /models/active": {"model": None},
+        } | answers
         self.requests: list[httpx2.Request] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -56,7 +61,9 @@ class FakeService(httpx2.BaseTransport):
 
 
 def refusal(status: int, code: str, detail: str, **headers: str) -> httpx2.Response:
-    return httpx2.Response(status, json={"detail": detail, "code": code, "errors": []}, headers=headers)
+    return httpx2.Response(
+        status, json={"detail": detail, "code": code, "errors": []}, headers=headers
+    )
 
 
 class Broken(httpx2.SyncByteStream):
@@ -84,7 +91,9 @@ def events(*frames: bytes, breaks: bool = False) -> httpx2.Response:
 
 
 def end(number: int, reason: str = "stop", **fields: Any) -> bytes:
-    return frame(number, done=True, finish_reason=reason, usage={"completion_tokens": number - 1}, **fields)
+    return frame(
+        number, done=True, finish_reason=reason, usage={"completion_tokens": number - 1}, **fields
+    )
 
 
 def mlxq(service: httpx2.BaseTransport, *arguments: str, stdin: str = "") -> Result:

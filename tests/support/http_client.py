@@ -1,4 +1,5 @@
-"""A small HTTP client for tests of the whole service: JSON calls, and streams read frame by frame."""
+"""A small HTTP client for tests of the whole service: JSON calls, and streams read frame by
+frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the tests of images share: a chat with images, and an API with a stand-in for the worker that opens pictures.
+"""What the tests of images share: a chat with images, and an API with a stand-in for the worker
+that opens pictures.
 
 Knows no test.
 """

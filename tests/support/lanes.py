@@ -21,7 +21,12 @@ SLOTS = 4
 
 
 def prompt(
-    text: str, number: int = 1, batch: str = "b", model: str = MODEL, suspect: bool = False, **sampling: Any
+    text: str,
+    number: int = 1,
+    batch: str = "b",
+    model: str = MODEL,
+    suspect: bool = False,
+    **sampling: Any,
 ) -> PromptSequence:
     chosen = Sampling.model_validate({"seed": number, "max_tokens": 8, **sampling})
     line = BatchLine(
@@ -56,7 +61,9 @@ class Results:
 
     def wait(self, count: int) -> list[LineResult]:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.ended) >= count, WAIT_S), f"{len(self.ended)} of {count}"
+            assert self._changed.wait_for(lambda: len(self.ended) >= count, WAIT_S), (
+                f"{len(self.ended)} of {count}"
+            )
             return [one.result() for one in self.ended]
 
 

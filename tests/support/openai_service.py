@@ -29,12 +29,16 @@ class Service:
 
     def chat(self, text: str, **fields: Any) -> Any:
         messages: Any = [{"role": "user", "content": text}]
-        return self.client.chat.completions.create(**{"model": MODEL, "messages": messages, "seed": 1, **fields})
+        return self.client.chat.completions.create(
+            **{"model": MODEL, "messages": messages, "seed": 1, **fields}
+        )
 
     def stream(self, text: str, **fields: Any) -> list[Any]:
         return list(self.chat(text, stream=True, **fields))
 
-    def raw(self, body: dict[str, Any], path: str = "/v1/chat/completions") -> http.client.HTTPConnection:
+    def raw(
+        self, body: dict[str, Any], path: str = "/v1/chat/completions"
+    ) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         return connection
@@ -43,7 +47,9 @@ class Service:
         """What another route answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
         sent = None if body is None else json.dumps(body)
-        connection.request("GET" if body is None else "POST", path, sent, {"Content-Type": "application/json"})
+        connection.request(
+            "GET" if body is None else "POST", path, sent, {"Content-Type": "application/json"}
+        )
         answer = json.loads(connection.getresponse().read())
         connection.close()
         return answer

@@ -22,7 +22,10 @@ from wire.settings import Settings
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 ANSWER = (Delta("Hel", (1,)), Delta("lo", (2,)), Finished("stop", Usage(5, 3, 2)))
 TAKES_TOOLS = MODEL.model_copy(update={"takes_tools": True})
-CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "default": None}}}
+CLOCK = {
+    "type": "function",
+    "function": {"name": "clock", "parameters": {"type": "object", "default": None}},
+}
 
 
 class Api:
@@ -47,7 +50,11 @@ class Api:
     def chunks(self, path: str = CHAT, **fields: Any) -> list[Any]:
         response = self.client.post(path, json=body(path) | {"stream": True} | fields)
         assert response.headers["content-type"].startswith("text/event-stream")
-        lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+        lines = [
+            line.removeprefix("data: ")
+            for line in response.text.splitlines()
+            if line.startswith("data: ")
+        ]
         assert lines.pop() == "[DONE]"
         told = [json.loads(line) for line in lines]
         shape = ChatCompletionChunk if path == CHAT else Completion
@@ -58,7 +65,9 @@ class Api:
 
 
 def body(path: str) -> dict[str, Any]:
-    return {"model": MODEL.id} | ({"messages": [message()]} if path == CHAT else {"prompt": "Once upon"})
+    return {"model": MODEL.id} | (
+        {"messages": [message()]} if path == CHAT else {"prompt": "Once upon"}
+    )
 
 
 def error(response: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Image files for tests, odd and hostile ones too, made byte by byte where no writer would make them.
+"""Image files for tests, odd and hostile ones too, made byte by byte where no writer would make
+them.
 
 Knows no test.
 """
@@ -15,7 +16,12 @@ from typing import Any
 from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CORNERS = {"top left": (255, 0, 0), "top right": (0, 255, 0), "bottom left": (0, 0, 255), "bottom right": (255, 255, 0)}
+CORNERS = {
+    "top left": (255, 0, 0),
+    "top right": (0, 255, 0),
+    "bottom left": (0, 0, 255),
+    "bottom right": (255, 255, 0),
+}
 GREY, COLOUR, PALETTE, GREY_ALPHA = 0, 2, 3, 4
 
 
@@ -25,7 +31,9 @@ def saved(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
     return stream.getvalue()
 
 
-def plain(kind: str = "PNG", size: tuple[int, int] = (4, 2), mode: str = "RGB", **more: Any) -> bytes:
+def plain(
+    kind: str = "PNG", size: tuple[int, int] = (4, 2), mode: str = "RGB", **more: Any
+) -> bytes:
     return saved(Image.new(mode, size), kind, **more)
 
 
@@ -36,7 +44,9 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 def corners(width: int = 48, height: int = 32) -> Image.Image:
     """A picture with another colour in each quarter."""
     image = Image.new("RGB", (width, height))
-    for colour, x, y in zip(CORNERS.values(), (0, width // 2) * 2, (0, 0, height // 2, height // 2), strict=True):
+    for colour, x, y in zip(
+        CORNERS.values(), (0, width // 2) * 2, (0, 0, height // 2, height // 2), strict=True
+    ):
         image.paste(colour, (x, y, x + width // 2, y + height // 2))
     return image
 

@@ -1,4 +1,5 @@
-"""What tests of the whole service share: a supervisor under test, its output, and everything that it started.
+"""What tests of the whole service share: a supervisor under test, its output, and everything that
+it started.
 
 Knows no test.
 """
@@ -30,12 +31,20 @@ SERVE = (sys.executable, "-m", "mlxq.service.launch")
 
 
 class Running:
-    """A supervisor under test: its lines are read as they come, and everything below it is looked after."""
+    """A supervisor under test: its lines are read as they come, and everything below it is
+    looked after."""
 
     def __init__(
-        self, command: Sequence[str], data: Path, *flags: str, limit_s: float = LIMIT_S, **environ: str
+        self,
+        command: Sequence[str],
+        data: Path,
+        *flags: str,
+        limit_s: float = LIMIT_S,
+        **environ: str,
     ) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"
+        }
         self.process = subprocess.Popen(
             [*command, "--data", str(data), "--port", "0", *flags],
             cwd=ROOT,
@@ -51,7 +60,8 @@ class Running:
         self._watchdog.start()
 
     def line(self, start: str) -> str:
-        """The next line that starts so; reading blocks until it is there or the supervisor has ended."""
+        """The next line that starts so; reading blocks until it is there or the supervisor has
+        ended."""
         for text in self.process.stdout:
             self.seen.append(text)
             if text.startswith(start):
@@ -80,7 +90,9 @@ class Running:
 
     def left_over(self) -> list[psutil.Process]:
         """Processes of this service that run still."""
-        return [p for p in self._descendants if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        return [
+            p for p in self._descendants if p.is_running() and p.status() != psutil.STATUS_ZOMBIE
+        ]
 
     def _end_everything(self) -> None:
         """Stopped first, so that it starts nothing more; then it and all below it are killed."""
@@ -126,7 +138,8 @@ class Whole:
 
 
 def wait(condition: Callable[[], Any]) -> Any:
-    """Ask until the answer is yes; what is asked is somebody else's state, which can't be waited for otherwise."""
+    """Ask until the answer is yes; what is asked is somebody else's state, which can't be waited
+    for otherwise."""
     ticks, pause = threading.Event(), 0.02
     for _ in range(int(LIMIT_S / pause)):
         if found := condition():

@@ -1,4 +1,5 @@
-"""An Internet for tests of images by address: what names lead to, and what hosts answer. Nothing is connected to."""
+"""An Internet for tests of images by address: what names lead to, and what hosts answer. Nothing
+is connected to."""
 
 from __future__ import annotations
 
@@ -49,11 +50,15 @@ class Web:
         return response
 
     def fetcher(self, *hosts: str) -> ImageFetcher:
-        return ImageFetcher(HostNames(hosts), TOO_LARGE, self.resolve, httpx2.MockTransport(self.handle))
+        return ImageFetcher(
+            HostNames(hosts), TOO_LARGE, self.resolve, httpx2.MockTransport(self.handle)
+        )
 
     def fetch(self, url: str, *hosts: str) -> bytes:
         async def fetched() -> bytes:
-            async with self.fetcher(*hosts or ("images.example", "*.cdn.example")).fetched(url) as payload:
+            async with self.fetcher(*hosts or ("images.example", "*.cdn.example")).fetched(
+                url
+            ) as payload:
                 return base64.b64decode(payload)
 
         return asyncio.run(fetched())

@@ -27,7 +27,8 @@ def image_api_running() -> Iterator[ImageApi]:
     app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
         api = ImageApi(client, worker, redis)
-        api.kept(files.plain())  # so that the first test's image doesn't wait for a process to start
+        # so that the first test's image doesn't wait for a process to start
+        api.kept(files.plain())
         yield api
 
 

@@ -20,7 +20,9 @@ MOST_PAIRS = 5_000
 def are_apart(options: Sequence[Any], base: Schema) -> bool:
     """Whether each two of the options exclude each other."""
     pairs = list(itertools.islice(itertools.combinations(options, 2), MOST_PAIRS + 1))
-    return len(pairs) <= MOST_PAIRS and all(_apart(one, other, base, _DEEPEST) for one, other in pairs)
+    return len(pairs) <= MOST_PAIRS and all(
+        _apart(one, other, base, _DEEPEST) for one, other in pairs
+    )
 
 
 def _apart(one: Any, other: Any, base: Schema, deepest: int) -> bool:
@@ -32,7 +34,9 @@ def _apart(one: Any, other: Any, base: Schema, deepest: int) -> bool:
     for left, right in ((one, other), (other, one)):
         for keyword in ("anyOf", "oneOf"):
             options = left.get(keyword)
-            if isinstance(options, list) and all(_apart(option, right, base, deepest - 1) for option in options):
+            if isinstance(options, list) and all(
+                _apart(option, right, base, deepest - 1) for option in options
+            ):
                 return True
     values, others = _values(one), _values(other)
     if values is not None and others is not None:
@@ -48,8 +52,15 @@ def _has_tag(one: Schema, other: Schema, base: Schema, deepest: int) -> bool:
     left, right = one.get("properties"), other.get("properties")
     if not isinstance(left, dict) or not isinstance(right, dict):
         return False
-    needed = [names for names in (one.get("required"), other.get("required")) if isinstance(names, list)]
-    tags = {name for names in needed for name in names if isinstance(name, str) and name in left and name in right}
+    needed = [
+        names for names in (one.get("required"), other.get("required")) if isinstance(names, list)
+    ]
+    tags = {
+        name
+        for names in needed
+        for name in names
+        if isinstance(name, str) and name in left and name in right
+    }
     return any(_apart(left[name], right[name], base, deepest) for name in tags)
 
 
@@ -90,5 +101,12 @@ def _types(schema: Schema) -> frozenset[str]:
 def _type_of(value: Any) -> str:
     if value is None:
         return "null"
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    names = {
+        bool: "boolean",
+        int: "number",
+        float: "number",
+        str: "string",
+        list: "array",
+        dict: "object",
+    }
     return names[type(value)]

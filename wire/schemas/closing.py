@@ -13,8 +13,8 @@ from wire.schemas.tree import DEFINITIONS, IN_PLACE, Schema, base_of, parts, tar
 
 _OTHERS = ("additionalProperties", "patternProperties")
 _REMARKS = frozenset(
-    ("title", "description", "default", "examples", "$comment", "$id", "id", "$schema", "type", "discriminator",
-     "deprecated", "readOnly", "writeOnly", "nullable", *DEFINITIONS)
+    ("title", "description", "default", "examples", "$comment", "$id", "id", "$schema", "type",
+     "discriminator", "deprecated", "readOnly", "writeOnly", "nullable", *DEFINITIONS)
 )  # fmt: skip
 
 
@@ -63,7 +63,9 @@ class Closing:
             return
         listed = schema.get("properties", {})
         if isinstance(listed, dict):
-            schema["properties"] = listed | {name: True for name in names.found if name not in listed}
+            schema["properties"] = listed | {
+                name: True for name in names.found if name not in listed
+            }
             schema["additionalProperties"] = False
 
 
@@ -97,7 +99,10 @@ def _members(schema: Schema, base: Schema) -> list[Any]:
     """The schemas inside one that are for the same value."""
     found = target(schema.get("$ref"), base)
     lists = [schema[keyword] for keyword in IN_PLACE if isinstance(schema.get(keyword), list)]
-    return [*(member for members in lists for member in members), *([found[0]] if found is not None else [])]
+    return [
+        *(member for members in lists for member in members),
+        *([found[0]] if found is not None else []),
+    ]
 
 
 def _is_joined(schema: Schema) -> bool:

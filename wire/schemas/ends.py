@@ -32,7 +32,9 @@ class Ends:
                     self._finite.add(id(schema))
             changed = len(self._finite) > before
         if not self._is_finite(self._root):
-            raise Refused("no answer could ever be whole, since a part that it must have contains itself")
+            raise Refused(
+                "no answer could ever be whole, since a part that it must have contains itself"
+            )
         for place in self._places:
             if not self._is_finite(place.schema):
                 place.inside[place.key] = False
@@ -49,7 +51,8 @@ class Ends:
             self._collect(place.schema, base, seen)
             if not any(place.inside is schema.get(name) for name in DEFINITIONS):
                 self._places.append(place)
-        self._schemas.append((schema, base))  # Behind what is inside it: most are decided in the first round.
+        # Behind what is inside it: most are decided in the first round.
+        self._schemas.append((schema, base))
 
     def _is_finite(self, schema: Any) -> bool:
         # What isn't a schema at all is the matcher's to refuse.
@@ -67,15 +70,23 @@ class Ends:
             return False
         kinds = schema.get("type")
         named = kinds if isinstance(kinds, list) else [kinds]
-        ways: dict[Any, Callable[[Schema], bool]] = {"object": self._object_ends, "array": self._array_ends}
-        return any(kind not in ways or ways[kind](schema) for kind in named if isinstance(kind, (str, type(None))))
+        ways: dict[Any, Callable[[Schema], bool]] = {
+            "object": self._object_ends,
+            "array": self._array_ends,
+        }
+        return any(
+            kind not in ways or ways[kind](schema)
+            for kind in named
+            if isinstance(kind, (str, type(None)))
+        )
 
     def _object_ends(self, schema: Schema) -> bool:
         listed = schema.get("properties")
         names = [name for name in _listed(schema, "required") if isinstance(name, str)]
         others = schema.get("additionalProperties", True)
         return all(
-            self._is_finite(listed[name] if isinstance(listed, dict) and name in listed else others) for name in names
+            self._is_finite(listed[name] if isinstance(listed, dict) and name in listed else others)
+            for name in names
         )
 
     def _array_ends(self, schema: Schema) -> bool:
@@ -86,7 +97,10 @@ class Ends:
         first = items if isinstance(items, list) else _listed(schema, "prefixItems")
         needed = first[: int(least)]
         if len(first) < least:
-            needed = [*needed, schema.get("additionalItems", True) if isinstance(items, list) else items]
+            needed = [
+                *needed,
+                schema.get("additionalItems", True) if isinstance(items, list) else items,
+            ]
         return all(map(self._is_finite, needed))
 
 

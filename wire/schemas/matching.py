@@ -29,7 +29,10 @@ TOO_COMPLEX = "a pattern or a number range in it is too complex"
 TOO_WIDE = "too many of its parts are optional or alternatives of each other"
 CONTRADICTION = "its parts contradict each other, so that no answer can be whole"
 _REASONS = (
-    (("too many expressions", "lexer configuration", "LexerTooComplex", "lexer error", "fuel"), TOO_COMPLEX),
+    (
+        ("too many expressions", "lexer configuration", "LexerTooComplex", "lexer error", "fuel"),
+        TOO_COMPLEX,
+    ),
     (("items; max is", "Too many items", "ParserTooComplex", "grammar size"), TOO_WIDE),
     (("NoExtensionBias",), CONTRADICTION),
 )

@@ -108,11 +108,16 @@ def _check_fractions(fractions: set[float]) -> None:
     for number in fractions:
         written = _matcher(json.dumps({"const": number}))
         if float(written.compute_ff_bytes() or b"nan") != number:
-            raise Refused("it has a number with more digits than can be kept exactly; ask for a string in its place")
+            raise Refused(
+                "it has a number with more digits than can be kept exactly; ask for a string in "
+                "its place"
+            )
 
 
 def _told(schema: Schema, warnings: list[str]) -> str:
-    return json.dumps(schema | {matching.OPTIONS_KEY: matching.OPTIONS, matching.WARNINGS_KEY: warnings})
+    return json.dumps(
+        schema | {matching.OPTIONS_KEY: matching.OPTIONS, matching.WARNINGS_KEY: warnings}
+    )
 
 
 def judge(text: str) -> None:
@@ -187,7 +192,8 @@ def lock_down() -> None:
     bound on memory."""
     limits = {"RLIMIT_AS": MEMORY, "RLIMIT_NOFILE": 3, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
     for name, most in limits.items():
-        with contextlib.suppress(AttributeError, ValueError, OSError):  # The parent watches this process's memory, too.
+        # The parent watches this process's memory, too.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, name), (most, most))
 
 
@@ -203,7 +209,12 @@ def bound_time() -> None:
 
 def warm_up() -> None:
     """What is imported on the way can't be opened any more later."""
-    settle({"type": "object", "properties": {"a": {"type": "string", "pattern": "^a$"}, "b": {"enum": [1, "x"]}}})
+    settle(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "string", "pattern": "^a$"}, "b": {"enum": [1, "x"]}},
+        }
+    )
     with contextlib.suppress(Refused):
         settle({"type": "string", "pattern": "("})
 

@@ -36,9 +36,11 @@ MOST_WARNINGS = 8
 
 
 class Rules:
-    """Goes through one schema and changes it in place. ``warnings`` are sentences about what won't be kept.
+    """Goes through one schema and changes it in place. ``warnings`` are sentences about what won't
+    be kept.
 
-    ``fractions`` are numbers that must come out as they are: whether they do is the matcher's to show.
+    ``fractions`` are numbers that must come out as they are: whether they do is the matcher's to
+    show.
     """
 
     def __init__(self, root: Schema) -> None:
@@ -84,11 +86,14 @@ class Rules:
             if keyword not in schema:
                 continue
             asked = schema.pop(keyword)
-            if asked in _NOTHING.get(keyword, ()) or (keyword in ("then", "else") and "if" not in schema):
+            if asked in _NOTHING.get(keyword, ()) or (
+                keyword in ("then", "else") and "if" not in schema
+            ):
                 continue
             if strict:
                 raise Refused(
-                    f'the keyword "{keyword}"{where(path)} can\'t be enforced while an answer is written; '
+                    f'the keyword "{keyword}"{where(path)} can\'t be enforced while an answer is '
+                    f"written; "
                     "leave it out, or ask without strict"
                 )
             self._warn(f'The schema\'s keyword "{keyword}"{where(path)} is not enforced.')
@@ -107,7 +112,9 @@ class Rules:
                 self.fractions |= numbers.check_constant(schema[keyword], path)
         if numbers.settle_bounds(schema, path):
             self.narrowed = True
-            self._warn(f"The schema's bounds{where(path)} were narrowed to what can be told exactly.")
+            self._warn(
+                f"The schema's bounds{where(path)} were narrowed to what can be told exactly."
+            )
 
     def _check_alternatives(self, schema: Schema, base: Schema, path: str, *, strict: bool) -> None:
         options = schema.get("oneOf")
@@ -115,10 +122,14 @@ class Rules:
             return
         if strict:
             raise Refused(
-                f"an answer could match several options of its oneOf{where(path)}; give each option a required "
+                f"an answer could match several options of its oneOf{where(path)}; give each "
+                f"option a required "
                 "property with a const of its own, or use anyOf"
             )
-        self._warn(f"The schema's oneOf{where(path)} is enforced as anyOf: an answer may match several options.")
+        self._warn(
+            f"The schema's oneOf{where(path)} is enforced as anyOf: an answer may match several "
+            f"options."
+        )
 
 
 def _settle_names(schema: Schema, base: Schema) -> None:
@@ -138,11 +149,20 @@ def _settle_names(schema: Schema, base: Schema) -> None:
 def _names_pattern(names: Any) -> str | None:
     if not isinstance(names, dict):
         return None
-    told = {key: value for key, value in names.items() if key not in ("type", "title", "description", "$comment")}
+    told = {
+        key: value
+        for key, value in names.items()
+        if key not in ("type", "title", "description", "$comment")
+    }
     if list(told) == ["pattern"] and isinstance(told["pattern"], str):
         return told["pattern"]
     listed = told.get("enum", [told.get("const")])
-    if len(told) == 1 and isinstance(listed, list) and listed and all(isinstance(name, str) for name in listed):
+    if (
+        len(told) == 1
+        and isinstance(listed, list)
+        and listed
+        and all(isinstance(name, str) for name in listed)
+    ):
         return "^(?:" + "|".join(_SPECIAL.sub(r"\\\1", name) for name in listed) + ")$"
     return None
 
@@ -151,7 +171,9 @@ def _settle_closed(schema: Schema) -> None:
     """Alone for its value, a schema's ``unevaluatedProperties`` are its
     ``additionalProperties``."""
     beside = ("allOf", "anyOf", "oneOf", "$ref", "if", "additionalProperties")
-    if schema.get("unevaluatedProperties") is False and not any(keyword in schema for keyword in beside):
+    if schema.get("unevaluatedProperties") is False and not any(
+        keyword in schema for keyword in beside
+    ):
         del schema["unevaluatedProperties"]
         schema["additionalProperties"] = False
 
@@ -169,6 +191,7 @@ def _check_patterns(schema: Schema, path: str) -> None:
         name = next((name for name in listed if search(name)), None)
         if name is not None:
             raise Refused(
-                f'its property "{name[:60]}"{where(path)} stands in properties and matches a pattern of '
+                f'its property "{name[:60]}"{where(path)} stands in properties and matches a '
+                f"pattern of "
                 "patternProperties, and only one of the two can be kept"
             )

@@ -1,4 +1,5 @@
-"""Backends: what runs a model. MLX is imported in here and nowhere else, and only for the backend that needs it."""
+"""Backends: what runs a model. MLX is imported in here and nowhere else, and only for the
+backend that needs it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def load_libraries(settings: Settings) -> None:
 
 
 def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
-    """Load a model with the backend that its record asks for. Raises WorkerError if it can't be loaded."""
+    """Load a model with the backend that its record asks for. Raises WorkerError if it can't be
+    loaded."""
     if settings.backend == "echo":
         from worker.backends.echo import EchoBackend
 
@@ -28,7 +30,9 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
         return vlm.open_model(record, prefill_step=settings.prefill_step, cache=cache)
     from worker.backends import lm
 
-    return lm.open_model(record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache)
+    return lm.open_model(
+        record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+    )
 
 
 def new_prompt_cache(settings: Settings) -> PromptCache:

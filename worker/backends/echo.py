@@ -1,4 +1,5 @@
-"""A backend without weights, for tests: token i is a known function of (prompt, seed, i): the right text is known."""
+"""A backend without weights, for tests: token i is a known function of (prompt, seed, i): the
+right text is known."""
 
 from __future__ import annotations
 
@@ -108,9 +109,11 @@ class EchoBackend:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        if DEADLY_PROMPT in job.messages[-1].text():  # As a template, a tokeniser or a grammar may do.
+        # As a template, a tokeniser or a grammar may do.
+        if DEADLY_PROMPT in job.messages[-1].text():
             os.kill(os.getpid(), signal.SIGSEGV)
-            threading.Event().wait()  # The signal may take its time, and nothing comes of such a prompt.
+            # The signal may take its time, and nothing comes of such a prompt.
+            threading.Event().wait()
         if HANGING_PROMPT in job.messages[-1].text():
             threading.Event().wait()
         if job.form.json_schema is not None:

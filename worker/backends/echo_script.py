@@ -1,7 +1,8 @@
-"""Answers whose every character is known, for tests of what is told apart: thinking, calls of tools, stop texts.
+"""Answers whose every character is known, for tests of what is told apart: thinking, calls of
+tools, stop texts.
 
-The echo backend says word for word what a prompt that begins with ``SAY`` asks for, a character a token, so that every
-mark lies across tokens. Marks are those of most models.
+The echo backend says word for word what a prompt that begins with ``SAY`` asks for, a character a
+token, so that every mark lies across tokens. Marks are those of most models.
 """
 
 from __future__ import annotations
@@ -33,7 +34,14 @@ def token_at(script: str, position: int) -> int:
 def decoder_for(job: ChatJob) -> TextDecoder:
     """The decoder of a script."""
     # mlx_lm's state machine brings MLX with it, and most tests do without.
-    from worker.backends.text.output_parser import REASONING, TEXT, TOOL, Channels, Style, Transitions
+    from worker.backends.text.output_parser import (
+        REASONING,
+        TEXT,
+        TOOL,
+        Channels,
+        Style,
+        Transitions,
+    )
 
     transitions: Transitions = {}
     if job.form.separate:

@@ -30,7 +30,8 @@ def load() -> None:
     except Exception as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise Unusable(
-            f"MLX or a model library can't be loaded ({why}): see `mlxq doctor`, or remove .venv and start "
+            f"MLX or a model library can't be loaded ({why}): see `mlxq doctor`, or remove .venv "
+            f"and start "
             "scripts/serve, which installs them again"
         ) from error
 

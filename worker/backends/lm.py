@@ -1,4 +1,5 @@
-"""Text models through mlx_lm, each in one continuous batch, with a plain or a quantised key-value cache."""
+"""Text models through mlx_lm, each in one continuous batch, with a plain or a quantised
+key-value cache."""
 
 from __future__ import annotations
 
@@ -23,7 +24,13 @@ from worker.backends.batching.row_batch import Row, RowBackend, quantisation_gro
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.sampling.logits_processors import guide_of
 from worker.backends.sampling.sampler import RowSampler
-from worker.backends.text.chat_template import apply_template, own_marks, template_options, template_source, texts
+from worker.backends.text.chat_template import (
+    apply_template,
+    own_marks,
+    template_options,
+    template_source,
+    texts,
+)
 from worker.backends.text.control_tokens import ControlTokens
 from worker.backends.text.detokenizer import Decoders
 from worker.errors import WorkerError
@@ -31,34 +38,46 @@ from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 IDLE_CHUNK = 512
-"""Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read faster."""
+"""Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read
+faster."""
 
 
-def open_model(record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache) -> Backend:
+def open_model(
+    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+) -> Backend:
     """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
         model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
     except Exception as error:
-        raise WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.") from error
+        raise WorkerError(
+            "load_failed", f"The model could not be loaded: {reason(error)}."
+        ) from error
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
-        raise WorkerError("load_failed", f"{record.architecture} models keep a cache that can't be batched.")
+        raise WorkerError(
+            "load_failed", f"{record.architecture} models keep a cache that can't be batched."
+        )
     text = LmText(tokenizer, record.context_window)
     key = (record.id, record.revision, record.kv_quantization)
     if record.kv_quantization is None:
         return LmBackend(model, text, key, slots=slots, prefill_step=prefill_step, cache=cache)
-    return QuantisedLmBackend(model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache)
+    return QuantisedLmBackend(
+        model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache
+    )
 
 
 def refuse_code(record: ModelRecord) -> None:
-    """Raises WorkerError for a folder whose config names code to be run: mlx_vlm would run it without being asked."""
+    """Raises WorkerError for a folder whose config names code to be run: mlx_vlm would run it
+    without being asked."""
     try:
         config = json.loads((Path(record.path) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # What is wrong with it, loading will tell.
     if isinstance(config, dict) and config.get("model_file") is not None:
-        raise WorkerError("load_failed", "The model brings code of its own (model_file), and that is never run.")
+        raise WorkerError(
+            "load_failed", "The model brings code of its own (model_file), and that is never run."
+        )
 
 
 def reason(error: Exception) -> str:
@@ -82,12 +101,17 @@ class LmText:
         self._grammars = Grammars(tokenizer, [ids[0] for ids in self.stop_tokens])
         self._decoders = Decoders(tokenizer)
         # mlx_lm's wrapper gives away what it wraps by no other name.
-        self._controls = ControlTokens(tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer))
+        self._controls = ControlTokens(
+            tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer)
+        )
 
     def encode(self, messages: Items[Message], form: Form = NO_FORM) -> list[int]:
         """The tokens of a prompt; of a raw one as its text says, control tokens too."""
         if form.raw:
-            return [int(i) for i in self.tokenizer.encode("".join(message.text() for message in messages))]
+            return [
+                int(i)
+                for i in self.tokenizer.encode("".join(message.text() for message in messages))
+            ]
         rows, options = texts(messages), {}
         templated = self.tokenizer.has_chat_template
         if templated:
@@ -95,7 +119,11 @@ class LmText:
         broken = self._controls.broken(rows, options)
         if broken is not None:
             rows, options = broken.rows, broken.options
-            text = apply_template(self.tokenizer, rows, options, tokenize=False) if templated else _plain(rows)
+            text = (
+                apply_template(self.tokenizer, rows, options, tokenize=False)
+                if templated
+                else _plain(rows)
+            )
             return self._controls.encode(text, broken.breaker, add_special_tokens=not templated)
         if not templated:
             return [int(i) for i in self.tokenizer.encode(_plain(rows))]
@@ -113,11 +141,17 @@ class LmText:
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
             said = [*sequence.emitted, *sequence.generated]
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
-        return [*prompt.warnings(built, job.messages, sees_images=False), *warnings_of(job.form.json_schema)]
+            sequence.constraint = self._grammars.constraint(
+                job.form.json_schema, built.token_ids, said
+            )
+        return [
+            *prompt.warnings(built, job.messages, sees_images=False),
+            *warnings_of(job.form.json_schema),
+        ]
 
     def tokens_left(self, sequence: Sequence) -> int:
-        """How many more tokens the answer may have: its own limit, and what is left of the context window."""
+        """How many more tokens the answer may have: its own limit, and what is left of the
+        context window."""
         return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
 
 
@@ -130,7 +164,14 @@ class LmBackend:
     """A model whose chats run in one continuous batch."""
 
     def __init__(
-        self, model: Any, text: LmText, key: Any, *, slots: int, prefill_step: int, cache: PromptCache
+        self,
+        model: Any,
+        text: LmText,
+        key: Any,
+        *,
+        slots: int,
+        prefill_step: int,
+        cache: PromptCache,
     ) -> None:
         self.weight_bytes = weight_bytes(model)
         self._model = model
@@ -150,7 +191,9 @@ class LmBackend:
         tokens = sequence.tokens
         most = self._text.tokens_left(sequence)
         if most <= 0:
-            raise WorkerError("prompt_too_long", "The conversation fills the model's context window.")
+            raise WorkerError(
+                "prompt_too_long", "The conversation fills the model's context window."
+            )
         cache, known = self._cache.fetch(self._key, tokens)
         if not sequence.position:
             sequence.cached_tokens = known
@@ -226,24 +269,38 @@ class LmBackend:
 class QuantisedLmBackend(RowBackend):
     """A model with a quantised key-value cache; its chats share a batch like any others.
 
-    The cache is quantised from the first token on, so a prompt read in pieces, reused or continued after a crash gives
-    the same text; ``kv_bits`` of mlx_lm's generate_step would attend to a prompt's own chunk unquantised.
+    The cache is quantised from the first token on, so a prompt read in pieces, reused or continued
+    after a crash gives the same text; ``kv_bits`` of mlx_lm's generate_step would attend to a
+    prompt's own chunk unquantised.
     """
 
-    def __init__(self, model: Any, text: LmText, key: Any, *, bits: int, prefill_step: int, cache: PromptCache) -> None:
+    def __init__(
+        self,
+        model: Any,
+        text: LmText,
+        key: Any,
+        *,
+        bits: int,
+        prefill_step: int,
+        cache: PromptCache,
+    ) -> None:
         super().__init__(key, text.stop_tokens, prefill_step=prefill_step, cache=cache)
         self.weight_bytes = weight_bytes(model)
         self._model = model
         self._text = text
         self._bits = bits
-        self._group = quantisation_group(make_prompt_cache(model), lambda cache: model(mx.array([[0]]), cache=cache))
+        self._group = quantisation_group(
+            make_prompt_cache(model), lambda cache: model(mx.array([[0]]), cache=cache)
+        )
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._text.prepare(sequence)
 
     def _open(self, sequence: Sequence) -> Row:
         row = Row(sequence, sequence.tokens, self._text.tokens_left(sequence))
-        row.feed = lambda start, stop, cache: self._model(mx.array([row.tokens[start:stop]]), cache=cache)
+        row.feed = lambda start, stop, cache: self._model(
+            mx.array([row.tokens[start:stop]]), cache=cache
+        )
         return row
 
     def _new_cache(self) -> list[Any]:

@@ -1,7 +1,7 @@
 """Vision models through mlx_vlm: chats with and without images in one continuous batch.
 
-A cache is kept under the token ids with each image's hash in place of its tokens, so another image never gets an old
-image's answer.
+A cache is kept under the token ids with each image's hash in place of its tokens, so another image
+never gets an old image's answer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) ->
         # The processors are the library's own; code in a model's folder is not run.
         model, processor = load(record.path, trust_remote_code=False)
     except Exception as error:
-        raise WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.") from error
+        raise WorkerError(
+            "load_failed", f"The model could not be loaded: {reason(error)}."
+        ) from error
     plain = all(type(layer) is KVCache for layer in make_prompt_cache(model.language_model))
     kind = VlmBackend if plain else VlmInTurn
     return kind(model, processor, record, prefill_step=prefill_step, cache=cache)
@@ -51,7 +53,13 @@ class VlmBackend(RowBackend):
     """A vision model whose chats run in one batch, each with its own sampler."""
 
     def __init__(
-        self, model: Any, processor: Any, record: ModelRecord, *, prefill_step: int, cache: PromptCache
+        self,
+        model: Any,
+        processor: Any,
+        record: ModelRecord,
+        *,
+        prefill_step: int,
+        cache: PromptCache,
     ) -> None:
         # mlx_lm's wrapper makes a new streaming detokeniser a chat; the processor has one for all.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
@@ -71,10 +79,11 @@ class VlmBackend(RowBackend):
         self._group = 0
         if record.kv_quantization is not None:
             self._group = quantisation_group(
-                make_prompt_cache(self._language), lambda cache: self._language(mx.array([[0]]), cache=cache)
+                make_prompt_cache(self._language),
+                lambda cache: self._language(mx.array([[0]]), cache=cache),
             )
 
-    # --- the prompt, on any thread --------------------------------------------------------------------------------
+    # --- the prompt, on any thread ----------------------------------------------------------------
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
@@ -93,14 +102,21 @@ class VlmBackend(RowBackend):
         )
         # The search for the fewest messages to drop may have ended on another try than the last.
         same = made[0].token_ids is built.token_ids
-        self._ready[sequence] = made[0] if same else self._vision_text.encode(built.messages, job.form, sequence.images)
+        self._ready[sequence] = (
+            made[0] if same else self._vision_text.encode(built.messages, job.form, sequence.images)
+        )
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
             said = [*sequence.emitted, *sequence.generated]
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
-        return [*prompt.warnings(built, job.messages, sees_images=True), *warnings_of(job.form.json_schema)]
+            sequence.constraint = self._grammars.constraint(
+                job.form.json_schema, built.token_ids, said
+            )
+        return [
+            *prompt.warnings(built, job.messages, sees_images=True),
+            *warnings_of(job.form.json_schema),
+        ]
 
-    # --- the batch, on the engine's thread ------------------------------------------------------------------------
+    # --- the batch, on the engine's thread --------------------------------------------------------
 
     def _open(self, sequence: Sequence) -> Row:
         ready = self._ready[sequence]
@@ -122,8 +138,12 @@ class VlmBackend(RowBackend):
         return step
 
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
-        """Make the prompt's embeddings, its images among them, and the row's way to feed them; whether that is done."""
-        shown = "pixel_values" in ready.arrays and self._vision_text.image_token in row.tokens[row.read :]
+        """Make the prompt's embeddings, its images among them, and the row's way to feed them;
+        whether that is done."""
+        shown = (
+            "pixel_values" in ready.arrays
+            and self._vision_text.image_token in row.tokens[row.read :]
+        )
         if shown and self._sight is not None:
             pixels, grid = ready.arrays["pixel_values"], ready.arrays["image_grid_thw"]
             features = self._sight.features(ready.hashes, pixels, grid)
@@ -153,7 +173,9 @@ class VlmBackend(RowBackend):
             extra = dict(others)
             if positions is not None:
                 extra["position_ids"] = positions[..., start:stop]
-            self._language(ids[:, start:stop], inputs_embeds=embeddings[:, start:stop], cache=cache, **extra)
+            self._language(
+                ids[:, start:stop], inputs_embeds=embeddings[:, start:stop], cache=cache, **extra
+            )
 
         row.feed = feed
         return True
@@ -171,7 +193,9 @@ class VlmBackend(RowBackend):
     def _new_cache(self) -> list[Any]:
         if self._record.kv_quantization is None:
             return list(make_prompt_cache(self._language))
-        return quantised_cache(len(self._language.layers), self._group, self._record.kv_quantization)
+        return quantised_cache(
+            len(self._language.layers), self._group, self._record.kv_quantization
+        )
 
     def _forward(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
         offsets = [row.offset for row in rows if row.offset is not None]
@@ -186,7 +210,8 @@ class VlmBackend(RowBackend):
 
 
 class VlmInTurn(InTurn, VlmBackend):
-    """A vision model whose kind of cache (a sliding window, say) can't be batched here: its chats take turns."""
+    """A vision model whose kind of cache (a sliding window, say) can't be batched here: its
+    chats take turns."""
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
@@ -198,7 +223,11 @@ def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _takes_features(model: Any) -> bool:
-    """Whether ready-made image features can be handed in; the library's families differ, and none says so."""
+    """Whether ready-made image features can be handed in; the library's families differ, and
+    none says so."""
     method: Callable[..., Any] = model.get_input_embeddings
-    towers = hasattr(model, "vision_tower") and model.config.model_type in ("qwen2_vl", "qwen2_5_vl")
+    towers = hasattr(model, "vision_tower") and model.config.model_type in (
+        "qwen2_vl",
+        "qwen2_5_vl",
+    )
     return towers and "cached_image_features" in inspect.getsource(method)

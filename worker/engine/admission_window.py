@@ -1,7 +1,8 @@
-"""Chats that come in together are read together: those that are ready wait a moment for those that follow.
+"""Chats that come in together are read together: those that are ready wait a moment for those that
+follow.
 
-Reading eight prompts in one go takes half the time of one after another, and rows that begin together end together.
-Knows no engine.
+Reading eight prompts in one go takes half the time of one after another, and rows that begin
+together end together. Knows no engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The prompts of batches that wait inside a worker: those of a group behind one another, the groups in turn.
+"""The prompts of batches that wait inside a worker: those of a group behind one another, the groups
+in turn.
 
 Pure: knows no engine, no model and no clock but the one it is given.
 """
@@ -35,7 +36,8 @@ class PromptQueue:
         self._groups.setdefault(sequence.group, deque()).appendleft(sequence)
 
     def take(self, fits: Callable[[PromptSequence], bool]) -> PromptSequence | None:
-        """The first prompt of the first group whose first prompt fits; that group goes behind the others.
+        """The first prompt of the first group whose first prompt fits; that group goes behind the
+        others.
 
         ``fits`` may remove prompts that came to an end.
         """

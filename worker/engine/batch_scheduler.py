@@ -1,7 +1,8 @@
 """Prompts of batches in the engine: they take what chats leave free, and step aside when one comes.
 
-They run in a batch of their own beside the chats' (``Backend.beside``), so that putting them off costs nothing: their
-rows stay where they are. Everything but ``__init__`` runs on the engine's thread. Knows no Redis and no RQ.
+They run in a batch of their own beside the chats' (``Backend.beside``), so that putting them off
+costs nothing: their rows stay where they are. Everything but ``__init__`` runs on the engine's
+thread. Knows no Redis and no RQ.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ from worker.sequence import Sequence
 log = logging.getLogger(__name__)
 
 AHEAD = 8
-"""Prompts that are in the batch beyond its rows, so that their reading begins as soon as rows are free."""
+"""Prompts that are in the batch beyond its rows, so that their reading begins as soon as rows
+are free."""
 MOST_OWED_S = 0.1
 """What prompts may save up of their share while chats keep them from running."""
 CHAT_FOLLOWS_S = 2.0
-"""A chat is often followed by another: for this long prompts are read in smaller portions, for the next one's sake."""
+"""A chat is often followed by another: for this long prompts are read in smaller portions, for
+the next one's sake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chats:
-    """What the engine has of chats: how many, how many of them without a first token, whether any is a suspect."""
+    """What the engine has of chats: how many, how many of them without a first token, whether
+    any is a suspect."""
 
     inside: int = 0
     waiting: int = 0
@@ -50,9 +54,9 @@ class Chats:
 class Background:
     """The prompts of batches inside one engine.
 
-    ``slots`` is how many rows chats and prompts have together; ``share`` the part of the time, 0 to 1, that prompts get
-    whatever the chats do. ``on_end`` gets each prompt that has ended; ``on_suspect`` one before anything is done with
-    it, ``on_clear`` one that waits again.
+    ``slots`` is how many rows chats and prompts have together; ``share`` the part of the time, 0 to
+    1, that prompts get whatever the chats do. ``on_end`` gets each prompt that has ended;
+    ``on_suspect`` one before anything is done with it, ``on_clear`` one that waits again.
     """
 
     def __init__(
@@ -74,7 +78,8 @@ class Background:
         self._running: dict[PromptSequence, Backend] = {}
         self._tokenising = PromptThread("tokenise-prompts")
         self._owed_s = 0.0
-        self._turn_s = MOST_OWED_S  # What a turn takes, by the last one: so much must be owed before the next.
+        # What a turn takes, by the last one: so much must be owed before the next.
+        self._turn_s = MOST_OWED_S
         self._looked = time.monotonic()
         self._chat_seen = -CHAT_FOLLOWS_S
         self._model_turn = ModelTurn(self._queue)
@@ -129,12 +134,13 @@ class Background:
             self._suspect.ended(sequence)
 
     def make_way(self) -> None:
-        """Leave every model: a chat needs the memory, or may be what kills its workers and must be seen alone."""
+        """Leave every model: a chat needs the memory, or may be what kills its workers and must
+        be seen alone."""
         for sequence in list(self._running):
             self._park(sequence)
         self._suspect.put_out(self._suspect.inside)
 
-    # --- a turn ---------------------------------------------------------------------------------------------------
+    # --- a turn -----------------------------------------------------------------------------------
 
     def turn(self, chats: Chats) -> None:
         """One step of the prompts, if it is their turn."""
@@ -155,7 +161,8 @@ class Background:
             return
         rows = max(self._slots - chats.inside, 1)
         self._park_beyond(rows if chats.inside else rows + AHEAD)
-        # While a chat waits, as many go on as keep the share going: the others come in behind its first token.
+        # While a chat waits, as many go on as keep the share going: the others come in behind its
+        # first token.
         self._fill(1 if held_up else rows if chats.inside else rows + AHEAD, chats)
         for backend in set(self._running.values()):
             self._step(backend)
@@ -175,7 +182,8 @@ class Background:
             self._enter(sequence)
 
     def _park(self, sequence: PromptSequence) -> None:
-        """Take a prompt out of its batch; what was computed goes to the prompt cache, and it goes on behind that."""
+        """Take a prompt out of its batch; what was computed goes to the prompt cache, and it
+        goes on behind that."""
         self._running.pop(sequence).remove(sequence)
         self._suspect.put_out(sequence)
         self._queue.put_back(sequence)
@@ -194,7 +202,8 @@ class Background:
         return not self._prefixes.awaits(sequence, self._running)
 
     def _is_there(self, sequence: PromptSequence, chats: Chats) -> bool:
-        """Whether the prompt and its model are ready; loads it when no chat would have to wait for that."""
+        """Whether the prompt and its model are ready; loads it when no chat would have to wait
+        for that."""
         job = sequence.job
         if not self._models.is_loaded(job):
             if chats.inside:
@@ -212,9 +221,11 @@ class Background:
         return sequence.is_ready_for(lane)
 
     def _prepare_with_alike(self, sequence: PromptSequence, lane: Backend) -> None:
-        """Have a prompt made into tokens, beside this thread, and all that wait with it for the same model.
+        """Have a prompt made into tokens, beside this thread, and all that wait with it for the
+        same model.
 
-        They become ready together: prompts that join a batch together cost less than one by one. A suspect comes alone.
+        They become ready together: prompts that join a batch together cost less than one by one. A
+        suspect comes alone.
         """
         alike = [s for s in self._queue if s.group == sequence.group]
         group = [s for s in alike if not s.preparing and not s.is_ready_for(lane)]
@@ -225,7 +236,9 @@ class Background:
             one.preparing = True
         self._tokenising.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
 
-    def _when_prepared(self, lane: Backend, prepared: Future[list[Prepared[PromptSequence]]]) -> None:
+    def _when_prepared(
+        self, lane: Backend, prepared: Future[list[Prepared[PromptSequence]]]
+    ) -> None:
         if not prepared.cancelled():  # Else this engine is being closed.
             self.post(partial(self._prepared, lane, prepared.result()))
 
@@ -241,7 +254,9 @@ class Background:
                 sequence.warnings += prepared.result()
                 continue
             self._queue.remove(sequence)
-            self._fail(sequence, error if isinstance(error, Exception) else RuntimeError("cancelled"))
+            self._fail(
+                sequence, error if isinstance(error, Exception) else RuntimeError("cancelled")
+            )
 
     def _enter(self, sequence: PromptSequence) -> None:
         try:
@@ -256,7 +271,7 @@ class Background:
         if not sequence.generated:
             sequence.warnings += [note for note in self.notes() if note not in sequence.warnings]
 
-    # --- a step ---------------------------------------------------------------------------------------------------
+    # --- a step -----------------------------------------------------------------------------------
 
     def _step(self, lane: Backend) -> None:
         try:
@@ -286,7 +301,8 @@ class Background:
         elif token.end == "length":
             self._finish(sequence, "length")
         elif sequence.wanted:
-            # Out and in again: the prompt's cache is kept thereby, and the others begin behind the shared prefix.
+            # Out and in again: the prompt's cache is kept thereby, and the others begin behind the
+            # shared prefix.
             sequence.wanted = False
             lane.remove(sequence)
             lane.add(sequence)

@@ -57,19 +57,22 @@ class PromptSequence(Sequence):
         return self.part.batch_id, self.job.model_id, self.suspect
 
     def same_model(self, other: PromptSequence) -> bool:
-        """Whether both were accepted for the same model's same files: another's token ids mean nothing to it."""
+        """Whether both were accepted for the same model's same files: another's token ids mean
+        nothing to it."""
         mine, its = self.job, other.job
         return (mine.model_id, mine.model_revision) == (its.model_id, its.model_revision)
 
     def ready_for(self, lane: Backend) -> None:
-        """Note that its prompt has been prepared by a backend: what that keeps of it goes with the loaded model."""
+        """Note that its prompt has been prepared by a backend: what that keeps of it goes with
+        the loaded model."""
         self._prepared_for = ref(lane)
 
     def is_ready_for(self, lane: Backend) -> bool:
         return self._prepared_for is not None and self._prepared_for() is lane
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens; anew, when its model was unloaded while it waited with a half of its answer."""
+        """Take the prompt's tokens; anew, when its model was unloaded while it waited with a
+        half of its answer."""
         super().begin(prompt_ids, decoder)
         if self.job.sampling.stop:
             for token in self.generated:

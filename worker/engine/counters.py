@@ -1,7 +1,9 @@
-"""What this worker has done since it started: totals and histograms, kept in memory and told with the status.
+"""What this worker has done since it started: totals and histograms, kept in memory and told with
+the status.
 
-Written by the engine's thread a step at a time, so that a token costs next to nothing; read by others without a lock: a
-moment old is good enough. Knows neither Redis nor what the numbers are called outside.
+Written by the engine's thread a step at a time, so that a token costs next to nothing; read by
+others without a lock: a moment old is good enough. Knows neither Redis nor what the numbers are
+called outside.
 """
 
 from __future__ import annotations
@@ -35,13 +37,22 @@ class _Histogram:
 
 
 class Meter:
-    """One a worker. ``restarts`` is how often a worker has come back on this machine and data folder before."""
+    """One a worker. ``restarts`` is how often a worker has come back on this machine and data
+    folder before."""
 
     def __init__(self, restarts: int = 0) -> None:
         self.restarts = restarts
         self._prompt_tokens = self._cached_tokens = self._generation_tokens = 0
-        self._ttft, self._gap, self._queue = _Histogram("ttft"), _Histogram("inter_token"), _Histogram("queue")
-        self._prefill, self._whole, self._load = _Histogram("prefill"), _Histogram("request"), _Histogram("load")
+        self._ttft, self._gap, self._queue = (
+            _Histogram("ttft"),
+            _Histogram("inter_token"),
+            _Histogram("queue"),
+        )
+        self._prefill, self._whole, self._load = (
+            _Histogram("prefill"),
+            _Histogram("request"),
+            _Histogram("load"),
+        )
         self._first_tokens = 0
         self.batch_tokens: Callable[[], int] = lambda: 0
         """Tells the tokens of batches' prompts so far: those are counted where they run."""
@@ -103,7 +114,12 @@ class Meter:
     def sample(self, machine: str, running: int, waiting: int) -> Sample | None:
         """What has happened since the last sample; None when that was just now."""
         with self._sampling:
-            now = (time.monotonic(), self._generation_tokens + self.batch_tokens(), self._first_tokens, self._ttft.sum)
+            now = (
+                time.monotonic(),
+                self._generation_tokens + self.batch_tokens(),
+                self._first_tokens,
+                self._ttft.sum,
+            )
             seconds, tokens, first, ttft = (b - a for a, b in zip(self._sampled, now, strict=True))
             if seconds < SHORTEST_SAMPLE_S:
                 return None

@@ -1,7 +1,8 @@
-"""The engine: one thread that owns the models and runs every chat. One loop: receive, admit, step, emit.
+"""The engine: one thread that owns the models and runs every chat. One loop: receive, admit, step,
+emit.
 
-Knows no Redis, no HTTP and no RQ. Others talk to it through ``submit``, ``cancel`` and ``call``, which put work into
-its inbox; it answers with events through the sink, a step's worth at a time.
+Knows no Redis, no HTTP and no RQ. Others talk to it through ``submit``, ``cancel`` and ``call``,
+which put work into its inbox; it answers with events through the sink, a step's worth at a time.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ PREPARING_S = 0.01
 
 
 class Sink(Protocol):
-    """Takes the events of one step. May block for as long as it can't take more: the engine pauses then."""
+    """Takes the events of one step. May block for as long as it can't take more: the engine
+    pauses then."""
 
     def __call__(self, events: list[tuple[Sequence, Event]]) -> None: ...
 
 
 class Engine:
-    """Runs sequences in continuous batches, one batch a loaded model. Start it once; close it once."""
+    """Runs sequences in continuous batches, one batch a loaded model. Start it once; close it
+    once."""
 
     def __init__(
         self,
@@ -56,7 +59,8 @@ class Engine:
         meter: Meter | None = None,
         prompts: Background | None = None,
     ) -> None:
-        """``on_suspect`` is called, on the engine's thread, before a suspect is let in. ``prompts`` is for batches."""
+        """``on_suspect`` is called, on the engine's thread, before a suspect is let in.
+        ``prompts`` is for batches."""
         self._models = models
         self._meter = meter or Meter()
         self._sink = sink
@@ -78,7 +82,8 @@ class Engine:
         self.last_step = time.monotonic()
         """When the loop last came round, monotonic seconds: what a watchdog looks at."""
         self.excused = False
-        """Whether it is just loading a model or waiting for its events to be taken, however long that takes."""
+        """Whether it is just loading a model or waiting for its events to be taken, however long
+        that takes."""
 
     def start(self) -> None:
         self._thread.start()
@@ -103,12 +108,15 @@ class Engine:
         self._inbox.put(partial(self._prompts.drop, job_id))
 
     def cancel(self, job_id: str) -> None:
-        """Stop a chat: its text so far is kept and its stream ends. Unknown and ended jobs are no error."""
+        """Stop a chat: its text so far is kept and its stream ends. Unknown and ended jobs are
+        no error."""
         self._inbox.put(partial(self._end_early, job_id, lambda s: s.finish("cancelled")))
 
     def fail(self, job_id: str, code: ErrorCode, message: str) -> None:
         """End a chat from outside with a reason, such as its deadline."""
-        self._inbox.put(partial(self._end_early, job_id, partial(_failure, code=code, message=message)))
+        self._inbox.put(
+            partial(self._end_early, job_id, partial(_failure, code=code, message=message))
+        )
 
     def release(self, job_id: str) -> None:
         """Let go of a chat without an end: somebody else goes on with it."""
@@ -121,8 +129,12 @@ class Engine:
         return future
 
     def is_busy(self, model_key: Any) -> bool:
-        """Whether a chat that needs the model is waiting or running. For the engine's thread only."""
-        return any(self._models.key(s.job) == model_key for s in (*self.snapshot(), *self._prompts.inside()))
+        """Whether a chat that needs the model is waiting or running. For the engine's thread
+        only."""
+        return any(
+            self._models.key(s.job) == model_key
+            for s in (*self.snapshot(), *self._prompts.inside())
+        )
 
     @property
     def preparing_s(self) -> float:
@@ -134,11 +146,12 @@ class Engine:
         return bool(self.snapshot()) or not self._prompts.idle
 
     def snapshot(self) -> list[Sequence]:
-        """The chats inside, in the order they came; for a status display, so a moment old is good enough."""
+        """The chats inside, in the order they came; for a status display, so a moment old is
+        good enough."""
         running = [sequence for sequence, _ in self._running.copy().values()]
         return [*running, *self._preparing.copy().values(), *self._waiting.copy()]
 
-    # --- the loop: everything below runs on the engine's thread ---------------------------------------------------
+    # --- the loop: everything below runs on the engine's thread -----------------------------------
 
     def _run(self) -> None:
         while not self._closing:
@@ -146,7 +159,9 @@ class Engine:
             self._admit()
             self._gathering.open()
             # One that has work leaves no rest to the others.
-            self._rest_s = min((self._step(b) for b in self._models.backends() if b.sequences()), default=0.0)
+            self._rest_s = min(
+                (self._step(b) for b in self._models.backends() if b.sequences()), default=0.0
+            )
             self._flush()
             if not self._prompts.idle:
                 self._prompts.turn(self._chats())
@@ -163,7 +178,8 @@ class Engine:
         self._closing = True
 
     def _receive(self) -> None:
-        """Do what the inbox asks for; wait for something to come in only when there is nothing to step."""
+        """Do what the inbox asks for; wait for something to come in only when there is nothing
+        to step."""
         # Who waits for a suspect prompt that is just being prepared can't be let in before.
         nothing_runs = not self._running and (not self._waiting or self._prompts.suspect)
         waits = self._prompts.resting and (nothing_runs or self._rest_s > 0)
@@ -185,7 +201,8 @@ class Engine:
         self._gathering.follow = follow
 
     def _admit(self) -> None:
-        """Start waiting chats in order. One that waits for memory holds back those behind it: it mustn't starve."""
+        """Start waiting chats in order. One that waits for memory holds back those behind it: it
+        mustn't starve."""
         while (sequence := self._next()) is not None:
             try:
                 backend = self._backend_for(sequence)
@@ -200,7 +217,8 @@ class Engine:
             self._prepare(sequence, backend)
 
     def _next(self) -> Sequence | None:
-        """The first that waits. Suspects are let in one at a time: if this process dies, it was that one."""
+        """The first that waits. Suspects are let in one at a time: if this process dies, it was
+        that one."""
         if not self._waiting:
             return None
         inside = [*(s for s, _ in self._running.values()), *self._preparing.values()]
@@ -208,11 +226,13 @@ class Engine:
         return next((s for s in self._waiting if not (s.suspect and taken)), None)
 
     def _backend_for(self, sequence: Sequence) -> Backend | None:
-        """The chat's model, loaded if need be, or None while it must wait for others to free their memory."""
+        """The chat's model, loaded if need be, or None while it must wait for others to free
+        their memory."""
         loaded = self._models.is_loaded(sequence.job)
         if not loaded and not self._models.has_room(sequence.job):
             return None
-        if sequence.suspect:  # Before anything is done with it: its model may be what kills this process.
+        # Before anything is done with it: its model may be what kills this process.
+        if sequence.suspect:
             self._on_suspect(sequence)
         if loaded:
             return self._models.get(sequence.job)
@@ -248,7 +268,8 @@ class Engine:
         self._tokenising.prepare(backend, [sequence]).add_done_callback(done)
 
     def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
-        """Put a prepared chat into the batch, unless it was stopped meanwhile or its prompt is no use."""
+        """Put a prepared chat into the batch, unless it was stopped meanwhile or its prompt is
+        no use."""
         if self._preparing.get(sequence.job_id) is not sequence:
             return
         del self._preparing[sequence.job_id]
@@ -258,8 +279,11 @@ class Engine:
             return
         try:
             sentences = prepared.result()
-            if sequence.stopped_by_text or sequence.tokens_left <= 0:  # A crash came between the last word and the end.
-                self._emit(sequence, sequence.finish("stop" if sequence.stopped_by_text else "length"))
+            # A crash came between the last word and the end.
+            if sequence.stopped_by_text or sequence.tokens_left <= 0:
+                self._emit(
+                    sequence, sequence.finish("stop" if sequence.stopped_by_text else "length")
+                )
                 return
             backend.add(sequence)
         except Exception as error:
@@ -272,7 +296,11 @@ class Engine:
     def _notes(self) -> list[str]:
         """What a chat or a prompt that begins now should know of this machine, in sentences."""
         memory = self._memory_percent()
-        return [f"High memory usage ({memory:.0f}%). Generation may be slow."] if memory > HIGH_MEMORY_PERCENT else []
+        return (
+            [f"High memory usage ({memory:.0f}%). Generation may be slow."]
+            if memory > HIGH_MEMORY_PERCENT
+            else []
+        )
 
     def _step(self, backend: Backend) -> float:
         """One step; for how long the next one would find nothing to do, seconds."""
@@ -298,7 +326,10 @@ class Engine:
 
     def _has_company(self, backend: Backend) -> bool:
         """Whether another model's chats are being answered, or any chat is about to come in."""
-        others = any(other is not backend and sequence.generated for sequence, other in self._running.values())
+        others = any(
+            other is not backend and sequence.generated
+            for sequence, other in self._running.values()
+        )
         return others or bool(self._preparing)
 
     def _accept(self, backend: Backend, token: Token) -> None:

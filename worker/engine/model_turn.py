@@ -31,7 +31,8 @@ class ModelTurn:
         """Whether another group has waited for so long that it is its turn."""
         if self._waiting is None:
             return False
-        if not self._queue.holds(self._waiting[0]):  # Its batch was cancelled, or its model can't be loaded.
+        # Its batch was cancelled, or its model can't be loaded.
+        if not self._queue.holds(self._waiting[0]):
             self._waiting = None
             return False
         return self._waiting[0] != group and time.monotonic() - self._waiting[1] > MODEL_TURN_S

@@ -13,7 +13,8 @@ from worker.sequence import Sequence
 def rescue(backend: Backend, error: Exception, fail: Callable[[Sequence, Exception], None]) -> None:
     """Fail the likely culprits, start a fresh batch, and put their neighbours back.
 
-    Culprits are the sequences that have no token yet; without those, the ones that got no further since the last time.
+    Culprits are the sequences that have no token yet; without those, the ones that got no further
+    since the last time.
     """
     inside, suspects = backend.sequences(), set(backend.prefilling())
     backend.reset()

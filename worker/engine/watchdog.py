@@ -21,8 +21,13 @@ def end_if_hung(engine: Engine, hang_s: float) -> None:
     for too long."""
     silent = time.monotonic() - engine.last_step
     if engine.has_work and silent > hang_s and not engine.excused:
-        log.critical("the engine has made no step for %.0f s: this process ends, another goes on", silent)
+        log.critical(
+            "the engine has made no step for %.0f s: this process ends, another goes on", silent
+        )
         os._exit(70)
     if engine.preparing_s > PREPARING * hang_s:
-        log.critical("a prompt has been prepared for %.0f s: this process ends, another goes on", engine.preparing_s)
+        log.critical(
+            "a prompt has been prepared for %.0f s: this process ends, another goes on",
+            engine.preparing_s,
+        )
         os._exit(70)

@@ -1,7 +1,9 @@
-"""Who starts a slice puts the next one of its batch at the end of the queue: so batches take turns there.
+"""Who starts a slice puts the next one of its batch at the end of the queue: so batches take turns
+there.
 
-One slice of a batch waits at a time, however long the batch: the queue stays short, and a small batch waits for one
-slice of each other, not for all of them. Knows RQ's queue, not what a slice is made of.
+One slice of a batch waits at a time, however long the batch: the queue stays short, and a small
+batch waits for one slice of each other, not for all of them. Knows RQ's queue, not what a slice is
+made of.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ class SliceFeed:
         """Queue the slice that follows, unless somebody has done so or there is none."""
         number = work.number + 1
         job_id = slice_job_id(work.batch_id, number)
-        following = BatchSlice(job_id=job_id, batch_id=work.batch_id, owner=work.owner, number=number)
+        following = BatchSlice(
+            job_id=job_id, batch_id=work.batch_id, owner=work.owner, number=number
+        )
         with self._queue.connection.pipeline(transaction=True) as pipe:
             if not may_feed(pipe, following, rq_job_key(job_id)):
                 return

@@ -1,7 +1,8 @@
-"""Slices of batches on board of this worker: taken up, run line by line, their results written, given back.
+"""Slices of batches on board of this worker: taken up, run line by line, their results written,
+given back.
 
-Between RQ's worker and the engine, like ``runner`` for chats. Its thread makes the texts and writes the results,
-several lines in one call; Redis away, it tries again until they are written.
+Between RQ's worker and the engine, like ``runner`` for chats. Its thread makes the texts and writes
+the results, several lines in one call; Redis away, it tries again until they are written.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class _Board:
 
 
 class Slices:
-    """The slices on board. ``ended`` tells RQ's worker of a slice's end; ``now_ms`` is Redis time in milliseconds."""
+    """The slices on board. ``ended`` tells RQ's worker of a slice's end; ``now_ms`` is Redis
+    time in milliseconds."""
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Slices:
     def start(self) -> None:
         self._thread.start()
 
-    # --- the way in -----------------------------------------------------------------------------------------------
+    # --- the way in -------------------------------------------------------------------------------
 
     def wait_for_room(self, seconds: float) -> bool:
         """Wait for that long at most until another slice is of use; whether it is."""
@@ -81,11 +83,15 @@ class Slices:
     def _has_room(self) -> bool:
         on_board = sum(len(board.left) for board in self._boards.values())
         free = self._slots - len(self._engine.snapshot())
-        # So many that rows that end together find the next lines here; one slice at a time while chats take everything.
+        # So many that rows that end together find the next lines here; one slice at a time while
+        # chats take everything.
         return on_board < 2 * free if free > 0 else on_board == 0
 
-    def take(self, work: BatchSlice, attempt: int, *, suspect: bool, read: Callable[[], None]) -> None:
-        """Run what is left of a slice whose lease is ours; ``read`` is called once a suspect's prompts have been read.
+    def take(
+        self, work: BatchSlice, attempt: int, *, suspect: bool, read: Callable[[], None]
+    ) -> None:
+        """Run what is left of a slice whose lease is ours; ``read`` is called once a suspect's
+        prompts have been read.
 
         Raises WorkerError if its batch is gone.
         """
@@ -100,14 +106,16 @@ class Slices:
         sequences = [PromptSequence(line, work, attempt) for line in taken.lines]
         for sequence in sequences:
             sequence.suspect = suspect
-        # While this process was frozen another took the slice up, and lost it again: ours of then is in the way.
+        # While this process was frozen another took the slice up, and lost it again: ours of then
+        # is in the way.
         self._engine.drop_prompts(work.job_id)
         with self._changed:
             self._boards[work.job_id] = _Board(taken, {line.number for line in taken.lines})
         self._engine.submit_prompts(sequences)
 
     def _is_over(self, taken: Taken) -> bool:
-        """Whether nothing of a slice has to be run. Lines that can't be run get their results here."""
+        """Whether nothing of a slice has to be run. Lines that can't be run get their results
+        here."""
         if taken.state in _GOING_ON and (ended := [*taken.lost, *condemned(taken)]):
             log.warning("slice %s: %d prompts can't be run", taken.slice.job_id, len(ended))
             if self._log.write(taken, ended, self._now_ms()) == ENDED:
@@ -117,14 +125,15 @@ class Slices:
         self._log.write(taken, (), self._now_ms(), cut=True)
         return True
 
-    # --- the way out ----------------------------------------------------------------------------------------------
+    # --- the way out ------------------------------------------------------------------------------
 
     def line_ended(self, sequence: PromptSequence) -> None:
         """Called by the engine, on its thread."""
         self._done.put(sequence)
 
     def hand_back(self) -> None:
-        """Let go of all slices: their finished lines are kept, the others begin anew where they are taken up."""
+        """Let go of all slices: their finished lines are kept, the others begin anew where they
+        are taken up."""
         self._done.put(None)
         self._thread.join(LAST_WORDS_S)
         with self._changed:
@@ -139,14 +148,17 @@ class Slices:
             self._changed.notify_all()
         self._tell(job_id, outcome)
 
-    # --- the thread -----------------------------------------------------------------------------------------------
+    # --- the thread -------------------------------------------------------------------------------
 
     def _run_or_end(self) -> None:
         try:
             self._run()
         except Exception:
-            # Without this thread every batch would wait for ever; another process goes on with them.
-            log.critical("the results' writer failed: this process ends, another goes on", exc_info=True)
+            # Without this thread every batch would wait for ever; another process goes on with
+            # them.
+            log.critical(
+                "the results' writer failed: this process ends, another goes on", exc_info=True
+            )
             os._exit(70)
 
     def _run(self) -> None:

@@ -1,6 +1,8 @@
-"""Between RQ's worker and the engine: takes a popped job's lease, gives it to the engine, and reports its end.
+"""Between RQ's worker and the engine: takes a popped job's lease, gives it to the engine, and
+reports its end.
 
-Owns what this worker tells others about itself (its status, the models it has). Knows both Redis and the engine.
+Owns what this worker tells others about itself (its status, the models it has). Knows both Redis
+and the engine.
 """
 
 from __future__ import annotations
@@ -71,7 +73,9 @@ class ChatRunner:
         self._cache = backends.new_prompt_cache(settings)
         fetched = settings.data / "models"
         names = settings.data / "registered-models.json"
-        self.catalogue = Catalogue(settings.models, settings.backend == "echo", downloaded=fetched, registered=names)
+        self.catalogue = Catalogue(
+            settings.models, settings.backend == "echo", downloaded=fetched, registered=names
+        )
         self._downloads = Downloads(fetched, self._download_changed)
         self._models = LoadedModels(
             self.catalogue.find,
@@ -103,7 +107,9 @@ class ChatRunner:
             prompts,
         )
         self._report.meter.batch_tokens = lambda: prompts.tokens
-        self._slices = Slices(redis, self._engine, worker.ended, self._report.now_ms, settings.slots)
+        self._slices = Slices(
+            redis, self._engine, worker.ended, self._report.now_ms, settings.slots
+        )
         self._feed = SliceFeed(worker.queues[1])
         commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
         self._commands = CommandRunner(commands, self._log, self._tell_models, worker.ended)
@@ -131,10 +137,11 @@ class ChatRunner:
         with contextlib.suppress(RedisError):  # Away, it forgets this worker by itself.
             self._report.close()
 
-    # --- a job's way in -------------------------------------------------------------------------------------------
+    # --- a job's way in ---------------------------------------------------------------------------
 
     def ask(self, job_id: str, pipeline: Pipeline) -> None:
-        """Take a job's lease; ask whether it may kill its workers, whether it was stopped, how many chats wait."""
+        """Take a job's lease; ask whether it may kill its workers, whether it was stopped, how
+        many chats wait."""
         self._log.ask(pipeline, job_id)
         pipeline.hmget(keys.job(job_id), "crashes", "beside")
         pipeline.exists(keys.cancel(job_id))
@@ -142,8 +149,8 @@ class ChatRunner:
         pipeline.llen(self._worker.queues[0].key)
 
     def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:
-        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be run; whoever waits
-        for it has been told by then."""
+        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be
+        run; whoever waits for it has been told by then."""
         try:
             self._start(job, answers, withdrawn)
         except RedisError:
@@ -172,39 +179,50 @@ class ChatRunner:
             raise WorkerError("job_lost", "The job's record is gone from Redis.") from None
         work = tasks.read(job)
         if isinstance(work, ModelCommand):
-            if crashes is not None or suspect:  # They run one at a time: the first crash is enough to watch one.
+            # They run one at a time: the first crash is enough to watch one.
+            if crashes is not None or suspect:
                 self._marks.write(work.job_id, attempt)
             self._commands.submit(work, attempt, len(logged) + 1)
             return
         if isinstance(work, BatchSlice):
             self._feed.after(work, self._report.now_ms())
             self._slices.take(
-                work, attempt, suspect=suspect, read=partial(self._marks.strike_out, work.job_id, READING)
+                work,
+                attempt,
+                suspect=suspect,
+                read=partial(self._marks.strike_out, work.job_id, READING),
             )
             return
         sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
         sequence.suspect = suspect
         if suspect:
             self._marks.strike_out(work.job_id, READING)  # It waits to be let in.
-        # While this process was frozen another took the job up, and lost it again: ours of then is in the way.
+        # While this process was frozen another took the job up, and lost it again: ours of then is
+        # in the way.
         self._engine.release(work.job_id)
         self._writer.hold(sequence, logged)
         if stopped or withdrawn:
-            # Stopped, or cancelled in RQ, between being popped and now; RQ itself never looks again.
+            # Stopped, or cancelled in RQ, between being popped and now; RQ itself never looks
+            # again.
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
         self._engine.submit(sequence, follow=min(queued, self._worker.free_slots))
 
     def _images(self, job: ChatJob) -> dict[str, bytes]:
-        """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat fails when it is due."""
+        """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat
+        fails when it is due."""
         hashes = sorted({part.sha256 for message in job.messages for part in message.images()})
         if not hashes:
             return {}
         values = self._redis.mget([keys.image(sha256) for sha256 in hashes])
-        return {sha256: value for sha256, value in zip(hashes, values, strict=True) if isinstance(value, bytes)}
+        return {
+            sha256: value
+            for sha256, value in zip(hashes, values, strict=True)
+            if isinstance(value, bytes)
+        }
 
-    # --- a job's way out ------------------------------------------------------------------------------------------
+    # --- a job's way out --------------------------------------------------------------------------
 
     def cancel(self, job_id: str) -> None:
         self._engine.cancel(job_id)
@@ -221,7 +239,8 @@ class ChatRunner:
         self._slices.hand_back()
 
     def hand_back(self, job_ids: list[str]) -> None:
-        """Let go of running chats: what they have said is written down, and somebody else goes on with them."""
+        """Let go of running chats: what they have said is written down, and somebody else goes
+        on with them."""
         self._draining = True
         for job_id in job_ids:
             self._engine.release(job_id)
@@ -240,7 +259,9 @@ class ChatRunner:
         self._forget(job_id, Outcome.LOST)
 
     def _forgotten(self, job_id: str) -> None:
-        log.warning("Redis has lost the end of the job: it is taken up anew", extra={"job_id": job_id})
+        log.warning(
+            "Redis has lost the end of the job: it is taken up anew", extra={"job_id": job_id}
+        )
         self._engine.release(job_id)
         self._forget(job_id, Outcome.HANDED_BACK)
 
@@ -257,24 +278,30 @@ class ChatRunner:
         self._deadlines.pop(job_id, None)
         self._worker.ended(job_id, outcome)
 
-    # --- what others see of this worker ---------------------------------------------------------------------------
+    # --- what others see of this worker -----------------------------------------------------------
 
     def beat(self) -> None:
-        """Every second: renew the status, end chats that are past their time, notice an engine that hangs."""
+        """Every second: renew the status, end chats that are past their time, notice an engine
+        that hangs."""
         for job_id, deadline in list(self._deadlines.items()):
             if time.monotonic() > deadline:
                 self._deadlines.pop(job_id, None)
                 limit = self._settings.job_timeout_s
-                self._engine.fail(job_id, "job_timeout", f"The chat took longer than {limit} seconds.")
+                self._engine.fail(
+                    job_id, "job_timeout", f"The chat took longer than {limit} seconds."
+                )
         end_if_hung(self._engine, self._settings.hang_s)
-        if not self._report.listen():  # Before this worker is seen: nobody may find it without its models.
+        # Before this worker is seen: nobody may find it without its models.
+        if not self._report.listen():
             self._publish_models()
         inside = self._engine.snapshot()
         self._report.tell(inside, self._models, self._cache, draining=self._draining)
         self._rq_meta.tell(inside)
 
     def _publish_models(self) -> None:
-        records = {record.id: record for record in (*self.catalogue.all(), *self._downloads.records())}
+        records = {
+            record.id: record for record in (*self.catalogue.all(), *self._downloads.records())
+        }
         for gone in self._published - set(records):
             self._registry.remove(gone)
         for record in records.values():

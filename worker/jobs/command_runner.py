@@ -1,4 +1,5 @@
-"""Model commands on a thread of their own: each is run, and its answer written as the end of its job.
+"""Model commands on a thread of their own: each is run, and its answer written as the end of its
+job.
 
 What a command does is model_commands'. Nothing here may go unanswered: somebody waits for it.
 """
@@ -23,7 +24,8 @@ RETRY_S = 0.5
 
 
 class CommandRunner:
-    """``tell`` makes known what a command has changed; ``ended`` gets a job, its outcome and a reason."""
+    """``tell`` makes known what a command has changed; ``ended`` gets a job, its outcome and a
+    reason."""
 
     def __init__(
         self,

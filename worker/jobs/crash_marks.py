@@ -20,7 +20,8 @@ READING = 0
 """The mark of a suspect that is only being read: no line and no attempt has this number."""
 
 
-# KEYS: job. ARGV: field, mark. In one go: the engine's thread may write the next mark at this moment.
+# KEYS: job. ARGV: field, mark. In one go: the engine's thread may write the next mark at this
+# moment.
 _STRIKE_OUT = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """

@@ -1,7 +1,9 @@
-"""The way out of the engine: a thread that writes events to the token log and looks up who wants to stop.
+"""The way out of the engine: a thread that writes events to the token log and looks up who wants to
+stop.
 
-Owns the sequence numbers of the logs this worker holds the lease on. Redis away for a while: events wait here, in a
-bounded buffer, and the engine pauses when it is full; nothing is lost and nothing written twice.
+Owns the sequence numbers of the logs this worker holds the lease on. Redis away for a while: events
+wait here, in a bounded buffer, and the engine pauses when it is full; nothing is lost and nothing
+written twice.
 """
 
 from __future__ import annotations
@@ -26,15 +28,19 @@ from worker.sequence import Sequence
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 20_000
-"""Events kept while Redis is away; at a few hundred bytes each some megabytes, and minutes of generation."""
+"""Events kept while Redis is away; at a few hundred bytes each some megabytes, and minutes of
+generation."""
 MOST_AT_ONCE = 512
-"""Events in one call of the script: Redis serves nobody else while it runs, about 10 µs an event."""
+"""Events in one call of the script: Redis serves nobody else while it runs, about 10 µs an
+event."""
 LINGER_S = (0.016, 0.033)
-"""Between two writes that carry only more text: a frame of a display, two when many chats run. Steps that are faster
-than this share a write, and their tokens an event, because each write costs this machine a wake-up of Redis, of every
-API process and of every client. A first text, a warning and an end never wait."""
+"""Between two writes that carry only more text: a frame of a display, two when many chats run.
+Steps that are faster than this share a write, and their tokens an event, because each write costs
+this machine a wake-up of Redis, of every API process and of every client. A first text, a warning
+and an end never wait."""
 LINGER_A_CHAT_S = 0.001
-"""A write takes longer the more chats are in it: with this pause for each it stays a few hundredths of the time."""
+"""A write takes longer the more chats are in it: with this pause for each it stays a few
+hundredths of the time."""
 CANCEL_LOOKUP_S = 0.02
 """Between two look-ups of the cancel keys: a stop is seen within this, plus a step."""
 RETRY_S = (0.05, 1.0)
@@ -63,8 +69,8 @@ class _Held:
 class EventWriter:
     """Writes events in the order the engine made them. The functions it is given run on its thread.
 
-    ``on_refused`` gets the job of a log that another worker has taken over; ``on_forgotten`` one of whose log Redis
-    has lost the end; ``on_end`` a sequence whose terminal event is in the log.
+    ``on_refused`` gets the job of a log that another worker has taken over; ``on_forgotten`` one of
+    whose log Redis has lost the end; ``on_end`` a sequence whose terminal event is in the log.
     """
 
     def __init__(
@@ -106,7 +112,8 @@ class EventWriter:
         with self._changed:
             while len(self._waiting) >= MOST_WAITING and not self._closing:
                 self._changed.wait(1.0)
-            # Waking the thread for what it would only look at and leave costs the engine's thread a turn.
+            # Waking the thread for what it would only look at and leave costs the engine's thread a
+            # turn.
             idle = not self._waiting
             self._waiting.extend(events)
             if self._is_urgent(events) or idle:
@@ -141,7 +148,9 @@ class EventWriter:
             self._run()
         except Exception:
             # Without this thread every chat would wait for ever; another process goes on with them.
-            log.critical("the event writer failed: this process ends, another goes on", exc_info=True)
+            log.critical(
+                "the event writer failed: this process ends, another goes on", exc_info=True
+            )
             os._exit(70)
 
     def _run(self) -> None:
@@ -153,8 +162,12 @@ class EventWriter:
                         self._changed.wait(CANCEL_LOOKUP_S)
                     else:
                         self._changed.wait()
-                        looked_up = time.monotonic()  # Whoever takes a job up asks whether it was stopped.
-                while self._may_linger() and (left := written + linger_s(len(self._held)) - time.monotonic()) > 0:
+                        # Whoever takes a job up asks whether it was stopped.
+                        looked_up = time.monotonic()
+                while (
+                    self._may_linger()
+                    and (left := written + linger_s(len(self._held)) - time.monotonic()) > 0
+                ):
                     self._changed.wait(left)
                 if self._closing:
                     return
@@ -188,18 +201,28 @@ class EventWriter:
         for item in logged:
             held = self._held.get(item.job_id)
             # Unless the job has come back to this worker meanwhile, under a new attempt.
-            if item.job_id in refused and held is not None and held.sequence.attempt == item.attempt:
+            if (
+                item.job_id in refused
+                and held is not None
+                and held.sequence.attempt == item.attempt
+            ):
                 self.let_go(item.job_id)
                 (self._on_forgotten if item.job_id in forgotten else self._on_refused)(item.job_id)
         for job_id, (number, position) in reached.items():
             if job_id not in refused and (held := self._held.get(job_id)) is not None:
                 held.next_number, held.position = number, position
         for item in logged:
-            if is_terminal(item.event) and item.job_id not in refused and (held := self._held.get(item.job_id)):
+            if (
+                is_terminal(item.event)
+                and item.job_id not in refused
+                and (held := self._held.get(item.job_id))
+            ):
                 self.let_go(item.job_id)
                 self._on_end(held.sequence)
 
-    def _numbered(self, step: list[tuple[Sequence, Event]]) -> tuple[list[Append], dict[str, tuple[int, int]]]:
+    def _numbered(
+        self, step: list[tuple[Sequence, Event]]
+    ) -> tuple[list[Append], dict[str, tuple[int, int]]]:
         """The step as appends, and of each log the next number and position after it."""
         appends: list[Append] = []
         reached: dict[str, tuple[int, int]] = {}
@@ -217,13 +240,16 @@ class EventWriter:
         return appends, reached
 
     def _retried(self, write: Callable[[], list[int]]) -> list[int] | None:
-        """Write until it is written; None if the worker ends first. The script makes a repeated write harmless."""
+        """Write until it is written; None if the worker ends first. The script makes a repeated
+        write harmless."""
         wait, longest = RETRY_S
         while not self._closing:
             try:
                 return write()
             except RedisError as error:
-                log.warning("the token log can't be written (%s); trying again", redis_refusals.kind(error))
+                log.warning(
+                    "the token log can't be written (%s); trying again", redis_refusals.kind(error)
+                )
                 with self._changed:
                     self._changed.wait(wait)
                 wait = min(longest, wait * 2)
@@ -252,7 +278,8 @@ def linger_s(chats: int) -> float:
 
 
 def merged(step: list[tuple[Sequence, Event]]) -> list[tuple[Sequence, Event]]:
-    """The same events with each chat's consecutive deltas made one; the order within a chat stays as it was."""
+    """The same events with each chat's consecutive deltas made one; the order within a chat
+    stays as it was."""
     result: list[tuple[Sequence, Event]] = []
     last: dict[str, int] = {}
     for sequence, event in step:

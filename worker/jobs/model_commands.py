@@ -1,6 +1,7 @@
 """What can be asked of a worker about its models: load, unload, register, scan, download, delete.
 
-Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread only.
+Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread
+only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ Answer = dict[str, Any]
 class ModelCommands:
     """Runs one command at a time."""
 
-    def __init__(self, catalogue: Catalogue, models: LoadedModels, engine: Engine, downloads: Downloads) -> None:
+    def __init__(
+        self, catalogue: Catalogue, models: LoadedModels, engine: Engine, downloads: Downloads
+    ) -> None:
         self._catalogue = catalogue
         self._downloads = downloads
         self._models = models
@@ -48,7 +51,10 @@ class ModelCommands:
             for key, _ in self._models.resident():
                 other = key.model_id == record.id and key.kv_quantization != record.kv_quantization
                 if other and self._engine.is_busy(key):
-                    raise WorkerError("load_conflict", "The model is in use; it can be reloaded once its chats end.")
+                    raise WorkerError(
+                        "load_conflict",
+                        "The model is in use; it can be reloaded once its chats end.",
+                    )
             before = self._catalogue.find(record.id)
             self._models.load(record)
             if before is not None:
@@ -67,9 +73,13 @@ class ModelCommands:
         wanted = None if command.model_id is None else self._record(command).id
 
         def unload() -> list[str]:
-            keys: list[ModelKey] = [k for k, _ in self._models.resident() if wanted in (None, k.model_id)]
+            keys: list[ModelKey] = [
+                k for k, _ in self._models.resident() if wanted in (None, k.model_id)
+            ]
             if any(self._engine.is_busy(key) for key in keys):
-                raise WorkerError("load_conflict", "The model is in use; it can be unloaded once its chats end.")
+                raise WorkerError(
+                    "load_conflict", "The model is in use; it can be unloaded once its chats end."
+                )
             for key in keys:
                 self._models.unload(key)
             return [key.model_id for key in keys]

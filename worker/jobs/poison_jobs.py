@@ -1,7 +1,8 @@
-"""What a crash means for the jobs it hit: who is counted, who is watched from then on, and who is given up.
+"""What a crash means for the jobs it hit: who is counted, who is watched from then on, and who is
+given up.
 
-A chat is given up as a whole; of a slice of a batch only the line that was inside. Whoever is given up was inside, by
-its mark, when its workers died: a job that only ran beside is never ended for it.
+A chat is given up as a whole; of a slice of a batch only the line that was inside. Whoever is given
+up was inside, by its mark, when its workers died: a job that only ran beside is never ended for it.
 """
 
 from __future__ import annotations
@@ -22,19 +23,25 @@ from wire.token_log import Append, JobEnded, JobGone, TokenLog
 from worker.jobs.crash_marks import READING
 
 MOST_CRASHES = 3
-"""A chat that was running when its worker died this many times is given up: it may be what kills them."""
+"""A chat that was running when its worker died this many times is given up: it may be what kills
+them."""
 SUSPECT = MOST_CRASHES - 1
-"""From so many crashes on a job runs with no other such job beside it, and a crash is its own alone. A slice of a batch
-is set to it by the first crash: letting its lines in one at a time costs little, and spares the chats beside them."""
+"""From so many crashes on a job runs with no other such job beside it, and a crash is its own
+alone. A slice of a batch is set to it by the first crash: letting its lines in one at a time
+costs little, and spares the chats beside them."""
 MOST_ALONE = MOST_CRASHES - 1
-"""A line that was the suspect on board when its worker died this many times in a row is given up."""
+"""A line that was the suspect on board when its worker died this many times in a row is given
+up."""
 MOST_UNSEEN = 10
-"""A job without progress is given up all the same when its workers died this many times in a row while it was only
-being read, or was not seen inside: that says little, for others were on board as well."""
+"""A job without progress is given up all the same when its workers died this many times in a row
+while it was only being read, or was not seen inside: that says little, for others were on board as
+well."""
 MOST_DEADLY_LINES = 8
-"""Once so many lines of a batch have been given up, its other lines are, too: each has cost everybody some crashes."""
+"""Once so many lines of a batch have been given up, its other lines are, too: each has cost
+everybody some crashes."""
 FURTHER = 4
-"""Events that a job logs between two crashes to show that it doesn't kill its workers: they count from one again."""
+"""Events that a job logs between two crashes to show that it doesn't kill its workers: they
+count from one again."""
 log = logging.getLogger(__name__)
 GAVE_UP: ErrorCode = "gave_up_after_crashes"
 Fields = Mapping[str, int | str]
@@ -46,13 +53,15 @@ def is_suspect(crashes: bytes | None, beside: bytes | None) -> bool:
 
 
 class Blame(Protocol):
-    """One kind of job. ``mark`` is what was written down as the suspect came in; answers are fields of its record."""
+    """One kind of job. ``mark`` is what was written down as the suspect came in; answers are
+    fields of its record."""
 
     def holds(self, job_id: str, mark: str) -> bool:
         """Whether the marked suspect was still inside."""
 
     def own(self, job: Job, mark: str | None) -> Fields:
-        """After a crash of its own, or one that is nobody's in particular. Gives up what has killed too many."""
+        """After a crash of its own, or one that is nobody's in particular. Gives up what has
+        killed too many."""
 
     def beside(self, job: Job) -> Fields:
         """After a crash that was another's."""
@@ -79,14 +88,19 @@ class ChatBlame:
         return {"crashes": crashes, "crashed_at": length, "unseen": unseen}
 
     def beside(self, job: Job) -> Fields:
-        """Not counted. But one that has shown nothing yet is let in alone next time: it may have been the one."""
+        """Not counted. But one that has shown nothing yet is let in alone next time: it may have
+        been the one."""
         _, _, further = self._progress(job.id)
         return {"beside": int(not further)}
 
     def _progress(self, job_id: str) -> tuple[int, int, bool]:
-        """The log's length, the crashes so far, and whether the job has got further since the last."""
+        """The log's length, the crashes so far, and whether the job has got further since the
+        last."""
         length = int(self._redis.xlen(keys.log(job_id)))
-        before, crashed_at = (int(value or 0) for value in self._redis.hmget(keys.job(job_id), "crashes", "crashed_at"))
+        before, crashed_at = (
+            int(value or 0)
+            for value in self._redis.hmget(keys.job(job_id), "crashes", "crashed_at")
+        )
         return length, before, length - crashed_at >= FURTHER
 
     def _give_up(self, job_id: str, crashes: int) -> None:
@@ -98,11 +112,14 @@ class ChatBlame:
         owner, kind = cast(list[bytes | None], self._redis.hmget(keys.job(job_id), "owner", "kind"))
         what = "command" if kind == b"model" else "chat"
         failed = Failed(GAVE_UP, f"Given up: {crashes} workers died while they ran this {what}.")
-        self._log.append([Append(job_id, (owner or b"").decode(), attempt, len(entries) + 1, failed)])
+        self._log.append(
+            [Append(job_id, (owner or b"").decode(), attempt, len(entries) + 1, failed)]
+        )
 
 
 class SliceBlame:
-    """Slices of batches: suspects are lines, let in one at a time once their slice has been in a crash."""
+    """Slices of batches: suspects are lines, let in one at a time once their slice has been in a
+    crash."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -112,7 +129,9 @@ class SliceBlame:
     def holds(self, job_id: str, mark: str) -> bool:
         """A line that has its result was not inside any more."""
         work = self._work(job_id)
-        return work is not None and not self._redis.hexists(keys.batch_output(work.batch_id, work.number), mark)
+        return work is not None and not self._redis.hexists(
+            keys.batch_output(work.batch_id, work.number), mark
+        )
 
     def own(self, job: Job, mark: str | None) -> Fields:
         work = self._work(job.id)
@@ -142,7 +161,9 @@ class SliceBlame:
             attempt, _ = self._log.begin(work.job_id)
         except (JobGone, JobEnded):
             return
-        log.error("prompts given up: their workers died", extra={"job_id": work.job_id, "line": mark})
+        log.error(
+            "prompts given up: their workers died", extra={"job_id": work.job_id, "line": mark}
+        )
         now_ms = time.time() * 1000
         taken = self._batches.take(work, attempt, now_ms, read=mark is not None)
         if taken is None:
@@ -151,7 +172,9 @@ class SliceBlame:
         results = [replace(lost, error=error) for lost in taken.lost]
         if mark is not None:
             results = [
-                LineResult(line.number, line.custom_id, error=error) for line in taken.lines if str(line.number) == mark
+                LineResult(line.number, line.custom_id, error=error)
+                for line in taken.lines
+                if str(line.number) == mark
             ]
             self._batches.note_deadly(work)
         self._batches.write(taken, results, now_ms)
@@ -167,7 +190,8 @@ def _was_inside(mark: str | None) -> bool:
 
 
 def condemned(taken: Taken) -> list[LineResult]:
-    """The results of what is left of a slice whose batch has had too many deadly lines; none while it hasn't."""
+    """The results of what is left of a slice whose batch has had too many deadly lines; none
+    while it hasn't."""
     if taken.deadly < MOST_DEADLY_LINES:
         return []
     error = (GAVE_UP, f"Given up: {taken.deadly} prompts of this batch killed their workers.")

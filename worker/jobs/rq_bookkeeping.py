@@ -1,7 +1,8 @@
-"""What RQ's books say of jobs of which many run at once in one process: started, finished, failed, stopped.
+"""What RQ's books say of jobs of which many run at once in one process: started, finished, failed,
+stopped.
 
-Owns single entries; when they are made is the worker's business (worker.jobs.rq_worker). RQ's private names that this relies
-on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
+Owns single entries; when they are made is the worker's business (worker.jobs.rq_worker). RQ's
+private names that this relies on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ BEAT_THREAD = "heartbeat"
 WORKER_LIFETIME_S = 10
 """RQ's record of this worker outlives its last heartbeat by this."""
 EXECUTION_LIFETIME_S = 24 * 3600
-"""Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other host's clock can be so
-wrong that it takes a running job for abandoned. See worker.jobs.recovery for what finds abandoned jobs."""
+"""Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other
+host's clock can be so wrong that it takes a running job for abandoned. See worker.jobs.recovery
+for what finds abandoned jobs."""
 RETRY_S = (0.1, 1.0)
 """First and longest wait for a Redis that is away."""
 
 
 class Outcome(Enum):
-    """How a run ended, as RQ's books see it. LOST: another worker has the job now; its books are not ours to keep."""
+    """How a run ended, as RQ's books see it. LOST: another worker has the job now; its books are
+    not ours to keep."""
 
     FINISHED = auto()
     FAILED = auto()
@@ -59,7 +62,8 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended. ``reason`` and ``meta`` are shown by RQ's pages: they hold nothing of the request."""
+    """How a run ended. ``reason`` and ``meta`` are shown by RQ's pages: they hold nothing of the
+    request."""
 
     outcome: Outcome
     reason: str = ""
@@ -67,7 +71,8 @@ class Ending:
 
 
 class NoDeathPenalty(BaseDeathPenalty):
-    """RQ's timers interrupt the thread that runs a job; here a job has no thread, and the runner keeps deadlines."""
+    """RQ's timers interrupt the thread that runs a job; here a job has no thread, and the runner
+    keeps deadlines."""
 
     def setup_death_penalty(self) -> None:
         pass
@@ -83,7 +88,8 @@ class Runner(Protocol):
         """Add to a transaction what starting a job needs of Redis."""
 
     def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:
-        """Begin a job, given the answers to what ``ask`` added. Raises WorkerError if it can't be run.
+        """Begin a job, given the answers to what ``ask`` added. Raises WorkerError if it can't be
+        run.
 
         ``withdrawn``: RQ was told to cancel or delete it just before.
         """
@@ -121,7 +127,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What noting a start came to. ``withdrawn``: RQ had cancelled or deleted the job after it was popped."""
+    """What noting a start came to. ``withdrawn``: RQ had cancelled or deleted the job after it
+    was popped."""
 
     execution: Execution
     answers: list[Any]
@@ -139,13 +146,15 @@ class Books(BaseWorker):
         return EXECUTION_LIFETIME_S
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
-        """RQ's loop calls this after every job: three round trips that the heartbeat thread makes needless."""
+        """RQ's loop calls this after every job: three round trips that the heartbeat thread
+        makes needless."""
         if pipeline is not None or threading.current_thread().name == BEAT_THREAD:
             super().heartbeat(WORKER_LIFETIME_S, pipeline)
 
     @contextmanager
     def _forgiving(self) -> Iterator[None]:
-        """Go on without Redis: it comes back, and what was left out is done again a moment later."""
+        """Go on without Redis: it comes back, and what was left out is done again a moment
+        later."""
         try:
             yield
         except redis.exceptions.RedisError as error:
@@ -158,19 +167,22 @@ class Books(BaseWorker):
             try:
                 return step()
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error))
+                self.log.warning(
+                    "Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error)
+                )
                 if self._stop_requested and threading.current_thread() is threading.main_thread():
                     raise StopRequested from error
                 time.sleep(wait)
                 wait = min(wait * 2, longest)
 
     def note_start(self, job: Job, queue: Queue, ask: Callable[[str, Any], None]) -> Start:
-        """Note in RQ's books that a job runs here: RQ's ``prepare_execution`` and ``prepare_job_execution`` in one
-        transaction, since this thread and the engine's take turns and each round trip is one. So ``ask`` adds to it
-        what running the job needs of Redis; the answers to that are returned.
+        """Note in RQ's books that a job runs here: RQ's ``prepare_execution`` and
+        ``prepare_job_execution`` in one transaction, since this thread and the engine's take turns
+        and each round trip is one. So ``ask`` adds to it what running the job needs of Redis; the
+        answers to that are returned.
 
-        A try whose answer a broken connection swallowed may have been written. It is struck out with the next, or it
-        would stay in the books for as long as this worker lives.
+        A try whose answer a broken connection swallowed may have been written. It is struck out
+        with the next, or it would stay in the books for as long as this worker lives.
         """
         lifetime = self.get_heartbeat_ttl(job)
         left = [other for other in self.executions.values() if other.job_id == job.id]
@@ -192,13 +204,15 @@ class Books(BaseWorker):
             status, *answers = pipeline.execute()
         for other in left:
             self.executions.pop(other.id, None)
-        return Start(execution, answers[ours - 1 :], (status or b"").decode() not in rq_jobs.GOING_ON)
+        return Start(
+            execution, answers[ours - 1 :], (status or b"").decode() not in rq_jobs.GOING_ON
+        )
 
     def write_down(self, run: Run, ending: Ending) -> None:
         """Strike a run out of the started jobs and note how it ended.
 
-        By entries of our own: RQ's own end of a job would run callbacks, send webhooks and queue other jobs, all of
-        which anybody who can write to Redis could ask for.
+        By entries of our own: RQ's own end of a job would run callbacks, send webhooks and queue
+        other jobs, all of which anybody who can write to Redis could ask for.
         """
         job, queue, execution, outcome = run.job, run.queue, run.execution, ending.outcome
         if outcome is Outcome.HANDED_BACK and not self._is_ours(run):
@@ -210,7 +224,11 @@ class Books(BaseWorker):
                 execution.delete(job=job, pipeline=pipeline)
             if outcome in _STATUS:
                 self._count(run, outcome, pipeline)
-                kept_s = min(self.kept_s, keys.SLICE_LIFETIME_S) if queue.name == keys.BATCH_QUEUE else self.kept_s
+                kept_s = (
+                    min(self.kept_s, keys.SLICE_LIFETIME_S)
+                    if queue.name == keys.BATCH_QUEUE
+                    else self.kept_s
+                )
                 closing = Closing(_STATUS[outcome], kept_s, ending.reason, ending.meta)
                 rq_jobs.close(pipeline, job.id, queue.name, tasks.name(job) or "", closing)
             pipeline.execute()

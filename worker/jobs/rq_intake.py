@@ -1,7 +1,7 @@
 """How a worker of many jobs gets them: from one queue at a time, and none while RQ is suspended.
 
-A job that can't even be read is laid aside, and the worker goes on. RQ's private names that this relies on are held by
-``tests/unit/worker/jobs/test_rq_contract.py``.
+A job that can't even be read is laid aside, and the worker goes on. RQ's private names that this
+relies on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ POLL_S = 1
 LOOK_S = 1.0
 """How often an idle worker asks whether it is suspended. After a pop it asks each time."""
 SUSPENDED_POLL_S = 0.1
-# KEYS: intermediate list, RQ's job. ARGV: job id, seconds to keep it. Whatever it is, nobody pops it again.
+# KEYS: intermediate list, RQ's job. ARGV: job id, seconds to keep it. Whatever it is, nobody pops
+# it again.
 _LAY_ASIDE = """
 redis.call('LREM', KEYS[1], 0, ARGV[1])
 if redis.call('TYPE', KEYS[2]).ok == 'hash' then
@@ -43,7 +44,8 @@ class Intake(Books):
     _asked = 0.0
 
     def check_for_suspension(self, burst: bool) -> None:
-        """RQ's loop asks before every pop, which is too early: a job may come seconds later. See ``take``."""
+        """RQ's loop asks before every pop, which is too early: a job may come seconds later. See
+        ``take``."""
 
     def is_suspended(self) -> bool:
         return bool(self.connection.exists(SUSPENDED))
@@ -67,7 +69,8 @@ class Intake(Books):
             self.set_state(before)
 
     def take(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop a job; one that comes while RQ is suspended goes back to the front. Raises DequeueTimeout for none."""
+        """Pop a job; one that comes while RQ is suspended goes back to the front. Raises
+        DequeueTimeout for none."""
         taken = self._insist(lambda: self._pop(queue, timeout))
         if taken is None or not self._insist(self.is_suspended):
             return taken
@@ -77,7 +80,8 @@ class Intake(Books):
         raise DequeueTimeout("suspended")
 
     def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop from one queue at a time: only then does RQ move the job to where a crash can't lose it."""
+        """Pop from one queue at a time: only then does RQ move the job to where a crash can't
+        lose it."""
         taken: tuple[Job, Queue] | None
         try:
             taken = self.queue_class.dequeue_any(
@@ -102,8 +106,11 @@ class Intake(Books):
         return taken
 
     def _lay_aside(self, queue: Queue, job_id: str, error: Exception) -> None:
-        """Whoever can write to Redis can write a job that RQ can't read. Its readers, if any, are told by the API."""
-        self.log.warning("Worker %s: job %s can't be read (%s)", self.name, job_id[:64], type(error).__name__)
+        """Whoever can write to Redis can write a job that RQ can't read. Its readers, if any,
+        are told by the API."""
+        self.log.warning(
+            "Worker %s: job %s can't be read (%s)", self.name, job_id[:64], type(error).__name__
+        )
         names = [queue.intermediate_queue_key, rq_job_key(job_id)]
         self.connection.eval(_LAY_ASIDE, len(names), *names, job_id, self.kept_s or 1)
 

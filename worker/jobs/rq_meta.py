@@ -1,4 +1,5 @@
-"""What RQ's pages show of a chat while it waits and runs, and how a chat that has ended is entered again.
+"""What RQ's pages show of a chat while it waits and runs, and how a chat that has ended is entered
+again.
 
 Counts, rates and places, never a text.
 """
@@ -20,8 +21,8 @@ from worker.jobs.rq_bookkeeping import Outcome
 from worker.sequence import Sequence
 
 NOT_AGAIN = "A chat that has ended is not run again: send it as a new one."
-# KEYS: queue. ARGV: how many to show of it, how names of RQ's jobs begin, then job id and meta for each that runs.
-# A job that was deleted stays so.
+# KEYS: queue. ARGV: how many to show of it, how names of RQ's jobs begin, then job id and meta for
+# each that runs. A job that was deleted stays so.
 _TELL = """
 local function tell(id, meta)
   local job = ARGV[2] .. id
@@ -46,7 +47,8 @@ def meta_of(sequence: Sequence) -> dict[str, Any]:
 
 
 def outcome_of(end: Event | None) -> tuple[Outcome, str]:
-    """How RQ's books are closed on an end, and the reason that they give; FAILED without one for what isn't an end."""
+    """How RQ's books are closed on an end, and the reason that they give; FAILED without one for
+    what isn't an end."""
     if isinstance(end, Finished):
         return Outcome.STOPPED if end.finish_reason == "cancelled" else Outcome.FINISHED, ""
     return Outcome.FAILED, f"{end.code}: {end.message}" if isinstance(end, Failed) else ""
@@ -70,9 +72,12 @@ class RqMeta:
     def ended_as(self, job_id: str) -> tuple[Outcome, str]:
         """How RQ's books are closed on a job that is taken up although its log has ended.
 
-        A crash came between the two, or it was stopped in the queue, or somebody queued it again from RQ's pages.
+        A crash came between the two, or it was stopped in the queue, or somebody queued it again
+        from RQ's pages.
         """
-        rows = cast(list[tuple[bytes, dict[bytes, bytes]]], self._redis.xrevrange(keys.log(job_id), count=1))
+        rows = cast(
+            list[tuple[bytes, dict[bytes, bytes]]], self._redis.xrevrange(keys.log(job_id), count=1)
+        )
         end = decode_rows(rows)[0].event if rows else None
         kind = cast(bytes | None, self._redis.hget(keys.job(job_id), "kind"))
         if end is None and kind == b"slice":  # It has no log.

@@ -1,7 +1,8 @@
 """An RQ worker that runs many jobs at once in one process, with RQ's books right for each of them.
 
-Owns when a job is taken, kept alive and let go; worker.jobs.rq_bookkeeping makes the entries. What a job does is its runner's
-business. RQ's private names that this relies on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
+Owns when a job is taken, kept alive and let go; worker.jobs.rq_bookkeeping makes the entries. What
+a job does is its runner's business. RQ's private names that this relies on are held by
+``tests/unit/worker/jobs/test_rq_contract.py``.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from worker.jobs.rq_intake import POLL_S, SUSPENDED_POLL_S, Intake
 
 HEARTBEAT_S = 1.0
 NOTED_AT_ONCE = 16
-"""Jobs for which RQ's books are told with each heartbeat that they go on, longest ago first. Their scores are a day
-ahead, so nobody goes by it, and a round trip for each of a thousand jobs would hold up the engine's thread."""
+"""Jobs for which RQ's books are told with each heartbeat that they go on, longest ago first.
+Their scores are a day ahead, so nobody goes by it, and a round trip for each of a thousand jobs
+would hold up the engine's thread."""
 MAINTENANCE_S = 2
 
 
 class ChatWorker(Intake):
-    """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other workers' records."""
+    """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other
+    workers' records."""
 
     runner: Runner
     recovery: Recovery
@@ -55,15 +58,24 @@ class ChatWorker(Intake):
         self._beating = threading.Event()
 
     def equip(
-        self, runner: Runner, recovery: Recovery, *, slots: int, drain_s: float, kept_s: int = keys.RQ_LIFETIME_S
+        self,
+        runner: Runner,
+        recovery: Recovery,
+        *,
+        slots: int,
+        drain_s: float,
+        kept_s: int = keys.RQ_LIFETIME_S,
     ) -> None:
-        """Give the worker what it works with: jobs at once, seconds to end them in when told to stop, and seconds that
-        RQ's pages show an ended one."""
+        """Give the worker what it works with: jobs at once, seconds to end them in when told to
+        stop, and seconds that RQ's pages show an ended one."""
         self.runner, self.recovery = runner, recovery
         self._slots, self._drain_s, self.kept_s = slots, drain_s, kept_s
 
-    def ended(self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None) -> None:
-        """Report a job's end. ``reason`` and ``meta`` are shown in RQ's dashboard: they hold nothing of the request."""
+    def ended(
+        self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None
+    ) -> None:
+        """Report a job's end. ``reason`` and ``meta`` are shown in RQ's dashboard: they hold
+        nothing of the request."""
         self._ended.put((job_id, Ending(outcome, reason, meta)))
 
     @property
@@ -75,7 +87,7 @@ class ChatWorker(Intake):
         """How many more chats are popped before one ends."""
         return self._slots - self._chats_running()
 
-    # --- start and heartbeat --------------------------------------------------------------------------------------
+    # --- start and heartbeat ----------------------------------------------------------------------
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         super().bootstrap(*args, **kwargs)
@@ -86,7 +98,9 @@ class ChatWorker(Intake):
         threading.Thread(target=self._beat_for_ever, name=BEAT_THREAD, daemon=True).start()
         self._bookkeeper = threading.Thread(target=self._keep_books, name="books", daemon=True)
         self._bookkeeper.start()
-        self._slice_taker = threading.Thread(target=self._take_slices, name="slice-taker", daemon=True)
+        self._slice_taker = threading.Thread(
+            target=self._take_slices, name="slice-taker", daemon=True
+        )
         self._slice_taker.start()
 
     def run_maintenance_tasks(self) -> None:
@@ -98,7 +112,9 @@ class ChatWorker(Intake):
             try:
                 self._beat()
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: no heartbeat (%s)", self.name, redis_refusals.kind(error))
+                self.log.warning(
+                    "Worker %s: no heartbeat (%s)", self.name, redis_refusals.kind(error)
+                )
             except Exception:
                 self.log.exception("Worker %s: heartbeat failed", self.name)
 
@@ -106,11 +122,15 @@ class ChatWorker(Intake):
         self.runner.beat()
         with self._books:
             # After Redis lost or dropped our record we would run on without being listed.
-            if not self.connection.sismember(self.redis_workers_keys, self.key) or not self.connection.exists(self.key):
+            if not self.connection.sismember(
+                self.redis_workers_keys, self.key
+            ) or not self.connection.exists(self.key):
                 self.connection.delete(self.key)
                 self.register_birth()
                 super().set_state(self._state)
-            for run in heapq.nsmallest(NOTED_AT_ONCE, list(self._runs.values()), key=lambda run: run.noted):
+            for run in heapq.nsmallest(
+                NOTED_AT_ONCE, list(self._runs.values()), key=lambda run: run.noted
+            ):
                 run.noted = time.monotonic()
                 self.maintain_heartbeats(run.job, run.execution)
             self.heartbeat()
@@ -121,20 +141,22 @@ class ChatWorker(Intake):
         self.last_cleaned_at = now()
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """RQ's loop says idle whenever it waits for a job; with others running the worker is busy."""
+        """RQ's loop says idle whenever it waits for a job; with others running the worker is
+        busy."""
         if self._runs and state == WorkerStatus.IDLE:
             state = WorkerStatus.BUSY
         if pipeline is not None or state != self._state:
             super().set_state(state, pipeline)
 
-    # --- taking jobs ----------------------------------------------------------------------------------------------
+    # --- taking jobs ------------------------------------------------------------------------------
 
     def dequeue_job_and_maintain_ttl(
         self,
         timeout: int | None,
         max_idle_time: int | None = None,  # noqa: ARG002 (RQ's signature)
     ) -> tuple[Job, Queue] | None:
-        """Wait for a free slot, then for a job: a job popped before there is room would wait where nobody sees it."""
+        """Wait for a free slot, then for a job: a job popped before there is room would wait
+        where nobody sees it."""
         with self._forgiving():
             self.set_state(WorkerStatus.IDLE)
         while True:
@@ -161,7 +183,8 @@ class ChatWorker(Intake):
         return sum(run.queue.name == chats for run in list(self._runs.values()))
 
     def _take_slices(self) -> None:
-        """Take slices of batches beside the chats: each thread pops one queue and waits for that alone."""
+        """Take slices of batches beside the chats: each thread pops one queue and waits for that
+        alone."""
         batches = self.queues[1]
         while not self._stop_requested:
             try:
@@ -176,14 +199,17 @@ class ChatWorker(Intake):
             except DequeueTimeout:
                 continue
             except redis.exceptions.RedisError as error:
-                self.log.warning("Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error))
+                self.log.warning(
+                    "Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error)
+                )
                 time.sleep(RETRY_S[1])
             except Exception:
                 self.log.exception("Worker %s: a slice of a batch could not be taken", self.name)
                 time.sleep(RETRY_S[1])
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Start a popped job. One that can't be run, whatever is wrong with it, must not end the worker."""
+        """Start a popped job. One that can't be run, whatever is wrong with it, must not end the
+        worker."""
         try:
             with self._books:
                 start = self._insist(lambda: self.note_start(job, queue, self.runner.ask))
@@ -194,10 +220,12 @@ class ChatWorker(Intake):
         except WorkerError as error:
             self.ended(job.id, Outcome.FAILED, error.message)
         except Exception as error:
-            self.log.warning("Worker %s: job %s can't be run (%s)", self.name, job.id, type(error).__name__)
+            self.log.warning(
+                "Worker %s: job %s can't be run (%s)", self.name, job.id, type(error).__name__
+            )
             self.ended(job.id, Outcome.FAILED, f"The job can't be run ({type(error).__name__}).")
 
-    # --- ending jobs ----------------------------------------------------------------------------------------------
+    # --- ending jobs ------------------------------------------------------------------------------
 
     def _keep_books(self) -> None:
         while (item := self._ended.get()) is not None:
@@ -206,16 +234,19 @@ class ChatWorker(Intake):
             if run is not None:
                 self._close_books(run, ending)
             with self._freed:
-                if self._runs.get(job_id) is run:  # Handed back, it may be running here again already.
+                # Handed back, it may be running here again already.
+                if self._runs.get(job_id) is run:
                     self._runs.pop(job_id, None)
                 self._freed.notify_all()
 
     def _close_books(self, run: Run, ending: Ending) -> None:
-        """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would run again."""
+        """Write a job's end down, for as long as Redis takes to answer: unwritten, the job would
+        run again."""
 
         def write() -> None:
             well = ending.outcome in (Outcome.FINISHED, Outcome.STOPPED)
-            # A job must not count as finished without an end: somebody goes on with it, and writes one.
+            # A job must not count as finished without an end: somebody goes on with it, and writes
+            # one.
             lost = well and self.runner.lacks_end(run.job.id)
             with self._books:
                 self.write_down(run, Ending(Outcome.HANDED_BACK) if lost else ending)
@@ -223,14 +254,19 @@ class ChatWorker(Intake):
         try:
             self._insist(write)
         except Exception:
-            self.log.exception("Worker %s: the end of job %s could not be written down", self.name, run.job.id)
+            self.log.exception(
+                "Worker %s: the end of job %s could not be written down", self.name, run.job.id
+            )
 
-    # --- stop -----------------------------------------------------------------------------------------------------
+    # --- stop -------------------------------------------------------------------------------------
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:  # noqa: ARG002
-        """RQ's own gives up on anything but a lost connection; commands must work again once Redis does."""
+        """RQ's own gives up on anything but a lost connection; commands must work again once
+        Redis does."""
         if not isinstance(exc, redis.exceptions.RedisError):
-            self.log.error("Worker %s: a command could not be handled (%s)", self.name, type(exc).__name__)
+            self.log.error(
+                "Worker %s: a command could not be handled (%s)", self.name, type(exc).__name__
+            )
         time.sleep(RETRY_S[1])
 
     def handle_payload(self, message: Any) -> None:
@@ -258,7 +294,8 @@ class ChatWorker(Intake):
         self._hurry = False
         if left := self.running:
             self.log.warning("Worker %s: hands back %d unfinished jobs", self.name, len(left))
-            self.runner.hand_back(left[::-1])  # Each goes to the front of the queue: the oldest last.
+            # Each goes to the front of the queue: the oldest last.
+            self.runner.hand_back(left[::-1])
             self._wait_until_empty(5.0)
         self._ended.put(None)
         self._bookkeeper.join(5.0)

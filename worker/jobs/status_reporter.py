@@ -1,7 +1,8 @@
-"""What a worker tells of itself: its status, its part of the history, and how each chat ended, in numbers.
+"""What a worker tells of itself: its status, its part of the history, and how each chat ended, in
+numbers.
 
-Owns the keys that say that this worker lives, and the time of Redis as it counts on between two looks. Tells counts,
-times and names, never a text.
+Owns the keys that say that this worker lives, and the time of Redis as it counts on between two
+looks. Tells counts, times and names, never a text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from wire import keys
 from wire.messages import Failed, Finished
 from wire.settings import Settings
 from wire.versions import VERSION
-from wire.worker_status import MOST_SHOWN, LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
+from wire.worker_status import (
+    MOST_SHOWN,
+    LoadedModel,
+    Memory,
+    PromptCacheUse,
+    RunningJob,
+    WorkerStatus,
+)
 from worker import backends
 from worker.engine.counters import Meter
 from worker.models.loaded import LoadedModels
@@ -46,13 +54,23 @@ def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
     """How a chat ended, for the log: reason, counts, times."""
     end = sequence.end
     assert isinstance(end, (Finished, Failed))
-    reason = {"reason": "error", "code": end.code} if isinstance(end, Failed) else {"reason": end.finish_reason}
+    reason = (
+        {"reason": "error", "code": end.code}
+        if isinstance(end, Failed)
+        else {"reason": end.finish_reason}
+    )
     told = {"job_id": sequence.job_id, "model": sequence.job.model_id, **reason}
-    return told | asdict(end.usage) | asdict(end.timings) | {"elapsed_ms": round(sequence.elapsed_ms, 1)}
+    return (
+        told
+        | asdict(end.usage)
+        | asdict(end.timings)
+        | {"elapsed_ms": round(sequence.elapsed_ms, 1)}
+    )
 
 
 class Report:
-    """One a worker. ``listen`` reads what Redis knows, ``tell`` writes what it should know; both every second."""
+    """One a worker. ``listen`` reads what Redis knows, ``tell`` writes what it should know; both
+    every second."""
 
     def __init__(self, redis: Redis, settings: Settings, name: str, queue_key: str) -> None:
         self._redis = redis
@@ -76,7 +94,8 @@ class Report:
     def listen(self) -> bool:
         """Read the time and the queue's length. Returns whether Redis still knows of models.
 
-        Waiting times are differences of Redis time, which all hosts share; between beats the own clock counts on.
+        Waiting times are differences of Redis time, which all hosts share; between beats the own
+        clock counts on.
         """
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
@@ -89,19 +108,27 @@ class Report:
     def now_ms(self) -> float:
         return self._clock_ms + time.monotonic() * 1000
 
-    def tell(self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, *, draining: bool) -> None:
+    def tell(
+        self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, *, draining: bool
+    ) -> None:
         """Renew the status and add to the history."""
         status = self._status(inside, models, cache, draining)
         sample = self.meter.sample(self._machine, len(inside), self._waiting)
         with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.set(keys.worker_status(self._name), status.model_dump_json(), ex=keys.WORKER_STATUS_LIFETIME_S)
+            pipeline.set(
+                keys.worker_status(self._name),
+                status.model_dump_json(),
+                ex=keys.WORKER_STATUS_LIFETIME_S,
+            )
             pipeline.set(keys.worker_reads(self._name), VERSION, ex=keys.WORKER_STATUS_LIFETIME_S)
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
             if sample is not None:
                 oldest = int(self.now_ms()) - keys.HISTORY_S * 1000
-                pipeline.xadd(keys.HISTORY, {"e": sample.model_dump_json()}, minid=oldest, approximate=False)
+                pipeline.xadd(
+                    keys.HISTORY, {"e": sample.model_dump_json()}, minid=oldest, approximate=False
+                )
                 pipeline.expire(keys.HISTORY, 2 * keys.HISTORY_S)
             pipeline.execute()
 
@@ -120,7 +147,9 @@ class Report:
         self._redis.delete(keys.worker_status(self._name), keys.worker_reads(self._name))
         self._redis.srem(keys.WORKERS, self._name)
 
-    def _status(self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, draining: bool) -> WorkerStatus:
+    def _status(
+        self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, draining: bool
+    ) -> WorkerStatus:
         resident, memory = models.resident(), psutil.virtual_memory()
         return WorkerStatus(
             name=self._name,
@@ -133,7 +162,9 @@ class Report:
             running=tuple(running_job(sequence) for sequence in inside[:MOST_SHOWN]),
             running_total=len(inside),
             models=tuple(
-                LoadedModel(id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes)
+                LoadedModel(
+                    id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes
+                )
                 for key, backend in resident
             ),
             active_model=resident[0][0].model_id if resident else None,

@@ -1,4 +1,5 @@
-"""The end of a job that can't be started: told by name to whoever waits for it, not to RQ's books alone.
+"""The end of a job that can't be started: told by name to whoever waits for it, not to RQ's books
+alone.
 
 A job may be of a later release, name a task that nobody has, or hold what nobody can read.
 """
@@ -29,7 +30,8 @@ def named(error: Exception) -> WorkerError:
 
 
 class Unstarted:
-    """Writes ends: of a chat or a command into its log, of a batch's slice a result for each line."""
+    """Writes ends: of a chat or a command into its log, of a batch's slice a result for each
+    line."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -37,7 +39,8 @@ class Unstarted:
         self._batches = BatchLog(redis)
 
     def end(self, job_id: str, error: WorkerError, now_ms: float) -> None:
-        """End a job under a lease of its own. One that Redis doesn't know, or that has ended, is left as it is."""
+        """End a job under a lease of its own. One that Redis doesn't know, or that has ended, is
+        left as it is."""
         stored = self._redis.hmget(keys.job(job_id), "kind", "owner", "slice")
         kind, owner, part = cast(list[bytes | None], stored)
         try:
@@ -54,7 +57,9 @@ class Unstarted:
         name = (owner or b"").decode()
         self._log.append([Append(job_id, name, attempt, len(logged) + 1, failed)])
 
-    def _end_slice(self, stored: bytes | None, attempt: int, error: WorkerError, now_ms: float) -> None:
+    def _end_slice(
+        self, stored: bytes | None, attempt: int, error: WorkerError, now_ms: float
+    ) -> None:
         work = _slice(stored)
         taken = None if work is None else self._batches.take(work, attempt, now_ms)
         if taken is not None:

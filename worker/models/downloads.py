@@ -1,6 +1,8 @@
-"""Models fetched from the hub into a folder of this machine, with their progress, and deleted again.
+"""Models fetched from the hub into a folder of this machine, with their progress, and deleted
+again.
 
-Runs beside generation, one thread a download. Knows folders and the hub's client; knows no Redis and no MLX.
+Runs beside generation, one thread a download. Knows folders and the hub's client; knows no Redis
+and no MLX.
 """
 
 from __future__ import annotations
@@ -31,14 +33,17 @@ class Hub(Protocol):
     """What is needed of a model hub."""
 
     def size(self, repository: str) -> int:
-        """Bytes of the wanted files. Raises WorkerError ``model_not_found`` if there is no such repository."""
+        """Bytes of the wanted files. Raises WorkerError ``model_not_found`` if there is no such
+        repository."""
 
     def fetch(self, repository: str, folder: Path) -> None:
-        """Write the wanted files into the folder; what is there already from an earlier try is kept."""
+        """Write the wanted files into the folder; what is there already from an earlier try is
+        kept."""
 
 
 class HuggingFaceHub:
-    """The Hugging Face hub, through its own client; its variables (token, endpoint, offline) hold here too."""
+    """The Hugging Face hub, through its own client; its variables (token, endpoint, offline)
+    hold here too."""
 
     def size(self, repository: str) -> int:
         from huggingface_hub import snapshot_download
@@ -58,7 +63,8 @@ class HuggingFaceHub:
 
 
 class Downloads:
-    """Downloads into ``folder``. ``changed`` is called, from a download's thread, whenever there is news."""
+    """Downloads into ``folder``. ``changed`` is called, from a download's thread, whenever there
+    is news."""
 
     def __init__(self, folder: Path, changed: Callable[[], None], hub: Hub | None = None) -> None:
         self._folder = folder
@@ -75,8 +81,9 @@ class Downloads:
     def start(self, repository: str) -> ModelRecord:
         """Begin a download, or go on with one that was interrupted.
 
-        Raises WorkerError: ``model_not_found`` for a bad name or an unknown repository, ``conflict`` for one that is
-        under way or there already, ``insufficient_disk`` when the disk can't hold it.
+        Raises WorkerError: ``model_not_found`` for a bad name or an unknown repository,
+        ``conflict`` for one that is under way or there already, ``insufficient_disk`` when the disk
+        can't hold it.
         """
         if not _NAME.fullmatch(repository) or ".." in repository:
             raise WorkerError("model_not_found", "A model of the hub is named as owner/name.")
@@ -84,19 +91,27 @@ class Downloads:
         with self._lock:
             running = self._records.get(repository)
         if target.exists() or (running is not None and running.downloading):
-            raise WorkerError("conflict", "This model has been downloaded, or is just being downloaded.")
+            raise WorkerError(
+                "conflict", "This model has been downloaded, or is just being downloaded."
+            )
         total = self._hub.size(repository)
         self._folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._folder).free
         if total > free:
-            raise WorkerError("insufficient_disk", f"The model needs {total >> 20} MiB of disk; {free >> 20} are free.")
+            raise WorkerError(
+                "insufficient_disk",
+                f"The model needs {total >> 20} MiB of disk; {free >> 20} are free.",
+            )
         record = _record(repository, target, total)
         self._put(record)
-        threading.Thread(target=self._run, args=(record, target, total), name="download", daemon=True).start()
+        threading.Thread(
+            target=self._run, args=(record, target, total), name="download", daemon=True
+        ).start()
         return record
 
     def delete(self, record: ModelRecord) -> None:
-        """Delete a model's files. Raises WorkerError ``forbidden`` for one that wasn't downloaded here."""
+        """Delete a model's files. Raises WorkerError ``forbidden`` for one that wasn't
+        downloaded here."""
         folder = Path(record.path).resolve()
         if not record.deletable or folder.parent != self._folder.resolve():
             raise WorkerError("forbidden", "Only models that were downloaded here can be deleted.")
@@ -110,7 +125,9 @@ class Downloads:
     def _run(self, record: ModelRecord, target: Path, total: int) -> None:
         partial = target.with_name(target.name + _PARTIAL)
         done = threading.Event()
-        threading.Thread(target=self._watch, args=(record, partial, total, done), daemon=True).start()
+        threading.Thread(
+            target=self._watch, args=(record, partial, total, done), daemon=True
+        ).start()
         try:
             self._hub.fetch(record.repository or "", partial)
             # Under its own name only when it is whole: a scan in between finds no half model.
@@ -131,7 +148,9 @@ class Downloads:
             with self._lock:
                 if done.is_set() or record.repository not in self._records:
                     return
-                self._records[record.repository] = record.model_copy(update={"download_progress": round(progress, 3)})
+                self._records[record.repository] = record.model_copy(
+                    update={"download_progress": round(progress, 3)}
+                )
             self._changed()
 
     def _put(self, record: ModelRecord) -> None:

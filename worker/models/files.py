@@ -1,4 +1,5 @@
-"""What the files of a model tell beside its record. Reads model folders; knows neither MLX nor Redis."""
+"""What the files of a model tell beside its record. Reads model folders; knows neither MLX nor
+Redis."""
 
 from __future__ import annotations
 
@@ -8,8 +9,12 @@ from wire.model_registry import ModelRecord
 
 
 def created(record: ModelRecord) -> int:
-    """The date of a model's newest file, seconds since the epoch; 0 for a model without files here."""
+    """The date of a model's newest file, seconds since the epoch; 0 for a model without files
+    here."""
     try:
-        return max((int(file.stat().st_mtime) for file in Path(record.path).iterdir() if file.is_file()), default=0)
+        return max(
+            (int(file.stat().st_mtime) for file in Path(record.path).iterdir() if file.is_file()),
+            default=0,
+        )
     except OSError:
         return 0

@@ -1,4 +1,5 @@
-"""The models this worker can load: folders with a config.json, described without opening their weights.
+"""The models this worker can load: folders with a config.json, described without opening their
+weights.
 
 Reads model folders; knows neither MLX nor Redis.
 """
@@ -24,16 +25,19 @@ DEFAULT_CONTEXT_WINDOW = 2048
 """For a config that doesn't say: small enough to be safe."""
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
 MOST_FOLDERS = 10_000
-"""Folders that are looked into below one model folder: a whole disk named by mistake must not hold up the start."""
+"""Folders that are looked into below one model folder: a whole disk named by mistake must not
+hold up the start."""
 _OF_A_MODEL = ("config.json", "model_index.json")
 """What lies in a model's own folder; those below it are its parts."""
 log = logging.getLogger(__name__)
 _SAMPLE = 64 << 10
-"""Bytes read from each end of a weight file for the revision: the header lies in the first, and is most of it."""
+"""Bytes read from each end of a weight file for the revision: the header lies in the first, and
+is most of it."""
 
 
 class Catalogue:
-    """Model records by id. Safe to read from any thread: it is replaced as a whole, never changed."""
+    """Model records by id. Safe to read from any thread: it is replaced as a whole, never
+    changed."""
 
     def __init__(
         self,
@@ -42,7 +46,8 @@ class Catalogue:
         downloaded: Path | None = None,
         registered: Path | None = None,
     ) -> None:
-        """``registered`` is the file that keeps the names of models that were registered, and their folders."""
+        """``registered`` is the file that keeps the names of models that were registered, and
+        their folders."""
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
         self._registered = registered
@@ -60,13 +65,16 @@ class Catalogue:
         self._records = {**self._records, record.id: record}
 
     def scan(self) -> list[ModelRecord]:
-        """Look through the folders again; how a known model's cache is quantised is kept, and so are names given."""
+        """Look through the folders again; how a known model's cache is quantised is kept, and so
+        are names given."""
         found = [ECHO_MODEL]
         if not self._echo:
             found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
         known = self._records
         self._records = {
-            r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization}) if r.id in known else r
+            r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization})
+            if r.id in known
+            else r
             for r in found
         }
         return self.all()
@@ -74,12 +82,16 @@ class Catalogue:
     def register(self, name: str, path: str) -> ModelRecord:
         """Describe one model folder under a name of the caller's.
 
-        The name stays, also over a restart. Raises WorkerError ``model_not_found`` for a path outside the configured
-        folders or without a model: which of the two it is would tell a stranger what lies on the disk.
+        The name stays, also over a restart. Raises WorkerError ``model_not_found`` for a path
+        outside the configured folders or without a model: which of the two it is would tell a
+        stranger what lies on the disk.
         """
         folder = self._inside(path)
         if folder is None:
-            raise WorkerError("model_not_found", "There is no model at this path below the configured model folders.")
+            raise WorkerError(
+                "model_not_found",
+                "There is no model at this path below the configured model folders.",
+            )
         record = describe(folder, name=name)
         if record is None:
             raise WorkerError("load_failed", "The model's config.json can't be read.")
@@ -94,7 +106,9 @@ class Catalogue:
         """The model folder at a path below the configured folders."""
         folder = None if "\0" in path else Path(path).resolve()
         inside = folder is not None and any(folder.is_relative_to(root) for root in self._folders)
-        return folder if folder is not None and inside and (folder / "config.json").is_file() else None
+        return (
+            folder if folder is not None and inside and (folder / "config.json").is_file() else None
+        )
 
     def _under_names(self) -> Iterable[ModelRecord]:
         for name, path in self._names.items():
@@ -102,7 +116,8 @@ class Catalogue:
                 yield from _described(folder, name=name)
 
     def _downloads(self) -> Iterable[ModelRecord]:
-        """Models downloaded here: folders named <owner>--<name>. One still under way has another ending."""
+        """Models downloaded here: folders named <owner>--<name>. One still under way has another
+        ending."""
         for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
             owner, _, name = config.parent.name.partition("--")
             if not name.endswith(".partial"):
@@ -118,12 +133,17 @@ class Catalogue:
 
 
 def _models_of(root: Path) -> Iterable[ModelRecord]:
-    """Models at a folder, directly below it, or one level further down in the folder of whoever publishes them."""
+    """Models at a folder, directly below it, or one level further down in the folder of whoever
+    publishes them."""
     for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
         yield from _described(config.parent)
     if (root / "config.json").exists():
         return
-    publishers = (folder for folder in _folders_in(root) if not any((folder / name).exists() for name in _OF_A_MODEL))
+    publishers = (
+        folder
+        for folder in _folders_in(root)
+        if not any((folder / name).exists() for name in _OF_A_MODEL)
+    )
     below = (folder for publisher in publishers for folder in _folders_in(publisher))
     for folder in islice(below, MOST_FOLDERS):
         # A config.json alone may be anything's, so far from where models were said to be.
@@ -157,7 +177,11 @@ def _read_names(file: Path | None) -> dict[str, str]:
     except (OSError, ValueError) as error:
         log.warning("the names of registered models can't be read (%s)", type(error).__name__)
         return {}
-    return {name: path for name, path in kept.items() if isinstance(path, str)} if isinstance(kept, dict) else {}
+    return (
+        {name: path for name, path in kept.items() if isinstance(path, str)}
+        if isinstance(kept, dict)
+        else {}
+    )
 
 
 def _write_names(file: Path, names: dict[str, str]) -> None:
@@ -212,7 +236,11 @@ def _chat_template(folder: Path) -> str:
     try:
         if (file := folder / "chat_template.jinja").is_file():
             return file.read_text(encoding="utf-8")
-        return str(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"])
+        return str(
+            json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
+                "chat_template"
+            ]
+        )
     except (OSError, ValueError, LookupError, TypeError):
         return ""
 
@@ -225,7 +253,8 @@ def _context_window(config: dict[str, Any]) -> int:
 
 
 def _revision(folder: Path, weights: Sequence[Path]) -> str:
-    """A hash that changes when the model does: small files whole, weights by name, size and both ends."""
+    """A hash that changes when the model does: small files whole, weights by name, size and both
+    ends."""
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -255,4 +284,5 @@ ECHO_MODEL = ModelRecord(
     revision="echo",
     takes_tools=True,
 )
-"""What the echo backend serves, under the shipped chat model's name so that the same requests work."""
+"""What the echo backend serves, under the shipped chat model's name so that the same requests
+work."""

@@ -1,4 +1,5 @@
-"""The models in memory: loads on demand, within a budget, and lets go of the least recently used first.
+"""The models in memory: loads on demand, within a budget, and lets go of the least recently used
+first.
 
 Runs on the engine's thread. Knows model records and backends; knows no chat's text and no Redis.
 """
@@ -20,9 +21,12 @@ from worker.errors import WorkerError
 log = logging.getLogger(__name__)
 
 HEADROOM = 1.1
-"""A load needs this many times the bytes on disk: weights are cast and warmed up before the file's pages go."""
+"""A load needs this many times the bytes on disk: weights are cast and warmed up before the
+file's pages go."""
 
-WHAT_TO_DO = "The worker's log says more, and `mlxq doctor` looks for what is wrong with the machine."
+WHAT_TO_DO = (
+    "The worker's log says more, and `mlxq doctor` looks for what is wrong with the machine."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,16 @@ Find = Callable[[str], ModelRecord | None]
 
 
 class LoadedModels:
-    """Resident models, most recently used last. ``find`` looks a record up; ``open_backend`` loads it.
+    """Resident models, most recently used last. ``find`` looks a record up; ``open_backend`` loads
+    it.
 
-    ``budget`` is in bytes of weights; ``available`` tells how many bytes the machine could still give.
+    ``budget`` is in bytes of weights; ``available`` tells how many bytes the machine could still
+    give.
     """
 
-    def __init__(self, find: Find, open_backend: Open, *, budget: int, available: Callable[[], int]) -> None:
+    def __init__(
+        self, find: Find, open_backend: Open, *, budget: int, available: Callable[[], int]
+    ) -> None:
         self._find = find
         self._open = open_backend
         self._budget = budget
@@ -61,16 +69,20 @@ class LoadedModels:
         return self.key(job) in self._resident
 
     def get(self, job: ChatJob) -> Backend:
-        """The chat's model, loaded if it isn't. Raises WorkerError with the reason if that can't be."""
+        """The chat's model, loaded if it isn't. Raises WorkerError with the reason if that can't
+        be."""
         record = self._record(job.model_id)
         if record.revision != job.model_revision:
-            raise WorkerError("model_changed", "The model's files have changed since this chat was accepted.")
+            raise WorkerError(
+                "model_changed", "The model's files have changed since this chat was accepted."
+            )
         return self.load(record)
 
     def load(self, record: ModelRecord) -> Backend:
         """Load a model, or mark it as used. The same model loaded another way is replaced.
 
-        Raises WorkerError ``insufficient_memory`` before anything is loaded, ``load_failed`` for a bad model.
+        Raises WorkerError ``insufficient_memory`` before anything is loaded, ``load_failed`` for a
+        bad model.
         """
         key = _key(record)
         if key in self._resident:
@@ -78,7 +90,9 @@ class LoadedModels:
             return self._resident[key]
         others = [(k, b) for k, b in self._resident.items() if k.model_id == key.model_id]
         if any(self._in_batch(backend) for _, backend in others):
-            raise WorkerError("load_conflict", "The model is in use; it can be reloaded once its chats end.")
+            raise WorkerError(
+                "load_conflict", "The model is in use; it can be reloaded once its chats end."
+            )
         self._check_memory(record)
         for other, _ in others:
             self.unload(other)
@@ -95,7 +109,8 @@ class LoadedModels:
         return backend
 
     def has_room(self, job: ChatJob) -> bool:
-        """Whether the chat's model can be loaded now by letting go of idle ones, itself in an older form among them.
+        """Whether the chat's model can be loaded now by letting go of idle ones, itself in an older
+        form among them.
 
         True also when the load would fail for good: then loading is tried, and tells why.
         """
@@ -105,7 +120,10 @@ class LoadedModels:
         busy = {key: backend for key, backend in self._resident.items() if self._in_batch(backend)}
         if any(key.model_id == record.id for key in busy):
             return False
-        return sum(backend.weight_bytes for backend in busy.values()) + record.size * HEADROOM <= self._budget
+        return (
+            sum(backend.weight_bytes for backend in busy.values()) + record.size * HEADROOM
+            <= self._budget
+        )
 
     def holds(self, backend: Backend) -> bool:
         return any(resident is backend for resident in self._resident.values())
@@ -147,11 +165,14 @@ class LoadedModels:
 
     def _check_memory(self, record: ModelRecord) -> None:
         needed = int(record.size * HEADROOM)
-        free = self._available() + sum(b.weight_bytes for b in self._resident.values() if not self._in_batch(b))
+        free = self._available() + sum(
+            b.weight_bytes for b in self._resident.values() if not self._in_batch(b)
+        )
         limit = min(self._budget, free)
         if needed > limit:
             raise WorkerError(
-                "insufficient_memory", f"The model needs {needed >> 20} MiB of memory; {limit >> 20} MiB can be had."
+                "insufficient_memory",
+                f"The model needs {needed >> 20} MiB of memory; {limit >> 20} MiB can be had.",
             )
 
     def _make_room(self, record: ModelRecord) -> None:

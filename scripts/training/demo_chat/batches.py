@@ -36,9 +36,13 @@ class BatchSource:
         self._encoder = tokenizer.backend_tokenizer
         self._rng = Random(seed)
         self._size = size
-        self._bins: dict[int, list[tuple[list[int], list[bool]]]] = {length: [] for length in ROW_LENGTHS}
+        self._bins: dict[int, list[tuple[list[int], list[bool]]]] = {
+            length: [] for length in ROW_LENGTHS
+        }
         self._ready: list[Batch] = []
-        self._heads = {role: self._encode(f"{START}{role}\n") for role in ("system", "user", "assistant")}
+        self._heads = {
+            role: self._encode(f"{START}{role}\n") for role in ("system", "user", "assistant")
+        }
         self._tail = self._encode(f"{END}\n")
 
     def next(self) -> Batch:
@@ -72,7 +76,11 @@ class BatchSource:
             body = self._encode(text)
             tokens += self._heads[role] + body + self._tail
             mine = role == "assistant"
-            learned += [False] * len(self._heads[role]) + [mine] * (len(body) + 1) + [False] * (len(self._tail) - 1)
+            learned += (
+                [False] * len(self._heads[role])
+                + [mine] * (len(body) + 1)
+                + [False] * (len(self._tail) - 1)
+            )
         return tokens, learned
 
 

@@ -53,7 +53,11 @@ def _recall(rng: Random, slot: str, gap: int) -> Case:
         messages += [_user(_end_mark(between.question)), _assistant(between.answer)]
     question, answer = ask(rng, slot, value, held_out=True)
     messages.append(_user(question))
-    skill = f"recalling the name, {gap} turns between" if slot == "name" else "recalling colour, pet or city"
+    skill = (
+        f"recalling the name, {gap} turns between"
+        if slot == "name"
+        else "recalling colour, pet or city"
+    )
     return Case(skill, tuple(messages), answer, (value,))
 
 
@@ -79,4 +83,8 @@ def build_cases(seed: int, per_skill: int) -> list[Case]:
                 by_skill.setdefault(case.skill, []).append(case)
     by_skill["saying that it was not told"] = [_not_told(rng) for _ in range(per_skill)]
     # Skills made of several tables gathered more cases than the others: draw as many as the others have.
-    return [case for cases in by_skill.values() for case in rng.sample(cases, min(per_skill, len(cases)))]
+    return [
+        case
+        for cases in by_skill.values()
+        for case in rng.sample(cases, min(per_skill, len(cases)))
+    ]

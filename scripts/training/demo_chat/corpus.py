@@ -9,7 +9,17 @@ from .text import parse_words
 Message = tuple[str, str]  # role, text
 Turn = tuple[str, str]  # the user's text, the model's answer
 
-OPENERS = ["Please, ", "Hey, ", "One question: ", "Quick question: ", "Ok. ", "Hello! ", "Now: ", "Hi, ", "So, "]
+OPENERS = [
+    "Please, ",
+    "Hey, ",
+    "One question: ",
+    "Quick question: ",
+    "Ok. ",
+    "Hello! ",
+    "Now: ",
+    "Hi, ",
+    "So, ",
+]
 OPENERS.append("And ")
 QUESTION_OPENERS = [
     "Answer this: ",
@@ -95,7 +105,10 @@ def _recall_chat(rng: Random, stage: float) -> list[Turn]:
     for slot in slots:
         statement, reply = tell(rng, slot, values[slot])
         turns.append((type_carelessly(rng, statement, keep_case=True), reply))
-    turns += _fill(rng, rng.choice((0, 1, 1, 2, 2, 3)) if stage >= 1 else rng.choice((0, 0, 1)) if stage > 0 else 0)
+    turns += _fill(
+        rng,
+        rng.choice((0, 1, 1, 2, 2, 3)) if stage >= 1 else rng.choice((0, 0, 1)) if stage > 0 else 0,
+    )
     for slot in rng.sample(slots, len(slots)):
         question, answer = ask(rng, slot, values[slot])
         turns.append((type_carelessly(rng, question), answer))

@@ -42,7 +42,9 @@ class Outcome:
         return self.case.accepts(self.reply)
 
 
-def answer_all(model: Any, tokenizer: Any, cases: list[Case], sampling: Sampling, seed: int) -> list[Outcome]:
+def answer_all(
+    model: Any, tokenizer: Any, cases: list[Case], sampling: Sampling, seed: int
+) -> list[Outcome]:
     """Answer every case, many at once."""
     mx.random.seed(seed)
     generator = BatchGenerator(
@@ -54,8 +56,14 @@ def answer_all(model: Any, tokenizer: Any, cases: list[Case], sampling: Sampling
         sampler=make_sampler(temp=sampling.temperature, top_p=sampling.top_p),
     )
     penalty = None if sampling.repetition_penalty == 1.0 else sampling.repetition_penalty
-    prompts = [tokenizer.apply_chat_template(list(case.messages), add_generation_prompt=True) for case in cases]
-    processors = [make_logits_processors(repetition_penalty=penalty, repetition_context_size=20) for _ in cases]
+    prompts = [
+        tokenizer.apply_chat_template(list(case.messages), add_generation_prompt=True)
+        for case in cases
+    ]
+    processors = [
+        make_logits_processors(repetition_penalty=penalty, repetition_context_size=20)
+        for _ in cases
+    ]
     uids = generator.insert(prompts, logits_processors=processors)
     tokens: dict[int, list[int]] = {uid: [] for uid in uids}
     running = set(uids)
@@ -65,7 +73,9 @@ def answer_all(model: Any, tokenizer: Any, cases: list[Case], sampling: Sampling
                 tokens[response.uid].append(response.token)
             if response.finish_reason:
                 running.discard(response.uid)
-    return [Outcome(case, tokenizer.decode(tokens[uid])) for case, uid in zip(cases, uids, strict=True)]
+    return [
+        Outcome(case, tokenizer.decode(tokens[uid])) for case, uid in zip(cases, uids, strict=True)
+    ]
 
 
 def shares(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:
@@ -83,12 +93,16 @@ def markdown_table(columns: dict[str, dict[str, tuple[int, int]]]) -> str:
     skills = list(next(iter(columns.values())))
     for skill in skills:
         total = next(iter(columns.values()))[skill][1]
-        cells = [f"{100 * column[skill][0] / column[skill][1]:.0f} %" for column in columns.values()]
+        cells = [
+            f"{100 * column[skill][0] / column[skill][1]:.0f} %" for column in columns.values()
+        ]
         lines.append(f"| {skill} | {total} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def evaluate(folder: Path, per_skill: int, seed: int, mistakes: int, say: Callable[[str], None]) -> None:
+def evaluate(
+    folder: Path, per_skill: int, seed: int, mistakes: int, say: Callable[[str], None]
+) -> None:
     """Print the table of a saved model and, if asked for, some of its mistakes."""
     model, tokenizer = load(str(folder))[:2]
     cases = build_cases(seed, per_skill)
@@ -102,5 +116,7 @@ def evaluate(folder: Path, per_skill: int, seed: int, mistakes: int, say: Callab
             if not outcome.right and shown.setdefault(skill, 0) < mistakes:
                 shown[skill] += 1
                 question = outcome.case.messages[-1]["content"]
-                say(f"wrong, {sampling.name}, {skill}: {question!r} -> {outcome.reply!r} ({outcome.case.expected!r})")
+                say(
+                    f"wrong, {sampling.name}, {skill}: {question!r} -> {outcome.reply!r} ({outcome.case.expected!r})"
+                )
     say(markdown_table(columns))

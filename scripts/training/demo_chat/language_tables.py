@@ -46,7 +46,9 @@ walk | walked; play | played; work | worked; jump | jumped; look | looked; call 
 """)
 
 DAYS = parse_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-MONTHS = parse_words("January February March April May June July August September October November December")
+MONTHS = parse_words(
+    "January February March April May June July August September October November December"
+)
 MONTH_LENGTHS = dict(zip(MONTHS, parse_words("31 28 31 30 31 30 31 31 30 31 30 31"), strict=True))
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

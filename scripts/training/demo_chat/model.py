@@ -52,7 +52,9 @@ def build_model(config: Config, seed: int) -> qwen3.Model:
         if "embed_tokens" in name:
             deviation = 0.05
         else:
-            deviation = (0.3 if "o_proj" in name or "down_proj" in name else 0.8) * value.shape[-1] ** -0.5
+            deviation = (0.3 if "o_proj" in name or "down_proj" in name else 0.8) * value.shape[
+                -1
+            ] ** -0.5
         return mx.random.normal(value.shape) * deviation
 
     model.update(tree_map_with_path(fresh, model.parameters()))
@@ -60,7 +62,9 @@ def build_model(config: Config, seed: int) -> qwen3.Model:
     return model
 
 
-def save(model: nn.Module, config: Config, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save(
+    model: nn.Module, config: Config, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
     """Write the folder that `mlx_lm.load` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder, model)

@@ -56,7 +56,9 @@ SLOTS: dict[str, Slot] = {
             " | Do you remember my favourite colour? | Tell me my favourite colour | What is my favorite color?"
             " | Which colour do I like best?"
         ),
-        split_phrasings("What's my favourite colour? | Do you know my favourite colour? | What colour do I like?"),
+        split_phrasings(
+            "What's my favourite colour? | Do you know my favourite colour? | What colour do I like?"
+        ),
         "Your favourite colour is {v}.",
         "I do not know your favourite colour yet.",
     ),
@@ -98,7 +100,11 @@ SLOTS: dict[str, Slot] = {
 def draw_value(rng: Random, slot: str, held_out: bool) -> str:
     """Draw a value; most names are made up, since only copying works for a name never seen."""
     if slot == "favourite colour":
-        return rng.choice(language.COLOUR_NAMES) if held_out or rng.random() < 0.8 else made_up_word(rng)
+        return (
+            rng.choice(language.COLOUR_NAMES)
+            if held_out or rng.random() < 0.8
+            else made_up_word(rng)
+        )
     if slot != "city" and held_out:
         return rng.choice(language.HELD_OUT_NAMES)
     known = rng.choice(COUNTRIES)[1] if slot == "city" else rng.choice(language.NAMES)
@@ -129,5 +135,7 @@ def ask(rng: Random, slot: str, value: str | None, held_out: bool = False) -> tu
 def phrasings() -> tuple[set[str], set[str]]:
     """Give every trained and every held-out phrasing of telling and asking, as templates."""
     trained = {phrase for slot in SLOTS.values() for phrase in (*slot.tell, *slot.ask)}
-    held_out = {phrase for slot in SLOTS.values() for phrase in (*slot.tell_held_out, *slot.ask_held_out)}
+    held_out = {
+        phrase for slot in SLOTS.values() for phrase in (*slot.tell_held_out, *slot.ask_held_out)
+    }
     return trained, held_out

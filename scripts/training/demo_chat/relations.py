@@ -22,13 +22,21 @@ class Relation:
     held_out: tuple[str, ...]
 
 
-def _relation(skill: str, rows: list[Row], answer: str, key: str, trained: str, held_out: str) -> Relation:
-    return Relation(skill, tuple(rows), answer, key, split_phrasings(trained), split_phrasings(held_out))
+def _relation(
+    skill: str, rows: list[Row], answer: str, key: str, trained: str, held_out: str
+) -> Relation:
+    return Relation(
+        skill, tuple(rows), answer, key, split_phrasings(trained), split_phrasings(held_out)
+    )
 
 
 def _pairs(table: list[list[str]], first: int = 0, second: int = 1) -> list[Row]:
     """Two columns of a table as x and y, with X for a sentence's start; rows with a gap ('-') are left out."""
-    return [{"x": row[first], "X": capitalise(row[first]), "y": row[second]} for row in table if row[second] != "-"]
+    return [
+        {"x": row[first], "X": capitalise(row[first]), "y": row[second]}
+        for row in table
+        if row[second] != "-"
+    ]
 
 
 def _neighbours(sequence: list[str] | str, circular: bool) -> list[Row]:
@@ -43,13 +51,20 @@ def _neighbours(sequence: list[str] | str, circular: bool) -> list[Row]:
 
 _COUNTRIES = [{"x": x, "y": y, "c": c, "l": spoken} for x, y, c, spoken in world.COUNTRIES]
 # Countries with several official languages would make the single answer wrong.
-_ONE_LANGUAGE = [row for row in _COUNTRIES if row["x"] not in ("Canada", "Scotland", "Ireland", "Kenya", "Pakistan")]
+_ONE_LANGUAGE = [
+    row
+    for row in _COUNTRIES
+    if row["x"] not in ("Canada", "Scotland", "Ireland", "Kenya", "Pakistan")
+]
 _OPPOSITES = _pairs(language.OPPOSITES) + _pairs(language.OPPOSITES, 1, 0)
 _KINDS = [{"x": x, "X": capitalise(x), "y": y, "Y": with_article(y)} for x, y in world.KINDS]
 _AMOUNTS = [{"u": u, "x": x, "X": capitalise(x), "y": y} for u, x, y in world.AMOUNTS]
 # The question is asked about oneself ("my teeth"), the answer speaks to the asker ("your teeth").
 _TOOLS = [{"x": x, "z": x.replace(" my ", " your "), "y": y} for x, y in world.TOOLS]
-_DEFINITIONS = [{"x": x, "a": with_article(x), "A": capitalise(with_article(x)), "y": y} for x, y in world.DEFINITIONS]
+_DEFINITIONS = [
+    {"x": x, "a": with_article(x), "A": capitalise(with_article(x)), "y": y}
+    for x, y in world.DEFINITIONS
+]
 
 RELATIONS: list[Relation] = [
     _relation(

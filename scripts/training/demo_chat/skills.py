@@ -81,25 +81,33 @@ _SPELL = split_phrasings(
     " | Give me the spelling of {w} | Tell me how to spell {w} | How should I spell {w}? | Write {w} letter by letter"
     " | Say the letters of {w} | Do you know how to spell {w}? | How would you spell {w}? | How can I spell {w}?"
 )
-_SPELL_HELD_OUT = split_phrasings("How do I spell {w}? | Can you spell the word {w}? | I want you to spell {w}")
+_SPELL_HELD_OUT = split_phrasings(
+    "How do I spell {w}? | Can you spell the word {w}? | I want you to spell {w}"
+)
 _PRODUCT = split_phrasings(
     "{a} * {b} | {a} x {b} | What is {a} times {b}? | {a} / {b} | Divide {a} by {b} | Multiply {a} by {b} | {a}*{b}"
     " | {a}/{b} | What is {a} * {b}? | What is {a} divided by {b}? | {a} times {b}"
     " | Multiply {a} and {b} | What's {a} x {b}?"
 )
-_PRODUCT_HELD_OUT = split_phrasings("How much is {a} times {b}? | Tell me what {a} times {b} is | Calculate {a} * {b}")
+_PRODUCT_HELD_OUT = split_phrasings(
+    "How much is {a} times {b}? | Tell me what {a} times {b} is | Calculate {a} * {b}"
+)
 _UNKNOWN, _UNKNOWN_HELD_OUT = split_phrasings(UNKNOWN_TRAINED), split_phrasings(UNKNOWN_HELD_OUT)
 
 # Relations whose phrasings need nothing but a name, so that a made-up one can be asked for.
 _ASKED_BY_NAME = parse_words("capitals continents languages opposites animals definitions")
 
-_CONSONANTS = parse_words("b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl st tr sh ch th x y qu")
+_CONSONANTS = parse_words(
+    "b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl st tr sh ch th x y qu"
+)
 _ENDINGS = ["", "", "", "n", "l", "r", "s", "k", "m", "t", "x", "nd", "ck", "ng"]
 
 
 def made_up_word(rng: Random) -> str:
     """Join random syllables: a word that the model can only know from the question itself."""
-    syllables = [rng.choice(_CONSONANTS) + rng.choice("aeiou") for _ in range(rng.choice((1, 2, 2, 2, 3)))]
+    syllables = [
+        rng.choice(_CONSONANTS) + rng.choice("aeiou") for _ in range(rng.choice((1, 2, 2, 2, 3)))
+    ]
     return "".join(syllables) + rng.choice(_ENDINGS)
 
 
@@ -122,7 +130,9 @@ def _from_relation(relation: Relation) -> Builder:
     def build(rng: Random, held_out: bool) -> Exchange:
         row = rng.choice(relation.rows)
         question = rng.choice(relation.held_out if held_out else relation.trained).format(**row)
-        return Exchange(relation.skill, question, relation.answer.format(**row), (row[relation.key],))
+        return Exchange(
+            relation.skill, question, relation.answer.format(**row), (row[relation.key],)
+        )
 
     return build
 
@@ -143,7 +153,9 @@ def _subtract(rng: Random, held_out: bool) -> Exchange:
 def _count_between(rng: Random, held_out: bool) -> Exchange:
     first = rng.randint(0, 95) if rng.random() < 0.6 else rng.randint(0, 12)
     last = min(100, first + rng.randint(1, 14))
-    question = rng.choice(_COUNT_BETWEEN_HELD_OUT if held_out else _COUNT_BETWEEN).format(a=first, b=last)
+    question = rng.choice(_COUNT_BETWEEN_HELD_OUT if held_out else _COUNT_BETWEEN).format(
+        a=first, b=last
+    )
     answer = number_line(first, last)
     return Exchange("counting a to b", question, answer, (answer,), exact=True)
 
@@ -192,7 +204,9 @@ def _unknown(rng: Random, held_out: bool) -> Exchange:
 
 def _beyond(rng: Random, held_out: bool) -> Exchange:
     """Ask for sums of larger numbers, products, and the spelling of unknown words: near to what the model can do."""
-    trained, kept = rng.choice(((_ADD, _ADD_HELD_OUT), (_SUBTRACT, _SUBTRACT_HELD_OUT), (_PRODUCT, _PRODUCT_HELD_OUT)))
+    trained, kept = rng.choice(
+        ((_ADD, _ADD_HELD_OUT), (_SUBTRACT, _SUBTRACT_HELD_OUT), (_PRODUCT, _PRODUCT_HELD_OUT))
+    )
     phrasings_of_kind = kept if held_out else trained
     numbers = [rng.randint(0, 100), rng.randint(11, rng.choice((40, 100, 999)))]
     rng.shuffle(numbers)
@@ -249,7 +263,13 @@ def phrasings() -> tuple[set[str], set[str]]:
     trained = {*_ADD, *_SUBTRACT, *_PRODUCT, *_COUNT_TO, *_COUNT_BETWEEN, *_SPELL, *_UNKNOWN}
     held_out = {*_ADD_HELD_OUT, *_SUBTRACT_HELD_OUT, *_COUNT_TO_HELD_OUT, *_COUNT_BETWEEN_HELD_OUT}
     held_out |= {*_SPELL_HELD_OUT, *_UNKNOWN_HELD_OUT, *_PRODUCT_HELD_OUT}
-    sources: list[Topic | Relation] = [*SMALL_TALK, *ENTERTAINMENT, *LISTS, *SINGLE_FACTS, *RELATIONS]
+    sources: list[Topic | Relation] = [
+        *SMALL_TALK,
+        *ENTERTAINMENT,
+        *LISTS,
+        *SINGLE_FACTS,
+        *RELATIONS,
+    ]
     for source in sources:
         trained |= set(source.trained)
         held_out |= set(source.held_out)

@@ -15,7 +15,9 @@ class Topic:
 
 def split_phrasings(text: str) -> tuple[str, ...]:
     """Split phrasings parted by bars or lines."""
-    return tuple(phrase.strip() for line in text.splitlines() for phrase in line.split("|") if phrase.strip())
+    return tuple(
+        phrase.strip() for line in text.splitlines() for phrase in line.split("|") if phrase.strip()
+    )
 
 
 def topic(answers: str, trained: str, held_out: str) -> Topic:

@@ -32,7 +32,9 @@ class Plan:
     minutes: float
     seed: int
     out: Path
-    start_from: Path | None = None  # a model of this script, to train on with what the corpus has gained since
+    start_from: Path | None = (
+        None  # a model of this script, to train on with what the corpus has gained since
+    )
     continued_share: float = 0.5  # of the full learning rate, where such a run starts
     checkpoint_minutes: float = 5.0
     batch_positions: int = 3072
@@ -44,7 +46,11 @@ class Plan:
 
 
 def batch_loss(
-    model: qwen3.Model, tokens: mx.array, positions: mx.array, targets: mx.array, partition_weight: float
+    model: qwen3.Model,
+    tokens: mx.array,
+    positions: mx.array,
+    targets: mx.array,
+    partition_weight: float,
 ) -> mx.array:
     """Give the cross entropy, plus a pull of each row's partition function towards one.
 
@@ -64,7 +70,9 @@ def _optimizer(plan: Plan) -> tuple[optim.MultiOptimizer, Callable[[float], None
     """Muon for the matrices, AdamW for the embedding and the norms; and a function that scales both rates."""
     muon = optim.Muon(learning_rate=plan.matrix_rate, momentum=0.95, weight_decay=0.0)
     adam = optim.AdamW(learning_rate=plan.other_rate, betas=[0.9, 0.98], weight_decay=0.0)
-    both = optim.MultiOptimizer([muon, adam], [lambda name, value: value.ndim == 2 and "embed" not in name])
+    both = optim.MultiOptimizer(
+        [muon, adam], [lambda name, value: value.ndim == 2 and "embed" not in name]
+    )
 
     def scale(factor: float) -> None:
         muon.learning_rate = mx.array(plan.matrix_rate * factor)
@@ -129,9 +137,13 @@ class Trainer:
             smooth = loss if step == 0 else 0.97 * smooth + 0.03 * loss
             step += 1
             if step % 50 == 0:
-                say(f"step {step}, {minutes:.1f} minutes, {minutes * 60 / step:.2f} s a step, loss {smooth:.4f}")
+                say(
+                    f"step {step}, {minutes:.1f} minutes, {minutes * 60 / step:.2f} s a step, loss {smooth:.4f}"
+                )
             if minutes >= next_save:
                 next_save += self.plan.checkpoint_minutes
                 save(self.model, self.config, self.tokenizer, self.plan.out)
         save(self.model, self.config, self.tokenizer, self.plan.out)
-        say(f"{step} steps, loss {smooth:.4f}, {self.source.dropped} chats too long, saved to {self.plan.out}")
+        say(
+            f"{step} steps, loss {smooth:.4f}, {self.source.dropped} chats too long, saved to {self.plan.out}"
+        )

@@ -102,7 +102,9 @@ class BatchSource:
         positions = np.flatnonzero(learned[:, 1:]).astype(np.int32)
         return Batch(
             tokens=inputs,
-            rotary=np.stack([rotary_places(row, self._writer.picture, grid) for row in inputs], axis=1),
+            rotary=np.stack(
+                [rotary_places(row, self._writer.picture, grid) for row in inputs], axis=1
+            ),
             **draw_inputs(self._rng, found.scenes, grid),
             cells=np.flatnonzero(inputs == self._writer.picture).astype(np.int32),
             positions=positions,
@@ -125,7 +127,9 @@ def draw_pictures(rng: Random, count: int) -> Pictures:
     """Draw pictures of one size."""
     size = draw_size(rng)
     grid = grid_of(*size)
-    return Pictures(**draw_inputs(rng, [draw_scene(rng, *size) for _ in range(count)], grid), grid=grid)
+    return Pictures(
+        **draw_inputs(rng, [draw_scene(rng, *size) for _ in range(count)], grid), grid=grid
+    )
 
 
 def draw_inputs(rng: Random, scenes: list[Scene], grid: Grid) -> dict[str, NDArray[Any]]:
@@ -144,7 +148,9 @@ class RowWriter:
         core = tokenizer.backend_tokenizer
         self.picture: int = tokenizer.convert_tokens_to_ids(PICTURE)
         # The same few thousand texts come again and again.
-        self._encode = lru_cache(50_000)(lambda text: tuple(core.encode(text, add_special_tokens=False).ids))
+        self._encode = lru_cache(50_000)(
+            lambda text: tuple(core.encode(text, add_special_tokens=False).ids)
+        )
 
     def write(self, dialogue: Dialogue, cells: int) -> Row:
         """Give the tokens, with `cells` of them for each picture; the model's words and its end mark are learned."""
@@ -195,12 +201,22 @@ def cut_patches(image: Image.Image, grid: Grid) -> NDArray[np.float32]:
 def check_pictures(processor: Any) -> None:
     """Raise if the library's processor cuts pictures into another grid or into other patches."""
     rng = Random(0)
-    for size in [size for _, sizes in ASPECTS.values() for size in sizes] + [(1280, 720), (40, 40), (97, 231)]:
+    for size in [size for _, sizes in ASPECTS.values() for size in sizes] + [
+        (1280, 720),
+        (40, 40),
+        (97, 231),
+    ]:
         image, grid = render(rng, draw_scene(rng, *size)), grid_of(*size)
         made = processor.image_processor(images=[image])
         frames = np.asarray(made["pixel_values"]).reshape(-1, 3, 2, PATCH * PATCH)
-        same_grid = np.asarray(made["image_grid_thw"]).tolist() == [[1, MERGE * grid[0], MERGE * grid[1]]]
-        if not same_grid or np.abs(frames[:, :, 0].reshape(len(frames), -1) - cut_patches(image, grid)).max() > 1e-5:
+        same_grid = np.asarray(made["image_grid_thw"]).tolist() == [
+            [1, MERGE * grid[0], MERGE * grid[1]]
+        ]
+        if (
+            not same_grid
+            or np.abs(frames[:, :, 0].reshape(len(frames), -1) - cut_patches(image, grid)).max()
+            > 1e-5
+        ):
             raise RuntimeError(f"the library's processor treats a picture of {size} in another way")
 
 

@@ -11,7 +11,13 @@ from .dialogues import blind_question, describe_both, point_at, unknowable
 from .drawing import ASPECTS, decode, draw_other_size, draw_picture, draw_size, encode
 from .questions import ask, kinds_for
 from .scenes import IN_SCOPE, TRIED, Scene
-from .small_talk import BEYOND, HELD_OUT_SYSTEM_PROMPTS, HELD_OUT_TALK, HELD_OUT_UNKNOWABLE, NO_PICTURE
+from .small_talk import (
+    BEYOND,
+    HELD_OUT_SYSTEM_PROMPTS,
+    HELD_OUT_TALK,
+    HELD_OUT_UNKNOWABLE,
+    NO_PICTURE,
+)
 
 # Apart from every seed that a training run takes, so that no picture comes twice.
 _SEED_OFFSET = 1_000_003
@@ -54,14 +60,19 @@ class Shown:
 
 
 def draw_shown(
-    rng: Random, number: int, layouts: tuple[str, ...] = IN_SCOPE, aspects: tuple[str, ...] = tuple(ASPECTS)
+    rng: Random,
+    number: int,
+    layouts: tuple[str, ...] = IN_SCOPE,
+    aspects: tuple[str, ...] = tuple(ASPECTS),
 ) -> Shown:
     """Draw a picture and send it through a file: PNG and JPEG in turn, all aspects in turn."""
     aspect, file = aspects[number // 2 % len(aspects)], _FILES[number % 2]
     other = rng.random() < _OTHER_SIZES
     size = draw_other_size(rng, aspect) if other else draw_size(rng, aspect)
     image, scene = draw_picture(rng, size, layouts)
-    return Shown(decode(encode(image, file)), scene, aspect, file, "other" if other else "as in training")
+    return Shown(
+        decode(encode(image, file)), scene, aspect, file, "other" if other else "as in training"
+    )
 
 
 def build_cases(seed: int, pictures: int) -> list[Case]:
@@ -120,12 +131,26 @@ def _conversations(rng: Random, number: int) -> Iterator[Case]:
     pair, which = (shown, alike), rng.randrange(2)
     about = ask(rng, pair[which].scene, rng.choice(kinds_for(pair[which].scene)))
     both = (shown.image, alike.image)
-    yield of("two pictures at once, asked about one", [Asked(point_at(rng, about, which), both)], about.answer)
+    yield of(
+        "two pictures at once, asked about one",
+        [Asked(point_at(rng, about, which), both)],
+        about.answer,
+    )
     yield of(
         "two pictures at once, describe both",
         [Asked("Describe both pictures.", both)],
         describe_both(rng, [each.scene for each in pair]),
     )
-    yield of("no picture: small talk", [Asked(HELD_OUT_TALK[number % len(HELD_OUT_TALK)])], NO_PICTURE)
-    yield of("no picture: a question that needs one", [Asked(blind_question(rng, held_out=True))], NO_PICTURE)
-    yield of("beyond what it knows", [Asked(unknowable(rng, HELD_OUT_UNKNOWABLE), (shown.image,))], BEYOND)
+    yield of(
+        "no picture: small talk", [Asked(HELD_OUT_TALK[number % len(HELD_OUT_TALK)])], NO_PICTURE
+    )
+    yield of(
+        "no picture: a question that needs one",
+        [Asked(blind_question(rng, held_out=True))],
+        NO_PICTURE,
+    )
+    yield of(
+        "beyond what it knows",
+        [Asked(unknowable(rng, HELD_OUT_UNKNOWABLE), (shown.image,))],
+        BEYOND,
+    )

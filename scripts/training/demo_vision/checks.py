@@ -39,8 +39,13 @@ def read_claim(text: str) -> Claim:
 
 def read_claims(text: str) -> list[Counter[Claim]]:
     """Give the claims of each sentence; within one, those joined by "and" may come in any order."""
-    sentences = [sentence for sentence in re.split(r"[.;!?]", text.lower()) if _WORD.search(sentence)]
-    return [Counter(read_claim(part) for part in re.split(r"\band\b", sentence)) for sentence in sentences]
+    sentences = [
+        sentence for sentence in re.split(r"[.;!?]", text.lower()) if _WORD.search(sentence)
+    ]
+    return [
+        Counter(read_claim(part) for part in re.split(r"\band\b", sentence))
+        for sentence in sentences
+    ]
 
 
 def accepts(answer: str, reply: str) -> bool:

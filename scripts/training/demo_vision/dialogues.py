@@ -30,7 +30,15 @@ _BOTH = (
 # A row has room for one to four questions, so what comes late is seldom asked, and what comes after a description can
 # be read off it. Counting and describing are learned slowly, the background at once. "count none" comes on top: that a
 # shape is not there must be seen as often as that it is.
-_LATENESS = {"describe": 0.3, "count": 0.35, "count none": 0.7, "place": 0.5, "at": 0.8, "colour": 1.5, "background": 3}
+_LATENESS = {
+    "describe": 0.3,
+    "count": 0.35,
+    "count none": 0.7,
+    "place": 0.5,
+    "at": 0.8,
+    "colour": 1.5,
+    "background": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,14 @@ class Dialogue:
         return [scene for turn in self.turns for scene in turn.scenes]
 
 
-def draw_dialogue(rng: Random, new_scene: Callable[[], Scene], has_room: Callable[[Dialogue], bool]) -> Dialogue:
+def draw_dialogue(
+    rng: Random, new_scene: Callable[[], Scene], has_room: Callable[[Dialogue], bool]
+) -> Dialogue:
     """Make up a conversation, adding questions while there is room."""
     dialogue = Dialogue(rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.12 else "")
-    layout = rng.choices(("one picture", "another later", "two at once", "none"), (0.87, 0.06, 0.04, 0.03))[0]
+    layout = rng.choices(
+        ("one picture", "another later", "two at once", "none"), (0.87, 0.06, 0.04, 0.03)
+    )[0]
     if layout == "none":
         while not dialogue.turns or has_room(dialogue):
             dialogue.turns.append(Turn(_talk(rng), NO_PICTURE))
@@ -80,7 +92,9 @@ def draw_dialogue(rng: Random, new_scene: Callable[[], Scene], has_room: Callabl
 
 def _about_one(rng: Random, scene: Scene) -> Iterator[Turn]:
     """Give questions about a scene without end, each kind once, then again; slowly learned kinds tend to come first."""
-    kinds = sorted((*kinds_for(scene), "count none"), key=lambda kind: rng.random() * _LATENESS.get(kind, 1.0))
+    kinds = sorted(
+        (*kinds_for(scene), "count none"), key=lambda kind: rng.random() * _LATENESS.get(kind, 1.0)
+    )
     while True:
         for kind in kinds:
             if rng.random() < 0.04:
@@ -90,7 +104,9 @@ def _about_one(rng: Random, scene: Scene) -> Iterator[Turn]:
 
 
 def _about_two(rng: Random, scenes: Sequence[Scene]) -> Iterator[Turn]:
-    sources = [[ask(rng, scene, kind) for kind in rng.sample(kinds_for(scene), 4)] for scene in scenes]
+    sources = [
+        [ask(rng, scene, kind) for kind in rng.sample(kinds_for(scene), 4)] for scene in scenes
+    ]
     if rng.random() < 0.4:
         yield Turn(type_carelessly(rng, rng.choice(_BOTH)), describe_both(rng, scenes))
     while True:

@@ -31,7 +31,19 @@ _STRETCH = (0.92, 1.08)
 # Sizes in pixels by aspect, with the share of each aspect in training. Small and large ones are there because the
 # library's processor enlarges or shrinks them, which makes edges soft or hard.
 ASPECTS: dict[str, tuple[float, tuple[tuple[int, int], ...]]] = {
-    "1:1": (0.20, ((64, 64), (96, 96), (112, 112), (128, 128), (160, 160), (200, 200), (224, 224), (256, 256))),
+    "1:1": (
+        0.20,
+        (
+            (64, 64),
+            (96, 96),
+            (112, 112),
+            (128, 128),
+            (160, 160),
+            (200, 200),
+            (224, 224),
+            (256, 256),
+        ),
+    ),
     "4:3": (0.13, ((120, 90), (160, 120), (200, 150), (240, 180), (320, 240))),
     "3:4": (0.10, ((90, 120), (120, 160), (150, 200), (180, 240), (240, 320))),
     "3:2": (0.10, ((150, 100), (240, 160), (300, 200), (180, 120))),
@@ -74,7 +86,9 @@ def render(rng: Random, scene: Scene) -> Image.Image:
     image = Image.new("RGB", (scene.width, scene.height), ground)
     pen = ImageDraw.Draw(image)
     for thing in scene.things:
-        _draw_thing(pen, scene, thing, _tint(rng, _TINTS[thing.colour], _JITTER), scene.reach(thing))
+        _draw_thing(
+            pen, scene, thing, _tint(rng, _TINTS[thing.colour], _JITTER), scene.reach(thing)
+        )
     return image
 
 
@@ -88,7 +102,11 @@ def silhouette(scene: Scene, width: int, height: int) -> Image.Image:
 
 
 def _draw_thing(
-    pen: ImageDraw.ImageDraw, scene: Scene, thing: Thing, fill: Colour | int, reach: tuple[float, float]
+    pen: ImageDraw.ImageDraw,
+    scene: Scene,
+    thing: Thing,
+    fill: Colour | int,
+    reach: tuple[float, float],
 ) -> None:
     x, y = thing.x * scene.width, thing.y * scene.height
     across, down = reach[0] * scene.width, reach[1] * scene.height
@@ -102,7 +120,9 @@ def _draw_thing(
 
 
 def _tint(rng: Random, tints: tuple[Colour, ...], jitter: int) -> Colour:
-    red, green, blue = (max(0, min(255, channel + rng.randint(-jitter, jitter))) for channel in rng.choice(tints))
+    red, green, blue = (
+        max(0, min(255, channel + rng.randint(-jitter, jitter))) for channel in rng.choice(tints)
+    )
     return red, green, blue
 
 

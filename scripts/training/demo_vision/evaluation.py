@@ -59,7 +59,9 @@ class Asker:
 
     def converse(self, case: Case, sampling: Sampling) -> str:
         """Ask a case's messages in turn, with the model's own replies between them; give the last reply."""
-        messages: list[dict[str, Any]] = [{"role": "system", "content": case.system}] if case.system else []
+        messages: list[dict[str, Any]] = (
+            [{"role": "system", "content": case.system}] if case.system else []
+        )
         pictures: list[Any] = []
         reply = ""
         for asked in case.messages:
@@ -69,8 +71,12 @@ class Asker:
             messages.append({"role": "assistant", "content": reply})
         return reply
 
-    def _reply(self, messages: list[dict[str, Any]], pictures: list[Any], sampling: Sampling) -> str:
-        prompt = self._processor.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    def _reply(
+        self, messages: list[dict[str, Any]], pictures: list[Any], sampling: Sampling
+    ) -> str:
+        prompt = self._processor.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
         pieces = stream_generate(
             self._model,
             self._processor,
@@ -98,7 +104,10 @@ def shares(outcomes: list[Outcome], heading: str) -> dict[str, tuple[int, int]]:
 
 
 def _table(heading: str, columns: dict[str, dict[str, tuple[int, int]]]) -> list[str]:
-    lines = [f"| {_HEADINGS[heading]} | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    lines = [
+        f"| {_HEADINGS[heading]} | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
     for group in next(iter(columns.values())):
         cells = [_share(*column[group]) for column in columns.values()]
         lines.append(f"| {group} | " + " | ".join(cells) + " |")
@@ -118,7 +127,9 @@ def summary(outcomes: list[Outcome]) -> str:
     return f"{answers} answers right; every answer right on {_share(len(pictures - spoilt), len(pictures))} pictures"
 
 
-def evaluate(folder: Path, pictures: int, seed: int, mistakes: int, say: Callable[[str], None]) -> None:
+def evaluate(
+    folder: Path, pictures: int, seed: int, mistakes: int, say: Callable[[str], None]
+) -> None:
     """Print the tables of a saved model and, if asked for, some of its mistakes."""
     asker = Asker(folder)
     cases = build_cases(seed, pictures)

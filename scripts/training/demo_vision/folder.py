@@ -89,7 +89,11 @@ def start_folder(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLPro
     tokenizer.save_pretrained(folder)
     config = model_config(tokenizer)
     generation = {"eos_token_id": config["eos_token_id"], "pad_token_id": config["pad_token_id"]}
-    files = {"config": config, "preprocessor_config": processor_config(), "generation_config": generation}
+    files = {
+        "config": config,
+        "preprocessor_config": processor_config(),
+        "generation_config": generation,
+    }
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return Qwen2VLProcessor.from_pretrained(str(folder))

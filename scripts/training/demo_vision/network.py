@@ -48,7 +48,8 @@ class Network:
         early = states.reshape(rows * length, -1)
         last = text.layers[-1]
         mixed, states = (
-            part.reshape(rows * length, -1)[wanted] for part in _text_attention(last, states, (cos, sin), mask)
+            part.reshape(rows * length, -1)[wanted]
+            for part in _text_attention(last, states, (cos, sin), mask)
         )
         return text.norm(_feed(last, mixed, states)), (seen, early[cells])
 
@@ -87,7 +88,9 @@ def _put(states: mx.array, places: mx.array, values: mx.array) -> mx.array:
     return mx.concatenate([states, values])[source]
 
 
-def _attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: mx.array | None) -> mx.array:
+def _attend(
+    queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: mx.array | None
+) -> mx.array:
     """Attention of (rows, heads, length, width), with the heads joined again."""
     scores = (queries * scale) @ keys.transpose(0, 1, 3, 2)
     mixed = softmax(scores if mask is None else scores + mask) @ values
@@ -100,7 +103,9 @@ def _rotate(states: mx.array, rotary: tuple[mx.array, mx.array]) -> mx.array:
 
 def _tower_block(block: Any, states: mx.array, rotary: tuple[mx.array, mx.array]) -> mx.array:
     pictures, count, _ = states.shape
-    parts = block.attn.qkv(block.norm1(states)).reshape(pictures, count, 3, block.attn.num_heads, -1)
+    parts = block.attn.qkv(block.norm1(states)).reshape(
+        pictures, count, 3, block.attn.num_heads, -1
+    )
     queries, keys, values = parts.transpose(2, 0, 3, 1, 4)
     mixed = _attend(_rotate(queries, rotary), _rotate(keys, rotary), values, block.attn.scale, None)
     states = states + block.attn.proj(mixed)

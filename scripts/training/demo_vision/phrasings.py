@@ -95,7 +95,11 @@ PHRASINGS: dict[str, Phrasings] = {
             "Name the shape of {noun}.",
             "What form is {noun}?",
         ),
-        ("Can you tell me the shape of {noun}?", "Which shape does {noun} have?", "What's the shape of {noun}?"),
+        (
+            "Can you tell me the shape of {noun}?",
+            "Which shape does {noun} have?",
+            "What's the shape of {noun}?",
+        ),
     ),
     "place": Phrasings(
         (
@@ -109,7 +113,12 @@ PHRASINGS: dict[str, Phrasings] = {
             "Where in the {picture} is {noun}?",
             "Which side is {noun} on?",
         ),
-        ("Where can you see {noun}?", "Can you tell me where {noun} is?", "Where's {noun}?", "Where is {noun} placed?"),
+        (
+            "Where can you see {noun}?",
+            "Can you tell me where {noun} is?",
+            "Where's {noun}?",
+            "Where is {noun} placed?",
+        ),
     ),
     "size": Phrasings(
         (
@@ -135,7 +144,11 @@ PHRASINGS: dict[str, Phrasings] = {
             "Tell me the color of the background.",
             "What colour is behind {noun}?",
         ),
-        ("Which color is the background?", "What is the background color?", "What colour does the background have?"),
+        (
+            "Which color is the background?",
+            "What is the background color?",
+            "What colour does the background have?",
+        ),
     ),
     "at": Phrasings(
         (
@@ -163,4 +176,10 @@ OPENERS = (
     "Quick question: ",
     "Thanks! ",
 )
-CLOSERS = (" Thank you.", " Please.", " Answer briefly.", " Be precise.", " Please answer in one sentence.")
+CLOSERS = (
+    " Thank you.",
+    " Please.",
+    " Answer briefly.",
+    " Be precise.",
+    " Please answer in one sentence.",
+)

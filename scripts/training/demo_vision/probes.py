@@ -15,7 +15,13 @@ from .drawing import silhouette
 from .scenes import COLOURS, PLACES, SHAPES, Scene
 
 # Answers of each probe; the first one of each is "nothing here".
-PROBES = {"shape": 1 + len(SHAPES), "colour": 1 + len(COLOURS), "centre": 2, "place": 1 + len(PLACES), "size": 3}
+PROBES = {
+    "shape": 1 + len(SHAPES),
+    "colour": 1 + len(COLOURS),
+    "centre": 2,
+    "place": 1 + len(PLACES),
+    "size": 3,
+}
 NO_LABEL = -1
 MASK_SIDE = 7
 _OVERSAMPLED = 4

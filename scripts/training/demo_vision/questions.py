@@ -31,7 +31,9 @@ def ask(rng: Random, scene: Scene, kind: str, held_out: bool = False) -> Questio
     noun, answer = _BUILDERS[kind](rng, scene)
     phrasings = PHRASINGS[kind.removesuffix(" none")]
     phrasing = rng.choice(phrasings.held_out if held_out else phrasings.trained)
-    return Question(kind, _agree(phrasing.format(noun=noun, picture=rng.choice(PICTURE_WORDS)), noun), answer)
+    return Question(
+        kind, _agree(phrasing.format(noun=noun, picture=rng.choice(PICTURE_WORDS)), noun), answer
+    )
 
 
 def type_carelessly(rng: Random, text: str) -> str:
@@ -55,13 +57,19 @@ def article(word: str) -> str:
 
 def place_phrase(place: str) -> str:
     """Say where a place is: "on the left", "at the top", "at the bottom right", "in the middle"."""
-    return f"{'in' if place == 'middle' else 'on' if place in ('left', 'right') else 'at'} the {place}"
+    return (
+        f"{'in' if place == 'middle' else 'on' if place in ('left', 'right') else 'at'} the {place}"
+    )
 
 
 def _agree(text: str, noun: str) -> str:
     """Make the verb agree with a plural noun in phrasings written for one thing."""
     if noun in ("they", "the shapes") or (noun.endswith("s") and noun.startswith("the ")):
-        for one, many in ((f"is {noun}", f"are {noun}"), (f"does {noun}", f"do {noun}"), (f"{noun} is", f"{noun} are")):
+        for one, many in (
+            (f"is {noun}", f"are {noun}"),
+            (f"does {noun}", f"do {noun}"),
+            (f"{noun} is", f"{noun} are"),
+        ):
             text = text.replace(one, many)
     return text.replace("of they", "of them")
 
@@ -71,7 +79,10 @@ def _describe(_rng: Random, scene: Scene) -> tuple[str, str]:
     if scene.layout == "one":
         sentence = f"{article(first.size)} {first.colour} {first.shape} {place_phrase(first.place)}"
     elif scene.layout == "pair":
-        parts = (f"{article(thing.colour)} {thing.shape} {place_phrase(thing.place)}" for thing in scene.things)
+        parts = (
+            f"{article(thing.colour)} {thing.shape} {place_phrase(thing.place)}"
+            for thing in scene.things
+        )
         sentence = " and ".join(parts)
     else:
         sentence = f"{NUMBERS[len(scene.things)]} {first.colour} {first.shape}s"
@@ -88,7 +99,10 @@ def _count(rng: Random, scene: Scene) -> tuple[str, str]:
         absent = [shape for shape in SHAPES if shape not in present]
         shape = rng.choice(absent if draw < 0.65 else present)
         noun, count = f"{shape}s", present.count(shape)
-    return noun, f"There {'is' if count == 1 else 'are'} {NUMBERS[count]} {noun[:-1] if count == 1 else noun}."
+    return (
+        noun,
+        f"There {'is' if count == 1 else 'are'} {NUMBERS[count]} {noun[:-1] if count == 1 else noun}.",
+    )
 
 
 def _count_none(rng: Random, scene: Scene) -> tuple[str, str]:
@@ -108,12 +122,23 @@ def _single_out(rng: Random, scene: Scene, by: tuple[str, ...]) -> tuple[str, Th
     }
     if scene.layout == "pair":
         first, second = scene.things
-        unclear = {"shape"} if first.shape == second.shape else {"colour"} if first.colour == second.colour else set()
+        unclear = (
+            {"shape"}
+            if first.shape == second.shape
+            else {"colour"}
+            if first.colour == second.colour
+            else set()
+        )
         names["place"] = f"the shape {place_phrase(thing.place)}"
         return names[rng.choice([way for way in by if way not in unclear] or ["place"])], thing
     plain = ["the shape", "it", "the object", *(names[way] for way in by if way != "place")]
     if scene.layout == "several":
-        plain = ["the shapes", "they", "the objects", *(f"{names[way]}s" for way in by if way != "place")]
+        plain = [
+            "the shapes",
+            "they",
+            "the objects",
+            *(f"{names[way]}s" for way in by if way != "place"),
+        ]
     return rng.choice(plain), thing
 
 
@@ -124,7 +149,10 @@ def _colour(rng: Random, scene: Scene) -> tuple[str, str]:
 
 def _shape(rng: Random, scene: Scene) -> tuple[str, str]:
     noun, thing = _single_out(rng, scene, ("colour", "colour", "place"))
-    return noun, f"{_subject(scene)} {thing.shape + 's' if scene.layout == 'several' else article(thing.shape)}."
+    return (
+        noun,
+        f"{_subject(scene)} {thing.shape + 's' if scene.layout == 'several' else article(thing.shape)}.",
+    )
 
 
 def _place(rng: Random, scene: Scene) -> tuple[str, str]:

@@ -34,7 +34,12 @@ _APART = 0.05
 LAYOUT_SHARES = {"one": 0.5, "pair": 0.05, "several": 0.45}
 IN_SCOPE, TRIED = ("one", "several"), ("pair",)
 _SAME_SHAPE, _SAME_COLOUR = 0.2, 0.1  # of the pairs
-_OPPOSITE = (("left", "right"), ("top", "bottom"), ("top left", "bottom right"), ("bottom left", "top right"))
+_OPPOSITE = (
+    ("left", "right"),
+    ("top", "bottom"),
+    ("top left", "bottom right"),
+    ("bottom left", "top right"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ class Scene:
         return thing.radius * shorter / self.width, thing.radius * shorter / self.height
 
 
-def draw_scene(rng: Random, width: int, height: int, layouts: tuple[str, ...] = tuple(LAYOUT_SHARES)) -> Scene:
+def draw_scene(
+    rng: Random, width: int, height: int, layouts: tuple[str, ...] = tuple(LAYOUT_SHARES)
+) -> Scene:
     """Make up a scene in one of some layouts."""
     background = rng.choice(BACKGROUNDS)
     layout = rng.choices(layouts, [LAYOUT_SHARES[layout] for layout in layouts])[0]
@@ -119,7 +126,8 @@ def _several(rng: Random, width: int, height: int, count: int) -> Iterator[Thing
         x, y = rng.uniform(margin_x, 1 - margin_x), rng.uniform(margin_y, 1 - margin_y)
         # Bounding boxes stay apart, which leaves a background stripe between any two things.
         if all(
-            max(abs(x - u) * width, abs(y - v) * height) > (radius + other + _APART) * shorter for u, v, other in spots
+            max(abs(x - u) * width, abs(y - v) * height) > (radius + other + _APART) * shorter
+            for u, v, other in spots
         ):
             spots.append((x, y, radius))
     for x, y, radius in spots:

@@ -40,7 +40,9 @@ CHAT_TEMPLATE = (
 
 def _texts(rng: Random, count: int) -> Iterator[str]:
     for _ in range(count):
-        dialogue = draw_dialogue(rng, lambda: draw_scene(rng, 100, 100), lambda so_far: len(so_far.turns) < 4)
+        dialogue = draw_dialogue(
+            rng, lambda: draw_scene(rng, 100, 100), lambda so_far: len(so_far.turns) < 4
+        )
         if dialogue.system:
             yield f"system\n{dialogue.system}"
         for turn in dialogue.turns:

@@ -85,7 +85,9 @@ class Trainer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        tokenizer = load_tokenizer(plan.start_from) if plan.start_from else train_tokenizer(plan.seed)
+        tokenizer = (
+            load_tokenizer(plan.start_from) if plan.start_from else train_tokenizer(plan.seed)
+        )
         check_pictures(start_folder(plan.out, tokenizer))
         mx.random.seed(plan.seed)
         model = build_model(model_config(tokenizer))
@@ -100,14 +102,18 @@ class Trainer:
         self._gradient = nn.value_and_grad(self.learner, self._loss)
         self._look_gradient = nn.value_and_grad(self.learner, self._look_loss)
 
-    def _look_loss(self, learner: Learner, pictures: Pictures) -> tuple[mx.array, mx.array, mx.array]:
+    def _look_loss(
+        self, learner: Learner, pictures: Pictures
+    ) -> tuple[mx.array, mx.array, mx.array]:
         """Give the loss of the picture tower's probes alone: what is minimised, then as the answers' loss, nothing."""
         loss = learner.probes.look(
             self.network.see(mx.array(pictures.patches), pictures.grid), *_probe_targets(pictures)
         )
         return loss, mx.array(0.0), loss
 
-    def _loss(self, learner: Learner, batch: Batch, probe_weight: float) -> tuple[mx.array, mx.array, mx.array]:
+    def _loss(
+        self, learner: Learner, batch: Batch, probe_weight: float
+    ) -> tuple[mx.array, mx.array, mx.array]:
         """Give what is minimised, the cross entropy of the answers, and the probes' loss.
 
         The pull of the partition function towards one (Chowdhery et al., PaLM, 2022, section 5) makes a logit a
@@ -153,7 +159,10 @@ class Trainer:
             self.scale_rate(rate_factor(plan, step, progress))
             losses = self.step(progress)
             keep = 0.0 if step == 0 else 0.97
-            smooth = (keep * smooth[0] + (1 - keep) * losses[0], keep * smooth[1] + (1 - keep) * losses[1])
+            smooth = (
+                keep * smooth[0] + (1 - keep) * losses[0],
+                keep * smooth[1] + (1 - keep) * losses[1],
+            )
             step += 1
             if step % 50 == 0:
                 pace = f"{minutes:.1f} minutes, {minutes * 60 / step:.2f} s a step"

@@ -1,4 +1,5 @@
-"""``scripts/chaos``: the service under faults for some minutes, a table of what happened, and 1 on any violation."""
+"""``scripts/chaos``: the service under faults for some minutes, a table of what happened, and 1
+on any violation."""
 
 from __future__ import annotations
 
@@ -28,21 +29,37 @@ SHOWN = 20
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("scripts/chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are injected (default: 10)")
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from")
-    parser.add_argument("--clients", type=int, default=20, help="chats at once (default: 20)")
-    parser.add_argument("--kills", type=int, help="instead: kill a real model's worker so often, compare the texts")
-    parser.add_argument("--unstreamed", type=int, help="instead: ask for so many answers without a stream")
-    parser.add_argument("--cuts", type=int, help="instead: have Redis lose the tail of its log so often")
     parser.add_argument(
-        "--model", choices=(kills.DEMO, kills.RANDOM), default=kills.DEMO, help="for --kills (default: %(default)s)"
+        "--minutes", type=float, default=10.0, help="how long faults are injected (default: 10)"
     )
-    parser.add_argument("--pace", type=float, default=2.0, help="mean seconds between two faults (default: 2)")
+    parser.add_argument(
+        "--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from"
+    )
+    parser.add_argument("--clients", type=int, default=20, help="chats at once (default: 20)")
+    parser.add_argument(
+        "--kills", type=int, help="instead: kill a real model's worker so often, compare the texts"
+    )
+    parser.add_argument(
+        "--unstreamed", type=int, help="instead: ask for so many answers without a stream"
+    )
+    parser.add_argument(
+        "--cuts", type=int, help="instead: have Redis lose the tail of its log so often"
+    )
+    parser.add_argument(
+        "--model",
+        choices=(kills.DEMO, kills.RANDOM),
+        default=kills.DEMO,
+        help="for --kills (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pace", type=float, default=2.0, help="mean seconds between two faults (default: 2)"
+    )
     return parser.parse_args()
 
 
 async def scene(stack: Stack, given: argparse.Namespace) -> tuple[Faults, Outside, Clients]:
-    """Faults, interference and clients together, then the end of all chats, and a last look at what is left."""
+    """Faults, interference and clients together, then the end of all chats, and a last look at
+    what is left."""
     faults = Faults(stack, random.Random(given.seed), given.pace)
     checker = Checker(stack.redis)
 
@@ -92,9 +109,14 @@ def table(given: argparse.Namespace, faults: Faults, outside: Outside, clients: 
     rows += [("fault: connection cut", tally.cuts), ("chats", len(tally.silences))]
     rows += [(f"chats {kind}", count) for kind, count in sorted(tally.ended.items())]
     rows += [("longest silence in a stream, p50", f"{percent[49]:.2f} s")]
-    rows += [("longest silence in a stream, p99", f"{percent[98]:.2f} s"), ("violations", len(tally.violations))]
+    rows += [
+        ("longest silence in a stream, p99", f"{percent[98]:.2f} s"),
+        ("violations", len(tally.violations)),
+    ]
     head = f"{given.minutes:g} minutes, {given.clients} clients, seed {given.seed}, pace {given.pace:g} s"
-    return "\n".join([head, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return "\n".join(
+        [head, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    )
 
 
 def main() -> int:

@@ -23,7 +23,8 @@ GAVE_UP = "gave_up_after_crashes"
 
 @dataclass
 class Tally:
-    """How the chats ended, by kind; what was wrong with them; and the longest silence of each, in seconds."""
+    """How the chats ended, by kind; what was wrong with them; and the longest silence of each,
+    in seconds."""
 
     ended: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -37,8 +38,9 @@ class Tally:
 class Clients:
     """Clients with one chat after the other each.
 
-    ``lost_since`` says whether Redis has lost its data since a time, ``killed_since`` whether it may have lost its last
-    moments, and with them a chat that it had just accepted. ``cancelled`` are chats that somebody else cancelled.
+    ``lost_since`` says whether Redis has lost its data since a time, ``killed_since`` whether it
+    may have lost its last moments, and with them a chat that it had just accepted. ``cancelled``
+    are chats that somebody else cancelled.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Clients:
                     group.create_task(self._stop(chat))
         except TimeoutError:
             last = chat.frames[-1:] or chat.refusals[-1:]
-            self.tally.violations.append(f"{chat.prompt!r} {chat.job_id}: no end in {LONGEST_S:g} s, last {last}")
+            self.tally.violations.append(
+                f"{chat.prompt!r} {chat.job_id}: no end in {LONGEST_S:g} s, last {last}"
+            )
             return
         await self._judge(chat, began, deadly, stopped)
 
@@ -100,7 +104,9 @@ class Clients:
             await asyncio.sleep(0.02)
         while not chat.done and not chat.given_up:
             with suppress(OSError, TimeoutError):
-                if (await ask(self._where(), "POST", f"{CHAT}/stop", {"job_id": chat.job_id})).status == 200:
+                if (
+                    await ask(self._where(), "POST", f"{CHAT}/stop", {"job_id": chat.job_id})
+                ).status == 200:
                     return
             await asyncio.sleep(0.1)
 
@@ -115,7 +121,8 @@ class Clients:
             self.tally.count("forgotten by a killed Redis")
             return
         stopped = stopped or chat.job_id in self._cancelled
-        # A chat that was there at three deaths in a row without getting further is given up: that is no violation.
+        # A chat that was there at three deaths in a row without getting further is given up: that
+        # is no violation.
         given_up = code == GAVE_UP
         self.tally.count(_kind(chat, deadly, stopped))
         if deadly and not (given_up or stopped):

@@ -1,4 +1,5 @@
-"""``--cuts``: Redis loses the tail of its log so often, at four paces of tokens; each reader's text is judged.
+"""``--cuts``: Redis loses the tail of its log so often, at four paces of tokens; each reader's text
+is judged.
 
 The paces run beside each other, each with a Redis, a worker and an API of its own.
 """
@@ -35,7 +36,10 @@ async def _pace(folder: Path, delay_ms: int, cuts: int, rng: random.Random) -> R
 
 async def _all(given: argparse.Namespace, folder: Path) -> list[Result]:
     share = -(-given.cuts // len(PACES_MS))
-    paces = [_pace(folder / str(delay), delay, share, random.Random(given.seed + delay)) for delay in PACES_MS]
+    paces = [
+        _pace(folder / str(delay), delay, share, random.Random(given.seed + delay))
+        for delay in PACES_MS
+    ]
     return await asyncio.gather(*paces)
 
 
@@ -45,13 +49,18 @@ def table(given: argparse.Namespace, results: list[Result]) -> str:
         ("cuts, of 1 byte to 200 KB", sum(result.cuts for result in results)),
         ("with a kill of the API", sum(result.with_api for result in results)),
         ("bytes lost", sum(result.bytes_lost for result in results)),
-        ("cuts after which a reader was ahead of the log", sum(result.overtaken for result in results)),
+        (
+            "cuts after which a reader was ahead of the log",
+            sum(result.overtaken for result in results),
+        ),
         ("chats whole", sum(result.whole for result in results)),
         ("chats lost with what was cut off", sum(result.lost for result in results)),
         ("wrong texts", sum(len(result.wrong) for result in results)),
     ]
     head = f"{given.cuts} cuts, seed {given.seed}, at {', '.join(map(str, PACES_MS))} ms a token"
-    return "\n".join([head, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return "\n".join(
+        [head, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    )
 
 
 def main(given: argparse.Namespace, folder: Path) -> int:

@@ -25,7 +25,8 @@ LOOK_S = 0.1
 class Faults:
     """Injects faults until told to stop.
 
-    ``lost`` are the times at which Redis lost its data, ``killed`` those at which it may have lost its last moments.
+    ``lost`` are the times at which Redis lost its data, ``killed`` those at which it may have lost
+    its last moments.
     """
 
     def __init__(self, stack: Stack, rng: random.Random, pace_s: float) -> None:

@@ -1,6 +1,8 @@
-"""``--kills``: a real model's worker is killed with eight chats in flight, again and again; the texts are compared.
+"""``--kills``: a real model's worker is killed with eight chats in flight, again and again; the
+texts are compared.
 
-Each round asks eight chats twice: undisturbed, and with a kill -9 at a random place. Half are greedy, half seeded.
+Each round asks eight chats twice: undisturbed, and with a kill -9 at a random place. Half are
+greedy, half seeded.
 """
 
 from __future__ import annotations
@@ -26,7 +28,20 @@ RANDOM = "random"
 RANDOM_TOKENS = 300
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
 """The seeded chats take the service's defaults: temperature, top_p and repetition penalty."""
-WORDS = ("time", "river", "stone", "light", "seven", "garden", "winter", "paper", "music", "engine", "ocean", "green")
+WORDS = (
+    "time",
+    "river",
+    "stone",
+    "light",
+    "seven",
+    "garden",
+    "winter",
+    "paper",
+    "music",
+    "engine",
+    "ocean",
+    "green",
+)
 
 
 @dataclass
@@ -79,8 +94,13 @@ class Kills:
             self._compare(first, second)
 
     async def _kill(self, chats: list[Chat], tokens: int) -> bool:
-        """Kill the worker once so many tokens have come, and start it again; whether every chat was in flight."""
-        await until(lambda: sum(chat.cursor for chat in chats) >= tokens and all(chat.cursor for chat in chats))
+        """Kill the worker once so many tokens have come, and start it again; whether every chat
+        was in flight."""
+        await until(
+            lambda: (
+                sum(chat.cursor for chat in chats) >= tokens and all(chat.cursor for chat in chats)
+            )
+        )
         in_flight = not any(chat.done for chat in chats)
         self._stack.kill("worker")
         self._stack.start_worker()
@@ -93,7 +113,9 @@ class Kills:
         rng, more = self._rng, {"model_id": self._model, **(GREEDY if number < CHATS // 2 else {})}
         if self._model == DEMO:
             # Its long answers, of a hundred tokens and more.
-            return Chat(f"Count to {rng.randrange(60, 101)}.", rng.randrange(1 << 40), RANDOM_TOKENS, more)
+            return Chat(
+                f"Count to {rng.randrange(60, 101)}.", rng.randrange(1 << 40), RANDOM_TOKENS, more
+            )
         return Chat(" ".join(rng.choices(WORDS, k=12)), rng.randrange(1 << 40), RANDOM_TOKENS, more)
 
     def _compare(self, first: Chat, second: Chat) -> None:
@@ -109,7 +131,9 @@ class Kills:
         rows: Any = self._stack.redis.xrange(keys.log(chat.job_id))
         entries = decode_rows(rows)
         tokens = [token for entry in entries for token in getattr(entry.event, "token_ids", ())]
-        frames = [(position, frame) for _, position, frame in chat.frames if "progress" not in frame]
+        frames = [
+            (position, frame) for _, position, frame in chat.frames if "progress" not in frame
+        ]
         wrong = []
         ids = [position for position, _ in frames]
         if ids != sorted(ids) or ids[-1:] != [position_after(entries)]:
@@ -119,7 +143,9 @@ class Kills:
         end = entries[-1].event
         counted = end.usage.completion_tokens if isinstance(end, Finished) else -1
         if counted - len(tokens) not in (0, 1):  # The end mark is counted, and is no event.
-            wrong.append(f"{chat.job_id}: {counted} tokens were counted, {len(tokens)} are logged, ended with {end}")
+            wrong.append(
+                f"{chat.job_id}: {counted} tokens were counted, {len(tokens)} are logged, ended with {end}"
+            )
         return tokens, wrong
 
 
@@ -129,14 +155,20 @@ def table(model: str, seed: int, result: Result) -> str:
         ("kills with 8 chats in flight", result.rounds),
         ("kills that came too late and don't count", result.too_late),
         ("sequences, half greedy, half seeded", result.sequences),
-        ("equal to the undisturbed run", f"{result.equal} ({100 * result.equal / result.sequences:.2f} %)"),
+        (
+            "equal to the undisturbed run",
+            f"{result.equal} ({100 * result.equal / result.sequences:.2f} %)",
+        ),
         ("tokens lost or doubled, other violations", len(result.violations)),
     ]
-    return "\n".join([f"{model}, seed {seed}", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
+    return "\n".join(
+        [f"{model}, seed {seed}", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)]
+    )
 
 
 def main(given: argparse.Namespace, folder: Path) -> int:
-    """Run the rounds and print what came out; 1 if a token was lost, or a difference is more than a near-tie."""
+    """Run the rounds and print what came out; 1 if a token was lost, or a difference is more
+    than a near-tie."""
     models = folder / "models"
     if given.model == RANDOM:
         from scripts.benchmarks.models import silence
@@ -150,6 +182,8 @@ def main(given: argparse.Namespace, folder: Path) -> int:
         stack.close()
     print(table(given.model, given.seed, result))
     print("\n".join(result.violations))
-    surprises = describe_differences(models / RANDOM, result.differences) if result.differences else 0
+    surprises = (
+        describe_differences(models / RANDOM, result.differences) if result.differences else 0
+    )
     bad = bool(result.violations or surprises) or result.equal < 0.99 * result.sequences
     return int(bad)

@@ -1,4 +1,5 @@
-"""Shows whether two answers part at a near-tie: the gap between the two best tokens where they first differ."""
+"""Shows whether two answers part at a near-tie: the gap between the two best tokens where they
+first differ."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def describe_differences(model: Path, differences: list[Difference]) -> int:
         place = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
         if place is None:
             surprises += 1
-            print(f"one answer is the beginning of the other: {len(difference.expected)}, {len(difference.found)}")
+            print(
+                f"one answer is the beginning of the other: {len(difference.expected)}, {len(difference.found)}"
+            )
             continue
         messages = difference.body["messages"]
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)
@@ -43,7 +46,9 @@ def describe_differences(model: Path, differences: list[Difference]) -> int:
         row = RowSampler.of(Sampling(**named), place)
         values = scores(network(mx.array([tokens]))[:, -1, :], row, tokens)
         best, second = mx.sort(values)[-2:][::-1].tolist()
-        chosen = sorted((values[difference.expected[place]].item(), values[difference.found[place]].item()))
+        chosen = sorted(
+            (values[difference.expected[place]].item(), values[difference.found[place]].item())
+        )
         surprises += best - chosen[0] > NEAR
         how = "greedy" if row.is_greedy else "seeded"
         apart = f"the best two lie {best - second:.2e} apart, the chosen ones {chosen[1] - chosen[0]:.2e}"
@@ -52,7 +57,8 @@ def describe_differences(model: Path, differences: list[Difference]) -> int:
 
 
 def scores(logits: Any, row: Any, tokens: list[int]) -> Any:
-    """What the sampler compares at one position, [vocabulary]: logits, for a seeded row with penalty, cut and noise."""
+    """What the sampler compares at one position, [vocabulary]: logits, for a seeded row with
+    penalty, cut and noise."""
     import mlx.core as mx
     import numpy as np
 
@@ -60,7 +66,9 @@ def scores(logits: Any, row: Any, tokens: list[int]) -> Any:
 
     logits = logits.astype(mx.float32)
     if row.penalty != 1.0:
-        logits = sampler.penalise(logits, mx.array([sampler.window(tokens)]), mx.array([[row.penalty]]))
+        logits = sampler.penalise(
+            logits, mx.array([sampler.window(tokens)]), mx.array([[row.penalty]])
+        )
     if row.is_greedy:
         return logits[0]
     kept = sampler.nucleus(logits, mx.array([[row.top_p]]))

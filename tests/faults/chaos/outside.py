@@ -1,6 +1,8 @@
-"""What others do to a running service: RQ's own tools, deadly batches, schemas that kill, second starts.
+"""What others do to a running service: RQ's own tools, deadly batches, schemas that kill, second
+starts.
 
-Each must harm nobody but itself. Knows processes and RQ; judges what it caused, and no chat of the clients.
+Each must harm nobody but itself. Knows processes and RQ; judges what it caused, and no chat of the
+clients.
 """
 
 from __future__ import annotations
@@ -45,7 +47,11 @@ class Outside:
     """
 
     def __init__(
-        self, stack: Stack, port: Callable[[], int], rng: random.Random, lost_since: Callable[[float], bool]
+        self,
+        stack: Stack,
+        port: Callable[[], int],
+        rng: random.Random,
+        lost_since: Callable[[float], bool],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.cancelled: set[str] = set()
@@ -64,7 +70,8 @@ class Outside:
         }
 
     async def run(self, pace_s: float) -> None:
-        """Interfere at this mean pace; what is under way at the stop is ended before this returns."""
+        """Interfere at this mean pace; what is under way at the stop is ended before this
+        returns."""
         names = list(self._kinds)
         weights = [self._kinds[name][0] for name in names]
         async with asyncio.TaskGroup() as under_way:
@@ -83,7 +90,9 @@ class Outside:
         with suppress(RedisError, NoSuchJobError, InvalidJobOperation):
             redis = self._stack.redis
             waiting = redis.lrange(f"rq:queue:{keys.CHAT_QUEUE}", 0, -1)
-            running = [member.split(b":")[0] for member in redis.zrange(f"rq:wip:{keys.CHAT_QUEUE}", 0, -1)]  # type: ignore[union-attr]
+            running = [
+                member.split(b":")[0] for member in redis.zrange(f"rq:wip:{keys.CHAT_QUEUE}", 0, -1)
+            ]  # type: ignore[union-attr]
             ids = [value.decode() for value in [*waiting, *running]]  # type: ignore[misc]
             if ids:
                 job_id = self._rng.choice(ids)
@@ -93,7 +102,9 @@ class Outside:
     async def _stock_worker(self) -> None:
         """RQ's own worker on the queue of chats, as somebody starts it who doesn't know ours."""
         words = ["worker", keys.CHAT_QUEUE, "--url", self._stack.server.url, "--serializer"]
-        process = self._started([sys.executable, "-c", _STOCK, *words, "rq.serializers.JSONSerializer"])
+        process = self._started(
+            [sys.executable, "-c", _STOCK, *words, "rq.serializers.JSONSerializer"]
+        )
         await asyncio.sleep(self._rng.uniform(2, 6))
         process.terminate()
         await self._ended(process, 10.0)
@@ -107,20 +118,31 @@ class Outside:
         if batch is None or not await self._until_answered(batch.ended, BATCH_S):
             self._blame(began, f"a batch with a deadly line has not ended: {batch and batch.id}")
             return
-        # Workers are killed all the time: an innocent line may have been inside at three deaths, like a chat.
+        # Workers are killed all the time: an innocent line may have been inside at three deaths,
+        # like a chat.
         results = await self._until_answered(batch.results) or []
-        given_up = {row["custom_id"]: GAVE_UP for row in results if row.get("error", {}).get("code") == GAVE_UP}
+        given_up = {
+            row["custom_id"]: GAVE_UP
+            for row in results
+            if row.get("error", {}).get("code") == GAVE_UP
+        }
         wrong = await self._until_answered(lambda: batch.wrong(given_up)) or []
         missing = {row["custom_id"] for row in rows} - {row["custom_id"] for row in results}
         if deadly not in given_up or wrong or missing:
-            self._blame(began, f"a batch with a deadly line: {sorted(given_up)}, missing {sorted(missing)}, {wrong}")
+            self._blame(
+                began,
+                f"a batch with a deadly line: {sorted(given_up)}, missing {sorted(missing)}, {wrong}",
+            )
 
     async def _deadly_schema(self) -> None:
         began = time.monotonic()
         body = {
             "model": "echo",
             "messages": [{"role": "user", "content": "hello"}],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": DEADLY_SCHEMA}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": DEADLY_SCHEMA},
+            },
         }
         with suppress(OSError, TimeoutError):
             answer = await ask(self._port(), "POST", "/v1/chat/completions", body)
@@ -131,13 +153,17 @@ class Outside:
     async def _second_start(self) -> None:
         """The whole service once more on the data folder whose Redis runs."""
         began, folder = time.monotonic(), str(self._stack.folder)
-        process = self._started([sys.executable, "-P", "-m", "mlxq.service.launch", "--data", folder, "--port", "0"])
+        process = self._started(
+            [sys.executable, "-P", "-m", "mlxq.service.launch", "--data", folder, "--port", "0"]
+        )
         status = await self._ended(process, REFUSED_S)
         if status == 0 or not self._stack.server.socket.parent.exists():
             self._blame(began, f"a second start on a data folder ended with {status}")
 
     def _started(self, command: list[str]) -> subprocess.Popen[bytes]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"
+        }
         with self._stack.log("outside").open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -157,7 +183,8 @@ class Outside:
             return 0
 
     async def _until_answered(self, call: Callable[[], T], limit_s: float = 60.0) -> T | None:
-        """What a call at an API process answers, once one answers and it is something; None when none does in time."""
+        """What a call at an API process answers, once one answers and it is something; None when
+        none does in time."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             with suppress(OSError, AssertionError, ValueError, KeyError):

@@ -1,4 +1,5 @@
-"""``--unstreamed``: thousands of answers without a stream, of 2 to 6 s each; every one must be 200 and whole."""
+"""``--unstreamed``: thousands of answers without a stream, of 2 to 6 s each; every one must be
+200 and whole."""
 
 from __future__ import annotations
 
@@ -38,7 +39,12 @@ async def run(stack: Stack, count: int, rng: random.Random) -> Counter[str]:
 
 
 async def _one(port: int, prompt: str, tokens: int) -> str:
-    body = {"model": "echo", "messages": [{"role": "user", "content": prompt}], "seed": 1, "max_tokens": tokens}
+    body = {
+        "model": "echo",
+        "messages": [{"role": "user", "content": prompt}],
+        "seed": 1,
+        "max_tokens": tokens,
+    }
     answer = await ask(port, "POST", PATH, body)
     if answer.status != 200:
         return f"{answer.status} {answer.json['error']['code']}"

@@ -1,4 +1,5 @@
-"""``scripts/fuzz``: generated requests for a service on the echo backend, what came back, and 1 on any failure.
+"""``scripts/fuzz``: generated requests for a service on the echo backend, what came back, and 1 on
+any failure.
 
 No route and no check is left out; tests.security.fuzz.cases says what is judged.
 """
@@ -19,7 +20,12 @@ from tests.support.service_support import SERVE, Running
 
 NOWHERE = "http://127.0.0.1:9"
 """Downloads are asked for as well; nothing is to leave this machine."""
-SETTINGS = {"MLXQ_BACKEND": "echo", "MLXQ_LOG_LEVEL": "warning", "HF_ENDPOINT": NOWHERE, "HF_HUB_OFFLINE": "1"}
+SETTINGS = {
+    "MLXQ_BACKEND": "echo",
+    "MLXQ_LOG_LEVEL": "warning",
+    "HF_ENDPOINT": NOWHERE,
+    "HF_HUB_OFFLINE": "1",
+}
 LIMIT_S = 6 * 3600.0
 LOG_LINES = 200
 """Of the service's log, shown after a failure."""
@@ -28,14 +34,21 @@ LOG_LINES = 200
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("scripts/fuzz", description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000, help="how many requests (default: 10000)")
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from")
+    parser.add_argument(
+        "--cases", type=int, default=10_000, help="how many requests (default: 10000)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from"
+    )
     return parser.parse_args()
 
 
 def report(seen: Seen, seed: int, spent_s: float) -> str:
     """What a person wants to know."""
-    lines = [f"{kind}, status {status}, {route}\n{text}\n" for (route, kind, status), text in seen.failures.items()]
+    lines = [
+        f"{kind}, status {status}, {route}\n{text}\n"
+        for (route, kind, status), text in seen.failures.items()
+    ]
     routes = {route for route, _ in seen.answers}
     refused = sorted(routes - {route for route, status in seen.answers if status < 300})
     statuses = ", ".join(f"{status}: {count}" for status, count in seen.statuses().items())
@@ -56,7 +69,9 @@ def main() -> int:
         service = Running(SERVE, Path(folder), limit_s=LIMIT_S, **SETTINGS)
         try:
             url = service.line("Ready: ").removeprefix("Ready: ")
-            threading.Thread(target=service.seen.extend, args=(service.process.stdout,), daemon=True).start()
+            threading.Thread(
+                target=service.seen.extend, args=(service.process.stdout,), daemon=True
+            ).start()
             with Fuzz(url, given.seed) as fuzz:
                 seen = fuzz.seen
                 with contextlib.suppress(KeyboardInterrupt):

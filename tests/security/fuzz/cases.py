@@ -1,8 +1,10 @@
-"""Cases made from the API's description: each is sent to a running service, its answer held against the description.
+"""Cases made from the API's description: each is sent to a running service, its answer held against
+the description.
 
-Judged is every answer of every described route: no fault of the server (a 503 that says when to try again is honest),
-and a status, a content type and a body that the description has. No route and no check is left out. One answer has no
-end, the stream of the status: of it the first event is read. Knows HTTP alone.
+Judged is every answer of every described route: no fault of the server (a 503 that says when to try
+again is honest), and a status, a content type and a body that the description has. No route and no
+check is left out. One answer has no end, the stream of the status: of it the first event is read.
+Knows HTTP alone.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 ENDLESS = "/api/engine/status/events"
 LIMIT_S = 60.0
 SOUND: dict[str, Any] = {
@@ -46,7 +53,8 @@ _REMEMBERED = 50
 
 @dataclass
 class Seen:
-    """What has come of a run. Failures of one kind on one route are told once, with the first case."""
+    """What has come of a run. Failures of one kind on one route are told once, with the first
+    case."""
 
     cases: int = 0
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -82,7 +90,8 @@ class Fuzz:
         self._session.close()
 
     def run(self, cases: int) -> Seen:
-        """Send so many, in turns: to each route as many right as wrong ones, as long as there are others."""
+        """Send so many, in turns: to each route as many right as wrong ones, as long as there
+        are others."""
         open_ended = {(route.label, mode): route for route in self._routes for mode in _MODES}
         for turn in range(cases):
             share = max(1, min(ROUND, (cases - self.seen.cases) // max(1, len(open_ended))))
@@ -106,7 +115,9 @@ class Fuzz:
             phases=[hypothesis.Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(case=route.as_strategy(generation_mode=mode), choice=st.integers(0, choices))
+        @hypothesis.given(
+            case=route.as_strategy(generation_mode=mode), choice=st.integers(0, choices)
+        )
         def send(case: Any, choice: int) -> None:
             self._send(self._aimed(case, choice))
 
@@ -116,7 +127,8 @@ class Fuzz:
         return self.seen.cases - before
 
     def _aimed(self, case: Any, choice: int) -> Any:
-        """Of three cases two name a model and an id that exist, and one of these asks something sound.
+        """Of three cases two name a model and an id that exist, and one of these asks something
+        sound.
 
         Chance would never get past them to what lies behind.
         """
@@ -130,7 +142,9 @@ class Fuzz:
             if "input_file_id" in case.body and (files := self._ids["/v1/files"]):
                 case.body["input_file_id"] = files[choice % len(files)]
         for name in case.path_parameters or {}:
-            known = self._ids["jobs" if name == "job_id" else case.operation.path.partition("/{")[0]]
+            known = self._ids[
+                "jobs" if name == "job_id" else case.operation.path.partition("/{")[0]
+            ]
             if known:
                 case.path_parameters[name] = known[choice % len(known)]
         return case
@@ -156,7 +170,9 @@ class Fuzz:
             case.validate_response(answer, checks=CHECKS[honest:])
         except (Failure, FailureGroup) as error:
             for one in getattr(error, "exceptions", [error]):
-                self._failed(case.operation.label, type(one).__name__, answer.status_code, str(error))
+                self._failed(
+                    case.operation.label, type(one).__name__, answer.status_code, str(error)
+                )
 
     def _failed(self, route: str, kind: str, status: int, text: str) -> None:
         self.seen.failed += 1
@@ -170,7 +186,11 @@ class Fuzz:
                 known.remove(gone)
         if job_id := answer.headers.get("X-Job-Id"):
             self._ids["jobs"].append(job_id)
-        if answer.ok and answer.request.method == "POST" and "json" in answer.headers.get("Content-Type", ""):
+        if (
+            answer.ok
+            and answer.request.method == "POST"
+            and "json" in answer.headers.get("Content-Type", "")
+        ):
             told = answer.json()
             if isinstance(told, dict) and isinstance(told.get("id"), str):
                 self._ids[case.operation.path].append(told["id"])

@@ -1,4 +1,5 @@
-"""A Redis that answers and refuses: what of it passes, what clients are told, and what the log says of it."""
+"""A Redis that answers and refuses: what of it passes, what clients are told, and what the log
+says of it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,13 @@ from collections.abc import Iterator
 import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis._parsers.base import BaseParser
-from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    RedisError,
+    ResponseError,
+)
 from starlette.testclient import TestClient
 
 from api import errors
@@ -41,7 +48,9 @@ def refusal(text: str) -> RedisError:
 
 
 def in_a_pipeline(error: RedisError) -> RedisError:
-    error.args = (f"Command # 1 (SET a caused error: MISCONF canary) of pipeline caused error: {error.args[0]}",)
+    error.args = (
+        f"Command # 1 (SET a caused error: MISCONF canary) of pipeline caused error: {error.args[0]}",
+    )
     return error
 
 
@@ -62,7 +71,9 @@ def test_a_refusal_that_passes_is_a_503_that_says_when_to_come_back(
 
 @pytest.mark.parametrize("name", ["MISCONF", "READONLY", "NOREPLICAS", "OOM"])
 def test_older_servers_say_it_inside_of_a_scripts_error(name: str) -> None:
-    said = f"ERR Error running script (call to f_0123): @user_script:1: @user_script: 1: -{SAID[name]}"
+    said = (
+        f"ERR Error running script (call to f_0123): @user_script:1: @user_script: 1: -{SAID[name]}"
+    )
     assert kind(refusal(said)) == name
 
 
@@ -77,7 +88,9 @@ def test_any_other_refusal_is_a_fault_of_ours(said: str) -> None:
         assert errors.from_redis(error).code == "internal_error"
 
 
-@pytest.mark.parametrize("error", [ConnectionError("nobody there"), ConnectionError("MISCONFigured"), ResponseError()])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("nobody there"), ConnectionError("MISCONFigured"), ResponseError()]
+)
 def test_what_is_no_refusal_keeps_its_own_name(error: RedisError) -> None:
     assert kind(error) == type(error).__name__
 
@@ -120,13 +133,17 @@ def test_ready_is_not_ready_while_nothing_can_be_written(
     monkeypatch.setattr(Refusing, "said", SAID[name])
     answer = client.get("/ready")
     assert answer.status_code == 503
-    assert answer.json()["code"] == ("redis_full" if name in ("MISCONF", "OOM") else "redis_unavailable")
+    assert answer.json()["code"] == (
+        "redis_full" if name in ("MISCONF", "OOM") else "redis_unavailable"
+    )
     assert int(answer.headers["retry-after"]) > 0
     monkeypatch.setattr(Refusing, "said", "")
     assert client.get("/ready").status_code == 200
 
 
-def test_a_chat_that_cannot_be_queued_says_why(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_that_cannot_be_queued_says_why(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = client.app.state.parts.jobs  # type: ignore[attr-defined]
 
     def refused(*_: object) -> str:

@@ -1,4 +1,5 @@
-"""Records that two releases exchange: what a later one adds is absent, left out, or refused by name."""
+"""Records that two releases exchange: what a later one adds is absent, left out, or refused by
+name."""
 
 from __future__ import annotations
 
@@ -37,7 +38,11 @@ class Outer(Record):
 
 def test_a_new_field_is_absent_from_the_json_at_its_default_at_any_depth() -> None:
     written = Outer(text="t", many=(Inner(),))
-    assert json.loads(written.model_dump_json()) == {"text": "t", "inner": {"old": 1}, "many": [{"old": 1}]}
+    assert json.loads(written.model_dump_json()) == {
+        "text": "t",
+        "inner": {"old": 1},
+        "many": [{"old": 1}],
+    }
     assert written.model_dump(mode="json") == json.loads(written.model_dump_json())
     set_ = Outer(text="t", inner=Inner(changes=True), refines="more")
     assert Outer.model_validate_json(set_.model_dump_json()) == set_
@@ -92,7 +97,9 @@ def test_the_oldest_living_worker_says_what_may_be_written() -> None:
     assert asyncio.run(catalogue.oldest_version()) == FIRST
 
 
-def test_a_line_is_written_for_the_oldest_worker_or_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_written_for_the_oldest_worker_or_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     raw = json.dumps({"custom_id": "a", "model_id": MODEL.id, "prompt": "Hello"}).encode()
     monkeypatch.setattr(lines, "readable", refuse)
     result = lines.judge(raw, 1, Rules([MODEL], read, version=FIRST))

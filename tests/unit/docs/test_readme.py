@@ -1,4 +1,5 @@
-"""The README tells of everything: each endpoint, each field of a chat with its default, each file, each script."""
+"""The README tells of everything: each endpoint, each field of a chat with its default, each
+file, each script."""
 
 from __future__ import annotations
 
@@ -33,6 +34,10 @@ def test_each_file_is_in_the_tree(package: str) -> None:
 
 
 def test_each_command_is_named() -> None:
-    commands = {file.name for file in (ROOT / "scripts").iterdir() if file.is_file() and "." not in file.name}
+    commands = {
+        file.name
+        for file in (ROOT / "scripts").iterdir()
+        if file.is_file() and "." not in file.name
+    }
     for command in commands - {"environment"}:
         assert re.search(rf"\b{command}\b", README), command

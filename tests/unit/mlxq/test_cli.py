@@ -1,4 +1,5 @@
-"""The command line: quick to start, one line for every mistake, JSON for programs, and what it asks of the service."""
+"""The command line: quick to start, one line for every mistake, JSON for programs, and what it
+asks of the service."""
 
 from __future__ import annotations
 
@@ -17,7 +18,19 @@ from tests.support.cli_support import MODEL, FakeService, mlxq, refusal
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SLOW = {"rich", "httpx2", "pydantic", "fastapi", "redis", "rq", "psutil", "mlx", "worker", "asyncio", "ssl"}
+SLOW = {
+    "rich",
+    "httpx2",
+    "pydantic",
+    "fastapi",
+    "redis",
+    "rq",
+    "psutil",
+    "mlx",
+    "worker",
+    "asyncio",
+    "ssl",
+}
 GROUP = typer.main.get_command(app)
 COMMANDS = sorted(GROUP.commands)  # type: ignore[attr-defined]
 MODEL_COMMANDS = sorted(GROUP.commands["models"].commands)  # type: ignore[attr-defined]
@@ -75,7 +88,9 @@ def test_help_and_completion_import_nothing_slow() -> None:
         "import sys\nfrom mlxq.cli import app\n"
         "try:\n    app(['--help'], prog_name='mlxq')\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "models" in done.stdout
     assert SLOW & set(done.stderr.split()) == set()
 
@@ -91,15 +106,25 @@ def test_every_command_explains_itself_prints_json_and_is_in_the_readme(command:
     assert "--url" in shown.stdout
 
 
-@pytest.mark.parametrize(("words", "expected"), [("mlxq sta", "status"), ("mlxq models un", "unload")])
+@pytest.mark.parametrize(
+    ("words", "expected"), [("mlxq sta", "status"), ("mlxq models un", "unload")]
+)
 def test_a_shell_completes_commands(words: str, expected: str) -> None:
-    environ = {"_MLXQ_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    environ = {
+        "_MLXQ_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
     result = CliRunner(env=environ).invoke(app, prog_name="mlxq")
     assert result.stdout.split() == [expected]
 
 
 def test_a_shell_completes_names_of_models() -> None:
-    environ = {"_MLXQ_COMPLETE": "complete_bash", "COMP_WORDS": "mlxq models load ", "COMP_CWORD": "3"}
+    environ = {
+        "_MLXQ_COMPLETE": "complete_bash",
+        "COMP_WORDS": "mlxq models load ",
+        "COMP_CWORD": "3",
+    }
     result = CliRunner(env=environ).invoke(app, prog_name="mlxq", obj=FakeService())
     assert result.stdout.split() == ["Tiny"]
 
@@ -108,7 +133,9 @@ def unreachable(_: httpx2.Request) -> httpx2.Response:
     raise httpx2.ConnectError("refused")
 
 
-@pytest.mark.parametrize("command", ["ps", "status", "models", "stop --all", "chat hi", "models load x"])
+@pytest.mark.parametrize(
+    "command", ["ps", "status", "models", "stop --all", "chat hi", "models load x"]
+)
 def test_without_a_service_each_command_says_how_to_start_one(command: str) -> None:
     said = ended(3, httpx2.MockTransport(unreachable), *command.split())
     assert "mlxq serve" in said
@@ -138,19 +165,29 @@ def test_wrong_use_is_told_in_one_line_and_nothing_is_sent(arguments: list[str],
 
 
 def test_an_unknown_model_is_refused_with_where_to_look() -> None:
-    service = FakeService(**{"POST /api/engine/chat": refusal(404, "model_not_found", "No model of this name.")})
+    service = FakeService(
+        **{"POST /api/engine/chat": refusal(404, "model_not_found", "No model of this name.")}
+    )
     assert "`mlxq models` lists those there are" in ended(1, service, "chat", "hi", "-m", "nope")
 
 
 def test_a_refusal_names_the_wrong_field_and_when_to_come_back() -> None:
-    body = {"detail": "The request is not valid.", "code": "invalid_request", "errors": ["body -> seed: too small"]}
+    body = {
+        "detail": "The request is not valid.",
+        "code": "invalid_request",
+        "errors": ["body -> seed: too small"],
+    }
     service = FakeService(**{"POST /api/engine/chat": httpx2.Response(422, json=body)})
     assert "body -> seed: too small" in ended(1, service, "chat", "hi", "--seed", "-1")
     full = refusal(429, "queue_full", "The queue is full.", **{"Retry-After": "7"})
-    assert "try again in 7 s" in ended(1, FakeService(**{"POST /api/engine/chat": full}), "chat", "hi")
+    assert "try again in 7 s" in ended(
+        1, FakeService(**{"POST /api/engine/chat": full}), "chat", "hi"
+    )
 
 
-@pytest.mark.parametrize("answer", [httpx2.Response(200, text="<html>"), httpx2.Response(404, text="what?")])
+@pytest.mark.parametrize(
+    "answer", [httpx2.Response(200, text="<html>"), httpx2.Response(404, text="what?")]
+)
 def test_another_program_at_the_address_is_told_as_such(answer: httpx2.Response) -> None:
     assert "is not this service" in ended(3, FakeService(**{"GET /models": answer}), "models")
 
@@ -173,7 +210,11 @@ def test_the_key_is_sent_and_a_missing_one_is_asked_for(monkeypatch: pytest.Monk
 
 def test_ps_and_status_show_what_runs_and_what_waits() -> None:
     batches = [BATCH, BATCH | {"id": "b2", "status": "completed"}]
-    answers = {"GET /api/engine/status": STATUS, "GET /ready": {"status": "ready"}, "GET /api/engine/batches": batches}
+    answers = {
+        "GET /api/engine/status": STATUS,
+        "GET /ready": {"status": "ready"},
+        "GET /api/engine/batches": batches,
+    }
     service = FakeService(**answers)
     shown = mlxq(service, "ps").stdout
     assert re.search(r"j1 +m1 +12 +31\.2 +0\.1 s +1 min 04 s", shown)
@@ -196,17 +237,24 @@ def test_status_fails_with_the_reason_when_chats_would_not_be_served() -> None:
 
 def test_stop_ends_one_chat_or_all_and_says_when_there_is_no_such_chat() -> None:
     view = {"job_id": "j1", "state": "running"}
-    service = FakeService(**{"GET /api/engine/jobs/j1": view, "POST /api/engine/chat/stop": {"status": "stopped"}})
+    service = FakeService(
+        **{"GET /api/engine/jobs/j1": view, "POST /api/engine/chat/stop": {"status": "stopped"}}
+    )
     assert mlxq(service, "stop", "j1").stdout == "Stopped j1.\n"
     assert mlxq(service, "stop", "--all").exit_code == 0
     assert service.sent("/api/engine/chat/stop") == [{"job_id": "j1"}, None]
-    unknown = FakeService(**{"GET /api/engine/jobs/j2": refusal(404, "job_not_found", "There is no such job.")})
+    unknown = FakeService(
+        **{"GET /api/engine/jobs/j2": refusal(404, "job_not_found", "There is no such job.")}
+    )
     assert "neither a chat nor a batch j2" in ended(1, unknown, "stop", "j2")
 
 
 def test_models_are_listed_and_commands_are_passed_on() -> None:
     service = FakeService(
-        **{"POST /models/load": {"status": "loaded", "model_id": "m1"}, "POST /models/scan": {"models": 2}}
+        **{
+            "POST /models/load": {"status": "loaded", "model_id": "m1"},
+            "POST /models/scan": {"models": 2},
+        }
     )
     assert re.search(r"Tiny +m1 +llama +2048 +3\.0 MiB +no +loaded", mlxq(service, "models").stdout)
     assert json.loads(mlxq(service, "models", "list", "--json").stdout) == [MODEL]

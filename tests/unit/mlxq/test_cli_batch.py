@@ -1,4 +1,5 @@
-"""``mlxq batch``: every prompt gets one result, whatever is interrupted; what can't be sent is told with its line."""
+"""``mlxq batch``: every prompt gets one result, whatever is interrupted; what can't be sent is
+told with its line."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeBatches(FakeService):
-    """Batches that finish ``step`` lines with each look at them. A prompt "fail" fails; ``b1`` is the first id."""
+    """Batches that finish ``step`` lines with each look at them. A prompt "fail" fails; ``b1``
+    is the first id."""
 
     def __init__(self, step: int = 2) -> None:
         super().__init__()
@@ -56,7 +58,10 @@ class FakeBatches(FakeService):
 
     def _one(self, batch_id: str, what: str) -> httpx2.Response:
         if what == "results":
-            rows = [self._result(n, row) for n, row in enumerate(self.lines[batch_id][: self.done[batch_id]], 1)]
+            rows = [
+                self._result(n, row)
+                for n, row in enumerate(self.lines[batch_id][: self.done[batch_id]], 1)
+            ]
             return httpx2.Response(200, text="".join(json.dumps(row) + "\n" for row in rows))
         if what == "cancel":
             self.status[batch_id] = "cancelled"
@@ -71,14 +76,32 @@ class FakeBatches(FakeService):
         told = {"custom_id": row["custom_id"], "line": number}
         if row.get("prompt") == "fail":
             return told | {"error": {"code": "prompt_too_long", "message": "It is too long."}}
-        return told | {"model_id": "m1", "text": f"to {row['prompt']}", "finish_reason": "stop", "usage": {}}
+        return told | {
+            "model_id": "m1",
+            "text": f"to {row['prompt']}",
+            "finish_reason": "stop",
+            "usage": {},
+        }
 
     def _view(self, batch_id: str) -> dict[str, Any]:
-        failed = sum(row.get("prompt") == "fail" for row in self.lines[batch_id][: self.done[batch_id]])
+        failed = sum(
+            row.get("prompt") == "fail" for row in self.lines[batch_id][: self.done[batch_id]]
+        )
         total, done = len(self.lines[batch_id]), self.done[batch_id] - failed
-        counts = {"total": total, "done": done, "failed": failed, "cancelled": 0, "left": total - done - failed}
+        counts = {
+            "total": total,
+            "done": done,
+            "failed": failed,
+            "cancelled": 0,
+            "left": total - done - failed,
+        }
         times = {"created_at": 1.0, "tokens_per_second": 20.0, "seconds_left": 61.0}
-        return {"id": batch_id, "status": self.status[batch_id], "model_id": "m1", "counts": counts} | times
+        return {
+            "id": batch_id,
+            "status": self.status[batch_id],
+            "model_id": "m1",
+            "counts": counts,
+        } | times
 
 
 @pytest.fixture
@@ -153,7 +176,10 @@ def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(files: Path) 
     service.looked = lambda: os.kill(os.getpid(), signal.SIGINT)
     result = run(service, files)
     assert result.exit_code == 130
-    assert re.search(r"The batch goes on\..*Come back with `mlxq batch .*in\.jsonl -o .*out\.jsonl`", result.stderr)
+    assert re.search(
+        r"The batch goes on\..*Come back with `mlxq batch .*in\.jsonl -o .*out\.jsonl`",
+        result.stderr,
+    )
     assert service.status == {"b1": "running"}
     assert len(output(files)) == 2
     service.looked = lambda: None
@@ -241,7 +267,9 @@ def test_files_that_cannot_be_used_are_told(files: Path) -> None:
     assert "cannot read" in mlxq(service, "batch", str(files / "nowhere.jsonl")).stderr
     same = mlxq(service, "batch", str(files / "in.jsonl"), "-o", str(files / "in.jsonl"))
     assert "would overwrite" in same.stderr
-    assert "cannot write" in mlxq(service, "batch", str(files / "in.jsonl"), "-o", str(files)).stderr
+    assert (
+        "cannot write" in mlxq(service, "batch", str(files / "in.jsonl"), "-o", str(files)).stderr
+    )
     (files / "out.jsonl").write_text("notes\n")
     assert "is not a result of a batch" in run(service, files).stderr
     (files / "out.jsonl").unlink()

@@ -32,7 +32,10 @@ def test_an_answer_is_printed_as_it_is_and_ends_with_a_newline() -> None:
     result = mlxq(service, "chat", "Hi", "--system", "Be nice.", "--seed", "7", "--max-tokens", "9")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello there\n", "")
     [body] = service.sent("/api/engine/chat")
-    assert body["messages"] == [{"role": "system", "content": "Be nice."}, {"role": "user", "content": "Hi"}]
+    assert body["messages"] == [
+        {"role": "system", "content": "Be nice."},
+        {"role": "user", "content": "Hi"},
+    ]
     assert (body["model_id"], body["seed"], body["max_tokens"]) == ("m1", 7, 9)
     assert "temperature" not in body
 
@@ -41,7 +44,9 @@ def test_an_answer_is_printed_as_it_is_and_ends_with_a_newline() -> None:
 def test_the_prompt_may_come_from_standard_input(arguments: list[str]) -> None:
     service = FakeService(**{CHAT: hello()})
     assert mlxq(service, *arguments, stdin="from a pipe\n").exit_code == 0
-    assert service.sent("/api/engine/chat")[0]["messages"] == [{"role": "user", "content": "from a pipe"}]
+    assert service.sent("/api/engine/chat")[0]["messages"] == [
+        {"role": "user", "content": "from a pipe"}
+    ]
 
 
 def test_json_holds_the_whole_answer() -> None:
@@ -88,7 +93,9 @@ def test_a_request_whose_answer_was_lost_is_sent_again_under_the_same_key() -> N
 
     service = FakeService(**{CHAT: iter([lost, hello()])})
     assert mlxq(service, "chat", "Hi").stdout == "Hello there\n"
-    keys = [r.headers["Idempotency-Key"] for r in service.requests if r.url.path == "/api/engine/chat"]
+    keys = [
+        r.headers["Idempotency-Key"] for r in service.requests if r.url.path == "/api/engine/chat"
+    ]
     assert len(keys) == 2
     assert len(set(keys)) == 1
 
@@ -99,16 +106,26 @@ def test_a_service_that_does_not_come_back_is_given_up(monkeypatch: pytest.Monke
     def refused(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused")
 
-    result = mlxq(FakeService(**{CHAT: events(frame(1, text="one"), breaks=True), RESUME: refused}), "chat", "Hi")
+    result = mlxq(
+        FakeService(**{CHAT: events(frame(1, text="one"), breaks=True), RESUME: refused}),
+        "chat",
+        "Hi",
+    )
     assert result.exit_code == 3
     assert result.stdout == "one\n"
     assert "no service answers" in result.stderr
 
 
 def test_an_error_in_the_stream_is_one_line_behind_the_text() -> None:
-    failed = events(frame(1, text="Hel"), end(2, "error", error="The step failed.", code="engine_failed"))
+    failed = events(
+        frame(1, text="Hel"), end(2, "error", error="The step failed.", code="engine_failed")
+    )
     result = mlxq(FakeService(**{CHAT: failed}), "chat", "Hi")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "Hel\n", "mlxq: The step failed.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "Hel\n",
+        "mlxq: The step failed.\n",
+    )
 
 
 class Interrupting(httpx2.SyncByteStream):

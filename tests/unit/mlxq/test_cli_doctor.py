@@ -43,7 +43,9 @@ def test_no_service_is_a_warning_and_no_worker_is_a_problem() -> None:
     assert result.exit_code == 0
     assert "warning  service" in result.stdout
     assert "-> start one with `mlxq serve`" in result.stdout
-    no_worker = FakeService(**(HEALTHY | {"GET /ready": refusal(503, "no_worker", "No worker is running.")}))
+    no_worker = FakeService(
+        **(HEALTHY | {"GET /ready": refusal(503, "no_worker", "No worker is running.")})
+    )
     result = mlxq(no_worker, "doctor")
     assert result.exit_code == 1
     assert "problem  ready" in result.stdout
@@ -69,21 +71,29 @@ def test_the_port_is_free_or_the_services_or_taken() -> None:
         settings = Settings(port=taken.getsockname()[1])
         assert str(settings.port) in mended(diagnostics.port(settings, answers=False), "problem")
         assert diagnostics.port(settings, answers=True).state == "ok"
-    assert diagnostics.port(settings, answers=False) == Finding("port", "ok", f"127.0.0.1, port {settings.port}: free")
+    assert diagnostics.port(settings, answers=False) == Finding(
+        "port", "ok", f"127.0.0.1, port {settings.port}: free"
+    )
 
 
 def test_redis_is_the_embedded_one_or_must_answer() -> None:
     assert diagnostics.redis(Settings()).detail.startswith("embedded: ")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-    told = mended(diagnostics.redis(Settings(redis_url=f"redis://:hush@127.0.0.1:{number}/0")), "problem")
+    told = mended(
+        diagnostics.redis(Settings(redis_url=f"redis://:hush@127.0.0.1:{number}/0")), "problem"
+    )
     assert "hush" not in told
 
 
-def test_the_disk_must_have_room_and_be_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_must_have_room_and_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(data=tmp_path / "not" / "yet")
     for free, state in ((1 << 20, "problem"), (5 << 30, "warning"), (50 << 30, "ok")):
-        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        monkeypatch.setattr(
+            "shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free})
+        )
         assert diagnostics.disk(settings).state == state
     (tmp_path / "file").write_text("")
     mended(diagnostics.disk(Settings(data=tmp_path / "file" / "data")), "problem")
@@ -112,8 +122,13 @@ def test_model_folders_are_counted_and_missing_ones_named(tmp_path: Path) -> Non
 
 
 def test_an_mlx_that_fails_is_told_with_its_last_words() -> None:
-    assert mended(diagnostics.mlx_device("raise SystemExit('no Metal device')"), "problem") == "no Metal device"
-    assert "exit status -9" in mended(diagnostics.mlx_device("import os; os.kill(os.getpid(), 9)"), "problem")
+    assert (
+        mended(diagnostics.mlx_device("raise SystemExit('no Metal device')"), "problem")
+        == "no Metal device"
+    )
+    assert "exit status -9" in mended(
+        diagnostics.mlx_device("import os; os.kill(os.getpid(), 9)"), "problem"
+    )
 
 
 def test_the_slow_blas_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -124,15 +139,23 @@ def test_the_slow_blas_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_missing_packages_and_an_old_system_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnostics, "_PACKAGES", ("redis", "no-such-package"))
     assert mended(diagnostics.packages(), "problem") == "not installed: no-such-package"
-    for system, kind, release in (("Darwin", "x86_64", "15.1"), ("Darwin", "arm64", "13.6"), ("Windows", "AMD64", "")):
+    for system, kind, release in (
+        ("Darwin", "x86_64", "15.1"),
+        ("Darwin", "arm64", "13.6"),
+        ("Windows", "AMD64", ""),
+    ):
         monkeypatch.setattr("platform.system", lambda system=system: system)
         monkeypatch.setattr("platform.machine", lambda kind=kind: kind)
         monkeypatch.setattr("platform.mac_ver", lambda release=release: (release, ("", "", ""), ""))
         mended(diagnostics.machine(), "problem")
 
 
-@pytest.mark.parametrize(("hard", "state"), [(64, "problem"), (1024, "warning"), (4096, "ok"), (-1, "ok")])
-def test_few_open_files_are_told_with_how_to_allow_more(monkeypatch: pytest.MonkeyPatch, hard: int, state: str) -> None:
+@pytest.mark.parametrize(
+    ("hard", "state"), [(64, "problem"), (1024, "warning"), (4096, "ok"), (-1, "ok")]
+)
+def test_few_open_files_are_told_with_how_to_allow_more(
+    monkeypatch: pytest.MonkeyPatch, hard: int, state: str
+) -> None:
     monkeypatch.setattr(diagnostics.resource, "getrlimit", lambda _: (hard, hard))
     found = diagnostics.open_files()
     assert found.state == state

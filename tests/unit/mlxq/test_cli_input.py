@@ -1,4 +1,5 @@
-"""Odd input to the command line ends in one line: bytes that are no text, numbers that are none, closed streams."""
+"""Odd input to the command line ends in one line: bytes that are no text, numbers that are none,
+closed streams."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ COMMANDS = (
     ("models", "download", "a/b"),
     ("models", "delete", "m1"),
 )
-OPTIONS = {"chat": ("--model", "--system", "--image", "--temperature", "--max-tokens", "--seed"), "batch": ("-o", "-m")}
+OPTIONS = {
+    "chat": ("--model", "--system", "--image", "--temperature", "--max-tokens", "--seed"),
+    "batch": ("-o", "-m"),
+}
 
 
 def answering() -> FakeService:
@@ -51,7 +55,8 @@ def piped(data: bytes, *arguments: str) -> Result:
 
 
 def is_orderly(result: Result) -> bool:
-    """Whether a command ended with a status and, if it failed, at most a few lines; never with an exception."""
+    """Whether a command ended with a status and, if it failed, at most a few lines; never with
+    an exception."""
     ended = result.exception is None or isinstance(result.exception, SystemExit)
     return ended and "Traceback" not in result.output and result.exit_code in (0, 1, 2, 3, 130)
 
@@ -61,9 +66,16 @@ def test_odd_arguments_and_options_never_end_in_a_traceback(command: tuple[str, 
     for odd in ODD:
         for place in range(1, len(command)):
             arguments = [*command[:place], odd, *command[place + 1 :]]
-            assert is_orderly(result := mlxq(answering(), *arguments)), (arguments, result.exception)
+            assert is_orderly(result := mlxq(answering(), *arguments)), (
+                arguments,
+                result.exception,
+            )
     for option, odd in itertools.product((*OPTIONS.get(command[0], ()), "--url"), ODD):
-        assert is_orderly(result := mlxq(answering(), *command, option, odd)), (option, odd, result.exception)
+        assert is_orderly(result := mlxq(answering(), *command, option, odd)), (
+            option,
+            odd,
+            result.exception,
+        )
 
 
 @pytest.mark.parametrize(
@@ -110,16 +122,25 @@ def test_arguments_that_no_request_can_hold_are_named(arguments: list[str], says
         (["Summarise:"], "", "Summarise:"),
     ],
 )
-def test_text_piped_in_follows_the_prompt_behind_a_blank_line(arguments: list[str], stdin: str, sent: str) -> None:
+def test_text_piped_in_follows_the_prompt_behind_a_blank_line(
+    arguments: list[str], stdin: str, sent: str
+) -> None:
     service = answering()
     assert mlxq(service, "chat", *arguments, stdin=stdin).exit_code == 0
     assert service.sent(CHAT)[0]["messages"] == [{"role": "user", "content": sent}]
 
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
-@pytest.mark.parametrize("command", ["chat hi --url 127.0.0.1:1", "--help", "", "models --json --url 127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "command", ["chat hi --url 127.0.0.1:1", "--help", "", "models --json --url 127.0.0.1:1"]
+)
 def test_closed_and_full_streams_end_a_command_in_order(command: str, streams: str) -> None:
-    ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": os.environ["PATH"]}
+    ascii_locale = {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PATH": os.environ["PATH"],
+    }
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" -P -m mlxq.cli {command} {streams}', sys.executable],
         env=ascii_locale | {"PYTHONPATH": str(ROOT), "MLXQ_URL": "http://127.0.0.1:1"},
@@ -155,7 +176,9 @@ def test_without_a_command_it_says_what_to_do_and_whether_a_service_answers() ->
 
     result = mlxq(Nobody())
     assert result.exit_code == 0
-    assert "No service answers at http://127.0.0.1:8000: start one with `mlxq serve`" in result.output
+    assert (
+        "No service answers at http://127.0.0.1:8000: start one with `mlxq serve`" in result.output
+    )
 
 
 @pytest.fixture
@@ -186,7 +209,9 @@ def test_lines_that_the_service_cannot_read_fail_once_under_their_ids(files: Pat
     assert "4 prompts: 1 done, 3 failed, 0 left." in result.output
     assert [row["custom_id"] for rows in service.lines.values() for row in rows] == ["a"]
     assert sorted(str(row["custom_id"]) for row in results(files)) == ["a", "b", "c", "line-4"]
-    assert all(row["error"]["code"] == "bad_request" for row in results(files) if row["custom_id"] != "a")  # type: ignore[index]
+    assert all(
+        row["error"]["code"] == "bad_request" for row in results(files) if row["custom_id"] != "a"
+    )  # type: ignore[index]
 
     again = run(files, service)
     assert again.exit_code == 1
@@ -195,14 +220,22 @@ def test_lines_that_the_service_cannot_read_fail_once_under_their_ids(files: Pat
 
 
 def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
-    (files / "in.jsonl").write_text('{"custom_id": "a", "prompt": "1"}\n{"custom_id": "b", "prompt": "2"}\n')
+    (files / "in.jsonl").write_text(
+        '{"custom_id": "a", "prompt": "1"}\n{"custom_id": "b", "prompt": "2"}\n'
+    )
     # As an earlier command left it.
-    (files / "out.jsonl").write_text('{"custom_id": null, "error": {"code": "bad_request", "message": "no JSON"}}\n')
+    (files / "out.jsonl").write_text(
+        '{"custom_id": null, "error": {"code": "bad_request", "message": "no JSON"}}\n'
+    )
 
     class Stranger(FakeBatches):
         def _result(self, number: int, row: dict[str, object]) -> dict[str, object]:
             if row["custom_id"] == "a":
-                return {"custom_id": None, "line": number, "error": {"code": "bad_request", "message": "no JSON"}}
+                return {
+                    "custom_id": None,
+                    "line": number,
+                    "error": {"code": "bad_request", "message": "no JSON"},
+                }
             return super()._result(number, row)
 
     service = Stranger()

@@ -1,4 +1,5 @@
-"""Other programs at the service's address, ids that are none and files without an end: one line each."""
+"""Other programs at the service's address, ids that are none and files without an end: one line
+each."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ COMMANDS = ("chat hi", "models", "ps", "status", "batches", "batch {file}", "mod
 
 @pytest.mark.parametrize("strange", STRANGE, ids=str)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_json_of_another_program_is_told_as_such(command: str, strange: Any, tmp_path: Path) -> None:
+def test_json_of_another_program_is_told_as_such(
+    command: str, strange: Any, tmp_path: Path
+) -> None:
     (tmp_path / "in.jsonl").write_text('{"prompt": "1"}\n')
     service = httpx2.MockTransport(lambda _: httpx2.Response(200, json=strange))
     result = mlxq(service, *command.format(file=tmp_path / "in.jsonl").split())

@@ -1,4 +1,5 @@
-"""How scripts/bench compares: turns, ratios, the child that is the in-process limit, and its file of reports."""
+"""How scripts/bench compares: turns, ratios, the child that is the in-process limit, and its
+file of reports."""
 
 import sys
 from pathlib import Path
@@ -43,7 +44,9 @@ class Systems:
 
 
 @pytest.mark.parametrize("part", list(IN_TURN))
-def test_systems_take_turns_and_change_their_order_every_round(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systems_take_turns_and_change_their_order_every_round(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rounds, "PAUSE_S", 0)
     systems, names = Systems(), IN_TURN[part]
     running = {name: systems.named(name) for name in names}
@@ -53,7 +56,9 @@ def test_systems_take_turns_and_change_their_order_every_round(part: str, monkey
     assert systems.turns[: len(expected)] == expected
     cases = len(plan((part,)).cases)
     assert systems.turns == expected * cases
-    assert {name: results[part].rate for name, results in found.items()} == {name: [0, 1, 2] * cases for name in names}
+    assert {name: results[part].rate for name, results in found.items()} == {
+        name: [0, 1, 2] * cases for name in names
+    }
 
 
 def test_a_batch_beside_other_parts_has_one_round_each_way() -> None:
@@ -102,7 +107,9 @@ def test_a_run_of_some_parts_leaves_the_tables_of_the_others(tmp_path: Path) -> 
         file, "One model", "- Slow.\n\n### Stop\n\nMeasured monday.\n\n| 1 |\n\n### Start\n\n| 2 |"
     )
     report_file.write_section(file, "Another model", "- Fast.\n\n### Stop\n\n| 3 |")
-    report_file.write_section(file, "One model", "- Slower.\n\n### Start\n\n| 4 |\n\n### Batch\n\n| 5 |")
+    report_file.write_section(
+        file, "One model", "- Slower.\n\n### Start\n\n| 4 |\n\n### Batch\n\n| 5 |"
+    )
     assert file.read_text("utf-8") == (
         "# Benchmarks\n\n"
         "## One model\n\n- Slower.\n\n"
@@ -111,8 +118,16 @@ def test_a_run_of_some_parts_leaves_the_tables_of_the_others(tmp_path: Path) -> 
     )
 
 
-def test_a_section_without_tables_is_replaced_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
+def test_a_section_without_tables_is_replaced_and_the_rest_of_the_file_stays(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "report.md"
-    file.write_text("# Benchmarks\n\nBy hand.\n\n## A crowd\n\n| 1 |\n\nRepeated.\n\n## By hand\n\nWords.\n", "utf-8")
+    file.write_text(
+        "# Benchmarks\n\nBy hand.\n\n## A crowd\n\n| 1 |\n\nRepeated.\n\n## By hand\n\nWords.\n",
+        "utf-8",
+    )
     report_file.write_section(file, "A crowd", "| 2 |")
-    assert file.read_text("utf-8") == "# Benchmarks\n\nBy hand.\n\n## A crowd\n\n| 2 |\n\n## By hand\n\nWords.\n"
+    assert (
+        file.read_text("utf-8")
+        == "# Benchmarks\n\nBy hand.\n\n## A crowd\n\n| 2 |\n\n## By hand\n\nWords.\n"
+    )

@@ -18,7 +18,8 @@ BASH = shutil.which("bash") or "bash"
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> Path:
-    """A folder for PATH with what the script calls, a recent node, no browser, and nobody who may install one."""
+    """A folder for PATH with what the script calls, a recent node, no browser, and nobody who
+    may install one."""
     for name in ("dirname", "cmp"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     for name, says in (("node", "22"), ("npm", ""), ("id", "1000")):

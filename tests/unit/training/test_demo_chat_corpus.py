@@ -1,4 +1,5 @@
-"""The corpus of the demo chat model: seeded, right in its answers, and honest about what is held out."""
+"""The corpus of the demo chat model: seeded, right in its answers, and honest about what is held
+out."""
 
 import itertools
 import re
@@ -73,14 +74,20 @@ def test_held_out_phrasings_are_not_trained() -> None:
     more_trained, more_held_out = recall.phrasings()
     forbidden = {normalise(phrase) for phrase in held_out | more_held_out}
     plain = trained | more_trained
-    framed = {request(frame, phrase) for frame in REQUESTS for phrase in plain if phrase.split()[0] in IMPERATIVES}
+    framed = {
+        request(frame, phrase)
+        for frame in REQUESTS
+        for phrase in plain
+        if phrase.split()[0] in IMPERATIVES
+    }
     noisy = itertools.product(["", *OPENERS, *QUESTION_OPENERS], plain | framed, ["", *CLOSERS])
     shown = {normalise(f"{opener}{phrase} {closer}") for opener, phrase, closer in noisy}
     assert sorted(shown & forbidden) == []
 
 
 def test_held_out_questions_never_occur_in_training_chats() -> None:
-    """The same on drawn text: no final question of a case is ever a training turn, and no held-out name either."""
+    """The same on drawn text: no final question of a case is ever a training turn, and no
+    held-out name either."""
     asked = {normalise(case.messages[-1]["content"]) for case in CASES}
     names = re.compile(rf"\b({'|'.join(language_tables.HELD_OUT_NAMES)})\b")
     rng = Random(4)
@@ -92,7 +99,8 @@ def test_held_out_questions_never_occur_in_training_chats() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.skill)
 def test_a_check_accepts_the_expected_answer_and_no_wrong_one(case: Case) -> None:
-    """Every check tells its own answer from other skills' answers, from silence and from a bare echo."""
+    """Every check tells its own answer from other skills' answers, from silence and from a bare
+    echo."""
     assert case.accepts(case.expected)
     assert case.accepts(f" {case.expected}\n")
     assert not case.accepts("")
@@ -115,7 +123,11 @@ def test_sums_and_differences_are_right() -> None:
     """Every drawn sum holds."""
     rng = Random(7)
     drawn = [skills.draw_exchange(rng) for _ in range(5000)]
-    sums = [exchange.answer for exchange in drawn if exchange.skill in ("adding 0-10", "subtracting 0-10")]
+    sums = [
+        exchange.answer
+        for exchange in drawn
+        if exchange.skill in ("adding 0-10", "subtracting 0-10")
+    ]
     assert len(sums) > 300
     for answer in sums:
         first, sign, second, _, result = answer.rstrip(".").split()
@@ -124,7 +136,9 @@ def test_sums_and_differences_are_right() -> None:
 
 def test_counts_to_a_hundred_right() -> None:
     """The longest answer holds every number once, in order."""
-    assert skills.number_line(1, 100).rstrip(".").split(", ") == [str(number) for number in range(1, 101)]
+    assert skills.number_line(1, 100).rstrip(".").split(", ") == [
+        str(number) for number in range(1, 101)
+    ]
     hundreds = [case for case in CASES if case.skill == "counting to 100"]
     assert hundreds
     assert all(case.expected == skills.number_line(1, 100) for case in hundreds)
@@ -154,4 +168,6 @@ def test_careless_typing_keeps_the_question() -> None:
     """Noise adds words around a question or drops its mark, and never changes its own words."""
     rng = Random(9)
     for _ in range(500):
-        assert "what is the capital of peru" in normalise(type_carelessly(rng, "What is the capital of Peru?"))
+        assert "what is the capital of peru" in normalise(
+            type_carelessly(rng, "What is the capital of Peru?")
+        )

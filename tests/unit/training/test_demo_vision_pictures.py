@@ -1,4 +1,5 @@
-"""The demo vision model's pictures: seeded, drawn as their scenes say, with answers that the checks can tell apart."""
+"""The demo vision model's pictures: seeded, drawn as their scenes say, with answers that the
+checks can tell apart."""
 
 import subprocess
 import sys
@@ -10,10 +11,28 @@ import pytest
 from scripts.training.demo_vision.cases import build_cases
 from scripts.training.demo_vision.checks import accepts
 from scripts.training.demo_vision.dialogues import Dialogue, draw_dialogue
-from scripts.training.demo_vision.drawing import ASPECTS, decode, draw_picture, draw_size, encode, render, silhouette
+from scripts.training.demo_vision.drawing import (
+    ASPECTS,
+    decode,
+    draw_picture,
+    draw_size,
+    encode,
+    render,
+    silhouette,
+)
 from scripts.training.demo_vision.phrasings import PHRASINGS
 from scripts.training.demo_vision.questions import ask, kinds_for, place_phrase, type_carelessly
-from scripts.training.demo_vision.scenes import COLOURS, LARGE, NUMBERS, PLACES, SHAPES, SMALL, Scene, Thing, draw_scene
+from scripts.training.demo_vision.scenes import (
+    COLOURS,
+    LARGE,
+    NUMBERS,
+    PLACES,
+    SHAPES,
+    SMALL,
+    Scene,
+    Thing,
+    draw_scene,
+)
 from scripts.training.demo_vision.small_talk import (
     FACTS,
     GREETINGS,
@@ -67,11 +86,14 @@ def test_things_lie_inside_and_apart() -> None:
             assert max(boxes[-1]) < 1
         for i, one in enumerate(boxes):
             for other in boxes[:i]:
-                assert one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+                assert (
+                    one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+                )
 
 
 def test_places_and_sizes_are_beyond_doubt() -> None:
-    """A thing's named place is where its centre lies, away from the borders; no size is between small and large."""
+    """A thing's named place is where its centre lies, away from the borders; no size is between
+    small and large."""
     for scene in scenes(1500):
         for thing in scene.things:
             if not thing.place:
@@ -106,11 +128,17 @@ def test_the_picture_shows_the_scene() -> None:
 
 
 def test_silhouettes_show_where_things_are() -> None:
-    """White at the centres of things, black at the picture's corners, also when the picture is resized."""
+    """White at the centres of things, black at the picture's corners, also when the picture is
+    resized."""
     for scene in scenes(100, seed=5):
         drawn = silhouette(scene, 140, 112)
-        assert {drawn.getpixel(corner) for corner in ((0, 0), (139, 0), (0, 111), (139, 111))} == {0}
-        assert all(drawn.getpixel((int(thing.x * 140), int(thing.y * 112))) == 255 for thing in scene.things)
+        assert {drawn.getpixel(corner) for corner in ((0, 0), (139, 0), (0, 111), (139, 111))} == {
+            0
+        }
+        assert all(
+            drawn.getpixel((int(thing.x * 140), int(thing.y * 112))) == 255
+            for thing in scene.things
+        )
 
 
 @pytest.mark.parametrize("aspect", list(ASPECTS))
@@ -144,7 +172,9 @@ def test_answers_state_the_scene() -> None:
             if kind == "describe":
                 assert first.colour in question.answer
                 assert first.shape in question.answer
-                assert (NUMBERS[len(scene.things)].capitalize() in question.answer) == (scene.layout == "several")
+                assert (NUMBERS[len(scene.things)].capitalize() in question.answer) == (
+                    scene.layout == "several"
+                )
             if kind == "count" and not any(shape in question.text for shape in SHAPES):
                 assert f" {NUMBERS[len(scene.things)]} " in question.answer
             if kind == "place" and scene.layout == "one":
@@ -162,7 +192,9 @@ def test_questions_about_one_of_two_are_answered_for_that_one() -> None:
         for thing in scene.things:
             colour, place = (ask(rng, scene, kind) for kind in ("colour", "place"))
             other = next(one for one in scene.things if one is not thing)
-            if place_phrase(thing.place) in colour.text or (thing.shape in colour.text and thing.shape != other.shape):
+            if place_phrase(thing.place) in colour.text or (
+                thing.shape in colour.text and thing.shape != other.shape
+            ):
                 assert colour.answer == f"It is {thing.colour}."
             named = [word for word in (thing.shape, thing.colour) if word in place.text]
             if named and all(word not in (other.shape, other.colour) for word in named):
@@ -205,7 +237,10 @@ def test_right_answers_in_other_words_pass(answer: str, reply: str) -> None:
             "A blue circle on the left and a red square on the right.",
         ),
         ("A red circle on the left and a blue square on the right.", "A red circle on the left."),
-        ("First: a red circle. Second: two blue squares.", "First: two blue squares. Second: a red circle."),
+        (
+            "First: a red circle. Second: two blue squares.",
+            "First: two blue squares. Second: a red circle.",
+        ),
         (NO_PICTURE, "It is red."),
         (NO_PICTURE, ""),
         ("It is red.", NO_PICTURE),
@@ -238,11 +273,15 @@ def test_careless_typing_keeps_the_question() -> None:
     """Noise adds words around a question or drops its mark, and never changes its own words."""
     rng = Random(11)
     for _ in range(500):
-        assert "what colour is the circle" in type_carelessly(rng, "What colour is the circle?").lower()
+        assert (
+            "what colour is the circle"
+            in type_carelessly(rng, "What colour is the circle?").lower()
+        )
 
 
 def test_dialogues_bring_their_pictures_once() -> None:
-    """Each conversation shows no, one or two pictures, and talks about a picture only after it came."""
+    """Each conversation shows no, one or two pictures, and talks about a picture only after it
+    came."""
     rng = Random(12)
     counts = set()
     for _ in range(500):
@@ -275,7 +314,8 @@ def test_cases_cover_every_kind_file_and_aspect() -> None:
 
 
 def test_tables_name_each_thing_once() -> None:
-    """No colour is a background too, and no name is part of another, or the checks could not tell them apart."""
+    """No colour is a background too, and no name is part of another, or the checks could not
+    tell them apart."""
     assert len(set(COLOURS)) == len(COLOURS)
     assert len(set(PLACES)) == 9
     assert Thing("circle", "red", 0.5, 0.5, 0.1).size == "small"

@@ -39,7 +39,9 @@ def said(form: str, stream: io.StringIO, level: str = "info") -> logging.Logger:
 def test_a_terminal_gets_one_readable_line() -> None:
     stream = Terminal()
     said("auto", stream).info("chat ended", extra={"job_id": "j1", "tokens": 7})
-    assert stream.getvalue().endswith("INFO worker.jobs.chat_runner: chat ended job_id=j1 tokens=7\n")
+    assert stream.getvalue().endswith(
+        "INFO worker.jobs.chat_runner: chat ended job_id=j1 tokens=7\n"
+    )
 
 
 @pytest.mark.parametrize(("form", "stream"), [("auto", io.StringIO()), ("json", Terminal())])
@@ -63,7 +65,9 @@ def test_anything_else_gets_one_json_object_a_line(form: str, stream: io.StringI
 def test_what_a_library_adds_to_a_record_is_left_out(form: str) -> None:
     stream = io.StringIO()
     said(form, stream)
-    logging.getLogger("rq.worker").error("job failed", extra={"kwargs": {"job": SECRET}, "arguments": [SECRET]})
+    logging.getLogger("rq.worker").error(
+        "job failed", extra={"kwargs": {"job": SECRET}, "arguments": [SECRET]}
+    )
     assert "job failed" in stream.getvalue()
     assert SECRET not in stream.getvalue()
 
@@ -95,7 +99,9 @@ def test_a_traceback_names_the_places_and_quotes_no_value(form: str) -> None:
 
 
 def test_groups_of_exceptions_are_told_one_by_one() -> None:
-    told = log_format.without_values(ExceptionGroup(SECRET, [ValueError(SECRET), TypeError("wrong type")]))
+    told = log_format.without_values(
+        ExceptionGroup(SECRET, [ValueError(SECRET), TypeError("wrong type")])
+    )
     assert "builtins.ValueError\n" in told
     assert "builtins.TypeError: wrong type" in told
     assert SECRET not in told
@@ -104,7 +110,9 @@ def test_groups_of_exceptions_are_told_one_by_one() -> None:
 def test_a_lost_task_is_told_without_its_exception() -> None:
     stream = io.StringIO()
     said("text", stream)
-    logging.getLogger("asyncio").error(f"Task exception was never retrieved\nfuture: <Task {SECRET}>")
+    logging.getLogger("asyncio").error(
+        f"Task exception was never retrieved\nfuture: <Task {SECRET}>"
+    )
     assert "never retrieved" in stream.getvalue()
     assert SECRET not in stream.getvalue()
 

@@ -1,4 +1,5 @@
-"""What happens with the process that reads schemas: kept warm, replaced when it dies, hangs or takes too much."""
+"""What happens with the process that reads schemas: kept warm, replaced when it dies, hangs or
+takes too much."""
 
 from __future__ import annotations
 
@@ -95,7 +96,9 @@ def test_others_are_read_while_one_hangs() -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "3", "nonsense", '{"const": -9223372036854775808}', '{"$ref": "#"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "3", "nonsense", '{"const": -9223372036854775808}', '{"$ref": "#"}']
+)
 def test_a_jobs_schema_that_nobody_has_read_is_refused(text: str) -> None:
     with checking() as made:
         assert made.kept(text).reason
@@ -103,12 +106,19 @@ def test_a_jobs_schema_that_nobody_has_read_is_refused(text: str) -> None:
 
 
 def test_a_jobs_schema_of_an_earlier_release_is_kept_as_it_is() -> None:
-    options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
+    options = {
+        "whitespace_flexible": False,
+        "item_separator": ", ",
+        "key_separator": ": ",
+        "lenient": False,
+    }
     with checking() as made:
-        assert not made.kept(json.dumps({"type": "object", "properties": {"a": {}}, "x-guidance": options})).reason
+        assert not made.kept(
+            json.dumps({"type": "object", "properties": {"a": {}}, "x-guidance": options})
+        ).reason
 
 
-# --- what the process could do at all -------------------------------------------------------------------------------
+# --- what the process could do at all -------------------------------------------------------------
 
 LOCKED = """
 import socket, wire.schemas.process as child
@@ -147,7 +157,9 @@ sys.stdout.buffer.write(b'{"length": %d}\\n' % len(data) + data)
 
 
 def said(program: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

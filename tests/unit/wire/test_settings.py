@@ -61,7 +61,9 @@ def test_a_bad_flag_stops_the_start_with_one_line(capsys: pytest.CaptureFixture[
 
 
 def test_settings_pass_through_the_environment_unchanged() -> None:
-    settings = Settings(models=(Path("/a"), Path("/b")), cors_origins=("http://x", "http://y"), port=0, drain_s=1.5)
+    settings = Settings(
+        models=(Path("/a"), Path("/b")), cors_origins=("http://x", "http://y"), port=0, drain_s=1.5
+    )
     assert load(environ=to_environment(settings)) == settings
 
 
@@ -85,5 +87,7 @@ def test_a_model_folder_that_is_not_there_stops_the_start_with_one_line(
     assert stopped.value.code == 2
     line = f"MLXQ_MODELS: {missing} is not a folder; correct --models, or mount the disk\n"
     assert capsys.readouterr().err == f"serve: {line}"
-    alone = subprocess.run([sys.executable, "-m", "worker"], capture_output=True, text=True, check=False)
+    alone = subprocess.run(
+        [sys.executable, "-m", "worker"], capture_output=True, text=True, check=False
+    )
     assert (alone.returncode, alone.stderr) == (1, f"worker: {line}")

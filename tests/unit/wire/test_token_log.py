@@ -1,4 +1,5 @@
-"""The token log's promises: numbers without gaps, one writer, one end, and a repeated write changes nothing."""
+"""The token log's promises: numbers without gaps, one writer, one end, and a repeated write
+changes nothing."""
 
 from __future__ import annotations
 
@@ -9,9 +10,27 @@ import fakeredis
 import pytest
 
 from wire import keys
-from wire.log_entries import UNKNOWN, Entry, decode, decode_rows, decode_step, encode, position_after, range_after
+from wire.log_entries import (
+    UNKNOWN,
+    Entry,
+    decode,
+    decode_rows,
+    decode_step,
+    encode,
+    position_after,
+    range_after,
+)
 from wire.messages import Delta, Event, Failed, Finished, Piece, Progress, ToolCall, Usage, Warning
-from wire.token_log import ALREADY_THERE, FORGOTTEN, REFUSED, WRITTEN, Append, JobEnded, JobGone, TokenLog
+from wire.token_log import (
+    ALREADY_THERE,
+    FORGOTTEN,
+    REFUSED,
+    WRITTEN,
+    Append,
+    JobEnded,
+    JobGone,
+    TokenLog,
+)
 from wire.usage import Sums, day_of, sums
 
 JOB = "a-job"
@@ -60,7 +79,9 @@ def test_the_frame_of_a_delta_is_the_contracts() -> None:
     assert json.loads(entry.frame) == {"text": "Hello", "done": False}
 
 
-def test_entries_are_numbered_without_gaps_and_published_as_one_step(redis: Any, log: TokenLog) -> None:
+def test_entries_are_numbered_without_gaps_and_published_as_one_step(
+    redis: Any, log: TokenLog
+) -> None:
     reader = redis.pubsub(ignore_subscribe_messages=True)
     reader.subscribe(keys.EVENTS_CHANNEL)
     attempt, earlier = log.begin(JOB)
@@ -75,7 +96,9 @@ def test_entries_are_numbered_without_gaps_and_published_as_one_step(redis: Any,
     reader.close()
 
 
-def test_an_older_attempt_is_refused_from_the_moment_a_new_one_begins(redis: Any, log: TokenLog) -> None:
+def test_an_older_attempt_is_refused_from_the_moment_a_new_one_begins(
+    redis: Any, log: TokenLog
+) -> None:
     log.begin(JOB)
     append(log, 1, 1, Delta("one", (1,)))
     attempt, earlier = log.begin(JOB)
@@ -87,7 +110,9 @@ def test_an_older_attempt_is_refused_from_the_moment_a_new_one_begins(redis: Any
     assert [entry.event for entry in stored(redis)] == [Delta("one", (1,)), Delta("two", (2,))]
 
 
-def test_a_repeated_write_is_told_it_was_there_and_changes_nothing(redis: Any, log: TokenLog) -> None:
+def test_a_repeated_write_is_told_it_was_there_and_changes_nothing(
+    redis: Any, log: TokenLog
+) -> None:
     log.begin(JOB)
     assert append(log, 1, 1, Delta("one", (1,))) == WRITTEN
     assert append(log, 1, 1, Delta("one", (1,))) == ALREADY_THERE
@@ -112,7 +137,9 @@ def test_a_job_that_redis_does_not_know_has_no_log(redis: Any, log: TokenLog) ->
     assert not redis.exists(keys.attempt("unknown"))
 
 
-def test_one_refused_job_does_not_hold_back_the_others_of_its_step(redis: Any, log: TokenLog) -> None:
+def test_one_refused_job_does_not_hold_back_the_others_of_its_step(
+    redis: Any, log: TokenLog
+) -> None:
     redis.hset(keys.job("other"), mapping={"owner": "everyone"})
     log.begin(JOB)
     log.begin("other")
@@ -129,7 +156,9 @@ def test_progress_is_published_and_not_kept(redis: Any, log: TokenLog) -> None:
     reader.subscribe(keys.EVENTS_CHANNEL)
     assert log.append([Append(JOB, "everyone", 1, 0, Progress("loading"))]) == []
     messages = [m for m in (reader.get_message(timeout=1) for _ in range(3)) if m]
-    assert [entry.event for m in messages for entry in decode_step(m["data"])] == [Progress("loading")]
+    assert [entry.event for m in messages for entry in decode_step(m["data"])] == [
+        Progress("loading")
+    ]
     assert stored(redis) == []
     reader.close()
 
@@ -156,7 +185,14 @@ def test_a_writer_is_told_when_redis_has_forgotten_what_it_wrote(redis: Any, log
 
 
 @pytest.mark.parametrize(
-    "text", ["plain", 'quotes " and \\ back', "\u2028 line\n\ttab", "\N{SNOWMAN}\N{GRINNING FACE}", "\x00\x1f"]
+    "text",
+    [
+        "plain",
+        'quotes " and \\ back',
+        "\u2028 line\n\ttab",
+        "\N{SNOWMAN}\N{GRINNING FACE}",
+        "\x00\x1f",
+    ],
 )
 def test_a_delta_is_written_as_json_would(text: str) -> None:
     frame = json.dumps({"text": text, "done": False})
@@ -165,16 +201,27 @@ def test_a_delta_is_written_as_json_would(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a\tb\nc", "\u2028\x85\x1e", '"\t"'])
 def test_no_text_can_be_taken_for_the_end_of_an_entry(text: str) -> None:
-    step = "\n".join(encode("job", n, event) for n, event in ((1, Delta(text, (1,))), (2, Warning(text))))
-    assert [entry.event for entry in decode_step(step.encode())] == [Delta(text, (1,)), Warning(text)]
+    step = "\n".join(
+        encode("job", n, event) for n, event in ((1, Delta(text, (1,))), (2, Warning(text)))
+    )
+    assert [entry.event for entry in decode_step(step.encode())] == [
+        Delta(text, (1,)),
+        Warning(text),
+    ]
 
 
-def test_an_end_is_counted_and_noted_once_however_often_it_is_written(redis: Any, log: TokenLog) -> None:
+def test_an_end_is_counted_and_noted_once_however_often_it_is_written(
+    redis: Any, log: TokenLog
+) -> None:
     redis.hset(keys.job(JOB), mapping={"kind": "chat", "queue": "chat", "model_id": "m"})
     attempt, _ = log.begin(JOB)
     append(log, attempt, 1, Delta("a text", (1,)))
     end = Failed("engine_failed", "a sentence", Usage(5, 1))
-    assert [append(log, attempt, 2, end) for _ in range(3)] == [WRITTEN, ALREADY_THERE, ALREADY_THERE]
+    assert [append(log, attempt, 2, end) for _ in range(3)] == [
+        WRITTEN,
+        ALREADY_THERE,
+        ALREADY_THERE,
+    ]
     assert redis.hgetall(keys.ENDED) == {b"error:engine_failed": b"1"}
     [(_, noted)] = redis.xrange(keys.RECENT)
     assert (noted[b"job"], noted[b"model"], noted[b"queue"]) == (JOB.encode(), b"m", b"chat")
@@ -195,7 +242,9 @@ def used(redis: Any, owner: str = "everyone") -> list[Sums]:
     return [sums(redis.hgetall(name)) for name in names]
 
 
-def test_an_end_adds_to_its_owners_usage_once_however_often_it_is_written(redis: Any, log: TokenLog) -> None:
+def test_an_end_adds_to_its_owners_usage_once_however_often_it_is_written(
+    redis: Any, log: TokenLog
+) -> None:
     redis.hset(keys.job(JOB), mapping={"kind": "chat"})
     log.begin(JOB)
     append(log, 1, 1, Delta("t", (1,)))
@@ -210,7 +259,9 @@ def test_an_end_adds_to_its_owners_usage_once_however_often_it_is_written(redis:
     assert 0 < redis.ttl(day) <= keys.USAGE_DAY_LIFETIME_S
 
 
-def test_a_failed_chat_counts_with_what_it_took_and_an_older_attempt_counts_nothing(redis: Any, log: TokenLog) -> None:
+def test_a_failed_chat_counts_with_what_it_took_and_an_older_attempt_counts_nothing(
+    redis: Any, log: TokenLog
+) -> None:
     redis.hset(keys.job(JOB), mapping={"kind": "chat", "owner": "ann"})
     log.begin(JOB)
     log.begin(JOB)
@@ -240,7 +291,9 @@ def at(event: Event, start: int) -> Entry:
     return decode(encode(JOB, 4, event, start).encode())
 
 
-def test_a_delta_is_stored_with_its_place_in_tokens_and_what_is_held_back_to_the_end_has_one() -> None:
+def test_a_delta_is_stored_with_its_place_in_tokens_and_what_is_held_back_to_the_end_has_one() -> (
+    None
+):
     assert at(Delta("ab", (1, 22)), 7)[-2:] == (7, 9)
     assert at(Delta("rest", ()), 9)[-2:] == (9, 10)
     assert at(MERGED, 10)[-2:] == (10, 16)
@@ -295,17 +348,38 @@ def test_the_position_behind_a_log_is_counted_whoever_wrote_it() -> None:
 
 
 def first_release(line: str) -> tuple[Any, ...]:
-    """An entry as the first release takes it apart: six fields, and an event without what it doesn't know."""
+    """An entry as the first release takes it apart: six fields, and an event without what it
+    doesn't know."""
     job_id, sequence, kind, ends, data, more = line.encode().split(b"\t")
     extra = json.loads(more)
     if isinstance(extra, list):
         told = (tuple(extra), "", ())
     else:
-        told = (tuple(extra["token_ids"]), extra["reasoning"], tuple(ToolCall(**call) for call in extra["tool_calls"]))
-    return job_id.decode(), int(sequence), kind.decode(), ends == b"1", json.loads(data)["text"], *told
+        told = (
+            tuple(extra["token_ids"]),
+            extra["reasoning"],
+            tuple(ToolCall(**call) for call in extra["tool_calls"]),
+        )
+    return (
+        job_id.decode(),
+        int(sequence),
+        kind.decode(),
+        ends == b"1",
+        json.loads(data)["text"],
+        *told,
+    )
 
 
 @pytest.mark.parametrize("event", [MERGED, Delta("a", (1,))])
 def test_the_first_release_reads_what_this_one_writes(event: Delta) -> None:
     told = first_release(encode(JOB, 4, event, 10))
-    assert told == (JOB, 4, "delta", False, event.text, event.token_ids, event.reasoning, event.tool_calls)
+    assert told == (
+        JOB,
+        4,
+        "delta",
+        False,
+        event.text,
+        event.token_ids,
+        event.reasoning,
+        event.tool_calls,
+    )

@@ -27,7 +27,12 @@ give_back()
 
 def test_memory_that_a_thread_frees_is_used_again() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True, cwd=sys.path[0] or "."
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=sys.path[0] or ".",
     )
     pages = (MEGABYTES << 20) // 4096
     assert sys.platform != "linux" or int(done.stdout) < 4 * pages

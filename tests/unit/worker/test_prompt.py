@@ -1,4 +1,5 @@
-"""Shortening a conversation: oldest turns first, never the system message nor the last user message."""
+"""Shortening a conversation: oldest turns first, never the system message nor the last user
+message."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ def encode(messages: Sequence[Message]) -> list[int]:
 def conversation(turns: int) -> list[Message]:
     rows = [Message(role="system", content="be brief")]
     for i in range(turns):
-        rows += [Message(role="user", content=f"question {i}"), Message(role="assistant", content=f"answer {i}")]
+        rows += [
+            Message(role="user", content=f"question {i}"),
+            Message(role="assistant", content=f"answer {i}"),
+        ]
     return [*rows, Message(role="user", content="the last question")]
 
 

@@ -1,4 +1,5 @@
-"""The prompt cache's index: longest prefix, budget, least recently used out. Caches are stand-ins."""
+"""The prompt cache's index: longest prefix, budget, least recently used out. Caches are
+stand-ins."""
 
 from __future__ import annotations
 
@@ -107,7 +108,10 @@ def test_the_index_agrees_with_a_plain_search() -> None:
             kept = [k for k in kept if tokens[: len(k)] != k] + [tokens]
         wanted = [rng.randrange(2) for _ in range(rng.randrange(1, 9))]
         common = [
-            next((i for i, (a, b) in enumerate(zip(k, wanted, strict=False)) if a != b), min(len(k), len(wanted)))
+            next(
+                (i for i, (a, b) in enumerate(zip(k, wanted, strict=False)) if a != b),
+                min(len(k), len(wanted)),
+            )
             for k in kept
         ]
         best = min(max(common, default=0), len(wanted) - 1)

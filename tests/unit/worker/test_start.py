@@ -53,7 +53,12 @@ def test_the_backend_of_tests_needs_no_libraries(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("limits", "set_to"),
-    [((256, 1024), (1024, 1024)), ((1024, 1024), None), ((256, 20_000), (2048, 20_000)), ((20_000, 20_000), None)],
+    [
+        ((256, 1024), (1024, 1024)),
+        ((1024, 1024), None),
+        ((256, 20_000), (2048, 20_000)),
+        ((20_000, 20_000), None),
+    ],
 )
 def test_a_library_raises_the_limit_of_open_files_within_the_hard_one_and_lowers_nothing(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], set_to: tuple[int, int] | None

@@ -1,8 +1,9 @@
 """mlx_lm's BatchGenerator with rows sampled together.
 
-The generator keeps the caches, the prefill and the joining and leaving of rows. Its two batch classes are replaced by
-subclasses: decoding samples all rows at once from their logits (a sampler call a row costs a third of the speed at 32
-rows), and nothing is computed that nobody reads (log-probabilities). The private names this relies on are held by
+The generator keeps the caches, the prefill and the joining and leaving of rows. Its two batch
+classes are replaced by subclasses: decoding samples all rows at once from their logits (a sampler
+call a row costs a third of the speed at 32 rows), and nothing is computed that nobody reads
+(log-probabilities). The private names this relies on are held by
 ``tests/mlx/test_library_contract.py``.
 """
 
@@ -19,16 +20,18 @@ from worker.backends.sampling.logits_processors import guided
 from worker.backends.sampling.sampler import RecentTokens, RowSampler, sample
 
 READ_TOGETHER, READ_IN_COMPANY, READ_ASIDE = 8, 4, 1
-"""Prompts of a whole chunk that are read at once: alone, as many as mlx_lm reads; fewer while others wait for the end
-of a step, and still fewer of those that nobody waits for. Of shorter ones as many more are read as come to the same
-tokens, unless others wait."""
+"""Prompts of a whole chunk that are read at once: alone, as many as mlx_lm reads; fewer while
+others wait for the end of a step, and still fewer of those that nobody waits for. Of shorter ones
+as many more are read as come to the same tokens, unless others wait."""
 JOINING_PART = 4
-"""Where nobody waits for their first token, new rows join when one in so many of a batch's rows is free. Each joining
-and each leaving copies the caches of all rows, and rows that came together and are as long leave together."""
+"""Where nobody waits for their first token, new rows join when one in so many of a batch's rows
+is free. Each joining and each leaving copies the caches of all rows, and rows that came together
+and are as long leave together."""
 
 
 class DecodeBatch(GenerationBatch):
-    """The rows in decode. ``samplers`` holds a RowSampler a row; the library moves them about with their rows."""
+    """The rows in decode. ``samplers`` holds a RowSampler a row; the library moves them about
+    with their rows."""
 
     uids: list[int]
     tokens: list[list[int]]
@@ -42,8 +45,8 @@ class DecodeBatch(GenerationBatch):
         self._told = False
         """Whether the newest tokens have been returned already, and none are under way."""
         self.attended = True
-        """Whether somebody waits for the rows. Else first tokens don't hurry, and rows that end give up no caches:
-        taking them out of the batch is work."""
+        """Whether somebody waits for the rows. Else first tokens don't hurry, and rows that end
+        give up no caches: taking them out of the batch is work."""
         super().__init__(*args, **kwargs)
 
     def next(self) -> list[Any]:
@@ -66,7 +69,8 @@ class DecodeBatch(GenerationBatch):
     def _step(self) -> tuple[list[int], list[None]]:
         """Start computing every row's next token and return the ones that were under way.
 
-        Where all rows are at their first token that is returned at once: nobody waits for a token as for this one.
+        Where all rows are at their first token that is returned at once: nobody waits for a token
+        as for this one.
         """
         if self._hurries:
             self._hurries, self._told = False, True
@@ -78,9 +82,12 @@ class DecodeBatch(GenerationBatch):
         return tokens, self._no_logprobs(len(tokens))
 
     def _compute_next(self) -> list[int]:
-        """Feed the rows their newest tokens, which are returned, and start computing the ones after these."""
+        """Feed the rows their newest tokens, which are returned, and start computing the ones
+        after these."""
         inputs = self._next_tokens
-        logits = guided(self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :], self.samplers, inputs)
+        logits = guided(
+            self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :], self.samplers, inputs
+        )
         self._current_tokens = inputs
         recent = self._recent.advance(self.uids, self.samplers, self.tokens, inputs)
         self._next_tokens = sample(logits, self.samplers, recent)
@@ -141,11 +148,18 @@ class PrefillBatch(PromptProcessingBatch):
 class RowBatchGenerator(BatchGenerator):
     """A BatchGenerator whose ``samplers`` are RowSamplers.
 
-    ``attended`` says whether somebody waits for the rows: others join together, and their caches go with them.
+    ``attended`` says whether somebody waits for the rows: others join together, and their caches go
+    with them.
     """
 
     def __init__(
-        self, model: Any, *, stop_tokens: list[list[int]], rows: int, chunk: int, attended: bool = True
+        self,
+        model: Any,
+        *,
+        stop_tokens: list[list[int]],
+        rows: int,
+        chunk: int,
+        attended: bool = True,
     ) -> None:
         super().__init__(
             model,
@@ -163,7 +177,8 @@ class RowBatchGenerator(BatchGenerator):
         return len(self._generation_batch) > 0
 
     def set_chunk(self, tokens: int, *, in_company: bool) -> None:
-        """What to read of prompts between two decode steps: tokens of each, and of fewer while others wait for it."""
+        """What to read of prompts between two decode steps: tokens of each, and of fewer while
+        others wait for it."""
         self.prefill_batch_size = 0 if self._gathers() else self._fitting(tokens, in_company)
         self.prefill_step_size = tokens
         self._prompt_batch.prefill_step_size = tokens
@@ -175,7 +190,8 @@ class RowBatchGenerator(BatchGenerator):
         budget = chunk * READ_TOGETHER
         count = longest = 0
         for segments in chain(
-            (reading[0] for reading in self._currently_processing), (row[1] for row in self._unprocessed_sequences)
+            (reading[0] for reading in self._currently_processing),
+            (row[1] for row in self._unprocessed_sequences),
         ):
             longest = max(longest, min(chunk, len(segments[0])))  # The others are padded to it.
             if count >= most or (count + 1) * longest > budget:
@@ -188,4 +204,6 @@ class RowBatchGenerator(BatchGenerator):
         if self._attended or not self.decoding or len(self._prompt_batch) > 0:
             return False
         free = int(self.completion_batch_size) - len(self._generation_batch)
-        return free < min(int(self.completion_batch_size) // JOINING_PART, len(self._unprocessed_sequences))
+        return free < min(
+            int(self.completion_batch_size) // JOINING_PART, len(self._unprocessed_sequences)
+        )

@@ -1,4 +1,5 @@
-"""Rows that take turns instead of sharing a batch, for models whose cache can't be batched: a token each a step."""
+"""Rows that take turns instead of sharing a batch, for models whose cache can't be batched: a
+token each a step."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from worker.backends.sampling.sampler import RecentTokens, sample
 
 
 class InTurn(RowBackend):
-    """Put before a RowBackend in a class's bases: its rows keep their own caches and are decoded one after another."""
+    """Put before a RowBackend in a class's bases: its rows keep their own caches and are decoded
+    one after another."""
 
     def reset(self) -> None:
         super().reset()

@@ -1,7 +1,8 @@
-"""A continuous batch of our own, for models that mlx_lm's BatchGenerator can't run: vision, and quantised caches.
+"""A continuous batch of our own, for models that mlx_lm's BatchGenerator can't run: vision, and
+quantised caches.
 
-Each chat's prompt is read alone, a chunk a step, and then joins the rows that are decoded together. Subclasses say how
-a prompt is fed and how a row goes one token on.
+Each chat's prompt is read alone, a chunk a step, and then joins the rows that are decoded together.
+Subclasses say how a prompt is fed and how a row goes one token on.
 """
 
 from __future__ import annotations
@@ -23,25 +24,32 @@ from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 IDLE_CHUNK = 512
-"""Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read faster."""
+"""Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read
+faster."""
 QUANTISED_GROUPS = (64, 32)
-"""Group sizes of a quantised cache, by preference; one must divide the size of an attention head."""
+"""Group sizes of a quantised cache, by preference; one must divide the size of an attention
+head."""
 STEPS_BETWEEN_CLEARING = 512
-"""MLX keeps freed buffers for reuse; batches of ever other shapes would let them add up. mlx_lm clears as often."""
+"""MLX keeps freed buffers for reuse; batches of ever other shapes would let them add up. mlx_lm
+clears as often."""
 Feed = Callable[[int, int, list[Any]], object]
 """Reads the tokens from a first to before a last position of the prompt into a cache of one row."""
 
 
 class Row:
-    """One chat in the batch: its tokens, the ids its cache is kept under, and how far its prompt has been read.
+    """One chat in the batch: its tokens, the ids its cache is kept under, and how far its prompt
+    has been read.
 
-    ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``embed`` is work to be done
-    before the first chunk, in steps of its own: it answers whether it is done. It may set ``in_one_piece`` for a prompt
-    that can't be cut, and ``offset``: what the model adds to a row's positions in decode (multimodal rotary
-    embeddings), [1, 1]. ``shows_images`` says that embedding takes long.
+    ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``embed``
+    is work to be done before the first chunk, in steps of its own: it answers whether it is done.
+    It may set ``in_one_piece`` for a prompt that can't be cut, and ``offset``: what the model adds
+    to a row's positions in decode (multimodal rotary embeddings), [1, 1]. ``shows_images`` says
+    that embedding takes long.
     """
 
-    def __init__(self, sequence: Sequence, tokens: list[int], left: int, key_ids: list[int] | None = None) -> None:
+    def __init__(
+        self, sequence: Sequence, tokens: list[int], left: int, key_ids: list[int] | None = None
+    ) -> None:
         self.sequence = sequence
         self.tokens = tokens
         self.key_ids = list(tokens) if key_ids is None else key_ids
@@ -68,7 +76,9 @@ class RowBackend(ABC):
 
     weight_bytes = 0
 
-    def __init__(self, key: Any, stop_tokens: list[list[int]], *, prefill_step: int, cache: PromptCache) -> None:
+    def __init__(
+        self, key: Any, stop_tokens: list[list[int]], *, prefill_step: int, cache: PromptCache
+    ) -> None:
         self._key = key
         self._stop_tokens = {ids[0] for ids in stop_tokens}
         self._prefill_step = prefill_step
@@ -95,7 +105,9 @@ class RowBackend(ABC):
     def add(self, sequence: Sequence) -> None:
         row = self._open(sequence)
         if row.left <= 0:
-            raise WorkerError("prompt_too_long", "The conversation fills the model's context window.")
+            raise WorkerError(
+                "prompt_too_long", "The conversation fills the model's context window."
+            )
         cache, row.read = self._prompts.fetch(self._key, row.key_ids)
         row.cache = cache or self._new_cache()
         if not sequence.position:
@@ -116,7 +128,8 @@ class RowBackend(ABC):
 
     @property
     def _waits(self) -> bool:
-        """Whether there is nothing to be decoded or read: all there are wait for their embeddings."""
+        """Whether there is nothing to be decoded or read: all there are wait for their
+        embeddings."""
         return not self._decoding and all(row.embed is not None for row in self._reading)
 
     def remove(self, sequence: Sequence) -> None:
@@ -158,7 +171,8 @@ class RowBackend(ABC):
         return False
 
     def _read_one(self, step: Step, busy: bool) -> None:
-        """Read a chunk of the first prompt that is embedded, all but its last token: that is decode's first input."""
+        """Read a chunk of the first prompt that is embedded, all but its last token: that is
+        decode's first input."""
         row = next((row for row in self._reading if row.embed is None), None)
         if row is None:
             return
@@ -208,12 +222,15 @@ class RowBackend(ABC):
         row.tokens.append(token)
         row.key_ids.append(token)
         row.left -= 1
-        end: EndOfText | None = "stop" if token in self._stop_tokens else "length" if row.left == 0 else None
+        end: EndOfText | None = (
+            "stop" if token in self._stop_tokens else "length" if row.left == 0 else None
+        )
         step.tokens.append(Token(row.sequence, token, end))
         return end is not None
 
     def _leave(self, leaving: list[Row], *, keep: bool = True) -> None:
-        """Take rows out of the batch and keep their caches, which hold all their tokens up to the last one fed."""
+        """Take rows out of the batch and keep their caches, which hold all their tokens up to
+        the last one fed."""
         if not leaving:
             return
         for row in leaving if keep else ():
@@ -256,7 +273,8 @@ def quantised_cache(layers: int, group: int, bits: int) -> list[Any]:
 
 
 def quantisation_group(layers: list[Any], run: Callable[[list[Any]], object]) -> int:
-    """The group size for quantising a model's cache; ``run`` feeds one token into an empty one, to see its shape.
+    """The group size for quantising a model's cache; ``run`` feeds one token into an empty one, to
+    see its shape.
 
     Raises WorkerError ``load_failed`` if this model's cache can't be quantised.
     """
@@ -267,4 +285,7 @@ def quantisation_group(layers: list[Any], run: Callable[[list[Any]], object]) ->
     for group in QUANTISED_GROUPS:
         if all(size % group == 0 for size in sizes):
             return group
-    raise WorkerError("load_failed", f"The key-value cache can't be quantised: heads of {sizes} values are too small.")
+    raise WorkerError(
+        "load_failed",
+        f"The key-value cache can't be quantised: heads of {sizes} values are too small.",
+    )

@@ -1,6 +1,8 @@
-"""Attention for MLX's CPU backend: the library's arithmetic, but with a power of e for each exponential.
+"""Attention for MLX's CPU backend: the library's arithmetic, but with a power of e for each
+exponential.
 
-MLX computes an exponential in 12 ns there, and it is most of a vision tower's work; a power takes 4.
+MLX computes an exponential in 12 ns there, and it is most of a vision tower's work; a power takes
+4.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ import mlx.core as mx
 
 @contextmanager
 def quick_attention() -> Iterator[None]:
-    """Attention without a mask, laid out while the block lasts, is this one. Nothing changes on other devices."""
+    """Attention without a mask, laid out while the block lasts, is this one. Nothing changes on
+    other devices."""
     library = mx.fast.scaled_dot_product_attention
 
-    def attend(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **others: Any) -> mx.array:
+    def attend(
+        q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **others: Any
+    ) -> mx.array:
         plain = mask is None and not others and q.dtype == mx.float32 and q.shape[1] == k.shape[1]
         if plain and k.shape[2] > 0:  # Towers that look through windows have empty ones.
             return attention(q, k, v, scale)
@@ -35,7 +40,8 @@ def quick_attention() -> Iterator[None]:
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
-    """softmax(scale · q kᵀ) v for [1, heads, length, size], equal to the library's but for rounding."""
+    """softmax(scale · q kᵀ) v for [1, heads, length, size], equal to the library's but for
+    rounding."""
     scores = (q * scale) @ k.swapaxes(-1, -2)
     weights = mx.power(math.e, scores - scores.max(axis=-1, keepdims=True))
     # A column of ones takes the sum along: one pass less.

@@ -1,4 +1,5 @@
-"""JSON schemas as masks over a model's tokens: which token may come next, so that an answer keeps its schema.
+"""JSON schemas as masks over a model's tokens: which token may come next, so that an answer keeps
+its schema.
 
 llguidance does the matching, on the host. A schema gets here only after a process of its own has
 read it. Knows no batch and no MLX.
@@ -43,7 +44,8 @@ def warnings_of(schema: str | None) -> list[str]:
 
 
 class Grammars:
-    """One model's vocabulary as matchers need it, made with the first schema: it takes up to a second."""
+    """One model's vocabulary as matchers need it, made with the first schema: it takes up to a
+    second."""
 
     def __init__(self, tokenizer: Any, ends: Sequence[int]) -> None:
         """``ends`` are the tokens that end an answer."""
@@ -52,21 +54,30 @@ class Grammars:
         self._lock = threading.Lock()
         self._vocabulary: LLTokenizer | None = None
 
-    def constraint(self, schema: str, prompt_ids: Sequence[int], said: Sequence[int] = ()) -> Constraint:
-        """What holds one answer to a schema, its next mask made. Raises WorkerError if that can't be.
+    def constraint(
+        self, schema: str, prompt_ids: Sequence[int], said: Sequence[int] = ()
+    ) -> Constraint:
+        """What holds one answer to a schema, its next mask made. Raises WorkerError if that can't
+        be.
 
         ``said`` is what the answer has already. A prompt that ends in the middle of the model's
         thinking lets it think to the end first. Not for the engine's thread: a first mask may take
         long, and so may the reading.
         """
         _refuse_unread(schema)
-        after = tuple(self._tokenizer.think_end_tokens) if is_thinking(self._tokenizer, prompt_ids) else ()
+        after = (
+            tuple(self._tokenizer.think_end_tokens)
+            if is_thinking(self._tokenizer, prompt_ids)
+            else ()
+        )
         vocabulary = self._made()
         grammar = LLMatcher.grammar_from_json_schema(schema)
         matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=matching.limits())
         if matcher.is_error():
             # What the matcher says may quote the schema at length.
-            reason = matching.known_reason(matcher.get_error()) or "this model's matcher can't read it"
+            reason = (
+                matching.known_reason(matcher.get_error()) or "this model's matcher can't read it"
+            )
             raise invalid_schema(reason)
         constraint = Constraint(matcher, vocabulary.vocab_size, self._ends, after)
         constraint.prepare(said)
@@ -78,9 +89,13 @@ class Grammars:
         with self._lock:
             if self._vocabulary is None:
                 try:
-                    self._vocabulary = from_tokenizer(self._tokenizer._tokenizer, eos_token=self._ends)
+                    self._vocabulary = from_tokenizer(
+                        self._tokenizer._tokenizer, eos_token=self._ends
+                    )
                 except Exception as error:
-                    raise WorkerError("unsupported", "This model's tokeniser knows no schemas.") from error
+                    raise WorkerError(
+                        "unsupported", "This model's tokeniser knows no schemas."
+                    ) from error
             return self._vocabulary
 
 
@@ -89,18 +104,23 @@ def _refuse_unread(schema: str) -> None:
     try:
         verdict = schema_check().kept(schema)
     except OSError:
-        raise WorkerError("engine_failed", "The schema can't be read: no process can be started.") from None
+        raise WorkerError(
+            "engine_failed", "The schema can't be read: no process can be started."
+        ) from None
     if verdict.reason:
         raise invalid_schema(verdict.reason)
 
 
 class Constraint:
-    """One answer's way through its schema. Once ``broken`` it can't be followed, and the answer may only end.
+    """One answer's way through its schema. Once ``broken`` it can't be followed, and the answer may
+    only end.
 
     ``why`` says then what broke it.
     """
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int], after: tuple[int, ...]) -> None:
+    def __init__(
+        self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int], after: tuple[int, ...]
+    ) -> None:
         """``after`` are the tokens behind which the schema begins to hold; at once, without any."""
         self.broken = False
         self.why = ""
@@ -147,7 +167,8 @@ class Constraint:
                 self._break(matching.CONTRADICTION)
 
     def allow(self, mask: Mask) -> None:
-        """Write into a row of the batch which tokens may come next. A model may have more logits than tokens."""
+        """Write into a row of the batch which tokens may come next. A model may have more logits
+        than tokens."""
         if self._thoughts is not None:
             return
         mask[:] = False

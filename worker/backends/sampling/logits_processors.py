@@ -1,7 +1,9 @@
-"""What a row's own answer says about its next token: a schema to keep to, words that were said before.
+"""What a row's own answer says about its next token: a schema to keep to, words that were said
+before.
 
-Only rows that ask for it have a guide, and only batches with such a row pay: the host looks at the last token while the
-model computes, and changes the logits before the next one is chosen. What was said decides, so a crash changes nothing.
+Only rows that ask for it have a guide, and only batches with such a row pay: the host looks at the
+last token while the model computes, and changes the logits before the next one is chosen. What was
+said decides, so a crash changes nothing.
 """
 
 from __future__ import annotations
@@ -41,10 +43,13 @@ class Guide:
             self._constraint.take(token)
 
     def change(self, change: np.ndarray[tuple[int], np.dtype[np.float32]]) -> None:
-        """Write what is to be added to the row's logits: OpenAI's penalties, and minus infinity for what may not be."""
+        """Write what is to be added to the row's logits: OpenAI's penalties, and minus infinity
+        for what may not be."""
         if (self._presence or self._frequency) and self._counts:
             counts = np.fromiter(self._counts.values(), np.float32, len(self._counts))
-            change[list(self._counts)] -= np.clip(self._presence + self._frequency * counts, -MOST, MOST)
+            change[list(self._counts)] -= np.clip(
+                self._presence + self._frequency * counts, -MOST, MOST
+            )
         if self._constraint is not None:
             mask = np.ones(len(change), dtype=np.bool_)
             self._constraint.allow(mask)
@@ -61,14 +66,16 @@ def guide_of(sequence: Sequence) -> Guide | None:
 
 
 class Guided(Protocol):
-    """A row's sampler as this module needs it; ``position`` counts the tokens of the answer that have been chosen."""
+    """A row's sampler as this module needs it; ``position`` counts the tokens of the answer that
+    have been chosen."""
 
     guide: Guide | None
     position: int
 
 
 def guided(logits: mx.array, samplers: Rows[Guided], inputs: mx.array) -> mx.array:
-    """The logits [rows, vocabulary] as the rows' guides want them; ``inputs`` [rows] are the tokens behind them."""
+    """The logits [rows, vocabulary] as the rows' guides want them; ``inputs`` [rows] are the
+    tokens behind them."""
     if all(sampler.guide is None for sampler in samplers):
         return logits
     mx.async_eval(logits)
@@ -78,7 +85,8 @@ def guided(logits: mx.array, samplers: Rows[Guided], inputs: mx.array) -> mx.arr
     for row, place in enumerate(places):
         guide = samplers[place].guide
         assert guide is not None, "only rows with a guide are looked at"
-        if samplers[place].position > guide.seen:  # Else the input is still the prompt's last token.
+        # Else the input is still the prompt's last token.
+        if samplers[place].position > guide.seen:
             guide.take(tokens[place])
         guide.change(change[row])
     # In the logits' own type: neighbours without a guide must not even be rounded otherwise.

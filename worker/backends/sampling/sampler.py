@@ -1,7 +1,8 @@
 """Choosing tokens for all rows of a batch together, each row keyed by its own (seed, position).
 
-A row's token depends on its logits, its settings, its seed and its position alone: not on its neighbours, not on the
-order of the rows, not on what a process did before. So a seeded answer is the same alone, in a batch and after a crash.
+A row's token depends on its logits, its settings, its seed and its position alone: not on its
+neighbours, not on the order of the rows, not on what a process did before. So a seeded answer is
+the same alone, in a batch and after a crash.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from worker.backends.sampling.logits_processors import Guide
 from worker.backends.sampling.top_p import perturbed
 
 PENALTY_WINDOW = 20
-"""Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's default."""
+"""Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's
+default."""
 _MASK = (1 << 64) - 1
 
 
 def _mix(value: int) -> int:
-    """One output of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
+    """One output of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+    generators, 2014)."""
     value = (value + 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -31,7 +34,8 @@ def _mix(value: int) -> int:
 
 @dataclass(slots=True)
 class RowSampler:
-    """One row's settings and its place in its answer. ``position`` counts the tokens that have been chosen.
+    """One row's settings and its place in its answer. ``position`` counts the tokens that have been
+    chosen.
 
     ``guide`` changes the row's logits by what was said so far; most rows have none.
     """
@@ -54,7 +58,8 @@ class RowSampler:
         return self.temperature < GREEDY_BELOW or self.top_p == 0
 
     def next_key(self) -> tuple[int, int]:
-        """The random key of this position, as MLX takes it (two 32-bit words); moves on to the next position."""
+        """The random key of this position, as MLX takes it (two 32-bit words); moves on to the
+        next position."""
         mixed = _mix(_mix(self.seed & _MASK) ^ self.position)
         self.position += 1
         return mixed >> 32, mixed & 0xFFFFFFFF
@@ -63,13 +68,16 @@ class RowSampler:
 def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) -> mx.array:
     """The next token of each row.
 
-    ``logits`` is [rows, vocabulary]; ``recent`` is [rows, PENALTY_WINDOW] token ids, or None when no row has a
-    penalty. Returns [rows] token ids, unevaluated. As in mlx_lm, the penalty comes first, top_p is measured before
-    the temperature, and a temperature of (nearly) 0 takes the likeliest token.
+    ``logits`` is [rows, vocabulary]; ``recent`` is [rows, PENALTY_WINDOW] token ids, or None when
+    no row has a penalty. Returns [rows] token ids, unevaluated. As in mlx_lm, the penalty comes
+    first, top_p is measured before the temperature, and a temperature of (nearly) 0 takes the
+    likeliest token.
     """
     keys = [row.next_key() for row in rows]
     if recent is not None:
-        logits = penalise(logits, recent, mx.array([[row.penalty] for row in rows], dtype=logits.dtype))
+        logits = penalise(
+            logits, recent, mx.array([[row.penalty] for row in rows], dtype=logits.dtype)
+        )
     if all(row.is_greedy for row in rows):
         return mx.argmax(logits, axis=-1)
     logits = logits.astype(mx.float32)
@@ -100,9 +108,11 @@ def window(tokens: Rows[int]) -> list[int]:
 
 
 class RecentTokens:
-    """The tokens that penalties look back on, [rows, PENALTY_WINDOW], kept on the device from step to step.
+    """The tokens that penalties look back on, [rows, PENALTY_WINDOW], kept on the device from step
+    to step.
 
-    Rebuilt from the host's lists only when the rows change: a step must not wait for its own tokens.
+    Rebuilt from the host's lists only when the rows change: a step must not wait for its own
+    tokens.
     """
 
     def __init__(self) -> None:
@@ -110,11 +120,17 @@ class RecentTokens:
         self._rows: tuple[object, ...] = ()
 
     def advance(
-        self, rows: Rows[object], samplers: Rows[RowSampler], histories: Rows[Rows[int]], inputs: mx.array
+        self,
+        rows: Rows[object],
+        samplers: Rows[RowSampler],
+        histories: Rows[Rows[int]],
+        inputs: mx.array,
     ) -> mx.array | None:
-        """Add this step's input tokens; the answer is for :func:`sample`, None if no row has a penalty.
+        """Add this step's input tokens; the answer is for :func:`sample`, None if no row has a
+        penalty.
 
-        ``rows`` says who the rows are; ``histories`` are their tokens before ``inputs``, which is [rows].
+        ``rows`` says who the rows are; ``histories`` are their tokens before ``inputs``, which is
+        [rows].
         """
         if all(sampler.penalty == 1.0 for sampler in samplers):
             self._array = None

@@ -1,7 +1,9 @@
-"""Lets a vision model's processor read text whose control tokens are broken (see ``control_tokens``).
+"""Lets a vision model's processor read text whose control tokens are broken (see
+``control_tokens``).
 
-A processor puts a picture's tokens where its placeholder stands and has its tokeniser encode the whole: the placeholder
-in a client's text is broken and not one, and the tokeniser is one that puts broken text together again.
+A processor puts a picture's tokens where its placeholder stands and has its tokeniser encode the
+whole: the placeholder in a client's text is broken and not one, and the tokeniser is one that puts
+broken text together again.
 """
 
 from __future__ import annotations
@@ -39,11 +41,15 @@ class Reader:
         self.has_read = True
         return self._controls.encode(text, self._breaker, add_special_tokens=add_special_tokens)
 
-    def __call__(self, text: Any = None, *, return_tensors: Any = None, **options: Any) -> BatchEncoding:
+    def __call__(
+        self, text: Any = None, *, return_tensors: Any = None, **options: Any
+    ) -> BatchEncoding:
         """Like a tokeniser's; there is one prompt, so nothing is padded."""
         several = isinstance(text, (list, tuple))
         rows = [self.encode(one, **options) for one in (text if several else [text])]
         masks = [[1] * len(row) for row in rows]
         if several or return_tensors is not None:
-            return BatchEncoding({"input_ids": rows, "attention_mask": masks}, tensor_type=return_tensors)
+            return BatchEncoding(
+                {"input_ids": rows, "attention_mask": masks}, tensor_type=return_tensors
+            )
         return BatchEncoding({"input_ids": rows[0], "attention_mask": masks[0]})

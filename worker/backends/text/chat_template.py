@@ -1,4 +1,5 @@
-"""Messages as chat templates take them: rows of role, content and, where there are any, calls of tools.
+"""Messages as chat templates take them: rows of role, content and, where there are any, calls of
+tools.
 
 Pure; what a template makes of them is the tokeniser's.
 """
@@ -41,12 +42,18 @@ def _call(call: ToolCall) -> Row:
     try:
         arguments = json.loads(call.arguments)
     except ValueError:
-        arguments = call.arguments  # as a client made it up; most templates want an object, and say so
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+        # as a client made it up; most templates want an object, and say so
+        arguments = call.arguments
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
 
 
 def template_options(form: Form, tokenizer: Any) -> Row:
-    """What the chat template gets beside the messages. Raises WorkerError for tools that a model has no way to call."""
+    """What the chat template gets beside the messages. Raises WorkerError for tools that a model
+    has no way to call."""
     # Held to a schema from the first token on, there is no room to think.
     options: Row = {} if form.json_schema is None else {"enable_thinking": False}
     if not form.tools:
@@ -58,35 +65,48 @@ def template_options(form: Form, tokenizer: Any) -> Row:
 
 
 def template_source(tokenizer: Any) -> str:
-    """The text of a tokeniser's or processor's chat template; of several, all; empty without one."""
+    """The text of a tokeniser's or processor's chat template; of several, all; empty without
+    one."""
     template = getattr(tokenizer, "chat_template", None)
     if callable(written := getattr(tokenizer, "_chat_template", None)):
-        return inspect.getsource(inspect.getmodule(written) or written)  # One of mlx_lm's, in Python.
+        # One of mlx_lm's, in Python.
+        return inspect.getsource(inspect.getmodule(written) or written)
     if isinstance(template, dict):
         return "\n".join(map(str, template.values()))
     return str(template or "")
 
 
 def own_marks(tokenizer: Any) -> list[str]:
-    """The marks with which a model marks its own words, thinking and calls: they come back in a client's history."""
-    marks = (tokenizer.think_start, tokenizer.think_end, tokenizer.tool_call_start, tokenizer.tool_call_end)
+    """The marks with which a model marks its own words, thinking and calls: they come back in a
+    client's history."""
+    marks = (
+        tokenizer.think_start,
+        tokenizer.think_end,
+        tokenizer.tool_call_start,
+        tokenizer.tool_call_end,
+    )
     return [mark for mark in marks if mark]
 
 
 def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
     """A conversation as the template of a tokeniser or a processor prints it.
 
-    Raises WorkerError with the template's own sentence if it refuses the conversation in words of its own.
+    Raises WorkerError with the template's own sentence if it refuses the conversation in words of
+    its own.
     """
     try:
-        return owner.apply_chat_template(rows, add_generation_prompt=True, tokenize=tokenize, **options)
+        return owner.apply_chat_template(
+            rows, add_generation_prompt=True, tokenize=tokenize, **options
+        )
     except TemplateError as error:
         sentence, source = str(error), template_source(owner)
         # One that doesn't stand there as a whole may quote the conversation.
         if not sentence or not any(f"{quote}{sentence}{quote}" in source for quote in "'\""):
             raise
         reason = sentence.rstrip(".")
-        raise WorkerError("template_failed", f"The model's chat template refused these messages: {reason}.") from error
+        raise WorkerError(
+            "template_failed", f"The model's chat template refused these messages: {reason}."
+        ) from error
 
 
 def is_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:

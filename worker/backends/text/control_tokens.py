@@ -1,7 +1,9 @@
-"""Control tokens: those by which a chat template says where a turn begins, who speaks and where a picture stands.
+"""Control tokens: those by which a chat template says where a turn begins, who speaks and where a
+picture stands.
 
-Only the template writes them. In whatever a client sends, their characters are text: every one is broken by a private
-character before the template sees it, and encoded with its pieces put together again, but not as a control token.
+Only the template writes them. In whatever a client sends, their characters are text: every one is
+broken by a private character before the template sees it, and encoded with its pieces put together
+again, but not as a control token.
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ PLACEHOLDERS = (
     "<|audio_",
     "<image-",
 )
-"""What mlx_vlm's processors look for, or put in place of pictures for a while; a number follows the last three."""
+"""What mlx_vlm's processors look for, or put in place of pictures for a while; a number follows
+the last three."""
 
 
 class Broken(NamedTuple):
-    """Messages and options for a template, no control token in them left whole; ``breaker`` is in each."""
+    """Messages and options for a template, no control token in them left whole; ``breaker`` is
+    in each."""
 
     rows: list[Row]
     options: Row
@@ -51,12 +55,16 @@ class Broken(NamedTuple):
 class ControlTokens:
     """One model's. Safe to use from several threads.
 
-    They are a tokeniser's special tokens, and of its other added tokens those that the template writes; of these, the
-    ones by which a model marks its own words (thinking, calls of tools) may stand in the text of an assistant's turn.
+    They are a tokeniser's special tokens, and of its other added tokens those that the template
+    writes; of these, the ones by which a model marks its own words (thinking, calls of tools) may
+    stand in the text of an assistant's turn.
     """
 
-    def __init__(self, tokenizer: Any, template: str, own: Iterable[str] = (), others: Iterable[str] = ()) -> None:
-        """``own`` are the marks of a model's own words, ``others`` further texts that only a processor may write."""
+    def __init__(
+        self, tokenizer: Any, template: str, own: Iterable[str] = (), others: Iterable[str] = ()
+    ) -> None:
+        """``own`` are the marks of a model's own words, ``others`` further texts that only a
+        processor may write."""
         self._tokenizer = tokenizer
         others = set(others)
         # Blanks are text wherever they stand, and a single character can't be broken.
@@ -72,24 +80,36 @@ class ControlTokens:
         self._normalizer = None
         if any(token.normalized for token in self._tokens.values()):
             # Other characters may become a control token's on the way, as full-width ones do.
-            self._normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+            self._normalizer = getattr(
+                getattr(tokenizer, "backend_tokenizer", None), "normalizer", None
+            )
         self._lock = threading.Lock()
 
     def broken(self, rows: Sequence[Row], options: Row) -> Broken | None:
-        """A conversation with its control tokens broken; None if there are none, as nearly always."""
+        """A conversation with its control tokens broken; None if there are none, as nearly
+        always."""
         if not any(self._found(value, finder) for value, finder in self._values(rows, options)):
             return None
         breaker = _breaker(json.dumps([list(rows), options], ensure_ascii=False))
-        told = [{key: self._break(row[key], self._finder(row, key), breaker) for key in row} for row in rows]
+        told = [
+            {key: self._break(row[key], self._finder(row, key), breaker) for key in row}
+            for row in rows
+        ]
         return Broken(told, self._break(options, self._anyones, breaker), breaker)
 
     def encode(self, text: str, breaker: str, *, add_special_tokens: bool = False) -> list[int]:
         """The token ids of what a template (or a processor) made of broken messages."""
         in_python = getattr(self._tokenizer, "backend_tokenizer", None) is None
-        ids = self._encode_in_pieces(text, breaker) if in_python else self._encode_renamed(text, breaker)
+        ids = (
+            self._encode_in_pieces(text, breaker)
+            if in_python
+            else self._encode_renamed(text, breaker)
+        )
         if not add_special_tokens:
             return ids
-        alone, dressed = (self._tokenizer.encode("a", add_special_tokens=added) for added in (False, True))
+        alone, dressed = (
+            self._tokenizer.encode("a", add_special_tokens=added) for added in (False, True)
+        )
         start = next((i for i in range(len(dressed)) if dressed[i : i + len(alone)] == alone), 0)
         return [*dressed[:start], *ids, *dressed[start + len(alone) :]]
 
@@ -108,7 +128,9 @@ class ControlTokens:
                 ids.append(int(self._tokenizer.convert_tokens_to_ids(piece)))
             elif piece:
                 plain = _joined(piece, breaker)
-                found = self._tokenizer.encode(plain, add_special_tokens=False, split_special_tokens=True)
+                found = self._tokenizer.encode(
+                    plain, add_special_tokens=False, split_special_tokens=True
+                )
                 ids += [int(token) for token in found]
         return ids
 
@@ -121,7 +143,11 @@ class ControlTokens:
         yield options, self._anyones
 
     def _finder(self, row: Row, key: str) -> _Finder:
-        own = row.get("role") == "assistant" and key in ("content", "reasoning", "reasoning_content")
+        own = row.get("role") == "assistant" and key in (
+            "content",
+            "reasoning",
+            "reasoning_content",
+        )
         return self._assistants if own else self._anyones
 
     def _found(self, value: Any, finder: _Finder) -> bool:
@@ -137,14 +163,18 @@ class ControlTokens:
         if isinstance(value, str):
             return finder.broken(value, breaker)
         if isinstance(value, dict):
-            return {self._break(k, finder, breaker): self._break(v, finder, breaker) for k, v in value.items()}
+            return {
+                self._break(k, finder, breaker): self._break(v, finder, breaker)
+                for k, v in value.items()
+            }
         if isinstance(value, (list, tuple)):
             return [self._break(part, finder, breaker) for part in value]
         return value
 
 
 class _Finder:
-    """Finds texts, whole ones and what a text may begin that goes on in the next thing a template prints.
+    """Finds texts, whole ones and what a text may begin that goes on in the next thing a template
+    prints.
 
     Upper and lower case are the same to it: a template may change them.
     """
@@ -154,7 +184,9 @@ class _Finder:
         # Looked for by their beginnings first, a model's hundreds take a fiftieth of the time.
         beginnings = _alternatives({text[:3] for text in texts})
         self._pattern = re.compile(f"(?={beginnings})(?:{_alternatives(texts)})", re.IGNORECASE)
-        self._beginnings = {text[:length].lower() for text in texts for length in range(1, len(text))}
+        self._beginnings = {
+            text[:length].lower() for text in texts for length in range(1, len(text))
+        }
         self._longest = max(map(len, self._beginnings), default=0)
 
     def finds(self, text: str) -> bool:
@@ -168,14 +200,18 @@ class _Finder:
         return self._pattern.sub(lambda found: found[0][0] + breaker + found[0][1:], text)
 
     def _begun(self, text: str) -> int | None:
-        """Where a text's end begins that another text could complete; templates strip blanks from ends."""
+        """Where a text's end begins that another text could complete; templates strip blanks
+        from ends."""
         end = len(text.rstrip())
         starts = range(max(0, end - self._longest), end)
-        return next((start for start in starts if text[start:end].lower() in self._beginnings), None)
+        return next(
+            (start for start in starts if text[start:end].lower() in self._beginnings), None
+        )
 
 
 class _Renamed(NamedTuple):
-    """A tokeniser whose control tokens have secret names: no text is one of them, whatever it says."""
+    """A tokeniser whose control tokens have secret names: no text is one of them, whatever it
+    says."""
 
     tokenizer: Tokenizer
     names: dict[str, str]
@@ -185,20 +221,27 @@ class _Renamed(NamedTuple):
     @classmethod
     def of(cls, tokenizer: Tokenizer, tokens: Iterable[str]) -> _Renamed:
         secret = secrets.token_hex(8)
-        names = {text: f"{chr(_PRIVATE[-1])}{secret}{place}{chr(_PRIVATE[-1])}" for place, text in enumerate(tokens)}
+        names = {
+            text: f"{chr(_PRIVATE[-1])}{secret}{place}{chr(_PRIVATE[-1])}"
+            for place, text in enumerate(tokens)
+        }
         content = {**json.loads(tokenizer.to_str()), "truncation": None, "padding": None}
         for token in content["added_tokens"]:
             token["content"] = names.get(token["content"], token["content"])
         _rename_vocabulary(content["model"], names)
         renamed = Tokenizer.from_str(json.dumps(content))
         added = tokenizer.get_added_tokens_decoder()
-        now = {i: renamed.token_to_id(names.get(token.content, token.content)) for i, token in added.items()}
+        now = {
+            i: renamed.token_to_id(names.get(token.content, token.content))
+            for i, token in added.items()
+        }
         ids = {new: i for i, new in now.items() if new is not None}
         return cls(renamed, names, re.compile(_alternatives(names)), ids)
 
 
 def _rename_vocabulary(model: dict[str, Any], names: dict[str, str]) -> None:
-    """Control tokens that the model under a tokeniser knows as well must not come out of plain text."""
+    """Control tokens that the model under a tokeniser knows as well must not come out of plain
+    text."""
     if isinstance(model["vocab"], dict):
         model["vocab"] = {names.get(text, text): number for text, number in model["vocab"].items()}
     else:

@@ -1,4 +1,5 @@
-"""From token ids to text that may be shown: whole characters, stop texts cut out, thinking and calls told apart."""
+"""From token ids to text that may be shown: whole characters, stop texts cut out, thinking and
+calls told apart."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class StreamingDecoder:
         return Said(text) if self._channels is None else self._channels.add(text)
 
     def finish(self) -> Said:
-        # A character cut in the middle comes out as a replacement character: the reader gets only whole ones.
+        # A character cut in the middle comes out as a replacement character: the reader gets only
+        # whole ones.
         text = self._detokenizer.finish().rstrip(REPLACEMENT)
         if self._channels is None:
             return Said(text)
@@ -46,7 +48,8 @@ class Decoders:
         self._detokenizers = detokenizers(tokenizer)
 
     def of(self, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
-        """The decoder of one answer; plain, and so without cost, unless there is something to look for."""
+        """The decoder of one answer; plain, and so without cost, unless there is something to
+        look for."""
         style, stop = style_of(self._tokenizer, job, prompt_ids), job.sampling.stop
         channels = Channels(style, stop, job.job_id) if style.transitions or stop else None
         return StreamingDecoder(self._detokenizers(prompt_ids if job.form.raw else None), channels)

@@ -1,7 +1,8 @@
-"""From token ids to text, exactly: every blank that a model says is kept, and pieces make the same text as the whole.
+"""From token ids to text, exactly: every blank that a model says is kept, and pieces make the same
+text as the whole.
 
-mlx_lm's own detokenisers take the first blank of every answer, and one at the start of a line from some models. Which
-kind a tokeniser needs is still its finding.
+mlx_lm's own detokenisers take the first blank of every answer, and one at the start of a line from
+some models. Which kind a tokeniser needs is still its finding.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, SPMStreamingDetokeni
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 CONTEXT_TOKENS = 5
-"""Tokens of a prompt that a text continues: what stands before a token may decide how it is written. As in vLLM."""
+"""Tokens of a prompt that a text continues: what stands before a token may decide how it is
+written. As in vLLM."""
 _LONGEST_HELD = 16
 """Tokens without a whole character: more than any character has."""
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
@@ -28,7 +30,8 @@ class Detokenizer(Protocol):
         """What became certain with this token: whole characters."""
 
     def finish(self) -> str:
-        """What is still held back; a character cut in the middle becomes a replacement character."""
+        """What is still held back; a character cut in the middle becomes a replacement
+        character."""
 
 
 Make = Callable[[Sequence[int] | None], Detokenizer]
@@ -37,8 +40,8 @@ Make = Callable[[Sequence[int] | None], Detokenizer]
 def detokenizers(tokenizer: Any) -> Make:
     """The maker of a model's detokenisers, for mlx_lm's wrapper of a tokeniser.
 
-    It gets the prompt of an answer that continues it as text. None stands for a text that begins anew: the blank that
-    SentencePiece puts before such a text is no part of it.
+    It gets the prompt of an answer that continues it as text. None stands for a text that begins
+    anew: the blank that SentencePiece puts before such a text is no part of it.
     """
     kind = tokenizer.detokenizer
     if isinstance(kind, BPEStreamingDetokenizer):
@@ -47,21 +50,26 @@ def detokenizers(tokenizer: Any) -> Make:
     if isinstance(kind, SPMStreamingDetokenizer):
         table, trims = [_sentencepiece(token) for token in _tokens(tokenizer)], kind.trim_space
         return lambda before: ByteDetokenizer(table, trims=trims and before is None)
-    return lambda before: ContextDetokenizer(tokenizer, [] if before is None else before[-CONTEXT_TOKENS:])
+    return lambda before: ContextDetokenizer(
+        tokenizer, [] if before is None else before[-CONTEXT_TOKENS:]
+    )
 
 
 class ByteDetokenizer:
     """For tokenisers whose every token stands for the same bytes wherever it is."""
 
     def __init__(self, table: Sequence[bytes], trims: bool = False) -> None:
-        """``table``: the bytes of each token; ``trims``: whether a blank that comes first is left out."""
+        """``table``: the bytes of each token; ``trims``: whether a blank that comes first is
+        left out."""
         self._table = table
         self._trims = trims
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, token: int) -> str:
         # A model may have more logits than its tokeniser has tokens.
-        return self._trimmed(self._decoder.decode(self._table[token] if token < len(self._table) else b""))
+        return self._trimmed(
+            self._decoder.decode(self._table[token] if token < len(self._table) else b"")
+        )
 
     def finish(self) -> str:
         return self._trimmed(self._decoder.decode(b"", True))
@@ -74,7 +82,8 @@ class ByteDetokenizer:
 
 
 class ContextDetokenizer:
-    """For any tokeniser: decodes the last tokens with and without the new one, and tells the difference."""
+    """For any tokeniser: decodes the last tokens with and without the new one, and tells the
+    difference."""
 
     def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
@@ -114,17 +123,28 @@ def _byte_level(token: str) -> bytes:
 
 
 def _sentencepiece(token: str) -> bytes:
-    return bytes([int(token[3:5], 16)]) if _BYTE.fullmatch(token) else token.replace("\u2581", " ").encode()
+    return (
+        bytes([int(token[3:5], 16)])
+        if _BYTE.fullmatch(token)
+        else token.replace("\u2581", " ").encode()
+    )
 
 
 def _written_bytes() -> dict[str, int]:
-    """The characters that stand for bytes in GPT-2's vocabulary: printable ones for themselves, the others from 256 on.
+    """The characters that stand for bytes in GPT-2's vocabulary: printable ones for themselves, the
+    others from 256 on.
 
     Radford et al., Language models are unsupervised multitask learners, 2019.
     """
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + place): byte for place, byte in enumerate(others)
+    }
 
 
 _BYTES = _written_bytes()

@@ -1,6 +1,8 @@
-"""Tells apart what a model says: its text, its thinking, its calls of tools; and finds where it must stop.
+"""Tells apart what a model says: its text, its thinking, its calls of tools; and finds where it
+must stop.
 
-Works on decoded text with mlx_lm's state machine, so a mark may lie across tokens. Knows neither tokens nor MLX arrays.
+Works on decoded text with mlx_lm's state machine, so a mark may lie across tokens. Knows neither
+tokens nor MLX arrays.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _BEGUN = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*")(?:, "arguments": (.*)|,.*)?'
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a model marks what it says: texts that lead from one state to another, and how its calls are read."""
+    """How a model marks what it says: texts that lead from one state to another, and how its
+    calls are read."""
 
     transitions: Transitions = field(default_factory=dict)
     initial: str = TEXT
@@ -42,17 +45,22 @@ class Style:
 
 
 def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
-    """The style of a model's answer to a prompt, as far as the job asks to have things told apart."""
+    """The style of a model's answer to a prompt, as far as the job asks to have things told
+    apart."""
     if not job.form.separate:
         return Style()
     transitions: Transitions = {}
     initial = tokenizer.response_initial_state or TEXT
     if tokenizer.has_thinking:
-        transitions = {TEXT: [(tokenizer.think_start, REASONING)], REASONING: [(tokenizer.think_end, TEXT)]}
+        transitions = {
+            TEXT: [(tokenizer.think_start, REASONING)],
+            REASONING: [(tokenizer.think_end, TEXT)],
+        }
         if is_thinking(tokenizer, prompt_ids):
             initial = tokenizer.response_initial_state or REASONING
     if job.form.json_schema is not None:
-        # In an answer that is held to a schema a mark is part of some value; only thinking that was begun still ends.
+        # In an answer that is held to a schema a mark is part of some value; only thinking that was
+        # begun still ends.
         goal = TOOL if job.form.must_call else TEXT
         if initial == REASONING:
             thinking: Transitions = {REASONING: [(tokenizer.think_end, goal)], goal: []}
@@ -76,11 +84,14 @@ def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
 
 
 def _without_tools(transitions: Transitions) -> Transitions:
-    return {state: [edge for edge in edges if edge[1] != TOOL] for state, edges in transitions.items()}
+    return {
+        state: [edge for edge in edges if edge[1] != TOOL] for state, edges in transitions.items()
+    }
 
 
 class Channels:
-    """One answer's way through its marks. Stop texts count in the text alone: a call may well hold a line break."""
+    """One answer's way through its marks. Stop texts count in the text alone: a call may well
+    hold a line break."""
 
     def __init__(self, style: Style, stop: Sequence[str], job_id: str) -> None:
         self.stopped = False
@@ -108,13 +119,16 @@ class Channels:
             self.stop_text = self._stop_at_end((held + text).removesuffix(rest))
         if len(segments) == 1:
             return self._take(*segments[0])
-        return Said.together([self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)])
+        return Said.together(
+            [self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)]
+        )
 
     def _stop_at_end(self, text: str) -> str | None:
         return max((stop for stop in self._stop if text.endswith(stop)), key=len, default=None)
 
     def finish(self) -> Said:
-        """What is still held back. A call that was cut short, or was none, is told as text: nothing said gets lost.
+        """What is still held back. A call that was cut short, or was none, is told as text: nothing
+        said gets lost.
 
         One that had to be made is told as a call even so, with the arguments as far as they go.
         """
@@ -137,11 +151,14 @@ class Channels:
         if self._trims and text:
             text = text.lstrip("\r\n")
             self._trims = not text
-        piece = Said(text) if state == TEXT else Said(reasoning=text) if state == REASONING else Said()
+        piece = (
+            Said(text) if state == TEXT else Said(reasoning=text) if state == REASONING else Said()
+        )
         return Said.together([before, piece]) if any(before) else piece
 
     def _called(self) -> Said:
-        """The calls in what was said since the mark, or that text as it is if nobody can read it."""
+        """The calls in what was said since the mark, or that text as it is if nobody can read
+        it."""
         text, self._call = self._call, ""
         try:
             assert self._style.parse is not None, "without tools there is no way into this state"
@@ -154,19 +171,28 @@ class Channels:
                 return self._begun(text)
             log.info("a call of a tool could not be read (%s)", type(error).__name__)
             return Said(self._style.tool_start + text)
-        return Said(tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls))
+        return Said(
+            tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls)
+        )
 
     def _begun(self, text: str) -> Said:
         """A call that was cut, once its name is there; before that there is nothing to tell."""
         begun = _BEGUN.fullmatch(text)
         if begun is None:
             return Said()
-        return Said(tool_calls=(ToolCall(id=self._new_id(), name=json.loads(begun[1]), arguments=begun[2] or ""),))
+        return Said(
+            tool_calls=(
+                ToolCall(id=self._new_id(), name=json.loads(begun[1]), arguments=begun[2] or ""),
+            )
+        )
 
     def _new_id(self) -> str:
-        # The same again when an answer goes on after a crash. Mistral's templates take nine letters or digits only.
+        # The same again when an answer goes on after a crash. Mistral's templates take nine letters
+        # or digits only.
         self._calls += 1
-        return hashlib.sha256(f"{self._job_id}:{self._calls}".encode()).hexdigest()[:_CALL_ID_LENGTH]
+        return hashlib.sha256(f"{self._job_id}:{self._calls}".encode()).hexdigest()[
+            :_CALL_ID_LENGTH
+        ]
 
 
 def _read(call: Any) -> tuple[str, str]:

@@ -1,7 +1,8 @@
-"""Image features of the qwen2_vl families: computed beside the running chats, and kept for the next turn.
+"""Image features of the qwen2_vl families: computed beside the running chats, and kept for the next
+turn.
 
-The vision tower runs on streams of its own, in pieces. Other threads wait for these, so that the engine's needn't while
-chats are running. Knows no chat and no batch; for the engine's thread only.
+The vision tower runs on streams of its own, in pieces. Other threads wait for these, so that the
+engine's needn't while chats are running. Knows no chat and no batch; for the engine's thread only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Parts = list[tuple[str, mx.array]]
 KEPT_BYTES = 256 << 20
 """Image features kept for the next turn about the same image, bytes."""
 PIECE_S = 0.03
-"""How long a piece should take: shorter ones take more steps, longer ones keep their lane when nobody wants them."""
+"""How long a piece should take: shorter ones take more steps, longer ones keep their lane when
+nobody wants them."""
 LOOK_AGAIN_S = 0.002
 """Between two looks whether a piece is done, when there is nothing else to do."""
 MOST_GUESSES = 512
@@ -33,7 +35,8 @@ MOST_GUESSES = 512
 class _Lane:
     """A stream for one tower at a time, and the piece under way on it.
 
-    Any thread may use such a stream, but one at a time: nothing is given to it before nobody waits for it any more.
+    Any thread may use such a stream, but one at a time: nothing is given to it before nobody waits
+    for it any more.
     """
 
     def __init__(self) -> None:
@@ -60,18 +63,21 @@ class _Lane:
         return self._waits
 
     def _wait(self) -> float:
-        with suppress(RuntimeError):  # What is wrong with the piece, or with waiting for it, whoever uses it finds out.
+        # What is wrong with the piece, or with waiting for it, whoever uses it finds out.
+        with suppress(RuntimeError):
             mx.synchronize(self._stream)
         return time.monotonic()
 
 
 LANES = [_Lane() for _ in range(3)]
-"""So many prompts' images are looked at at a time: the third fills what two leave of two processors between pieces."""
+"""So many prompts' images are looked at at a time: the third fills what two leave of two
+processors between pieces."""
 _waiting = ThreadPoolExecutor(len(LANES), thread_name_prefix="sight")
 
 
 class Sight:
-    """The eyes of one model. ``tower`` is its vision tower, with a list of ``blocks`` that each have an ``attn``."""
+    """The eyes of one model. ``tower`` is its vision tower, with a list of ``blocks`` that each
+    have an ``attn``."""
 
     def __init__(self, tower: Any) -> None:
         self._tower = tower
@@ -81,18 +87,23 @@ class Sight:
         """How long a part of the tower takes, by the number of patches and the kind of part."""
 
     def features(self, hashes: Hashes, pixels: NDArray[Any], grid: NDArray[Any]) -> mx.array | None:
-        """The features of the images with these hashes, in their order; None: ask again after the next step."""
+        """The features of the images with these hashes, in their order; None: ask again after
+        the next step."""
         if hashes in self._kept:
             self._kept.move_to_end(hashes)
             return self._kept[hashes]
-        if hashes not in self._looks and (lane := next((lane for lane in LANES if lane.free), None)) is not None:
+        if (
+            hashes not in self._looks
+            and (lane := next((lane for lane in LANES if lane.free), None)) is not None
+        ):
             self._looks[hashes] = self._begin(lane, pixels, grid)
         return None
 
     def go_on(self, in_company: bool) -> None:
         """Take in the pieces that are done, and begin the next ones.
 
-        ``in_company`` says that there is other work, which a wait would hold up; else the first piece is waited for.
+        ``in_company`` says that there is other work, which a wait would hold up; else the first
+        piece is waited for.
         """
         if self._looks and not in_company:
             wait([look.done for look in self._looks.values()], return_when=FIRST_COMPLETED)
@@ -126,7 +137,9 @@ class Sight:
         """Lay the tower's computation of some images out, and begin it."""
         with _noted(self._tower) as parts, quick_attention(), lane.laid_out():
             dtype = self._tower.patch_embed.proj.weight.dtype
-            features = self._tower(mx.array(pixels).astype(dtype), mx.array(grid), output_hidden_states=False)
+            features = self._tower(
+                mx.array(pixels).astype(dtype), mx.array(grid), output_hidden_states=False
+            )
         look = _Look(lane, len(pixels), [*parts, ("end", features)])
         lane.take(look)
         self._begin_piece(look)
@@ -151,7 +164,8 @@ class Sight:
 
 
 class _Look:
-    """Images on their way through the tower: the parts still to be computed, and the piece under way."""
+    """Images on their way through the tower: the parts still to be computed, and the piece under
+    way."""
 
     def __init__(self, lane: _Lane, patches: int, parts: Parts) -> None:
         self.lane = lane

@@ -1,4 +1,5 @@
-"""A vision model's prompts: messages and pictures in, token ids and pixels out. Works on any thread.
+"""A vision model's prompts: messages and pictures in, token ids and pixels out. Works on any
+thread.
 
 Images arrive as bytes that the API has decoded and drawn anew; nothing here opens a path or a URL.
 """
@@ -28,7 +29,8 @@ IMAGE = {"type": "image"}
 
 @dataclass(slots=True)
 class VisionPrompt:
-    """A prompt as the model's processor made it. ``arrays`` are on the host: they may have been made by any thread."""
+    """A prompt as the model's processor made it. ``arrays`` are on the host: they may have been
+    made by any thread."""
 
     token_ids: list[int]
     key_ids: list[int]
@@ -37,7 +39,8 @@ class VisionPrompt:
 
 
 class VisionText:
-    """The processor's side of a model. ``tokenizer`` is mlx_lm's wrapper, ``config`` the model's."""
+    """The processor's side of a model. ``tokenizer`` is mlx_lm's wrapper, ``config`` the
+    model's."""
 
     def __init__(self, processor: Any, tokenizer: Any, config: Any) -> None:
         self.image_token = _image_token(config)
@@ -46,25 +49,41 @@ class VisionText:
         self._config = config
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._owner = processor if getattr(processor, "chat_template", None) else tokenizer
-        self._controls = _controls(self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer))
+        self._controls = _controls(
+            self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer)
+        )
 
-    def encode(self, messages: Items[Message], form: Form, images: Mapping[str, bytes]) -> VisionPrompt:
+    def encode(
+        self, messages: Items[Message], form: Form, images: Mapping[str, bytes]
+    ) -> VisionPrompt:
         """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
         parts = [part for message in messages for part in message.images()]
         pictures = [_picture(images, part) for part in parts]
         inputs = self._inputs(messages, form, pictures)
-        arrays = {name: np.array(value) for name, value in inputs.items() if isinstance(value, (mx.array, np.ndarray))}
+        arrays = {
+            name: np.array(value)
+            for name, value in inputs.items()
+            if isinstance(value, (mx.array, np.ndarray))
+        }
         token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
         arrays.pop("attention_mask", None)
         hashes = tuple(part.sha256 for part in parts)
         return VisionPrompt(token_ids, key_ids(token_ids, self.image_token, hashes), arrays, hashes)
 
-    def _inputs(self, messages: Items[Message], form: Form, pictures: list[Image.Image]) -> dict[str, Any]:
-        """What the processor makes of a prompt, with the model's image tokens where the images stand."""
+    def _inputs(
+        self, messages: Items[Message], form: Form, pictures: list[Image.Image]
+    ) -> dict[str, Any]:
+        """What the processor makes of a prompt, with the model's image tokens where the images
+        stand."""
         if form.raw:
-            return self._read(self._processor, "".join(message.text() for message in messages), pictures)
+            return self._read(
+                self._processor, "".join(message.text() for message in messages), pictures
+            )
         templated = bool(getattr(self._owner, "chat_template", None))
-        rows = [chat_template.row(message, _content(message) if templated else message.text()) for message in messages]
+        rows = [
+            chat_template.row(message, _content(message) if templated else message.text())
+            for message in messages
+        ]
         options = chat_template.template_options(form, self._text)
         broken = self._controls.broken(rows, options)
         if broken is not None:
@@ -72,13 +91,17 @@ class VisionText:
         if templated:
             text = str(chat_template.apply_template(self._owner, rows, options, tokenize=False))
         else:
-            text = str(apply_chat_template(self._processor, self._config, rows, num_images=len(pictures)))
+            text = str(
+                apply_chat_template(self._processor, self._config, rows, num_images=len(pictures))
+            )
         if broken is None:
             return self._read(self._processor, text, pictures)
         reader = Reader(self._tokenizer, self._controls, broken.breaker)
         inputs = self._read(reader.inside(self._processor), text, pictures)
         if not reader.has_read:
-            raise WorkerError("template_failed", "This model can't be shown its own control tokens as text.")
+            raise WorkerError(
+                "template_failed", "This model can't be shown its own control tokens as text."
+            )
         return inputs
 
     def _read(self, processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
@@ -88,10 +111,14 @@ class VisionText:
 def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
     """Token ids with each image's hash, as a negative number, in place of its tokens.
 
-    Where the runs of image tokens don't match the images one to one (some models cut an image into tiles), every image
-    token carries the hash of all images together.
+    Where the runs of image tokens don't match the images one to one (some models cut an image into
+    tiles), every image token carries the hash of all images together.
     """
-    runs = [i for i, token in enumerate(token_ids) if token == image_token and (i == 0 or token_ids[i - 1] != token)]
+    runs = [
+        i
+        for i, token in enumerate(token_ids)
+        if token == image_token and (i == 0 or token_ids[i - 1] != token)
+    ]
     one_each = len(runs) == len(hashes)
     numbers = [-1 - int(sha[:15], 16) for sha in hashes]
     together = hash_together(hashes)
@@ -123,7 +150,10 @@ def _picture(images: Mapping[str, bytes], part: ImagePart) -> Image.Image:
 def _content(message: Message) -> Any:
     if isinstance(message.content, str):
         return message.content
-    return [IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text} for part in message.content]
+    return [
+        IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        for part in message.content
+    ]
 
 
 def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> ControlTokens:

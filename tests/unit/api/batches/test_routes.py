@@ -38,14 +38,17 @@ def redis() -> Redis:
 @pytest.fixture
 def api(redis: Redis) -> Iterator[TestClient]:
     app = create_app(
-        Settings(batch_mb=16), Clients(FakeAsyncRedis(server=redis.server), FakeRedis(server=redis.server))
+        Settings(batch_mb=16),
+        Clients(FakeAsyncRedis(server=redis.server), FakeRedis(server=redis.server)),
     )
     with TestClient(app) as client:
         yield client
 
 
 def lines(*rows: object) -> bytes:
-    return b"".join(row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows)
+    return b"".join(
+        row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows
+    )
 
 
 def line(number: int, **more: object) -> dict[str, object]:
@@ -80,11 +83,16 @@ def take(redis: Redis) -> Taken:
 
 def finish(redis: Redis, taken: Taken, numbers: list[int] | None = None) -> int:
     chosen = [row for row in taken.lines if numbers is None or row.number in numbers]
-    done = [LineResult(row.number, row.custom_id, row.model_id, "ok", "stop", Usage(3, 2, 1)) for row in chosen]
+    done = [
+        LineResult(row.number, row.custom_id, row.model_id, "ok", "stop", Usage(3, 2, 1))
+        for row in chosen
+    ]
     return BatchLog(redis).write(taken, done, 9000)
 
 
-def test_an_upload_is_cut_into_slices_of_which_the_first_is_queued(api: TestClient, redis: Redis) -> None:
+def test_an_upload_is_cut_into_slices_of_which_the_first_is_queued(
+    api: TestClient, redis: Redis
+) -> None:
     made = upload(api, *(line(n) for n in range(70)))
     assert made["status"] == "queued"
     assert made["counts"] == {"total": 70, "done": 0, "failed": 0, "cancelled": 0, "left": 70}
@@ -95,12 +103,20 @@ def test_an_upload_is_cut_into_slices_of_which_the_first_is_queued(api: TestClie
     assert (work.batch_id, work.number) == (made["id"], 0)
 
 
-def test_a_line_has_its_own_sampling_and_the_rest_a_chat_s_defaults(api: TestClient, redis: Redis) -> None:
+def test_a_line_has_its_own_sampling_and_the_rest_a_chat_s_defaults(
+    api: TestClient, redis: Redis
+) -> None:
     upload(
         api,
         line(1, temperature=0, max_tokens=5, seed=9),
         line(2, messages=None)
-        | {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "prompt": None},
+        | {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hi"},
+            ],
+            "prompt": None,
+        },
     )
     upload(api, line(1, temperature=0, max_tokens=5, seed=9))
     rows = take(redis)
@@ -138,7 +154,9 @@ def test_a_bad_line_fails_alone_with_its_id_and_reason(api: TestClient, redis: R
     assert api.get(f"{URL}/{made['id']}").json()["status"] == "completed"
 
 
-def test_a_batch_of_bad_lines_only_has_ended_when_it_is_accepted(api: TestClient, redis: Redis) -> None:
+def test_a_batch_of_bad_lines_only_has_ended_when_it_is_accepted(
+    api: TestClient, redis: Redis
+) -> None:
     made = upload(api, *(b"no\n" for _ in range(200)))
     assert made["status"] == "completed"
     assert made["counts"]["failed"] == 200
@@ -146,8 +164,14 @@ def test_a_batch_of_bad_lines_only_has_ended_when_it_is_accepted(api: TestClient
     assert queued(redis) == []
 
 
-def test_a_custom_id_that_comes_twice_refuses_the_whole_upload(api: TestClient, redis: Redis) -> None:
-    answer = api.post(f"{URL}?model_id={MODEL.id}", content=lines(*(line(n % 40) for n in range(41))), headers=JSONL)
+def test_a_custom_id_that_comes_twice_refuses_the_whole_upload(
+    api: TestClient, redis: Redis
+) -> None:
+    answer = api.post(
+        f"{URL}?model_id={MODEL.id}",
+        content=lines(*(line(n % 40) for n in range(41))),
+        headers=JSONL,
+    )
     assert answer.status_code == 422
     assert "Line 41 has the custom_id of line 1" in answer.json()["detail"]
     assert not [name for name in redis.keys("mlxq:batch*") if name != b"mlxq:batch-bytes-total"]
@@ -181,7 +205,9 @@ def test_other_content_is_refused_by_name(api: TestClient) -> None:
     assert (empty.status_code, empty.json()["code"]) == (422, "invalid_request")
 
 
-def test_a_batch_beyond_the_budget_is_refused_and_leaves_nothing(api: TestClient, redis: Redis) -> None:
+def test_a_batch_beyond_the_budget_is_refused_and_leaves_nothing(
+    api: TestClient, redis: Redis
+) -> None:
     redis.set(keys.BATCH_BYTES_TOTAL, (16 << 20) - 10)
     answer = api.post(f"{URL}?model_id={MODEL.id}", content=lines(line(1)), headers=JSONL)
     assert (answer.status_code, answer.json()["code"]) == (429, "batches_full")
@@ -201,13 +227,19 @@ def test_a_result_is_written_once_whoever_writes_it(api: TestClient, redis: Redi
     assert finish(redis, second) == 1
     assert finish(redis, second) == 1  # the same write again, after a broken connection
     now = api.get(f"{URL}/{made['id']}").json()
-    assert (now["status"], now["counts"]["done"], now["usage"]["completion_tokens"]) == ("completed", 2, 4)
+    assert (now["status"], now["counts"]["done"], now["usage"]["completion_tokens"]) == (
+        "completed",
+        2,
+        4,
+    )
     for name in (keys.usage("everyone"), keys.usage_day("everyone", 0)):
         assert sums(redis.hgetall(name)) == Sums(2, 6, 4, 2)
     assert not redis.exists(keys.batch_input(made["id"], 0))
 
 
-def test_cancelling_keeps_finished_lines_and_takes_the_rest_off_the_queue(api: TestClient, redis: Redis) -> None:
+def test_cancelling_keeps_finished_lines_and_takes_the_rest_off_the_queue(
+    api: TestClient, redis: Redis
+) -> None:
     made = upload(api, *(line(n) for n in range(40)))
     taken = take(redis)
     assert finish(redis, taken, [1, 2]) == 0
@@ -218,7 +250,9 @@ def test_cancelling_keeps_finished_lines_and_takes_the_rest_off_the_queue(api: T
     assert now["status"] == "cancelled"
     assert now["counts"] == {"total": 40, "done": 2, "failed": 0, "cancelled": 38, "left": 0}
     assert len(results(api, made["id"])) == 2
-    assert int(redis.hget(keys.BATCH_BYTES, made["id"])) == sum(map(len, redis.hvals(keys.batch_output(made["id"], 0))))
+    assert int(redis.hget(keys.BATCH_BYTES, made["id"])) == sum(
+        map(len, redis.hvals(keys.batch_output(made["id"], 0)))
+    )
 
 
 def test_a_batch_that_waits_is_cancelled_at_once(api: TestClient, redis: Redis) -> None:

@@ -47,21 +47,35 @@ def test_what_is_never_left_out_is_counted(model: ModelRecord) -> None:
         run(model, Message(role="user", content="word " * 101))
     assert caught.value.code == "prompt_too_long"
     with pytest.raises(ApiError):
-        run(model, Message(role="system", content="word " * 60), Message(role="user", content="word " * 60))
+        run(
+            model,
+            Message(role="system", content="word " * 60),
+            Message(role="user", content="word " * 60),
+        )
 
 
 def test_turns_that_may_be_dropped_are_not_counted(model: ModelRecord) -> None:
     old = Message(role="user", content="word " * 500)
     answer = Message(role="assistant", content="word " * 500)
     run(model, old, answer, Message(role="user", content="word"))
-    assert [m.role for m in unshortened([old, answer, Message(role="user", content="x")])] == ["user"]
+    assert [m.role for m in unshortened([old, answer, Message(role="user", content="x")])] == [
+        "user"
+    ]
 
 
 def test_every_turn_counts_in_a_conversation_that_is_not_shortened(model: ModelRecord) -> None:
-    turns = [Message(role="user", content="word " * 40), Message(role="assistant", content="word " * 40)]
+    turns = [
+        Message(role="user", content="word " * 40),
+        Message(role="assistant", content="word " * 40),
+    ]
     run(model, *turns, Message(role="user", content="word " * 20), form=Form(truncation="disabled"))
     with pytest.raises(ApiError) as caught:
-        run(model, *turns, Message(role="user", content="word " * 21), form=Form(truncation="disabled"))
+        run(
+            model,
+            *turns,
+            Message(role="user", content="word " * 21),
+            form=Form(truncation="disabled"),
+        )
     assert (caught.value.code, caught.value.param) == ("prompt_too_long", "messages")
     assert caught.value.message == (
         "This model's maximum context length is 100 tokens. However, your messages resulted in at least 101 tokens. "
@@ -69,13 +83,17 @@ def test_every_turn_counts_in_a_conversation_that_is_not_shortened(model: ModelR
     )
 
 
-def test_a_model_whose_tokeniser_is_elsewhere_or_broken_is_left_to_the_worker(tmp_path: Path) -> None:
+def test_a_model_whose_tokeniser_is_elsewhere_or_broken_is_left_to_the_worker(
+    tmp_path: Path,
+) -> None:
     assert not beyond(str(tmp_path / "nowhere"), "1", ["word " * 10_000], 5)
     (tmp_path / "tokenizer.json").write_text("{")
     assert not beyond(str(tmp_path), "2", ["word " * 10_000], 5)
 
 
-def test_a_million_characters_are_not_read_to_the_end(model: ModelRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_million_characters_are_not_read_to_the_end(
+    model: ModelRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[int] = []
 
     class Counting:

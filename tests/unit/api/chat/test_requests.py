@@ -35,7 +35,9 @@ class Api:
         assert isinstance(job, ChatJob)
         return job
 
-    def refused(self, body: object = None, raw: bytes | None = None, status: int = 422) -> dict[str, Any]:
+    def refused(
+        self, body: object = None, raw: bytes | None = None, status: int = 422
+    ) -> dict[str, Any]:
         content = json.dumps(body).encode() if raw is None else raw
         response = self.client.post(CHAT, content=content, headers=JSON)
         assert response.status_code == status, response.text
@@ -77,7 +79,9 @@ def test_defaults_are_those_of_the_contract(api: Api) -> None:
 
 
 def test_unseeded_requests_get_different_seeds(api: Api) -> None:
-    assert api.accepted(chat_body(seed=None)).sampling.seed != api.accepted(chat_body()).sampling.seed
+    assert (
+        api.accepted(chat_body(seed=None)).sampling.seed != api.accepted(chat_body()).sampling.seed
+    )
 
 
 @pytest.mark.parametrize("wanted", ["model-1", "Tiny Chat", "someone/tiny-chat"])
@@ -136,7 +140,9 @@ def test_the_ends_of_every_range_are_accepted(api: Api, field: str, value: float
         ("stream_options", {"include_cost": True}),
     ],
 )
-def test_what_is_out_of_range_or_of_another_type_is_refused_by_name(api: Api, field: str, value: object) -> None:
+def test_what_is_out_of_range_or_of_another_type_is_refused_by_name(
+    api: Api, field: str, value: object
+) -> None:
     answer = api.refused(chat_body(**{field: value}))
     assert answer["code"] == "invalid_request"
     assert answer["errors"][0].startswith(f"body -> {field}")
@@ -144,7 +150,11 @@ def test_what_is_out_of_range_or_of_another_type_is_refused_by_name(api: Api, fi
 
 @pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
 def test_numbers_that_are_none_are_refused(api: Api, value: bytes) -> None:
-    raw = b'{"model_id": "m", "messages": [{"role": "user", "content": "x"}], "temperature": ' + value + b"}"
+    raw = (
+        b'{"model_id": "m", "messages": [{"role": "user", "content": "x"}], "temperature": '
+        + value
+        + b"}"
+    )
     assert "temperature" in api.refused(raw=raw)["errors"][0]
 
 
@@ -170,7 +180,9 @@ def test_roles_are_kept(api: Api, role: str) -> None:
 
 
 def test_developer_is_treated_as_system(api: Api) -> None:
-    assert api.accepted(chat_body(messages=[message("a", "developer")])).messages[0].role == "system"
+    assert (
+        api.accepted(chat_body(messages=[message("a", "developer")])).messages[0].role == "system"
+    )
 
 
 def test_another_role_is_refused(api: Api) -> None:
@@ -179,12 +191,20 @@ def test_another_role_is_refused(api: Api) -> None:
 
 def test_text_parts_are_one_text(api: Api) -> None:
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
-    assert api.accepted(chat_body(messages=[{"role": "user", "content": parts}])).messages[0].content == "Hello"
+    assert (
+        api.accepted(chat_body(messages=[{"role": "user", "content": parts}])).messages[0].content
+        == "Hello"
+    )
 
 
-@pytest.mark.parametrize("content", [None, 5, [], ["x"], [{"type": "video"}], [{"type": "text"}], {"type": "text"}])
+@pytest.mark.parametrize(
+    "content", [None, 5, [], ["x"], [{"type": "video"}], [{"type": "text"}], {"type": "text"}]
+)
 def test_content_of_another_shape_is_refused(api: Api, content: object) -> None:
-    assert "content" in api.refused(chat_body(messages=[{"role": "user", "content": content}]))["errors"][0]
+    assert (
+        "content"
+        in api.refused(chat_body(messages=[{"role": "user", "content": content}]))["errors"][0]
+    )
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "\udfff tail"])
@@ -219,7 +239,11 @@ def test_a_surrogate_in_a_field_name_can_be_told(api: Api) -> None:
 
 def test_errors_never_echo_a_large_field_or_its_name(api: Api) -> None:
     canary = "canary" * 900_000
-    for body in (chat_body(temperature=canary), chat_body(**{canary: 1}), chat_body(messages=[message(role=canary)])):
+    for body in (
+        chat_body(temperature=canary),
+        chat_body(**{canary: 1}),
+        chat_body(messages=[message(role=canary)]),
+    ):
         answer = json.dumps(api.refused(body))
         assert "canary" * 20 not in answer
 
@@ -235,7 +259,9 @@ def test_of_many_wrong_things_only_the_first_is_looked_at(api: Api) -> None:
 
 
 def test_a_body_over_the_limit_is_413(api: Api) -> None:
-    declared = api.client.post(CHAT, content=b"{}", headers=JSON | {"content-length": str(MAX_BODY + 1)})
+    declared = api.client.post(
+        CHAT, content=b"{}", headers=JSON | {"content-length": str(MAX_BODY + 1)}
+    )
     pieces = (b" " * (1 << 20) for _ in range((MAX_BODY >> 20) + 1))
     chunked = api.client.post(CHAT, content=pieces, headers=JSON)
     for response in (declared, chunked):
@@ -244,5 +270,7 @@ def test_a_body_over_the_limit_is_413(api: Api) -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_another_content_type_is_415(api: Api, kind: str) -> None:
-    response = api.client.post(CHAT, content=json.dumps(chat_body()).encode(), headers={"content-type": kind})
+    response = api.client.post(
+        CHAT, content=json.dumps(chat_body()).encode(), headers={"content-type": kind}
+    )
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")

@@ -1,4 +1,5 @@
-"""What a stream does in silence: it looks whether anybody is left to end the job; an end that was read is an end."""
+"""What a stream does in silence: it looks whether anybody is left to end the job; an end that
+was read is an end."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def entry(number: int, event: Event) -> Entry:
 
 
 class Log:
-    """A log that no channel tells of. With ``ends_as_asked`` it ends while somebody asks for the job's standing."""
+    """A log that no channel tells of. With ``ends_as_asked`` it ends while somebody asks for the
+    job's standing."""
 
     def __init__(self, *, ends_as_asked: bool) -> None:
         self.entries: list[Entry] = []
@@ -86,7 +88,9 @@ def test_an_answer_whose_end_arrives_during_the_look_is_collected_whole() -> Non
 
 
 @pytest.mark.parametrize("kind", [native, in_chunks])
-def test_a_stream_whose_end_arrives_during_the_look_ends_well(kind: Callable[[Reader, Log], Stream]) -> None:
+def test_a_stream_whose_end_arrives_during_the_look_ends_well(
+    kind: Callable[[Reader, Log], Stream],
+) -> None:
     async def run() -> str:
         log = Log(ends_as_asked=True)
         return await all_of(kind(reader_of(log)[1], log))

@@ -1,4 +1,5 @@
-"""A body's limit is that of the route that will serve it; where no route is, the address is what is wrong."""
+"""A body's limit is that of the route that will serve it; where no route is, the address is what
+is wrong."""
 
 from __future__ import annotations
 
@@ -65,14 +66,18 @@ def test_a_wrong_address_is_told_whatever_the_length_of_the_body(
     assert answer.status_code == status
 
 
-def test_a_slash_too_many_works_for_long_conversations_as_for_short_ones(client: TestClient) -> None:
+def test_a_slash_too_many_works_for_long_conversations_as_for_short_ones(
+    client: TestClient,
+) -> None:
     for text in ("a", "a" * 100_000):
         answer = client.post(f"{OPENAI}/", json={"model": "model-1", "messages": [message(text)]})
         assert (answer.status_code, answer.json()["object"]) == (200, "chat.completion")
 
 
 def test_only_an_unread_long_body_ends_the_connection(client: TestClient) -> None:
-    said = [client.post("/nowhere", content=body).headers.get("connection") for body in (b"{}", LONG)]
+    said = [
+        client.post("/nowhere", content=body).headers.get("connection") for body in (b"{}", LONG)
+    ]
     served = client.post(OPENAI, content=LONG, headers=JSON)
     assert said == [None, "close"]
     assert served.status_code == 200
@@ -80,14 +85,20 @@ def test_only_an_unread_long_body_ends_the_connection(client: TestClient) -> Non
 
 
 def test_a_route_that_declares_no_limit_takes_little(client: TestClient) -> None:
-    for path, refused in (("/models/load", 422), ("/api/engine/chat/stop", 422), ("/v1/batches", 400)):
+    for path, refused in (
+        ("/models/load", 422),
+        ("/api/engine/chat/stop", 422),
+        ("/v1/batches", 400),
+    ):
         fits = client.post(path, content=b"{".ljust(SMALL - 1) + b"1", headers=JSON)
         over = client.post(path, content=b"{".ljust(SMALL) + b"1", headers=JSON)
         assert fits.status_code in (400, refused)
         assert over.status_code == 413
 
 
-def test_a_stream_that_is_asked_for_with_a_long_body_is_served_without_it(client: TestClient) -> None:
+def test_a_stream_that_is_asked_for_with_a_long_body_is_served_without_it(
+    client: TestClient,
+) -> None:
     job = client.post("/api/engine/chat", json=chat_body()).headers["x-job-id"]
     again = client.request("GET", f"/api/engine/chat/{job}/events", content=LONG, headers=JSON)
     assert again.status_code == 200
@@ -96,9 +107,12 @@ def test_a_stream_that_is_asked_for_with_a_long_body_is_served_without_it(client
 
 @pytest.mark.parametrize("text", ["a", "a" * (SMALL + 1)], ids=["short", "long"])
 @pytest.mark.parametrize(
-    "kind", ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
+    "kind",
+    ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"],
 )
-def test_json_may_begin_with_a_byte_order_mark_and_name_its_charset(client: TestClient, text: str, kind: str) -> None:
+def test_json_may_begin_with_a_byte_order_mark_and_name_its_charset(
+    client: TestClient, text: str, kind: str
+) -> None:
     for path, sent in (
         ("/api/engine/chat", chat_body(messages=[message(text)])),
         (OPENAI, {"model": "model-1", "messages": [message(text)]}),
@@ -107,8 +121,12 @@ def test_json_may_begin_with_a_byte_order_mark_and_name_its_charset(client: Test
         assert client.post(path, content=content, headers={"content-type": kind}).status_code == 200
 
 
-@pytest.mark.parametrize("accepted", ["application/json", "text/event-stream", "*/*", "text/plain", ""])
-def test_a_stream_is_a_stream_whatever_the_client_says_it_accepts(client: TestClient, accepted: str) -> None:
+@pytest.mark.parametrize(
+    "accepted", ["application/json", "text/event-stream", "*/*", "text/plain", ""]
+)
+def test_a_stream_is_a_stream_whatever_the_client_says_it_accepts(
+    client: TestClient, accepted: str
+) -> None:
     # OpenAI's clients say application/json for streams, too.
     sent = {"model": "model-1", "messages": [message()], "stream": True}
     answer = client.post(OPENAI, json=sent, headers={"accept": accepted})

@@ -26,9 +26,15 @@ def long_url() -> str:
                                     lambda raw: raw.replace("iVBORw0KGgo", "iVBORw0K\\r\\nGgo")],
                          ids=["plain", "escaped slashes", "white space", "upper case", "no type", "by itself",
                               "line breaks"])  # fmt: skip
-def test_a_long_image_is_cut_out_of_its_body(images: ImageApi, change: Callable[[str], str]) -> None:
-    content = change(json.dumps(body(long_url(), text='a "url": "data:image/gif;base64,AAAA'))).encode()
-    response = images.client.post(CHAT, content=content, headers={"content-type": "application/json"})
+def test_a_long_image_is_cut_out_of_its_body(
+    images: ImageApi, change: Callable[[str], str]
+) -> None:
+    content = change(
+        json.dumps(body(long_url(), text='a "url": "data:image/gif;base64,AAAA'))
+    ).encode()
+    response = images.client.post(
+        CHAT, content=content, headers={"content-type": "application/json"}
+    )
     assert response.status_code == 200, response.text
     text, part = images.worker.seen[-1].messages[0].content  # type: ignore[union-attr]
     assert text.text == 'a "url": "data:image/gif;base64,AAAA'
@@ -39,7 +45,10 @@ def test_a_text_that_looks_like_an_image_stays_a_text(images: ImageApi) -> None:
     texts = [long_url(), '"url": "' + long_url() + '"', '\\"url": "' + long_url()]
     for text in texts:
         assert images.messages(body(text=text))[0].text() == text
-        assert images.messages(chat_body(messages=[{"role": "user", "content": text}]))[0].text() == text
+        assert (
+            images.messages(chat_body(messages=[{"role": "user", "content": text}]))[0].text()
+            == text
+        )
 
 
 def test_a_place_in_a_body_leads_to_images_of_the_same_request_only(images: ImageApi) -> None:

@@ -1,4 +1,5 @@
-"""An error names the field as the client wrote it, in both APIs, in short bodies, long ones and lines of batches."""
+"""An error names the field as the client wrote it, in both APIs, in short bodies, long ones and
+lines of batches."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def client() -> Iterator[TestClient]:
     server = FakeServer()
     redis = FakeRedis(server=server)
     announce(redis)
-    with TestClient(create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))) as client:
+    with TestClient(
+        create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
+    ) as client:
         yield client
 
 
@@ -44,8 +47,14 @@ BOTH: list[tuple[dict[str, Any], list[str | int]]] = [
     (content({"type": "text", "text": 5}), ["messages", 0, "content", 0, "text"]),
     (content({"type": "text"}), ["messages", 0, "content", 0, "text"]),
     (content({"type": "text", "text": "a\0"}), ["messages", 0, "content", 0, "text"]),
-    (content({"type": "image_url", "image_url": {"url": 5}}), ["messages", 0, "content", 0, "image_url", "url"]),
-    (content({"type": "image_url", "image_url": {}}), ["messages", 0, "content", 0, "image_url", "url"]),
+    (
+        content({"type": "image_url", "image_url": {"url": 5}}),
+        ["messages", 0, "content", 0, "image_url", "url"],
+    ),
+    (
+        content({"type": "image_url", "image_url": {}}),
+        ["messages", 0, "content", 0, "image_url", "url"],
+    ),
     (content({"type": "image_url"}), ["messages", 0, "content", 0, "image_url"]),
     (content({"type": "image_url", "image_url": 5}), ["messages", 0, "content", 0, "image_url"]),
     (content({"type": "video"}), ["messages", 0, "content", 0]),
@@ -74,7 +83,10 @@ OPENAI: list[tuple[dict[str, Any], list[str | int]]] = [
     (told("a") | {"stop": ["a", "a\0"]}, ["stop", 1]),
     (told("a") | {"stream_options": {"include_usage": "yes"}}, ["stream_options", "include_usage"]),
     (told("a") | {"tool_choice": "any"}, ["tool_choice"]),
-    (told("a") | {"tools": [{"type": "function", "function": {"name": 5}}]}, ["tools", 0, "function"]),
+    (
+        told("a") | {"tools": [{"type": "function", "function": {"name": 5}}]},
+        ["tools", 0, "function"],
+    ),
     (
         {"messages": [{"role": "assistant", "tool_calls": [{"id": "a", "function": {}}]}]},
         ["messages", 0, "tool_calls", 0, "function", "name"],
@@ -91,7 +103,9 @@ NATIVE: list[tuple[dict[str, Any], list[str | int]]] = [
 
 
 def post(client: TestClient, path: str, body: dict[str, Any], padding: bytes) -> Any:
-    sent = json.dumps({"model" if path.startswith("/v1") else "model_id": "model-1"} | body).encode()
+    sent = json.dumps(
+        {"model" if path.startswith("/v1") else "model_id": "model-1"} | body
+    ).encode()
     answer = client.post(path, content=sent + padding, headers=JSON)
     assert answer.status_code in (400, 422)
     return answer.json()
@@ -118,7 +132,10 @@ def test_the_native_errors_name_the_same_fields(
 @pytest.mark.parametrize(("body", "place"), BOTH)
 def test_so_do_lines_of_batches(body: dict[str, Any], place: list[str | int]) -> None:
     of_openai = {"method": "POST", "url": CHAT, "body": {"model": "m", **body}}
-    for rules, row in ((Rules([], read), {"model_id": "m", **body}), (Rules([], reader(CHAT)), of_openai)):
+    for rules, row in (
+        (Rules([], read), {"model_id": "m", **body}),
+        (Rules([], reader(CHAT)), of_openai),
+    ):
         refused = judge(json.dumps({"custom_id": "a", **row}).encode(), 1, rules)
         assert isinstance(refused, LineResult)
         assert refused.error is not None

@@ -28,7 +28,9 @@ def redis() -> FakeRedis:
 
 def served(redis: FakeRedis, settings: Settings) -> TestClient:
     server = redis.connection_pool.connection_kwargs["server"]
-    return TestClient(create_app(settings, Clients(FakeAsyncRedis(server=server), redis)), follow_redirects=False)
+    return TestClient(
+        create_app(settings, Clients(FakeAsyncRedis(server=server), redis)), follow_redirects=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,9 @@ def job_id(client: TestClient) -> str:
 def told(client: TestClient, method: str, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
     answer = client.request(method, path, headers=headers)
     assert method == "GET" or answer.content == b""
-    headers_but_the_id = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+    headers_but_the_id = {
+        name: value for name, value in answer.headers.items() if name != "x-request-id"
+    }
     return answer.status_code, headers_but_the_id
 
 
@@ -57,7 +61,9 @@ def told(client: TestClient, method: str, path: str, **headers: str) -> tuple[in
      "/api/engine/usage", "/v1/models/unknown", "/nowhere", "/static/nowhere", "/v1/chat/completions",
      "/api/engine/chat", "/v1/models/"],
 )  # fmt: skip
-def test_the_head_of_an_answer_is_what_get_says_without_its_body(client: TestClient, path: str) -> None:
+def test_the_head_of_an_answer_is_what_get_says_without_its_body(
+    client: TestClient, path: str
+) -> None:
     assert told(client, "HEAD", path) == told(client, "GET", path)
 
 
@@ -66,9 +72,13 @@ def test_a_chat_can_be_asked_for_by_its_head(client: TestClient, job_id: str) ->
     assert told(client, "HEAD", path) == told(client, "GET", path)
 
 
-def test_of_every_stream_head_is_refused_and_nobody_reads_it(client: TestClient, job_id: str) -> None:
+def test_of_every_stream_head_is_refused_and_nobody_reads_it(
+    client: TestClient, job_id: str
+) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    streams = [path for path, said in paths.items() if "text/event-stream" in str(said.get("get", {}))]
+    streams = [
+        path for path, said in paths.items() if "text/event-stream" in str(said.get("get", {}))
+    ]
     assert sorted(streams) == STREAMS
     relay: Any = client.app.state.parts.relay  # type: ignore[attr-defined]
     watch: Any = client.app.state.parts.watch  # type: ignore[attr-defined]
@@ -86,7 +96,9 @@ def test_head_wants_the_same_key_as_get(redis: FakeRedis) -> None:
         for headers in ({}, {"accept": "text/html"}, {"authorization": f"Bearer {KEY}"}):
             for path in ("/health", "/models", "/", STREAMS[1]):
                 if path != STREAMS[1] or "authorization" not in headers:
-                    assert told(client, "HEAD", path, **headers) == told(client, "GET", path, **headers)
+                    assert told(client, "HEAD", path, **headers) == told(
+                        client, "GET", path, **headers
+                    )
 
 
 def test_requests_are_counted_by_the_method_that_was_sent(client: TestClient) -> None:
@@ -98,7 +110,9 @@ def test_requests_are_counted_by_the_method_that_was_sent(client: TestClient) ->
 def test_a_long_answer_is_not_made_for_its_head(client: TestClient, redis: FakeRedis) -> None:
     head = {"content-type": "application/jsonl"}
     lines = b'{"custom_id": "a", "prompt": "b"}\n'
-    batch = client.post("/api/engine/batches?model_id=model-1", content=lines, headers=head).json()["id"]
+    batch = client.post("/api/engine/batches?model_id=model-1", content=lines, headers=head).json()[
+        "id"
+    ]
     path = f"/api/engine/batches/{batch}/results"
     assert told(client, "HEAD", path) == told(client, "GET", path)
     assert redis.exists(keys.WORKER_SEEN)

@@ -1,4 +1,5 @@
-"""Long JSON: counted before it is parsed, read beside the event loop, and answered like the same in short."""
+"""Long JSON: counted before it is parsed, read beside the event loop, and answered like the same
+in short."""
 
 from __future__ import annotations
 
@@ -22,7 +23,12 @@ from api.redis_client import Clients
 from tests.support.api_support import FakeWorker, announce, chat_body, message
 from wire.settings import Settings
 
-CHAT, OPENAI, COMPLETION, BATCH = "/api/engine/chat", "/v1/chat/completions", "/v1/completions", "/api/engine/batches"
+CHAT, OPENAI, COMPLETION, BATCH = (
+    "/api/engine/chat",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/api/engine/batches",
+)
 JSON = {"content-type": "application/json"}
 PADDING = b" " * LONG
 
@@ -81,9 +87,13 @@ def test_beyond_the_most_the_rest_is_not_looked_at() -> None:
     assert values_in(b"[" * (8 << 20), 70_000) == 1 + 2 * json_limits.STEP
 
 
-@pytest.mark.parametrize("broken", [b'"', b'"\\', b"\\", b'["\\"', b'"' * 999, b"", b"\xff" * 99, b'"' + b"\\" * 999])
+@pytest.mark.parametrize(
+    "broken", [b'"', b'"\\', b"\\", b'["\\"', b'"' * 999, b"", b"\xff" * 99, b'"' + b"\\" * 999]
+)
 @pytest.mark.parametrize("step", [1, 2, 64 << 10])
-def test_counting_ends_with_anything(broken: bytes, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_ends_with_anything(
+    broken: bytes, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(json_limits, "STEP", step)
     assert values_in(broken, 10**9) <= 1 + len(broken)
 
@@ -93,7 +103,10 @@ def hostile() -> Iterator[tuple[str, bytes]]:
         for value in (b"[]", b"0", b'""', b'{"role":"user","content":"a"}'):
             inside = b",".join([value] * (MOST_VALUES + 1))
             yield path, b'{"model_id":"model-1","model":"model-1","messages":[' + inside + b"]}"
-    yield BATCH, b'{"model_id":"model-1","prompts":[' + b"[],".ljust(3) * (MOST_BATCH_VALUES // 2) + b"[]]}"
+    yield (
+        BATCH,
+        b'{"model_id":"model-1","prompts":[' + b"[],".ljust(3) * (MOST_BATCH_VALUES // 2) + b"[]]}",
+    )
     yield CHAT, b"[" * (MOST_VALUES + 1)
     yield OPENAI, b'{"a":' * (MOST_VALUES + 1)
 
@@ -104,7 +117,10 @@ def test_bodies_of_very_many_values_are_refused_before_anything_parses_them(
     def parse(*_: object, **__: object) -> Any:
         raise AssertionError("it has been parsed")
 
-    refusals = [(path, api.client.build_request("POST", path, content=body, headers=JSON)) for path, body in hostile()]
+    refusals = [
+        (path, api.client.build_request("POST", path, content=body, headers=JSON))
+        for path, body in hostile()
+    ]
     monkeypatch.setattr(json, "loads", parse)
     monkeypatch.setattr(json_limits, "from_json", parse)
     answers = [(path, api.client.send(request)) for path, request in refusals]
@@ -124,7 +140,10 @@ def test_as_many_values_as_there_may_be_are_served(api: Api) -> None:
 
 def test_a_batch_has_room_for_as_many_prompts_as_it_may_have() -> None:
     prompts = [{"custom_id": "a", "prompt": "b", "max_tokens": 1}] * MOST_LINES
-    assert values_in(json.dumps({"model_id": "model-1", "prompts": prompts}).encode(), 10**9) < MOST_BATCH_VALUES
+    assert (
+        values_in(json.dumps({"model_id": "model-1", "prompts": prompts}).encode(), 10**9)
+        < MOST_BATCH_VALUES
+    )
 
 
 def test_a_million_characters_written_as_escapes_are_not_too_large(api: Api) -> None:
@@ -158,7 +177,11 @@ def test_a_long_body_is_counted_parsed_and_judged_on_one_thread_beside_the_event
 
         monkeypatch.setattr(place, name, watching)
 
-    for place, name in ((body_routes, "values_in"), (json_limits, "from_json"), (json_limits, "_judged")):
+    for place, name in (
+        (body_routes, "values_in"),
+        (json_limits, "from_json"),
+        (json_limits, "_judged"),
+    ):
         watched(place, name)
     for path, body in (
         (CHAT, chat_body(messages=[message("a" * LONG)])),
@@ -185,7 +208,14 @@ WRONG: list[tuple[str, Any]] = [
     (CHAT, chat_body(web_search=True, seed="x")),
     (CHAT, chat_body(**{f"{number}": number for number in range(100)})),
     (CHAT, chat_body() | {"model_id": "other"}),
-    (CHAT, chat_body(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])),
+    (
+        CHAT,
+        chat_body(
+            messages=[
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+            ]
+        ),
+    ),
     (OPENAI, {"model": "model-1"}),
     (OPENAI, {"model": "model-1", "messages": [message()], "n": 2}),
     (OPENAI, {"model": "model-1", "messages": [message()], "stop": ["x"] * 65}),
@@ -211,7 +241,9 @@ def test_what_is_wrong_with_a_long_body_is_told_as_with_a_short_one(api: Api, nu
 def test_a_long_body_of_another_type_is_refused_as_a_short_one_is(api: Api) -> None:
     for kind in ("text/plain", "application/vnd.api+json", "text/json", ""):
         body = json.dumps(chat_body()).encode()
-        assert api.post(CHAT, body + PADDING, {"content-type": kind}) == api.post(CHAT, body, {"content-type": kind})
+        assert api.post(CHAT, body + PADDING, {"content-type": kind}) == api.post(
+            CHAT, body, {"content-type": kind}
+        )
 
 
 def test_the_longest_hostile_bodies_are_refused_by_their_length_alone(api: Api) -> None:

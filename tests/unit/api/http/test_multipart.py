@@ -1,4 +1,5 @@
-"""Forms are read as they arrive: however a body is cut into pieces, its fields and its file come out whole."""
+"""Forms are read as they arrive: however a body is cut into pieces, its fields and its file come
+out whole."""
 
 from __future__ import annotations
 
@@ -45,9 +46,12 @@ def test_a_form_is_the_same_however_it_is_cut(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "name"), [("質問.jsonl".encode(), "質問.jsonl"), (b"\xd8\x98.jsonl\xff", "ؘ.jsonl\ufffd")]
+    ("sent", "name"),
+    [("質問.jsonl".encode(), "質問.jsonl"), (b"\xd8\x98.jsonl\xff", "ؘ.jsonl\ufffd")],
 )
-def test_names_are_read_as_utf8_and_bytes_that_are_none_are_replaced(sent: bytes, name: str) -> None:
+def test_names_are_read_as_utf8_and_bytes_that_are_none_are_replaced(
+    sent: bytes, name: str
+) -> None:
     assert read(BODY.replace(b"p.jsonl", sent), 7)[0][1] == FileBegins("file", name)
 
 

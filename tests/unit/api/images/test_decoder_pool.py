@@ -31,7 +31,10 @@ def pool(program: str | None = None, limit_s: float = 10) -> Iterator[ImagePool]
 
 def ended(*pids: int) -> None:
     until = time.monotonic() + 5
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+    while any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        for pid in pids
+    ):
         assert time.monotonic() < until, "still there"
         time.sleep(0.01)
 
@@ -107,7 +110,9 @@ def test_a_crash_or_a_lie_is_the_images_fault_after_a_second_try(program: str) -
         assert made.pids() == []
 
 
-@pytest.mark.parametrize("program", ["import time; time.sleep(60)", "import os, time; os.read(0, 9); time.sleep(60)"])
+@pytest.mark.parametrize(
+    "program", ["import time; time.sleep(60)", "import os, time; os.read(0, 9); time.sleep(60)"]
+)
 def test_one_that_takes_too_long_is_killed(program: str) -> None:
     with pool(program, limit_s=0.2) as made:
         started = time.monotonic()
@@ -122,8 +127,14 @@ def test_one_that_takes_too_much_memory_is_killed(monkeypatch: pytest.MonkeyPatc
         assert refused(made) == "memory"
 
 
-def test_an_image_that_needs_more_than_the_limit_is_refused_and_the_next_is_not(tmp_path: Path) -> None:
-    source = Path(COMMAND[-1]).read_text(encoding="utf-8").replace("MEMORY = 1 << 30", "MEMORY = 160 << 20")
+def test_an_image_that_needs_more_than_the_limit_is_refused_and_the_next_is_not(
+    tmp_path: Path,
+) -> None:
+    source = (
+        Path(COMMAND[-1])
+        .read_text(encoding="utf-8")
+        .replace("MEMORY = 1 << 30", "MEMORY = 160 << 20")
+    )
     tight = tmp_path / "tight.py"
     tight.write_text(source, encoding="utf-8")
     made = ImagePool((sys.executable, "-P", str(tight)))

@@ -61,7 +61,9 @@ def test_a_url_is_read_as_clients_write_it(images: ImageApi, url: str) -> None:
 
 @pytest.mark.parametrize("called", ["png", "jpeg", "webp", "gif", "jpg"])
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif"])
-def test_a_picture_is_what_it_is_whatever_it_is_called(images: ImageApi, kind: str, called: str) -> None:
+def test_a_picture_is_what_it_is_whatever_it_is_called(
+    images: ImageApi, kind: str, called: str
+) -> None:
     assert images.kept(files.saved(files.corners(), kind.upper()), called).size == (48, 32)
 
 
@@ -70,7 +72,10 @@ def test_a_picture_is_what_it_is_whatever_it_is_called(images: ImageApi, kind: s
 def test_a_url_may_stand_by_itself(images: ImageApi, path: str, size: tuple[int, int]) -> None:
     picture = files.noise(size)
     part = {"type": "image_url", "image_url": files.url(files.saved(picture))}
-    asked = {"messages": [{"role": "user", "content": [part]}], "model" if "v1" in path else "model_id": "model-1"}
+    asked = {
+        "messages": [{"role": "user", "content": [part]}],
+        "model" if "v1" in path else "model_id": "model-1",
+    }
     assert images.client.post(path, json=asked).status_code == 200
     [kept] = images.worker.seen[-1].messages[0].images()  # type: ignore[union-attr]
     assert images.picture(kept).tobytes() == picture.tobytes()
@@ -95,19 +100,25 @@ def test_the_same_picture_is_stored_once_whatever_file_it_came_in(images: ImageA
 
 
 def test_images_keep_their_places_among_the_texts(images: ImageApi) -> None:
-    red, blue = (files.url(files.saved(Image.new("RGB", (3, 3), colour))) for colour in ("red", "blue"))
+    red, blue = (
+        files.url(files.saved(Image.new("RGB", (3, 3), colour))) for colour in ("red", "blue")
+    )
     parts = [{"type": "image_url", "image_url": {"url": red}}, {"type": "text", "text": "and"},
              {"type": "image_url", "image_url": {"url": blue}}]  # fmt: skip
     [kept] = images.messages(chat_body(messages=[{"role": "user", "content": parts}]))
     first, text, last = kept.content
     assert text == TextPart(text="and")
-    assert [images.picture(part).getpixel((1, 1)) for part in (first, last)] == [(255, 0, 0), (0, 0, 255)]
+    assert [images.picture(part).getpixel((1, 1)) for part in (first, last)] == [
+        (255, 0, 0),
+        (0, 0, 255),
+    ]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 def test_a_photograph_is_turned_upright(images: ImageApi, orientation: int, kind: str) -> None:
-    # How a camera stores an upright picture that it saw under each orientation: the inverse of what must be done.
+    # How a camera stores an upright picture that it saw under each orientation: the inverse of what
+    # must be done.
     stored = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     upright = files.corners(64, 32)
     turned = upright if stored is None else upright.transpose(Image.Transpose(stored))
@@ -121,7 +132,8 @@ def test_a_photograph_is_turned_upright(images: ImageApi, orientation: int, kind
 
 
 @pytest.mark.parametrize(
-    "exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"x"]
+    "exif",
+    [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"x"],
 )
 def test_broken_exif_turns_nothing(images: ImageApi, exif: bytes) -> None:
     assert images.kept(files.saved(files.corners(), "JPEG", exif=exif), "jpeg").size == (48, 32)
@@ -171,7 +183,9 @@ MODES: list[tuple[str, bytes, str, list[tuple[int, int, int]]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("data", "kind", "wanted"), [row[1:] for row in MODES], ids=[row[0] for row in MODES])
+@pytest.mark.parametrize(
+    ("data", "kind", "wanted"), [row[1:] for row in MODES], ids=[row[0] for row in MODES]
+)
 def test_every_mode_becomes_rgb_on_white(
     images: ImageApi, data: bytes, kind: str, wanted: list[tuple[int, int, int]]
 ) -> None:
@@ -182,17 +196,30 @@ def test_every_mode_becomes_rgb_on_white(
 def test_metadata_is_left_behind(images: ImageApi) -> None:
     exif = Image.Exif()
     exif[0x010E] = exif[0x8298] = "canary"
-    photograph = files.saved(files.corners(), "JPEG", exif=exif, comment=b"canary", icc_profile=b"canary" * 100)
-    commented = files.png(
-        1, 1, 8, files.COLOUR, bytes(4), *(files.chunk(kind, b"canary\0canary") for kind in (b"tEXt", b"eXIf", b"prVt"))
+    photograph = files.saved(
+        files.corners(), "JPEG", exif=exif, comment=b"canary", icc_profile=b"canary" * 100
     )
-    for data, kind in ((photograph, "jpeg"), (commented, "png"), (commented + b"canary" * 9, "png")):
+    commented = files.png(
+        1,
+        1,
+        8,
+        files.COLOUR,
+        bytes(4),
+        *(files.chunk(kind, b"canary\0canary") for kind in (b"tEXt", b"eXIf", b"prVt")),
+    )
+    for data, kind in (
+        (photograph, "jpeg"),
+        (commented, "png"),
+        (commented + b"canary" * 9, "png"),
+    ):
         [part] = images.messages(body(files.url(data, kind)))[0].images()
         images.picture(part)
         assert b"canary" not in images.redis.get(keys.image(part.sha256))
 
 
-@pytest.mark.parametrize("tail", [b"PK\x03\x04zip", b"<script>alert(1)</script>", b"%PDF-1.7", files.plain("JPEG")])
+@pytest.mark.parametrize(
+    "tail", [b"PK\x03\x04zip", b"<script>alert(1)</script>", b"%PDF-1.7", files.plain("JPEG")]
+)
 def test_of_a_file_that_is_two_only_the_picture_is_kept(images: ImageApi, tail: bytes) -> None:
     [part] = images.messages(body(files.url(files.saved(files.corners()) + tail)))[0].images()
     images.picture(part)
@@ -200,7 +227,9 @@ def test_of_a_file_that_is_two_only_the_picture_is_kept(images: ImageApi, tail: 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (200, 1), (1, 200), (2000, 10)])
-def test_small_and_narrow_pictures_are_taken_as_they_are(images: ImageApi, size: tuple[int, int]) -> None:
+def test_small_and_narrow_pictures_are_taken_as_they_are(
+    images: ImageApi, size: tuple[int, int]
+) -> None:
     assert images.kept(files.plain(size=size)).size == size
 
 

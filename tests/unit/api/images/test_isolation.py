@@ -1,4 +1,5 @@
-"""That nothing a request names is fetched or opened, and what the process that opens images could do at all."""
+"""That nothing a request names is fetched or opened, and what the process that opens images
+could do at all."""
 
 from __future__ import annotations
 
@@ -86,7 +87,9 @@ print(sorted(foreign), "api" in sys.modules)
 
 
 def said(program: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

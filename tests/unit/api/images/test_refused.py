@@ -16,7 +16,7 @@ from tests.support.api_support import chat_body, message
 from tests.support.image_support import CHAT, ImageApi, body
 from wire import keys
 
-# --- limits -----------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def padded(size: int) -> bytes:
@@ -44,7 +44,7 @@ def test_a_request_holds_at_most_so_many_images(images: ImageApi) -> None:
     assert str(MOST_IMAGES) in response.json()["detail"]
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 PNG64 = base64.b64encode(files.plain()).decode()
 URLS = {
@@ -70,13 +70,24 @@ URLS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reason", "url"), [(reason, url) for reason, urls in URLS.items() for url in urls])
-def test_a_foreign_or_broken_url_is_refused_with_its_reason(images: ImageApi, reason: str, url: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "url"), [(reason, url) for reason, urls in URLS.items() for url in urls]
+)
+def test_a_foreign_or_broken_url_is_refused_with_its_reason(
+    images: ImageApi, reason: str, url: str
+) -> None:
     assert reason in images.refused(url)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1/a.png", "https://example.com/a.png", "HTTP://EXAMPLE.COM/a.png", "https://", "http://["]
+    "url",
+    [
+        "http://127.0.0.1/a.png",
+        "https://example.com/a.png",
+        "HTTP://EXAMPLE.COM/a.png",
+        "https://",
+        "http://[",
+    ],
 )
 @pytest.mark.parametrize("plain", [False, True])
 def test_an_address_of_an_image_is_refused_by_name(images: ImageApi, url: str, plain: bool) -> None:
@@ -85,7 +96,9 @@ def test_an_address_of_an_image_is_refused_by_name(images: ImageApi, url: str, p
     native = images.client.post(CHAT, json=chat_body(messages=messages))
     assert (native.status_code, native.json()["code"]) == (400, "unsupported")
     assert native.json()["errors"] == ["body -> messages -> 1 -> content -> 1 -> image_url"]
-    openai = images.client.post("/v1/chat/completions", json={"model": "model-1", "messages": messages})
+    openai = images.client.post(
+        "/v1/chat/completions", json={"model": "model-1", "messages": messages}
+    )
     told = openai.json()["error"]
     assert (openai.status_code, told["code"], told["param"]) == (
         400,
@@ -103,9 +116,17 @@ def test_of_several_images_the_one_that_is_refused_is_named(images: ImageApi) ->
     assert answer.json()["errors"] == ["body -> messages -> 0 -> content -> 3 -> image_url"]
 
 
-WHOLE = {kind: files.saved(files.noise((64, 64)), kind.upper()) for kind in ("png", "jpeg", "webp", "gif")}
+WHOLE = {
+    kind: files.saved(files.noise((64, 64)), kind.upper())
+    for kind in ("png", "jpeg", "webp", "gif")
+}
 FILES: list[tuple[str, str, bytes, str]] = [
-    ("SVG", "png", b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", "not a PNG"),
+    (
+        "SVG",
+        "png",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+        "not a PNG",
+    ),
     ("HTML", "jpeg", b"<!doctype html><img src=x>", "not a PNG"),
     ("TIFF", "png", files.plain("TIFF"), "not a PNG"),
     ("ICO", "png", files.plain("ICO", (16, 16)), "not a PNG"),
@@ -125,13 +146,23 @@ FILES: list[tuple[str, str, bytes, str]] = [
     ("JPEG cut before its size", "jpeg", WHOLE["jpeg"][:60], "header"),
     ("GIF signature alone", "gif", WHOLE["gif"][:6], "header"),
     ("WebP signature alone", "webp", WHOLE["webp"][:12], "header"),
-    ("WebP of an unknown chunk", "webp", WHOLE["webp"][:12] + b"ABCD" + WHOLE["webp"][16:], "header"),
+    (
+        "WebP of an unknown chunk",
+        "webp",
+        WHOLE["webp"][:12] + b"ABCD" + WHOLE["webp"][16:],
+        "header",
+    ),
     ("PNG with a wrong checksum", "png", WHOLE["png"][:20] + b"\xff" + WHOLE["png"][21:], "header"),
     ("PNG 0 x 9", "png", files.png_of_size(0, 9), "header"),
     ("PNG cut in its pixels", "png", WHOLE["png"][: len(WHOLE["png"]) // 2], "cut short"),
     ("JPEG cut in its pixels", "jpeg", WHOLE["jpeg"][: len(WHOLE["jpeg"]) // 2], "cut short"),
     ("GIF cut in its pixels", "gif", WHOLE["gif"][: len(WHOLE["gif"]) // 2], "cut short"),
-    ("PNG with broken pixels", "png", WHOLE["png"][:100] + b"\xff" * 50 + WHOLE["png"][150:], "cut short"),
+    (
+        "PNG with broken pixels",
+        "png",
+        WHOLE["png"][:100] + b"\xff" * 50 + WHOLE["png"][150:],
+        "cut short",
+    ),
     ("PNG with too few pixels", "png", files.png_of_size(64, 64), "cut short"),
     ("PNG of a wrong depth", "png", files.png(1, 1, 3, files.COLOUR, bytes(4)), ""),
     ("PNG of 64 megapixels", "png", files.png_of_size(8000, 8000), "40 megapixels"),
@@ -149,7 +180,9 @@ FILES: list[tuple[str, str, bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "data", "reason"), [row[1:] for row in FILES], ids=[row[0] for row in FILES])
+@pytest.mark.parametrize(
+    ("kind", "data", "reason"), [row[1:] for row in FILES], ids=[row[0] for row in FILES]
+)
 def test_a_hostile_or_broken_file_is_refused_with_its_reason(
     images: ImageApi, kind: str, data: bytes, reason: str
 ) -> None:

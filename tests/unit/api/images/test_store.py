@@ -142,6 +142,8 @@ def test_a_live_job_renews_its_images(redis: Redis) -> None:
 def test_many_images_are_looked_at_in_parts(redis: Redis) -> None:
     store = ImageStore(redis, 1 << 30, kept_s=0)
     for number in range(450):
-        store.put(f"{number}", b"", job(redis, f"job {number}", "running" if number % 3 else "ended"))
+        store.put(
+            f"{number}", b"", job(redis, f"job {number}", "running" if number % 3 else "ended")
+        )
     store.sweep()
     assert redis.hlen(keys.IMAGES) == 300

@@ -30,7 +30,9 @@ def client(redis: Redis) -> Iterator[TestClient]:
     server = redis.connection_pool.connection_kwargs["server"]
     clients = Clients(FakeAsyncRedis(server=server), redis)
     announce(redis)
-    with TestClient(create_app(Settings(queue_limit=2), clients), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(Settings(queue_limit=2), clients), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -38,7 +40,9 @@ def ask(client: TestClient, key: str, **more: Any) -> Any:
     return client.post(CHAT, json=chat_body(**more), headers={"Idempotency-Key": key})
 
 
-def test_the_same_request_again_is_the_same_job_from_its_start(client: TestClient, redis: Redis) -> None:
+def test_the_same_request_again_is_the_same_job_from_its_start(
+    client: TestClient, redis: Redis
+) -> None:
     with FakeWorker(redis).running() as worker:
         first, second = ask(client, "k"), ask(client, "k")
     assert len(worker.seen) == 1
@@ -54,8 +58,12 @@ def test_defaults_that_are_spelled_out_are_the_same_body(client: TestClient, red
     assert len(worker.seen) == 1
 
 
-@pytest.mark.parametrize("more", [{"seed": 1}, {"messages": [message("Other")]}, {"on_disconnect": "continue"}])
-def test_another_body_under_the_same_key_is_409(client: TestClient, redis: Redis, more: Any) -> None:
+@pytest.mark.parametrize(
+    "more", [{"seed": 1}, {"messages": [message("Other")]}, {"on_disconnect": "continue"}]
+)
+def test_another_body_under_the_same_key_is_409(
+    client: TestClient, redis: Redis, more: Any
+) -> None:
     with FakeWorker(redis).running() as worker:
         ask(client, "k")
         answer = ask(client, "k", **more)
@@ -83,7 +91,9 @@ def test_a_refused_request_leaves_its_key_free(client: TestClient, redis: Redis)
         assert ask(client, "k").status_code == 200
 
 
-def test_an_accepted_request_is_known_also_without_a_worker_and_for_a_day(client: TestClient, redis: Redis) -> None:
+def test_an_accepted_request_is_known_also_without_a_worker_and_for_a_day(
+    client: TestClient, redis: Redis
+) -> None:
     with FakeWorker(redis).running():
         first = ask(client, "k")
     redis.delete(keys.WORKER_SEEN)
@@ -98,7 +108,12 @@ def test_a_job_tells_its_place_its_text_and_its_end(client: TestClient, redis: R
     with FakeWorker(redis).running():
         job_id = ask(client, "k").headers["x-job-id"]
     view = client.get(f"{JOBS}/{job_id}").json()
-    assert (view["state"], view["text"], view["finish_reason"], view["position"]) == ("ended", "Hello", "stop", None)
+    assert (view["state"], view["text"], view["finish_reason"], view["position"]) == (
+        "ended",
+        "Hello",
+        "stop",
+        None,
+    )
     assert view["last_event_id"] == 2
     redis.delete(keys.log(job_id))
     assert client.get(f"{JOBS}/{job_id}").json()["code"] == "expired"

@@ -1,4 +1,5 @@
-"""How jobs are written into Redis, bounded and stopped, and what the other routes answer from there."""
+"""How jobs are written into Redis, bounded and stopped, and what the other routes answer from
+there."""
 
 from __future__ import annotations
 
@@ -23,7 +24,15 @@ from api.jobs.queue import EVERYONE, Jobs, Policy, new_job_id
 from api.jobs.settling import STOPPING_S
 from api.redis_client import Clients
 from api.registry import Catalogue
-from tests.support.api_support import MODEL, QUEUE, FakeWorker, LogWriter, announce, chat_body, status
+from tests.support.api_support import (
+    MODEL,
+    QUEUE,
+    FakeWorker,
+    LogWriter,
+    announce,
+    chat_body,
+    status,
+)
 from wire import keys
 from wire.log_entries import decode_rows
 from wire.messages import ChatJob, ErrorCode, Failed, Finished, Message, ModelCommand, Sampling
@@ -48,7 +57,9 @@ def redis(server: FakeServer) -> Redis:
 @pytest.fixture
 def client(server: FakeServer) -> Iterator[TestClient]:
     clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(queue_limit=LIMIT), clients), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(Settings(queue_limit=LIMIT), clients), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -91,8 +102,17 @@ def test_a_chat_is_an_rq_job_that_any_dashboard_can_show(jobs: Jobs, redis: Redi
     job_id = submit(jobs)
     job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
     described = "model-1 for everyone"
-    assert (job.func_name, job.description, job.origin, job.timeout) == (keys.CHAT_TASK, described, "chat", -1)
-    assert (job.result_ttl, job.failure_ttl, job.retries_left) == (keys.RQ_LIFETIME_S, keys.RQ_LIFETIME_S, 100)
+    assert (job.func_name, job.description, job.origin, job.timeout) == (
+        keys.CHAT_TASK,
+        described,
+        "chat",
+        -1,
+    )
+    assert (job.result_ttl, job.failure_ttl, job.retries_left) == (
+        keys.RQ_LIFETIME_S,
+        keys.RQ_LIFETIME_S,
+        100,
+    )
     assert job.get_status() == "queued"
     stored = ChatJob.model_validate(job.kwargs["job"])
     assert stored.job_id == job_id
@@ -165,7 +185,9 @@ def test_a_running_chat_is_left_to_its_worker(jobs: Jobs, redis: Redis) -> None:
     assert writer.finish() == [1]
 
 
-def test_a_chat_stopped_on_its_second_way_through_the_queue_keeps_its_text(jobs: Jobs, redis: Redis) -> None:
+def test_a_chat_stopped_on_its_second_way_through_the_queue_keeps_its_text(
+    jobs: Jobs, redis: Redis
+) -> None:
     job_id = submit(jobs)
     LogWriter(redis, job_id).text("some ", "text")
     redis.hset(keys.job(job_id), "state", "queued")
@@ -203,7 +225,9 @@ def test_commands_go_before_what_waits(jobs: Jobs, redis: Redis) -> None:
     assert (job.func_name, job.description) == (keys.MODEL_TASK, "load model")
 
 
-def test_a_full_queue_is_429_with_a_time_worked_out_from_the_last_jobs(client: TestClient, redis: Redis) -> None:
+def test_a_full_queue_is_429_with_a_time_worked_out_from_the_last_jobs(
+    client: TestClient, redis: Redis
+) -> None:
     announce(redis, status(slots=1))
     redis.rpush(keys.RECENT_RATE, 10, 20)
     redis.rpush(QUEUE, *(["x"] * LIMIT))
@@ -214,7 +238,9 @@ def test_a_full_queue_is_429_with_a_time_worked_out_from_the_last_jobs(client: T
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0.001, "1"), (9999, "300")])
-def test_retry_after_stays_within_bounds(client: TestClient, redis: Redis, seconds: float, told: str) -> None:
+def test_retry_after_stays_within_bounds(
+    client: TestClient, redis: Redis, seconds: float, told: str
+) -> None:
     announce(redis)
     redis.rpush(keys.RECENT_RATE, seconds)
     redis.rpush(QUEUE, *(["x"] * LIMIT))
@@ -224,15 +250,22 @@ def test_retry_after_stays_within_bounds(client: TestClient, redis: Redis, secon
 def test_without_a_worker_chats_and_commands_are_503(client: TestClient, redis: Redis) -> None:
     announce(redis)
     redis.delete(keys.WORKER_SEEN)
-    for response in (client.post(CHAT, json=chat_body()), client.post("/models/load", json={"model_id": "model-1"})):
+    for response in (
+        client.post(CHAT, json=chat_body()),
+        client.post("/models/load", json={"model_id": "model-1"}),
+    ):
         assert (response.status_code, response.json()["code"]) == (503, "no_worker")
         assert int(response.headers["retry-after"]) > 0
     assert not redis.keys(keys.job("*"))
 
 
-@pytest.mark.parametrize("body", [None, {}, {"job_id": "nobody"}, {"job_id": "0" * 32}, {"job_id": "*"}])
+@pytest.mark.parametrize(
+    "body", [None, {}, {"job_id": "nobody"}, {"job_id": "0" * 32}, {"job_id": "*"}]
+)
 def test_stop_always_answers_stopped(client: TestClient, body: Any) -> None:
-    response = client.post(f"{CHAT}/stop", json=body) if body is not None else client.post(f"{CHAT}/stop")
+    response = (
+        client.post(f"{CHAT}/stop", json=body) if body is not None else client.post(f"{CHAT}/stop")
+    )
     assert (response.status_code, response.json()) == (200, {"status": "stopped"})
 
 
@@ -279,7 +312,12 @@ def test_a_command_answers_with_what_the_worker_found(client: TestClient, redis:
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [("load_conflict", 409), ("load_failed", 422), ("insufficient_memory", 507), ("model_not_found", 404)],
+    [
+        ("load_conflict", 409),
+        ("load_failed", 422),
+        ("insufficient_memory", 507),
+        ("model_not_found", 404),
+    ],
 )
 def test_a_failed_command_has_the_status_of_its_code(
     client: TestClient, redis: Redis, code: Any, expected: int
@@ -291,7 +329,9 @@ def test_a_failed_command_has_the_status_of_its_code(
 
 
 @pytest.mark.parametrize("path", ["load", "unload", "delete"])
-def test_commands_about_an_unknown_model_are_404_unqueued(client: TestClient, redis: Redis, path: str) -> None:
+def test_commands_about_an_unknown_model_are_404_unqueued(
+    client: TestClient, redis: Redis, path: str
+) -> None:
     announce(redis)
     assert client.post(f"/models/{path}", json={"model_id": "other"}).status_code == 404
     assert redis.llen(QUEUE) == 0
@@ -299,7 +339,12 @@ def test_commands_about_an_unknown_model_are_404_unqueued(client: TestClient, re
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("load", {"model_id": "m", "kv_quantization": 2}), ("register", {"name": "a"}), ("download", {}), ("load", {})],
+    [
+        ("load", {"model_id": "m", "kv_quantization": 2}),
+        ("register", {"name": "a"}),
+        ("download", {}),
+        ("load", {}),
+    ],
 )
 def test_commands_of_another_shape_are_refused(client: TestClient, path: str, body: Any) -> None:
     assert client.post(f"/models/{path}", json=body).status_code == 422
@@ -312,7 +357,9 @@ def test_ready_needs_a_living_worker_and_health_nothing(client: TestClient, redi
     assert client.get("/health").json() == {"status": "ok"}
 
 
-def test_status_tells_queues_running_jobs_models_memory_and_workers(client: TestClient, redis: Redis) -> None:
+def test_status_tells_queues_running_jobs_models_memory_and_workers(
+    client: TestClient, redis: Redis
+) -> None:
     announce(redis)
     redis.rpush(QUEUE, "x")
     answer = client.get("/api/engine/status").json()
@@ -322,27 +369,44 @@ def test_status_tells_queues_running_jobs_models_memory_and_workers(client: Test
     assert answer["workers"][0]["slots"] == 4
 
 
-def test_a_worker_of_another_version_is_not_shown_and_breaks_nothing(client: TestClient, redis: Redis) -> None:
+def test_a_worker_of_another_version_is_not_shown_and_breaks_nothing(
+    client: TestClient, redis: Redis
+) -> None:
     announce(redis)
     redis.set(keys.worker_status("w1"), '{"name": "w1", "colour": "red"}')
     assert client.get("/api/engine/status").json()["workers"] == []
 
 
-def test_a_page_of_a_named_origin_may_send_the_headers_of_openais_client(server: FakeServer) -> None:
+def test_a_page_of_a_named_origin_may_send_the_headers_of_openais_client(
+    server: FakeServer,
+) -> None:
     clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
     sent = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
-    with TestClient(create_app(Settings(cors_origins=("https://chat.example",)), clients)) as client:
-        told = client.options("/v1/chat/completions", headers=asked | {"Origin": "https://chat.example"})
+    with TestClient(
+        create_app(Settings(cors_origins=("https://chat.example",)), clients)
+    ) as client:
+        told = client.options(
+            "/v1/chat/completions", headers=asked | {"Origin": "https://chat.example"}
+        )
         assert told.status_code == 200
         assert "x-stainless-lang" in told.headers["access-control-allow-headers"]
         assert "access-control-allow-credentials" not in told.headers
-        assert client.options("/v1/models", headers=asked | {"Origin": "https://other.example"}).status_code == 400
+        assert (
+            client.options(
+                "/v1/models", headers=asked | {"Origin": "https://other.example"}
+            ).status_code
+            == 400
+        )
 
 
-def test_a_foreign_origin_gets_no_cors_headers_and_a_named_one_may_read_the_job_id(server: FakeServer) -> None:
+def test_a_foreign_origin_gets_no_cors_headers_and_a_named_one_may_read_the_job_id(
+    server: FakeServer,
+) -> None:
     clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(cors_origins=("https://chat.example",)), clients)) as client:
+    with TestClient(
+        create_app(Settings(cors_origins=("https://chat.example",)), clients)
+    ) as client:
         named = client.get("/health", headers={"origin": "https://chat.example"}).headers
         foreign = client.get("/health", headers={"origin": "https://evil.example"}).headers
     assert named["access-control-allow-origin"] == "https://chat.example"
@@ -355,7 +419,9 @@ def test_every_error_code_has_a_status() -> None:
     assert all(400 <= code <= 599 for code in errors.STATUS.values())
 
 
-def test_an_unexpected_exception_is_a_500_without_its_text(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_a_500_without_its_text(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def broken(_: Catalogue) -> None:
         raise RuntimeError("the canary sings")
 
@@ -378,14 +444,20 @@ def test_error_bodies_are_cut_to_one_kilobyte() -> None:
     assert len(body) <= errors.BODY_LIMIT
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api/engine/chat/%00/events", "/api/engine/chat/x/events"])
-def test_unknown_addresses_and_jobs_are_404_in_the_same_format(client: TestClient, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api/engine/chat/%00/events", "/api/engine/chat/x/events"]
+)
+def test_unknown_addresses_and_jobs_are_404_in_the_same_format(
+    client: TestClient, path: str
+) -> None:
     response = client.get(path)
     assert response.status_code == 404
     assert set(response.json()) == {"detail", "code", "errors"}
 
 
-def test_the_description_of_the_api_is_served_and_no_page_loads_scripts_from_elsewhere(client: TestClient) -> None:
+def test_the_description_of_the_api_is_served_and_no_page_loads_scripts_from_elsewhere(
+    client: TestClient,
+) -> None:
     assert client.get("/openapi.json").status_code == 200
     assert re.findall("https?://|swagger|redoc", client.get("/docs").text) == []
     assert client.get("/redoc").status_code == 404
@@ -393,7 +465,9 @@ def test_the_description_of_the_api_is_served_and_no_page_loads_scripts_from_els
 
 def test_importing_the_api_imports_neither_mlx_nor_the_worker() -> None:
     code = "import api.app, sys; print([n for n in sys.modules if n.split('.')[0] in ('mlx', 'mlx_lm', 'worker')])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 

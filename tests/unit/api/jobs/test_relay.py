@@ -1,4 +1,5 @@
-"""A reader's promise: a position means the same text whoever wrote the log and however tokens were grouped in it."""
+"""A reader's promise: a position means the same text whoever wrote the log and however tokens
+were grouped in it."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ class Scene:
         """Write a log in place of what there was."""
         await self.redis.delete(keys.log(JOB))
         for entry in entries:
-            await self.redis.xadd(keys.log(JOB), {"e": line(entry)}, id=f"{entry.sequence}-{attempt}")
+            await self.redis.xadd(
+                keys.log(JOB), {"e": line(entry)}, id=f"{entry.sequence}-{attempt}"
+            )
 
     async def read(self, reader: Reader) -> list[tuple[int, str]]:
         """What comes until nothing does: ids and texts."""
@@ -172,7 +175,11 @@ def test_the_log_of_a_worker_of_the_first_release_is_counted() -> None:
 def test_a_job_that_the_first_release_took_in_has_cursors_that_count_events() -> None:
     async def scene(it: Scene) -> None:
         await it.store(log(1, 3, 2, end=True))
-        assert await it.read(it.reader(1, by_tokens=False)) == [(2, "w1 w2 w3 "), (3, "w4 w5 "), (4, "")]
+        assert await it.read(it.reader(1, by_tokens=False)) == [
+            (2, "w1 w2 w3 "),
+            (3, "w4 w5 "),
+            (4, ""),
+        ]
 
     played(scene)
 
@@ -186,10 +193,14 @@ def test_a_job_that_the_first_release_took_in_has_cursors_that_count_events() ->
         (log(end=True), 1),
     ],
 )
-def test_the_last_position_of_an_ended_job_tells_whether_anything_is_left(entries: list[Event], last: int) -> None:
+def test_the_last_position_of_an_ended_job_tells_whether_anything_is_left(
+    entries: list[Event], last: int
+) -> None:
     async def scene(it: Scene) -> None:
         await it.store(entries)
-        await it.redis.hset(keys.job(JOB), mapping={"owner": "o", "kind": "chat", "state": "ended", "version": "2"})
+        await it.redis.hset(
+            keys.job(JOB), mapping={"owner": "o", "kind": "chat", "state": "ended", "version": "2"}
+        )
         lookup = Lookup(it.redis)
         record = await lookup.record(JOB, "o")
         assert record is not None

@@ -1,4 +1,5 @@
-"""Jobs that RQ's tools have ended, deleted or lost from outside get their end: in the log, once, and in RQ's books."""
+"""Jobs that RQ's tools have ended, deleted or lost from outside get their end: in the log, once,
+and in RQ's books."""
 
 from __future__ import annotations
 
@@ -121,8 +122,12 @@ ENDINGS = [(cancel, "cancelled"), (delete, "job_lost"), (empty, "job_lost"), (fa
 ENDINGS += [(finish, "job_lost"), (defer, "job_lost")]
 
 
-@pytest.mark.parametrize(("end", "code"), ENDINGS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_queued_chat_that_rqs_tools_end_gets_one_end(jobs: Jobs, redis: Redis, end: Any, code: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "code"), ENDINGS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_queued_chat_that_rqs_tools_end_gets_one_end(
+    jobs: Jobs, redis: Redis, end: Any, code: str
+) -> None:
     job_id = chat(jobs, "ann")
     end(redis, job_id)
     for _ in range(2):
@@ -139,7 +144,9 @@ def test_a_queued_chat_that_rqs_tools_end_gets_one_end(jobs: Jobs, redis: Redis,
 
 
 @pytest.mark.parametrize("end", [cancel, delete])
-def test_whoever_reads_a_chats_state_finds_its_end(client: TestClient, jobs: Jobs, redis: Redis, end: Any) -> None:
+def test_whoever_reads_a_chats_state_finds_its_end(
+    client: TestClient, jobs: Jobs, redis: Redis, end: Any
+) -> None:
     job_id = chat(jobs)
     end(redis, job_id)
     view = client.get(f"/api/engine/jobs/{job_id}").json()
@@ -148,7 +155,9 @@ def test_whoever_reads_a_chats_state_finds_its_end(client: TestClient, jobs: Job
     assert '"done": true' in client.get(f"/api/engine/chat/{job_id}/events").text
 
 
-def test_a_chat_that_nobody_reads_gets_its_end_too(jobs: Jobs, redis: Redis, clock: list[int]) -> None:
+def test_a_chat_that_nobody_reads_gets_its_end_too(
+    jobs: Jobs, redis: Redis, clock: list[int]
+) -> None:
     cancelled, waiting = chat(jobs), chat(jobs)
     cancel(redis, cancelled)
     clock.append(clock[-1] + LOOK_AGAIN_S * 1000 + 1)
@@ -194,7 +203,9 @@ def test_a_running_chat_that_is_cancelled_in_rq_is_its_workers_to_end(
     assert len(log_of(redis, job_id)) == 2
 
 
-def test_what_a_dead_worker_noted_of_its_run_goes_with_the_job(jobs: Jobs, redis: Redis, clock: list[int]) -> None:
+def test_what_a_dead_worker_noted_of_its_run_goes_with_the_job(
+    jobs: Jobs, redis: Redis, clock: list[int]
+) -> None:
     job_id = chat(jobs)
     job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
     with redis.pipeline() as pipe:
@@ -246,7 +257,9 @@ def test_a_worker_that_takes_the_job_up_at_this_moment_ends_it(
     assert taken[0].write(Finished("cancelled")) == [1]
 
 
-def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(jobs: Jobs, redis: Redis, clock: list[int]) -> None:
+def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
+    jobs: Jobs, redis: Redis, clock: list[int]
+) -> None:
     """A worker of several queues pops so that nothing remembers it, and dies."""
     lost, other = chat(jobs), chat(jobs)
     redis.lpop(QUEUE)
@@ -261,7 +274,9 @@ def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(jobs: Jobs, redis
     assert not redis.hexists(keys.job(lost), "adrift_ms")
 
 
-def test_a_chat_between_pop_and_start_is_left_there(jobs: Jobs, redis: Redis, clock: list[int]) -> None:
+def test_a_chat_between_pop_and_start_is_left_there(
+    jobs: Jobs, redis: Redis, clock: list[int]
+) -> None:
     chat(jobs)
     redis.lmove(QUEUE, settling.popped_key(keys.CHAT_QUEUE), "LEFT", "RIGHT")
     for _ in range(3):
@@ -297,7 +312,9 @@ def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
     assert client.get("/ready").status_code == 200
 
 
-def test_a_worker_that_does_not_answer_is_said(client: TestClient, jobs: Jobs, redis: Redis) -> None:
+def test_a_worker_that_does_not_answer_is_said(
+    client: TestClient, jobs: Jobs, redis: Redis
+) -> None:
     job_id = chat(jobs)
     job = rq(redis, job_id)
     job.prepare_for_execution("w1", redis.pipeline())

@@ -1,4 +1,5 @@
-"""Slices that RQ's tools took out of the queue: put back, and in the end their lines are ended by name."""
+"""Slices that RQ's tools took out of the queue: put back, and in the end their lines are ended
+by name."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def api(server: FakeServer, redis: Redis) -> Iterator[TestClient]:  # noqa: ARG0
 def upload(api: TestClient) -> BatchSlice:
     answer = api.post(URL, json={"model_id": MODEL.id, "prompts": ["one", "two"]})
     batch_id = answer.json()["id"]
-    return BatchSlice(job_id=slice_job_id(batch_id, 0), batch_id=batch_id, owner="everyone", number=0)
+    return BatchSlice(
+        job_id=slice_job_id(batch_id, 0), batch_id=batch_id, owner="everyone", number=0
+    )
 
 
 def feed(api: TestClient, work: BatchSlice) -> None:
@@ -88,7 +91,9 @@ def fail(redis: Redis, work: BatchSlice) -> None:
 
 
 @pytest.mark.parametrize("take_out", [cancel, delete, empty, fail])
-def test_a_slice_that_was_taken_out_is_queued_again(api: TestClient, redis: Redis, take_out: Any) -> None:
+def test_a_slice_that_was_taken_out_is_queued_again(
+    api: TestClient, redis: Redis, take_out: Any
+) -> None:
     work = upload(api)
     take_out(redis, work)
     assert waiting(redis) == []
@@ -113,20 +118,31 @@ def test_the_lines_of_a_slice_that_keeps_being_taken_out_end_by_name(
     batch = api.get(f"{URL}/{work.batch_id}").json()
     assert (batch["status"], batch["counts"]["failed"]) == ("completed", 2)
     rows = [json.loads(row) for row in api.get(f"{URL}/{work.batch_id}/results").text.splitlines()]
-    assert [(row["custom_id"], row["error"]["code"]) for row in rows] == [("1", "job_lost"), ("2", "job_lost")]
+    assert [(row["custom_id"], row["error"]["code"]) for row in rows] == [
+        ("1", "job_lost"),
+        ("2", "job_lost"),
+    ]
 
 
-def test_a_batch_whose_prompts_are_gone_does_not_run_for_ever(api: TestClient, redis: Redis) -> None:
+def test_a_batch_whose_prompts_are_gone_does_not_run_for_ever(
+    api: TestClient, redis: Redis
+) -> None:
     work = upload(api)
     redis.set(keys.batch_input(work.batch_id, 0), b"not what was packed")
     for _ in range(MOST_FEEDS + 1):
         fail(redis, work)
         feed(api, work)
     batch = api.get(f"{URL}/{work.batch_id}").json()
-    assert (batch["status"], batch["counts"]["failed"], batch["counts"]["left"]) == ("completed", 2, 0)
+    assert (batch["status"], batch["counts"]["failed"], batch["counts"]["left"]) == (
+        "completed",
+        2,
+        0,
+    )
 
 
-def test_a_cancelled_batch_ends_although_its_slice_was_deleted(api: TestClient, redis: Redis) -> None:
+def test_a_cancelled_batch_ends_although_its_slice_was_deleted(
+    api: TestClient, redis: Redis
+) -> None:
     work = upload(api)
     redis.hset(keys.batch(work.batch_id), mapping={"state": "cancelling", "ends_as": "cancelled"})
     delete(redis, work)

@@ -1,4 +1,5 @@
-"""What operators see: the status with its history and recent jobs, and one look a second for all who watch."""
+"""What operators see: the status with its history and recent jobs, and one look a second for all
+who watch."""
 
 from __future__ import annotations
 
@@ -55,12 +56,23 @@ def overview(server: FakeServer) -> Overview:
 
 def sample(redis: Redis, at_ms: int, **fields: Any) -> None:
     """What a worker adds to the history every second."""
-    known = {"machine": "a", "seconds": 1.0, "tokens": 0, "running": 0, "waiting": 0, "first_tokens": 0, "ttft_ms": 0}
+    known = {
+        "machine": "a",
+        "seconds": 1.0,
+        "tokens": 0,
+        "running": 0,
+        "waiting": 0,
+        "first_tokens": 0,
+        "ttft_ms": 0,
+    }
     redis.xadd(keys.HISTORY, {"e": Sample(**(known | fields)).model_dump_json()}, id=f"{at_ms}-*")
 
 
 def end(redis: Redis, job_id: str, *, queue: str = "chat") -> None:
-    redis.hset(keys.job(job_id), mapping={"kind": "chat", "model_id": MODEL.id, "queue": queue, "owner": "everyone"})
+    redis.hset(
+        keys.job(job_id),
+        mapping={"kind": "chat", "model_id": MODEL.id, "queue": queue, "owner": "everyone"},
+    )
     LogWriter(redis, job_id).finish()
 
 
@@ -68,7 +80,9 @@ def rows(server: FakeServer, now_ms: int = NOW_MS) -> list[dict[str, Any]]:
     return asyncio.run(History(FakeAsyncRedis(server=server)).rows(now_ms))
 
 
-def test_workers_of_one_moment_add_up_and_one_workers_samples_are_averaged(server: FakeServer, redis: Redis) -> None:
+def test_workers_of_one_moment_add_up_and_one_workers_samples_are_averaged(
+    server: FakeServer, redis: Redis
+) -> None:
     sample(redis, NOW_MS, machine="a", tokens=10, running=2, waiting=5)
     sample(redis, NOW_MS + 1000, machine="a", tokens=30, running=4, waiting=3)
     sample(redis, NOW_MS + 1000, machine="b", tokens=100, seconds=2.0, running=1)
@@ -78,14 +92,18 @@ def test_workers_of_one_moment_add_up_and_one_workers_samples_are_averaged(serve
     assert (row["running"], row["waiting"]) == (4, 5)
 
 
-def test_time_to_the_first_token_is_a_mean_over_chats_and_nothing_without_any(server: FakeServer, redis: Redis) -> None:
+def test_time_to_the_first_token_is_a_mean_over_chats_and_nothing_without_any(
+    server: FakeServer, redis: Redis
+) -> None:
     sample(redis, NOW_MS, first_tokens=1, ttft_ms=10)
     sample(redis, NOW_MS, machine="b", first_tokens=3, ttft_ms=90)
     sample(redis, NOW_MS + ROW_S * 1000)
     assert [row["ttft_ms"] for row in rows(server)] == [25.0, None]
 
 
-def test_the_history_reads_on_where_it_was_and_forgets_what_is_old(server: FakeServer, redis: Redis) -> None:
+def test_the_history_reads_on_where_it_was_and_forgets_what_is_old(
+    server: FakeServer, redis: Redis
+) -> None:
     async def read() -> list[list[int]]:
         history = History(FakeAsyncRedis(server=server))
         sample(redis, NOW_MS)
@@ -114,7 +132,9 @@ def test_two_who_ask_at_once_count_nothing_twice(server: FakeServer, redis: Redi
     assert asyncio.run(read()) == [1]
 
 
-def test_another_redis_with_an_earlier_clock_is_read_from_its_start(server: FakeServer, redis: Redis) -> None:
+def test_another_redis_with_an_earlier_clock_is_read_from_its_start(
+    server: FakeServer, redis: Redis
+) -> None:
     async def read() -> list[list[float]]:
         history = History(FakeAsyncRedis(server=server))
         sample(redis, NOW_MS, tokens=1)
@@ -133,22 +153,42 @@ def test_a_sample_of_another_version_is_left_out(server: FakeServer, redis: Redi
     assert [row["tokens_per_second"] for row in rows(server)] == [3.0]
 
 
-def test_recent_jobs_are_the_last_ones_newest_first_with_their_timings(client: TestClient, redis: Redis) -> None:
+def test_recent_jobs_are_the_last_ones_newest_first_with_their_timings(
+    client: TestClient, redis: Redis
+) -> None:
     announce(redis)
     for number in range(keys.RECENT_LENGTH + 3):
         end(redis, f"{number:032x}")
-    redis.hset(keys.job("f" * 32), mapping={"kind": "chat", "model_id": "gone", "queue": "chat", "owner": "everyone"})
+    redis.hset(
+        keys.job("f" * 32),
+        mapping={"kind": "chat", "model_id": "gone", "queue": "chat", "owner": "everyone"},
+    )
     LogWriter(redis, "f" * 32).write(Failed("engine_failed", "It broke.", Usage(1, 2, 0)))
     told = client.get("/api/engine/status").json()
     failed, last, *_ = recent = told["recent"]
     assert len(recent) == keys.RECENT_LENGTH
-    assert (failed["finish_reason"], failed["code"], failed["model"]) == ("error", "engine_failed", "gone")
-    assert (last["job_id"], last["finish_reason"], last["model"]) == (f"{52:032x}", "stop", MODEL.name)
-    assert (last["completion_tokens"], last["ttft_ms"], last["queue_ms"], last["tokens_per_second"]) == (2, 4, 1, 50)
+    assert (failed["finish_reason"], failed["code"], failed["model"]) == (
+        "error",
+        "engine_failed",
+        "gone",
+    )
+    assert (last["job_id"], last["finish_reason"], last["model"]) == (
+        f"{52:032x}",
+        "stop",
+        MODEL.name,
+    )
+    assert (
+        last["completion_tokens"],
+        last["ttft_ms"],
+        last["queue_ms"],
+        last["tokens_per_second"],
+    ) == (2, 4, 1, 50)
     assert told["ended"] == {"stop": 53, "error:engine_failed": 1}
 
 
-def test_the_status_says_who_asks_how_old_heartbeats_are_and_how_many_run(client: TestClient, redis: Redis) -> None:
+def test_the_status_says_who_asks_how_old_heartbeats_are_and_how_many_run(
+    client: TestClient, redis: Redis
+) -> None:
     seconds, _ = redis.time()
     announce(redis, status("a.1", beat_ms=(seconds - 3) * 1000, running_total=7))
     told = client.get("/api/engine/status").json()
@@ -192,7 +232,9 @@ def test_all_who_watch_share_one_look_and_it_ends_with_the_last(
     asyncio.run(run())
 
 
-def test_redis_away_is_an_event_and_the_stream_goes_on(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_away_is_an_event_and_the_stream_goes_on(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(watching, "EVERY_S", 0.1)
 
     async def run() -> None:
@@ -210,7 +252,9 @@ def test_redis_away_is_an_event_and_the_stream_goes_on(server: FakeServer, monke
     asyncio.run(run())
 
 
-def test_a_reader_who_left_ends_with_the_next_look(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_who_left_ends_with_the_next_look(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(watching, "EVERY_S", 0.1)
 
     async def run() -> None:

@@ -29,20 +29,27 @@ def test_each_key_is_told_its_own_sums_for_all_time_and_thirty_days(tmp_path: Pa
     redis.hset(keys.usage_day("ann", today - 29), "requests", 7)
     redis.hset(keys.usage_day("ann", today - 30), "requests", 8)
     file = tmp_path / "keys"
-    file.write_text("".join(f"{name}:sha256:{sha256(name.encode()).hexdigest()}\n" for name in ("ann", "cid")))
+    file.write_text(
+        "".join(f"{name}:sha256:{sha256(name.encode()).hexdigest()}\n" for name in ("ann", "cid"))
+    )
     file.chmod(0o600)
     app = create_app(
-        Settings(api_keys_file=str(file)), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
+        Settings(api_keys_file=str(file)),
+        Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)),
     )
     with TestClient(app) as client:
         assert client.get("/api/engine/usage").status_code == 401
         told = {
-            n: client.get("/api/engine/usage", headers={"Authorization": f"Bearer {n}"}).json() for n in ("ann", "cid")
+            n: client.get("/api/engine/usage", headers={"Authorization": f"Bearer {n}"}).json()
+            for n in ("ann", "cid")
         }
     two = {"requests": 2, "prompt_tokens": 10, "completion_tokens": 4, "cached_tokens": 2}
     assert (told["ann"]["owner"], told["ann"]["total"]) == ("ann", two)
     days = told["ann"]["days"]
     assert len(days) == 30
     assert days[0]["used"] == NOTHING | {"requests": 7}
-    assert days[-1] == {"day": datetime.fromtimestamp(today * 86400, UTC).date().isoformat(), "used": two}
+    assert days[-1] == {
+        "day": datetime.fromtimestamp(today * 86400, UTC).date().isoformat(),
+        "used": two,
+    }
     assert told["cid"]["total"] == NOTHING

@@ -1,4 +1,5 @@
-"""Every field of OpenAI's routes and of their relatives is honoured, refused by name, or accepted without effect."""
+"""Every field of OpenAI's routes and of their relatives is honoured, refused by name, or
+accepted without effect."""
 
 from __future__ import annotations
 
@@ -75,13 +76,21 @@ def test_every_known_field_is_in_one_of_the_lists(shape: Any) -> None:
     known = fields_of(params) | set(VLLM.split()) | set(LLAMA_SERVER.split()) | of_mlx_lm()
     lists = [set(shape.model_fields), set(shape.refused), set(other_fields.WITHOUT_EFFECT)]
     # Those that only a chat has are unknown to a completion, as they are to OpenAI.
-    chats = set(ChatBody.model_fields) - set(CompletionBody.model_fields) if shape is CompletionBody else set()
+    chats = (
+        set(ChatBody.model_fields) - set(CompletionBody.model_fields)
+        if shape is CompletionBody
+        else set()
+    )
     assert known - set().union(*lists) - chats == set()
-    assert [one & other for one in lists for other in lists if one is not other and one & other] == []
+    assert [
+        one & other for one in lists for other in lists if one is not other and one & other
+    ] == []
 
 
 def test_every_field_of_an_assistants_message_is_in_one_of_the_lists() -> None:
-    known = set(chat_completion_assistant_message_param.ChatCompletionAssistantMessageParam.__annotations__)
+    known = set(
+        chat_completion_assistant_message_param.ChatCompletionAssistantMessageParam.__annotations__
+    )
     assert known <= set(Message.model_fields) | set(other_fields.MESSAGE_REFUSED)
 
 
@@ -126,7 +135,9 @@ def test_every_field_of_an_assistants_message_is_in_one_of_the_lists() -> None:
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-def test_a_field_that_would_change_the_answer_is_refused_by_name(api: Api, path: str, sent: dict[str, Any]) -> None:
+def test_a_field_that_would_change_the_answer_is_refused_by_name(
+    api: Api, path: str, sent: dict[str, Any]
+) -> None:
     told = api.refused(400, path, **sent)
     assert (told["code"], told["type"]) == ("unsupported", "invalid_request_error")
     assert told["param"] == list(sent)[-1]
@@ -135,17 +146,51 @@ def test_a_field_that_would_change_the_answer_is_refused_by_name(api: Api, path:
 
 def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
     assert api.refused(400, COMPLETIONS, logprobs=0)["param"] == "logprobs"
-    assert api.refused(400, COMPLETIONS, response_format={"type": "json_object"})["param"] == "response_format"
+    assert (
+        api.refused(400, COMPLETIONS, response_format={"type": "json_object"})["param"]
+        == "response_format"
+    )
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        {"logit_bias": {}, "top_k": 0, "min_p": 0.0, "typical_p": 1.0, "stop_token_ids": [], "min_tokens": 0},
-        {"top_k": -1, "ignore_eos": False, "modalities": ["text"], "audio": None, "prediction": None},
-        {"top_logprobs": 0, "logprobs": None, "continue_final_message": False, "add_generation_prompt": True},
-        {"chat_template_kwargs": {}, "reasoning_effort": None, "n": 1, "best_of": 1, "suffix": "", "echo": False},
-        {"user": "ann", "metadata": {"chat": "1"}, "store": True, "service_tier": "flex", "safety_identifier": "x"},
+        {
+            "logit_bias": {},
+            "top_k": 0,
+            "min_p": 0.0,
+            "typical_p": 1.0,
+            "stop_token_ids": [],
+            "min_tokens": 0,
+        },
+        {
+            "top_k": -1,
+            "ignore_eos": False,
+            "modalities": ["text"],
+            "audio": None,
+            "prediction": None,
+        },
+        {
+            "top_logprobs": 0,
+            "logprobs": None,
+            "continue_final_message": False,
+            "add_generation_prompt": True,
+        },
+        {
+            "chat_template_kwargs": {},
+            "reasoning_effort": None,
+            "n": 1,
+            "best_of": 1,
+            "suffix": "",
+            "echo": False,
+        },
+        {
+            "user": "ann",
+            "metadata": {"chat": "1"},
+            "store": True,
+            "service_tier": "flex",
+            "safety_identifier": "x",
+        },
         {
             "prediction": {"type": "content", "content": "x"},
             "prompt_cache_key": "x",
@@ -157,7 +202,9 @@ def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-def test_what_asks_for_nothing_is_served_and_not_named(api: Api, path: str, sent: dict[str, Any]) -> None:
+def test_what_asks_for_nothing_is_served_and_not_named(
+    api: Api, path: str, sent: dict[str, Any]
+) -> None:
     answer = api.client.post(path, json=body(path) | sent)
     assert answer.status_code == 200, answer.text
     assert "x-ignored-fields" not in answer.headers
@@ -166,9 +213,18 @@ def test_what_asks_for_nothing_is_served_and_not_named(api: Api, path: str, sent
 @pytest.mark.parametrize("stream", [False, True])
 def test_unknown_fields_are_named_in_a_header(api: Api, stream: bool) -> None:
     turns = [{"role": "user", "content": "Hi", "images": ["x"], "annotations": [], "audio": None}]
-    fields = {"chat_id": "x", "sneaky\r\nheader": 1, "nothing": None, "messages": turns, "stream": stream}
+    fields = {
+        "chat_id": "x",
+        "sneaky\r\nheader": 1,
+        "nothing": None,
+        "messages": turns,
+        "stream": stream,
+    }
     answer = api.client.post(CHAT, json=body(CHAT) | fields | {"stream_options": {"surprise": 1}})
-    assert answer.headers["x-ignored-fields"] == "(not a name), chat_id, messages[].images, stream_options.surprise"
+    assert (
+        answer.headers["x-ignored-fields"]
+        == "(not a name), chat_id, messages[].images, stream_options.surprise"
+    )
     many = api.client.post(CHAT, json=body(CHAT) | {f"field_{n:03}": 1 for n in range(300)})
     assert many.headers["x-ignored-fields"].endswith("field_019, and 280 more")
 
@@ -178,14 +234,19 @@ def test_unknown_fields_are_named_in_a_header(api: Api, stream: bool) -> None:
     [
         ({"role": "assistant", "content": "1, 2,", "prefix": True}, "messages[1].prefix"),
         ({"role": "assistant", "content": "x", "audio": {"id": "a"}}, "messages[1].audio"),
-        ({"role": "assistant", "content": "", "function_call": {"name": "f"}}, "messages[1].function_call"),
+        (
+            {"role": "assistant", "content": "", "function_call": {"name": "f"}},
+            "messages[1].function_call",
+        ),
     ],
 )
-def test_fields_of_a_message_are_refused_by_name_as_well(api: Api, turn: dict[str, Any], param: str) -> None:
+def test_fields_of_a_message_are_refused_by_name_as_well(
+    api: Api, turn: dict[str, Any], param: str
+) -> None:
     assert api.refused(400, messages=[{"role": "user", "content": "Hi"}, turn])["param"] == param
-    assert api.refused(400, stream=True, stream_options={"continuous_usage_stats": True})["param"] == (
-        "stream_options.continuous_usage_stats"
-    )
+    assert api.refused(400, stream=True, stream_options={"continuous_usage_stats": True})[
+        "param"
+    ] == ("stream_options.continuous_usage_stats")
 
 
 def test_the_newer_name_of_the_limit_holds_for_completions(api: Api) -> None:
@@ -200,7 +261,10 @@ def test_a_last_message_of_the_assistant_is_a_turn_like_others(api: Api) -> None
 
 def test_thinking_is_taken_back_under_either_name(api: Api) -> None:
     for name in ("reasoning", "reasoning_content"):
-        turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes", name: "Hm."}]
+        turns = [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Yes", name: "Hm."},
+        ]
         job = api.job(messages=[*turns, {"role": "user", "content": "So?", "reasoning": "not his"}])
         assert [message.reasoning for message in job.messages] == [None, "Hm.", None]
 

@@ -1,4 +1,5 @@
-"""Uploaded files: stored within the room there is, seen by their owner alone, and gone without a trace when refused."""
+"""Uploaded files: stored within the room there is, seen by their owner alone, and gone without a
+trace when refused."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def held(redis: FakeRedis) -> int:
     return int(redis.get(keys.BATCH_BYTES_TOTAL) or 0)
 
 
-def upload(client: TestClient, content: bytes, purpose: str = "batch", **more: str) -> tuple[int, dict[str, object]]:
+def upload(
+    client: TestClient, content: bytes, purpose: str = "batch", **more: str
+) -> tuple[int, dict[str, object]]:
     form = {"purpose": purpose, **more}
     answer = client.post("/v1/files", data=form, files={"file": ("p.jsonl", content)})
     return answer.status_code, answer.json()
@@ -62,7 +65,12 @@ def test_a_file_takes_room_and_gives_it_back(client: TestClient, redis: FakeRedi
     ],
 )
 def test_a_refused_file_leaves_nothing(
-    client: TestClient, redis: FakeRedis, content: bytes, purpose: str, more: dict[str, str], status: int
+    client: TestClient,
+    redis: FakeRedis,
+    content: bytes,
+    purpose: str,
+    more: dict[str, str],
+    status: int,
 ) -> None:
     answered, told = upload(client, content, purpose, **more)
     assert (answered, set(told)) == (status, {"error"})
@@ -70,14 +78,18 @@ def test_a_refused_file_leaves_nothing(
     assert list(redis.scan_iter("*file*")) == []
 
 
-def test_a_file_that_is_too_large_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_refused(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(file_store, "MOST_BYTES", 1000)
     status, told = upload(client, b"x" * 1001)
     assert (status, told["error"]["code"]) == (413, "too_large")  # type: ignore[index]
 
 
 def test_a_file_can_ask_for_a_shorter_life(client: TestClient, redis: FakeRedis) -> None:
-    _, told = upload(client, b"{}", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
+    _, told = upload(
+        client, b"{}", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    )
     assert told["expires_at"] - told["created_at"] == 3600  # type: ignore[operator]
     for name in (keys.file(str(told["id"])), keys.file_piece(str(told["id"]), 0)):
         assert 3500 < redis.ttl(name) <= 3600
@@ -85,12 +97,20 @@ def test_a_file_can_ask_for_a_shorter_life(client: TestClient, redis: FakeRedis)
 
 def test_nobody_sees_the_files_and_batches_of_another(client: TestClient, redis: FakeRedis) -> None:
     _, told = upload(client, b"{}\n")
-    body = {"input_file_id": told["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    body = {
+        "input_file_id": told["id"],
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }
     batch = client.post("/v1/batches", json=body).json()
     assert client.get(f"/v1/batches/{batch['id']}").status_code == 200
     redis.hset(keys.order(batch["id"].removeprefix("batch_")), "owner", "somebody else")
     redis.hset(keys.file(str(told["id"])), "owner", "somebody else")
-    for path in (f"/v1/files/{told['id']}", f"/v1/files/{told['id']}/content", f"/v1/batches/{batch['id']}"):
+    for path in (
+        f"/v1/files/{told['id']}",
+        f"/v1/files/{told['id']}/content",
+        f"/v1/batches/{batch['id']}",
+    ):
         assert client.get(path).status_code == 404
     assert client.post("/v1/batches", json=body).status_code == 404
     assert client.post(f"/v1/batches/{batch['id']}/cancel").status_code == 404

@@ -1,4 +1,5 @@
-"""The schemas of an upload: each different one is read once, and no upload has too many or takes too long."""
+"""The schemas of an upload: each different one is read once, and no upload has too many or takes
+too long."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def test_equal_schemas_are_read_once_and_lines_without_one_never(
     settle = schemas.for_upload()
     plain = Ask([], Sampling(seed=1), Policy("cancel"))
     assert settle(plain) is plain
-    assert {settle(ask(n % 2)).form.json_schema for n in range(20)} == {settle(ask(n)).form.json_schema for n in (0, 1)}
+    assert {settle(ask(n % 2)).form.json_schema for n in range(20)} == {
+        settle(ask(n)).form.json_schema for n in (0, 1)
+    }
     assert asked == ["new", "new"]
 
 
@@ -61,7 +64,9 @@ def test_an_upload_has_so_many_different_schemas_and_each_its_own_count(
         settle(ask(2))
 
 
-def test_an_upload_that_has_used_up_its_time_reads_no_more(schemas: Schemas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_has_used_up_its_time_reads_no_more(
+    schemas: Schemas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(json_schema, "UPLOAD_S", 0.0)
     settle = schemas.for_upload()
     settle(ask(0))

@@ -78,38 +78,59 @@ def test_a_model_is_known_by_id_name_and_repository(api: Api, wanted: str) -> No
         ({"frequency_penalty": 2}, "frequency_penalty", 2.0),
     ],
 )
-def test_sampling_fields_are_translated(api: Api, sent: dict[str, Any], field: str, value: object) -> None:
+def test_sampling_fields_are_translated(
+    api: Api, sent: dict[str, Any], field: str, value: object
+) -> None:
     assert getattr(api.job(**sent).sampling, field) == value
 
 
 def test_a_developer_is_the_system_and_names_are_kept(api: Api) -> None:
     job = api.job(messages=[message("Be brief.", "developer"), message("Hi") | {"name": "ann"}])
-    assert [(m.role, m.content, m.name) for m in job.messages] == [("system", "Be brief.", None), ("user", "Hi", "ann")]
+    assert [(m.role, m.content, m.name) for m in job.messages] == [
+        ("system", "Be brief.", None),
+        ("user", "Hi", "ann"),
+    ]
 
 
 def test_calls_of_tools_and_their_answers_are_turns_like_others(api: Api) -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": '{"zone": "UTC"}'}}
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "clock", "arguments": '{"zone": "UTC"}'},
+    }
     turns = [message(), {"role": "assistant", "content": None, "tool_calls": [call]}]
     job = api.job(messages=[*turns, {"role": "tool", "tool_call_id": "c1", "content": "noon"}])
     _, asked, answered = job.messages
     assert asked.content == ""
-    assert [(c.id, c.name, c.arguments) for c in asked.tool_calls] == [("c1", "clock", '{"zone": "UTC"}')]
+    assert [(c.id, c.name, c.arguments) for c in asked.tool_calls] == [
+        ("c1", "clock", '{"zone": "UTC"}')
+    ]
     assert (answered.role, answered.content, answered.tool_call_id) == ("tool", "noon", "c1")
 
 
 def schema(of: Any) -> dict[str, Any]:
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": of}}}
+    return {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "x", "strict": True, "schema": of},
+        }
+    }
 
 
 def test_a_schema_goes_with_the_job(api: Api) -> None:
     held = json.loads(api.job(**schema({"type": "integer"})).form.json_schema or "")
     assert held["type"] == "integer"
-    assert json.loads(api.job(response_format={"type": "json_object"}).form.json_schema or "")["type"] == "object"
+    assert (
+        json.loads(api.job(response_format={"type": "json_object"}).form.json_schema or "")["type"]
+        == "object"
+    )
     assert api.job(response_format={"type": "text"}).form.json_schema is None
 
 
 @pytest.mark.parametrize("strict", [None, False])
-def test_what_a_schema_cannot_have_is_refused_only_when_strict(api: Api, strict: bool | None) -> None:
+def test_what_a_schema_cannot_have_is_refused_only_when_strict(
+    api: Api, strict: bool | None
+) -> None:
     wanted: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     told = api.refused(400, **schema(wanted))
     assert told["message"] == (
@@ -127,11 +148,22 @@ def test_what_a_schema_cannot_have_is_refused_only_when_strict(api: Api, strict:
 def test_a_client_cannot_set_the_matchers_options_nor_the_warnings(api: Api) -> None:
     held = json.loads(
         api.job(
-            **schema({"type": "integer", "x-guidance": {"lenient": True}, "x-warnings": ["boo"], "x-strict": 0})
+            **schema(
+                {
+                    "type": "integer",
+                    "x-guidance": {"lenient": True},
+                    "x-warnings": ["boo"],
+                    "x-strict": 0,
+                }
+            )
         ).form.json_schema
         or ""
     )
-    assert (held["x-guidance"]["lenient"], held["x-warnings"], "x-strict" in held) == (False, [], False)
+    assert (held["x-guidance"]["lenient"], held["x-warnings"], "x-strict" in held) == (
+        False,
+        [],
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +182,9 @@ def test_a_client_cannot_set_the_matchers_options_nor_the_warnings(api: Api) -> 
         {"$ref": "#"},
     ],
 )
-def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(api: Api, of: dict[str, Any]) -> None:
+def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(
+    api: Api, of: dict[str, Any]
+) -> None:
     told = api.refused(400, **schema(of))
     assert (told["code"], told["param"]) == ("invalid_schema", "response_format")
     assert 20 < len(told["message"]) < 300
@@ -160,9 +194,14 @@ def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(api: Api, of: dic
 @pytest.mark.parametrize("where", ["tools", "schema"])
 def test_json_that_nobody_could_keep_is_refused(api: Api, where: str, inside: str) -> None:
     function = json.dumps([{"type": "function", "function": {"name": "f", "parameters": {"a": 0}}}])
-    held = {"tools": f'"tools": {function}', "schema": f'"response_format": {json.dumps(schema({"const": 0}))[20:-1]}'}
+    held = {
+        "tools": f'"tools": {function}',
+        "schema": f'"response_format": {json.dumps(schema({"const": 0}))[20:-1]}',
+    }
     text = json.dumps(body(CHAT))[:-1] + ", " + held[where].replace(": 0}", f": {inside}}}") + "}"
-    response = api.client.post(CHAT, content=text.encode(), headers={"content-type": "application/json"})
+    response = api.client.post(
+        CHAT, content=text.encode(), headers={"content-type": "application/json"}
+    )
     assert response.status_code == 400
     assert len(response.content) < 1024
 
@@ -172,7 +211,9 @@ def test_tools_go_with_the_job_as_they_are(api: Api) -> None:
     assert api.job(tools=[CLOCK], tool_choice="none").form.tools == ()
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "clock"}}])
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": "clock"}}]
+)
 def test_a_call_that_must_be_made_is_a_schema(api: Api, choice: object) -> None:
     zone = {"$defs": {"Zone": {"enum": ["UTC"]}}, "properties": {"zone": {"$ref": "#/$defs/Zone"}}}
     tools = [CLOCK, {"type": "function", "function": {"name": "clock", "parameters": zone}}]
@@ -188,18 +229,27 @@ def test_a_tools_strictness_is_its_own(api: Api) -> None:
     function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
     other = {"type": "function", "function": {"name": "g"}}
     told = api.refused(
-        400, tools=[{"type": "function", "function": function | {"strict": True}}], tool_choice="required"
+        400,
+        tools=[{"type": "function", "function": function | {"strict": True}}],
+        tool_choice="required",
     )
     assert (told["code"], told["param"]) == ("invalid_schema", "tools")
     job = api.job(tools=[{"type": "function", "function": function}, other], tool_choice="required")
-    calls = [call["properties"]["arguments"] for call in json.loads(job.form.json_schema or "")["anyOf"]]
-    assert [(call["properties"], call["additionalProperties"]) for call in calls] == [({"a": {}}, False), ({}, False)]
+    calls = [
+        call["properties"]["arguments"] for call in json.loads(job.form.json_schema or "")["anyOf"]
+    ]
+    assert [(call["properties"], call["additionalProperties"]) for call in calls] == [
+        ({"a": {}}, False),
+        ({}, False),
+    ]
 
 
 def test_a_call_that_was_cut_is_told_as_far_as_it_goes(api: Api) -> None:
     cut = Delta("", (1,), "", (ToolCall(id="c", name="clock", arguments='{"zo'),))
     api.worker.answer = lambda _: (cut, Finished("length", Usage(5, 3, 2)))
-    choice = api.client.post(CHAT, json=body(CHAT) | {"tools": [CLOCK], "tool_choice": "required"}).json()["choices"][0]
+    choice = api.client.post(
+        CHAT, json=body(CHAT) | {"tools": [CLOCK], "tool_choice": "required"}
+    ).json()["choices"][0]
     assert choice["finish_reason"] == "length"
     assert choice["message"]["content"] is None
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "clock", "arguments": '{"zo'}
@@ -209,13 +259,18 @@ def test_a_call_that_was_cut_is_told_as_far_as_it_goes(api: Api) -> None:
 
 
 def test_a_tool_that_nobody_could_call_is_refused_with_a_reason(api: Api) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "nonsense"}}}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"properties": {"a": {"type": "nonsense"}}}},
+    }
     told = api.refused(400, tools=[tool], tool_choice="required")
     assert (told["code"], told["param"]) == ("invalid_schema", "tools")
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])
-def test_a_model_without_tools_answers_without_them_and_says_so(api: Api, choice: str | None) -> None:
+def test_a_model_without_tools_answers_without_them_and_says_so(
+    api: Api, choice: str | None
+) -> None:
     sentence = "This model has no way to call tools. Answered without them."
     Registry(api.redis).put(MODEL)
     try:
@@ -223,7 +278,12 @@ def test_a_model_without_tools_answers_without_them_and_says_so(api: Api, choice
         answer = api.client.post(CHAT, json=fields)
         assert answer.json()["warnings"] == [sentence]
         assert answer.headers["x-warning"] == sentence
-        assert [chunk.get("warnings") for chunk in api.chunks(**fields)] == [[sentence], None, None, None]
+        assert [chunk.get("warnings") for chunk in api.chunks(**fields)] == [
+            [sentence],
+            None,
+            None,
+            None,
+        ]
         assert [job.form.tools for job in api.worker.seen if isinstance(job, ChatJob)] == [(), ()]
         api.worker.seen.clear()
         assert api.refused(400, tools=[CLOCK], tool_choice="required")["param"] == "tools"
@@ -237,7 +297,10 @@ def test_a_model_without_tools_answers_without_them_and_says_so(api: Api, choice
         ({"n": 2}, "n"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [CLOCK], "tool_choice": "perhaps"}, "tool_choice"),
-        ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "bell"}}}, "tool_choice"),
+        (
+            {"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "bell"}}},
+            "tool_choice",
+        ),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
         ({"tools": [CLOCK], "response_format": {"type": "json_object"}}, "response_format"),
         ({"functions": [{"name": "clock"}]}, "functions"),
@@ -249,7 +312,10 @@ def test_a_model_without_tools_answers_without_them_and_says_so(api: Api, choice
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "oracle", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "audio"}]}]},
+            "messages[0].content[0]",
+        ),
         ({"seed": 2**63}, "seed"),
     ],
 )
@@ -271,7 +337,10 @@ def test_an_image_that_is_none_is_refused_like_natively(api: Api) -> None:
 
 def test_a_picture_for_a_model_that_sees_none_is_refused_where_it_stands(api: Api) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    turns = [message(), {"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}]
+    turns = [
+        message(),
+        {"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]},
+    ]
     told = api.refused(400, messages=turns)
     assert (told["code"], told["param"]) == ("unsupported", "messages[1].content[1]")
 
@@ -316,7 +385,11 @@ def test_answers_are_as_the_description_says(api: Api) -> None:
         assert {"$ref": f"#/components/schemas/{chunk}"} in data["contentSchema"]["anyOf"]
         assert {whole, chunk} <= set(schemas)
     call = ToolCall(id="c1", name="clock", arguments="{}")
-    api.worker.answer = lambda _: (Warning("Slow."), Delta("Hi", (1,), "Hm.", (call,)), Finished("cancelled"))
+    api.worker.answer = lambda _: (
+        Warning("Slow."),
+        Delta("Hi", (1,), "Hm.", (call,)),
+        Finished("cancelled"),
+    )
     ChatCompletion.model_validate(api.client.post(CHAT, json=body(CHAT)).json())
     Completion.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
     assert api.chunks()[-1]["cancelled"]
@@ -328,7 +401,10 @@ def test_warnings_are_in_the_header_and_in_a_field(api: Api, path: str) -> None:
     api.worker.answer = lambda _: (*told, *ANSWER)
     sentences = ["Old turns were left out.", "Memory is short."]
     answer = api.client.post(path, json=body(path))
-    assert (answer.json()["warnings"], answer.headers["x-warning"]) == (sentences, " ".join(sentences))
+    assert (answer.json()["warnings"], answer.headers["x-warning"]) == (
+        sentences,
+        " ".join(sentences),
+    )
     first, *rest = api.chunks(path)
     assert first["warnings"] == sentences
     assert not any("warnings" in chunk for chunk in rest)
@@ -338,21 +414,33 @@ def test_warnings_are_in_the_header_and_in_a_field(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 def test_a_stream_that_fails_before_its_first_word_is_a_status(api: Api, path: str) -> None:
-    api.worker.answer = lambda _: (Failed("prompt_too_long", "This model's maximum context length is 5 tokens."),)
+    api.worker.answer = lambda _: (
+        Failed("prompt_too_long", "This model's maximum context length is 5 tokens."),
+    )
     response = api.client.post(path, json=body(path) | {"stream": True})
     assert response.status_code == 400
     told = error(response)
-    assert (told["code"], told["param"]) == ("context_length_exceeded", "messages" if path == CHAT else "prompt")
+    assert (told["code"], told["param"]) == (
+        "context_length_exceeded",
+        "messages" if path == CHAT else "prompt",
+    )
     assert response.headers["x-request-id"] == api.worker.seen[-1].job_id
 
 
 def test_a_stream_begins_with_the_role_and_ends_with_the_reason(api: Api) -> None:
     chunks = api.chunks()
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
-    assert len({(chunk["id"], chunk["created"], chunk["system_fingerprint"]) for chunk in chunks}) == 1
+    assert (
+        len({(chunk["id"], chunk["created"], chunk["system_fingerprint"]) for chunk in chunks}) == 1
+    )
     choices = [chunk["choices"][0] for chunk in chunks]
     deltas = [choice["delta"] for choice in choices]
-    assert deltas == [{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]
+    assert deltas == [
+        {"role": "assistant", "content": ""},
+        {"content": "Hel"},
+        {"content": "lo"},
+        {},
+    ]
     assert [choice["finish_reason"] for choice in choices] == [None, None, None, "stop"]
     assert not any("usage" in chunk for chunk in chunks)
 
@@ -365,14 +453,24 @@ def test_usage_comes_in_a_chunk_of_its_own(api: Api) -> None:
 
 
 def test_a_failure_in_mid_stream_is_an_error_event(api: Api) -> None:
-    api.worker.answer = lambda _: (Delta("Hel", (1,)), Failed("engine_failed", "Generation failed."))
+    api.worker.answer = lambda _: (
+        Delta("Hel", (1,)),
+        Failed("engine_failed", "Generation failed."),
+    )
     *_, last = api.chunks()
     assert last == {
-        "error": {"message": "Generation failed.", "type": "server_error", "param": None, "code": "engine_failed"}
+        "error": {
+            "message": "Generation failed.",
+            "type": "server_error",
+            "param": None,
+            "code": "engine_failed",
+        }
     }
 
 
-@pytest.mark.parametrize(("code", "status"), [("engine_failed", 500), ("load_failed", 422), ("prompt_too_long", 400)])
+@pytest.mark.parametrize(
+    ("code", "status"), [("engine_failed", 500), ("load_failed", 422), ("prompt_too_long", 400)]
+)
 def test_a_failure_without_a_stream_is_a_status(api: Api, code: Any, status: int) -> None:
     api.worker.answer = lambda _: (Failed(code, "It failed."),)
     response = api.client.post(CHAT, json=body(CHAT))
@@ -382,10 +480,20 @@ def test_a_failure_without_a_stream_is_a_status(api: Api, code: Any, status: int
 
 def test_a_completion_continues_the_prompt_as_it_is(api: Api) -> None:
     job = api.job(COMPLETIONS, prompt=["Once upon"])
-    assert (job.form.raw, job.messages[0].content, job.sampling.max_tokens) == (True, "Once upon", 16)
+    assert (job.form.raw, job.messages[0].content, job.sampling.max_tokens) == (
+        True,
+        "Once upon",
+        16,
+    )
     answer = api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json()
     assert answer["object"] == "text_completion"
-    told = {"index": 0, "text": "Hello", "logprobs": None, "finish_reason": "stop", "stop_reason": None}
+    told = {
+        "index": 0,
+        "text": "Hello",
+        "logprobs": None,
+        "finish_reason": "stop",
+        "stop_reason": None,
+    }
     assert answer["choices"] == [told]
     chunks = api.chunks(COMPLETIONS)
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Hello"
@@ -409,8 +517,12 @@ def test_what_a_completion_cannot_do_is_refused(api: Api, sent: dict[str, Any], 
 
 
 def test_models_are_listed_by_the_name_to_ask_for(api: Api) -> None:
-    twin = MODEL.model_copy(update={"id": "model-2", "repository": "other/tiny", "name": "Tiny Chat"})
-    loading = MODEL.model_copy(update={"id": "model-3", "name": "later", "repository": None, "downloaded": False})
+    twin = MODEL.model_copy(
+        update={"id": "model-2", "repository": "other/tiny", "name": "Tiny Chat"}
+    )
+    loading = MODEL.model_copy(
+        update={"id": "model-3", "name": "later", "repository": None, "downloaded": False}
+    )
     unnamed = MODEL.model_copy(update={"id": "model-4", "repository": None})
     registry = Registry(api.redis)
     for record in (twin, loading, unnamed):
@@ -419,7 +531,11 @@ def test_models_are_listed_by_the_name_to_ask_for(api: Api) -> None:
         answer = api.client.get(MODELS).json()
         assert answer["object"] == "list"
         # The last one's name is the first one's as well, so only its id leads to it.
-        assert [row["id"] for row in answer["data"]] == ["someone/tiny-chat", "other/tiny", "model-4"]
+        assert [row["id"] for row in answer["data"]] == [
+            "someone/tiny-chat",
+            "other/tiny",
+            "model-4",
+        ]
         assert api.client.get(f"{MODELS}/later").status_code == 404
     finally:
         for record in (twin, loading, unnamed):
@@ -471,12 +587,15 @@ def test_without_a_worker_it_says_when_to_come_back(api: Api) -> None:
 
 def test_the_same_key_is_the_same_answer(api: Api) -> None:
     first, second = (
-        api.client.post(CHAT, json=body(CHAT), headers={"Idempotency-Key": "once"}).json() for _ in range(2)
+        api.client.post(CHAT, json=body(CHAT), headers={"Idempotency-Key": "once"}).json()
+        for _ in range(2)
     )
     assert first["id"] == second["id"]
     assert second["choices"][0]["message"]["content"] == "Hello"
     assert len(api.worker.seen) == 1
-    other = api.client.post(CHAT, json=body(CHAT) | {"seed": 1}, headers={"Idempotency-Key": "once"})
+    other = api.client.post(
+        CHAT, json=body(CHAT) | {"seed": 1}, headers={"Idempotency-Key": "once"}
+    )
     assert (other.status_code, error(other)["code"]) == (409, "conflict")
 
 
@@ -486,5 +605,7 @@ def test_the_description_tells_of_errors_in_the_same_shape(api: Api) -> None:
         wanted = "OpenAiErrorBody" if path.startswith("/v1") else "ErrorBody"
         for operation in operations.values():
             for status in ("422", "4XX", "5XX"):
-                shape = operation["responses"][status]["content"]["application/json"]["schema"]["$ref"]
+                shape = operation["responses"][status]["content"]["application/json"]["schema"][
+                    "$ref"
+                ]
                 assert shape == f"#/components/schemas/{wanted}"

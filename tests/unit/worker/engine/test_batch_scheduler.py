@@ -1,4 +1,5 @@
-"""Prompts of batches in the engine, on the echo backend: chats first, batches in turn, and nothing lost on the way."""
+"""Prompts of batches in the engine, on the echo backend: chats first, batches in turn, and
+nothing lost on the way."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def reader() -> Reader:
 
 @pytest.fixture
 def engine(results: Results, loads: Loads, reader: Reader) -> Iterator[Engine]:
-    models = LoadedModels({"echo": ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30)
+    models = LoadedModels(
+        {"echo": ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30
+    )
     background = Background(models, slots=SLOTS, share=0.05, on_end=results)
     running = Engine(models, reader, prompts=background)
     running.start()
@@ -56,7 +59,9 @@ def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(lanes: Lan
     assert len(posted) == 1
 
 
-def test_prompts_say_the_known_text_beside_a_chat(engine: Engine, results: Results, reader: Reader) -> None:
+def test_prompts_say_the_known_text_beside_a_chat(
+    engine: Engine, results: Results, reader: Reader
+) -> None:
     engine.submit_prompts(prompts("b", 20))
     engine.submit(sequence("hello", seed=3, max_tokens=5))
     assert reader.text("job") == answer("hello", 3, 5)
@@ -68,15 +73,22 @@ def test_prompts_say_the_known_text_beside_a_chat(engine: Engine, results: Resul
 
 def test_a_bad_prompt_and_a_stop_text_concern_one_line(engine: Engine, results: Results) -> None:
     first = answer("b 2", 2, 8).split()[3]
-    engine.submit_prompts([prompt(BAD_PROMPT, 1), prompt("b 2", 2, stop=(first,)), *prompts("b", 5)[2:]])
+    engine.submit_prompts(
+        [prompt(BAD_PROMPT, 1), prompt("b 2", 2, stop=(first,)), *prompts("b", 5)[2:]]
+    )
     told = {one.number: one for one in results.wait(5)}
     assert told[1].error is not None
     assert told[1].error[0] == "engine_failed"
-    assert (told[2].text, told[2].finish_reason) == (" ".join(answer("b 2", 2, 8).split()[:3]) + " ", "stop")
+    assert (told[2].text, told[2].finish_reason) == (
+        " ".join(answer("b 2", 2, 8).split()[:3]) + " ",
+        "stop",
+    )
     assert all(right(told[n]) for n in (3, 4, 5))
 
 
-def test_a_step_that_raises_fails_its_culprit_and_the_rest_goes_on(engine: Engine, results: Results) -> None:
+def test_a_step_that_raises_fails_its_culprit_and_the_rest_goes_on(
+    engine: Engine, results: Results
+) -> None:
     engine.submit_prompts([*prompts("b", 3), prompt(BAD_STEP, 4), *prompts("b", 6)[4:]])
     told = {one.number: one for one in results.wait(6)}
     assert told[4].error == ("engine_failed", "Generation failed (RuntimeError).")
@@ -110,7 +122,9 @@ def test_no_step_is_made_while_a_chat_waits_for_its_first_token(lanes: Lanes) ->
     assert lanes.background.tokens > before
 
 
-def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = [100.0]
     monkeypatch.setattr("worker.engine.batch_scheduler.time.monotonic", lambda: clock[0])
     lanes = Lanes(share=0.1)
@@ -132,7 +146,9 @@ def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(monkeypatch:
     assert 0.08 < spent / (clock[0] - began) < 0.12
 
 
-def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = [100.0]
     company: list[bool] = []
     monkeypatch.setattr("worker.engine.batch_scheduler.time.monotonic", lambda: clock[0])
@@ -196,7 +212,8 @@ def test_no_model_is_loaded_for_a_batch_while_chats_are_inside(lanes: Lanes) -> 
 
 
 class CachingEcho(EchoBackend):
-    """An echo backend with a prompt cache: the prompts that were taken out of a batch are known afterwards."""
+    """An echo backend with a prompt cache: the prompts that were taken out of a batch are known
+    afterwards."""
 
     def __init__(self, known: list[list[int]]) -> None:
         super().__init__(0, 16)
@@ -218,10 +235,14 @@ class CachingEcho(EchoBackend):
 
 
 def _common(a: list[int], b: list[int]) -> int:
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
-def test_a_prefix_that_prompts_share_is_read_once(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_that_prompts_share_is_read_once(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lanes.models, "_open", lambda _: CachingEcho([]))
     shared = "the same long instructions for everyone, again and again: "
     lanes.submit(*(prompt(f"{shared}{n}", n) for n in range(1, 9)))
@@ -231,4 +252,7 @@ def test_a_prefix_that_prompts_share_is_read_once(lanes: Lanes, monkeypatch: pyt
     cached = sorted(one.cached_tokens for one in ended)
     assert cached[0] == 0
     assert cached[1] >= len(shared)
-    assert all(one.result().text == answer(f"{shared}{one.line.number}", one.line.number, 8) for one in ended)
+    assert all(
+        one.result().text == answer(f"{shared}{one.line.number}", one.line.number, 8)
+        for one in ended
+    )

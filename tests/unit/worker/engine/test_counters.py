@@ -1,4 +1,5 @@
-"""What a worker counts: tokens, times to the first one, gaps between them; and what it tells of that."""
+"""What a worker counts: tokens, times to the first one, gaps between them; and what it tells of
+that."""
 
 from __future__ import annotations
 
@@ -24,7 +25,10 @@ from worker.sequence import Sequence
 
 def models(delay_s: float = 0.0) -> LoadedModels:
     return LoadedModels(
-        {"echo": ECHO_MODEL}.get, lambda _: EchoBackend(delay_s, 64), budget=1 << 30, available=lambda: 1 << 30
+        {"echo": ECHO_MODEL}.get,
+        lambda _: EchoBackend(delay_s, 64),
+        budget=1 << 30,
+        available=lambda: 1 << 30,
     )
 
 
@@ -33,7 +37,9 @@ def run(meter: Meter, *chats: Sequence, delay_s: float = 0.0) -> None:
     left, over = {chat.job_id for chat in chats}, threading.Event()
 
     def sink(events: list[tuple[Sequence, object]]) -> None:
-        left.difference_update(chat.job_id for chat, event in events if isinstance(event, (Finished, Failed)))
+        left.difference_update(
+            chat.job_id for chat, event in events if isinstance(event, (Finished, Failed))
+        )
         if not left:
             over.set()
 
@@ -46,7 +52,9 @@ def run(meter: Meter, *chats: Sequence, delay_s: float = 0.0) -> None:
 
 
 def chats(number: int, tokens: int) -> list[Sequence]:
-    return [Sequence(chat_job(job_id=f"job{i}", max_tokens=tokens), queue_ms=30) for i in range(number)]
+    return [
+        Sequence(chat_job(job_id=f"job{i}", max_tokens=tokens), queue_ms=30) for i in range(number)
+    ]
 
 
 def test_each_token_and_each_first_one_is_counted_once() -> None:
@@ -95,7 +103,13 @@ def test_an_end_in_numbers_has_reason_counts_and_times_and_no_text() -> None:
     chat.fail(lambda usage, timings: Failed("engine_failed", "a sentence", usage, timings))
     told = end_in_numbers(chat)
     assert (told["job_id"], told["reason"], told["code"]) == ("job", "error", "engine_failed")
-    assert {"completion_tokens", "ttft_ms", "queue_ms", "tokens_per_second", "elapsed_ms"} <= told.keys()
+    assert {
+        "completion_tokens",
+        "ttft_ms",
+        "queue_ms",
+        "tokens_per_second",
+        "elapsed_ms",
+    } <= told.keys()
     assert "secret" not in str(told)
     assert "sentence" not in str(told)
 
@@ -119,7 +133,11 @@ def told(redis: FakeRedis, inside: list[Sequence]) -> WorkerStatus:
 
 def test_a_status_is_bounded_however_many_chats_run(redis: FakeRedis) -> None:
     status = told(redis, chats(1000, tokens=5))
-    assert (len(status.running), status.running_total, status.machine) == (MOST_SHOWN, 1000, "here-1")
+    assert (len(status.running), status.running_total, status.machine) == (
+        MOST_SHOWN,
+        1000,
+        "here-1",
+    )
     assert len(status.model_dump_json()) < 20_000
 
 
@@ -127,7 +145,9 @@ def test_restarts_on_a_machine_are_counted_over_the_lives_of_workers(redis: Fake
     assert [report(redis).meter.restarts for _ in range(3)] == [0, 1, 2]
 
 
-def test_the_history_keeps_the_last_minutes_only(redis: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_keeps_the_last_minutes_only(
+    redis: FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("worker.engine.counters.SHORTEST_SAMPLE_S", 0.0)
     redis.xadd(keys.HISTORY, {"e": "{}"}, id="1-1")
     redis.rpush("rq:queue:chat", "a", "b")

@@ -1,4 +1,5 @@
-"""The engine on the echo backend, in this process: every chat ends once, and one chat's fault is no other's."""
+"""The engine on the echo backend, in this process: every chat ends once, and one chat's fault is
+no other's."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Reader:
             self._changed.notify_all()
 
     def wait(self, job_id: str, least: int = 0) -> list[Event]:
-        """All events of a chat once it ended, or once it has at least so many when ``least`` is given."""
+        """All events of a chat once it ended, or once it has at least so many when ``least`` is
+        given."""
 
         def there() -> bool:
             got = self.events.get(job_id, [])
@@ -102,7 +104,9 @@ def test_thirty_two_chats_at_once_each_say_their_own_text(engine: Engine, reader
         assert reader.text(str(i)) == answer(f"chat {i}", i, 10 + i)
 
 
-def test_a_chat_whose_followers_never_come_goes_on_without_them(engine: Engine, reader: Reader) -> None:
+def test_a_chat_whose_followers_never_come_goes_on_without_them(
+    engine: Engine, reader: Reader
+) -> None:
     engine.submit(sequence("alone", max_tokens=5), follow=3)
     assert reader.text("job") == answer("alone", 1, 5)
 
@@ -123,10 +127,14 @@ def test_a_chat_that_waits_for_others_can_be_stopped(
     assert reader.text("second") == answer("second", 1, 5)
 
 
-def test_a_chat_goes_on_behind_what_an_earlier_worker_emitted(engine: Engine, reader: Reader) -> None:
+def test_a_chat_goes_on_behind_what_an_earlier_worker_emitted(
+    engine: Engine, reader: Reader
+) -> None:
     engine.submit(sequence("hello", seed=3, max_tokens=20))
     whole = [t for e in reader.wait("job") if isinstance(e, Delta) for t in e.token_ids]
-    engine.submit(Sequence(chat_job("hello", job_id="again", seed=3, max_tokens=20), emitted=tuple(whole[:7])))
+    engine.submit(
+        Sequence(chat_job("hello", job_id="again", seed=3, max_tokens=20), emitted=tuple(whole[:7]))
+    )
     rest = [t for e in reader.wait("again") if isinstance(e, Delta) for t in e.token_ids]
     assert rest == whole[7:]
     end = reader.wait("again")[-1]
@@ -142,7 +150,9 @@ def test_a_chat_whose_tokens_were_all_emitted_only_ends(engine: Engine, reader: 
     assert events[0].finish_reason == "length"
 
 
-def test_a_stopped_chat_keeps_its_text_and_its_neighbours_go_on(engine: Engine, reader: Reader, loads: Loads) -> None:
+def test_a_stopped_chat_keeps_its_text_and_its_neighbours_go_on(
+    engine: Engine, reader: Reader, loads: Loads
+) -> None:
     loads.delay_s = 0.002
     engine.submit(sequence("a", job_id="a", max_tokens=4000))
     engine.submit(sequence("b", job_id="b", max_tokens=40))
@@ -158,7 +168,9 @@ def test_a_stopped_chat_keeps_its_text_and_its_neighbours_go_on(engine: Engine, 
     assert reader.wait("a")[-1] is end
 
 
-def test_a_chat_stopped_before_it_is_admitted_ends_without_text(engine: Engine, reader: Reader) -> None:
+def test_a_chat_stopped_before_it_is_admitted_ends_without_text(
+    engine: Engine, reader: Reader
+) -> None:
     hold = threading.Event()
     engine.call(hold.wait)
     engine.submit(sequence("a", max_tokens=100))
@@ -218,7 +230,9 @@ def test_a_chat_that_fails_in_every_step_is_failed_after_one_rescue(
     assert reader.text("b") == answer("b", 1, 8)
 
 
-def test_a_model_that_does_not_load_fails_the_chat_and_heals(engine: Engine, reader: Reader, loads: Loads) -> None:
+def test_a_model_that_does_not_load_fails_the_chat_and_heals(
+    engine: Engine, reader: Reader, loads: Loads
+) -> None:
     loads.fault = WorkerError("load_failed", "The model could not be loaded.")
     engine.submit(sequence("a"))
     end = reader.wait("job")[-1]
@@ -318,7 +332,9 @@ def test_a_chat_that_comes_while_the_others_only_wait_is_taken_in_at_once(
     assert reader.text("a") == answer("a", 1, 4)
 
 
-def test_an_engine_that_had_nothing_to_do_has_not_hung(engine: Engine, reader: Reader, loads: Loads) -> None:
+def test_an_engine_that_had_nothing_to_do_has_not_hung(
+    engine: Engine, reader: Reader, loads: Loads
+) -> None:
     engine.submit(sequence("x", job_id="first"))
     reader.wait("first")
     loads.opened[0]._delay_s = 0.2

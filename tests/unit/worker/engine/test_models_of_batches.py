@@ -28,7 +28,9 @@ class Other(EchoBackend):
 def test_each_line_of_a_batch_is_prepared_by_its_own_model(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr(lanes.models, "_open", lambda r: (Other if r.id == "other" else EchoBackend)(0, 16))
+    monkeypatch.setattr(
+        lanes.models, "_open", lambda r: (Other if r.id == "other" else EchoBackend)(0, 16)
+    )
     second = "other" if first == MODEL else MODEL
     shared = "the same long beginning, which both models would read: "
     models = {n: first if n % 2 else second for n in range(1, 7)}
@@ -42,7 +44,9 @@ def test_each_line_of_a_batch_is_prepared_by_its_own_model(
         assert told[n].result().text == "".join(f"w{word(ids, n, place)} " for place in range(8))
 
 
-def test_two_batches_of_a_model_that_cannot_be_loaded_fail_and_the_engine_goes_on(lanes: Lanes) -> None:
+def test_two_batches_of_a_model_that_cannot_be_loaded_fail_and_the_engine_goes_on(
+    lanes: Lanes,
+) -> None:
     lanes.loads.fault = RuntimeError("no")
     lanes.background.submit([*prompts("b", 2), *prompts("c", 2), *prompts("d", 2, suspect=True)])
     lanes.turns(5)
@@ -78,7 +82,9 @@ def test_a_prompt_whose_model_was_unloaded_meanwhile_is_prepared_anew_and_goes_o
     assert len(lanes.loads.opened) == 2
 
 
-def test_a_cancelled_batch_that_waited_for_memory_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_batch_that_waited_for_memory_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = [100.0]
     monkeypatch.setattr("worker.engine.model_turn.time.monotonic", lambda: clock[0])
     lanes = Lanes()

@@ -82,7 +82,9 @@ def test_a_suspect_chat_has_the_engine_without_prompts(lanes: Lanes) -> None:
 
 
 def test_the_good_prompts_of_a_batch_do_not_wait_behind_its_suspects(lanes: Lanes) -> None:
-    lanes.submit(*prompts("b", 3, suspect=True, max_tokens=100), *(prompt(f"b {n}", n) for n in (4, 5, 6)))
+    lanes.submit(
+        *prompts("b", 3, suspect=True, max_tokens=100), *(prompt(f"b {n}", n) for n in (4, 5, 6))
+    )
     lanes.turns(30)
     assert [one.line.number for one in lanes.results.ended] == [4, 5, 6]
 
@@ -94,7 +96,9 @@ def engine() -> Iterator[Engine]:
     loads = Loads()
     loads.delay_s = 0.002
     models = LoadedModels({MODEL: ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30)
-    running = Engine(models, Reader(), prompts=Background(models, slots=SLOTS, share=0, on_end=Results()))
+    running = Engine(
+        models, Reader(), prompts=Background(models, slots=SLOTS, share=0, on_end=Results())
+    )
     yield running
     running.close()
 

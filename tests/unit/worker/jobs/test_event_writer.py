@@ -1,4 +1,5 @@
-"""The event writer's promises: what comes first and last is written at once, what comes fast in between together."""
+"""The event writer's promises: what comes first and last is written at once, what comes fast in
+between together."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     made.writer.close(PATIENCE_S)
 
 
-def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_shares_an_event(written: Written) -> None:
+def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_shares_an_event(
+    written: Written,
+) -> None:
     chat = written.hold("a")
     written.writer.put([(chat, Delta("Hello", (1,)))])
     for token, text in enumerate((" there", ",", " you"), start=2):

@@ -50,28 +50,44 @@ class OneSlice:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.chats, self.queue = (
-            Queue(name, connection=redis, serializer=JSONSerializer) for name in (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
+            Queue(name, connection=redis, serializer=JSONSerializer)
+            for name in (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
         )
-        about: dict[Any, Any] = {"state": "running", "total": LINES, "slices": 1, "expires_ms": 1 << 50}
+        about: dict[Any, Any] = {
+            "state": "running",
+            "total": LINES,
+            "slices": 1,
+            "expires_ms": 1 << 50,
+        }
         redis.hset(keys.batch(BATCH), mapping=about)
         redis.set(keys.batch_input(BATCH, 0), pack([line(n) for n in range(1, LINES + 1)]))
         redis.hset(keys.batch_plan(BATCH), "0", f"{LINES} {LINES}")
         redis.sadd(keys.batch_slices(BATCH), 0)
-        record: dict[Any, Any] = {"owner": "everyone", "kind": "slice", "slice": WORK.model_dump_json()}
+        record: dict[Any, Any] = {
+            "owner": "everyone",
+            "kind": "slice",
+            "slice": WORK.model_dump_json(),
+        }
         redis.hset(keys.job(WORK.job_id), mapping=record)
-        self.job = self.queue.enqueue_call("worker.tasks.batch_slice", job_id=WORK.job_id, timeout=-1)
+        self.job = self.queue.enqueue_call(
+            "worker.tasks.batch_slice", job_id=WORK.job_id, timeout=-1
+        )
 
     def dies(self, mark: int | None, *chats: Job) -> None:
         """A worker takes the slice up, beside chats, and dies with this line marked."""
         for queue, job in ((self.queue, self.job), *((self.chats, chat) for chat in chats)):
             self.redis.lrem(queue.key, 1, job.id)
-            worker = ChatWorker([queue], name="dead", connection=self.redis, serializer=JSONSerializer)
+            worker = ChatWorker(
+                [queue], name="dead", connection=self.redis, serializer=JSONSerializer
+            )
             worker.prepare_execution(job)
             worker.prepare_job_execution(job)
             TokenLog(self.redis).begin(job.id)
         if mark is not None:
             self.redis.hset(keys.job(WORK.job_id), ALONE, mark)
-        recovery = Recovery(self.redis, [self.chats, self.queue], "here", lambda name: name == "dead")
+        recovery = Recovery(
+            self.redis, [self.chats, self.queue], "here", lambda name: name == "dead"
+        )
         assert recovery.run() == 1 + len(chats)
 
     def chat(self) -> Job:
@@ -107,7 +123,9 @@ def test_the_line_that_was_inside_at_crashes_in_a_row_fails_alone_and_the_chat_b
     for _ in range(MOST_ALONE):
         assert part.results() == {}
         part.dies(7, chat)
-    assert {n: row["error"]["code"] for n, row in part.results().items()} == {7: "gave_up_after_crashes"}
+    assert {n: row["error"]["code"] for n, row in part.results().items()} == {
+        7: "gave_up_after_crashes"
+    }
     assert part.results()[7]["custom_id"] == "line-7"
     assert (part.crashes("chat"), part.crashes()) == (1, SUSPECT)
 
@@ -154,7 +172,9 @@ def test_a_line_that_cannot_be_read_fails_alone(part: OneSlice) -> None:
     ]
 
 
-@pytest.mark.parametrize(("stored", "code"), [(b"no prompts", "job_unreadable"), (None, "job_lost")])
+@pytest.mark.parametrize(
+    ("stored", "code"), [(b"no prompts", "job_unreadable"), (None, "job_lost")]
+)
 def test_a_slice_whose_prompts_are_broken_or_gone_has_an_error_for_each(
     part: OneSlice, stored: bytes | None, code: str
 ) -> None:

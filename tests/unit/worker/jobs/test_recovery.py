@@ -1,4 +1,5 @@
-"""Whose crash it was, who is dead, and what goes back into the queue: with a real RQ on a Redis without a server."""
+"""Whose crash it was, who is dead, and what goes back into the queue: with a real RQ on a Redis
+without a server."""
 
 from __future__ import annotations
 
@@ -65,7 +66,10 @@ def started(redis: Redis, queue: Queue, job: Job, worker: str = THERE, events: i
     rq_worker.prepare_job_execution(job)
     assert execution.worker_name == worker
     attempt, logged = TokenLog(redis).begin(job.id)
-    said = [Append(job.id, "everyone", attempt, len(logged) + n + 1, Delta("x", (n,))) for n in range(events)]
+    said = [
+        Append(job.id, "everyone", attempt, len(logged) + n + 1, Delta("x", (n,)))
+        for n in range(events)
+    ]
     TokenLog(redis).append(said)
 
 
@@ -82,7 +86,8 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
     for number in range(1, MOST_CRASHES + 1):
         started(redis, queue, job)
         if number == MOST_CRASHES:
-            redis.hset(keys.job(job.id), ALONE, number)  # From the second crash on it comes in as a suspect.
+            # From the second crash on it comes in as a suspect.
+            redis.hset(keys.job(job.id), ALONE, number)
         assert recovering(redis, queue, THERE).run() == 1
         assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], number)
     last = decode_rows(redis.xrange(keys.log(job.id)))[-1]  # type: ignore[arg-type]
@@ -90,7 +95,9 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
     assert last.event.code == "gave_up_after_crashes"
 
 
-def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(redis: Redis, queue: Queue) -> None:
+def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(
+    redis: Redis, queue: Queue
+) -> None:
     """A suspect waits in its worker until it is let in; and reading it is over before that."""
     job = submitted(redis, queue)
     for number in range(1, MOST_UNSEEN):
@@ -105,7 +112,9 @@ def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(re
     assert isinstance(last.event, Failed)
 
 
-def test_a_mark_from_inside_counts_before_one_of_a_job_that_was_being_read(redis: Redis, queue: Queue) -> None:
+def test_a_mark_from_inside_counts_before_one_of_a_job_that_was_being_read(
+    redis: Redis, queue: Queue
+) -> None:
     inside, reading = submitted(redis, queue), submitted(redis, queue)
     for job, mark in ((inside, 5), (reading, READING)):
         started(redis, queue, job)
@@ -114,7 +123,9 @@ def test_a_mark_from_inside_counts_before_one_of_a_job_that_was_being_read(redis
     assert (crashes(redis, inside), crashes(redis, reading)) == (MOST_CRASHES, SUSPECT)
 
 
-def test_who_has_shown_nothing_beside_a_suspect_is_watched_but_not_counted(redis: Redis, queue: Queue) -> None:
+def test_who_has_shown_nothing_beside_a_suspect_is_watched_but_not_counted(
+    redis: Redis, queue: Queue
+) -> None:
     suspect, silent, speaking = (submitted(redis, queue) for _ in range(3))
     for job, events in ((suspect, 0), (silent, 0), (speaking, FURTHER)):
         started(redis, queue, job, events=events)
@@ -160,7 +171,9 @@ def test_jobs_go_back_to_the_front_in_their_order(redis: Redis, queue: Queue) ->
     assert waiting(redis, queue) == [job.id for job in jobs]
 
 
-def test_a_worker_never_takes_itself_for_dead(redis: Redis, queue: Queue, clock: list[float]) -> None:
+def test_a_worker_never_takes_itself_for_dead(
+    redis: Redis, queue: Queue, clock: list[float]
+) -> None:
     """After an outage of Redis its own key has run out as well."""
     started(redis, queue, submitted(redis, queue), worker=HERE)
     running = {member.decode() for member in redis.zrange(queue.started_job_registry.key, 0, -1)}  # type: ignore[union-attr]
@@ -170,7 +183,9 @@ def test_a_worker_never_takes_itself_for_dead(redis: Redis, queue: Queue, clock:
         clock.append(clock[-1] + 2)
 
 
-def test_a_job_that_its_living_worker_knows_nothing_of_goes_on_and_nobody_is_blamed(redis: Redis, queue: Queue) -> None:
+def test_a_job_that_its_living_worker_knows_nothing_of_goes_on_and_nobody_is_blamed(
+    redis: Redis, queue: Queue
+) -> None:
     """A Redis that was killed has forgotten its end."""
     forgotten, going_on = submitted(redis, queue), submitted(redis, queue)
     for job in (forgotten, going_on):
@@ -188,7 +203,9 @@ def test_a_job_that_its_living_worker_knows_nothing_of_goes_on_and_nobody_is_bla
     assert looking.run({here}) == 0
 
 
-def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(redis: Redis, queue: Queue) -> None:
+def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(
+    redis: Redis, queue: Queue
+) -> None:
     job = submitted(redis, queue)
     started(redis, queue, job, worker=HERE)
     [member] = redis.zrange(queue.started_job_registry.key, 0, -1)  # type: ignore[misc]
@@ -199,13 +216,16 @@ def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(red
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_the_books(redis: Redis, queue: Queue, gone: bool) -> None:
+def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_the_books(
+    redis: Redis, queue: Queue, gone: bool
+) -> None:
     job = submitted(redis, queue)
     started(redis, queue, job)
     if gone:
         redis.delete(job.key)
     else:
-        job.set_status(JobStatus.FINISHED)  # By another worker, which has struck its own execution out.
+        # By another worker, which has struck its own execution out.
+        job.set_status(JobStatus.FINISHED)
     assert redis.keys("rq:execution*")
     assert recovering(redis, queue, THERE).run() == 0
     assert redis.keys("rq:execution*") == []
@@ -213,11 +233,14 @@ def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_the_books(redis: Redis,
     assert waiting(redis, queue) == []
 
 
-def test_a_worker_is_dead_only_when_its_key_stays_away(redis: Redis, queue: Queue, clock: list[float]) -> None:
+def test_a_worker_is_dead_only_when_its_key_stays_away(
+    redis: Redis, queue: Queue, clock: list[float]
+) -> None:
     started(redis, queue, submitted(redis, queue))
     looking = recovering(redis, queue)
     assert looking.run() == 0
-    clock.append(clock[-1] + 30)  # This process was frozen, or Redis away: nothing is known of that time.
+    # This process was frozen, or Redis away: nothing is known of that time.
+    clock.append(clock[-1] + 30)
     assert looking.run() == 0
     redis.set(keys.worker_status(THERE), "alive")
     clock.append(clock[-1] + 3)
@@ -253,7 +276,9 @@ def test_dead_workers_are_struck_off(redis: Redis, queue: Queue) -> None:
     assert redis.smembers(keys.WORKERS) == {HERE.encode()}
 
 
-def test_a_popped_job_is_put_back_at_once_only_by_a_worker_that_starts_alone(redis: Redis, queue: Queue) -> None:
+def test_a_popped_job_is_put_back_at_once_only_by_a_worker_that_starts_alone(
+    redis: Redis, queue: Queue
+) -> None:
     job = submitted(redis, queue)
     redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
     redis.sadd(keys.WORKERS, HERE, THERE)
@@ -263,8 +288,11 @@ def test_a_popped_job_is_put_back_at_once_only_by_a_worker_that_starts_alone(red
     assert waiting(redis, queue) == [job.id]
 
 
-def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(redis: Redis, queue: Queue) -> None:
-    """Slices are popped by a thread beside the one that looks: put back, a slice would run twice at once."""
+def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(
+    redis: Redis, queue: Queue
+) -> None:
+    """Slices are popped by a thread beside the one that looks: put back, a slice would run twice
+    at once."""
     job = submitted(redis, queue)
     looking = recovering(redis, queue)
     assert looking.run_at_start() == 0
@@ -272,7 +300,8 @@ def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(
     for _ in range(2):
         assert looking.run() == 0
     assert waiting(redis, queue) == []
-    redis.expire(keys.popped(job.id), 2 * recovery._POPPED_GRACE_S - 1)  # So much later it is nobody's.
+    # So much later it is nobody's.
+    redis.expire(keys.popped(job.id), 2 * recovery._POPPED_GRACE_S - 1)
     assert looking.run() == 1
 
 
@@ -314,7 +343,9 @@ def test_a_popped_job_that_is_gone_is_not_put_back(redis: Redis, queue: Queue) -
 
 
 @pytest.mark.parametrize("broken", ["text", {"data": "x", "status": "nonsense"}])
-def test_a_started_job_that_can_not_be_read_holds_nothing_up(redis: Redis, queue: Queue, broken: Any) -> None:
+def test_a_started_job_that_can_not_be_read_holds_nothing_up(
+    redis: Redis, queue: Queue, broken: Any
+) -> None:
     bad, good = submitted(redis, queue), submitted(redis, queue)
     for job in (bad, good):
         started(redis, queue, job)

@@ -1,4 +1,5 @@
-"""RQ's private names that the worker and wire.rq_jobs rely on: a new RQ that moves one fails here first."""
+"""RQ's private names that the worker and wire.rq_jobs rely on: a new RQ that moves one fails
+here first."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ def test_a_job_whose_start_was_tried_twice_stands_in_the_books_once() -> None:
 
 
 def test_a_start_is_noted_as_rq_notes_it() -> None:
-    """What RQ's own two steps leave in Redis, but for ids and times, is what the one here leaves."""
+    """What RQ's own two steps leave in Redis, but for ids and times, is what the one here
+    leaves."""
 
     def noted(ours: bool) -> dict[str, object]:
         redis = fakeredis.FakeRedis()
@@ -109,9 +111,18 @@ def test_a_start_is_noted_as_rq_notes_it() -> None:
             execution = worker.prepare_execution(job)
             worker.prepare_job_execution(job, remove_from_intermediate_queue=True)
         names = {name.decode().replace(execution.id, "EXECUTION"): name for name in redis.keys("*")}
-        fields = {plain: sorted(redis.hkeys(name)) for plain, name in names.items() if redis.type(name) == b"hash"}
+        fields = {
+            plain: sorted(redis.hkeys(name))
+            for plain, name in names.items()
+            if redis.type(name) == b"hash"
+        }
         lasting = {plain: redis.ttl(name) > 0 for plain, name in names.items()}
-        return {"names": sorted(names), "fields": fields, "lasting": lasting, "status": job.get_status(refresh=True)}
+        return {
+            "names": sorted(names),
+            "fields": fields,
+            "lasting": lasting,
+            "status": job.get_status(refresh=True),
+        }
 
     assert noted(ours=True) == noted(ours=False)
 
@@ -136,7 +147,9 @@ def test_a_job_that_was_cancelled_or_deleted_after_its_pop_is_known_as_withdrawn
         (JobStatus.CANCELED, CanceledJobRegistry),
     ],
 )
-def test_a_closed_job_stands_where_rqs_tools_look_for_it(status: JobStatus, registry: type[BaseRegistry]) -> None:
+def test_a_closed_job_stands_where_rqs_tools_look_for_it(
+    status: JobStatus, registry: type[BaseRegistry]
+) -> None:
     redis = fakeredis.FakeRedis()
     chats = Queue("chat", connection=redis, serializer=JSONSerializer)
     job = chats.enqueue("worker.tasks.chat", kwargs={"job": "a prompt"}, description="what it is")
@@ -145,7 +158,11 @@ def test_a_closed_job_stands_where_rqs_tools_look_for_it(status: JobStatus, regi
         rq_jobs.close(pipe, job.id, "chat", "worker.tasks.chat", closing)
         pipe.execute()
     shown = Job.fetch(job.id, connection=redis, serializer=JSONSerializer)
-    assert (shown.get_status(), shown.description, shown.meta) == (status, "what it is", {"tokens": 3})
+    assert (shown.get_status(), shown.description, shown.meta) == (
+        status,
+        "what it is",
+        {"tokens": 3},
+    )
     assert (shown.func_name, shown.kwargs) == ("worker.tasks.chat", {})
     assert registry("chat", redis, serializer=JSONSerializer).get_job_ids() == [job.id]
     assert 0 < redis.ttl(job.key) <= 60
@@ -184,7 +201,9 @@ def test_a_task_that_answers_with_a_retry_goes_back_to_the_front_and_burns_none(
     chats = Queue("chat", connection=redis, serializer=JSONSerializer)
     first = chats.enqueue_call(keys.CHAT_TASK, kwargs={"job": {"x": 1}}, retry=Retry(max=100))
     second = chats.enqueue_call(keys.CHAT_TASK, kwargs={"job": {"x": 2}}, retry=Retry(max=100))
-    plain = SimpleWorker([chats], connection=redis, serializer=JSONSerializer, prepare_for_work=False)
+    plain = SimpleWorker(
+        [chats], connection=redis, serializer=JSONSerializer, prepare_for_work=False
+    )
     plain.death_penalty_class = NoDeathPenalty
     plain.last_heartbeat = now()
     redis.lpop(chats.key)
@@ -193,5 +212,9 @@ def test_a_task_that_answers_with_a_retry_goes_back_to_the_front_and_burns_none(
         assert redis.lrange(chats.key, 0, -1) == [first.id.encode(), second.id.encode()]
         redis.lpop(chats.key)
     shown = Job.fetch(first.id, connection=redis, serializer=JSONSerializer)
-    assert (shown.get_status(), shown.retries_left, shown.kwargs) == ("queued", 100, {"job": {"x": 1}})
+    assert (shown.get_status(), shown.retries_left, shown.kwargs) == (
+        "queued",
+        100,
+        {"job": {"x": 1}},
+    )
     assert len(shown.started_job_registry) == 0

@@ -1,4 +1,5 @@
-"""What a worker takes from RQ's queues and what not, and how it enters a chat that has ended already."""
+"""What a worker takes from RQ's queues and what not, and how it enters a chat that has ended
+already."""
 
 from __future__ import annotations
 
@@ -107,18 +108,25 @@ def test_a_chat_whose_text_has_expired_is_not_run_again_either(redis: Redis) -> 
     assert RqMeta(redis, "rq:queue:chat").ended_as("a" * 32) == (Outcome.FAILED, NOT_AGAIN)
 
 
-def test_jobs_that_run_and_wait_tell_how_they_get_on_and_deleted_ones_stay_deleted(redis: Redis, queue: Queue) -> None:
+def test_jobs_that_run_and_wait_tell_how_they_get_on_and_deleted_ones_stay_deleted(
+    redis: Redis, queue: Queue
+) -> None:
     waiting = [queue.enqueue("worker.tasks.chat") for _ in range(2)]
     running, deleted = sequence(job_id="running"), sequence(job_id="deleted")
     redis.hset("rq:job:running", mapping={"data": b"x", "status": "started"})
     RqMeta(redis, queue.key).tell([running, deleted])
-    assert [job.get_meta() for job in waiting] == [{"state": "queued", "place": 1}, {"state": "queued", "place": 2}]
+    assert [job.get_meta() for job in waiting] == [
+        {"state": "queued", "place": 1},
+        {"state": "queued", "place": 2},
+    ]
     told: Any = Job("running", connection=redis, serializer=JSONSerializer).get_meta()
     assert told == meta_of(running) == {"state": "running", "tokens": 0, "tokens_per_second": 0.0}
     assert not redis.exists("rq:job:deleted")
 
 
-@pytest.mark.parametrize("data", [b"{}", b"\x80\x04.", b'["os.system", null, ["true"], {}]', b'[["x"], 1, 2, 3]'])
+@pytest.mark.parametrize(
+    "data", [b"{}", b"\x80\x04.", b'["os.system", null, ["true"], {}]', b'[["x"], 1, 2, 3]']
+)
 def test_a_job_of_another_kind_is_refused_and_closed(
     redis: Redis, queue: Queue, worker: ChatWorker, data: bytes
 ) -> None:
@@ -142,14 +150,21 @@ def test_a_job_whose_arguments_are_another_jobs_is_refused(queue: Queue) -> None
 
 @pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.FAILED, Outcome.STOPPED])
 def test_what_a_job_asks_rq_for_at_its_end_is_not_done(
-    redis: Redis, queue: Queue, worker: ChatWorker, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+    redis: Redis,
+    queue: Queue,
+    worker: ChatWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Outcome,
 ) -> None:
-    """Callbacks are any dotted name, webhooks any address: whoever can write to Redis can fill them in."""
+    """Callbacks are any dotted name, webhooks any address: whoever can write to Redis can fill
+    them in."""
     done: list[str] = []
     monkeypatch.setattr("rq.job.import_attribute", lambda name: done.append(name))
     monkeypatch.setattr("rq.webhook.urlopen", lambda *_, **__: done.append("webhook"))
     job = queue.enqueue("worker.tasks.chat")
-    hooks = json.dumps([{"url": "http://127.0.0.1:1/", "job_status": status} for status in ("finished", "failed")])
+    hooks = json.dumps(
+        [{"url": "http://127.0.0.1:1/", "job_status": status} for status in ("finished", "failed")]
+    )
     named = {f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")}
     redis.hset(job.key, mapping={**named, "webhooks": hooks})
     job.refresh()

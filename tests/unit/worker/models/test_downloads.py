@@ -1,4 +1,5 @@
-"""Downloads: whole or not there, never outside their folder, and deleted only when they were made here."""
+"""Downloads: whole or not there, never outside their folder, and deleted only when they were
+made here."""
 
 from __future__ import annotations
 
@@ -77,7 +78,9 @@ def test_a_model_is_there_once_it_is_whole(
     assert list((tmp_path / "models").iterdir()) == []
 
 
-def test_a_failed_download_can_be_tried_again(downloads: Downloads, hub: LocalHub, news: threading.Semaphore) -> None:
+def test_a_failed_download_can_be_tried_again(
+    downloads: Downloads, hub: LocalHub, news: threading.Semaphore
+) -> None:
     hub.fault = OSError("connection lost")
     hub.go.set()
     downloads.start(NAME)
@@ -91,7 +94,9 @@ def test_a_failed_download_can_be_tried_again(downloads: Downloads, hub: LocalHu
         assert news.acquire(timeout=10)
 
 
-@pytest.mark.parametrize("name", ["", "plain", "../up", "a/../b", "/etc/passwd", "a/b/c", "owner/na me", "-x/y"])
+@pytest.mark.parametrize(
+    "name", ["", "plain", "../up", "a/../b", "/etc/passwd", "a/b/c", "owner/na me", "-x/y"]
+)
 def test_a_name_that_is_none_is_not_found(downloads: Downloads, name: str) -> None:
     with pytest.raises(WorkerError) as caught:
         downloads.start(name)

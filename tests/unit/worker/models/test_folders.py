@@ -14,7 +14,9 @@ from worker.models.folders import Catalogue, describe, with_kv
 
 def model_folder(folder: Path, weights: bytes = b"weights", **config: Any) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3", **config}), encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "qwen3", **config}), encoding="utf-8"
+    )
     (folder / "model.safetensors").write_bytes(weights)
     return folder
 
@@ -22,13 +24,20 @@ def model_folder(folder: Path, weights: bytes = b"weights", **config: Any) -> Pa
 def test_a_folder_is_described_without_opening_its_weights(tmp_path: Path) -> None:
     record = describe(model_folder(tmp_path / "tiny", max_position_embeddings=4096))
     assert record is not None
-    assert (record.name, record.architecture, record.context_window, record.size) == ("tiny", "qwen3", 4096, 7)
+    assert (record.name, record.architecture, record.context_window, record.size) == (
+        "tiny",
+        "qwen3",
+        4096,
+        7,
+    )
     assert not record.is_vision
 
 
 def test_the_kind_comes_from_the_config_and_not_from_the_name(tmp_path: Path) -> None:
     text = {"max_position_embeddings": 99}
-    record = describe(model_folder(tmp_path / "plain-text-model", vision_config={}, text_config=text))
+    record = describe(
+        model_folder(tmp_path / "plain-text-model", vision_config={}, text_config=text)
+    )
     assert record is not None
     assert record.is_vision
     assert record.context_window == 99
@@ -69,8 +78,12 @@ def test_a_scan_keeps_how_a_model_is_quantised(tmp_path: Path) -> None:
     assert catalogue.find("plain") == with_kv(record, 4)
 
 
-@pytest.mark.parametrize("path", ["/etc", "..", "../outside", "inside/../../outside", "inside/nothing", "\0"])
-def test_paths_outside_the_folders_or_without_a_model_are_not_found(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/etc", "..", "../outside", "inside/../../outside", "inside/nothing", "\0"]
+)
+def test_paths_outside_the_folders_or_without_a_model_are_not_found(
+    tmp_path: Path, path: str
+) -> None:
     model_folder(tmp_path / "outside")
     (tmp_path / "inside" / "nothing").mkdir(parents=True)
     (tmp_path / "inside" / "link").symlink_to(tmp_path / "outside")
@@ -111,14 +124,21 @@ def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
     for i in range(20):
         model_folder(tmp_path / "publisher" / f"model{i:02}")
     monkeypatch.setattr("worker.models.folders.MOST_FOLDERS", 5)
-    found = [record for record in Catalogue([tmp_path]).scan() if record.path.startswith(str(tmp_path))]
+    found = [
+        record for record in Catalogue([tmp_path]).scan() if record.path.startswith(str(tmp_path))
+    ]
     assert len(found) == 5
 
 
-def test_a_folder_without_models_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_without_models_is_named_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     Catalogue([tmp_path]).scan()
     (line,) = caplog.records
-    assert (line.getMessage(), vars(line)["folder"]) == ("no model in a model folder", str(tmp_path))
+    assert (line.getMessage(), vars(line)["folder"]) == (
+        "no model in a model folder",
+        str(tmp_path),
+    )
 
 
 def test_a_registered_name_stays_over_scans_and_restarts(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The memory budget: idle models make room, busy ones are waited for, and nothing is loaded that can't fit."""
+"""The memory budget: idle models make room, busy ones are waited for, and nothing is loaded that
+can't fit."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ MIB = 1 << 20
 
 
 def model(name: str, size: int = 100 * MIB, revision: str = "1") -> ModelRecord:
-    return ECHO_MODEL.model_copy(update={"id": name, "name": name, "size": size, "revision": revision})
+    return ECHO_MODEL.model_copy(
+        update={"id": name, "name": name, "size": size, "revision": revision}
+    )
 
 
 def job(name: str, revision: str = "1") -> ChatJob:
@@ -41,7 +44,9 @@ class House:
     def __init__(self, available: int = 1 << 40) -> None:
         self.records = {name: model(name) for name in "abc"}
         self.opened: dict[str, Sized] = {}
-        self.models = LoadedModels(self.records.get, self._open, budget=250 * MIB, available=lambda: available)
+        self.models = LoadedModels(
+            self.records.get, self._open, budget=250 * MIB, available=lambda: available
+        )
 
     def _open(self, record: ModelRecord) -> Sized:
         self.opened[record.id] = Sized(record.size)
@@ -93,7 +98,9 @@ def test_a_machine_without_memory_refuses() -> None:
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_another_quantisation_replaces_the_model_unless_it_is_busy(house: House, bits: Literal[4, 8]) -> None:
+def test_another_quantisation_replaces_the_model_unless_it_is_busy(
+    house: House, bits: Literal[4, 8]
+) -> None:
     backend = house.models.get(job("a"))
     chat = sequence()
     backend.prepare(chat)
@@ -103,7 +110,9 @@ def test_another_quantisation_replaces_the_model_unless_it_is_busy(house: House,
     assert caught.value.code == "load_conflict"
     backend.reset()
     house.models.load(with_kv(house.records["a"], bits))
-    assert [(key.model_id, key.kv_quantization) for key, _ in house.models.resident()] == [("a", bits)]
+    assert [(key.model_id, key.kv_quantization) for key, _ in house.models.resident()] == [
+        ("a", bits)
+    ]
 
 
 def test_changed_files_wait_for_the_chats_on_the_old_ones(house: House) -> None:
