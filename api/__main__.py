@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from api.app import create_app
-from api.http.slow_clients import StallingClientsAreCut
+from api.http.slow_clients import TimeoutProtocol
 from mlxq.service.embedded_redis import connect_once
 from wire import log_format
 from wire.parent_process import exit_with_parent
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=StallingClientsAreCut,
+            http=TimeoutProtocol,
             log_config=None,
             access_log=settings.log_level == "debug",
             timeout_graceful_shutdown=_GRACE_S,

@@ -17,15 +17,15 @@ from starlette.types import ASGIApp
 from api import errors, models, pages
 from api.auth import login
 from api.auth.api_keys import admitted
-from api.auth.middleware import Gate
+from api.auth.middleware import AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
 from api.chat import routes as chat
-from api.http.body_limits import Bodies
-from api.http.head_requests import Head
+from api.http.body_limits import BodyLimitMiddleware
+from api.http.head_requests import HeadMiddleware
 from api.http.host_names import HostNames
-from api.http.request_metrics import Counted, Traffic
-from api.http.security_headers import SafeHeaders
+from api.http.request_metrics import RequestMetrics, RequestMetricsMiddleware
+from api.http.security_headers import SecurityHeadersMiddleware
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle
@@ -64,7 +64,7 @@ class _App(FastAPI):
         return super().openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
-        return SafeHeaders(super().build_middleware_stack(), DASHBOARD)
+        return SecurityHeadersMiddleware(super().build_middleware_stack(), DASHBOARD)
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
@@ -119,13 +119,13 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         responses=errors.RESPONSES,
     )
     app.wants_keys = bool(known)
-    app.state.traffic = traffic = Traffic()
+    app.state.traffic = traffic = RequestMetrics()
     errors.install(app)
     _include(app, rq_pages)
     # From the inside out.
-    app.add_middleware(Gate, settings=settings, known=known)
-    app.add_middleware(Bodies)
-    app.add_middleware(Head)
+    app.add_middleware(AuthMiddleware, settings=settings, known=known)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(HeadMiddleware)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -143,5 +143,5 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
                 "X-Cancelled",
             ],
         )
-    app.add_middleware(Counted, traffic=traffic)
+    app.add_middleware(RequestMetricsMiddleware, traffic=traffic)
     return app

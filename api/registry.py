@@ -24,7 +24,7 @@ def names_none(wanted: str | None) -> bool:
     return not wanted or wanted == DEFAULT_MODEL
 
 
-class Catalogue:
+class RegistryReader:
     """The models and the living workers."""
 
     def __init__(self, redis: Redis) -> None:

@@ -17,27 +17,27 @@ from api.auth.api_keys import ApiKeys
 from api.auth.sessions import Sessions
 from api.batches.intake import BatchIntake
 from api.batches.quota import Budget
-from api.chat.disconnects import Attendance
-from api.chat.prompt_limit import PromptSize
+from api.chat.disconnects import DisconnectWatcher
+from api.chat.prompt_limit import PromptLimit
 from api.errors import ApiError
-from api.http.body_routes import BodyRoom
-from api.http.data_urls import TakenOut
+from api.http.body_routes import BodyBudget
+from api.http.data_urls import DataUrls
 from api.http.host_names import HostNames
 from api.http.json_limits import LongJson
 from api.images.fetch import ImageFetcher
 from api.images.intake import Images
 from api.images.urls import TOO_LARGE
-from api.jobs.queue import Jobs
-from api.jobs.records import Lookup
+from api.jobs.queue import JobQueue
+from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
-from api.monitoring.overview import Overview
-from api.monitoring.status_stream import Watch
+from api.monitoring.overview import StatusReader
+from api.monitoring.status_stream import StatusStream
 from api.openai.batch_lines import READERS
-from api.openai.file_batches import Orders
+from api.openai.file_batches import FileBatches
 from api.openai.file_store import FileStore
 from api.openai.json_schema import Schemas
 from api.redis_client import Clients
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from wire.settings import Settings
 
 _ROUNDS_END_S = 2.0
@@ -50,21 +50,21 @@ class Parts:
 
     settings: Settings
     clients: Clients
-    catalogue: Catalogue
-    jobs: Jobs
-    lookup: Lookup
+    catalogue: RegistryReader
+    jobs: JobQueue
+    lookup: JobRecords
     relay: Relay
-    attendance: Attendance
-    overview: Overview
-    watch: Watch
-    prompt_size: PromptSize
+    attendance: DisconnectWatcher
+    overview: StatusReader
+    watch: StatusStream
+    prompt_size: PromptLimit
     long_json: LongJson
-    body_room: BodyRoom
+    body_room: BodyBudget
     images: Images
     schemas: Schemas
     batches: BatchIntake
     files: FileStore
-    orders: Orders
+    orders: FileBatches
     api_keys: ApiKeys
     sessions: Sessions
 
@@ -72,18 +72,18 @@ class Parts:
 def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
     """The parts, none of them started."""
     redis = clients.waiting
-    catalogue, relay = Catalogue(redis), Relay(redis)
+    catalogue, relay = RegistryReader(redis), Relay(redis)
     kept_s = int(settings.rq_history_hours * 3600)
-    jobs = Jobs(clients, catalogue, settings.queue_limit, settings.key_queue_limit, kept_s)
-    attendance = Attendance(redis, relay, jobs)
+    jobs = JobQueue(clients, catalogue, settings.queue_limit, settings.key_queue_limit, kept_s)
+    attendance = DisconnectWatcher(redis, relay, jobs)
     fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
     images = Images(clients.blocking, settings.images_mb << 20, fetcher)
     schemas = Schemas()
     budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, schemas, budget=budget, lifetime_s=lifetime_s)
     files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
-    lookup = Lookup(redis, jobs.settle)
-    overview = Overview(redis, catalogue, lookup, batches.store, settings.queue_limit)
+    lookup = JobRecords(redis, jobs.settle)
+    overview = StatusReader(redis, catalogue, lookup, batches.store, settings.queue_limit)
     return Parts(
         settings=settings,
         clients=clients,
@@ -93,15 +93,15 @@ def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
         relay=relay,
         attendance=attendance,
         overview=overview,
-        watch=Watch(overview),
-        prompt_size=PromptSize(),
+        watch=StatusStream(overview),
+        prompt_size=PromptLimit(),
         long_json=LongJson(),
-        body_room=BodyRoom(),
+        body_room=BodyBudget(),
         images=images,
         schemas=schemas,
         batches=batches,
         files=files,
-        orders=Orders(redis, batches, files, catalogue, READERS),
+        orders=FileBatches(redis, batches, files, catalogue, READERS),
         api_keys=known,
         sessions=Sessions(redis),
     )
@@ -139,8 +139,8 @@ async def _parts(request: Request) -> Parts:
     return parts
 
 
-async def _taken_out(request: Request) -> TakenOut:
-    taken: TakenOut = request.scope["taken_out"]
+async def _taken_out(request: Request) -> DataUrls:
+    taken: DataUrls = request.scope["taken_out"]
     return taken
 
 
@@ -159,5 +159,5 @@ async def _json_only(request: Request) -> None:
 
 # Coroutines: FastAPI would run plain functions on threads, three switches for each request.
 PartsOf = Annotated[Parts, Depends(_parts)]
-TakenOf = Annotated[TakenOut, Depends(_taken_out)]
+TakenOf = Annotated[DataUrls, Depends(_taken_out)]
 JsonOnly = Depends(_json_only)

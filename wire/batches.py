@@ -22,11 +22,11 @@ from redis.client import Pipeline
 
 from wire import keys
 from wire.messages import (
-    NO_FORM,
+    PLAIN_TEXT,
     ErrorCode,
     FinishReason,
-    Form,
     Message,
+    OutputFormat,
     Record,
     Sampling,
     ToolCall,
@@ -62,7 +62,7 @@ class BatchLine(Record):
     model_revision: str
     messages: tuple[Message, ...]
     sampling: Sampling
-    form: Form = NO_FORM
+    form: OutputFormat = PLAIN_TEXT
     warnings: tuple[str, ...] = added((), since=2, refines=True)
 
 

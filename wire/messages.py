@@ -153,7 +153,7 @@ class Sampling(Record):
     frequency_penalty: float = 0.0
 
 
-class Form(Record):
+class OutputFormat(Record):
     """What the prompt and the answer are made of, beyond the text of a chat.
 
     ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``:
@@ -171,7 +171,7 @@ class Form(Record):
     truncation: Literal["auto", "disabled"] = added("auto", since=2, refines=True)
 
 
-NO_FORM = Form()
+PLAIN_TEXT = OutputFormat()
 
 
 def too_long(context_window: int, tokens: str) -> str:
@@ -193,7 +193,7 @@ class ChatJob(Record):
     model_revision: str
     messages: tuple[Message, ...]
     sampling: Sampling
-    form: Form = NO_FORM
+    form: OutputFormat = PLAIN_TEXT
     submitted_ms: int
 
 

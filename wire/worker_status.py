@@ -96,18 +96,18 @@ BUCKETS: dict[str, tuple[float, ...]] = {
     "request": (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60, 120, 300, 900, 3600),
     "load": (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
 }
-"""Upper bounds of the histograms of :class:`Work`, seconds, each included; beyond the last lies
+"""Upper bounds of the histograms of :class:`Totals`, seconds, each included; beyond the last lies
 one bucket more."""
 
 
-class Spread(TolerantRecord):
+class Histogram(TolerantRecord):
     """A histogram: the observations in each bucket, and the sum of all in seconds."""
 
     counts: tuple[int, ...] = ()
     sum: float = 0.0
 
 
-class Work(TolerantRecord):
+class Totals(TolerantRecord):
     """What a worker has done since it started. ``restarts`` are starts of earlier workers on its
     data folder.
 
@@ -119,12 +119,12 @@ class Work(TolerantRecord):
     cached_tokens: int = 0
     generation_tokens: int = 0
     batch_tokens: int = 0
-    ttft: Spread = Spread()
-    inter_token: Spread = Spread()
-    queue: Spread = Spread()
-    prefill: Spread = Spread()
-    request: Spread = Spread()
-    load: Spread = Spread()
+    ttft: Histogram = Histogram()
+    inter_token: Histogram = Histogram()
+    queue: Histogram = Histogram()
+    prefill: Histogram = Histogram()
+    request: Histogram = Histogram()
+    load: Histogram = Histogram()
 
 
 class Sample(TolerantRecord):
@@ -168,7 +168,7 @@ class WorkerStatus(TolerantRecord):
     active_model: str | None
     memory: Memory
     prompt_cache: PromptCacheUse
-    work: Work = Work()
+    work: Totals = Totals()
 
     @property
     def machine(self) -> str:

@@ -22,7 +22,7 @@ from wire.messages import (
 )
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     """What a model has said: text, thinking, calls of tools."""
 
     text: str = ""
@@ -30,7 +30,7 @@ class Said(NamedTuple):
     tool_calls: tuple[ToolCall, ...] = ()
 
     @classmethod
-    def together(cls, pieces: Iterable[Said | Delta]) -> Said:
+    def together(cls, pieces: Iterable[Output | Delta]) -> Output:
         """What several pieces say one after another."""
         said = list(pieces)
         return cls(
@@ -51,10 +51,10 @@ class TextDecoder(Protocol):
     def stop_text(self) -> str | None:
         """The stop text that has been seen."""
 
-    def add(self, token: int) -> Said:
+    def add(self, token: int) -> Output:
         """What became certain with this token; may be nothing."""
 
-    def finish(self) -> Said:
+    def finish(self) -> Output:
         """What is still held back."""
 
 
@@ -198,7 +198,7 @@ class Sequence:
         rest = (
             self._decoder.finish()
             if self._decoder is not None and not self.stopped_by_text
-            else Said()
+            else Output()
         )
         events = self._delta(rest)
         self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
@@ -212,7 +212,7 @@ class Sequence:
         self.end = make(self.usage, self.timings)
         return [self.end]
 
-    def _delta(self, said: Said) -> list[LoggedEvent]:
+    def _delta(self, said: Output) -> list[LoggedEvent]:
         if not any(said):
             return []
         delta = Delta(said.text, tuple(self._held), said.reasoning, said.tool_calls)

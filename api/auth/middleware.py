@@ -44,7 +44,7 @@ _KEY_HEADERS = ("x-api-key", "api-key")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Gate:
+class AuthMiddleware:
     """Lets a request through with its caller noted, or answers it."""
 
     def __init__(self, app: ASGIApp, settings: Settings, known: ApiKeys) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.batches.lines import Rules
+from api.batches.lines import LineParser
 from api.batches.quota import Budget
 from api.batches.store import BatchRecord, BatchStore
-from api.batches.upload import Upload
+from api.batches.upload import UploadReader
 from api.errors import ApiError
-from api.jobs.queue import Jobs, new_job_id
+from api.jobs.queue import JobQueue, new_job_id
 from api.openai.json_schema import Schemas
 from wire.batches import BatchSlice, BatchState, slice_job_id
 
@@ -39,7 +39,7 @@ class BatchIntake:
     """The way into and out of the queue for batches."""
 
     def __init__(
-        self, redis: Redis, jobs: Jobs, schemas: Schemas, *, budget: Budget, lifetime_s: float
+        self, redis: Redis, jobs: JobQueue, schemas: Schemas, *, budget: Budget, lifetime_s: float
     ) -> None:
         self.store = BatchStore(redis, budget=budget, lifetime_s=lifetime_s)
         self._jobs = jobs
@@ -50,7 +50,7 @@ class BatchIntake:
         self,
         owner: str,
         pieces: AsyncIterable[bytes],
-        rules: Rules,
+        rules: LineParser,
         *,
         model_id: str = "",
         details: Mapping[str, Any] | None = None,
@@ -72,7 +72,7 @@ class BatchIntake:
         try:
             opened = await self.store.open(batch_id or new_job_id(), owner, model_id, details)
             rules = replace(rules, settle=self._schemas.for_upload())
-            record = await Upload(self.store, opened, rules).take_all(pieces)
+            record = await UploadReader(self.store, opened, rules).take_all(pieces)
             await self._queue(record)
             return record
         finally:

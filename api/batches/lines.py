@@ -23,7 +23,7 @@ from wire.model_registry import ModelRecord
 from wire.versions import VERSION, TooNew, readable
 
 if TYPE_CHECKING:
-    from api.chat.submit import Ask
+    from api.chat.submit import ChatSpec
 
 MOST_ID = 255
 """Characters of a custom_id."""
@@ -32,7 +32,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class LineParser:
     """How the lines of one upload are read.
 
     ``defaults`` are fields for lines that don't set them, ``default_model`` is for lines that name
@@ -42,9 +42,9 @@ class Rules:
     """
 
     models: list[ModelRecord]
-    read: Callable[[Fields], tuple[str | None, Ask]]
+    read: Callable[[Fields], tuple[str | None, ChatSpec]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    settle: Callable[[Ask], Ask] = lambda ask: ask
+    settle: Callable[[ChatSpec], ChatSpec] = lambda ask: ask
     version: int = VERSION
     default_model: ModelRecord | None = None
 
@@ -55,7 +55,7 @@ class _Refused(Exception):
         self.error: tuple[ErrorCode, str] = (code, message)
 
 
-def judge(raw: bytes, number: int, rules: Rules) -> BatchLine | LineResult:
+def parse_line(raw: bytes, number: int, rules: LineParser) -> BatchLine | LineResult:
     """A line as a prompt, or as the result that says why it can't be run. Never echoes what was
     sent."""
     custom_id: str | None = None
@@ -90,7 +90,7 @@ def _custom_id(row: Fields) -> str:
     return custom_id
 
 
-def _line(row: Fields, number: int, custom_id: str, rules: Rules) -> BatchLine:
+def _line(row: Fields, number: int, custom_id: str, rules: LineParser) -> BatchLine:
     wanted, asked = rules.read({**rules.defaults, **row})
     model = model_registry.find(rules.models, wanted or DEFAULT_MODEL)
     if model is None and names_none(wanted):

@@ -18,18 +18,18 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from api.auth.caller import Caller, CallerOf
-from api.batches.lines import Fields, Rules, checked
+from api.batches.lines import Fields, LineParser, checked
 from api.batches.store import BatchRecord
 from api.batches.upload import MOST_LINES
 from api.chat.routes import ask
 from api.chat.schemas import Body, ChatRequest, ModelId
-from api.chat.submit import Ask
+from api.chat.submit import ChatSpec
 from api.errors import ApiError
-from api.http.body_routes import BATCH, LongBodies, takes
+from api.http.body_routes import BATCH, LongBodyRoute, takes
 from api.services import Parts, PartsOf
 from wire.model_registry import ModelRecord
 
-router = APIRouter(prefix="/api/engine/batches", tags=["Batches"], route_class=LongBodies)
+router = APIRouter(prefix="/api/engine/batches", tags=["Batches"], route_class=LongBodyRoute)
 
 JSONL = (
     "application/jsonl",
@@ -97,7 +97,7 @@ async def _from_lines(
     defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
     shown = defaults.get("model_id", "")
     default = await parts.catalogue.default()
-    rules = Rules(models, read, defaults, version=version, default_model=default)
+    rules = LineParser(models, read, defaults, version=version, default_model=default)
     return await parts.batches.accept(caller.owner, arriving, rules, model_id=shown)
 
 
@@ -115,7 +115,7 @@ async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
     await parts.long_json.judge(ChatRequest, trial | fields)
     model = await _known(asked.model_id, parts)
     models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
-    rules = Rules(
+    rules = LineParser(
         models, read, fields | {"model_id": model.id}, version=version, default_model=model
     )
     return await parts.batches.accept(
@@ -140,7 +140,7 @@ def _lines(start: int, prompts: list[Any]) -> bytes:
     return bytes(lines)
 
 
-def read(row: Fields) -> tuple[str, Ask]:
+def read(row: Fields) -> tuple[str, ChatSpec]:
     """A line of the native API: a chat's fields, and ``prompt`` in place of ``messages`` for a
     single question."""
     for name in _ONLY_STREAMED:

@@ -13,7 +13,7 @@ from codecs import BOM_UTF8
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass, replace
 
-from api.batches.lines import Rules, judge
+from api.batches.lines import LineParser, parse_line
 from api.batches.store import BatchRecord, BatchStore
 from api.errors import ApiError
 from wire.batches import SLICE_BYTES, SLICE_LINES, BatchLine, BatchState, LineResult, pack
@@ -45,10 +45,10 @@ class _Refusals:
     results: list[LineResult]
 
 
-class _Slices:
+class _SliceBuilder:
     """Lines on their way into slices. Runs on one thread at a time."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: LineParser) -> None:
         self._rules = rules
         self._seen: dict[int, int] = {}
         self._lines: list[BatchLine] = []
@@ -78,7 +78,7 @@ class _Slices:
             error = ("too_large", f"The line is longer than {MOST_LINE >> 20} MiB.")
             judged: BatchLine | LineResult = LineResult(self.line, None, error=error)  # type: ignore[arg-type]
         else:
-            judged = judge(row, self.line, self._rules)
+            judged = parse_line(row, self.line, self._rules)
         self._once(judged.custom_id)
         if isinstance(judged, LineResult):
             self.failed += 1
@@ -126,13 +126,13 @@ class _Slices:
         return self.slices + (self._here > 0)
 
 
-class Upload:
+class UploadReader:
     """One upload into a batch that was opened in the store."""
 
-    def __init__(self, store: BatchStore, record: BatchRecord, rules: Rules) -> None:
+    def __init__(self, store: BatchStore, record: BatchRecord, rules: LineParser) -> None:
         self._store = store
         self._record = record
-        self._slices = _Slices(rules)
+        self._slices = _SliceBuilder(rules)
         self._rest = bytearray()
         self._too_long = False
         self._taken = 0

@@ -14,7 +14,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.jobs.queue import UNATTENDED_S, Jobs
+from api.jobs.queue import UNATTENDED_S, JobQueue
 from api.jobs.relay import Relay
 from wire import keys
 
@@ -24,7 +24,7 @@ ROUND_S = 2.0
 _AT_ONCE = 100
 
 
-class Attendance:
+class DisconnectWatcher:
     """One task a process: it puts off the stop of what is read here, and stops what is read
     nowhere."""
 
@@ -32,7 +32,7 @@ class Attendance:
         self,
         redis: Redis,
         relay: Relay,
-        jobs: Jobs,
+        jobs: JobQueue,
         round_s: float = ROUND_S,
         window_s: float = UNATTENDED_S,
     ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from api.errors import ApiError
-from wire.messages import NO_FORM, Form, Message, too_long
+from wire.messages import PLAIN_TEXT, Message, OutputFormat, too_long
 from wire.model_registry import ModelRecord
 
 SLICE = 16_384
@@ -25,7 +25,7 @@ first few."""
 _KEPT_TOKENISERS = 4
 
 
-class PromptSize:
+class PromptLimit:
     """Counts on one thread of its own: a long prompt must not hold the event loop, nor the
     threads of others."""
 
@@ -33,7 +33,7 @@ class PromptSize:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prompt-size")
 
     async def check(
-        self, model: ModelRecord, messages: Sequence[Message], form: Form = NO_FORM
+        self, model: ModelRecord, messages: Sequence[Message], form: OutputFormat = PLAIN_TEXT
     ) -> None:
         """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may
         be."""
@@ -65,7 +65,7 @@ def unshortened(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def _refused(limit: int, tokens: int, form: Form) -> ApiError:
+def _refused(limit: int, tokens: int, form: OutputFormat) -> ApiError:
     """What is said of a prompt of at least so many tokens."""
     if form.truncation == "auto":
         return ApiError(

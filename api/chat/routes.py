@@ -15,9 +15,9 @@ from fastapi.responses import StreamingResponse
 from api.auth.caller import Caller, CallerOf
 from api.chat.schemas import ChatRequest, StopRequest
 from api.chat.stream import EventStream, Stream, StreamOptions
-from api.chat.submit import Ask, accept, find_model, seed_or_any
+from api.chat.submit import ChatSpec, accept, find_model, seed_or_any
 from api.errors import ApiError
-from api.http.body_routes import CHAT, LongBodies, takes
+from api.http.body_routes import CHAT, LongBodyRoute, takes
 from api.http.head_requests import GetAlone
 from api.jobs.idempotency import once
 from api.jobs.queue import Policy
@@ -26,7 +26,7 @@ from api.services import JsonOnly, Parts, PartsOf, TakenOf
 from wire.messages import Sampling
 
 router = APIRouter(
-    prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodies
+    prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodyRoute
 )
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
@@ -59,7 +59,7 @@ async def chat(
     return EventStream(made, Stream(made, parts.lookup, options, "queued"))
 
 
-def ask(body: ChatRequest) -> Ask:
+def ask(body: ChatRequest) -> ChatSpec:
     """What a request asks for."""
     sampling = Sampling(
         temperature=body.temperature,
@@ -69,7 +69,7 @@ def ask(body: ChatRequest) -> Ask:
         seed=seed_or_any(body.seed),
     )
     policy = Policy(body.on_disconnect, body.stream_options.wanted())
-    return Ask([message.draft() for message in body.messages], sampling, policy)
+    return ChatSpec([message.draft() for message in body.messages], sampling, policy)
 
 
 @router.get(

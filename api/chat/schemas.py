@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from api.images.intake import Draft, ImageUrl
+from api.images.intake import DraftMessage, ImageUrl
 from wire.messages import MAX_SEED
 
 _MOST_FIELDS = 50
@@ -97,13 +97,13 @@ class ChatMessage(Body):
         list[ContentPart], FailFast(), Field(min_length=1), BeforeValidator(_as_parts)
     ]
 
-    def draft(self) -> Draft:
+    def draft(self) -> DraftMessage:
         """The message on its way to a job."""
         parts = tuple(
             part.text if isinstance(part, TextContent) else ImageUrl(part.image_url.url)
             for part in self.content
         )
-        return Draft("system" if self.role == "developer" else self.role, parts)
+        return DraftMessage("system" if self.role == "developer" else self.role, parts)
 
 
 class StreamOptionsBody(Body):

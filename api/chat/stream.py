@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from api.http.event_stream import EventStreamResponse
-from api.jobs.records import POSITIONS_S, Held, Lookup
+from api.jobs.records import POSITIONS_S, Held, JobRecords
 from api.jobs.relay import LOOK_AGAIN_S, Reader
 from wire.log_entries import Entry, decode, encode
 from wire.messages import Failed
@@ -51,7 +51,7 @@ class Stream:
     """The bytes of one response."""
 
     def __init__(
-        self, reader: Reader, lookup: Lookup, options: StreamOptions, greeting: str
+        self, reader: Reader, lookup: JobRecords, options: StreamOptions, greeting: str
     ) -> None:
         self._reader = reader
         self._lookup = lookup

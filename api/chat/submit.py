@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from api.auth.caller import Caller
 from api.errors import ApiError, no_worker
-from api.http.data_urls import TakenOut
-from api.images.intake import MANY_MESSAGES, Draft
-from api.jobs.idempotency import Once
+from api.http.data_urls import DataUrls
+from api.images.intake import MANY_MESSAGES, DraftMessage
+from api.jobs.idempotency import IdempotencyKey
 from api.jobs.queue import Policy, new_job_id
 from api.jobs.relay import Reader
-from wire.messages import MAX_SEED, NO_FORM, ChatJob, Form, Sampling
+from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, OutputFormat, Sampling
 from wire.model_registry import ModelRecord
 
 if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
@@ -32,20 +32,20 @@ MUCH_TEXT = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ChatSpec:
     """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be
     like.
 
     ``warnings`` are sentences about what of it was left out.
     """
 
-    messages: Sequence[Draft]
+    messages: Sequence[DraftMessage]
     sampling: Sampling
     policy: Policy
-    form: Form = NO_FORM
+    form: OutputFormat = PLAIN_TEXT
     warnings: tuple[str, ...] = ()
 
-    def fitting(self, model: ModelRecord) -> Ask:
+    def fitting(self, model: ModelRecord) -> ChatSpec:
         """The same as the model can answer it: without tools that may but needn't be called, if it
         knows of none.
 
@@ -85,7 +85,12 @@ async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:
 
 
 async def accept(
-    ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller, once: Once | None
+    ask: ChatSpec,
+    model: ModelRecord,
+    parts: Parts,
+    taken: DataUrls,
+    caller: Caller,
+    once: IdempotencyKey | None,
 ) -> Reader | str:
     """Queue a chat. Answers a reader of it, or the id of the job that an earlier request of the
     same key made.
@@ -120,7 +125,7 @@ def _is_long(job: ChatJob) -> bool:
 
 
 async def _job(
-    ask: Ask, model: ModelRecord, parts: Parts, taken: TakenOut, caller: Caller
+    ask: ChatSpec, model: ModelRecord, parts: Parts, taken: DataUrls, caller: Caller
 ) -> ChatJob:
     job_id = new_job_id()
     messages = await parts.images.store(ask.messages, taken, job_id)

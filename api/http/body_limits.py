@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
-from api.http.data_urls import TakenOut
+from api.http.data_urls import DataUrls
 from api.http.json_limits import LONG
 
 SMALL = LONG
@@ -41,7 +41,7 @@ def too_slow() -> ApiError:
     return ApiError("bad_request", "The request body took too long to arrive.")
 
 
-class Bodies:
+class BodyLimitMiddleware:
     """Gives each request its ``scope["body"]`` and an empty ``scope["taken_out"]``.
 
     An answer that comes before a long body has been read leaves at once and ends the connection:
@@ -55,7 +55,7 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["taken_out"] = TakenOut()
+        scope["taken_out"] = DataUrls()
         scope["body"] = body = Arriving(Headers(scope=scope), receive)
 
         # Not a coroutine of its own: everything that streams goes through here.

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect
 
 from api.errors import ApiError
 from api.http.body_limits import MAX_UPLOAD, SMALL, Arriving, too_large
-from api.http.byte_budget import Room
-from api.http.data_urls import TakenOut, take_out
+from api.http.byte_budget import ByteBudget
+from api.http.data_urls import DataUrls, take_out
 from api.http.json_limits import LONG, MOST_VALUES, values_in
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ _limits: dict[Callable[..., Any], BodyLimit] = {}
 
 
 def takes(limit: BodyLimit) -> Callable[[Endpoint], Endpoint]:
-    """Declare what a route of :class:`LongBodies` takes; one that declares nothing takes little."""
+    """Declare what a route of :class:`LongBodyRoute` takes; one that declares nothing takes
+    little."""
 
     def declared(endpoint: Endpoint) -> Endpoint:
         _limits[endpoint] = limit
@@ -69,12 +70,12 @@ def takes(limit: BodyLimit) -> Callable[[Endpoint], Endpoint]:
     return declared
 
 
-class BodyRoom:
+class BodyBudget:
     """The bytes that long bodies may occupy. Ordinary photographs don't wait for a flood of the
     largest images."""
 
     def __init__(self) -> None:
-        self._medium, self._large = Room(ROOM_MEDIUM), Room(ROOM_LARGE)
+        self._medium, self._large = ByteBudget(ROOM_MEDIUM), ByteBudget(ROOM_LARGE)
 
     async def take(self, size: int) -> Callable[[], None]:
         """Room for a body; the answer gives it back. Raises ApiError when there is none for too
@@ -85,7 +86,7 @@ class BodyRoom:
         return lambda: room.give(size)
 
 
-class LongBodies(APIRoute):
+class LongBodyRoute(APIRoute):
     """A route whose body may be long: it is bounded, and read before FastAPI would do so on the
     event loop."""
 
@@ -126,7 +127,7 @@ async def _long(
     if body.declared > limit.json:
         raise too_large()
     parts: Parts = request.app.state.parts
-    taken: TakenOut = request.scope["taken_out"]
+    taken: DataUrls = request.scope["taken_out"]
     give_back = await parts.body_room.take(limit.json if body.in_pieces else int(body.declared))
     try:
         data = await body.whole(limit.json)
@@ -145,7 +146,7 @@ async def _long(
         give_back()
 
 
-def _judged(data: bytearray, taken: TakenOut, most_values: int) -> bytes:
+def _judged(data: bytearray, taken: DataUrls, most_values: int) -> bytes:
     """The body without its images. Raises ApiError for one that is too much."""
     rest = take_out(data, taken)
     if sum(map(len, rest)) > MAX_TEXT:

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 
 
-class Room:
+class ByteBudget:
     """So many bytes, taken and given back."""
 
     def __init__(self, size: int) -> None:

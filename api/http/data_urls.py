@@ -19,7 +19,7 @@ _KEY = re.compile(rb'"(?:image_)?url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
 _PLACE = "data:taken/"
 
 
-class TakenOut:
+class DataUrls:
     """The long image URLs of one request, cut out of its body. What stands there in place of
     each leads to it."""
 
@@ -50,7 +50,7 @@ class TakenOut:
         self._urls.clear()
 
 
-def take_out(body: bytearray, taken: TakenOut) -> list[memoryview | bytes]:
+def take_out(body: bytearray, taken: DataUrls) -> list[memoryview | bytes]:
     """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body
     stays with each.
 

@@ -13,7 +13,7 @@ from api.errors import ApiError
 _ASKED = "asked_for_head"
 
 
-class Head:
+class HeadMiddleware:
     """Asks the application for GET, and sends the head of what it answers."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -19,7 +19,7 @@ _START_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Traffic:
+class RequestMetrics:
     """The counters of one API process; they begin anew with it."""
 
     def __init__(self) -> None:
@@ -70,10 +70,10 @@ def route_of(scope: Scope) -> str:
     return f"{mounted}/*" if mounted else "none"
 
 
-class Counted:
+class RequestMetricsMiddleware:
     """The outermost part of the application: sees every request and the status of its answer."""
 
-    def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
+    def __init__(self, app: ASGIApp, traffic: RequestMetrics) -> None:
         self._app = app
         self._traffic = traffic
 

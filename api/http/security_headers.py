@@ -46,7 +46,7 @@ def _raw(policy: str) -> Raw:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-class SafeHeaders:
+class SecurityHeadersMiddleware:
     """Outermost of all, so that it covers every answer, that to an exception too."""
 
     def __init__(self, app: ASGIApp, dashboard: str) -> None:

@@ -23,7 +23,7 @@ BODY_S = 60.0
 _PIECE = 1 << 20
 
 
-class StallingClientsAreCut(HttpToolsProtocol):
+class TimeoutProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which stops asking the application for more while a client's buffer is
     full."""
 

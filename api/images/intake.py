@@ -20,7 +20,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from api.errors import ApiError
-from api.http.data_urls import TakenOut
+from api.http.data_urls import DataUrls
 from api.images.decoder_pool import CHILDREN, ImagePool, ImageRefused
 from api.images.fetch import ImageFetcher, is_address
 from api.images.store import ImagesFull, ImageStore
@@ -65,7 +65,7 @@ class ImageUrl:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DraftMessage:
     """A message before its images are stored."""
 
     role: Role
@@ -95,7 +95,7 @@ class Images:
         self._known_lock = threading.Lock()
 
     async def store(
-        self, drafts: Sequence[Draft], taken: TakenOut, job_id: str
+        self, drafts: Sequence[DraftMessage], taken: DataUrls, job_id: str
     ) -> tuple[Message, ...]:
         """The messages of a job, each image stored in Redis under its SHA-256.
 
@@ -122,7 +122,7 @@ class Images:
             self._let_go(job_id, stored.values())
             raise
 
-    def _payload(self, url: str, taken: TakenOut) -> memoryview | None:
+    def _payload(self, url: str, taken: DataUrls) -> memoryview | None:
         """What a URL holds; None if that is elsewhere."""
         if is_address(url):
             self._fetcher.check(url)
@@ -203,7 +203,7 @@ class Images:
                 self._known.popitem(last=False)
 
 
-def _places(drafts: Sequence[Draft]) -> list[tuple[str, _Place]]:
+def _places(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Place]]:
     """The images in their order, and where each stands."""
     return [
         (part.url, (message, place))
@@ -227,11 +227,13 @@ def _naming(place: _Place) -> Iterator[None]:
         raise ApiError(refused.code, refused.message, errors=[line], param=param) from None
 
 
-def _messages(drafts: Sequence[Draft], stored: Mapping[str, ImagePart]) -> tuple[Message, ...]:
+def _messages(
+    drafts: Sequence[DraftMessage], stored: Mapping[str, ImagePart]
+) -> tuple[Message, ...]:
     return tuple(message_of(draft, stored) for draft in drafts)
 
 
-def message_of(draft: Draft, stored: Mapping[str, ImagePart]) -> Message:
+def message_of(draft: DraftMessage, stored: Mapping[str, ImagePart]) -> Message:
     """A draft with its images, by URL, stored."""
     content: str | tuple[Part, ...]
     if all(isinstance(part, str) for part in draft.parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from api.errors import ApiError
-from api.http.data_urls import TakenOut
+from api.http.data_urls import DataUrls
 
 TOO_LARGE = 20_000_000
 """An image must be under this, bytes."""
@@ -21,7 +21,7 @@ def _refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
 
-def payload(url: str, taken: TakenOut) -> memoryview:
+def payload(url: str, taken: DataUrls) -> memoryview:
     """The base64 of a URL, its length judged before it is decoded. Raises ApiError."""
     view = taken.get(url)
     start = url[:_START] if view is None else str(view[:_START], "ascii", "replace")

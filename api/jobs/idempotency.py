@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from api.errors import ApiError
-from api.http.data_urls import TakenOut
+from api.http.data_urls import DataUrls
 from wire import keys
 
 LIFETIME_S = 24 * 3600
@@ -23,7 +23,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """A request that makes one job however often it is sent: its Redis name, and a fingerprint
     of its body."""
 
@@ -45,7 +45,9 @@ class Once:
         return job_id
 
 
-async def once(key: str | None, owner: str, body: BaseModel, taken: TakenOut) -> Once | None:
+async def once(
+    key: str | None, owner: str, body: BaseModel, taken: DataUrls
+) -> IdempotencyKey | None:
     """What a request's key stands for; None without one. Raises ApiError for a key that is none."""
     if key is None:
         return None
@@ -58,7 +60,7 @@ async def once(key: str | None, owner: str, body: BaseModel, taken: TakenOut) ->
         if images
         else _fingerprint(body, images)
     )
-    return Once(keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), made)
+    return IdempotencyKey(keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), made)
 
 
 def _fingerprint(body: BaseModel, images: list[memoryview]) -> str:

@@ -22,11 +22,11 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from api.errors import ApiError, workers_outdated
-from api.jobs.idempotency import LIFETIME_S, Once
-from api.jobs.settling import Settling
+from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
+from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from wire import keys
 from wire.batches import BatchSlice
 from wire.messages import ChatJob, ModelCommand
@@ -83,13 +83,13 @@ def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
 
-class Jobs:
+class JobQueue:
     """The jobs in Redis, as one API process writes them."""
 
     def __init__(
         self,
         clients: Clients,
-        catalogue: Catalogue,
+        catalogue: RegistryReader,
         queue_limit: int,
         key_limit: int = 200,
         kept_s: int = keys.RQ_LIFETIME_S,
@@ -100,19 +100,21 @@ class Jobs:
         self._limit, self._key_limit = queue_limit, key_limit
         self._threads = ThreadPoolExecutor(_THREADS, "jobs")
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
-        self._settling = Settling(self._redis, kept_s)
+        self._settling = JobReaper(self._redis, kept_s)
         self._slices = SliceQueue(self._redis, self._settling, min(kept_s, keys.SLICE_LIFETIME_S))
         self._take = self._redis.register_script(_STOP)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def made_before(self, once: Once) -> str | None:
+    async def made_before(self, once: IdempotencyKey) -> str | None:
         """The job that an earlier request of the same key made. Raises ApiError if that request
         was another."""
         return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))
 
-    async def submit_chat(self, job: ChatJob, policy: Policy, once: Once | None = None) -> str:
+    async def submit_chat(
+        self, job: ChatJob, policy: Policy, once: IdempotencyKey | None = None
+    ) -> str:
         """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has
         made before.
 
@@ -193,7 +195,7 @@ class Jobs:
         (seconds, micros), depth = pipe.execute()
         return seconds * 1000 + micros // 1000, depth
 
-    def _submit_chat(self, job: ChatJob, policy: Policy, once: Once | None = None) -> str:
+    def _submit_chat(self, job: ChatJob, policy: Policy, once: IdempotencyKey | None = None) -> str:
         while True:
             with self._redis.pipeline(transaction=True) as pipe:
                 if once is not None:

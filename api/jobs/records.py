@@ -19,7 +19,7 @@ from wire.log_entries import UNKNOWN, decode_rows, position_after
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
 from wire.versions import FIRST
 
-Standing = Literal["queued", "running", "ended", "gone"]
+JobState = Literal["queued", "running", "ended", "gone"]
 Held = Literal["suspended", "no_worker"]
 """Why nothing comes of a job for now: queues are suspended in RQ, or no worker answers that
 would (or does) run it."""
@@ -40,7 +40,7 @@ class JobRecord:
     by_tokens: bool
 
 
-class Lookup:
+class JobRecords:
     """Answers about jobs."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Lookup:
         await self._settle(job_id)
         return True
 
-    async def standing(self, job_id: str) -> Standing:
+    async def standing(self, job_id: str) -> JobState:
         """Where a job is. ``gone``: nothing is known of it any more, so nobody can end it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.job(job_id), "state")
@@ -111,7 +111,7 @@ class Lookup:
         if state is None:
             return "gone"
         await self._settled(job_id, state.decode(), status)
-        return cast(Standing, state.decode())
+        return cast(JobState, state.decode())
 
     async def held(self, job_id: str) -> Held | None:
         """What a job that has not ended waits for, beside its turn."""

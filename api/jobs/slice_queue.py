@@ -19,7 +19,7 @@ from rq import Queue
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
-from api.jobs.settling import Settling
+from api.jobs.reaper import JobReaper
 from wire import keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken, may_feed
 from wire.messages import ErrorCode
@@ -40,9 +40,9 @@ _ERROR: tuple[ErrorCode, str] = (
 class SliceQueue:
     """The queue of slices. RQ's pages show an ended one for ``kept_s``."""
 
-    def __init__(self, redis: Redis, settling: Settling, kept_s: int) -> None:
+    def __init__(self, redis: Redis, reaper: JobReaper, kept_s: int) -> None:
         self._redis = redis
-        self._settling = settling
+        self._reaper = reaper
         self._kept_s = kept_s
         self._queue = Queue(keys.BATCH_QUEUE, connection=redis, serializer=JSONSerializer)
         self._log = TokenLog(redis)
@@ -86,7 +86,7 @@ class SliceQueue:
             self._batches.write(
                 Taken(work, attempt, 0, "cancelling", ()), (), self._now_ms(), cut=True
             )
-        self._settling.close_books(
+        self._reaper.close_books(
             work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s)
         )
 

@@ -19,9 +19,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from api.monitoring.overview import Moment
+from api.monitoring.overview import Snapshot
 from api.services import PartsOf
-from wire.worker_status import BUCKETS, Spread, WorkerStatus
+from wire.worker_status import BUCKETS, Histogram, WorkerStatus
 
 router = APIRouter(tags=["Operations"])
 
@@ -123,7 +123,7 @@ TIMES = (
 class Shared(Collector):
     """What is the same at every API process: it comes from Redis."""
 
-    def __init__(self, moment: Moment) -> None:
+    def __init__(self, moment: Snapshot) -> None:
         self._moment = moment
 
     def collect(self) -> Iterator[Family]:
@@ -187,7 +187,7 @@ def _histogram(times: Times, workers: Iterable[WorkerStatus]) -> HistogramMetric
     family = HistogramMetricFamily(times.name, times.text, labels=["worker"])
     bounds = [*map(str, map(float, BUCKETS[times.field])), "+Inf"]
     for worker in workers:
-        spread: Spread = getattr(worker.work, times.field)
+        spread: Histogram = getattr(worker.work, times.field)
         if len(spread.counts) == len(bounds):
             family.add_metric(
                 [worker.machine],

@@ -11,15 +11,15 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from api.batches.store import BatchRecord, BatchStore
-from api.jobs.records import Lookup
+from api.jobs.records import JobRecords
 from api.monitoring.history import History, Rows
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from wire import keys
 from wire.worker_status import WorkerStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Snapshot:
     """A look at Redis. ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the
     token log)."""
 
@@ -33,14 +33,14 @@ class Moment:
         return max(0, self.now_ms - worker.beat_ms)
 
 
-class Overview:
+class StatusReader:
     """One a process."""
 
     def __init__(
         self,
         redis: Redis,
-        catalogue: Catalogue,
-        lookup: Lookup,
+        catalogue: RegistryReader,
+        lookup: JobRecords,
         batches: BatchStore,
         queue_limit: int,
     ) -> None:
@@ -51,7 +51,7 @@ class Overview:
         self._queue_limit = queue_limit
         self._history = History(redis)
 
-    async def moment(self) -> Moment:
+    async def moment(self) -> Snapshot:
         """What counts alone can tell."""
         workers, waiting = await self._catalogue.workers(), await self._lookup.depths()
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -61,7 +61,7 @@ class Overview:
         counts = {
             name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
         }
-        return Moment(seconds * 1000 + micros // 1000, newest(workers), waiting, counts)
+        return Snapshot(seconds * 1000 + micros // 1000, newest(workers), waiting, counts)
 
     async def status(self) -> dict[str, Any]:
         """What the status page shows, without the history."""
@@ -112,7 +112,7 @@ def newest(workers: list[WorkerStatus]) -> list[WorkerStatus]:
     return list(by_machine.values())
 
 
-def _told(worker: WorkerStatus, moment: Moment) -> dict[str, Any]:
+def _told(worker: WorkerStatus, moment: Snapshot) -> dict[str, Any]:
     work = worker.work
     counts = {
         "restarts": work.restarts,

@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from api.monitoring.overview import Overview
+from api.monitoring.overview import StatusReader
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ def _event(name: str, data: Any) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
-class Watch:
+class StatusStream:
     """One a process; its task lives as long as somebody watches."""
 
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: StatusReader) -> None:
         self._overview = overview
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
@@ -53,13 +53,13 @@ class Watch:
         if self._next is not None and not self._next.done():
             self._next.set_result(b"")
 
-    def join(self) -> Watcher:
+    def join(self) -> Viewer:
         """Somebody watches from now on."""
         self._watchers += 1
         if self._task is None:
             self._next = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._run(), name="watch")
-        return Watcher(self)
+        return Viewer(self)
 
     def leave(self) -> None:
         """Somebody watches no more. Synchronous, so that it works while a task is being
@@ -101,10 +101,10 @@ class Watch:
         return _event("status", status | {"tail": self._history[-_TAIL:]})
 
 
-class Watcher:
+class Viewer:
     """One who watches: the history once, then a look every second."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: StatusStream) -> None:
         self._watch = watch
         self._gone = False
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from api.batches.lines import checked
-from api.chat.submit import Ask
+from api.chat.submit import ChatSpec
 from api.errors import ApiError
 from api.openai import other_fields
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer, Json
 from api.openai.schemas import ChatBody, CompletionBody
 from wire.messages import Delta, Finished, ToolCall, Usage
 
-Read = Callable[[Json], tuple[str | None, Ask]]
+Read = Callable[[Json], tuple[str | None, ChatSpec]]
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
 _BODIES: dict[str, type[ChatBody | CompletionBody]] = {CHAT: ChatBody, COMPLETION: CompletionBody}
 _ANSWERS: dict[str, type[Answer]] = {CHAT: ChatAnswer, COMPLETION: CompletionAnswer}
@@ -30,7 +30,7 @@ EXPIRED: Json = {
 def reader(endpoint: str) -> Read:
     """What reads the lines of a batch for this endpoint, raising ApiError as a request does."""
 
-    def read(row: Json) -> tuple[str | None, Ask]:
+    def read(row: Json) -> tuple[str | None, ChatSpec]:
         if row.get("method") != "POST":
             raise ApiError("invalid_request", "The method must be POST.", param="method")
         if row.get("url") != endpoint:

@@ -14,7 +14,7 @@ from api.batches.store import BatchRecord
 from api.chat.schemas import Lenient, Text
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.openai.batch_lines import CHAT, COMPLETION, ENDPOINTS
-from api.openai.file_batches import Order
+from api.openai.file_batches import FileBatch
 from api.openai.file_routes import page
 from api.openai.file_store import FileRecord
 from api.openai.response_schemas import Batch, BatchList
@@ -33,7 +33,7 @@ WINDOW = "24h"
 PREFIX = "batch_"
 MOST_METADATA = 16
 _LINE = re.compile(r"line (\d+)")
-Found = tuple[Order, BatchRecord | None]
+Found = tuple[FileBatch, BatchRecord | None]
 Key = Annotated[Text, Field(max_length=64)]
 Value = Annotated[Text, Field(max_length=512)]
 
@@ -101,7 +101,7 @@ async def _find(batch_id: str, parts: Parts, caller: Caller) -> Found:
     return found
 
 
-def status(order: Order, batch: BatchRecord | None) -> str:
+def status(order: FileBatch, batch: BatchRecord | None) -> str:
     """OpenAI's name for how far a batch is. Results are ready with its last line: only expiry is
     ever "finalizing"."""
     if order.state == "failed":

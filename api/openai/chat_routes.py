@@ -18,12 +18,12 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from api.auth.caller import Caller, CallerOf
-from api.chat.submit import Ask, accept, find_model
+from api.chat.submit import ChatSpec, accept, find_model
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
-from api.http.body_routes import CHAT, LongBodies, takes
+from api.http.body_routes import CHAT, LongBodyRoute, takes
 from api.http.security_headers import REQUEST_ID
 from api.jobs.idempotency import once
-from api.jobs.queue import Jobs
+from api.jobs.queue import JobQueue
 from api.jobs.relay import Reader
 from api.openai import other_fields
 from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Completion, answers
@@ -40,7 +40,7 @@ router = APIRouter(
     tags=["OpenAI"],
     dependencies=[JsonOnly],
     responses=OPENAI_RESPONSES,
-    route_class=LongBodies,
+    route_class=LongBodyRoute,
 )
 
 _log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: A
     return JSONResponse(told, headers=headers | header(told.get("warnings", ())))
 
 
-def _fitting(ask: Ask, model: ModelRecord) -> Ask:
+def _fitting(ask: ChatSpec, model: ModelRecord) -> ChatSpec:
     """What is asked for as the model can answer it. Raises ApiError for pictures that it
     couldn't see."""
     if not model.is_vision:
@@ -216,7 +216,7 @@ async def _again(job_id: str, parts: Parts) -> Reader:
     return parts.relay.attach(job_id, replay=True)
 
 
-def _leave(jobs: Jobs, job_id: str, caller: Caller) -> None:
+def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
     """Stop the job of a client that has gone, in a task of its own: the request's is being
     cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
@@ -224,7 +224,7 @@ def _leave(jobs: Jobs, job_id: str, caller: Caller) -> None:
     task.add_done_callback(_leaving.discard)
 
 
-async def _stop(jobs: Jobs, job_id: str, caller: Caller) -> None:
+async def _stop(jobs: JobQueue, job_id: str, caller: Caller) -> None:
     try:
         await jobs.stop(job_id, caller.owner)
     except (RedisError, RuntimeError) as error:

@@ -18,17 +18,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.batches.intake import BatchIntake
-from api.batches.lines import Rules
+from api.batches.lines import LineParser
 from api.batches.store import BatchRecord
-from api.chat.submit import Ask
+from api.chat.submit import ChatSpec
 from api.errors import ApiError
 from api.jobs.queue import is_job_id, new_job_id
 from api.openai.file_store import FileRecord, FileStore
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from wire import keys
 
 OrderState = Literal["validating", "accepted", "failed"]
-Readers = Mapping[str, Callable[[dict[str, Any]], tuple[str | None, Ask]]]
+Readers = Mapping[str, Callable[[dict[str, Any]], tuple[str | None, ChatSpec]]]
 
 WINDOW_S = 24 * 3600
 """What is not done by then is not done: the only window that OpenAI's API has."""
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FileBatch:
     """What was ordered. Times are Redis' in milliseconds, 0 for what has not happened.
     ``metadata`` is the caller's."""
 
@@ -57,7 +57,7 @@ class Order:
     hidden: tuple[str, ...] = ()
 
 
-class Orders:
+class FileBatches:
     """The orders in Redis. ``readers`` turn a line of a file into a prompt, by endpoint."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Orders:
         redis: Redis,
         batches: BatchIntake,
         files: FileStore,
-        catalogue: Catalogue,
+        catalogue: RegistryReader,
         readers: Readers,
     ) -> None:
         self._redis = redis
@@ -77,12 +77,12 @@ class Orders:
 
     async def place(
         self, owner: str, endpoint: str, file: FileRecord, metadata: dict[str, str] | None
-    ) -> Order:
+    ) -> FileBatch:
         """Order a batch of what is in a file; it is read in the background."""
         now, order_id = await self._batches.store.now_ms(), new_job_id()
         expires = now + self._batches.store.lifetime_ms
         ends_by = min(now + WINDOW_S * 1000, expires)
-        order = Order(order_id, owner, endpoint, file.id, metadata, now, ends_by)
+        order = FileBatch(order_id, owner, endpoint, file.id, metadata, now, ends_by)
         about: dict[Any, Any] = {
             "owner": owner,
             "endpoint": endpoint,
@@ -100,7 +100,7 @@ class Orders:
         self._begin(order)
         return order
 
-    async def order(self, order_id: str, owner: str) -> tuple[Order, BatchRecord | None] | None:
+    async def order(self, order_id: str, owner: str) -> tuple[FileBatch, BatchRecord | None] | None:
         """An owner's order and its batch, once there is one."""
         found = await self._get(order_id) if is_job_id(order_id) else None
         return (
@@ -109,7 +109,7 @@ class Orders:
             else None
         )
 
-    async def all(self, owner: str) -> list[tuple[Order, BatchRecord | None]]:
+    async def all(self, owner: str) -> list[tuple[FileBatch, BatchRecord | None]]:
         """An owner's orders and their batches, newest first."""
         ids = cast(list[bytes], await self._redis.zrevrange(keys.orders(owner), 0, MOST_ORDERS - 1))
         found = [(raw, await self._get(raw.decode())) for raw in ids]
@@ -117,7 +117,7 @@ class Orders:
             await self._redis.zrem(keys.orders(owner), *gone)
         return [(order, await self._batch(order)) for _, order in found if order is not None]
 
-    async def cancel(self, order: Order) -> None:
+    async def cancel(self, order: FileBatch) -> None:
         """End an order early; what is finished is kept. One that has ended stays as it is."""
         now = await self._batches.store.now_ms()
         await self._redis.hsetnx(keys.order(order.id), "cancelling_ms", str(now))
@@ -125,18 +125,18 @@ class Orders:
             await self._batches.cancel(batch)
         # Otherwise whoever reads its file in sees the mark once the batch is there.
 
-    async def hide(self, order: Order, kind: str) -> None:
+    async def hide(self, order: FileBatch, kind: str) -> None:
         """Take a file of results away from the caller's sight; it goes with its batch."""
         await self._redis.hset(keys.order(order.id), f"hidden_{kind}", "1")
 
     def results(self, batch: BatchRecord) -> AsyncIterator[bytes]:
         return self._batches.store.results(batch)
 
-    async def _get(self, order_id: str) -> Order | None:
+    async def _get(self, order_id: str) -> FileBatch | None:
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.order(order_id)))
         return _decode(order_id, stored)
 
-    async def _batch(self, order: Order) -> BatchRecord | None:
+    async def _batch(self, order: FileBatch) -> BatchRecord | None:
         return await self._batches.store.record(order.id, order.owner)
 
     # --- reading files in -------------------------------------------------------------------------
@@ -173,12 +173,12 @@ class Orders:
                 await self._batches.store.abandon(order_id, 0, 0)
             self._begin(order)
 
-    def _begin(self, order: Order) -> None:
+    def _begin(self, order: FileBatch) -> None:
         task = asyncio.create_task(self._carry_out(order), name="order")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, order: FileBatch) -> None:
         """Read an order's file into its batch, and note what came of it."""
         try:
             batch = await self._batch(order) or await self._accepted(order)
@@ -205,25 +205,27 @@ class Orders:
                 order, "failed", code="internal_error", message="Something went wrong here."
             )
 
-    async def _accepted(self, order: Order) -> BatchRecord:
+    async def _accepted(self, order: FileBatch) -> BatchRecord:
         file = await self._files.record(order.file_id, order.owner)
         if file is None:
             raise ApiError("not_found", "The input file has been deleted.", param="input_file_id")
         models, version = await self._catalogue.models(), await self._catalogue.oldest_version()
         default = await self._catalogue.default()
-        rules = Rules(models, self._readers[order.endpoint], version=version, default_model=default)
+        rules = LineParser(
+            models, self._readers[order.endpoint], version=version, default_model=default
+        )
         details = {"ends_by_ms": order.ends_by_ms}
         pieces = self._leased(order, self._files.content(file))
         return await self._batches.accept(
             order.owner, pieces, rules, details=details, batch_id=order.id
         )
 
-    async def _leased(self, order: Order, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _leased(self, order: FileBatch, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for piece in pieces:
             await self._redis.expire(keys.order_lease(order.id), keys.ORDER_LEASE_S)
             yield piece
 
-    async def _ended(self, order: Order, state: OrderState, **more: str) -> None:
+    async def _ended(self, order: FileBatch, state: OrderState, **more: str) -> None:
         about = {"state": state, "ended_ms": str(await self._batches.store.now_ms())} | more
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.order(order.id), mapping=cast(dict[Any, Any], about))
@@ -232,7 +234,7 @@ class Orders:
             await pipe.execute()
 
 
-def _decode(order_id: str, stored: Mapping[bytes, bytes]) -> Order | None:
+def _decode(order_id: str, stored: Mapping[bytes, bytes]) -> FileBatch | None:
     row = {name.decode(): value.decode() for name, value in stored.items()}
     if "owner" not in row or "created_ms" not in row:
         return None
@@ -240,7 +242,7 @@ def _decode(order_id: str, stored: Mapping[bytes, bytes]) -> Order | None:
         name: int(row.get(name, 0))
         for name in ("created_ms", "ends_by_ms", "ended_ms", "cancelling_ms")
     }
-    return Order(
+    return FileBatch(
         order_id,
         row["owner"],
         row["endpoint"],

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from api.auth.caller import Caller, CallerOf
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
-from api.http.body_routes import FILE, LongBodies, takes
+from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
 from api.http.multipart import parts as parts_of_form
 from api.openai.file_store import FileRecord, FileStore, FileWriter
@@ -26,7 +26,7 @@ router = APIRouter(
     prefix=f"{OPENAI_PREFIX}/files",
     tags=["OpenAI"],
     responses=OPENAI_RESPONSES,
-    route_class=LongBodies,
+    route_class=LongBodyRoute,
 )
 
 PURPOSE = "batch"

@@ -22,7 +22,7 @@ from wire.schemas.check import SchemaCheck, Verdict
 from wire.schemas.rules import STRICT
 
 if TYPE_CHECKING:
-    from api.chat.submit import Ask
+    from api.chat.submit import ChatSpec
 
 MOST_CHARACTERS = 64 << 10
 CHILDREN = 2
@@ -66,7 +66,7 @@ class Schemas:
         with contextlib.suppress(OSError):  # Who needs it will hear of it.
             self.check.warm_up()
 
-    async def settle(self, ask: Ask) -> Ask:
+    async def settle(self, ask: ChatSpec) -> ChatSpec:
         """What is asked for, with its schema as a job carries it.
 
         Raises ApiError ``invalid_schema``.
@@ -88,7 +88,7 @@ class Schemas:
             self._waiting -= 1
         return _settled(ask, verdict)
 
-    def for_upload(self) -> Callable[[Ask], Ask]:
+    def for_upload(self) -> Callable[[ChatSpec], ChatSpec]:
         """The same for the lines of one upload, whose schemas are bounded in number and time.
 
         Blocking, for threads.
@@ -96,7 +96,7 @@ class Schemas:
         seen: set[bytes] = set()
         spent_s = 0.0
 
-        def settle(ask: Ask) -> Ask:
+        def settle(ask: ChatSpec) -> ChatSpec:
             nonlocal spent_s
             schema = ask.form.json_schema
             if schema is None:
@@ -128,13 +128,13 @@ class Schemas:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _settled(ask: Ask, verdict: Verdict) -> Ask:
+def _settled(ask: ChatSpec, verdict: Verdict) -> ChatSpec:
     if verdict.reason:
         raise _refused(verdict.reason, _param(ask))
     return replace(ask, form=ask.form.model_copy(update={"json_schema": verdict.text}))
 
 
-def _param(ask: Ask) -> str:
+def _param(ask: ChatSpec) -> str:
     return "tools" if ask.form.must_call else _PARAM
 
 

@@ -19,7 +19,7 @@ from pydantic import (
 
 from api.chat.schemas import Lenient, Text, as_url
 from api.errors import ApiError
-from api.images.intake import Draft, ImageUrl
+from api.images.intake import DraftMessage, ImageUrl
 from api.openai import other_fields
 from api.openai.tools import MOST_TOOLS
 from wire.messages import ToolCall
@@ -102,14 +102,14 @@ class Message(Open):
     tool_calls: Annotated[list[CalledTool], Field(max_length=MOST_TOOLS)] | None = None
     tool_call_id: Text | None = None
 
-    def draft(self, place: int) -> Draft:
+    def draft(self, place: int) -> DraftMessage:
         """The message on its way to a job. Raises ApiError for one that says nothing, or asks
         for what isn't had."""
         other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{place}].")
         if not self.content and not (self.role == "assistant" and self.tool_calls):
             sentence = f"A message of role {self.role} needs content."
             raise ApiError("invalid_request", sentence, param=f"messages[{place}].content")
-        return Draft(
+        return DraftMessage(
             "system" if self.role == "developer" else self.role,
             tuple(
                 part.text if isinstance(part, TextPart) else ImageUrl(part.image_url.url)

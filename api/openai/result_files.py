@@ -14,7 +14,7 @@ from api.batches.store import BatchRecord
 from api.errors import ApiError
 from api.openai.batch_lines import ResultLines
 from api.openai.chat_routes import named
-from api.openai.file_batches import Order
+from api.openai.file_batches import FileBatch
 from api.services import Parts
 from wire import keys
 
@@ -28,7 +28,7 @@ class ResultFile:
     """The good results of a batch, or the others."""
 
     kind: Kind
-    order: Order
+    order: FileBatch
     batch: BatchRecord
     parts: Parts
 
@@ -108,7 +108,7 @@ def _jsonl(rows: Any) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def kinds(order: Order, batch: BatchRecord | None) -> list[Kind]:
+def kinds(order: FileBatch, batch: BatchRecord | None) -> list[Kind]:
     """The files of results that there are: once the batch has ended, and only such as hold
     something."""
     if batch is None or not batch.ended:

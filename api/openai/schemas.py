@@ -12,16 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
 from api.chat.schemas import Lenient, Text, whole
-from api.chat.submit import Ask, seed_or_any
+from api.chat.submit import ChatSpec, seed_or_any
 from api.errors import ApiError
-from api.images.intake import Draft
+from api.images.intake import DraftMessage
 from api.jobs.queue import Policy
 from api.openai import other_fields
 from api.openai.json_schema import as_text
 from api.openai.messages import Message, Open
 from api.openai.other_fields import Harmless
 from api.openai.tools import Choice, Tools, calls_of
-from wire.messages import Form, Sampling
+from wire.messages import OutputFormat, Sampling
 
 MAX_TOKENS = 32768
 """The most tokens an answer may have; who asks for more, or names no limit, gets this or the
@@ -149,7 +149,7 @@ class ChatBody(Generation):
         ]
         return super().ignored() + [name for names in found for name in names]
 
-    def _form(self) -> Form:
+    def _form(self) -> OutputFormat:
         tools = (
             ()
             if self.tool_choice == "none"
@@ -157,7 +157,7 @@ class ChatBody(Generation):
         )
         if self.tool_choice not in (None, "none", "auto"):
             held = calls_of(tools, self.tool_choice)
-            return Form(
+            return OutputFormat(
                 separate=True, tools=tools, json_schema=held, must_call=True, truncation="disabled"
             )
         schema = self._schema()
@@ -165,7 +165,7 @@ class ChatBody(Generation):
             raise _unsupported(
                 "response_format", "An answer is held to a schema or may call tools, not both."
             )
-        return Form(separate=True, tools=tools, json_schema=schema, truncation="disabled")
+        return OutputFormat(separate=True, tools=tools, json_schema=schema, truncation="disabled")
 
     def _schema(self) -> str | None:
         if isinstance(self.response_format, SchemaFormat):
@@ -180,11 +180,11 @@ class ChatBody(Generation):
         """Whether of several calls only the first is wanted."""
         return self.parallel_tool_calls is False
 
-    def ask(self) -> Ask:
+    def ask(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         drafts = [message.draft(place) for place, message in enumerate(self.messages)]
-        return Ask(drafts, self._sampling(self.most_tokens), Policy("cancel"), self._form())
+        return ChatSpec(drafts, self._sampling(self.most_tokens), Policy("cancel"), self._form())
 
 
 def _one_text(prompt: Any) -> Any:
@@ -199,12 +199,14 @@ class CompletionBody(Generation):
 
     prompt: Annotated[Text, BeforeValidator(_one_text), Field(min_length=1)]
 
-    def ask(self) -> Ask:
+    def ask(self) -> ChatSpec:
         """The continuation that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         most = DEFAULT_COMPLETION_TOKENS if self.most_tokens is None else self.most_tokens
-        form = Form(raw=True, truncation="disabled")
-        return Ask([Draft("user", (self.prompt,))], self._sampling(most), Policy("cancel"), form)
+        form = OutputFormat(raw=True, truncation="disabled")
+        return ChatSpec(
+            [DraftMessage("user", (self.prompt,))], self._sampling(most), Policy("cancel"), form
+        )
 
 
 def _given(value: float | None, default: float) -> float:

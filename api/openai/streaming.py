@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.chat.stream import EventStream, Stream, StreamOptions
 from api.errors import RETRY_SOON_S, ApiError
-from api.jobs.records import Lookup
+from api.jobs.records import JobRecords
 from api.jobs.relay import Reader
 from api.openai.responses import Answer, Json
 from wire.log_entries import Entry
@@ -95,7 +95,7 @@ class ChunkStream(Stream):
     def __init__(
         self,
         reader: Reader,
-        lookup: Lookup,
+        lookup: JobRecords,
         keepalive_s: float,
         answer: Answer,
         begun: Sequence[Entry] = (),
@@ -124,7 +124,7 @@ class ChunkStream(Stream):
 class Collected(Stream):
     """A stream that nobody is sent: its events are kept until it has ended."""
 
-    def __init__(self, reader: Reader, lookup: Lookup) -> None:
+    def __init__(self, reader: Reader, lookup: JobRecords) -> None:
         super().__init__(reader, lookup, StreamOptions(frozenset(), 60.0), "queued")
         self.events: list[Event] = []
 
@@ -180,7 +180,7 @@ async def begin(
 
 
 async def whole(
-    reader: Reader, answer: Answer, lookup: Lookup, request: Request, leave: Callable[[], None]
+    reader: Reader, answer: Answer, lookup: JobRecords, request: Request, leave: Callable[[], None]
 ) -> list[Event] | None:
     """All events of a job, its end last; None when the client has gone, upon which ``leave`` has
     been called.

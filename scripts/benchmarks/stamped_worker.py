@@ -10,14 +10,14 @@ import time
 
 from worker.__main__ import main
 from worker.backends.echo import EchoDecoder
-from worker.sequence import Said
+from worker.sequence import Output
 
 
 class StampingDecoder(EchoDecoder):
     """Tells the time in place of a word."""
 
-    def add(self, token: int) -> Said:
-        return Said(f"{int(time.perf_counter() * 1e6)} ") if super().add(token).text else Said()
+    def add(self, token: int) -> Output:
+        return Output(f"{int(time.perf_counter() * 1e6)} ") if super().add(token).text else Output()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from rq.serializers import JSONSerializer
 
 from api.__main__ import Server
 from api.app import create_app
-from api.chat.disconnects import Attendance
-from api.jobs.queue import Jobs
+from api.chat.disconnects import DisconnectWatcher
+from api.jobs.queue import JobQueue
 from api.jobs.relay import BUFFER, LOOK_AGAIN_S, PAGE
 from api.redis_client import connect
 from api.services import Parts
@@ -452,8 +452,10 @@ def attend(api: Running, enough: Callable[[], object]) -> None:
 
     async def run() -> None:
         clients = connect(parts.settings.redis_url)
-        jobs = Jobs(clients, parts.catalogue, 10)
-        task = asyncio.create_task(Attendance(clients.waiting, parts.relay, jobs, 0.05, 2.0).run())
+        jobs = JobQueue(clients, parts.catalogue, 10)
+        task = asyncio.create_task(
+            DisconnectWatcher(clients.waiting, parts.relay, jobs, 0.05, 2.0).run()
+        )
         deadline = time.monotonic() + 10
         while not enough() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)

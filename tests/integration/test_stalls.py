@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.__main__ import allow_descriptors
 from api.http import slow_clients
-from api.http.slow_clients import StallingClientsAreCut
+from api.http.slow_clients import TimeoutProtocol
 from tests.support.api_support import wait_for
 
 PIECE = b"x" * 65536
@@ -59,7 +59,7 @@ def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[],
     config = uvicorn.Config(
         app,
         port=0,
-        http=StallingClientsAreCut,
+        http=TimeoutProtocol,
         loop="uvloop",
         lifespan="off",
         log_level="error",

@@ -13,8 +13,8 @@ from tests.mlx.conftest import Bench
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
-from worker.engine.batch_scheduler import AHEAD, Background, Chats
-from worker.engine.batch_sequence import PromptSequence
+from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
 from worker.models.loaded import LoadedModels
 
 LIMIT_S = 60
@@ -29,16 +29,16 @@ class Lanes:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.ended: list[PromptSequence] = []
+        self.ended: list[BatchSequence] = []
         models = LoadedModels(
             {bench.record.id: bench.record}.get,
             lambda _: bench.backend,
             budget=1 << 40,
             available=lambda: 1 << 40,
         )
-        self.background = Background(models, slots=SLOTS, share=0, on_end=self.ended.append)
+        self.background = BatchScheduler(models, slots=SLOTS, share=0, on_end=self.ended.append)
 
-    def prompt(self, text: str, number: int, **sampling: object) -> PromptSequence:
+    def prompt(self, text: str, number: int, **sampling: object) -> BatchSequence:
         line = BatchLine(
             number=number,
             custom_id=str(number),
@@ -47,11 +47,11 @@ class Lanes:
             messages=(Message(role="user", content=text),),
             sampling=Sampling.model_validate({"seed": number, "max_tokens": 32, **sampling}),
         )
-        return PromptSequence(
+        return BatchSequence(
             line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1
         )
 
-    def run(self, chats: Chats = Chats(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
+    def run(self, chats: ChatLoad = ChatLoad(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
         """Take turns until everything has ended, or the condition holds."""
         deadline = time.monotonic() + LIMIT_S
         while not self.background.idle and not (until and until()):
@@ -83,7 +83,7 @@ def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lane
     lanes.run(until=lambda: lanes.tokens() > 20)
     for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
         before = lanes.tokens()
-        lanes.run(Chats(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
+        lanes.run(ChatLoad(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
         assert len(lanes.background._running) <= SLOTS - chats + (0 if chats else AHEAD)
     lanes.run()
     assert lanes.results() == alone
@@ -96,10 +96,10 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
     chat = lanes.bench.chat("a chat of its own", seed=5)
     lanes.bench.start(chat)
     lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
-    lanes.background.turn(Chats())  # No model is loaded for a batch while a chat is inside.
+    lanes.background.turn(ChatLoad())  # No model is loaded for a batch while a chat is inside.
     for said in range(33):
         lanes.bench.run(until=lambda said=said: len(chat.generated) > said)
-        lanes.background.turn(Chats(inside=1))
+        lanes.background.turn(ChatLoad(inside=1))
     lanes.run()
     assert chat.generated == alone
     assert lanes.results() == {6: prompt_alone}

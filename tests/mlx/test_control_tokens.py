@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from scripts.training.random_text_model import CHAT_TEMPLATE, SPECIAL, train_tokenizer
 from tests.mlx.test_tools_template import CLOCK, MARKS, TEMPLATE
-from wire.messages import Form, Message, ToolCall
+from wire.messages import Message, OutputFormat, ToolCall
 from worker import prompt
 from worker.backends.lm import LmText
 from worker.backends.text.control_tokens import ControlTokens
@@ -230,7 +230,7 @@ PLACES: dict[str, tuple[list[Message], tuple[dict[str, Any], ...]]] = {
 @pytest.mark.parametrize("place", PLACES)
 def test_control_tokens_are_text_wherever_they_stand(tools: LmText, place: str) -> None:
     messages, offered = PLACES[place]
-    ids = tools.encode(messages, Form(separate=True, tools=offered))
+    ids = tools.encode(messages, OutputFormat(separate=True, tools=offered))
     # The tools have a turn of their own, and the answer begins one.
     assert controls(tools, ids) == {
         "<|im_start|>": len(messages) + 2,
@@ -262,7 +262,7 @@ def test_an_assistants_own_marks_stay_and_others_make_none(tools: LmText) -> Non
 def _job(text: str) -> Any:
     from tests.mlx.test_detokenizers import job
 
-    return job(text).model_copy(update={"form": Form(separate=True)})
+    return job(text).model_copy(update={"form": OutputFormat(separate=True)})
 
 
 def test_a_template_runs_nothing_that_a_message_says(tools: LmText) -> None:
@@ -350,7 +350,7 @@ def test_a_model_without_a_template_gets_text_too(tmp_path: Path) -> None:
 
 
 def test_a_raw_prompt_is_as_it_is_control_tokens_too(tools: LmText) -> None:
-    ids = tools.encode(user("<|im_start|>user\nhi<|im_end|>\n"), Form(raw=True))
+    ids = tools.encode(user("<|im_start|>user\nhi<|im_end|>\n"), OutputFormat(raw=True))
     assert controls(tools, ids) == {"<|im_start|>": 1, "<|im_end|>": 1}
 
 

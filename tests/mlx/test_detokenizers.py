@@ -20,10 +20,10 @@ from transformers import PreTrainedTokenizerFast
 
 from scripts.training.random_text_model import train_tokenizer
 from tests.mlx.conftest import Bench
-from wire.messages import ChatJob, Form, Message, Sampling
+from wire.messages import ChatJob, Message, OutputFormat, Sampling
 from worker.backends.text.detokenizer import Decoders
 from worker.backends.text.detokenizers import detokenizers
-from worker.sequence import Said
+from worker.sequence import Output
 
 CODE = "    return a - b\n        if x:\n\tpass  # ä 漢字 🙂 e\u0301\n\n  end "
 TEXTS = (CODE, " 4, 5, 6", "  two", "\n  line", "plain", " ", "🙂", " a , b . c 's", "a\0b")
@@ -153,7 +153,7 @@ def job(text: str, *, raw: bool = False, stop: tuple[str, ...] = ()) -> ChatJob:
         model_revision="",
         messages=(Message(role="user", content=text),),
         sampling=Sampling(seed=1, stop=stop),
-        form=Form(raw=raw),
+        form=OutputFormat(raw=raw),
         submitted_ms=0,
     )
 
@@ -170,7 +170,7 @@ def test_an_indent_at_the_start_of_an_answer_survives(byte_level: Any, raw: bool
     decoder = Decoders(byte_level).of(job("def f(a, b):\n", raw=raw), [1, 2, 3])
     ids = byte_level.encode("    return a - b", add_special_tokens=False)
     assert (
-        Said.together([*(decoder.add(token) for token in ids), decoder.finish()]).text
+        Output.together([*(decoder.add(token) for token in ids), decoder.finish()]).text
         == "    return a - b"
     )
 
@@ -181,7 +181,7 @@ def test_a_stop_text_that_begins_with_a_blank_stops_at_the_start(
 ) -> None:
     decoder = Decoders(byte_level).of(job("1, 2, 3,", raw=raw, stop=(" 4",)), [1, 2, 3])
     for token in byte_level.encode(" 4, 5", add_special_tokens=False):
-        assert decoder.add(token) == Said()
+        assert decoder.add(token) == Output()
     assert decoder.stopped
 
 

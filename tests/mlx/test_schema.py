@@ -18,12 +18,12 @@ from tests.support.schema_support import settled
 from tests.unit.worker.engine.test_batch_scheduler import Results
 from tests.unit.worker.engine.test_engine import Reader
 from wire.batches import BatchLine, BatchSlice
-from wire.messages import Delta, Failed, Finished, Form, LoggedEvent
+from wire.messages import Delta, Failed, Finished, LoggedEvent, OutputFormat
 from worker.backends.sampling import json_schema
 from worker.backends.sampling.json_schema import Constraint, Grammars
-from worker.backends.sampling.logits_processors import Guide
-from worker.engine.batch_scheduler import Background
-from worker.engine.batch_sequence import PromptSequence
+from worker.backends.sampling.logits_processors import LogitsProcessor
+from worker.engine.batch_scheduler import BatchScheduler
+from worker.engine.batch_sequence import BatchSequence
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.folders import DEMO_MODELS, describe
@@ -46,7 +46,9 @@ PERSON = {
 def held(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
     """A chat whose answer is held to a schema."""
     chat = bench.chat(text, **{"max_tokens": 200, "repetition_penalty": 1.0, **more})
-    job = chat.job.model_copy(update={"form": Form(separate=True, json_schema=settled(schema))})
+    job = chat.job.model_copy(
+        update={"form": OutputFormat(separate=True, json_schema=settled(schema))}
+    )
     return Sequence(job, emitted=chat.emitted)
 
 
@@ -180,7 +182,9 @@ def raw(bench: Bench, schema: str) -> Sequence:
     """A chat whose schema no API has looked at: an earlier release's, or somebody's who can
     write to Redis."""
     chat = bench.chat("Hello!")
-    return Sequence(chat.job.model_copy(update={"form": Form(separate=True, json_schema=schema)}))
+    return Sequence(
+        chat.job.model_copy(update={"form": OutputFormat(separate=True, json_schema=schema)})
+    )
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,9 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
     monkeypatch.setattr(json_schema, "Constraint", Breaks)
     reader, results = Reader(), Results()
     models = models_of(demo)
-    engine = Engine(models, reader, prompts=Background(models, slots=4, share=0.0, on_end=results))
+    engine = Engine(
+        models, reader, prompts=BatchScheduler(models, slots=4, share=0.0, on_end=results)
+    )
     engine.start()
     chat = held(demo, "Hello!")
     if in_a_batch:
@@ -292,7 +298,7 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
             {"number": 1, "custom_id": "c"} | {n: getattr(chat.job, n) for n in names}
         )
         part = BatchSlice(job_id="slice", batch_id="b", owner="everyone", number=0)
-        engine.submit_prompts([PromptSequence(line, part, 1)])
+        engine.submit_prompts([BatchSequence(line, part, 1)])
         [result] = results.wait(1)
         failure = result.error
     else:
@@ -322,7 +328,7 @@ def test_penalties_count_what_was_said_and_survive_a_crash(bench: Bench) -> None
 
 def test_a_penalty_grows_with_what_was_said(bench: Bench) -> None:
     job = bench.chat("hello", presence_penalty=0.5, frequency_penalty=0.25).job
-    guide = Guide(Sequence(job, emitted=(3, 3, 1)), None)
+    guide = LogitsProcessor(Sequence(job, emitted=(3, 3, 1)), None)
     guide.take(3)
     change = np.zeros(5, dtype=np.float32)
     guide.change(change)

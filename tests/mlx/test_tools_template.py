@@ -15,13 +15,13 @@ from scripts.training.random_text_model import SMALL, make, train_tokenizer
 from tests.mlx.conftest import Bench
 from tests.support.schema_support import settled
 from wire.batches import BatchLine, BatchSlice
-from wire.messages import ChatJob, Delta, Form, Message, Sampling, ToolCall
+from wire.messages import ChatJob, Delta, Message, OutputFormat, Sampling, ToolCall
 from wire.model_registry import ModelRecord
 from worker.backends.base import Step
-from worker.engine.batch_sequence import PromptSequence
+from worker.engine.batch_sequence import BatchSequence
 from worker.errors import WorkerError
 from worker.models.folders import describe
-from worker.sequence import Said, Sequence
+from worker.sequence import Output, Sequence
 
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 TEMPLATE = """\
@@ -61,7 +61,7 @@ def chat(bench: Bench, *messages: Message, **form: Any) -> Sequence:
         model_revision=bench.record.revision,
         messages=messages or (Message(role="user", content="What time is it?"),),
         sampling=Sampling(seed=1, stop=("END",)),
-        form=Form(**{"separate": True, **form}),
+        form=OutputFormat(**{"separate": True, **form}),
         submitted_ms=0,
     )
     sequence = Sequence(job)
@@ -77,11 +77,11 @@ def prompt(bench: Bench, sequence: Sequence) -> str:
     return str(tokeniser(bench).decode(sequence.prompt_ids))
 
 
-def said(bench: Bench, sequence: Sequence, text: str) -> Said:
+def said(bench: Bench, sequence: Sequence, text: str) -> Output:
     """What a reader gets when the model says a text, token by token."""
     ids = tokeniser(bench).encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
-    return Said.together(
+    return Output.together(
         event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
     )
 
@@ -113,7 +113,7 @@ def test_the_template_gets_tools_calls_and_their_answers(bench: Bench) -> None:
 def test_without_tools_there_are_none_in_the_prompt_and_none_are_called(bench: Bench) -> None:
     sequence = chat(bench)
     assert "tools" not in prompt(bench, sequence)
-    assert said(bench, sequence, f"Well.{CALL}") == Said(f"Well.{CALL}")
+    assert said(bench, sequence, f"Well.{CALL}") == Output(f"Well.{CALL}")
 
 
 def test_what_it_says_is_told_apart(bench: Bench) -> None:
@@ -130,18 +130,18 @@ def test_what_it_says_is_told_apart(bench: Bench) -> None:
 
 def test_a_prompt_that_begins_the_thinking_is_seen(bench: Bench) -> None:
     sequence = chat(bench, Message(role="user", content="think first"))
-    assert said(bench, sequence, "Hm.</think>Yes.") == Said("Yes.", "Hm.")
+    assert said(bench, sequence, "Hm.</think>Yes.") == Output("Yes.", "Hm.")
 
 
 def test_the_native_api_gets_the_words_as_they_are(bench: Bench) -> None:
     text = f"<think>Hm.</think>Yes.{CALL}"
-    assert said(bench, chat(bench, separate=False), text) == Said(text)
+    assert said(bench, chat(bench, separate=False), text) == Output(text)
 
 
 def test_a_model_held_to_a_schema_does_not_think(bench: Bench) -> None:
     sequence = chat(bench, json_schema='{"type": "object"}')
     assert prompt(bench, sequence).endswith("<think></think>")
-    assert said(bench, sequence, '{"a": "<think>"}') == Said('{"a": "<think>"}')
+    assert said(bench, sequence, '{"a": "<think>"}') == Output('{"a": "<think>"}')
 
 
 @pytest.mark.parametrize("text", ["What time is it?", "think first"])
@@ -169,7 +169,7 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
     while bench.backend.sequences():
         for token in bench.backend.step().tokens:
             events += [] if token.end == "stop" else sequence.accept(token.token_id)
-    told = Said.together(
+    told = Output.together(
         event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
     )
     assert (told.text, told.reasoning) == ("", "")
@@ -188,7 +188,7 @@ def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(
         "required": ["zone"],
     }
     tools = ({"type": "function", "function": {"name": "clock", "parameters": zone}},)
-    form = Form(
+    form = OutputFormat(
         separate=True,
         tools=tools,
         json_schema=settled(json.loads(calls_of(tools, "required"))),
@@ -199,7 +199,7 @@ def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(
     ).job.model_copy(update={"form": form})
     if in_a_batch:
         line = BatchLine.model_validate({"number": 1, "custom_id": "c", **_line_fields(job)})
-        sequence: Sequence = PromptSequence(
+        sequence: Sequence = BatchSequence(
             line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1
         )
     else:
@@ -212,10 +212,10 @@ def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(
         for e in token.sequence.accept(token.token_id)
     ]
     events += sequence.finish("length")
-    told = Said.together(event for event in events if isinstance(event, Delta))
-    if isinstance(sequence, PromptSequence):
+    told = Output.together(event for event in events if isinstance(event, Delta))
+    if isinstance(sequence, BatchSequence):
         result = sequence.result()
-        told = Said(result.text, result.reasoning, result.tool_calls)
+        told = Output(result.text, result.reasoning, result.tool_calls)
         assert result.finish_reason == "length"
     assert (told.text, told.reasoning) == ("", "")
     (call,) = told.tool_calls

@@ -11,9 +11,9 @@ from wire.messages import Message, Sampling
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
-from worker.engine.batch_scheduler import Background, Chats
-from worker.engine.batch_sequence import PromptSequence
-from worker.models.folders import Catalogue
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
+from worker.models.folders import ModelFolders
 from worker.models.loaded import LoadedModels
 
 LIMIT_S = 120
@@ -31,7 +31,7 @@ class Service:
     def __init__(self) -> None:
         settings = Settings()
         self.cache = backends.new_prompt_cache(settings)
-        self.catalogue = Catalogue(())
+        self.catalogue = ModelFolders(())
         self.catalogue.scan()
         self.models = LoadedModels(
             self.catalogue.find,
@@ -45,7 +45,7 @@ class Service:
         assert found is not None
         return found
 
-    def prompt(self, number: int, model: str, text: str) -> PromptSequence:
+    def prompt(self, number: int, model: str, text: str) -> BatchSequence:
         record = self.record(model)
         line = BatchLine(
             number=number,
@@ -55,18 +55,18 @@ class Service:
             messages=(Message(role="user", content=text),),
             sampling=Sampling(seed=1, temperature=0, max_tokens=20),
         )
-        return PromptSequence(
+        return BatchSequence(
             line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1
         )
 
-    def run(self, *prompts: PromptSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
+    def run(self, *prompts: BatchSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
         """What they come to: text and prompt tokens, by model and question."""
-        ended: list[PromptSequence] = []
-        background = Background(self.models, slots=8, share=0, on_end=ended.append)
+        ended: list[BatchSequence] = []
+        background = BatchScheduler(self.models, slots=8, share=0, on_end=ended.append)
         background.submit(list(prompts))
         deadline = time.monotonic() + LIMIT_S
         while not background.idle:
-            background.turn(Chats())
+            background.turn(ChatLoad())
             assert time.monotonic() < deadline
         background.close()
         results = {}

@@ -11,8 +11,8 @@ from tests.unit.worker.engine.test_engine import Loads
 from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import Message, Sampling
 from worker.backends.echo import answer
-from worker.engine.batch_scheduler import Background, Chats
-from worker.engine.batch_sequence import PromptSequence
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
@@ -27,7 +27,7 @@ def prompt(
     model: str = MODEL,
     suspect: bool = False,
     **sampling: Any,
-) -> PromptSequence:
+) -> BatchSequence:
     chosen = Sampling.model_validate({"seed": number, "max_tokens": 8, **sampling})
     line = BatchLine(
         number=number,
@@ -38,12 +38,12 @@ def prompt(
         sampling=chosen,
     )
     part = BatchSlice(job_id=f"slice-{batch}", batch_id=batch, owner="everyone", number=0)
-    made = PromptSequence(line, part, 1)
+    made = BatchSequence(line, part, 1)
     made.suspect = suspect
     return made
 
 
-def prompts(batch: str, count: int, **sampling: Any) -> list[PromptSequence]:
+def prompts(batch: str, count: int, **sampling: Any) -> list[BatchSequence]:
     return [prompt(f"{batch} {n}", n, batch, **sampling) for n in range(1, count + 1)]
 
 
@@ -51,10 +51,10 @@ class Results:
     """Keeps what ended, in order, and lets a test wait for it."""
 
     def __init__(self) -> None:
-        self.ended: list[PromptSequence] = []
+        self.ended: list[BatchSequence] = []
         self._changed = threading.Condition()
 
-    def __call__(self, ended: PromptSequence) -> None:
+    def __call__(self, ended: BatchSequence) -> None:
         with self._changed:
             self.ended.append(ended)
             self._changed.notify_all()
@@ -77,7 +77,7 @@ class Lanes:
         """What was written down of suspects."""
         records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
         models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
-        self.background = Background(
+        self.background = BatchScheduler(
             models,
             slots=SLOTS,
             share=share,
@@ -87,17 +87,17 @@ class Lanes:
         )
         self.models = models
 
-    def submit(self, *some: PromptSequence) -> None:
+    def submit(self, *some: BatchSequence) -> None:
         """Hand prompts in and have them made into tokens here and now, all of them before any comes
         in."""
         looked = threading.Event()
         self.background._tokenising.submit(looked.wait, WAIT_S)
         self.background.submit(list(some))
-        self.background.turn(Chats())
+        self.background.turn(ChatLoad())
         looked.set()
         self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
-    def turns(self, count: int, chats: Chats = Chats()) -> None:  # noqa: B008 (frozen)
+    def turns(self, count: int, chats: ChatLoad = ChatLoad()) -> None:  # noqa: B008 (frozen)
         for _ in range(count):
             self.background.turn(chats)
             self.background._tokenising.submit(lambda: None).result(WAIT_S)

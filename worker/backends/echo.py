@@ -15,7 +15,7 @@ from worker import prompt
 from worker.backends import echo_script
 from worker.backends.base import Step, Token
 from worker.errors import WorkerError
-from worker.sequence import Said, Sequence
+from worker.sequence import Output, Sequence
 
 CONTEXT_WINDOW = 4096
 WORDS = 4096
@@ -85,15 +85,15 @@ class EchoDecoder:
     def stopped(self) -> bool:
         return self.stop_text is not None
 
-    def add(self, token: int) -> Said:
+    def add(self, token: int) -> Output:
         text = f"w{token} "
         self.stop_text = next((stop for stop in self._stop if stop in text), None)
         if self.stopped:
-            return Said()
-        return Said(text)
+            return Output()
+        return Output(text)
 
-    def finish(self) -> Said:
-        return Said()
+    def finish(self) -> Output:
+        return Output()
 
 
 class EchoBackend:

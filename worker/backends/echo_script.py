@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING
 
 from wire.messages import ChatJob
-from worker.sequence import Said, TextDecoder
+from worker.sequence import Output, TextDecoder
 
 if TYPE_CHECKING:
-    from worker.backends.text.output_parser import Channels
+    from worker.backends.text.output_parser import OutputParser
 
 SAY = "please say: "
 FIRST = 1 << 16
@@ -38,8 +38,8 @@ def decoder_for(job: ChatJob) -> TextDecoder:
         REASONING,
         TEXT,
         TOOL,
-        Channels,
-        Style,
+        OutputParser,
+        OutputSyntax,
         Transitions,
     )
 
@@ -49,12 +49,12 @@ def decoder_for(job: ChatJob) -> TextDecoder:
     if job.form.separate and job.form.tools:
         transitions[TEXT].append(("<tool_call>", TOOL))
         transitions[TOOL] = [("</tool_call>", TEXT)]
-    style = Style(transitions, tool_start="<tool_call>", parse=json.loads)
-    return _ScriptDecoder(Channels(style, job.sampling.stop, job.job_id))
+    style = OutputSyntax(transitions, tool_start="<tool_call>", parse=json.loads)
+    return _ScriptDecoder(OutputParser(style, job.sampling.stop, job.job_id))
 
 
 class _ScriptDecoder:
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: OutputParser) -> None:
         self._channels = channels
 
     @property
@@ -65,8 +65,8 @@ class _ScriptDecoder:
     def stop_text(self) -> str | None:
         return self._channels.stop_text
 
-    def add(self, token: int) -> Said:
+    def add(self, token: int) -> Output:
         return self._channels.add(chr(token - FIRST))
 
-    def finish(self) -> Said:
+    def finish(self) -> Output:
         return self._channels.finish()

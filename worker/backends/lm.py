@@ -14,7 +14,7 @@ import mlx_lm
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from wire.messages import NO_FORM, Form, Message
+from wire.messages import PLAIN_TEXT, Message, OutputFormat
 from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends.base import Backend, Step, Token
@@ -105,7 +105,7 @@ class LmText:
             tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer)
         )
 
-    def encode(self, messages: Items[Message], form: Form = NO_FORM) -> list[int]:
+    def encode(self, messages: Items[Message], form: OutputFormat = PLAIN_TEXT) -> list[int]:
         """The tokens of a prompt; of a raw one as its text says, control tokens too."""
         if form.raw:
             return [

@@ -22,12 +22,12 @@ from wire.messages import Message
 from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends.base import Step
-from worker.backends.batching.round_robin import InTurn
+from worker.backends.batching.round_robin import RoundRobin
 from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.detokenizer import Decoders
-from worker.backends.vision.encoder import LOOK_AGAIN_S, Sight
+from worker.backends.vision.encoder import LOOK_AGAIN_S, VisionEncoder
 from worker.backends.vision.prompt import VisionPrompt, VisionText
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -67,7 +67,7 @@ class VlmBackend(RowBackend):
         self._grammars = Grammars(self._text, ends)
         self._decoders = Decoders(self._text)
         key = (record.id, record.revision, record.kv_quantization)
-        self._sight = Sight(model.vision_tower) if _takes_features(model) else None
+        self._sight = VisionEncoder(model.vision_tower) if _takes_features(model) else None
         super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
         self.weight_bytes = weight_bytes(model)
         self._model = model
@@ -209,7 +209,7 @@ class VlmBackend(RowBackend):
         super().close()
 
 
-class VlmInTurn(InTurn, VlmBackend):
+class VlmInTurn(RoundRobin, VlmBackend):
     """A vision model whose kind of cache (a sliding window, say) can't be batched here: its
     chats take turns."""
 

@@ -17,7 +17,7 @@ ENOUGH = 8
 Enter = Callable[[], None]
 
 
-class Gathering:
+class AdmissionWindow:
     """Chats on the doorstep. ``enter`` is what lets one in."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

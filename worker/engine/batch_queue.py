@@ -9,33 +9,33 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
-from worker.engine.batch_sequence import Group, PromptSequence
+from worker.engine.batch_sequence import BatchSequence, Group
 
 
-class PromptQueue:
+class BatchQueue:
     """Waiting prompts. Whose turn it is: the group that has had none for longest."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Group, deque[PromptSequence]] = OrderedDict()
+        self._groups: OrderedDict[Group, deque[BatchSequence]] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
-    def __iter__(self) -> Iterator[PromptSequence]:
+    def __iter__(self) -> Iterator[BatchSequence]:
         return (sequence for waiting in self._groups.values() for sequence in waiting)
 
     def holds(self, group: Group) -> bool:
         """Whether a prompt of the group waits."""
         return group in self._groups
 
-    def put(self, sequence: PromptSequence) -> None:
+    def put(self, sequence: BatchSequence) -> None:
         self._groups.setdefault(sequence.group, deque()).append(sequence)
 
-    def put_back(self, sequence: PromptSequence) -> None:
+    def put_back(self, sequence: BatchSequence) -> None:
         """Put a prompt before the others of its group: it has been inside already."""
         self._groups.setdefault(sequence.group, deque()).appendleft(sequence)
 
-    def take(self, fits: Callable[[PromptSequence], bool]) -> PromptSequence | None:
+    def take(self, fits: Callable[[BatchSequence], bool]) -> BatchSequence | None:
         """The first prompt of the first group whose first prompt fits; that group goes behind the
         others.
 
@@ -49,7 +49,7 @@ class PromptQueue:
                 return sequence
         return None
 
-    def remove(self, sequence: PromptSequence) -> None:
+    def remove(self, sequence: BatchSequence) -> None:
         waiting = self._groups[sequence.group]
         waiting.remove(sequence)
         if not waiting:

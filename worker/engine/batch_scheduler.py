@@ -18,13 +18,13 @@ from typing import Literal
 
 from wire.messages import Failed
 from worker.backends.base import Backend, Token
-from worker.engine.batch_queue import PromptQueue
-from worker.engine.batch_sequence import PromptSequence
+from worker.engine.batch_queue import BatchQueue
+from worker.engine.batch_sequence import BatchSequence
 from worker.engine.model_turn import ModelTurn
 from worker.engine.prompt_thread import Prepared, PromptThread
 from worker.engine.shared_prefix import SharedPrefixes
 from worker.engine.step_failure import broken_schema, failure, rescue
-from worker.engine.suspects import OneSuspect
+from worker.engine.suspects import SuspectSlot
 from worker.errors import WorkerError
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
@@ -42,7 +42,7 @@ the next one's sake."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chats:
+class ChatLoad:
     """What the engine has of chats: how many, how many of them without a first token, whether
     any is a suspect."""
 
@@ -51,7 +51,7 @@ class Chats:
     suspect: bool = False
 
 
-class Background:
+class BatchScheduler:
     """The prompts of batches inside one engine.
 
     ``slots`` is how many rows chats and prompts have together; ``share`` the part of the time, 0 to
@@ -65,17 +65,17 @@ class Background:
         *,
         slots: int,
         share: float,
-        on_end: Callable[[PromptSequence], None],
-        on_suspect: Callable[[PromptSequence], None] = lambda _: None,
-        on_clear: Callable[[PromptSequence], None] = lambda _: None,
+        on_end: Callable[[BatchSequence], None],
+        on_suspect: Callable[[BatchSequence], None] = lambda _: None,
+        on_clear: Callable[[BatchSequence], None] = lambda _: None,
     ) -> None:
         self._models = models
         self._slots = slots
         self._share = share
         self._on_end = on_end
-        self._suspect = OneSuspect(on_suspect, on_clear)
-        self._queue = PromptQueue()
-        self._running: dict[PromptSequence, Backend] = {}
+        self._suspect = SuspectSlot(on_suspect, on_clear)
+        self._queue = BatchQueue()
+        self._running: dict[BatchSequence, Backend] = {}
         self._tokenising = PromptThread("tokenise-prompts")
         self._owed_s = 0.0
         # What a turn takes, by the last one: so much must be owed before the next.
@@ -119,7 +119,7 @@ class Background:
         """Every prompt that is here, running or waiting."""
         return [*self._running, *self._queue]
 
-    def submit(self, sequences: list[PromptSequence]) -> None:
+    def submit(self, sequences: list[BatchSequence]) -> None:
         for sequence in sequences:
             self._queue.put(sequence)
 
@@ -142,7 +142,7 @@ class Background:
 
     # --- a turn -----------------------------------------------------------------------------------
 
-    def turn(self, chats: Chats) -> None:
+    def turn(self, chats: ChatLoad) -> None:
         """One step of the prompts, if it is their turn."""
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
@@ -174,21 +174,21 @@ class Background:
         for sequence in list(self._running)[rows:][::-1]:
             self._park(sequence)
 
-    def _fill(self, rows: int, chats: Chats) -> None:
+    def _fill(self, rows: int, chats: ChatLoad) -> None:
         while len(self._running) < rows:
             sequence = self._queue.take(partial(self._may_enter, chats))
             if sequence is None:
                 return
             self._enter(sequence)
 
-    def _park(self, sequence: PromptSequence) -> None:
+    def _park(self, sequence: BatchSequence) -> None:
         """Take a prompt out of its batch; what was computed goes to the prompt cache, and it
         goes on behind that."""
         self._running.pop(sequence).remove(sequence)
         self._suspect.put_out(sequence)
         self._queue.put_back(sequence)
 
-    def _may_enter(self, chats: Chats, sequence: PromptSequence) -> bool:
+    def _may_enter(self, chats: ChatLoad, sequence: BatchSequence) -> bool:
         if self._model_turn.is_anothers(sequence.group) or self._suspect.keeps_out(sequence):
             return False
         try:
@@ -201,7 +201,7 @@ class Background:
             return False
         return not self._prefixes.awaits(sequence, self._running)
 
-    def _is_there(self, sequence: PromptSequence, chats: Chats) -> bool:
+    def _is_there(self, sequence: BatchSequence, chats: ChatLoad) -> bool:
         """Whether the prompt and its model are ready; loads it when no chat would have to wait
         for that."""
         job = sequence.job
@@ -220,7 +220,7 @@ class Background:
             self._prepare_with_alike(sequence, lane)
         return sequence.is_ready_for(lane)
 
-    def _prepare_with_alike(self, sequence: PromptSequence, lane: Backend) -> None:
+    def _prepare_with_alike(self, sequence: BatchSequence, lane: Backend) -> None:
         """Have a prompt made into tokens, beside this thread, and all that wait with it for the
         same model.
 
@@ -237,12 +237,12 @@ class Background:
         self._tokenising.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
 
     def _when_prepared(
-        self, lane: Backend, prepared: Future[list[Prepared[PromptSequence]]]
+        self, lane: Backend, prepared: Future[list[Prepared[BatchSequence]]]
     ) -> None:
         if not prepared.cancelled():  # Else this engine is being closed.
             self.post(partial(self._prepared, lane, prepared.result()))
 
-    def _prepared(self, lane: Backend, group: list[Prepared[PromptSequence]]) -> None:
+    def _prepared(self, lane: Backend, group: list[Prepared[BatchSequence]]) -> None:
         for sequence, prepared in group:
             sequence.preparing = False
             if sequence not in self._queue:
@@ -258,7 +258,7 @@ class Background:
                 sequence, error if isinstance(error, Exception) else RuntimeError("cancelled")
             )
 
-    def _enter(self, sequence: PromptSequence) -> None:
+    def _enter(self, sequence: BatchSequence) -> None:
         try:
             lane = self._models.beside(self._models.get(sequence.job))
             self._suspect.let_in(sequence)
@@ -286,7 +286,7 @@ class Background:
 
     def _accept(self, lane: Backend, token: Token) -> None:
         sequence = token.sequence
-        assert isinstance(sequence, PromptSequence), "only prompts are put into the batch beside"
+        assert isinstance(sequence, BatchSequence), "only prompts are put into the batch beside"
         if token.end == "stop":
             sequence.accept_last(token.token_id)
             if (broken := broken_schema(sequence)) is not None:
@@ -307,14 +307,14 @@ class Background:
             lane.remove(sequence)
             lane.add(sequence)
 
-    def _finish(self, sequence: PromptSequence, reason: Literal["stop", "length"]) -> None:
+    def _finish(self, sequence: BatchSequence, reason: Literal["stop", "length"]) -> None:
         sequence.finish(reason)
         del self._running[sequence]
         self._suspect.ended(sequence)
         self._on_end(sequence)
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
-        assert isinstance(sequence, PromptSequence), "only prompts are put into the batch beside"
+        assert isinstance(sequence, BatchSequence), "only prompts are put into the batch beside"
         self._running.pop(sequence, None)
         self._suspect.ended(sequence)
         sequence.fail(partial(Failed, *failure(error)))

@@ -11,13 +11,13 @@ from weakref import ReferenceType, ref
 from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent
 from worker.backends.base import Backend
-from worker.sequence import Said, Sequence, TextDecoder
+from worker.sequence import Output, Sequence, TextDecoder
 
 Group = tuple[str, str, bool]
 """Prompts that wait for the same: of one batch, for one model, suspects apart from the others."""
 
 
-class PromptSequence(Sequence):
+class BatchSequence(Sequence):
     """A line of a batch from the moment its slice is taken up to its result."""
 
     def __init__(self, line: BatchLine, part: BatchSlice, attempt: int) -> None:
@@ -45,7 +45,7 @@ class PromptSequence(Sequence):
         self.warnings = list(line.warnings)
         """What its reader should know, in sentences."""
         self._prepared_for: ReferenceType[Backend] | None = None
-        self._said: list[Said] = []
+        self._said: list[Output] = []
         self._mark = 0
 
     @property
@@ -56,7 +56,7 @@ class PromptSequence(Sequence):
     def group(self) -> Group:
         return self.part.batch_id, self.job.model_id, self.suspect
 
-    def same_model(self, other: PromptSequence) -> bool:
+    def same_model(self, other: BatchSequence) -> bool:
         """Whether both were accepted for the same model's same files: another's token ids mean
         nothing to it."""
         mine, its = self.job, other.job
@@ -82,7 +82,7 @@ class PromptSequence(Sequence):
         """Count one more token; there is nobody to show it to."""
         if self.job.sampling.stop:
             deltas = [event for event in super().accept(token) if isinstance(event, Delta)]
-            self._said.append(Said.together(deltas))
+            self._said.append(Output.together(deltas))
             return []
         if self._first_token is None:
             self._first_token = time.monotonic()
@@ -119,7 +119,7 @@ class PromptSequence(Sequence):
             warnings=tuple(self.warnings),
         )
 
-    def _all_said(self) -> Said:
+    def _all_said(self) -> Output:
         decoder = self._decoder
         assert decoder is not None, "a sequence ends well only after begin()"
         if not self.job.sampling.stop:
@@ -127,4 +127,4 @@ class PromptSequence(Sequence):
             self._said = [decoder.add(token) for token in shown]
         if not self.stopped_by_text:
             self._said.append(decoder.finish())
-        return Said.together(self._said)
+        return Output.together(self._said)

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary
 
-from wire.worker_status import BUCKETS, Sample, Spread, Work
+from wire.worker_status import BUCKETS, Histogram, Sample, Totals
 from worker.backends.base import Backend, Token
 from worker.sequence import Sequence
 
@@ -32,11 +32,11 @@ class _Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self.sum += value * times
 
-    def spread(self) -> Spread:
-        return Spread(counts=tuple(self._counts), sum=round(self.sum, 6))
+    def spread(self) -> Histogram:
+        return Histogram(counts=tuple(self._counts), sum=round(self.sum, 6))
 
 
-class Meter:
+class Counters:
     """One a worker. ``restarts`` is how often a worker has come back on this machine and data
     folder before."""
 
@@ -95,9 +95,9 @@ class Meter:
         """Count a chat that came to its end, from its submission on. For the writer's thread."""
         self._whole.add((sequence.timings.queue_ms + sequence.elapsed_ms) / 1000)
 
-    def work(self) -> Work:
+    def work(self) -> Totals:
         """Everything so far."""
-        return Work(
+        return Totals(
             restarts=self.restarts,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,

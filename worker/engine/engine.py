@@ -20,10 +20,10 @@ from typing import Any, Protocol, TypeVar
 
 from wire.messages import ErrorCode, Event, Failed, Progress, Warning
 from worker.backends.base import Backend, Token
-from worker.engine.admission_window import Gathering
-from worker.engine.batch_scheduler import Background, Chats
-from worker.engine.batch_sequence import PromptSequence
-from worker.engine.counters import Meter
+from worker.engine.admission_window import AdmissionWindow
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.counters import Counters
 from worker.engine.futures import attempt, settle
 from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
 from worker.engine.step_failure import broken_schema, failure, rescue
@@ -56,25 +56,25 @@ class Engine:
         sink: Sink,
         memory_percent: Callable[[], float] = lambda: 0.0,
         on_suspect: Callable[[Sequence], None] = lambda _: None,
-        meter: Meter | None = None,
-        prompts: Background | None = None,
+        meter: Counters | None = None,
+        prompts: BatchScheduler | None = None,
     ) -> None:
         """``on_suspect`` is called, on the engine's thread, before a suspect is let in.
         ``prompts`` is for batches."""
         self._models = models
-        self._meter = meter or Meter()
+        self._meter = meter or Counters()
         self._sink = sink
         self._memory_percent = memory_percent
         self._on_suspect = on_suspect
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting: deque[Sequence] = deque()
         self._preparing: dict[str, Sequence] = {}
-        self._gathering = Gathering()
+        self._gathering = AdmissionWindow()
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
         self._rest_s = 0.0
         self._tokenising = PromptThread("tokenise")
-        self._prompts = prompts or Background(models, slots=0, share=0, on_end=lambda _: None)
+        self._prompts = prompts or BatchScheduler(models, slots=0, share=0, on_end=lambda _: None)
         self._prompts.post, self._prompts.excuse = self._inbox.put, self._excuse
         self._prompts.notes = self._notes
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -99,7 +99,7 @@ class Engine:
         """Take a chat in; so many more are about to ``follow``."""
         self._inbox.put(partial(self._submitted, sequence, follow))
 
-    def submit_prompts(self, sequences: list[PromptSequence]) -> None:
+    def submit_prompts(self, sequences: list[BatchSequence]) -> None:
         """Run prompts of a batch when chats leave room."""
         self._inbox.put(partial(self._prompts.submit, sequences))
 
@@ -168,11 +168,11 @@ class Engine:
             self.last_step = time.monotonic()
         self._models.close()
 
-    def _chats(self) -> Chats:
+    def _chats(self) -> ChatLoad:
         inside = [*(s for s, _ in self._running.values()), *self._preparing.values()]
         waiting = len(self._waiting) + sum(not s.generated for s in inside)
         suspect = any(s.suspect for s in (*inside, *self._waiting))
-        return Chats(len(inside) + len(self._waiting), waiting, suspect)
+        return ChatLoad(len(inside) + len(self._waiting), waiting, suspect)
 
     def _close(self) -> None:
         self._closing = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from worker.engine.batch_queue import PromptQueue
+from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import Group
 
 MODEL_TURN_S = 30.0
@@ -14,7 +14,7 @@ MODEL_TURN_S = 30.0
 class ModelTurn:
     """The group that has waited longest for its model's memory, and since when."""
 
-    def __init__(self, queue: PromptQueue) -> None:
+    def __init__(self, queue: BatchQueue) -> None:
         self._queue = queue
         self._waiting: tuple[Group, float] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worker.engine.batch_sequence import Group, PromptSequence
+from worker.engine.batch_sequence import BatchSequence, Group
 
 SHARED_PREFIX = 32
 """Tokens from which on a common prefix is read once and waited for by the others."""
@@ -17,7 +17,7 @@ class SharedPrefixes:
     def __init__(self) -> None:
         self._unkept: set[Group] = set()
 
-    def awaits(self, sequence: PromptSequence, running: Iterable[PromptSequence]) -> bool:
+    def awaits(self, sequence: BatchSequence, running: Iterable[BatchSequence]) -> bool:
         """Whether a prompt that is being read now shares a prefix with this one that would be read
         twice."""
         if sequence.group in self._unkept or sequence.generated:
@@ -32,7 +32,7 @@ class SharedPrefixes:
                 return True
         return False
 
-    def entered(self, sequence: PromptSequence) -> None:
+    def entered(self, sequence: BatchSequence) -> None:
         """Note what came of the wait: a model's cache may keep nothing."""
         if sequence.waited and not sequence.cached_tokens and not sequence.generated:
             self._unkept.add(sequence.group)

@@ -15,7 +15,7 @@ from wire.batches import BatchSlice, may_feed, slice_job_id
 from wire.rq_jobs import enqueue_slice, rq_job_key
 
 
-class SliceFeed:
+class BatchFeed:
     """Puts slices into the batch queue."""
 
     def __init__(self, queue: Queue) -> None:

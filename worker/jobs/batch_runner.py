@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken
-from worker.engine.batch_sequence import PromptSequence
+from worker.engine.batch_sequence import BatchSequence
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.jobs.poison_jobs import condemned
@@ -47,7 +47,7 @@ class _Board:
     left: set[int]
 
 
-class Slices:
+class BatchRunner:
     """The slices on board. ``ended`` tells RQ's worker of a slice's end; ``now_ms`` is Redis
     time in milliseconds."""
 
@@ -66,7 +66,7 @@ class Slices:
         self._slots = slots
         self._boards: dict[str, _Board] = {}
         self._changed = threading.Condition()
-        self._done: queue.SimpleQueue[PromptSequence | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[BatchSequence | None] = queue.SimpleQueue()
         self._looked = 0.0
         self._thread = threading.Thread(target=self._run_or_end, name="slices", daemon=True)
 
@@ -103,7 +103,7 @@ class Slices:
         if self._is_over(taken):
             self._tell(work.job_id, Outcome.FINISHED)
             return
-        sequences = [PromptSequence(line, work, attempt) for line in taken.lines]
+        sequences = [BatchSequence(line, work, attempt) for line in taken.lines]
         for sequence in sequences:
             sequence.suspect = suspect
         # While this process was frozen another took the slice up, and lost it again: ours of then
@@ -127,7 +127,7 @@ class Slices:
 
     # --- the way out ------------------------------------------------------------------------------
 
-    def line_ended(self, sequence: PromptSequence) -> None:
+    def line_ended(self, sequence: BatchSequence) -> None:
         """Called by the engine, on its thread."""
         self._done.put(sequence)
 
@@ -172,9 +172,9 @@ class Slices:
                 self._looked = time.monotonic()
                 self._look_up_states()
 
-    def _gathered(self) -> tuple[dict[str, list[PromptSequence]], bool]:
+    def _gathered(self) -> tuple[dict[str, list[BatchSequence]], bool]:
         """The lines that end within a moment, by slice; whether they are the last."""
-        ended: dict[str, list[PromptSequence]] = {}
+        ended: dict[str, list[BatchSequence]] = {}
         until = time.monotonic() + LOOK_S
         while (wait_s := until - time.monotonic()) > 0:
             try:
@@ -188,7 +188,7 @@ class Slices:
             ended.setdefault(sequence.part.job_id, []).append(sequence)
         return ended, False
 
-    def _write(self, job_id: str, sequences: list[PromptSequence]) -> None:
+    def _write(self, job_id: str, sequences: list[BatchSequence]) -> None:
         board = self._boards.get(job_id)
         if board is None:
             return

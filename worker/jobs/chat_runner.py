@@ -27,25 +27,25 @@ from wire.settings import Settings
 from wire.token_log import JobEnded, JobGone, TokenLog
 from worker import backends, tasks
 from worker.backends.base import Backend
-from worker.engine.batch_scheduler import Background
+from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.engine import Engine
 from worker.engine.watchdog import end_if_hung
 from worker.errors import WorkerError
-from worker.jobs.batch_feed import SliceFeed
-from worker.jobs.batch_runner import Slices
+from worker.jobs.batch_feed import BatchFeed
+from worker.jobs.batch_runner import BatchRunner
 from worker.jobs.command_runner import CommandRunner
-from worker.jobs.crash_marks import ALONE, READING, Marks
+from worker.jobs.crash_marks import ISOLATED, READING, CrashMarks
 from worker.jobs.event_writer import EventWriter
 from worker.jobs.model_commands import ModelCommands
 from worker.jobs.poison_jobs import is_suspect
 from worker.jobs.rq_bookkeeping import Outcome
 from worker.jobs.rq_meta import RqMeta, meta_of, outcome_of
 from worker.jobs.rq_worker import ChatWorker
-from worker.jobs.status_reporter import Report, end_in_numbers
-from worker.jobs.unstarted import Unstarted, named
+from worker.jobs.status_reporter import StatusReporter, end_in_numbers
+from worker.jobs.unstarted import FailedStarts, named
 from worker.models.downloads import Downloads
 from worker.models.files import created
-from worker.models.folders import Catalogue
+from worker.models.folders import ModelFolders
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
@@ -62,10 +62,10 @@ class ChatRunner:
         self._redis = redis
         self._worker = worker
         self._log = TokenLog(redis)
-        self._marks = Marks(redis)
-        self._unstarted = Unstarted(redis)
+        self._marks = CrashMarks(redis)
+        self._unstarted = FailedStarts(redis)
         self._registry = Registry(redis)
-        self._report = Report(redis, settings, worker.name, worker.queues[0].key)
+        self._report = StatusReporter(redis, settings, worker.name, worker.queues[0].key)
         self._rq_meta = RqMeta(redis, worker.queues[0].key)
         self._deadlines: dict[str, float] = {}
         self._published: set[str] = set()
@@ -73,7 +73,7 @@ class ChatRunner:
         self._cache = backends.new_prompt_cache(settings)
         fetched = settings.data / "models"
         names = settings.data / "registered-models.json"
-        self.catalogue = Catalogue(
+        self.catalogue = ModelFolders(
             settings.models, settings.backend == "echo", downloaded=fetched, registered=names
         )
         self._downloads = Downloads(fetched, self._download_changed)
@@ -90,7 +90,7 @@ class ChatRunner:
             on_forgotten=self._forgotten,
             on_end=self._reached_its_end,
         )
-        prompts = Background(
+        prompts = BatchScheduler(
             self._models,
             slots=settings.slots,
             share=settings.batch_share / 100,
@@ -107,10 +107,10 @@ class ChatRunner:
             prompts,
         )
         self._report.meter.batch_tokens = lambda: prompts.tokens
-        self._slices = Slices(
+        self._slices = BatchRunner(
             redis, self._engine, worker.ended, self._report.now_ms, settings.slots
         )
-        self._feed = SliceFeed(worker.queues[1])
+        self._feed = BatchFeed(worker.queues[1])
         commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
         self._commands = CommandRunner(commands, self._log, self._tell_models, worker.ended)
 
@@ -145,7 +145,7 @@ class ChatRunner:
         self._log.ask(pipeline, job_id)
         pipeline.hmget(keys.job(job_id), "crashes", "beside")
         pipeline.exists(keys.cancel(job_id))
-        pipeline.hdel(keys.job(job_id), ALONE)  # On board it is later.
+        pipeline.hdel(keys.job(job_id), ISOLATED)  # On board it is later.
         pipeline.llen(self._worker.queues[0].key)
 
     def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:

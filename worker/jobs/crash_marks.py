@@ -9,12 +9,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from wire import keys
-from worker.engine.batch_sequence import PromptSequence
+from worker.engine.batch_sequence import BatchSequence
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
-ALONE = "alone"
+ISOLATED = "alone"
 """Field of a job's record while it is the one suspect that its worker has on board."""
 READING = 0
 """The mark of a suspect that is only being read: no line and no attempt has this number."""
@@ -27,7 +27,7 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[
 """
 
 
-class Marks:
+class CrashMarks:
     """Writes and strikes out. Redis away, the suspect goes on without: all on board would share the
     blame."""
 
@@ -46,25 +46,25 @@ class Marks:
             self.strike_out(*last)
         self.write(*self._last)
 
-    def clear(self, sequence: PromptSequence) -> None:
+    def clear(self, sequence: BatchSequence) -> None:
         """This one waits again: a crash is not its own."""
         self.strike_out(*_mark_of(sequence))
 
     def write(self, job_id: str, mark: int) -> None:
         try:
-            self._redis.hset(keys.job(job_id), ALONE, mark)
+            self._redis.hset(keys.job(job_id), ISOLATED, mark)
         except RedisError:
             log.warning("a suspect could not be written down")
 
     def strike_out(self, job_id: str, mark: int) -> None:
         """Unless another worker has taken the job over meanwhile, and written a mark of its own."""
         try:
-            self._strike_out(keys=[keys.job(job_id)], args=[ALONE, mark])
+            self._strike_out(keys=[keys.job(job_id)], args=[ISOLATED, mark])
         except RedisError:
             log.warning("a suspect could not be struck out")
 
 
 def _mark_of(sequence: Sequence) -> tuple[str, int]:
-    if isinstance(sequence, PromptSequence):
+    if isinstance(sequence, BatchSequence):
         return sequence.part.job_id, sequence.line.number
     return sequence.job_id, sequence.attempt

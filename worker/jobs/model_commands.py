@@ -15,7 +15,7 @@ from wire.model_registry import ModelRecord
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.downloads import Downloads
-from worker.models.folders import Catalogue, with_kv
+from worker.models.folders import ModelFolders, with_kv
 from worker.models.loaded import LoadedModels, ModelKey
 
 Answer = dict[str, Any]
@@ -25,7 +25,7 @@ class ModelCommands:
     """Runs one command at a time."""
 
     def __init__(
-        self, catalogue: Catalogue, models: LoadedModels, engine: Engine, downloads: Downloads
+        self, catalogue: ModelFolders, models: LoadedModels, engine: Engine, downloads: Downloads
     ) -> None:
         self._catalogue = catalogue
         self._downloads = downloads

@@ -52,7 +52,7 @@ def is_suspect(crashes: bytes | None, beside: bytes | None) -> bool:
     return int(crashes or 0) >= SUSPECT or beside == b"1"
 
 
-class Blame(Protocol):
+class CrashPolicy(Protocol):
     """One kind of job. ``mark`` is what was written down as the suspect came in; answers are
     fields of its record."""
 
@@ -67,7 +67,7 @@ class Blame(Protocol):
         """After a crash that was another's."""
 
 
-class ChatBlame:
+class ChatCrashPolicy:
     """Chats and model commands."""
 
     def __init__(self, redis: Redis) -> None:
@@ -117,7 +117,7 @@ class ChatBlame:
         )
 
 
-class SliceBlame:
+class SliceCrashPolicy:
     """Slices of batches: suspects are lines, let in one at a time once their slice has been in a
     crash."""
 

@@ -26,8 +26,8 @@ from rq.worker_registration import clean_worker_registry
 
 from wire import keys
 from wire.rq_jobs import rq_job_key
-from worker.jobs.crash_marks import ALONE, READING
-from worker.jobs.poison_jobs import Blame, ChatBlame, Fields, SliceBlame
+from worker.jobs.crash_marks import ISOLATED, READING
+from worker.jobs.poison_jobs import ChatCrashPolicy, CrashPolicy, Fields, SliceCrashPolicy
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ class Recovery:
         self._queues = list(queues)
         self._name = name
         self._dead = dead
-        self._blame: dict[str, Blame] = {
-            keys.CHAT_QUEUE: ChatBlame(redis),
-            keys.BATCH_QUEUE: SliceBlame(redis),
+        self._blame: dict[str, CrashPolicy] = {
+            keys.CHAT_QUEUE: ChatCrashPolicy(redis),
+            keys.BATCH_QUEUE: SliceCrashPolicy(redis),
         }
         self._put_back = redis.register_script(PUT_BACK)
         self._missing: dict[str, float] = {}
@@ -169,7 +169,7 @@ class Recovery:
             if job is None:
                 self._strike_out(queue, execution)
                 continue
-            mark = cast(bytes | None, self._redis.hget(keys.job(job.id), ALONE))
+            mark = cast(bytes | None, self._redis.hget(keys.job(job.id), ISOLATED))
             alone = mark is not None and self._blame[queue.name].holds(job.id, mark.decode())
             yield (
                 execution.worker_name,
@@ -266,7 +266,7 @@ class Recovery:
                 requeue(lost.queue, job, lost.execution, pipeline)
                 if fields and self._redis.exists(keys.job(job.id)):
                     pipeline.hset(keys.job(job.id), mapping=cast(dict[Any, Any], fields))
-                pipeline.hdel(keys.job(job.id), ALONE)
+                pipeline.hdel(keys.job(job.id), ISOLATED)
                 pipeline.execute()
             except WatchError:
                 return

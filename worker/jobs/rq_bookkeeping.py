@@ -135,7 +135,7 @@ class Start:
     withdrawn: bool
 
 
-class Books(BaseWorker):
+class RqBookkeeping(BaseWorker):
     """The entries that a worker of many jobs makes, each in one go."""
 
     death_penalty_class = NoDeathPenalty

@@ -18,7 +18,7 @@ from rq.worker.base import WorkerStatus
 from wire import keys
 from wire.rq_jobs import SUSPENDED, rq_job_key
 from worker.jobs.recovery import PUT_BACK
-from worker.jobs.rq_bookkeeping import Books
+from worker.jobs.rq_bookkeeping import RqBookkeeping
 
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
@@ -38,7 +38,7 @@ end
 """
 
 
-class Intake(Books):
+class RqIntake(RqBookkeeping):
     """Pops jobs."""
 
     _asked = 0.0

@@ -26,7 +26,7 @@ from wire import keys, redis_refusals
 from worker.errors import WorkerError
 from worker.jobs.recovery import Recovery
 from worker.jobs.rq_bookkeeping import BEAT_THREAD, RETRY_S, Ending, Outcome, Run, Runner
-from worker.jobs.rq_intake import POLL_S, SUSPENDED_POLL_S, Intake
+from worker.jobs.rq_intake import POLL_S, SUSPENDED_POLL_S, RqIntake
 
 HEARTBEAT_S = 1.0
 NOTED_AT_ONCE = 16
@@ -36,7 +36,7 @@ would hold up the engine's thread."""
 MAINTENANCE_S = 2
 
 
-class ChatWorker(Intake):
+class ChatWorker(RqIntake):
     """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other
     workers' records."""
 

@@ -30,7 +30,7 @@ from wire.worker_status import (
     WorkerStatus,
 )
 from worker import backends
-from worker.engine.counters import Meter
+from worker.engine.counters import Counters
 from worker.models.loaded import LoadedModels
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -68,7 +68,7 @@ def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
     )
 
 
-class Report:
+class StatusReporter:
     """One a worker. ``listen`` reads what Redis knows, ``tell`` writes what it should know; both
     every second."""
 
@@ -81,7 +81,7 @@ class Report:
         self._started_ms = int(time.time() * 1000)
         self._clock_ms = 0.0
         self._waiting = 0
-        self.meter = Meter()
+        self.meter = Counters()
 
     def open(self) -> None:
         """Look at the clock of Redis, and count this start."""

@@ -29,7 +29,7 @@ def named(error: Exception) -> WorkerError:
     return WorkerError("internal_error", f"The job can't be run ({type(error).__name__}).")
 
 
-class Unstarted:
+class FailedStarts:
     """Writes ends: of a chat or a command into its log, of a batch's slice a result for each
     line."""
 

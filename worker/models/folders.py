@@ -35,7 +35,7 @@ _SAMPLE = 64 << 10
 is most of it."""
 
 
-class Catalogue:
+class ModelFolders:
     """Model records by id. Safe to read from any thread: it is replaced as a whole, never
     changed."""
 

@@ -13,10 +13,10 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from pydantic import ValidationError
 
 from api.batches import lines
-from api.batches.lines import Rules
+from api.batches.lines import LineParser
 from api.batches.routes import read
 from api.errors import ApiError, status_of
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from tests.support.api_support import MODEL, status
 from wire import keys, model_registry
 from wire.messages import Record
@@ -87,7 +87,10 @@ def test_a_model_of_a_later_release_is_listed_and_one_that_cannot_be_read_hides_
 
 def test_the_oldest_living_worker_says_what_may_be_written() -> None:
     server = FakeServer()
-    redis, catalogue = fakeredis.FakeRedis(server=server), Catalogue(FakeAsyncRedis(server=server))
+    redis, catalogue = (
+        fakeredis.FakeRedis(server=server),
+        RegistryReader(FakeAsyncRedis(server=server)),
+    )
     assert asyncio.run(catalogue.oldest_version()) == VERSION
     redis.sadd(keys.WORKERS, "new", "old", "dead")
     redis.set(keys.worker_status("new"), "{}")
@@ -102,7 +105,7 @@ def test_a_line_is_written_for_the_oldest_worker_or_fails_alone(
 ) -> None:
     raw = json.dumps({"custom_id": "a", "model_id": MODEL.id, "prompt": "Hello"}).encode()
     monkeypatch.setattr(lines, "readable", refuse)
-    result = lines.judge(raw, 1, Rules([MODEL], read, version=FIRST))
+    result = lines.parse_line(raw, 1, LineParser([MODEL], read, version=FIRST))
     assert result.error is not None
     assert result.error[0] == "workers_outdated"
     assert "flavour" in result.error[1]

@@ -139,12 +139,12 @@ print(child.answer("new", b'{"type": "string", "pattern": "^a"}')["warnings"])
 """
 IN_API = """
 import sys, asyncio, api.app
-from api.chat.submit import Ask
+from api.chat.submit import ChatSpec
 from api.jobs.queue import Policy
 from api.openai.json_schema import Schemas, as_text
-from wire.messages import Form, Sampling
+from wire.messages import OutputFormat, Sampling
 schemas = Schemas()
-ask = Ask([], Sampling(seed=1), Policy("cancel"), Form(json_schema=as_text({"type": "integer"})))
+ask = ChatSpec([], Sampling(seed=1), Policy("cancel"), OutputFormat(json_schema=as_text({"type": "integer"})))
 print(asyncio.run(schemas.settle(ask)).form.json_schema != ask.form.json_schema, "llguidance" in sys.modules)
 schemas.close()
 """

@@ -11,7 +11,7 @@ from worker.backends.sampling.logits_processors import guided
 from worker.backends.sampling.sampler import RecentTokens, sample
 
 
-class InTurn(RowBackend):
+class RoundRobin(RowBackend):
     """Put before a RowBackend in a class's bases: its rows keep their own caches and are decoded
     one after another."""
 

@@ -22,7 +22,7 @@ MOST = 10_000.0
 """More than any logit, and less than the largest number of any type that logits are in."""
 
 
-class Guide:
+class LogitsProcessor:
     """One row's. ``seen`` counts the tokens of the answer that it has been told of."""
 
     def __init__(self, sequence: Sequence, constraint: Constraint | None) -> None:
@@ -56,20 +56,20 @@ class Guide:
             change[~mask] = -np.inf
 
 
-def guide_of(sequence: Sequence) -> Guide | None:
+def guide_of(sequence: Sequence) -> LogitsProcessor | None:
     """The guide of a sequence that joins a batch; most need none."""
     sampling, constraint = sequence.job.sampling, sequence.constraint
     if constraint is None and not sampling.presence_penalty and not sampling.frequency_penalty:
         return None
     assert constraint is None or isinstance(constraint, Constraint)
-    return Guide(sequence, constraint)
+    return LogitsProcessor(sequence, constraint)
 
 
 class Guided(Protocol):
     """A row's sampler as this module needs it; ``position`` counts the tokens of the answer that
     have been chosen."""
 
-    guide: Guide | None
+    guide: LogitsProcessor | None
     position: int
 
 

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from wire.messages import GREEDY_BELOW, NO_PENALTY, SMALLEST_PENALTY, Sampling
-from worker.backends.sampling.logits_processors import Guide
+from worker.backends.sampling.logits_processors import LogitsProcessor
 from worker.backends.sampling.top_p import perturbed
 
 PENALTY_WINDOW = 20
@@ -45,10 +45,12 @@ class RowSampler:
     penalty: float
     seed: int
     position: int
-    guide: Guide | None = None
+    guide: LogitsProcessor | None = None
 
     @classmethod
-    def of(cls, sampling: Sampling, position: int, guide: Guide | None = None) -> RowSampler:
+    def of(
+        cls, sampling: Sampling, position: int, guide: LogitsProcessor | None = None
+    ) -> RowSampler:
         penalty = 1.0 if sampling.repetition_penalty in NO_PENALTY else sampling.repetition_penalty
         penalty = max(penalty, SMALLEST_PENALTY)
         return cls(sampling.temperature, sampling.top_p, penalty, sampling.seed, position, guide)

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from wire.messages import Form, Message, ToolCall
+from wire.messages import Message, OutputFormat, ToolCall
 from worker.errors import WorkerError
 
 Row = dict[str, Any]
@@ -51,7 +51,7 @@ def _call(call: ToolCall) -> Row:
     }
 
 
-def template_options(form: Form, tokenizer: Any) -> Row:
+def template_options(form: OutputFormat, tokenizer: Any) -> Row:
     """What the chat template gets beside the messages. Raises WorkerError for tools that a model
     has no way to call."""
     # Held to a schema from the first token on, there is no room to think.

@@ -8,14 +8,14 @@ from typing import Any
 
 from wire.messages import ChatJob
 from worker.backends.text.detokenizers import REPLACEMENT, Detokenizer, detokenizers
-from worker.backends.text.output_parser import Channels, style_of
-from worker.sequence import Said
+from worker.backends.text.output_parser import OutputParser, syntax_of
+from worker.sequence import Output
 
 
 class StreamingDecoder:
     """A detokeniser, followed by the answer's channels if there is anything to tell apart."""
 
-    def __init__(self, detokenizer: Detokenizer, channels: Channels | None = None) -> None:
+    def __init__(self, detokenizer: Detokenizer, channels: OutputParser | None = None) -> None:
         self._detokenizer = detokenizer
         self._channels = channels
 
@@ -27,17 +27,17 @@ class StreamingDecoder:
     def stop_text(self) -> str | None:
         return None if self._channels is None else self._channels.stop_text
 
-    def add(self, token: int) -> Said:
+    def add(self, token: int) -> Output:
         text = self._detokenizer.add(token)
-        return Said(text) if self._channels is None else self._channels.add(text)
+        return Output(text) if self._channels is None else self._channels.add(text)
 
-    def finish(self) -> Said:
+    def finish(self) -> Output:
         # A character cut in the middle comes out as a replacement character: the reader gets only
         # whole ones.
         text = self._detokenizer.finish().rstrip(REPLACEMENT)
         if self._channels is None:
-            return Said(text)
-        return Said.together([self._channels.add(text), self._channels.finish()])
+            return Output(text)
+        return Output.together([self._channels.add(text), self._channels.finish()])
 
 
 class Decoders:
@@ -50,6 +50,6 @@ class Decoders:
     def of(self, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
         """The decoder of one answer; plain, and so without cost, unless there is something to
         look for."""
-        style, stop = style_of(self._tokenizer, job, prompt_ids), job.sampling.stop
-        channels = Channels(style, stop, job.job_id) if style.transitions or stop else None
+        style, stop = syntax_of(self._tokenizer, job, prompt_ids), job.sampling.stop
+        channels = OutputParser(style, stop, job.job_id) if style.transitions or stop else None
         return StreamingDecoder(self._detokenizers(prompt_ids if job.form.raw else None), channels)

@@ -19,7 +19,7 @@ from mlx_lm.generate import TextStateMachine
 
 from wire.messages import ChatJob, ToolCall
 from worker.backends.text.chat_template import is_thinking
-from worker.sequence import Said
+from worker.sequence import Output
 
 log = logging.getLogger(__name__)
 TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
@@ -32,7 +32,7 @@ _BEGUN = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*")(?:, "arguments": (.*)|,.*)?'
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class OutputSyntax:
     """How a model marks what it says: texts that lead from one state to another, and how its
     calls are read."""
 
@@ -44,11 +44,11 @@ class Style:
     """Whether the answer is a call and nothing else, so that no part of it can be text."""
 
 
-def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
+def syntax_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> OutputSyntax:
     """The style of a model's answer to a prompt, as far as the job asks to have things told
     apart."""
     if not job.form.separate:
-        return Style()
+        return OutputSyntax()
     transitions: Transitions = {}
     initial = tokenizer.response_initial_state or TEXT
     if tokenizer.has_thinking:
@@ -64,14 +64,14 @@ def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
         goal = TOOL if job.form.must_call else TEXT
         if initial == REASONING:
             thinking: Transitions = {REASONING: [(tokenizer.think_end, goal)], goal: []}
-            return Style(thinking, REASONING, parse=json.loads, must_call=job.form.must_call)
-        return Style({goal: []}, goal, parse=json.loads, must_call=job.form.must_call)
+            return OutputSyntax(thinking, REASONING, parse=json.loads, must_call=job.form.must_call)
+        return OutputSyntax({goal: []}, goal, parse=json.loads, must_call=job.form.must_call)
     for mark in tokenizer.structural_markers:
         transitions.setdefault(TEXT, []).append((mark, TEXT))
     for state, edges in tokenizer.response_transitions.items():
         transitions.setdefault(state, []).extend(edges)
     if not job.form.tools or not tokenizer.has_tool_calling:
-        return Style(_without_tools(transitions), initial)
+        return OutputSyntax(_without_tools(transitions), initial)
     start, end = tokenizer.tool_call_start, tokenizer.tool_call_end
     if not any(state == TOOL for edges in transitions.values() for _, state in edges):
         transitions.setdefault(TEXT, []).append((start, TOOL))
@@ -80,7 +80,9 @@ def style_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Style:
     if end:
         transitions.setdefault(TOOL, []).append((end, TEXT))
     tools = list(job.form.tools)
-    return Style(transitions, initial, start, lambda text: tokenizer.tool_parser(text, tools))
+    return OutputSyntax(
+        transitions, initial, start, lambda text: tokenizer.tool_parser(text, tools)
+    )
 
 
 def _without_tools(transitions: Transitions) -> Transitions:
@@ -89,11 +91,11 @@ def _without_tools(transitions: Transitions) -> Transitions:
     }
 
 
-class Channels:
+class OutputParser:
     """One answer's way through its marks. Stop texts count in the text alone: a call may well
     hold a line break."""
 
-    def __init__(self, style: Style, stop: Sequence[str], job_id: str) -> None:
+    def __init__(self, style: OutputSyntax, stop: Sequence[str], job_id: str) -> None:
         self.stopped = False
         self.stop_text: str | None = None
         self._stop = tuple(stop)
@@ -108,10 +110,10 @@ class Channels:
         self._trims = False
         """Whether blank lines are skipped: those around a mark belong to it."""
 
-    def add(self, text: str) -> Said:
+    def add(self, text: str) -> Output:
         """What became certain with this text."""
         if self.stopped:
-            return Said()
+            return Output()
         *_, held = self._machine
         self._machine, segments = TextStateMachine.split(self._machine, text)
         if self._machine[0] is None:
@@ -119,28 +121,28 @@ class Channels:
             self.stop_text = self._stop_at_end((held + text).removesuffix(rest))
         if len(segments) == 1:
             return self._take(*segments[0])
-        return Said.together(
+        return Output.together(
             [self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)]
         )
 
     def _stop_at_end(self, text: str) -> str | None:
         return max((stop for stop in self._stop if text.endswith(stop)), key=len, default=None)
 
-    def finish(self) -> Said:
+    def finish(self) -> Output:
         """What is still held back. A call that was cut short, or was none, is told as text: nothing
         said gets lost.
 
         One that had to be made is told as a call even so, with the arguments as far as they go.
         """
         if self.stopped:
-            return Said()
+            return Output()
         self._machine, held, _ = TextStateMachine.flush(self._machine)
         rest = self._take(self._state, held)
-        return Said.together([rest, self._called()]) if self._state == TOOL else rest
+        return Output.together([rest, self._called()]) if self._state == TOOL else rest
 
-    def _take(self, state: str | None, text: str, *, entered: bool = False) -> Said:
+    def _take(self, state: str | None, text: str, *, entered: bool = False) -> Output:
         """A piece of one state; ``entered`` says that a mark led into it."""
-        before = Said()
+        before = Output()
         if entered:
             before = self._called() if self._state == TOOL else before
             self._state, self._trims = state, True
@@ -152,11 +154,15 @@ class Channels:
             text = text.lstrip("\r\n")
             self._trims = not text
         piece = (
-            Said(text) if state == TEXT else Said(reasoning=text) if state == REASONING else Said()
+            Output(text)
+            if state == TEXT
+            else Output(reasoning=text)
+            if state == REASONING
+            else Output()
         )
-        return Said.together([before, piece]) if any(before) else piece
+        return Output.together([before, piece]) if any(before) else piece
 
-    def _called(self) -> Said:
+    def _called(self) -> Output:
         """The calls in what was said since the mark, or that text as it is if nobody can read
         it."""
         text, self._call = self._call, ""
@@ -170,17 +176,17 @@ class Channels:
             if self._style.must_call:
                 return self._begun(text)
             log.info("a call of a tool could not be read (%s)", type(error).__name__)
-            return Said(self._style.tool_start + text)
-        return Said(
+            return Output(self._style.tool_start + text)
+        return Output(
             tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls)
         )
 
-    def _begun(self, text: str) -> Said:
+    def _begun(self, text: str) -> Output:
         """A call that was cut, once its name is there; before that there is nothing to tell."""
         begun = _BEGUN.fullmatch(text)
         if begun is None:
-            return Said()
-        return Said(
+            return Output()
+        return Output(
             tool_calls=(
                 ToolCall(id=self._new_id(), name=json.loads(begun[1]), arguments=begun[2] or ""),
             )

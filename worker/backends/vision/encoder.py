@@ -32,7 +32,7 @@ LOOK_AGAIN_S = 0.002
 MOST_GUESSES = 512
 
 
-class _Lane:
+class _Stream:
     """A stream for one tower at a time, and the piece under way on it.
 
     Any thread may use such a stream, but one at a time: nothing is given to it before nobody waits
@@ -41,14 +41,14 @@ class _Lane:
 
     def __init__(self) -> None:
         self._stream = mx.new_thread_unsafe_stream(mx.default_device())
-        self._owner: Callable[[], _Look | None] = lambda: None
+        self._owner: Callable[[], _PendingImages | None] = lambda: None
         self._waits: Future[float] | None = None
 
     @property
     def free(self) -> bool:
         return self._owner() is None and (self._waits is None or self._waits.done())
 
-    def take(self, owner: _Look) -> None:
+    def take(self, owner: _PendingImages) -> None:
         """Belong to a look for as long as that lives."""
         self._owner = weakref.ref(owner)
 
@@ -69,19 +69,19 @@ class _Lane:
         return time.monotonic()
 
 
-LANES = [_Lane() for _ in range(3)]
+LANES = [_Stream() for _ in range(3)]
 """So many prompts' images are looked at at a time: the third fills what two leave of two
 processors between pieces."""
 _waiting = ThreadPoolExecutor(len(LANES), thread_name_prefix="sight")
 
 
-class Sight:
+class VisionEncoder:
     """The eyes of one model. ``tower`` is its vision tower, with a list of ``blocks`` that each
     have an ``attn``."""
 
     def __init__(self, tower: Any) -> None:
         self._tower = tower
-        self._looks: dict[Hashes, _Look] = {}
+        self._looks: dict[Hashes, _PendingImages] = {}
         self._kept: OrderedDict[Hashes, mx.array] = OrderedDict()
         self._usual_s: dict[tuple[int, str], float] = {}
         """How long a part of the tower takes, by the number of patches and the kind of part."""
@@ -133,19 +133,19 @@ class Sight:
         while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
 
-    def _begin(self, lane: _Lane, pixels: NDArray[Any], grid: NDArray[Any]) -> _Look:
+    def _begin(self, lane: _Stream, pixels: NDArray[Any], grid: NDArray[Any]) -> _PendingImages:
         """Lay the tower's computation of some images out, and begin it."""
         with _noted(self._tower) as parts, quick_attention(), lane.laid_out():
             dtype = self._tower.patch_embed.proj.weight.dtype
             features = self._tower(
                 mx.array(pixels).astype(dtype), mx.array(grid), output_hidden_states=False
             )
-        look = _Look(lane, len(pixels), [*parts, ("end", features)])
+        look = _PendingImages(lane, len(pixels), [*parts, ("end", features)])
         lane.take(look)
         self._begin_piece(look)
         return look
 
-    def _begin_piece(self, look: _Look) -> None:
+    def _begin_piece(self, look: _PendingImages) -> None:
         """Start computing the next parts, as many as fill a piece."""
         look.guesses = []
         while look.parts and look.expected_s < PIECE_S:
@@ -154,7 +154,7 @@ class Sight:
         look.begun = time.monotonic()
         look.done = look.lane.compute(look.piece)
 
-    def _take_in(self, look: _Look) -> None:
+    def _take_in(self, look: _PendingImages) -> None:
         """Learn from a piece how long such pieces take."""
         error = (look.done.result() - look.begun) / look.expected_s
         if len(self._usual_s) >= MOST_GUESSES:
@@ -163,11 +163,11 @@ class Sight:
             self._usual_s[look.patches, kind] = max(1e-5, guess * error)
 
 
-class _Look:
+class _PendingImages:
     """Images on their way through the tower: the parts still to be computed, and the piece under
     way."""
 
-    def __init__(self, lane: _Lane, patches: int, parts: Parts) -> None:
+    def __init__(self, lane: _Stream, patches: int, parts: Parts) -> None:
         self.lane = lane
         self.patches = patches
         self.parts = deque(parts)

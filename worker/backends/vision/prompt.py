@@ -18,7 +18,7 @@ from mlx_vlm.prompt_utils import apply_chat_template
 from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
-from wire.messages import Form, ImagePart, Message
+from wire.messages import ImagePart, Message, OutputFormat
 from worker.backends.text import chat_template
 from worker.backends.text.broken_text import Reader
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
@@ -54,7 +54,7 @@ class VisionText:
         )
 
     def encode(
-        self, messages: Items[Message], form: Form, images: Mapping[str, bytes]
+        self, messages: Items[Message], form: OutputFormat, images: Mapping[str, bytes]
     ) -> VisionPrompt:
         """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
         parts = [part for message in messages for part in message.images()]
@@ -71,7 +71,7 @@ class VisionText:
         return VisionPrompt(token_ids, key_ids(token_ids, self.image_token, hashes), arrays, hashes)
 
     def _inputs(
-        self, messages: Items[Message], form: Form, pictures: list[Image.Image]
+        self, messages: Items[Message], form: OutputFormat, pictures: list[Image.Image]
     ) -> dict[str, Any]:
         """What the processor makes of a prompt, with the model's image tokens where the images
         stand."""

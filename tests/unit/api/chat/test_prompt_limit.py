@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from api.chat.prompt_limit import PromptSize, beyond, unshortened
+from api.chat.prompt_limit import PromptLimit, beyond, unshortened
 from api.errors import ApiError
-from wire.messages import NO_FORM, Form, Message
+from wire.messages import PLAIN_TEXT, Message, OutputFormat
 from wire.model_registry import ModelRecord
 
 
@@ -31,10 +31,10 @@ def model(tmp_path: Path) -> ModelRecord:
     )
 
 
-def run(model: ModelRecord, *messages: Message, form: Form = NO_FORM) -> None:
+def run(model: ModelRecord, *messages: Message, form: OutputFormat = PLAIN_TEXT) -> None:
     import asyncio
 
-    size = PromptSize()
+    size = PromptLimit()
     try:
         asyncio.run(size.check(model, messages, form))
     finally:
@@ -68,13 +68,18 @@ def test_every_turn_counts_in_a_conversation_that_is_not_shortened(model: ModelR
         Message(role="user", content="word " * 40),
         Message(role="assistant", content="word " * 40),
     ]
-    run(model, *turns, Message(role="user", content="word " * 20), form=Form(truncation="disabled"))
+    run(
+        model,
+        *turns,
+        Message(role="user", content="word " * 20),
+        form=OutputFormat(truncation="disabled"),
+    )
     with pytest.raises(ApiError) as caught:
         run(
             model,
             *turns,
             Message(role="user", content="word " * 21),
-            form=Form(truncation="disabled"),
+            form=OutputFormat(truncation="disabled"),
         )
     assert (caught.value.code, caught.value.param) == ("prompt_too_long", "messages")
     assert caught.value.message == (

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from api.chat import stream as streams
 from api.chat.stream import Stream, StreamOptions
-from api.jobs.records import Standing
+from api.jobs.records import JobState
 from api.jobs.relay import Reader, Relay
 from api.openai.responses import ChatAnswer
 from api.openai.streaming import ChunkStream, Collected
@@ -44,7 +44,7 @@ class Log:
         rows = [one for one in self.entries if one.sequence >= after][:count]
         return [(b"", {b"e": encode(JOB, one.sequence, one.event).encode()}) for one in rows]
 
-    async def standing(self, _: str) -> Standing:
+    async def standing(self, _: str) -> JobState:
         self.looks += 1
         if self._ends and not self.entries:
             self.entries = [entry(1, TEXT), entry(2, END)]
@@ -148,5 +148,5 @@ def test_a_job_that_has_ended_without_a_log_has_expired() -> None:
     assert end.code == "expired"
 
 
-async def _ended(_: str) -> Standing:
+async def _ended(_: str) -> JobState:
     return "ended"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.http.byte_budget import Room
+from api.http.byte_budget import ByteBudget
 from tests.support import picture_files as files
 from tests.support.api_support import chat_body
 from tests.support.image_support import CHAT, ImageApi, body
@@ -64,7 +64,7 @@ def test_text_beside_the_images_is_bounded(images: ImageApi) -> None:
 
 def test_room_is_given_in_turn() -> None:
     async def story() -> list[object]:
-        room = Room(10)
+        room = ByteBudget(10)
         assert await room.take(8, 1)
         large = asyncio.create_task(room.take(9, 5))
         await asyncio.sleep(0)
@@ -79,7 +79,7 @@ def test_room_is_given_in_turn() -> None:
 
 def test_who_waits_too_long_or_goes_away_leaves_the_room_as_it_was() -> None:
     async def story() -> tuple[bool, int]:
-        room = Room(10)
+        room = ByteBudget(10)
         assert await room.take(10, 1)
         late = await room.take(5, 0.01)
         gone = asyncio.create_task(room.take(5, 5))

@@ -12,7 +12,7 @@ from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.batches.lines import Rules, judge
+from api.batches.lines import LineParser, parse_line
 from api.batches.routes import read
 from api.http.json_limits import LONG
 from api.openai.batch_lines import CHAT, reader
@@ -133,10 +133,10 @@ def test_the_native_errors_name_the_same_fields(
 def test_so_do_lines_of_batches(body: dict[str, Any], place: list[str | int]) -> None:
     of_openai = {"method": "POST", "url": CHAT, "body": {"model": "m", **body}}
     for rules, row in (
-        (Rules([], read), {"model_id": "m", **body}),
-        (Rules([], reader(CHAT)), of_openai),
+        (LineParser([], read), {"model_id": "m", **body}),
+        (LineParser([], reader(CHAT)), of_openai),
     ):
-        refused = judge(json.dumps({"custom_id": "a", **row}).encode(), 1, rules)
+        refused = parse_line(json.dumps({"custom_id": "a", **row}).encode(), 1, rules)
         assert isinstance(refused, LineResult)
         assert refused.error is not None
         assert refused.error[1].startswith(" -> ".join(map(str, place)) + ": ")

@@ -19,17 +19,17 @@ IN_API = (
     WATCHED
     + """
 import asyncio, api.app
-from api.http.data_urls import TakenOut
+from api.http.data_urls import DataUrls
 from api.http.host_names import HostNames
 from api.images.fetch import ImageFetcher
 from api.images.urls import TOO_LARGE
-from api.images.intake import Draft, Images, ImageUrl
+from api.images.intake import DraftMessage, Images, ImageUrl
 from api.errors import ApiError
 from tests.unit.api.images.test_refused import FILES, URLS, files
 from fakeredis import FakeRedis
 def tried(images, url):
     try:
-        asyncio.run(images.store([Draft("user", (ImageUrl(url),))], TakenOut(), "job"))
+        asyncio.run(images.store([DraftMessage("user", (ImageUrl(url),))], DataUrls(), "job"))
     except ApiError:
         return
 images = Images(FakeRedis(), 1 << 30, ImageFetcher(HostNames(), TOO_LARGE))

@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 from api import errors
 from api.app import create_app
 from api.errors import ApiError
-from api.jobs.queue import EVERYONE, Jobs, Policy, new_job_id
-from api.jobs.settling import STOPPING_S
+from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
+from api.jobs.reaper import STOPPING_S
 from api.redis_client import Clients
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from tests.support.api_support import (
     MODEL,
     QUEUE,
@@ -64,9 +64,9 @@ def client(server: FakeServer) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def jobs(server: FakeServer, redis: Redis) -> Iterator[Jobs]:
+def jobs(server: FakeServer, redis: Redis) -> Iterator[JobQueue]:
     clients = Clients(FakeAsyncRedis(server=server), redis)
-    jobs = Jobs(clients, Catalogue(clients.waiting), 1000)
+    jobs = JobQueue(clients, RegistryReader(clients.waiting), 1000)
     yield jobs
     jobs.close()
 
@@ -83,7 +83,7 @@ def a_chat(text: str = "the canary sings") -> ChatJob:
     )
 
 
-def submit(jobs: Jobs, policy: Policy | None = None) -> str:
+def submit(jobs: JobQueue, policy: Policy | None = None) -> str:
     chat = a_chat()
     jobs._submit_chat(chat, policy or Policy("cancel"))
     return chat.job_id
@@ -98,7 +98,7 @@ def log_of(redis: Redis, job_id: str) -> list[Any]:
     return [entry.event for entry in decode_rows(rows)]
 
 
-def test_a_chat_is_an_rq_job_that_any_dashboard_can_show(jobs: Jobs, redis: Redis) -> None:
+def test_a_chat_is_an_rq_job_that_any_dashboard_can_show(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
     job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
     described = "model-1 for everyone"
@@ -120,7 +120,9 @@ def test_a_chat_is_an_rq_job_that_any_dashboard_can_show(jobs: Jobs, redis: Redi
     assert stored.messages[0].content == "the canary sings"
 
 
-def test_what_is_remembered_of_a_chat_holds_no_prompt_and_expires(jobs: Jobs, redis: Redis) -> None:
+def test_what_is_remembered_of_a_chat_holds_no_prompt_and_expires(
+    jobs: JobQueue, redis: Redis
+) -> None:
     job_id = submit(jobs, Policy("cancel", frozenset({"include_usage"})))
     record = text_of(redis.hgetall(keys.job(job_id)))
     assert record.pop("submitted_ms").isdigit()
@@ -140,13 +142,13 @@ def test_what_is_remembered_of_a_chat_holds_no_prompt_and_expires(jobs: Jobs, re
 
 @pytest.mark.parametrize(("policy", "watched"), [("cancel", 1), ("continue", 0)])
 def test_only_chats_that_end_with_their_readers_are_watched(
-    jobs: Jobs, redis: Redis, policy: Any, watched: int
+    jobs: JobQueue, redis: Redis, policy: Any, watched: int
 ) -> None:
     submit(jobs, Policy(policy))
     assert redis.zcard(keys.UNATTENDED) == watched
 
 
-def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: Jobs, redis: Redis) -> None:
+def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
     jobs._stop(job_id)
     assert redis.llen(QUEUE) == 0
@@ -159,7 +161,7 @@ def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: Jobs, redis: Re
     assert 0 < redis.ttl(rq_job_key(job_id)) <= keys.RQ_LIFETIME_S
 
 
-def test_stopping_twice_changes_nothing(jobs: Jobs, redis: Redis) -> None:
+def test_stopping_twice_changes_nothing(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
     jobs._stop(job_id)
     before = log_of(redis, job_id)
@@ -167,7 +169,7 @@ def test_stopping_twice_changes_nothing(jobs: Jobs, redis: Redis) -> None:
     assert log_of(redis, job_id) == before
 
 
-def test_stopping_an_ended_chat_leaves_no_cancel_key(jobs: Jobs, redis: Redis) -> None:
+def test_stopping_an_ended_chat_leaves_no_cancel_key(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
     FakeWorker(redis).step()
     jobs._stop(job_id)
@@ -175,7 +177,7 @@ def test_stopping_an_ended_chat_leaves_no_cancel_key(jobs: Jobs, redis: Redis) -
     assert log_of(redis, job_id)[-1] == Finished("stop")
 
 
-def test_a_running_chat_is_left_to_its_worker(jobs: Jobs, redis: Redis) -> None:
+def test_a_running_chat_is_left_to_its_worker(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
     redis.lpop(QUEUE)
     writer = LogWriter(redis, job_id)
@@ -186,7 +188,7 @@ def test_a_running_chat_is_left_to_its_worker(jobs: Jobs, redis: Redis) -> None:
 
 
 def test_a_chat_stopped_on_its_second_way_through_the_queue_keeps_its_text(
-    jobs: Jobs, redis: Redis
+    jobs: JobQueue, redis: Redis
 ) -> None:
     job_id = submit(jobs)
     LogWriter(redis, job_id).text("some ", "text")
@@ -198,7 +200,9 @@ def test_a_chat_stopped_on_its_second_way_through_the_queue_keeps_its_text(
     assert end.usage.completion_tokens == 2
 
 
-def test_a_stop_that_another_process_did_not_finish_is_finished(jobs: Jobs, redis: Redis) -> None:
+def test_a_stop_that_another_process_did_not_finish_is_finished(
+    jobs: JobQueue, redis: Redis
+) -> None:
     job_id = submit(jobs)
     redis.lrem(QUEUE, 1, job_id)
     redis.zadd(keys.STOPPING, {job_id: jobs._now_and_depth()[0] - STOPPING_S * 1000 - 1})
@@ -207,7 +211,7 @@ def test_a_stop_that_another_process_did_not_finish_is_finished(jobs: Jobs, redi
     assert redis.zcard(keys.STOPPING) == 0
 
 
-def test_stop_all_ends_chats_and_leaves_commands(jobs: Jobs, redis: Redis) -> None:
+def test_stop_all_ends_chats_and_leaves_commands(jobs: JobQueue, redis: Redis) -> None:
     chats = [submit(jobs) for _ in range(3)]
     command = ModelCommand(job_id=new_job_id(), action="scan")
     jobs._submit_command(command)
@@ -216,7 +220,7 @@ def test_stop_all_ends_chats_and_leaves_commands(jobs: Jobs, redis: Redis) -> No
     assert all(log_of(redis, job_id)[-1].finish_reason == "cancelled" for job_id in chats)
 
 
-def test_commands_go_before_what_waits(jobs: Jobs, redis: Redis) -> None:
+def test_commands_go_before_what_waits(jobs: JobQueue, redis: Redis) -> None:
     submit(jobs)
     command = ModelCommand(job_id=new_job_id(), action="load", model_id="model-1")
     jobs._submit_command(command)
@@ -422,10 +426,10 @@ def test_every_error_code_has_a_status() -> None:
 def test_an_unexpected_exception_is_a_500_without_its_text(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(_: Catalogue) -> None:
+    async def broken(_: RegistryReader) -> None:
         raise RuntimeError("the canary sings")
 
-    monkeypatch.setattr(Catalogue, "models", broken)
+    monkeypatch.setattr(RegistryReader, "models", broken)
     response = client.get("/models")
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "canary" not in response.text
@@ -472,7 +476,7 @@ def test_importing_the_api_imports_neither_mlx_nor_the_worker() -> None:
 
 
 def test_a_chat_that_a_living_worker_cannot_read_is_refused_by_name(
-    jobs: Jobs, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announce(redis, old := status())
     redis.delete(keys.worker_reads(old.name))  # It says nothing of versions.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from api.jobs.records import Lookup
+from api.jobs.records import JobRecords
 from api.jobs.relay import Reader, Relay
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode, encode
@@ -201,7 +201,7 @@ def test_the_last_position_of_an_ended_job_tells_whether_anything_is_left(
         await it.redis.hset(
             keys.job(JOB), mapping={"owner": "o", "kind": "chat", "state": "ended", "version": "2"}
         )
-        lookup = Lookup(it.redis)
+        lookup = JobRecords(it.redis)
         record = await lookup.record(JOB, "o")
         assert record is not None
         assert record.by_tokens

@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.jobs.queue import Jobs
+from api.jobs.queue import JobQueue
 from api.jobs.slice_queue import MOST_FEEDS
 from api.redis_client import Clients
 from api.services import Parts
@@ -59,7 +59,7 @@ def upload(api: TestClient) -> BatchSlice:
 def feed(api: TestClient, work: BatchSlice) -> None:
     """What the API does every few seconds."""
     parts: Parts = api.app.state.parts  # type: ignore[attr-defined]
-    jobs: Jobs = parts.jobs
+    jobs: JobQueue = parts.jobs
     jobs._slices.feed(work)
 
 

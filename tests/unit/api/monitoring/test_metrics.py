@@ -19,7 +19,7 @@ from tests.support.api_support import MODEL, QUEUE, announce, status
 from tests.support.paths import ROOT
 from wire import keys
 from wire.settings import Settings
-from wire.worker_status import BUCKETS, Spread, Work
+from wire.worker_status import BUCKETS, Histogram, Totals
 
 DOCS = ROOT / "docs" / "metrics.md"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -57,17 +57,17 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
 
 
-def spread(name: str, *places: int, total: float = 1.0) -> Spread:
+def spread(name: str, *places: int, total: float = 1.0) -> Histogram:
     counts = [0] * (len(BUCKETS[name]) + 1)
     for place in places:
         counts[place] += 1
-    return Spread(counts=tuple(counts), sum=total)
+    return Histogram(counts=tuple(counts), sum=total)
 
 
 def test_each_worker_has_its_series_and_a_histogram_adds_up(
     client: TestClient, redis: Redis
 ) -> None:
-    one = Work(
+    one = Totals(
         generation_tokens=70,
         prompt_tokens=9,
         cached_tokens=4,
@@ -76,7 +76,7 @@ def test_each_worker_has_its_series_and_a_histogram_adds_up(
     announce(
         redis,
         status("a.1", work=one, running_total=3),
-        status("b.1", work=Work(generation_tokens=5)),
+        status("b.1", work=Totals(generation_tokens=5)),
     )
     samples = read(client)
     assert value(samples, "mlxq_generation_tokens_total", worker="a") == 70
@@ -94,8 +94,8 @@ def test_each_worker_has_its_series_and_a_histogram_adds_up(
 def test_a_killed_worker_whose_last_words_live_on_is_not_told_twice(
     client: TestClient, redis: Redis
 ) -> None:
-    old = status("a.1", beat_ms=5000, started_ms=1, work=Work(generation_tokens=70))
-    new = status("a.2", beat_ms=9000, started_ms=8000, work=Work(generation_tokens=1, restarts=1))
+    old = status("a.1", beat_ms=5000, started_ms=1, work=Totals(generation_tokens=70))
+    new = status("a.2", beat_ms=9000, started_ms=8000, work=Totals(generation_tokens=1, restarts=1))
     announce(redis, old, new)
     samples = read(client)
     assert value(samples, "mlxq_generation_tokens_total", worker="a") == 1

@@ -15,13 +15,13 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.batches.store import BatchStore
-from api.jobs.records import Lookup
+from api.jobs.records import JobRecords
 from api.monitoring import status_stream as watching
 from api.monitoring.history import ROW_S, History
-from api.monitoring.overview import Overview
-from api.monitoring.status_stream import Watch
+from api.monitoring.overview import StatusReader
+from api.monitoring.status_stream import StatusStream
 from api.redis_client import Clients
-from api.registry import Catalogue
+from api.registry import RegistryReader
 from tests.support.api_support import MODEL, LogWriter, announce, status
 from wire import keys
 from wire.messages import Failed, Usage
@@ -48,10 +48,10 @@ def client(server: FakeServer) -> Iterator[TestClient]:
         yield client
 
 
-def overview(server: FakeServer) -> Overview:
+def overview(server: FakeServer) -> StatusReader:
     redis = FakeAsyncRedis(server=server)
     store = BatchStore(redis, budget=1, lifetime_s=1)
-    return Overview(redis, Catalogue(redis), Lookup(redis), store, 1000)
+    return StatusReader(redis, RegistryReader(redis), JobRecords(redis), store, 1000)
 
 
 def sample(redis: Redis, at_ms: int, **fields: Any) -> None:
@@ -214,7 +214,7 @@ def test_all_who_watch_share_one_look_and_it_ends_with_the_last(
     sample(redis, NOW_MS)
 
     async def run() -> None:
-        watch = Watch(overview(server))
+        watch = StatusStream(overview(server))
         readers = [aiter(watch.join()) for _ in range(20)]
         first = await asyncio.gather(*(anext(reader) for reader in readers))
         assert (len(set(first)), watch.looks) == (1, 1)
@@ -238,7 +238,7 @@ def test_redis_away_is_an_event_and_the_stream_goes_on(
     monkeypatch.setattr(watching, "EVERY_S", 0.1)
 
     async def run() -> None:
-        watch = Watch(overview(server))
+        watch = StatusStream(overview(server))
         reader = aiter(watch.join())
         await anext(reader)
         server.connected = False
@@ -258,7 +258,7 @@ def test_a_reader_who_left_ends_with_the_next_look(
     monkeypatch.setattr(watching, "EVERY_S", 0.1)
 
     async def run() -> None:
-        watch = Watch(overview(server))
+        watch = StatusStream(overview(server))
         watcher = watch.join()
         reader = aiter(watcher)
         await anext(reader)

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.chat.submit import Ask
+from api.chat.submit import ChatSpec
 from api.errors import ApiError
 from api.jobs.queue import Policy
 from api.openai import json_schema
 from api.openai.json_schema import Schemas, as_text
-from wire.messages import Form, Sampling
+from wire.messages import OutputFormat, Sampling
 from wire.schemas.check import Verdict
 
 
-def ask(number: int, *, must_call: bool = False) -> Ask:
-    form = Form(json_schema=as_text({"const": number}), must_call=must_call)
-    return Ask([], Sampling(seed=1), Policy("cancel"), form)
+def ask(number: int, *, must_call: bool = False) -> ChatSpec:
+    form = OutputFormat(json_schema=as_text({"const": number}), must_call=must_call)
+    return ChatSpec([], Sampling(seed=1), Policy("cancel"), form)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_equal_schemas_are_read_once_and_lines_without_one_never(
 
     monkeypatch.setattr(schemas.check._pool, "ask", counted)
     settle = schemas.for_upload()
-    plain = Ask([], Sampling(seed=1), Policy("cancel"))
+    plain = ChatSpec([], Sampling(seed=1), Policy("cancel"))
     assert settle(plain) is plain
     assert {settle(ask(n % 2)).form.json_schema for n in range(20)} == {
         settle(ask(n)).form.json_schema for n in (0, 1)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from worker.engine.admission_window import ENOUGH, LONGEST_S, Gathering
+from worker.engine.admission_window import ENOUGH, LONGEST_S, AdmissionWindow
 
 
 class Door:
@@ -15,7 +15,7 @@ class Door:
     def __init__(self) -> None:
         self.now = 100.0
         self.inside: list[str] = []
-        self.gathering = Gathering(lambda: self.now)
+        self.gathering = AdmissionWindow(lambda: self.now)
 
     def comes(self, name: str, follow: int) -> None:
         self.gathering.follow = follow

@@ -13,7 +13,7 @@ from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, 
 from tests.unit.worker.engine.test_engine import Loads, Reader
 from worker.backends.base import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
-from worker.engine.batch_scheduler import Background, Chats
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.engine import Engine
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
@@ -40,7 +40,7 @@ def engine(results: Results, loads: Loads, reader: Reader) -> Iterator[Engine]:
     models = LoadedModels(
         {"echo": ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30
     )
-    background = Background(models, slots=SLOTS, share=0.05, on_end=results)
+    background = BatchScheduler(models, slots=SLOTS, share=0.05, on_end=results)
     running = Engine(models, reader, prompts=background)
     running.start()
     yield running
@@ -102,9 +102,9 @@ def test_parked_prompts_go_on_at_the_exact_next_token(lanes: Lanes) -> None:
     lanes.turns(4)
     halfway = [len(s.generated) for s in lanes.background._running]
     assert all(0 < count < 8 for count in halfway)
-    lanes.turns(2, Chats(inside=3))  # all but one row are needed
+    lanes.turns(2, ChatLoad(inside=3))  # all but one row are needed
     assert len(lanes.running()) == 1
-    lanes.turns(2, Chats(inside=1))
+    lanes.turns(2, ChatLoad(inside=1))
     lanes.turns(20)
     told = lanes.results.wait(4)
     assert all(right(one) for one in told)
@@ -115,10 +115,10 @@ def test_no_step_is_made_while_a_chat_waits_for_its_first_token(lanes: Lanes) ->
     lanes.submit(*prompts("b", 4))
     lanes.turns(2)
     before = lanes.background.tokens
-    lanes.turns(50, Chats(inside=1, waiting=1))
-    lanes.turns(50, Chats(inside=SLOTS))
+    lanes.turns(50, ChatLoad(inside=1, waiting=1))
+    lanes.turns(50, ChatLoad(inside=SLOTS))
     assert lanes.background.tokens == before
-    lanes.turns(1, Chats(inside=1))
+    lanes.turns(1, ChatLoad(inside=1))
     assert lanes.background.tokens > before
 
 
@@ -140,7 +140,7 @@ def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(
     while clock[0] - began < 20.0:
         clock[0] += 0.01  # a step of the chats
         before = clock[0]
-        lanes.turns(1, Chats(inside=40, waiting=10))
+        lanes.turns(1, ChatLoad(inside=40, waiting=10))
         spent += clock[0] - before
     lanes.close()
     assert 0.08 < spent / (clock[0] - began) < 0.12
@@ -168,12 +168,12 @@ def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(
     company.clear()
     for _ in range(9):  # A tenth of nine steps is less than a turn takes.
         clock[0] += 0.01
-        lanes.turns(1, Chats(inside=1, waiting=1))
+        lanes.turns(1, ChatLoad(inside=1, waiting=1))
     assert not company
-    lanes.turns(1, Chats())
+    lanes.turns(1, ChatLoad())
     assert company == [True], "another chat is likely to follow"
     clock[0] += 10.0
-    lanes.turns(1, Chats())
+    lanes.turns(1, ChatLoad())
     assert company == [True, False]
     lanes.close()
 
@@ -207,7 +207,7 @@ def test_a_model_that_cannot_be_loaded_fails_its_lines_at_once(lanes: Lanes) -> 
 
 def test_no_model_is_loaded_for_a_batch_while_chats_are_inside(lanes: Lanes) -> None:
     lanes.background.submit(prompts("b", 2))
-    lanes.turns(5, Chats(inside=1))
+    lanes.turns(5, ChatLoad(inside=1))
     assert lanes.loads.opened == []
 
 

@@ -12,12 +12,12 @@ from tests.support.chats import chat_job, sequence
 from wire import keys
 from wire.messages import Failed, Finished
 from wire.settings import Settings
-from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Work, WorkerStatus
+from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
 from worker import backends
 from worker.backends.echo import EchoBackend
-from worker.engine.counters import Meter
+from worker.engine.counters import Counters
 from worker.engine.engine import Engine
-from worker.jobs.status_reporter import Report, end_in_numbers
+from worker.jobs.status_reporter import StatusReporter, end_in_numbers
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
@@ -32,7 +32,7 @@ def models(delay_s: float = 0.0) -> LoadedModels:
     )
 
 
-def run(meter: Meter, *chats: Sequence, delay_s: float = 0.0) -> None:
+def run(meter: Counters, *chats: Sequence, delay_s: float = 0.0) -> None:
     """Run chats in an engine until each has ended."""
     left, over = {chat.job_id for chat in chats}, threading.Event()
 
@@ -58,7 +58,7 @@ def chats(number: int, tokens: int) -> list[Sequence]:
 
 
 def test_each_token_and_each_first_one_is_counted_once() -> None:
-    meter = Meter()
+    meter = Counters()
     run(meter, *chats(3, tokens=5))
     work = meter.work()
     assert work.generation_tokens == 15
@@ -69,7 +69,7 @@ def test_each_token_and_each_first_one_is_counted_once() -> None:
 
 
 def test_gaps_between_tokens_fall_into_the_bucket_of_their_length() -> None:
-    meter = Meter()
+    meter = Counters()
     run(meter, *chats(2, tokens=4), delay_s=0.03)
     counts = meter.work().inter_token.counts
     below = sum(counts[: BUCKETS["inter_token"].index(0.025) + 1])
@@ -77,14 +77,14 @@ def test_gaps_between_tokens_fall_into_the_bucket_of_their_length() -> None:
 
 
 def test_a_chat_that_goes_on_after_a_crash_has_no_second_first_token() -> None:
-    meter = Meter()
+    meter = Counters()
     run(meter, Sequence(chat_job(max_tokens=5), attempt=2, emitted=(1, 2)))
     work = meter.work()
     assert (work.generation_tokens, sum(work.ttft.counts), work.prompt_tokens) == (3, 0, 0)
 
 
 def test_a_sample_holds_what_came_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    meter = Meter()
+    meter = Counters()
     monkeypatch.setattr("worker.engine.counters.SHORTEST_SAMPLE_S", 0.0)
     run(meter, *chats(2, tokens=3))
     first, second = (meter.sample("here", 0, 7) for _ in range(2))
@@ -95,7 +95,7 @@ def test_a_sample_holds_what_came_since_the_one_before(monkeypatch: pytest.Monke
 
 
 def test_a_sample_right_after_another_is_none() -> None:
-    assert Meter().sample("here", 0, 0) is None
+    assert Counters().sample("here", 0, 0) is None
 
 
 def test_an_end_in_numbers_has_reason_counts_and_times_and_no_text() -> None:
@@ -119,8 +119,8 @@ def redis() -> FakeRedis:
     return FakeRedis()
 
 
-def report(redis: FakeRedis) -> Report:
-    made = Report(redis, Settings(backend="echo"), "here-1.7-8", "rq:queue:chat")
+def report(redis: FakeRedis) -> StatusReporter:
+    made = StatusReporter(redis, Settings(backend="echo"), "here-1.7-8", "rq:queue:chat")
     made.open()
     return made
 
@@ -158,8 +158,8 @@ def test_the_history_keeps_the_last_minutes_only(
 
 
 def test_histograms_have_a_bucket_for_each_bound_and_one_beyond() -> None:
-    work = Meter().work()
+    work = Counters().work()
     for name, bounds in BUCKETS.items():
         assert list(bounds) == sorted(set(bounds)), name
         assert len(getattr(work, name).counts) == len(bounds) + 1, name
-    assert set(BUCKETS) <= set(Work.model_fields)
+    assert set(BUCKETS) <= set(Totals.model_fields)

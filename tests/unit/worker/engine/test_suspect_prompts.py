@@ -15,7 +15,7 @@ from tests.unit.worker.engine.test_engine import Loads, Reader
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.echo import EchoBackend, answer
-from worker.engine.batch_scheduler import Background, Chats
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.engine import Engine
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
@@ -59,7 +59,7 @@ def test_while_a_suspect_is_prepared_no_other_is_let_in(lanes: Lanes) -> None:
     lanes.background._tokenising.submit(go_on.wait, WAIT_S)
     lanes.background.submit([*prompts("b", 2, suspect=True), *prompts("c", 2, suspect=True)])
     for _ in range(5):
-        lanes.background.turn(Chats())
+        lanes.background.turn(ChatLoad())
     assert (lanes.told, lanes.background.suspect) == (["in 1"], True)
     go_on.set()
     lanes.turns(60)
@@ -73,7 +73,7 @@ def test_a_suspect_chat_has_the_engine_without_prompts(lanes: Lanes) -> None:
     lanes.submit(*prompts("b", 2, suspect=True), *prompts("c", 2))
     lanes.turns(3)
     assert set(lanes.running()) == {"b", "c"}
-    lanes.turns(3, Chats(inside=1, waiting=1, suspect=True))
+    lanes.turns(3, ChatLoad(inside=1, waiting=1, suspect=True))
     assert (lanes.running(), lanes.background.suspect, lanes.told) == ([], False, ["in 1", "out 1"])
     lanes.turns(60)
     told = lanes.results.wait(4)
@@ -97,7 +97,7 @@ def engine() -> Iterator[Engine]:
     loads.delay_s = 0.002
     models = LoadedModels({MODEL: ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30)
     running = Engine(
-        models, Reader(), prompts=Background(models, slots=SLOTS, share=0, on_end=Results())
+        models, Reader(), prompts=BatchScheduler(models, slots=SLOTS, share=0, on_end=Results())
     )
     yield running
     running.close()

@@ -18,7 +18,7 @@ from wire import keys
 from wire.batches import BatchLine, BatchLog, BatchSlice, pack
 from wire.messages import Message, Sampling
 from wire.token_log import TokenLog
-from worker.jobs.crash_marks import ALONE
+from worker.jobs.crash_marks import ISOLATED
 from worker.jobs.poison_jobs import MOST_ALONE, MOST_DEADLY_LINES, MOST_UNSEEN, SUSPECT, condemned
 from worker.jobs.recovery import Recovery
 from worker.jobs.rq_worker import ChatWorker
@@ -84,7 +84,7 @@ class OneSlice:
             worker.prepare_job_execution(job)
             TokenLog(self.redis).begin(job.id)
         if mark is not None:
-            self.redis.hset(keys.job(WORK.job_id), ALONE, mark)
+            self.redis.hset(keys.job(WORK.job_id), ISOLATED, mark)
         recovery = Recovery(
             self.redis, [self.chats, self.queue], "here", lambda name: name == "dead"
         )

@@ -20,7 +20,7 @@ from wire.log_entries import decode_rows
 from wire.messages import Delta, Failed
 from wire.token_log import Append, TokenLog
 from worker.jobs import recovery
-from worker.jobs.crash_marks import ALONE, READING
+from worker.jobs.crash_marks import ISOLATED, READING
 from worker.jobs.poison_jobs import FURTHER, MOST_CRASHES, MOST_UNSEEN, SUSPECT, is_suspect
 from worker.jobs.recovery import Recovery
 from worker.jobs.rq_worker import ChatWorker
@@ -87,7 +87,7 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
         started(redis, queue, job)
         if number == MOST_CRASHES:
             # From the second crash on it comes in as a suspect.
-            redis.hset(keys.job(job.id), ALONE, number)
+            redis.hset(keys.job(job.id), ISOLATED, number)
         assert recovering(redis, queue, THERE).run() == 1
         assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], number)
     last = decode_rows(redis.xrange(keys.log(job.id)))[-1]  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(
     job = submitted(redis, queue)
     for number in range(1, MOST_UNSEEN):
         started(redis, queue, job)
-        redis.hset(keys.job(job.id), ALONE, READING)
+        redis.hset(keys.job(job.id), ISOLATED, READING)
         recovering(redis, queue, THERE).run()
         assert crashes(redis, job) == min(number, SUSPECT)
     assert redis.xlen(keys.log(job.id)) == 0
@@ -118,7 +118,7 @@ def test_a_mark_from_inside_counts_before_one_of_a_job_that_was_being_read(
     inside, reading = submitted(redis, queue), submitted(redis, queue)
     for job, mark in ((inside, 5), (reading, READING)):
         started(redis, queue, job)
-        redis.hset(keys.job(job.id), mapping={ALONE: mark, "crashes": SUSPECT})
+        redis.hset(keys.job(job.id), mapping={ISOLATED: mark, "crashes": SUSPECT})
     recovering(redis, queue, THERE).run()
     assert (crashes(redis, inside), crashes(redis, reading)) == (MOST_CRASHES, SUSPECT)
 
@@ -129,7 +129,7 @@ def test_who_has_shown_nothing_beside_a_suspect_is_watched_but_not_counted(
     suspect, silent, speaking = (submitted(redis, queue) for _ in range(3))
     for job, events in ((suspect, 0), (silent, 0), (speaking, FURTHER)):
         started(redis, queue, job, events=events)
-    redis.hset(keys.job(suspect.id), mapping={ALONE: 1, "crashes": 1})
+    redis.hset(keys.job(suspect.id), mapping={ISOLATED: 1, "crashes": 1})
     recovering(redis, queue, THERE).run()
     assert [crashes(redis, job) for job in (suspect, silent, speaking)] == [SUSPECT, 0, 0]
     told = [redis.hmget(keys.job(job.id), "crashes", "beside") for job in (silent, speaking)]
@@ -157,10 +157,10 @@ def test_a_crash_is_the_suspects_alone_if_one_was_on_board(redis: Redis, queue: 
     suspect, *others = (submitted(redis, queue) for _ in range(3))
     for job in (suspect, *others):
         started(redis, queue, job)
-    redis.hset(keys.job(suspect.id), mapping={ALONE: 1, "crashes": MOST_CRASHES - 1})
+    redis.hset(keys.job(suspect.id), mapping={ISOLATED: 1, "crashes": MOST_CRASHES - 1})
     assert recovering(redis, queue, THERE).run() == 3
     assert [crashes(redis, job) for job in (suspect, *others)] == [MOST_CRASHES, 0, 0]
-    assert not redis.hexists(keys.job(suspect.id), ALONE)
+    assert not redis.hexists(keys.job(suspect.id), ISOLATED)
 
 
 def test_jobs_go_back_to_the_front_in_their_order(redis: Redis, queue: Queue) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from worker.errors import WorkerError
 from worker.models.downloads import Downloads
-from worker.models.folders import Catalogue
+from worker.models.folders import ModelFolders
 
 NAME = "owner/tiny-4bit"
 
@@ -56,7 +56,7 @@ def downloads(tmp_path: Path, hub: LocalHub, news: threading.Semaphore) -> Downl
 def test_a_model_is_there_once_it_is_whole(
     downloads: Downloads, hub: LocalHub, news: threading.Semaphore, tmp_path: Path
 ) -> None:
-    catalogue = Catalogue([], downloaded=tmp_path / "models")
+    catalogue = ModelFolders([], downloaded=tmp_path / "models")
     record = downloads.start(NAME)
     assert (record.downloading, record.downloaded, record.repository) == (True, False, NAME)
     catalogue.scan()
@@ -111,7 +111,7 @@ def test_a_model_larger_than_the_disk_is_refused(downloads: Downloads, hub: Loca
 
 
 def test_only_what_was_downloaded_here_can_be_deleted(downloads: Downloads, tmp_path: Path) -> None:
-    catalogue = Catalogue([tmp_path])
+    catalogue = ModelFolders([tmp_path])
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "config.json").write_text("{}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker.errors import WorkerError
-from worker.models.folders import Catalogue, describe, with_kv
+from worker.models.folders import ModelFolders, describe, with_kv
 
 
 def model_folder(folder: Path, weights: bytes = b"weights", **config: Any) -> Path:
@@ -59,7 +59,7 @@ def test_a_scan_finds_folders_and_hub_caches_and_skips_broken_ones(tmp_path: Pat
     model_folder(tmp_path / "models--owner--tiny-4bit" / "snapshots" / "abc")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{", encoding="utf-8")
-    catalogue = Catalogue([tmp_path])
+    catalogue = ModelFolders([tmp_path])
     catalogue.scan()
     names = {record.name for record in catalogue.all()}
     assert {"plain", "tiny-4bit"} <= names
@@ -69,7 +69,7 @@ def test_a_scan_finds_folders_and_hub_caches_and_skips_broken_ones(tmp_path: Pat
 
 def test_a_scan_keeps_how_a_model_is_quantised(tmp_path: Path) -> None:
     model_folder(tmp_path / "plain")
-    catalogue = Catalogue([tmp_path])
+    catalogue = ModelFolders([tmp_path])
     catalogue.scan()
     record = catalogue.find("plain")
     assert record is not None
@@ -87,7 +87,7 @@ def test_paths_outside_the_folders_or_without_a_model_are_not_found(
     model_folder(tmp_path / "outside")
     (tmp_path / "inside" / "nothing").mkdir(parents=True)
     (tmp_path / "inside" / "link").symlink_to(tmp_path / "outside")
-    catalogue = Catalogue([tmp_path / "inside"])
+    catalogue = ModelFolders([tmp_path / "inside"])
     for tried in (path, str(tmp_path / path), str(tmp_path / "inside" / "link")):
         with pytest.raises(WorkerError) as caught:
             catalogue.register("x", tried)
@@ -96,7 +96,7 @@ def test_paths_outside_the_folders_or_without_a_model_are_not_found(
 
 def test_a_folder_inside_is_registered_under_its_new_name(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "inside" / "deep" / "model")
-    catalogue = Catalogue([tmp_path / "inside"])
+    catalogue = ModelFolders([tmp_path / "inside"])
     record = catalogue.register("mine", str(folder))
     assert catalogue.find("mine") == record
 
@@ -112,7 +112,7 @@ def test_models_in_their_publishers_folders_are_found_under_both_names(tmp_path:
     (tmp_path / "project" / "settings").mkdir(parents=True)
     (tmp_path / "project" / "settings" / "config.json").write_text("{}", encoding="utf-8")
     model_folder(tmp_path / "far" / "too" / "deep")
-    catalogue = Catalogue([tmp_path])
+    catalogue = ModelFolders([tmp_path])
     found = {record.name for record in catalogue.scan() if record.path.startswith(str(tmp_path))}
     assert found == {"Tiny-4bit", "alone"}
     assert catalogue.find("mlx-community/Tiny-4bit") == catalogue.find("Tiny-4bit") is not None
@@ -125,7 +125,9 @@ def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
         model_folder(tmp_path / "publisher" / f"model{i:02}")
     monkeypatch.setattr("worker.models.folders.MOST_FOLDERS", 5)
     found = [
-        record for record in Catalogue([tmp_path]).scan() if record.path.startswith(str(tmp_path))
+        record
+        for record in ModelFolders([tmp_path]).scan()
+        if record.path.startswith(str(tmp_path))
     ]
     assert len(found) == 5
 
@@ -133,7 +135,7 @@ def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
 def test_a_folder_without_models_is_named_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Catalogue([tmp_path]).scan()
+    ModelFolders([tmp_path]).scan()
     (line,) = caplog.records
     assert (line.getMessage(), vars(line)["folder"]) == (
         "no model in a model folder",
@@ -144,14 +146,14 @@ def test_a_folder_without_models_is_named_in_the_log(
 def test_a_registered_name_stays_over_scans_and_restarts(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "inside" / "a" / "b" / "model")
     names = tmp_path / "data" / "names.json"
-    catalogue = Catalogue([tmp_path / "inside"], registered=names)
+    catalogue = ModelFolders([tmp_path / "inside"], registered=names)
     record = catalogue.register("mine", str(folder))
     catalogue.scan()
     assert catalogue.find("mine") == record
-    again = Catalogue([tmp_path / "inside"], registered=names)
+    again = ModelFolders([tmp_path / "inside"], registered=names)
     again.scan()
     assert again.find("mine") == record
-    elsewhere = Catalogue([tmp_path / "data"], registered=names)
+    elsewhere = ModelFolders([tmp_path / "data"], registered=names)
     elsewhere.scan()
     assert elsewhere.find("mine") is None
 
@@ -159,14 +161,14 @@ def test_a_registered_name_stays_over_scans_and_restarts(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["{", "[]", "\xff", '{"mine": 7}'])
 def test_names_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.json").write_text(text, encoding="latin-1")
-    catalogue = Catalogue([tmp_path], registered=tmp_path / "names.json")
+    catalogue = ModelFolders([tmp_path], registered=tmp_path / "names.json")
     assert {record.name for record in catalogue.scan()} == {"demo-chat", "demo-vision"}
 
 
 def test_a_name_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "inside" / "model")
     (tmp_path / "file").write_text("", encoding="utf-8")
-    catalogue = Catalogue([tmp_path / "inside"], registered=tmp_path / "file" / "names.json")
+    catalogue = ModelFolders([tmp_path / "inside"], registered=tmp_path / "file" / "names.json")
     with pytest.raises(WorkerError) as refused:
         catalogue.register("mine", str(folder))
     assert refused.value.code == "insufficient_disk"

@@ -91,7 +91,7 @@ return over
 """
 
 
-class Settling:
+class JobReaper:
     """Ends jobs in their logs and in RQ's books. RQ's pages show them for ``kept_s`` more."""
 
     def __init__(self, redis: Redis, kept_s: int) -> None:

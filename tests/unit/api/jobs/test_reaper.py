@@ -18,9 +18,9 @@ from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.jobs import settling
-from api.jobs.queue import EVERYONE, Jobs, Policy, new_job_id
-from api.jobs.settling import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S, Settling
+from api.jobs import reaper
+from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
+from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S, JobReaper
 from api.redis_client import Clients
 from api.services import Parts
 from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
@@ -48,8 +48,8 @@ def redis(server: FakeServer) -> Redis:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Redis' time in milliseconds, as the API takes it; the last entry counts."""
     times = [1_700_000_000_000]
-    monkeypatch.setattr(Settling, "_now_ms", lambda _: times[-1])
-    monkeypatch.setattr(Jobs, "_now_and_depth", lambda _: (times[-1], 0))
+    monkeypatch.setattr(JobReaper, "_now_ms", lambda _: times[-1])
+    monkeypatch.setattr(JobQueue, "_now_and_depth", lambda _: (times[-1], 0))
     return times
 
 
@@ -62,12 +62,12 @@ def client(server: FakeServer, redis: Redis) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def jobs(client: TestClient, clock: list[int]) -> Jobs:  # noqa: ARG001 (its time is held still)
+def jobs(client: TestClient, clock: list[int]) -> JobQueue:  # noqa: ARG001 (its time is held still)
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
     return parts.jobs
 
 
-def chat(jobs: Jobs, owner: str = EVERYONE) -> str:
+def chat(jobs: JobQueue, owner: str = EVERYONE) -> str:
     made = ChatJob(
         job_id=new_job_id(),
         owner=owner,
@@ -126,7 +126,7 @@ ENDINGS += [(finish, "job_lost"), (defer, "job_lost")]
     ("end", "code"), ENDINGS, ids=lambda value: getattr(value, "__name__", value)
 )
 def test_a_queued_chat_that_rqs_tools_end_gets_one_end(
-    jobs: Jobs, redis: Redis, end: Any, code: str
+    jobs: JobQueue, redis: Redis, end: Any, code: str
 ) -> None:
     job_id = chat(jobs, "ann")
     end(redis, job_id)
@@ -145,7 +145,7 @@ def test_a_queued_chat_that_rqs_tools_end_gets_one_end(
 
 @pytest.mark.parametrize("end", [cancel, delete])
 def test_whoever_reads_a_chats_state_finds_its_end(
-    client: TestClient, jobs: Jobs, redis: Redis, end: Any
+    client: TestClient, jobs: JobQueue, redis: Redis, end: Any
 ) -> None:
     job_id = chat(jobs)
     end(redis, job_id)
@@ -156,7 +156,7 @@ def test_whoever_reads_a_chats_state_finds_its_end(
 
 
 def test_a_chat_that_nobody_reads_gets_its_end_too(
-    jobs: Jobs, redis: Redis, clock: list[int]
+    jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     cancelled, waiting = chat(jobs), chat(jobs)
     cancel(redis, cancelled)
@@ -169,7 +169,7 @@ def test_a_chat_that_nobody_reads_gets_its_end_too(
     assert redis.zrange(keys.UNENDED, 0, -1) == [waiting.encode()]
 
 
-def test_a_model_command_that_is_cancelled_in_rq_is_answered(jobs: Jobs, redis: Redis) -> None:
+def test_a_model_command_that_is_cancelled_in_rq_is_answered(jobs: JobQueue, redis: Redis) -> None:
     command = ModelCommand(job_id=new_job_id(), action="scan")
     jobs._submit_command(command)
     cancel(redis, command.job_id)
@@ -177,7 +177,7 @@ def test_a_model_command_that_is_cancelled_in_rq_is_answered(jobs: Jobs, redis: 
     assert isinstance(log_of(redis, command.job_id)[-1], Finished)
 
 
-def test_the_owners_bound_counts_no_chat_that_is_over_for_rq(jobs: Jobs, redis: Redis) -> None:
+def test_the_owners_bound_counts_no_chat_that_is_over_for_rq(jobs: JobQueue, redis: Redis) -> None:
     gone = [chat(jobs, "ann") for _ in range(KEY_LIMIT)]
     for job_id, end in zip(gone, (cancel, delete, fail), strict=True):
         end(redis, job_id)
@@ -187,7 +187,7 @@ def test_the_owners_bound_counts_no_chat_that_is_over_for_rq(jobs: Jobs, redis: 
 
 
 def test_a_running_chat_that_is_cancelled_in_rq_is_its_workers_to_end(
-    jobs: Jobs, redis: Redis, clock: list[int]
+    jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     job_id = chat(jobs)
     redis.lpop(QUEUE)
@@ -204,7 +204,7 @@ def test_a_running_chat_that_is_cancelled_in_rq_is_its_workers_to_end(
 
 
 def test_what_a_dead_worker_noted_of_its_run_goes_with_the_job(
-    jobs: Jobs, redis: Redis, clock: list[int]
+    jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     job_id = chat(jobs)
     job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
@@ -221,7 +221,7 @@ def test_what_a_dead_worker_noted_of_its_run_goes_with_the_job(
 
 
 def test_a_running_chat_whose_worker_does_not_end_it_is_ended_after_a_while(
-    jobs: Jobs, redis: Redis, clock: list[int]
+    jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     job_id = chat(jobs)
     redis.lpop(QUEUE)
@@ -238,7 +238,7 @@ def test_a_running_chat_whose_worker_does_not_end_it_is_ended_after_a_while(
 
 
 def test_a_worker_that_takes_the_job_up_at_this_moment_ends_it(
-    jobs: Jobs, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = chat(jobs)
     cancel(redis, job_id)
@@ -258,7 +258,7 @@ def test_a_worker_that_takes_the_job_up_at_this_moment_ends_it(
 
 
 def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
-    jobs: Jobs, redis: Redis, clock: list[int]
+    jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     """A worker of several queues pops so that nothing remembers it, and dies."""
     lost, other = chat(jobs), chat(jobs)
@@ -275,10 +275,10 @@ def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
 
 
 def test_a_chat_between_pop_and_start_is_left_there(
-    jobs: Jobs, redis: Redis, clock: list[int]
+    jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     chat(jobs)
-    redis.lmove(QUEUE, settling.popped_key(keys.CHAT_QUEUE), "LEFT", "RIGHT")
+    redis.lmove(QUEUE, reaper.popped_key(keys.CHAT_QUEUE), "LEFT", "RIGHT")
     for _ in range(3):
         clock.append(clock[-1] + 2 * ADRIFT_S * 1000)
         jobs._settling.settle_all()
@@ -286,7 +286,7 @@ def test_a_chat_between_pop_and_start_is_left_there(
 
 
 def test_cancelled_jobs_leave_rqs_registry_when_their_time_is_over(
-    jobs: Jobs, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = CanceledJobRegistry(keys.CHAT_QUEUE, redis, serializer=JSONSerializer)
     first = chat(jobs)
@@ -299,7 +299,7 @@ def test_cancelled_jobs_leave_rqs_registry_when_their_time_is_over(
 
 
 def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
-    client: TestClient, jobs: Jobs, redis: Redis
+    client: TestClient, jobs: JobQueue, redis: Redis
 ) -> None:
     job_id = chat(jobs)
     assert client.get(f"/api/engine/jobs/{job_id}").json()["held"] is None
@@ -313,7 +313,7 @@ def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
 
 
 def test_a_worker_that_does_not_answer_is_said(
-    client: TestClient, jobs: Jobs, redis: Redis
+    client: TestClient, jobs: JobQueue, redis: Redis
 ) -> None:
     job_id = chat(jobs)
     job = rq(redis, job_id)
@@ -327,7 +327,7 @@ def test_a_worker_that_does_not_answer_is_said(
     assert client.get("/api/engine/status").json()["silent_workers"] == ["w1"]
 
 
-def test_the_data_of_a_closed_job_is_readable_by_rq(jobs: Jobs, redis: Redis) -> None:
+def test_the_data_of_a_closed_job_is_readable_by_rq(jobs: JobQueue, redis: Redis) -> None:
     job_id = chat(jobs)
     jobs._stop(job_id)
     job = rq(redis, job_id)
