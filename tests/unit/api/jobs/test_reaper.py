@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from rq import Queue
 from rq.executions import Execution
@@ -17,13 +16,12 @@ from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.jobs import reaper
 from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S, JobReaper
-from api.redis_client import Clients
 from api.services import Parts
 from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
+from tests.support.fake_api import fake_api
 from wire import keys
 from wire.messages import ChatJob, Delta, Failed, Finished, Message, ModelCommand, Sampling
 from wire.rq_jobs import rq_job_key
@@ -32,16 +30,6 @@ from wire.token_log import decode_rows
 
 CANARY = "xyzzy-canary"
 KEY_LIMIT = 3
-
-
-@pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
-
-
-@pytest.fixture
-def redis(server: FakeServer) -> Redis:
-    return FakeRedis(server=server)
 
 
 @pytest.fixture
@@ -54,10 +42,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def client(server: FakeServer, redis: Redis) -> Iterator[TestClient]:
+def client(redis: Redis) -> Iterator[TestClient]:
     announce(redis)
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(key_queue_limit=KEY_LIMIT), clients)) as client:
+    with TestClient(fake_api(redis, Settings(key_queue_limit=KEY_LIMIT))) as client:
         yield client
 
 
