@@ -25,7 +25,7 @@ from wire import keys
 router = APIRouter(tags=["Sign-in"])
 
 _PAGE = (Path(__file__).parents[1] / "static" / "login.html").read_text(encoding="utf-8")
-_WRONG = '<p class="wrong" role="alert">This key is not known here.</p>'
+_WRONG = '<p class="wrong" role="alert">Unknown API key.</p>'
 
 
 class Session(BaseModel):
