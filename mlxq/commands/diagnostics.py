@@ -170,7 +170,8 @@ def open_files() -> Finding:
 
 def redis(settings: Settings) -> Finding:
     """The Redis that is named, or the one that would be started."""
-    from mlxq.service.embedded_redis import RedisUnusable, check, find_server
+    from mlxq.service.embedded_redis import find_server
+    from wire.redis_server import RedisUnusable, check
 
     try:
         if settings.redis_url:

@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from api.auth.api_keys import admitted
-from mlxq.service.embedded_redis import EmbeddedRedis, check
+from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import parent_process, settings
+from wire.redis_server import RedisUnusable, check
 from wire.settings import BadSetting, Settings
 
 API_STOP_LIMIT_S = 12.0
@@ -196,7 +197,7 @@ def main(
     )
     try:
         sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
-    except CannotStart as problem:
+    except (CannotStart, RedisUnusable) as problem:
         sys.exit(f"{program}: {problem}")
     except BadSetting as bad:
         print(f"{program}: {bad}", file=sys.stderr)
