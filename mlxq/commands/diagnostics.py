@@ -94,11 +94,12 @@ def packages() -> Finding:
 
 def mlx_device(probe: str = _PROBE) -> Finding:
     """Whether MLX can compute here, and on what."""
-    from mlxq.service.launch import tune_for_linux
+    from mlxq.service.launch import code_path, tune_for_linux
 
     try:
         command = [sys.executable, "-P", "-c", probe]
-        environment = tune_for_linux(dict(os.environ))
+        path = code_path(os.environ.get("PYTHONPATH", ""))
+        environment = tune_for_linux({**os.environ, "PYTHONPATH": path})
         done = subprocess.run(
             command,
             env=environment,
