@@ -18,46 +18,56 @@ from mlxq.errors import DONE, FAILED, INTERRUPTED, Problem, WrongUse
 from mlxq.http_client import MODEL_FIELDS, AsJson, Client, Url, complete_model, connect, interactive
 from mlxq.output import note, show_json
 
+Prompt = Annotated[
+    str | None,
+    typer.Argument(
+        help=(
+            "The question; - reads it from standard input. Text piped in beside it follows "
+            "after a blank line."
+        ),
+        callback=text_option,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Id or name; by default the model used last.",
+        autocompletion=complete_model,
+        callback=text_option,
+    ),
+]
+System = Annotated[
+    str | None, typer.Option("--system", "-s", help="System prompt.", callback=text_option)
+]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated."),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="0 to 2; 0 always takes the likeliest token.", callback=number_option),
+]
+MaxTokens = Annotated[int | None, typer.Option(help="Most tokens of the answer.")]
+TopP = Annotated[float | None, typer.Option(help="0 to 1.", callback=number_option)]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option(help="0 to 5; 0 and 1 are off.", callback=number_option)
+]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answer.")]
+
 
 def chat(
     context: typer.Context,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(
-            help=(
-                "The question; - reads it from standard input. Text piped in beside it follows "
-                "after a blank line."
-            ),
-            callback=text_option,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Id or name; by default the model used last.",
-            autocompletion=complete_model,
-            callback=text_option,
-        ),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", "-s", help="System prompt.", callback=text_option)
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated."),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="0 to 2; 0 always takes the likeliest token.", callback=number_option),
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens of the answer.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="0 to 1.", callback=number_option)] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="0 to 5; 0 and 1 are off.", callback=number_option)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    prompt: Prompt = None,
+    model: Model = None,
+    system: System = None,
+    image: Images = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    top_p: TopP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    seed: Seed = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,14 +79,14 @@ def chat(
         "repetition_penalty": repetition_penalty,
         "seed": seed,
     }
-    given = {name: value for name, value in sampling.items() if value is not None}
+    options = {name: value for name, value in sampling.items() if value is not None}
     images = [image_part(path) for path in image or ()]
     question = asked(prompt, talks=not as_json)
     messages = [{"role": "system", "content": system}] if system else []
     with connect(context, url) as client:
         body = {
             "model_id": model or usual_model(client, vision=bool(images)),
-            **given,
+            **options,
             "messages": messages,
         }
         if question is None:
