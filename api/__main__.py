@@ -19,10 +19,9 @@ from redis.exceptions import RedisError
 
 from api.app import create_app
 from api.http.slow_clients import TimeoutProtocol
-from mlxq.service.embedded_redis import connect_once
 from wire import log_format
 from wire.parent_process import exit_with_parent
-from wire.redis_server import unfit
+from wire.redis_server import connect_once, unfit
 from wire.settings import BadSetting, Settings, from_command_line
 
 _log = logging.getLogger("api")

@@ -1,169 +1,29 @@
-"""Batches of prompts as they cross Redis: the records, and the scripts that keep each line's result
-written once.
-
-A batch is cut into slices of a few lines. A slice is an RQ job, so it can move from a dead worker
-to a living one; what its lines came to stands in a hash, a field a line, and a field that is there
-is never written again. Knows neither RQ nor models.
-"""
+"""The results of a slice as a worker writes them: each line once, under the slice's lease."""
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import cast
 
-from pydantic import ValidationError
 from redis import Redis
-from redis.client import Pipeline
 
 from wire import keys
-from wire.messages import (
-    PLAIN_TEXT,
-    ErrorCode,
-    FinishReason,
-    Message,
-    OutputFormat,
-    Record,
-    Sampling,
-    ToolCall,
-    Usage,
+from wire.batches.packing import unpack
+from wire.batches.records import (
+    LOST,
+    UNREADABLE,
+    BatchLine,
+    BatchSlice,
+    BatchState,
+    LineResult,
 )
+from wire.messages import ErrorCode
 from wire.usage import COUNT_USAGE, day_of
-from wire.versions import added
 
-SLICE_LINES = 32
-"""Prompts of a slice: few enough that two machines share a small batch, enough to fill the rows
-of one in one go."""
-SLICE_BYTES = 1 << 20
-"""A slice is full with this many bytes of prompts, whatever its lines."""
-_COMPRESSION = 1
 DEADLY_LINES = "deadly_lines"
 """Field of a batch: how many of its lines were given up after crashes."""
-
-BatchState = Literal[
-    "uploading", "queued", "running", "cancelling", "completed", "cancelled", "expired"
-]
-ENDED_STATES = ("completed", "cancelled", "expired")
-
-
-class BatchLine(Record):
-    """One prompt of a batch, ready to run. ``number`` is its line in the upload, counted from 1.
-
-    ``warnings`` are sentences for its result: what of the line was left out.
-    """
-
-    number: int
-    custom_id: str
-    model_id: str
-    model_revision: str
-    messages: tuple[Message, ...]
-    sampling: Sampling
-    form: OutputFormat = PLAIN_TEXT
-    warnings: tuple[str, ...] = added((), since=2, refines=True)
-
-
-class BatchSlice(Record):
-    """What a slice's RQ job holds: where its prompts are. ``number`` counts the slices of a
-    batch from 0."""
-
-    job_id: str
-    batch_id: str
-    owner: str
-    number: int
-
-
-_NOTHING_USED = Usage()
-
-
-@dataclass(frozen=True, slots=True)
-class LineResult:
-    """What a line came to: a text and why it ended, or a code, a sentence and the field at fault.
-
-    Unread, it has a number below 1.
-    """
-
-    number: int
-    custom_id: str | None
-    model_id: str = ""
-    text: str = ""
-    finish_reason: FinishReason = "stop"
-    usage: Usage = _NOTHING_USED
-    error: tuple[ErrorCode, str] | None = None
-    reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    stop_reason: str | None = None
-    warnings: tuple[str, ...] = ()
-    param: str | None = None
-
-    def encode(self) -> str:
-        """The line of the results."""
-        row: dict[str, Any] = {
-            "custom_id": self.custom_id,
-            "line": self.number if self.number > 0 else None,
-        }
-        if self.error is not None:
-            row["error"] = {"code": self.error[0], "message": self.error[1]}
-            if self.param is not None:
-                row["error"]["param"] = self.param
-            return json.dumps(row, separators=(",", ":"))
-        usage = {
-            "prompt_tokens": self.usage.prompt_tokens,
-            "completion_tokens": self.usage.completion_tokens,
-        }
-        row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}
-        row["usage"] = usage | {"cached_tokens": self.usage.cached_tokens}
-        if self.reasoning:
-            row["reasoning"] = self.reasoning
-        if self.tool_calls:
-            row["tool_calls"] = [call.model_dump() for call in self.tool_calls]
-        if self.stop_reason is not None:
-            row["stop_reason"] = self.stop_reason
-        if self.warnings:
-            row["warnings"] = list(self.warnings)
-        return json.dumps(row, separators=(",", ":"))
-
-
-def slice_job_id(batch_id: str, number: int) -> str:
-    """The id of a slice's RQ job: the same whoever puts it in the queue, so that it gets there
-    once."""
-    return f"{batch_id[:24]}{number:08x}"
-
-
-def pack(lines: Sequence[BatchLine]) -> bytes:
-    """The lines of a slice as they are stored. Prompts are text: they shrink to a third or less."""
-    return zlib.compress("\n".join(line.model_dump_json() for line in lines).encode(), _COMPRESSION)
-
-
-UNREADABLE: tuple[ErrorCode, str] = (
-    "job_unreadable",
-    "The prompt could not be read: it may be of another version.",
-)
-LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send it again.")
-
-
-def unpack(stored: bytes) -> tuple[list[BatchLine], list[LineResult]]:
-    """The lines of a slice, and the results of those that can't be read."""
-    lines: list[BatchLine] = []
-    unreadable: list[LineResult] = []
-    try:
-        rows = zlib.decompress(stored).split(b"\n")
-    except zlib.error:
-        return [], []
-    for row in filter(None, rows):
-        try:
-            lines.append(BatchLine.model_validate_json(row))
-        except ValidationError:
-            with suppress(ValueError, KeyError, TypeError):
-                about = json.loads(row)
-                unreadable.append(
-                    LineResult(int(about["number"]), str(about["custom_id"]), error=UNREADABLE)
-                )
-    return lines, unreadable
-
 
 # Ends a slice, and the batch with its last one. A slice is counted once: its attempt key says that
 # it has ended.
@@ -244,38 +104,6 @@ if state == 'queued' then
 end
 return state
 """
-
-
-def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
-    """Whether a slice should be put in the queue and isn't there; if so a transaction has begun
-    that writes it down.
-
-    ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError
-    means that somebody else did so first.
-    """
-    fed_name, open_name = keys.batch_fed(work.batch_id), keys.batch_slices(work.batch_id)
-    pipe.watch(rq_job, fed_name)  # type: ignore[no-untyped-call]
-    fed = int(cast(bytes | None, pipe.get(fed_name)) or 0)
-    state, slices, expires = cast(
-        list[bytes | None], pipe.hmget(keys.batch(work.batch_id), "state", "slices", "expires_ms")
-    )
-    if (
-        expires is None
-        or state not in (b"queued", b"running", b"cancelling")
-        or work.number >= int(slices or 0)
-    ):
-        return False
-    new = work.number == fed
-    # One that was cancelled, deleted or failed in RQ is in no queue and with no worker.
-    there = pipe.hget(rq_job, "status") in (b"queued", b"started")
-    if there or work.number > fed or (not new and not pipe.sismember(open_name, str(work.number))):
-        return False
-    pipe.multi()
-    if new:
-        pipe.incr(fed_name)
-    pipe.sadd(open_name, work.number)
-    pipe.pexpireat(open_name, int(expires))
-    return True
 
 
 @dataclass(frozen=True, slots=True)
