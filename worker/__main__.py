@@ -26,11 +26,11 @@ from wire.parent_process import exit_with_parent
 from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
 from worker.backends import load_libraries
+from worker.backends.cpu.malloc import keep_freed_memory
 from worker.backends.libraries import Unusable
 from worker.jobs.chat_runner import ChatRunner
 from worker.jobs.recovery import Recovery
 from worker.jobs.rq_worker import ChatWorker
-from worker.malloc import keep_freed_memory
 
 log = logging.getLogger("worker")
 CANNOT_WORK = 2

@@ -27,7 +27,7 @@ from worker.backends.batching.row_batch import Row, RowBackend, quantisation_gro
 from worker.backends.lm import reason, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.detokenizer import Decoders
-from worker.backends.vision.encoder import LOOK_AGAIN_S, VisionEncoder
+from worker.backends.vision.encoder import POLL_S, VisionEncoder
 from worker.backends.vision.prompt import VisionPrompt, VisionText
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -67,7 +67,7 @@ class VlmBackend(RowBackend):
         self._grammars = Grammars(self._text, ends)
         self._decoders = Decoders(self._text)
         key = (record.id, record.revision, record.kv_quantization)
-        self._sight = VisionEncoder(model.vision_tower) if _takes_features(model) else None
+        self._encoder = VisionEncoder(model.vision_tower) if _takes_features(model) else None
         super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
         self.weight_bytes = weight_bytes(model)
         self._model = model
@@ -129,12 +129,12 @@ class VlmBackend(RowBackend):
         return row
 
     def step(self, in_company: bool = False) -> Step:
-        if self._sight is None:
+        if self._encoder is None:
             return super().step(in_company)
-        self._sight.go_on(in_company or not self._waits)
+        self._encoder.poll(in_company or not self._waits)
         step = super().step(in_company)
         if in_company and self._waits:
-            step.rest_s = LOOK_AGAIN_S
+            step.rest_s = POLL_S
         return step
 
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
@@ -144,9 +144,9 @@ class VlmBackend(RowBackend):
             "pixel_values" in ready.arrays
             and self._vision_text.image_token in row.tokens[row.read :]
         )
-        if shown and self._sight is not None:
+        if shown and self._encoder is not None:
             pixels, grid = ready.arrays["pixel_values"], ready.arrays["image_grid_thw"]
-            features = self._sight.features(ready.hashes, pixels, grid)
+            features = self._encoder.features(ready.hashes, pixels, grid)
             if features is None:
                 return False
         ids = mx.array([row.tokens])
@@ -158,7 +158,7 @@ class VlmBackend(RowBackend):
             embeddings = self._language.model.embed_tokens(ids)
             positions, row.offset = self._language.get_rope_index(ids, arrays.get("image_grid_thw"))
         else:
-            if shown and self._sight is not None:
+            if shown and self._encoder is not None:
                 arrays["cached_image_features"] = features
             found = self._model.get_input_embeddings(ids, pixels, **arrays).to_dict()
             embeddings, positions = found.pop("inputs_embeds"), found.pop("position_ids")
@@ -181,14 +181,14 @@ class VlmBackend(RowBackend):
         return True
 
     def remove(self, sequence: Sequence) -> None:
-        if self._sight is not None and sequence in self._ready:
-            self._sight.give_up(self._ready[sequence].hashes)
+        if self._encoder is not None and sequence in self._ready:
+            self._encoder.cancel(self._ready[sequence].hashes)
         super().remove(sequence)
 
     def reset(self) -> None:
         super().reset()
-        if self._sight is not None:
-            self._sight.give_up_all()
+        if self._encoder is not None:
+            self._encoder.cancel_all()
 
     def _new_cache(self) -> list[Any]:
         if self._record.kv_quantization is None:
@@ -204,8 +204,8 @@ class VlmBackend(RowBackend):
         return (answer.logits if hasattr(answer, "logits") else answer)[:, -1, :]
 
     def close(self) -> None:
-        if self._sight is not None:
-            self._sight.close()
+        if self._encoder is not None:
+            self._encoder.close()
         super().close()
 
 
