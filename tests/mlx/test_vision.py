@@ -27,7 +27,7 @@ from worker.backends.cpu import tower_lanes
 from worker.backends.cpu.attention import quick_attention
 from worker.backends.vision import encoder
 from worker.backends.vision.prompt import key_ids
-from worker.backends.vlm import VlmBackend, VlmInTurn, open_model
+from worker.backends.vlm import VlmBackend, VlmRoundRobin, open_model
 from worker.errors import WorkerError
 from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
@@ -405,7 +405,7 @@ def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(
     expected = [batch.answer(question, seed=seed) for seed, question in enumerate(questions)]
     monkeypatch.setattr("worker.backends.vlm.KVCache", type(None))
     turns = VisionBench(records("qwen2_vl"))
-    assert isinstance(turns.backend, VlmInTurn)
+    assert isinstance(turns.backend, VlmRoundRobin)
     turns.images = batch.images
     chats = [turns.chat(question, seed=seed) for seed, question in enumerate(questions)]
     turns.start(*chats)
@@ -523,7 +523,7 @@ def test_another_tokeniser_in_a_processor_says_when_it_was_not_used(
     bench: VisionBench, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(
-        "worker.backends.vision.prompt.Reader.inside", lambda _, processor: processor
+        "worker.backends.vision.prompt.EscapedTokenizer.inside", lambda _, processor: processor
     )
     with pytest.raises(WorkerError) as refused:
         bench.backend.prepare(bench.chat([bench.shown("<|image_pad|>", 1)]))
