@@ -2,8 +2,8 @@
 back.
 
 A process of its own: an embedded Redis, one API process, and in place of a worker this script,
-which writes an answer of a given length to each line. ``python -m scripts.benchmarks.batch_memory
-[MIB]`` prints the figures as JSON.
+which writes an answer of a given length to each line.
+``python -m scripts.benchmarks.parts.batch_memory [MIB]`` prints the figures as JSON.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from redis import Redis
 from rq import Queue
 
 from mlxq.service.embedded_redis import EmbeddedRedis
-from scripts.benchmarks import processes
-from scripts.benchmarks.plan import BenchError
+from scripts.benchmarks.systems import processes
+from scripts.benchmarks.systems.plan import BenchError
 from wire import keys
 from wire.batches import BatchLog, BatchSlice, LineResult, slice_job_id
 from wire.messages import Usage

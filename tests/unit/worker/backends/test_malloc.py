@@ -8,7 +8,7 @@ import sys
 MEGABYTES, TIMES = 20, 20
 PROGRAM = f"""
 import resource, threading
-from worker.malloc import give_back, keep_freed_memory
+from worker.backends.cpu.malloc import give_back, keep_freed_memory
 
 def use():
     for _ in range({TIMES}):

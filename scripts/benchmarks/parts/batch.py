@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.benchmarks import models
-from scripts.benchmarks.client import burst
-from scripts.benchmarks.plan import (
+from scripts.benchmarks.systems import models
+from scripts.benchmarks.systems.client import burst
+from scripts.benchmarks.systems.plan import (
     BATCH_PROMPTS,
     GREEDY,
     SAMPLED,
@@ -22,10 +22,10 @@ from scripts.benchmarks.plan import (
     WARM_UP_PROMPTS,
     BenchError,
     Figures,
+    Results,
 )
-from scripts.benchmarks.prompts import Prompts
-from scripts.benchmarks.servers import Server
-from scripts.benchmarks.text import Results
+from scripts.benchmarks.systems.prompts import Prompts
+from scripts.benchmarks.systems.servers import Server
 
 CHATS = 40
 """Chats one after another, with the batch and without."""

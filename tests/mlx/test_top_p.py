@@ -1,4 +1,4 @@
-"""Drawing with fused operations: the same numbers, and nobody waits for the kernels."""
+"""Sampling with fused operations: the same numbers, and no step waits for the kernels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from worker.backends.cpu.kernel_builder import KernelBuilder
 from worker.backends.sampling import top_p
 
 LENGTH = 700
+
+
+def new_builder() -> KernelBuilder:
+    return KernelBuilder(top_p.__name__)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 32])
@@ -19,12 +24,12 @@ def test_fused_and_one_by_one_the_answer_is_the_same(rows: int) -> None:
     rng = np.random.default_rng(rows)
     logits = mx.array(rng.normal(size=(rows, LENGTH)).astype(np.float32) * 3)
     keys = mx.array(rng.integers(0, 1 << 32, size=(rows, 2), dtype=np.uint32))
-    temperatures, top_p = (
+    temperatures, bounds = (
         mx.array(rng.uniform(0.2, 1, size=(rows, 1)).astype(np.float32)) for _ in range(2)
     )
     for function, arguments in (
-        (top_p.noisy, (logits, keys, temperatures)),
-        (top_p.noisy_nucleus, (logits, keys, temperatures, top_p)),
+        (top_p.gumbel_noise, (logits, keys, temperatures)),
+        (top_p.gumbel_top_p, (logits, keys, temperatures, bounds)),
     ):
         plain, fused = np.array(function(*arguments)), np.array(mx.compile(function)(*arguments))
         assert np.array_equal(plain.argmax(axis=-1), fused.argmax(axis=-1))
@@ -43,13 +48,12 @@ def builders(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
             started.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
-    monkeypatch.setattr(top_p, "_on_cpu", lambda: True)
     monkeypatch.delenv("MLX_DISABLE_COMPILE", raising=False)
     return started
 
 
 def test_kernels_are_built_by_another_process(builders: list[subprocess.Popen[bytes]]) -> None:
-    kernels = top_p._Kernels()
+    kernels = new_builder()
     assert not kernels.ready(LENGTH)
     [builder] = builders
     assert builder.wait(60) == 0
@@ -59,7 +63,7 @@ def test_kernels_are_built_by_another_process(builders: list[subprocess.Popen[by
 
 
 def test_building_ends_with_the_worker(builders: list[subprocess.Popen[bytes]]) -> None:
-    kernels = top_p._Kernels()
+    kernels = new_builder()
     kernels.ready(LENGTH)
     kernels.stop()
     assert builders[0].returncode is not None
@@ -71,7 +75,7 @@ def test_without_kernels_nothing_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "false")
-    kernels = top_p._Kernels()
+    kernels = new_builder()
     assert not kernels.ready(LENGTH)
     builders[0].wait(60)
     assert not kernels.ready(LENGTH)
@@ -81,9 +85,19 @@ def test_without_kernels_nothing_is_lost(
     ]
 
 
+def test_a_gpu_needs_no_builder(
+    builders: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(top_p, "on_cpu", lambda: False)
+    row = mx.zeros((1, 16))
+    chosen = top_p.gumbel_max(row, mx.zeros((1, 2), dtype=mx.uint32), mx.ones((1, 1)))
+    assert chosen.shape == row.shape
+    assert not builders
+
+
 def test_where_nothing_is_fused_nothing_is_built(
     builders: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
-    assert top_p._Kernels().ready(LENGTH)
+    assert new_builder().ready(LENGTH)
     assert not builders

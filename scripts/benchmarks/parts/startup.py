@@ -11,10 +11,9 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scripts.benchmarks import processes
-from scripts.benchmarks.client import burst, http_post
-from scripts.benchmarks.plan import Figures, Plan
-from scripts.benchmarks.text import Results
+from scripts.benchmarks.systems import processes
+from scripts.benchmarks.systems.client import burst, http_post
+from scripts.benchmarks.systems.plan import Figures, Plan, Results
 
 
 def command() -> list[str]:

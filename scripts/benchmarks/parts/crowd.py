@@ -22,11 +22,12 @@ import uvloop
 from redis import Redis
 
 from mlxq.service.embedded_redis import EmbeddedRedis
-from scripts.benchmarks import processes
-from scripts.benchmarks.client import Stream, http_post, send
-from scripts.benchmarks.plan import BenchError
-from scripts.benchmarks.processes import Child
-from scripts.benchmarks.report import table
+from scripts.benchmarks.parts.table import table
+from scripts.benchmarks.systems import processes, variants
+from scripts.benchmarks.systems.client import Stream, http_post, send
+from scripts.benchmarks.systems.plan import BenchError
+from scripts.benchmarks.systems.processes import Child
+from scripts.benchmarks.systems.variants import STAMPED_WORKER
 
 TOKENS_PER_SECOND = 20
 ARRIVALS_PER_SECOND = 50
@@ -93,7 +94,7 @@ def _name(process: psutil.Process) -> str:
     command = process.cmdline()
     if command[-2:] == ["-m", "api"]:
         return "API"
-    if command[-1:] == ["scripts.benchmarks.stamped_worker"]:
+    if command[-1:] == [STAMPED_WORKER]:
         return "worker"
     return "Redis" if "valkey" in command[0] or "redis" in command[0] else ""
 
@@ -110,7 +111,9 @@ def measure(clients: int, folder: Path) -> Crowd:
         "--log-level": "warning",
     }
     command = processes.python(
-        "scripts.benchmarks.stamped_service", *[word for pair in flags.items() for word in pair]
+        variants.MODULE,
+        "stamped-service",
+        *[word for pair in flags.items() for word in pair],
     )
     with processes.running(command, processes.environment(), folder / "crowd.log") as child:
         port = int(child.line("Ready: ").rsplit(":", 1)[1])

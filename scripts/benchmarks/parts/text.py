@@ -8,8 +8,8 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from scripts.benchmarks.client import Answer, Stream, burst, http_post, rate, send
-from scripts.benchmarks.plan import (
+from scripts.benchmarks.systems.client import Answer, Stream, burst, http_post, rate, send
+from scripts.benchmarks.systems.plan import (
     GREEDY,
     REPEATS,
     SAMPLED,
@@ -18,10 +18,11 @@ from scripts.benchmarks.plan import (
     Case,
     Figures,
     Plan,
+    Results,
     Sampling,
 )
-from scripts.benchmarks.prompts import Prompts
-from scripts.benchmarks.servers import Server
+from scripts.benchmarks.systems.prompts import Prompts
+from scripts.benchmarks.systems.servers import Server
 
 BATCH = 8
 LONG_ANSWER = 4096
@@ -30,7 +31,6 @@ SETTLE_S = 2.0
 """The peer has no stop call and notices within a second that its clients have gone."""
 UNDER_WAY = 10
 """Frames after which a stream counts as running steadily."""
-Results = dict[str, Figures]
 
 
 @dataclass(slots=True)

@@ -7,12 +7,12 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from scripts.benchmarks import models
-from scripts.benchmarks.client import burst, rate, send
-from scripts.benchmarks.plan import GREEDY, Figures, Plan
-from scripts.benchmarks.prompts import Messages, Prompts
-from scripts.benchmarks.servers import Server
-from scripts.benchmarks.text import LONG_ANSWER, UNDER_WAY, Results, end, whole
+from scripts.benchmarks.parts.text import LONG_ANSWER, UNDER_WAY, end, whole
+from scripts.benchmarks.systems import models
+from scripts.benchmarks.systems.client import burst, rate, send
+from scripts.benchmarks.systems.plan import GREEDY, Figures, Plan, Results
+from scripts.benchmarks.systems.prompts import Messages, Prompts
+from scripts.benchmarks.systems.servers import Server
 
 CHATS = 8
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from scripts.benchmarks.plan import BenchError
+from scripts.benchmarks.systems.plan import BenchError
 
 _FRAME = re.compile(rb"data: (\{.*\})\r?\n")
 """One event. Neither server cuts a frame into two chunks of the transfer encoding."""

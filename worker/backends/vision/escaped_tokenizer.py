@@ -1,9 +1,8 @@
-"""Lets a vision model's processor read text whose control tokens are broken (see
+"""Lets a vision model's processor encode text whose control tokens are escaped (see
 ``control_tokens``).
 
 A processor puts a picture's tokens where its placeholder stands and has its tokeniser encode the
-whole: the placeholder in a client's text is broken and not one, and the tokeniser is one that puts
-broken text together again.
+whole: an escaped placeholder in a client's text is none, and this tokeniser removes the escapes.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from transformers import BatchEncoding
 from worker.backends.text.control_tokens import ControlTokens
 
 
-class Reader:
-    """In place of a tokeniser: encodes broken text, and is that tokeniser in all other respects."""
+class EscapedTokenizer:
+    """Encodes escaped text; in all other respects the tokeniser that it wraps."""
 
-    def __init__(self, tokenizer: Any, controls: ControlTokens, breaker: str) -> None:
-        self._tokenizer, self._controls, self._breaker = tokenizer, controls, breaker
-        self.has_read = False
+    def __init__(self, tokenizer: Any, controls: ControlTokens, escape: str) -> None:
+        self._tokenizer, self._controls, self._escape = tokenizer, controls, escape
+        self.was_used = False
 
     def inside(self, processor: Any) -> Any:
-        """A copy of the processor that reads with this."""
+        """A copy of the processor that encodes with this."""
         if processor is self._tokenizer:
             return self
         other = copy.copy(processor)
@@ -38,8 +37,8 @@ class Reader:
         return len(self._tokenizer)
 
     def encode(self, text: str, *, add_special_tokens: bool = True, **_: Any) -> list[int]:
-        self.has_read = True
-        return self._controls.encode(text, self._breaker, add_special_tokens=add_special_tokens)
+        self.was_used = True
+        return self._controls.encode(text, self._escape, add_special_tokens=add_special_tokens)
 
     def __call__(
         self, text: Any = None, *, return_tensors: Any = None, **options: Any

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scripts.benchmarks import processes
-from scripts.benchmarks.plan import BenchError, Case, Figures, Plan
-from scripts.benchmarks.processes import Child
-from scripts.benchmarks.text import Results
+from scripts.benchmarks.systems import processes
+from scripts.benchmarks.systems.plan import BenchError, Case, Figures, Plan, Results
+from scripts.benchmarks.systems.processes import Child
 
 LIMIT_S = 600.0
 
@@ -60,7 +59,7 @@ class Limit:
 def limit(plan: Plan, folder: Path, command: Sequence[str] = ()) -> Iterator[Limit]:
     """The child for the length of the block, its model loaded. ``command`` may be another
     program."""
-    command = command or processes.python("scripts.benchmarks.in_process", plan.to_json())
+    command = command or processes.python("scripts.benchmarks.systems.in_process", plan.to_json())
     ours, theirs = socket.socketpair()
     with ours, contextlib.ExitStack() as stack:
         ours.setblocking(False)

@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from scripts.benchmarks import servers
-from scripts.benchmarks.client import burst, rate
-from scripts.benchmarks.plan import GREEDY, Figures, Plan
-from scripts.benchmarks.prompts import Prompts
-from scripts.benchmarks.text import Results, whole
+from scripts.benchmarks.parts.text import whole
+from scripts.benchmarks.systems import servers
+from scripts.benchmarks.systems.client import burst, rate
+from scripts.benchmarks.systems.plan import GREEDY, Figures, Plan, Results
+from scripts.benchmarks.systems.prompts import Prompts
 
 CLIENTS = 32
 BURSTS = 3
@@ -23,8 +23,8 @@ async def measure(plan: Plan, folder: Path) -> Results:
     prompts = Prompts(plan.model)
     with contextlib.ExitStack() as stack:
         running = {
-            name: stack.enter_context(servers.ours(plan, folder / name, module))
-            for name, module in (("durable", None), ("plain", "scripts.benchmarks.plain_service"))
+            name: stack.enter_context(servers.ours(plan, folder / name, variant))
+            for name, variant in (("durable", None), ("plain", "plain-service"))
         }
         results = {name: Figures([], []) for name in running}
         for turn in range(plan.rounds + 1):

@@ -1,8 +1,8 @@
 """How many answers are the same alone and among 32, for weights in fp32 and below, on both BLAS
 libraries.
 
-A number type and a BLAS are a process: ``python -m scripts.benchmarks.equal_text FOLDER TYPE``
-prints JSON.
+Each number type and BLAS is measured by a process of its own:
+``python -m scripts.benchmarks.parts.equal_text FOLDER TYPE`` prints JSON.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import processes
-from scripts.benchmarks.machine import blas_of
-from scripts.benchmarks.plan import GREEDY, SAMPLED, TOKENS, BenchError, Plan, Sampling
+from scripts.benchmarks.systems import processes
+from scripts.benchmarks.systems.machine import blas_of
+from scripts.benchmarks.systems.plan import GREEDY, SAMPLED, TOKENS, BenchError, Plan, Sampling
 
 TYPES = ("float32", "bfloat16", "float16")
 SEQUENCES = 32
@@ -34,7 +34,7 @@ def measure(openblas: str, folder: Path) -> list[Row]:
         plan = Plan("", "", 1, (), openblas="" if library == "none" else library)
         for dtype in TYPES:
             command = processes.python(
-                "scripts.benchmarks.equal_text", str(folder / "equal" / dtype), dtype
+                "scripts.benchmarks.parts.equal_text", str(folder / "equal" / dtype), dtype
             )
             output = processes.finished(command, processes.environment(plan), folder / "equal.log")
             found: dict[str, Any] = json.loads(output.strip().split("\n")[-1])
@@ -44,8 +44,8 @@ def measure(openblas: str, folder: Path) -> list[Row]:
 
 def count(folder: Path, dtype: str) -> dict[str, int]:
     """The number of equal answers for greedy and for sampled chats."""
-    from scripts.benchmarks.models import silence
-    from scripts.benchmarks.prompts import Prompts
+    from scripts.benchmarks.systems.models import silence
+    from scripts.benchmarks.systems.prompts import Prompts
     from scripts.training import random_text_model
     from worker.backends.batching import kv_cache
     from worker.backends.lm import open_model

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from scripts.benchmarks.plan import LONG_TOKENS, PROMPT_TOKENS, TOKENS, BenchError
+from scripts.benchmarks.systems.plan import LONG_TOKENS, PROMPT_TOKENS, TOKENS, BenchError
 
 Messages = list[dict[str, object]]
 _SPACE = "Ġ"

@@ -1,5 +1,6 @@
-"""The generated models, made in a process of their own: ``python -m scripts.benchmarks.models
-FOLDER small|large``.
+"""The generated models, made by a process of its own.
+
+``python -m scripts.benchmarks.systems.models FOLDER small|large``
 
 Answers must have all their tokens, and every token must be seen as text when it is there. So the
 rows of the output layer are set to zero for end-of-text and for tokens that a streaming detokeniser
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.prompts import IMAGE_SIDE
+from scripts.benchmarks.systems.prompts import IMAGE_SIDE
 
 TEXT_NAME, VISION_NAME = "bench-text", "bench-vision"
 

@@ -138,3 +138,7 @@ class Figures:
     def add(self, more: Figures) -> None:
         self.ttft += more.ttft
         self.rate += more.rate
+
+
+Results = dict[str, Figures]
+"""The figures of one system, by the name of the case."""

@@ -13,13 +13,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
-from scripts.benchmarks import servers
-from scripts.benchmarks.batch import BatchLoad
-from scripts.benchmarks.limit import limit
-from scripts.benchmarks.plan import IN_TURN, WARM_UP, Case, Figures, Plan
-from scripts.benchmarks.prompts import Prompts
-from scripts.benchmarks.servers import Server
-from scripts.benchmarks.text import Results, TextLoad
+from scripts.benchmarks.parts.batch import BatchLoad
+from scripts.benchmarks.parts.text import TextLoad
+from scripts.benchmarks.systems import servers
+from scripts.benchmarks.systems.limit import limit
+from scripts.benchmarks.systems.plan import IN_TURN, WARM_UP, Case, Figures, Plan, Results
+from scripts.benchmarks.systems.prompts import Prompts
+from scripts.benchmarks.systems.servers import Server
 
 PAUSE_S = 0.2
 """Between two systems: what the one still writes down after its last token is not to be the

@@ -23,8 +23,8 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 
-from scripts.benchmarks.machine import blas_of
-from scripts.benchmarks.plan import (
+from scripts.benchmarks.systems.machine import blas_of
+from scripts.benchmarks.systems.plan import (
     BATCH_PROMPTS,
     REPEATS,
     TOKENS,
@@ -35,7 +35,7 @@ from scripts.benchmarks.plan import (
     Plan,
     Sampling,
 )
-from scripts.benchmarks.prompts import Messages, Prompts
+from scripts.benchmarks.systems.prompts import Messages, Prompts
 
 Once = Callable[[str], tuple[list[float], float]]
 """Generate once: the TTFT of each stream, and how long it took."""

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.benchmarks.plan import BenchError, Plan
+from scripts.benchmarks.systems.plan import BenchError, Plan
 
 START_LIMIT_S = 120.0
 _HURRY_AFTER_S = 8.0
 _KILL_AFTER_S = 40.0
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""MLX and the model libraries, imported once, before the first model: what is broken is told at the
+"""Imports MLX and the model libraries once, before the first model: a broken installation ends the
 start.
 
 mlx_lm asks for 4096 open files as it is imported: mlx_lm/utils.py, ``setrlimit(RLIMIT_NOFILE,
@@ -13,45 +13,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_WANTED = 2048
-"""Open files that mlx_lm wants for large models with many files."""
+_OPEN_FILES = 2048
+"""Open files that mlx_lm needs for large models with many files."""
 
 
-class Unusable(Exception):
+class LibraryError(Exception):
     """A library can't be imported; the message is one line for the operator, with what to do."""
 
 
-def load() -> None:
-    """Import everything that the backends need. Raises Unusable."""
+def import_libraries() -> None:
+    """Import everything that the backends need. Raises LibraryError."""
     try:
-        with limits_kept():
+        with open_files_limit_kept():
             import worker.backends.lm
             import worker.backends.vlm  # noqa: F401
     except Exception as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise Unusable(
+        raise LibraryError(
             f"MLX or a model library can't be loaded ({why}): see `mlxq doctor`, or remove .venv "
-            f"and start "
-            "scripts/serve, which installs them again"
+            "and start scripts/serve, which installs them again"
         ) from error
 
 
 @contextmanager
-def limits_kept() -> Iterator[None]:
-    """While libraries are imported the limit on open files is only ever raised, within what the
-    system allows."""
+def open_files_limit_kept() -> Iterator[None]:
+    """While the block lasts, ``setrlimit`` only ever raises the limit of open files, within the
+    hard one."""
     real = resource.setrlimit
 
-    def raised(which: int, limits: Any) -> None:
+    def only_raise(which: int, limits: Any) -> None:
         if which != resource.RLIMIT_NOFILE:
             real(which, limits)
             return
         soft, hard = resource.getrlimit(which)
-        wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            real(which, (wanted, hard))
+        needed = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            real(which, (needed, hard))
 
-    resource.setrlimit = raised
+    resource.setrlimit = only_raise
     try:
         yield
     finally:

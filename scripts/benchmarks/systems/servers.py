@@ -14,12 +14,12 @@ from typing import Any
 
 import psutil
 
-from scripts.benchmarks import models, processes
-from scripts.benchmarks.client import http_post
-from scripts.benchmarks.machine import blas_of
-from scripts.benchmarks.plan import TOKENS, BenchError, Plan, Sampling
-from scripts.benchmarks.processes import START_LIMIT_S, Child
-from scripts.benchmarks.prompts import Messages
+from scripts.benchmarks.systems import models, processes, variants
+from scripts.benchmarks.systems.client import http_post
+from scripts.benchmarks.systems.machine import blas_of
+from scripts.benchmarks.systems.plan import TOKENS, BenchError, Plan, Sampling
+from scripts.benchmarks.systems.processes import START_LIMIT_S, Child
+from scripts.benchmarks.systems.prompts import Messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def ours(plan: Plan, folder: Path, module: str | None = None) -> Iterator[Server]:
-    """This service as its users start it. It preloads OpenBLAS by itself, so without it another
-    start is needed.
-
-    ``module`` may be another start still.
-    """
+def ours(plan: Plan, folder: Path, variant: str | None = None) -> Iterator[Server]:
+    """This service as its users start it, or a variant; without OpenBLAS the one that does not
+    preload it."""
     folder.mkdir(parents=True, exist_ok=True)
-    module = module or (
-        "mlxq.service.launch" if plan.openblas else "scripts.benchmarks.stock_service"
-    )
+    variant = variant or (None if plan.openblas else "stock-service")
+    command = [variants.MODULE, variant] if variant else ["mlxq.service.launch"]
     flags = [
         "--port",
         "0",
@@ -82,7 +78,7 @@ def ours(plan: Plan, folder: Path, module: str | None = None) -> Iterator[Server
         "warning",
     ]
     with processes.running(
-        processes.python(module, *flags), processes.environment(), folder / "ours.log"
+        processes.python(*command, *flags), processes.environment(), folder / "ours.log"
     ) as child:
         url = child.line("Ready: ").split()[1]
         worker = worker_of(child)
@@ -92,7 +88,7 @@ def ours(plan: Plan, folder: Path, module: str | None = None) -> Iterator[Server
 def worker_of(child: Child) -> int:
     """The process id of the service's worker."""
     for process in psutil.Process(child.pid).children(recursive=True):
-        if process.cmdline()[-1] in ("worker", "scripts.benchmarks.plain_worker"):
+        if process.cmdline()[-1] in ("worker", variants.PLAIN_WORKER):
             return process.pid
     raise BenchError("the service has no worker")
 
