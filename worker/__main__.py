@@ -28,8 +28,8 @@ from wire.settings import BadSetting, Settings, check_model_folders, from_comman
 from worker.backends import load_libraries
 from worker.backends.libraries import Unusable
 from worker.jobs.chat_runner import ChatRunner
-from worker.jobs.recovery import Recovery
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.malloc import keep_freed_memory
 
 log = logging.getLogger("worker")

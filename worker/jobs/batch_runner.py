@@ -22,8 +22,8 @@ from wire.batches import BatchLog, BatchSlice, LineResult, Taken
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
-from worker.jobs.poison_jobs import condemned
-from worker.jobs.rq_bookkeeping import Outcome
+from worker.jobs.crashes.poison_jobs import condemned
+from worker.jobs.rq_worker.bookkeeping import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -34,15 +34,15 @@ from worker.errors import WorkerError
 from worker.jobs.batch_feed import BatchFeed
 from worker.jobs.batch_runner import BatchRunner
 from worker.jobs.command_runner import CommandRunner
-from worker.jobs.crash_marks import ISOLATED, READING, CrashMarks
+from worker.jobs.crashes.crash_marks import CrashMarks
+from worker.jobs.crashes.poison_jobs import READING, is_suspect
 from worker.jobs.event_writer import EventWriter
+from worker.jobs.failed_starts import FailedStarts, named
 from worker.jobs.model_commands import ModelCommands
-from worker.jobs.poison_jobs import is_suspect
-from worker.jobs.rq_bookkeeping import Outcome
-from worker.jobs.rq_meta import RqMeta, meta_of, outcome_of
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.chat_worker import ChatWorker
+from worker.jobs.rq_worker.meta import RqMeta, meta_of, outcome_of
 from worker.jobs.status_reporter import StatusReporter, end_in_numbers
-from worker.jobs.unstarted import FailedStarts, named
 from worker.models.downloads import Downloads
 from worker.models.files import created
 from worker.models.folders import ModelFolders
@@ -95,14 +95,14 @@ class ChatRunner:
             slots=settings.slots,
             share=settings.batch_share / 100,
             on_end=lambda sequence: self._slices.line_ended(sequence),
-            on_suspect=self._marks.note,
-            on_clear=self._marks.clear,
+            on_suspect=self._marks.enter,
+            on_clear=self._marks.leave,
         )
         self._engine = Engine(
             self._models,
             self._writer.put,
             lambda: float(psutil.virtual_memory().percent),
-            self._marks.note,
+            self._marks.enter,
             self._report.meter,
             prompts,
         )
@@ -145,7 +145,7 @@ class ChatRunner:
         self._log.ask(pipeline, job_id)
         pipeline.hmget(keys.job(job_id), "crashes", "beside")
         pipeline.exists(keys.cancel(job_id))
-        pipeline.hdel(keys.job(job_id), ISOLATED)  # On board it is later.
+        pipeline.hdel(keys.job(job_id), keys.ISOLATED)  # On board it is later.
         pipeline.llen(self._worker.queues[0].key)
 
     def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:
@@ -168,7 +168,7 @@ class ChatRunner:
         lease, (crashes, beside), stopped, _, queued = answers
         suspect = is_suspect(crashes, beside)
         if suspect:  # Before it is read: that may be what kills this process.
-            self._marks.write(job.id, READING)
+            self._marks.set(job.id, READING)
         try:
             attempt, logged = self._log.lease(job.id, lease)
         except JobEnded:
@@ -181,7 +181,7 @@ class ChatRunner:
         if isinstance(work, ModelCommand):
             # They run one at a time: the first crash is enough to watch one.
             if crashes is not None or suspect:
-                self._marks.write(work.job_id, attempt)
+                self._marks.set(work.job_id, attempt)
             self._commands.submit(work, attempt, len(logged) + 1)
             return
         if isinstance(work, BatchSlice):
@@ -190,13 +190,13 @@ class ChatRunner:
                 work,
                 attempt,
                 suspect=suspect,
-                read=partial(self._marks.strike_out, work.job_id, READING),
+                read=partial(self._marks.remove, work.job_id, READING),
             )
             return
         sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
         sequence.suspect = suspect
         if suspect:
-            self._marks.strike_out(work.job_id, READING)  # It waits to be let in.
+            self._marks.remove(work.job_id, READING)  # It waits to be let in.
         # While this process was frozen another took the job up, and lost it again: ours of then is
         # in the way.
         self._engine.release(work.job_id)

@@ -21,8 +21,8 @@ from rq.worker.base import BaseWorker
 from wire import keys, rq_jobs
 from wire.rq_jobs import Closing
 from worker import tasks
-from worker.jobs.rq_bookkeeping import NoDeathPenalty
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import NoDeathPenalty
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 
 def test_the_pinned_version_is_installed() -> None:

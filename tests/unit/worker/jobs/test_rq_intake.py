@@ -21,9 +21,9 @@ from wire import keys
 from wire.messages import Delta, Failed, Finished
 from worker import tasks
 from worker.errors import WorkerError
-from worker.jobs.rq_bookkeeping import Ending, Outcome, Run
-from worker.jobs.rq_meta import NOT_AGAIN, RqMeta, meta_of
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
+from worker.jobs.rq_worker.chat_worker import ChatWorker
+from worker.jobs.rq_worker.meta import NOT_AGAIN, RqMeta, meta_of
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""An RQ worker that runs many jobs at once in one process, with RQ's books right for each of them.
+"""An RQ worker that runs many jobs at once in one process, with correct RQ records of each of them.
 
-Owns when a job is taken, kept alive and let go; worker.jobs.rq_bookkeeping makes the entries. What
-a job does is its runner's business. RQ's private names that this relies on are held by
-``tests/unit/worker/jobs/test_rq_contract.py``.
+Decides when a job is popped, kept alive and let go; worker.jobs.rq_worker.bookkeeping makes the
+entries. What a job does is its runner's business. RQ's private names that this relies on are held
+by ``tests/unit/worker/jobs/test_rq_contract.py``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rq.worker.base import WorkerStatus
 
 from wire import keys, redis_refusals
 from worker.errors import WorkerError
-from worker.jobs.recovery import Recovery
-from worker.jobs.rq_bookkeeping import BEAT_THREAD, RETRY_S, Ending, Outcome, Run, Runner
-from worker.jobs.rq_intake import POLL_S, SUSPENDED_POLL_S, RqIntake
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.rq_worker.bookkeeping import BEAT_THREAD, RETRY_S, Ending, Outcome, Run, Runner
+from worker.jobs.rq_worker.intake import POLL_S, SUSPENDED_POLL_S, RqIntake
 
 HEARTBEAT_S = 1.0
 NOTED_AT_ONCE = 16

@@ -17,8 +17,7 @@ from rq.worker.base import WorkerStatus
 
 from wire import keys
 from wire.rq_jobs import SUSPENDED, rq_job_key
-from worker.jobs.recovery import PUT_BACK
-from worker.jobs.rq_bookkeeping import RqBookkeeping
+from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED, RqBookkeeping
 
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
@@ -76,7 +75,7 @@ class RqIntake(RqBookkeeping):
             return taken
         self._asked = 0.0
         names = [queue.intermediate_queue_key, queue.key, keys.popped(taken[0].id)]
-        self._insist(lambda: self.connection.eval(PUT_BACK, len(names), *names, taken[0].id))
+        self._insist(lambda: self.connection.eval(REQUEUE_POPPED, len(names), *names, taken[0].id))
         raise DequeueTimeout("suspended")
 
     def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:

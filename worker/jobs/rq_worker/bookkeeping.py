@@ -1,8 +1,7 @@
-"""What RQ's books say of jobs of which many run at once in one process: started, finished, failed,
-stopped.
+"""RQ's records of jobs of which many run at once in one process: their starts and ends.
 
-Owns single entries; when they are made is the worker's business (worker.jobs.rq_worker). RQ's
-private names that this relies on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
+Makes single entries; worker.jobs.rq_worker.chat_worker decides when. RQ's private names that this
+relies on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
 
 import redis.exceptions
+from redis.client import Pipeline
 from rq import Queue
 from rq.exceptions import StopRequested
 from rq.executions import Execution
@@ -27,7 +27,6 @@ from rq.worker.base import BaseWorker, WorkerStatus
 from wire import keys, redis_refusals, rq_jobs
 from wire.rq_jobs import Closing
 from worker import tasks
-from worker.jobs.recovery import requeue
 
 Result = TypeVar("Result")
 
@@ -36,10 +35,20 @@ WORKER_LIFETIME_S = 10
 """RQ's record of this worker outlives its last heartbeat by this."""
 EXECUTION_LIFETIME_S = 24 * 3600
 """Scores in RQ's started registry are wall-clock times of this host: a day ahead, no other
-host's clock can be so wrong that it takes a running job for abandoned. See worker.jobs.recovery
-for what finds abandoned jobs."""
+host's clock can be so wrong that it takes a running job for abandoned. worker.jobs.crashes.recovery
+finds abandoned jobs."""
 RETRY_S = (0.1, 1.0)
 """First and longest wait for a Redis that is away."""
+
+
+# KEYS: intermediate list, queue, when it was first seen popped. ARGV: job id. One script: of two
+# workers only one puts a job back.
+REQUEUE_POPPED = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
+return 1
+"""
 
 
 class Outcome(Enum):
@@ -246,3 +255,10 @@ class RqBookkeeping(BaseWorker):
         """Whether RQ's books still say that this run goes on: who recovers a job strikes it out."""
         registry = run.job.started_job_registry
         return self.connection.zscore(registry.key, run.execution.composite_key) is not None
+
+
+def requeue(queue: Queue, job: Job, execution: Execution, pipeline: Pipeline) -> None:
+    """Put a started job back at the front of its queue, and delete its execution."""
+    execution.delete(job=job, pipeline=pipeline)
+    job.set_status(JobStatus.QUEUED, pipeline=pipeline)
+    queue.push_job_id(job.id, pipeline=pipeline, at_front=True)
