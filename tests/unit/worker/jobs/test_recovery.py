@@ -320,7 +320,7 @@ def test_the_grace_of_a_popped_job_begins_anew_after_its_start(redis: Redis, que
     redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
     assert looking.run() == 0
     redis.expire(keys.popped(job.id), 1)
-    worker.note_start(job, queue, lambda *_: None)
+    worker.record_start(job, queue, lambda *_: None)
     redis.rpush(queue.intermediate_queue_key, job.id)  # Popped once more, as after a crash.
     assert looking.run() == 0
 
