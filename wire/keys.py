@@ -120,6 +120,10 @@ def job(job_id: str) -> str:
     return f"{PREFIX}job:{job_id}"
 
 
+ISOLATED = "alone"
+"""Field of a job's record while the job, or a line of it, is the one suspect inside its worker."""
+
+
 def live(owner: str) -> str:
     """Sorted set of the owner's chats that have not ended, by submission time in milliseconds."""
     return f"{PREFIX}live:{owner}"

@@ -29,8 +29,8 @@ from worker.backends import load_libraries
 from worker.backends.cpu.malloc import keep_freed_memory
 from worker.backends.mlx_import import LibraryError
 from worker.jobs.chat_runner import ChatRunner
-from worker.jobs.recovery import Recovery
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 log = logging.getLogger("worker")
 CANNOT_WORK = 2

@@ -1,8 +1,7 @@
-"""What a crash means for the jobs it hit: who is counted, who is watched from then on, and who is
-given up.
+"""Poison jobs: which jobs a crash counts against, which become suspects, which are given up.
 
-A chat is given up as a whole; of a slice of a batch only the line that was inside. Whoever is given
-up was inside, by its mark, when its workers died: a job that only ran beside is never ended for it.
+A chat is given up as a whole; of a slice of a batch only the line that was inside. By its mark, a
+job that is given up was inside when its workers died: one that only ran at the same time never is.
 """
 
 from __future__ import annotations
@@ -20,51 +19,49 @@ from wire import keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken
 from wire.messages import ErrorCode, Failed
 from wire.token_log import Append, JobEnded, JobGone, TokenLog
-from worker.jobs.crash_marks import READING
 
 MOST_CRASHES = 3
-"""A chat that was running when its worker died this many times is given up: it may be what kills
-them."""
+"""A chat that was running when its worker died this many times is given up as the likely
+cause."""
 SUSPECT = MOST_CRASHES - 1
-"""From so many crashes on a job runs with no other such job beside it, and a crash is its own
-alone. A slice of a batch is set to it by the first crash: letting its lines in one at a time
-costs little, and spares the chats beside them."""
+"""From this many crashes on a job is a suspect: only one runs at a time, and a crash counts against
+it alone. The first crash sets a slice of a batch to this: letting its lines in one at a time costs
+little, and spares the chats that run at the same time."""
 MOST_ALONE = MOST_CRASHES - 1
-"""A line that was the suspect on board when its worker died this many times in a row is given
-up."""
+"""A line that was the suspect inside when its worker died this many times in a row is given up."""
 MOST_UNSEEN = 10
-"""A job without progress is given up all the same when its workers died this many times in a row
-while it was only being read, or was not seen inside: that says little, for others were on board as
-well."""
+"""A job without progress is also given up when its workers died this many times in a row while it
+was only being read, or was not seen inside: weak evidence, because other jobs were inside too."""
+READING = 0
+"""The mark of a suspect that is only being read: no line and no attempt has this number."""
 MOST_DEADLY_LINES = 8
-"""Once so many lines of a batch have been given up, its other lines are, too: each has cost
-everybody some crashes."""
+"""Once this many lines of a batch have been given up, its other lines are, too: each has cost some
+crashes, which hit all users."""
 FURTHER = 4
-"""Events that a job logs between two crashes to show that it doesn't kill its workers: they
-count from one again."""
+"""A job that logs this many events between two crashes makes progress: its crashes count from one
+again."""
 log = logging.getLogger(__name__)
 GAVE_UP: ErrorCode = "gave_up_after_crashes"
 Fields = Mapping[str, int | str]
 
 
 def is_suspect(crashes: bytes | None, beside: bytes | None) -> bool:
-    """What the fields of a job's record say: whether it may be what kills its workers."""
+    """Whether these fields of a job's record make it a suspect."""
     return int(crashes or 0) >= SUSPECT or beside == b"1"
 
 
 class CrashPolicy(Protocol):
-    """One kind of job. ``mark`` is what was written down as the suspect came in; answers are
-    fields of its record."""
+    """One kind of job. ``mark`` was set as the suspect came in; the answers are fields of the
+    job's record."""
 
-    def holds(self, job_id: str, mark: str) -> bool:
+    def was_inside(self, job_id: str, mark: str) -> bool:
         """Whether the marked suspect was still inside."""
 
-    def own(self, job: Job, mark: str | None) -> Fields:
-        """After a crash of its own, or one that is nobody's in particular. Gives up what has
-        killed too many."""
+    def after_own_crash(self, job: Job, mark: str | None) -> Fields:
+        """After a crash of this job, or of no known one. Gives up a job that crashed too often."""
 
-    def beside(self, job: Job) -> Fields:
-        """After a crash that was another's."""
+    def after_others_crash(self, job: Job) -> Fields:
+        """After a crash whose culprit was another job."""
 
 
 class ChatCrashPolicy:
@@ -74,27 +71,27 @@ class ChatCrashPolicy:
         self._redis = redis
         self._log = TokenLog(redis)
 
-    def holds(self, job_id: str, mark: str) -> bool:  # noqa: ARG002 (a chat is one suspect or none)
+    def was_inside(self, job_id: str, mark: str) -> bool:  # noqa: ARG002 (a chat is one suspect or none)
         return True
 
-    def own(self, job: Job, mark: str | None) -> Fields:
+    def after_own_crash(self, job: Job, mark: str | None) -> Fields:
         length, before, further = self._progress(job.id)
         crashes, unseen = 1 if further else before + 1, 0
-        if not _was_inside(mark):  # It is watched from now on, and not ended for it.
+        if not _names_one(mark):  # It becomes a suspect, and is not given up for this.
             crashes = min(crashes, SUSPECT)
             unseen = 1 if further else int(self._redis.hget(keys.job(job.id), "unseen") or 0) + 1
         if crashes >= MOST_CRASHES or unseen >= MOST_UNSEEN:
             self._give_up(job.id, max(crashes, unseen))
         return {"crashes": crashes, "crashed_at": length, "unseen": unseen}
 
-    def beside(self, job: Job) -> Fields:
-        """Not counted. But one that has shown nothing yet is let in alone next time: it may have
-        been the one."""
+    def after_others_crash(self, job: Job) -> Fields:
+        """Not counted. But a job without progress is a suspect next time: it may have been the
+        culprit."""
         _, _, further = self._progress(job.id)
         return {"beside": int(not further)}
 
     def _progress(self, job_id: str) -> tuple[int, int, bool]:
-        """The log's length, the crashes so far, and whether the job has got further since the
+        """The log's length, the crashes so far, and whether the job has made progress since the
         last."""
         length = int(self._redis.xlen(keys.log(job_id)))
         before, crashed_at = (
@@ -110,30 +107,29 @@ class ChatCrashPolicy:
             return
         log.error("job given up: its workers died", extra={"job_id": job_id, "crashes": crashes})
         owner, kind = cast(list[bytes | None], self._redis.hmget(keys.job(job_id), "owner", "kind"))
-        what = "command" if kind == b"model" else "chat"
-        failed = Failed(GAVE_UP, f"Given up: {crashes} workers died while they ran this {what}.")
+        work = "command" if kind == b"model" else "chat"
+        failed = Failed(GAVE_UP, f"Given up: {crashes} workers died while they ran this {work}.")
         self._log.append(
             [Append(job_id, (owner or b"").decode(), attempt, len(entries) + 1, failed)]
         )
 
 
 class SliceCrashPolicy:
-    """Slices of batches: suspects are lines, let in one at a time once their slice has been in a
-    crash."""
+    """Slices of batches: after a crash the slice's lines are suspects, let in one at a time."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._log = TokenLog(redis)
         self._batches = BatchLog(redis)
 
-    def holds(self, job_id: str, mark: str) -> bool:
-        """A line that has its result was not inside any more."""
+    def was_inside(self, job_id: str, mark: str) -> bool:
+        """A line that has its result had left before the crash."""
         work = self._work(job_id)
         return work is not None and not self._redis.hexists(
             keys.batch_output(work.batch_id, work.number), mark
         )
 
-    def own(self, job: Job, mark: str | None) -> Fields:
+    def after_own_crash(self, job: Job, mark: str | None) -> Fields:
         work = self._work(job.id)
         if work is None:
             return {"crashes": SUSPECT}
@@ -141,22 +137,22 @@ class SliceCrashPolicy:
         names = ("crashed_line", "times", "unseen", "crashed_at")
         line, *counts = cast(list[bytes | None], self._redis.hmget(keys.job(job.id), *names))
         times, unseen, crashed_at = (int(count or 0) for count in counts)
-        if not _was_inside(mark):
+        if not _names_one(mark):
             unseen = unseen + 1 if done <= crashed_at else 1
             if unseen >= MOST_UNSEEN:
                 self._give_up(work, None, unseen)
             return {"crashes": SUSPECT, "unseen": unseen, "crashed_at": done}
-        # The others' progress says nothing in favour of the line that was inside.
+        # The progress of other lines does not clear the line that was inside.
         times = times + 1 if line == str(mark).encode() else 1
         if times >= MOST_ALONE:
             self._give_up(work, mark, times)
         return {"crashes": SUSPECT, "crashed_line": str(mark), "times": times, "unseen": 0}
 
-    def beside(self, job: Job) -> Fields:  # noqa: ARG002 (whatever it is, its lines are let in one at a time)
+    def after_others_crash(self, job: Job) -> Fields:  # noqa: ARG002 (every slice's lines become suspects)
         return {"crashes": SUSPECT}
 
     def _give_up(self, work: BatchSlice, mark: str | None, crashes: int) -> None:
-        """Fail the line that was inside; all that are left, when nobody got as far as any line."""
+        """Fail the line that was inside; without a mark, all lines that have no result."""
         try:
             attempt, _ = self._log.begin(work.job_id)
         except (JobGone, JobEnded):
@@ -185,13 +181,14 @@ class SliceCrashPolicy:
         return None if stored is None else BatchSlice.model_validate_json(stored)
 
 
-def _was_inside(mark: str | None) -> bool:
+def _names_one(mark: str | None) -> bool:
+    """Whether a mark names what was inside, not only that something was being read."""
     return mark not in (None, str(READING))
 
 
 def condemned(taken: Taken) -> list[LineResult]:
-    """The results of what is left of a slice whose batch has had too many deadly lines; none
-    while it hasn't."""
+    """Failed results for the remaining lines of a slice whose batch had too many deadly lines; else
+    none."""
     if taken.deadly < MOST_DEADLY_LINES:
         return []
     error = (GAVE_UP, f"Given up: {taken.deadly} prompts of this batch killed their workers.")

@@ -17,7 +17,7 @@ from wire.log_entries import decode_rows
 from wire.messages import Event, Failed, Finished
 from wire.rq_jobs import rq_job_key
 from wire.worker_status import MOST_SHOWN
-from worker.jobs.rq_bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Outcome
 from worker.sequence import Sequence
 
 NOT_AGAIN = "A chat that has ended is not run again: send it as a new one."
