@@ -29,7 +29,13 @@ from api.http.security_headers import SecurityHeadersMiddleware
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle
-from api.openai import batch_routes, chat_routes, file_routes, response_schemas
+from api.openai import (
+    batch_routes,
+    chat_routes,
+    file_routes,
+    model_routes,
+    response_schemas,
+)
 from api.redis_client import Clients, connect
 from api.services import assemble, running
 from wire.settings import Settings
@@ -68,7 +74,7 @@ class _App(FastAPI):
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
-    openais = (chat_routes, file_routes, batch_routes)
+    openais = (chat_routes, model_routes, file_routes, batch_routes)
     routers = (
         chat,
         batches,

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from api.http import error_locations
+from api import error_locations
 from wire import redis_refusals
 from wire.messages import ErrorCode
 

@@ -5,15 +5,16 @@ A command is a job like a chat; its log's end is the answer. Knows nothing of mo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
+from pydantic import AfterValidator, Field
 
-from api.chat.schemas import LoadRequest, ModelRequest, RegisterRequest, UnloadRequest
 from api.errors import RETRY_SOON_S, ApiError, no_worker
-from api.jobs.queue import new_job_id
+from api.jobs.ids import new_job_id
 from api.jobs.relay import LOOK_AGAIN_S, Reader
 from api.registry import loaded
+from api.schemas import Body, ModelId, whole
 from api.services import JsonOnly, Parts, PartsOf
 from wire.messages import Failed, Finished, ModelCommand
 from wire.model_registry import ModelRecord
@@ -33,6 +34,26 @@ _LISTED = (
     "download_progress",
 )
 _ACTIVE = ("id", "name", "path", "architecture", "context_window", "is_vision")
+
+
+class LoadRequest(Body):
+    model_id: ModelId
+    kv_quantization: Literal[4, 8] | None = None
+
+
+class UnloadRequest(Body):
+    """Without a model id the model used last is meant."""
+
+    model_id: ModelId | None = None
+
+
+class ModelRequest(Body):
+    model_id: ModelId
+
+
+class RegisterRequest(Body):
+    name: ModelId
+    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(whole)]
 
 
 @router.get("")

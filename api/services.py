@@ -18,6 +18,7 @@ from api.auth.sessions import Sessions
 from api.batches.intake import BatchIntake
 from api.batches.quota import Budget
 from api.chat.disconnects import DisconnectWatcher
+from api.chat.json_schema import Schemas
 from api.chat.prompt_limit import PromptLimit
 from api.errors import ApiError
 from api.http.body_routes import BodyBudget
@@ -35,7 +36,6 @@ from api.monitoring.status_stream import StatusStream
 from api.openai.batch_lines import READERS
 from api.openai.file_batches import FileBatches
 from api.openai.file_store import FileStore
-from api.openai.json_schema import Schemas
 from api.redis_client import Clients
 from api.registry import RegistryReader
 from wire.settings import Settings

@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 OLDEST_SERVER = (6, 2)
 """BLMOVE, with which no job is lost between queue and worker, came with 6.2."""
 
@@ -28,3 +32,11 @@ def unfit(facts: Mapping[str, Any]) -> str | None:
             f"Redis would drop accepted jobs under maxmemory-policy {policy}: set it to noeviction"
         )
     return None
+
+
+def connect_once(url: str, timeout_s: float = 2.0) -> Redis:
+    """A client that does not try again: whoever asks whether a server is there wants to know
+    now."""
+    return Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+    )

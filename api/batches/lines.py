@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from api.errors import ApiError, from_validation, workers_outdated
-from api.images.intake import message_of
+from api.images.draft import message_of
 from api.registry import DEFAULT_MODEL, names_none
 from wire import model_registry
 from wire.batches import BatchLine, LineResult
@@ -23,7 +23,7 @@ from wire.model_registry import ModelRecord
 from wire.versions import VERSION, TooNew, readable
 
 if TYPE_CHECKING:
-    from api.chat.submit import ChatSpec
+    from api.chat.request import ChatSpec
 
 MOST_ID = 255
 """Characters of a custom_id."""

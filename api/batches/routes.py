@@ -21,11 +21,12 @@ from api.auth.caller import Caller, CallerOf
 from api.batches.lines import Fields, LineParser, checked
 from api.batches.store import BatchRecord
 from api.batches.upload import MOST_LINES
+from api.chat.request import ChatSpec
 from api.chat.routes import ask
-from api.chat.schemas import Body, ChatRequest, ModelId
-from api.chat.submit import ChatSpec
+from api.chat.schemas import ChatRequest
 from api.errors import ApiError
 from api.http.body_routes import BATCH, LongBodyRoute, takes
+from api.schemas import Body, ModelId
 from api.services import Parts, PartsOf
 from wire.model_registry import ModelRecord
 

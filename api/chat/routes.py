@@ -13,9 +13,10 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.auth.caller import Caller, CallerOf
+from api.chat.request import ChatSpec, seed_or_any
 from api.chat.schemas import ChatRequest, StopRequest
 from api.chat.stream import EventStream, Stream, StreamOptions
-from api.chat.submit import ChatSpec, accept, find_model, seed_or_any
+from api.chat.submit import accept, find_model
 from api.errors import ApiError
 from api.http.body_routes import CHAT, LongBodyRoute, takes
 from api.http.head_requests import GetAlone

@@ -8,62 +8,24 @@ are sent. Knows no request's shape and no response's.
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from api.auth.caller import Caller
+from api.chat.request import ChatSpec
 from api.errors import ApiError, no_worker
 from api.http.data_urls import DataUrls
-from api.images.intake import MANY_MESSAGES, DraftMessage
+from api.images.intake import MANY_MESSAGES
 from api.jobs.idempotency import IdempotencyKey
-from api.jobs.queue import Policy, new_job_id
+from api.jobs.ids import new_job_id
 from api.jobs.relay import Reader
-from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, OutputFormat, Sampling
+from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 
 if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
     from api.services import Parts
 
-WITHOUT_TOOLS = "This model has no way to call tools. Answered without them."
 MUCH_TEXT = 256 << 10
 """Characters beyond which a chat takes milliseconds to write down."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatSpec:
-    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be
-    like.
-
-    ``warnings`` are sentences about what of it was left out.
-    """
-
-    messages: Sequence[DraftMessage]
-    sampling: Sampling
-    policy: Policy
-    form: OutputFormat = PLAIN_TEXT
-    warnings: tuple[str, ...] = ()
-
-    def fitting(self, model: ModelRecord) -> ChatSpec:
-        """The same as the model can answer it: without tools that may but needn't be called, if it
-        knows of none.
-
-        Raises ApiError for a call that must be made.
-        """
-        if not self.form.tools or model.takes_tools:
-            return self
-        if self.form.must_call:
-            raise ApiError(
-                "unsupported", "This model has no way to call tools: send none.", param="tools"
-            )
-        form = self.form.model_copy(update={"tools": ()})
-        return replace(self, form=form, warnings=(*self.warnings, WITHOUT_TOOLS))
-
-
-def seed_or_any(seed: int | None) -> int:
-    """The seed of an answer: a random one, kept with the job, for a request without."""
-    return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
 
 
 async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:

@@ -11,14 +11,14 @@ from pydantic import Field
 
 from api.auth.caller import Caller, CallerOf
 from api.batches.store import BatchRecord
-from api.chat.schemas import Lenient, Text
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.openai.batch_lines import CHAT, COMPLETION, ENDPOINTS
 from api.openai.file_batches import FileBatch
-from api.openai.file_routes import page
 from api.openai.file_store import FileRecord
+from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
 from api.openai.result_files import kinds, missing_batch
+from api.schemas import Lenient, Text
 from api.services import JsonOnly, Parts, PartsOf
 from wire import keys
 

@@ -9,16 +9,15 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from api.auth.caller import Caller, CallerOf
-from api.chat.submit import ChatSpec, accept, find_model
+from api.chat.request import ChatSpec
+from api.chat.submit import accept, find_model
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import CHAT, LongBodyRoute, takes
 from api.http.security_headers import REQUEST_ID
@@ -30,10 +29,10 @@ from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Com
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer
 from api.openai.schemas import ChatBody, CompletionBody
 from api.openai.streaming import HOLD_S, BoundStream, ChunkStream, begin, header, whole
-from api.registry import names_none
+from api.registry import names_none, public_name
 from api.services import JsonOnly, Parts, PartsOf, TakenOf
 from wire.messages import Finished
-from wire.model_registry import ModelRecord, find
+from wire.model_registry import ModelRecord
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
@@ -71,26 +70,6 @@ class Asking:
 AskingOf = Annotated[Asking, Depends(Asking)]
 
 
-class ModelView(BaseModel):
-    """A model in OpenAI's shape, a field of vLLM's and two of ours. ``created`` is the date of
-    its files."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-    max_model_len: int | None
-    context_window: int | None
-    is_vision: bool
-
-
-class ModelList(BaseModel):
-    """All that can be asked."""
-
-    object: Literal["list"]
-    data: list[ModelView]
-
-
 @router.post(
     "/chat/completions",
     response_class=JSONResponse,
@@ -109,42 +88,6 @@ async def completions(body: CompletionBody, asking: AskingOf) -> Response:
     return await _answer(body, CompletionAnswer, asking)
 
 
-@router.get("/models", response_model=ModelList)
-async def models(parts: PartsOf) -> dict[str, Any]:
-    """The models that can be asked, under the names to ask for them by."""
-    records, created = await parts.catalogue.models(), await parts.catalogue.created()
-    listed = [
-        _listed(named(record, records), record, created) for record in records if record.downloaded
-    ]
-    return {"object": "list", "data": listed}
-
-
-@router.get("/models/{model:path}", response_model=ModelView)
-async def model(model: str, parts: PartsOf) -> dict[str, Any]:
-    """One model, by any of its names."""
-    record = await parts.catalogue.find(model)
-    if record is None or not record.downloaded:
-        raise ApiError(
-            "model_not_found", "No model of this id or name is registered.", param="model"
-        )
-    return _listed(model, record, await parts.catalogue.created())
-
-
-def named(record: ModelRecord, records: list[ModelRecord]) -> str:
-    """The name that people know a model by, unless it is another's as well."""
-    for name in (record.repository, record.name):
-        if name and find(records, name) is record:
-            return name
-    return record.id
-
-
-def _listed(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[str, Any]:
-    owner = record.repository.split("/")[0] if record.repository else "local"
-    row = {"id": name, "object": "model", "created": created.get(record.id, 0), "owned_by": owner}
-    window = record.context_window
-    return row | {"max_model_len": window, "context_window": window, "is_vision": record.is_vision}
-
-
 async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: Asking) -> Response:
     parts, ask = asking.parts, body.ask()
     key = await once(asking.key, asking.caller.owner, body, asking.taken)
@@ -160,7 +103,9 @@ async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: A
     answer = kind(
         reader.job_id,
         int(time.time()),
-        named(model, await parts.catalogue.models()) if names_none(body.model) else str(body.model),
+        public_name(model, await parts.catalogue.models())
+        if names_none(body.model)
+        else str(body.model),
         model.revision,
         with_usage=body.wants_usage,
         one_call=body.one_call,

@@ -5,7 +5,7 @@ Results are no files of their own: they are written out of a batch whenever they
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -19,6 +19,7 @@ from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
 from api.http.multipart import parts as parts_of_form
 from api.openai.file_store import FileRecord, FileStore, FileWriter
+from api.openai.pagination import page
 from api.openai.result_files import ResultFile, result_file
 from api.services import Parts, PartsOf
 
@@ -160,23 +161,6 @@ async def files(
         if purpose in (None, record.purpose)
     ]
     return page(records if order == "desc" else records[::-1], after, limit, _view)
-
-
-def page(
-    records: list[T], after: str | None, limit: int, view: Callable[[T], dict[str, Any]]
-) -> dict[str, Any]:
-    """A page of a list in OpenAI's shape; one after an id that isn't there is empty."""
-    rows = [view(record) for record in records]
-    if after is not None:
-        place = next((n for n, row in enumerate(rows, 1) if row["id"] == after), len(rows))
-        rows = rows[place:]
-    shown = rows[:limit]
-    ends = (
-        {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]}
-        if shown
-        else {"first_id": None, "last_id": None}
-    )
-    return {"object": "list", "data": shown, **ends, "has_more": len(rows) > limit}
 
 
 @router.get("/{file_id}", response_model=FileView)

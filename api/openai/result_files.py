@@ -13,8 +13,8 @@ from api.auth.caller import Caller
 from api.batches.store import BatchRecord
 from api.errors import ApiError
 from api.openai.batch_lines import ResultLines
-from api.openai.chat_routes import named
 from api.openai.file_batches import FileBatch
+from api.registry import public_name
 from api.services import Parts
 from wire import keys
 
@@ -56,7 +56,7 @@ class ResultFile:
     async def content(self) -> AsyncIterator[bytes]:
         """Its lines, a slice of the batch at a time."""
         records = await self.parts.catalogue.models()
-        models = {record.id: (named(record, records), record.revision) for record in records}
+        models = {record.id: (public_name(record, records), record.revision) for record in records}
         ended = (self.batch.ended_ms or self.batch.created_ms) // 1000
         lines = ResultLines(self.order.id, self.order.endpoint, ended, models)
         seen: set[str] = set()

@@ -22,12 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from redis import BusyLoadingError, Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import BusyLoadingError, RedisError
 
 from mlxq.service.supervisor import CannotStart
-from wire.redis_server import OLDEST_SERVER, numbers, unfit
+from wire.redis_server import OLDEST_SERVER, connect_once, numbers, unfit
 
 SOCKET_PATH = re.compile(r"[A-Za-z0-9/._+-]{1,100}")
 """What a socket's path may be. Systems allow 104 (macOS) or 108 bytes, and the server cuts a
@@ -40,14 +38,6 @@ _POLL_S = 0.02
 
 class RedisUnusable(CannotStart):
     """There is no Redis to work with; the message is one line for the operator."""
-
-
-def connect_once(url: str, timeout_s: float = 2.0) -> Redis:
-    """A client that does not try again: whoever asks whether a server is there wants to know
-    now."""
-    return Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
 
 
 def check(url: str) -> None:

@@ -25,13 +25,14 @@ import psutil
 from redis import Redis
 from rq import Queue
 
-from mlxq.service.embedded_redis import EmbeddedRedis, connect_once
+from mlxq.service.embedded_redis import EmbeddedRedis
 from scripts.benchmarks import processes
 from scripts.benchmarks.plan import BenchError
 from wire import keys
 from wire.batches import BatchLog, BatchSlice, LineResult, slice_job_id
 from wire.messages import Usage
 from wire.model_registry import ModelRecord, Registry
+from wire.redis_server import connect_once
 from wire.token_log import TokenLog
 
 LINES = 50_000

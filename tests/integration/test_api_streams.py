@@ -23,12 +23,12 @@ from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from api.__main__ import Server
 from api.app import create_app
 from api.chat.disconnects import DisconnectWatcher
 from api.jobs.queue import JobQueue
 from api.jobs.relay import BUFFER, LOOK_AGAIN_S, PAGE
 from api.redis_client import connect
+from api.server import Server
 from api.services import Parts
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support.api_support import QUEUE, LogWriter, announce, chat_body, wait_for

@@ -19,9 +19,9 @@ from mlxq.service.embedded_redis import (
     EmbeddedRedis,
     RedisUnusable,
     check,
-    connect_once,
     find_server,
 )
+from wire.redis_server import connect_once
 
 Start = Callable[[Path], EmbeddedRedis]
 

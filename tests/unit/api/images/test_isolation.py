@@ -23,7 +23,8 @@ from api.http.data_urls import DataUrls
 from api.http.host_names import HostNames
 from api.images.fetch import ImageFetcher
 from api.images.urls import TOO_LARGE
-from api.images.intake import DraftMessage, Images, ImageUrl
+from api.images.draft import DraftMessage, ImageUrl
+from api.images.intake import Images
 from api.errors import ApiError
 from tests.unit.api.images.test_refused import FILES, URLS, files
 from fakeredis import FakeRedis

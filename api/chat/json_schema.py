@@ -22,7 +22,7 @@ from wire.schemas.check import SchemaCheck, Verdict
 from wire.schemas.rules import STRICT
 
 if TYPE_CHECKING:
-    from api.chat.submit import ChatSpec
+    from api.chat.request import ChatSpec
 
 MOST_CHARACTERS = 64 << 10
 CHILDREN = 2
