@@ -236,6 +236,10 @@ def no_worker() -> ApiError:
     )
 
 
+def unknown_model(param: str | None = None) -> ApiError:
+    return ApiError("model_not_found", "No model of this id or name is registered.", param=param)
+
+
 def from_redis(error: RedisError) -> ApiError:
     """What a failed Redis command means to a client."""
     kind = redis_refusals.kind(error)

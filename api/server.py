@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.http.slow_clients import TimeoutProtocol
+from api.services import end_streams, warm_up
 from wire.settings import Settings
 
 _log = logging.getLogger("api")
@@ -52,8 +53,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # First, or uvicorn would wait for streams that end with their chats.
-        self._app.state.parts.relay.close()
-        self._app.state.parts.watch.close()
+        end_streams(self._app)
         await super().shutdown(sockets)
         _log.info("stopped")
 
@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
         # stream.
         gc.freeze()
         if self.started:
-            self._app.state.parts.schemas.warm_up()
+            warm_up(self._app)
             print(f"listening on {self.url}", flush=True)
             _log.info("listening", extra={"url": self.url})
 

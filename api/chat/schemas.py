@@ -14,9 +14,11 @@ from pydantic import (
     Field,
 )
 
+from api.chat.request import ChatSpec, seed_or_any
 from api.images.draft import DraftMessage, ImageUrl
+from api.jobs.queue import Policy
 from api.schemas import Body, ModelId, Text
-from wire.messages import MAX_SEED
+from wire.messages import MAX_SEED, Sampling
 
 
 class TextContent(Body):
@@ -66,7 +68,7 @@ class StreamOptionsBody(Body):
     include_usage: bool = False
     include_progress: bool = False
 
-    def wanted(self) -> frozenset[str]:
+    def enabled(self) -> frozenset[str]:
         return frozenset(name for name in type(self).model_fields if getattr(self, name))
 
 
@@ -82,6 +84,18 @@ class ChatRequest(Body):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
+
+    def spec(self) -> ChatSpec:
+        """The chat that is asked for."""
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            max_tokens=self.max_tokens,
+            seed=seed_or_any(self.seed),
+        )
+        policy = Policy(self.on_disconnect, self.stream_options.enabled())
+        return ChatSpec([message.draft() for message in self.messages], sampling, policy)
 
 
 class StopRequest(Body):

@@ -61,7 +61,7 @@ def _refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
 
-class Images:
+class ImageIntake:
     """Takes images in and looks after what is stored of them."""
 
     def __init__(self, redis: Redis, budget: int, fetcher: ImageFetcher) -> None:

@@ -95,7 +95,7 @@ class JobQueue:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def made_before(self, once: IdempotencyKey) -> str | None:
+    async def existing_job(self, once: IdempotencyKey) -> str | None:
         """The job that an earlier request of the same key made. Raises ApiError if that request
         was another."""
         return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
-from api.registry import public_name
-from api.services import JsonOnly, PartsOf
+from api.deps import JsonOnly, service
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, unknown_model
+from api.registry import RegistryReader, public_name
 from wire.model_registry import ModelRecord
 
 router = APIRouter(
@@ -19,6 +19,9 @@ router = APIRouter(
     dependencies=[JsonOnly],
     responses=OPENAI_RESPONSES,
 )
+
+
+RegistryOf = Annotated[RegistryReader, service(RegistryReader)]
 
 
 class ModelView(BaseModel):
@@ -42,9 +45,9 @@ class ModelList(BaseModel):
 
 
 @router.get("", response_model=ModelList)
-async def models(parts: PartsOf) -> dict[str, Any]:
+async def models(registry: RegistryOf) -> dict[str, Any]:
     """The models that can be asked, under the names to ask for them by."""
-    records, created = await parts.catalogue.models(), await parts.catalogue.created()
+    records, created = await registry.models(), await registry.created()
     listed = [
         _listed(public_name(record, records), record, created)
         for record in records
@@ -54,14 +57,12 @@ async def models(parts: PartsOf) -> dict[str, Any]:
 
 
 @router.get("/{model:path}", response_model=ModelView)
-async def model(model: str, parts: PartsOf) -> dict[str, Any]:
+async def model(model: str, registry: RegistryOf) -> dict[str, Any]:
     """One model, by any of its names."""
-    record = await parts.catalogue.find(model)
+    record = await registry.find(model)
     if record is None or not record.downloaded:
-        raise ApiError(
-            "model_not_found", "No model of this id or name is registered.", param="model"
-        )
-    return _listed(model, record, await parts.catalogue.created())
+        raise unknown_model(param="model")
+    return _listed(model, record, await registry.created())
 
 
 def _listed(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[str, Any]:
