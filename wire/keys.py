@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PREFIX = "mlxq:"
 
+EVERYONE = "everyone"
+"""The owner of every job while there are no API keys."""
+
 CHAT_QUEUE = "chat"
 """RQ queue of chats and model commands: somebody waits for each."""
 BATCH_QUEUE = "batch"

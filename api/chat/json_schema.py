@@ -15,14 +15,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from api.chat.request import ChatSpec
 from api.errors import ApiError
 from wire.schemas.check import SchemaCheck, Verdict
 from wire.schemas.rules import STRICT
-
-if TYPE_CHECKING:
-    from api.chat.submit import ChatSpec
 
 MOST_CHARACTERS = 64 << 10
 CHILDREN = 2

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.chat.submit import ChatSpec
+from api.chat import json_schema
+from api.chat.json_schema import Schemas, as_text
+from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.jobs.queue import Policy
-from api.openai import json_schema
-from api.openai.json_schema import Schemas, as_text
 from wire.messages import OutputFormat, Sampling
 from wire.schemas.check import Verdict
 
