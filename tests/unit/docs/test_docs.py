@@ -28,8 +28,7 @@ ROUTES = sorted(
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^ *```.*?^ *```$", re.M | re.S)
 CODE_SPAN = re.compile(r"`([^`]+)`")
-FILE_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
-FILE_END = re.compile(r"\.(py|mjs|js|md|toml|lock|json)$|/$")
+FILE_NAME = re.compile(r"[\w.-]+(/[\w.-]+)+/?|[\w.-]+/")
 TEST_NAME = re.compile(r"test_\w+")
 
 
@@ -77,7 +76,7 @@ def missing_files(file: Path) -> list[str]:
     named = {
         span
         for span in CODE_SPAN.findall(prose(file))
-        if FILE_NAME.fullmatch(span) and FILE_END.search(span) and span.split("/")[0] in tops
+        if FILE_NAME.fullmatch(span) and span.split("/")[0] in tops
     }
     return sorted(
         span
@@ -188,7 +187,7 @@ def test_broken_links_missing_files_and_repeated_headings_are_found(tmp_path: Pa
     page = tmp_path / "page.md"
     page.write_text(
         "# One\n## One\n## A `code` & more\n[a](#one) [b](#one-1) [c](#a-code--more) [d](#two)\n"
-        "[e](other.md) `api/app.py` `api/nothing.py` `docs/` `a/b` `worker/nowhere/`\n"
+        "[e](other.md) `api/app.py` `api/nothing.py` `docs/` `a/b` `scripts/test` `worker/nowhere/`\n"
         "```\n[f](inside-code.md)\n```\n",
         encoding="utf-8",
     )
