@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from api import errors, models, pages
 from api.auth import login
 from api.auth.api_keys import admitted
-from api.auth.middleware import AuthMiddleware
+from api.auth.middleware import LOGIN_PATH, AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
 from api.chat import routes as chat
@@ -29,9 +29,15 @@ from api.http.security_headers import SecurityHeadersMiddleware
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle
-from api.openai import batch_routes, chat_routes, file_routes, response_schemas
+from api.openai import (
+    batch_routes,
+    chat_routes,
+    file_routes,
+    model_routes,
+    response_schemas,
+)
 from api.redis_client import Clients, connect
-from api.services import assemble, running
+from api.services import build_services, running
 from wire.settings import Settings
 
 DASHBOARD = "/rq"
@@ -43,7 +49,9 @@ _KEYS: dict[str, dict[str, str]] = {
     "Api-Key": {"type": "apiKey", "in": "header", "name": "Api-Key"},
 }
 """The ways to send a key, one of them at a time."""
-_OPEN = ("/health", "/ready")
+_PUBLIC = ("/health", "/ready")
+"""Routes of the description that need no key."""
+_OPEN_PATHS = (*_PUBLIC, "/favicon.ico", LOGIN_PATH, f"{pages.STATIC}/")
 
 
 class _App(FastAPI):
@@ -59,7 +67,7 @@ class _App(FastAPI):
             described["components"]["schemas"] |= response_schemas.components()
             if self.wants_keys:
                 described["security"] = [{name: []} for name in _KEYS]
-                for path in _OPEN:
+                for path in _PUBLIC:
                     described["paths"][path]["get"]["security"] = []
         return super().openapi()
 
@@ -68,7 +76,7 @@ class _App(FastAPI):
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
-    openais = (chat_routes, file_routes, batch_routes)
+    openais = (chat_routes, model_routes, file_routes, batch_routes)
     routers = (
         chat,
         batches,
@@ -99,12 +107,12 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = assemble(settings, clients or connect(settings.redis_url), known)
-        app.state.parts = parts
+        redis = clients or connect(settings.redis_url)
+        app.state.services = build_services(settings, redis, known)
         lag = asyncio.create_task(traffic.watch_loop(), name="lag")
         if rq_pages is not None:
             rq_pages.start()
-        async with running(parts):
+        async with running(app):
             yield
         lag.cancel()
         if rq_pages is not None:
@@ -123,7 +131,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     errors.install(app)
     _include(app, rq_pages)
     # From the inside out.
-    app.add_middleware(AuthMiddleware, settings=settings, known=known)
+    app.add_middleware(AuthMiddleware, settings=settings, known=known, open_paths=_OPEN_PATHS)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(HeadMiddleware)
     if settings.cors_origins:

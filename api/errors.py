@@ -19,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from api.http import error_locations
+from api import error_locations
 from wire import redis_refusals
 from wire.messages import ErrorCode
 
@@ -234,6 +234,10 @@ def no_worker() -> ApiError:
     return ApiError(
         "no_worker", "No worker is running. Start one, or try again soon.", RETRY_SOON_S
     )
+
+
+def unknown_model(param: str | None = None) -> ApiError:
+    return ApiError("model_not_found", "No model of this id or name is registered.", param=param)
 
 
 def from_redis(error: RedisError) -> ApiError:

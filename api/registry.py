@@ -141,3 +141,11 @@ def _decode(value: bytes) -> list[WorkerStatus]:
 def loaded(workers: list[WorkerStatus]) -> dict[str, LoadedModel]:
     """The models in some worker's memory, by id."""
     return {model.id: model for worker in workers for model in worker.models}
+
+
+def public_name(record: ModelRecord, records: list[ModelRecord]) -> str:
+    """The name that people know a model by, unless it is another's as well."""
+    for name in (record.repository, record.name):
+        if name and model_registry.find(records, name) is record:
+            return name
+    return record.id

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PREFIX = "mlxq:"
 
+EVERYONE = "everyone"
+"""The owner of every job while there are no API keys."""
+
 CHAT_QUEUE = "chat"
 """RQ queue of chats and model commands: somebody waits for each."""
 BATCH_QUEUE = "batch"
@@ -118,6 +121,10 @@ def job(job_id: str) -> str:
     """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
     the version of the release that submitted the job. Never a prompt."""
     return f"{PREFIX}job:{job_id}"
+
+
+ISOLATED = "alone"
+"""Field of a job's record while the job, or a line of it, is the one suspect inside its worker."""
 
 
 def live(owner: str) -> str:

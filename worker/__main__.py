@@ -26,11 +26,11 @@ from wire.parent_process import exit_with_parent
 from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
 from worker.backends import load_libraries
-from worker.backends.libraries import Unusable
+from worker.backends.cpu.malloc import keep_freed_memory
+from worker.backends.mlx_import import LibraryError
 from worker.jobs.chat_runner import ChatRunner
-from worker.jobs.recovery import Recovery
-from worker.jobs.rq_worker import ChatWorker
-from worker.malloc import keep_freed_memory
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 log = logging.getLogger("worker")
 CANNOT_WORK = 2
@@ -130,7 +130,7 @@ def main() -> None:
     try:
         # Before anybody is told of this worker: one that can't open any model must not look ready.
         load_libraries(settings)
-    except Unusable as problem:
+    except LibraryError as problem:
         lock.close()
         print(f"worker: {problem}", file=sys.stderr)
         sys.exit(CANNOT_WORK)

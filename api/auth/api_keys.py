@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.jobs.queue import EVERYONE
+from wire.keys import EVERYONE
 from wire.settings import BadSetting, Settings
 
 SHORTEST = 16

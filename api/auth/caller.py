@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.jobs.queue import EVERYONE
+from wire.keys import EVERYONE
 
 
 @dataclass(frozen=True, slots=True)

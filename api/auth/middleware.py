@@ -8,6 +8,7 @@ not its concern.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from redis.exceptions import RedisError
@@ -19,13 +20,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth.api_keys import ApiKey, ApiKeys
 from api.auth.caller import Caller
 from api.auth.sessions import COOKIE, Sessions
+from api.deps import find_service
 from api.errors import ApiError, from_redis
 from api.http.host_names import HostNames
-from api.pages import STATIC
 from wire.settings import Settings
 
-SIGN_IN = "/login"
-_OPEN = frozenset({"/health", "/ready", "/favicon.ico", SIGN_IN})
+LOGIN_PATH = "/login"
 _OPEN_BODY = 4096
 """Longest body, in bytes, of one who has not said who it is."""
 _NEAR = HostNames(
@@ -47,8 +47,13 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 class AuthMiddleware:
     """Lets a request through with its caller noted, or answers it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, known: ApiKeys) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, known: ApiKeys, open_paths: Iterable[str]
+    ) -> None:
+        """``open_paths`` need no key; one that ends in a slash opens all below it."""
         self._app = app
+        self._open = frozenset(open_paths)
+        self._open_below = tuple(path for path in self._open if path.endswith("/"))
         self._known = known
         self._origins = frozenset(settings.cors_origins)
         self._hosts = (HostNames([settings.host, *settings.allowed_hosts]), _NEAR)
@@ -72,7 +77,7 @@ class AuthMiddleware:
             same_page = self._check_origin(scope["method"], headers)
             if not self._known:
                 return None
-            if scope["path"] in _OPEN or scope["path"].startswith(f"{STATIC}/"):
+            if scope["path"] in self._open or scope["path"].startswith(self._open_below):
                 _check_short(headers)
                 return None
             return await self._check_caller(scope, headers, same_page)
@@ -127,7 +132,7 @@ class AuthMiddleware:
             scope["caller"] = Caller(key.owner)
             return None
         if scope["method"] == "GET" and said is None and "text/html" in headers.get("accept", ""):
-            return RedirectResponse(f"{SIGN_IN}?next={quote(scope['path'], safe='/')}", 303)
+            return RedirectResponse(f"{LOGIN_PATH}?next={quote(scope['path'], safe='/')}", 303)
         raise ApiError(
             "unauthorized",
             "Send a valid API key: the header Authorization: Bearer <key>, or X-Api-Key.",
@@ -137,8 +142,7 @@ class AuthMiddleware:
         token = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if token is None:
             return None
-        sessions: Sessions = scope["app"].state.parts.sessions
-        return await sessions.key_of(token, self._known)
+        return await find_service(scope["app"], Sessions).key_of(token, self._known)
 
 
 def _said(headers: Headers) -> bytes | None:

@@ -20,9 +20,10 @@ from api.batches.lines import LineParser
 from api.batches.quota import Budget
 from api.batches.store import BatchRecord, BatchStore
 from api.batches.upload import UploadReader
+from api.chat.json_schema import Schemas
 from api.errors import ApiError
-from api.jobs.queue import JobQueue, new_job_id
-from api.openai.json_schema import Schemas
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue
 from wire.batches import BatchSlice, BatchState, slice_job_id
 
 UPLOADS_AT_ONCE = 4

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from api.chat.request import ChatSpec
 from api.errors import ApiError, from_validation, workers_outdated
-from api.images.intake import message_of
+from api.images.draft import message_of
 from api.registry import DEFAULT_MODEL, names_none
 from wire import model_registry
 from wire.batches import BatchLine, LineResult
 from wire.messages import ErrorCode
 from wire.model_registry import ModelRecord
 from wire.versions import VERSION, TooNew, readable
-
-if TYPE_CHECKING:
-    from api.chat.submit import ChatSpec
 
 MOST_ID = 255
 """Characters of a custom_id."""

@@ -17,7 +17,7 @@ from redis.client import Pipeline
 
 from api.batches.index import newest
 from api.batches.quota import Budget
-from api.jobs.queue import is_job_id
+from api.jobs.ids import is_job_id
 from wire import keys
 from wire.batches import ENDED_STATES, BatchState, LineResult
 

@@ -9,58 +9,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     FailFast,
     Field,
-    model_validator,
 )
 
-from api.images.intake import DraftMessage, ImageUrl
-from wire.messages import MAX_SEED
-
-_MOST_FIELDS = 50
-
-
-def whole(text: str) -> str:
-    """A text that can be written down as it is. Raises ValueError for any other."""
-    # A NUL would end the text early in what is written in C; a lone surrogate can't be written at
-    # all.
-    if "\0" in text:
-        raise ValueError("a NUL character is not text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair is not text") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(whole)]
-ModelId = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(whole)]
-
-
-class Body(BaseModel):
-    """Base of all request bodies."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_fields(cls, data: Any) -> Any:
-        # Each unknown field becomes an error record; a body of a million would be a gigabyte of
-        # them.
-        if isinstance(data, dict) and len(data) > _MOST_FIELDS:
-            raise ValueError("too many fields")
-        return data
-
-
-class Lenient(BaseModel):
-    """Base of the bodies of another API, of which not every field is known here: what isn't
-    known is ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+from api.chat.request import ChatSpec, seed_or_any
+from api.images.draft import DraftMessage, ImageUrl
+from api.jobs.queue import Policy
+from api.schemas import Body, ModelId, Text
+from wire.messages import MAX_SEED, Sampling
 
 
 class TextContent(Body):
@@ -110,7 +68,7 @@ class StreamOptionsBody(Body):
     include_usage: bool = False
     include_progress: bool = False
 
-    def wanted(self) -> frozenset[str]:
+    def enabled(self) -> frozenset[str]:
         return frozenset(name for name in type(self).model_fields if getattr(self, name))
 
 
@@ -127,28 +85,20 @@ class ChatRequest(Body):
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
 
+    def spec(self) -> ChatSpec:
+        """The chat that is asked for."""
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            max_tokens=self.max_tokens,
+            seed=seed_or_any(self.seed),
+        )
+        policy = Policy(self.on_disconnect, self.stream_options.enabled())
+        return ChatSpec([message.draft() for message in self.messages], sampling, policy)
+
 
 class StopRequest(Body):
     """``POST /api/engine/chat/stop``; without a job id it means all chats of the caller."""
 
     job_id: Text | None = None
-
-
-class LoadRequest(Body):
-    model_id: ModelId
-    kv_quantization: Literal[4, 8] | None = None
-
-
-class UnloadRequest(Body):
-    """Without a model id the model used last is meant."""
-
-    model_id: ModelId | None = None
-
-
-class ModelRequest(Body):
-    model_id: ModelId
-
-
-class RegisterRequest(Body):
-    name: ModelId
-    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(whole)]

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
+from api.deps import find_service
 from api.errors import ApiError
 from api.http.body_limits import MAX_UPLOAD, SMALL, Arriving, too_large
 from api.http.byte_budget import ByteBudget
 from api.http.data_urls import DataUrls, take_out
-from api.http.json_limits import LONG, MOST_VALUES, values_in
-
-if TYPE_CHECKING:
-    from api.services import Parts
+from api.http.json_limits import LONG, MOST_VALUES, JsonReader, values_in
 
 MAX_BODY = 64 << 20
 """Two images of 20 MB in base64, and room for their conversation."""
@@ -57,6 +55,15 @@ CHAT = BodyLimit(MAX_BODY)
 BATCH = BodyLimit(MAX_BODY, MOST_BATCH_VALUES, MAX_UPLOAD)
 FILE = BodyLimit(upload=MAX_UPLOAD)
 _limits: dict[Callable[..., Any], BodyLimit] = {}
+
+
+async def _data_urls(request: Request) -> DataUrls:
+    urls: DataUrls = request.scope["taken_out"]
+    return urls
+
+
+DataUrlsOf = Annotated[DataUrls, Depends(_data_urls)]
+"""The image URLs that were cut out of a request's body."""
 
 
 def takes(limit: BodyLimit) -> Callable[[Endpoint], Endpoint]:
@@ -126,19 +133,20 @@ async def _long(
 ) -> Response:
     if body.declared > limit.json:
         raise too_large()
-    parts: Parts = request.app.state.parts
+    json_reader = find_service(request.app, JsonReader)
+    budget = find_service(request.app, BodyBudget)
     taken: DataUrls = request.scope["taken_out"]
-    give_back = await parts.body_room.take(limit.json if body.in_pieces else int(body.declared))
+    give_back = await budget.take(limit.json if body.in_pieces else int(body.declared))
     try:
         data = await body.whole(limit.json)
-        rest = await parts.long_json.run(_judged, data, taken, limit.values)
+        rest = await json_reader.run(_judged, data, taken, limit.values)
         read: BaseModel | None = None
         if (
             shape is not None
             and len(rest) > LONG
             and "json" in request.headers.get("content-type", "")
         ):
-            read = await parts.long_json.read(shape, rest)
+            read = await json_reader.read(shape, rest)
         return await handle(_Read(request, rest, read))
     finally:
         # The answer is there: what was asked has been read, and a stream may go on for an hour.

@@ -55,7 +55,7 @@ def values_in(body: bytes, most: int) -> int:
     return count
 
 
-class LongJson:
+class JsonReader:
     """Work on long bodies, one after another: each C function keeps the event loop waiting, and
     several would add up.
 

@@ -13,7 +13,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from redis import Redis
@@ -22,10 +21,11 @@ from redis.exceptions import RedisError
 from api.errors import ApiError
 from api.http.data_urls import DataUrls
 from api.images.decoder_pool import CHILDREN, ImagePool, ImageRefused
+from api.images.draft import DraftMessage, ImageUrl, message_of
 from api.images.fetch import ImageFetcher, is_address
 from api.images.store import ImagesFull, ImageStore
 from api.images.urls import payload
-from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
+from wire.messages import ImagePart, Message
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,30 +57,11 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImageUrl:
-    """An image as a request holds it."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class DraftMessage:
-    """A message before its images are stored."""
-
-    role: Role
-    parts: tuple[str | ImageUrl, ...]
-    name: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-    reasoning: str | None = None
-
-
 def _refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
 
-class Images:
+class ImageIntake:
     """Takes images in and looks after what is stored of them."""
 
     def __init__(self, redis: Redis, budget: int, fetcher: ImageFetcher) -> None:
@@ -231,23 +212,3 @@ def _messages(
     drafts: Sequence[DraftMessage], stored: Mapping[str, ImagePart]
 ) -> tuple[Message, ...]:
     return tuple(message_of(draft, stored) for draft in drafts)
-
-
-def message_of(draft: DraftMessage, stored: Mapping[str, ImagePart]) -> Message:
-    """A draft with its images, by URL, stored."""
-    content: str | tuple[Part, ...]
-    if all(isinstance(part, str) for part in draft.parts):
-        content = "".join(str(part) for part in draft.parts)
-    else:
-        content = tuple(
-            stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part)
-            for part in draft.parts
-        )
-    return Message(
-        role=draft.role,
-        content=content,
-        name=draft.name,
-        tool_calls=draft.tool_calls,
-        tool_call_id=draft.tool_call_id,
-        reasoning=draft.reasoning,
-    )

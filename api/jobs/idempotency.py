@@ -45,7 +45,7 @@ class IdempotencyKey:
         return job_id
 
 
-async def once(
+async def idempotency_key_of(
     key: str | None, owner: str, body: BaseModel, taken: DataUrls
 ) -> IdempotencyKey | None:
     """What a request's key stands for; None without one. Raises ApiError for a key that is none."""

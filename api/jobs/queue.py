@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +21,14 @@ from rq.serializers import JSONSerializer
 
 from api.errors import ApiError, workers_outdated
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
+from api.jobs.ids import is_job_id
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
 from api.registry import RegistryReader
 from wire import keys
 from wire.batches import BatchSlice
+from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
@@ -36,14 +36,11 @@ from wire.versions import FIRST, TooNew, needs, readable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-EVERYONE = "everyone"
-"""The owner of every job while there are no API keys."""
 UNATTENDED_S = 32
 """A job that ends with its readers is stopped this long after one was last noticed. Readers are
 noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
 _THREADS = 4
 _RETRY_AFTER_S = (1, 300)
-_JOB_ID = re.compile("[0-9a-f]{32}")
 
 # KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner
 # whose job alone may be stopped, or nothing. Answers 1 when the job was taken off its queue and is
@@ -74,15 +71,6 @@ class _QueueFull(Exception):
         self.depth = depth
 
 
-def new_job_id() -> str:
-    return uuid.uuid4().hex
-
-
-def is_job_id(text: str) -> bool:
-    """Whether the text could be a job's id; nothing else becomes part of a Redis name."""
-    return _JOB_ID.fullmatch(text) is not None
-
-
 class JobQueue:
     """The jobs in Redis, as one API process writes them."""
 
@@ -107,7 +95,7 @@ class JobQueue:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def made_before(self, once: IdempotencyKey) -> str | None:
+    async def existing_job(self, once: IdempotencyKey) -> str | None:
         """The job that an earlier request of the same key made. Raises ApiError if that request
         was another."""
         return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 
-from api.jobs.queue import is_job_id
+from api.jobs.ids import is_job_id
 from wire import keys
 from wire.log_entries import UNKNOWN, decode_rows, position_after
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key

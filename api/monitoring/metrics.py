@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,8 +20,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from api.monitoring.overview import Snapshot
-from api.services import PartsOf
+from api.deps import service
+from api.jobs.relay import Relay
+from api.monitoring.overview import Snapshot, StatusReader
 from wire.worker_status import BUCKETS, Histogram, WorkerStatus
 
 router = APIRouter(tags=["Operations"])
@@ -213,11 +215,15 @@ class _Here(Collector):
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(request: Request, parts: PartsOf) -> Response:
+async def metrics(
+    request: Request,
+    reader: Annotated[StatusReader, service(StatusReader)],
+    relay: Annotated[Relay, service(Relay)],
+) -> Response:
     """Everything for Prometheus. Without Redis, what this process knows by itself."""
     shared = b""
     with contextlib.suppress(RedisError):
-        shared = generate_latest(Shared(await parts.overview.moment()))
-    here = generate_latest(_Here(parts.relay.open, bool(shared)))
+        shared = generate_latest(Shared(await reader.moment()))
+    here = generate_latest(_Here(relay.open, bool(shared)))
     own = generate_latest(request.app.state.traffic.registry)
     return Response(shared + here + own, media_type=CONTENT_TYPE_LATEST)

@@ -6,14 +6,15 @@ Reads only; the sums are the token log's and the batches'.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from api.auth.caller import CallerOf
-from api.services import PartsOf
+from api.deps import service
+from api.redis_client import Clients
 from wire import keys
 from wire.usage import DAY_S, Sums, day_of, sums
 
@@ -40,10 +41,10 @@ class UsageView(BaseModel):
 
 
 @router.get("/api/engine/usage")
-async def usage(parts: PartsOf, caller: CallerOf) -> UsageView:
+async def usage(clients: Annotated[Clients, service(Clients)], caller: CallerOf) -> UsageView:
     """Your requests and tokens, chats and batch lines together: ever since, and day by day for
     the last 30 days."""
-    return await _view(parts.clients.waiting, caller.owner)
+    return await _view(clients.waiting, caller.owner)
 
 
 async def _view(redis: Redis, owner: str) -> UsageView:

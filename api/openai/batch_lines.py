@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from api.batches.lines import checked
-from api.chat.submit import ChatSpec
+from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.openai import other_fields
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer, Json

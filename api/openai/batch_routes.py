@@ -11,15 +11,15 @@ from pydantic import Field
 
 from api.auth.caller import Caller, CallerOf
 from api.batches.store import BatchRecord
-from api.chat.schemas import Lenient, Text
+from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.openai.batch_lines import CHAT, COMPLETION, ENDPOINTS
-from api.openai.file_batches import FileBatch
-from api.openai.file_routes import page
-from api.openai.file_store import FileRecord
+from api.openai.file_batches import FileBatch, FileBatches
+from api.openai.file_store import FileRecord, FileStore
+from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
 from api.openai.result_files import kinds, missing_batch
-from api.services import JsonOnly, Parts, PartsOf
+from api.schemas import Lenient, Text
 from wire import keys
 
 router = APIRouter(
@@ -28,6 +28,8 @@ router = APIRouter(
     dependencies=[JsonOnly],
     responses=OPENAI_RESPONSES,
 )
+
+BatchesOf = Annotated[FileBatches, service(FileBatches)]
 
 WINDOW = "24h"
 PREFIX = "batch_"
@@ -48,7 +50,12 @@ class BatchBody(Lenient):
 
 
 @router.post("", response_model=Batch)
-async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def create(
+    body: BatchBody,
+    files: Annotated[FileStore, service(FileStore)],
+    file_batches: BatchesOf,
+    caller: CallerOf,
+) -> dict[str, Any]:
     """Run the prompts of an uploaded file."""
     if body.endpoint not in ENDPOINTS:
         raise ApiError(
@@ -58,41 +65,41 @@ async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str,
         raise ApiError(
             "invalid_request", f"The completion window must be {WINDOW}.", param="completion_window"
         )
-    file = await parts.files.record(body.input_file_id, caller.owner)
+    file = await files.record(body.input_file_id, caller.owner)
     if not isinstance(file, FileRecord):
         raise ApiError("not_found", "There is no such file.", param="input_file_id")
-    return view((await parts.orders.place(caller.owner, body.endpoint, file, body.metadata), None))
+    return view((await file_batches.place(caller.owner, body.endpoint, file, body.metadata), None))
 
 
 @router.get("", response_model=BatchList)
 async def batches(
-    parts: PartsOf,
+    file_batches: BatchesOf,
     caller: CallerOf,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> dict[str, Any]:
     """The caller's batches, newest first."""
-    return page(await parts.orders.all(caller.owner), after, limit, view)
+    return page(await file_batches.all(caller.owner), after, limit, view)
 
 
 @router.get("/{batch_id}", response_model=Batch)
-async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def batch(batch_id: str, file_batches: BatchesOf, caller: CallerOf) -> dict[str, Any]:
     """One batch as it stands."""
-    return view(await _find(batch_id, parts, caller))
+    return view(await _find(batch_id, file_batches, caller))
 
 
 @router.post("/{batch_id}/cancel", response_model=Batch)
-async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def cancel(batch_id: str, file_batches: BatchesOf, caller: CallerOf) -> dict[str, Any]:
     """End a batch early; finished lines are kept. A batch that has ended stays as it is."""
-    order, _ = await _find(batch_id, parts, caller)
+    order, _ = await _find(batch_id, file_batches, caller)
     if order.state != "failed":
-        await parts.orders.cancel(order)
-    return view(await _find(batch_id, parts, caller))
+        await file_batches.cancel(order)
+    return view(await _find(batch_id, file_batches, caller))
 
 
-async def _find(batch_id: str, parts: Parts, caller: Caller) -> Found:
+async def _find(batch_id: str, file_batches: FileBatches, caller: Caller) -> Found:
     found = (
-        await parts.orders.order(batch_id.removeprefix(PREFIX), caller.owner)
+        await file_batches.order(batch_id.removeprefix(PREFIX), caller.owner)
         if batch_id.startswith(PREFIX)
         else None
     )

@@ -20,9 +20,9 @@ from redis.exceptions import RedisError
 from api.batches.intake import BatchIntake
 from api.batches.lines import LineParser
 from api.batches.store import BatchRecord
-from api.chat.submit import ChatSpec
+from api.chat.request import ChatSpec
 from api.errors import ApiError
-from api.jobs.queue import is_job_id, new_job_id
+from api.jobs.ids import is_job_id, new_job_id
 from api.openai.file_store import FileRecord, FileStore
 from api.registry import RegistryReader
 from wire import keys

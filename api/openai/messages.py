@@ -17,11 +17,12 @@ from pydantic import (
     model_validator,
 )
 
-from api.chat.schemas import Lenient, Text, as_url
+from api.chat.schemas import as_url
 from api.errors import ApiError
-from api.images.intake import DraftMessage, ImageUrl
+from api.images.draft import DraftMessage, ImageUrl
 from api.openai import other_fields
 from api.openai.tools import MOST_TOOLS
+from api.schemas import Lenient, Text
 from wire.messages import ToolCall
 
 

@@ -52,6 +52,7 @@ class Answer(ABC):
         self._fingerprint = fingerprint
         self._with_usage = with_usage
         self._one_call = one_call
+        self.warnings = tuple(warnings)
         self._untold = list(warnings)
 
     @classmethod

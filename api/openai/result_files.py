@@ -13,9 +13,9 @@ from api.auth.caller import Caller
 from api.batches.store import BatchRecord
 from api.errors import ApiError
 from api.openai.batch_lines import ResultLines
-from api.openai.chat_routes import named
-from api.openai.file_batches import FileBatch
-from api.services import Parts
+from api.openai.file_batches import FileBatch, FileBatches
+from api.openai.file_store import FileStore
+from api.registry import RegistryReader, public_name
 from wire import keys
 
 Kind = Literal["output", "errors"]
@@ -30,7 +30,7 @@ class ResultFile:
     kind: Kind
     order: FileBatch
     batch: BatchRecord
-    parts: Parts
+    source: ResultFiles
 
     @property
     def id(self) -> str:
@@ -55,12 +55,12 @@ class ResultFile:
 
     async def content(self) -> AsyncIterator[bytes]:
         """Its lines, a slice of the batch at a time."""
-        records = await self.parts.catalogue.models()
-        models = {record.id: (named(record, records), record.revision) for record in records}
+        records = await self.source.registry.models()
+        models = {record.id: (public_name(record, records), record.revision) for record in records}
         ended = (self.batch.ended_ms or self.batch.created_ms) // 1000
         lines = ResultLines(self.order.id, self.order.endpoint, ended, models)
         seen: set[str] = set()
-        async for piece in self.parts.orders.results(self.batch):
+        async for piece in self.source.batches.results(self.batch):
             rows = [json.loads(row) for row in piece.splitlines()]
             seen.update(row["custom_id"] for row in rows if self._unfinished)
             good = self.kind == "output"
@@ -76,9 +76,9 @@ class ResultFile:
 
     async def _expired(self, lines: ResultLines, seen: set[str]) -> AsyncIterator[bytes]:
         """The lines without a result, as the uploaded file has them; none if that is gone."""
-        file = await self.parts.files.record(self.order.file_id, self.order.owner)
+        file = await self.source.files.record(self.order.file_id, self.order.owner)
         number, rest = 0, b""
-        async for piece in self.parts.files.content(file) if file is not None else _nothing():
+        async for piece in self.source.files.content(file) if file is not None else _nothing():
             *whole, rest = (rest + piece).split(b"\n")
             numbered = list(enumerate(whole, number + 1))
             number += len(whole)
@@ -120,18 +120,26 @@ def kinds(order: FileBatch, batch: BatchRecord | None) -> list[Kind]:
     return [kind for kind in there if kind not in order.hidden]
 
 
-async def result_file(file_id: str, parts: Parts, caller: Caller) -> ResultFile | None:
-    """The file of results of this id, if it is the caller's and is there."""
-    told = _ID.fullmatch(file_id)
-    if told is None:
-        return None
-    kind = cast(Kind, told[2])
-    found = await parts.orders.order(told[1], caller.owner)
-    if found is None or kind not in kinds(*found):
-        return None
-    order, batch = found
-    assert batch is not None, "kinds() knows files of batches alone"
-    return ResultFile(kind, order, batch, parts)
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """What reading results needs."""
+
+    registry: RegistryReader
+    files: FileStore
+    batches: FileBatches
+
+    async def find(self, file_id: str, caller: Caller) -> ResultFile | None:
+        """The result file of this id, if it is the caller's and exists."""
+        match = _ID.fullmatch(file_id)
+        if match is None:
+            return None
+        kind = cast(Kind, match[2])
+        found = await self.batches.order(match[1], caller.owner)
+        if found is None or kind not in kinds(*found):
+            return None
+        order, batch = found
+        assert batch is not None, "kinds() knows files of batches alone"
+        return ResultFile(kind, order, batch, self)
 
 
 def missing_batch() -> ApiError:

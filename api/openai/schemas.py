@@ -11,16 +11,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
-from api.chat.schemas import Lenient, Text, whole
-from api.chat.submit import ChatSpec, seed_or_any
+from api.chat.json_schema import as_text
+from api.chat.request import ChatSpec, seed_or_any
 from api.errors import ApiError
-from api.images.intake import DraftMessage
+from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.openai import other_fields
-from api.openai.json_schema import as_text
 from api.openai.messages import Message, Open
 from api.openai.other_fields import Harmless
 from api.openai.tools import Choice, Tools, calls_of
+from api.schemas import Lenient, Text, whole
 from wire.messages import OutputFormat, Sampling
 
 MAX_TOKENS = 32768

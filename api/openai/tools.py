@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from api.chat.schemas import Lenient, Text, whole
+from api.chat.json_schema import as_text
 from api.errors import ApiError
-from api.openai.json_schema import as_text
+from api.schemas import Lenient, Text, whole
 from wire.schemas.rules import STRICT
 
 MOST_TOOLS = 128

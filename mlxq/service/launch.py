@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from api.auth.api_keys import admitted
-from mlxq.service.embedded_redis import EmbeddedRedis, check
+from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import parent_process, settings
+from wire.redis_server import RedisUnusable, check
 from wire.settings import BadSetting, Settings
 
 API_STOP_LIMIT_S = 12.0
@@ -94,14 +95,20 @@ def compiler_works() -> bool:
     return trial.returncode == 0
 
 
+def code_path(inherited: str) -> str:
+    """PYTHONPATH of a child: this installation, then the inherited entries.
+
+    Entries that mean another folder in each current folder (``.``, an empty one) are left out.
+    """
+    entries = [entry for entry in inherited.split(os.pathsep) if os.path.isabs(entry)]
+    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *entries])
+
+
 def child_environment(chosen: Settings) -> dict[str, str]:
-    """The environment of worker and API: ours, with every setting spelled out and our code first
-    on the path."""
+    """The environment of worker and API: inherited, with every setting and a clean path."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
-    code = os.pathsep.join(
-        filter(None, [str(Path(__file__).resolve().parents[2]), ours.get("PYTHONPATH")])
-    )
-    return {**ours, **settings.to_environment(chosen), "PYTHONPATH": code, "PYTHONUNBUFFERED": "1"}
+    path = code_path(ours.get("PYTHONPATH", ""))
+    return {**ours, **settings.to_environment(chosen), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def openblas() -> Path:
@@ -196,7 +203,7 @@ def main(
     )
     try:
         sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
-    except CannotStart as problem:
+    except (CannotStart, RedisUnusable) as problem:
         sys.exit(f"{program}: {problem}")
     except BadSetting as bad:
         print(f"{program}: {bad}", file=sys.stderr)

@@ -15,7 +15,7 @@ from tests.faults.scenes import all_ended, at_token, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, HANGING
-from worker.jobs.poison_jobs import MOST_CRASHES
+from worker.jobs.crashes.poison_jobs import MOST_CRASHES
 
 DIES_BETWEEN_POP_AND_START = """
 import os, signal

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 
-from api.__main__ import KEEP_ALIVE_S, Server
 from api.app import create_app
 from api.http import body_limits
 from api.redis_client import Clients
+from api.server import KEEP_ALIVE_S, Server
 from tests.support.api_support import announce, wait_for
 from wire.settings import Settings
 

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.images import fetch
 from api.images.fetch import AT_ONCE, is_public
+from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
 from api.redis_client import Clients
 from tests.support import picture_files as files
@@ -233,7 +234,7 @@ def chats(web: Web) -> Iterator[ImageApi]:
     settings = Settings(image_hosts=("images.example",))
     app = create_app(settings, Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
-        images: Any = app.state.parts.images
+        images: Any = app.state.services[ImageIntake]
         images._fetcher = web.fetcher(*settings.image_hosts)
         yield ImageApi(client, worker, redis)
 

@@ -48,7 +48,8 @@ class SchemaCheck:
 
     def __init__(self, command: tuple[str, ...] = COMMAND, limit_s: float = LIMIT_S) -> None:
         root = str(Path(__file__).parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        paths = [root, *(entry for entry in inherited if entry not in ("", root))]
         self._pool = ChildPool(
             command,
             Limits(limit_s, MEMORY, MOST_ANSWER, SCHEMAS_EACH),

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
-from worker.backends import libraries
+from worker.backends import mlx_import
 from worker.backends.base import Backend
 from worker.prompt_cache import Cache, PromptCache
 
 
 def load_libraries(settings: Settings) -> None:
-    """Import what the backend needs. Raises libraries.Unusable when the installation is broken."""
+    """Import what the backend needs. Raises LibraryError when the installation is broken."""
     if settings.backend != "echo":
-        libraries.load()
+        mlx_import.import_libraries()
 
 
 def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:

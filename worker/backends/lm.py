@@ -4,14 +4,11 @@ key-value cache."""
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence as Items
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx_lm
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from wire.messages import PLAIN_TEXT, Message, OutputFormat
@@ -21,6 +18,7 @@ from worker.backends.base import Backend, Step, Token
 from worker.backends.batching.kv_cache import settle
 from worker.backends.batching.mlx_lm_batch import RowBatchGenerator
 from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
+from worker.backends.loading import load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.sampling.logits_processors import guide_of
 from worker.backends.sampling.sampler import RowSampler
@@ -32,7 +30,7 @@ from worker.backends.text.chat_template import (
     texts,
 )
 from worker.backends.text.control_tokens import ControlTokens
-from worker.backends.text.detokenizer import Decoders
+from worker.backends.text.decoder import Decoders
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -51,9 +49,7 @@ def open_model(
         # Only safetensors are read, and no code from the model's folder is run.
         model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
     except Exception as error:
-        raise WorkerError(
-            "load_failed", f"The model could not be loaded: {reason(error)}."
-        ) from error
+        raise load_failed(error) from error
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
         raise WorkerError(
             "load_failed", f"{record.architecture} models keep a cache that can't be batched."
@@ -65,30 +61,6 @@ def open_model(
     return QuantisedLmBackend(
         model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache
     )
-
-
-def refuse_code(record: ModelRecord) -> None:
-    """Raises WorkerError for a folder whose config names code to be run: mlx_vlm would run it
-    without being asked."""
-    try:
-        config = json.loads((Path(record.path) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # What is wrong with it, loading will tell.
-    if isinstance(config, dict) and config.get("model_file") is not None:
-        raise WorkerError(
-            "load_failed", "The model brings code of its own (model_file), and that is never run."
-        )
-
-
-def reason(error: Exception) -> str:
-    """An exception in a few words that give away no path."""
-    line = next((line for line in str(error).split("\n") if line.strip()), "")
-    words = " ".join(word for word in line.split() if "/" not in word)
-    return f"{type(error).__name__}: {words[:160].rstrip(' .:')}" if words else type(error).__name__
-
-
-def weight_bytes(model: Any) -> int:
-    return sum(int(array.nbytes) for _, array in tree_flatten(model.parameters()))
 
 
 class LmText:
@@ -116,15 +88,15 @@ class LmText:
         templated = self.tokenizer.has_chat_template
         if templated:
             options = template_options(form, self.tokenizer)
-        broken = self._controls.broken(rows, options)
-        if broken is not None:
-            rows, options = broken.rows, broken.options
+        escaped = self._controls.escaped(rows, options)
+        if escaped is not None:
+            rows, options = escaped.rows, escaped.options
             text = (
                 apply_template(self.tokenizer, rows, options, tokenize=False)
                 if templated
                 else _plain(rows)
             )
-            return self._controls.encode(text, broken.breaker, add_special_tokens=not templated)
+            return self._controls.encode(text, escaped.escape, add_special_tokens=not templated)
         if not templated:
             return [int(i) for i in self.tokenizer.encode(_plain(rows))]
         return [int(i) for i in apply_template(self.tokenizer, rows, options, tokenize=True)]

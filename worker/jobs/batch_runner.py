@@ -16,21 +16,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import Redis
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
-from worker.jobs.poison_jobs import condemned
-from worker.jobs.rq_bookkeeping import Outcome
+from worker.jobs.crashes.poison_jobs import condemned
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.redis_retry import retry_until_answered
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 """How often the states of the batches on board are looked up: a cancel is seen within this."""
-RETRY_S = (0.05, 1.0)
-"""First and longest wait before a failed write is tried again."""
+BACKOFF = ExponentialBackoff(base=0.05, cap=1.0)
+"""Waits before a failed write is tried again, seconds."""
 GATHER_S = 0.05
 """Lines that end within this time are written together."""
 LAST_WORDS_S = 10.0
@@ -208,14 +210,13 @@ class BatchRunner:
 
     def _retried(self, board: _Board, results: list[LineResult], *, cut: bool = False) -> int:
         """Write until it is written: the script makes a repeated write harmless."""
-        wait, longest = RETRY_S
-        while True:
-            try:
-                return self._log.write(board.taken, results, self._now_ms(), cut=cut)
-            except RedisError as error:
-                log.warning("results can't be written (%s); trying again", type(error).__name__)
-                time.sleep(wait)
-                wait = min(longest, wait * 2)
+        return retry_until_answered(
+            lambda: self._log.write(board.taken, results, self._now_ms(), cut=cut),
+            BACKOFF,
+            lambda error: log.warning(
+                "results can't be written (%s); trying again", type(error).__name__
+            ),
+        )
 
     def _look_up_states(self) -> None:
         """End the slices of batches that were cancelled or are gone."""

@@ -11,11 +11,9 @@ import contextlib
 import logging
 import time
 from functools import partial
-from typing import Any
 
 import psutil
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.job import Job
 
@@ -34,15 +32,16 @@ from worker.errors import WorkerError
 from worker.jobs.batch_feed import BatchFeed
 from worker.jobs.batch_runner import BatchRunner
 from worker.jobs.command_runner import CommandRunner
-from worker.jobs.crash_marks import ISOLATED, READING, CrashMarks
+from worker.jobs.crashes.crash_marks import CrashMarks
+from worker.jobs.crashes.poison_jobs import READING, is_suspect
 from worker.jobs.event_writer import EventWriter
+from worker.jobs.failed_starts import FailedStarts, named
 from worker.jobs.model_commands import ModelCommands
-from worker.jobs.poison_jobs import is_suspect
-from worker.jobs.rq_bookkeeping import Outcome
-from worker.jobs.rq_meta import RqMeta, meta_of, outcome_of
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.chat_worker import ChatWorker
+from worker.jobs.rq_worker.job_start import JobStart
+from worker.jobs.rq_worker.meta import RqMeta, meta_of, outcome_of
 from worker.jobs.status_reporter import StatusReporter, end_in_numbers
-from worker.jobs.unstarted import FailedStarts, named
 from worker.models.downloads import Downloads
 from worker.models.files import created
 from worker.models.folders import ModelFolders
@@ -95,14 +94,14 @@ class ChatRunner:
             slots=settings.slots,
             share=settings.batch_share / 100,
             on_end=lambda sequence: self._slices.line_ended(sequence),
-            on_suspect=self._marks.note,
-            on_clear=self._marks.clear,
+            on_suspect=self._marks.enter,
+            on_clear=self._marks.leave,
         )
         self._engine = Engine(
             self._models,
             self._writer.put,
             lambda: float(psutil.virtual_memory().percent),
-            self._marks.note,
+            self._marks.enter,
             self._report.meter,
             prompts,
         )
@@ -139,20 +138,11 @@ class ChatRunner:
 
     # --- a job's way in ---------------------------------------------------------------------------
 
-    def ask(self, job_id: str, pipeline: Pipeline) -> None:
-        """Take a job's lease; ask whether it may kill its workers, whether it was stopped, how
-        many chats wait."""
-        self._log.ask(pipeline, job_id)
-        pipeline.hmget(keys.job(job_id), "crashes", "beside")
-        pipeline.exists(keys.cancel(job_id))
-        pipeline.hdel(keys.job(job_id), ISOLATED)  # On board it is later.
-        pipeline.llen(self._worker.queues[0].key)
-
-    def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:
-        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be
-        run; whoever waits for it has been told by then."""
+    def start(self, job: Job, start: JobStart) -> None:
+        """Give a job to the engine. Raises WorkerError if it can't be run, once its end is
+        written."""
         try:
-            self._start(job, answers, withdrawn)
+            self._start(job, start)
         except RedisError:
             raise  # Tried again until Redis answers.
         except Exception as error:
@@ -164,13 +154,12 @@ class ChatRunner:
             self._unstarted.end(job.id, told, self._report.now_ms())
             raise told from None
 
-    def _start(self, job: Job, answers: list[Any], withdrawn: bool) -> None:
-        lease, (crashes, beside), stopped, _, queued = answers
-        suspect = is_suspect(crashes, beside)
+    def _start(self, job: Job, start: JobStart) -> None:
+        suspect = is_suspect(*start.crash_fields)
         if suspect:  # Before it is read: that may be what kills this process.
-            self._marks.write(job.id, READING)
+            self._marks.set(job.id, READING)
         try:
-            attempt, logged = self._log.lease(job.id, lease)
+            attempt, logged = self._log.lease(job.id, start.lease)
         except JobEnded:
             self._worker.ended(job.id, *self._rq_meta.ended_as(job.id))
             return
@@ -180,8 +169,8 @@ class ChatRunner:
         work = tasks.read(job)
         if isinstance(work, ModelCommand):
             # They run one at a time: the first crash is enough to watch one.
-            if crashes is not None or suspect:
-                self._marks.write(work.job_id, attempt)
+            if start.crash_fields[0] is not None or suspect:
+                self._marks.set(work.job_id, attempt)
             self._commands.submit(work, attempt, len(logged) + 1)
             return
         if isinstance(work, BatchSlice):
@@ -190,24 +179,24 @@ class ChatRunner:
                 work,
                 attempt,
                 suspect=suspect,
-                read=partial(self._marks.strike_out, work.job_id, READING),
+                read=partial(self._marks.remove, work.job_id, READING),
             )
             return
         sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
         sequence.suspect = suspect
         if suspect:
-            self._marks.strike_out(work.job_id, READING)  # It waits to be let in.
+            self._marks.remove(work.job_id, READING)  # It waits to be let in.
         # While this process was frozen another took the job up, and lost it again: ours of then is
         # in the way.
         self._engine.release(work.job_id)
         self._writer.hold(sequence, logged)
-        if stopped or withdrawn:
+        if start.stopped or start.withdrawn:
             # Stopped, or cancelled in RQ, between being popped and now; RQ itself never looks
             # again.
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
             return
         self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
-        self._engine.submit(sequence, follow=min(queued, self._worker.free_slots))
+        self._engine.submit(sequence, follow=min(start.queued, self._worker.free_slots))
 
     def _images(self, job: ChatJob) -> dict[str, bytes]:
         """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat

@@ -17,7 +17,7 @@ from wire.messages import Failed, Finished, ModelCommand
 from wire.token_log import Append, TokenLog
 from worker.errors import WorkerError
 from worker.jobs.model_commands import ModelCommands
-from worker.jobs.rq_bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Outcome
 
 log = logging.getLogger(__name__)
 RETRY_S = 0.5

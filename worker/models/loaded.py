@@ -14,8 +14,8 @@ from typing import Literal
 
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
-from worker import malloc
 from worker.backends.base import Backend
+from worker.backends.cpu import malloc
 from worker.errors import WorkerError
 
 log = logging.getLogger(__name__)

@@ -171,7 +171,7 @@ def main(given: argparse.Namespace, folder: Path) -> int:
     than a near-tie."""
     models = folder / "models"
     if given.model == RANDOM:
-        from scripts.benchmarks.models import silence
+        from scripts.benchmarks.systems.models import silence
         from scripts.training.random_text_model import make
 
         silence(make(models / RANDOM))

@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from scripts.benchmarks import report_file, rounds
-from scripts.benchmarks.limit import limit
-from scripts.benchmarks.plan import IN_TURN, WARM_UP, BenchError, Case, Figures, Plan
+from scripts.benchmarks import report_file
+from scripts.benchmarks.parts import rounds
 from scripts.benchmarks.report import Measured, paired, report
-from scripts.benchmarks.text import Results
+from scripts.benchmarks.systems.limit import limit
+from scripts.benchmarks.systems.plan import (
+    IN_TURN,
+    WARM_UP,
+    BenchError,
+    Case,
+    Figures,
+    Plan,
+    Results,
+)
 
 ANSWERS_ONCE = """
 import socket, sys

@@ -15,7 +15,7 @@ import numpy as np
 
 from wire.messages import GREEDY_BELOW, NO_PENALTY, SMALLEST_PENALTY, Sampling
 from worker.backends.sampling.logits_processors import LogitsProcessor
-from worker.backends.sampling.top_p import perturbed
+from worker.backends.sampling.top_p import gumbel_max
 
 PENALTY_WINDOW = 20
 """Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's
@@ -87,7 +87,7 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
     if any(row.top_p < 1 and not row.is_greedy for row in rows):
         top_p = mx.array([[row.top_p] for row in rows])
     temperatures = mx.array([[1.0 if row.is_greedy else row.temperature] for row in rows])
-    noisy = perturbed(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
+    noisy = gumbel_max(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
     if any(row.is_greedy for row in rows):
         noisy = mx.where(mx.array([[row.is_greedy] for row in rows]), logits, noisy)
     return mx.argmax(noisy, axis=-1)

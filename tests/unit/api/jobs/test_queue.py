@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 from api import errors
 from api.app import create_app
 from api.errors import ApiError
-from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue, Policy
 from api.jobs.reaper import STOPPING_S
 from api.redis_client import Clients
 from api.registry import RegistryReader
@@ -34,6 +35,7 @@ from tests.support.api_support import (
     status,
 )
 from wire import keys
+from wire.keys import EVERYONE
 from wire.log_entries import decode_rows
 from wire.messages import ChatJob, ErrorCode, Failed, Finished, Message, ModelCommand, Sampling
 from wire.rq_jobs import rq_job_key

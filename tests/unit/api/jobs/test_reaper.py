@@ -19,12 +19,13 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.jobs import reaper
-from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue, Policy
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S, JobReaper
 from api.redis_client import Clients
-from api.services import Parts
 from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
 from wire import keys
+from wire.keys import EVERYONE
 from wire.messages import ChatJob, Delta, Failed, Finished, Message, ModelCommand, Sampling
 from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
@@ -63,8 +64,8 @@ def client(server: FakeServer, redis: Redis) -> Iterator[TestClient]:
 
 @pytest.fixture
 def jobs(client: TestClient, clock: list[int]) -> JobQueue:  # noqa: ARG001 (its time is held still)
-    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
-    return parts.jobs
+    jobs: JobQueue = client.app.state.services[JobQueue]  # type: ignore[attr-defined]
+    return jobs
 
 
 def chat(jobs: JobQueue, owner: str = EVERYONE) -> str:

@@ -19,7 +19,6 @@ from api.app import create_app
 from api.jobs.queue import JobQueue
 from api.jobs.slice_queue import MOST_FEEDS
 from api.redis_client import Clients
-from api.services import Parts
 from tests.support.api_support import MODEL, announce
 from wire import keys
 from wire.batches import BatchSlice, slice_job_id
@@ -58,8 +57,7 @@ def upload(api: TestClient) -> BatchSlice:
 
 def feed(api: TestClient, work: BatchSlice) -> None:
     """What the API does every few seconds."""
-    parts: Parts = api.app.state.parts  # type: ignore[attr-defined]
-    jobs: JobQueue = parts.jobs
+    jobs: JobQueue = api.app.state.services[JobQueue]  # type: ignore[attr-defined]
     jobs._slices.feed(work)
 
 
@@ -147,6 +145,6 @@ def test_a_cancelled_batch_ends_although_its_slice_was_deleted(
     redis.hset(keys.batch(work.batch_id), mapping={"state": "cancelling", "ends_as": "cancelled"})
     delete(redis, work)
     feed(api, work)
-    parts: Parts = api.app.state.parts  # type: ignore[attr-defined]
-    parts.jobs._slices.withdraw(work)
+    jobs: JobQueue = api.app.state.services[JobQueue]  # type: ignore[attr-defined]
+    jobs._slices.withdraw(work)
     assert api.get(f"{URL}/{work.batch_id}").json()["status"] == "cancelled"
