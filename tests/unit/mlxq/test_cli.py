@@ -17,7 +17,7 @@ from mlxq.cli import app
 from tests.support.cli_support import MODEL, FakeService, mlxq, refusal
 from tests.support.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 SLOW = {
     "rich",
     "httpx2",
@@ -96,8 +96,8 @@ def test_help_and_completion_import_nothing_slow() -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"models {name}" for name in MODEL_COMMANDS)])
-def test_every_command_explains_itself_prints_json_and_is_in_the_readme(command: str) -> None:
-    assert f"`mlxq {command}" in README
+def test_every_command_explains_itself_prints_json_and_is_in_the_docs(command: str) -> None:
+    assert f"`mlxq {command}" in PAGE
     if command == "serve":  # Its help is that of the settings.
         return
     shown = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="mlxq")
