@@ -18,17 +18,14 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from rq import Queue
-from rq.serializers import JSONSerializer
 
-from wire import keys, log_format
+from wire import log_format
 from wire.parent_process import exit_with_parent
 from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
+from worker.assemble import assemble
 from worker.backends import load_libraries
 from worker.backends.libraries import Unusable
-from worker.jobs.chat_runner import ChatRunner
-from worker.jobs.crashes.recovery import Recovery
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.malloc import keep_freed_memory
 
@@ -95,25 +92,11 @@ def look_for_model_folders(settings: Settings) -> None:
 
 
 def build(settings: Settings) -> ChatWorker:
-    """The worker with everything it works with. RQ changes the time-outs of the client it gets,
-    so it has its own."""
-    redis, rq_redis = (
-        connect(settings),
-        Redis.from_url(settings.redis_url, socket_connect_timeout=2),
-    )
-    mine = identity(settings.data)
-    name = f"{mine}.{os.getpid()}-{int(time.time())}"
-    names = (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
-    queues = [
-        Queue(queue_name, connection=rq_redis, serializer=JSONSerializer) for queue_name in names
-    ]
-    worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
-    runner = ChatRunner(settings, redis, worker)
-    recovery = Recovery(redis, queues, name, lambda other: other.split(".")[0] == mine)
-    kept_s = int(settings.rq_history_hours * 3600)
-    worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s, kept_s=kept_s)
-    runner.open()
-    return worker
+    """This process's worker, connected to Redis."""
+    redis = connect(settings)
+    rq_redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2)
+    name = f"{identity(settings.data)}.{os.getpid()}-{int(time.time())}"
+    return assemble(settings, redis, rq_redis, name)
 
 
 def main() -> None:

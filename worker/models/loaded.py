@@ -1,5 +1,4 @@
-"""The models in memory: loads on demand, within a budget, and lets go of the least recently used
-first.
+"""The models in memory: loaded on demand, within a budget, least recently used unloaded first.
 
 Runs on the engine's thread. Knows model records and backends; knows no chat's text and no Redis.
 """
@@ -46,8 +45,8 @@ class LoadedModels:
     """Resident models, most recently used last. ``find`` looks a record up; ``open_backend`` loads
     it.
 
-    ``budget`` is in bytes of weights; ``available`` tells how many bytes the machine could still
-    give.
+    ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on
+    this machine.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class LoadedModels:
         self._budget = budget
         self._available = available
         self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
-        self._beside: dict[Backend, Backend] = {}
+        self._batch_lanes: dict[Backend, Backend] = {}
 
     def key(self, job: ChatJob) -> ModelKey | None:
         """The model that a chat needs as it is registered now, or None if it isn't (any more)."""
@@ -128,15 +127,15 @@ class LoadedModels:
     def holds(self, backend: Backend) -> bool:
         return any(resident is backend for resident in self._resident.values())
 
-    def beside(self, backend: Backend) -> Backend:
+    def batch_lane(self, backend: Backend) -> Backend:
         """The second batch of a loaded model, for prompts of batches; it goes with the model."""
-        if backend not in self._beside:
-            self._beside[backend] = backend.beside()
-        return self._beside[backend]
+        if backend not in self._batch_lanes:
+            self._batch_lanes[backend] = backend.beside()
+        return self._batch_lanes[backend]
 
     def unload(self, key: ModelKey) -> None:
         backend = self._resident.pop(key)
-        if (second := self._beside.pop(backend, None)) is not None:
+        if (second := self._batch_lanes.pop(backend, None)) is not None:
             second.close()
         backend.close()
         malloc.give_back()
@@ -153,8 +152,8 @@ class LoadedModels:
             self.unload(key)
 
     def _in_batch(self, backend: Backend) -> bool:
-        """Whether the model is at work, for chats or for prompts of batches."""
-        second = self._beside.get(backend)
+        """Whether the model is running chats or prompts of batches."""
+        second = self._batch_lanes.get(backend)
         return bool(backend.sequences()) or (second is not None and bool(second.sequences()))
 
     def _record(self, model_id: str) -> ModelRecord:

@@ -26,7 +26,7 @@ from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
 from worker.jobs.rq_worker.heartbeat import HEARTBEAT_S, RqHeartbeat
 from worker.jobs.rq_worker.intake import POLL_S, SUSPENDED_POLL_S
 from worker.jobs.rq_worker.job_start import StartQuery
-from worker.jobs.rq_worker.ports import JobRecovery, Runner
+from worker.jobs.rq_worker.ports import JobRecovery, Runner, WorkerBeat
 
 MAINTENANCE_S = 2
 PAUSE_S = 1.0
@@ -52,6 +52,7 @@ class ChatWorker(RqHeartbeat):
         self,
         runner: Runner,
         recovery: JobRecovery,
+        beat: WorkerBeat,
         *,
         slots: int,
         drain_s: float,
@@ -59,7 +60,7 @@ class ChatWorker(RqHeartbeat):
     ) -> None:
         """Give the worker what it works with: jobs at once, seconds to let them end after a stop
         signal, and seconds that RQ's pages show an ended one."""
-        self.runner, self.recovery = runner, recovery
+        self.runner, self.recovery, self.worker_beat = runner, recovery, beat
         self._slots, self._drain_s, self.kept_s = slots, drain_s, kept_s
         self._start_query = StartQuery(self.connection, self.queues[0].key)
 
@@ -81,7 +82,7 @@ class ChatWorker(RqHeartbeat):
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         super().bootstrap(*args, **kwargs)
-        self.runner.beat()
+        self.worker_beat.beat()
         recovered = self.recovery.run_at_start()
         if recovered:
             self.log.warning("Worker %s: %d jobs of a dead worker go on", self.name, recovered)

@@ -15,7 +15,7 @@ from rq.worker.base import WorkerStatus
 from wire import redis_refusals
 from worker.jobs.rq_worker.bookkeeping import EXECUTION_LIFETIME_S, Run
 from worker.jobs.rq_worker.intake import RqIntake
-from worker.jobs.rq_worker.ports import JobRecovery, Runner
+from worker.jobs.rq_worker.ports import JobRecovery, Runner, WorkerBeat
 
 HEARTBEAT_S = 1.0
 THREAD = "heartbeat"
@@ -32,6 +32,7 @@ class RqHeartbeat(RqIntake):
 
     runner: Runner
     recovery: JobRecovery
+    worker_beat: WorkerBeat
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -84,7 +85,7 @@ class RqHeartbeat(RqIntake):
                 self.log.exception("Worker %s: heartbeat failed", self.name)
 
     def _beat(self) -> None:
-        self.runner.beat()
+        self.worker_beat.beat()
         with self._records:
             self._restore_record()
             for run in heapq.nsmallest(
