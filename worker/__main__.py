@@ -1,5 +1,4 @@
-"""``python -m worker``: one worker process on this machine. Reads the settings, takes the
-machine's lock, works."""
+"""``python -m worker``: reads the settings, locks the data folder, works."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ from worker.malloc import keep_freed_memory
 
 log = logging.getLogger("worker")
 CANNOT_WORK = 2
-"""The exit status that says that starting again is no use until somebody changes something."""
+"""Exit status: starting again is no use until the installation or the settings change."""
 
 
 def lock_folder(data: Path) -> TextIO:
@@ -55,17 +54,16 @@ def lock_folder(data: Path) -> TextIO:
 
 
 def identity(data: Path) -> str:
-    """What all processes on this machine and data folder have in common: the part of a worker's
-    name before the dot."""
+    """The part of a worker's name before the dot: the same for all processes on a data folder."""
     folder = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
     host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())
     return f"{host}-{folder}"
 
 
 def connect(settings: Settings) -> Redis:
-    """A client that tells at once when Redis is away: whoever uses it knows what to do then.
+    """A client without retries of its own: callers handle an outage themselves.
 
-    Exits with one line if no Redis can be reached, or one that would throw accepted jobs away.
+    Exits with one line if no Redis can be reached, or one that may drop accepted jobs.
     """
     if not settings.redis_url:
         sys.exit("worker: no Redis: set REDIS_URL, or start everything with scripts/serve")
@@ -106,12 +104,12 @@ def main() -> None:
         "python -m worker", "The worker: generates chats from the queue in one batch."
     )
     log_format.set_up(settings.log_level, settings.log_format)
-    # Else the start has looked, and a disk taken away since must not keep other models away, too.
+    # A supervisor has checked; a disk removed since then must not make other models unavailable.
     if not supervised:
         look_for_model_folders(settings)
     lock = lock_folder(settings.data)
     try:
-        # Before anybody is told of this worker: one that can't open any model must not look ready.
+        # Before this worker is published: one that can't open any model must not look ready.
         load_libraries(settings)
     except Unusable as problem:
         lock.close()
@@ -121,7 +119,7 @@ def main() -> None:
         worker = build(settings)
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
-    # What is there by now stays: a collection that walked through it would hold up every stream.
+    # Everything allocated so far is permanent: collecting through it would hold up every stream.
     gc.freeze()
     log.info(
         "ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend}

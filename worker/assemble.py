@@ -47,11 +47,8 @@ LineEnds = queue.SimpleQueue[BatchSequence | None]
 
 
 def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> ChatWorker:
-    """A worker with its threads started, ready for ``work()``.
-
-    RQ changes the time-outs of the client it gets, so it has its own. The part of the name before
-    the dot is of all processes on this data folder.
-    """
+    """A worker with its threads started, ready for ``work()``. RQ, which changes time-outs, has
+    its own client."""
     queues = [
         Queue(queue_name, connection=rq_redis, serializer=JSONSerializer)
         for queue_name in (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
@@ -73,15 +70,9 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
         BatchRunner(redis, engine, line_ends, worker, reporter.now_ms, settings.slots),
         CommandRunner(redis, commands, beat.publish_models, worker),
     )
-    feed = BatchFeed(queues[1])
-    runner = JobRunner(
-        redis, worker, runners, feed=feed, marks=marks, reporter=reporter, rq_meta=rq_meta
-    )
+    runner = JobRunner(redis, worker, runners, BatchFeed(queues[1]), marks, reporter, rq_meta)
     recovery = Recovery(redis, queues, name, lambda other: _machine(other) == _machine(name))
-    kept_s = int(settings.rq_history_hours * 3600)
-    worker.equip(
-        runner, recovery, beat, slots=settings.slots, drain_s=settings.drain_s, kept_s=kept_s
-    )
+    worker.equip(runner, recovery, beat, settings)
     reporter.open()
     publisher.scan()
     runners.chats.open()
@@ -91,6 +82,7 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
 
 
 def _machine(name: str) -> str:
+    """The part of a worker's name that all processes on a data folder have in common."""
     return name.split(".")[0]
 
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from wire.messages import Failed
 from worker.backends.base import Backend, Token
+from worker.engine.batch_preparation import BatchPreparation
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
 from worker.engine.counters import Counters
 from worker.engine.model_turn import ModelTurn
-from worker.engine.prompt_thread import Prepared, PromptThread
+from worker.engine.prompt_thread import PromptThread
 from worker.engine.shared_prefix import SharedPrefixes
 from worker.engine.step_failure import broken_schema, failure, rescue
 from worker.engine.suspects import SuspectSlot
@@ -79,6 +79,9 @@ class BatchScheduler:
         self._queue = BatchQueue()
         self._running: dict[BatchSequence, Backend] = {}
         self._tokenising = PromptThread("tokenise-prompts")
+        self._preparation = BatchPreparation(
+            self._tokenising, self._queue, self._suspect, context, self._fail
+        )
         self._time_share = TimeShare(share)
         self._chat_seen = -CHAT_FOLLOWS_S
         self._model_turn = ModelTurn(self._queue)
@@ -209,45 +212,8 @@ class BatchScheduler:
         self._model_turn.has(sequence.group)
         lane = self._models.batch_lane(self._models.get(job))
         if not sequence.is_ready_for(lane) and not sequence.preparing:
-            self._prepare_with_alike(sequence, lane)
+            self._preparation.begin(sequence, lane)
         return sequence.is_ready_for(lane)
-
-    def _prepare_with_alike(self, sequence: BatchSequence, lane: Backend) -> None:
-        """Tokenise a prompt, on another thread, and all that wait with it for the same model.
-
-        They become ready together: prompts that join a batch together cost less than one by one. A
-        suspect is prepared alone.
-        """
-        alike = [s for s in self._queue if s.group == sequence.group]
-        group = [s for s in alike if not s.preparing and not s.is_ready_for(lane)]
-        if sequence.suspect:
-            self._suspect.let_in(sequence)
-            group = [sequence]
-        for one in group:
-            one.preparing = True
-        self._tokenising.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
-
-    def _when_prepared(
-        self, lane: Backend, prepared: Future[list[Prepared[BatchSequence]]]
-    ) -> None:
-        if not prepared.cancelled():  # Else this engine is being closed.
-            self._context.post(partial(self._prepared, lane, prepared.result()))
-
-    def _prepared(self, lane: Backend, group: list[Prepared[BatchSequence]]) -> None:
-        for sequence, prepared in group:
-            sequence.preparing = False
-            if sequence not in self._queue:
-                self._suspect.ended(sequence)
-                continue
-            error = prepared.exception()
-            if error is None and sequence.tokens_left > 0:
-                sequence.ready_for(lane)
-                sequence.warnings += prepared.result()
-                continue
-            self._queue.remove(sequence)
-            self._fail(
-                sequence, error if isinstance(error, Exception) else RuntimeError("cancelled")
-            )
 
     def _enter(self, sequence: BatchSequence) -> None:
         try:
@@ -293,10 +259,10 @@ class BatchScheduler:
             self._finish(sequence, "stop")
         elif token.end == "length":
             self._finish(sequence, "length")
-        elif sequence.wanted:
+        elif sequence.prefix_awaited:
             # Removing it keeps its prompt in the cache, so that the others begin behind the shared
             # prefix.
-            sequence.wanted = False
+            sequence.prefix_awaited = False
             lane.remove(sequence)
             lane.add(sequence)
 

@@ -77,7 +77,7 @@ class CancelWatcher:
             with self._changed:
                 while not self._watched and not self._closing:
                     self._changed.wait()
-            # A job that has just been taken up was asked about then.
+            # The start of a job has just asked for its cancel key.
             self._pause(LOOKUP_S)
             # Logged by the event writer, which waits for Redis at the same time.
             retry_until_answered(self._look_up, BACKOFF, lambda _: None, self._pause)

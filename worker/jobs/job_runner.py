@@ -50,7 +50,6 @@ class JobRunner:
         redis: Redis,
         worker: JobEnds,
         runners: Runners,
-        *,
         feed: BatchFeed,
         marks: CrashMarks,
         reporter: StatusReporter,

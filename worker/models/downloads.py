@@ -1,7 +1,6 @@
-"""Models fetched from the hub into a folder of this machine, with their progress, and deleted
-again.
+"""Downloads models from the hub into a folder of this machine, and deletes them.
 
-Runs beside generation, one thread a download. Knows folders and the hub's client; knows no Redis
+Runs during generation, one thread a download. Knows folders and the hub's client; knows no Redis
 and no MLX.
 """
 
@@ -21,7 +20,7 @@ from worker.errors import WorkerError
 
 log = logging.getLogger(__name__)
 
-WANTED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """No code and no pickles: a model is its weights, its config and its tokeniser."""
 LOOK_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -30,15 +29,14 @@ _PARTIAL = ".partial"
 
 
 class Hub(Protocol):
-    """What is needed of a model hub."""
+    """A model hub."""
 
     def size(self, repository: str) -> int:
-        """Bytes of the wanted files. Raises WorkerError ``model_not_found`` if there is no such
+        """Bytes of a model's files. Raises WorkerError ``model_not_found`` if there is no such
         repository."""
 
     def fetch(self, repository: str, folder: Path) -> None:
-        """Write the wanted files into the folder; what is there already from an earlier try is
-        kept."""
+        """Write a model's files into the folder; those of an earlier try are kept."""
 
 
 class HuggingFaceHub:
@@ -49,7 +47,7 @@ class HuggingFaceHub:
         from huggingface_hub import snapshot_download
 
         try:
-            files = snapshot_download(repository, allow_patterns=list(WANTED), dry_run=True)
+            files = snapshot_download(repository, allow_patterns=list(PATTERNS), dry_run=True)
         except Exception as error:
             raise WorkerError(
                 "model_not_found", f"The hub has no such model for us ({type(error).__name__})."
@@ -59,12 +57,12 @@ class HuggingFaceHub:
     def fetch(self, repository: str, folder: Path) -> None:
         from huggingface_hub import snapshot_download
 
-        snapshot_download(repository, allow_patterns=list(WANTED), local_dir=folder)
+        snapshot_download(repository, allow_patterns=list(PATTERNS), local_dir=folder)
 
 
 class Downloads:
-    """Downloads into ``folder``. ``changed`` is called, from a download's thread, whenever there
-    is news."""
+    """Downloads into ``folder``. ``changed`` is called, on a download's thread, at each
+    progress."""
 
     def __init__(self, folder: Path, changed: Callable[[], None], hub: Hub | None = None) -> None:
         self._folder = folder
@@ -79,7 +77,7 @@ class Downloads:
             return list(self._records.values())
 
     def start(self, repository: str) -> ModelRecord:
-        """Begin a download, or go on with one that was interrupted.
+        """Begin a download, or resume one that was interrupted.
 
         Raises WorkerError: ``model_not_found`` for a bad name or an unknown repository,
         ``conflict`` for one that is under way or there already, ``insufficient_disk`` when the disk

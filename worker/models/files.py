@@ -1,5 +1,4 @@
-"""What the files of a model tell beside its record. Reads model folders; knows neither MLX nor
-Redis."""
+"""Dates of a model's files. Reads model folders; knows neither MLX nor Redis."""
 
 from __future__ import annotations
 

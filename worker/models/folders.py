@@ -28,7 +28,7 @@ MOST_FOLDERS = 10_000
 """Folders that are looked into below one model folder: a whole disk named by mistake must not
 hold up the start."""
 _OF_A_MODEL = ("config.json", "model_index.json")
-"""What lies in a model's own folder; those below it are its parts."""
+"""Files of a model's own folder; folders below it are its parts."""
 log = logging.getLogger(__name__)
 _SAMPLE = 64 << 10
 """Bytes read from each end of a weight file for the revision: the header lies in the first, and
@@ -58,15 +58,15 @@ class ModelFolders:
     def all(self) -> list[ModelRecord]:
         return list(self._records.values())
 
-    def find(self, wanted: str) -> ModelRecord | None:
-        return model_registry.find(self._records.values(), wanted)
+    def find(self, name: str) -> ModelRecord | None:
+        return model_registry.find(self._records.values(), name)
 
     def put(self, record: ModelRecord) -> None:
         self._records = {**self._records, record.id: record}
 
     def scan(self) -> list[ModelRecord]:
-        """Look through the folders again; how a known model's cache is quantised is kept, and so
-        are names given."""
+        """Read the folders again; a known model keeps its cache's quantisation, and its registered
+        names."""
         found = [ECHO_MODEL]
         if not self._echo:
             found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
@@ -133,8 +133,7 @@ class ModelFolders:
 
 
 def _models_of(root: Path) -> Iterable[ModelRecord]:
-    """Models at a folder, directly below it, or one level further down in the folder of whoever
-    publishes them."""
+    """Models at a folder, directly below it, or one level further down in a publisher's folder."""
     for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
         yield from _described(config.parent)
     if (root / "config.json").exists():
@@ -146,7 +145,7 @@ def _models_of(root: Path) -> Iterable[ModelRecord]:
     )
     below = (folder for publisher in publishers for folder in _folders_in(publisher))
     for folder in islice(below, MOST_FOLDERS):
-        # A config.json alone may be anything's, so far from where models were said to be.
+        # This deep a config.json alone may not be a model's.
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             yield from _described(folder, repository=f"{folder.parent.name}/{folder.name}")
 

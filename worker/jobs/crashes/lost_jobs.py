@@ -1,4 +1,4 @@
-"""Started jobs that nobody runs any more: their worker is dead, or has no such run."""
+"""Finds started jobs that no worker runs any more: theirs is dead, or has no such run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LostJob:
-    """A started job that nobody runs. ``mark``: the job, or a line of it, was the isolated suspect
-    of its worker."""
+    """A started job that no worker runs. ``mark``: it, or a line of it, was the isolated suspect of
+    its worker."""
 
     queue: Queue
     job: Job

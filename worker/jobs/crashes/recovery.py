@@ -1,4 +1,4 @@
-"""Puts jobs that nobody runs any more back at the front of their queue.
+"""Puts jobs that no worker runs any more back at the front of their queue.
 
 RQ's own recovery compares wall clocks of hosts and takes minutes, so it is kept from ever seeing an
 abandoned job (its registry scores are set a day ahead). This runs instead, in every worker, at

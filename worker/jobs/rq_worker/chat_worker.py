@@ -20,7 +20,8 @@ from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.worker.base import WorkerStatus
 
-from wire import keys, redis_refusals
+from wire import redis_refusals
+from wire.settings import Settings
 from worker.errors import WorkerError
 from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
 from worker.jobs.rq_worker.heartbeat import HEARTBEAT_S, RqHeartbeat
@@ -53,15 +54,12 @@ class ChatWorker(RqHeartbeat):
         runner: Runner,
         recovery: JobRecovery,
         beat: WorkerBeat,
-        *,
-        slots: int,
-        drain_s: float,
-        kept_s: int = keys.RQ_LIFETIME_S,
+        settings: Settings,
     ) -> None:
-        """Give the worker what it works with: jobs at once, seconds to let them end after a stop
-        signal, and seconds that RQ's pages show an ended one."""
+        """Give the worker what it works with."""
         self.runner, self.recovery, self.worker_beat = runner, recovery, beat
-        self._slots, self._drain_s, self.kept_s = slots, drain_s, kept_s
+        self._slots, self._drain_s = settings.slots, settings.drain_s
+        self.kept_s = int(settings.rq_history_hours * 3600)
         self._start_query = StartQuery(self.connection, self.queues[0].key)
 
     def ended(
@@ -184,14 +182,14 @@ class ChatWorker(RqHeartbeat):
             job_id, ending = item
             run = self._runs.get(job_id)
             if run is not None:
-                self._record_end_once(run, ending)
+                self._write_end(run, ending)
             with self._freed:
                 # Handed back, it may be running here again already.
                 if self._runs.get(job_id) is run:
                     self._runs.pop(job_id, None)
                 self._freed.notify_all()
 
-    def _record_end_once(self, run: Run, ending: Ending) -> None:
+    def _write_end(self, run: Run, ending: Ending) -> None:
         """Record a job's end, for as long as Redis takes to answer: without it the job would run
         again."""
 
