@@ -47,8 +47,10 @@ LineEnds = queue.SimpleQueue[BatchSequence | None]
 
 
 def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> ChatWorker:
-    """A worker with its threads started, ready for ``work()``. RQ, which changes time-outs, has
-    its own client."""
+    """A worker with its threads started, ready for ``work()``.
+
+    RQ, which changes time-outs, has its own client.
+    """
     queues = [
         Queue(queue_name, connection=rq_redis, serializer=JSONSerializer)
         for queue_name in (keys.CHAT_QUEUE, keys.BATCH_QUEUE)

@@ -19,8 +19,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process. Call it before there are threads; without glibc it does
-    nothing."""
+    """Keep freed memory in this process.
+
+    Call it before there are threads; without glibc it does nothing.
+    """
     if adjust := _function("mallopt"):
         # Heaps of threads are small, and go back to the system whatever the other numbers say.
         adjust(_ARENA_MAX, 1)

@@ -151,13 +151,11 @@ class Sequence:
         )
 
     def loaded(self, since: float) -> None:
-        """Note that the model this sequence waited for has been loading since ``since``
-        (monotonic seconds)."""
+        """Note that its model has been loading since ``since`` (monotonic seconds)."""
         self._load_ms = (time.monotonic() - since) * 1000
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens and the decoder, and replay through it what an earlier worker
-        had emitted."""
+        """Take the prompt's tokens and the decoder, and replay earlier output through it."""
         self.prompt_ids = prompt_ids
         self._decoder = decoder
         for token in self.emitted:
@@ -189,8 +187,10 @@ class Sequence:
         self.generated.append(token)
 
     def finish(self, reason: FinishReason) -> list[LoggedEvent]:
-        """End well: the text still held back, then the terminal event. Only the first end
-        counts."""
+        """End well: the text still held back, then the terminal event.
+
+        Only the first end counts.
+        """
         if self.end is not None:
             return []
         remaining = (
@@ -203,8 +203,10 @@ class Sequence:
         return [*events, self.end]
 
     def fail(self, make: Callable[[Usage, Timings], Failed]) -> list[LoggedEvent]:
-        """End badly; ``make`` builds the event from the counts so far. Only the first end
-        counts."""
+        """End badly; ``make`` builds the event from the counts so far.
+
+        Only the first end counts.
+        """
         if self.end is not None:
             return []
         self.end = make(self.usage, self.timings)

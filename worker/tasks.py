@@ -1,5 +1,4 @@
-"""The tasks this worker runs, and nothing else: a job that names any other function is refused
-unread.
+"""The tasks this worker runs: a job that names any other function is refused unread.
 
 Turns an RQ job's arguments into a chat, a model command or a slice of a batch.
 """
@@ -99,8 +98,10 @@ def sequence(
 
 
 def chat(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: ARG001 (the task's shape)
-    """The function that queued chats name. ChatWorker never calls this; a plain RQ worker that
-    popped a chat gives it back."""
+    """The function that queued chats name.
+
+    ChatWorker never calls this; a plain RQ worker that popped a chat gives it back.
+    """
     return _given_back("Chats are")
 
 

@@ -35,8 +35,7 @@ class BatchQueue:
         self._groups.setdefault(sequence.group, deque()).appendleft(sequence)
 
     def take(self, fits: Callable[[BatchSequence], bool]) -> BatchSequence | None:
-        """Remove the first prompt that fits of those that head a group; its group goes to the
-        end.
+        """Remove the first prompt that fits, of those that head a group; its group goes last.
 
         ``fits`` may remove prompts that came to an end.
         """

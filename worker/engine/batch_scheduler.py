@@ -42,8 +42,7 @@ that the next chat waits less."""
 
 @dataclass(frozen=True, slots=True)
 class ChatLoad:
-    """The engine's chats: how many, how many of them without a first token, whether any is a
-    suspect."""
+    """The engine's chats: how many, how many without a first token, any suspect."""
 
     inside: int = 0
     waiting: int = 0
@@ -177,8 +176,7 @@ class BatchScheduler:
             self._enter(sequence)
 
     def _preempt(self, sequence: BatchSequence) -> None:
-        """Take a prompt out of its batch; what was computed goes to the prompt cache, and it
-        resumes from there."""
+        """Take a prompt out of its batch; it resumes from what the prompt cache keeps."""
         self._running.pop(sequence).remove(sequence)
         self._suspect.put_out(sequence)
         self._queue.put_back(sequence)
@@ -197,8 +195,7 @@ class BatchScheduler:
         return not self._prefixes.awaits(sequence, self._running)
 
     def _is_there(self, sequence: BatchSequence, chats: ChatLoad) -> bool:
-        """Whether the prompt and its model are ready; loads the model if no chat has to wait for
-        that."""
+        """Whether the prompt and its model are ready; loads the model if no chat has to wait."""
         job = sequence.job
         if not self._models.is_loaded(job):
             if chats.inside:

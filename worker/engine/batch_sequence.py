@@ -57,22 +57,19 @@ class BatchSequence(Sequence):
         return self.part.batch_id, self.job.model_id, self.suspect
 
     def same_model(self, other: BatchSequence) -> bool:
-        """Whether both were accepted for the same model's same files: another's token ids mean
-        nothing to it."""
+        """Whether both are for the same files of a model, so that their token ids agree."""
         mine, its = self.job, other.job
         return (mine.model_id, mine.model_revision) == (its.model_id, its.model_revision)
 
     def ready_for(self, lane: Backend) -> None:
-        """Note that a backend has prepared its prompt: what the backend keeps is lost with the
-        loaded model."""
+        """Note which backend has prepared its prompt: that is lost when the model is unloaded."""
         self._prepared_for = ref(lane)
 
     def is_ready_for(self, lane: Backend) -> bool:
         return self._prepared_for is not None and self._prepared_for() is lane
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens; again, if its model was unloaded after a part of its
-        answer."""
+        """Take the prompt's tokens; again, if its model was unloaded in between."""
         super().begin(prompt_ids, decoder)
         if self.job.sampling.stop:
             for token in self.generated:

@@ -78,8 +78,7 @@ class ChatLane:
         return bool(self._waiting)
 
     def snapshot(self) -> list[Sequence]:
-        """The chats inside, in the order they came; for a status display on any thread, so slightly
-        old is good enough."""
+        """The chats inside, in the order they came; any thread may call it."""
         running = [sequence for sequence, _ in self._running.copy().values()]
         return [*running, *self._preparing.copy().values(), *self._waiting.copy()]
 
@@ -118,8 +117,10 @@ class ChatLane:
     # --- admission --------------------------------------------------------------------------------
 
     def admit(self, *, suspect_inside: bool) -> bool:
-        """Start waiting chats in order; whether the next waits for memory. It holds back those
-        behind it, or it would starve."""
+        """Start waiting chats in order; whether the next waits for memory.
+
+        It holds back those behind it, or it would starve.
+        """
         while (sequence := self._next(suspect_inside)) is not None:
             try:
                 backend = self._backend_for(sequence)
@@ -137,16 +138,17 @@ class ChatLane:
         return [*(s for s, _ in self._running.values()), *self._preparing.values()]
 
     def _next(self, suspect_inside: bool) -> Sequence | None:
-        """The first that waits. Suspects are let in one at a time: if this process dies, it was
-        that one."""
+        """The first that waits.
+
+        Suspects are let in one at a time: if this process dies, it was that one.
+        """
         if not self._waiting:
             return None
         occupied = suspect_inside or any(sequence.suspect for sequence in self._inside())
         return next((s for s in self._waiting if not (s.suspect and occupied)), None)
 
     def _backend_for(self, sequence: Sequence) -> Backend | None:
-        """The chat's model, loaded if need be, or None while it waits for others to free their
-        memory."""
+        """The chat's model, loaded if need be, or None while it waits for memory."""
         loaded = self._models.is_loaded(sequence.job)
         if not loaded and not self._models.has_room(sequence.job):
             return None
@@ -178,8 +180,7 @@ class ChatLane:
         self._tokenising.prepare(backend, [sequence]).add_done_callback(done)
 
     def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
-        """Put a prepared chat into the batch, unless it was stopped meanwhile or its prompt is
-        unusable."""
+        """Put a prepared chat into the batch, unless it was stopped or its prompt is unusable."""
         if self._preparing.get(sequence.job_id) is not sequence:
             return
         del self._preparing[sequence.job_id]

@@ -35,8 +35,10 @@ class _Histogram:
 
 
 class Counters:
-    """One a worker. ``restarts`` counts earlier starts of a worker on this machine and data
-    folder."""
+    """One a worker.
+
+    ``restarts`` counts earlier starts of a worker on this machine and data folder.
+    """
 
     def __init__(self, restarts: int = 0) -> None:
         self.restarts = restarts

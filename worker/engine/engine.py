@@ -42,8 +42,10 @@ class Engine:
         prompts: BatchScheduler | None = None,
         on_suspect: Callable[[Sequence], None] = lambda _: None,
     ) -> None:
-        """``prompts`` is for batches, and shares the context. ``on_suspect`` is called, on the
-        engine's thread, before a suspect is let in."""
+        """``prompts`` is for batches, and shares the context.
+
+        ``on_suspect`` is called, on the engine's thread, before a suspect is let in.
+        """
         self._models = models
         self._context = context or EngineContext()
         self._inbox = self._context.inbox
@@ -77,8 +79,10 @@ class Engine:
         self._inbox.put(partial(self._prompts.drop, job_id))
 
     def cancel(self, job_id: str) -> None:
-        """Stop a chat: its text so far is kept and its stream ends. Unknown and ended jobs are
-        no error."""
+        """Stop a chat: its text so far is kept and its stream ends.
+
+        Unknown and ended jobs are no error.
+        """
         self._inbox.put(partial(self._chats.end_early, job_id, lambda s: s.finish("cancelled")))
 
     def fail(self, job_id: str, code: ErrorCode, message: str) -> None:

@@ -14,8 +14,7 @@ Mark = Callable[[BatchSequence], None]
 
 
 class SuspectSlot:
-    """``enter`` marks a suspect before it is let in, ``leave`` removes the mark when it waits
-    again."""
+    """``enter`` marks a suspect before it is let in; ``leave`` unmarks one that waits again."""
 
     def __init__(self, enter: Mark, leave: Mark) -> None:
         self._enter, self._leave = enter, leave

@@ -1,5 +1,4 @@
-"""Ends a worker that hangs, so that another goes on with its jobs: a thread that hangs in a library
-can't be interrupted."""
+"""Ends a worker that hangs: no other means interrupts a thread that hangs in a library."""
 
 from __future__ import annotations
 
@@ -38,8 +37,7 @@ class Watchdog:
             self._suspended = False
 
     def end_if_hung(self, hang_s: float, *, has_work: bool, preparing_s: float) -> None:
-        """End this process at once if its engine has made no step, or a prompt has been in
-        preparation, for too long."""
+        """End this process if a step, or the preparation of a prompt, has taken too long."""
         silent = time.monotonic() - self.last_step
         if has_work and silent > hang_s and not self._suspended:
             log.critical(

@@ -50,8 +50,10 @@ class _RunningSlice:
 
 
 class BatchRunner:
-    """The slices inside this worker. The engine puts ended lines into ``line_ends``; ``now_ms`` is
-    Redis time in milliseconds."""
+    """The slices inside this worker.
+
+    The engine puts ended lines into ``line_ends``; ``now_ms`` is Redis time in milliseconds.
+    """
 
     def __init__(
         self,
@@ -92,8 +94,7 @@ class BatchRunner:
     def take(
         self, work: BatchSlice, attempt: int, *, suspect: bool, read: Callable[[], None]
     ) -> None:
-        """Run what is left of a slice whose lease is ours; ``read`` is called once a suspect's
-        prompts have been read.
+        """Run the remaining lines of a slice; ``read`` is called once a suspect has been read.
 
         Raises WorkerError if its batch is gone.
         """
@@ -116,8 +117,10 @@ class BatchRunner:
         self._engine.submit_prompts(sequences)
 
     def _is_over(self, taken: Taken) -> bool:
-        """Whether no line of a slice has to be run. Lines that can't be run get their results
-        here."""
+        """Whether no line of a slice has to be run.
+
+        Lines that can't be run get their results here.
+        """
         if taken.state in _GOING_ON and (ended := [*taken.lost, *condemned(taken)]):
             log.warning("slice %s: %d prompts can't be run", taken.slice.job_id, len(ended))
             if self._log.write(taken, ended, self._now_ms()) == ENDED:

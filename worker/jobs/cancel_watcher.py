@@ -30,8 +30,7 @@ class _Closed(Exception):
 
 
 class CancelWatcher:
-    """``cancel`` is called with each watched job whose cancel key exists, once, on the watcher's
-    thread."""
+    """Calls ``cancel`` once, on its thread, for each watched job whose cancel key exists."""
 
     def __init__(self, redis: Redis, cancel: Callable[[str], None]) -> None:
         self._redis = redis

@@ -119,8 +119,10 @@ class JobRunner:
         self._chats.start(sequence, logged, stopped=stopped, queued=start.queued)
 
     def _images(self, job: ChatJob) -> dict[str, bytes]:
-        """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat
-        fails once it is prepared."""
+        """The bytes of the job's images, by SHA-256.
+
+        One that is gone is missing, and the chat fails once it is prepared.
+        """
         hashes = sorted({part.sha256 for message in job.messages for part in message.images()})
         if not hashes:
             return {}

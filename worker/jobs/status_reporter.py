@@ -1,5 +1,4 @@
-"""What a worker tells of itself: its status, its part of the history, and how each chat ended, in
-numbers.
+"""What a worker reports of itself: its status, history samples, how each chat ended.
 
 Owns the keys that say that this worker lives, and the time of Redis as it counts on between two
 looks. Tells counts, times and names, never a text.

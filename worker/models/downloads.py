@@ -32,16 +32,17 @@ class Hub(Protocol):
     """A model hub."""
 
     def size(self, repository: str) -> int:
-        """Bytes of a model's files. Raises WorkerError ``model_not_found`` if there is no such
-        repository."""
+        """Bytes of a model's files.
+
+        Raises WorkerError ``model_not_found`` if there is no such repository.
+        """
 
     def fetch(self, repository: str, folder: Path) -> None:
         """Write a model's files into the folder; those of an earlier try are kept."""
 
 
 class HuggingFaceHub:
-    """The Hugging Face hub, through its own client; its variables (token, endpoint, offline)
-    hold here too."""
+    """The Hugging Face hub, through its own client and that client's variables."""
 
     def size(self, repository: str) -> int:
         from huggingface_hub import snapshot_download
@@ -61,8 +62,10 @@ class HuggingFaceHub:
 
 
 class Downloads:
-    """Downloads into ``folder``. ``changed`` is called, on a download's thread, at each
-    progress."""
+    """Downloads into ``folder``; ``changed`` is called on their threads at each progress.
+
+    ``changed`` is called, on a download's thread, at each progress.
+    """
 
     def __init__(self, folder: Path, changed: Callable[[], None], hub: Hub | None = None) -> None:
         self._folder = folder
@@ -108,8 +111,10 @@ class Downloads:
         return record
 
     def delete(self, record: ModelRecord) -> None:
-        """Delete a model's files. Raises WorkerError ``forbidden`` for one that wasn't
-        downloaded here."""
+        """Delete a model's files.
+
+        Raises WorkerError ``forbidden`` for one that wasn't downloaded here.
+        """
         folder = Path(record.path).resolve()
         if not record.deletable or folder.parent != self._folder.resolve():
             raise WorkerError("forbidden", "Only models that were downloaded here can be deleted.")

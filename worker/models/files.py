@@ -8,8 +8,7 @@ from wire.model_registry import ModelRecord
 
 
 def created(record: ModelRecord) -> int:
-    """The date of a model's newest file, seconds since the epoch; 0 for a model without files
-    here."""
+    """The date of a model's newest file, seconds since the epoch; 0 without files."""
     try:
         return max(
             (int(file.stat().st_mtime) for file in Path(record.path).iterdir() if file.is_file()),

@@ -1,5 +1,4 @@
-"""The models this worker can load: folders with a config.json, described without opening their
-weights.
+"""The models this worker can load: folders with a config.json, weights unopened.
 
 Reads model folders; knows neither MLX nor Redis.
 """
@@ -36,8 +35,10 @@ is most of it."""
 
 
 class ModelFolders:
-    """Model records by id. Safe to read from any thread: it is replaced as a whole, never
-    changed."""
+    """Model records by id.
+
+    Safe to read from any thread: it is replaced as a whole, never changed.
+    """
 
     def __init__(
         self,
@@ -46,8 +47,7 @@ class ModelFolders:
         downloaded: Path | None = None,
         registered: Path | None = None,
     ) -> None:
-        """``registered`` is the file that keeps the names of models that were registered, and
-        their folders."""
+        """``registered`` is the file that keeps the names and folders of registered models."""
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
         self._registered = registered
@@ -65,8 +65,7 @@ class ModelFolders:
         self._records = {**self._records, record.id: record}
 
     def scan(self) -> list[ModelRecord]:
-        """Read the folders again; a known model keeps its cache's quantisation, and its registered
-        names."""
+        """Read the folders again; known models keep their cache's quantisation."""
         found = [ECHO_MODEL]
         if not self._echo:
             found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
@@ -116,8 +115,10 @@ class ModelFolders:
                 yield from _described(folder, name=name)
 
     def _downloads(self) -> Iterable[ModelRecord]:
-        """Models downloaded here: folders named <owner>--<name>. One still under way has another
-        ending."""
+        """Models downloaded here: folders named <owner>--<name>.
+
+        One still under way has another ending.
+        """
         for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
             owner, _, name = config.parent.name.partition("--")
             if not name.endswith(".partial"):
@@ -252,8 +253,7 @@ def _context_window(config: dict[str, Any]) -> int:
 
 
 def _revision(folder: Path, weights: Sequence[Path]) -> str:
-    """A hash that changes when the model does: small files whole, weights by name, size and both
-    ends."""
+    """A hash that changes when the model does: small files whole, weights by both ends."""
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

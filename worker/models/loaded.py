@@ -42,8 +42,9 @@ Find = Callable[[str], ModelRecord | None]
 
 
 class LoadedModels:
-    """Resident models, most recently used last. ``find`` looks a record up; ``open_backend`` loads
-    it.
+    """Resident models, most recently used last.
+
+    ``find`` looks a record up; ``open_backend`` loads it.
 
     ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on
     this machine.
@@ -68,8 +69,10 @@ class LoadedModels:
         return self.key(job) in self._resident
 
     def get(self, job: ChatJob) -> Backend:
-        """The chat's model, loaded if it isn't. Raises WorkerError with the reason if that can't
-        be."""
+        """The chat's model, loaded if it isn't.
+
+        Raises WorkerError with the reason if that can't be.
+        """
         record = self._record(job.model_id)
         if record.revision != job.model_revision:
             raise WorkerError(
@@ -108,8 +111,7 @@ class LoadedModels:
         return backend
 
     def has_room(self, job: ChatJob) -> bool:
-        """Whether the chat's model can be loaded now by letting go of idle ones, itself in an older
-        form among them.
+        """Whether the chat's model can be loaded now, by unloading idle ones if need be.
 
         True also when the load would fail for good: then loading is tried, and tells why.
         """

@@ -35,8 +35,10 @@ PAUSE_S = 1.0
 
 
 class ChatWorker(RqHeartbeat):
-    """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other
-    workers' records."""
+    """Equip it with a runner, then call ``work()``.
+
+    RQ itself builds bare ones to read other workers' records.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("job_monitoring_interval", int(HEARTBEAT_S))
@@ -65,8 +67,10 @@ class ChatWorker(RqHeartbeat):
     def ended(
         self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None
     ) -> None:
-        """Report a job's end. RQ's pages show ``reason`` and ``meta``: they hold nothing of the
-        request."""
+        """Report a job's end.
+
+        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+        """
         self._ended.put((job_id, Ending(outcome, reason, meta)))
 
     @property
@@ -99,8 +103,7 @@ class ChatWorker(RqHeartbeat):
         timeout: int | None,
         max_idle_time: int | None = None,  # noqa: ARG002 (RQ's signature)
     ) -> tuple[Job, Queue] | None:
-        """Wait for a free slot, then for a job: one popped before there is room would wait where
-        no other worker sees it."""
+        """Wait for a free slot, then for a job, so that no popped job waits here."""
         with self.ignore_outage():
             self.set_state(WorkerStatus.IDLE)
         while True:
@@ -127,8 +130,7 @@ class ChatWorker(RqHeartbeat):
         return sum(run.queue.name == chats for run in list(self._runs.values()))
 
     def _pop_slices(self) -> None:
-        """Pop slices of batches while the main thread pops chats: each thread waits for one queue
-        alone."""
+        """Pop slices of batches while the main thread pops chats."""
         while not self._stop_requested:
             try:
                 self._pop_slice()
@@ -154,8 +156,10 @@ class ChatWorker(RqHeartbeat):
             self.execute_job(*popped)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Start a popped job. One that can't be run, for whatever reason, must not end the
-        worker."""
+        """Start a popped job.
+
+        One that can't be run, for whatever reason, must not end the worker.
+        """
         query = self._start_query
         try:
             with self._records:
@@ -190,8 +194,7 @@ class ChatWorker(RqHeartbeat):
                 self._freed.notify_all()
 
     def _write_end(self, run: Run, ending: Ending) -> None:
-        """Record a job's end, for as long as Redis takes to answer: without it the job would run
-        again."""
+        """Record a job's end until Redis answers: without it the job would run again."""
 
         def record() -> None:
             well = ending.outcome in (Outcome.FINISHED, Outcome.STOPPED)
@@ -210,8 +213,7 @@ class ChatWorker(RqHeartbeat):
     # --- stop -------------------------------------------------------------------------------------
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:  # noqa: ARG002
-        """RQ's own handler gives up on all errors but a lost connection; commands must work again
-        once Redis does."""
+        """Go on after any error: RQ's own handler survives a lost connection only."""
         if not isinstance(exc, redis.exceptions.RedisError):
             self.log.error(
                 "Worker %s: a command could not be handled (%s)", self.name, type(exc).__name__

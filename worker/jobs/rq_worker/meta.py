@@ -46,8 +46,7 @@ def meta_of(sequence: Sequence) -> dict[str, Any]:
 
 
 def outcome_of(end: Event | None) -> tuple[Outcome, str]:
-    """The outcome that RQ records for an end, with its reason; FAILED without one if it isn't an
-    end."""
+    """The outcome and reason that RQ records for an end; FAILED for anything else."""
     if isinstance(end, Finished):
         return Outcome.STOPPED if end.finish_reason == "cancelled" else Outcome.FINISHED, ""
     return Outcome.FAILED, f"{end.code}: {end.message}" if isinstance(end, Failed) else ""

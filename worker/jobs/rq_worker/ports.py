@@ -59,8 +59,10 @@ class JobEnds(Protocol):
         reason: str = "",
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a job's end. RQ's pages show ``reason`` and ``meta``: they hold nothing of the
-        request."""
+        """Report a job's end.
+
+        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+        """
 
     @property
     def free_slots(self) -> int:
