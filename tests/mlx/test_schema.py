@@ -24,6 +24,7 @@ from worker.backends.sampling.json_schema import Constraint, Grammars
 from worker.backends.sampling.logits_processors import LogitsProcessor
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.folders import DEMO_MODELS, describe
@@ -287,8 +288,12 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
     monkeypatch.setattr(json_schema, "Constraint", Breaks)
     reader, results = Reader(), Results()
     models = models_of(demo)
+    context = EngineContext()
     engine = Engine(
-        models, reader, prompts=BatchScheduler(models, slots=4, share=0.0, on_end=results)
+        models,
+        reader,
+        context=context,
+        prompts=BatchScheduler(models, slots=4, share=0.0, context=context, on_end=results),
     )
     engine.start()
     chat = held(demo, "Hello!")

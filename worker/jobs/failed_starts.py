@@ -1,7 +1,6 @@
-"""The end of a job that can't be started: told by name to whoever waits for it, not to RQ's books
-alone.
+"""Ends jobs that can't be started, so that their clients get an error and not only RQ.
 
-A job may be of a later release, name a task that nobody has, or hold what nobody can read.
+A job may be of a later release, name an unknown task, or be unreadable.
 """
 
 from __future__ import annotations
@@ -23,15 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def named(error: Exception) -> WorkerError:
-    """What went wrong, in words for the client."""
+    """The error for the client."""
     if isinstance(error, WorkerError):
         return error
     return WorkerError("internal_error", f"The job can't be run ({type(error).__name__}).")
 
 
 class FailedStarts:
-    """Writes ends: of a chat or a command into its log, of a batch's slice a result for each
-    line."""
+    """Writes the end of a chat or a command into its log, and a result for each line of a slice."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -39,8 +37,7 @@ class FailedStarts:
         self._batches = BatchLog(redis)
 
     def end(self, job_id: str, error: WorkerError, now_ms: float) -> None:
-        """End a job under a lease of its own. One that Redis doesn't know, or that has ended, is
-        left as it is."""
+        """End a job under a new lease, unless Redis doesn't know it or it has ended."""
         stored = self._redis.hmget(keys.job(job_id), "kind", "owner", "slice")
         kind, owner, part = cast(list[bytes | None], stored)
         try:
@@ -63,13 +60,15 @@ class FailedStarts:
         work = _slice(stored)
         taken = None if work is None else self._batches.take(work, attempt, now_ms)
         if taken is not None:
-            told = (error.code, error.message)
-            results = [LineResult(line.number, line.custom_id, error=told) for line in taken.lines]
+            failure = (error.code, error.message)
+            results = [
+                LineResult(line.number, line.custom_id, error=failure) for line in taken.lines
+            ]
             self._batches.write(taken, [*results, *taken.lost], now_ms)
 
 
 def _slice(stored: bytes | None) -> BatchSlice | None:
-    """The slice of a job's record, whatever a later release has added to it."""
+    """The slice of a job's record; fields that a later release has added are ignored."""
     try:
         row: dict[str, Any] = json.loads(stored or b"")
         return BatchSlice(**{name: row[name] for name in BatchSlice.model_fields})

@@ -1,5 +1,4 @@
-"""Marks the suspect that is inside a worker before anything is done with it, for the recovery
-after a crash."""
+"""Marks the suspect inside a worker, so that a crash counts against it alone."""
 
 from __future__ import annotations
 
@@ -22,8 +21,10 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[
 
 
 class CrashMarks:
-    """Sets and removes marks. Without Redis the suspect goes on unmarked: after a crash every job
-    inside counts as a culprit."""
+    """Sets and removes marks.
+
+    Without Redis the suspect goes on unmarked: after a crash every job inside counts as a culprit.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -31,8 +32,10 @@ class CrashMarks:
         self._last: tuple[str, int] | None = None
 
     def enter(self, sequence: Sequence) -> None:
-        """Mark the suspect that is let in: a crash from here on is its own. For the engine's
-        thread."""
+        """Mark the suspect that is let in: a crash from here on is its own.
+
+        For the engine's thread.
+        """
         last, self._last = self._last, _mark_of(sequence)
         if last is not None and last[0] != self._last[0]:
             # The last one has ended; a crash before that is recorded would no longer be its own.

@@ -1,4 +1,4 @@
-"""Started jobs that nobody runs any more: their worker is dead, or has no such run."""
+"""Finds started jobs that no worker runs any more: theirs is dead, or has no such run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LostJob:
-    """A started job that nobody runs. ``mark``: the job, or a line of it, was the isolated suspect
-    of its worker."""
+    """A started job that no worker runs; ``mark`` if it was, or had, the isolated suspect.
+
+    ``mark``: it, or a line of it, was the isolated suspect of its worker.
+    """
 
     queue: Queue
     job: Job
@@ -76,8 +78,10 @@ class LostJobs:
             yield execution
 
     def _goes_on(self, execution: Execution, running: AbstractSet[str], seen: set[str]) -> bool:
-        """Whether an execution may still run. ``seen`` gets those of this worker that don't run
-        here."""
+        """Whether an execution may still run.
+
+        ``seen`` gets those of this worker that don't run here.
+        """
         if execution.worker_name != self._liveness.name:
             return bool(execution.worker_name) and self._liveness.may_go_on(execution)
         if execution.composite_key in running:
@@ -113,8 +117,7 @@ class LostJobs:
         return job if job is not None and job.get_status() == JobStatus.STARTED else None
 
     def _delete(self, queue: Queue, execution: Execution) -> None:
-        """Remove an execution from RQ whose job has ended elsewhere, or waits again: its worker
-        won't."""
+        """Remove an execution whose job has ended elsewhere, or waits again."""
         # The job's record may be gone; RQ asks only for its queue.
         job = Job(execution.job_id, connection=self._redis)
         job.origin = queue.name

@@ -51,8 +51,10 @@ def is_suspect(crashes: bytes | None, beside: bytes | None) -> bool:
 
 
 class CrashPolicy(Protocol):
-    """One kind of job. ``mark`` was set as the suspect came in; the answers are fields of the
-    job's record."""
+    """One kind of job.
+
+    ``mark`` was set as the suspect came in; the answers are fields of the job's record.
+    """
 
     def was_inside(self, job_id: str, mark: str) -> bool:
         """Whether the marked suspect was still inside."""
@@ -85,14 +87,15 @@ class ChatCrashPolicy:
         return {"crashes": crashes, "crashed_at": length, "unseen": unseen}
 
     def after_others_crash(self, job: Job) -> Fields:
-        """Not counted. But a job without progress is a suspect next time: it may have been the
-        culprit."""
+        """Not counted.
+
+        But a job without progress is a suspect next time: it may have been the culprit.
+        """
         _, _, further = self._progress(job.id)
         return {"beside": int(not further)}
 
     def _progress(self, job_id: str) -> tuple[int, int, bool]:
-        """The log's length, the crashes so far, and whether the job has made progress since the
-        last."""
+        """The log's length, the crashes so far, and whether there was progress since the last."""
         length = int(self._redis.xlen(keys.log(job_id)))
         before, crashed_at = (
             int(value or 0)
@@ -187,8 +190,7 @@ def _names_one(mark: str | None) -> bool:
 
 
 def condemned(taken: Taken) -> list[LineResult]:
-    """Failed results for the remaining lines of a slice whose batch had too many deadly lines; else
-    none."""
+    """Failed results for a slice whose batch had too many deadly lines; else none."""
     if taken.deadly < MOST_DEADLY_LINES:
         return []
     error = (GAVE_UP, f"Given up: {taken.deadly} prompts of this batch killed their workers.")

@@ -1,4 +1,4 @@
-"""Puts jobs that nobody runs any more back at the front of their queue.
+"""Puts jobs that no worker runs any more back at the front of their queue.
 
 RQ's own recovery compares wall clocks of hosts and takes minutes, so it is kept from ever seeing an
 abandoned job (its registry scores are set a day ahead). This runs instead, in every worker, at
@@ -58,8 +58,7 @@ class Recovery:
         self._popped = PoppedJobs(redis)
 
     def run(self, running: AbstractSet[str] = frozenset()) -> int:
-        """Do one round, unless another worker is at it; returns how many jobs were requeued or
-        given up.
+        """Do one round, unless another worker is at it; returns how many jobs were recovered.
 
         ``running`` are the executions of this worker. Any other that RQ has for it has ended here,
         and a Redis that was killed has forgotten that: seen in two rounds, it is lost.
@@ -67,8 +66,7 @@ class Recovery:
         return self._round(running, at_start=False)
 
     def run_at_start(self) -> int:
-        """Do one round before this worker pops any job, even if a worker died during one and left
-        the lock behind."""
+        """Do one round before the first pop, even if a dead worker left the lock behind."""
         self._redis.delete(keys.RECOVERY_LOCK)
         return self._round(frozenset(), at_start=True)
 
@@ -109,8 +107,9 @@ class Recovery:
         return self._policies[queue.name].was_inside(job_id, mark)
 
     def _recover_worker(self, jobs: list[LostJob], *, crashed: bool) -> int:
-        """Recover the jobs of one worker: the oldest ends up in front. A suspect that was inside
-        is the culprit of the crash.
+        """Recover the jobs of one worker: the oldest ends up in front.
+
+        A suspect that was inside is the culprit of the crash.
 
         The culprit comes last: should this process die before, the next recovery still sees it.
         """
@@ -130,8 +129,7 @@ class Recovery:
         return len(jobs)
 
     def _recover(self, lost: LostJob, consequences: Callable[[Job], Fields]) -> None:
-        """Requeue a job and record what the crash means for it, both or neither, unless another
-        worker has done so."""
+        """Requeue a job and record what the crash means for it, unless another worker has."""
         job = lost.job
         with self._redis.pipeline() as pipeline:
             try:

@@ -59,8 +59,7 @@ class WorkerLiveness:
         return now - self._missing.setdefault(worker, now) >= ABSENCE_S
 
     def is_foreign(self, worker: str) -> bool:
-        """Whether only RQ knows the worker: a plain one, which runs none of our jobs and keeps no
-        status."""
+        """Whether only RQ knows the worker: a plain one, which runs none of our jobs."""
         if (
             self._known_dead(worker)
             or self._redis.sismember(keys.WORKERS, worker)

@@ -68,8 +68,10 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended. RQ's pages show ``reason`` and ``meta``: they hold nothing of the
-    request."""
+    """How a run ended.
+
+    RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+    """
 
     outcome: Outcome
     reason: str = ""
@@ -77,8 +79,7 @@ class Ending:
 
 
 class NoDeathPenalty(BaseDeathPenalty):
-    """RQ's timers interrupt the thread that runs a job; here a job has no thread, and its runner
-    keeps the deadline."""
+    """No timer: RQ's would interrupt the thread that runs a job, and here none does."""
 
     def setup_death_penalty(self) -> None:
         pass
@@ -135,9 +136,10 @@ class RqBookkeeping(BaseWorker):
     def record_start(
         self, job: Job, queue: Queue, ask: Callable[[str, Any], None]
     ) -> RecordedStart:
-        """Record in RQ that a job runs here: RQ's ``prepare_execution`` and
-        ``prepare_job_execution`` in one transaction, because this thread and the engine's alternate
-        at every round trip. ``ask`` adds what running the job needs of Redis.
+        """Record in RQ that a job runs here, and ask what running it needs of Redis.
+
+        RQ's ``prepare_execution`` and ``prepare_job_execution`` in one transaction, because this
+        thread and the engine's alternate at every round trip. ``ask`` adds the questions.
 
         A try whose reply was lost with its connection may have been written. The next try deletes
         its execution, which would stay for as long as this worker lives.

@@ -20,13 +20,14 @@ from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.worker.base import WorkerStatus
 
-from wire import keys, redis_refusals
+from wire import redis_refusals
+from wire.settings import Settings
 from worker.errors import WorkerError
 from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
 from worker.jobs.rq_worker.heartbeat import HEARTBEAT_S, RqHeartbeat
 from worker.jobs.rq_worker.intake import POLL_S, SUSPENDED_POLL_S
 from worker.jobs.rq_worker.job_start import StartQuery
-from worker.jobs.rq_worker.ports import JobRecovery, Runner
+from worker.jobs.rq_worker.ports import JobRecovery, Runner, WorkerBeat
 
 MAINTENANCE_S = 2
 PAUSE_S = 1.0
@@ -34,8 +35,10 @@ PAUSE_S = 1.0
 
 
 class ChatWorker(RqHeartbeat):
-    """Equip it with a runner, then call ``work()``. RQ itself builds bare ones to read other
-    workers' records."""
+    """Equip it with a runner, then call ``work()``.
+
+    RQ itself builds bare ones to read other workers' records.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("job_monitoring_interval", int(HEARTBEAT_S))
@@ -52,22 +55,22 @@ class ChatWorker(RqHeartbeat):
         self,
         runner: Runner,
         recovery: JobRecovery,
-        *,
-        slots: int,
-        drain_s: float,
-        kept_s: int = keys.RQ_LIFETIME_S,
+        beat: WorkerBeat,
+        settings: Settings,
     ) -> None:
-        """Give the worker what it works with: jobs at once, seconds to let them end after a stop
-        signal, and seconds that RQ's pages show an ended one."""
-        self.runner, self.recovery = runner, recovery
-        self._slots, self._drain_s, self.kept_s = slots, drain_s, kept_s
+        """Give the worker what it works with."""
+        self.runner, self.recovery, self.worker_beat = runner, recovery, beat
+        self._slots, self._drain_s = settings.slots, settings.drain_s
+        self.kept_s = int(settings.rq_history_hours * 3600)
         self._start_query = StartQuery(self.connection, self.queues[0].key)
 
     def ended(
         self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None
     ) -> None:
-        """Report a job's end. RQ's pages show ``reason`` and ``meta``: they hold nothing of the
-        request."""
+        """Report a job's end.
+
+        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+        """
         self._ended.put((job_id, Ending(outcome, reason, meta)))
 
     @property
@@ -81,7 +84,7 @@ class ChatWorker(RqHeartbeat):
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         super().bootstrap(*args, **kwargs)
-        self.runner.beat()
+        self.worker_beat.beat()
         recovered = self.recovery.run_at_start()
         if recovered:
             self.log.warning("Worker %s: %d jobs of a dead worker go on", self.name, recovered)
@@ -100,8 +103,7 @@ class ChatWorker(RqHeartbeat):
         timeout: int | None,
         max_idle_time: int | None = None,  # noqa: ARG002 (RQ's signature)
     ) -> tuple[Job, Queue] | None:
-        """Wait for a free slot, then for a job: one popped before there is room would wait where
-        no other worker sees it."""
+        """Wait for a free slot, then for a job, so that no popped job waits here."""
         with self.ignore_outage():
             self.set_state(WorkerStatus.IDLE)
         while True:
@@ -128,8 +130,7 @@ class ChatWorker(RqHeartbeat):
         return sum(run.queue.name == chats for run in list(self._runs.values()))
 
     def _pop_slices(self) -> None:
-        """Pop slices of batches while the main thread pops chats: each thread waits for one queue
-        alone."""
+        """Pop slices of batches while the main thread pops chats."""
         while not self._stop_requested:
             try:
                 self._pop_slice()
@@ -155,8 +156,10 @@ class ChatWorker(RqHeartbeat):
             self.execute_job(*popped)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Start a popped job. One that can't be run, for whatever reason, must not end the
-        worker."""
+        """Start a popped job.
+
+        One that can't be run, for whatever reason, must not end the worker.
+        """
         query = self._start_query
         try:
             with self._records:
@@ -183,16 +186,15 @@ class ChatWorker(RqHeartbeat):
             job_id, ending = item
             run = self._runs.get(job_id)
             if run is not None:
-                self._record_end_once(run, ending)
+                self._write_end(run, ending)
             with self._freed:
                 # Handed back, it may be running here again already.
                 if self._runs.get(job_id) is run:
                     self._runs.pop(job_id, None)
                 self._freed.notify_all()
 
-    def _record_end_once(self, run: Run, ending: Ending) -> None:
-        """Record a job's end, for as long as Redis takes to answer: without it the job would run
-        again."""
+    def _write_end(self, run: Run, ending: Ending) -> None:
+        """Record a job's end until Redis answers: without it the job would run again."""
 
         def record() -> None:
             well = ending.outcome in (Outcome.FINISHED, Outcome.STOPPED)
@@ -211,8 +213,7 @@ class ChatWorker(RqHeartbeat):
     # --- stop -------------------------------------------------------------------------------------
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:  # noqa: ARG002
-        """RQ's own handler gives up on all errors but a lost connection; commands must work again
-        once Redis does."""
+        """Go on after any error: RQ's own handler survives a lost connection only."""
         if not isinstance(exc, redis.exceptions.RedisError):
             self.log.error(
                 "Worker %s: a command could not be handled (%s)", self.name, type(exc).__name__

@@ -15,7 +15,7 @@ from rq.worker.base import WorkerStatus
 from wire import redis_refusals
 from worker.jobs.rq_worker.bookkeeping import EXECUTION_LIFETIME_S, Run
 from worker.jobs.rq_worker.intake import RqIntake
-from worker.jobs.rq_worker.ports import JobRecovery, Runner
+from worker.jobs.rq_worker.ports import JobRecovery, Runner, WorkerBeat
 
 HEARTBEAT_S = 1.0
 THREAD = "heartbeat"
@@ -32,6 +32,7 @@ class RqHeartbeat(RqIntake):
 
     runner: Runner
     recovery: JobRecovery
+    worker_beat: WorkerBeat
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,14 +45,12 @@ class RqHeartbeat(RqIntake):
         return EXECUTION_LIFETIME_S
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ARG002 (RQ's signature)
-        """RQ's loop calls this after every job: three round trips that the heartbeat thread
-        makes unnecessary."""
+        """Skip RQ's own calls after every job: the heartbeat thread makes them unnecessary."""
         if pipeline is not None or threading.current_thread().name == THREAD:
             super().heartbeat(WORKER_LIFETIME_S, pipeline)
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """RQ's loop sets idle whenever it waits for a job; with others running the worker is
-        busy."""
+        """Stay busy while jobs run, although RQ's loop sets idle whenever it waits for a job."""
         if self._runs and state == WorkerStatus.IDLE:
             state = WorkerStatus.BUSY
         if pipeline is not None or state != self._state:
@@ -84,7 +83,7 @@ class RqHeartbeat(RqIntake):
                 self.log.exception("Worker %s: heartbeat failed", self.name)
 
     def _beat(self) -> None:
-        self.runner.beat()
+        self.worker_beat.beat()
         with self._records:
             self._restore_record()
             for run in heapq.nsmallest(
@@ -95,8 +94,7 @@ class RqHeartbeat(RqIntake):
             self.heartbeat()
 
     def _restore_record(self) -> None:
-        """Register again if Redis has lost or dropped this worker's record: it would run on
-        unlisted."""
+        """Register again if Redis has lost or dropped this worker's record."""
         if not self.connection.sismember(
             self.redis_workers_keys, self.key
         ) or not self.connection.exists(self.key):

@@ -42,8 +42,10 @@ class RqIntake(RqBookkeeping):
     _checked = 0.0
 
     def check_for_suspension(self, burst: bool) -> None:
-        """RQ's loop checks before every pop, which is too early: a job may come seconds later. See
-        ``pop_job``."""
+        """RQ's loop checks before every pop, which is too early: a job may come seconds later.
+
+        See ``pop_job``.
+        """
 
     def is_suspended(self) -> bool:
         return bool(self.connection.exists(SUSPENDED))
@@ -67,8 +69,10 @@ class RqIntake(RqBookkeeping):
             self.set_state(before)
 
     def pop_job(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop a job; one that comes while RQ is suspended goes back to the front. Raises
-        DequeueTimeout for none."""
+        """Pop a job; one that comes while RQ is suspended goes back to the front.
+
+        Raises DequeueTimeout for none.
+        """
         popped = self.retry_until_answered(lambda: self._pop(queue, timeout))
         if popped is None or not self.retry_until_answered(self.is_suspended):
             return popped
@@ -80,8 +84,7 @@ class RqIntake(RqBookkeeping):
         raise DequeueTimeout("suspended")
 
     def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop from one queue at a time: only then does RQ move the job to a list that survives a
-        crash."""
+        """Pop from one queue: only then does RQ move the job to a list that survives a crash."""
         popped: tuple[Job, Queue] | None
         try:
             popped = self.queue_class.dequeue_any(
@@ -106,8 +109,10 @@ class RqIntake(RqBookkeeping):
         return popped
 
     def _fail_unreadable(self, queue: Queue, job_id: str, error: Exception) -> None:
-        """Fail a job that RQ can't read: anyone who can write to Redis can write one. The API ends
-        its streams, if any."""
+        """Fail a job that RQ can't read: anyone who can write to Redis can write one.
+
+        The API ends its streams, if any.
+        """
         self.log.warning(
             "Worker %s: job %s can't be read (%s)", self.name, job_id[:64], type(error).__name__
         )

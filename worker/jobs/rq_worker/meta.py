@@ -1,7 +1,6 @@
-"""What RQ's pages show of a chat while it waits and runs, and how a chat that has ended is entered
-again.
+"""What RQ's pages show of a chat while it waits and runs, and of one queued again after its end.
 
-Counts, rates and places, never a text.
+Counts, rates and positions, never a text.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from worker.sequence import Sequence
 NOT_AGAIN = "A chat that has ended is not run again: send it as a new one."
 # KEYS: queue. ARGV: how many to show of it, how names of RQ's jobs begin, then job id and meta for
 # each that runs. A job that was deleted stays so.
-_TELL = """
-local function tell(id, meta)
+_SHOW = """
+local function show(id, meta)
   local job = ARGV[2] .. id
   if redis.call('HEXISTS', job, 'data') == 1 then redis.call('HSET', job, 'meta', meta) end
 end
 for place, id in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)) do
-  tell(id, '{"state": "queued", "place": ' .. place .. '}')
+  show(id, '{"state": "queued", "place": ' .. place .. '}')
 end
-for i = 3, #ARGV, 2 do tell(ARGV[i], ARGV[i + 1]) end
+for i = 3, #ARGV, 2 do show(ARGV[i], ARGV[i + 1]) end
 """
 
 
@@ -47,33 +46,32 @@ def meta_of(sequence: Sequence) -> dict[str, Any]:
 
 
 def outcome_of(end: Event | None) -> tuple[Outcome, str]:
-    """How RQ's books are closed on an end, and the reason that they give; FAILED without one for
-    what isn't an end."""
+    """The outcome and reason that RQ records for an end; FAILED for anything else."""
     if isinstance(end, Finished):
         return Outcome.STOPPED if end.finish_reason == "cancelled" else Outcome.FINISHED, ""
     return Outcome.FAILED, f"{end.code}: {end.message}" if isinstance(end, Failed) else ""
 
 
 class RqMeta:
-    """One a worker; ``tell`` is called every second, and is one round trip."""
+    """One a worker; ``publish`` is called every second, and is one round trip."""
 
     def __init__(self, redis: Redis, queue_key: str) -> None:
         self._redis = redis
         self._queue_key = queue_key
-        self._tell = redis.register_script(_TELL)
+        self._script = redis.register_script(_SHOW)
 
-    def tell(self, inside: Several[Sequence]) -> None:
+    def publish(self, inside: Several[Sequence]) -> None:
         """Renew what is shown of the oldest chats that run and the first that wait."""
         args: list[str | int] = [MOST_SHOWN, rq_job_key("")]
         for sequence in inside[:MOST_SHOWN]:
             args += (sequence.job_id, json.dumps(meta_of(sequence)))
-        self._tell(keys=[self._queue_key], args=args)
+        self._script(keys=[self._queue_key], args=args)
 
     def ended_as(self, job_id: str) -> tuple[Outcome, str]:
-        """How RQ's books are closed on a job that is taken up although its log has ended.
+        """The outcome that RQ records for a job that was popped although its log has ended.
 
-        A crash came between the two, or it was stopped in the queue, or somebody queued it again
-        from RQ's pages.
+        A crash came between its end and that record, or it was stopped in the queue, or queued
+        again from RQ's pages.
         """
         rows = cast(
             list[tuple[bytes, dict[bytes, bytes]]], self._redis.xrevrange(keys.log(job_id), count=1)

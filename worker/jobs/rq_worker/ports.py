@@ -32,10 +32,13 @@ class Runner(Protocol):
     def lacks_end(self, job_id: str) -> bool:
         """Whether Redis, killed a moment ago, has lost the end that was written for the job."""
 
-    def beat(self) -> None:
-        """Called every second, before the heartbeat."""
-
     def close(self) -> None: ...
+
+
+class WorkerBeat(Protocol):
+    """What a worker does every second besides RQ's heartbeat."""
+
+    def beat(self) -> None: ...
 
 
 class JobRecovery(Protocol):
@@ -56,8 +59,10 @@ class JobEnds(Protocol):
         reason: str = "",
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a job's end. RQ's pages show ``reason`` and ``meta``: they hold nothing of the
-        request."""
+        """Report a job's end.
+
+        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+        """
 
     @property
     def free_slots(self) -> int:

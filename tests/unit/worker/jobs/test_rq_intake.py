@@ -114,7 +114,7 @@ def test_jobs_that_run_and_wait_tell_how_they_get_on_and_deleted_ones_stay_delet
     waiting = [queue.enqueue("worker.tasks.chat") for _ in range(2)]
     running, deleted = sequence(job_id="running"), sequence(job_id="deleted")
     redis.hset("rq:job:running", mapping={"data": b"x", "status": "started"})
-    RqMeta(redis, queue.key).tell([running, deleted])
+    RqMeta(redis, queue.key).publish([running, deleted])
     assert [job.get_meta() for job in waiting] == [
         {"state": "queued", "place": 1},
         {"state": "queued", "place": 2},
