@@ -1,6 +1,6 @@
 """Prompts of batches in the engine: they take what chats leave free, and step aside when one comes.
 
-They run in a batch of their own beside the chats' (``Backend.beside``), so that putting them off
+They run in a batch of their own (``Backend.batch_lane``), beside the chats', so putting them off
 costs nothing: their rows stay where they are. Everything but ``__init__`` runs on the engine's
 thread. Knows no Redis and no RQ.
 """

@@ -131,7 +131,7 @@ class LoadedModels:
     def beside(self, backend: Backend) -> Backend:
         """The second batch of a loaded model, for prompts of batches; it goes with the model."""
         if backend not in self._beside:
-            self._beside[backend] = backend.beside()
+            self._beside[backend] = backend.batch_lane()
         return self._beside[backend]
 
     def unload(self, key: ModelKey) -> None:
