@@ -136,10 +136,10 @@ def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_company", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)]
+    ("others_waiting", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)]
 )
 def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_same(
-    bench: Bench, in_company: bool, words: int, together: int
+    bench: Bench, others_waiting: bool, words: int, together: int
 ) -> None:
     texts = [f"question {number}: " + "why? " * words for number in range(12)]
     alone = [bench.answer(text, seed=number) for number, text in enumerate(texts)]
@@ -148,7 +148,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
     bench.start(*chats)
     most = 0
     while bench.backend.sequences():
-        step = bench.backend.step(in_company)
+        step = bench.backend.step(others_waiting)
         most = max(most, len(step.prefill))
         for token in step.tokens:
             token.sequence.accept(token.token_id)
@@ -157,7 +157,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 
 
 def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
-    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).beside()
+    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).batch_lane()
     long, *short = [
         bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
         for n in range(8)
@@ -176,7 +176,7 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
     alone = [
         bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
     ]
-    lane = bench.backend.beside()
+    lane = bench.backend.batch_lane()
     chats = [
         bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
     ]

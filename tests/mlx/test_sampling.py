@@ -13,7 +13,7 @@ from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 from wire.messages import ChatJob, Sampling
 from worker.backends.cpu import partition
 from worker.backends.sampling import top_p
-from worker.backends.sampling.logits_processors import guide_of, guided
+from worker.backends.sampling.logits_processors import logits_processor_of, process_logits
 from worker.backends.sampling.sampler import PENALTY_WINDOW, RowSampler, penalise, sample, window
 from worker.backends.sampling.top_p import nucleus, nucleus_threshold
 from worker.sequence import Sequence
@@ -178,8 +178,8 @@ def test_the_largest_penalties_of_a_long_answer_stay_finite(
         sampling=settings,
         submitted_ms=0,
     )
-    guide = guide_of(Sequence(job, emitted=(1,) * 32768 + (2,) * 32767))
-    assert guide is not None
-    sampler = RowSampler.of(settings, 65535, guide)
-    changed = guided(mx.array([LOGITS]).astype(dtype), [sampler], mx.array([2]))
+    processor = logits_processor_of(Sequence(job, emitted=(1,) * 32768 + (2,) * 32767))
+    assert processor is not None
+    sampler = RowSampler.of(settings, 65535, processor)
+    changed = process_logits(mx.array([LOGITS]).astype(dtype), [sampler], mx.array([2]))
     assert np.isfinite(np.array(changed)).all()

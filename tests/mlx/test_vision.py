@@ -255,10 +255,10 @@ def test_nobody_in_company_waits_for_pictures(cpu_bench: VisionBench, held: Held
     cpu_bench.run(until=lambda: len(words.generated) >= before + 20)
     assert held.release() == tower_lanes.LANES  # One piece of each, and the others aren't begun.
     cpu_bench.backend.remove(words)
-    assert cpu_bench.backend.step(in_company=True).rest_s > 0
+    assert cpu_bench.backend.step(others_waiting=True).rest_s > 0
     while cpu_bench.backend.sequences():
         held.release()
-        cpu_bench.backend.step(in_company=True)
+        cpu_bench.backend.step(others_waiting=True)
 
 
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
@@ -270,7 +270,7 @@ def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piec
     ]
     cpu_bench.start(*left)
     for _ in left:
-        cpu_bench.backend.step(in_company=True)
+        cpu_bench.backend.step(others_waiting=True)
     for chat in left:
         cpu_bench.backend.remove(chat)
     assert not any(stream.free for stream in encoder.streams(tower_lanes.LANES))
@@ -303,7 +303,7 @@ def test_a_whole_tower_is_computed_while_words_go_on(gpu_bench: VisionBench, hel
     assert held.release() == 1  # One tower at a time, in one piece.
     gpu_bench.backend.remove(words)
     while gpu_bench.backend.sequences():
-        gpu_bench.backend.step(in_company=True)
+        gpu_bench.backend.step(others_waiting=True)
         held.release()
 
 

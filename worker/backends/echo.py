@@ -142,7 +142,7 @@ class EchoBackend:
         self._read[sequence] = 0
         self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
-    def step(self, in_company: bool = False) -> Step:  # noqa: ARG002
+    def step(self, others_waiting: bool = False) -> Step:  # noqa: ARG002
         self._keep_pace()
         step = Step()
         for sequence in list(self._read):
@@ -177,7 +177,7 @@ class EchoBackend:
     def reset(self) -> None:
         self._read.clear()
 
-    def beside(self) -> EchoBackend:
+    def batch_lane(self) -> EchoBackend:
         return EchoBackend(self._delay_s, self._prefill_step)
 
     def close(self) -> None:

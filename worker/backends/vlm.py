@@ -1,7 +1,7 @@
 """Vision models through mlx_vlm: chats with and without images in one continuous batch.
 
-A cache is kept under the token ids with each image's hash in place of its tokens, so another image
-never gets an old image's answer.
+Prompt caches are keyed by the token ids with each image's hash in place of its tokens, so another
+image never gets an old image's answer.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Embedded:
 
 
 class VlmBackend(RowBackend):
-    """A vision model whose chats run in one batch, each with its own sampler."""
+    """A vision model whose sequences run in one continuous batch."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class VlmBackend(RowBackend):
         prefill_step: int,
         cache: PromptCache,
     ) -> None:
-        # mlx_lm's wrapper makes a new streaming detokeniser a chat; the processor has one for all.
+        # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
         ends = _end_tokens(model, self._text)
         self._grammars = Grammars(self._text, ends)
@@ -103,11 +103,11 @@ class VlmBackend(RowBackend):
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        made: dict[int, VisionPrompt] = {}
+        prompts: list[VisionPrompt] = []
 
         def encode(messages: Items[Message]) -> list[int]:
-            made[0] = self._vision_text.encode(messages, job.form, sequence.images)
-            return made[0].token_ids
+            prompts[:] = [self._vision_text.encode(messages, job.form, sequence.images)]
+            return prompts[0].token_ids
 
         built = prompt.build(
             job.messages,
@@ -116,16 +116,15 @@ class VlmBackend(RowBackend):
             max_tokens=job.sampling.max_tokens,
             shorten=job.form.truncation == "auto",
         )
-        # The search for the fewest messages to drop may have ended on another try than the last.
-        same = made[0].token_ids is built.token_ids
-        self._ready[sequence] = (
-            made[0] if same else self._vision_text.encode(built.messages, job.form, sequence.images)
-        )
+        # The search for the fewest messages to drop doesn't always end with its last attempt.
+        if prompts[0].token_ids is not built.token_ids:
+            encode(built.messages)
+        self._ready[sequence] = prompts[0]
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
-            said = [*sequence.emitted, *sequence.generated]
+            answer = [*sequence.emitted, *sequence.generated]
             sequence.constraint = self._grammars.constraint(
-                job.form.json_schema, built.token_ids, said
+                job.form.json_schema, built.token_ids, answer
             )
         return [
             *prompt.warnings(built, job.messages, sees_images=True),
@@ -136,20 +135,20 @@ class VlmBackend(RowBackend):
 
     def _open(self, sequence: Sequence) -> Row:
         ready = self._ready[sequence]
-        grown = [*sequence.emitted, *sequence.generated]
-        tokens = [*ready.token_ids, *grown]
+        answer = [*sequence.emitted, *sequence.generated]
+        tokens = [*ready.token_ids, *answer]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
-        row = Row(sequence, tokens, left, [*ready.key_ids, *grown])
+        row = Row(sequence, tokens, left, [*ready.key_ids, *answer])
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
         return row
 
-    def step(self, in_company: bool = False) -> Step:
+    def step(self, others_waiting: bool = False) -> Step:
         if self._encoder is None:
-            return super().step(in_company)
-        self._encoder.poll(in_company or not self._waits)
-        step = super().step(in_company)
-        if in_company and self._waits:
+            return super().step(others_waiting)
+        self._encoder.poll(others_waiting or not self._waits)
+        step = super().step(others_waiting)
+        if others_waiting and self._waits:
             step.rest_s = POLL_S
         return step
 
@@ -170,7 +169,7 @@ class VlmBackend(RowBackend):
         mx.eval(embedded.embeddings)
         row.offset = embedded.offset
         if embedded.others:
-            # Inputs for deeper layers or masks can't be cut into chunks, nor begun in the middle.
+            # Inputs for deeper layers or masks can't be cut into chunks, or begun in the middle.
             row.in_one_piece, row.read, row.cache = True, 0, self._new_cache()
         row.feed = self._feed_of(embedded)
         return True
@@ -234,8 +233,8 @@ class VlmBackend(RowBackend):
     def _forward(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
         offsets = [row.offset for row in rows if row.offset is not None]
         extra = {"rope_deltas": mx.concatenate(offsets)} if offsets else {}
-        answer = self._language(inputs[:, None], cache=cache, **extra)
-        return (answer.logits if hasattr(answer, "logits") else answer)[:, -1, :]
+        output = self._language(inputs[:, None], cache=cache, **extra)
+        return (output.logits if hasattr(output, "logits") else output)[:, -1, :]
 
     def close(self) -> None:
         if self._encoder is not None:
@@ -244,21 +243,21 @@ class VlmBackend(RowBackend):
 
 
 class VlmRoundRobin(RoundRobin, VlmBackend):
-    """A vision model whose kind of cache (a sliding window, say) can't be batched here: its
-    chats take turns."""
+    """A vision model whose kind of cache (such as a sliding window) can't be batched here: its
+    sequences run round-robin."""
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
     ends = getattr(model.config, "eos_token_id", None)
-    found = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
+    tokens = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
     if tokenizer.eos_token_id is not None:
-        found.add(tokenizer.eos_token_id)
-    return sorted(int(end) for end in found)
+        tokens.add(tokenizer.eos_token_id)
+    return sorted(int(token) for token in tokens)
 
 
 def _takes_features(model: Any) -> bool:
-    """Whether ready-made image features can be handed in; the library's families differ, and
-    none says so."""
+    """Whether a model accepts precomputed image features; families differ, and the library has no
+    attribute for it."""
     method: Callable[..., Any] = model.get_input_embeddings
     towers = hasattr(model, "vision_tower") and model.config.model_type in (
         "qwen2_vl",

@@ -1,6 +1,6 @@
 """Schedules prompts of batches in the engine: they use what chats leave free, and make way.
 
-They run in a second batch of the model (``Backend.beside``), so that pausing them costs nothing:
+They run in a second batch of the model (``Backend.batch_lane``), so that pausing them costs nothing:
 their rows stay where they are. Everything but ``__init__`` runs on the engine's thread. Knows no
 Redis and no RQ.
 """

@@ -132,7 +132,7 @@ class LoadedModels:
     def batch_lane(self, backend: Backend) -> Backend:
         """The second batch of a loaded model, for prompts of batches; it goes with the model."""
         if backend not in self._batch_lanes:
-            self._batch_lanes[backend] = backend.beside()
+            self._batch_lanes[backend] = backend.batch_lane()
         return self._batch_lanes[backend]
 
     def unload(self, key: ModelKey) -> None:

@@ -134,9 +134,9 @@ def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(
     lanes = Lanes(share=0.1)
     step = EchoBackend.step
 
-    def slow(backend: EchoBackend, in_company: bool = False) -> Step:
+    def slow(backend: EchoBackend, others_waiting: bool = False) -> Step:
         clock[0] += 0.01
-        return step(backend, in_company)
+        return step(backend, others_waiting)
 
     monkeypatch.setattr(EchoBackend, "step", slow)
     lanes.submit(*prompts("b", 4, max_tokens=1000))
@@ -159,10 +159,10 @@ def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(
     lanes = Lanes(share=0.1)
     step = EchoBackend.step
 
-    def slow(backend: EchoBackend, in_company: bool = False) -> Step:
+    def slow(backend: EchoBackend, others_waiting: bool = False) -> Step:
         clock[0] += 0.01
-        company.append(in_company)
-        return step(backend, in_company)
+        company.append(others_waiting)
+        return step(backend, others_waiting)
 
     monkeypatch.setattr(EchoBackend, "step", slow)
     lanes.submit(*prompts("b", 4, max_tokens=1000))
@@ -234,7 +234,7 @@ class CachingEcho(EchoBackend):
         self._known.append(list(sequence.prompt_ids))
         super().remove(sequence)
 
-    def beside(self) -> CachingEcho:
+    def batch_lane(self) -> CachingEcho:
         return CachingEcho(self._known)
 
 

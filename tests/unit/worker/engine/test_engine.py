@@ -320,9 +320,9 @@ def test_a_chat_that_comes_while_the_others_only_wait_is_taken_in_at_once(
     resting = threading.Event()
     step = EchoBackend.step
 
-    def rests_first(backend: EchoBackend, in_company: bool = False) -> Step:
+    def rests_first(backend: EchoBackend, others_waiting: bool = False) -> Step:
         if len(backend.sequences()) > 1:
-            return step(backend, in_company)
+            return step(backend, others_waiting)
         resting.set()
         return Step(rest_s=10 * WAIT_S)
 
