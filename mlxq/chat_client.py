@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from mlxq.errors import ConnectionLost, NoService, Refused
 from mlxq.http_client import Client
@@ -95,7 +95,7 @@ class Answer:
             if response.status_code == 204:  # Nothing is left to read.
                 self.end = {"text": "", "done": True}
                 return
-            for event in httpx2.EventSource(response):
+            for event in httpx2.EventSource(cast(httpx2.Response, response)):
                 if event.data:
                     yield self._taken(event.id, event.data)
 

@@ -10,16 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Protocol
 from urllib.parse import urlsplit
 
 import typer
 
 from mlxq.errors import ConnectionLost, NoService, Refused, WrongUse
 from wire.settings import API_KEY_VARIABLE, URL_VARIABLE
-
-if TYPE_CHECKING:
-    import httpx2
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_S = 5.0
@@ -100,10 +97,23 @@ def _json_body(value: object) -> bytes:
         ) from None
 
 
+class Response(Protocol):
+    """What commands use of an ``httpx2.Response``; httpx2 is imported when a request is sent."""
+
+    status_code: int
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> bytes: ...
+    def read(self) -> bytes: ...
+    def iter_lines(self) -> Iterator[str]: ...
+
+
 class Client:
     """The service at a URL. Close it, or use it in a ``with``."""
 
-    def __init__(self, url: str, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, transport: Any = None) -> None:
         import httpx2
 
         self.url = whole_url(url)
@@ -160,7 +170,7 @@ class Client:
     @contextlib.contextmanager
     def open(
         self, method: str, path: str, limit_s: float = ANSWER_S, **more: Any
-    ) -> Iterator[httpx2.Response]:
+    ) -> Iterator[Response]:
         """An answer that is not an error, to be read inside the ``with``. Raises NoService,
         ConnectionLost, Refused."""
         import httpx2
@@ -187,7 +197,7 @@ class Client:
         except (httpx2.InvalidURL, UnicodeEncodeError):
             raise _no_address(self.url) from None
 
-    def _decoded(self, response: httpx2.Response) -> Any:
+    def _decoded(self, response: Response) -> Any:
         try:
             return json.loads(response.read())
         except ValueError:
@@ -198,7 +208,7 @@ class Client:
             f"what answers at {self.url} is not this service: name its address with --url"
         )
 
-    def _refusal(self, response: httpx2.Response) -> Exception:
+    def _refusal(self, response: Response) -> Exception:
         """What an error's body says. The OpenAI routes have another shape."""
         try:
             body = json.loads(response.content)

@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mlxq.output import plural, size
-
-if TYPE_CHECKING:
-    from wire.settings import Settings
+from wire.settings import Settings
 
 State = Literal["ok", "warning", "problem"]
 
