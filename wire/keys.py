@@ -107,8 +107,10 @@ def log(job_id: str) -> str:
 
 
 def attempt(job_id: str) -> str:
-    """Integer: the lease on the log. Taking a job up raises it; an append under an older one is
-    refused."""
+    """Integer: the lease on the log.
+
+    Taking a job up raises it; an append under an older one is refused.
+    """
     return f"{PREFIX}attempt:{job_id}"
 
 
@@ -118,8 +120,11 @@ def cancel(job_id: str) -> str:
 
 
 def job(job_id: str) -> str:
-    """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
-    the version of the release that submitted the job. Never a prompt."""
+    """Hash: what is known of a job, never its prompt.
+
+    Fields: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
+    the version of the release that submitted it.
+    """
     return f"{PREFIX}job:{job_id}"
 
 
@@ -133,8 +138,7 @@ def live(owner: str) -> str:
 
 
 def usage(owner: str) -> str:
-    """Hash: what all ended requests of an owner came to: requests, prompt, completion and cached
-    tokens."""
+    """Hash: totals of an owner's ended requests: requests, prompt, completion and cached tokens."""
     return f"{PREFIX}usage:{owner}"
 
 
@@ -174,8 +178,7 @@ def worker_status(name: str) -> str:
 
 
 def worker_reads(name: str) -> str:
-    """Integer: which version of records the worker reads (see wire.versions); it lives as long
-    as the status."""
+    """Integer: the version of records that a worker reads; expires with the worker's status."""
     return f"{PREFIX}worker-reads:{name}"
 
 
@@ -190,14 +193,15 @@ def batches(owner: str) -> str:
 
 
 def batch(batch_id: str) -> str:
-    """Hash: what is known of a batch, its counts among it. Never a prompt. Every key of a batch
-    goes when this does."""
+    """Hash: what is known of a batch, with its counts, never a prompt.
+
+    Every key of a batch goes with this one.
+    """
     return f"{PREFIX}batch:{batch_id}"
 
 
 def batch_plan(batch_id: str) -> str:
-    """Hash: number of a slice -> how many prompts it has to run, and how many results it will
-    have."""
+    """Hash: slice number -> how many prompts it runs, and how many results it will have."""
     return f"{PREFIX}batch-plan:{batch_id}"
 
 

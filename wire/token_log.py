@@ -114,8 +114,9 @@ class JobEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the
-    log plus one.
+    """One event to write under a lease.
+
+    The writer counts sequence numbers: the last one in the log plus one.
 
     ``start`` is the position behind the entry before; only of a delta it is written down.
     """
@@ -129,8 +130,9 @@ class Append:
 
 
 def how_it_ends(event: Event) -> str:
-    """Under which name an end is counted, and its tokens: a finish reason, or ``error:`` and the
-    code, then the usage.
+    """The name under which an end is counted, and its tokens.
+
+    A finish reason, or ``error:`` and the code; then the usage.
 
     Empty when nothing ends.
     """
@@ -144,8 +146,7 @@ def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
 
 
 class TokenLog:
-    """The writer's side. One object a process; safe to call from several threads, as redis-py's
-    client is."""
+    """The writer's side: one object a process, safe to call from several threads."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -161,8 +162,7 @@ class TokenLog:
         return self.lease(job_id, self._begin(*_begin_arguments(job_id)))
 
     def ask(self, pipeline: Pipeline, job_id: str) -> None:
-        """The same as part of a pipeline, in which it is one command; ``lease`` reads its
-        answer."""
+        """Add ``begin`` to a pipeline as one command; ``lease`` reads its answer."""
         names, args = _begin_arguments(job_id)
         # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the
         # script any more.
@@ -180,8 +180,7 @@ class TokenLog:
         )
 
     def lacks_end(self, job_id: str) -> bool:
-        """Whether a job is known and its terminal event isn't written, or was and has been lost
-        by a killed Redis."""
+        """Whether a known job has no terminal event, also when a killed Redis has lost it."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(keys.job(job_id))
             pipe.get(keys.attempt(job_id))

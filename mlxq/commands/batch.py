@@ -54,8 +54,7 @@ def batch(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a file of prompts. Run again, it resumes where it stopped; Ctrl-C leaves the batch
-    running."""
+    """Run a file of prompts; run again, it resumes. Ctrl-C leaves the batch running."""
     rows = read_prompts(prompts)
     path = output or prompts.with_name(f"{prompts.stem}.out.jsonl")
     if path.resolve() == prompts.resolve():

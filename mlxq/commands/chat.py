@@ -1,5 +1,4 @@
-"""``mlxq chat``: one question and its answer, or a conversation when a person is at the
-terminal."""
+"""``mlxq chat``: one question and its answer, or a conversation on a terminal."""
 
 from __future__ import annotations
 
@@ -97,8 +96,7 @@ def chat(
 
 
 def asked(prompt: str | None, talks: bool) -> str | None:
-    """The question: the argument, standard input, or the argument and behind a blank line what was
-    piped in.
+    """The question: the argument, standard input, or both with a blank line between.
 
     None when a conversation is meant instead.
     """

@@ -1,5 +1,4 @@
-"""``mlxq chat`` on a terminal: question, answer, question, with everything said so far in each
-request.
+"""``mlxq chat`` on a terminal: each request carries the whole conversation so far.
 
 What was said lives in this process alone.
 """
@@ -53,8 +52,7 @@ class Conversation:
                 note(f"mlxq: {problem}")
 
     def _line(self) -> str | None:
-        """What the user says next; None when there will be no more. Ctrl-C throws away what was
-        typed."""
+        """The user's next message; None at end of input. Ctrl-C discards what was typed."""
         lines: list[str] = []
         while True:
             try:

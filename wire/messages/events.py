@@ -32,8 +32,7 @@ class Timings:
 
 
 class Piece(NamedTuple):
-    """What came at once in a delta: how many tokens, and of what they say how many characters
-    and calls."""
+    """What one engine step added to a delta: tokens, characters of text and reasoning, calls."""
 
     tokens: int
     text: int
@@ -42,8 +41,11 @@ class Piece(NamedTuple):
 
     @property
     def positions(self) -> int:
-        """How many positions of the answer it takes: what is held back until the end has none of
-        the tokens, and one position of its own, so that a client can have seen it or not."""
+        """How many positions of the answer it takes, one at least.
+
+        Text that was held back until the end has no tokens of its own; with a position, a client's
+        cursor can lie before or after it.
+        """
         return max(1, self.tokens)
 
     def joined(self, other: Piece) -> Piece:
@@ -52,8 +54,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, with the ids of the tokens it came from; the ids may outnumber the text's tokens at
-    a cut character.
+    """New text and the ids of its tokens, which may outnumber the text's at a cut character.
 
     ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are told apart from
     the text for jobs that ask for it. One event holds all that came of its tokens, so that a log
@@ -98,7 +99,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The good end. ``result`` answers a :class:`ModelCommand`; a chat has none.
+    """The successful end. ``result`` answers a :class:`ModelCommand`; a chat has none.
 
     ``stop_reason`` is the stop text that ended the answer, if one did.
     """
@@ -112,8 +113,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The bad end: a code from :data:`ErrorCode` and a sentence that echoes nothing of the
-    request."""
+    """The failed end: a code from :data:`ErrorCode`, and a message that quotes no request."""
 
     code: ErrorCode
     message: str

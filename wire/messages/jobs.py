@@ -9,8 +9,10 @@ from wire.messages.records import Record
 
 
 class ChatJob(Record):
-    """One chat request as a worker sees it. ``submitted_ms`` is Redis time, in milliseconds
-    since the epoch."""
+    """One chat request as a worker reads it.
+
+    ``submitted_ms`` is Redis time, in milliseconds since the epoch.
+    """
 
     job_id: str
     owner: str

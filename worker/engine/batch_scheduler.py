@@ -1,8 +1,8 @@
 """Schedules prompts of batches in the engine: they use what chats leave free, and make way.
 
-They run in a second batch of the model (``Backend.batch_lane``), so that pausing them costs nothing:
-their rows stay where they are. Everything but ``__init__`` runs on the engine's thread. Knows no
-Redis and no RQ.
+They run in a second batch of the model (``Backend.batch_lane``), so that pausing them costs
+nothing: their rows stay where they are. Everything but ``__init__`` runs on the engine's thread.
+Knows no Redis and no RQ.
 """
 
 from __future__ import annotations

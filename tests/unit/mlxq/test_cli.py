@@ -148,7 +148,7 @@ def test_without_a_service_each_command_says_how_to_start_one(command: str) -> N
         (["frob"], "No such command 'frob'"),
         (["ps", "--frob"], "No such option: --frob"),
         (["models", "load"], "Missing argument 'model'"),
-        (["models", "--json", "load", "x"], "behind `mlxq models load`"),
+        (["models", "--json", "load", "x"], "after `mlxq models load`"),
         (["stop"], "--all"),
         (["stop", "j1", "--all"], "--all"),
         (["ps", "--url", "ftp://x"], "is not the address of a service"),
