@@ -43,7 +43,7 @@ from api.registry import RegistryReader
 from wire.settings import Settings
 
 _PERIODIC: tuple[type[Any], ...] = (DisconnectWatcher, ImageIntake, BatchIntake, FileBatches)
-_CLOSED: tuple[type[Any], ...] = (JobQueue, PromptLimit, JsonReader, ImageIntake, Schemas)
+_CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas)
 _TASKS_END_S = 2.0
 """How long the periodic tasks of a process get to end when it stops."""
 

@@ -8,13 +8,11 @@ and nothing of RQ.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from api.batches.lines import LineParser
 from api.batches.quota import Budget
@@ -24,6 +22,7 @@ from api.chat.json_schema import Schemas
 from api.errors import ApiError
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
+from api.periodic import repeat
 from wire.batches import BatchSlice, BatchState, slice_job_id
 
 UPLOADS_AT_ONCE = 4
@@ -33,7 +32,6 @@ WAIT_S = 5.0
 RETRY_S = 5
 LOOK_S = 10.0
 """How often batches without an owner's attention are looked after."""
-_log = logging.getLogger(__name__)
 
 
 class BatchIntake:
@@ -106,14 +104,7 @@ class BatchIntake:
 
     async def run(self) -> None:
         """Look after batches until cancelled."""
-        while True:
-            try:
-                await self._look()
-            except RedisError:
-                pass
-            except Exception:
-                _log.exception("looking after batches failed")
-            await asyncio.sleep(LOOK_S)
+        await repeat(LOOK_S, self._look, "looking after batches")
 
     async def _look(self) -> None:
         await self.store.budget.sweep()

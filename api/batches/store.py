@@ -18,7 +18,7 @@ from redis.client import Pipeline
 from api.batches.index import newest
 from api.batches.quota import Budget
 from api.jobs.ids import is_job_id
-from wire import keys
+from wire import clock, keys
 from wire.batches import ENDED_STATES, BatchState, LineResult
 
 _AT_ONCE = 500
@@ -112,8 +112,7 @@ class BatchStore:
         self._cut = redis.register_script(_CUT)
 
     async def now_ms(self) -> int:
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return await clock.now_ms_async(self._redis)
 
     # --- an upload --------------------------------------------------------------------------------
 

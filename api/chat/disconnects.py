@@ -6,8 +6,6 @@ dies. Knows nothing of streams or RQ.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from typing import cast
 
@@ -16,9 +14,8 @@ from redis.exceptions import RedisError
 
 from api.jobs.queue import UNATTENDED_S, JobQueue
 from api.jobs.relay import Relay
-from wire import keys
-
-_log = logging.getLogger(__name__)
+from api.periodic import repeat
+from wire import clock, keys
 
 ROUND_S = 2.0
 _AT_ONCE = 100
@@ -47,23 +44,23 @@ class DisconnectWatcher:
         """Somebody reads these jobs. Those that go on without readers, or have ended, are not
         concerned."""
         if job_ids:
-            deadline = await self._now_ms() + int(self._window_s * 1000)
+            deadline = await clock.now_ms_async(self._redis) + int(self._window_s * 1000)
             await self._redis.zadd(keys.UNATTENDED, dict.fromkeys(job_ids, deadline), xx=True)
 
     async def run(self) -> None:
         """Go round until cancelled."""
         self._give_time()
-        while True:
-            try:
-                await self.note(self._relay.jobs())
-                if time.monotonic() >= self._stops_from:
-                    await self._stop_unattended()
-                await self._jobs.settle_all()
-            except RedisError:
-                self._give_time()
-            except Exception:
-                _log.exception("a round of attendance failed")
-            await asyncio.sleep(self._round_s)
+        await repeat(self._round_s, self._round, "stopping chats without readers")
+
+    async def _round(self) -> None:
+        try:
+            await self.note(self._relay.jobs())
+            if time.monotonic() >= self._stops_from:
+                await self._stop_unattended()
+            await self._jobs.settle_all()
+        except RedisError:
+            self._give_time()
+            raise
 
     def _give_time(self) -> None:
         # After a start or an outage the readers need their time to come back before their absence
@@ -71,7 +68,7 @@ class DisconnectWatcher:
         self._stops_from = time.monotonic() + self._window_s
 
     async def _stop_unattended(self) -> None:
-        now = await self._now_ms()
+        now = await clock.now_ms_async(self._redis)
         overdue = cast(
             list[bytes],
             await self._redis.zrangebyscore(keys.UNATTENDED, 0, now, start=0, num=_AT_ONCE),
@@ -79,7 +76,3 @@ class DisconnectWatcher:
         for job_id in overdue:
             await self._jobs.stop(job_id.decode())
             await self._redis.zrem(keys.UNATTENDED, job_id)
-
-    async def _now_ms(self) -> int:
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000

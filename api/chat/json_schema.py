@@ -6,16 +6,16 @@ reads one: a process of its own does (``wire.schemas.check``). Knows no models.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+
+from anyio import CapacityLimiter, to_thread
 
 from api.chat.request import ChatSpec
 from api.errors import ApiError
@@ -55,7 +55,7 @@ class Schemas:
     def __init__(self) -> None:
         self.check = SchemaCheck()
         # A thread for each process: it waits there while the event loop goes on.
-        self._threads = ThreadPoolExecutor(CHILDREN, "schemas")
+        self._threads = CapacityLimiter(CHILDREN)
         self._uploads = threading.Semaphore(1)
         self._waiting = 0
 
@@ -79,8 +79,8 @@ class Schemas:
             raise ApiError("busy", "Too many schemas wait to be read. Try again.", RETRY_S)
         self._waiting += 1
         try:
-            verdict = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._judged, schema
+            verdict = await to_thread.run_sync(
+                self._judged, schema, limiter=self._threads, abandon_on_cancel=True
             )
         finally:
             self._waiting -= 1
@@ -123,7 +123,6 @@ class Schemas:
 
     def close(self) -> None:
         self.check.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _settled(ask: ChatSpec, verdict: Verdict) -> ChatSpec:

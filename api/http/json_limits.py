@@ -8,13 +8,13 @@ word. Knows no route's shape.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -63,15 +63,13 @@ class JsonReader:
     """
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-json")
+        self.turn = CapacityLimiter(1)
 
     async def run(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do it on a thread when its turn comes."""
-        async with self.turn:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: task(*args, **kwargs)
-            )
+        return await to_thread.run_sync(
+            functools.partial(task, *args, **kwargs), limiter=self.turn, abandon_on_cancel=True
+        )
 
     async def read(self, model: type[M], body: bytes) -> M:
         """The body as what a route takes. Raises ApiError for one that isn't."""
@@ -80,9 +78,6 @@ class JsonReader:
     async def judge(self, model: type[M], value: Any) -> M:
         """The same for what has been parsed."""
         return await self.run(_judged, model, value)
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _judged(model: type[M], value: Any) -> M:

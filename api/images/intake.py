@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from redis import Redis
-from redis.exceptions import RedisError
 
 from api.errors import ApiError
 from api.http.data_urls import DataUrls
@@ -25,10 +23,8 @@ from api.images.draft import DraftMessage, ImageUrl, message_of
 from api.images.fetch import ImageFetcher, is_address
 from api.images.store import ImagesFull, ImageStore
 from api.images.urls import payload
+from api.periodic import repeat
 from wire.messages import ImagePart, Message
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 MOST_IMAGES = 16
 RETRY_S = 10
@@ -39,7 +35,6 @@ loop."""
 _MOST_KNOWN = 1000
 _Place = tuple[int, int]
 """Which message, and which of its parts."""
-_log = logging.getLogger(__name__)
 
 _SENTENCES = {
     "unknown": "An image is not a PNG, JPEG, WebP or GIF.",
@@ -70,7 +65,7 @@ class ImageIntake:
         self._store = ImageStore(redis, budget)
         # A thread for each child: it waits there while the event loop goes on, and holds one image
         # at a time.
-        self._threads = ThreadPoolExecutor(CHILDREN, "images")
+        self._threads = CapacityLimiter(CHILDREN)
         self._sweeper = ThreadPoolExecutor(1, "images-sweep")
         self._known: OrderedDict[bytes, ImagePart] = OrderedDict()
         self._known_lock = threading.Lock()
@@ -112,9 +107,14 @@ class ImageIntake:
 
     async def _stored(self, url: str, encoded: memoryview | None, job_id: str) -> ImagePart:
         if encoded is not None:
-            return await self._in_thread(self._threads, self._taken_in, encoded, job_id)
+            return await self._decoded(encoded, job_id)
         async with self._fetcher.fetched(url) as fetched:
-            return await self._in_thread(self._threads, self._taken_in, fetched, job_id)
+            return await self._decoded(fetched, job_id)
+
+    async def _decoded(self, image: memoryview, job_id: str) -> ImagePart:
+        return await to_thread.run_sync(
+            self._taken_in, image, job_id, limiter=self._threads, abandon_on_cancel=True
+        )
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
         """The job came to nothing: its images are nobody's. Returns at once."""
@@ -122,26 +122,14 @@ class ImageIntake:
 
     async def run(self) -> None:
         """Drop what no job needs any more, until cancelled."""
-        while True:
-            try:
-                await self._in_thread(self._sweeper, self._store.sweep)
-            except RedisError:
-                pass
-            except Exception:
-                _log.exception("looking after stored images failed")
-            await asyncio.sleep(SWEEP_S)
+        await repeat(SWEEP_S, self._sweep, "looking after stored images")
+
+    async def _sweep(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._sweeper, self._store.sweep)
 
     def close(self) -> None:
         self.pool.close()
-        for threads in (self._threads, self._sweeper):
-            threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _in_thread(
-        self, threads: ThreadPoolExecutor, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(
-            threads, lambda: task(*args, **kwargs)
-        )
+        self._sweeper.shutdown(wait=False, cancel_futures=True)
 
     def _let_go(self, job_id: str, parts: Iterable[ImagePart]) -> None:
         hashes = {part.sha256 for part in parts}

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from wire import keys
+from wire import clock, keys
 
 OVERHEAD = 4096
 """Counted for each image beside its bytes, so that many tiny ones can't add up to much."""
@@ -125,7 +125,7 @@ class ImageStore:
         hashes = [sha.decode() for sha in cast(list[bytes], self._redis.hkeys(keys.IMAGES))]
         for start in range(0, len(hashes), _AT_ONCE):
             self._look_at(hashes[start : start + _AT_ONCE])
-        for sha256 in self._idle(self._now_ms() - self._kept_ms):
+        for sha256 in self._idle(clock.now_ms(self._redis) - self._kept_ms):
             self._drop(keys=_names(sha256), args=[sha256])
 
     def _make_room(self, size: int) -> None:
@@ -134,7 +134,7 @@ class ImageStore:
             if time.monotonic() > self._swept_at + _EAGER_S:
                 self.sweep()
                 self._swept_at = time.monotonic()
-            for sha256 in self._idle(self._now_ms()):
+            for sha256 in self._idle(clock.now_ms(self._redis)):
                 total = int(cast(bytes | None, self._redis.get(keys.IMAGES_TOTAL)) or 0)
                 if total + size <= self._budget:
                     return
@@ -173,16 +173,12 @@ class ImageStore:
             for job_id in jobs:
                 pipe.hget(keys.job(job_id), "state")
             states = dict(zip(jobs, pipe.execute(), strict=True))
-        latest = self._now_ms() - CREATION_S * 1000
+        latest = clock.now_ms(self._redis) - CREATION_S * 1000
         return {
             job_id
             for job_id, since in jobs.items()
             if states[job_id] == b"ended" or (states[job_id] is None and since < latest)
         }
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return seconds * 1000 + micros // 1000
 
 
 def _by_job(rows: Iterable[tuple[Any, Any]]) -> dict[str, float]:

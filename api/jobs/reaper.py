@@ -14,7 +14,7 @@ from typing import Any, cast
 from redis import Redis
 from rq.job import JobStatus
 
-from wire import keys, rq_jobs
+from wire import clock, keys, rq_jobs
 from wire.messages import Delta, Failed, Finished, Timings, Usage
 from wire.rq_jobs import Closing, popped_key, queue_key, rq_job_key
 from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, TokenLog
@@ -105,7 +105,12 @@ class JobReaper:
         """End a job that is over for RQ and has no end in its log, unless a worker that has it
         still may."""
         names = [keys.job(job_id), rq_job_key(job_id), keys.cancel(job_id), keys.STOPPING]
-        args: list[str | int] = [job_id, keys.CANCEL_LIFETIME_S, self._now_ms(), STOPPING_S * 1000]
+        args: list[str | int] = [
+            job_id,
+            keys.CANCEL_LIFETIME_S,
+            clock.now_ms(self._redis),
+            STOPPING_S * 1000,
+        ]
         status = cast(bytes, self._over(keys=names, args=args)).decode()
         if status:
             self._end_as(job_id, status)
@@ -119,7 +124,7 @@ class JobReaper:
             popped_key(keys.CHAT_QUEUE),
         ]
         args: list[str | int] = [
-            self._now_ms(),
+            clock.now_ms(self._redis),
             LOOK_AGAIN_S * 1000,
             _AT_ONCE,
             ADRIFT_S * 1000,
@@ -133,7 +138,9 @@ class JobReaper:
         """End what was to stop a while ago and has not ended: its worker or its process is gone."""
         for raw in cast(
             list[bytes],
-            self._redis.zrangebyscore(keys.STOPPING, 0, self._now_ms() - STOPPING_S * 1000),
+            self._redis.zrangebyscore(
+                keys.STOPPING, 0, clock.now_ms(self._redis) - STOPPING_S * 1000
+            ),
         ):
             status = cast(bytes | None, self._redis.hget(rq_job_key(raw.decode()), "status"))
             self._end_as(raw.decode(), "missing" if status is None else status.decode())
@@ -186,7 +193,7 @@ class JobReaper:
         )
         usage, timings = (
             Usage(completion_tokens=tokens),
-            Timings(queue_ms=float(self._now_ms() - int(submitted or 0))),
+            Timings(queue_ms=float(clock.now_ms(self._redis) - int(submitted or 0))),
         )
         event: Finished | Failed = Finished("cancelled", usage, timings)
         if failed is not None:
@@ -207,10 +214,6 @@ class JobReaper:
         )
         _log.info("chat ended", extra=told | reason)
         return True
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return seconds * 1000 + micros // 1000
 
 
 _TASKS = {b"chat": keys.CHAT_TASK, b"model": keys.MODEL_TASK, b"slice": keys.BATCH_TASK}

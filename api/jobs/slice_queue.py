@@ -20,7 +20,7 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from api.jobs.reaper import JobReaper
-from wire import keys
+from wire import clock, keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken, may_feed
 from wire.messages import ErrorCode
 from wire.rq_jobs import Closing, enqueue_slice, rq_job_key
@@ -53,7 +53,7 @@ class SliceQueue:
         pipe = self._redis.pipeline(transaction=True)
         pipe.multi()
         with_it(pipe)
-        enqueue_slice(pipe, self._queue, work, self._now_ms())
+        enqueue_slice(pipe, self._queue, work, clock.now_ms(self._redis))
         pipe.execute()
 
     def feed(self, work: BatchSlice) -> None:
@@ -66,7 +66,7 @@ class SliceQueue:
                 pipe.reset()
                 self._give_up(work)
                 return
-            enqueue_slice(pipe, self._queue, work, self._now_ms())
+            enqueue_slice(pipe, self._queue, work, clock.now_ms(self._redis))
             pipe.hincrby(keys.job(work.job_id), _FED_AGAIN, 1)
             try:
                 pipe.execute()
@@ -84,7 +84,7 @@ class SliceQueue:
             pass
         else:
             self._batches.write(
-                Taken(work, attempt, 0, "cancelling", ()), (), self._now_ms(), cut=True
+                Taken(work, attempt, 0, "cancelling", ()), (), clock.now_ms(self._redis), cut=True
             )
         self._reaper.close_books(
             work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s)
@@ -96,7 +96,7 @@ class SliceQueue:
             attempt, _ = self._log.begin(work.job_id)
         except (JobEnded, JobGone):
             return
-        now = self._now_ms()
+        now = clock.now_ms(self._redis)
         try:
             taken = self._batches.take(work, attempt, now)
         except (ValueError, zlib.error):  # Prompts that can't be read.
@@ -109,7 +109,3 @@ class SliceQueue:
             extra={"batch": work.batch_id, "slice": work.number, "lines": len(lost)},
         )
         self._batches.write(taken, lost, now, cut=True)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return seconds * 1000 + micros // 1000

@@ -14,7 +14,7 @@ from api.batches.store import BatchRecord, BatchStore
 from api.jobs.records import JobRecords
 from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
-from wire import keys
+from wire import clock, keys
 from wire.worker_status import WorkerStatus
 
 
@@ -57,11 +57,11 @@ class StatusReader:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(keys.ENDED)
-            (seconds, micros), ended = await pipe.execute()
+            time, ended = await pipe.execute()
         counts = {
             name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
         }
-        return Snapshot(seconds * 1000 + micros // 1000, newest(workers), waiting, counts)
+        return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts)
 
     async def status(self) -> dict[str, Any]:
         """What the status page shows, without the history."""

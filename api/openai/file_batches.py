@@ -24,6 +24,7 @@ from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.jobs.ids import is_job_id, new_job_id
 from api.openai.file_store import FileRecord, FileStore
+from api.periodic import repeat
 from api.registry import RegistryReader
 from wire import keys
 
@@ -144,14 +145,7 @@ class FileBatches:
     async def run(self) -> None:
         """Take up what a process that died was reading in, until cancelled."""
         try:
-            while True:
-                try:
-                    await self._look()
-                except RedisError:
-                    pass
-                except Exception:
-                    _log.exception("looking after orders failed")
-                await asyncio.sleep(LOOK_S)
+            await repeat(LOOK_S, self._look, "looking after file batches")
         finally:
             for task in self._tasks:
                 task.cancel()

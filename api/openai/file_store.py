@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from api.batches.index import newest
 from api.batches.quota import Budget
 from api.errors import ApiError
-from wire import keys
+from wire import clock, keys
 
 MOST_BYTES = 200 << 20
 MOST_FILES = 10_000
@@ -61,8 +61,7 @@ class FileStore:
     ) -> FileRecord:
         """Make an upload a file, which all can read from now on."""
         await writer.flush()
-        seconds, micros = await self._redis.time()
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = await clock.now_ms_async(self._redis)
         expires = now + int(min(lifetime_s or self._lifetime_s, self._lifetime_s) * 1000)
         about: dict[Any, Any] = {"owner": writer.owner, "filename": filename, "purpose": purpose}
         about |= {

@@ -464,7 +464,6 @@ def attend(api: Running, enough: Callable[[], object]) -> None:
             await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task], timeout=5)
-        jobs.close()
         await clients.close()
 
     asyncio.run(run())
