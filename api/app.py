@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import errors, models, pages
+from api import error_handlers, errors, models, pages
 from api.auth import login
-from api.auth.api_keys import admitted
+from api.auth.api_keys import ApiKeys, admitted
 from api.auth.middleware import LOGIN_PATH, AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
@@ -128,9 +128,16 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     )
     app.wants_keys = bool(known)
     app.state.traffic = traffic = RequestMetrics()
-    errors.install(app)
+    error_handlers.install(app)
     _include(app, rq_pages)
-    # From the inside out.
+    _add_middleware(app, settings, known, traffic)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, known: ApiKeys, traffic: RequestMetrics
+) -> None:
+    """From the inside out."""
     app.add_middleware(AuthMiddleware, settings=settings, known=known, open_paths=_OPEN_PATHS)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(HeadMiddleware)
@@ -152,4 +159,3 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             ],
         )
     app.add_middleware(RequestMetricsMiddleware, traffic=traffic)
-    return app

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from api.auth.api_keys import ApiKeys
 from api.auth.sessions import Sessions
+from api.batches.file_store import FileStore
 from api.batches.intake import BatchIntake
 from api.batches.quota import Budget
 from api.chat.disconnects import DisconnectWatcher
@@ -36,7 +37,6 @@ from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batch_lines import READERS
 from api.openai.file_batches import FileBatches
-from api.openai.file_store import FileStore
 from api.openai.result_files import ResultFiles
 from api.redis_client import Clients
 from api.registry import RegistryReader

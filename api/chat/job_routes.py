@@ -15,8 +15,9 @@ from api.auth.caller import CallerOf
 from api.chat.readers import ChatReaders
 from api.deps import service
 from api.errors import ApiError
+from api.jobs.reader import PAGE
 from api.jobs.records import Held
-from api.jobs.relay import PAGE, Relay
+from api.jobs.relay import Relay
 from wire.log_entries import Entry, position_after
 from wire.messages import Delta, Failed, Finished, Warning
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from api.http.event_stream import EventStreamResponse
+from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import POSITIONS_S, Held, JobRecords
-from api.jobs.relay import LOOK_AGAIN_S, Reader
 from wire.log_entries import Entry, decode, encode
 from wire.messages import Failed
 

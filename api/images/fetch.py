@@ -14,17 +14,14 @@ import ipaddress
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from api.errors import ApiError
 from api.http.host_names import HostNames
-
-if TYPE_CHECKING:  # Half of what the API imports, for what few installations use.
-    import httpx2
+from api.images.urls import refused
 
 FETCH_S = 15.0
 """From looking the name up to the last byte, the wait for others included."""
-CONNECT_S = 5.0
 AT_ONCE = 4
 """Images that are held here, each under 20 MB and its base64."""
 _PORT = 443
@@ -61,10 +58,6 @@ async def resolve(host: str) -> list[str]:
     return list(dict.fromkeys(str(row[4][0]) for row in found))
 
 
-def _refused(sentence: str) -> ApiError:
-    return ApiError("invalid_image", sentence)
-
-
 class ImageFetcher:
     """Fetches from ``hosts``. ``transport`` makes connections to an address that has been
     judged."""
@@ -74,7 +67,7 @@ class ImageFetcher:
         hosts: HostNames,
         most: int,
         resolve: Resolve = resolve,
-        transport: httpx2.AsyncBaseTransport | None = None,
+        transport: Any = None,
     ) -> None:
         """``most``: an image must be under so many bytes."""
         self._hosts, self._most = hosts, most
@@ -117,69 +110,21 @@ class ImageFetcher:
                     await stack.enter_async_context(self._turns)
                     data = await self._fetch(host, path)
             except TimeoutError:
-                raise _refused("An image took too long to be fetched.") from None
+                raise refused("An image took too long to be fetched.") from None
             yield memoryview(await asyncio.to_thread(base64.b64encode, data))
 
     async def _fetch(self, host: str, path: str) -> bytearray:
-        import httpx2
-
         try:
             addresses = await self._resolve(host)
         except (OSError, UnicodeError):
             addresses = []
         if not addresses:
-            raise _refused("An image's host could not be found.")
+            raise refused("An image's host could not be found.")
         if not all(map(is_public, addresses)):
-            raise _refused(
+            raise refused(
                 "An image's host has an address that is not public: nothing is fetched from it."
             )
-        for address in addresses:
-            try:
-                return await self._from(address, host, path)
-            except httpx2.ConnectError:
-                continue
-            except (httpx2.HTTPError, httpx2.InvalidURL):
-                break
-        raise _refused("An image could not be fetched from its address.")
+        # Not at the start: half of what the API would import, for what few installations use.
+        from api.images.download import download
 
-    async def _from(self, address: str, host: str, path: str) -> bytearray:
-        import httpx2
-
-        transport = self._transport or httpx2.AsyncHTTPTransport(
-            verify=await asyncio.to_thread(httpx2.create_ssl_context)
-        )
-        literal = f"[{address}]" if ":" in address else address
-        # No proxy of the environment: it would look the name up once more.
-        client = httpx2.AsyncClient(
-            transport=transport,
-            timeout=httpx2.Timeout(FETCH_S, connect=CONNECT_S),
-            trust_env=False,
-            follow_redirects=False,
-            headers={
-                "Host": host,
-                "Accept": "image/*",
-                "Accept-Encoding": "identity",
-                "User-Agent": "mlx-chat-queue",
-            },
-        )
-        async with (
-            client,
-            client.stream(
-                "GET", f"https://{literal}{path}", extensions={"sni_hostname": host}
-            ) as answer,
-        ):
-            return await self._read(answer)
-
-    async def _read(self, answer: httpx2.Response) -> bytearray:
-        if answer.is_redirect:
-            raise _refused("An image's address leads to another one: redirects are not followed.")
-        if answer.status_code != 200:
-            raise _refused(f"An image's host answered with status {answer.status_code}.")
-        if answer.headers.get("content-encoding", "identity").lower() != "identity":
-            raise _refused("An image's host sends it compressed.")
-        data = bytearray()
-        async for piece in answer.aiter_raw():
-            data += piece
-            if len(data) >= self._most:
-                raise _refused("An image must be under 20 MB.")
-        return data
+        return await download(addresses, host, path, self._most, self._transport)

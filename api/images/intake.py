@@ -22,7 +22,7 @@ from api.images.decoder_pool import CHILDREN, ImagePool, ImageRefused
 from api.images.draft import DraftMessage, ImageUrl, message_of
 from api.images.fetch import ImageFetcher, is_address
 from api.images.store import ImagesFull, ImageStore
-from api.images.urls import payload
+from api.images.urls import payload, refused
 from api.periodic import repeat
 from wire.messages import ImagePart, Message
 
@@ -52,10 +52,6 @@ _SENTENCES = {
 }
 
 
-def _refused(sentence: str) -> ApiError:
-    return ApiError("invalid_image", sentence)
-
-
 class ImageIntake:
     """Takes images in and looks after what is stored of them."""
 
@@ -79,7 +75,7 @@ class ImageIntake:
         """
         places = _places(drafts)
         if len(places) > MOST_IMAGES:
-            raise _refused(f"A request may hold at most {MOST_IMAGES} images.")
+            raise refused(f"A request may hold at most {MOST_IMAGES} images.")
         # All URLs are looked at before the first image is opened.
         encoded: dict[str, memoryview | None] = {}
         for url, place in places:
@@ -146,8 +142,8 @@ class ImageIntake:
             return known
         try:
             picture = self.pool.open(image)
-        except ImageRefused as refused:
-            raise _refused(_SENTENCES.get(str(refused), _SENTENCES["crash"])) from None
+        except ImageRefused as reason:
+            raise refused(_SENTENCES.get(str(reason), _SENTENCES["crash"])) from None
         # Hashed here: whoever got hold of a child must not choose under which name a picture is
         # found.
         part = ImagePart(
@@ -187,13 +183,13 @@ def _naming(place: _Place) -> Iterator[None]:
     """Refusals name the image's field."""
     try:
         yield
-    except ApiError as refused:
-        if refused.code not in ("invalid_image", "unsupported"):
+    except ApiError as error:
+        if error.code not in ("invalid_image", "unsupported"):
             raise
         message, part = place
         line = f"body -> messages -> {message} -> content -> {part} -> image_url"
         param = f"messages[{message}].content[{part}].image_url"
-        raise ApiError(refused.code, refused.message, errors=[line], param=param) from None
+        raise ApiError(error.code, error.message, errors=[line], param=param) from None
 
 
 def _messages(

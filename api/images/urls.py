@@ -17,7 +17,7 @@ _START = 512
 _WHITE = (b"\n", b"\r", b" ", b"\t")
 
 
-def _refused(sentence: str) -> ApiError:
+def refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
 
@@ -27,15 +27,15 @@ def payload(url: str, taken: DataUrls) -> memoryview:
     start = url[:_START] if view is None else str(view[:_START], "ascii", "replace")
     match = _URL.match(start)
     if match is None or match[1].strip().lower() not in _KINDS or match[3] is None:
-        raise _refused(_why_no_image(start, match))
+        raise refused(_why_no_image(start, match))
     if view is None:
         try:
             view = memoryview(url.encode("ascii"))
         except UnicodeEncodeError:
-            raise _refused("An image is not valid base64.") from None
+            raise refused("An image is not valid base64.") from None
     found = view[match.end() :]
     if _decoded_length(found) >= TOO_LARGE:
-        raise _refused("An image must be under 20 MB.")
+        raise refused("An image must be under 20 MB.")
     return found
 
 

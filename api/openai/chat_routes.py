@@ -27,7 +27,7 @@ from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
 from api.http.security_headers import REQUEST_ID
 from api.jobs.idempotency import idempotency_key_of
 from api.jobs.queue import JobQueue
-from api.jobs.relay import Reader
+from api.jobs.reader import Reader
 from api.openai import other_fields
 from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Completion, answers
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer
@@ -126,13 +126,9 @@ async def _answer(
         one_call=body.one_call,
         warnings=spec.warnings,
     )
-    # A client that sends a key may come back with it: its job gets the time that any job without
-    # a reader has.
-    leave = (
-        functools.partial(_leave, chats.jobs, reader.job_id, context.caller)
-        if key is None
-        else _stay
-    )
+    # A client that sends a key may come back with it: its job goes on for a while without a reader.
+    stop = functools.partial(_leave, chats.jobs, reader.job_id, context.caller)
+    leave = stop if key is None else _stay
     if body.stream:
         return await _streamed(reader, answer, context, leave, headers)
     return await _whole(reader, answer, context, leave, headers)

@@ -17,13 +17,13 @@ from typing import Any, Literal, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from api.batches.file_store import FileRecord, FileStore
 from api.batches.intake import BatchIntake
 from api.batches.lines import LineParser
 from api.batches.store import BatchRecord
 from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.jobs.ids import is_job_id, new_job_id
-from api.openai.file_store import FileRecord, FileStore
 from api.periodic import repeat
 from api.registry import RegistryReader
 from wire import keys

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from api.auth.caller import Caller, CallerOf
+from api.batches.file_store import FileRecord, FileStore, FileWriter
 from api.deps import service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
 from api.http.multipart import parts as parts_of_form
-from api.openai.file_store import FileRecord, FileStore, FileWriter
 from api.openai.pagination import page
 from api.openai.result_files import ResultFile, ResultFiles
 

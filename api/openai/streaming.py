@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from api.chat.stream import EventStream, Stream, StreamOptions
 from api.errors import RETRY_SOON_S, ApiError
+from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
-from api.jobs.relay import Reader
 from api.openai.responses import Answer, Json
 from wire.log_entries import Entry
 from wire.messages import Event, Failed, Finished, Progress, Warning

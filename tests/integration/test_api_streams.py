@@ -28,7 +28,8 @@ from api.app import create_app
 from api.chat.disconnects import DisconnectWatcher
 from api.deps import find_service
 from api.jobs.queue import JobQueue
-from api.jobs.relay import BUFFER, LOOK_AGAIN_S, PAGE, Relay
+from api.jobs.reader import BUFFER, LOOK_AGAIN_S, PAGE
+from api.jobs.relay import Relay
 from api.monitoring.status_stream import StatusStream
 from api.redis_client import connect
 from api.registry import RegistryReader

@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from api.chat import stream as streams
 from api.chat.stream import Stream, StreamOptions
+from api.jobs.reader import Reader
 from api.jobs.records import JobState
-from api.jobs.relay import Reader, Relay
+from api.jobs.relay import Relay
 from api.openai.responses import ChatAnswer
 from api.openai.streaming import ChunkStream, Collected
 from wire.log_entries import Entry, decode, encode

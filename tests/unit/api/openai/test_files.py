@@ -11,7 +11,7 @@ from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.openai import file_store
+from api.batches import file_store
 from api.redis_client import Clients
 from tests.support.api_support import announce
 from wire import keys
