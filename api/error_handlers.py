@@ -29,8 +29,12 @@ def install(app: FastAPI) -> None:
 
     async def wrong_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        taken = getattr(request.scope.get("route"), "body_field", None)
-        shape = None if taken is None else error_locations.shape_of(taken.field_info.annotation)
+        body_field = getattr(request.scope.get("route"), "body_field", None)
+        shape = (
+            None
+            if body_field is None
+            else error_locations.shape_of(body_field.field_info.annotation)
+        )
         return from_validation(error.errors(), shape, error.body).response()
 
     async def http(_: Request, error: Exception) -> Response:

@@ -166,8 +166,8 @@ class ApiError(Exception):
     def openai(self) -> dict[str, Any]:
         """OpenAI's shape."""
         # elsewhere it is ``param``
-        told = self.errors[:1] if self.code == "invalid_request" else ()
-        message = " ".join([self.message, *told])
+        details = self.errors[:1] if self.code == "invalid_request" else ()
+        message = " ".join([self.message, *details])
         code = _OPENAI_CODES.get(self.code, self.code)
         status = self.openai_status
         kind = _OPENAI_TYPES.get(
@@ -290,5 +290,5 @@ def _param(place: Sequence[str | int]) -> str | None:
 
 
 def _line(place: Sequence[str | int], message: str) -> str:
-    told = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
-    return f"{told}: {message}"[:_LINE_LIMIT]
+    details = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
+    return f"{details}: {message}"[:_LINE_LIMIT]

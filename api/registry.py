@@ -19,9 +19,9 @@ DEFAULT_MODEL = "default"
 """The name that stands for the default model, unless a model has it."""
 
 
-def names_none(wanted: str | None) -> bool:
+def names_no_model(requested: str | None) -> bool:
     """Whether a request leaves it to the service which model answers."""
-    return not wanted or wanted == DEFAULT_MODEL
+    return not requested or requested == DEFAULT_MODEL
 
 
 class RegistryReader:
@@ -36,9 +36,9 @@ class RegistryReader:
         """The registered models by name; decoded again only when they have changed."""
         return self._decoded(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)))
 
-    async def find(self, wanted: str) -> ModelRecord | None:
+    async def find(self, requested: str) -> ModelRecord | None:
         """The model that an id, a name or a repository name stands for."""
-        return model_registry.find(await self.models(), wanted)
+        return model_registry.find(await self.models(), requested)
 
     async def active(self) -> tuple[ModelRecord, LoadedModel] | None:
         """The model that a worker used last, and how it is loaded."""
@@ -64,16 +64,16 @@ class RegistryReader:
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
         return {model_id.decode(): int(value) for model_id, value in stored.items()}
 
-    async def find_to_serve(self, wanted: str | None) -> tuple[ModelRecord | None, bool]:
+    async def find_to_serve(self, requested: str | None) -> tuple[ModelRecord | None, bool]:
         """The same for a request that may name none, and whether a worker was seen."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.MODELS)
             pipe.exists(keys.WORKER_SEEN)
             stored, seen = await pipe.execute()
-        found = model_registry.find(self._decoded(stored), wanted or DEFAULT_MODEL)
-        if found is None and names_none(wanted):
-            found = await self.default()
-        return found, bool(seen)
+        record = model_registry.find(self._decoded(stored), requested or DEFAULT_MODEL)
+        if record is None and names_no_model(requested):
+            record = await self.default()
+        return record, bool(seen)
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
@@ -94,10 +94,10 @@ class RegistryReader:
         ]
         if not names:
             return VERSION
-        asked = [
+        names_of_keys = [
             name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)
         ]
-        values = cast(list[bytes | None], await self._redis.mget(asked))
+        values = cast(list[bytes | None], await self._redis.mget(names_of_keys))
         alive = [
             reads
             for status, reads in zip(values[::2], values[1::2], strict=True)

@@ -16,7 +16,7 @@ from api.auth.api_keys import ApiKeys
 from api.auth.sessions import Sessions
 from api.batches.file_store import FileStore
 from api.batches.intake import BatchIntake
-from api.batches.quota import Budget
+from api.batches.quota import BatchQuota
 from api.chat.disconnects import DisconnectWatcher
 from api.chat.json_schema import Schemas
 from api.chat.prompt_limit import PromptLimit
@@ -59,9 +59,9 @@ def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict
     json_reader, prompt_limit, schemas = JsonReader(), PromptLimit(), Schemas()
     fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
     images = ImageIntake(clients.blocking, settings.images_mb << 20, fetcher)
-    budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
-    batches = BatchIntake(redis, jobs, schemas, budget=budget, lifetime_s=lifetime_s)
-    files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
+    quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
+    batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
+    files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
     file_batches = FileBatches(redis, batches, files, registry, READERS)
     status = StatusReader(redis, registry, records, batches.store, settings.queue_limit)
     services = (

@@ -117,9 +117,9 @@ class AuthMiddleware:
     async def _check_caller(
         self, scope: Scope, headers: Headers, same_page: bool
     ) -> Response | None:
-        said = _said(headers)
-        if said is not None:
-            key = self._known.find(said)
+        sent_key = _sent_key(headers)
+        if sent_key is not None:
+            key = self._known.find(sent_key)
         else:
             key = await self._by_cookie(scope, headers)
             # A browser adds the cookie whoever made the request.
@@ -131,7 +131,11 @@ class AuthMiddleware:
         if key is not None:
             scope["caller"] = Caller(key.owner)
             return None
-        if scope["method"] == "GET" and said is None and "text/html" in headers.get("accept", ""):
+        if (
+            scope["method"] == "GET"
+            and sent_key is None
+            and "text/html" in headers.get("accept", "")
+        ):
             return RedirectResponse(f"{LOGIN_PATH}?next={quote(scope['path'], safe='/')}", 303)
         raise ApiError(
             "unauthorized",
@@ -145,7 +149,7 @@ class AuthMiddleware:
         return await find_service(scope["app"], Sessions).key_of(token, self._known)
 
 
-def _said(headers: Headers) -> bytes | None:
+def _sent_key(headers: Headers) -> bytes | None:
     """The key that a request brings in a header; None without one. Raises ApiError for several
     that differ."""
     brought = {value.strip() for name in _KEY_HEADERS for value in headers.getlist(name)}

@@ -26,7 +26,7 @@ async def newest(
             pipe.hgetall(key(one))
         rows = await pipe.execute()
     records = [decode(one, row) for one, row in zip(ids, rows, strict=True)]
-    gone = [one for one, record in zip(ids, records, strict=True) if record is None]
-    if gone:
-        await redis.zrem(index, *gone)
+    expired = [one for one, record in zip(ids, records, strict=True) if record is None]
+    if expired:
+        await redis.zrem(index, *expired)
     return [record for record in records if record is not None]

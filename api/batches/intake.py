@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from api.batches.lines import LineParser
-from api.batches.quota import Budget
+from api.batches.quota import BatchQuota
 from api.batches.store import BatchRecord, BatchStore
 from api.batches.upload import UploadReader
 from api.chat.json_schema import Schemas
@@ -38,9 +38,15 @@ class BatchIntake:
     """The way into and out of the queue for batches."""
 
     def __init__(
-        self, redis: Redis, jobs: JobQueue, schemas: Schemas, *, budget: Budget, lifetime_s: float
+        self,
+        redis: Redis,
+        jobs: JobQueue,
+        schemas: Schemas,
+        *,
+        quota: BatchQuota,
+        lifetime_s: float,
     ) -> None:
-        self.store = BatchStore(redis, budget=budget, lifetime_s=lifetime_s)
+        self.store = BatchStore(redis, quota=quota, lifetime_s=lifetime_s)
         self._jobs = jobs
         self._schemas = schemas
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -49,7 +55,7 @@ class BatchIntake:
         self,
         owner: str,
         pieces: AsyncIterable[bytes],
-        rules: LineParser,
+        parser: LineParser,
         *,
         model_id: str = "",
         details: Mapping[str, Any] | None = None,
@@ -70,8 +76,8 @@ class BatchIntake:
             raise ApiError("busy", "Too many uploads at once. Try again.", RETRY_S) from None
         try:
             opened = await self.store.open(batch_id or new_job_id(), owner, model_id, details)
-            rules = replace(rules, settle=self._schemas.for_upload())
-            record = await UploadReader(self.store, opened, rules).take_all(pieces)
+            parser = replace(parser, settle=self._schemas.for_upload())
+            record = await UploadReader(self.store, opened, parser).read_all(pieces)
             await self._queue(record)
             return record
         finally:
@@ -107,7 +113,7 @@ class BatchIntake:
         await repeat(LOOK_S, self._look, "looking after batches")
 
     async def _look(self) -> None:
-        await self.store.budget.sweep()
+        await self.store.quota.sweep()
         now = await self.store.now_ms()
         for record in await self.store.open_batches():
             if record.ends_by_ms and record.ends_by_ms <= now:

@@ -34,7 +34,7 @@ return held
 """
 
 
-class Budget:
+class BatchQuota:
     """Bytes that may be taken, ``limit`` in all."""
 
     def __init__(self, redis: Redis, limit: int) -> None:
@@ -47,11 +47,11 @@ class Budget:
         """Raises ApiError: ``batches_full`` when there is no room, ``bad_request`` when the
         record is gone."""
         names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.holder(holder)]
-        taken = await self._reserve(keys=names, args=[holder, size, self._limit])
-        if taken == 0:
+        outcome = await self._reserve(keys=names, args=[holder, size, self._limit])
+        if outcome == 0:
             message = "There is no room for more batches and files. Try again later."
             raise ApiError("batches_full", message, _RETRY_WHEN_FULL_S)
-        if taken == -1:
+        if outcome == -1:
             raise ApiError("bad_request", "The upload took too long.")
 
     async def give_back(self, holder: str) -> None:

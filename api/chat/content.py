@@ -39,7 +39,7 @@ class ImagePart(Lenient):
 
 
 # The base named last decides about unknown fields.
-class StrictTextPart(TextPart, Body):
+class TextContent(TextPart, Body):
     pass
 
 
@@ -47,14 +47,14 @@ class StrictUrl(Url, Body):
     pass
 
 
-class StrictImagePart(ImagePart, Body):
+class ImageContent(ImagePart, Body):
     image_url: Annotated[
         StrictUrl, BeforeValidator(_as_url, json_schema_input_type=StrictUrl | str)
     ]
 
 
 ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
-StrictContentPart = Annotated[StrictTextPart | StrictImagePart, Field(discriminator="type")]
+StrictContentPart = Annotated[TextContent | ImageContent, Field(discriminator="type")]
 
 
 def draft_parts(content: Iterable[TextPart | ImagePart]) -> tuple[str | ImageUrl, ...]:

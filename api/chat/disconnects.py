@@ -12,7 +12,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.jobs.queue import UNATTENDED_S, JobQueue
+from api.jobs.queue import ABANDONED_AFTER_S, JobQueue
 from api.jobs.relay import Relay
 from api.periodic import repeat
 from wire import clock, keys
@@ -31,7 +31,7 @@ class DisconnectWatcher:
         relay: Relay,
         jobs: JobQueue,
         round_s: float = ROUND_S,
-        window_s: float = UNATTENDED_S,
+        window_s: float = ABANDONED_AFTER_S,
     ) -> None:
         self._redis = redis
         self._relay = relay
@@ -45,34 +45,34 @@ class DisconnectWatcher:
         concerned."""
         if job_ids:
             deadline = await clock.now_ms_async(self._redis) + int(self._window_s * 1000)
-            await self._redis.zadd(keys.UNATTENDED, dict.fromkeys(job_ids, deadline), xx=True)
+            await self._redis.zadd(keys.ABANDONED_AFTER, dict.fromkeys(job_ids, deadline), xx=True)
 
     async def run(self) -> None:
         """Go round until cancelled."""
-        self._give_time()
+        self._postpone_stops()
         await repeat(self._round_s, self._round, "stopping chats without readers")
 
     async def _round(self) -> None:
         try:
             await self.note(self._relay.jobs())
             if time.monotonic() >= self._stops_from:
-                await self._stop_unattended()
+                await self._stop_abandoned()
             await self._jobs.settle_all()
         except RedisError:
-            self._give_time()
+            self._postpone_stops()
             raise
 
-    def _give_time(self) -> None:
+    def _postpone_stops(self) -> None:
         # After a start or an outage the readers need their time to come back before their absence
         # means anything.
         self._stops_from = time.monotonic() + self._window_s
 
-    async def _stop_unattended(self) -> None:
+    async def _stop_abandoned(self) -> None:
         now = await clock.now_ms_async(self._redis)
         overdue = cast(
             list[bytes],
-            await self._redis.zrangebyscore(keys.UNATTENDED, 0, now, start=0, num=_AT_ONCE),
+            await self._redis.zrangebyscore(keys.ABANDONED_AFTER, 0, now, start=0, num=_AT_ONCE),
         )
         for job_id in overdue:
             await self._jobs.stop(job_id.decode())
-            await self._redis.zrem(keys.UNATTENDED, job_id)
+            await self._redis.zrem(keys.ABANDONED_AFTER, job_id)

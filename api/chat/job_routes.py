@@ -59,14 +59,14 @@ async def job(
         raise ApiError("expired", "The text of this job has expired.")
     events = [entry.event for entry in entries]
     end = _end(events[-1]) if entries and entries[-1].ends else {}
-    queued = None if end else await readers.records.place(job_id)
-    place = None if queued is None else queued[0]
+    queued = None if end else await readers.records.position(job_id)
+    position = None if queued is None else queued[0]
     return JobView(
         job_id=job_id,
         # By the log, which may have got its end since the record was read; back in the queue, it
         # isn't running.
-        state="ended" if end else "queued" if place is not None else record.state,
-        position=place,
+        state="ended" if end else "queued" if position is not None else record.state,
+        position=position,
         held=None if end else await readers.records.held(job_id),
         text="".join(event.text for event in events if isinstance(event, Delta)),
         warnings=[event.text for event in events if isinstance(event, Warning)],
@@ -86,7 +86,7 @@ async def _log(job_id: str, relay: Relay) -> list[Entry]:
 
 def _end(event: object) -> dict[str, Any]:
     assert isinstance(event, (Finished, Failed))
-    told: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+    fields: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
     if isinstance(event, Failed):
-        return told | {"finish_reason": "error", "code": event.code, "error": event.message}
-    return told | {"finish_reason": event.finish_reason}
+        return fields | {"finish_reason": "error", "code": event.code, "error": event.message}
+    return fields | {"finish_reason": event.finish_reason}

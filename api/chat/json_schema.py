@@ -64,17 +64,17 @@ class Schemas:
         with contextlib.suppress(OSError):  # Who needs it will hear of it.
             self.check.warm_up()
 
-    async def settle(self, ask: ChatSpec) -> ChatSpec:
+    async def settle(self, spec: ChatSpec) -> ChatSpec:
         """What is asked for, with its schema as a job carries it.
 
         Raises ApiError ``invalid_schema``.
         """
-        schema = ask.form.json_schema
+        schema = spec.form.json_schema
         if schema is None:
-            return ask
+            return spec
         verdict = self.check.known(schema)
         if verdict is not None:
-            return _settled(ask, verdict)
+            return _settled(spec, verdict)
         if self._waiting >= MOST_WAITING:
             raise ApiError("busy", "Too many schemas wait to be read. Try again.", RETRY_S)
         self._waiting += 1
@@ -84,7 +84,7 @@ class Schemas:
             )
         finally:
             self._waiting -= 1
-        return _settled(ask, verdict)
+        return _settled(spec, verdict)
 
     def for_upload(self) -> Callable[[ChatSpec], ChatSpec]:
         """The same for the lines of one upload, whose schemas are bounded in number and time.
@@ -94,24 +94,24 @@ class Schemas:
         seen: set[bytes] = set()
         spent_s = 0.0
 
-        def settle(ask: ChatSpec) -> ChatSpec:
+        def settle(spec: ChatSpec) -> ChatSpec:
             nonlocal spent_s
-            schema = ask.form.json_schema
+            schema = spec.form.json_schema
             if schema is None:
-                return ask
+                return spec
             name = hashlib.sha256(schema.encode()).digest()
             if name not in seen and len(seen) >= MOST_IN_AN_UPLOAD:
                 raise _refused(
-                    f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(ask)
+                    f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(spec)
                 )
             seen.add(name)
             if spent_s > UPLOAD_S and self.check.known(schema) is None:
-                raise _refused("reading the schemas of this upload takes too long", _param(ask))
+                raise _refused("reading the schemas of this upload takes too long", _param(spec))
             with self._uploads:
                 began = time.monotonic()
                 verdict = self._judged(schema)
                 spent_s += time.monotonic() - began
-            return _settled(ask, verdict)
+            return _settled(spec, verdict)
 
         return settle
 
@@ -125,14 +125,14 @@ class Schemas:
         self.check.close()
 
 
-def _settled(ask: ChatSpec, verdict: Verdict) -> ChatSpec:
+def _settled(spec: ChatSpec, verdict: Verdict) -> ChatSpec:
     if verdict.reason:
-        raise _refused(verdict.reason, _param(ask))
-    return replace(ask, form=ask.form.model_copy(update={"json_schema": verdict.text}))
+        raise _refused(verdict.reason, _param(spec))
+    return replace(spec, form=spec.form.model_copy(update={"json_schema": verdict.text}))
 
 
-def _param(ask: ChatSpec) -> str:
-    return "tools" if ask.form.must_call else _PARAM
+def _param(spec: ChatSpec) -> str:
+    return "tools" if spec.form.must_call else _PARAM
 
 
 def _refused(reason: str, param: str = _PARAM) -> ApiError:

@@ -77,7 +77,7 @@ class Arriving:
         self._receive = receive
         self._most = SMALL
         self._patience_s: float | None = None
-        self._taken = 0
+        self._size = 0
         self._peeked = bytearray()
         self._answered = False
 
@@ -132,8 +132,8 @@ class Arriving:
     def _counted(self, message: Message) -> Message:
         if self._answered:
             return {**message, "body": b""} if "body" in message else message
-        self._taken += len(message.get("body", b""))
-        if self._taken > self._most:
+        self._size += len(message.get("body", b""))
+        if self._size > self._most:
             raise HTTPException(413)
         return message
 
@@ -160,10 +160,10 @@ class Arriving:
         await send(message)
 
     async def _discard(self) -> None:
-        taken = 0
+        size = 0
         try:
             async with asyncio.timeout(LINGER_S):
-                while not self.ended and taken <= MAX_UPLOAD:
-                    taken += len(await self._next())
+                while not self.ended and size <= MAX_UPLOAD:
+                    size += len(await self._next())
         except (TimeoutError, ClientDisconnect):
             return

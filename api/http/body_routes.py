@@ -87,10 +87,10 @@ class BodyBudget:
     async def take(self, size: int) -> Callable[[], None]:
         """Room for a body; the answer gives it back. Raises ApiError when there is none for too
         long."""
-        room = self._medium if size <= MEDIUM else self._large
-        if not await room.take(size, WAIT_S):
+        budget = self._medium if size <= MEDIUM else self._large
+        if not await budget.take(size, WAIT_S):
             raise ApiError("busy", "Too many large requests at once. Try again.", RETRY_S)
-        return lambda: room.give(size)
+        return lambda: budget.give(size)
 
 
 class LongBodyRoute(APIRoute):
@@ -135,28 +135,28 @@ async def _long(
         raise too_large()
     json_reader = find_service(request.app, JsonReader)
     budget = find_service(request.app, BodyBudget)
-    taken: DataUrls = request.scope["taken_out"]
+    urls: DataUrls = request.scope["taken_out"]
     give_back = await budget.take(limit.json if body.in_pieces else int(body.declared))
     try:
         data = await body.whole(limit.json)
-        rest = await json_reader.run(_judged, data, taken, limit.values)
-        read: BaseModel | None = None
+        rest = await json_reader.run(_checked, data, urls, limit.values)
+        parsed: BaseModel | None = None
         if (
             shape is not None
             and len(rest) > LONG
             and "json" in request.headers.get("content-type", "")
         ):
-            read = await json_reader.read(shape, rest)
-        return await handle(_Read(request, rest, read))
+            parsed = await json_reader.read(shape, rest)
+        return await handle(_ParsedRequest(request, rest, parsed))
     finally:
         # The answer is there: what was asked has been read, and a stream may go on for an hour.
-        taken.clear()
+        urls.clear()
         give_back()
 
 
-def _judged(data: bytearray, taken: DataUrls, most_values: int) -> bytes:
+def _checked(data: bytearray, urls: DataUrls, most_values: int) -> bytes:
     """The body without its images. Raises ApiError for one that is too much."""
-    rest = take_out(data, taken)
+    rest = take_out(data, urls)
     if sum(map(len, rest)) > MAX_TEXT:
         raise too_large(f"beside its images it may have {MAX_TEXT >> 20} MiB")
     joined = b"".join(rest)
@@ -165,12 +165,12 @@ def _judged(data: bytearray, taken: DataUrls, most_values: int) -> bytes:
     return joined
 
 
-class _Read(Request):
+class _ParsedRequest(Request):
     """A request whose body has been read already, and perhaps made into what the route takes."""
 
-    def __init__(self, request: Request, body: bytes, read: BaseModel | None) -> None:
+    def __init__(self, request: Request, body: bytes, parsed: BaseModel | None) -> None:
         super().__init__(request.scope, request.receive)
-        self._body, self._read = body, read
+        self._body, self._parsed = body, parsed
 
     async def json(self) -> Any:
-        return await super().json() if self._read is None else self._read
+        return await super().json() if self._parsed is None else self._parsed

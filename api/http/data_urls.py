@@ -16,7 +16,7 @@ _ESCAPES = ((rb"\/", b"/"), (rb"\n", b"\n"), (rb"\r", b"\r"), (rb"\t", b"\t"))
 """What encoders write with a backslash in base64 and its line breaks; nothing else there has
 one."""
 _KEY = re.compile(rb'"(?:image_)?url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
-_PLACE = "data:taken/"
+_PLACEHOLDER = "data:taken/"
 
 
 class DataUrls:
@@ -28,13 +28,13 @@ class DataUrls:
 
     def add(self, url: memoryview) -> str:
         self._urls.append(url)
-        return f"{_PLACE}{len(self._urls) - 1}"
+        return f"{_PLACEHOLDER}{len(self._urls) - 1}"
 
-    def get(self, place: str) -> memoryview | None:
+    def get(self, placeholder: str) -> memoryview | None:
         """The URL that a place leads to; None for one that leads nowhere, such as a URL."""
-        number = place.removeprefix(_PLACE)
+        number = placeholder.removeprefix(_PLACEHOLDER)
         if (
-            number == place
+            number == placeholder
             or not number.isdecimal()
             or len(number) > 2
             or int(number) >= len(self._urls)
@@ -50,7 +50,7 @@ class DataUrls:
         self._urls.clear()
 
 
-def take_out(body: bytearray, taken: DataUrls) -> list[memoryview | bytes]:
+def take_out(body: bytearray, urls: DataUrls) -> list[memoryview | bytes]:
     """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body
     stays with each.
 
@@ -63,10 +63,10 @@ def take_out(body: bytearray, taken: DataUrls) -> list[memoryview | bytes]:
     starts = {start: body.find(start) for start in _STARTS}
     for _ in range(_MOST_TAKEN):
         starts = {
-            start: body.find(start, at) if -1 < found < at else found
-            for start, found in starts.items()
+            start: body.find(start, at) if -1 < index < at else index
+            for start, index in starts.items()
         }
-        at = min((found for found in starts.values() if found >= 0), default=-1)
+        at = min((index for index in starts.values() if index >= 0), default=-1)
         end = body.find(b'"', at + 1) if at >= 0 else -1
         if end < 0:
             break
@@ -74,7 +74,7 @@ def take_out(body: bytearray, taken: DataUrls) -> list[memoryview | bytes]:
         if len(url) >= _LONG and _KEY.search(bytes(view[max(0, at - 32) : at])):
             if body.find(b"\\", at, end) >= 0:
                 url = memoryview(_unescaped(bytes(url)))
-            pieces += [view[done : at + 1], taken.add(url).encode("ascii")]
+            pieces += [view[done : at + 1], urls.add(url).encode("ascii")]
             done = end
         at = end
     return [*pieces, view[done:]]

@@ -73,14 +73,14 @@ class JsonReader:
 
     async def read(self, model: type[M], body: bytes) -> M:
         """The body as what a route takes. Raises ApiError for one that isn't."""
-        return await self.judge(model, await self.run(parsed, body))
+        return await self.validate(model, await self.run(parsed, body))
 
-    async def judge(self, model: type[M], value: Any) -> M:
+    async def validate(self, model: type[M], value: Any) -> M:
         """The same for what has been parsed."""
-        return await self.run(_judged, model, value)
+        return await self.run(_validated, model, value)
 
 
-def _judged(model: type[M], value: Any) -> M:
+def _validated(model: type[M], value: Any) -> M:
     try:
         # Python's own validators let go of the lock between messages.
         # as FastAPI does, for the same sentences

@@ -41,21 +41,21 @@ def is_public(address: str) -> bool:
     """Whether an address is one of the Internet's: not private, shared, local, multicast, reserved,
     nor a tunnel."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address) and (
-        found not in _GLOBAL_V6 or any(found in net for net in _TUNNELS)
+    if isinstance(parsed, ipaddress.IPv6Address) and (
+        parsed not in _GLOBAL_V6 or any(parsed in net for net in _TUNNELS)
     ):
         # IPv4 written as IPv6 (::ffff:0:0/96, 64:ff9b::/96, ::/96) is outside of 2000::/3.
         return False
-    return found.is_global and not (found.is_multicast or found.is_reserved)
+    return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
 
 async def resolve(host: str) -> list[str]:
     """The addresses of a name, in the order in which to try them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, _PORT, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(row[4][0]) for row in found))
+    parsed = await asyncio.get_running_loop().getaddrinfo(host, _PORT, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(row[4][0]) for row in parsed))
 
 
 class ImageFetcher:

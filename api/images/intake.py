@@ -33,7 +33,7 @@ MANY_MESSAGES = 500
 """Beyond so many, a millisecond or two, they are put together and written down beside the event
 loop."""
 _MOST_KNOWN = 1000
-_Place = tuple[int, int]
+_Location = tuple[int, int]
 """Which message, and which of its parts."""
 
 _SENTENCES = {
@@ -67,39 +67,39 @@ class ImageIntake:
         self._known_lock = threading.Lock()
 
     async def store(
-        self, drafts: Sequence[DraftMessage], taken: DataUrls, job_id: str
+        self, drafts: Sequence[DraftMessage], urls: DataUrls, job_id: str
     ) -> tuple[Message, ...]:
         """The messages of a job, each image stored in Redis under its SHA-256.
 
         Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
         """
-        places = _places(drafts)
-        if len(places) > MOST_IMAGES:
+        locations = _locations(drafts)
+        if len(locations) > MOST_IMAGES:
             raise refused(f"A request may hold at most {MOST_IMAGES} images.")
         # All URLs are looked at before the first image is opened.
         encoded: dict[str, memoryview | None] = {}
-        for url, place in places:
-            with _naming(place):
-                encoded[url] = self._payload(url, taken)
+        for url, location in locations:
+            with _naming(location):
+                encoded[url] = self._payload(url, urls)
         stored: dict[str, ImagePart] = {}
         try:
-            for url, place in places:
+            for url, location in locations:
                 if url not in stored:
-                    with _naming(place):
+                    with _naming(location):
                         stored[url] = await self._stored(url, encoded[url], job_id)
             if len(drafts) > MANY_MESSAGES:
                 return await asyncio.to_thread(_messages, drafts, stored)
             return _messages(drafts, stored)
         except BaseException:
-            self._let_go(job_id, stored.values())
+            self._release(job_id, stored.values())
             raise
 
-    def _payload(self, url: str, taken: DataUrls) -> memoryview | None:
+    def _payload(self, url: str, urls: DataUrls) -> memoryview | None:
         """What a URL holds; None if that is elsewhere."""
         if is_address(url):
             self._fetcher.check(url)
             return None
-        return payload(url, taken)
+        return payload(url, urls)
 
     async def _stored(self, url: str, encoded: memoryview | None, job_id: str) -> ImagePart:
         if encoded is not None:
@@ -109,12 +109,12 @@ class ImageIntake:
 
     async def _decoded(self, image: memoryview, job_id: str) -> ImagePart:
         return await to_thread.run_sync(
-            self._taken_in, image, job_id, limiter=self._threads, abandon_on_cancel=True
+            self._decode_and_store, image, job_id, limiter=self._threads, abandon_on_cancel=True
         )
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
         """The job came to nothing: its images are nobody's. Returns at once."""
-        self._let_go(job_id, [part for message in messages for part in message.images()])
+        self._release(job_id, [part for message in messages for part in message.images()])
 
     async def run(self) -> None:
         """Drop what no job needs any more, until cancelled."""
@@ -127,12 +127,12 @@ class ImageIntake:
         self.pool.close()
         self._sweeper.shutdown(wait=False, cancel_futures=True)
 
-    def _let_go(self, job_id: str, parts: Iterable[ImagePart]) -> None:
+    def _release(self, job_id: str, parts: Iterable[ImagePart]) -> None:
         hashes = {part.sha256 for part in parts}
         with contextlib.suppress(RuntimeError):  # at shutdown; another process finds it out
             self._sweeper.submit(self._store.forget, job_id, hashes)
 
-    def _taken_in(self, image: memoryview, job_id: str) -> ImagePart:
+    def _decode_and_store(self, image: memoryview, job_id: str) -> ImagePart:
         """Open and store one image. The same one again, as each turn of a conversation sends it,
         is only looked up."""
         sent = hashlib.sha256(image).digest()
@@ -168,25 +168,25 @@ class ImageIntake:
                 self._known.popitem(last=False)
 
 
-def _places(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Place]]:
+def _locations(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Location]]:
     """The images in their order, and where each stands."""
     return [
-        (part.url, (message, place))
+        (part.url, (message, location))
         for message, draft in enumerate(drafts)
-        for place, part in enumerate(draft.parts)
+        for location, part in enumerate(draft.parts)
         if isinstance(part, ImageUrl)
     ]
 
 
 @contextlib.contextmanager
-def _naming(place: _Place) -> Iterator[None]:
+def _naming(location: _Location) -> Iterator[None]:
     """Refusals name the image's field."""
     try:
         yield
     except ApiError as error:
         if error.code not in ("invalid_image", "unsupported"):
             raise
-        message, part = place
+        message, part = location
         line = f"body -> messages -> {message} -> content -> {part} -> image_url"
         param = f"messages[{message}].content[{part}].image_url"
         raise ApiError(error.code, error.message, errors=[line], param=param) from None

@@ -21,9 +21,9 @@ def refused(sentence: str) -> ApiError:
     return ApiError("invalid_image", sentence)
 
 
-def payload(url: str, taken: DataUrls) -> memoryview:
+def payload(url: str, urls: DataUrls) -> memoryview:
     """The base64 of a URL, its length judged before it is decoded. Raises ApiError."""
-    view = taken.get(url)
+    view = urls.get(url)
     start = url[:_START] if view is None else str(view[:_START], "ascii", "replace")
     match = _URL.match(start)
     if match is None or match[1].strip().lower() not in _KINDS or match[3] is None:
@@ -33,18 +33,18 @@ def payload(url: str, taken: DataUrls) -> memoryview:
             view = memoryview(url.encode("ascii"))
         except UnicodeEncodeError:
             raise refused("An image is not valid base64.") from None
-    found = view[match.end() :]
-    if _decoded_length(found) >= TOO_LARGE:
+    encoded = view[match.end() :]
+    if _decoded_length(encoded) >= TOO_LARGE:
         raise refused("An image must be under 20 MB.")
-    return found
+    return encoded
 
 
-def _decoded_length(found: memoryview) -> int:
-    length = len(found)
+def _decoded_length(encoded: memoryview) -> int:
+    length = len(encoded)
     if TOO_LARGE * 4 // 3 <= length < TOO_LARGE * 3 // 2:
         # Near the limit it matters how the lines were broken.
-        length -= sum(bytes(found).count(white) for white in _WHITE)
-    return length // 4 * 3 - bytes(found[-8:]).count(b"=")  # a line may end after them
+        length -= sum(bytes(encoded).count(white) for white in _WHITE)
+    return length // 4 * 3 - bytes(encoded[-8:]).count(b"=")  # a line may end after them
 
 
 def _why_no_image(start: str, match: re.Match[str] | None) -> str:

@@ -46,21 +46,23 @@ class IdempotencyKey:
 
 
 async def idempotency_key_of(
-    key: str | None, owner: str, body: BaseModel, taken: DataUrls
+    key: str | None, owner: str, body: BaseModel, urls: DataUrls
 ) -> IdempotencyKey | None:
     """What a request's key stands for; None without one. Raises ApiError for a key that is none."""
     if key is None:
         return None
     if _KEY.fullmatch(key) is None:
         raise ApiError("bad_request", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
-    images = taken.all()
+    images = urls.all()
     # Images are megabytes: hashed beside the event loop.
-    made = (
+    body_fingerprint = (
         await asyncio.to_thread(_fingerprint, body, images)
         if images
         else _fingerprint(body, images)
     )
-    return IdempotencyKey(keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), made)
+    return IdempotencyKey(
+        keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), body_fingerprint
+    )
 
 
 def _fingerprint(body: BaseModel, images: list[memoryview]) -> str:

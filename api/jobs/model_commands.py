@@ -46,7 +46,7 @@ class ModelCommands:
                 event = entry.event
                 if isinstance(event, (Finished, Failed)):
                     return event
-            if await self.records.standing(reader.job_id) == "gone":
+            if await self.records.state(reader.job_id) == "gone":
                 raise ApiError("job_lost", "The command was lost. Send it again.", RETRY_SOON_S)
             reader.look_again()
         raise ApiError(

@@ -37,7 +37,7 @@ from wire.versions import FIRST, TooNew, needs, readable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-UNATTENDED_S = 32
+ABANDONED_AFTER_S = 32
 """A job that ends with its readers is stopped this long after one was last noticed. Readers are
 noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
 _THREADS = 4
@@ -65,14 +65,14 @@ class JobQueue:
     def __init__(
         self,
         clients: Clients,
-        catalogue: RegistryReader,
+        registry: RegistryReader,
         queue_limit: int,
         key_limit: int = 200,
         kept_s: int = keys.RQ_LIFETIME_S,
     ) -> None:
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
-        self._catalogue = catalogue
+        self._registry = registry
         self._limit, self._key_limit = queue_limit, key_limit
         self._threads = CapacityLimiter(_THREADS)
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
@@ -80,13 +80,13 @@ class JobQueue:
         self._slices = SliceQueue(self._redis, self._reaper, min(kept_s, keys.SLICE_LIFETIME_S))
         self._canceller = JobCanceller(self._redis, self._reaper)
 
-    async def existing_job(self, once: IdempotencyKey) -> str | None:
+    async def existing_job(self, key: IdempotencyKey) -> str | None:
         """The job that an earlier request of the same key made. Raises ApiError if that request
         was another."""
-        return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))
+        return key.job_in(cast(bytes | None, await self._waiting.get(key.name)))
 
     async def submit_chat(
-        self, job: ChatJob, policy: Policy, once: IdempotencyKey | None = None
+        self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None
     ) -> str:
         """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has
         made before.
@@ -96,7 +96,7 @@ class JobQueue:
         """
         job = await self._readable(job)
         try:
-            return await self._in_thread(self._submit_chat, job, policy, once)
+            return await self._in_thread(self._submit_chat, job, policy, key)
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
@@ -106,7 +106,7 @@ class JobQueue:
         if needs(job) == FIRST:
             return job
         try:
-            return readable(job, await self._catalogue.oldest_version())
+            return readable(job, await self._registry.oldest_version())
         except TooNew as refused:
             raise workers_outdated(refused.field) from None
 
@@ -156,7 +156,7 @@ class JobQueue:
     async def _retry_after(self, depth: int) -> int:
         """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
         times = await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
-        slots = sum(worker.slots for worker in await self._catalogue.workers())
+        slots = sum(worker.slots for worker in await self._registry.workers())
         mean = sum(float(value) for value in times) / len(times) if times else 1.0
         low, high = _RETRY_AFTER_S
         return max(low, min(high, math.ceil(depth * mean / max(1, slots))))
@@ -168,16 +168,16 @@ class JobQueue:
         time, depth = pipe.execute()
         return int(clock.milliseconds(time)), depth
 
-    def _submit_chat(self, job: ChatJob, policy: Policy, once: IdempotencyKey | None = None) -> str:
+    def _submit_chat(self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None) -> str:
         while True:
             with self._redis.pipeline(transaction=True) as pipe:
-                if once is not None:
-                    pipe.watch(once.name)  # type: ignore[no-untyped-call]
-                    made = once.job_in(cast(bytes | None, pipe.get(once.name)))
-                    if made is not None:
-                        return made
+                if key is not None:
+                    pipe.watch(key.name)  # type: ignore[no-untyped-call]
+                    earlier = key.job_in(cast(bytes | None, pipe.get(key.name)))
+                    if earlier is not None:
+                        return earlier
                     pipe.multi()
-                    pipe.set(once.name, once.value(job.job_id), ex=LIFETIME_S)
+                    pipe.set(key.name, key.value(job.job_id), ex=LIFETIME_S)
                 try:
                     self._put_in_queue(job, policy, pipe)
                 except WatchError:
@@ -201,7 +201,7 @@ class JobQueue:
         enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
         pipe.zadd(keys.live(job.owner), {job.job_id: now})
         if policy.on_disconnect == "cancel":
-            pipe.zadd(keys.UNATTENDED, {job.job_id: now + UNATTENDED_S * 1000})
+            pipe.zadd(keys.ABANDONED_AFTER, {job.job_id: now + ABANDONED_AFTER_S * 1000})
         pipe.execute()
 
     def _unended(self, owner: str) -> int:
@@ -214,8 +214,8 @@ class JobQueue:
             for job_id in live:
                 pipe.hget(rq_job_key(job_id), "status")
                 pipe.exists(keys.job(job_id))
-            told = pipe.execute()
-            for job_id, status, known in zip(live, told[::2], told[1::2], strict=True):
+            replies = pipe.execute()
+            for job_id, status, known in zip(live, replies[::2], replies[1::2], strict=True):
                 if not known:
                     self._redis.zrem(name, job_id)
                 elif (status or b"").decode() not in GOING_ON:

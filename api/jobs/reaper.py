@@ -149,7 +149,7 @@ class JobReaper:
         """End a job that was taken off its queue and is with no worker."""
         self._end_as(job_id, JobStatus.CANCELED.value)
 
-    def close_books(self, job_id: str, queue: str, closing: Closing) -> None:
+    def close_in_rq(self, job_id: str, queue: str, closing: Closing) -> None:
         """Close RQ's books on a job that runs nowhere."""
         kind = cast(bytes | None, self._redis.hget(keys.job(job_id), "kind"))
         task = _TASKS.get(kind or b"", keys.CHAT_TASK)
@@ -175,7 +175,7 @@ class JobReaper:
             )
             ended = self._end(job_id, event)
         if ended:
-            self.close_books(job_id, keys.CHAT_QUEUE, closing)
+            self.close_in_rq(job_id, keys.CHAT_QUEUE, closing)
         self._redis.zrem(keys.STOPPING, job_id)
 
     def _end(self, job_id: str, failed: Failed | None) -> bool:
@@ -203,7 +203,7 @@ class JobReaper:
         )
         if answer not in (WRITTEN, ALREADY_THERE):
             return False
-        told = {
+        fields = {
             "job_id": job_id,
             "model": model.decode(),
             "completion_tokens": tokens,
@@ -212,7 +212,7 @@ class JobReaper:
         reason = (
             {"reason": "cancelled"} if failed is None else {"reason": "error", "code": failed.code}
         )
-        _log.info("chat ended", extra=told | reason)
+        _log.info("chat ended", extra=fields | reason)
         return True
 
 

@@ -50,9 +50,9 @@ class JobRecords:
         is about to."""
         self._redis = redis
         self._settle = settle
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self._queue_held: Held | None = None
-        self._places_until = 0.0
+        self._positions_until = 0.0
         self._looking = asyncio.Lock()
 
     async def record(self, job_id: str, owner: str) -> JobRecord | None:
@@ -102,7 +102,7 @@ class JobRecords:
         await self._settle(job_id)
         return True
 
-    async def standing(self, job_id: str) -> JobState:
+    async def state(self, job_id: str) -> JobState:
         """Where a job is. ``gone``: nothing is known of it any more, so nobody can end it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.job(job_id), "state")
@@ -120,7 +120,7 @@ class JobRecords:
             pipe.exists(SUSPENDED)
             (status, worker), suspended = await pipe.execute()
         if status != b"started":
-            return "suspended" if suspended else None if await self._anybody() else "no_worker"
+            return "suspended" if suspended else None if await self._any_worker() else "no_worker"
         answers = await self._redis.exists(keys.worker_status((worker or b"").decode()))
         return None if answers else "no_worker"
 
@@ -128,30 +128,32 @@ class JobRecords:
         """Whether `rq suspend` keeps the workers from taking jobs."""
         return bool(await self._redis.exists(SUSPENDED))
 
-    async def _anybody(self) -> bool:
+    async def _any_worker(self) -> bool:
         names = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         return bool(names) and bool(
             await self._redis.exists(*(keys.worker_status(name.decode()) for name in names))
         )
 
-    async def place(self, job_id: str) -> tuple[int, Held | None] | None:
+    async def position(self, job_id: str) -> tuple[int, Held | None] | None:
         """A job's place in the queue, counted from 1, and what holds the queue up; None when it
         isn't queued."""
         async with self._looking:
             # One look serves all streams that want to know: a search for each would cost a full
             # queue's length.
-            if time.monotonic() >= self._places_until:
-                self._places_until = time.monotonic() + POSITIONS_S
+            if time.monotonic() >= self._positions_until:
+                self._positions_until = time.monotonic() + POSITIONS_S
                 async with self._redis.pipeline(transaction=False) as pipe:
                     pipe.lrange(queue_key(keys.CHAT_QUEUE), 0, -1)
                     pipe.exists(SUSPENDED)
                     ids, suspended = await pipe.execute()
-                self._places = {value.decode(): place for place, value in enumerate(ids, 1)}
+                self._positions = {
+                    value.decode(): position for position, value in enumerate(ids, 1)
+                }
                 self._queue_held = (
-                    "suspended" if suspended else None if await self._anybody() else "no_worker"
+                    "suspended" if suspended else None if await self._any_worker() else "no_worker"
                 )
-        place = self._places.get(job_id)
-        return None if place is None else (place, self._queue_held)
+        position = self._positions.get(job_id)
+        return None if position is None else (position, self._queue_held)
 
     async def depths(self) -> dict[str, int]:
         """How many jobs wait, by queue."""

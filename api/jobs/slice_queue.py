@@ -86,7 +86,7 @@ class SliceQueue:
             self._batches.write(
                 Taken(work, attempt, 0, "cancelling", ()), (), clock.now_ms(self._redis), cut=True
             )
-        self._reaper.close_books(
+        self._reaper.close_in_rq(
             work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s)
         )
 
@@ -98,14 +98,16 @@ class SliceQueue:
             return
         now = clock.now_ms(self._redis)
         try:
-            taken = self._batches.take(work, attempt, now)
+            work_in_hand = self._batches.take(work, attempt, now)
         except (ValueError, zlib.error):  # Prompts that can't be read.
-            taken = Taken(work, attempt, self._batches.results_of(work), "running", ())
-        if taken is None:
+            work_in_hand = Taken(work, attempt, self._batches.results_of(work), "running", ())
+        if work_in_hand is None:
             return
-        lost = [LineResult(line.number, line.custom_id, error=_ERROR) for line in taken.lines]
+        lost = [
+            LineResult(line.number, line.custom_id, error=_ERROR) for line in work_in_hand.lines
+        ]
         _log.warning(
             "slice given up",
             extra={"batch": work.batch_id, "slice": work.number, "lines": len(lost)},
         )
-        self._batches.write(taken, lost, now, cut=True)
+        self._batches.write(work_in_hand, lost, now, cut=True)

@@ -41,13 +41,13 @@ class _Row:
 
     def add(self, sample: Sample) -> None:
         sums = self.machines[sample.machine]
-        for place, value in enumerate((sample.tokens, sample.seconds, sample.running, 1)):
-            sums[place] += value
+        for index, value in enumerate((sample.tokens, sample.seconds, sample.running, 1)):
+            sums[index] += value
         self.waiting = max(self.waiting, sample.waiting)
         self.first_tokens += sample.first_tokens
         self.ttft_ms += sample.ttft_ms
 
-    def told(self, at_s: int) -> dict[str, Any]:
+    def row(self, at_s: int) -> dict[str, Any]:
         return {
             "at": at_s,
             "tokens_per_second": round(
@@ -88,7 +88,7 @@ class History:
             self._rows[_order(self._last)[0] // 1000 // ROW_S * ROW_S].add(sample)
         for at in [at for at in self._rows if at * 1000 < oldest]:
             del self._rows[at]
-        return [self._rows[at].told(at) for at in sorted(self._rows)]
+        return [self._rows[at].row(at) for at in sorted(self._rows)]
 
     async def recent(self) -> Rows:
         """The jobs that ended last, newest first."""

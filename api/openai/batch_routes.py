@@ -35,7 +35,7 @@ WINDOW = "24h"
 PREFIX = "batch_"
 MOST_METADATA = 16
 _LINE = re.compile(r"line (\d+)")
-Found = tuple[FileBatch, BatchRecord | None]
+Pair = tuple[FileBatch, BatchRecord | None]
 Key = Annotated[Text, Field(max_length=64)]
 Value = Annotated[Text, Field(max_length=512)]
 
@@ -68,7 +68,7 @@ async def create(
     file = await files.record(body.input_file_id, caller.owner)
     if not isinstance(file, FileRecord):
         raise ApiError("not_found", "There is no such file.", param="input_file_id")
-    return view((await file_batches.place(caller.owner, body.endpoint, file, body.metadata), None))
+    return view((await file_batches.create(caller.owner, body.endpoint, file, body.metadata), None))
 
 
 @router.get("", response_model=BatchList)
@@ -97,15 +97,15 @@ async def cancel(batch_id: str, file_batches: BatchesOf, caller: CallerOf) -> di
     return view(await _find(batch_id, file_batches, caller))
 
 
-async def _find(batch_id: str, file_batches: FileBatches, caller: Caller) -> Found:
-    found = (
+async def _find(batch_id: str, file_batches: FileBatches, caller: Caller) -> Pair:
+    pair = (
         await file_batches.order(batch_id.removeprefix(PREFIX), caller.owner)
         if batch_id.startswith(PREFIX)
         else None
     )
-    if found is None:
+    if pair is None:
         raise missing_batch()
-    return found
+    return pair
 
 
 def status(order: FileBatch, batch: BatchRecord | None) -> str:
@@ -122,10 +122,10 @@ def status(order: FileBatch, batch: BatchRecord | None) -> str:
     return "in_progress"
 
 
-def view(found: Found) -> dict[str, Any]:
+def view(pair: Pair) -> dict[str, Any]:
     """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't
     happened."""
-    order, batch = found
+    order, batch = pair
     state = status(order, batch)
     ended: dict[str, int | None] = {
         f"{name}_at": None for name in ("completed", "failed", "expired", "cancelled")

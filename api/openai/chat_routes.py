@@ -33,7 +33,7 @@ from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Com
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer
 from api.openai.schemas import ChatBody, CompletionBody
 from api.openai.streaming import HOLD_S, BoundStream, ChunkStream, begin, header, whole
-from api.registry import names_none, public_name
+from api.registry import names_no_model, public_name
 from wire.messages import Finished
 from wire.model_registry import ModelRecord
 
@@ -97,7 +97,7 @@ async def completions(body: CompletionBody, context: ContextOf) -> Response:
 async def _answer(
     body: ChatBody | CompletionBody, kind: type[Answer], context: RequestContext
 ) -> Response:
-    chats, spec = context.chats, body.ask()
+    chats, spec = context.chats, body.spec()
     key = await idempotency_key_of(
         context.idempotency_key, context.caller.owner, body, context.urls
     )
@@ -119,7 +119,7 @@ async def _answer(
         reader.job_id,
         int(time.time()),
         public_name(model, await chats.registry.models())
-        if names_none(body.model)
+        if names_no_model(body.model)
         else str(body.model),
         model.revision,
         with_usage=body.wants_usage,
@@ -168,25 +168,25 @@ async def _whole(
     return JSONResponse(body, headers=headers | header(body.get("warnings", ())))
 
 
-def _fitting(ask: ChatSpec, model: ModelRecord) -> ChatSpec:
+def _fitting(spec: ChatSpec, model: ModelRecord) -> ChatSpec:
     """What is asked for as the model can answer it. Raises ApiError for pictures that it
     couldn't see."""
     if not model.is_vision:
-        for place, draft in enumerate(ask.messages):
+        for index, draft in enumerate(spec.messages):
             for number, part in enumerate(draft.parts):
                 if not isinstance(part, str):
-                    param = f"messages[{place}].content[{number}]"
+                    param = f"messages[{index}].content[{number}]"
                     raise ApiError(
                         "unsupported", "This model does not support images.", param=param
                     )
-    return ask.fitting(model)
+    return spec.fitting(model)
 
 
 async def _resume(job_id: str, readers: ChatReaders) -> Reader:
     """A reader of a job that an earlier request made, from its start."""
     # In this order: its end may arrive in between.
     records = readers.records
-    if await records.standing(job_id) == "ended" and not await records.has_log(job_id):
+    if await records.state(job_id) == "ended" and not await records.has_log(job_id):
         raise ApiError("expired", "The text of this job has expired.")
     return await readers.attach(job_id)
 

@@ -66,17 +66,17 @@ class FileBatches:
         redis: Redis,
         batches: BatchIntake,
         files: FileStore,
-        catalogue: RegistryReader,
+        registry: RegistryReader,
         readers: Readers,
     ) -> None:
         self._redis = redis
         self._batches = batches
         self._files = files
-        self._catalogue = catalogue
+        self._registry = registry
         self._readers = readers
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def place(
+    async def create(
         self, owner: str, endpoint: str, file: FileRecord, metadata: dict[str, str] | None
     ) -> FileBatch:
         """Order a batch of what is in a file; it is read in the background."""
@@ -103,20 +103,20 @@ class FileBatches:
 
     async def order(self, order_id: str, owner: str) -> tuple[FileBatch, BatchRecord | None] | None:
         """An owner's order and its batch, once there is one."""
-        found = await self._get(order_id) if is_job_id(order_id) else None
+        batch_record = await self._get(order_id) if is_job_id(order_id) else None
         return (
-            (found, await self._batch(found))
-            if found is not None and found.owner == owner
+            (batch_record, await self._batch(batch_record))
+            if batch_record is not None and batch_record.owner == owner
             else None
         )
 
     async def all(self, owner: str) -> list[tuple[FileBatch, BatchRecord | None]]:
         """An owner's orders and their batches, newest first."""
         ids = cast(list[bytes], await self._redis.zrevrange(keys.orders(owner), 0, MOST_ORDERS - 1))
-        found = [(raw, await self._get(raw.decode())) for raw in ids]
-        if gone := [raw for raw, order in found if order is None]:
-            await self._redis.zrem(keys.orders(owner), *gone)
-        return [(order, await self._batch(order)) for _, order in found if order is not None]
+        batch_record = [(raw, await self._get(raw.decode())) for raw in ids]
+        if expired := [raw for raw, order in batch_record if order is None]:
+            await self._redis.zrem(keys.orders(owner), *expired)
+        return [(order, await self._batch(order)) for _, order in batch_record if order is not None]
 
     async def cancel(self, order: FileBatch) -> None:
         """End an order early; what is finished is kept. One that has ended stays as it is."""
@@ -168,11 +168,11 @@ class FileBatches:
             self._begin(order)
 
     def _begin(self, order: FileBatch) -> None:
-        task = asyncio.create_task(self._carry_out(order), name="order")
+        task = asyncio.create_task(self._import_file(order), name="order")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry_out(self, order: FileBatch) -> None:
+    async def _import_file(self, order: FileBatch) -> None:
         """Read an order's file into its batch, and note what came of it."""
         try:
             batch = await self._batch(order) or await self._accepted(order)
@@ -203,8 +203,8 @@ class FileBatches:
         file = await self._files.record(order.file_id, order.owner)
         if file is None:
             raise ApiError("not_found", "The input file has been deleted.", param="input_file_id")
-        models, version = await self._catalogue.models(), await self._catalogue.oldest_version()
-        default = await self._catalogue.default()
+        models, version = await self._registry.models(), await self._registry.oldest_version()
+        default = await self._registry.default()
         rules = LineParser(
             models, self._readers[order.endpoint], version=version, default_model=default
         )

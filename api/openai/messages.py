@@ -81,13 +81,13 @@ class Message(Open):
     tool_calls: Annotated[list[CalledTool], Field(max_length=MOST_TOOLS)] | None = None
     tool_call_id: Text | None = None
 
-    def draft(self, place: int) -> DraftMessage:
+    def draft(self, index: int) -> DraftMessage:
         """The message on its way to a job. Raises ApiError for one that says nothing, or asks
         for what isn't had."""
-        other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{place}].")
+        other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{index}].")
         if not self.content and not (self.role == "assistant" and self.tool_calls):
             sentence = f"A message of role {self.role} needs content."
-            raise ApiError("invalid_request", sentence, param=f"messages[{place}].content")
+            raise ApiError("invalid_request", sentence, param=f"messages[{index}].content")
         return DraftMessage(
             "system" if self.role == "developer" else self.role,
             draft_parts(self.content),

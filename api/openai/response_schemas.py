@@ -237,8 +237,8 @@ def answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, d
 
 def components() -> dict[str, Any]:
     """The schemas of chunks, which no route answers with as they are."""
-    wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+    models: list[tuple[type[BaseModel], Literal["serialization"]]] = [
         (ChatCompletionChunk, "serialization")
     ]
-    _, found = models_json_schema(wanted, ref_template=_PLACE + "{model}")
-    return dict(found["$defs"])
+    _, definitions = models_json_schema(models, ref_template=_PLACE + "{model}")
+    return dict(definitions["$defs"])

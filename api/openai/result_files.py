@@ -113,9 +113,9 @@ def kinds(order: FileBatch, batch: BatchRecord | None) -> list[Kind]:
     something."""
     if batch is None or not batch.ended:
         return []
-    left = batch.total - batch.done - batch.failed
+    remaining = batch.total - batch.done - batch.failed
     there: list[Kind] = ["output"] if batch.done else []
-    if batch.failed or (left and batch.state == "expired"):
+    if batch.failed or (remaining and batch.state == "expired"):
         there.append("errors")
     return [kind for kind in there if kind not in order.hidden]
 
@@ -134,10 +134,10 @@ class ResultFiles:
         if match is None:
             return None
         kind = cast(Kind, match[2])
-        found = await self.batches.order(match[1], caller.owner)
-        if found is None or kind not in kinds(*found):
+        pair = await self.batches.order(match[1], caller.owner)
+        if pair is None or kind not in kinds(*pair):
             return None
-        order, batch = found
+        order, batch = pair
         assert batch is not None, "kinds() knows files of batches alone"
         return ResultFile(kind, order, batch, self)
 

@@ -61,9 +61,11 @@ class Beginning:
         says anything."""
         until = time.monotonic() + limit_s
         while (
-            not self._known and not self._reader.closed and (left := until - time.monotonic()) > 0
+            not self._known
+            and not self._reader.closed
+            and (remaining_s := until - time.monotonic()) > 0
         ):
-            self.entries += await self._reader.batch(left)
+            self.entries += await self._reader.batch(remaining_s)
         failed = next((event for event in self._events if isinstance(event, Failed)), None)
         if failed is not None and all(
             isinstance(event, (Failed, Progress, Warning)) for event in self._events
@@ -95,12 +97,12 @@ class ChunkStream(Stream):
     def __init__(
         self,
         reader: Reader,
-        lookup: JobRecords,
+        records: JobRecords,
         keepalive_s: float,
         answer: Answer,
         begun: Sequence[Entry] = (),
     ) -> None:
-        super().__init__(reader, lookup, StreamOptions(frozenset(), keepalive_s), "queued")
+        super().__init__(reader, records, StreamOptions(frozenset(), keepalive_s), "queued")
         self._answer = answer
         self._begun = begun
 
@@ -124,8 +126,8 @@ class ChunkStream(Stream):
 class Collected(Stream):
     """A stream that nobody is sent: its events are kept until it has ended."""
 
-    def __init__(self, reader: Reader, lookup: JobRecords) -> None:
-        super().__init__(reader, lookup, StreamOptions(frozenset(), 60.0), "queued")
+    def __init__(self, reader: Reader, records: JobRecords) -> None:
+        super().__init__(reader, records, StreamOptions(frozenset(), 60.0), "queued")
         self.events: list[Event] = []
 
     def _frame(self, entry: Entry) -> bytes:
@@ -180,14 +182,14 @@ async def begin(
 
 
 async def whole(
-    reader: Reader, answer: Answer, lookup: JobRecords, request: Request, leave: Callable[[], None]
+    reader: Reader, answer: Answer, records: JobRecords, request: Request, leave: Callable[[], None]
 ) -> list[Event] | None:
     """All events of a job, its end last; None when the client has gone, upon which ``leave`` has
     been called.
 
     Raises ApiError for a job that failed, and for one whose end can't be waited for here.
     """
-    collected = Collected(reader, lookup)
+    collected = Collected(reader, records)
     try:
         if not await _unless_gone(collected.collect(), request):
             return None

@@ -145,7 +145,7 @@ def test_only_chats_that_end_with_their_readers_are_watched(
     jobs: JobQueue, redis: Redis, policy: Any, watched: int
 ) -> None:
     submit(jobs, Policy(policy))
-    assert redis.zcard(keys.UNATTENDED) == watched
+    assert redis.zcard(keys.ABANDONED_AFTER) == watched
 
 
 def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: JobQueue, redis: Redis) -> None:
