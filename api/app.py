@@ -55,17 +55,17 @@ _OPEN_PATHS = (*_PUBLIC, "/favicon.ico", LOGIN_PATH, f"{pages.STATIC}/")
 
 
 class _App(FastAPI):
-    """An application whose every answer has safe headers, and whose description says who may
-    ask."""
+    """An application that adds safe headers to every response, and says in its schema which keys it
+    takes."""
 
-    wants_keys = False
+    needs_keys = False
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
             described["components"]["schemas"] |= response_schemas.components()
-            if self.wants_keys:
+            if self.needs_keys:
                 described["security"] = [{name: []} for name in _KEYS]
                 for path in _PUBLIC:
                     described["paths"][path]["get"]["security"] = []
@@ -126,7 +126,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         redoc_url=None,
         responses=errors.RESPONSES,
     )
-    app.wants_keys = bool(known)
+    app.needs_keys = bool(known)
     app.state.traffic = traffic = RequestMetrics()
     error_handlers.install(app)
     _include(app, rq_pages)
@@ -146,8 +146,8 @@ def _add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by
-            # who has it.
+            # OpenAI's client adds a dozen of its own. None of them grants access: a page must have
+            # a key to send one.
             allow_headers=["*"],
             expose_headers=[
                 "X-Job-Id",

@@ -90,7 +90,7 @@ _ELSEWHERE = (("query",), ("path",), ("header",), ("cookie",))
 
 
 class ErrorBody(BaseModel):
-    """What the API's description says of errors."""
+    """The error body as the OpenAPI schema describes it."""
 
     detail: str
     code: ErrorCode
@@ -211,8 +211,7 @@ def is_openai(scope: Scope) -> bool:
 
 
 def workers_outdated(field: str) -> ApiError:
-    """A request whose answer needs a field of the job that some living worker's release doesn't
-    know."""
+    """A request that needs a field of the job which some running worker's release doesn't know."""
     message = (
         f"A worker of an older release is running, and it can't honour {field}. Try again "
         f"once it is updated."
@@ -263,7 +262,7 @@ def from_validation(
         return ApiError("bad_request", "The body is not valid JSON.")
     places = [_place(row["loc"], shape, body) for row in rows[:8]]
     lines = [_line(place, row["msg"]) for place, row in zip(places, rows, strict=False)]
-    # Members of a union that were tried in vain say the same of the same field.
+    # Several members of a union report the same of the same field.
     return ApiError(
         "invalid_request",
         "The request is not valid.",

@@ -98,7 +98,7 @@ async def load(body: LoadRequest, commands: CommandsOf) -> dict[str, Any]:
 
 @router.post("/unload")
 async def unload(commands: CommandsOf, body: UnloadRequest | None = None) -> dict[str, Any]:
-    """Have a worker forget a model; the one used last if none is named."""
+    """Unload a model; the one used last if none is named."""
     requested = None if body is None else body.model_id
     model_id = None if requested is None else (await _registered(requested, commands)).id
     return await commands.run(ModelCommand(job_id=new_job_id(), action="unload", model_id=model_id))

@@ -16,7 +16,7 @@ from wire.versions import FIRST, VERSION
 from wire.worker_status import LoadedModel, WorkerStatus
 
 DEFAULT_MODEL = "default"
-"""The name that stands for the default model, unless a model has it."""
+"""The name of the default model, unless a model has this name."""
 
 
 def names_no_model(requested: str | None) -> bool:
@@ -37,7 +37,7 @@ class RegistryReader:
         return self._decoded(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)))
 
     async def find(self, requested: str) -> ModelRecord | None:
-        """The model that an id, a name or a repository name stands for."""
+        """The model with this id, name or repository name."""
         return model_registry.find(await self.models(), requested)
 
     async def active(self) -> tuple[ModelRecord, LoadedModel] | None:
@@ -59,8 +59,7 @@ class RegistryReader:
         return next((record for record in await self.models() if record.downloaded), None)
 
     async def created(self) -> dict[str, int]:
-        """The dates of models' files by model id, seconds since the epoch; of some models there
-        may be none."""
+        """The dates of models' files by model id, seconds since the epoch; some may be missing."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
         return {model_id.decode(): int(value) for model_id, value in stored.items()}
 
@@ -88,16 +87,17 @@ class RegistryReader:
         return [status for value in values if value is not None for status in _decode(value)]
 
     async def oldest_version(self) -> int:
-        """Which version of records every living worker reads; this release's when none lives."""
+        """The lowest version of records among running workers; this release's without a running
+        worker."""
         names = [
             name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         ]
         if not names:
             return VERSION
-        names_of_keys = [
+        redis_keys = [
             name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)
         ]
-        values = cast(list[bytes | None], await self._redis.mget(names_of_keys))
+        values = cast(list[bytes | None], await self._redis.mget(redis_keys))
         alive = [
             reads
             for status, reads in zip(values[::2], values[1::2], strict=True)
@@ -106,8 +106,8 @@ class RegistryReader:
         return min((FIRST if reads is None else int(reads) for reads in alive), default=VERSION)
 
     async def silent_workers(self) -> list[str]:
-        """The workers that have not answered for some seconds, and that nobody has taken over
-        from: frozen, or dead."""
+        """The workers that have not responded for some seconds and were not replaced: frozen, or
+        dead."""
         names = sorted(
             name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         )
@@ -130,8 +130,7 @@ class RegistryReader:
 
 
 def _decode(value: bytes) -> list[WorkerStatus]:
-    # A worker of another version may say things that this one doesn't know; it isn't shown then,
-    # and that is all.
+    # A worker of another version may report fields that this one doesn't know: it isn't shown.
     try:
         return [WorkerStatus.model_validate_json(value)]
     except ValidationError:

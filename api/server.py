@@ -19,10 +19,10 @@ from wire.settings import Settings
 _log = logging.getLogger("api")
 
 _GRACE_S = 5
-"""Time that requests get to end at a stop; streams need none of it."""
+"""Time that requests get to finish at shutdown; streams need none of it."""
 KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than the pools of proxies (nginx: 60 s) and HTTP
-clients keep theirs, so that they close it and none writes into one that has just been closed."""
+"""How long an idle connection is kept open: longer than pools of proxies (nginx: 60 s) and HTTP
+clients keep theirs, so that they close it first and never write into a closed connection."""
 
 
 class Server(uvicorn.Server):

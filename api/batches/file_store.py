@@ -51,7 +51,7 @@ class FileStore:
         self._lifetime_s = lifetime_s
 
     async def begin(self, owner: str) -> FileWriter:
-        """Begin an upload; what it stores is gone after a while unless it is finished."""
+        """Begin an upload; what it stores expires unless the upload is finished."""
         file_id = f"{keys.FILE_ID}{uuid.uuid4().hex}"
         await self._redis.set(keys.file(file_id), "", ex=keys.UPLOAD_LIFETIME_S)
         return FileWriter(self._redis, self._quota, file_id, owner)
@@ -118,11 +118,11 @@ class FileStore:
         await self._redis.delete(
             keys.file(file_id), *(keys.file_piece(file_id, number) for number in range(pieces))
         )
-        await self._quota.give_back(file_id)
+        await self._quota.release(file_id)
 
 
 class FileWriter:
-    """One upload: what comes is cut into pieces and stored."""
+    """One upload: incoming data is cut into pieces and stored."""
 
     def __init__(self, redis: Redis, quota: BatchQuota, file_id: str, owner: str) -> None:
         self._redis, self._quota = redis, quota
@@ -145,7 +145,7 @@ class FileWriter:
             return
         piece = await asyncio.to_thread(zlib.compress, bytes(self._held), _COMPRESSION)
         self._held.clear()
-        await self._quota.take(self.id, len(piece))
+        await self._quota.reserve(self.id, len(piece))
         await self._redis.set(
             keys.file_piece(self.id, self.pieces), piece, ex=keys.UPLOAD_LIFETIME_S
         )

@@ -1,5 +1,4 @@
-"""One line of an upload: judged by the same rules as a chat, and made into a prompt that a worker
-can run.
+"""One line of an upload: validated like a chat, and turned into a prompt for a worker.
 
 Pure: knows models as records, and neither Redis nor HTTP.
 """
@@ -54,7 +53,7 @@ class _Refused(Exception):
 
 
 def parse_line(raw: bytes, number: int, parser: LineParser) -> BatchLine | LineResult:
-    """A line as a prompt, or as the result that says why it can't be run. Never echoes what was
+    """A line as a prompt, or as a result that says why it can't be run. Never echoes what was
     sent."""
     custom_id: str | None = None
     try:

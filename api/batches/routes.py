@@ -1,7 +1,6 @@
-"""The batch routes of the native API: thousands of prompts in one call, their progress, their
-results.
+"""The batch routes of the native API: thousands of prompts in one call, progress, results.
 
-Knows shapes and HTTP; what a batch is made of is others'.
+Knows requests and responses; api.batches.intake does the work.
 """
 
 from __future__ import annotations

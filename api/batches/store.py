@@ -119,7 +119,7 @@ class BatchStore:
     async def open(
         self, batch_id: str, owner: str, model_id: str, details: Mapping[str, Any] | None
     ) -> BatchRecord:
-        """Begin an upload; what it stores is gone after a while unless it is committed."""
+        """Begin an upload; what it stores expires unless the upload is committed."""
         now = await self.now_ms()
         record = BatchRecord(
             batch_id, owner, model_id, "uploading", now, now + self.lifetime_ms, details=details
@@ -144,7 +144,7 @@ class BatchStore:
 
         Raises ApiError ``batches_full`` when there is no room.
         """
-        await self.quota.take(batch_id, len(packed))
+        await self.quota.reserve(batch_id, len(packed))
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(keys.batch_input(batch_id, number), packed, ex=keys.UPLOAD_LIFETIME_S)
             pipe.hset(keys.batch_plan(batch_id), str(number), f"{prompts} {results}")
@@ -152,9 +152,9 @@ class BatchStore:
             await pipe.execute()
 
     async def put_refused(self, batch_id: str, number: int, refused: Iterable[LineResult]) -> None:
-        """Store the results of lines that can't be run, with the slice they stand in."""
+        """Store the results of lines that can't be run, with the slice that they belong to."""
         rows: dict[Any, Any] = {str(result.number): result.encode() for result in refused}
-        await self.quota.take(batch_id, sum(map(len, rows.values())))
+        await self.quota.reserve(batch_id, sum(map(len, rows.values())))
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(keys.batch_output(batch_id, number), mapping=rows)
             pipe.expire(keys.batch_output(batch_id, number), keys.UPLOAD_LIFETIME_S)
@@ -202,7 +202,7 @@ class BatchStore:
         names += [keys.batch_output(batch_id, number) for number in range(pieces)]
         for start in range(0, len(names), _AT_ONCE):
             await self._redis.delete(*names[start : start + _AT_ONCE])
-        await self.quota.give_back(batch_id)
+        await self.quota.release(batch_id)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class BatchStore:
         return [record for record in records if record is not None]
 
     async def to_feed(self, record: BatchRecord) -> list[int]:
-        """Slices that should be in the queue, as far as the batch's own books tell."""
+        """Slices that should be in the queue, according to the batch's own records."""
         there = await self.open_slices(record.id)
         fed = int(cast(bytes | None, await self._redis.get(keys.batch_fed(record.id))) or 0)
         if not there and record.state in ("queued", "running") and fed < record.slices:

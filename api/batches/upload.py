@@ -1,8 +1,7 @@
-"""Takes an upload in as it arrives: cuts it into lines, judges them, and stores them a slice at a
-time.
+"""Reads an upload as it arrives: splits it into lines, validates and stores them in slices.
 
-What it holds is bounded whatever the upload's length: a block of lines, a slice, and a number for
-each custom_id. The work is done beside the event loop. Knows nothing of HTTP.
+Memory is bounded whatever the upload's length: a block of lines, a slice, and a number for each
+custom_id. The work is done on threads. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class _Prompts:
 
 @dataclass(frozen=True, slots=True)
 class _Refusals:
-    """Lines that can't be run, and the slice they stand in."""
+    """Lines that can't be run, and the slice that they belong to."""
 
     number: int
     results: list[LineResult]
@@ -58,7 +57,7 @@ class _SliceBuilder:
         self.slices = self.total = self.failed = self.line = 0
 
     def block(self, rows: list[bytes | None]) -> list[_Prompts | _Refusals]:
-        """What is to be stored after these lines; None stands for one that was too long to keep."""
+        """What to store after these lines; None stands for a line that was too long to keep."""
         return [full for row in rows for full in self._add(row)]
 
     def rest(self) -> list[_Prompts | _Refusals]:

@@ -1,7 +1,7 @@
-"""Stopping jobs that nobody reads any more, whichever process their readers were at.
+"""Stops jobs that no client reads any more, whichever process their readers were connected to.
 
-The times after which jobs are stopped are kept in Redis, so that they hold when an API process
-dies. Knows nothing of streams or RQ.
+The times after which jobs are stopped are kept in Redis, so that they survive an API process. Knows
+nothing of streams or RQ.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class DisconnectWatcher:
             raise
 
     def _postpone_stops(self) -> None:
-        # After a start or an outage the readers need their time to come back before their absence
-        # means anything.
+        # After a start or an outage readers need time to reconnect before their absence means
+        # anything.
         self._stops_from = time.monotonic() + self._window_s
 
     async def _stop_abandoned(self) -> None:

@@ -1,4 +1,4 @@
-"""One chat as it stands: its whole text so far, its state, its place, and how it ended.
+"""One chat: its whole text so far, its state, its position in the queue, and how it ended.
 
 Reads only.
 """
@@ -25,11 +25,10 @@ router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 
 
 class JobView(BaseModel):
-    """What ``GET /api/engine/jobs/{job_id}`` answers. ``last_event_id`` is the cursor behind
-    ``text``.
+    """What ``GET /api/engine/jobs/{job_id}`` returns.
 
-    ``held`` says why nothing comes of a job that has not ended: the queues are suspended, or no
-    worker answers that would run it or does.
+    ``last_event_id`` is the cursor after ``text``. ``held`` says why a job that has not ended makes
+    no progress: the queues are suspended, or no worker responds.
     """
 
     job_id: str

@@ -54,7 +54,7 @@ class Schemas:
 
     def __init__(self) -> None:
         self.check = SchemaCheck()
-        # A thread for each process: it waits there while the event loop goes on.
+        # A thread for each process, which waits for it.
         self._threads = CapacityLimiter(CHILDREN)
         self._uploads = threading.Semaphore(1)
         self._waiting = 0

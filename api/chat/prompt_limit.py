@@ -67,7 +67,7 @@ def unshortened(messages: Sequence[Message]) -> list[Message]:
 
 
 def _refused(limit: int, tokens: int, form: OutputFormat) -> ApiError:
-    """What is said of a prompt of at least so many tokens."""
+    """The error for a prompt of at least this many tokens."""
     if form.truncation == "auto":
         return ApiError(
             "prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all."

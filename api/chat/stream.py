@@ -27,7 +27,7 @@ _EXPIRED = Failed("expired", "The text of this job has expired.")
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What a client wants beside text, and how long a stream may be silent."""
+    """What a client wants besides text, and how long a stream may be silent."""
 
     enabled: frozenset[str]
     keepalive_s: float
@@ -99,13 +99,12 @@ class Stream:
         self._waits = False
         if entry.kind == "progress":
             return sse(self._cursor, entry.data) if self._progress else b""
-        # The end that is made up here for a lost job has no position of its own.
+        # The end that is generated here for a lost job has no position of its own.
         self._cursor = max(self._cursor, entry.position)
         return sse(self._cursor, _with_usage(entry) if entry.ends and self._usage else entry.data)
 
     async def _after_silence(self) -> bytes:
-        """Make sure that somebody is still there to end the job; the end of one that was lost is
-        told here."""
+        """Check that something can still end the job; send the end of a job that was lost."""
         try:
             state = await self._records.state(self._reader.job_id)
         except RedisError:
@@ -131,7 +130,7 @@ class Stream:
         return b"" if queued is None else self._held_frame(queued[1], queued[0])
 
     async def _what_holds_it_up(self) -> bytes:
-        """Say of a job that is silent that its worker doesn't answer, or why none takes it up
+        """Report that the worker of a silent job doesn't respond, or why no worker takes the job up
         again."""
         try:
             queued = await self._records.position(self._reader.job_id)

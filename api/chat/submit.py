@@ -42,8 +42,7 @@ class Chats:
     json_reader: JsonReader
 
     async def find_model(self, requested: str | None) -> ModelRecord:
-        """The model that an id, a name or a repository name stands for; the default one if none is
-        named.
+        """The model with this id, name or repository name; the default model if none is named.
 
         Raises ApiError if it can't be served.
         """

@@ -20,8 +20,7 @@ _PLACEHOLDER = "data:taken/"
 
 
 class DataUrls:
-    """The long image URLs of one request, cut out of its body. What stands there in place of
-    each leads to it."""
+    """The long image URLs of one request, cut out of its body. A placeholder stands for each."""
 
     def __init__(self) -> None:
         self._urls: list[memoryview] = []
@@ -31,7 +30,7 @@ class DataUrls:
         return f"{_PLACEHOLDER}{len(self._urls) - 1}"
 
     def get(self, placeholder: str) -> memoryview | None:
-        """The URL that a place leads to; None for one that leads nowhere, such as a URL."""
+        """The URL that a placeholder stands for; None for any other text, such as a URL."""
         number = placeholder.removeprefix(_PLACEHOLDER)
         if (
             number == placeholder
@@ -51,12 +50,11 @@ class DataUrls:
 
 
 def take_out(body: bytearray, urls: DataUrls) -> list[memoryview | bytes]:
-    """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body
-    stays with each.
+    """The body in pieces, its long image URLs replaced by placeholders in ``urls``.
 
-    Only a string that follows such a key is cut out; any other, such as a message that begins like
-    one, is a text. A quote with a backslash before it is inside a string, and no other quote has
-    one before it.
+    A view of the body is kept for each. Only a string that follows such a key is cut out; any
+    other, such as a message that begins like one, is a text. A quote after a backslash is inside a
+    string, and no other quote follows a backslash.
     """
     view, done, at = memoryview(body), 0, 0
     pieces: list[memoryview | bytes] = []

@@ -1,8 +1,8 @@
-"""Images by an https address, from hosts that the operator lists and from no private address.
+"""Images by an https address, from hosts that the operator lists, never from a private address.
 
-Off unless ``MLXQ_IMAGE_HOSTS`` names a host. A name is resolved once, every address of it is
-judged, and the connection goes to one that was: what the name leads to a moment later doesn't
-matter. Whose certificate is right is still asked.
+Off unless ``MLXQ_IMAGE_HOSTS`` names a host. A name is resolved once, every address is checked, and
+the connection goes to a checked address: a later change of the DNS record has no effect.
+Certificates are verified against the name.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ MOST_IMAGES = 16
 RETRY_S = 10
 SWEEP_S = 5.0
 MANY_MESSAGES = 500
-"""Beyond so many, a millisecond or two, they are put together and written down beside the event
-loop."""
+"""Beyond this many messages, which take a millisecond or two, they are assembled and serialised on
+a thread."""
 _MOST_KNOWN = 1000
 _Location = tuple[int, int]
 """Which message, and which of its parts."""
@@ -59,8 +59,7 @@ class ImageIntake:
         self.pool = ImagePool()
         self._fetcher = fetcher
         self._store = ImageStore(redis, budget)
-        # A thread for each child: it waits there while the event loop goes on, and holds one image
-        # at a time.
+        # A thread for each child, which waits for it and holds one image at a time.
         self._threads = CapacityLimiter(CHILDREN)
         self._sweeper = ThreadPoolExecutor(1, "images-sweep")
         self._known: OrderedDict[bytes, ImagePart] = OrderedDict()
@@ -113,7 +112,7 @@ class ImageIntake:
         )
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
-        """The job came to nothing: its images are nobody's. Returns at once."""
+        """Release the images of a job that was not created. Returns at once."""
         self._release(job_id, [part for message in messages for part in message.images()])
 
     async def run(self) -> None:
@@ -144,8 +143,7 @@ class ImageIntake:
             picture = self.pool.open(image)
         except ImageRefused as reason:
             raise refused(_SENTENCES.get(str(reason), _SENTENCES["crash"])) from None
-        # Hashed here: whoever got hold of a child must not choose under which name a picture is
-        # found.
+        # Hashed here: a compromised child must not choose the name of a picture.
         part = ImagePart(
             sha256=hashlib.sha256(picture.data).hexdigest(),
             width=picture.width,
@@ -169,7 +167,7 @@ class ImageIntake:
 
 
 def _locations(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Location]]:
-    """The images in their order, and where each stands."""
+    """The images in order, and the location of each."""
     return [
         (part.url, (message, location))
         for message, draft in enumerate(drafts)

@@ -18,12 +18,12 @@ from redis import Redis
 from wire import clock, keys
 
 OVERHEAD = 4096
-"""Counted for each image beside its bytes, so that many tiny ones can't add up to much."""
+"""Counted for each image besides its bytes, so that many tiny ones can't add up to much."""
 KEPT_S = 300.0
 """An image stays this long after its last job for the next turn of the conversation, unless the
 room is needed."""
 CREATION_S = 600
-"""Between storing its first image and queueing a job lies at most this time."""
+"""At most this time passes between storing a job's first image and queueing the job."""
 _AT_ONCE = 200
 _EAGER_S = 1.0
 
@@ -121,7 +121,7 @@ class ImageStore:
             self._release(keys=_names(sha256), args=[sha256, job_id])
 
     def sweep(self) -> None:
-        """Find the images that no live job needs; drop those that none has needed for a while."""
+        """Find the images that no live job needs; drop those that no job has needed for a while."""
         hashes = [sha.decode() for sha in cast(list[bytes], self._redis.hkeys(keys.IMAGES))]
         for start in range(0, len(hashes), _AT_ONCE):
             self._look_at(hashes[start : start + _AT_ONCE])
@@ -129,7 +129,7 @@ class ImageStore:
             self._drop(keys=_names(sha256), args=[sha256])
 
     def _make_room(self, size: int) -> None:
-        """Drop what nobody needs, longest idle first, until there is room."""
+        """Drop unused images, least recently used first, until there is room."""
         with self._making_room:
             if time.monotonic() > self._swept_at + _EAGER_S:
                 self.sweep()

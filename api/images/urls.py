@@ -1,4 +1,4 @@
-"""What an image's URL says, as clients write it: ``data:`` URLs, in base64. Decodes nothing."""
+"""Parses the URLs of images: ``data:`` URLs, in base64. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.http.data_urls import DataUrls
 TOO_LARGE = 20_000_000
 """An image must be under this, bytes."""
 _KINDS = ("", "image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
-"""Types that may be declared. What an image really is, its first bytes say."""
+"""Types that may be declared. The real type is recognised by an image's first bytes."""
 _URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
 _START = 512
 """Characters in which the payload must have begun: some clients write a file's name before it."""

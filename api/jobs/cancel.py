@@ -14,8 +14,8 @@ from wire import clock, keys
 from wire.rq_jobs import queue_key
 
 # KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner
-# whose job alone may be stopped, or nothing. Answers 1 when the job was taken off its queue and is
-# the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
+# whose job alone may be stopped, or nothing. Returns 1 when the job was removed from its queue and
+# is the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
 _STOP = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'ended' then return -1 end

@@ -81,18 +81,17 @@ class JobQueue:
         self._canceller = JobCanceller(self._redis, self._reaper)
 
     async def existing_job(self, key: IdempotencyKey) -> str | None:
-        """The job that an earlier request of the same key made. Raises ApiError if that request
-        was another."""
+        """The job that an earlier request with this key created. Raises ApiError if its body was
+        another."""
         return key.job_in(cast(bytes | None, await self._waiting.get(key.name)))
 
     async def submit_chat(
         self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None
     ) -> str:
-        """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has
-        made before.
+        """Put a chat at the end of the queue; returns its id, or that of the job that ``key`` has.
 
         Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to
-        another request, ``workers_outdated`` when a living worker can't read what was asked for.
+        another request, ``workers_outdated`` when a running worker can't read the job.
         """
         job = await self._readable(job)
         try:
@@ -111,7 +110,7 @@ class JobQueue:
             raise workers_outdated(refused.field) from None
 
     async def submit_command(self, command: ModelCommand) -> None:
-        """Put a model command before all that waits: somebody holds a request open for it."""
+        """Put a model command at the front of the queue: a client waits for its response."""
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
@@ -143,8 +142,8 @@ class JobQueue:
         await self._in_thread(self._reaper.settle, job_id)
 
     async def settle_all(self) -> None:
-        """End the jobs that nobody else will end: left by a process that died, or ended in RQ
-        from outside."""
+        """End jobs that nothing else will end: left by a process that died, or ended in RQ from
+        outside."""
         await self._in_thread(self._reaper.finish_interrupted)
         await self._in_thread(self._reaper.settle_all)
 
@@ -181,7 +180,7 @@ class JobQueue:
                 try:
                     self._put_in_queue(job, policy, pipe)
                 except WatchError:
-                    continue  # Another request of this key has made its job meanwhile.
+                    continue  # Another request with this key has created its job meanwhile.
                 return job.job_id
 
     def _put_in_queue(self, job: ChatJob, policy: Policy, pipe: Pipeline) -> None:

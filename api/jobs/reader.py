@@ -10,8 +10,7 @@ from redis.exceptions import RedisError
 from wire.log_entries import Entry
 
 LOOK_AGAIN_S = 3.0
-"""Silence after which to look into the log: nothing else tells that the channel lost the last
-event of a job."""
+"""After this silence the log is read: the channel may have lost the last event of a job."""
 BUFFER = 1000
 """Entries kept for a reader whose client is slow; beyond it they are dropped and read from the
 log again."""
@@ -69,13 +68,13 @@ class Reader:
 
     @property
     def closed(self) -> bool:
-        """Whether the client has gone, or the process goes; the client may go on elsewhere with
-        its cursor."""
+        """Whether the client has disconnected or the process stops; the client may resume
+        elsewhere."""
         return self._left or self._source.closing
 
     @property
     def behind(self) -> bool:
-        """Whether the log has to be read (again) before anything can be said of its end."""
+        """Whether the log must be read (again) before anything is known of its end."""
         return self._behind
 
     def put(self, entry: Entry) -> None:
@@ -88,14 +87,14 @@ class Reader:
         self.wake()
 
     def look_again(self, *, in_doubt: bool = False) -> None:
-        """Have the next batch come from the log; ``in_doubt``, Redis may have lost what was read
-        of it."""
+        """Read the next batch from the log; ``in_doubt``: Redis may have lost what was read of
+        it."""
         self._behind = True
         self._in_doubt = self._in_doubt or in_doubt
         self.wake()
 
     def leave(self) -> None:
-        """The client has gone: whoever waits for more need not."""
+        """The client has disconnected: wake up whatever waits for more entries."""
         self._left = True
         self.wake()
 

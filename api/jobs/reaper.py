@@ -27,8 +27,8 @@ takes milliseconds."""
 LOOK_AGAIN_S = 2
 """How often each job that has not ended is looked at, whether anybody reads it or not."""
 ADRIFT_S = 10
-"""A job that is queued for RQ and in no list was lost by whoever popped it, and is put back
-after this time."""
+"""A job that is queued in RQ and in no list was lost after it was popped, and is put back after
+this time."""
 _AT_ONCE = 500
 _DELETED = Failed(
     "job_lost", "This chat was deleted from the queue before it ended. Send it again."
@@ -92,7 +92,7 @@ return over
 
 
 class JobReaper:
-    """Ends jobs in their logs and in RQ's books. RQ's pages show them for ``kept_s`` more."""
+    """Ends jobs in their logs and in RQ. RQ's pages show them for ``kept_s`` more."""
 
     def __init__(self, redis: Redis, kept_s: int) -> None:
         self._redis = redis
@@ -135,7 +135,8 @@ class JobReaper:
             self.settle(job_id.decode())
 
     def finish_interrupted(self) -> None:
-        """End what was to stop a while ago and has not ended: its worker or its process is gone."""
+        """End jobs that were to stop a while ago and have not ended: their worker or process has
+        died."""
         for raw in cast(
             list[bytes],
             self._redis.zrangebyscore(
@@ -146,11 +147,11 @@ class JobReaper:
             self._end_as(raw.decode(), "missing" if status is None else status.decode())
 
     def end_cancelled(self, job_id: str) -> None:
-        """End a job that was taken off its queue and is with no worker."""
+        """End a job that was removed from its queue and that no worker has."""
         self._end_as(job_id, JobStatus.CANCELED.value)
 
     def close_in_rq(self, job_id: str, queue: str, closing: Closing) -> None:
-        """Close RQ's books on a job that runs nowhere."""
+        """Close a job in RQ that runs nowhere."""
         kind = cast(bytes | None, self._redis.hget(keys.job(job_id), "kind"))
         task = _TASKS.get(kind or b"", keys.CHAT_TASK)
         with self._redis.pipeline(transaction=True) as pipe:
@@ -158,8 +159,8 @@ class JobReaper:
             pipe.execute()
 
     def _end_as(self, job_id: str, status: str) -> None:
-        """The log first: whoever starts the job from then on is told that it has ended, and
-        closes RQ's books too."""
+        """Write the log first: a worker that starts the job afterwards sees its end, and closes it
+        in RQ too."""
         if status in (*rq_jobs.WITHDRAWN, *rq_jobs.GOING_ON):
             closing = Closing(
                 JobStatus.CANCELED,
@@ -179,14 +180,18 @@ class JobReaper:
         self._redis.zrem(keys.STOPPING, job_id)
 
     def _end(self, job_id: str, failed: Failed | None) -> bool:
-        """Write a job's end, as cancelled unless it failed. Answers whether RQ's books are ours to
-        close: not when a worker took the job up meanwhile, which is told to stop, and ends it."""
+        """Write a job's end, cancelled unless it failed. Returns whether to close it in RQ here.
+
+        It is not when a worker took the job up meanwhile: that worker sees the cancel key, and ends
+        the job.
+        """
         about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id")
         owner, submitted, model = (value or b"" for value in cast(list[Any], about))
         try:
             attempt, before = self._log.begin(job_id)
         except (JobEnded, JobGone):
-            # Closed already, unless whoever ended it died in between: what is open has no lifetime.
+            # Closed already, unless the process that ended it died in between: an open job has no
+            # lifetime.
             return self._redis.ttl(rq_job_key(job_id)) < 0
         tokens = sum(
             len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta)

@@ -1,6 +1,6 @@
-"""Finding jobs: what is remembered of one, where it is, its place in the queue, what holds it up.
+"""Looks jobs up: their records, their state, their position in the queue, what holds them up.
 
-Reads Redis, and has a job ended that RQ says is over. Knows nothing of HTTP, and of RQ only names.
+Reads Redis, and has a job ended that is over in RQ. Knows nothing of HTTP, and of RQ only names.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from wire.versions import FIRST
 
 JobState = Literal["queued", "running", "ended", "gone"]
 Held = Literal["suspended", "no_worker"]
-"""Why nothing comes of a job for now: queues are suspended in RQ, or no worker answers that
-would (or does) run it."""
+"""Why a job makes no progress: queues are suspended in RQ, or no worker responds that would run
+it."""
 
 POSITIONS_S = 0.5
-"""How long one look at the queue serves all who ask for a place in it."""
+"""How long one read of the queue serves all requests for a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class JobRecords:
         return bool(await self._redis.exists(keys.log(job_id)))
 
     async def last_position(self, record: JobRecord) -> int:
-        """The id of the last event of a job; 0 when there is none, or no log any more."""
+        """The id of the last event of a job; 0 when there is no event, or the log has expired."""
         rows = await self._redis.xrevrange(keys.log(record.job_id), count=2)
         last = decode_rows(reversed(cast(list[Any], rows)))
         if not last or not record.by_tokens:
@@ -103,7 +103,7 @@ class JobRecords:
         return True
 
     async def state(self, job_id: str) -> JobState:
-        """Where a job is. ``gone``: nothing is known of it any more, so nobody can end it."""
+        """The state of a job; ``gone`` if its record has expired, so that nothing can end it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.job(job_id), "state")
             pipe.hget(rq_job_key(job_id), "status")
@@ -114,7 +114,7 @@ class JobRecords:
         return cast(JobState, state.decode())
 
     async def held(self, job_id: str) -> Held | None:
-        """What a job that has not ended waits for, beside its turn."""
+        """What a job that has not ended waits for, apart from its turn."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(rq_job_key(job_id), "status", "worker_name")
             pipe.exists(SUSPENDED)

@@ -42,7 +42,7 @@ class Relay:
             await asyncio.wait_for(self._subscribed.wait(), 1.0)
 
     def close(self) -> None:
-        """Let every stream end where it is; their clients come back with their cursors."""
+        """Let every stream end where it is; clients reconnect with their cursors."""
         self.closing = True
         for reader in self._all():
             reader.wake()
@@ -70,7 +70,7 @@ class Relay:
             self._readers.pop(reader.job_id, None)
 
     def jobs(self) -> list[str]:
-        """The jobs that somebody reads here."""
+        """The jobs with a reader in this process."""
         return list(self._readers)
 
     @property

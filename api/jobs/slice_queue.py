@@ -1,7 +1,7 @@
-"""Slices of batches on their way into the queue and out of it, as the API sees to it.
+"""Puts slices of batches in the queue and withdraws them.
 
-A slice that should be in the queue and isn't, whoever took it out, is put there again; one that
-keeps being taken out has its lines ended by name, so that no batch runs for ever. Synchronous;
+A slice that should be in the queue and was removed from outside is put back; one that is removed
+again and again has its lines ended with an error, so that no batch runs for ever. Synchronous;
 knows RQ, and nothing of HTTP.
 """
 
@@ -29,7 +29,7 @@ from wire.token_log import JobEnded, JobGone, TokenLog
 _log = logging.getLogger(__name__)
 
 MOST_FEEDS = 3
-"""A slice that was taken out of the queue this often, or failed there, is not put back any more."""
+"""A slice that was removed from the queue this often, or failed there, is not put back any more."""
 _FED_AGAIN = "fed_again"
 _ERROR: tuple[ErrorCode, str] = (
     "job_lost",

@@ -32,7 +32,7 @@ Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
 
 @dataclass(frozen=True, slots=True)
 class OfWorkers:
-    """A number that each worker tells, under its machine's name."""
+    """A number that each worker reports, labelled with its machine's name."""
 
     name: str
     text: str
@@ -42,7 +42,7 @@ class OfWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A histogram that each worker tells; ``field`` is its name in the worker's record."""
+    """A histogram that each worker reports; ``field`` is its name in the worker's record."""
 
     name: str
     text: str
@@ -123,7 +123,7 @@ TIMES = (
 
 
 class Shared(Collector):
-    """What is the same at every API process: it comes from Redis."""
+    """Metrics that are the same at every API process: they come from Redis."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

@@ -1,6 +1,6 @@
-"""What the whole service does at a moment, however many workers and API processes there are.
+"""The status of the whole service, however many workers and API processes there are.
 
-One look serves all who watch. Reads only; knows neither HTTP nor RQ.
+One read serves all viewers. Reads only; knows neither HTTP nor RQ.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Snapshot:
     ended: dict[str, int]
 
     def age_ms(self, worker: WorkerStatus) -> int:
-        """How long ago a worker has last told of itself."""
+        """The age of a worker's last report."""
         return max(0, self.now_ms - worker.beat_ms)
 
 
@@ -52,7 +52,7 @@ class StatusReader:
         self._history = History(redis)
 
     async def snapshot(self) -> Snapshot:
-        """What counts alone can tell."""
+        """The counts alone."""
         workers, waiting = await self._registry.workers(), await self._records.depths()
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()

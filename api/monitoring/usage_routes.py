@@ -19,7 +19,7 @@ from wire import clock, keys
 from wire.usage import DAY_S, Sums, day_of, sums
 
 DAYS = 30
-"""How many days are told one by one, today among them."""
+"""How many days are listed one by one, including today."""
 
 router = APIRouter(tags=["Operations"])
 

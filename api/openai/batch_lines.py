@@ -1,6 +1,6 @@
 """One line of an OpenAI batch: read as a prompt, and its result written in OpenAI's shape. Pure.
 
-Knows no files, no orders and no HTTP.
+Knows no files and no HTTP.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ class ResultLines:
     ``created`` is in seconds."""
 
     def __init__(
-        self, order_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]
+        self, batch_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]
     ) -> None:
-        self._order_id = order_id
+        self._batch_id = batch_id
         self._answer = _ANSWERS[endpoint]
         self._created = created
         self._models = models
 
     def line(self, result: Json) -> Json:
         """A line that has run, well or not."""
-        request_id = f"{self._order_id[:24]}{result['line']:08x}"
+        request_id = f"{self._batch_id[:24]}{result['line']:08x}"
         answered = (
             self._failed(result["error"]) if "error" in result else self._done(result, request_id)
         )
@@ -102,5 +102,5 @@ class ResultLines:
 
     def expired(self, custom_id: str | None, number: int) -> Json:
         """A line that the window ended before."""
-        head = {"id": f"batch_req_{self._order_id[:24]}{number:08x}", "custom_id": custom_id}
+        head = {"id": f"batch_req_{self._batch_id[:24]}{number:08x}", "custom_id": custom_id}
         return head | {"response": None, "error": EXPIRED}

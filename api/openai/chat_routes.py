@@ -52,7 +52,7 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 
 
 class RequestContext:
-    """What a route of this API needs beside the body."""
+    """What a route of this API needs besides the body."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ def _fitting(spec: ChatSpec, model: ModelRecord) -> ChatSpec:
 
 
 async def _resume(job_id: str, readers: ChatReaders) -> Reader:
-    """A reader of a job that an earlier request made, from its start."""
+    """A reader, from the start, of a job that an earlier request created."""
     # In this order: its end may arrive in between.
     records = readers.records
     if await records.state(job_id) == "ended" and not await records.has_log(job_id):
@@ -192,7 +192,7 @@ async def _resume(job_id: str, readers: ChatReaders) -> Reader:
 
 
 def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
-    """Stop the job of a client that has gone, in a task of its own: the request's is being
+    """Stop the job of a client that has disconnected, in a new task: the request's own is being
     cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)

@@ -82,7 +82,7 @@ class FileList(BaseModel):
 
 
 class FileDeleted(BaseModel):
-    """What is told of a file that is gone now."""
+    """What the deletion of a file returns."""
 
     id: str
     object: Literal["file"]
@@ -190,7 +190,7 @@ async def delete(
     if isinstance(stored, FileRecord):
         await store.delete(stored)
     else:
-        await results.batches.hide(stored.order, stored.kind)
+        await results.batches.hide(stored.file_batch, stored.kind)
     return {"id": file_id, "object": "file", "deleted": True}
 
 

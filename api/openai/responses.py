@@ -25,10 +25,10 @@ def usage_of(usage: Usage) -> Json:
 
 
 class Answer(ABC):
-    """One answer, told piece by piece or whole. ``created`` is in seconds since the epoch.
+    """One response, built chunk by chunk or whole. ``created`` is in seconds since the epoch.
 
-    ``warnings`` are sentences known before any event; with ``one_call`` only the first call of a
-    tool is told.
+    ``warnings`` are sentences known before any event; with ``one_call`` only the first tool call is
+    returned.
     """
 
     prefix: str

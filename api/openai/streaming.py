@@ -24,8 +24,8 @@ from wire.messages import Event, Failed, Finished, Progress, Warning
 
 DONE = b"data: [DONE]\n\n"
 HOLD_S = 10.0
-"""How long the headers of a stream wait for a sign that the prompt was taken: until then a
-refusal is a status."""
+"""How long the headers of a stream wait for the prompt to be accepted: until then a refusal is an
+HTTP status."""
 
 
 def _sse(data: Json) -> bytes:
@@ -33,17 +33,17 @@ def _sse(data: Json) -> bytes:
 
 
 def interrupted() -> ApiError:
-    """What a client is told whose stream can't go on here."""
+    """The error for a client whose stream can't go on here."""
     return ApiError("job_lost", "The service is restarting. Send the request again.", RETRY_SOON_S)
 
 
 def refused(event: Failed, answer: Answer) -> ApiError:
-    """A job's bad end as what a client is told."""
+    """A job's failure as the client's error."""
     return ApiError(event.code, event.message, param=answer.param_of(event.code))
 
 
 def header(warnings: Sequence[str]) -> dict[str, str]:
-    """The response header that tells warnings."""
+    """The response header that lists warnings."""
     return {"X-Warning": " ".join(warnings)} if warnings else {}
 
 
@@ -124,7 +124,7 @@ class ChunkStream(Stream):
 
 
 class Collected(Stream):
-    """A stream that nobody is sent: its events are kept until it has ended."""
+    """A stream that isn't sent: its events are collected until it has ended."""
 
     def __init__(self, reader: Reader, records: JobRecords) -> None:
         super().__init__(reader, records, StreamOptions(frozenset(), 60.0), "queued")
@@ -135,13 +135,13 @@ class Collected(Stream):
         return b""
 
     async def collect(self) -> None:
-        """Read to the end, or until this process goes away."""
+        """Read to the end, or until this process stops."""
         async for _ in self:
             pass
 
 
 class BoundStream(EventStream):
-    """A response whose job ends with it: ``leave`` is called when the client has gone before the
+    """A response whose job ends with it: ``leave`` is called when the client disconnects before the
     end."""
 
     def __init__(
@@ -210,7 +210,7 @@ def _end(reader: Reader, leave: Callable[[], None]) -> None:
 
 
 async def _unless_gone(work: Coroutine[Any, Any, None], request: Request) -> bool:
-    """Do something unless the client goes away before it is done; whether it was done."""
+    """Await something unless the client disconnects first; returns whether it was done."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
