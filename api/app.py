@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import errors, models, pages
+from api import error_handlers, errors, models, pages
 from api.auth import login
-from api.auth.api_keys import admitted
+from api.auth.api_keys import ApiKeys, admitted
 from api.auth.middleware import LOGIN_PATH, AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
@@ -55,17 +55,17 @@ _OPEN_PATHS = (*_PUBLIC, "/favicon.ico", LOGIN_PATH, f"{pages.STATIC}/")
 
 
 class _App(FastAPI):
-    """An application whose every answer has safe headers, and whose description says who may
-    ask."""
+    """An application that adds safe headers to every response, and says in its schema which keys it
+    takes."""
 
-    wants_keys = False
+    needs_keys = False
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
             described["components"]["schemas"] |= response_schemas.components()
-            if self.wants_keys:
+            if self.needs_keys:
                 described["security"] = [{name: []} for name in _KEYS]
                 for path in _PUBLIC:
                     described["paths"][path]["get"]["security"] = []
@@ -126,11 +126,18 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         redoc_url=None,
         responses=errors.RESPONSES,
     )
-    app.wants_keys = bool(known)
+    app.needs_keys = bool(known)
     app.state.traffic = traffic = RequestMetrics()
-    errors.install(app)
+    error_handlers.install(app)
     _include(app, rq_pages)
-    # From the inside out.
+    _add_middleware(app, settings, known, traffic)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, known: ApiKeys, traffic: RequestMetrics
+) -> None:
+    """From the inside out."""
     app.add_middleware(AuthMiddleware, settings=settings, known=known, open_paths=_OPEN_PATHS)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(HeadMiddleware)
@@ -139,8 +146,8 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by
-            # who has it.
+            # OpenAI's client adds a dozen of its own. None of them grants access: a page must have
+            # a key to send one.
             allow_headers=["*"],
             expose_headers=[
                 "X-Job-Id",
@@ -152,4 +159,3 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             ],
         )
     app.add_middleware(RequestMetricsMiddleware, traffic=traffic)
-    return app

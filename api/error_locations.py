@@ -39,7 +39,7 @@ def fields(place: Iterable[str | int], shape: type[BaseModel], body: Any = _UNKN
 
 
 class _Walk:
-    """A way down a schema and, beside it, down what was sent."""
+    """A path through a schema and, in parallel, through the value that was sent."""
 
     def __init__(self, schema: Any, value: Any) -> None:
         self.passed: list[str | int] = []

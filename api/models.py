@@ -78,10 +78,10 @@ def _listed(record: ModelRecord, in_memory: dict[str, Any]) -> dict[str, Any]:
 @router.get("/active")
 async def active(registry: RegistryOf) -> dict[str, Any]:
     """The model that a worker used last."""
-    found = await registry.active()
-    if found is None:
+    used_last = await registry.active()
+    if used_last is None:
         return {"model": None}
-    record, in_memory = found
+    record, in_memory = used_last
     row = {name: getattr(record, name) for name in _ACTIVE}
     return {"model": row | {"kv_quantization": in_memory.kv_quantization}}
 
@@ -98,9 +98,9 @@ async def load(body: LoadRequest, commands: CommandsOf) -> dict[str, Any]:
 
 @router.post("/unload")
 async def unload(commands: CommandsOf, body: UnloadRequest | None = None) -> dict[str, Any]:
-    """Have a worker forget a model; the one used last if none is named."""
-    wanted = None if body is None else body.model_id
-    model_id = None if wanted is None else (await _registered(wanted, commands)).id
+    """Unload a model; the one used last if none is named."""
+    requested = None if body is None else body.model_id
+    model_id = None if requested is None else (await _registered(requested, commands)).id
     return await commands.run(ModelCommand(job_id=new_job_id(), action="unload", model_id=model_id))
 
 

@@ -19,10 +19,10 @@ from wire.settings import Settings
 _log = logging.getLogger("api")
 
 _GRACE_S = 5
-"""Time that requests get to end at a stop; streams need none of it."""
+"""Time that requests get to finish at shutdown; streams need none of it."""
 KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than the pools of proxies (nginx: 60 s) and HTTP
-clients keep theirs, so that they close it and none writes into one that has just been closed."""
+"""How long an idle connection is kept open: longer than pools of proxies (nginx: 60 s) and HTTP
+clients keep theirs, so that they close it first and never write into a closed connection."""
 
 
 class Server(uvicorn.Server):
@@ -74,16 +74,16 @@ class Server(uvicorn.Server):
             _log.info("listening", extra={"url": self.url})
 
 
-def allow_descriptors(wanted: int = 65_536) -> None:
+def allow_descriptors(limit: int = 65_536) -> None:
     """Raise the limit on open files as far as the system lets us: each stream is one, and macOS
     begins with 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        limit = min(limit, hard)
+    if soft == resource.RLIM_INFINITY or soft >= limit:
         return
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def without_query(record: logging.LogRecord) -> bool:

@@ -14,8 +14,9 @@ from fastapi import FastAPI
 
 from api.auth.api_keys import ApiKeys
 from api.auth.sessions import Sessions
+from api.batches.file_store import FileStore
 from api.batches.intake import BatchIntake
-from api.batches.quota import Budget
+from api.batches.quota import BatchQuota
 from api.chat.disconnects import DisconnectWatcher
 from api.chat.json_schema import Schemas
 from api.chat.prompt_limit import PromptLimit
@@ -36,14 +37,13 @@ from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batch_lines import READERS
 from api.openai.file_batches import FileBatches
-from api.openai.file_store import FileStore
 from api.openai.result_files import ResultFiles
 from api.redis_client import Clients
 from api.registry import RegistryReader
 from wire.settings import Settings
 
 _PERIODIC: tuple[type[Any], ...] = (DisconnectWatcher, ImageIntake, BatchIntake, FileBatches)
-_CLOSED: tuple[type[Any], ...] = (JobQueue, PromptLimit, JsonReader, ImageIntake, Schemas)
+_CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas)
 _TASKS_END_S = 2.0
 """How long the periodic tasks of a process get to end when it stops."""
 
@@ -59,9 +59,9 @@ def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict
     json_reader, prompt_limit, schemas = JsonReader(), PromptLimit(), Schemas()
     fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
     images = ImageIntake(clients.blocking, settings.images_mb << 20, fetcher)
-    budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
-    batches = BatchIntake(redis, jobs, schemas, budget=budget, lifetime_s=lifetime_s)
-    files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
+    quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
+    batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
+    files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
     file_batches = FileBatches(redis, batches, files, registry, READERS)
     status = StatusReader(redis, registry, records, batches.store, settings.queue_limit)
     services = (

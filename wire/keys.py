@@ -25,7 +25,7 @@ WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
 """Lives for a while after a worker's last heartbeat, so that a restart refuses no chat."""
-UNATTENDED = PREFIX + "unattended-after"
+ABANDONED_AFTER = PREFIX + "unattended-after"
 """Sorted set: job id -> Redis time in milliseconds after which a job that nobody reads is stopped.
 Only jobs that end with their readers are in it; an API process puts the time off while it has a
 reader for the job."""

@@ -1,7 +1,6 @@
-"""Signing in with a browser: a key is sent once, and a cookie that holds none stands for it from
-then on.
+"""Browser login: a key is sent once, and a cookie that doesn't hold it stands for it from then on.
 
-Plain forms, so that it works without scripts. What a session is lies in api.auth.sessions.
+Plain forms, so that it works without scripts. Sessions are stored by api.auth.sessions.
 """
 
 from __future__ import annotations
@@ -33,7 +32,8 @@ _WRONG = '<p class="wrong" role="alert">This key is not known here.</p>'
 
 
 class Session(BaseModel):
-    """What ``GET /api/engine/session`` answers: who asks, and whether there are keys at all."""
+    """What ``GET /api/engine/session`` returns: the caller's name, and whether the service has
+    keys."""
 
     owner: str
     keys: bool
@@ -41,7 +41,7 @@ class Session(BaseModel):
 
 @router.get("/api/engine/session")
 async def session(caller: CallerOf, api_keys: KeysOf) -> Session:
-    """Under whose name this caller's chats are kept."""
+    """The name under which this caller's chats are kept."""
     return Session(owner=caller.owner, keys=bool(api_keys))
 
 

@@ -1,7 +1,6 @@
-"""The batch routes of the native API: thousands of prompts in one call, their progress, their
-results.
+"""The batch routes of the native API: thousands of prompts in one call, progress, results.
 
-Knows shapes and HTTP; what a batch is made of is others'.
+Knows requests and responses; api.batches.intake does the work.
 """
 
 from __future__ import annotations
@@ -87,9 +86,9 @@ async def create(
     prompts."""
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if declared == "application/json":
-        asked = await json_reader.read(PromptsRequest, await request.body())
-        rules = await _rules_of(asked, registry, json_reader)
-        lines = _as_lines(asked.prompts)
+        body = await json_reader.read(PromptsRequest, await request.body())
+        rules = await _rules_of(body, registry, json_reader)
+        lines = _as_lines(body.prompts)
         model_id = rules.defaults["model_id"]
         return _answer(await intake.accept(caller.owner, lines, rules, model_id=model_id))
     if declared not in JSONL:
@@ -112,10 +111,10 @@ async def _parser(
 
 
 async def _rules_of(
-    asked: PromptsRequest, registry: RegistryReader, json_reader: JsonReader
+    body: PromptsRequest, registry: RegistryReader, json_reader: JsonReader
 ) -> LineParser:
     """How the prompts of a request are read. Raises ApiError for fields that no prompt can have."""
-    fields = dict(asked.model_extra or {})
+    fields = dict(body.model_extra or {})
     if "messages" in fields:
         # Validated with each of 50,000 prompts, a long conversation would keep a thread busy for
         # hours.
@@ -123,9 +122,9 @@ async def _rules_of(
             "invalid_request", "messages: they are a prompt's own; send them in prompts."
         )
     # A field that holds for every prompt is validated once, by itself.
-    trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
-    await json_reader.judge(ChatRequest, trial | fields)
-    model = await _find(asked.model_id, registry)
+    trial = {"model_id": body.model_id, "messages": [{"role": "user", "content": "."}]}
+    await json_reader.validate(ChatRequest, trial | fields)
+    model = await _find(body.model_id, registry)
     return await _parser(registry, fields | {"model_id": model.id}, model)
 
 
@@ -136,8 +135,8 @@ async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
 
 def _lines(start: int, prompts: list[Any]) -> bytes:
     lines = bytearray()
-    for place, prompt in enumerate(prompts, start + 1):
-        row = {"custom_id": str(place)}
+    for number, prompt in enumerate(prompts, start + 1):
+        row = {"custom_id": str(number)}
         if isinstance(prompt, dict):
             row |= prompt
         else:
@@ -211,9 +210,12 @@ def _answer(record: BatchRecord) -> Response:
 def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
     """A batch as clients see it. Times are seconds since the epoch; null is what isn't known
     (yet)."""
-    left = 0 if record.ended else record.total - record.done - record.failed
+    remaining = 0 if record.ended else record.total - record.done - record.failed
     counts = {"total": record.total, "done": record.done, "failed": record.failed}
-    counts |= {"cancelled": record.total - record.done - record.failed - left, "left": left}
+    counts |= {
+        "cancelled": record.total - record.done - record.failed - remaining,
+        "left": remaining,
+    }
     spent_s = ((record.ended_ms or now_ms) - record.started_ms) / 1000 if record.started_ms else 0.0
     usage = {
         name: getattr(record, name)
@@ -230,7 +232,7 @@ def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
         "counts": counts,
         "usage": usage,
         "tokens_per_second": round(record.completion_tokens / spent_s, 1) if spent_s > 0 else None,
-        "seconds_left": round(spent_s * left / record.done, 1)
+        "seconds_left": round(spent_s * remaining / record.done, 1)
         if record.done and not record.ended
         else None,
     }

@@ -1,4 +1,4 @@
-"""One chat as it stands: its whole text so far, its state, its place, and how it ended.
+"""One chat: its whole text so far, its state, its position in the queue, and how it ended.
 
 Reads only.
 """
@@ -15,8 +15,9 @@ from api.auth.caller import CallerOf
 from api.chat.readers import ChatReaders
 from api.deps import service
 from api.errors import ApiError
+from api.jobs.reader import PAGE
 from api.jobs.records import Held
-from api.jobs.relay import PAGE, Relay
+from api.jobs.relay import Relay
 from wire.log_entries import Entry, position_after
 from wire.messages import Delta, Failed, Finished, Warning
 
@@ -24,11 +25,10 @@ router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 
 
 class JobView(BaseModel):
-    """What ``GET /api/engine/jobs/{job_id}`` answers. ``last_event_id`` is the cursor behind
-    ``text``.
+    """What ``GET /api/engine/jobs/{job_id}`` returns.
 
-    ``held`` says why nothing comes of a job that has not ended: the queues are suspended, or no
-    worker answers that would run it or does.
+    ``last_event_id`` is the cursor after ``text``. ``held`` says why a job that has not ended makes
+    no progress: the queues are suspended, or no worker responds.
     """
 
     job_id: str
@@ -58,14 +58,14 @@ async def job(
         raise ApiError("expired", "The text of this job has expired.")
     events = [entry.event for entry in entries]
     end = _end(events[-1]) if entries and entries[-1].ends else {}
-    queued = None if end else await readers.records.place(job_id)
-    place = None if queued is None else queued[0]
+    queued = None if end else await readers.records.position(job_id)
+    position = None if queued is None else queued[0]
     return JobView(
         job_id=job_id,
         # By the log, which may have got its end since the record was read; back in the queue, it
         # isn't running.
-        state="ended" if end else "queued" if place is not None else record.state,
-        position=place,
+        state="ended" if end else "queued" if position is not None else record.state,
+        position=position,
         held=None if end else await readers.records.held(job_id),
         text="".join(event.text for event in events if isinstance(event, Delta)),
         warnings=[event.text for event in events if isinstance(event, Warning)],
@@ -85,7 +85,7 @@ async def _log(job_id: str, relay: Relay) -> list[Entry]:
 
 def _end(event: object) -> dict[str, Any]:
     assert isinstance(event, (Finished, Failed))
-    told: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+    fields: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
     if isinstance(event, Failed):
-        return told | {"finish_reason": "error", "code": event.code, "error": event.message}
-    return told | {"finish_reason": event.finish_reason}
+        return fields | {"finish_reason": "error", "code": event.code, "error": event.message}
+    return fields | {"finish_reason": event.finish_reason}

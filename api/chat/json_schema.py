@@ -6,16 +6,16 @@ reads one: a process of its own does (``wire.schemas.check``). Knows no models.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+
+from anyio import CapacityLimiter, to_thread
 
 from api.chat.request import ChatSpec
 from api.errors import ApiError
@@ -54,8 +54,8 @@ class Schemas:
 
     def __init__(self) -> None:
         self.check = SchemaCheck()
-        # A thread for each process: it waits there while the event loop goes on.
-        self._threads = ThreadPoolExecutor(CHILDREN, "schemas")
+        # A thread for each process, which waits for it.
+        self._threads = CapacityLimiter(CHILDREN)
         self._uploads = threading.Semaphore(1)
         self._waiting = 0
 
@@ -64,27 +64,27 @@ class Schemas:
         with contextlib.suppress(OSError):  # Who needs it will hear of it.
             self.check.warm_up()
 
-    async def settle(self, ask: ChatSpec) -> ChatSpec:
+    async def settle(self, spec: ChatSpec) -> ChatSpec:
         """What is asked for, with its schema as a job carries it.
 
         Raises ApiError ``invalid_schema``.
         """
-        schema = ask.form.json_schema
+        schema = spec.form.json_schema
         if schema is None:
-            return ask
+            return spec
         verdict = self.check.known(schema)
         if verdict is not None:
-            return _settled(ask, verdict)
+            return _settled(spec, verdict)
         if self._waiting >= MOST_WAITING:
             raise ApiError("busy", "Too many schemas wait to be read. Try again.", RETRY_S)
         self._waiting += 1
         try:
-            verdict = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._judged, schema
+            verdict = await to_thread.run_sync(
+                self._judged, schema, limiter=self._threads, abandon_on_cancel=True
             )
         finally:
             self._waiting -= 1
-        return _settled(ask, verdict)
+        return _settled(spec, verdict)
 
     def for_upload(self) -> Callable[[ChatSpec], ChatSpec]:
         """The same for the lines of one upload, whose schemas are bounded in number and time.
@@ -94,24 +94,24 @@ class Schemas:
         seen: set[bytes] = set()
         spent_s = 0.0
 
-        def settle(ask: ChatSpec) -> ChatSpec:
+        def settle(spec: ChatSpec) -> ChatSpec:
             nonlocal spent_s
-            schema = ask.form.json_schema
+            schema = spec.form.json_schema
             if schema is None:
-                return ask
+                return spec
             name = hashlib.sha256(schema.encode()).digest()
             if name not in seen and len(seen) >= MOST_IN_AN_UPLOAD:
                 raise _refused(
-                    f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(ask)
+                    f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(spec)
                 )
             seen.add(name)
             if spent_s > UPLOAD_S and self.check.known(schema) is None:
-                raise _refused("reading the schemas of this upload takes too long", _param(ask))
+                raise _refused("reading the schemas of this upload takes too long", _param(spec))
             with self._uploads:
                 began = time.monotonic()
                 verdict = self._judged(schema)
                 spent_s += time.monotonic() - began
-            return _settled(ask, verdict)
+            return _settled(spec, verdict)
 
         return settle
 
@@ -123,17 +123,16 @@ class Schemas:
 
     def close(self) -> None:
         self.check.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _settled(ask: ChatSpec, verdict: Verdict) -> ChatSpec:
+def _settled(spec: ChatSpec, verdict: Verdict) -> ChatSpec:
     if verdict.reason:
-        raise _refused(verdict.reason, _param(ask))
-    return replace(ask, form=ask.form.model_copy(update={"json_schema": verdict.text}))
+        raise _refused(verdict.reason, _param(spec))
+    return replace(spec, form=spec.form.model_copy(update={"json_schema": verdict.text}))
 
 
-def _param(ask: ChatSpec) -> str:
-    return "tools" if ask.form.must_call else _PARAM
+def _param(spec: ChatSpec) -> str:
+    return "tools" if spec.form.must_call else _PARAM
 
 
 def _refused(reason: str, param: str = _PARAM) -> ApiError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api.chat.disconnects import DisconnectWatcher
+from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
-from api.jobs.relay import Reader, Relay
+from api.jobs.relay import Relay
 
 
 @dataclass(frozen=True, slots=True)

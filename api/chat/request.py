@@ -17,10 +17,9 @@ WITHOUT_TOOLS = "This model has no way to call tools. Answered without them."
 
 @dataclass(frozen=True, slots=True)
 class ChatSpec:
-    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be
-    like.
+    """A chat as requested: messages whose images aren't stored yet, sampling, policy, format.
 
-    ``warnings`` are sentences about what of it was left out.
+    ``warnings`` are sentences about what was ignored.
     """
 
     messages: Sequence[DraftMessage]
@@ -30,10 +29,9 @@ class ChatSpec:
     warnings: tuple[str, ...] = ()
 
     def fitting(self, model: ModelRecord) -> ChatSpec:
-        """The same as the model can answer it: without tools that may but needn't be called, if it
-        knows of none.
+        """The same without optional tools, if the model doesn't support tools.
 
-        Raises ApiError for a call that must be made.
+        Raises ApiError if a call is required.
         """
         if not self.form.tools or model.takes_tools:
             return self

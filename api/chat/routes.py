@@ -86,7 +86,7 @@ async def _resume(job_id: str, cursor: int, readers: ChatReaders, caller: Caller
     if record is None or record.kind != "chat":
         raise ApiError("job_not_found", "There is no such job.")
     if await _nothing_left(record, cursor, readers.records):
-        # The one answer upon which a browser's EventSource doesn't come back.
+        # The one response after which a browser's EventSource doesn't reconnect.
         return Response(status_code=204, headers={"X-Job-Id": job_id})
     reader = await readers.attach(job_id, cursor, by_tokens=record.by_tokens)
     options = StreamOptions(record.stream_options, readers.keepalive_s)

@@ -6,7 +6,7 @@ Knows no models, queue or Redis.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -14,54 +14,24 @@ from pydantic import (
     Field,
 )
 
+from api.chat.content import StrictContentPart, as_parts, draft_parts
 from api.chat.request import ChatSpec, seed_or_any
-from api.images.draft import DraftMessage, ImageUrl
+from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.schemas import Body, ModelId, Text
-from wire.messages import MAX_SEED, Sampling
-
-
-class TextContent(Body):
-    type: Literal["text"]
-    text: Text
-
-
-class Url(Body):
-    url: Text
-
-
-def as_url(image: Any) -> Any:
-    """A URL by itself, as many clients send it, in the object that OpenAI's API has for it."""
-    return {"url": image} if isinstance(image, str) else image
-
-
-class ImageContent(Body):
-    type: Literal["image_url"]
-    image_url: Annotated[Url, BeforeValidator(as_url, json_schema_input_type=Url | str)]
-
-
-def _as_parts(content: Any) -> Any:
-    """A plain text as the list of parts that it stands for, so that there is one shape to report
-    errors in."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-ContentPart = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+from wire.messages import MAX_SEED, Role, Sampling
 
 
 class ChatMessage(Body):
     role: Literal["system", "user", "assistant", "tool", "developer"]
     content: Annotated[
-        list[ContentPart], FailFast(), Field(min_length=1), BeforeValidator(_as_parts)
+        list[StrictContentPart], FailFast(), Field(min_length=1), BeforeValidator(as_parts)
     ]
 
     def draft(self) -> DraftMessage:
         """The message on its way to a job."""
-        parts = tuple(
-            part.text if isinstance(part, TextContent) else ImageUrl(part.image_url.url)
-            for part in self.content
-        )
-        return DraftMessage("system" if self.role == "developer" else self.role, parts)
+        role: Role = "system" if self.role == "developer" else self.role
+        return DraftMessage(role, draft_parts(self.content))
 
 
 class StreamOptionsBody(Body):

@@ -20,7 +20,8 @@ from api.images.intake import MANY_MESSAGES, ImageIntake
 from api.jobs.idempotency import IdempotencyKey
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
-from api.jobs.relay import Reader, Relay
+from api.jobs.reader import Reader
+from api.jobs.relay import Relay
 from api.registry import RegistryReader
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
@@ -41,8 +42,7 @@ class Chats:
     json_reader: JsonReader
 
     async def find_model(self, requested: str | None) -> ModelRecord:
-        """The model that an id, a name or a repository name stands for; the default one if none is
-        named.
+        """The model with this id, name or repository name; the default model if none is named.
 
         Raises ApiError if it can't be served.
         """

@@ -7,8 +7,9 @@ from typing import Any
 
 from api.errors import RETRY_SOON_S, ApiError, no_worker
 from api.jobs.queue import JobQueue
+from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import JobRecords
-from api.jobs.relay import LOOK_AGAIN_S, Reader, Relay
+from api.jobs.relay import Relay
 from api.registry import RegistryReader
 from wire.messages import Failed, Finished, ModelCommand
 
@@ -45,7 +46,7 @@ class ModelCommands:
                 event = entry.event
                 if isinstance(event, (Finished, Failed)):
                     return event
-            if await self.records.standing(reader.job_id) == "gone":
+            if await self.records.state(reader.job_id) == "gone":
                 raise ApiError("job_lost", "The command was lost. Send it again.", RETRY_SOON_S)
             reader.look_again()
         raise ApiError(

@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 from api.auth.caller import CallerOf
 from api.deps import service
 from api.redis_client import Clients
-from wire import keys
+from wire import clock, keys
 from wire.usage import DAY_S, Sums, day_of, sums
 
 DAYS = 30
-"""How many days are told one by one, today among them."""
+"""How many days are listed one by one, including today."""
 
 router = APIRouter(tags=["Operations"])
 
@@ -48,8 +48,8 @@ async def usage(clients: Annotated[Clients, service(Clients)], caller: CallerOf)
 
 
 async def _view(redis: Redis, owner: str) -> UsageView:
-    seconds, _ = await redis.time()
-    days = range(day_of(seconds) - DAYS + 1, day_of(seconds) + 1)
+    today = day_of(await clock.now_ms_async(redis) // 1000)
+    days = range(today - DAYS + 1, today + 1)
     async with redis.pipeline(transaction=False) as pipe:
         for name in (keys.usage(owner), *(keys.usage_day(owner, day) for day in days)):
             pipe.hgetall(name)

@@ -27,13 +27,13 @@ from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
 from api.http.security_headers import REQUEST_ID
 from api.jobs.idempotency import idempotency_key_of
 from api.jobs.queue import JobQueue
-from api.jobs.relay import Reader
+from api.jobs.reader import Reader
 from api.openai import other_fields
 from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Completion, answers
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer
 from api.openai.schemas import ChatBody, CompletionBody
 from api.openai.streaming import HOLD_S, BoundStream, ChunkStream, begin, header, whole
-from api.registry import names_none, public_name
+from api.registry import names_no_model, public_name
 from wire.messages import Finished
 from wire.model_registry import ModelRecord
 
@@ -52,7 +52,7 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 
 
 class RequestContext:
-    """What a route of this API needs beside the body."""
+    """What a route of this API needs besides the body."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ async def completions(body: CompletionBody, context: ContextOf) -> Response:
 async def _answer(
     body: ChatBody | CompletionBody, kind: type[Answer], context: RequestContext
 ) -> Response:
-    chats, spec = context.chats, body.ask()
+    chats, spec = context.chats, body.spec()
     key = await idempotency_key_of(
         context.idempotency_key, context.caller.owner, body, context.urls
     )
@@ -119,20 +119,16 @@ async def _answer(
         reader.job_id,
         int(time.time()),
         public_name(model, await chats.registry.models())
-        if names_none(body.model)
+        if names_no_model(body.model)
         else str(body.model),
         model.revision,
         with_usage=body.wants_usage,
         one_call=body.one_call,
         warnings=spec.warnings,
     )
-    # A client that sends a key may come back with it: its job gets the time that any job without
-    # a reader has.
-    leave = (
-        functools.partial(_leave, chats.jobs, reader.job_id, context.caller)
-        if key is None
-        else _stay
-    )
+    # A client that sends a key may come back with it: its job goes on for a while without a reader.
+    stop = functools.partial(_leave, chats.jobs, reader.job_id, context.caller)
+    leave = stop if key is None else _stay
     if body.stream:
         return await _streamed(reader, answer, context, leave, headers)
     return await _whole(reader, answer, context, leave, headers)
@@ -172,31 +168,31 @@ async def _whole(
     return JSONResponse(body, headers=headers | header(body.get("warnings", ())))
 
 
-def _fitting(ask: ChatSpec, model: ModelRecord) -> ChatSpec:
+def _fitting(spec: ChatSpec, model: ModelRecord) -> ChatSpec:
     """What is asked for as the model can answer it. Raises ApiError for pictures that it
     couldn't see."""
     if not model.is_vision:
-        for place, draft in enumerate(ask.messages):
+        for index, draft in enumerate(spec.messages):
             for number, part in enumerate(draft.parts):
                 if not isinstance(part, str):
-                    param = f"messages[{place}].content[{number}]"
+                    param = f"messages[{index}].content[{number}]"
                     raise ApiError(
                         "unsupported", "This model does not support images.", param=param
                     )
-    return ask.fitting(model)
+    return spec.fitting(model)
 
 
 async def _resume(job_id: str, readers: ChatReaders) -> Reader:
-    """A reader of a job that an earlier request made, from its start."""
+    """A reader, from the start, of a job that an earlier request created."""
     # In this order: its end may arrive in between.
     records = readers.records
-    if await records.standing(job_id) == "ended" and not await records.has_log(job_id):
+    if await records.state(job_id) == "ended" and not await records.has_log(job_id):
         raise ApiError("expired", "The text of this job has expired.")
     return await readers.attach(job_id)
 
 
 def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
-    """Stop the job of a client that has gone, in a task of its own: the request's is being
+    """Stop the job of a client that has disconnected, in a new task: the request's own is being
     cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)

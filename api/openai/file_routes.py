@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from api.auth.caller import Caller, CallerOf
+from api.batches.file_store import FileRecord, FileStore, FileWriter
 from api.deps import service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
 from api.http.multipart import parts as parts_of_form
-from api.openai.file_store import FileRecord, FileStore, FileWriter
 from api.openai.pagination import page
 from api.openai.result_files import ResultFile, ResultFiles
 
@@ -82,7 +82,7 @@ class FileList(BaseModel):
 
 
 class FileDeleted(BaseModel):
-    """What is told of a file that is gone now."""
+    """What the deletion of a file returns."""
 
     id: str
     object: Literal["file"]
@@ -169,15 +169,15 @@ async def file(
     file_id: str, store: StoreOf, results: ResultsOf, caller: CallerOf
 ) -> dict[str, Any]:
     """What is known of a file."""
-    found = await _find(file_id, store, results, caller)
-    return _view(found) if isinstance(found, FileRecord) else await found.view()
+    stored = await _find(file_id, store, results, caller)
+    return _view(stored) if isinstance(stored, FileRecord) else await stored.view()
 
 
 @router.get("/{file_id}/content", response_class=StreamingResponse, responses=_CONTENT)
 async def content(file_id: str, store: StoreOf, results: ResultsOf, caller: CallerOf) -> Response:
     """The file itself."""
-    found = await _find(file_id, store, results, caller)
-    pieces = store.content(found) if isinstance(found, FileRecord) else found.content()
+    stored = await _find(file_id, store, results, caller)
+    pieces = store.content(stored) if isinstance(stored, FileRecord) else stored.content()
     return StreamingResponse(pieces, media_type="application/octet-stream")
 
 
@@ -186,21 +186,21 @@ async def delete(
     file_id: str, store: StoreOf, results: ResultsOf, caller: CallerOf
 ) -> dict[str, Any]:
     """Delete a file. A batch that was made of it goes on."""
-    found = await _find(file_id, store, results, caller)
-    if isinstance(found, FileRecord):
-        await store.delete(found)
+    stored = await _find(file_id, store, results, caller)
+    if isinstance(stored, FileRecord):
+        await store.delete(stored)
     else:
-        await results.batches.hide(found.order, found.kind)
+        await results.batches.hide(stored.file_batch, stored.kind)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
 async def _find(
     file_id: str, store: FileStore, results: ResultFiles, caller: Caller
 ) -> FileRecord | ResultFile:
-    found = await store.record(file_id, caller.owner) or await results.find(file_id, caller)
-    if found is None:
+    stored = await store.record(file_id, caller.owner) or await results.find(file_id, caller)
+    if stored is None:
         raise ApiError("not_found", "There is no such file.", param="file_id")
-    return found
+    return stored
 
 
 def _view(record: FileRecord) -> dict[str, Any]:

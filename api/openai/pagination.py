@@ -14,8 +14,8 @@ def page(
     """A page of a list in OpenAI's shape; one after an id that isn't there is empty."""
     rows = [view(record) for record in records]
     if after is not None:
-        place = next((n for n, row in enumerate(rows, 1) if row["id"] == after), len(rows))
-        rows = rows[place:]
+        start = next((n for n, row in enumerate(rows, 1) if row["id"] == after), len(rows))
+        rows = rows[start:]
     shown = rows[:limit]
     ends = (
         {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]}

@@ -28,7 +28,8 @@ from api.app import create_app
 from api.chat.disconnects import DisconnectWatcher
 from api.deps import find_service
 from api.jobs.queue import JobQueue
-from api.jobs.relay import BUFFER, LOOK_AGAIN_S, PAGE, Relay
+from api.jobs.reader import BUFFER, LOOK_AGAIN_S, PAGE
+from api.jobs.relay import Relay
 from api.monitoring.status_stream import StatusStream
 from api.redis_client import connect
 from api.registry import RegistryReader
@@ -464,7 +465,6 @@ def attend(api: Running, enough: Callable[[], object]) -> None:
             await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task], timeout=5)
-        jobs.close()
         await clients.close()
 
     asyncio.run(run())
@@ -476,7 +476,7 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
         stream.close()
         api.streams.remove(stream)
     wait_for(lambda: len(find_service(api.app, Relay).jobs()) == 1)
-    api.redis.zadd(keys.UNATTENDED, {left.job_id: 1}, xx=True)
+    api.redis.zadd(keys.ABANDONED_AFTER, {left.job_id: 1}, xx=True)
     attend(api, lambda: api.redis.exists(keys.cancel(left.job_id)))
     assert api.redis.exists(keys.cancel(left.job_id))
     assert not api.redis.exists(keys.cancel(kept.job_id))
@@ -485,9 +485,9 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
 
 def test_a_reader_who_comes_back_is_in_time(api: Running) -> None:
     stream = api.chat()
-    api.redis.zadd(keys.UNATTENDED, {stream.job_id: 1}, xx=True)
+    api.redis.zadd(keys.ABANDONED_AFTER, {stream.job_id: 1}, xx=True)
     api.events(stream.job_id)
-    score: Any = api.redis.zscore(keys.UNATTENDED, stream.job_id)
+    score: Any = api.redis.zscore(keys.ABANDONED_AFTER, stream.job_id)
     assert score > 1
 
 

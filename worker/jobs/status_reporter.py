@@ -16,7 +16,7 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from wire import keys
+from wire import clock, keys
 from wire.messages import Failed, Finished
 from wire.settings import Settings
 from wire.versions import VERSION
@@ -110,8 +110,8 @@ class StatusReporter:
             pipeline.time()
             pipeline.llen(self._queue_key)
             pipeline.exists(keys.MODELS)
-            (seconds, microseconds), self._waiting, known = pipeline.execute()
-        self._clock_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
+            time_reply, self._waiting, known = pipeline.execute()
+        self._clock_ms = clock.milliseconds(time_reply) - time.monotonic() * 1000
         return bool(known)
 
     def now_ms(self) -> float:

@@ -17,9 +17,9 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from api.batches.index import newest
-from api.batches.quota import Budget
+from api.batches.quota import BatchQuota
 from api.errors import ApiError
-from wire import keys
+from wire import clock, keys
 
 MOST_BYTES = 200 << 20
 MOST_FILES = 10_000
@@ -45,24 +45,23 @@ class FileRecord:
 class FileStore:
     """The files in Redis. ``lifetime_s`` is the longest that one is kept."""
 
-    def __init__(self, redis: Redis, *, budget: Budget, lifetime_s: float) -> None:
+    def __init__(self, redis: Redis, *, quota: BatchQuota, lifetime_s: float) -> None:
         self._redis = redis
-        self._budget = budget
+        self._quota = quota
         self._lifetime_s = lifetime_s
 
     async def begin(self, owner: str) -> FileWriter:
-        """Begin an upload; what it stores is gone after a while unless it is finished."""
+        """Begin an upload; what it stores expires unless the upload is finished."""
         file_id = f"{keys.FILE_ID}{uuid.uuid4().hex}"
         await self._redis.set(keys.file(file_id), "", ex=keys.UPLOAD_LIFETIME_S)
-        return FileWriter(self._redis, self._budget, file_id, owner)
+        return FileWriter(self._redis, self._quota, file_id, owner)
 
     async def finish(
         self, writer: FileWriter, filename: str, purpose: str, lifetime_s: float | None
     ) -> FileRecord:
         """Make an upload a file, which all can read from now on."""
         await writer.flush()
-        seconds, micros = await self._redis.time()
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = await clock.now_ms_async(self._redis)
         expires = now + int(min(lifetime_s or self._lifetime_s, self._lifetime_s) * 1000)
         about: dict[Any, Any] = {"owner": writer.owner, "filename": filename, "purpose": purpose}
         about |= {
@@ -119,14 +118,14 @@ class FileStore:
         await self._redis.delete(
             keys.file(file_id), *(keys.file_piece(file_id, number) for number in range(pieces))
         )
-        await self._budget.give_back(file_id)
+        await self._quota.release(file_id)
 
 
 class FileWriter:
-    """One upload: what comes is cut into pieces and stored."""
+    """One upload: incoming data is cut into pieces and stored."""
 
-    def __init__(self, redis: Redis, budget: Budget, file_id: str, owner: str) -> None:
-        self._redis, self._budget = redis, budget
+    def __init__(self, redis: Redis, quota: BatchQuota, file_id: str, owner: str) -> None:
+        self._redis, self._quota = redis, quota
         self.id, self.owner = file_id, owner
         self.bytes = self.pieces = 0
         self._held = bytearray()
@@ -146,7 +145,7 @@ class FileWriter:
             return
         piece = await asyncio.to_thread(zlib.compress, bytes(self._held), _COMPRESSION)
         self._held.clear()
-        await self._budget.take(self.id, len(piece))
+        await self._quota.reserve(self.id, len(piece))
         await self._redis.set(
             keys.file_piece(self.id, self.pieces), piece, ex=keys.UPLOAD_LIFETIME_S
         )
