@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import errors, models, pages
+from api import error_handlers, errors, models, pages
 from api.auth import login
-from api.auth.api_keys import admitted
-from api.auth.middleware import AuthMiddleware
+from api.auth.api_keys import ApiKeys, admitted
+from api.auth.middleware import LOGIN_PATH, AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
 from api.chat import routes as chat
@@ -29,9 +29,15 @@ from api.http.security_headers import SecurityHeadersMiddleware
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle
-from api.openai import batch_routes, chat_routes, file_routes, response_schemas
+from api.openai import (
+    batch_routes,
+    chat_routes,
+    file_routes,
+    model_routes,
+    response_schemas,
+)
 from api.redis_client import Clients, connect
-from api.services import assemble, running
+from api.services import build_services, running
 from wire.settings import Settings
 
 DASHBOARD = "/rq"
@@ -43,23 +49,25 @@ _KEYS: dict[str, dict[str, str]] = {
     "Api-Key": {"type": "apiKey", "in": "header", "name": "Api-Key"},
 }
 """The ways to send a key, one of them at a time."""
-_OPEN = ("/health", "/ready")
+_PUBLIC = ("/health", "/ready")
+"""Routes of the description that need no key."""
+_OPEN_PATHS = (*_PUBLIC, "/favicon.ico", LOGIN_PATH, f"{pages.STATIC}/")
 
 
 class _App(FastAPI):
-    """An application whose every answer has safe headers, and whose description says who may
-    ask."""
+    """An application that adds safe headers to every response, and says in its schema which keys it
+    takes."""
 
-    wants_keys = False
+    needs_keys = False
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
             described["components"]["schemas"] |= response_schemas.components()
-            if self.wants_keys:
+            if self.needs_keys:
                 described["security"] = [{name: []} for name in _KEYS]
-                for path in _OPEN:
+                for path in _PUBLIC:
                     described["paths"][path]["get"]["security"] = []
         return super().openapi()
 
@@ -68,7 +76,7 @@ class _App(FastAPI):
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
-    openais = (chat_routes, file_routes, batch_routes)
+    openais = (chat_routes, model_routes, file_routes, batch_routes)
     routers = (
         chat,
         batches,
@@ -99,12 +107,12 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = assemble(settings, clients or connect(settings.redis_url), known)
-        app.state.parts = parts
+        redis = clients or connect(settings.redis_url)
+        app.state.services = build_services(settings, redis, known)
         lag = asyncio.create_task(traffic.watch_loop(), name="lag")
         if rq_pages is not None:
             rq_pages.start()
-        async with running(parts):
+        async with running(app):
             yield
         lag.cancel()
         if rq_pages is not None:
@@ -118,12 +126,19 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         redoc_url=None,
         responses=errors.RESPONSES,
     )
-    app.wants_keys = bool(known)
+    app.needs_keys = bool(known)
     app.state.traffic = traffic = RequestMetrics()
-    errors.install(app)
+    error_handlers.install(app)
     _include(app, rq_pages)
-    # From the inside out.
-    app.add_middleware(AuthMiddleware, settings=settings, known=known)
+    _add_middleware(app, settings, known, traffic)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, known: ApiKeys, traffic: RequestMetrics
+) -> None:
+    """From the inside out."""
+    app.add_middleware(AuthMiddleware, settings=settings, known=known, open_paths=_OPEN_PATHS)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(HeadMiddleware)
     if settings.cors_origins:
@@ -131,8 +146,8 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by
-            # who has it.
+            # OpenAI's client adds a dozen of its own. None of them grants access: a page must have
+            # a key to send one.
             allow_headers=["*"],
             expose_headers=[
                 "X-Job-Id",
@@ -144,4 +159,3 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
             ],
         )
     app.add_middleware(RequestMetricsMiddleware, traffic=traffic)
-    return app

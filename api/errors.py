@@ -1,5 +1,4 @@
-"""Every answer that is an error: the one table from named codes to HTTP statuses, and the handlers
-that use it.
+"""Every answer that is an error: the one table from named codes to HTTP statuses.
 
 An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it
 has OpenAI's shape. Knows nothing of jobs or streams.
@@ -12,14 +11,12 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError, ResponseError
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from api.http import error_locations
+from api import error_locations
 from wire import redis_refusals
 from wire.messages import ErrorCode
 
@@ -90,17 +87,10 @@ _BODY = ("body",)
 """How pydantic's places begin in a request; those in a line of a batch begin with a field."""
 _ELSEWHERE = (("query",), ("path",), ("header",), ("cookie",))
 """How FastAPI begins the places of what isn't in a body."""
-_SENTENCES: dict[int, tuple[ErrorCode, str]] = {
-    400: ("bad_request", "The request could not be read."),
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take that method."),
-    413: ("too_large", "The request body is too large."),
-    415: ("unsupported_media_type", "Send JSON, with the header Content-Type: application/json."),
-}
 
 
 class ErrorBody(BaseModel):
-    """What the API's description says of errors."""
+    """The error body as the OpenAPI schema describes it."""
 
     detail: str
     code: ErrorCode
@@ -176,8 +166,8 @@ class ApiError(Exception):
     def openai(self) -> dict[str, Any]:
         """OpenAI's shape."""
         # elsewhere it is ``param``
-        told = self.errors[:1] if self.code == "invalid_request" else ()
-        message = " ".join([self.message, *told])
+        details = self.errors[:1] if self.code == "invalid_request" else ()
+        message = " ".join([self.message, *details])
         code = _OPENAI_CODES.get(self.code, self.code)
         status = self.openai_status
         kind = _OPENAI_TYPES.get(
@@ -221,8 +211,7 @@ def is_openai(scope: Scope) -> bool:
 
 
 def workers_outdated(field: str) -> ApiError:
-    """A request whose answer needs a field of the job that some living worker's release doesn't
-    know."""
+    """A request that needs a field of the job which some running worker's release doesn't know."""
     message = (
         f"A worker of an older release is running, and it can't honour {field}. Try again "
         f"once it is updated."
@@ -234,6 +223,10 @@ def no_worker() -> ApiError:
     return ApiError(
         "no_worker", "No worker is running. Start one, or try again soon.", RETRY_SOON_S
     )
+
+
+def unknown_model(param: str | None = None) -> ApiError:
+    return ApiError("model_not_found", "No model of this id or name is registered.", param=param)
 
 
 def from_redis(error: RedisError) -> ApiError:
@@ -269,7 +262,7 @@ def from_validation(
         return ApiError("bad_request", "The body is not valid JSON.")
     places = [_place(row["loc"], shape, body) for row in rows[:8]]
     lines = [_line(place, row["msg"]) for place, row in zip(places, rows, strict=False)]
-    # Members of a union that were tried in vain say the same of the same field.
+    # Several members of a union report the same of the same field.
     return ApiError(
         "invalid_request",
         "The request is not valid.",
@@ -296,40 +289,5 @@ def _param(place: Sequence[str | int]) -> str | None:
 
 
 def _line(place: Sequence[str | int], message: str) -> str:
-    told = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
-    return f"{told}: {message}"[:_LINE_LIMIT]
-
-
-def install(app: FastAPI) -> None:
-    """Answer every failure of the application in the one format."""
-
-    async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, ApiError)
-        return error.response()
-
-    async def wrong_shape(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        taken = getattr(request.scope.get("route"), "body_field", None)
-        shape = None if taken is None else error_locations.shape_of(taken.field_info.annotation)
-        return from_validation(error.errors(), shape, error.body).response()
-
-    async def http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code, sentence = _SENTENCES.get(error.status_code, _SENTENCES[400])
-        return ApiError(code, sentence).response(error.headers)
-
-    async def redis(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RedisError)
-        return from_redis(error).response()
-
-    async def unexpected(_: Request, error: Exception) -> Response:
-        # The server's log gets the traceback: Starlette raises the exception again after this
-        # answer.
-        del error
-        return ApiError("internal_error", "Something went wrong here.").response()
-
-    app.add_exception_handler(ApiError, refused)
-    app.add_exception_handler(RequestValidationError, wrong_shape)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RedisError, redis)
-    app.add_exception_handler(Exception, unexpected)
+    details = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
+    return f"{details}: {message}"[:_LINE_LIMIT]

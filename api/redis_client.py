@@ -1,7 +1,6 @@
-"""The two Redis clients of an API process: one for the event loop, one for RQ, which is
-synchronous.
+"""The two Redis clients of an API process: one for the event loop, one synchronous for RQ.
 
-Both answer or fail within two seconds, without trying again: a client of ours is told to come back
+Both respond or fail within two seconds, without retries: clients of the API are asked to retry
 instead.
 """
 

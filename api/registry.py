@@ -16,12 +16,12 @@ from wire.versions import FIRST, VERSION
 from wire.worker_status import LoadedModel, WorkerStatus
 
 DEFAULT_MODEL = "default"
-"""The name that stands for the default model, unless a model has it."""
+"""The name of the default model, unless a model has this name."""
 
 
-def names_none(wanted: str | None) -> bool:
+def names_no_model(requested: str | None) -> bool:
     """Whether a request leaves it to the service which model answers."""
-    return not wanted or wanted == DEFAULT_MODEL
+    return not requested or requested == DEFAULT_MODEL
 
 
 class RegistryReader:
@@ -36,9 +36,9 @@ class RegistryReader:
         """The registered models by name; decoded again only when they have changed."""
         return self._decoded(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)))
 
-    async def find(self, wanted: str) -> ModelRecord | None:
-        """The model that an id, a name or a repository name stands for."""
-        return model_registry.find(await self.models(), wanted)
+    async def find(self, requested: str) -> ModelRecord | None:
+        """The model with this id, name or repository name."""
+        return model_registry.find(await self.models(), requested)
 
     async def active(self) -> tuple[ModelRecord, LoadedModel] | None:
         """The model that a worker used last, and how it is loaded."""
@@ -59,21 +59,20 @@ class RegistryReader:
         return next((record for record in await self.models() if record.downloaded), None)
 
     async def created(self) -> dict[str, int]:
-        """The dates of models' files by model id, seconds since the epoch; of some models there
-        may be none."""
+        """The dates of models' files by model id, seconds since the epoch; some may be missing."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
         return {model_id.decode(): int(value) for model_id, value in stored.items()}
 
-    async def find_to_serve(self, wanted: str | None) -> tuple[ModelRecord | None, bool]:
+    async def find_to_serve(self, requested: str | None) -> tuple[ModelRecord | None, bool]:
         """The same for a request that may name none, and whether a worker was seen."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.MODELS)
             pipe.exists(keys.WORKER_SEEN)
             stored, seen = await pipe.execute()
-        found = model_registry.find(self._decoded(stored), wanted or DEFAULT_MODEL)
-        if found is None and names_none(wanted):
-            found = await self.default()
-        return found, bool(seen)
+        record = model_registry.find(self._decoded(stored), requested or DEFAULT_MODEL)
+        if record is None and names_no_model(requested):
+            record = await self.default()
+        return record, bool(seen)
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
@@ -88,16 +87,17 @@ class RegistryReader:
         return [status for value in values if value is not None for status in _decode(value)]
 
     async def oldest_version(self) -> int:
-        """Which version of records every living worker reads; this release's when none lives."""
+        """The lowest version of records among running workers; this release's without a running
+        worker."""
         names = [
             name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         ]
         if not names:
             return VERSION
-        asked = [
+        redis_keys = [
             name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)
         ]
-        values = cast(list[bytes | None], await self._redis.mget(asked))
+        values = cast(list[bytes | None], await self._redis.mget(redis_keys))
         alive = [
             reads
             for status, reads in zip(values[::2], values[1::2], strict=True)
@@ -106,8 +106,8 @@ class RegistryReader:
         return min((FIRST if reads is None else int(reads) for reads in alive), default=VERSION)
 
     async def silent_workers(self) -> list[str]:
-        """The workers that have not answered for some seconds, and that nobody has taken over
-        from: frozen, or dead."""
+        """The workers that have not responded for some seconds and were not replaced: frozen, or
+        dead."""
         names = sorted(
             name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         )
@@ -130,8 +130,7 @@ class RegistryReader:
 
 
 def _decode(value: bytes) -> list[WorkerStatus]:
-    # A worker of another version may say things that this one doesn't know; it isn't shown then,
-    # and that is all.
+    # A worker of another version may report fields that this one doesn't know: it isn't shown.
     try:
         return [WorkerStatus.model_validate_json(value)]
     except ValidationError:
@@ -141,3 +140,11 @@ def _decode(value: bytes) -> list[WorkerStatus]:
 def loaded(workers: list[WorkerStatus]) -> dict[str, LoadedModel]:
     """The models in some worker's memory, by id."""
     return {model.id: model for worker in workers for model in worker.models}
+
+
+def public_name(record: ModelRecord, records: list[ModelRecord]) -> str:
+    """The name that people know a model by, unless it is another's as well."""
+    for name in (record.repository, record.name):
+        if name and model_registry.find(records, name) is record:
+            return name
+    return record.id

@@ -1,6 +1,6 @@
-"""What an API process is made of, and how routes get at it.
+"""The services of an API process: builds each once, starts and stops them.
 
-Puts the parts together; what they do is theirs.
+What they do is theirs. Routes get at them by their types, through api.deps.
 """
 
 from __future__ import annotations
@@ -8,25 +8,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import FastAPI
 
 from api.auth.api_keys import ApiKeys
 from api.auth.sessions import Sessions
+from api.batches.file_store import FileStore
 from api.batches.intake import BatchIntake
-from api.batches.quota import Budget
+from api.batches.quota import BatchQuota
 from api.chat.disconnects import DisconnectWatcher
+from api.chat.json_schema import Schemas
 from api.chat.prompt_limit import PromptLimit
-from api.errors import ApiError
+from api.chat.readers import ChatReaders
+from api.chat.submit import Chats
+from api.deps import find_service
 from api.http.body_routes import BodyBudget
-from api.http.data_urls import DataUrls
 from api.http.host_names import HostNames
-from api.http.json_limits import LongJson
+from api.http.json_limits import JsonReader
 from api.images.fetch import ImageFetcher
-from api.images.intake import Images
+from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
+from api.jobs.model_commands import ModelCommands
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
@@ -34,130 +37,74 @@ from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batch_lines import READERS
 from api.openai.file_batches import FileBatches
-from api.openai.file_store import FileStore
-from api.openai.json_schema import Schemas
+from api.openai.result_files import ResultFiles
 from api.redis_client import Clients
 from api.registry import RegistryReader
 from wire.settings import Settings
 
-_ROUNDS_END_S = 2.0
-"""How long the tasks of a process get to end when it stops."""
+_PERIODIC: tuple[type[Any], ...] = (DisconnectWatcher, ImageIntake, BatchIntake, FileBatches)
+_CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas)
+_TASKS_END_S = 2.0
+"""How long the periodic tasks of a process get to end when it stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that a route may need."""
-
-    settings: Settings
-    clients: Clients
-    catalogue: RegistryReader
-    jobs: JobQueue
-    lookup: JobRecords
-    relay: Relay
-    attendance: DisconnectWatcher
-    overview: StatusReader
-    watch: StatusStream
-    prompt_size: PromptLimit
-    long_json: LongJson
-    body_room: BodyBudget
-    images: Images
-    schemas: Schemas
-    batches: BatchIntake
-    files: FileStore
-    orders: FileBatches
-    api_keys: ApiKeys
-    sessions: Sessions
-
-
-def assemble(settings: Settings, clients: Clients, known: ApiKeys) -> Parts:
-    """The parts, none of them started."""
+def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict[type[Any], Any]:
+    """The services by their types, none of them started."""
     redis = clients.waiting
-    catalogue, relay = RegistryReader(redis), Relay(redis)
+    registry, relay = RegistryReader(redis), Relay(redis)
     kept_s = int(settings.rq_history_hours * 3600)
-    jobs = JobQueue(clients, catalogue, settings.queue_limit, settings.key_queue_limit, kept_s)
-    attendance = DisconnectWatcher(redis, relay, jobs)
+    jobs = JobQueue(clients, registry, settings.queue_limit, settings.key_queue_limit, kept_s)
+    records = JobRecords(redis, jobs.settle)
+    disconnects = DisconnectWatcher(redis, relay, jobs)
+    json_reader, prompt_limit, schemas = JsonReader(), PromptLimit(), Schemas()
     fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
-    images = Images(clients.blocking, settings.images_mb << 20, fetcher)
-    schemas = Schemas()
-    budget, lifetime_s = Budget(redis, settings.batch_mb << 20), settings.batch_hours * 3600
-    batches = BatchIntake(redis, jobs, schemas, budget=budget, lifetime_s=lifetime_s)
-    files = FileStore(redis, budget=budget, lifetime_s=lifetime_s)
-    lookup = JobRecords(redis, jobs.settle)
-    overview = StatusReader(redis, catalogue, lookup, batches.store, settings.queue_limit)
-    return Parts(
-        settings=settings,
-        clients=clients,
-        catalogue=catalogue,
-        jobs=jobs,
-        lookup=lookup,
-        relay=relay,
-        attendance=attendance,
-        overview=overview,
-        watch=StatusStream(overview),
-        prompt_size=PromptLimit(),
-        long_json=LongJson(),
-        body_room=BodyBudget(),
-        images=images,
-        schemas=schemas,
-        batches=batches,
-        files=files,
-        orders=FileBatches(redis, batches, files, catalogue, READERS),
-        api_keys=known,
-        sessions=Sessions(redis),
+    images = ImageIntake(clients.blocking, settings.images_mb << 20, fetcher)
+    quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
+    batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
+    files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
+    file_batches = FileBatches(redis, batches, files, registry, READERS)
+    status = StatusReader(redis, registry, records, batches.store, settings.queue_limit)
+    services = (
+        *(clients, registry, relay, jobs, records, disconnects),
+        *(json_reader, prompt_limit, schemas, images, BodyBudget()),
+        Chats(registry, jobs, relay, images, prompt_limit, json_reader),
+        ChatReaders(records, relay, disconnects, settings.keepalive_s),
+        ModelCommands(registry, jobs, relay, records),
+        *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
+        *(status, StatusStream(status), known, Sessions(redis)),
     )
+    return {type(one): one for one in services}
 
 
 @contextlib.asynccontextmanager
-async def running(parts: Parts) -> AsyncIterator[None]:
-    """Listen to events and watch over readers for as long as the application runs."""
-    await parts.relay.start()
-    rounds = [
-        asyncio.create_task(parts.attendance.run(), name="attendance"),
-        asyncio.create_task(parts.images.run(), name="images"),
-        asyncio.create_task(parts.batches.run(), name="batches"),
-        asyncio.create_task(parts.orders.run(), name="orders"),
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Keep the relay's subscription and the periodic tasks going for as long as the application
+    runs."""
+    relay = find_service(app, Relay)
+    await relay.start()
+    tasks = [
+        asyncio.create_task(find_service(app, kind).run(), name=kind.__name__) for kind in _PERIODIC
     ]
     try:
         yield
     finally:
-        for task in rounds:
+        for task in tasks:
             task.cancel()
         # Bounded: a task that is cancelled as its call to Redis times out may take that for the
         # answer, and go on.
-        await asyncio.wait(rounds, timeout=_ROUNDS_END_S)
-        await parts.relay.stop()
-        parts.jobs.close()
-        parts.prompt_size.close()
-        parts.long_json.close()
-        parts.images.close()
-        parts.schemas.close()
-        await parts.clients.close()
+        await asyncio.wait(tasks, timeout=_TASKS_END_S)
+        await relay.stop()
+        for kind in _CLOSED:
+            find_service(app, kind).close()
+        await find_service(app, Clients).close()
 
 
-async def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+def warm_up(app: FastAPI) -> None:
+    """Start what would hold up the first request that needs it."""
+    find_service(app, Schemas).warm_up()
 
 
-async def _taken_out(request: Request) -> DataUrls:
-    taken: DataUrls = request.scope["taken_out"]
-    return taken
-
-
-async def _json_only(request: Request) -> None:
-    """Refuse a body that isn't declared as JSON: a form can be sent by any page without the
-    browser asking first."""
-    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    has_body = (
-        request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    )
-    if has_body and declared != "application/json":
-        raise ApiError(
-            "unsupported_media_type", "Send JSON, with the header Content-Type: application/json."
-        )
-
-
-# Coroutines: FastAPI would run plain functions on threads, three switches for each request.
-PartsOf = Annotated[Parts, Depends(_parts)]
-TakenOf = Annotated[DataUrls, Depends(_taken_out)]
-JsonOnly = Depends(_json_only)
+def end_streams(app: FastAPI) -> None:
+    """Let every stream end where it is; clients resume at another process or the next one."""
+    find_service(app, Relay).close()
+    find_service(app, StatusStream).close()

@@ -1,2 +1,4 @@
-"""The command line and the one-machine service: what a person starts. Speaks to the API over
-HTTP alone."""
+"""The command line and the one-machine service.
+
+The command line speaks to the API over HTTP alone.
+"""

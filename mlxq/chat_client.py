@@ -1,7 +1,6 @@
-"""One chat's answer over lost connections: begun once, read from its cursor again, stopped by its
-job id.
+"""One chat's answer over lost connections: resumed from its cursor, stopped by its job id.
 
-Prints nothing; what the frames mean to a person is the callers'.
+Prints nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from mlxq.errors import ConnectionLost, NoService, Refused
 from mlxq.http_client import Client
@@ -23,21 +22,23 @@ Frame = dict[str, Any]
 SILENCE_S = 90.0
 """A stream that has been silent for longer than the longest keep-alive is lost."""
 PATIENCE_S = 120.0
-"""How long a service that went away is waited for."""
+"""How long to wait for a service that stopped answering."""
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 _COMES_BACK = ("no_worker", "redis_unavailable", "job_lost")
 
 
 class Answer:
-    """The answer to one chat request. Read :meth:`frames` to the end; ``lost`` is called when
-    the connection breaks."""
+    """The answer to one chat request; read :meth:`frames` to the end.
+
+    ``lost`` is called when the connection breaks.
+    """
 
     def __init__(
         self, client: Client, body: dict[str, Any], lost: Callable[[], None] = lambda: None
     ) -> None:
-        wanted = {"stream_options": {"include_usage": True, "include_progress": True}}
-        self._client, self._body, self._lost = client, body | wanted, lost
-        # The same request may arrive twice when its answer is lost; under one key it makes one job.
+        options = {"stream_options": {"include_usage": True, "include_progress": True}}
+        self._client, self._body, self._lost = client, body | options, lost
+        # A request whose response was lost is sent again; with one key it creates one job.
         self._key = uuid.uuid4().hex
         self._pause: Callable[[float], object] = time.sleep
         self.job_id = ""
@@ -48,37 +49,38 @@ class Answer:
         self.end: Frame = {}
 
     def frames(self) -> Iterator[Frame]:
-        """Each frame once, the last one done. Raises Refused, and NoService when the service
-        doesn't come back."""
+        """Each frame once, up to the last one.
+
+        Raises Refused, and NoService when the service doesn't come back.
+        """
         failures, since = 0, time.monotonic()
         while not self.end:
             try:
                 for frame in self._connection():
                     failures, since = 0, time.monotonic()
                     yield frame
-                if not self.end:  # The API was stopped in order; another one will go on.
+                if not self.end:  # The API was shut down; the next one continues.
                     raise ConnectionLost(f"the service at {self._client.url} is restarting")
             except NoService as problem:
-                self._bear(problem, since)
+                self._raise_unless_temporary(problem, since)
             except Refused as problem:
                 if problem.code not in _COMES_BACK or not failures:
                     raise
-                self._bear(problem, since)
+                self._raise_unless_temporary(problem, since)
             if not self.end:
                 if not failures:
                     self._lost()
                 self._pause(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                 failures += 1
 
-    def _bear(self, problem: NoService | Refused, since: float) -> None:
-        """Go on after a failure, unless there was no service in the first place or it has been
-        gone for too long."""
+    def _raise_unless_temporary(self, problem: NoService | Refused, since: float) -> None:
+        """Raise a failure that is not worth a retry: no service ever answered, or not for long."""
         begun = self.job_id or isinstance(problem, ConnectionLost)
         if not begun or time.monotonic() - since > PATIENCE_S:
             raise problem
 
     def _connection(self) -> Iterator[Frame]:
-        """The frames of one connection: the first one asks, later ones resume."""
+        """The frames of one connection: the first starts the chat, later ones resume."""
         import httpx2
 
         if self.job_id and self.stopping:
@@ -95,21 +97,21 @@ class Answer:
             if response.status_code == 204:  # Nothing is left to read.
                 self.end = {"text": "", "done": True}
                 return
-            for event in httpx2.EventSource(response):
+            for event in httpx2.EventSource(cast(httpx2.Response, response)):
                 if event.data:
-                    yield self._taken(event.id, event.data)
+                    yield self._read_frame(event.id, event.data)
 
-    def _taken(self, cursor: str, data: str) -> Frame:
+    def _read_frame(self, cursor: str, data: str) -> Frame:
         try:
             frame: Frame = json.loads(data)
             text, done = str(frame["text"]), bool(frame["done"])
             self.cursor = int(cursor or self.cursor)
         except (ValueError, KeyError, TypeError):
-            # Cut off in the middle: it comes again.
+            # Cut off: it is sent again.
             raise ConnectionLost(f"the connection to {self._client.url} was lost") from None
         self.text += text
         if (warning := frame.get("warning")) in self.warnings:
-            # Before the first token: a resumption from the start tells it again.
+            # Sent before the first token, so again when the stream is resumed from its start.
             del frame["warning"]
         elif warning is not None:
             self.warnings.append(str(warning))
@@ -124,26 +126,25 @@ class Answer:
             threading.Thread(target=self._ask_to_stop, daemon=True).start()
 
     def stop_now(self) -> None:
-        """Ask it, and wait until it was asked."""
+        """The same, but wait for the request to be answered."""
         self.stopping = True
         if self.job_id and not self.end:
             self._ask_to_stop()
 
     def _ask_to_stop(self) -> None:
-        # When it fails the connection is lost, too, and the next one asks again.
+        # When this fails, the stream breaks as well, and the next connection asks again.
         with contextlib.suppress(NoService, Refused):
             self._client.post("/api/engine/chat/stop", {"job_id": self.job_id}, limit_s=10.0)
 
 
 @contextlib.contextmanager
-def stopped_by_ctrl_c(answer: Answer, told: Callable[[], None]) -> Iterator[None]:
-    """While this lasts the first Ctrl-C asks the service to stop the chat, and the second one
-    leaves at once."""
+def stopped_by_ctrl_c(answer: Answer, on_stop: Callable[[], None]) -> Iterator[None]:
+    """Make the first Ctrl-C stop the chat at the service, and the second one end the command."""
 
     def stop(*_: object) -> None:
         if answer.stopping:
             raise KeyboardInterrupt
-        told()
+        on_stop()
         answer.stop()
 
     before = signal.signal(signal.SIGINT, stop)

@@ -1,7 +1,6 @@
-"""``mlxq``, the command line: its commands, and one line and an exit status for whatever goes
-wrong.
+"""``mlxq``, the command line: its commands, and one line and an exit status for each failure.
 
-Speaks to the service over HTTP alone; what the commands do is in ``api/commands``.
+Speaks to the service over HTTP alone; the commands are in ``mlxq/commands``.
 """
 
 from __future__ import annotations
@@ -25,48 +24,48 @@ from mlxq.commands.overview import overview
 from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
 from mlxq.output import note
 
-ABOUT = """Chat with the models of an MLX chat queue, and look after it.
+ABOUT = """Chat with the models of an MLX chat queue, and operate it.
 
-Exit status: 0 done; 1 the service refused, or an answer, a line of a batch or a check failed; \
-2 wrong use, nothing was sent; 3 no service answers; 130 stopped by Ctrl-C."""
+Exit status: 0 success; 1 the service refused, or an answer, a line of a batch or a check failed; \
+2 wrong usage, nothing was sent; 3 no service answers; 130 stopped by Ctrl-C."""
 
 
 class Commands(TyperGroup):
-    """The commands, with every failure that a user can cause told in one line."""
+    """The commands; each failure that a user can cause is one line."""
 
     def main(self, *args: Any, **more: Any) -> Any:
         """Run a command and exit."""
         prepare_streams()
         try:
-            done = super().main(*args, **(more | {"standalone_mode": False}))
+            status = super().main(*args, **(more | {"standalone_mode": False}))
             sys.stdout.flush()
         except Problem as problem:
             note(f"mlxq: {problem}")
-            done = problem.status
+            status = problem.status
         except typer.TyperException as mistake:
             note(_one_line(mistake))
-            done = WRONG_USE
+            status = WRONG_USE
         except typer.Abort:
-            done = INTERRUPTED
+            status = INTERRUPTED
         except BrokenPipeError:
             _drop_output()
-            done = FAILED
+            status = FAILED
         except OSError as error:  # a disk that is full, a file that vanished
             where = f": {error.filename}" if error.filename else ""
             note(f"mlxq: {error.strerror or type(error).__name__}{where}")
             _drop_output()
-            done = FAILED
-        sys.exit(done if isinstance(done, int) else 0)
+            status = FAILED
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def _drop_output() -> None:
-    """Keep Python from failing at its end on output that can't be written."""
+    """Keep Python from failing at exit on output that can't be written."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(mistake: typer.TyperException) -> str:
-    """A wrong option or a missing argument, and where to read about it."""
+    """A wrong option or a missing argument in one line, with the help to read."""
     context: typer.Context | None = getattr(mistake, "ctx", None)
     where = context.command_path if context else "mlxq"
     text = mistake.format_message().replace("\n", " ").rstrip(".")
@@ -84,8 +83,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         try:
             print(version("mlx-chat-queue"))
         except PackageNotFoundError:
@@ -99,7 +98,7 @@ def everywhere(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Print the version and end."
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:

@@ -39,8 +39,7 @@ class ConnectionLost(NoService):
 
 
 class Refused(Problem):
-    """The service's own refusal: its code, its sentence, and in how many seconds trying again
-    makes sense."""
+    """The service's refusal: its code, its message, and after how many seconds to retry."""
 
     def __init__(self, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""The service over HTTP: JSON calls and open responses, every failure as a Problem with one line.
+"""The service over HTTP: JSON calls and open responses; each failure is a Problem with one line.
 
-Knows addresses, the key and the shape of errors; nothing of what the commands want.
+Knows addresses, the key and the form of errors, not the commands.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Protocol
 from urllib.parse import urlsplit
 
 import typer
 
 from mlxq.errors import ConnectionLost, NoService, Refused, WrongUse
 from wire.settings import API_KEY_VARIABLE, URL_VARIABLE
-
-if TYPE_CHECKING:
-    import httpx2
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_S = 5.0
@@ -60,8 +57,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def whole_url(text: str) -> str:
-    """The address with its scheme and no slash at the end. Raises WrongUse for what is no
-    address."""
+    """The address with a scheme and no trailing slash. Raises WrongUse for an invalid one."""
     url = text.strip().rstrip("/")
     url = url if "://" in url else f"http://{url}"
     try:
@@ -88,8 +84,7 @@ def _has(value: object, names: Collection[str]) -> bool:
 
 
 def _json_body(value: object) -> bytes:
-    """A request's body. Raises WrongUse for what JSON can't hold, wherever in the request it
-    stands."""
+    """A request's body. Raises WrongUse for a value that JSON can't hold."""
     try:
         return json.dumps(
             value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
@@ -100,10 +95,23 @@ def _json_body(value: object) -> bytes:
         ) from None
 
 
+class Response(Protocol):
+    """What commands use of an ``httpx2.Response``; httpx2 is imported when a request is sent."""
+
+    status_code: int
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> bytes: ...
+    def read(self) -> bytes: ...
+    def iter_lines(self) -> Iterator[str]: ...
+
+
 class Client:
     """The service at a URL. Close it, or use it in a ``with``."""
 
-    def __init__(self, url: str, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, transport: Any = None) -> None:
         import httpx2
 
         self.url = whole_url(url)
@@ -148,21 +156,23 @@ class Client:
         if rows:
             right = isinstance(value, list) and all(_has(row, rows) for row in value)
         if not right:
-            raise self._stranger()
+            raise self._other_program()
         return value
 
     def post(self, path: str, body: object = None, limit_s: float = ANSWER_S, **more: Any) -> Any:
-        """The JSON answer to a JSON body; ``limit_s`` is how long it may take to come."""
-        given = {} if body is None else {"json": body}
-        with self.open("POST", path, limit_s=limit_s, **given, **more) as response:
+        """The JSON response to a JSON body, within ``limit_s``."""
+        content = {} if body is None else {"json": body}
+        with self.open("POST", path, limit_s=limit_s, **content, **more) as response:
             return self._decoded(response)
 
     @contextlib.contextmanager
     def open(
         self, method: str, path: str, limit_s: float = ANSWER_S, **more: Any
-    ) -> Iterator[httpx2.Response]:
-        """An answer that is not an error, to be read inside the ``with``. Raises NoService,
-        ConnectionLost, Refused."""
+    ) -> Iterator[Response]:
+        """A successful response, to be read inside the ``with``.
+
+        Raises NoService, ConnectionLost and Refused.
+        """
         import httpx2
 
         if "json" in more:
@@ -187,18 +197,18 @@ class Client:
         except (httpx2.InvalidURL, UnicodeEncodeError):
             raise _no_address(self.url) from None
 
-    def _decoded(self, response: httpx2.Response) -> Any:
+    def _decoded(self, response: Response) -> Any:
         try:
             return json.loads(response.read())
         except ValueError:
-            raise self._stranger() from None
+            raise self._other_program() from None
 
-    def _stranger(self) -> NoService:
+    def _other_program(self) -> NoService:
         return NoService(
             f"what answers at {self.url} is not this service: name its address with --url"
         )
 
-    def _refusal(self, response: httpx2.Response) -> Exception:
+    def _refusal(self, response: Response) -> Exception:
         """What an error's body says. The OpenAI routes have another shape."""
         try:
             body = json.loads(response.content)
@@ -206,7 +216,7 @@ class Client:
                 body = {"detail": body["error"]["message"], "code": body["error"].get("code")}
             code, sentence = str(body["code"]), str(body["detail"])
         except (ValueError, KeyError, AttributeError, TypeError):
-            return self._stranger()
+            return self._other_program()
         lines = [str(line) for line in body.get("errors") or ()]
         text = "; ".join([sentence.rstrip("."), *lines])
         retry = response.headers.get("Retry-After", "")
@@ -218,14 +228,14 @@ class Client:
 
 
 def connect(context: typer.Context, url: str | None) -> Client:
-    """The client of a command. Tests hand a transport in as the context's object."""
-    found = context.find_root().obj
+    """The client of a command; tests pass a transport as the context's object."""
+    transport = context.find_root().obj
     where = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-    return Client(where, None if isinstance(found, dict) else found)
+    return Client(where, None if isinstance(transport, dict) else transport)
 
 
 def complete_model(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of models for the shell; none when the service doesn't answer soon."""
+    """Model names for shell completion; none unless the service answers within a second."""
     try:
         with (
             connect(context, context.params.get("url")) as client,
@@ -233,12 +243,12 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
         ):
             names = [str(row["name"]) for row in json.loads(response.read())]
     except Exception as error:
-        # A shell that completes shows whatever is printed in the middle of the line.
+        # Anything printed here would appear in the middle of the user's line.
         del error
         return []
     return [name for name in names if name.startswith(incomplete)]
 
 
 def interactive() -> bool:
-    """Whether a person is at both ends."""
+    """Whether standard input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,5 +1,4 @@
-"""What commands print: JSON, tables, notes on the error stream, and text that can't steer the
-terminal.
+"""What commands print: JSON, tables, notes on standard error, text without control characters.
 
 Knows nothing of the service.
 """
@@ -18,8 +17,7 @@ _WIDE = 400
 
 
 def clean(text: object) -> str:
-    """A text without control characters: what a model or a server says must not move the cursor
-    or ring a bell."""
+    """A text without control characters, which could move the cursor or ring a bell."""
     return str(text).translate(_CONTROL)
 
 
@@ -28,7 +26,7 @@ def show_json(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """A line beside the output, for a person."""
+    """Print a line on standard error."""
     print(clean(text), file=sys.stderr, flush=True)
 
 
@@ -45,7 +43,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         )
     for row in rows:
         shown.add_row(*(Text(clean(cell)) for cell in row))
-    # A pipe has no width, and what reads it wants whole lines.
+    # A pipe has no width, and programs read whole lines.
     Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False).print(shown)
 
 

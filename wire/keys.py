@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PREFIX = "mlxq:"
 
+EVERYONE = "everyone"
+"""The owner of every job while there are no API keys."""
+
 CHAT_QUEUE = "chat"
 """RQ queue of chats and model commands: somebody waits for each."""
 BATCH_QUEUE = "batch"
@@ -22,7 +25,7 @@ WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
 """Lives for a while after a worker's last heartbeat, so that a restart refuses no chat."""
-UNATTENDED = PREFIX + "unattended-after"
+ABANDONED_AFTER = PREFIX + "unattended-after"
 """Sorted set: job id -> Redis time in milliseconds after which a job that nobody reads is stopped.
 Only jobs that end with their readers are in it; an API process puts the time off while it has a
 reader for the job."""
@@ -104,8 +107,10 @@ def log(job_id: str) -> str:
 
 
 def attempt(job_id: str) -> str:
-    """Integer: the lease on the log. Taking a job up raises it; an append under an older one is
-    refused."""
+    """Integer: the lease on the log.
+
+    Taking a job up raises it; an append under an older one is refused.
+    """
     return f"{PREFIX}attempt:{job_id}"
 
 
@@ -115,9 +120,16 @@ def cancel(job_id: str) -> str:
 
 
 def job(job_id: str) -> str:
-    """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
-    the version of the release that submitted the job. Never a prompt."""
+    """Hash: what is known of a job, never its prompt.
+
+    Fields: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
+    the version of the release that submitted it.
+    """
     return f"{PREFIX}job:{job_id}"
+
+
+ISOLATED = "alone"
+"""Field of a job's record while the job, or a line of it, is the one suspect inside its worker."""
 
 
 def live(owner: str) -> str:
@@ -126,8 +138,7 @@ def live(owner: str) -> str:
 
 
 def usage(owner: str) -> str:
-    """Hash: what all ended requests of an owner came to: requests, prompt, completion and cached
-    tokens."""
+    """Hash: totals of an owner's ended requests: requests, prompt, completion and cached tokens."""
     return f"{PREFIX}usage:{owner}"
 
 
@@ -167,8 +178,7 @@ def worker_status(name: str) -> str:
 
 
 def worker_reads(name: str) -> str:
-    """Integer: which version of records the worker reads (see wire.versions); it lives as long
-    as the status."""
+    """Integer: the version of records that a worker reads; expires with the worker's status."""
     return f"{PREFIX}worker-reads:{name}"
 
 
@@ -183,14 +193,15 @@ def batches(owner: str) -> str:
 
 
 def batch(batch_id: str) -> str:
-    """Hash: what is known of a batch, its counts among it. Never a prompt. Every key of a batch
-    goes when this does."""
+    """Hash: what is known of a batch, with its counts, never a prompt.
+
+    Every key of a batch goes with this one.
+    """
     return f"{PREFIX}batch:{batch_id}"
 
 
 def batch_plan(batch_id: str) -> str:
-    """Hash: number of a slice -> how many prompts it has to run, and how many results it will
-    have."""
+    """Hash: slice number -> how many prompts it runs, and how many results it will have."""
     return f"{PREFIX}batch-plan:{batch_id}"
 
 

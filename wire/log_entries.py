@@ -1,5 +1,4 @@
-"""The form of a token log's entries: how an event is stored and published, and which tokens it
-covers.
+"""The entries of a token log: how an event is stored and published, and its token positions.
 
 A position counts tokens, so that it means the same text whoever wrote the entries and however
 tokens that came together were grouped. It is a client's cursor; sequence numbers are the log's own.
@@ -30,8 +29,7 @@ UNKNOWN = -1
 
 
 class Entry(NamedTuple):
-    """One event in a job's log; ``data`` is the JSON object that a client of the native API gets
-    for it, as bytes.
+    """One event in a job's log; ``data`` is its JSON object in the native API, as bytes.
 
     ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its
     text, of an end the reason, usage and timings. Neither is read before somebody asks: most are
@@ -89,8 +87,7 @@ class Entry(NamedTuple):
         return _delta("", self.extra).positions
 
     def rest(self, seen: int) -> Entry:
-        """What a placed delta says to a client that has seen the text up to a position inside
-        it."""
+        """The rest of a delta for a client that has seen the text up to a position inside it."""
         event = self.event
         assert isinstance(event, Delta)
         at, before = self.start, Piece(0, 0)
@@ -171,8 +168,7 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
 
 
 def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> str:
-    """The entry as it is stored and published: job, sequence, kind, marks, frame and extra, with
-    tabs between them.
+    """The stored and published form: job, sequence, kind, marks, frame, extra, separated by tabs.
 
     In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without
     being parsed. The marks are 1 for an end, else 0; of a delta whose ``start`` is given its two

@@ -1,5 +1,4 @@
-"""How every process of the service logs: a line to read on a terminal, one JSON object a line
-elsewhere.
+"""How every process logs: readable lines on a terminal, one JSON object a line elsewhere.
 
 Owns the form, and what may be told: names, counts, times, job ids; never a prompt, an image or a
 key. Libraries log more than that (RQ a job's arguments, an exception the value it stumbled over),
@@ -94,8 +93,10 @@ def _json() -> logging.Formatter:
 
 
 def set_up(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Log to standard error, or to ``stream``. ``form`` is text, json, or auto: text where a
-    person reads it."""
+    """Log to standard error, or to ``stream``.
+
+    ``form`` is text, json, or auto: text on a terminal.
+    """
     target = sys.stderr if stream is None else stream
     as_text = form == "text" or (form == "auto" and target.isatty())
     handler = logging.StreamHandler(target)

@@ -16,8 +16,9 @@ from wire.messages import TolerantRecord
 
 
 class ModelRecord(TolerantRecord):
-    """One model. ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to
-    1.
+    """One model.
+
+    ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
     ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is how
@@ -66,15 +67,13 @@ def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
 
 
 class Registry:
-    """The worker's side: writes records. The API reads them through :func:`decode` and
-    :func:`find`."""
+    """The worker's side of the registry; the API reads through :func:`decode` and :func:`find`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def put(self, record: ModelRecord, created: int = 0) -> None:
-        """Write a record, and beside it when the model's files were made, in seconds since the
-        epoch."""
+        """Write a record, and when the model's files were created, in seconds since the epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
         self._redis.hset(keys.MODELS, record.id, record.model_dump_json())

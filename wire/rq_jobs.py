@@ -1,5 +1,4 @@
-"""A chat's job in RQ's own records, as API and worker both write them: names, what it is called,
-how it is closed.
+"""Jobs in RQ's own records, as API and worker write them: names, enqueueing, closing.
 
 Closing goes by plain entries in Redis. RQ's own end of a job would import and call what the job's
 callback fields name, send its webhooks, and queue jobs that depend on it; anybody who can write to
@@ -82,8 +81,9 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How a job is closed. ``reason`` is shown for a failed one; it and ``meta`` hold nothing of
-    the request.
+    """How a job is closed.
+
+    ``reason`` is shown for a failed job; it and ``meta`` hold nothing of the request.
 
     ``kept_s`` is how long RQ's pages show the job from now on; 0: not at all.
     """
@@ -123,8 +123,7 @@ def enqueue(
     record: Mapping[str, str],
     now_ms: int,
 ) -> None:
-    """Add to a transaction what makes a job: RQ's part, and what is remembered of it beside
-    that."""
+    """Add a new job to a transaction: RQ's part, and this service's record of it."""
     kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.RQ_LIFETIME_S
     queue.enqueue_call(
         task,
@@ -152,8 +151,7 @@ def enqueue(
 
 
 def enqueue_slice(pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int) -> None:
-    """The same for a slice of a batch. One that was there before, and was cancelled or failed in
-    RQ, is there anew."""
+    """Add a slice of a batch to a transaction, also one that was cancelled or failed in RQ."""
     for template in _REGISTRIES.values():
         pipe.zrem(template.format(queue.name), work.job_id)
     record = {"owner": work.owner, "model_id": "", "kind": "slice", "slice": work.model_dump_json()}
@@ -162,8 +160,7 @@ def enqueue_slice(pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int) -
 
 
 def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) -> None:
-    """Add to a transaction what closes RQ's books on a job: its status, a call without
-    arguments, and a lifetime."""
+    """Add the end of a job in RQ to a transaction: status, a call without arguments, a lifetime."""
     registry = _REGISTRIES[closing.status].format(queue)
     others = sorted({template.format(queue) for template in _REGISTRIES.values()} - {registry})
     data = zlib.compress(JSONSerializer.dumps([task, None, [], {}]))

@@ -39,8 +39,7 @@ class Memory(TolerantRecord):
 
 
 class PromptCacheUse(TolerantRecord):
-    """The prompt cache: what it holds, and prompt tokens asked for and found in it since the
-    start."""
+    """The prompt cache: its content, and prompt tokens requested and found since the start."""
 
     bytes: int
     entries: int
@@ -108,8 +107,9 @@ class Histogram(TolerantRecord):
 
 
 class Totals(TolerantRecord):
-    """What a worker has done since it started. ``restarts`` are starts of earlier workers on its
-    data folder.
+    """What a worker has done since it started.
+
+    ``restarts`` counts starts of earlier workers on its data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
     """
@@ -128,8 +128,9 @@ class Totals(TolerantRecord):
 
 
 class Sample(TolerantRecord):
-    """One worker's last second or so, for the history. ``ttft_ms`` is the sum over ``first_tokens``
-    chats.
+    """One worker's last second or so, for the history.
+
+    ``ttft_ms`` is the sum over ``first_tokens`` chats.
 
     ``waiting`` are the chats in the queue, which all workers share.
     """
@@ -148,8 +149,9 @@ MOST_SHOWN = 100
 
 
 class WorkerStatus(TolerantRecord):
-    """One worker process. ``active_model`` is the model used last; ``models`` are most recently
-    used first.
+    """One worker process.
+
+    ``active_model`` is the model used last; ``models`` are most recently used first.
 
     ``beat_ms`` is the Redis time of the status, in milliseconds. ``running`` are the oldest of
     ``running_total`` jobs.
@@ -172,6 +174,5 @@ class WorkerStatus(TolerantRecord):
 
     @property
     def machine(self) -> str:
-        """What all processes on one machine and data folder have in common: a restart doesn't
-        change it."""
+        """The part of a name that all processes on one machine and data folder share."""
         return self.name.split(".")[0]

@@ -1,5 +1,4 @@
-"""Prompts kept over turns: the key-value caches of finished chats, found again by their longest
-common token prefix.
+"""Key-value caches of finished chats, found again by their longest common token prefix.
 
 mlx_lm has an LRUPromptCache of the same idea; its look-up walks the whole tree below the common
 prefix, which is every entry once chats share a system prompt, so this index compares whole rows
@@ -94,8 +93,10 @@ class PromptCache:
         return None, 0
 
     def insert(self, model: Any, tokens: Sequence[int], cache: Cache) -> None:
-        """Keep a finished chat's cache, which holds exactly ``tokens``. Shorter forms of the
-        same chat go."""
+        """Keep a finished chat's cache, which holds exactly ``tokens``.
+
+        Shorter forms of the same chat go.
+        """
         nbytes = sum(layer.nbytes for layer in cache)
         if nbytes > self._budget or not tokens:
             return
@@ -119,8 +120,7 @@ class PromptCache:
             self._drop(name)
 
     def _whole_prefix(self, model: Any, row: bytes) -> tuple[tuple[Any, bytes] | None, int]:
-        """The longest entry that is a prefix as a whole: all that a cache which can't be cut is
-        good for."""
+        """The longest entry that is a prefix as a whole, for caches that can't be cut."""
         fitting = [
             n
             for n in self._entries

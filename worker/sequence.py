@@ -1,6 +1,6 @@
 """One chat inside the engine: its tokens, its text, its times, and how it ended.
 
-Knows no queue, no Redis and no MLX: a backend gives it a decoder, the engine feeds it tokens.
+Knows no queue, no Redis and no MLX: a backend provides the decoder, the engine adds tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wire.messages import (
 
 
 class Output(NamedTuple):
-    """What a model has said: text, thinking, calls of tools."""
+    """Decoded output of a model: text, reasoning, tool calls."""
 
     text: str = ""
     reasoning: str = ""
@@ -31,12 +31,12 @@ class Output(NamedTuple):
 
     @classmethod
     def together(cls, pieces: Iterable[Output | Delta]) -> Output:
-        """What several pieces say one after another."""
-        said = list(pieces)
+        """Several pieces as one."""
+        parts = list(pieces)
         return cls(
-            "".join(piece.text for piece in said),
-            "".join(piece.reasoning for piece in said),
-            tuple(call for piece in said for call in piece.tool_calls),
+            "".join(piece.text for piece in parts),
+            "".join(piece.reasoning for piece in parts),
+            tuple(call for piece in parts for call in piece.tool_calls),
         )
 
 
@@ -52,19 +52,19 @@ class TextDecoder(Protocol):
         """The stop text that has been seen."""
 
     def add(self, token: int) -> Output:
-        """What became certain with this token; may be nothing."""
+        """The output that is safe to show with this token; may be empty."""
 
     def finish(self) -> Output:
-        """What is still held back."""
+        """The output that is still held back."""
 
 
 class Constraint(Protocol):
-    """What holds an answer to a schema; how is the backend's."""
+    """Holds an answer to a schema; the backend implements it."""
 
     broken: bool
     """Whether the answer could not be held to it."""
     why: str
-    """What broke it, in words that fit behind a colon."""
+    """Why, as a phrase that fits after a colon."""
 
 
 class Sequence:
@@ -96,8 +96,7 @@ class Sequence:
         self.constraint: Constraint | None = None
         self.rescued_at: int | None = None
         self.suspect = False
-        """Whether this chat may be what kills its workers: one such is inside the engine at a
-        time."""
+        """Whether this chat may crash its workers: one suspect is inside the engine at a time."""
         self._decoder: TextDecoder | None = None
         self._held: list[int] = []
         self._queue_ms = queue_ms
@@ -152,13 +151,11 @@ class Sequence:
         )
 
     def loaded(self, since: float) -> None:
-        """Note that the model this sequence waited for has been loading since ``since``
-        (monotonic seconds)."""
+        """Note that its model has been loading since ``since`` (monotonic seconds)."""
         self._load_ms = (time.monotonic() - since) * 1000
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens and the decoder, and replay through it what an earlier worker
-        had emitted."""
+        """Take the prompt's tokens and the decoder, and replay earlier output through it."""
         self.prompt_ids = prompt_ids
         self._decoder = decoder
         for token in self.emitted:
@@ -166,8 +163,7 @@ class Sequence:
         self._prefill_began = time.monotonic()
 
     def accept(self, token: int) -> list[LoggedEvent]:
-        """Count one more token; the answer is what a reader should see of it, which may be
-        nothing yet."""
+        """Count one more token; returns what a reader should see of it, maybe nothing yet."""
         assert self._decoder is not None, "a sequence gets tokens only after begin()"
         if self._first_token is None:
             self._first_token = time.monotonic()
@@ -191,30 +187,34 @@ class Sequence:
         self.generated.append(token)
 
     def finish(self, reason: FinishReason) -> list[LoggedEvent]:
-        """End well: the text still held back, then the terminal event. Only the first end
-        counts."""
+        """End well: the text still held back, then the terminal event.
+
+        Only the first end counts.
+        """
         if self.end is not None:
             return []
-        rest = (
+        remaining = (
             self._decoder.finish()
             if self._decoder is not None and not self.stopped_by_text
             else Output()
         )
-        events = self._delta(rest)
+        events = self._delta(remaining)
         self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
         return [*events, self.end]
 
     def fail(self, make: Callable[[Usage, Timings], Failed]) -> list[LoggedEvent]:
-        """End badly; ``make`` builds the event from the counts so far. Only the first end
-        counts."""
+        """End badly; ``make`` builds the event from the counts so far.
+
+        Only the first end counts.
+        """
         if self.end is not None:
             return []
         self.end = make(self.usage, self.timings)
         return [self.end]
 
-    def _delta(self, said: Output) -> list[LoggedEvent]:
-        if not any(said):
+    def _delta(self, output: Output) -> list[LoggedEvent]:
+        if not any(output):
             return []
-        delta = Delta(said.text, tuple(self._held), said.reasoning, said.tool_calls)
+        delta = Delta(output.text, tuple(self._held), output.reasoning, output.tool_calls)
         self._held.clear()
         return [delta]

@@ -1,5 +1,4 @@
-"""The tasks this worker runs, and nothing else: a job that names any other function is refused
-unread.
+"""The tasks this worker runs: a job that names any other function is refused unread.
 
 Turns an RQ job's arguments into a chat, a model command or a slice of a batch.
 """
@@ -84,7 +83,7 @@ def sequence(
     now_ms: float,
     images: Mapping[str, bytes] | None = None,
 ) -> Sequence:
-    """The chat as the engine takes it, going on behind what an earlier attempt has logged."""
+    """The chat for the engine, continuing what an earlier attempt has logged."""
     emitted = [
         token
         for entry in logged
@@ -95,12 +94,14 @@ def sequence(
     return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=queue_ms, images=images)
 
 
-# --- on a worker that isn't ours ------------------------------------------------------------------
+# --- on a plain RQ worker -------------------------------------------------------------------------
 
 
 def chat(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: ARG001 (the task's shape)
-    """The name under which chats are queued. ChatWorker reads the job and never calls this; another
-    worker that popped it gives it back."""
+    """The function that queued chats name.
+
+    ChatWorker never calls this; a plain RQ worker that popped a chat gives it back.
+    """
     return _given_back("Chats are")
 
 
@@ -119,6 +120,6 @@ def _given_back(what: str) -> Retry:
     log.warning(
         "%s run by `python -m worker`, not by this RQ worker: the job goes back to its queue", what
     )
-    # Without a worker of ours this one would pop the job again at once, and again.
+    # Without this service's worker a plain one would pop the job again at once, and again.
     time.sleep(PAUSE_S)
     return Retry(max=_ANY_NUMBER, enqueue_at_front=True)

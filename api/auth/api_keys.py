@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.jobs.queue import EVERYONE
+from wire.keys import EVERYONE
 from wire.settings import BadSetting, Settings
 
 SHORTEST = 16
@@ -27,19 +27,20 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key: whose it is, its SHA-256, and a mark that stands for it where the digest must not."""
+    """An API key: its owner, its SHA-256, and an id that stands for it where the digest must not
+    appear."""
 
     owner: str
     digest: bytes
 
     @property
-    def mark(self) -> str:
+    def key_id(self) -> str:
         return hashlib.sha256(self.digest).hexdigest()[:32]
 
 
 class ApiKeys:
-    """All keys of the service; none at all means that everybody may ask. Several keys may have
-    one owner."""
+    """All keys of the service; without any, everyone has access. Several keys may have one
+    owner."""
 
     def __init__(self, known: Iterable[ApiKey] = ()) -> None:
         self._known = tuple(known)
@@ -48,17 +49,17 @@ class ApiKeys:
         return bool(self._known)
 
     def find(self, key: bytes) -> ApiKey | None:
-        """The key that these bytes are. All are compared, so that the time tells nothing of
-        where one differs."""
-        digest, found = hashlib.sha256(key).digest(), None
+        """The key with this value. All keys are compared, so that timing doesn't reveal where one
+        differs."""
+        digest, match = hashlib.sha256(key).digest(), None
         for one in self._known:
             if hmac.compare_digest(one.digest, digest):
-                found = one
-        return found
+                match = one
+        return match
 
-    def marked(self, mark: str) -> ApiKey | None:
-        """The key that a mark stands for, if it is still in use."""
-        return next((one for one in self._known if one.mark == mark), None)
+    def with_id(self, key_id: str) -> ApiKey | None:
+        """The key with this id, if it is still in use."""
+        return next((one for one in self._known if one.key_id == key_id), None)
 
 
 def admitted(settings: Settings) -> ApiKeys:
@@ -85,12 +86,12 @@ def admitted(settings: Settings) -> ApiKeys:
 def only_this_machine(host: str) -> bool:
     """Whether an address to listen on is reached from this machine alone."""
     try:
-        found = socket.getaddrinfo(
+        match = socket.getaddrinfo(
             host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError:
-        return True  # Nobody can listen on it, which the listener says better.
-    return all(ipaddress.ip_address(str(row[4][0]).split("%")[0]).is_loopback for row in found)
+        return True  # It can't be listened on; the listener reports that better.
+    return all(ipaddress.ip_address(str(row[4][0]).split("%")[0]).is_loopback for row in match)
 
 
 def _from_variable(entries: Iterable[str]) -> list[ApiKey]:
@@ -120,12 +121,11 @@ def _from_file(name: str) -> list[ApiKey]:
     return known
 
 
-def _key(entry: str, place: str) -> ApiKey:
-    """One ``name:key`` or ``name:sha256:<hex digits>``. What is wrong with it is told without
-    showing it."""
+def _key(entry: str, where: str) -> ApiKey:
+    """Parse ``name:key`` or ``name:sha256:<hex digits>``. Errors never show the key."""
     owner, colon, secret = entry.strip().partition(":")
     if not colon or _NAME.fullmatch(owner) is None or owner == EVERYONE:
-        raise BadSetting(f"{place}: write name:key, the name of letters, digits, dots and dashes")
+        raise BadSetting(f"{where}: write name:key, the name of letters, digits, dots and dashes")
     if (digest := _DIGEST.fullmatch(secret)) is not None:
         return ApiKey(owner, bytes.fromhex(digest[1]))
     if (
@@ -133,5 +133,5 @@ def _key(entry: str, place: str) -> ApiKey:
         or any(char.isspace() for char in secret)
         or secret.startswith("sha256:")
     ):
-        raise BadSetting(f"{place}: a key has at least {SHORTEST} characters and no spaces")
+        raise BadSetting(f"{where}: a key has at least {SHORTEST} characters and no spaces")
     return ApiKey(owner, hashlib.sha256(secret.encode()).digest())

@@ -1,6 +1,6 @@
-"""Who asks: the owner under whose name a request's jobs are kept.
+"""The caller of a request: the owner under whose name its jobs are kept.
 
-Knows nothing of how a caller proves who it is; what let the request in has noted it.
+Knows nothing of authentication; the middleware sets the caller.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.jobs.queue import EVERYONE
+from wire.keys import EVERYONE
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One who may ask. ``owner`` is the name of its API key, which its jobs carry, or EVERYONE
-    without keys."""
+    """The caller of a request. ``owner`` is the name of its API key, or EVERYONE without keys."""
 
     owner: str
 

@@ -1,7 +1,6 @@
-"""Signing in with a browser: a key is sent once, and a cookie that holds none stands for it from
-then on.
+"""Browser login: a key is sent once, and a cookie that doesn't hold it stands for it from then on.
 
-Plain forms, so that it works without scripts. What a session is lies in api.auth.sessions.
+Plain forms, so that it works without scripts. Sessions are stored by api.auth.sessions.
 """
 
 from __future__ import annotations
@@ -16,39 +15,44 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 from starlette.requests import cookie_parser
 
+from api.auth.api_keys import ApiKeys
 from api.auth.caller import CallerOf
-from api.auth.middleware import SIGN_IN
-from api.auth.sessions import COOKIE
-from api.services import PartsOf
+from api.auth.middleware import LOGIN_PATH
+from api.auth.sessions import COOKIE, Sessions
+from api.deps import service
 from wire import keys
 
 router = APIRouter(tags=["Sign-in"])
+
+KeysOf = Annotated[ApiKeys, service(ApiKeys)]
+SessionsOf = Annotated[Sessions, service(Sessions)]
 
 _PAGE = (Path(__file__).parents[1] / "static" / "login.html").read_text(encoding="utf-8")
 _WRONG = '<p class="wrong" role="alert">Unknown API key.</p>'
 
 
 class Session(BaseModel):
-    """What ``GET /api/engine/session`` answers: who asks, and whether there are keys at all."""
+    """What ``GET /api/engine/session`` returns: the caller's name, and whether the service has
+    keys."""
 
     owner: str
     keys: bool
 
 
 @router.get("/api/engine/session")
-async def session(caller: CallerOf, parts: PartsOf) -> Session:
-    """Under whose name this caller's chats are kept."""
-    return Session(owner=caller.owner, keys=bool(parts.api_keys))
+async def session(caller: CallerOf, api_keys: KeysOf) -> Session:
+    """The name under which this caller's chats are kept."""
+    return Session(owner=caller.owner, keys=bool(api_keys))
 
 
-@router.get(SIGN_IN, response_class=HTMLResponse, include_in_schema=False)
-async def form(parts: PartsOf, goes_on: Annotated[str, Query(alias="next")] = "/") -> Response:
+@router.get(LOGIN_PATH, response_class=HTMLResponse, include_in_schema=False)
+async def form(api_keys: KeysOf, goes_on: Annotated[str, Query(alias="next")] = "/") -> Response:
     """The page that asks for a key."""
-    return _page(goes_on) if parts.api_keys else RedirectResponse("/", 303)
+    return _page(goes_on) if api_keys else RedirectResponse("/", 303)
 
 
-@router.post(SIGN_IN, response_class=HTMLResponse, include_in_schema=False)
-async def sign_in(request: Request, parts: PartsOf) -> Response:
+@router.post(LOGIN_PATH, response_class=HTMLResponse, include_in_schema=False)
+async def sign_in(request: Request, api_keys: KeysOf, sessions: SessionsOf) -> Response:
     """Begin a session with the key of the form, and go on to where the browser came from."""
     fields = parse_qs(
         (await request.body()).decode("latin-1"),
@@ -57,13 +61,13 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
         errors="surrogateescape",
     )
     goes_on = fields.get("next", ["/"])[0]
-    key = parts.api_keys.find(fields.get("key", [""])[0].strip().encode(errors="surrogateescape"))
+    key = api_keys.find(fields.get("key", [""])[0].strip().encode(errors="surrogateescape"))
     if key is None:
         return _page(goes_on, _WRONG, 401)
     answer = RedirectResponse(_local(goes_on), 303)
     answer.set_cookie(
         COOKIE,
-        await parts.sessions.begin(key),
+        await sessions.begin(key),
         max_age=keys.SESSION_LIFETIME_S,
         httponly=True,
         samesite="strict",
@@ -73,10 +77,10 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
 
 
 @router.post("/logout", include_in_schema=False)
-async def sign_out(request: Request, parts: PartsOf) -> Response:
+async def sign_out(request: Request, sessions: SessionsOf) -> Response:
     """End the browser's session."""
-    await parts.sessions.end(cookie_parser(request.headers.get("cookie", "")).get(COOKIE, ""))
-    answer = RedirectResponse(SIGN_IN, 303)
+    await sessions.end(cookie_parser(request.headers.get("cookie", "")).get(COOKIE, ""))
+    answer = RedirectResponse(LOGIN_PATH, 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
 

@@ -1,13 +1,12 @@
-"""Who may ask at all: the Host that a request names, the page that it comes from, and the key or
-session it brings.
+"""Access control: checks the Host header, the origin, and the key or session of every request.
 
-Stands before every route, mounted ones too, and reads no body. What a caller may do with jobs is
-not its concern.
+Runs before every route, mounted applications included, and reads no body. Knows nothing of jobs.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from redis.exceptions import RedisError
@@ -19,15 +18,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth.api_keys import ApiKey, ApiKeys
 from api.auth.caller import Caller
 from api.auth.sessions import COOKIE, Sessions
+from api.deps import find_service
 from api.errors import ApiError, from_redis
 from api.http.host_names import HostNames
-from api.pages import STATIC
 from wire.settings import Settings
 
-SIGN_IN = "/login"
-_OPEN = frozenset({"/health", "/ready", "/favicon.ico", SIGN_IN})
+LOGIN_PATH = "/login"
 _OPEN_BODY = 4096
-"""Longest body, in bytes, of one who has not said who it is."""
+"""Longest body, in bytes, of a request without a key."""
 _NEAR = HostNames(
     [
         "host.docker.internal",
@@ -37,7 +35,7 @@ _NEAR = HostNames(
         "*.local",
     ]
 )
-"""This machine as its containers and its neighbours call it: nobody can register such a name
+"""Names by which containers and local networks reach this machine; none of them can be registered
 (docs/security.md)."""
 _KEY_HEADERS = ("x-api-key", "api-key")
 """Where Anthropic's and Azure's clients put a key."""
@@ -47,8 +45,13 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 class AuthMiddleware:
     """Lets a request through with its caller noted, or answers it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, known: ApiKeys) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, known: ApiKeys, open_paths: Iterable[str]
+    ) -> None:
+        """``open_paths`` need no key; one that ends in a slash opens all below it."""
         self._app = app
+        self._open = frozenset(open_paths)
+        self._open_below = tuple(path for path in self._open if path.endswith("/"))
         self._known = known
         self._origins = frozenset(settings.cors_origins)
         self._hosts = (HostNames([settings.host, *settings.allowed_hosts]), _NEAR)
@@ -72,7 +75,7 @@ class AuthMiddleware:
             same_page = self._check_origin(scope["method"], headers)
             if not self._known:
                 return None
-            if scope["path"] in _OPEN or scope["path"].startswith(f"{STATIC}/"):
+            if scope["path"] in self._open or scope["path"].startswith(self._open_below):
                 _check_short(headers)
                 return None
             return await self._check_caller(scope, headers, same_page)
@@ -84,7 +87,7 @@ class AuthMiddleware:
             return from_redis(failed).response()
 
     def _check_host(self, headers: Headers) -> None:
-        """Only names that this service goes by: a foreign one that leads here is a page's trick."""
+        """Refuse host names that aren't the service's own: a defence against DNS rebinding."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not (self._any_host or self._goes_by(_without_port(hosts[0]))):
             raise ApiError(
@@ -95,8 +98,8 @@ class AuthMiddleware:
         return _is_loopback(name) or any(name in hosts for hosts in self._hosts)
 
     def _check_origin(self, method: str, headers: Headers) -> bool:
-        """Whether the request says that it comes from a page of ours. One that changes things
-        may not be foreign."""
+        """Whether the request comes from one of our own pages. A foreign page may not change
+        anything."""
         origin = headers.get("origin")
         ours = (
             headers.get("sec-fetch-site") == "same-origin"
@@ -112,12 +115,12 @@ class AuthMiddleware:
     async def _check_caller(
         self, scope: Scope, headers: Headers, same_page: bool
     ) -> Response | None:
-        said = _said(headers)
-        if said is not None:
-            key = self._known.find(said)
+        sent_key = _sent_key(headers)
+        if sent_key is not None:
+            key = self._known.find(sent_key)
         else:
             key = await self._by_cookie(scope, headers)
-            # A browser adds the cookie whoever made the request.
+            # A browser adds the cookie to requests of any page.
             if key is not None and scope["method"] not in _READS and not same_page:
                 raise ApiError(
                     "forbidden",
@@ -126,8 +129,12 @@ class AuthMiddleware:
         if key is not None:
             scope["caller"] = Caller(key.owner)
             return None
-        if scope["method"] == "GET" and said is None and "text/html" in headers.get("accept", ""):
-            return RedirectResponse(f"{SIGN_IN}?next={quote(scope['path'], safe='/')}", 303)
+        if (
+            scope["method"] == "GET"
+            and sent_key is None
+            and "text/html" in headers.get("accept", "")
+        ):
+            return RedirectResponse(f"{LOGIN_PATH}?next={quote(scope['path'], safe='/')}", 303)
         raise ApiError(
             "unauthorized",
             "Send a valid API key: the header Authorization: Bearer <key>, or X-Api-Key.",
@@ -137,11 +144,10 @@ class AuthMiddleware:
         token = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if token is None:
             return None
-        sessions: Sessions = scope["app"].state.parts.sessions
-        return await sessions.key_of(token, self._known)
+        return await find_service(scope["app"], Sessions).key_of(token, self._known)
 
 
-def _said(headers: Headers) -> bytes | None:
+def _sent_key(headers: Headers) -> bytes | None:
     """The key that a request brings in a header; None without one. Raises ApiError for several
     that differ."""
     brought = {value.strip() for name in _KEY_HEADERS for value in headers.getlist(name)}

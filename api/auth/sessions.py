@@ -1,5 +1,4 @@
-"""Browsers that have signed in: a random token in a cookie, its digest in Redis beside the mark of
-the key.
+"""Browser sessions: a random token in a cookie, its digest in Redis with the id of the API key.
 
 The cookie holds no key, and a session ends with its key. Knows nothing of requests.
 """
@@ -29,16 +28,16 @@ class Sessions:
     async def begin(self, key: ApiKey) -> str:
         """A new session of a key's owner; returns the token for the cookie."""
         token = secrets.token_urlsafe(32)
-        await self._redis.set(_name(token), key.mark, ex=keys.SESSION_LIFETIME_S)
+        await self._redis.set(_name(token), key.key_id, ex=keys.SESSION_LIFETIME_S)
         return token
 
     async def key_of(self, token: str, known: ApiKeys) -> ApiKey | None:
-        """The key that a session was begun with; None for no session, and for one whose key is
-        not in use any more."""
+        """The key that a session was started with; None without a session, or if the key is no
+        longer in use."""
         if _TOKEN.fullmatch(token) is None:
             return None
-        mark = cast(bytes | None, await self._redis.get(_name(token)))
-        return None if mark is None else known.marked(mark.decode())
+        key_id = cast(bytes | None, await self._redis.get(_name(token)))
+        return None if key_id is None else known.with_id(key_id.decode())
 
     async def end(self, token: str) -> None:
         if _TOKEN.fullmatch(token) is not None:

@@ -1,5 +1,5 @@
-"""What an owner has, by a sorted set of ids beside a hash each: batches and files alike. Knows
-neither's fields."""
+"""An owner's batches or files: a sorted set of ids, and a hash for each. Knows the fields of
+neither."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ async def newest(
     decode: Callable[[str, dict[bytes, bytes]], Record | None],
     most: int,
 ) -> list[Record]:
-    """The records in ``index``, newest first, ``most`` at most; ids whose hash has expired are
-    struck out of it."""
+    """The newest records of ``index``, at most ``most``; ids whose hash has expired are removed
+    from it."""
     ids = [value.decode() for value in cast(list[bytes], await redis.zrevrange(index, 0, most - 1))]
     async with redis.pipeline(transaction=False) as pipe:
         for one in ids:
             pipe.hgetall(key(one))
         rows = await pipe.execute()
     records = [decode(one, row) for one, row in zip(ids, rows, strict=True)]
-    gone = [one for one, record in zip(ids, records, strict=True) if record is None]
-    if gone:
-        await redis.zrem(index, *gone)
+    expired = [one for one, record in zip(ids, records, strict=True) if record is None]
+    if expired:
+        await redis.zrem(index, *expired)
     return [record for record in records if record is not None]

@@ -8,21 +8,21 @@ and nothing of RQ.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from api.batches.lines import LineParser
-from api.batches.quota import Budget
+from api.batches.quota import BatchQuota
 from api.batches.store import BatchRecord, BatchStore
 from api.batches.upload import UploadReader
+from api.chat.json_schema import Schemas
 from api.errors import ApiError
-from api.jobs.queue import JobQueue, new_job_id
-from api.openai.json_schema import Schemas
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue
+from api.periodic import repeat
 from wire.batches import BatchSlice, BatchState, slice_job_id
 
 UPLOADS_AT_ONCE = 4
@@ -32,16 +32,21 @@ WAIT_S = 5.0
 RETRY_S = 5
 LOOK_S = 10.0
 """How often batches without an owner's attention are looked after."""
-_log = logging.getLogger(__name__)
 
 
 class BatchIntake:
     """The way into and out of the queue for batches."""
 
     def __init__(
-        self, redis: Redis, jobs: JobQueue, schemas: Schemas, *, budget: Budget, lifetime_s: float
+        self,
+        redis: Redis,
+        jobs: JobQueue,
+        schemas: Schemas,
+        *,
+        quota: BatchQuota,
+        lifetime_s: float,
     ) -> None:
-        self.store = BatchStore(redis, budget=budget, lifetime_s=lifetime_s)
+        self.store = BatchStore(redis, quota=quota, lifetime_s=lifetime_s)
         self._jobs = jobs
         self._schemas = schemas
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -50,7 +55,7 @@ class BatchIntake:
         self,
         owner: str,
         pieces: AsyncIterable[bytes],
-        rules: LineParser,
+        parser: LineParser,
         *,
         model_id: str = "",
         details: Mapping[str, Any] | None = None,
@@ -71,8 +76,8 @@ class BatchIntake:
             raise ApiError("busy", "Too many uploads at once. Try again.", RETRY_S) from None
         try:
             opened = await self.store.open(batch_id or new_job_id(), owner, model_id, details)
-            rules = replace(rules, settle=self._schemas.for_upload())
-            record = await UploadReader(self.store, opened, rules).take_all(pieces)
+            parser = replace(parser, settle=self._schemas.for_upload())
+            record = await UploadReader(self.store, opened, parser).read_all(pieces)
             await self._queue(record)
             return record
         finally:
@@ -105,17 +110,10 @@ class BatchIntake:
 
     async def run(self) -> None:
         """Look after batches until cancelled."""
-        while True:
-            try:
-                await self._look()
-            except RedisError:
-                pass
-            except Exception:
-                _log.exception("looking after batches failed")
-            await asyncio.sleep(LOOK_S)
+        await repeat(LOOK_S, self._look, "looking after batches")
 
     async def _look(self) -> None:
-        await self.store.budget.sweep()
+        await self.store.quota.sweep()
         now = await self.store.now_ms()
         for record in await self.store.open_batches():
             if record.ends_by_ms and record.ends_by_ms <= now:

@@ -1,5 +1,4 @@
-"""One line of an upload: judged by the same rules as a chat, and made into a prompt that a worker
-can run.
+"""One line of an upload: validated like a chat, and turned into a prompt for a worker.
 
 Pure: knows models as records, and neither Redis nor HTTP.
 """
@@ -8,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from api.chat.request import ChatSpec
 from api.errors import ApiError, from_validation, workers_outdated
-from api.images.intake import message_of
-from api.registry import DEFAULT_MODEL, names_none
+from api.images.draft import message_of
+from api.registry import DEFAULT_MODEL, names_no_model
 from wire import model_registry
 from wire.batches import BatchLine, LineResult
 from wire.messages import ErrorCode
 from wire.model_registry import ModelRecord
 from wire.versions import VERSION, TooNew, readable
-
-if TYPE_CHECKING:
-    from api.chat.submit import ChatSpec
 
 MOST_ID = 255
 """Characters of a custom_id."""
@@ -44,7 +41,7 @@ class LineParser:
     models: list[ModelRecord]
     read: Callable[[Fields], tuple[str | None, ChatSpec]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    settle: Callable[[ChatSpec], ChatSpec] = lambda ask: ask
+    settle: Callable[[ChatSpec], ChatSpec] = lambda spec: spec
     version: int = VERSION
     default_model: ModelRecord | None = None
 
@@ -55,14 +52,14 @@ class _Refused(Exception):
         self.error: tuple[ErrorCode, str] = (code, message)
 
 
-def parse_line(raw: bytes, number: int, rules: LineParser) -> BatchLine | LineResult:
-    """A line as a prompt, or as the result that says why it can't be run. Never echoes what was
+def parse_line(raw: bytes, number: int, parser: LineParser) -> BatchLine | LineResult:
+    """A line as a prompt, or as a result that says why it can't be run. Never echoes what was
     sent."""
     custom_id: str | None = None
     try:
         row = _row(raw)
         custom_id = _custom_id(row)
-        return _line(row, number, custom_id, rules)
+        return _line(row, number, custom_id, parser)
     except _Refused as refused:
         return LineResult(number, custom_id, error=refused.error)
     except ApiError as refused:
@@ -90,30 +87,30 @@ def _custom_id(row: Fields) -> str:
     return custom_id
 
 
-def _line(row: Fields, number: int, custom_id: str, rules: LineParser) -> BatchLine:
-    wanted, asked = rules.read({**rules.defaults, **row})
-    model = model_registry.find(rules.models, wanted or DEFAULT_MODEL)
-    if model is None and names_none(wanted):
-        model = rules.default_model
+def _line(row: Fields, number: int, custom_id: str, parser: LineParser) -> BatchLine:
+    requested, spec = parser.read({**parser.defaults, **row})
+    model = model_registry.find(parser.models, requested or DEFAULT_MODEL)
+    if model is None and names_no_model(requested):
+        model = parser.default_model
     if model is None or not model.downloaded:
         raise _Refused("model_not_found", "No model of this id or name is there.")
-    if any(not isinstance(part, str) for draft in asked.messages for part in draft.parts):
+    if any(not isinstance(part, str) for draft in spec.messages for part in draft.parts):
         raise _Refused(
             "invalid_image", "Batch prompts are texts: send prompts with images as chats."
         )
-    asked = rules.settle(asked.fitting(model))
+    spec = parser.settle(spec.fitting(model))
     line = BatchLine(
         number=number,
         custom_id=custom_id,
         model_id=model.id,
         model_revision=model.revision,
-        messages=tuple(message_of(draft, {}) for draft in asked.messages),
-        sampling=asked.sampling,
-        form=asked.form,
-        warnings=asked.warnings,
+        messages=tuple(message_of(draft, {}) for draft in spec.messages),
+        sampling=spec.sampling,
+        form=spec.form,
+        warnings=spec.warnings,
     )
     try:
-        return readable(line, rules.version)
+        return readable(line, parser.version)
     except TooNew as refused:
         raise workers_outdated(refused.field) from None
 

@@ -1,7 +1,7 @@
-"""The room that batches and uploaded files have in Redis, shared by all API processes and workers.
+"""The bytes that batches and uploaded files may occupy in Redis, shared by all processes.
 
-Each batch and each file is a holder: it takes room while its record is there, and gives it back
-once that is gone.
+Each batch and each file is a holder: it reserves bytes while its record exists, and releases them
+once the record has expired or was deleted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[2])
 return 1
 """
 # KEYS: total, bytes a holder, its record. ARGV: holder. Gives back what one that is gone had taken.
-_GIVE_BACK = """
+_RELEASE = """
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local held = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -34,32 +34,32 @@ return held
 """
 
 
-class Budget:
-    """Bytes that may be taken, ``limit`` in all."""
+class BatchQuota:
+    """Bytes that may be reserved, ``limit`` in all."""
 
     def __init__(self, redis: Redis, limit: int) -> None:
         self._redis = redis
         self._limit = limit
-        self._reserve = redis.register_script(_RESERVE)
-        self._give_back = redis.register_script(_GIVE_BACK)
+        self._reserve_script = redis.register_script(_RESERVE)
+        self._release_script = redis.register_script(_RELEASE)
 
-    async def take(self, holder: str, size: int) -> None:
-        """Raises ApiError: ``batches_full`` when there is no room, ``bad_request`` when the
-        record is gone."""
+    async def reserve(self, holder: str, size: int) -> None:
+        """Raises ApiError: ``batches_full`` without enough bytes, ``bad_request`` if the record has
+        expired."""
         names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.holder(holder)]
-        taken = await self._reserve(keys=names, args=[holder, size, self._limit])
-        if taken == 0:
+        outcome = await self._reserve_script(keys=names, args=[holder, size, self._limit])
+        if outcome == 0:
             message = "There is no room for more batches and files. Try again later."
             raise ApiError("batches_full", message, _RETRY_WHEN_FULL_S)
-        if taken == -1:
+        if outcome == -1:
             raise ApiError("bad_request", "The upload took too long.")
 
-    async def give_back(self, holder: str) -> None:
-        """Give back what a holder had, if its record is gone."""
+    async def release(self, holder: str) -> None:
+        """Release the bytes of a holder whose record no longer exists."""
         names = [keys.BATCH_BYTES_TOTAL, keys.BATCH_BYTES, keys.holder(holder)]
-        await self._give_back(keys=names, args=[holder])
+        await self._release_script(keys=names, args=[holder])
 
     async def sweep(self) -> None:
-        """Give back what all holders had that are gone."""
+        """Release the bytes of all holders whose records no longer exist."""
         for holder in cast(list[bytes], await self._redis.hkeys(keys.BATCH_BYTES)):
-            await self.give_back(holder.decode())
+            await self.release(holder.decode())

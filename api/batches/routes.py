@@ -1,7 +1,6 @@
-"""The batch routes of the native API: thousands of prompts in one call, their progress, their
-results.
+"""The batch routes of the native API: thousands of prompts in one call, progress, results.
 
-Knows shapes and HTTP; what a batch is made of is others'.
+Knows requests and responses; api.batches.intake does the work.
 """
 
 from __future__ import annotations
@@ -18,18 +17,23 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from api.auth.caller import Caller, CallerOf
+from api.batches.intake import BatchIntake
 from api.batches.lines import Fields, LineParser, checked
 from api.batches.store import BatchRecord
 from api.batches.upload import MOST_LINES
-from api.chat.routes import ask
-from api.chat.schemas import Body, ChatRequest, ModelId
-from api.chat.submit import ChatSpec
-from api.errors import ApiError
+from api.chat.request import ChatSpec
+from api.chat.schemas import ChatRequest
+from api.deps import service
+from api.errors import ApiError, unknown_model
 from api.http.body_routes import BATCH, LongBodyRoute, takes
-from api.services import Parts, PartsOf
+from api.http.json_limits import JsonReader
+from api.registry import RegistryReader
+from api.schemas import Body, ModelId
 from wire.model_registry import ModelRecord
 
 router = APIRouter(prefix="/api/engine/batches", tags=["Batches"], route_class=LongBodyRoute)
+
+IntakeOf = Annotated[BatchIntake, service(BatchIntake)]
 
 JSONL = (
     "application/jsonl",
@@ -72,7 +76,9 @@ _UPLOAD: dict[str, Any] = {
 @takes(BATCH)
 async def create(
     request: Request,
-    parts: PartsOf,
+    intake: IntakeOf,
+    registry: Annotated[RegistryReader, service(RegistryReader)],
+    json_reader: Annotated[JsonReader, service(JsonReader)],
     caller: CallerOf,
     model_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
@@ -80,47 +86,46 @@ async def create(
     prompts."""
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if declared == "application/json":
-        return _answer(await _from_json(await request.body(), parts, caller))
+        body = await json_reader.read(PromptsRequest, await request.body())
+        rules = await _rules_of(body, registry, json_reader)
+        lines = _as_lines(body.prompts)
+        model_id = rules.defaults["model_id"]
+        return _answer(await intake.accept(caller.owner, lines, rules, model_id=model_id))
     if declared not in JSONL:
         message = "Send JSON Lines with the header Content-Type: application/jsonl, or JSON."
         raise ApiError("unsupported_media_type", message)
     try:
-        return _answer(await _from_lines(request.stream(), model_id, parts, caller))
+        defaults = {} if model_id is None else {"model_id": (await _find(model_id, registry)).id}
+        rules = await _parser(registry, defaults, await registry.default())
+        shown = defaults.get("model_id", "")
+        return _answer(await intake.accept(caller.owner, request.stream(), rules, model_id=shown))
     except ClientDisconnect:
         return Response(status_code=400)
 
 
-async def _from_lines(
-    arriving: AsyncIterator[bytes], model_id: str | None, parts: Parts, caller: Caller
-) -> BatchRecord:
-    models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
-    defaults = {} if model_id is None else {"model_id": (await _known(model_id, parts)).id}
-    shown = defaults.get("model_id", "")
-    default = await parts.catalogue.default()
-    rules = LineParser(models, read, defaults, version=version, default_model=default)
-    return await parts.batches.accept(caller.owner, arriving, rules, model_id=shown)
+async def _parser(
+    registry: RegistryReader, defaults: Fields, default_model: ModelRecord | None
+) -> LineParser:
+    models, version = await registry.models(), await registry.oldest_version()
+    return LineParser(models, read, defaults, version=version, default_model=default_model)
 
 
-async def _from_json(body: bytes, parts: Parts, caller: Caller) -> BatchRecord:
-    asked = await parts.long_json.read(PromptsRequest, body)
-    fields = dict(asked.model_extra or {})
+async def _rules_of(
+    body: PromptsRequest, registry: RegistryReader, json_reader: JsonReader
+) -> LineParser:
+    """How the prompts of a request are read. Raises ApiError for fields that no prompt can have."""
+    fields = dict(body.model_extra or {})
     if "messages" in fields:
-        # Judged with each of 50,000 prompts, a long conversation would keep a thread busy for
+        # Validated with each of 50,000 prompts, a long conversation would keep a thread busy for
         # hours.
         raise ApiError(
             "invalid_request", "messages: they are a prompt's own; send them in prompts."
         )
-    # A field that holds for every prompt is judged once, by itself.
-    trial = {"model_id": asked.model_id, "messages": [{"role": "user", "content": "."}]}
-    await parts.long_json.judge(ChatRequest, trial | fields)
-    model = await _known(asked.model_id, parts)
-    models, version = await parts.catalogue.models(), await parts.catalogue.oldest_version()
-    rules = LineParser(
-        models, read, fields | {"model_id": model.id}, version=version, default_model=model
-    )
-    return await parts.batches.accept(
-        caller.owner, _as_lines(asked.prompts), rules, model_id=model.id
-    )
+    # A field that holds for every prompt is validated once, by itself.
+    trial = {"model_id": body.model_id, "messages": [{"role": "user", "content": "."}]}
+    await json_reader.validate(ChatRequest, trial | fields)
+    model = await _find(body.model_id, registry)
+    return await _parser(registry, fields | {"model_id": model.id}, model)
 
 
 async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
@@ -130,8 +135,8 @@ async def _as_lines(prompts: list[Any]) -> AsyncIterator[bytes]:
 
 def _lines(start: int, prompts: list[Any]) -> bytes:
     lines = bytearray()
-    for place, prompt in enumerate(prompts, start + 1):
-        row = {"custom_id": str(place)}
+    for number, prompt in enumerate(prompts, start + 1):
+        row = {"custom_id": str(number)}
         if isinstance(prompt, dict):
             row |= prompt
         else:
@@ -151,48 +156,48 @@ def read(row: Fields) -> tuple[str, ChatSpec]:
             raise ApiError("invalid_request", "prompt: send either a prompt or messages.")
         row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
     body = checked(ChatRequest, row)
-    return body.model_id, ask(body)
+    return body.model_id, body.spec()
 
 
-async def _known(wanted: str, parts: Parts) -> ModelRecord:
-    model, _ = await parts.catalogue.find_to_serve(wanted)
+async def _find(requested: str, registry: RegistryReader) -> ModelRecord:
+    model, _ = await registry.find_to_serve(requested)
     if model is None:
-        raise ApiError("model_not_found", "No model of this id or name is registered.")
+        raise unknown_model()
     return model
 
 
 @router.get("")
 async def batches(
-    parts: PartsOf, caller: CallerOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    intake: IntakeOf, caller: CallerOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> list[dict[str, Any]]:
     """The caller's batches, newest first."""
-    now = await parts.batches.store.now_ms()
-    return [view(record, now) for record in await parts.batches.store.all(caller.owner, limit)]
+    now = await intake.store.now_ms()
+    return [view(record, now) for record in await intake.store.all(caller.owner, limit)]
 
 
 @router.get("/{batch_id}")
-async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def batch(batch_id: str, intake: IntakeOf, caller: CallerOf) -> dict[str, Any]:
     """One batch as it stands."""
-    record = await _record(batch_id, parts, caller)
-    return view(record, await parts.batches.store.now_ms())
+    record = await _record(batch_id, intake, caller)
+    return view(record, await intake.store.now_ms())
 
 
 @router.get("/{batch_id}/results", response_class=StreamingResponse, responses=_RESULTS)
-async def results(batch_id: str, parts: PartsOf, caller: CallerOf) -> Response:
+async def results(batch_id: str, intake: IntakeOf, caller: CallerOf) -> Response:
     """The results that there are so far, a line of JSON each, in the order of the upload."""
-    record = await _record(batch_id, parts, caller)
-    return StreamingResponse(parts.batches.store.results(record), media_type=JSONL[0])
+    record = await _record(batch_id, intake, caller)
+    return StreamingResponse(intake.store.results(record), media_type=JSONL[0])
 
 
 @router.post("/{batch_id}/cancel")
-async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def cancel(batch_id: str, intake: IntakeOf, caller: CallerOf) -> dict[str, Any]:
     """End a batch early; finished lines are kept. A batch that has ended stays as it is."""
-    await parts.batches.cancel(await _record(batch_id, parts, caller))
-    return await batch(batch_id, parts, caller)
+    await intake.cancel(await _record(batch_id, intake, caller))
+    return await batch(batch_id, intake, caller)
 
 
-async def _record(batch_id: str, parts: Parts, caller: Caller) -> BatchRecord:
-    record = await parts.batches.store.record(batch_id, caller.owner)
+async def _record(batch_id: str, intake: BatchIntake, caller: Caller) -> BatchRecord:
+    record = await intake.store.record(batch_id, caller.owner)
     if record is None:
         raise ApiError("batch_not_found", "There is no such batch.")
     return record
@@ -205,9 +210,12 @@ def _answer(record: BatchRecord) -> Response:
 def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
     """A batch as clients see it. Times are seconds since the epoch; null is what isn't known
     (yet)."""
-    left = 0 if record.ended else record.total - record.done - record.failed
+    remaining = 0 if record.ended else record.total - record.done - record.failed
     counts = {"total": record.total, "done": record.done, "failed": record.failed}
-    counts |= {"cancelled": record.total - record.done - record.failed - left, "left": left}
+    counts |= {
+        "cancelled": record.total - record.done - record.failed - remaining,
+        "left": remaining,
+    }
     spent_s = ((record.ended_ms or now_ms) - record.started_ms) / 1000 if record.started_ms else 0.0
     usage = {
         name: getattr(record, name)
@@ -224,7 +232,7 @@ def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
         "counts": counts,
         "usage": usage,
         "tokens_per_second": round(record.completion_tokens / spent_s, 1) if spent_s > 0 else None,
-        "seconds_left": round(spent_s * left / record.done, 1)
+        "seconds_left": round(spent_s * remaining / record.done, 1)
         if record.done and not record.ended
         else None,
     }

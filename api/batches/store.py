@@ -16,9 +16,9 @@ from redis.asyncio import Redis
 from redis.client import Pipeline
 
 from api.batches.index import newest
-from api.batches.quota import Budget
-from api.jobs.queue import is_job_id
-from wire import keys
+from api.batches.quota import BatchQuota
+from api.jobs.ids import is_job_id
+from wire import clock, keys
 from wire.batches import ENDED_STATES, BatchState, LineResult
 
 _AT_ONCE = 500
@@ -104,23 +104,22 @@ def _decode(batch_id: str, stored: Mapping[bytes, bytes]) -> BatchRecord | None:
 class BatchStore:
     """The batches in Redis. ``lifetime_s`` counts from a batch's acceptance on."""
 
-    def __init__(self, redis: Redis, *, budget: Budget, lifetime_s: float) -> None:
+    def __init__(self, redis: Redis, *, quota: BatchQuota, lifetime_s: float) -> None:
         self._redis = redis
-        self.budget = budget
+        self.quota = quota
         self.lifetime_ms = int(lifetime_s * 1000)
         self._drop = redis.register_script(_DROP)
         self._cut = redis.register_script(_CUT)
 
     async def now_ms(self) -> int:
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return await clock.now_ms_async(self._redis)
 
     # --- an upload --------------------------------------------------------------------------------
 
     async def open(
         self, batch_id: str, owner: str, model_id: str, details: Mapping[str, Any] | None
     ) -> BatchRecord:
-        """Begin an upload; what it stores is gone after a while unless it is committed."""
+        """Begin an upload; what it stores expires unless the upload is committed."""
         now = await self.now_ms()
         record = BatchRecord(
             batch_id, owner, model_id, "uploading", now, now + self.lifetime_ms, details=details
@@ -145,7 +144,7 @@ class BatchStore:
 
         Raises ApiError ``batches_full`` when there is no room.
         """
-        await self.budget.take(batch_id, len(packed))
+        await self.quota.reserve(batch_id, len(packed))
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(keys.batch_input(batch_id, number), packed, ex=keys.UPLOAD_LIFETIME_S)
             pipe.hset(keys.batch_plan(batch_id), str(number), f"{prompts} {results}")
@@ -153,9 +152,9 @@ class BatchStore:
             await pipe.execute()
 
     async def put_refused(self, batch_id: str, number: int, refused: Iterable[LineResult]) -> None:
-        """Store the results of lines that can't be run, with the slice they stand in."""
+        """Store the results of lines that can't be run, with the slice that they belong to."""
         rows: dict[Any, Any] = {str(result.number): result.encode() for result in refused}
-        await self.budget.take(batch_id, sum(map(len, rows.values())))
+        await self.quota.reserve(batch_id, sum(map(len, rows.values())))
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(keys.batch_output(batch_id, number), mapping=rows)
             pipe.expire(keys.batch_output(batch_id, number), keys.UPLOAD_LIFETIME_S)
@@ -203,7 +202,7 @@ class BatchStore:
         names += [keys.batch_output(batch_id, number) for number in range(pieces)]
         for start in range(0, len(names), _AT_ONCE):
             await self._redis.delete(*names[start : start + _AT_ONCE])
-        await self.budget.give_back(batch_id)
+        await self.quota.release(batch_id)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -262,16 +261,16 @@ class BatchStore:
             raw.decode()
             for raw in cast(list[bytes], await self._redis.zrange(keys.BATCHES_OPEN, 0, -1))
         ]
-        found = [
+        records = [
             _decode(name, cast(Any, await self._redis.hgetall(keys.batch(name)))) for name in ids
         ]
-        gone = [name for name, record in zip(ids, found, strict=True) if record is None]
-        if gone:
-            await self._redis.zrem(keys.BATCHES_OPEN, *gone)
-        return [record for record in found if record is not None]
+        expired = [name for name, record in zip(ids, records, strict=True) if record is None]
+        if expired:
+            await self._redis.zrem(keys.BATCHES_OPEN, *expired)
+        return [record for record in records if record is not None]
 
     async def to_feed(self, record: BatchRecord) -> list[int]:
-        """Slices that should be in the queue, as far as the batch's own books tell."""
+        """Slices that should be in the queue, according to the batch's own records."""
         there = await self.open_slices(record.id)
         fed = int(cast(bytes | None, await self._redis.get(keys.batch_fed(record.id))) or 0)
         if not there and record.state in ("queued", "running") and fed < record.slices:

@@ -1,8 +1,7 @@
-"""Takes an upload in as it arrives: cuts it into lines, judges them, and stores them a slice at a
-time.
+"""Reads an upload as it arrives: splits it into lines, validates and stores them in slices.
 
-What it holds is bounded whatever the upload's length: a block of lines, a slice, and a number for
-each custom_id. The work is done beside the event loop. Knows nothing of HTTP.
+Memory is bounded whatever the upload's length: a block of lines, a slice, and a number for each
+custom_id. The work is done on threads. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class _Prompts:
 
 @dataclass(frozen=True, slots=True)
 class _Refusals:
-    """Lines that can't be run, and the slice they stand in."""
+    """Lines that can't be run, and the slice that they belong to."""
 
     number: int
     results: list[LineResult]
@@ -48,17 +47,17 @@ class _Refusals:
 class _SliceBuilder:
     """Lines on their way into slices. Runs on one thread at a time."""
 
-    def __init__(self, rules: LineParser) -> None:
-        self._rules = rules
+    def __init__(self, parser: LineParser) -> None:
+        self._parser = parser
         self._seen: dict[int, int] = {}
         self._lines: list[BatchLine] = []
         self._bytes = 0
         self._refused: list[LineResult] = []
-        self._here = 0
+        self._refused_in_slice = 0
         self.slices = self.total = self.failed = self.line = 0
 
     def block(self, rows: list[bytes | None]) -> list[_Prompts | _Refusals]:
-        """What is to be stored after these lines; None stands for one that was too long to keep."""
+        """What to store after these lines; None stands for a line that was too long to keep."""
         return [full for row in rows for full in self._add(row)]
 
     def rest(self) -> list[_Prompts | _Refusals]:
@@ -76,23 +75,23 @@ class _SliceBuilder:
             raise ApiError("too_large", f"A batch has at most {MOST_LINES} lines.")
         if row is None:
             error = ("too_large", f"The line is longer than {MOST_LINE >> 20} MiB.")
-            judged: BatchLine | LineResult = LineResult(self.line, None, error=error)  # type: ignore[arg-type]
+            parsed: BatchLine | LineResult = LineResult(self.line, None, error=error)  # type: ignore[arg-type]
         else:
-            judged = parse_line(row, self.line, self._rules)
-        self._once(judged.custom_id)
-        if isinstance(judged, LineResult):
+            parsed = parse_line(row, self.line, self._parser)
+        self._check_custom_id(parsed.custom_id)
+        if isinstance(parsed, LineResult):
             self.failed += 1
-            self._refused.append(judged)
+            self._refused.append(parsed)
             if len(self._refused) >= _REFUSED_AT_ONCE:
                 yield from self._flush()
             return
-        self._lines.append(judged)
+        self._lines.append(parsed)
         self._bytes += len(row or b"")
         if len(self._lines) >= SLICE_LINES or self._bytes >= SLICE_BYTES:
             yield from self._flush()
             yield from self._close()
 
-    def _once(self, custom_id: str | None) -> None:
+    def _check_custom_id(self, custom_id: str | None) -> None:
         if custom_id is None:
             return
         text = custom_id.encode(errors="surrogatepass")
@@ -111,44 +110,44 @@ class _SliceBuilder:
     def _flush(self) -> Iterator[_Refusals]:
         if self._refused:
             refused, self._refused = self._refused, []
-            self._here += len(refused)
+            self._refused_in_slice += len(refused)
             yield _Refusals(self.slices, refused)
 
     def _close(self) -> Iterator[_Prompts]:
         lines, self._lines, self._bytes = self._lines, [], 0
-        yield _Prompts(self.slices, pack(lines), len(lines), len(lines) + self._here)
+        yield _Prompts(self.slices, pack(lines), len(lines), len(lines) + self._refused_in_slice)
         self.slices += 1
-        self._here = 0
+        self._refused_in_slice = 0
 
     @property
     def pieces(self) -> int:
         """Slices, and one more for refused lines that no slice follows."""
-        return self.slices + (self._here > 0)
+        return self.slices + (self._refused_in_slice > 0)
 
 
 class UploadReader:
     """One upload into a batch that was opened in the store."""
 
-    def __init__(self, store: BatchStore, record: BatchRecord, rules: LineParser) -> None:
+    def __init__(self, store: BatchStore, record: BatchRecord, parser: LineParser) -> None:
         self._store = store
         self._record = record
-        self._slices = _SliceBuilder(rules)
+        self._slices = _SliceBuilder(parser)
         self._rest = bytearray()
         self._too_long = False
-        self._taken = 0
+        self._size = 0
         self._block: list[bytes | None] = []
         self._block_bytes = 0
 
-    async def take_all(self, pieces: AsyncIterable[bytes]) -> BatchRecord:
+    async def read_all(self, pieces: AsyncIterable[bytes]) -> BatchRecord:
         """Store everything that comes, and what it makes of the record.
 
         Raises ApiError for an upload that is refused as a whole; what was stored of it is dropped.
         """
         try:
             async for piece in pieces:
-                await self._take(piece)
+                await self._feed(piece)
             await self._line(bytes(self._rest))
-            await self._judge()
+            await self._parse()
             await self._put(await asyncio.to_thread(self._slices.rest))
             return self._uploaded()
         except BaseException:
@@ -167,9 +166,9 @@ class UploadReader:
         state: BatchState = "queued" if slices.slices else "completed"
         return replace(counts, slices=slices.slices, pieces=slices.pieces, state=state)
 
-    async def _take(self, piece: bytes) -> None:
-        self._taken += len(piece)
-        if self._taken > MOST_BYTES:
+    async def _feed(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > MOST_BYTES:
             raise ApiError("too_large", f"An upload has at most {MOST_BYTES >> 20} MiB.")
         first, *more = piece.split(b"\n")
         self._lengthen(first)
@@ -190,9 +189,9 @@ class UploadReader:
         self._block.append(None if self._too_long else row)
         self._block_bytes += len(row)
         if len(self._block) >= _BLOCK_LINES or self._block_bytes >= _BLOCK_BYTES:
-            await self._judge()
+            await self._parse()
 
-    async def _judge(self) -> None:
+    async def _parse(self) -> None:
         rows, self._block, self._block_bytes = self._block, [], 0
         await self._put(await asyncio.to_thread(self._slices.block, rows))
 

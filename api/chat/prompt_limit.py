@@ -7,12 +7,11 @@ one that passed here. Knows tokenisers by their file; a model of another machine
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
+from anyio import CapacityLimiter, to_thread
 from tokenizers import Tokenizer
 
 from api.errors import ApiError
@@ -26,11 +25,11 @@ _KEPT_TOKENISERS = 4
 
 
 class PromptLimit:
-    """Counts on one thread of its own: a long prompt must not hold the event loop, nor the
+    """Counts one prompt at a time, on a thread: a long prompt must not hold the event loop, nor the
     threads of others."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prompt-size")
+        self._thread = CapacityLimiter(1)
 
     async def check(
         self, model: ModelRecord, messages: Sequence[Message], form: OutputFormat = PLAIN_TEXT
@@ -42,16 +41,18 @@ class PromptLimit:
         # A token is at least one byte, and a character at most four.
         if 4 * sum(map(len, texts)) <= model.context_window:
             return
-        loop = asyncio.get_running_loop()
         limit = model.context_window
-        tokens = await loop.run_in_executor(
-            self._thread, beyond, model.path, model.revision, texts, limit
+        tokens = await to_thread.run_sync(
+            beyond,
+            model.path,
+            model.revision,
+            texts,
+            limit,
+            limiter=self._thread,
+            abandon_on_cancel=True,
         )
         if tokens:
             raise _refused(limit, tokens, form)
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def unshortened(messages: Sequence[Message]) -> list[Message]:
@@ -66,7 +67,7 @@ def unshortened(messages: Sequence[Message]) -> list[Message]:
 
 
 def _refused(limit: int, tokens: int, form: OutputFormat) -> ApiError:
-    """What is said of a prompt of at least so many tokens."""
+    """The error for a prompt of at least this many tokens."""
     if form.truncation == "auto":
         return ApiError(
             "prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all."

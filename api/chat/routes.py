@@ -13,21 +13,23 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.auth.caller import Caller, CallerOf
+from api.chat.readers import ChatReaders
 from api.chat.schemas import ChatRequest, StopRequest
 from api.chat.stream import EventStream, Stream, StreamOptions
-from api.chat.submit import ChatSpec, accept, find_model, seed_or_any
+from api.chat.submit import Chats
+from api.deps import JsonOnly, service
 from api.errors import ApiError
-from api.http.body_routes import CHAT, LongBodyRoute, takes
+from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
 from api.http.head_requests import GetAlone
-from api.jobs.idempotency import once
-from api.jobs.queue import Policy
-from api.jobs.records import JobRecord
-from api.services import JsonOnly, Parts, PartsOf, TakenOf
-from wire.messages import Sampling
+from api.jobs.idempotency import idempotency_key_of
+from api.jobs.queue import JobQueue
+from api.jobs.records import JobRecord, JobRecords
 
 router = APIRouter(
     prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodyRoute
 )
+
+ReadersOf = Annotated[ChatReaders, service(ChatReaders)]
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 _STREAM_OR_NOTHING: dict[int | str, dict[str, Any]] = _STREAM | {
@@ -40,36 +42,23 @@ _CURSOR = re.compile("[0-9]{1,15}")
 @takes(CHAT)
 async def chat(
     body: ChatRequest,
-    parts: PartsOf,
-    taken: TakenOf,
+    chats: Annotated[Chats, service(Chats)],
+    readers: ReadersOf,
+    urls: DataUrlsOf,
     caller: CallerOf,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Queue a chat and stream its answer; under a key that was used before, stream that chat
     from its start."""
-    key = await once(idempotency_key, caller.owner, body, taken)
-    if key is not None and (earlier := await parts.jobs.made_before(key)) is not None:
-        return await _again(earlier, 0, parts, caller)
-    made = await accept(
-        ask(body), await find_model(body.model_id, parts), parts, taken, caller, key
-    )
-    if isinstance(made, str):
-        return await _again(made, 0, parts, caller)
-    options = StreamOptions(body.stream_options.wanted(), parts.settings.keepalive_s)
-    return EventStream(made, Stream(made, parts.lookup, options, "queued"))
-
-
-def ask(body: ChatRequest) -> ChatSpec:
-    """What a request asks for."""
-    sampling = Sampling(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        repetition_penalty=body.repetition_penalty,
-        max_tokens=body.max_tokens,
-        seed=seed_or_any(body.seed),
-    )
-    policy = Policy(body.on_disconnect, body.stream_options.wanted())
-    return ChatSpec([message.draft() for message in body.messages], sampling, policy)
+    key = await idempotency_key_of(idempotency_key, caller.owner, body, urls)
+    if key is not None and (earlier := await chats.jobs.existing_job(key)) is not None:
+        return await _resume(earlier, 0, readers, caller)
+    model = await chats.find_model(body.model_id)
+    submitted = await chats.submit(body.spec(), model, urls, caller, key)
+    if isinstance(submitted, str):
+        return await _resume(submitted, 0, readers, caller)
+    options = StreamOptions(body.stream_options.enabled(), readers.keepalive_s)
+    return EventStream(submitted, Stream(submitted, readers.records, options, "queued"))
 
 
 @router.get(
@@ -80,30 +69,28 @@ def ask(body: ChatRequest) -> ChatSpec:
 )
 async def events(
     job_id: str,
-    parts: PartsOf,
+    readers: ReadersOf,
     caller: CallerOf,
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[str | None, Query()] = None,
 ) -> Response:
     """Read a chat from where the cursor points; the header, which browsers send by themselves,
     wins."""
-    return await _again(
-        job_id, _cursor(last_event_id if last_event_id is not None else after), parts, caller
-    )
+    cursor = _cursor(last_event_id if last_event_id is not None else after)
+    return await _resume(job_id, cursor, readers, caller)
 
 
-async def _again(job_id: str, cursor: int, parts: Parts, caller: Caller) -> Response:
+async def _resume(job_id: str, cursor: int, readers: ChatReaders, caller: Caller) -> Response:
     """What follows the cursor of a chat that was queued before."""
-    record = await parts.lookup.record(job_id, caller.owner)
+    record = await readers.records.record(job_id, caller.owner)
     if record is None or record.kind != "chat":
         raise ApiError("job_not_found", "There is no such job.")
-    if await _nothing_left(record, cursor, parts):
-        # The one answer upon which a browser's EventSource doesn't come back.
+    if await _nothing_left(record, cursor, readers.records):
+        # The one response after which a browser's EventSource doesn't reconnect.
         return Response(status_code=204, headers={"X-Job-Id": job_id})
-    await parts.attendance.note([job_id])
-    reader = parts.relay.attach(job_id, cursor, replay=True, by_tokens=record.by_tokens)
-    options = StreamOptions(record.stream_options, parts.settings.keepalive_s)
-    return EventStream(reader, Stream(reader, parts.lookup, options, record.state))
+    reader = await readers.attach(job_id, cursor, by_tokens=record.by_tokens)
+    options = StreamOptions(record.stream_options, readers.keepalive_s)
+    return EventStream(reader, Stream(reader, readers.records, options, record.state))
 
 
 def _cursor(text: str | None) -> int:
@@ -114,14 +101,14 @@ def _cursor(text: str | None) -> int:
     return int(text)
 
 
-async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
+async def _nothing_left(record: JobRecord, cursor: int, records: JobRecords) -> bool:
     """Whether the client has seen the end. Raises ApiError for text that has expired and a
     cursor from elsewhere."""
     # Of a job that goes on, Redis may have lost the end, when it was killed: the text comes again
     # up to the cursor.
     if record.state != "ended":
         return False
-    last = await parts.lookup.last_position(record)
+    last = await records.last_position(record)
     if last == 0:
         raise ApiError("expired", "The text of this job has expired.")
     if cursor > last:
@@ -130,10 +117,14 @@ async def _nothing_left(record: JobRecord, cursor: int, parts: Parts) -> bool:
 
 
 @router.post("/stop")
-async def stop(parts: PartsOf, caller: CallerOf, body: StopRequest | None = None) -> dict[str, str]:
+async def stop(
+    jobs: Annotated[JobQueue, service(JobQueue)],
+    caller: CallerOf,
+    body: StopRequest | None = None,
+) -> dict[str, str]:
     """Stop one chat, or all of the caller's."""
     if body is None or body.job_id is None:
-        await parts.jobs.stop_all(caller.owner)
+        await jobs.stop_all(caller.owner)
     else:
-        await parts.jobs.stop(body.job_id, caller.owner)
+        await jobs.stop(body.job_id, caller.owner)
     return {"status": "stopped"}

@@ -6,111 +6,39 @@ Knows no models, queue or Redis.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     FailFast,
     Field,
-    model_validator,
 )
 
-from api.images.intake import DraftMessage, ImageUrl
-from wire.messages import MAX_SEED
-
-_MOST_FIELDS = 50
-
-
-def whole(text: str) -> str:
-    """A text that can be written down as it is. Raises ValueError for any other."""
-    # A NUL would end the text early in what is written in C; a lone surrogate can't be written at
-    # all.
-    if "\0" in text:
-        raise ValueError("a NUL character is not text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair is not text") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(whole)]
-ModelId = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(whole)]
-
-
-class Body(BaseModel):
-    """Base of all request bodies."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_fields(cls, data: Any) -> Any:
-        # Each unknown field becomes an error record; a body of a million would be a gigabyte of
-        # them.
-        if isinstance(data, dict) and len(data) > _MOST_FIELDS:
-            raise ValueError("too many fields")
-        return data
-
-
-class Lenient(BaseModel):
-    """Base of the bodies of another API, of which not every field is known here: what isn't
-    known is ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-
-class TextContent(Body):
-    type: Literal["text"]
-    text: Text
-
-
-class Url(Body):
-    url: Text
-
-
-def as_url(image: Any) -> Any:
-    """A URL by itself, as many clients send it, in the object that OpenAI's API has for it."""
-    return {"url": image} if isinstance(image, str) else image
-
-
-class ImageContent(Body):
-    type: Literal["image_url"]
-    image_url: Annotated[Url, BeforeValidator(as_url, json_schema_input_type=Url | str)]
-
-
-def _as_parts(content: Any) -> Any:
-    """A plain text as the list of parts that it stands for, so that there is one shape to report
-    errors in."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-ContentPart = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+from api.chat.content import StrictContentPart, as_parts, draft_parts
+from api.chat.request import ChatSpec, seed_or_any
+from api.images.draft import DraftMessage
+from api.jobs.queue import Policy
+from api.schemas import Body, ModelId, Text
+from wire.messages import MAX_SEED, Role, Sampling
 
 
 class ChatMessage(Body):
     role: Literal["system", "user", "assistant", "tool", "developer"]
     content: Annotated[
-        list[ContentPart], FailFast(), Field(min_length=1), BeforeValidator(_as_parts)
+        list[StrictContentPart], FailFast(), Field(min_length=1), BeforeValidator(as_parts)
     ]
 
     def draft(self) -> DraftMessage:
         """The message on its way to a job."""
-        parts = tuple(
-            part.text if isinstance(part, TextContent) else ImageUrl(part.image_url.url)
-            for part in self.content
-        )
-        return DraftMessage("system" if self.role == "developer" else self.role, parts)
+        role: Role = "system" if self.role == "developer" else self.role
+        return DraftMessage(role, draft_parts(self.content))
 
 
 class StreamOptionsBody(Body):
     include_usage: bool = False
     include_progress: bool = False
 
-    def wanted(self) -> frozenset[str]:
+    def enabled(self) -> frozenset[str]:
         return frozenset(name for name in type(self).model_fields if getattr(self, name))
 
 
@@ -127,28 +55,20 @@ class ChatRequest(Body):
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
 
+    def spec(self) -> ChatSpec:
+        """The chat that is asked for."""
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            max_tokens=self.max_tokens,
+            seed=seed_or_any(self.seed),
+        )
+        policy = Policy(self.on_disconnect, self.stream_options.enabled())
+        return ChatSpec([message.draft() for message in self.messages], sampling, policy)
+
 
 class StopRequest(Body):
     """``POST /api/engine/chat/stop``; without a job id it means all chats of the caller."""
 
     job_id: Text | None = None
-
-
-class LoadRequest(Body):
-    model_id: ModelId
-    kv_quantization: Literal[4, 8] | None = None
-
-
-class UnloadRequest(Body):
-    """Without a model id the model used last is meant."""
-
-    model_id: ModelId | None = None
-
-
-class ModelRequest(Body):
-    model_id: ModelId
-
-
-class RegisterRequest(Body):
-    name: ModelId
-    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(whole)]

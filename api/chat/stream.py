@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from api.http.event_stream import EventStreamResponse
+from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import POSITIONS_S, Held, JobRecords
-from api.jobs.relay import LOOK_AGAIN_S, Reader
 from wire.log_entries import Entry, decode, encode
 from wire.messages import Failed
 
@@ -27,9 +27,9 @@ _EXPIRED = Failed("expired", "The text of this job has expired.")
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What a client wants beside text, and how long a stream may be silent."""
+    """What a client wants besides text, and how long a stream may be silent."""
 
-    wanted: frozenset[str]
+    enabled: frozenset[str]
     keepalive_s: float
 
 
@@ -41,73 +41,72 @@ def sse(position: int, data: bytes) -> bytes:
 
 def _with_usage(entry: Entry) -> bytes:
     extra = entry.extra
-    told = json.loads(entry.data) | {
+    frame = json.loads(entry.data) | {
         name: extra[name] for name in ("finish_reason", "usage", "timings")
     }
-    return json.dumps(told).encode("ascii")
+    return json.dumps(frame).encode("ascii")
 
 
 class Stream:
     """The bytes of one response."""
 
     def __init__(
-        self, reader: Reader, lookup: JobRecords, options: StreamOptions, greeting: str
+        self, reader: Reader, records: JobRecords, options: StreamOptions, greeting: str
     ) -> None:
         self._reader = reader
-        self._lookup = lookup
-        self._usage = INCLUDE_USAGE in options.wanted
-        self._progress = INCLUDE_PROGRESS in options.wanted
+        self._records = records
+        self._usage = INCLUDE_USAGE in options.enabled
+        self._progress = INCLUDE_PROGRESS in options.enabled
         self._keepalive_s = options.keepalive_s
         self._greeting = greeting
         # Not the reader's, which is a batch ahead: progress must not carry the id of an event still
         # to come.
         self._cursor = reader.cursor
-        self._told: tuple[Held | None, int | None] | None = None
+        self._last_held: tuple[Held | None, int | None] | None = None
         # Only a job that nothing is known of yet can still be waiting for its turn.
         self._waits = self._progress and reader.cursor == 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield f": {self._greeting}\n\n".encode() + self._beginning()
-        sent = heard = time.monotonic()
+        sent_at = received_at = time.monotonic()
         while not self._reader.ended and not self._reader.closed:
-            entries = await self._reader.batch(self._pause(sent, heard))
+            entries = await self._reader.batch(self._pause(sent_at, received_at))
             chunk = b"".join(map(self._frame, entries))
             now = time.monotonic()
             if entries:  # Not every one of them makes a frame.
-                heard, self._told = now, None
-            elif now - heard >= LOOK_AGAIN_S:
-                heard = now
+                received_at, self._last_held = now, None
+            elif now - received_at >= LOOK_AGAIN_S:
+                received_at = now
                 chunk = await self._after_silence()
             if not chunk and self._waits and not self._reader.ended:
                 chunk = await self._queue_position()
-            if not chunk and now - sent >= self._keepalive_s:
+            if not chunk and now - sent_at >= self._keepalive_s:
                 chunk = b": keep-alive\n\n"
             if chunk:
                 yield chunk
-                sent = time.monotonic()
+                sent_at = time.monotonic()
 
     def _beginning(self) -> bytes:
         """Frames of what was read before the stream began."""
         return b""
 
-    def _pause(self, sent: float, heard: float) -> float:
+    def _pause(self, sent_at: float, received_at: float) -> float:
         """How long to wait for the next entries before something else is due."""
-        due = min(sent + self._keepalive_s, heard + LOOK_AGAIN_S) - time.monotonic()
+        due = min(sent_at + self._keepalive_s, received_at + LOOK_AGAIN_S) - time.monotonic()
         return max(0.01, min(due, POSITIONS_S) if self._waits else due)
 
     def _frame(self, entry: Entry) -> bytes:
         self._waits = False
         if entry.kind == "progress":
             return sse(self._cursor, entry.data) if self._progress else b""
-        # The end that is made up here for a lost job has no position of its own.
+        # The end that is generated here for a lost job has no position of its own.
         self._cursor = max(self._cursor, entry.position)
         return sse(self._cursor, _with_usage(entry) if entry.ends and self._usage else entry.data)
 
     async def _after_silence(self) -> bytes:
-        """Make sure that somebody is still there to end the job; the end of one that was lost is
-        told here."""
+        """Check that something can still end the job; send the end of a job that was lost."""
         try:
-            standing = await self._lookup.standing(self._reader.job_id)
+            state = await self._records.state(self._reader.job_id)
         except RedisError:
             return b""
         # The end may have been written since the log was last read, so that has the first word.
@@ -115,40 +114,40 @@ class Stream:
         entries = await self._reader.batch(0.01)
         if entries or self._reader.behind:
             return b"".join(map(self._frame, entries))
-        if standing in ("queued", "running"):
+        if state in ("queued", "running"):
             return await self._what_holds_it_up() if self._progress else b""
         self._reader.ended = True
-        return self._end_with(_EXPIRED if standing == "ended" else _LOST)
+        return self._end_with(_EXPIRED if state == "ended" else _LOST)
 
     def _end_with(self, event: Failed) -> bytes:
         return self._frame(decode(encode(self._reader.job_id, self._cursor, event).encode("ascii")))
 
     async def _queue_position(self) -> bytes:
         try:
-            queued = await self._lookup.place(self._reader.job_id)
+            queued = await self._records.position(self._reader.job_id)
         except RedisError:
             return b""
         return b"" if queued is None else self._held_frame(queued[1], queued[0])
 
     async def _what_holds_it_up(self) -> bytes:
-        """Say of a job that is silent that its worker doesn't answer, or why none takes it up
+        """Report that the worker of a silent job doesn't respond, or why no worker takes the job up
         again."""
         try:
-            queued = await self._lookup.place(self._reader.job_id)
-            held = await self._lookup.held(self._reader.job_id)
+            queued = await self._records.position(self._reader.job_id)
+            held = await self._records.held(self._reader.job_id)
         except RedisError:
             return b""
         return (
             b"" if held is None else self._held_frame(held, None if queued is None else queued[0])
         )
 
-    def _held_frame(self, held: Held | None, place: int | None) -> bytes:
-        if (held, place) == self._told:
+    def _held_frame(self, held: Held | None, position: int | None) -> bytes:
+        if (held, position) == self._last_held:
             return b""
-        self._told = (held, place)
+        self._last_held = (held, position)
         progress: dict[str, str | int] = {"state": held or "queued"}
-        if place is not None:
-            progress["position"] = place
+        if position is not None:
+            progress["position"] = position
         frame = {"text": "", "done": False, "progress": progress}
         return sse(self._cursor, json.dumps(frame).encode())
 

@@ -8,139 +8,111 @@ are sent. Knows no request's shape and no response's.
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from api.auth.caller import Caller
-from api.errors import ApiError, no_worker
+from api.chat.prompt_limit import PromptLimit
+from api.chat.request import ChatSpec
+from api.errors import ApiError, no_worker, unknown_model
 from api.http.data_urls import DataUrls
-from api.images.intake import MANY_MESSAGES, DraftMessage
+from api.http.json_limits import JsonReader
+from api.images.intake import MANY_MESSAGES, ImageIntake
 from api.jobs.idempotency import IdempotencyKey
-from api.jobs.queue import Policy, new_job_id
-from api.jobs.relay import Reader
-from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, OutputFormat, Sampling
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue
+from api.jobs.reader import Reader
+from api.jobs.relay import Relay
+from api.registry import RegistryReader
+from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 
-if TYPE_CHECKING:  # Parts holds what reads batches, which asks in these terms.
-    from api.services import Parts
-
-WITHOUT_TOOLS = "This model has no way to call tools. Answered without them."
 MUCH_TEXT = 256 << 10
 """Characters beyond which a chat takes milliseconds to write down."""
 
 
 @dataclass(frozen=True, slots=True)
-class ChatSpec:
-    """A chat as it is asked for: its messages, whose images aren't stored yet, and what it is to be
-    like.
+class Chats:
+    """What submitting a chat needs."""
 
-    ``warnings`` are sentences about what of it was left out.
-    """
+    registry: RegistryReader
+    jobs: JobQueue
+    relay: Relay
+    images: ImageIntake
+    prompt_limit: PromptLimit
+    json_reader: JsonReader
 
-    messages: Sequence[DraftMessage]
-    sampling: Sampling
-    policy: Policy
-    form: OutputFormat = PLAIN_TEXT
-    warnings: tuple[str, ...] = ()
+    async def find_model(self, requested: str | None) -> ModelRecord:
+        """The model with this id, name or repository name; the default model if none is named.
 
-    def fitting(self, model: ModelRecord) -> ChatSpec:
-        """The same as the model can answer it: without tools that may but needn't be called, if it
-        knows of none.
-
-        Raises ApiError for a call that must be made.
+        Raises ApiError if it can't be served.
         """
-        if not self.form.tools or model.takes_tools:
-            return self
-        if self.form.must_call:
+        model, worker_seen = await self.registry.find_to_serve(requested)
+        if not worker_seen:
+            raise no_worker()
+        if model is None:
+            raise unknown_model(param="model")
+        if not model.downloaded:
             raise ApiError(
-                "unsupported", "This model has no way to call tools: send none.", param="tools"
+                "model_not_found", "This model has not been downloaded yet.", param="model"
             )
-        form = self.form.model_copy(update={"tools": ()})
-        return replace(self, form=form, warnings=(*self.warnings, WITHOUT_TOOLS))
+        return model
 
+    async def submit(
+        self,
+        spec: ChatSpec,
+        model: ModelRecord,
+        urls: DataUrls,
+        caller: Caller,
+        key: IdempotencyKey | None,
+    ) -> Reader | str:
+        """Queue a chat. Returns a reader of it, or the id of the job that an earlier request with
+        the same key made.
 
-def seed_or_any(seed: int | None) -> int:
-    """The seed of an answer: a random one, kept with the job, for a request without."""
-    return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
-
-
-async def find_model(wanted: str | None, parts: Parts) -> ModelRecord:
-    """The model that an id, a name or a repository name stands for; the default one if none is
-    named.
-
-    Raises ApiError if it can't be served.
-    """
-    model, worker_seen = await parts.catalogue.find_to_serve(wanted)
-    if not worker_seen:
-        raise no_worker()
-    if model is None:
-        raise ApiError(
-            "model_not_found", "No model of this id or name is registered.", param="model"
-        )
-    if not model.downloaded:
-        raise ApiError("model_not_found", "This model has not been downloaded yet.", param="model")
-    return model
-
-
-async def accept(
-    ask: ChatSpec,
-    model: ModelRecord,
-    parts: Parts,
-    taken: DataUrls,
-    caller: Caller,
-    once: IdempotencyKey | None,
-) -> Reader | str:
-    """Queue a chat. Answers a reader of it, or the id of the job that an earlier request of the
-    same key made.
-
-    Raises ApiError for whatever can be refused.
-    """
-    job = await _job(ask, model, parts, taken, caller)
-    # Listening before the job exists: nothing of it can be missed, and there is nothing to replay.
-    reader = parts.relay.attach(job.job_id, replay=False)
-    try:
-        async with parts.long_json.turn if _is_long(job) else contextlib.nullcontext():
-            made = await parts.jobs.submit_chat(job, ask.policy, once)
-    except BaseException as error:
+        Raises ApiError for whatever can be refused.
+        """
+        job = await self._job(spec, model, urls, caller)
+        # Attached before the job exists: no event can be missed, and there is nothing to replay.
+        reader = self.relay.attach(job.job_id, replay=False)
+        try:
+            async with self.json_reader.turn if _is_long(job) else contextlib.nullcontext():
+                job_id = await self.jobs.submit_chat(job, spec.policy, key)
+        except BaseException as error:
+            reader.detach()
+            # After any other failure the job may exist, and need its images.
+            if isinstance(error, ApiError):
+                self.images.forget(job.job_id, job.messages)
+            raise
+        if job_id == job.job_id:
+            return reader
         reader.detach()
-        # After any other failure the job may be there, and need them.
-        if isinstance(error, ApiError):
-            parts.images.forget(job.job_id, job.messages)
-        raise
-    if made == job.job_id:
-        return reader
-    reader.detach()
-    parts.images.forget(job.job_id, job.messages)
-    return made
+        self.images.forget(job.job_id, job.messages)
+        return job_id
+
+    async def _job(
+        self, spec: ChatSpec, model: ModelRecord, urls: DataUrls, caller: Caller
+    ) -> ChatJob:
+        job_id = new_job_id()
+        messages = await self.images.store(spec.messages, urls, job_id)
+        try:
+            await self.prompt_limit.check(model, messages, spec.form)
+        except BaseException:
+            self.images.forget(job_id, messages)
+            raise
+        return ChatJob(
+            job_id=job_id,
+            owner=caller.owner,
+            model_id=model.id,
+            model_revision=model.revision,
+            messages=messages,
+            sampling=spec.sampling,
+            form=spec.form,
+            submitted_ms=0,  # Redis time, set when the job is queued
+        )
 
 
 def _is_long(job: ChatJob) -> bool:
-    """Whether writing it down takes milliseconds."""
+    """Whether serialising it takes milliseconds."""
     return (
         len(job.messages) > MANY_MESSAGES
         or sum(len(message.text()) for message in job.messages) > MUCH_TEXT
-    )
-
-
-async def _job(
-    ask: ChatSpec, model: ModelRecord, parts: Parts, taken: DataUrls, caller: Caller
-) -> ChatJob:
-    job_id = new_job_id()
-    messages = await parts.images.store(ask.messages, taken, job_id)
-    try:
-        await parts.prompt_size.check(model, messages, ask.form)
-    except BaseException:
-        parts.images.forget(job_id, messages)
-        raise
-    return ChatJob(
-        job_id=job_id,
-        owner=caller.owner,
-        model_id=model.id,
-        model_revision=model.revision,
-        messages=messages,
-        sampling=ask.sampling,
-        form=ask.form,
-        submitted_ms=0,  # Redis' time, set as the job is queued
     )

@@ -1,8 +1,7 @@
-"""Request bodies as they arrive: how much of one the application may read, and what happens to the
-rest.
+"""Request bodies as they arrive: how much of one is read, and what happens to the rest.
 
-A body that nobody asks for is never held: an unknown address is answered as one, whatever was sent
-there. What a route may read is the route's to say (api.http.body_routes).
+A body that no route reads is never buffered: an unknown address gets a 404, whatever was sent
+there. A route declares what it reads (api.http.body_routes).
 """
 
 from __future__ import annotations
@@ -21,15 +20,16 @@ from api.http.data_urls import DataUrls
 from api.http.json_limits import LONG
 
 SMALL = LONG
-"""Bytes that any route may read; more only where a route says so."""
+"""Bytes that any route may read; a route that needs more declares it."""
 MAX_UPLOAD = 201 << 20
-"""A batch of 200 MiB and what may stand around it; it is read as it arrives and never held."""
+"""A batch of 200 MiB and its multipart framing; it is read as it arrives and never buffered
+whole."""
 READ_S = 30.0
 """How long a body may take that is read whole, or the next piece of one that is read as it
 arrives."""
 LINGER_S = 30.0
-"""How long the rest of a request is taken in after its answer: a client that still sends would not
-see the answer."""
+"""How long the rest of a request is read and discarded after its response: a client that is still
+sending would not see the response."""
 _MOST_DIGITS = 19
 
 
@@ -44,8 +44,8 @@ def too_slow() -> ApiError:
 class BodyLimitMiddleware:
     """Gives each request its ``scope["body"]`` and an empty ``scope["taken_out"]``.
 
-    An answer that comes before a long body has been read leaves at once and ends the connection:
-    the rest of the body is taken in for a while, and dropped.
+    A response that comes before a long body has been read is sent at once and ends the connection:
+    the rest of the body is read for a while, and discarded.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -56,7 +56,7 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         scope["taken_out"] = DataUrls()
-        scope["body"] = body = Arriving(Headers(scope=scope), receive)
+        scope["body"] = body = ArrivingBody(Headers(scope=scope), receive)
 
         # Not a coroutine of its own: everything that streams goes through here.
         def sent(message: Message) -> Awaitable[None]:
@@ -65,7 +65,7 @@ class BodyLimitMiddleware:
         await self._app(scope, body.receive, sent)
 
 
-class Arriving:
+class ArrivingBody:
     """One request's body. ``receive`` is what the application gets in place of the server's."""
 
     def __init__(self, headers: Headers, receive: Receive) -> None:
@@ -77,7 +77,7 @@ class Arriving:
         self._receive = receive
         self._most = SMALL
         self._patience_s: float | None = None
-        self._taken = 0
+        self._size = 0
         self._peeked = bytearray()
         self._answered = False
 
@@ -132,8 +132,8 @@ class Arriving:
     def _counted(self, message: Message) -> Message:
         if self._answered:
             return {**message, "body": b""} if "body" in message else message
-        self._taken += len(message.get("body", b""))
-        if self._taken > self._most:
+        self._size += len(message.get("body", b""))
+        if self._size > self._most:
             raise HTTPException(413)
         return message
 
@@ -147,7 +147,7 @@ class Arriving:
         return piece
 
     async def answer(self, message: Message, send: Send) -> None:
-        """Send a part of an answer while there is more of the request to come."""
+        """Send a part of a response while the request is still arriving."""
         self._answered = True
         if self.in_pieces or self.declared > SMALL:
             if message["type"] == "http.response.start":
@@ -155,15 +155,15 @@ class Arriving:
             elif not message.get("more_body", False):
                 # A client that waits for an answer has it now, one that writes on can do so.
                 await send({**message, "more_body": True})
-                await self._discard()
+                await self._discard_rest()
                 message = {"type": "http.response.body", "body": b""}
         await send(message)
 
-    async def _discard(self) -> None:
-        taken = 0
+    async def _discard_rest(self) -> None:
+        size = 0
         try:
             async with asyncio.timeout(LINGER_S):
-                while not self.ended and taken <= MAX_UPLOAD:
-                    taken += len(await self._next())
+                while not self.ended and size <= MAX_UPLOAD:
+                    size += len(await self._next())
         except (TimeoutError, ClientDisconnect):
             return

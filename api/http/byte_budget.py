@@ -8,7 +8,7 @@ from collections import deque
 
 
 class ByteBudget:
-    """So many bytes, taken and given back."""
+    """A budget of bytes, reserved and released in FIFO order."""
 
     def __init__(self, size: int) -> None:
         self.free = size

@@ -16,25 +16,24 @@ _ESCAPES = ((rb"\/", b"/"), (rb"\n", b"\n"), (rb"\r", b"\r"), (rb"\t", b"\t"))
 """What encoders write with a backslash in base64 and its line breaks; nothing else there has
 one."""
 _KEY = re.compile(rb'"(?:image_)?url"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}$')
-_PLACE = "data:taken/"
+_PLACEHOLDER = "data:taken/"
 
 
 class DataUrls:
-    """The long image URLs of one request, cut out of its body. What stands there in place of
-    each leads to it."""
+    """The long image URLs of one request, cut out of its body. A placeholder stands for each."""
 
     def __init__(self) -> None:
         self._urls: list[memoryview] = []
 
     def add(self, url: memoryview) -> str:
         self._urls.append(url)
-        return f"{_PLACE}{len(self._urls) - 1}"
+        return f"{_PLACEHOLDER}{len(self._urls) - 1}"
 
-    def get(self, place: str) -> memoryview | None:
-        """The URL that a place leads to; None for one that leads nowhere, such as a URL."""
-        number = place.removeprefix(_PLACE)
+    def get(self, placeholder: str) -> memoryview | None:
+        """The URL that a placeholder stands for; None for any other text, such as a URL."""
+        number = placeholder.removeprefix(_PLACEHOLDER)
         if (
-            number == place
+            number == placeholder
             or not number.isdecimal()
             or len(number) > 2
             or int(number) >= len(self._urls)
@@ -50,23 +49,22 @@ class DataUrls:
         self._urls.clear()
 
 
-def take_out(body: bytearray, taken: DataUrls) -> list[memoryview | bytes]:
-    """The body in pieces, its long image URLs replaced by places in ``taken``. A view of the body
-    stays with each.
+def take_out(body: bytearray, urls: DataUrls) -> list[memoryview | bytes]:
+    """The body in pieces, its long image URLs replaced by placeholders in ``urls``.
 
-    Only a string that follows such a key is cut out; any other, such as a message that begins like
-    one, is a text. A quote with a backslash before it is inside a string, and no other quote has
-    one before it.
+    A view of the body is kept for each. Only a string that follows such a key is cut out; any
+    other, such as a message that begins like one, is a text. A quote after a backslash is inside a
+    string, and no other quote follows a backslash.
     """
     view, done, at = memoryview(body), 0, 0
     pieces: list[memoryview | bytes] = []
     starts = {start: body.find(start) for start in _STARTS}
     for _ in range(_MOST_TAKEN):
         starts = {
-            start: body.find(start, at) if -1 < found < at else found
-            for start, found in starts.items()
+            start: body.find(start, at) if -1 < index < at else index
+            for start, index in starts.items()
         }
-        at = min((found for found in starts.values() if found >= 0), default=-1)
+        at = min((index for index in starts.values() if index >= 0), default=-1)
         end = body.find(b'"', at + 1) if at >= 0 else -1
         if end < 0:
             break
@@ -74,7 +72,7 @@ def take_out(body: bytearray, taken: DataUrls) -> list[memoryview | bytes]:
         if len(url) >= _LONG and _KEY.search(bytes(view[max(0, at - 32) : at])):
             if body.find(b"\\", at, end) >= 0:
                 url = memoryview(_unescaped(bytes(url)))
-            pieces += [view[done : at + 1], taken.add(url).encode("ascii")]
+            pieces += [view[done : at + 1], urls.add(url).encode("ascii")]
             done = end
         at = end
     return [*pieces, view[done:]]

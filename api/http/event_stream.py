@@ -1,4 +1,4 @@
-"""An event-stream response that notices its client's leave and always says when it is over.
+"""An event-stream response that notices when its client disconnects, and always reports its end.
 
 Knows nothing of what is streamed.
 """

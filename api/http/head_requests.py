@@ -1,5 +1,4 @@
-"""HEAD wherever GET is: the same answer without its body. Not for streams, which would begin for
-nobody."""
+"""HEAD wherever there is GET: the same response without its body. Not for streams."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ class HeadMiddleware:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        # A copy: the server goes by the method that it read.
+        # A copy: the server relies on the method that it read.
         asked: Scope = {**scope, "method": "GET", _ASKED: True}
         answered = asyncio.Event()
 
@@ -52,4 +51,4 @@ async def _get_alone(request: Request) -> None:
 
 
 GetAlone = Depends(_get_alone)
-"""For a stream: HEAD would queue a reader who reads nothing."""
+"""For a stream: HEAD would attach a reader that reads nothing."""

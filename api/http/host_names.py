@@ -14,7 +14,7 @@ _ADDRESS_OR_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*|[0-9a-f:.]+")
 
 
 class HostNames:
-    """A set of names and patterns. A pattern stands for every name below it, not for itself."""
+    """A set of names and patterns. A pattern matches every name below it, not itself."""
 
     def __init__(self, names: Iterable[str] = (), setting: str = "") -> None:
         """Raises BadSetting, which names the ``setting``, for what is neither."""

@@ -1,20 +1,19 @@
-"""Long JSON: how many values it holds is counted before anything parses it, and it is read beside
-the event loop.
+"""Long JSON: its values are counted before it is parsed, and it is parsed off the event loop.
 
-A parser keeps the interpreter's lock until it is through. How long that takes goes by values more
-than by bytes: 8 MiB are some milliseconds as one text, and seconds as empty lists or messages of a
-word. Knows no route's shape.
+A parser holds the interpreter's lock until it is done. The time depends on values more than on
+bytes: 8 MiB take some milliseconds as one text, and seconds as empty lists or messages of a word.
+Knows no route's model.
 """
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -46,7 +45,7 @@ def values_in(body: bytes, most: int) -> int:
             if body[at : at + 1] == b'"':
                 inside, at = False, at + 1
             elif at == begin:
-                at += 2  # A backslash at a step's end, and what it stands before.
+                at += 2  # A backslash at a step's end, and the character that it escapes.
         else:
             quote = body.find(b'"', at, end)
             inside, stop = quote >= 0, end if quote < 0 else quote
@@ -55,37 +54,31 @@ def values_in(body: bytes, most: int) -> int:
     return count
 
 
-class LongJson:
-    """Work on long bodies, one after another: each C function keeps the event loop waiting, and
-    several would add up.
+class JsonReader:
+    """Work on long bodies, one at a time: each C function blocks the event loop.
 
-    ``turn`` is held meanwhile; whoever does such work elsewhere takes it, too.
+    ``turn`` is held meanwhile; code that does such work elsewhere acquires it, too.
     """
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-json")
+        self.turn = CapacityLimiter(1)
 
     async def run(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do it on a thread when its turn comes."""
-        async with self.turn:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: task(*args, **kwargs)
-            )
+        """Run a task on a thread, first in, first out."""
+        return await to_thread.run_sync(
+            functools.partial(task, *args, **kwargs), limiter=self.turn, abandon_on_cancel=True
+        )
 
     async def read(self, model: type[M], body: bytes) -> M:
         """The body as what a route takes. Raises ApiError for one that isn't."""
-        return await self.judge(model, await self.run(parsed, body))
+        return await self.validate(model, await self.run(parsed, body))
 
-    async def judge(self, model: type[M], value: Any) -> M:
+    async def validate(self, model: type[M], value: Any) -> M:
         """The same for what has been parsed."""
-        return await self.run(_judged, model, value)
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        return await self.run(_validated, model, value)
 
 
-def _judged(model: type[M], value: Any) -> M:
+def _validated(model: type[M], value: Any) -> M:
     try:
         # Python's own validators let go of the lock between messages.
         # as FastAPI does, for the same sentences
@@ -97,7 +90,7 @@ def _judged(model: type[M], value: Any) -> M:
 
 
 def parsed(body: bytes) -> Any:
-    """What a text of JSON says. Raises ApiError for one that says nothing."""
+    """Parse JSON. Raises ApiError if it isn't valid."""
     try:
         return from_json(body.removeprefix(BOM_UTF8))  # which json.loads skips in short bodies
     except ValueError:

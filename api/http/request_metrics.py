@@ -20,7 +20,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestMetrics:
-    """The counters of one API process; they begin anew with it."""
+    """The counters of one API process; they start at zero with it."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,7 +46,7 @@ class RequestMetrics:
         ProcessCollector(registry=self.registry)
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request whose answer has begun."""
+        """Count a request whose response has begun."""
         route = route_of(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._requests.labels(method, route, status).inc()

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import is_openai
 
 REQUEST_ID = "mlxq.request_id"
-"""Where in its scope a request below ``/v1`` notes the job it made, for ``x-request-id``:
-OpenAI's clients log that."""
+"""Where a request below ``/v1`` notes its job id in its scope, for ``x-request-id``, which OpenAI's
+clients log."""
 
 _PAGES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "

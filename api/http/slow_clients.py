@@ -55,8 +55,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._expect(None)
 
     def _expect(self, within_s: float | None) -> None:
-        """Cut the connection unless something more has come in time; None: nothing more is
-        missing."""
+        """Close the connection unless more data has arrived in time; None: no more is expected."""
         self._arrived = 0
         if self._due is not None:
             self._due.cancel()

@@ -41,7 +41,7 @@ class Picture:
 
 
 _KIND = "image"
-"""What the child is asked for; it tells the kinds of pictures apart by itself."""
+"""The kind of request; the child recognises image formats by itself."""
 
 
 def _picture(head: dict[str, Any], data: bytes) -> Picture:

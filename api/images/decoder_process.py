@@ -31,7 +31,7 @@ STORED_PIXELS = 1 << 22
 MAX_ASPECT = 200
 """The processors of the qwen2_vl family raise beyond it."""
 ALARM_S = 20
-"""The parent's limit is shorter; this one holds when the parent is gone."""
+"""The parent's limit is shorter; this one applies when the parent has died."""
 SIGNATURES = {
     "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "jpeg": re.compile(rb"\xff\xd8\xff"),
@@ -62,7 +62,7 @@ def clean(payload: bytes) -> tuple[int, int, bytes]:
     """Width, height and PNG of an image in base64: first frame, upright, RGB on white, no
     metadata. Raises Refused."""
     data = _decoded(payload)
-    # What it is called matters to nobody: clients name every picture alike.
+    # The declared type doesn't matter: clients name every picture alike.
     kind = next((name for name, signature in SIGNATURES.items() if signature.match(data)), None)
     if kind is None:
         raise Refused("unknown")
@@ -131,7 +131,7 @@ def _judge(width: int, height: int) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """The canvas that a WebP file's first chunk declares; (0, 0) if it declares none."""
+    """The canvas that a WebP file's first chunk declares; (0, 0) if there is no such chunk."""
     chunk = data[12:16]
     if chunk == b"VP8X" and len(data) >= 30:
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1

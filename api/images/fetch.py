@@ -1,8 +1,8 @@
-"""Images by an https address, from hosts that the operator lists and from no private address.
+"""Images by an https address, from hosts that the operator lists, never from a private address.
 
-Off unless ``MLXQ_IMAGE_HOSTS`` names a host. A name is resolved once, every address of it is
-judged, and the connection goes to one that was: what the name leads to a moment later doesn't
-matter. Whose certificate is right is still asked.
+Off unless ``MLXQ_IMAGE_HOSTS`` names a host. A name is resolved once, every address is checked, and
+the connection goes to a checked address: a later change of the DNS record has no effect.
+Certificates are verified against the name.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ import ipaddress
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from api.errors import ApiError
 from api.http.host_names import HostNames
-
-if TYPE_CHECKING:  # Half of what the API imports, for what few installations use.
-    import httpx2
+from api.images.urls import refused
 
 FETCH_S = 15.0
 """From looking the name up to the last byte, the wait for others included."""
-CONNECT_S = 5.0
 AT_ONCE = 4
 """Images that are held here, each under 20 MB and its base64."""
 _PORT = 443
@@ -44,25 +41,21 @@ def is_public(address: str) -> bool:
     """Whether an address is one of the Internet's: not private, shared, local, multicast, reserved,
     nor a tunnel."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address) and (
-        found not in _GLOBAL_V6 or any(found in net for net in _TUNNELS)
+    if isinstance(parsed, ipaddress.IPv6Address) and (
+        parsed not in _GLOBAL_V6 or any(parsed in net for net in _TUNNELS)
     ):
         # IPv4 written as IPv6 (::ffff:0:0/96, 64:ff9b::/96, ::/96) is outside of 2000::/3.
         return False
-    return found.is_global and not (found.is_multicast or found.is_reserved)
+    return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
 
 async def resolve(host: str) -> list[str]:
     """The addresses of a name, in the order in which to try them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, _PORT, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(row[4][0]) for row in found))
-
-
-def _refused(sentence: str) -> ApiError:
-    return ApiError("invalid_image", sentence)
+    parsed = await asyncio.get_running_loop().getaddrinfo(host, _PORT, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(row[4][0]) for row in parsed))
 
 
 class ImageFetcher:
@@ -74,7 +67,7 @@ class ImageFetcher:
         hosts: HostNames,
         most: int,
         resolve: Resolve = resolve,
-        transport: httpx2.AsyncBaseTransport | None = None,
+        transport: Any = None,
     ) -> None:
         """``most``: an image must be under so many bytes."""
         self._hosts, self._most = hosts, most
@@ -117,69 +110,21 @@ class ImageFetcher:
                     await stack.enter_async_context(self._turns)
                     data = await self._fetch(host, path)
             except TimeoutError:
-                raise _refused("An image took too long to be fetched.") from None
+                raise refused("An image took too long to be fetched.") from None
             yield memoryview(await asyncio.to_thread(base64.b64encode, data))
 
     async def _fetch(self, host: str, path: str) -> bytearray:
-        import httpx2
-
         try:
             addresses = await self._resolve(host)
         except (OSError, UnicodeError):
             addresses = []
         if not addresses:
-            raise _refused("An image's host could not be found.")
+            raise refused("An image's host could not be found.")
         if not all(map(is_public, addresses)):
-            raise _refused(
+            raise refused(
                 "An image's host has an address that is not public: nothing is fetched from it."
             )
-        for address in addresses:
-            try:
-                return await self._from(address, host, path)
-            except httpx2.ConnectError:
-                continue
-            except (httpx2.HTTPError, httpx2.InvalidURL):
-                break
-        raise _refused("An image could not be fetched from its address.")
+        # Not at the start: half of what the API would import, for what few installations use.
+        from api.images.download import download
 
-    async def _from(self, address: str, host: str, path: str) -> bytearray:
-        import httpx2
-
-        transport = self._transport or httpx2.AsyncHTTPTransport(
-            verify=await asyncio.to_thread(httpx2.create_ssl_context)
-        )
-        literal = f"[{address}]" if ":" in address else address
-        # No proxy of the environment: it would look the name up once more.
-        client = httpx2.AsyncClient(
-            transport=transport,
-            timeout=httpx2.Timeout(FETCH_S, connect=CONNECT_S),
-            trust_env=False,
-            follow_redirects=False,
-            headers={
-                "Host": host,
-                "Accept": "image/*",
-                "Accept-Encoding": "identity",
-                "User-Agent": "mlx-chat-queue",
-            },
-        )
-        async with (
-            client,
-            client.stream(
-                "GET", f"https://{literal}{path}", extensions={"sni_hostname": host}
-            ) as answer,
-        ):
-            return await self._read(answer)
-
-    async def _read(self, answer: httpx2.Response) -> bytearray:
-        if answer.is_redirect:
-            raise _refused("An image's address leads to another one: redirects are not followed.")
-        if answer.status_code != 200:
-            raise _refused(f"An image's host answered with status {answer.status_code}.")
-        if answer.headers.get("content-encoding", "identity").lower() != "identity":
-            raise _refused("An image's host sends it compressed.")
-        data = bytearray()
-        async for piece in answer.aiter_raw():
-            data += piece
-            if len(data) >= self._most:
-                raise _refused("An image must be under 20 MB.")
-        return data
+        return await download(addresses, host, path, self._most, self._transport)

@@ -8,38 +8,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from redis import Redis
-from redis.exceptions import RedisError
 
 from api.errors import ApiError
 from api.http.data_urls import DataUrls
 from api.images.decoder_pool import CHILDREN, ImagePool, ImageRefused
+from api.images.draft import DraftMessage, ImageUrl, message_of
 from api.images.fetch import ImageFetcher, is_address
 from api.images.store import ImagesFull, ImageStore
-from api.images.urls import payload
-from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from api.images.urls import payload, refused
+from api.periodic import repeat
+from wire.messages import ImagePart, Message
 
 MOST_IMAGES = 16
 RETRY_S = 10
 SWEEP_S = 5.0
 MANY_MESSAGES = 500
-"""Beyond so many, a millisecond or two, they are put together and written down beside the event
-loop."""
+"""Beyond this many messages, which take a millisecond or two, they are assembled and serialised on
+a thread."""
 _MOST_KNOWN = 1000
-_Place = tuple[int, int]
+_Location = tuple[int, int]
 """Which message, and which of its parts."""
-_log = logging.getLogger(__name__)
 
 _SENTENCES = {
     "unknown": "An image is not a PNG, JPEG, WebP or GIF.",
@@ -57,117 +52,86 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImageUrl:
-    """An image as a request holds it."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class DraftMessage:
-    """A message before its images are stored."""
-
-    role: Role
-    parts: tuple[str | ImageUrl, ...]
-    name: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-    reasoning: str | None = None
-
-
-def _refused(sentence: str) -> ApiError:
-    return ApiError("invalid_image", sentence)
-
-
-class Images:
+class ImageIntake:
     """Takes images in and looks after what is stored of them."""
 
     def __init__(self, redis: Redis, budget: int, fetcher: ImageFetcher) -> None:
         self.pool = ImagePool()
         self._fetcher = fetcher
         self._store = ImageStore(redis, budget)
-        # A thread for each child: it waits there while the event loop goes on, and holds one image
-        # at a time.
-        self._threads = ThreadPoolExecutor(CHILDREN, "images")
+        # A thread for each child, which waits for it and holds one image at a time.
+        self._threads = CapacityLimiter(CHILDREN)
         self._sweeper = ThreadPoolExecutor(1, "images-sweep")
         self._known: OrderedDict[bytes, ImagePart] = OrderedDict()
         self._known_lock = threading.Lock()
 
     async def store(
-        self, drafts: Sequence[DraftMessage], taken: DataUrls, job_id: str
+        self, drafts: Sequence[DraftMessage], urls: DataUrls, job_id: str
     ) -> tuple[Message, ...]:
         """The messages of a job, each image stored in Redis under its SHA-256.
 
         Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
         """
-        places = _places(drafts)
-        if len(places) > MOST_IMAGES:
-            raise _refused(f"A request may hold at most {MOST_IMAGES} images.")
+        locations = _locations(drafts)
+        if len(locations) > MOST_IMAGES:
+            raise refused(f"A request may hold at most {MOST_IMAGES} images.")
         # All URLs are looked at before the first image is opened.
         encoded: dict[str, memoryview | None] = {}
-        for url, place in places:
-            with _naming(place):
-                encoded[url] = self._payload(url, taken)
+        for url, location in locations:
+            with _naming(location):
+                encoded[url] = self._payload(url, urls)
         stored: dict[str, ImagePart] = {}
         try:
-            for url, place in places:
+            for url, location in locations:
                 if url not in stored:
-                    with _naming(place):
+                    with _naming(location):
                         stored[url] = await self._stored(url, encoded[url], job_id)
             if len(drafts) > MANY_MESSAGES:
                 return await asyncio.to_thread(_messages, drafts, stored)
             return _messages(drafts, stored)
         except BaseException:
-            self._let_go(job_id, stored.values())
+            self._release(job_id, stored.values())
             raise
 
-    def _payload(self, url: str, taken: DataUrls) -> memoryview | None:
+    def _payload(self, url: str, urls: DataUrls) -> memoryview | None:
         """What a URL holds; None if that is elsewhere."""
         if is_address(url):
             self._fetcher.check(url)
             return None
-        return payload(url, taken)
+        return payload(url, urls)
 
     async def _stored(self, url: str, encoded: memoryview | None, job_id: str) -> ImagePart:
         if encoded is not None:
-            return await self._in_thread(self._threads, self._taken_in, encoded, job_id)
+            return await self._decoded(encoded, job_id)
         async with self._fetcher.fetched(url) as fetched:
-            return await self._in_thread(self._threads, self._taken_in, fetched, job_id)
+            return await self._decoded(fetched, job_id)
+
+    async def _decoded(self, image: memoryview, job_id: str) -> ImagePart:
+        return await to_thread.run_sync(
+            self._decode_and_store, image, job_id, limiter=self._threads, abandon_on_cancel=True
+        )
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
-        """The job came to nothing: its images are nobody's. Returns at once."""
-        self._let_go(job_id, [part for message in messages for part in message.images()])
+        """Release the images of a job that was not created. Returns at once."""
+        self._release(job_id, [part for message in messages for part in message.images()])
 
     async def run(self) -> None:
         """Drop what no job needs any more, until cancelled."""
-        while True:
-            try:
-                await self._in_thread(self._sweeper, self._store.sweep)
-            except RedisError:
-                pass
-            except Exception:
-                _log.exception("looking after stored images failed")
-            await asyncio.sleep(SWEEP_S)
+        await repeat(SWEEP_S, self._sweep, "looking after stored images")
+
+    async def _sweep(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._sweeper, self._store.sweep)
 
     def close(self) -> None:
         self.pool.close()
-        for threads in (self._threads, self._sweeper):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._sweeper.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_thread(
-        self, threads: ThreadPoolExecutor, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(
-            threads, lambda: task(*args, **kwargs)
-        )
-
-    def _let_go(self, job_id: str, parts: Iterable[ImagePart]) -> None:
+    def _release(self, job_id: str, parts: Iterable[ImagePart]) -> None:
         hashes = {part.sha256 for part in parts}
         with contextlib.suppress(RuntimeError):  # at shutdown; another process finds it out
             self._sweeper.submit(self._store.forget, job_id, hashes)
 
-    def _taken_in(self, image: memoryview, job_id: str) -> ImagePart:
+    def _decode_and_store(self, image: memoryview, job_id: str) -> ImagePart:
         """Open and store one image. The same one again, as each turn of a conversation sends it,
         is only looked up."""
         sent = hashlib.sha256(image).digest()
@@ -177,10 +141,9 @@ class Images:
             return known
         try:
             picture = self.pool.open(image)
-        except ImageRefused as refused:
-            raise _refused(_SENTENCES.get(str(refused), _SENTENCES["crash"])) from None
-        # Hashed here: whoever got hold of a child must not choose under which name a picture is
-        # found.
+        except ImageRefused as reason:
+            raise refused(_SENTENCES.get(str(reason), _SENTENCES["crash"])) from None
+        # Hashed here: a compromised child must not choose the name of a picture.
         part = ImagePart(
             sha256=hashlib.sha256(picture.data).hexdigest(),
             width=picture.width,
@@ -203,51 +166,31 @@ class Images:
                 self._known.popitem(last=False)
 
 
-def _places(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Place]]:
-    """The images in their order, and where each stands."""
+def _locations(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Location]]:
+    """The images in order, and the location of each."""
     return [
-        (part.url, (message, place))
+        (part.url, (message, location))
         for message, draft in enumerate(drafts)
-        for place, part in enumerate(draft.parts)
+        for location, part in enumerate(draft.parts)
         if isinstance(part, ImageUrl)
     ]
 
 
 @contextlib.contextmanager
-def _naming(place: _Place) -> Iterator[None]:
+def _naming(location: _Location) -> Iterator[None]:
     """Refusals name the image's field."""
     try:
         yield
-    except ApiError as refused:
-        if refused.code not in ("invalid_image", "unsupported"):
+    except ApiError as error:
+        if error.code not in ("invalid_image", "unsupported"):
             raise
-        message, part = place
+        message, part = location
         line = f"body -> messages -> {message} -> content -> {part} -> image_url"
         param = f"messages[{message}].content[{part}].image_url"
-        raise ApiError(refused.code, refused.message, errors=[line], param=param) from None
+        raise ApiError(error.code, error.message, errors=[line], param=param) from None
 
 
 def _messages(
     drafts: Sequence[DraftMessage], stored: Mapping[str, ImagePart]
 ) -> tuple[Message, ...]:
     return tuple(message_of(draft, stored) for draft in drafts)
-
-
-def message_of(draft: DraftMessage, stored: Mapping[str, ImagePart]) -> Message:
-    """A draft with its images, by URL, stored."""
-    content: str | tuple[Part, ...]
-    if all(isinstance(part, str) for part in draft.parts):
-        content = "".join(str(part) for part in draft.parts)
-    else:
-        content = tuple(
-            stored[part.url] if isinstance(part, ImageUrl) else TextPart(text=part)
-            for part in draft.parts
-        )
-    return Message(
-        role=draft.role,
-        content=content,
-        name=draft.name,
-        tool_calls=draft.tool_calls,
-        tool_call_id=draft.tool_call_id,
-        reasoning=draft.reasoning,
-    )

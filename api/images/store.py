@@ -15,15 +15,15 @@ from typing import Any, cast
 
 from redis import Redis
 
-from wire import keys
+from wire import clock, keys
 
 OVERHEAD = 4096
-"""Counted for each image beside its bytes, so that many tiny ones can't add up to much."""
+"""Counted for each image besides its bytes, so that many tiny ones can't add up to much."""
 KEPT_S = 300.0
 """An image stays this long after its last job for the next turn of the conversation, unless the
 room is needed."""
 CREATION_S = 600
-"""Between storing its first image and queueing a job lies at most this time."""
+"""At most this time passes between storing a job's first image and queueing the job."""
 _AT_ONCE = 200
 _EAGER_S = 1.0
 
@@ -121,20 +121,20 @@ class ImageStore:
             self._release(keys=_names(sha256), args=[sha256, job_id])
 
     def sweep(self) -> None:
-        """Find the images that no live job needs; drop those that none has needed for a while."""
+        """Find the images that no live job needs; drop those that no job has needed for a while."""
         hashes = [sha.decode() for sha in cast(list[bytes], self._redis.hkeys(keys.IMAGES))]
         for start in range(0, len(hashes), _AT_ONCE):
             self._look_at(hashes[start : start + _AT_ONCE])
-        for sha256 in self._idle(self._now_ms() - self._kept_ms):
+        for sha256 in self._idle(clock.now_ms(self._redis) - self._kept_ms):
             self._drop(keys=_names(sha256), args=[sha256])
 
     def _make_room(self, size: int) -> None:
-        """Drop what nobody needs, longest idle first, until there is room."""
+        """Drop unused images, least recently used first, until there is room."""
         with self._making_room:
             if time.monotonic() > self._swept_at + _EAGER_S:
                 self.sweep()
                 self._swept_at = time.monotonic()
-            for sha256 in self._idle(self._now_ms()):
+            for sha256 in self._idle(clock.now_ms(self._redis)):
                 total = int(cast(bytes | None, self._redis.get(keys.IMAGES_TOTAL)) or 0)
                 if total + size <= self._budget:
                     return
@@ -173,16 +173,12 @@ class ImageStore:
             for job_id in jobs:
                 pipe.hget(keys.job(job_id), "state")
             states = dict(zip(jobs, pipe.execute(), strict=True))
-        latest = self._now_ms() - CREATION_S * 1000
+        latest = clock.now_ms(self._redis) - CREATION_S * 1000
         return {
             job_id
             for job_id, since in jobs.items()
             if states[job_id] == b"ended" or (states[job_id] is None and since < latest)
         }
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return seconds * 1000 + micros // 1000
 
 
 def _by_job(rows: Iterable[tuple[Any, Any]]) -> dict[str, float]:

@@ -1,8 +1,7 @@
-"""Requests that may be sent twice: a key of the client's leads to the job that its first request
-made.
+"""Idempotent requests: a client's key leads to the job that its first request created.
 
-Knows keys, fingerprints of bodies and what stands in Redis for them; the job and its key are
-written in one transaction by api.jobs.queue.
+Knows keys, fingerprints of bodies and their values in Redis; api.jobs.queue writes the job and its
+key in one transaction.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class IdempotencyKey:
         return f"{job_id} {self.fingerprint}"
 
     def job_in(self, stored: bytes | None) -> str | None:
-        """The job that an earlier request made; None if there was none. Raises ApiError if that
-        one was another."""
+        """The job that an earlier request created, or None. Raises ApiError if that request had
+        another body."""
         if stored is None:
             return None
         job_id, fingerprint = stored.decode().split()
@@ -45,22 +44,24 @@ class IdempotencyKey:
         return job_id
 
 
-async def once(
-    key: str | None, owner: str, body: BaseModel, taken: DataUrls
+async def idempotency_key_of(
+    key: str | None, owner: str, body: BaseModel, urls: DataUrls
 ) -> IdempotencyKey | None:
-    """What a request's key stands for; None without one. Raises ApiError for a key that is none."""
+    """The key of a request; None if it has none. Raises ApiError for an invalid key."""
     if key is None:
         return None
     if _KEY.fullmatch(key) is None:
         raise ApiError("bad_request", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
-    images = taken.all()
+    images = urls.all()
     # Images are megabytes: hashed beside the event loop.
-    made = (
+    body_fingerprint = (
         await asyncio.to_thread(_fingerprint, body, images)
         if images
         else _fingerprint(body, images)
     )
-    return IdempotencyKey(keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), made)
+    return IdempotencyKey(
+        keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest()), body_fingerprint
+    )
 
 
 def _fingerprint(body: BaseModel, images: list[memoryview]) -> str:

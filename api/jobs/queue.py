@@ -6,15 +6,13 @@ for it. Knows nothing of HTTP statuses and nothing of streams.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import math
-import re
-import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar, cast
 
+from anyio import CapacityLimiter, to_thread
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
@@ -22,13 +20,16 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from api.errors import ApiError, workers_outdated
+from api.jobs.cancel import JobCanceller
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
+from api.jobs.ids import is_job_id
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
 from api.registry import RegistryReader
-from wire import keys
+from wire import clock, keys
 from wire.batches import BatchSlice
+from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
@@ -36,27 +37,11 @@ from wire.versions import FIRST, TooNew, needs, readable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-EVERYONE = "everyone"
-"""The owner of every job while there are no API keys."""
-UNATTENDED_S = 32
+ABANDONED_AFTER_S = 32
 """A job that ends with its readers is stopped this long after one was last noticed. Readers are
 noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
 _THREADS = 4
 _RETRY_AFTER_S = (1, 300)
-_JOB_ID = re.compile("[0-9a-f]{32}")
-
-# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner
-# whose job alone may be stopped, or nothing. Answers 1 when the job was taken off its queue and is
-# the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
-_STOP = """
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state or state == 'ended' then return -1 end
-if ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[4] then return -1 end
-redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
-local taken = redis.call('LREM', KEYS[3], 1, ARGV[1])
-if taken == 1 then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1]) end
-return taken
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,56 +59,43 @@ class _QueueFull(Exception):
         self.depth = depth
 
 
-def new_job_id() -> str:
-    return uuid.uuid4().hex
-
-
-def is_job_id(text: str) -> bool:
-    """Whether the text could be a job's id; nothing else becomes part of a Redis name."""
-    return _JOB_ID.fullmatch(text) is not None
-
-
 class JobQueue:
     """The jobs in Redis, as one API process writes them."""
 
     def __init__(
         self,
         clients: Clients,
-        catalogue: RegistryReader,
+        registry: RegistryReader,
         queue_limit: int,
         key_limit: int = 200,
         kept_s: int = keys.RQ_LIFETIME_S,
     ) -> None:
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
-        self._catalogue = catalogue
+        self._registry = registry
         self._limit, self._key_limit = queue_limit, key_limit
-        self._threads = ThreadPoolExecutor(_THREADS, "jobs")
+        self._threads = CapacityLimiter(_THREADS)
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
-        self._settling = JobReaper(self._redis, kept_s)
-        self._slices = SliceQueue(self._redis, self._settling, min(kept_s, keys.SLICE_LIFETIME_S))
-        self._take = self._redis.register_script(_STOP)
+        self._reaper = JobReaper(self._redis, kept_s)
+        self._slices = SliceQueue(self._redis, self._reaper, min(kept_s, keys.SLICE_LIFETIME_S))
+        self._canceller = JobCanceller(self._redis, self._reaper)
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def made_before(self, once: IdempotencyKey) -> str | None:
-        """The job that an earlier request of the same key made. Raises ApiError if that request
-        was another."""
-        return once.job_in(cast(bytes | None, await self._waiting.get(once.name)))
+    async def existing_job(self, key: IdempotencyKey) -> str | None:
+        """The job that an earlier request with this key created. Raises ApiError if its body was
+        another."""
+        return key.job_in(cast(bytes | None, await self._waiting.get(key.name)))
 
     async def submit_chat(
-        self, job: ChatJob, policy: Policy, once: IdempotencyKey | None = None
+        self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None
     ) -> str:
-        """Put a chat at the end of the queue; returns its id, or that of the one that ``once`` has
-        made before.
+        """Put a chat at the end of the queue; returns its id, or that of the job that ``key`` has.
 
         Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to
-        another request, ``workers_outdated`` when a living worker can't read what was asked for.
+        another request, ``workers_outdated`` when a running worker can't read the job.
         """
         job = await self._readable(job)
         try:
-            return await self._in_thread(self._submit_chat, job, policy, once)
+            return await self._in_thread(self._submit_chat, job, policy, key)
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
@@ -133,23 +105,23 @@ class JobQueue:
         if needs(job) == FIRST:
             return job
         try:
-            return readable(job, await self._catalogue.oldest_version())
+            return readable(job, await self._registry.oldest_version())
         except TooNew as refused:
             raise workers_outdated(refused.field) from None
 
     async def submit_command(self, command: ModelCommand) -> None:
-        """Put a model command before all that waits: somebody holds a request open for it."""
+        """Put a model command at the front of the queue: a client waits for its response."""
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
         """Stop one job, queued or running. Unknown and ended jobs, and another owner's, are left
         as they are."""
         if is_job_id(job_id):
-            await self._in_thread(self._stop, job_id, owner)
+            await self._in_thread(self._canceller.stop, job_id, owner)
 
     async def stop_all(self, owner: str) -> None:
         """Stop all chats of an owner; batch prompts and model commands go on."""
-        await self._in_thread(self._stop_all, owner)
+        await self._in_thread(self._canceller.stop_all, owner)
 
     async def submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
         """Put a slice of a batch in the queue, and in the same transaction what ``with_it``
@@ -167,23 +139,23 @@ class JobQueue:
 
     async def settle(self, job_id: str) -> None:
         """End a job that is over for RQ and has no end in its log."""
-        await self._in_thread(self._settling.settle, job_id)
+        await self._in_thread(self._reaper.settle, job_id)
 
     async def settle_all(self) -> None:
-        """End the jobs that nobody else will end: left by a process that died, or ended in RQ
-        from outside."""
-        await self._in_thread(self._settling.finish_interrupted)
-        await self._in_thread(self._settling.settle_all)
+        """End jobs that nothing else will end: left by a process that died, or ended in RQ from
+        outside."""
+        await self._in_thread(self._reaper.finish_interrupted)
+        await self._in_thread(self._reaper.settle_all)
 
     async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: task(*args, **kwargs)
+        return await to_thread.run_sync(
+            functools.partial(task, *args, **kwargs), limiter=self._threads, abandon_on_cancel=True
         )
 
     async def _retry_after(self, depth: int) -> int:
         """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
         times = await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
-        slots = sum(worker.slots for worker in await self._catalogue.workers())
+        slots = sum(worker.slots for worker in await self._registry.workers())
         mean = sum(float(value) for value in times) / len(times) if times else 1.0
         low, high = _RETRY_AFTER_S
         return max(low, min(high, math.ceil(depth * mean / max(1, slots))))
@@ -192,23 +164,23 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.llen(self._queue.key)
-        (seconds, micros), depth = pipe.execute()
-        return seconds * 1000 + micros // 1000, depth
+        time, depth = pipe.execute()
+        return int(clock.milliseconds(time)), depth
 
-    def _submit_chat(self, job: ChatJob, policy: Policy, once: IdempotencyKey | None = None) -> str:
+    def _submit_chat(self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None) -> str:
         while True:
             with self._redis.pipeline(transaction=True) as pipe:
-                if once is not None:
-                    pipe.watch(once.name)  # type: ignore[no-untyped-call]
-                    made = once.job_in(cast(bytes | None, pipe.get(once.name)))
-                    if made is not None:
-                        return made
+                if key is not None:
+                    pipe.watch(key.name)  # type: ignore[no-untyped-call]
+                    earlier = key.job_in(cast(bytes | None, pipe.get(key.name)))
+                    if earlier is not None:
+                        return earlier
                     pipe.multi()
-                    pipe.set(once.name, once.value(job.job_id), ex=LIFETIME_S)
+                    pipe.set(key.name, key.value(job.job_id), ex=LIFETIME_S)
                 try:
                     self._put_in_queue(job, policy, pipe)
                 except WatchError:
-                    continue  # Another request of this key has made its job meanwhile.
+                    continue  # Another request with this key has created its job meanwhile.
                 return job.job_id
 
     def _put_in_queue(self, job: ChatJob, policy: Policy, pipe: Pipeline) -> None:
@@ -228,7 +200,7 @@ class JobQueue:
         enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
         pipe.zadd(keys.live(job.owner), {job.job_id: now})
         if policy.on_disconnect == "cancel":
-            pipe.zadd(keys.UNATTENDED, {job.job_id: now + UNATTENDED_S * 1000})
+            pipe.zadd(keys.ABANDONED_AFTER, {job.job_id: now + ABANDONED_AFTER_S * 1000})
         pipe.execute()
 
     def _unended(self, owner: str) -> int:
@@ -241,12 +213,12 @@ class JobQueue:
             for job_id in live:
                 pipe.hget(rq_job_key(job_id), "status")
                 pipe.exists(keys.job(job_id))
-            told = pipe.execute()
-            for job_id, status, known in zip(live, told[::2], told[1::2], strict=True):
+            replies = pipe.execute()
+            for job_id, status, known in zip(live, replies[::2], replies[1::2], strict=True):
                 if not known:
                     self._redis.zrem(name, job_id)
                 elif (status or b"").decode() not in GOING_ON:
-                    self._settling.settle(job_id)
+                    self._reaper.settle(job_id)
         return self._redis.zcard(name)
 
     def _submit_command(self, command: ModelCommand) -> None:
@@ -260,26 +232,3 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=True)
         enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
-
-    def _stop_all(self, owner: str) -> None:
-        live = cast(list[bytes], self._redis.zrange(keys.live(owner), 0, -1))
-        # All keys first: otherwise each slot that a stop frees takes up the next chat of the same
-        # owner.
-        pipe = self._redis.pipeline(transaction=False)
-        for job_id in live:
-            pipe.set(keys.cancel(job_id.decode()), 1, ex=keys.CANCEL_LIFETIME_S)
-        pipe.execute()
-        for job_id in live:
-            if not self._stop(job_id.decode()):
-                self._redis.zrem(keys.live(owner), job_id)
-
-    def _stop(self, job_id: str, owner: str = "") -> bool:
-        """Whether there was something to stop."""
-        now, _ = self._now_and_depth()
-        taken = self._take(
-            keys=[keys.job(job_id), keys.cancel(job_id), self._queue.key, keys.STOPPING],
-            args=[job_id, keys.CANCEL_LIFETIME_S, now, owner],
-        )
-        if taken == 1:
-            self._settling.end_cancelled(job_id)
-        return bool(taken != -1)

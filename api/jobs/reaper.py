@@ -14,7 +14,7 @@ from typing import Any, cast
 from redis import Redis
 from rq.job import JobStatus
 
-from wire import keys, rq_jobs
+from wire import clock, keys, rq_jobs
 from wire.messages import Delta, Failed, Finished, Timings, Usage
 from wire.rq_jobs import Closing, popped_key, queue_key, rq_job_key
 from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, TokenLog
@@ -27,8 +27,8 @@ takes milliseconds."""
 LOOK_AGAIN_S = 2
 """How often each job that has not ended is looked at, whether anybody reads it or not."""
 ADRIFT_S = 10
-"""A job that is queued for RQ and in no list was lost by whoever popped it, and is put back
-after this time."""
+"""A job that is queued in RQ and in no list was lost after it was popped, and is put back after
+this time."""
 _AT_ONCE = 500
 _DELETED = Failed(
     "job_lost", "This chat was deleted from the queue before it ended. Send it again."
@@ -92,7 +92,7 @@ return over
 
 
 class JobReaper:
-    """Ends jobs in their logs and in RQ's books. RQ's pages show them for ``kept_s`` more."""
+    """Ends jobs in their logs and in RQ. RQ's pages show them for ``kept_s`` more."""
 
     def __init__(self, redis: Redis, kept_s: int) -> None:
         self._redis = redis
@@ -105,7 +105,12 @@ class JobReaper:
         """End a job that is over for RQ and has no end in its log, unless a worker that has it
         still may."""
         names = [keys.job(job_id), rq_job_key(job_id), keys.cancel(job_id), keys.STOPPING]
-        args: list[str | int] = [job_id, keys.CANCEL_LIFETIME_S, self._now_ms(), STOPPING_S * 1000]
+        args: list[str | int] = [
+            job_id,
+            keys.CANCEL_LIFETIME_S,
+            clock.now_ms(self._redis),
+            STOPPING_S * 1000,
+        ]
         status = cast(bytes, self._over(keys=names, args=args)).decode()
         if status:
             self._end_as(job_id, status)
@@ -119,7 +124,7 @@ class JobReaper:
             popped_key(keys.CHAT_QUEUE),
         ]
         args: list[str | int] = [
-            self._now_ms(),
+            clock.now_ms(self._redis),
             LOOK_AGAIN_S * 1000,
             _AT_ONCE,
             ADRIFT_S * 1000,
@@ -130,20 +135,23 @@ class JobReaper:
             self.settle(job_id.decode())
 
     def finish_interrupted(self) -> None:
-        """End what was to stop a while ago and has not ended: its worker or its process is gone."""
+        """End jobs that were to stop a while ago and have not ended: their worker or process has
+        died."""
         for raw in cast(
             list[bytes],
-            self._redis.zrangebyscore(keys.STOPPING, 0, self._now_ms() - STOPPING_S * 1000),
+            self._redis.zrangebyscore(
+                keys.STOPPING, 0, clock.now_ms(self._redis) - STOPPING_S * 1000
+            ),
         ):
             status = cast(bytes | None, self._redis.hget(rq_job_key(raw.decode()), "status"))
             self._end_as(raw.decode(), "missing" if status is None else status.decode())
 
     def end_cancelled(self, job_id: str) -> None:
-        """End a job that was taken off its queue and is with no worker."""
+        """End a job that was removed from its queue and that no worker has."""
         self._end_as(job_id, JobStatus.CANCELED.value)
 
-    def close_books(self, job_id: str, queue: str, closing: Closing) -> None:
-        """Close RQ's books on a job that runs nowhere."""
+    def close_in_rq(self, job_id: str, queue: str, closing: Closing) -> None:
+        """Close a job in RQ that runs nowhere."""
         kind = cast(bytes | None, self._redis.hget(keys.job(job_id), "kind"))
         task = _TASKS.get(kind or b"", keys.CHAT_TASK)
         with self._redis.pipeline(transaction=True) as pipe:
@@ -151,8 +159,8 @@ class JobReaper:
             pipe.execute()
 
     def _end_as(self, job_id: str, status: str) -> None:
-        """The log first: whoever starts the job from then on is told that it has ended, and
-        closes RQ's books too."""
+        """Write the log first: a worker that starts the job afterwards sees its end, and closes it
+        in RQ too."""
         if status in (*rq_jobs.WITHDRAWN, *rq_jobs.GOING_ON):
             closing = Closing(
                 JobStatus.CANCELED,
@@ -168,25 +176,29 @@ class JobReaper:
             )
             ended = self._end(job_id, event)
         if ended:
-            self.close_books(job_id, keys.CHAT_QUEUE, closing)
+            self.close_in_rq(job_id, keys.CHAT_QUEUE, closing)
         self._redis.zrem(keys.STOPPING, job_id)
 
     def _end(self, job_id: str, failed: Failed | None) -> bool:
-        """Write a job's end, as cancelled unless it failed. Answers whether RQ's books are ours to
-        close: not when a worker took the job up meanwhile, which is told to stop, and ends it."""
+        """Write a job's end, cancelled unless it failed. Returns whether to close it in RQ here.
+
+        It is not when a worker took the job up meanwhile: that worker sees the cancel key, and ends
+        the job.
+        """
         about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id")
         owner, submitted, model = (value or b"" for value in cast(list[Any], about))
         try:
             attempt, before = self._log.begin(job_id)
         except (JobEnded, JobGone):
-            # Closed already, unless whoever ended it died in between: what is open has no lifetime.
+            # Closed already, unless the process that ended it died in between: an open job has no
+            # lifetime.
             return self._redis.ttl(rq_job_key(job_id)) < 0
         tokens = sum(
             len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta)
         )
         usage, timings = (
             Usage(completion_tokens=tokens),
-            Timings(queue_ms=float(self._now_ms() - int(submitted or 0))),
+            Timings(queue_ms=float(clock.now_ms(self._redis) - int(submitted or 0))),
         )
         event: Finished | Failed = Finished("cancelled", usage, timings)
         if failed is not None:
@@ -196,7 +208,7 @@ class JobReaper:
         )
         if answer not in (WRITTEN, ALREADY_THERE):
             return False
-        told = {
+        fields = {
             "job_id": job_id,
             "model": model.decode(),
             "completion_tokens": tokens,
@@ -205,12 +217,8 @@ class JobReaper:
         reason = (
             {"reason": "cancelled"} if failed is None else {"reason": "error", "code": failed.code}
         )
-        _log.info("chat ended", extra=told | reason)
+        _log.info("chat ended", extra=fields | reason)
         return True
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return seconds * 1000 + micros // 1000
 
 
 _TASKS = {b"chat": keys.CHAT_TASK, b"model": keys.MODEL_TASK, b"slice": keys.BATCH_TASK}

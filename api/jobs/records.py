@@ -1,6 +1,6 @@
-"""Finding jobs: what is remembered of one, where it is, its place in the queue, what holds it up.
+"""Looks jobs up: their records, their state, their position in the queue, what holds them up.
 
-Reads Redis, and has a job ended that RQ says is over. Knows nothing of HTTP, and of RQ only names.
+Reads Redis, and has a job ended that is over in RQ. Knows nothing of HTTP, and of RQ only names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 
-from api.jobs.queue import is_job_id
+from api.jobs.ids import is_job_id
 from wire import keys
 from wire.log_entries import UNKNOWN, decode_rows, position_after
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
@@ -21,11 +21,11 @@ from wire.versions import FIRST
 
 JobState = Literal["queued", "running", "ended", "gone"]
 Held = Literal["suspended", "no_worker"]
-"""Why nothing comes of a job for now: queues are suspended in RQ, or no worker answers that
-would (or does) run it."""
+"""Why a job makes no progress: queues are suspended in RQ, or no worker responds that would run
+it."""
 
 POSITIONS_S = 0.5
-"""How long one look at the queue serves all who ask for a place in it."""
+"""How long one read of the queue serves all requests for a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class JobRecords:
         is about to."""
         self._redis = redis
         self._settle = settle
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self._queue_held: Held | None = None
-        self._places_until = 0.0
+        self._positions_until = 0.0
         self._looking = asyncio.Lock()
 
     async def record(self, job_id: str, owner: str) -> JobRecord | None:
@@ -79,7 +79,7 @@ class JobRecords:
         return bool(await self._redis.exists(keys.log(job_id)))
 
     async def last_position(self, record: JobRecord) -> int:
-        """The id of the last event of a job; 0 when there is none, or no log any more."""
+        """The id of the last event of a job; 0 when there is no event, or the log has expired."""
         rows = await self._redis.xrevrange(keys.log(record.job_id), count=2)
         last = decode_rows(reversed(cast(list[Any], rows)))
         if not last or not record.by_tokens:
@@ -102,8 +102,8 @@ class JobRecords:
         await self._settle(job_id)
         return True
 
-    async def standing(self, job_id: str) -> JobState:
-        """Where a job is. ``gone``: nothing is known of it any more, so nobody can end it."""
+    async def state(self, job_id: str) -> JobState:
+        """The state of a job; ``gone`` if its record has expired, so that nothing can end it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.job(job_id), "state")
             pipe.hget(rq_job_key(job_id), "status")
@@ -114,13 +114,13 @@ class JobRecords:
         return cast(JobState, state.decode())
 
     async def held(self, job_id: str) -> Held | None:
-        """What a job that has not ended waits for, beside its turn."""
+        """What a job that has not ended waits for, apart from its turn."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(rq_job_key(job_id), "status", "worker_name")
             pipe.exists(SUSPENDED)
             (status, worker), suspended = await pipe.execute()
         if status != b"started":
-            return "suspended" if suspended else None if await self._anybody() else "no_worker"
+            return "suspended" if suspended else None if await self._any_worker() else "no_worker"
         answers = await self._redis.exists(keys.worker_status((worker or b"").decode()))
         return None if answers else "no_worker"
 
@@ -128,30 +128,32 @@ class JobRecords:
         """Whether `rq suspend` keeps the workers from taking jobs."""
         return bool(await self._redis.exists(SUSPENDED))
 
-    async def _anybody(self) -> bool:
+    async def _any_worker(self) -> bool:
         names = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         return bool(names) and bool(
             await self._redis.exists(*(keys.worker_status(name.decode()) for name in names))
         )
 
-    async def place(self, job_id: str) -> tuple[int, Held | None] | None:
+    async def position(self, job_id: str) -> tuple[int, Held | None] | None:
         """A job's place in the queue, counted from 1, and what holds the queue up; None when it
         isn't queued."""
         async with self._looking:
             # One look serves all streams that want to know: a search for each would cost a full
             # queue's length.
-            if time.monotonic() >= self._places_until:
-                self._places_until = time.monotonic() + POSITIONS_S
+            if time.monotonic() >= self._positions_until:
+                self._positions_until = time.monotonic() + POSITIONS_S
                 async with self._redis.pipeline(transaction=False) as pipe:
                     pipe.lrange(queue_key(keys.CHAT_QUEUE), 0, -1)
                     pipe.exists(SUSPENDED)
                     ids, suspended = await pipe.execute()
-                self._places = {value.decode(): place for place, value in enumerate(ids, 1)}
+                self._positions = {
+                    value.decode(): position for position, value in enumerate(ids, 1)
+                }
                 self._queue_held = (
-                    "suspended" if suspended else None if await self._anybody() else "no_worker"
+                    "suspended" if suspended else None if await self._any_worker() else "no_worker"
                 )
-        place = self._places.get(job_id)
-        return None if place is None else (place, self._queue_held)
+        position = self._positions.get(job_id)
+        return None if position is None else (position, self._queue_held)
 
     async def depths(self) -> dict[str, int]:
         """How many jobs wait, by queue."""

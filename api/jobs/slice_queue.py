@@ -1,7 +1,7 @@
-"""Slices of batches on their way into the queue and out of it, as the API sees to it.
+"""Puts slices of batches in the queue and withdraws them.
 
-A slice that should be in the queue and isn't, whoever took it out, is put there again; one that
-keeps being taken out has its lines ended by name, so that no batch runs for ever. Synchronous;
+A slice that should be in the queue and was removed from outside is put back; one that is removed
+again and again has its lines ended with an error, so that no batch runs for ever. Synchronous;
 knows RQ, and nothing of HTTP.
 """
 
@@ -20,7 +20,7 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from api.jobs.reaper import JobReaper
-from wire import keys
+from wire import clock, keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken, may_feed
 from wire.messages import ErrorCode
 from wire.rq_jobs import Closing, enqueue_slice, rq_job_key
@@ -29,7 +29,7 @@ from wire.token_log import JobEnded, JobGone, TokenLog
 _log = logging.getLogger(__name__)
 
 MOST_FEEDS = 3
-"""A slice that was taken out of the queue this often, or failed there, is not put back any more."""
+"""A slice that was removed from the queue this often, or failed there, is not put back any more."""
 _FED_AGAIN = "fed_again"
 _ERROR: tuple[ErrorCode, str] = (
     "job_lost",
@@ -53,7 +53,7 @@ class SliceQueue:
         pipe = self._redis.pipeline(transaction=True)
         pipe.multi()
         with_it(pipe)
-        enqueue_slice(pipe, self._queue, work, self._now_ms())
+        enqueue_slice(pipe, self._queue, work, clock.now_ms(self._redis))
         pipe.execute()
 
     def feed(self, work: BatchSlice) -> None:
@@ -66,7 +66,7 @@ class SliceQueue:
                 pipe.reset()
                 self._give_up(work)
                 return
-            enqueue_slice(pipe, self._queue, work, self._now_ms())
+            enqueue_slice(pipe, self._queue, work, clock.now_ms(self._redis))
             pipe.hincrby(keys.job(work.job_id), _FED_AGAIN, 1)
             try:
                 pipe.execute()
@@ -84,9 +84,9 @@ class SliceQueue:
             pass
         else:
             self._batches.write(
-                Taken(work, attempt, 0, "cancelling", ()), (), self._now_ms(), cut=True
+                Taken(work, attempt, 0, "cancelling", ()), (), clock.now_ms(self._redis), cut=True
             )
-        self._reaper.close_books(
+        self._reaper.close_in_rq(
             work.job_id, self._queue.name, Closing(JobStatus.CANCELED, self._kept_s)
         )
 
@@ -96,20 +96,18 @@ class SliceQueue:
             attempt, _ = self._log.begin(work.job_id)
         except (JobEnded, JobGone):
             return
-        now = self._now_ms()
+        now = clock.now_ms(self._redis)
         try:
-            taken = self._batches.take(work, attempt, now)
+            work_in_hand = self._batches.take(work, attempt, now)
         except (ValueError, zlib.error):  # Prompts that can't be read.
-            taken = Taken(work, attempt, self._batches.results_of(work), "running", ())
-        if taken is None:
+            work_in_hand = Taken(work, attempt, self._batches.results_of(work), "running", ())
+        if work_in_hand is None:
             return
-        lost = [LineResult(line.number, line.custom_id, error=_ERROR) for line in taken.lines]
+        lost = [
+            LineResult(line.number, line.custom_id, error=_ERROR) for line in work_in_hand.lines
+        ]
         _log.warning(
             "slice given up",
             extra={"batch": work.batch_id, "slice": work.number, "lines": len(lost)},
         )
-        self._batches.write(taken, lost, now, cut=True)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return seconds * 1000 + micros // 1000
+        self._batches.write(work_in_hand, lost, now, cut=True)

@@ -1,7 +1,6 @@
-"""The last minutes and the last jobs, as workers and token logs have noted them in Redis: rows for
-charts and a table.
+"""The last minutes and the last jobs, from what workers and token logs write to Redis: chart rows.
 
-Reads on from where it read last. Knows neither HTTP nor who looks; holds no text of any chat.
+Continues from where it read last. Knows nothing of HTTP; holds no text of any chat.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from wire.messages import Failed, Finished
 from wire.worker_status import Sample
 
 ROW_S = 2
-"""Seconds in one row: workers tell of themselves every second or a little later, so each is in
-every row."""
+"""Seconds in one row: workers report every second or a little later, so each is in every row."""
 _APART_MS = 5000
 """Clocks of one Redis are never so far apart."""
 Rows = list[dict[str, Any]]
@@ -41,13 +39,13 @@ class _Row:
 
     def add(self, sample: Sample) -> None:
         sums = self.machines[sample.machine]
-        for place, value in enumerate((sample.tokens, sample.seconds, sample.running, 1)):
-            sums[place] += value
+        for index, value in enumerate((sample.tokens, sample.seconds, sample.running, 1)):
+            sums[index] += value
         self.waiting = max(self.waiting, sample.waiting)
         self.first_tokens += sample.first_tokens
         self.ttft_ms += sample.ttft_ms
 
-    def told(self, at_s: int) -> dict[str, Any]:
+    def row(self, at_s: int) -> dict[str, Any]:
         return {
             "at": at_s,
             "tokens_per_second": round(
@@ -62,7 +60,7 @@ class _Row:
 
 
 class History:
-    """One a process. Rows are empty where no worker was there to tell."""
+    """One a process. Rows are empty where no worker reported."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -88,7 +86,7 @@ class History:
             self._rows[_order(self._last)[0] // 1000 // ROW_S * ROW_S].add(sample)
         for at in [at for at in self._rows if at * 1000 < oldest]:
             del self._rows[at]
-        return [self._rows[at].told(at) for at in sorted(self._rows)]
+        return [self._rows[at].row(at) for at in sorted(self._rows)]
 
     async def recent(self) -> Rows:
         """The jobs that ended last, newest first."""

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,8 +20,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from api.monitoring.overview import Snapshot
-from api.services import PartsOf
+from api.deps import service
+from api.jobs.relay import Relay
+from api.monitoring.overview import Snapshot, StatusReader
 from wire.worker_status import BUCKETS, Histogram, WorkerStatus
 
 router = APIRouter(tags=["Operations"])
@@ -30,7 +32,7 @@ Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
 
 @dataclass(frozen=True, slots=True)
 class OfWorkers:
-    """A number that each worker tells, under its machine's name."""
+    """A number that each worker reports, labelled with its machine's name."""
 
     name: str
     text: str
@@ -40,7 +42,7 @@ class OfWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A histogram that each worker tells; ``field`` is its name in the worker's record."""
+    """A histogram that each worker reports; ``field`` is its name in the worker's record."""
 
     name: str
     text: str
@@ -121,15 +123,15 @@ TIMES = (
 
 
 class Shared(Collector):
-    """What is the same at every API process: it comes from Redis."""
+    """Metrics that are the same at every API process: they come from Redis."""
 
-    def __init__(self, moment: Snapshot) -> None:
-        self._moment = moment
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Family]:
         yield from self._queues()
         yield from self._ends()
-        workers = self._moment.workers
+        workers = self._snapshot.workers
         for row in (*GAUGES, *COUNTERS):
             kind = CounterMetricFamily if row in COUNTERS else GaugeMetricFamily
             family = kind(row.name, row.text, labels=["worker"])
@@ -145,10 +147,10 @@ class Shared(Collector):
         depths = GaugeMetricFamily(
             "mlxq_queue_depth", "Jobs that wait in a queue.", labels=["queue"]
         )
-        for name, depth in self._moment.waiting.items():
+        for name, depth in self._snapshot.waiting.items():
             depths.add_metric([name], depth)
         yield depths
-        waiting = self._moment.waiting.get("chat", 0)
+        waiting = self._snapshot.waiting.get("chat", 0)
         yield GaugeMetricFamily(
             "mlxq_num_requests_waiting", "Chats that wait for a worker.", value=waiting
         )
@@ -158,7 +160,7 @@ class Shared(Collector):
         family = CounterMetricFamily(
             "mlxq_request_finished", "Chats that have ended, by how.", labels=labels
         )
-        for how, count in sorted(self._moment.ended.items()):
+        for how, count in sorted(self._snapshot.ended.items()):
             reason, _, code = how.partition(":")
             family.add_metric([reason, code], count)
         yield family
@@ -166,8 +168,8 @@ class Shared(Collector):
     def _heartbeats(self) -> Family:
         name, text = "mlxq_worker_heartbeat_age_seconds", "Time since a worker has told of itself."
         family = GaugeMetricFamily(name, text, labels=["worker"])
-        for worker in self._moment.workers:
-            family.add_metric([worker.machine], self._moment.age_ms(worker) / 1000)
+        for worker in self._snapshot.workers:
+            family.add_metric([worker.machine], self._snapshot.age_ms(worker) / 1000)
         return family
 
     def _weights(self) -> Family:
@@ -175,7 +177,7 @@ class Shared(Collector):
         family = GaugeMetricFamily(
             "mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels
         )
-        for worker in self._moment.workers:
+        for worker in self._snapshot.workers:
             for model in worker.models:
                 family.add_metric(
                     [worker.machine, model.id, str(model.kv_quantization or "")], model.bytes
@@ -213,11 +215,15 @@ class _Here(Collector):
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(request: Request, parts: PartsOf) -> Response:
+async def metrics(
+    request: Request,
+    reader: Annotated[StatusReader, service(StatusReader)],
+    relay: Annotated[Relay, service(Relay)],
+) -> Response:
     """Everything for Prometheus. Without Redis, what this process knows by itself."""
     shared = b""
     with contextlib.suppress(RedisError):
-        shared = generate_latest(Shared(await parts.overview.moment()))
-    here = generate_latest(_Here(parts.relay.open, bool(shared)))
+        shared = generate_latest(Shared(await reader.snapshot()))
+    here = generate_latest(_Here(relay.open, bool(shared)))
     own = generate_latest(request.app.state.traffic.registry)
     return Response(shared + here + own, media_type=CONTENT_TYPE_LATEST)

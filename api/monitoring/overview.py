@@ -1,6 +1,6 @@
-"""What the whole service does at a moment, however many workers and API processes there are.
+"""The status of the whole service, however many workers and API processes there are.
 
-One look serves all who watch. Reads only; knows neither HTTP nor RQ.
+One read serves all viewers. Reads only; knows neither HTTP nor RQ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from api.batches.store import BatchRecord, BatchStore
 from api.jobs.records import JobRecords
 from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
-from wire import keys
+from wire import clock, keys
 from wire.worker_status import WorkerStatus
 
 
@@ -29,7 +29,7 @@ class Snapshot:
     ended: dict[str, int]
 
     def age_ms(self, worker: WorkerStatus) -> int:
-        """How long ago a worker has last told of itself."""
+        """The age of a worker's last report."""
         return max(0, self.now_ms - worker.beat_ms)
 
 
@@ -39,40 +39,40 @@ class StatusReader:
     def __init__(
         self,
         redis: Redis,
-        catalogue: RegistryReader,
-        lookup: JobRecords,
+        registry: RegistryReader,
+        records: JobRecords,
         batches: BatchStore,
         queue_limit: int,
     ) -> None:
         self._redis = redis
-        self._catalogue = catalogue
-        self._lookup = lookup
+        self._registry = registry
+        self._records = records
         self._batches = batches
         self._queue_limit = queue_limit
         self._history = History(redis)
 
-    async def moment(self) -> Snapshot:
-        """What counts alone can tell."""
-        workers, waiting = await self._catalogue.workers(), await self._lookup.depths()
+    async def snapshot(self) -> Snapshot:
+        """The counts alone."""
+        workers, waiting = await self._registry.workers(), await self._records.depths()
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(keys.ENDED)
-            (seconds, micros), ended = await pipe.execute()
+            time, ended = await pipe.execute()
         counts = {
             name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
         }
-        return Snapshot(seconds * 1000 + micros // 1000, newest(workers), waiting, counts)
+        return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts)
 
     async def status(self) -> dict[str, Any]:
         """What the status page shows, without the history."""
-        moment = await self.moment()
-        names = {model.id: model.name for model in await self._catalogue.models()}
-        workers = moment.workers
+        snapshot = await self.snapshot()
+        names = {model.id: model.name for model in await self._registry.models()}
+        workers = snapshot.workers
         return {
-            "now_ms": moment.now_ms,
-            "suspended": await self._lookup.suspended(),
-            "silent_workers": await self._catalogue.silent_workers(),
-            "queues": moment.waiting,
+            "now_ms": snapshot.now_ms,
+            "suspended": await self._records.suspended(),
+            "silent_workers": await self._registry.silent_workers(),
+            "queues": snapshot.waiting,
             "queue_limit": self._queue_limit,
             "running": [
                 job.model_dump()
@@ -86,14 +86,14 @@ class StatusReader:
                 for job in await self._history.recent()
             ],
             "batches": [_batch(record) for record in await self._batches.open_batches()],
-            "ended": moment.ended,
+            "ended": snapshot.ended,
             "models": [
                 model.model_dump() | {"worker": worker.name, "name": names.get(model.id, model.id)}
                 for worker in workers
                 for model in worker.models
             ],
             "memory": [worker.memory.model_dump() | {"host": worker.host} for worker in workers],
-            "workers": [_told(worker, moment) for worker in workers],
+            "workers": [_worker_row(worker, snapshot) for worker in workers],
         }
 
     async def history(self, now_ms: int) -> Rows:
@@ -112,7 +112,7 @@ def newest(workers: list[WorkerStatus]) -> list[WorkerStatus]:
     return list(by_machine.values())
 
 
-def _told(worker: WorkerStatus, moment: Snapshot) -> dict[str, Any]:
+def _worker_row(worker: WorkerStatus, snapshot: Snapshot) -> dict[str, Any]:
     work = worker.work
     counts = {
         "restarts": work.restarts,
@@ -121,8 +121,8 @@ def _told(worker: WorkerStatus, moment: Snapshot) -> dict[str, Any]:
         "generation_tokens": work.generation_tokens,
         "batch_tokens": work.batch_tokens,
     }
-    told = worker.model_dump(exclude={"running", "work", "beat_ms"})
-    return told | counts | {"heartbeat_age_ms": moment.age_ms(worker)}
+    row = worker.model_dump(exclude={"running", "work", "beat_ms"})
+    return row | counts | {"heartbeat_age_ms": snapshot.age_ms(worker)}
 
 
 def _batch(record: BatchRecord) -> dict[str, Any]:

@@ -5,16 +5,21 @@ Reads only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from api.auth.caller import CallerOf
+from api.deps import service
 from api.errors import RETRY_SOON_S, ApiError, no_worker
 from api.http.event_stream import EventStreamResponse
 from api.http.head_requests import GetAlone
-from api.services import PartsOf
+from api.jobs.records import JobRecords
+from api.monitoring.overview import StatusReader
+from api.monitoring.status_stream import StatusStream
+from api.redis_client import Clients
+from api.registry import RegistryReader
 from wire import keys
 
 router = APIRouter(tags=["Operations"])
@@ -29,14 +34,18 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/ready")
-async def ready(parts: PartsOf) -> dict[str, str]:
+async def ready(
+    clients: Annotated[Clients, service(Clients)],
+    registry: Annotated[RegistryReader, service(RegistryReader)],
+    records: Annotated[JobRecords, service(JobRecords)],
+) -> dict[str, str]:
     """Chats would be worked on: Redis answers and takes what is written, a worker is alive, and the
     queues aren't suspended."""
     # Read from it alone would be fine with a full disk, or after a failover.
-    await parts.clients.waiting.set(keys.READY, 1, ex=keys.READY_LIFETIME_S)
-    if not await parts.catalogue.workers():
+    await clients.waiting.set(keys.READY, 1, ex=keys.READY_LIFETIME_S)
+    if not await registry.workers():
         raise no_worker()
-    if await parts.lookup.suspended():
+    if await records.suspended():
         raise ApiError(
             "suspended", "The queues are suspended. `rq resume` lets chats run.", RETRY_SOON_S
         )
@@ -44,11 +53,13 @@ async def ready(parts: PartsOf) -> dict[str, str]:
 
 
 @router.get("/api/engine/status")
-async def status(parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def status(
+    reader: Annotated[StatusReader, service(StatusReader)], caller: CallerOf
+) -> dict[str, Any]:
     """Queues, running and recent jobs, models, memory, workers, and the last five minutes.
     ``you`` is who asks."""
-    told = await parts.overview.status()
-    return told | {"history": await parts.overview.history(told["now_ms"]), "you": caller.owner}
+    row = await reader.status()
+    return row | {"history": await reader.history(row["now_ms"]), "you": caller.owner}
 
 
 @router.get(
@@ -57,8 +68,10 @@ async def status(parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
     responses=_STREAM,
     dependencies=[GetAlone],
 )
-async def status_events(parts: PartsOf) -> Response:
+async def status_events(
+    stream: Annotated[StatusStream, service(StatusStream)],
+) -> Response:
     """The same as a stream: the history once, then a status every second with the history's last
     rows (``tail``)."""
-    watcher = parts.watch.join()
-    return EventStreamResponse(watcher, gone=watcher.gone, over=parts.watch.leave)
+    viewer = stream.join()
+    return EventStreamResponse(viewer, gone=viewer.gone, over=stream.leave)

@@ -20,7 +20,8 @@ _WAIT_S = 2
 
 
 def never_unpickle() -> None:
-    """Turn RQ's pickle serializer into its JSON one, wherever somebody holds on to it already."""
+    """Replace the methods of RQ's pickle serializer by its JSON ones, also where it was imported
+    before."""
     safe = rq.serializers.JSONSerializer
     pickle: Any = rq.serializers.DefaultSerializer
     pickle.dumps = staticmethod(safe.dumps)

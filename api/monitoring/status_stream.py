@@ -1,7 +1,6 @@
-"""The status as a stream: one look a second for all who watch at this process, and none while
-nobody does.
+"""The status as a stream: one read a second for all viewers of this process.
 
-Knows what an event stream is, and nothing of what is looked at.
+Knows what an event stream is, and nothing of what the status holds.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def _event(name: str, data: Any) -> bytes:
 
 
 class StatusStream:
-    """One a process; its task lives as long as somebody watches."""
+    """One a process; its task lives as long as there are viewers."""
 
     def __init__(self, overview: StatusReader) -> None:
         self._overview = overview
@@ -44,11 +43,11 @@ class StatusStream:
 
     @property
     def watched(self) -> bool:
-        """Whether it looks, because somebody watches."""
+        """Whether it reads the status, because there are viewers."""
         return self._task is not None
 
     def close(self) -> None:
-        """Let every stream end; who watches comes back."""
+        """Let every stream end; clients reconnect."""
         self.closing = True
         if self._next is not None and not self._next.done():
             self._next.set_result(b"")
@@ -70,7 +69,7 @@ class StatusStream:
             self._task = self._next = None
 
     async def next(self) -> bytes:
-        """The next look; nothing when there will be none."""
+        """The next event; empty when there will be none."""
         return (
             await asyncio.shield(self._next) if self._next is not None and not self.closing else b""
         )
@@ -102,14 +101,14 @@ class StatusStream:
 
 
 class Viewer:
-    """One who watches: the history once, then a look every second."""
+    """One viewer: the history once, then a status every second."""
 
     def __init__(self, watch: StatusStream) -> None:
         self._watch = watch
         self._gone = False
 
     def gone(self) -> None:
-        """The client has left: nothing more need be made for it."""
+        """The client has disconnected: no more events are needed."""
         self._gone = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

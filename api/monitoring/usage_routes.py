@@ -6,19 +6,20 @@ Reads only; the sums are the token log's and the batches'.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from api.auth.caller import CallerOf
-from api.services import PartsOf
-from wire import keys
+from api.deps import service
+from api.redis_client import Clients
+from wire import clock, keys
 from wire.usage import DAY_S, Sums, day_of, sums
 
 DAYS = 30
-"""How many days are told one by one, today among them."""
+"""How many days are listed one by one, including today."""
 
 router = APIRouter(tags=["Operations"])
 
@@ -40,15 +41,15 @@ class UsageView(BaseModel):
 
 
 @router.get("/api/engine/usage")
-async def usage(parts: PartsOf, caller: CallerOf) -> UsageView:
+async def usage(clients: Annotated[Clients, service(Clients)], caller: CallerOf) -> UsageView:
     """Your requests and tokens, chats and batch lines together: ever since, and day by day for
     the last 30 days."""
-    return await _view(parts.clients.waiting, caller.owner)
+    return await _view(clients.waiting, caller.owner)
 
 
 async def _view(redis: Redis, owner: str) -> UsageView:
-    seconds, _ = await redis.time()
-    days = range(day_of(seconds) - DAYS + 1, day_of(seconds) + 1)
+    today = day_of(await clock.now_ms_async(redis) // 1000)
+    days = range(today - DAYS + 1, today + 1)
     async with redis.pipeline(transaction=False) as pipe:
         for name in (keys.usage(owner), *(keys.usage_day(owner, day) for day in days)):
             pipe.hgetall(name)

@@ -1,6 +1,6 @@
 """One line of an OpenAI batch: read as a prompt, and its result written in OpenAI's shape. Pure.
 
-Knows no files, no orders and no HTTP.
+Knows no files and no HTTP.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from api.batches.lines import checked
-from api.chat.submit import ChatSpec
+from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.openai import other_fields
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer, Json
@@ -42,15 +42,15 @@ def reader(endpoint: str) -> Read:
         body = checked(_BODIES[endpoint], row["body"])
         if body.stream:
             raise ApiError("unsupported", "A batch has no streams.", param="stream")
-        ask = body.ask()
-        if body.one_call and ask.form.tools and not ask.form.must_call:
+        spec = body.spec()
+        if body.one_call and spec.form.tools and not spec.form.must_call:
             sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."
             raise ApiError("unsupported", sentence, param="parallel_tool_calls")
         if ignored := body.ignored():
-            ask = replace(
-                ask, warnings=(f"Unknown fields were ignored: {other_fields.named(ignored)}.",)
+            spec = replace(
+                spec, warnings=(f"Unknown fields were ignored: {other_fields.named(ignored)}.",)
             )
-        return body.model, ask
+        return body.model, spec
 
     return read
 
@@ -63,21 +63,21 @@ class ResultLines:
     ``created`` is in seconds."""
 
     def __init__(
-        self, order_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]
+        self, batch_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]
     ) -> None:
-        self._order_id = order_id
+        self._batch_id = batch_id
         self._answer = _ANSWERS[endpoint]
         self._created = created
         self._models = models
 
     def line(self, result: Json) -> Json:
         """A line that has run, well or not."""
-        request_id = f"{self._order_id[:24]}{result['line']:08x}"
-        told = (
+        request_id = f"{self._batch_id[:24]}{result['line']:08x}"
+        answered = (
             self._failed(result["error"]) if "error" in result else self._done(result, request_id)
         )
         head = {"id": f"batch_req_{request_id}", "custom_id": result["custom_id"]}
-        status, body = told
+        status, body = answered
         response = {"status_code": status, "request_id": request_id, "body": body}
         return head | {"response": response, "error": None}
 
@@ -88,9 +88,9 @@ class ResultLines:
         warnings = result.get("warnings", ())
         answer = self._answer(request_id, self._created, name, fingerprint, warnings=warnings)
         calls = tuple(ToolCall(**call) for call in result.get("tool_calls", ()))
-        said = Delta(result["text"], (), result.get("reasoning", ""), calls)
+        delta = Delta(result["text"], (), result.get("reasoning", ""), calls)
         end = Finished(result["finish_reason"], usage, stop_reason=result.get("stop_reason"))
-        return 200, answer.whole([said], end)
+        return 200, answer.whole([delta], end)
 
     def _failed(self, error: Json) -> tuple[int, Json]:
         refused = ApiError(
@@ -102,5 +102,5 @@ class ResultLines:
 
     def expired(self, custom_id: str | None, number: int) -> Json:
         """A line that the window ended before."""
-        head = {"id": f"batch_req_{self._order_id[:24]}{number:08x}", "custom_id": custom_id}
+        head = {"id": f"batch_req_{self._batch_id[:24]}{number:08x}", "custom_id": custom_id}
         return head | {"response": None, "error": EXPIRED}

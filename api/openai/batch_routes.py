@@ -10,16 +10,16 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api.auth.caller import Caller, CallerOf
+from api.batches.file_store import FileRecord, FileStore
 from api.batches.store import BatchRecord
-from api.chat.schemas import Lenient, Text
+from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.openai.batch_lines import CHAT, COMPLETION, ENDPOINTS
-from api.openai.file_batches import FileBatch
-from api.openai.file_routes import page
-from api.openai.file_store import FileRecord
+from api.openai.file_batches import FileBatch, FileBatches
+from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
 from api.openai.result_files import kinds, missing_batch
-from api.services import JsonOnly, Parts, PartsOf
+from api.schemas import Lenient, Text
 from wire import keys
 
 router = APIRouter(
@@ -29,11 +29,13 @@ router = APIRouter(
     responses=OPENAI_RESPONSES,
 )
 
+BatchesOf = Annotated[FileBatches, service(FileBatches)]
+
 WINDOW = "24h"
 PREFIX = "batch_"
 MOST_METADATA = 16
 _LINE = re.compile(r"line (\d+)")
-Found = tuple[FileBatch, BatchRecord | None]
+Pair = tuple[FileBatch, BatchRecord | None]
 Key = Annotated[Text, Field(max_length=64)]
 Value = Annotated[Text, Field(max_length=512)]
 
@@ -48,7 +50,12 @@ class BatchBody(Lenient):
 
 
 @router.post("", response_model=Batch)
-async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def create(
+    body: BatchBody,
+    files: Annotated[FileStore, service(FileStore)],
+    file_batches: BatchesOf,
+    caller: CallerOf,
+) -> dict[str, Any]:
     """Run the prompts of an uploaded file."""
     if body.endpoint not in ENDPOINTS:
         raise ApiError(
@@ -58,99 +65,99 @@ async def create(body: BatchBody, parts: PartsOf, caller: CallerOf) -> dict[str,
         raise ApiError(
             "invalid_request", f"The completion window must be {WINDOW}.", param="completion_window"
         )
-    file = await parts.files.record(body.input_file_id, caller.owner)
+    file = await files.record(body.input_file_id, caller.owner)
     if not isinstance(file, FileRecord):
         raise ApiError("not_found", "There is no such file.", param="input_file_id")
-    return view((await parts.orders.place(caller.owner, body.endpoint, file, body.metadata), None))
+    return view((await file_batches.create(caller.owner, body.endpoint, file, body.metadata), None))
 
 
 @router.get("", response_model=BatchList)
 async def batches(
-    parts: PartsOf,
+    file_batches: BatchesOf,
     caller: CallerOf,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> dict[str, Any]:
     """The caller's batches, newest first."""
-    return page(await parts.orders.all(caller.owner), after, limit, view)
+    return page(await file_batches.all(caller.owner), after, limit, view)
 
 
 @router.get("/{batch_id}", response_model=Batch)
-async def batch(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def batch(batch_id: str, file_batches: BatchesOf, caller: CallerOf) -> dict[str, Any]:
     """One batch as it stands."""
-    return view(await _find(batch_id, parts, caller))
+    return view(await _find(batch_id, file_batches, caller))
 
 
 @router.post("/{batch_id}/cancel", response_model=Batch)
-async def cancel(batch_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def cancel(batch_id: str, file_batches: BatchesOf, caller: CallerOf) -> dict[str, Any]:
     """End a batch early; finished lines are kept. A batch that has ended stays as it is."""
-    order, _ = await _find(batch_id, parts, caller)
-    if order.state != "failed":
-        await parts.orders.cancel(order)
-    return view(await _find(batch_id, parts, caller))
+    file_batch, _ = await _find(batch_id, file_batches, caller)
+    if file_batch.state != "failed":
+        await file_batches.cancel(file_batch)
+    return view(await _find(batch_id, file_batches, caller))
 
 
-async def _find(batch_id: str, parts: Parts, caller: Caller) -> Found:
-    found = (
-        await parts.orders.order(batch_id.removeprefix(PREFIX), caller.owner)
+async def _find(batch_id: str, file_batches: FileBatches, caller: Caller) -> Pair:
+    pair = (
+        await file_batches.find(batch_id.removeprefix(PREFIX), caller.owner)
         if batch_id.startswith(PREFIX)
         else None
     )
-    if found is None:
+    if pair is None:
         raise missing_batch()
-    return found
+    return pair
 
 
-def status(order: FileBatch, batch: BatchRecord | None) -> str:
+def status(file_batch: FileBatch, batch: BatchRecord | None) -> str:
     """OpenAI's name for how far a batch is. Results are ready with its last line: only expiry is
     ever "finalizing"."""
-    if order.state == "failed":
+    if file_batch.state == "failed":
         return "failed"
     if batch is None:
-        return "cancelling" if order.cancelling_ms else "validating"
+        return "cancelling" if file_batch.cancelling_ms else "validating"
     if batch.state in ("completed", "cancelled", "expired"):
         return batch.state
     if batch.state == "cancelling":
-        return "cancelling" if order.cancelling_ms else "finalizing"
+        return "cancelling" if file_batch.cancelling_ms else "finalizing"
     return "in_progress"
 
 
-def view(found: Found) -> dict[str, Any]:
+def view(pair: Pair) -> dict[str, Any]:
     """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't
     happened."""
-    order, batch = found
-    state = status(order, batch)
+    file_batch, batch = pair
+    state = status(file_batch, batch)
     ended: dict[str, int | None] = {
         f"{name}_at": None for name in ("completed", "failed", "expired", "cancelled")
     }
     if f"{state}_at" in ended:
-        ended[f"{state}_at"] = _seconds(order.ended_ms if batch is None else batch.ended_ms)
-    files = {kind: f"{keys.FILE_ID}{order.id}-{kind}" for kind in kinds(order, batch)}
-    line = _LINE.match(order.message)
+        ended[f"{state}_at"] = _seconds(file_batch.ended_ms if batch is None else batch.ended_ms)
+    files = {kind: f"{keys.FILE_ID}{file_batch.id}-{kind}" for kind in kinds(file_batch, batch)}
+    line = _LINE.match(file_batch.message)
     failure = {
-        "code": order.code,
-        "message": order.message,
+        "code": file_batch.code,
+        "message": file_batch.message,
         "param": None,
         "line": int(line[1]) if line else None,
     }
     return ended | {
-        "id": PREFIX + order.id,
+        "id": PREFIX + file_batch.id,
         "object": "batch",
-        "endpoint": order.endpoint,
+        "endpoint": file_batch.endpoint,
         "errors": {"object": "list", "data": [failure]} if state == "failed" else None,
-        "input_file_id": order.file_id,
+        "input_file_id": file_batch.file_id,
         "completion_window": WINDOW,
         "status": state,
         "output_file_id": files.get("output"),
         "error_file_id": files.get("errors"),
-        "created_at": _seconds(order.created_ms),
+        "created_at": _seconds(file_batch.created_ms),
         "in_progress_at": _seconds(batch.started_ms if batch is not None else 0),
-        "expires_at": _seconds(order.ends_by_ms),
+        "expires_at": _seconds(file_batch.ends_by_ms),
         "finalizing_at": ended["completed_at"],
-        "cancelling_at": _seconds(order.cancelling_ms),
+        "cancelling_at": _seconds(file_batch.cancelling_ms),
         "request_counts": _counts(batch),
         "usage": _usage(batch),
-        "metadata": order.metadata,
+        "metadata": file_batch.metadata,
     }
 
 

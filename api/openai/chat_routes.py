@@ -9,31 +9,33 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from api.auth.caller import Caller, CallerOf
-from api.chat.submit import ChatSpec, accept, find_model
+from api.chat.json_schema import Schemas
+from api.chat.readers import ChatReaders
+from api.chat.request import ChatSpec
+from api.chat.submit import Chats
+from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
-from api.http.body_routes import CHAT, LongBodyRoute, takes
+from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
 from api.http.security_headers import REQUEST_ID
-from api.jobs.idempotency import once
+from api.jobs.idempotency import idempotency_key_of
 from api.jobs.queue import JobQueue
-from api.jobs.relay import Reader
+from api.jobs.reader import Reader
 from api.openai import other_fields
 from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Completion, answers
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer
 from api.openai.schemas import ChatBody, CompletionBody
 from api.openai.streaming import HOLD_S, BoundStream, ChunkStream, begin, header, whole
-from api.registry import names_none
-from api.services import JsonOnly, Parts, PartsOf, TakenOf
+from api.registry import names_no_model, public_name
 from wire.messages import Finished
-from wire.model_registry import ModelRecord, find
+from wire.model_registry import ModelRecord
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
@@ -49,46 +51,29 @@ _leaving: set[asyncio.Task[None]] = set()
 Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 
 
-class Asking:
-    """What a route of this API needs beside the body."""
+class RequestContext:
+    """What a route of this API needs besides the body."""
 
     def __init__(
         self,
         request: Request,
-        parts: PartsOf,
-        taken: TakenOf,
+        chats: Annotated[Chats, service(Chats)],
+        readers: Annotated[ChatReaders, service(ChatReaders)],
+        schemas: Annotated[Schemas, service(Schemas)],
+        urls: DataUrlsOf,
         caller: CallerOf,
         idempotency_key: Key = None,
     ) -> None:
-        self.request, self.parts, self.taken, self.caller = request, parts, taken, caller
-        self.key = idempotency_key
+        self.request, self.urls, self.caller = request, urls, caller
+        self.chats, self.readers, self.schemas = chats, readers, schemas
+        self.idempotency_key = idempotency_key
 
     def note_job(self, job_id: str) -> None:
         """Have the answer carry the job's id, an error's answer too."""
         self.request.scope[REQUEST_ID] = job_id
 
 
-AskingOf = Annotated[Asking, Depends(Asking)]
-
-
-class ModelView(BaseModel):
-    """A model in OpenAI's shape, a field of vLLM's and two of ours. ``created`` is the date of
-    its files."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-    max_model_len: int | None
-    context_window: int | None
-    is_vision: bool
-
-
-class ModelList(BaseModel):
-    """All that can be asked."""
-
-    object: Literal["list"]
-    data: list[ModelView]
+ContextOf = Annotated[RequestContext, Depends(RequestContext)]
 
 
 @router.post(
@@ -97,127 +82,117 @@ class ModelList(BaseModel):
     responses=answers(ChatCompletion, ChatCompletionChunk),
 )
 @takes(CHAT)
-async def chat_completions(body: ChatBody, asking: AskingOf) -> Response:
+async def chat_completions(body: ChatBody, context: ContextOf) -> Response:
     """A chat, streamed or whole."""
-    return await _answer(body, ChatAnswer, asking)
+    return await _answer(body, ChatAnswer, context)
 
 
 @router.post("/completions", response_class=JSONResponse, responses=answers(Completion, Completion))
 @takes(CHAT)
-async def completions(body: CompletionBody, asking: AskingOf) -> Response:
+async def completions(body: CompletionBody, context: ContextOf) -> Response:
     """A text that is continued as it is, streamed or whole."""
-    return await _answer(body, CompletionAnswer, asking)
+    return await _answer(body, CompletionAnswer, context)
 
 
-@router.get("/models", response_model=ModelList)
-async def models(parts: PartsOf) -> dict[str, Any]:
-    """The models that can be asked, under the names to ask for them by."""
-    records, created = await parts.catalogue.models(), await parts.catalogue.created()
-    listed = [
-        _listed(named(record, records), record, created) for record in records if record.downloaded
-    ]
-    return {"object": "list", "data": listed}
-
-
-@router.get("/models/{model:path}", response_model=ModelView)
-async def model(model: str, parts: PartsOf) -> dict[str, Any]:
-    """One model, by any of its names."""
-    record = await parts.catalogue.find(model)
-    if record is None or not record.downloaded:
-        raise ApiError(
-            "model_not_found", "No model of this id or name is registered.", param="model"
-        )
-    return _listed(model, record, await parts.catalogue.created())
-
-
-def named(record: ModelRecord, records: list[ModelRecord]) -> str:
-    """The name that people know a model by, unless it is another's as well."""
-    for name in (record.repository, record.name):
-        if name and find(records, name) is record:
-            return name
-    return record.id
-
-
-def _listed(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[str, Any]:
-    owner = record.repository.split("/")[0] if record.repository else "local"
-    row = {"id": name, "object": "model", "created": created.get(record.id, 0), "owned_by": owner}
-    window = record.context_window
-    return row | {"max_model_len": window, "context_window": window, "is_vision": record.is_vision}
-
-
-async def _answer(body: ChatBody | CompletionBody, kind: type[Answer], asking: Asking) -> Response:
-    parts, ask = asking.parts, body.ask()
-    key = await once(asking.key, asking.caller.owner, body, asking.taken)
-    model = await find_model(body.model, parts)
-    ask = await parts.schemas.settle(_fitting(ask, model))
-    earlier = None if key is None else await parts.jobs.made_before(key)
-    made = earlier or await accept(ask, model, parts, asking.taken, asking.caller, key)
-    reader = made if isinstance(made, Reader) else await _again(made, parts)
-    asking.note_job(reader.job_id)
+async def _answer(
+    body: ChatBody | CompletionBody, kind: type[Answer], context: RequestContext
+) -> Response:
+    chats, spec = context.chats, body.spec()
+    key = await idempotency_key_of(
+        context.idempotency_key, context.caller.owner, body, context.urls
+    )
+    model = await chats.find_model(body.model)
+    spec = await context.schemas.settle(_fitting(spec, model))
+    submitted: Reader | str | None = None
+    if key is not None:
+        submitted = await chats.jobs.existing_job(key)
+    if submitted is None:
+        submitted = await chats.submit(spec, model, context.urls, context.caller, key)
+    if isinstance(submitted, str):
+        submitted = await _resume(submitted, context.readers)
+    reader = submitted
+    context.note_job(reader.job_id)
     headers = {"X-Job-Id": reader.job_id}
     if ignored := body.ignored():
         headers["X-Ignored-Fields"] = other_fields.named(ignored)
     answer = kind(
         reader.job_id,
         int(time.time()),
-        named(model, await parts.catalogue.models()) if names_none(body.model) else str(body.model),
+        public_name(model, await chats.registry.models())
+        if names_no_model(body.model)
+        else str(body.model),
         model.revision,
         with_usage=body.wants_usage,
         one_call=body.one_call,
-        warnings=ask.warnings,
+        warnings=spec.warnings,
     )
-    # Who sends a key may come back with it: its job gets the time that any job without a reader
-    # has.
-    leave = (
-        functools.partial(_leave, parts.jobs, reader.job_id, asking.caller)
-        if key is None
-        else _stay
-    )
+    # A client that sends a key may come back with it: its job goes on for a while without a reader.
+    stop = functools.partial(_leave, chats.jobs, reader.job_id, context.caller)
+    leave = stop if key is None else _stay
     if body.stream:
-        keepalive_s = parts.settings.keepalive_s
-        first = await begin(reader, answer, asking.request, min(HOLD_S, keepalive_s), leave)
-        if first is None:
-            return Response()  # nobody is there to read it
-        stream = ChunkStream(reader, parts.lookup, keepalive_s, answer, first.entries)
-        return BoundStream(
-            reader, stream, leave, headers | header([*ask.warnings, *first.warnings])
-        )
-    events = await whole(reader, answer, parts.lookup, asking.request, leave)
+        return await _streamed(reader, answer, context, leave, headers)
+    return await _whole(reader, answer, context, leave, headers)
+
+
+async def _streamed(
+    reader: Reader,
+    answer: Answer,
+    context: RequestContext,
+    leave: Callable[[], None],
+    headers: dict[str, str],
+) -> Response:
+    keepalive_s = context.readers.keepalive_s
+    first = await begin(reader, answer, context.request, min(HOLD_S, keepalive_s), leave)
+    if first is None:
+        return Response()  # the client has gone
+    stream = ChunkStream(reader, context.readers.records, keepalive_s, answer, first.entries)
+    warnings = header([*answer.warnings, *first.warnings])
+    return BoundStream(reader, stream, leave, headers | warnings)
+
+
+async def _whole(
+    reader: Reader,
+    answer: Answer,
+    context: RequestContext,
+    leave: Callable[[], None],
+    headers: dict[str, str],
+) -> Response:
+    events = await whole(reader, answer, context.readers.records, context.request, leave)
     if events is None:
-        return Response()  # nobody is there to read it
+        return Response()  # the client has gone
     end = events[-1]
     assert isinstance(end, Finished), "whole() answers with a good end or not at all"
-    told = answer.whole(events, end)
-    if told.get("cancelled"):
+    body = answer.whole(events, end)
+    if body.get("cancelled"):
         headers["X-Cancelled"] = "true"
-    return JSONResponse(told, headers=headers | header(told.get("warnings", ())))
+    return JSONResponse(body, headers=headers | header(body.get("warnings", ())))
 
 
-def _fitting(ask: ChatSpec, model: ModelRecord) -> ChatSpec:
+def _fitting(spec: ChatSpec, model: ModelRecord) -> ChatSpec:
     """What is asked for as the model can answer it. Raises ApiError for pictures that it
     couldn't see."""
     if not model.is_vision:
-        for place, draft in enumerate(ask.messages):
+        for index, draft in enumerate(spec.messages):
             for number, part in enumerate(draft.parts):
                 if not isinstance(part, str):
-                    param = f"messages[{place}].content[{number}]"
+                    param = f"messages[{index}].content[{number}]"
                     raise ApiError(
                         "unsupported", "This model does not support images.", param=param
                     )
-    return ask.fitting(model)
+    return spec.fitting(model)
 
 
-async def _again(job_id: str, parts: Parts) -> Reader:
-    """A reader of a job that an earlier request made, from its start."""
+async def _resume(job_id: str, readers: ChatReaders) -> Reader:
+    """A reader, from the start, of a job that an earlier request created."""
     # In this order: its end may arrive in between.
-    if await parts.lookup.standing(job_id) == "ended" and not await parts.lookup.has_log(job_id):
+    records = readers.records
+    if await records.state(job_id) == "ended" and not await records.has_log(job_id):
         raise ApiError("expired", "The text of this job has expired.")
-    await parts.attendance.note([job_id])
-    return parts.relay.attach(job_id, replay=True)
+    return await readers.attach(job_id)
 
 
 def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
-    """Stop the job of a client that has gone, in a task of its own: the request's is being
+    """Stop the job of a client that has disconnected, in a new task: the request's own is being
     cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)

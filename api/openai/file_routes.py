@@ -5,7 +5,7 @@ Results are no files of their own: they are written out of a batch whenever they
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from api.auth.caller import Caller, CallerOf
+from api.batches.file_store import FileRecord, FileStore, FileWriter
+from api.deps import service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
 from api.http.multipart import parts as parts_of_form
-from api.openai.file_store import FileRecord, FileStore, FileWriter
-from api.openai.result_files import ResultFile, result_file
-from api.services import Parts, PartsOf
+from api.openai.pagination import page
+from api.openai.result_files import ResultFile, ResultFiles
 
 router = APIRouter(
     prefix=f"{OPENAI_PREFIX}/files",
@@ -28,6 +29,9 @@ router = APIRouter(
     responses=OPENAI_RESPONSES,
     route_class=LongBodyRoute,
 )
+
+StoreOf = Annotated[FileStore, service(FileStore)]
+ResultsOf = Annotated[ResultFiles, service(ResultFiles)]
 
 PURPOSE = "batch"
 MOST_NAME = 255
@@ -78,7 +82,7 @@ class FileList(BaseModel):
 
 
 class FileDeleted(BaseModel):
-    """What is told of a file that is gone now."""
+    """What the deletion of a file returns."""
 
     id: str
     object: Literal["file"]
@@ -87,11 +91,11 @@ class FileDeleted(BaseModel):
 
 @router.post("", openapi_extra=_FORM, response_model=FileView)
 @takes(FILE)
-async def upload(request: Request, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def upload(request: Request, store: StoreOf, caller: CallerOf) -> dict[str, Any]:
     """Upload a JSONL file of prompts, with purpose ``batch``."""
     kind = request.headers.get("content-type", "")
     try:
-        record = await _stored(kind, request.stream(), parts.files, caller)
+        record = await _stored(kind, request.stream(), store, caller)
     except ClientDisconnect:
         raise ApiError("bad_request", "The upload was broken off.") from None
     return _view(record)
@@ -146,7 +150,7 @@ Order = Literal["asc", "desc"]
 
 @router.get("", response_model=FileList)
 async def files(
-    parts: PartsOf,
+    store: StoreOf,
     caller: CallerOf,
     purpose: str | None = None,
     after: str | None = None,
@@ -155,63 +159,48 @@ async def files(
 ) -> dict[str, Any]:
     """The caller's uploaded files. Results are found through their batches."""
     records = [
-        record
-        for record in await parts.files.all(caller.owner)
-        if purpose in (None, record.purpose)
+        record for record in await store.all(caller.owner) if purpose in (None, record.purpose)
     ]
     return page(records if order == "desc" else records[::-1], after, limit, _view)
 
 
-def page(
-    records: list[T], after: str | None, limit: int, view: Callable[[T], dict[str, Any]]
-) -> dict[str, Any]:
-    """A page of a list in OpenAI's shape; one after an id that isn't there is empty."""
-    rows = [view(record) for record in records]
-    if after is not None:
-        place = next((n for n, row in enumerate(rows, 1) if row["id"] == after), len(rows))
-        rows = rows[place:]
-    shown = rows[:limit]
-    ends = (
-        {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]}
-        if shown
-        else {"first_id": None, "last_id": None}
-    )
-    return {"object": "list", "data": shown, **ends, "has_more": len(rows) > limit}
-
-
 @router.get("/{file_id}", response_model=FileView)
-async def file(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def file(
+    file_id: str, store: StoreOf, results: ResultsOf, caller: CallerOf
+) -> dict[str, Any]:
     """What is known of a file."""
-    found = await _find(file_id, parts, caller)
-    return _view(found) if isinstance(found, FileRecord) else await found.view()
+    stored = await _find(file_id, store, results, caller)
+    return _view(stored) if isinstance(stored, FileRecord) else await stored.view()
 
 
 @router.get("/{file_id}/content", response_class=StreamingResponse, responses=_CONTENT)
-async def content(file_id: str, parts: PartsOf, caller: CallerOf) -> Response:
+async def content(file_id: str, store: StoreOf, results: ResultsOf, caller: CallerOf) -> Response:
     """The file itself."""
-    found = await _find(file_id, parts, caller)
-    pieces = parts.files.content(found) if isinstance(found, FileRecord) else found.content()
+    stored = await _find(file_id, store, results, caller)
+    pieces = store.content(stored) if isinstance(stored, FileRecord) else stored.content()
     return StreamingResponse(pieces, media_type="application/octet-stream")
 
 
 @router.delete("/{file_id}", response_model=FileDeleted)
-async def delete(file_id: str, parts: PartsOf, caller: CallerOf) -> dict[str, Any]:
+async def delete(
+    file_id: str, store: StoreOf, results: ResultsOf, caller: CallerOf
+) -> dict[str, Any]:
     """Delete a file. A batch that was made of it goes on."""
-    found = await _find(file_id, parts, caller)
-    if isinstance(found, FileRecord):
-        await parts.files.delete(found)
+    stored = await _find(file_id, store, results, caller)
+    if isinstance(stored, FileRecord):
+        await store.delete(stored)
     else:
-        await parts.orders.hide(found.order, found.kind)
+        await results.batches.hide(stored.file_batch, stored.kind)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
-async def _find(file_id: str, parts: Parts, caller: Caller) -> FileRecord | ResultFile:
-    found = await parts.files.record(file_id, caller.owner) or await result_file(
-        file_id, parts, caller
-    )
-    if found is None:
+async def _find(
+    file_id: str, store: FileStore, results: ResultFiles, caller: Caller
+) -> FileRecord | ResultFile:
+    stored = await store.record(file_id, caller.owner) or await results.find(file_id, caller)
+    if stored is None:
         raise ApiError("not_found", "There is no such file.", param="file_id")
-    return found
+    return stored
 
 
 def _view(record: FileRecord) -> dict[str, Any]:

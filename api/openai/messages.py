@@ -17,11 +17,12 @@ from pydantic import (
     model_validator,
 )
 
-from api.chat.schemas import Lenient, Text, as_url
+from api.chat.content import ContentPart, as_parts, draft_parts
 from api.errors import ApiError
-from api.images.intake import DraftMessage, ImageUrl
+from api.images.draft import DraftMessage
 from api.openai import other_fields
 from api.openai.tools import MOST_TOOLS
+from api.schemas import Lenient, Text
 from wire.messages import ToolCall
 
 
@@ -47,33 +48,9 @@ class Open(Lenient):
         return self._others
 
 
-class TextPart(Lenient):
-    type: Literal["text"]
-    text: Text
-
-
-class Url(Lenient):
-    url: Text
-
-
-class ImagePart(Lenient):
-    type: Literal["image_url"]
-    image_url: Annotated[Url, BeforeValidator(as_url, json_schema_input_type=Url | str)]
-
-
 def _as_parts(content: Any) -> Any:
-    """A plain text, or nothing, as the parts that it stands for, so that there is one shape to
-    report errors in."""
-    if content is None:
-        return []
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-Parts = Annotated[
-    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
-    FailFast(),
-    BeforeValidator(_as_parts),
-]
+    """A message without content has no parts: it may call tools instead."""
+    return [] if content is None else as_parts(content)
 
 
 class CalledFunction(Lenient):
@@ -95,26 +72,25 @@ class Message(Open):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Parts = Field(default_factory=list)
+    content: Annotated[list[ContentPart], FailFast(), BeforeValidator(_as_parts)] = Field(
+        default_factory=list
+    )
     name: Text | None = None
     reasoning: Text | None = None
     reasoning_content: Text | None = None
     tool_calls: Annotated[list[CalledTool], Field(max_length=MOST_TOOLS)] | None = None
     tool_call_id: Text | None = None
 
-    def draft(self, place: int) -> DraftMessage:
+    def draft(self, index: int) -> DraftMessage:
         """The message on its way to a job. Raises ApiError for one that says nothing, or asks
         for what isn't had."""
-        other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{place}].")
+        other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{index}].")
         if not self.content and not (self.role == "assistant" and self.tool_calls):
             sentence = f"A message of role {self.role} needs content."
-            raise ApiError("invalid_request", sentence, param=f"messages[{place}].content")
+            raise ApiError("invalid_request", sentence, param=f"messages[{index}].content")
         return DraftMessage(
             "system" if self.role == "developer" else self.role,
-            tuple(
-                part.text if isinstance(part, TextPart) else ImageUrl(part.image_url.url)
-                for part in self.content
-            ),
+            draft_parts(self.content),
             name=self.name,
             tool_calls=tuple(
                 ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)

@@ -250,20 +250,20 @@ _SENTENCES = {
 
 
 def refuse(
-    fields: Mapping[str, Any], table: Mapping[str, Harmless] = REFUSED, place: str = ""
+    fields: Mapping[str, Any], table: Mapping[str, Harmless] = REFUSED, prefix: str = ""
 ) -> None:
     """Raises ApiError ``unsupported`` for a field that would change the answer and can't be had."""
     for name, value in fields.items():
         harmless = table.get(name)
         if harmless is not None and not harmless(value):
             sentence = _SENTENCES.get(name, f"{name} is not offered: leave it out.")
-            raise ApiError("unsupported", sentence, param=f"{place}{name}")
+            raise ApiError("unsupported", sentence, param=f"{prefix}{name}")
 
 
-def unknown(fields: Mapping[str, Any], *known: Container[str], place: str = "") -> list[str]:
+def unknown(fields: Mapping[str, Any], *known: Container[str], prefix: str = "") -> list[str]:
     """Which of the fields nobody knows, as far as they are set to something."""
-    found = (name for name, value in fields.items() if not _unset(value))
-    return [f"{place}{name}" for name in found if not any(name in names for names in known)]
+    present = (name for name, value in fields.items() if not _unset(value))
+    return [f"{prefix}{name}" for name in present if not any(name in names for names in known)]
 
 
 def named(fields: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
-"""Answers of OpenAI's routes as the API's description tells them: chats, completions, chunks,
-batches.
+"""Responses of OpenAI's routes for the OpenAPI schema: chats, completions, chunks, batches.
 
-Only described, never validated against: answers are put together in api.openai.responses.
+Only described, never validated against: api.openai.responses builds them.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class TextChoice(_Described):
 
 
 class _Answer(_Described):
-    """``warnings`` are there when there are any, ``cancelled`` when somebody stopped the chat."""
+    """``warnings`` are present when there are any, ``cancelled`` when the chat was stopped."""
 
     id: str
     created: int
@@ -221,7 +220,7 @@ HEADERS: dict[str, Any] = {
 
 
 def answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """What a route says of its good answers: whole as JSON, or as a stream of chunks."""
+    """The successful responses of a route: JSON, or a stream of chunks."""
     shapes = [{"$ref": _PLACE + shape} for shape in (chunk.__name__, OpenAiErrorBody.__name__)]
     content = {"contentMediaType": "application/json", "contentSchema": {"anyOf": shapes}}
     data = {"anyOf": [{"const": "[DONE]"}, {"type": "string"} | content]}
@@ -237,8 +236,8 @@ def answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, d
 
 def components() -> dict[str, Any]:
     """The schemas of chunks, which no route answers with as they are."""
-    wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+    models: list[tuple[type[BaseModel], Literal["serialization"]]] = [
         (ChatCompletionChunk, "serialization")
     ]
-    _, found = models_json_schema(wanted, ref_template=_PLACE + "{model}")
-    return dict(found["$defs"])
+    _, definitions = models_json_schema(models, ref_template=_PLACE + "{model}")
+    return dict(definitions["$defs"])

@@ -25,10 +25,10 @@ def usage_of(usage: Usage) -> Json:
 
 
 class Answer(ABC):
-    """One answer, told piece by piece or whole. ``created`` is in seconds since the epoch.
+    """One response, built chunk by chunk or whole. ``created`` is in seconds since the epoch.
 
-    ``warnings`` are sentences known before any event; with ``one_call`` only the first call of a
-    tool is told.
+    ``warnings`` are sentences known before any event; with ``one_call`` only the first tool call is
+    returned.
     """
 
     prefix: str
@@ -52,6 +52,7 @@ class Answer(ABC):
         self._fingerprint = fingerprint
         self._with_usage = with_usage
         self._one_call = one_call
+        self.warnings = tuple(warnings)
         self._untold = list(warnings)
 
     @classmethod
@@ -85,15 +86,15 @@ class Answer(ABC):
 
     def whole(self, events: Sequence[Event], end: Finished) -> Json:
         """The answer to a request without a stream."""
-        told = self._told(self.whole_object, [self.choice(events, end)]) | {
+        body = self._told(self.whole_object, [self.choice(events, end)]) | {
             "usage": usage_of(end.usage)
         }
         warnings = [*self._untold, *(event.text for event in events if isinstance(event, Warning))]
         if warnings:
-            told["warnings"] = warnings
+            body["warnings"] = warnings
         if end.finish_reason == "cancelled":
-            told["cancelled"] = True
-        return told
+            body["cancelled"] = True
+        return body
 
     def _told(self, kind: str, choices: list[Json]) -> Json:
         return self._head | {
@@ -117,17 +118,17 @@ class ChatAnswer(Answer):
         self._calls = 0
 
     def pieces(self, event: Event) -> list[Json]:
-        found: list[Json] = []
+        pieces: list[Json] = []
         if isinstance(event, Delta):
             if delta := self._delta(event):
-                found.append(_piece(delta))
+                pieces.append(_piece(delta))
         elif isinstance(event, Finished):
             reason = _reason(event, called=self._calls > 0)
-            found.append(_piece({}, reason) | {"stop_reason": event.stop_reason})
-        if found and not self._begun:
+            pieces.append(_piece({}, reason) | {"stop_reason": event.stop_reason})
+        if pieces and not self._begun:
             self._begun = True
-            found.insert(0, _piece({"role": "assistant", "content": ""}))
-        return found
+            pieces.insert(0, _piece({"role": "assistant", "content": ""}))
+        return pieces
 
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
         deltas = [event for event in events if isinstance(event, Delta)]
@@ -147,24 +148,24 @@ class ChatAnswer(Answer):
         if calls:
             message["tool_calls"] = calls
         reason = _reason(end, called=bool(calls))
-        told = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-        return told | {"stop_reason": end.stop_reason}
+        body = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        return body | {"stop_reason": end.stop_reason}
 
     def _delta(self, event: Delta) -> Json:
-        told: Json = {}
+        body: Json = {}
         if event.reasoning:
             # vLLM's name and DeepSeek's: clients look for the one or the other.
-            told["reasoning"] = told["reasoning_content"] = event.reasoning
+            body["reasoning"] = body["reasoning_content"] = event.reasoning
         if event.text:
-            told["content"] = event.text
+            body["content"] = event.text
         calls = event.tool_calls[: max(0, 1 - self._calls) if self._one_call else None]
         if calls:
             # A call is told whole: it could only be read once it was whole.
-            told["tool_calls"] = [
+            body["tool_calls"] = [
                 {"index": self._calls + i} | _call(call) for i, call in enumerate(calls)
             ]
             self._calls += len(calls)
-        return told
+        return body
 
 
 def _piece(delta: Json, reason: str | None = None) -> Json:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from api.auth.caller import Caller
+from api.batches.file_store import FileStore
 from api.batches.store import BatchRecord
 from api.errors import ApiError
 from api.openai.batch_lines import ResultLines
-from api.openai.chat_routes import named
-from api.openai.file_batches import FileBatch
-from api.services import Parts
+from api.openai.file_batches import FileBatch, FileBatches
+from api.registry import RegistryReader, public_name
 from wire import keys
 
 Kind = Literal["output", "errors"]
@@ -28,16 +28,16 @@ class ResultFile:
     """The good results of a batch, or the others."""
 
     kind: Kind
-    order: FileBatch
+    file_batch: FileBatch
     batch: BatchRecord
-    parts: Parts
+    source: ResultFiles
 
     @property
     def id(self) -> str:
-        return f"{keys.FILE_ID}{self.order.id}-{self.kind}"
+        return f"{keys.FILE_ID}{self.file_batch.id}-{self.kind}"
 
     async def view(self) -> dict[str, Any]:
-        """What is told of it. Its length is found by writing it."""
+        """Its metadata. Its length is computed by writing it."""
         size = 0
         async for piece in self.content():
             size += len(piece)
@@ -47,7 +47,7 @@ class ResultFile:
             "bytes": size,
             "created_at": (self.batch.ended_ms or self.batch.created_ms) // 1000,
             "expires_at": self.batch.expires_ms // 1000,
-            "filename": f"batch_{self.order.id}_{self.kind}.jsonl",
+            "filename": f"batch_{self.file_batch.id}_{self.kind}.jsonl",
             "purpose": "batch_output",
             "status": "processed",
             "status_details": None,
@@ -55,12 +55,12 @@ class ResultFile:
 
     async def content(self) -> AsyncIterator[bytes]:
         """Its lines, a slice of the batch at a time."""
-        records = await self.parts.catalogue.models()
-        models = {record.id: (named(record, records), record.revision) for record in records}
+        records = await self.source.registry.models()
+        models = {record.id: (public_name(record, records), record.revision) for record in records}
         ended = (self.batch.ended_ms or self.batch.created_ms) // 1000
-        lines = ResultLines(self.order.id, self.order.endpoint, ended, models)
+        lines = ResultLines(self.file_batch.id, self.file_batch.endpoint, ended, models)
         seen: set[str] = set()
-        async for piece in self.parts.orders.results(self.batch):
+        async for piece in self.source.batches.results(self.batch):
             rows = [json.loads(row) for row in piece.splitlines()]
             seen.update(row["custom_id"] for row in rows if self._unfinished)
             good = self.kind == "output"
@@ -75,10 +75,10 @@ class ResultFile:
         return self.kind == "errors" and self.batch.state == "expired"
 
     async def _expired(self, lines: ResultLines, seen: set[str]) -> AsyncIterator[bytes]:
-        """The lines without a result, as the uploaded file has them; none if that is gone."""
-        file = await self.parts.files.record(self.order.file_id, self.order.owner)
+        """The lines without a result, as in the uploaded file; none if that was deleted."""
+        file = await self.source.files.record(self.file_batch.file_id, self.file_batch.owner)
         number, rest = 0, b""
-        async for piece in self.parts.files.content(file) if file is not None else _nothing():
+        async for piece in self.source.files.content(file) if file is not None else _nothing():
             *whole, rest = (rest + piece).split(b"\n")
             numbered = list(enumerate(whole, number + 1))
             number += len(whole)
@@ -108,30 +108,37 @@ def _jsonl(rows: Any) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def kinds(order: FileBatch, batch: BatchRecord | None) -> list[Kind]:
-    """The files of results that there are: once the batch has ended, and only such as hold
-    something."""
+def kinds(file_batch: FileBatch, batch: BatchRecord | None) -> list[Kind]:
+    """The result files of a batch: once the batch has ended, and only those that hold something."""
     if batch is None or not batch.ended:
         return []
-    left = batch.total - batch.done - batch.failed
+    remaining = batch.total - batch.done - batch.failed
     there: list[Kind] = ["output"] if batch.done else []
-    if batch.failed or (left and batch.state == "expired"):
+    if batch.failed or (remaining and batch.state == "expired"):
         there.append("errors")
-    return [kind for kind in there if kind not in order.hidden]
+    return [kind for kind in there if kind not in file_batch.hidden]
 
 
-async def result_file(file_id: str, parts: Parts, caller: Caller) -> ResultFile | None:
-    """The file of results of this id, if it is the caller's and is there."""
-    told = _ID.fullmatch(file_id)
-    if told is None:
-        return None
-    kind = cast(Kind, told[2])
-    found = await parts.orders.order(told[1], caller.owner)
-    if found is None or kind not in kinds(*found):
-        return None
-    order, batch = found
-    assert batch is not None, "kinds() knows files of batches alone"
-    return ResultFile(kind, order, batch, parts)
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """What reading results needs."""
+
+    registry: RegistryReader
+    files: FileStore
+    batches: FileBatches
+
+    async def find(self, file_id: str, caller: Caller) -> ResultFile | None:
+        """The result file of this id, if it is the caller's and exists."""
+        match = _ID.fullmatch(file_id)
+        if match is None:
+            return None
+        kind = cast(Kind, match[2])
+        pair = await self.batches.find(match[1], caller.owner)
+        if pair is None or kind not in kinds(*pair):
+            return None
+        file_batch, batch = pair
+        assert batch is not None, "kinds() knows files of batches alone"
+        return ResultFile(kind, file_batch, batch, self)
 
 
 def missing_batch() -> ApiError:

@@ -11,16 +11,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
-from api.chat.schemas import Lenient, Text, whole
-from api.chat.submit import ChatSpec, seed_or_any
+from api.chat.json_schema import as_text
+from api.chat.request import ChatSpec, seed_or_any
 from api.errors import ApiError
-from api.images.intake import DraftMessage
+from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.openai import other_fields
-from api.openai.json_schema import as_text
 from api.openai.messages import Message, Open
 from api.openai.other_fields import Harmless
 from api.openai.tools import Choice, Tools, calls_of
+from api.schemas import Lenient, Text, whole
 from wire.messages import OutputFormat, Sampling
 
 MAX_TOKENS = 32768
@@ -84,13 +84,13 @@ class Generation(Open):
     def ignored(self) -> list[str]:
         """The fields that nobody knows, so that they can be named."""
         known = (self.refused, other_fields.WITHOUT_EFFECT)
-        found = other_fields.unknown(self.others, *known)
+        unknown_fields = other_fields.unknown(self.others, *known)
         if self.stream_options is not None:
             known = (other_fields.STREAM_REFUSED, other_fields.STREAM_WITHOUT_EFFECT)
-            found += other_fields.unknown(
-                self.stream_options.others, *known, place="stream_options."
+            unknown_fields += other_fields.unknown(
+                self.stream_options.others, *known, prefix="stream_options."
             )
-        return found
+        return unknown_fields
 
     def _sampling(self, most: int | None) -> Sampling:
         return Sampling(
@@ -119,7 +119,7 @@ class Schema(Lenient):
     """A schema by its field's name in OpenAI's API; ``strict`` asks to refuse what can't be
     enforced."""
 
-    wanted: dict[str, Any] = Field(alias="schema")
+    definition: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None
 
 
@@ -143,11 +143,11 @@ class ChatBody(Generation):
 
     def ignored(self) -> list[str]:
         known = (other_fields.MESSAGE_REFUSED, other_fields.MESSAGE_WITHOUT_EFFECT)
-        found = [
-            other_fields.unknown(message.others, *known, place="messages[].")
+        unknown_fields = [
+            other_fields.unknown(message.others, *known, prefix="messages[].")
             for message in self.messages
         ]
-        return super().ignored() + [name for names in found for name in names]
+        return super().ignored() + [name for names in unknown_fields for name in names]
 
     def _form(self) -> OutputFormat:
         tools = (
@@ -156,9 +156,13 @@ class ChatBody(Generation):
             else tuple(tool.model_dump() for tool in self.tools or ())
         )
         if self.tool_choice not in (None, "none", "auto"):
-            held = calls_of(tools, self.tool_choice)
+            called = calls_of(tools, self.tool_choice)
             return OutputFormat(
-                separate=True, tools=tools, json_schema=held, must_call=True, truncation="disabled"
+                separate=True,
+                tools=tools,
+                json_schema=called,
+                must_call=True,
+                truncation="disabled",
             )
         schema = self._schema()
         if tools and schema is not None:
@@ -169,8 +173,8 @@ class ChatBody(Generation):
 
     def _schema(self) -> str | None:
         if isinstance(self.response_format, SchemaFormat):
-            held = self.response_format.json_schema
-            return as_text(held.wanted, strict=bool(held.strict))
+            schema_format = self.response_format.json_schema
+            return as_text(schema_format.definition, strict=bool(schema_format.strict))
         return (
             as_text({"type": "object"}) if isinstance(self.response_format, ObjectFormat) else None
         )
@@ -180,10 +184,10 @@ class ChatBody(Generation):
         """Whether of several calls only the first is wanted."""
         return self.parallel_tool_calls is False
 
-    def ask(self) -> ChatSpec:
+    def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
-        drafts = [message.draft(place) for place, message in enumerate(self.messages)]
+        drafts = [message.draft(index) for index, message in enumerate(self.messages)]
         return ChatSpec(drafts, self._sampling(self.most_tokens), Policy("cancel"), self._form())
 
 
@@ -199,7 +203,7 @@ class CompletionBody(Generation):
 
     prompt: Annotated[Text, BeforeValidator(_one_text), Field(min_length=1)]
 
-    def ask(self) -> ChatSpec:
+    def spec(self) -> ChatSpec:
         """The continuation that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         most = DEFAULT_COMPLETION_TOKENS if self.most_tokens is None else self.most_tokens

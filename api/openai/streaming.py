@@ -16,16 +16,16 @@ from starlette.types import Receive, Scope, Send
 
 from api.chat.stream import EventStream, Stream, StreamOptions
 from api.errors import RETRY_SOON_S, ApiError
+from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
-from api.jobs.relay import Reader
 from api.openai.responses import Answer, Json
 from wire.log_entries import Entry
 from wire.messages import Event, Failed, Finished, Progress, Warning
 
 DONE = b"data: [DONE]\n\n"
 HOLD_S = 10.0
-"""How long the headers of a stream wait for a sign that the prompt was taken: until then a
-refusal is a status."""
+"""How long the headers of a stream wait for the prompt to be accepted: until then a refusal is an
+HTTP status."""
 
 
 def _sse(data: Json) -> bytes:
@@ -33,17 +33,17 @@ def _sse(data: Json) -> bytes:
 
 
 def interrupted() -> ApiError:
-    """What a client is told whose stream can't go on here."""
+    """The error for a client whose stream can't go on here."""
     return ApiError("job_lost", "The service is restarting. Send the request again.", RETRY_SOON_S)
 
 
 def refused(event: Failed, answer: Answer) -> ApiError:
-    """A job's bad end as what a client is told."""
+    """A job's failure as the client's error."""
     return ApiError(event.code, event.message, param=answer.param_of(event.code))
 
 
 def header(warnings: Sequence[str]) -> dict[str, str]:
-    """The response header that tells warnings."""
+    """The response header that lists warnings."""
     return {"X-Warning": " ".join(warnings)} if warnings else {}
 
 
@@ -61,9 +61,11 @@ class Beginning:
         says anything."""
         until = time.monotonic() + limit_s
         while (
-            not self._known and not self._reader.closed and (left := until - time.monotonic()) > 0
+            not self._known
+            and not self._reader.closed
+            and (remaining_s := until - time.monotonic()) > 0
         ):
-            self.entries += await self._reader.batch(left)
+            self.entries += await self._reader.batch(remaining_s)
         failed = next((event for event in self._events if isinstance(event, Failed)), None)
         if failed is not None and all(
             isinstance(event, (Failed, Progress, Warning)) for event in self._events
@@ -95,12 +97,12 @@ class ChunkStream(Stream):
     def __init__(
         self,
         reader: Reader,
-        lookup: JobRecords,
+        records: JobRecords,
         keepalive_s: float,
         answer: Answer,
         begun: Sequence[Entry] = (),
     ) -> None:
-        super().__init__(reader, lookup, StreamOptions(frozenset(), keepalive_s), "queued")
+        super().__init__(reader, records, StreamOptions(frozenset(), keepalive_s), "queued")
         self._answer = answer
         self._begun = begun
 
@@ -122,10 +124,10 @@ class ChunkStream(Stream):
 
 
 class Collected(Stream):
-    """A stream that nobody is sent: its events are kept until it has ended."""
+    """A stream that isn't sent: its events are collected until it has ended."""
 
-    def __init__(self, reader: Reader, lookup: JobRecords) -> None:
-        super().__init__(reader, lookup, StreamOptions(frozenset(), 60.0), "queued")
+    def __init__(self, reader: Reader, records: JobRecords) -> None:
+        super().__init__(reader, records, StreamOptions(frozenset(), 60.0), "queued")
         self.events: list[Event] = []
 
     def _frame(self, entry: Entry) -> bytes:
@@ -133,13 +135,13 @@ class Collected(Stream):
         return b""
 
     async def collect(self) -> None:
-        """Read to the end, or until this process goes away."""
+        """Read to the end, or until this process stops."""
         async for _ in self:
             pass
 
 
 class BoundStream(EventStream):
-    """A response whose job ends with it: ``leave`` is called when the client has gone before the
+    """A response whose job ends with it: ``leave`` is called when the client disconnects before the
     end."""
 
     def __init__(
@@ -180,14 +182,14 @@ async def begin(
 
 
 async def whole(
-    reader: Reader, answer: Answer, lookup: JobRecords, request: Request, leave: Callable[[], None]
+    reader: Reader, answer: Answer, records: JobRecords, request: Request, leave: Callable[[], None]
 ) -> list[Event] | None:
     """All events of a job, its end last; None when the client has gone, upon which ``leave`` has
     been called.
 
     Raises ApiError for a job that failed, and for one whose end can't be waited for here.
     """
-    collected = Collected(reader, lookup)
+    collected = Collected(reader, records)
     try:
         if not await _unless_gone(collected.collect(), request):
             return None
@@ -208,7 +210,7 @@ def _end(reader: Reader, leave: Callable[[], None]) -> None:
 
 
 async def _unless_gone(work: Coroutine[Any, Any, None], request: Request) -> bool:
-    """Do something unless the client goes away before it is done; whether it was done."""
+    """Await something unless the client disconnects first; returns whether it was done."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)

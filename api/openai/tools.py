@@ -1,6 +1,6 @@
-"""Tools in OpenAI's requests: their shape, and the schema of a call that must be made.
+"""Tools in OpenAI's requests: their shape, and the schema of a required call.
 
-Knows no models: whether one has tools is the worker's to say.
+Knows no models: the worker decides whether one supports tools.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from api.chat.schemas import Lenient, Text, whole
+from api.chat.json_schema import as_text
 from api.errors import ApiError
-from api.openai.json_schema import as_text
+from api.schemas import Lenient, Text, whole
 from wire.schemas.rules import STRICT
 
 MOST_TOOLS = 128
@@ -71,8 +71,8 @@ Choice = Literal["none", "auto", "required"] | Chosen
 
 
 def calls_of(tools: Sequence[dict[str, Any]], choice: Choice | None) -> str:
-    """The schema of a call of one of the tools, or of the chosen one. Raises ApiError if there
-    is none such."""
+    """The schema of a call of any tool, or of the chosen one. Raises ApiError if there is no such
+    tool."""
     functions = [tool["function"] for tool in tools]
     if isinstance(choice, Chosen):
         functions = [function for function in functions if function["name"] == choice.function.name]

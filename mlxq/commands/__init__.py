@@ -1,5 +1,4 @@
-"""The commands of ``mlxq``, one topic a file. They speak to the service over HTTP and know nothing
-of its inside.
+"""The commands of ``mlxq``, one topic a file; they speak to the service over HTTP alone.
 
 What is slow to import (the HTTP client, rich) is imported where it is used: help and completion
 answer at once.

@@ -1,5 +1,4 @@
-"""``mlxq batch`` and ``mlxq batches``: thousands of prompts from a file, with a bar; what
-batches there are."""
+"""``mlxq batch`` and ``mlxq batches``: run thousands of prompts from a file; list batches."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,87 +20,110 @@ from mlxq.http_client import AsJson, Url, complete_model, connect
 from mlxq.output import duration, note, plural, show_json, table
 
 COLUMNS = (
-    "BATCH",
-    "STATUS",
-    "MODEL",
-    "DONE>",
-    "FAILED>",
-    "TOTAL>",
-    "PER SECOND>",
-    "LEFT>",
-    "BEGAN",
+    *("BATCH", "STATUS", "MODEL", "DONE>", "FAILED>", "TOTAL>"),
+    *("PER SECOND>", "LEFT>", "BEGAN"),
 )
+Prompts = Annotated[
+    Path, typer.Argument(help='JSONL: {"custom_id": …, "prompt" or "messages": …} a line.')
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Results; by default NAME.out.jsonl beside the prompts."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="For lines without a model_id.", autocompletion=complete_model
+    ),
+]
+Cancel = Annotated[
+    bool, typer.Option("--cancel", help="End the batch that runs for these results.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Send lines that failed once more.")
+]
 
 
 def batch(
     context: typer.Context,
-    prompts: Annotated[
-        Path, typer.Argument(help='JSONL: {"custom_id": …, "prompt" or "messages": …} a line.')
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Results; by default beside the prompts, as NAME.out.jsonl."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="For lines without a model_id.", autocompletion=complete_model
-        ),
-    ] = None,
-    cancel: Annotated[
-        bool, typer.Option("--cancel", help="End the batch that runs for these results.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Send lines that failed once more.")
-    ] = False,
+    prompts: Prompts,
+    output: Output = None,
+    model: Model = None,
+    cancel: Cancel = False,
+    retry_failed: RetryFailed = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a file of prompts. Run again, it goes on where it stopped; Ctrl-C leaves the batch
-    running."""
+    """Run a file of prompts; run again, it resumes. Ctrl-C leaves the batch running."""
     rows = read_prompts(prompts)
-    place = output or prompts.with_name(f"{prompts.stem}.out.jsonl")
-    if place.resolve() == prompts.resolve():
+    path = output or prompts.with_name(f"{prompts.stem}.out.jsonl")
+    if path.resolve() == prompts.resolve():
         raise WrongUse("the results would overwrite the prompts: choose another file with -o")
     with (
-        contextlib.closing(Results(place)) as results,
+        contextlib.closing(Results(path)) as results,
         connect(context, url) as client,
         _bar() as show,
     ):
         if retry_failed and not cancel:
             results.forget_failed()
-        named = (lambda: model) if model else (lambda: usual_model(client, vision=False))
-        run = Run(client, prompts, rows, results, Ticket(place), named, show)
-        view, interrupted = _carried_out(run, cancel)
+        model_id = (lambda: model) if model else (lambda: usual_model(client, vision=False))
+        run = Run(client, prompts, rows, results, Ticket(path), model_id, show)
+        view, interrupted = _run(run, cancel)
     if cancel and view is None and not interrupted:
-        raise Problem(f"no batch runs for {place}")
-    told = _counted(place, [row.custom_id for row in rows], results.finished)
+        raise Problem(f"no batch runs for {path}")
+    ids = [row.custom_id for row in rows]
+    batch_id = run.batch_id or (view or {}).get("id")
+    outcome = Outcome(_counts(path, ids, results.finished), batch_id, interrupted)
+    report(outcome, as_json)
+    again = f"mlxq batch {prompts} -o {path}"
+    advise(outcome, again, view["status"] if view else "lost", running=run.batch_id, cancel=cancel)
+    raise typer.Exit(exit_status(outcome, cancel))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many prompts of the file have a result, and whether Ctrl-C came before the end."""
+
+    counts: dict[str, Any]
+    batch_id: str | None
+    interrupted: bool
+
+
+def report(outcome: Outcome, as_json: bool) -> None:
+    """Print the counts, and where the results are."""
+    counts = outcome.counts
     if as_json:
-        show_json(
-            told | {"batch_id": run.batch_id or (view or {}).get("id"), "interrupted": interrupted}
-        )
-    else:
-        counts = f"{told['done']:,} done, {told['failed']:,} failed, {told['left']:,} left"
-        print(f"{plural(told['total'], 'prompt')}: {counts}.\nResults: {place}")
-    again = f"mlxq batch {prompts} -o {place}"
-    if interrupted:
-        going = (
+        ids = {"batch_id": outcome.batch_id, "interrupted": outcome.interrupted}
+        show_json(counts | ids)
+        return
+    states = f"{counts['done']:,} done, {counts['failed']:,} failed, {counts['left']:,} left"
+    print(f"{plural(counts['total'], 'prompt')}: {states}.\nResults: {counts['output']}")
+
+
+def advise(outcome: Outcome, again: str, status: str, *, running: str | None, cancel: bool) -> None:
+    """Say which command continues: to wait for the batch, to send the rest, to retry failures."""
+    if outcome.interrupted:
+        state = (
             f"The batch goes on. End it with `{again} --cancel`."
-            if run.batch_id
+            if running
             else "Nothing was queued."
         )
-        note(f"{going} Come back with `{again}`.")
-        raise typer.Exit(INTERRUPTED)
-    if told["left"] and not cancel:
-        note(f"mlxq: the batch was {view['status'] if view else 'lost'}: `{again}` sends the rest")
-    elif told["failed"]:
+        note(f"{state} Come back with `{again}`.")
+    elif outcome.counts["left"] and not cancel:
+        note(f"mlxq: the batch was {status}: `{again}` sends the rest")
+    elif outcome.counts["failed"]:
         note(f"mlxq: each failed line says why: `{again} --retry-failed` sends them again")
-    raise typer.Exit(DONE if cancel or told["done"] == told["total"] else FAILED)
 
 
-def _carried_out(run: Run, cancel: bool) -> tuple[View | None, bool]:
+def exit_status(outcome: Outcome, cancel: bool) -> int:
+    """0 when every prompt has an answer, or the batch was to be cancelled and was."""
+    if outcome.interrupted:
+        return INTERRUPTED
+    complete = outcome.counts["done"] == outcome.counts["total"]
+    return DONE if cancel or complete else FAILED
+
+
+def _run(run: Run, cancel: bool) -> tuple[View | None, bool]:
     """The last state of the batch, and whether Ctrl-C came before its end."""
     try:
         return (run.cancel() if cancel else run.to_the_end()), False
@@ -108,12 +131,12 @@ def _carried_out(run: Run, cancel: bool) -> tuple[View | None, bool]:
         return None, True
 
 
-def _counted(place: Path, ids: list[str], finished: dict[str, bool]) -> dict[str, Any]:
-    """What came of the prompts; the file may hold results of others."""
+def _counts(path: Path, ids: list[str], finished: dict[str, bool]) -> dict[str, Any]:
+    """How many of these prompts have a result; the file may hold results of others."""
     done = sum(finished.get(name, False) for name in ids)
     ended = sum(name in finished for name in ids)
     return {
-        "output": str(place),
+        "output": str(path),
         "total": len(ids),
         "done": done,
         "failed": ended - done,
@@ -123,7 +146,7 @@ def _counted(place: Path, ids: list[str], finished: dict[str, bool]) -> dict[str
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[View], None]]:
-    """What shows a batch's state: a bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal; elsewhere nothing is shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -167,20 +190,7 @@ def batches(
     if as_json:
         show_json(rows)
     elif rows:
-        table(
-            (
-                "BATCH",
-                "STATUS",
-                "MODEL",
-                "DONE>",
-                "FAILED>",
-                "TOTAL>",
-                "PER SECOND>",
-                "LEFT>",
-                "BEGAN",
-            ),
-            map(listed, rows),
-        )
+        table(COLUMNS, map(listed, rows))
     else:
         print("There are no batches.")
 

@@ -1,7 +1,6 @@
-"""The files of ``mlxq batch``: prompts read line by line, results that grow, and what batch they
-belong to.
+"""The files of ``mlxq batch``: the prompts, the growing results, and the id of the batch.
 
-Nothing is held but ids and places. Knows no HTTP.
+Only ids and offsets are kept in memory. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -45,9 +44,11 @@ class Prompt:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Every prompt of a JSONL file; one without a custom_id is known by its line. Raises
-    WrongUse with the line."""
-    found: list[Prompt] = []
+    """Every prompt of a JSONL file; without a custom_id its line number identifies it.
+
+    Raises WrongUse with the line.
+    """
+    prompts: list[Prompt] = []
     lines: dict[str, int] = {}
     with _opened(path) as file:
         start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
@@ -60,11 +61,11 @@ def read_prompts(path: Path) -> list[Prompt]:
                         f"{path}, line {number}: custom_id {prompt.custom_id!r} is that of line "
                         f"{before}"
                     )
-                found.append(prompt)
+                prompts.append(prompt)
             start += len(raw)
-    if not found:
+    if not prompts:
         raise WrongUse(f"{path} holds no prompts: write one JSON object a line")
-    return found
+    return prompts
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -74,27 +75,27 @@ def _opened(path: Path) -> BinaryIO:
         raise WrongUse(f"cannot read {path}: {error.strerror}") from None
 
 
-def _prompt(raw: bytes, start: int, place: str, number: int) -> Prompt:
+def _prompt(raw: bytes, start: int, where: str, number: int) -> Prompt:
     try:
         row = json.loads(raw)
     except ValueError as error:
-        raise WrongUse(f"{place} is not JSON: {str(error).partition(':')[0]}") from None
+        raise WrongUse(f"{where} is not JSON: {str(error).partition(':')[0]}") from None
     except RecursionError:
-        raise WrongUse(f"{place} is nested too deeply") from None
+        raise WrongUse(f"{where} is nested too deeply") from None
     if not isinstance(row, dict) or not ("prompt" in row or "messages" in row):
         raise WrongUse(
-            f'{place} is not a prompt: write {{"custom_id": "…", "prompt": "…"}}, or messages'
+            f'{where} is not a prompt: write {{"custom_id": "…", "prompt": "…"}}, or messages'
         )
     custom_id = row.get("custom_id", f"line-{number}")
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MOST_ID or _is_cut(custom_id):
-        raise WrongUse(f"{place}: custom_id must be a text of 1 to {MOST_ID} characters")
+        raise WrongUse(f"{where}: custom_id must be a text of 1 to {MOST_ID} characters")
     return Prompt(
         custom_id, start, len(raw), "custom_id" in row, "model_id" in row, _is_readable(raw)
     )
 
 
 def _is_cut(text: str) -> bool:
-    """Whether a text holds half a character: no file of results can."""
+    """Whether a text holds a lone surrogate, which no file of results can."""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -121,13 +122,12 @@ def upload(path: Path, prompts: Sequence[Prompt]) -> Iterator[bytes]:
 
 
 class Results:
-    """The output: a line of JSON for each prompt that has ended. One command at a time may write
-    it."""
+    """The output file: a line of JSON for each ended prompt, written by one command at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.finished: dict[str, bool] = {}
-        """What came of each prompt in the file: a text, or a failure."""
+        """For each prompt in the file, whether it has an answer; False for a failure."""
         self._open()
 
     def _open(self) -> None:
@@ -143,7 +143,7 @@ class Results:
         except BlockingIOError:
             self._file.close()
             raise WrongUse(f"another `mlxq batch` is writing {self.path}") from None
-        except OSError as error:  # a pipe or a device, in which nothing can be looked up
+        except OSError as error:  # a pipe or a device, which can't be searched
             self._file.close()
             raise WrongUse(
                 f"cannot write {self.path}: {error.strerror or 'it is not an ordinary file'}"
@@ -157,10 +157,10 @@ class Results:
         end = 0
         for number, raw in enumerate(self._file, 1):
             if not raw.endswith(b"\n"):
-                break  # A writer was killed in the middle of this line: it is written again.
+                break  # A killed writer left half a line: it is written again.
             try:
                 row = json.loads(raw)
-                # A failure that nobody could be told of; it is no prompt's.
+                # A failure that belongs to no prompt.
                 if row["custom_id"] is not None:
                     self.finished[row["custom_id"]] = "error" not in row
             except (ValueError, KeyError, TypeError):
@@ -172,11 +172,11 @@ class Results:
         self._file.truncate(end)
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write the results that aren't there yet, and have them on the disk."""
+        """Write the results that are missing in the file, and sync it to disk."""
         for row in rows:
             custom_id = row["custom_id"]
             if custom_id is not None and custom_id not in self.finished:
-                # Its line in the upload, which may have been a part of the prompts' file.
+                # Its line in the upload, which may have held only some of the prompts.
                 row.pop("line", None)
                 self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
                 self.finished[custom_id] = "error" not in row
@@ -184,14 +184,14 @@ class Results:
         os.fsync(self._file.fileno())
 
     def forget_failed(self) -> None:
-        """Take failed lines out, so that their prompts are sent again."""
+        """Remove failed lines, so that their prompts are sent again."""
         self._file.seek(0)
         kept = [raw for raw in self._file if "error" not in json.loads(raw)]
         fresh = self.path.with_name(self.path.name + ".new")
         with fresh.open("wb") as file:
             file.writelines(kept)
             os.fsync(file.fileno())
-        # A new file under the old name: a crash in between leaves the one or the other, whole.
+        # Replaced in one step: a crash leaves the old file or the new one, never a part.
         fresh.replace(self.path)
         self._file.close()
         self.finished.clear()
@@ -202,26 +202,27 @@ class Results:
 
 
 class Ticket:
-    """Which batch the results come from: a small file beside them, there as long as the batch
-    runs."""
+    """The id of the running batch, in a small file beside the results while the batch runs."""
 
     def __init__(self, results: Path) -> None:
         self.path = results.with_name(results.name + ".batch")
 
     def read(self, url: str) -> str | None:
-        """The id of the batch under way, if there is one. Raises WrongUse for one at another
-        service."""
+        """The id of the running batch, if there is one.
+
+        Raises WrongUse for a batch at another service.
+        """
         try:
-            told = json.loads(self.path.read_text(encoding="utf-8"))
-            place, batch_id = str(told["url"]), str(told["batch_id"])
+            ticket = json.loads(self.path.read_text(encoding="utf-8"))
+            service, batch_id = str(ticket["url"]), str(ticket["batch_id"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
             raise WrongUse(f"{self.path} can't be read: remove it to begin a new batch") from None
-        if place != url:
+        if service != url:
             raise WrongUse(
-                f"this batch runs at {place}: say --url {place}, or remove {self.path} to begin "
-                f"a new one"
+                f"this batch runs at {service}: use --url {service}, or remove {self.path} "
+                f"to begin a new one"
             )
         return batch_id
 

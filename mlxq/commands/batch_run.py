@@ -1,7 +1,6 @@
-"""One run of ``mlxq batch``: sends what has no result yet, or comes back to the batch that runs,
-and follows it.
+"""One run of ``mlxq batch``: sends prompts without a result, or resumes the running batch.
 
-Whatever ends this process, the batch goes on; the same command finds it again.
+Whatever ends this process, the batch keeps running, and the same command resumes it.
 """
 
 from __future__ import annotations
@@ -35,17 +34,16 @@ BATCH_FIELDS = (
 ENDED = ("completed", "cancelled", "expired")
 POLL_S = 0.5
 PATIENCE_S = 120.0
-"""How long a service that went away is waited for."""
+"""How long to wait for a service that stopped answering."""
 UPLOAD_S = 600.0
 _PORTIONS = 10
-"""Results come whole: they are fetched when this part of them is new, not each time one is."""
+"""The service sends all results each time: they are fetched at every tenth of them."""
 _AWAY = ("redis_unavailable", "no_worker", "internal_error")
 
 
 @dataclass
 class Run:
-    """The prompts of a file on their way to its results. ``show`` is called with each state of
-    the batch."""
+    """The prompts of a file and their results; ``show`` is called with each state of the batch."""
 
     client: Client
     path: Path
@@ -59,21 +57,19 @@ class Run:
     _sent: Sequence[str] = ()
 
     def to_the_end(self) -> View | None:
-        """Follow batches until every prompt has a result, or a batch has ended without; its last
-        state, if any."""
+        """Follow batches until every prompt has a result or a batch ends early; its last state."""
         self.batch_id = self.ticket.read(self.client.url)
         view = None
         while self.batch_id is not None or self._send():
             assert self.batch_id is not None
-            came_back, before = view is None, len(self.results.finished)
+            resumed, before = view is None, len(self.results.finished)
             view = self._follow(self.batch_id)
             self.ticket.remove()
             self.batch_id = None
             if view is None:
-                # Its time was over, or the service's memory was lost: what is missing is sent
-                # again.
+                # It expired, or Redis lost it: prompts without a result are sent again.
                 continue
-            idle = not came_back and len(self.results.finished) == before
+            idle = not resumed and len(self.results.finished) == before
             if view["status"] != "completed" or idle:
                 return view
         return view
@@ -90,7 +86,7 @@ class Run:
         return view
 
     def _send(self) -> bool:
-        """Hand over the prompts without a result; False when there are none."""
+        """Send the prompts without a result; False when there are none."""
         self.results.add(prompt.failure() for prompt in self.prompts if not prompt.sendable)
         missing = [
             prompt for prompt in self.prompts if prompt.custom_id not in self.results.finished
@@ -111,11 +107,10 @@ class Run:
         return True
 
     def _follow(self, batch_id: str) -> View | None:
-        """Watch a batch to its end and fetch its results; None for one that the service doesn't
-        know any more.
+        """Follow a batch to its end and fetch its results; None for one unknown to the service.
 
-        After Ctrl-C it takes what there is and raises KeyboardInterrupt: between two lines, not in
-        the middle of one.
+        After Ctrl-C it fetches the results so far and raises KeyboardInterrupt, so that no line is
+        cut.
         """
         with self._noticing_ctrl_c():
             return self._watch(batch_id)
@@ -137,9 +132,9 @@ class Run:
             except Refused as refused:
                 if refused.code == "batch_not_found":
                     return None
-                self._bear(refused, since, refused.code in _AWAY)
+                self._raise_unless_temporary(refused, since, refused.code in _AWAY)
             except NoService as problem:
-                self._bear(problem, since, True)
+                self._raise_unless_temporary(problem, since, True)
             time.sleep(POLL_S)
         with contextlib.suppress(Problem):
             self.results.add(self._results(batch_id))
@@ -158,8 +153,8 @@ class Run:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _bear(self, problem: Problem, since: float, passing: bool) -> None:
-        if not passing or time.monotonic() - since > PATIENCE_S:
+    def _raise_unless_temporary(self, problem: Problem, since: float, temporary: bool) -> None:
+        if not temporary or time.monotonic() - since > PATIENCE_S:
             raise problem
 
     def _results(self, batch_id: str) -> Iterator[dict[str, Any]]:
@@ -172,9 +167,8 @@ class Run:
                 yield self._named(row)
 
     def _named(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A result under its prompt's id: of a line that the service couldn't read it knows the
-        number alone."""
-        place = row.get("line", 0)
-        if row["custom_id"] is None and 0 < place <= len(self._sent):
-            return row | {"custom_id": self._sent[place - 1]}
+        """A result with its prompt's id, which the service can't know of an unreadable line."""
+        number = row.get("line", 0)
+        if row["custom_id"] is None and 0 < number <= len(self._sent):
+            return row | {"custom_id": self._sent[number - 1]}
         return row

@@ -1,5 +1,4 @@
-"""``mlxq chat`` on a terminal: question, answer, question, with everything said so far in each
-request.
+"""``mlxq chat`` on a terminal: each request carries the whole conversation so far.
 
 What was said lives in this process alone.
 """
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlxq.chat_client import Answer
-from mlxq.commands.chat import Screen, image_part, read, user_message
+from mlxq.commands.screen import Screen, read
+from mlxq.commands.user_message import image_part, user_message
 from mlxq.errors import Problem
 from mlxq.http_client import Client
 from mlxq.output import clean, note
@@ -31,10 +31,8 @@ _FIRST, _NEXT = "> ", "… "
 class Conversation:
     """A conversation with one model after another."""
 
-    def __init__(
-        self, client: Client, body: dict[str, Any], pictures: list[dict[str, Any]]
-    ) -> None:
-        self._client, self._body, self._pictures = client, body, pictures
+    def __init__(self, client: Client, body: dict[str, Any], images: list[dict[str, Any]]) -> None:
+        self._client, self._body, self._images = client, body, images
         self._messages: list[dict[str, Any]] = list(body["messages"])
 
     def run(self) -> None:
@@ -54,8 +52,7 @@ class Conversation:
                 note(f"mlxq: {problem}")
 
     def _line(self) -> str | None:
-        """What the user says next; None when there will be no more. Ctrl-C throws away what was
-        typed."""
+        """The user's next message; None at end of input. Ctrl-C discards what was typed."""
         lines: list[str] = []
         while True:
             try:
@@ -82,23 +79,23 @@ class Conversation:
         if word in ("/quit", "/exit"):
             return False
         if word == "/image" and rest:
-            self._pictures.append(image_part(_path(rest)))
+            self._images.append(image_part(_path(rest)))
             note(f"{rest} goes with the next question.")
         elif word == "/model" and rest:
             self._body["model_id"] = rest
         elif word == "/system":
-            kept = [message for message in self._messages if message["role"] != "system"]
-            self._messages = [{"role": "system", "content": rest}, *kept] if rest else kept
+            others = [message for message in self._messages if message["role"] != "system"]
+            self._messages = [{"role": "system", "content": rest}, *others] if rest else others
         elif word == "/new":
             self._messages = [message for message in self._messages if message["role"] == "system"]
-            self._pictures = []
+            self._images = []
         else:
             print(_HELP)
         return True
 
     def _ask(self, text: str) -> None:
         """One question and its answer; both stay in the conversation unless there was no answer."""
-        question = user_message(text, self._pictures)
+        question = user_message(text, self._images)
         body = self._body | {"messages": [*self._messages, question]}
         screen = Screen()
         answer = Answer(
@@ -112,7 +109,7 @@ class Conversation:
             note(f"mlxq: {clean(answer.end['error'])}")
         if answer.text:
             self._messages += [question, {"role": "assistant", "content": answer.text}]
-            self._pictures = []
+            self._images = []
 
 
 def _path(text: str) -> Path:

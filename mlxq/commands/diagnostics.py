@@ -1,6 +1,6 @@
-"""What ``mlxq doctor`` looks at on this machine, one finding a check, each with its fix.
+"""What ``mlxq doctor`` checks on this machine: one finding a check, with its fix.
 
-MLX is asked in a process of its own: a broken one must not take the doctor with it. Prints nothing.
+MLX runs in a process of its own: a broken one must not crash the command. Prints nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mlxq.output import plural, size
-
-if TYPE_CHECKING:
-    from wire.settings import Settings
+from wire.settings import Settings
 
 State = Literal["ok", "warning", "problem"]
 
@@ -45,7 +43,7 @@ print(json.dumps({"device": str(mx.default_device()), "metal": mx.metal.is_avail
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. ``fix`` is what to do, empty when all is well."""
+    """The result of one check; ``fix`` is empty when nothing is wrong."""
 
     check: str
     state: State
@@ -55,50 +53,55 @@ class Finding:
 
 def machine() -> Finding:
     system, kind = platform.system(), platform.machine()
-    told = f"{system} {platform.mac_ver()[0] or platform.release()}, {kind}"
+    release = f"{system} {platform.mac_ver()[0] or platform.release()}, {kind}"
     if system == "Darwin" and kind != "arm64":
         fix = (
             "use a Mac with Apple silicon and a Python built for it (this one may run under "
             "Rosetta)"
         )
-        return Finding("platform", "problem", told, fix)
+        return Finding("platform", "problem", release, fix)
     if system == "Darwin" and int(platform.mac_ver()[0].split(".")[0]) < 14:
-        return Finding("platform", "problem", told, "update to macOS 14 or newer, which MLX needs")
+        return Finding(
+            "platform", "problem", release, "update to macOS 14 or newer, which MLX needs"
+        )
     if system not in ("Darwin", "Linux"):
-        return Finding("platform", "problem", told, "run the service on Apple silicon or on Linux")
-    return Finding("platform", "ok", told)
+        return Finding(
+            "platform", "problem", release, "run the service on Apple silicon or on Linux"
+        )
+    return Finding("platform", "ok", release)
 
 
 def python() -> Finding:
-    # An older one than 3.11 doesn't get as far as this.
+    # With an older Python this code doesn't run.
     return Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def packages() -> Finding:
-    found, missing = [], []
+    installed, missing = [], []
     for name in _PACKAGES:
         try:
-            found.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        told = f"not installed: {', '.join(missing)}"
+        names = f"not installed: {', '.join(missing)}"
         return Finding(
             "packages",
             "problem",
-            told,
+            names,
             "start the service once with scripts/serve, which installs them",
         )
-    return Finding("packages", "ok", ", ".join(found))
+    return Finding("packages", "ok", ", ".join(installed))
 
 
 def mlx_device(probe: str = _PROBE) -> Finding:
     """Whether MLX can compute here, and on what."""
-    from mlxq.service.launch import tune_for_linux
+    from mlxq.service.launch import code_path, tune_for_linux
 
     try:
         command = [sys.executable, "-P", "-c", probe]
-        environment = tune_for_linux(dict(os.environ))
+        path = code_path(os.environ.get("PYTHONPATH", ""))
+        environment = tune_for_linux({**os.environ, "PYTHONPATH": path})
         done = subprocess.run(
             command,
             env=environment,
@@ -107,34 +110,37 @@ def mlx_device(probe: str = _PROBE) -> Finding:
             timeout=MLX_LIMIT_S,
             check=False,
         )
-        told = json.loads(done.stdout)
+        device = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        told = f"no answer within {MLX_LIMIT_S:.0f} s"
+        silence = f"no answer within {MLX_LIMIT_S:.0f} s"
         return Finding(
-            "MLX", "problem", told, "restart the machine; if that doesn't help, install mlx again"
+            "MLX",
+            "problem",
+            silence,
+            "restart the machine; if that doesn't help, install mlx again",
         )
     except ValueError:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return Finding(
             "MLX", "problem", last, "remove .venv and start scripts/serve, which installs it again"
         )
-    if sys.platform == "darwin" and not told["metal"]:
+    if sys.platform == "darwin" and not device["metal"]:
         return Finding(
             "MLX",
             "warning",
-            f"{told['device']}, without Metal",
+            f"{device['device']}, without Metal",
             "run it outside of a virtual machine",
         )
-    return Finding("MLX", "ok", f"computes on {told['device']}")
+    return Finding("MLX", "ok", f"computes on {device['device']}")
 
 
 def blas() -> Finding:
     """What MLX multiplies with on a CPU."""
     from mlxq.service.launch import openblas
 
-    found = openblas()
-    if found.exists():
-        return Finding("BLAS", "ok", f"OpenBLAS at {found}")
+    library = openblas()
+    if library.exists():
+        return Finding("BLAS", "ok", f"OpenBLAS at {library}")
     fix = "apt install libopenblas0-serial (Debian, Ubuntu); the service finds it by itself"
     return Finding("BLAS", "warning", "MLX's own, which is slower than OpenBLAS", fix)
 
@@ -160,25 +166,26 @@ def open_files() -> Finding:
         return Finding(
             "open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"up to {hard}"
         )
-    told = f"at most {hard}, and each stream takes one"
+    limit = f"at most {hard}, and each stream takes one"
     fix = (
         "raise the hard limit: `ulimit -Hn`, LimitNOFILE= of systemd, or --ulimit nofile=65536 "
         "of a container"
     )
-    return Finding("open files", "problem" if hard < FILES_LOW else "warning", told, fix)
+    return Finding("open files", "problem" if hard < FILES_LOW else "warning", limit, fix)
 
 
 def redis(settings: Settings) -> Finding:
-    """The Redis that is named, or the one that would be started."""
-    from mlxq.service.embedded_redis import RedisUnusable, check, find_server
+    """The configured Redis, or the binary that would be started."""
+    from mlxq.service.embedded_redis import find_server
+    from wire.redis_server import RedisUnusable, check
 
     try:
         if settings.redis_url:
             check(settings.redis_url)
-            # The address may hold a password.
-            place = urllib.parse.urlsplit(settings.redis_url)
+            # The URL may hold a password.
+            address = urllib.parse.urlsplit(settings.redis_url)
             return Finding(
-                "Redis", "ok", f"{place.hostname or place.path} answers and keeps what it is given"
+                "Redis", "ok", f"{address.hostname or address.path} answers and never evicts data"
             )
         return Finding("Redis", "ok", f"embedded: {find_server()}")
     except RedisUnusable as problem:
@@ -188,25 +195,27 @@ def redis(settings: Settings) -> Finding:
 
 
 def disk(settings: Settings) -> Finding:
-    """The data folder, or the folder that it would be made in."""
+    """The data folder, or the parent that it would be created in."""
     folder = settings.data.resolve()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    told = f"{size(free)} free at {folder}"
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    space = f"{size(free)} free at {folder}"
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Finding(
-            "disk", "problem", f"{there} can't be written to", "choose another folder with --data"
+            "disk", "problem", f"{existing} is not writable", "choose another folder with --data"
         )
     if free < DISK_LOW:
-        return Finding("disk", "problem", told, "make room, or choose another folder with --data")
+        return Finding(
+            "disk", "problem", space, "free some space, or choose another folder with --data"
+        )
     if free < DISK_TIGHT:
         return Finding(
             "disk",
             "warning",
-            told,
-            "models need several GB each: make room before you download one",
+            space,
+            "models need several GB each: free some space before you download one",
         )
-    return Finding("disk", "ok", told)
+    return Finding("disk", "ok", space)
 
 
 def model_folders(settings: Settings) -> Iterator[Finding]:
@@ -231,15 +240,15 @@ def model_folders(settings: Settings) -> Iterator[Finding]:
 def _models_in(folder: Path) -> int:
     os.scandir(folder).close()  # Says why a folder can't be read; glob would find nothing in it.
     patterns = ("config.json", "*/config.json", "models--*--*/snapshots/*/config.json")
-    found = {config for pattern in patterns for config in folder.glob(pattern)}
-    # In the folder of whoever publishes it; what lies below a model are its parts.
-    found |= {
+    configs = {config for pattern in patterns for config in folder.glob(pattern)}
+    # PUBLISHER/MODEL/config.json; a config.json below a model belongs to that model.
+    configs |= {
         config
         for config in folder.glob("*/*/config.json")
-        if config.parent.parent / "config.json" not in found
+        if config.parent.parent / "config.json" not in configs
         and any(config.parent.glob("*.safetensors"))
     }
-    return len(found)
+    return len(configs)
 
 
 def port(settings: Settings, answers: bool) -> Finding:
@@ -247,24 +256,26 @@ def port(settings: Settings, answers: bool) -> Finding:
     from mlxq.service.launch import free_port
     from mlxq.service.supervisor import CannotStart
 
-    place = f"{settings.host}, port {settings.port}"
+    address = f"{settings.host}, port {settings.port}"
     try:
         free_port(settings.host, settings.port)
     except CannotStart as problem:
         if answers:
-            return Finding("port", "ok", f"{place}: the service listens")
+            return Finding("port", "ok", f"{address}: the service listens")
         return Finding(
             "port",
             "problem",
             str(problem),
-            "end the program that listens there, or choose another --port",
+            "stop the program that listens there, or choose another --port",
         )
-    return Finding("port", "ok", f"{place}: free")
+    return Finding("port", "ok", f"{address}: free")
 
 
 def of_this_machine(settings: Settings, answers: bool) -> Iterator[Finding]:
-    """Every check that needs no service. ``answers`` says whether one does at the settings' own
-    address."""
+    """Every check that needs no service.
+
+    ``answers`` says whether a service answers at the settings' own address.
+    """
     checks: list[Callable[[], Finding]] = [machine, python, packages, mlx_device, open_files]
     if sys.platform == "linux":
         checks += [blas, compiler]

@@ -1,5 +1,4 @@
-"""``mlxq doctor``: what is right and wrong with this machine and the service, each finding with
-its fix."""
+"""``mlxq doctor``: checks of this machine and the service, each problem with its fix."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("
 
 
 def doctor(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Look for what keeps the service from working, and say how to mend it. Fails when there is
-    a problem."""
+    """Check what the service needs and say how to fix it. Fails when there is a problem."""
     findings = []
     with connect(context, url) as client:
         for finding in _all(client):
@@ -53,7 +51,7 @@ def _settings() -> tuple[Settings, Finding | None]:
 
 
 def _service(client: Client) -> Iterator[Finding]:
-    """Whether a service answers and is ready. That none runs is no illness."""
+    """Whether a service answers and is ready; that none runs is a warning, not a problem."""
     try:
         client.get("/health", limit_s=5.0)
     except NoService:

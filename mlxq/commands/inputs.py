@@ -21,8 +21,7 @@ INPUT_LIMIT = 4 << 20
 
 
 def prepare_streams() -> None:
-    """Make standard streams usable whatever the locale is, and also where the caller has closed
-    them.
+    """Make the standard streams usable under any locale, and when the caller has closed them.
 
     What programs read is UTF-8. A terminal gets a question mark for what it can't show.
     """
@@ -42,8 +41,10 @@ def _reconfigure(stream: TextIO) -> None:
 
 
 def piped_text(also_typed: bool = False) -> str:
-    """Standard input as text; that of a terminal only if it was asked for. Raises WrongUse for
-    what is no text."""
+    """Standard input as text; that of a terminal only with ``also_typed``.
+
+    Raises WrongUse for what is not text.
+    """
     if sys.stdin.isatty() and not also_typed:
         return ""
     try:
@@ -64,8 +65,10 @@ def piped_text(also_typed: bool = False) -> str:
 
 
 def checked_text(text: str, name: str) -> str:
-    """An argument as it is. Raises WrongUse for one whose bytes are no UTF-8, which Python hides
-    as surrogates."""
+    """An argument, unchanged.
+
+    Raises WrongUse for bytes that are not UTF-8, which Python hides as surrogates.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

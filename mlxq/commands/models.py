@@ -1,4 +1,4 @@
-"""``mlxq models``: what there is, and the commands that workers carry out on models."""
+"""``mlxq models``: list models, and have workers load, download or delete them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlxq.output import show_json, size, table
 
 POLL_S = 0.5
 _MISSING = 20
-"""Looks at the list without the model before its download counts as failed."""
+"""Polls without the model in the list before its download counts as failed."""
 
 models = typer.Typer(
     help="List, load, unload, find, download and delete models.", invoke_without_command=True
@@ -41,12 +41,12 @@ def everything(context: typer.Context, url: Url = None, as_json: AsJson = False)
     if context.invoked_subcommand is None:
         show_list(context, url, as_json)
     elif url or as_json:
-        raise WrongUse(f"write --url and --json behind `mlxq models {context.invoked_subcommand}`")
+        raise WrongUse(f"write --url and --json after `mlxq models {context.invoked_subcommand}`")
 
 
 @models.command("list")
 def show_list(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """List the models that the service knows (also without a word)."""
+    """List the models of the service (the default)."""
     with connect(context, url) as client:
         rows = client.get("/models", rows=MODEL_FIELDS)
     if as_json:
@@ -93,10 +93,10 @@ def load(
 ) -> None:
     """Load a model now, so that the first chat doesn't wait for it."""
     with connect(context, url) as client:
-        told = client.post(
+        reply = client.post(
             "/models/load", {"model_id": model, "kv_quantization": kv}, limit_s=COMMAND_S
         )
-    _tell(told, f"Loaded {model}.", as_json)
+    _show_reply(reply, f"Loaded {model}.", as_json)
 
 
 @models.command()
@@ -104,29 +104,29 @@ def unload(
     context: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(help="By default all that are loaded.", autocompletion=complete_model),
+        typer.Argument(help="By default all loaded models.", autocompletion=complete_model),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Unload a model."""
     with connect(context, url) as client:
-        told = client.post("/models/unload", {"model_id": model}, limit_s=COMMAND_S)
-    _tell(told, f"Unloaded {model or 'everything'}.", as_json)
+        reply = client.post("/models/unload", {"model_id": model}, limit_s=COMMAND_S)
+    _show_reply(reply, f"Unloaded {model or 'everything'}.", as_json)
 
 
 @models.command()
 def scan(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Look through the model folders again."""
+    """Scan the model folders again."""
     with connect(context, url) as client:
-        told = client.post("/models/scan", limit_s=COMMAND_S)
-    _tell(told, "Looked through the model folders: `mlxq models` lists what is there.", as_json)
+        reply = client.post("/models/scan", limit_s=COMMAND_S)
+    _show_reply(reply, "Scanned the model folders: `mlxq models` lists what is there.", as_json)
 
 
 @models.command()
 def register(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What to call it.")],
+    name: Annotated[str, typer.Argument(help="Its name.")],
     path: Annotated[
         str, typer.Argument(help="Its folder on the worker's machine, below a model folder.")
     ],
@@ -135,53 +135,57 @@ def register(
 ) -> None:
     """Register a folder as a model."""
     with connect(context, url) as client:
-        told = client.post("/models/register", {"name": name, "path": path}, limit_s=COMMAND_S)
-    _tell(told, f"Registered {name}.", as_json)
+        reply = client.post("/models/register", {"name": name, "path": path}, limit_s=COMMAND_S)
+    _show_reply(reply, f"Registered {name}.", as_json)
 
 
 @models.command()
 def download(
     context: typer.Context,
     repository: Annotated[str, typer.Argument(help="The repository's name on the hub.")],
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is there.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until it is complete.")
+    ] = True,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a model from the hub into the data folder. Ctrl-C leaves; the download goes on."""
+    """Download a model from the hub into the data folder; Ctrl-C leaves the download running."""
     with connect(context, url) as client:
-        told = client.post("/models/download", {"model_id": repository}, limit_s=COMMAND_S)
+        reply = client.post("/models/download", {"model_id": repository}, limit_s=COMMAND_S)
         if wait:
-            told = _arrival(client, repository)
-    _tell(told, f"Downloaded {repository}." if wait else f"Downloading {repository}.", as_json)
+            reply = _wait_for_download(client, repository)
+    _show_reply(
+        reply, f"Downloaded {repository}." if wait else f"Downloading {repository}.", as_json
+    )
 
 
-def _arrival(client: Client, repository: str) -> dict[str, Any]:
+def _wait_for_download(client: Client, repository: str) -> dict[str, Any]:
     """Wait until a download has ended; the model's record. Raises Problem when it failed."""
     folder, missing = repository.replace("/", "--"), 0
     with _bar(repository) as show:
         while True:
-            found = [
+            models = [
                 row
                 for row in client.get("/models", rows=MODEL_FIELDS)
                 if PurePath(row["path"]).name == folder
             ]
-            # Between the end of a download and the look into its folder the model may be nowhere.
-            missing = 0 if found else missing + 1
+            # Between a download's end and the scan of its folder, the list may lack the model.
+            missing = 0 if models else missing + 1
             if missing > _MISSING or (
-                found and not (found[0]["downloading"] or found[0]["downloaded"])
+                models and not (models[0]["downloading"] or models[0]["downloaded"])
             ):
                 raise Problem(f"the download of {repository} failed: the worker's log says why")
-            if found and found[0]["downloaded"]:
-                row: dict[str, Any] = found[0]
+            if models and models[0]["downloaded"]:
+                row: dict[str, Any] = models[0]
                 return row
-            if found:
-                show(found[0]["download_progress"])
+            if models:
+                show(models[0]["download_progress"])
             time.sleep(POLL_S)
 
 
 @contextlib.contextmanager
 def _bar(name: str) -> Iterator[Callable[[float], None]]:
-    """What shows how much of 1 is done: a bar on a terminal, nothing elsewhere."""
+    """A progress bar from 0 to 1 on a terminal; elsewhere nothing is shown."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -200,16 +204,16 @@ def delete(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a model that was downloaded here."""
+    """Delete a model that the service has downloaded."""
     if not yes and interactive() and not typer.confirm(f"Delete the files of {model}?"):
         return
     with connect(context, url) as client:
-        told = client.post("/models/delete", {"model_id": model}, limit_s=COMMAND_S)
-    _tell(told, f"Deleted {model}.", as_json)
+        reply = client.post("/models/delete", {"model_id": model}, limit_s=COMMAND_S)
+    _show_reply(reply, f"Deleted {model}.", as_json)
 
 
-def _tell(told: Any, sentence: str, as_json: bool) -> None:
+def _show_reply(reply: Any, sentence: str, as_json: bool) -> None:
     if as_json:
-        show_json(told)
+        show_json(reply)
     else:
         print(sentence)

@@ -1,4 +1,4 @@
-"""``mlxq serve``, ``ps``, ``stop`` and ``status``: run the service, and see what it does."""
+"""``mlxq serve``, ``ps``, ``stop`` and ``status``: run the service and observe it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ MOST_ID = 255
 
 
 def serve(context: typer.Context) -> None:
-    """Run the service on this machine: Redis, worker and API. Takes the flags of all settings;
-    see its --help."""
+    """Run the service on this machine: Redis, worker and API. See its --help for all settings."""
     from mlxq.service import launch
 
     launch.main(argv=context.args, program="mlxq serve")
@@ -72,7 +71,7 @@ def stop(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a chat or end a batch; what there is so far is kept."""
+    """Stop a chat or cancel a batch; the results so far are kept."""
     if (job is None) != every:
         raise WrongUse("name one chat, as `mlxq ps` shows it, or stop all of yours with --all")
     if job is not None and not (0 < len(job) <= MOST_ID and job.isprintable()):
@@ -89,8 +88,7 @@ def stop(
 
 
 def _is_chat(client: Client, job: str) -> bool:
-    """Whether an id is a chat's; a batch's otherwise. Raises Problem for neither: who mistyped
-    wants to know."""
+    """Whether an id is a chat's; a batch's otherwise. Raises Problem for an id of neither."""
     name = quote(job, safe="")
     for chats, path in ((True, f"/api/engine/jobs/{name}"), (False, f"{ROUTE}/{name}")):
         try:
@@ -105,38 +103,37 @@ def _is_chat(client: Client, job: str) -> bool:
 
 
 def status(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Show how the service is: queues, workers, models, memory. Fails when chats would not be
-    served."""
+    """Show queues, workers, models and memory. Fails when chats would not be served."""
     with connect(context, url) as client:
-        told = client.get("/api/engine/status", fields=STATUS_FIELDS)
+        status_view = client.get("/api/engine/status", fields=STATUS_FIELDS)
         try:
             reason = None
             client.get("/ready")
         except Refused as refused:
             reason = str(refused)
     if as_json:
-        show_json({"ready": reason is None} | told)
+        show_json({"ready": reason is None} | status_view)
     else:
-        _show_status(client.url, told)
+        _show_status(client.url, status_view)
     if reason is not None:
         note(f"mlxq: not ready: {reason}")
         raise typer.Exit(FAILED)
 
 
-def _show_status(url: str, told: dict[str, Any]) -> None:
-    queues = ", ".join(f"{count:,} in {name}" for name, count in told["queues"].items())
-    print(f"{url}: {plural(told['running_total'], 'chat')} running; waiting: {queues}.")
-    if told["workers"]:
+def _show_status(url: str, status_view: dict[str, Any]) -> None:
+    queues = ", ".join(f"{count:,} in {name}" for name, count in status_view["queues"].items())
+    print(f"{url}: {plural(status_view['running_total'], 'chat')} running; waiting: {queues}.")
+    if status_view["workers"]:
         print()
         table(
             ("WORKER", "HOST", "RUNNING>", "SLOTS>", "MEMORY>", "MLX>", ""),
-            [_worker(row) for row in told["workers"]],
+            [_worker(row) for row in status_view["workers"]],
         )
-    if told["models"]:
+    if status_view["models"]:
         print()
         rows = [
             (m["id"], size(m["bytes"]), m["kv_quantization"] or "-", m["worker"])
-            for m in told["models"]
+            for m in status_view["models"]
         ]
         table(("LOADED MODEL", "WEIGHTS>", "KV BITS>", "WORKER"), rows)
 

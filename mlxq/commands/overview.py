@@ -1,4 +1,4 @@
-"""``mlxq`` without a command: what there is to do here, and whether a service answers."""
+"""``mlxq`` without a command: the commands to start with, and whether a service answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlxq.http_client import connect
 
 LOOK_S = 2.0
 _TEXT = """\
-Chat with the models of an MLX chat queue, and look after it.
+Chat with the models of an MLX chat queue, and operate it.
 
   mlxq serve                           run the service on this machine
   mlxq chat "Why is the sky blue?"     ask a question; without one, on a terminal, a conversation
@@ -21,19 +21,19 @@ Chat with the models of an MLX chat queue, and look after it.
 
 
 def overview(context: typer.Context) -> None:
-    """Print the commands to begin with, and what answers at the service's address."""
+    """Print the commands to start with, and whether a service answers at its address."""
     print(_TEXT)
-    print(_standing(context))
+    print(_service_line(context))
     print("`mlxq --help` lists every command.")
 
 
-def _standing(context: typer.Context) -> str:
+def _service_line(context: typer.Context) -> str:
     try:
         with connect(context, None) as client:
             client.get("/health", limit_s=LOOK_S)
             return f"A service answers at {client.url}."
     except NoService as problem:
-        said = str(problem)
-        return f"{said[0].upper()}{said[1:]}."
+        sentence = str(problem)
+        return f"{sentence[0].upper()}{sentence[1:]}."
     except Problem as problem:  # a wrong address, or a service that refuses
         return f"The service: {problem}."

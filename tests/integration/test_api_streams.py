@@ -19,17 +19,21 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from api.__main__ import Server
 from api.app import create_app
 from api.chat.disconnects import DisconnectWatcher
+from api.deps import find_service
 from api.jobs.queue import JobQueue
-from api.jobs.relay import BUFFER, LOOK_AGAIN_S, PAGE
+from api.jobs.reader import BUFFER, LOOK_AGAIN_S, PAGE
+from api.jobs.relay import Relay
+from api.monitoring.status_stream import StatusStream
 from api.redis_client import connect
-from api.services import Parts
+from api.registry import RegistryReader
+from api.server import Server
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support.api_support import QUEUE, LogWriter, announce, chat_body, wait_for
 from wire import keys
@@ -51,7 +55,8 @@ class Running:
 
     url: str
     redis: Redis
-    parts: Parts
+    redis_url: str
+    app: FastAPI
     server: Server
     streams: list[Stream] = field(default_factory=list)
 
@@ -133,7 +138,7 @@ def serving(url: str, **more: Any) -> Iterator[Running]:
     thread.start()
     wait_for(lambda: server.started)
     redis = Redis.from_url(url)
-    running = Running(server.url, redis, app.state.parts, server)
+    running = Running(server.url, redis, url, app, server)
     try:
         yield running
     finally:
@@ -381,7 +386,7 @@ def test_a_slow_reader_keeps_a_bounded_buffer_and_loses_nothing(api: Running) ->
     count = BUFFER * 2 + PAGE
     for start in range(0, count, 100):
         writer.text(*(f"{number:>2000}" for number in range(start, start + 100)))
-    [reader] = api.parts.relay._readers[stream.job_id]
+    [reader] = find_service(api.app, Relay)._readers[stream.job_id]
     wait_for(lambda: len(reader._arrived) <= BUFFER)
     writer.finish()
     frames = stream.rest()
@@ -405,10 +410,10 @@ def test_many_streams_share_one_subscription(api: Running) -> None:
 def test_a_client_that_leaves_leaves_nothing_behind(api: Running) -> None:
     stream = api.chat()
     job_id = stream.job_id
-    assert job_id in api.parts.relay.jobs()
+    assert job_id in find_service(api.app, Relay).jobs()
     stream.close()
     api.streams.clear()
-    wait_for(lambda: job_id not in api.parts.relay.jobs(), 1)
+    wait_for(lambda: job_id not in find_service(api.app, Relay).jobs(), 1)
 
 
 def test_stopping_a_queued_chat_ends_its_stream(api: Running) -> None:
@@ -448,20 +453,18 @@ def test_a_queued_job_deleted_from_the_dashboard_ends_with_an_error(api: Running
 
 def attend(api: Running, enough: Callable[[], object]) -> None:
     """Let a quick watch run beside the server's own until there is enough to see."""
-    parts = api.parts
 
     async def run() -> None:
-        clients = connect(parts.settings.redis_url)
-        jobs = JobQueue(clients, parts.catalogue, 10)
+        clients = connect(api.redis_url)
+        jobs = JobQueue(clients, find_service(api.app, RegistryReader), 10)
         task = asyncio.create_task(
-            DisconnectWatcher(clients.waiting, parts.relay, jobs, 0.05, 2.0).run()
+            DisconnectWatcher(clients.waiting, find_service(api.app, Relay), jobs, 0.05, 2.0).run()
         )
         deadline = time.monotonic() + 10
         while not enough() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task], timeout=5)
-        jobs.close()
         await clients.close()
 
     asyncio.run(run())
@@ -472,8 +475,8 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
     for stream in (left, kept):
         stream.close()
         api.streams.remove(stream)
-    wait_for(lambda: len(api.parts.relay.jobs()) == 1)
-    api.redis.zadd(keys.UNATTENDED, {left.job_id: 1}, xx=True)
+    wait_for(lambda: len(find_service(api.app, Relay).jobs()) == 1)
+    api.redis.zadd(keys.ABANDONED_AFTER, {left.job_id: 1}, xx=True)
     attend(api, lambda: api.redis.exists(keys.cancel(left.job_id)))
     assert api.redis.exists(keys.cancel(left.job_id))
     assert not api.redis.exists(keys.cancel(kept.job_id))
@@ -482,9 +485,9 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
 
 def test_a_reader_who_comes_back_is_in_time(api: Running) -> None:
     stream = api.chat()
-    api.redis.zadd(keys.UNATTENDED, {stream.job_id: 1}, xx=True)
+    api.redis.zadd(keys.ABANDONED_AFTER, {stream.job_id: 1}, xx=True)
     api.events(stream.job_id)
-    score: Any = api.redis.zscore(keys.UNATTENDED, stream.job_id)
+    score: Any = api.redis.zscore(keys.ABANDONED_AFTER, stream.job_id)
     assert score > 1
 
 
@@ -629,5 +632,5 @@ def test_a_status_stream_ends_with_its_client_and_nobody_looks_any_more(api: Run
                 lines = answer.iter_lines()
                 names = [line for line in itertools.islice(lines, 7) if line.startswith("event: ")]
                 assert names == ["event: history", "event: status", "event: status"]
-                assert api.parts.watch.watched
-            wait_for(lambda: not api.parts.watch.watched)
+                assert find_service(api.app, StatusStream).watched
+            wait_for(lambda: not find_service(api.app, StatusStream).watched)

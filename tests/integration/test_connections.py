@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.__main__ import KEEP_ALIVE_S, Server
 from api.http import body_limits
+from api.server import KEEP_ALIVE_S, Server
 from tests.support.api_support import announce, wait_for
 from tests.support.fake_api import fake_api, fake_redis
 from wire.settings import Settings

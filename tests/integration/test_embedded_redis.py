@@ -14,14 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlxq.service.embedded_redis import (
-    SOCKET_PATH,
-    EmbeddedRedis,
-    RedisUnusable,
-    check,
-    connect_once,
-    find_server,
-)
+from mlxq.service.embedded_redis import SOCKET_PATH, EmbeddedRedis, find_server
+from wire.redis_server import RedisUnusable, check, connect_once
 
 Start = Callable[[Path], EmbeddedRedis]
 

@@ -17,10 +17,11 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from mlxq.service.embedded_redis import EmbeddedRedis, connect_once
+from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.launch import tune_for_linux
 from mlxq.service.supervisor import pause_before_restart
 from tests.support.service_support import LIMIT_S, Running
+from wire.redis_server import connect_once
 
 WORKER = """
 import os, signal, sys

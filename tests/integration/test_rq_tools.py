@@ -28,7 +28,7 @@ from tests.support.service_support import LIMIT_S, ROOT, Whole, wait
 from wire import keys
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT, answer
-from worker.jobs.rq_meta import NOT_AGAIN
+from worker.jobs.rq_worker.meta import NOT_AGAIN
 
 CANARY = "xyzzy-canary"
 SLOTS = 2

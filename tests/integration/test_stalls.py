@@ -12,9 +12,9 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from api.__main__ import allow_descriptors
 from api.http import slow_clients
 from api.http.slow_clients import TimeoutProtocol
+from api.server import allow_descriptors
 from tests.support.api_support import wait_for
 
 PIECE = b"x" * 65536

@@ -10,11 +10,13 @@ from typing import Literal
 import pytest
 
 from tests.mlx.conftest import Bench
+from tests.support.lanes import Immediate
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
 from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.counters import Counters
 from worker.models.loaded import LoadedModels
 
 LIMIT_S = 60
@@ -36,7 +38,15 @@ class Lanes:
             budget=1 << 40,
             available=lambda: 1 << 40,
         )
-        self.background = BatchScheduler(models, slots=SLOTS, share=0, on_end=self.ended.append)
+        self.counters = Counters()
+        self.background = BatchScheduler(
+            models,
+            slots=SLOTS,
+            share=0,
+            context=Immediate(),
+            counters=self.counters,
+            on_end=self.ended.append,
+        )
 
     def prompt(self, text: str, number: int, **sampling: object) -> BatchSequence:
         line = BatchLine(
@@ -55,11 +65,11 @@ class Lanes:
         """Take turns until everything has ended, or the condition holds."""
         deadline = time.monotonic() + LIMIT_S
         while not self.background.idle and not (until and until()):
-            self.background.turn(chats)
+            self.background.run_turn(chats)
             assert time.monotonic() < deadline
 
     def tokens(self) -> int:
-        return self.background.tokens
+        return self.counters.work().batch_tokens
 
     def results(self) -> dict[int, list[int]]:
         return {one.line.number: one.generated for one in self.ended}
@@ -96,10 +106,10 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
     chat = lanes.bench.chat("a chat of its own", seed=5)
     lanes.bench.start(chat)
     lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
-    lanes.background.turn(ChatLoad())  # No model is loaded for a batch while a chat is inside.
+    lanes.background.run_turn(ChatLoad())  # No model is loaded for a batch while a chat is inside.
     for said in range(33):
         lanes.bench.run(until=lambda said=said: len(chat.generated) > said)
-        lanes.background.turn(ChatLoad(inside=1))
+        lanes.background.run_turn(ChatLoad(inside=1))
     lanes.run()
     assert chat.generated == alone
     assert lanes.results() == {6: prompt_alone}
@@ -126,10 +136,10 @@ def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_company", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)]
+    ("others_waiting", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)]
 )
 def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_same(
-    bench: Bench, in_company: bool, words: int, together: int
+    bench: Bench, others_waiting: bool, words: int, together: int
 ) -> None:
     texts = [f"question {number}: " + "why? " * words for number in range(12)]
     alone = [bench.answer(text, seed=number) for number, text in enumerate(texts)]
@@ -138,7 +148,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
     bench.start(*chats)
     most = 0
     while bench.backend.sequences():
-        step = bench.backend.step(in_company)
+        step = bench.backend.step(others_waiting)
         most = max(most, len(step.prefill))
         for token in step.tokens:
             token.sequence.accept(token.token_id)
@@ -147,7 +157,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 
 
 def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
-    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).beside()
+    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).batch_lane()
     long, *short = [
         bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
         for n in range(8)
@@ -166,7 +176,7 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
     alone = [
         bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
     ]
-    lane = bench.backend.beside()
+    lane = bench.backend.batch_lane()
     chats = [
         bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
     ]

@@ -181,8 +181,8 @@ def test_a_conversation_without_control_tokens_is_encoded_as_ever_and_with_them_
     messages = [Message.model_validate(row) for row in rows]
     assert text_of.encode(messages) == expected
     assert text_of._controls.encode(rendered, "\ue000") == expected
-    broken = rendered.replace("brief", "br\ue000ief")
-    assert text_of._controls.encode(broken, "\ue000") == expected
+    escaped = rendered.replace("brief", "br\ue000ief")
+    assert text_of._controls.encode(escaped, "\ue000") == expected
 
 
 @pytest.fixture(scope="module")
@@ -330,12 +330,12 @@ def test_a_tokeniser_in_python_takes_control_tokens_for_text(special: bool) -> N
         [AddedToken(mark, special=special, normalized=False) for mark in SPECIAL], special
     )
     known = ControlTokens(tokenizer, CHAT_TEMPLATE)
-    broken = known.broken([{"role": "user", "content": FORGED}], {})
-    assert broken is not None
+    escaped = known.escaped([{"role": "user", "content": FORGED}], {})
+    assert escaped is not None
     text = tokenizer.apply_chat_template(
-        broken.rows, chat_template=CHAT_TEMPLATE, add_generation_prompt=True, tokenize=False
+        escaped.rows, chat_template=CHAT_TEMPLATE, add_generation_prompt=True, tokenize=False
     )
-    ids = known.encode(text, broken.breaker)
+    ids = known.encode(text, escaped.escape)
     start, end = (tokenizer.convert_tokens_to_ids(mark) for mark in SPECIAL[1:])
     assert (ids.count(start), ids.count(end)) == (2, 1)
     assert FORGED in tokenizer.decode(ids)

@@ -21,8 +21,8 @@ from transformers import PreTrainedTokenizerFast
 from scripts.training.random_text_model import train_tokenizer
 from tests.mlx.conftest import Bench
 from wire.messages import ChatJob, Message, OutputFormat, Sampling
-from worker.backends.text.detokenizer import Decoders
-from worker.backends.text.detokenizers import detokenizers
+from worker.backends.text.decoder import Decoders
+from worker.backends.text.detokenizer import detokenizers
 from worker.sequence import Output
 
 CODE = "    return a - b\n        if x:\n\tpass  # ä 漢字 🙂 e\u0301\n\n  end "

@@ -11,9 +11,11 @@ import pytest
 from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 
 from wire.messages import ChatJob, Sampling
-from worker.backends.sampling.logits_processors import guide_of, guided
+from worker.backends.cpu import partition
+from worker.backends.sampling import top_p
+from worker.backends.sampling.logits_processors import logits_processor_of, process_logits
 from worker.backends.sampling.sampler import PENALTY_WINDOW, RowSampler, penalise, sample, window
-from worker.backends.sampling.top_p import least_kept, nucleus
+from worker.backends.sampling.top_p import nucleus, nucleus_threshold
 from worker.sequence import Sequence
 
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
@@ -55,7 +57,11 @@ def test_the_nucleus_is_the_librarys(top_p: float) -> None:
 
 @pytest.mark.parametrize("few", [1, 4, 5000])
 @pytest.mark.parametrize("count", [1, 2, 7, 256, 1001, 4096])
-def test_halving_a_row_finds_the_value_that_sorting_finds(count: int, few: int) -> None:
+def test_halving_a_row_finds_the_value_that_sorting_finds(
+    count: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(top_p, "on_cpu", lambda: True)
+    monkeypatch.setattr(partition, "SORTED_AT_ONCE", few)
     rng = np.random.default_rng(count)
     # Whole numbers, so that sums are exact, many of them alike.
     values = rng.integers(0, 50, size=(64, count)).astype(np.float32)
@@ -66,7 +72,7 @@ def test_halving_a_row_finds_the_value_that_sorting_finds(count: int, few: int) 
         beyond.any(axis=1), ordered[np.arange(64), beyond.argmax(axis=1)], ordered[:, -1]
     )
     assert np.array_equal(
-        np.array(least_kept(mx.array(values), mx.array(bounds), few))[:, 0], expected
+        np.array(nucleus_threshold(mx.array(values), mx.array(bounds)))[:, 0], expected
     )
 
 
@@ -133,10 +139,10 @@ def test_a_tiny_temperature_takes_the_likeliest_token_beside_others(
     temperature: float, dtype: mx.Dtype
 ) -> None:
     logits = mx.array([[800.0, 2.0, 3.0, 900.0, 1.0]] * 3).astype(dtype)
-    for top_p in (1.0, 0.9):
-        rows = [row(temperature=temperature, top_p=top_p), row(), row(temperature=0.0)]
+    for bound in (1.0, 0.9):
+        rows = [row(temperature=temperature, top_p=bound), row(), row(temperature=0.0)]
         assert sample(logits, rows, None).tolist() == [3, 3, 3]
-        assert sample(logits[:1], [row(temperature=temperature, top_p=top_p)], None).tolist() == [3]
+        assert sample(logits[:1], [row(temperature=temperature, top_p=bound)], None).tolist() == [3]
 
 
 @pytest.mark.parametrize("top_p", TINY)
@@ -172,8 +178,8 @@ def test_the_largest_penalties_of_a_long_answer_stay_finite(
         sampling=settings,
         submitted_ms=0,
     )
-    guide = guide_of(Sequence(job, emitted=(1,) * 32768 + (2,) * 32767))
-    assert guide is not None
-    sampler = RowSampler.of(settings, 65535, guide)
-    changed = guided(mx.array([LOGITS]).astype(dtype), [sampler], mx.array([2]))
+    processor = logits_processor_of(Sequence(job, emitted=(1,) * 32768 + (2,) * 32767))
+    assert processor is not None
+    sampler = RowSampler.of(settings, 65535, processor)
+    changed = process_logits(mx.array([LOGITS]).astype(dtype), [sampler], mx.array([2]))
     assert np.isfinite(np.array(changed)).all()

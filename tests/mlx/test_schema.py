@@ -24,6 +24,7 @@ from worker.backends.sampling.json_schema import Constraint, Grammars
 from worker.backends.sampling.logits_processors import LogitsProcessor
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.folders import DEMO_MODELS, describe
@@ -164,18 +165,18 @@ def test_thinking_that_the_prompt_began_goes_first() -> None:
 
     grammars = Grammars(Text(), [2])
     real = load_tokenizer(DEMO_MODELS / "chat")
-    grammars._vocabulary = Grammars(real, [2])._made()
+    grammars._vocabulary = Grammars(real, [2])._llguidance_vocabulary()
     constraint = grammars.constraint(settled({"enum": ["x"]}), [1, 5])
     mask = np.ones(1300, dtype=np.bool_)
     for token in (9, 7, 9):
-        constraint.take(token)
-        constraint.allow(mask)
+        constraint.accept(token)
+        constraint.fill_mask(mask)
         assert mask.all()
-    constraint.take(7)
-    constraint.take(8)
-    constraint.allow(mask)
+    constraint.accept(7)
+    constraint.accept(8)
+    constraint.fill_mask(mask)
     assert [real.decode([int(i)]) for i in np.flatnonzero(mask)] == ['"']
-    assert grammars.constraint(settled({"enum": ["x"]}), [1, 5, 7])._thoughts is None
+    assert grammars.constraint(settled({"enum": ["x"]}), [1, 5, 7])._thinking is None
 
 
 def raw(bench: Bench, schema: str) -> Sequence:
@@ -221,13 +222,13 @@ def test_the_first_mask_is_made_as_a_prompt_is_prepared(
 ) -> None:
     """On the engine's thread a costly one would hold up every stream."""
     made: list[int] = []
-    make = Constraint._make
+    make = Constraint._compute_bits
 
     def counted(self: Constraint) -> None:
-        made.append(len(self._said))
+        made.append(len(self._answer))
         make(self)
 
-    monkeypatch.setattr(Constraint, "_make", counted)
+    monkeypatch.setattr(Constraint, "_compute_bits", counted)
     whole = held(demo, "Hello!", seed=3, temperature=1.0)
     told(demo, whole)
     made.clear()
@@ -254,13 +255,13 @@ def test_the_engine_makes_it_on_another_thread(
     demo: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[str, int]] = []
-    make, reader = Constraint._make, Reader()
+    make, reader = Constraint._compute_bits, Reader()
 
     def counted(self: Constraint) -> None:
-        made.append((threading.current_thread().name, len(self._said)))
+        made.append((threading.current_thread().name, len(self._answer)))
         make(self)
 
-    monkeypatch.setattr(Constraint, "_make", counted)
+    monkeypatch.setattr(Constraint, "_compute_bits", counted)
     models = models_of(demo)
     engine = Engine(models, reader)
     engine.start()
@@ -274,9 +275,9 @@ def test_the_engine_makes_it_on_another_thread(
 class Breaks(Constraint):
     """Can be followed for two tokens only."""
 
-    def _make(self) -> None:
-        super()._make()
-        if len(self._said) > 1:
+    def _compute_bits(self) -> None:
+        super()._compute_bits()
+        if len(self._answer) > 1:
             self._break("its parts contradict each other")
 
 
@@ -287,8 +288,12 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
     monkeypatch.setattr(json_schema, "Constraint", Breaks)
     reader, results = Reader(), Results()
     models = models_of(demo)
+    context = EngineContext()
     engine = Engine(
-        models, reader, prompts=BatchScheduler(models, slots=4, share=0.0, on_end=results)
+        models,
+        reader,
+        context=context,
+        prompts=BatchScheduler(models, slots=4, share=0.0, context=context, on_end=results),
     )
     engine.start()
     chat = held(demo, "Hello!")
@@ -328,8 +333,8 @@ def test_penalties_count_what_was_said_and_survive_a_crash(bench: Bench) -> None
 
 def test_a_penalty_grows_with_what_was_said(bench: Bench) -> None:
     job = bench.chat("hello", presence_penalty=0.5, frequency_penalty=0.25).job
-    guide = LogitsProcessor(Sequence(job, emitted=(3, 3, 1)), None)
-    guide.take(3)
-    change = np.zeros(5, dtype=np.float32)
-    guide.change(change)
-    assert change.tolist() == [0, -0.75, 0, -1.25, 0]
+    processor = LogitsProcessor(Sequence(job, emitted=(3, 3, 1)), None)
+    processor.accept(3)
+    bias = np.zeros(5, dtype=np.float32)
+    processor.write_bias(bias)
+    assert bias.tolist() == [0, -0.75, 0, -1.25, 0]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.support.lanes import Immediate
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from wire.model_registry import ModelRecord
@@ -62,11 +63,13 @@ class Service:
     def run(self, *prompts: BatchSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
         """What they come to: text and prompt tokens, by model and question."""
         ended: list[BatchSequence] = []
-        background = BatchScheduler(self.models, slots=8, share=0, on_end=ended.append)
+        background = BatchScheduler(
+            self.models, slots=8, share=0, context=Immediate(), on_end=ended.append
+        )
         background.submit(list(prompts))
         deadline = time.monotonic() + LIMIT_S
         while not background.idle:
-            background.turn(ChatLoad())
+            background.run_turn(ChatLoad())
             assert time.monotonic() < deadline
         background.close()
         results = {}

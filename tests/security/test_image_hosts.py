@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from api.images import fetch
 from api.images.fetch import AT_ONCE, is_public
+from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
 from tests.support import picture_files as files
 from tests.support.api_support import FakeWorker, announce, chat_body
@@ -230,7 +231,7 @@ def chats(web: Web) -> Iterator[ImageApi]:
     settings = Settings(image_hosts=("images.example",))
     app = fake_api(redis, settings)
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
-        images: Any = app.state.parts.images
+        images: Any = app.state.services[ImageIntake]
         images._fetcher = web.fetcher(*settings.image_hosts)
         yield ImageApi(client, worker, redis)
 

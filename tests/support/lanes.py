@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from tests.support.chats import MODEL, REVISION
@@ -12,6 +13,8 @@ from wire.messages import Message, Sampling
 from worker.backends.echo import answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
+from worker.engine.counters import Counters
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
@@ -66,6 +69,13 @@ class Results:
             return [one.result() for one in self.ended]
 
 
+class Immediate(EngineContext):
+    """Without an engine's thread: what is posted is done at once."""
+
+    def post(self, work: Callable[[], None]) -> None:
+        work()
+
+
 class Lanes:
     """The batch scheduler without a thread: a test runs its turns."""
 
@@ -76,9 +86,12 @@ class Lanes:
         """The records of suspects."""
         records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
         models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
+        self.context, self.counters = Immediate(), Counters()
         self.background = BatchScheduler(
             models,
             slots=SLOTS,
+            context=self.context,
+            counters=self.counters,
             share=share,
             on_end=self.results,
             on_suspect=lambda one: self.told.append(f"in {one.line.number}"),
@@ -91,13 +104,13 @@ class Lanes:
         looked = threading.Event()
         self.background._tokenising.submit(looked.wait, WAIT_S)
         self.background.submit(list(some))
-        self.background.turn(ChatLoad())
+        self.background.run_turn(ChatLoad())
         looked.set()
         self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
     def turns(self, count: int, chats: ChatLoad = ChatLoad()) -> None:  # noqa: B008 (frozen)
         for _ in range(count):
-            self.background.turn(chats)
+            self.background.run_turn(chats)
             self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
     def running(self) -> list[str]:

@@ -37,6 +37,7 @@ class Running:
         data: Path,
         *flags: str,
         limit_s: float = LIMIT_S,
+        cwd: Path = ROOT,
         **environ: str,
     ) -> None:
         clean = {
@@ -44,7 +45,7 @@ class Running:
         }
         self.process = subprocess.Popen(
             [*command, "--data", str(data), "--port", "0", *flags],
-            cwd=ROOT,
+            cwd=cwd,
             env={**clean, **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

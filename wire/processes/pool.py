@@ -1,5 +1,4 @@
-"""Processes that do dangerous work: a question goes in by a pipe, an answer comes out, within
-limits.
+"""Child processes for dangerous work: a question by pipe, an answer back, within limits.
 
 A child that dies, hangs or takes too much is killed and replaced. Blocking, for threads. Knows no
 question's meaning.
@@ -49,8 +48,7 @@ class Limits:
 
 
 class Refused(Exception):
-    """There is no answer; the text is the child's one-word reason, or ``time``, ``cpu``,
-    ``memory`` or ``crash``."""
+    """No answer; the text is the child's one-word reason, or time, cpu, memory or crash."""
 
 
 class Died(Exception):
@@ -60,7 +58,8 @@ class Died(Exception):
 def _environment() -> dict[str, str]:
     """The few variables that Python needs, with this package to be imported before any other."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [_ROOT, *(entry for entry in inherited if entry not in ("", _ROOT))]
     return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 

@@ -47,8 +47,7 @@ def _apart(one: Any, other: Any, base: Schema, deepest: int) -> bool:
 
 
 def _has_tag(one: Schema, other: Schema, base: Schema, deepest: int) -> bool:
-    """Whether both have a property that excludes the other, and that one of them can't be
-    without."""
+    """Whether both have a property that excludes the other, and one of them requires it."""
     left, right = one.get("properties"), other.get("properties")
     if not isinstance(left, dict) or not isinstance(right, dict):
         return False

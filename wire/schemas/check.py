@@ -33,8 +33,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a schema: the text that a job carries and what it won't keep, or the reason
-    why there is none."""
+    """The result for a schema: the text that a job carries and its warnings, or a reason."""
 
     text: str = ""
     warnings: tuple[str, ...] = ()

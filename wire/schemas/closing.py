@@ -106,8 +106,7 @@ def _members(schema: Schema, base: Schema) -> list[Any]:
 
 
 def _is_joined(schema: Schema) -> bool:
-    """Whether schemas for the same value have to hold together here, and not one in place of
-    another."""
+    """Whether schemas for the same value must all hold here, rather than one of them."""
     applied = [keyword for keyword in (*IN_PLACE, "$ref") if keyword in schema]
     if not applied:
         return False

@@ -12,8 +12,7 @@ from wire.schemas.tree import DEFINITIONS, Place, Refused, Schema, base_of, part
 
 
 class Ends:
-    """Which schemas of a tree have a finite value, found by adding what is certain until nothing
-    is added."""
+    """Which schemas of a tree have a finite value, found by iterating to a fixed point."""
 
     def __init__(self, root: Schema) -> None:
         self._root = root

@@ -49,6 +49,5 @@ def limits() -> LLParserLimits:
 
 
 def known_reason(error: str) -> str:
-    """What an error of the matcher's means, if it is one of those that a sound schema may run
-    into."""
+    """The meaning of a matcher's error, if it is one that a sound schema may cause."""
     return next((reason for words, reason in _REASONS if any(word in error for word in words)), "")

@@ -48,8 +48,10 @@ def check_constant(value: Any, path: str) -> set[float]:
 
 
 def settle_bounds(schema: Schema, path: str) -> bool:
-    """Write the bounds of a schema so that the matcher keeps them; whether that made them
-    narrower. Raises Refused."""
+    """Write a schema's bounds so that the matcher keeps them; returns whether they became narrower.
+
+    Raises Refused.
+    """
     _settle_booleans(schema)
     bounds = {name: schema[name] for name in _BOUNDS if _is_number(schema.get(name))}
     _check_multiple(schema.get("multipleOf"), path)
@@ -112,8 +114,7 @@ def _settle_integers(schema: Schema, bounds: dict[str, Any], path: str) -> bool:
 
 
 def _inward(bound: int | None, *, up: bool) -> int | None:
-    """The nearest bound, on the inner side, that is a double and no further out than the matcher's
-    integers."""
+    """The nearest inner bound that is a double and within the range of the matcher's integers."""
     if bound is None:
         return None
     bound = max(-_FURTHEST, min(_FURTHEST, bound))
@@ -138,8 +139,7 @@ def _settle_fractions(schema: Schema, bounds: dict[str, Any], path: str) -> bool
 
 
 def _short(bound: float, *, up: bool) -> float:
-    """A bound with no more digits than the matcher reads exactly, on the inner side; a whole one
-    as an integer."""
+    """A bound rounded inward to the digits that the matcher reads exactly; an integer if whole."""
     if bound == math.floor(bound):
         return int(bound)
     short = float(f"{bound:.{_DIGITS - 1}e}")

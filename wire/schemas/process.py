@@ -103,8 +103,7 @@ def _ruled(schema: Any) -> Rules:
 
 
 def _check_fractions(fractions: set[float]) -> None:
-    """The matcher reads long fractions a little beside what they are: whether it does shows in
-    what it would write."""
+    """Refuse fractions that the matcher reads inexactly, which shows in what it would write."""
     for number in fractions:
         written = _matcher(json.dumps({"const": number}))
         if float(written.compute_ff_bytes() or b"nan") != number:
@@ -188,8 +187,7 @@ def answer(kind: str, payload: bytes) -> dict[str, Any]:
 
 
 def limit_time() -> None:
-    """The system ends this process when one question takes more; whole seconds are all that it
-    counts."""
+    """Have the system end this process when one question takes longer, in whole seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + 1 + CPU_S
     with contextlib.suppress(ValueError, OSError):

@@ -36,8 +36,7 @@ MOST_WARNINGS = 8
 
 
 class Rules:
-    """Goes through one schema and changes it in place. ``warnings`` are sentences about what won't
-    be kept.
+    """Goes through one schema and changes it in place; ``warnings`` name what won't be kept.
 
     ``fractions`` are numbers that must come out as they are: whether they do is the matcher's to
     show.
@@ -133,8 +132,7 @@ class Rules:
 
 
 def _settle_names(schema: Schema, base: Schema) -> None:
-    """Names that are listed or have a pattern are kept as ``patternProperties``: generators write
-    maps so."""
+    """Keep listed or patterned names as ``patternProperties``; generators write maps so."""
     if "propertyNames" not in schema or "properties" in schema or "patternProperties" in schema:
         return
     names = schema["propertyNames"]
@@ -168,8 +166,7 @@ def _names_pattern(names: Any) -> str | None:
 
 
 def _settle_closed(schema: Schema) -> None:
-    """Alone for its value, a schema's ``unevaluatedProperties`` are its
-    ``additionalProperties``."""
+    """Keep ``unevaluatedProperties`` as ``additionalProperties`` of a schema that stands alone."""
     beside = ("allOf", "anyOf", "oneOf", "$ref", "if", "additionalProperties")
     if schema.get("unevaluatedProperties") is False and not any(
         keyword in schema for keyword in beside

@@ -25,8 +25,7 @@ class Refused(Exception):
 
 
 class Place(NamedTuple):
-    """A schema inside another: in what it stands, under which key, and the way to it from the
-    root."""
+    """A schema inside another: its parent, its key, and the path to it from the root."""
 
     inside: Any
     key: Any
@@ -69,15 +68,13 @@ def parts(schema: Schema, path: str = "") -> Iterator[Place]:
 
 
 def base_of(schema: Schema, base: Schema) -> Schema:
-    """What the references of a schema begin at: a schema with a name of its own is a document of
-    its own."""
+    """The document that a schema's references start at; a schema with an id is its own."""
     name = schema.get("$id", schema.get("id"))
     return schema if isinstance(name, str) and not name.startswith("#") else base
 
 
 def target(reference: Any, base: Schema) -> tuple[Any, str] | None:
-    """What a reference points at inside its document, and the way there; None for one that isn't
-    found."""
+    """What a reference points at inside its document, and the path there; None if not found."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return None
     at: Any = base

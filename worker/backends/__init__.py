@@ -1,24 +1,24 @@
-"""Backends: what runs a model. MLX is imported in here and nowhere else, and only for the
-backend that needs it."""
+"""Backends run models. MLX is imported in here and nowhere else, and only for the backends that
+need it."""
 
 from __future__ import annotations
 
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
-from worker.backends import libraries
+from worker.backends import mlx_import
 from worker.backends.base import Backend
 from worker.prompt_cache import Cache, PromptCache
 
 
 def load_libraries(settings: Settings) -> None:
-    """Import what the backend needs. Raises libraries.Unusable when the installation is broken."""
+    """Import the libraries of the configured backend. Raises LibraryError when the installation is
+    broken."""
     if settings.backend != "echo":
-        libraries.load()
+        mlx_import.import_libraries()
 
 
 def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
-    """Load a model with the backend that its record asks for. Raises WorkerError if it can't be
-    loaded."""
+    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded."""
     if settings.backend == "echo":
         from worker.backends.echo import EchoBackend
 

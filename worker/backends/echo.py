@@ -10,12 +10,12 @@ import threading
 import time
 from weakref import WeakKeyDictionary
 
-from wire.messages import Message
+from wire.messages import ChatJob, Message
 from worker import prompt
 from worker.backends import echo_script
 from worker.backends.base import Step, Token
 from worker.errors import WorkerError
-from worker.sequence import Output, Sequence
+from worker.sequence import Output, Sequence, TextDecoder
 
 CONTEXT_WINDOW = 4096
 WORDS = 4096
@@ -62,6 +62,14 @@ def _next(sequence: Sequence, text: str) -> Token:
     if token == echo_script.FIRST:
         return Token(sequence, token, "stop")
     return Token(sequence, token, "length" if sequence.tokens_left <= 1 else None)
+
+
+def _decoder(job: ChatJob) -> TextDecoder:
+    if echo_script.script_of(job) is None:
+        return EchoDecoder(job.sampling.stop)
+    from worker.backends.echo_decoder import ScriptDecoder  # Imports MLX.
+
+    return ScriptDecoder(job)
 
 
 def _misbehave(text: str) -> None:
@@ -125,9 +133,7 @@ class EchoBackend:
             max_tokens=job.sampling.max_tokens,
             shorten=job.form.truncation == "auto",
         )
-        scripted = echo_script.script_of(job) is not None
-        decoder = echo_script.decoder_for(job) if scripted else EchoDecoder(job.sampling.stop)
-        sequence.begin(built.token_ids, decoder)
+        sequence.begin(built.token_ids, _decoder(job))
         return prompt.warnings(built, job.messages, sees_images=False)
 
     def add(self, sequence: Sequence) -> None:
@@ -136,7 +142,7 @@ class EchoBackend:
         self._read[sequence] = 0
         self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
-    def step(self, in_company: bool = False) -> Step:  # noqa: ARG002
+    def step(self, others_waiting: bool = False) -> Step:  # noqa: ARG002
         self._keep_pace()
         step = Step()
         for sequence in list(self._read):
@@ -171,7 +177,7 @@ class EchoBackend:
     def reset(self) -> None:
         self._read.clear()
 
-    def beside(self) -> EchoBackend:
+    def batch_lane(self) -> EchoBackend:
         return EchoBackend(self._delay_s, self._prefill_step)
 
     def close(self) -> None:

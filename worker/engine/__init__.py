@@ -1,1 +1,1 @@
-"""The engine's thread: which sequences run, and what becomes of each step."""
+"""The engine's thread: schedules sequences and handles the output of each step."""

@@ -1,7 +1,6 @@
-"""The prompts of batches that wait inside a worker: those of a group behind one another, the groups
-in turn.
+"""The waiting prompts of batches inside a worker: FIFO within a group, round robin over groups.
 
-Pure: knows no engine, no model and no clock but the one it is given.
+Pure: knows no engine, no model and no clock.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from worker.engine.batch_sequence import BatchSequence, Group
 
 
 class BatchQueue:
-    """Waiting prompts. Whose turn it is: the group that has had none for longest."""
+    """The next prompt is of the group whose last turn is longest ago."""
 
     def __init__(self) -> None:
         self._groups: OrderedDict[Group, deque[BatchSequence]] = OrderedDict()
@@ -32,12 +31,11 @@ class BatchQueue:
         self._groups.setdefault(sequence.group, deque()).append(sequence)
 
     def put_back(self, sequence: BatchSequence) -> None:
-        """Put a prompt before the others of its group: it has been inside already."""
+        """Put a preempted prompt before the others of its group."""
         self._groups.setdefault(sequence.group, deque()).appendleft(sequence)
 
     def take(self, fits: Callable[[BatchSequence], bool]) -> BatchSequence | None:
-        """The first prompt of the first group whose first prompt fits; that group goes behind the
-        others.
+        """Remove the first prompt that fits, of those that head a group; its group goes last.
 
         ``fits`` may remove prompts that came to an end.
         """

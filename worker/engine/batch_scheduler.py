@@ -1,8 +1,8 @@
-"""Prompts of batches in the engine: they take what chats leave free, and step aside when one comes.
+"""Schedules prompts of batches in the engine: they use what chats leave free, and make way.
 
-They run in a batch of their own beside the chats' (``Backend.beside``), so that putting them off
-costs nothing: their rows stay where they are. Everything but ``__init__`` runs on the engine's
-thread. Knows no Redis and no RQ.
+They run in a second batch of the model (``Backend.batch_lane``), so that pausing them costs
+nothing: their rows stay where they are. Everything but ``__init__`` runs on the engine's thread.
+Knows no Redis and no RQ.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from wire.messages import Failed
 from worker.backends.base import Backend, Token
+from worker.engine.batch_preparation import BatchPreparation
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
+from worker.engine.counters import Counters
 from worker.engine.model_turn import ModelTurn
-from worker.engine.prompt_thread import Prepared, PromptThread
+from worker.engine.prompt_thread import PromptThread
 from worker.engine.shared_prefix import SharedPrefixes
 from worker.engine.step_failure import broken_schema, failure, rescue
 from worker.engine.suspects import SuspectSlot
+from worker.engine.time_share import TimeShare
 from worker.errors import WorkerError
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
@@ -32,19 +34,15 @@ from worker.sequence import Sequence
 log = logging.getLogger(__name__)
 
 AHEAD = 8
-"""Prompts that are in the batch beyond its rows, so that their reading begins as soon as rows
-are free."""
-MOST_OWED_S = 0.1
-"""What prompts may save up of their share while chats keep them from running."""
+"""Prompts in the batch beyond its rows, so that their prefill begins as soon as rows are free."""
 CHAT_FOLLOWS_S = 2.0
-"""A chat is often followed by another: for this long prompts are read in smaller portions, for
-the next one's sake."""
+"""A chat is often followed by another: for this long prompts are prefilled in smaller portions, so
+that the next chat waits less."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatLoad:
-    """What the engine has of chats: how many, how many of them without a first token, whether
-    any is a suspect."""
+    """The engine's chats: how many, how many without a first token, any suspect."""
 
     inside: int = 0
     waiting: int = 0
@@ -55,8 +53,8 @@ class BatchScheduler:
     """The prompts of batches inside one engine.
 
     ``slots`` is how many rows chats and prompts have together; ``share`` the part of the time, 0 to
-    1, that prompts get whatever the chats do. ``on_end`` gets each prompt that has ended;
-    ``on_suspect`` one before anything is done with it, ``on_clear`` one that waits again.
+    1, that prompts get whatever the chats do. ``on_end`` gets each prompt that has ended,
+    ``on_suspect`` a suspect before anything is done with it, ``on_clear`` one that waits again.
     """
 
     def __init__(
@@ -65,33 +63,28 @@ class BatchScheduler:
         *,
         slots: int,
         share: float,
+        context: EngineContext,
         on_end: Callable[[BatchSequence], None],
+        counters: Counters | None = None,
         on_suspect: Callable[[BatchSequence], None] = lambda _: None,
         on_clear: Callable[[BatchSequence], None] = lambda _: None,
     ) -> None:
         self._models = models
         self._slots = slots
-        self._share = share
+        self._context = context
+        self._counters = counters or Counters()
         self._on_end = on_end
         self._suspect = SuspectSlot(on_suspect, on_clear)
         self._queue = BatchQueue()
         self._running: dict[BatchSequence, Backend] = {}
         self._tokenising = PromptThread("tokenise-prompts")
-        self._owed_s = 0.0
-        # What a turn takes, by the last one: so much must be owed before the next.
-        self._turn_s = MOST_OWED_S
-        self._looked = time.monotonic()
+        self._preparation = BatchPreparation(
+            self._tokenising, self._queue, self._suspect, context, self._fail
+        )
+        self._time_share = TimeShare(share)
         self._chat_seen = -CHAT_FOLLOWS_S
         self._model_turn = ModelTurn(self._queue)
         self._prefixes = SharedPrefixes()
-        self.post: Callable[[Callable[[], None]], None] = lambda work: work()
-        """Has something done on the engine's thread."""
-        self.excuse: Callable[[], AbstractContextManager[None]] = nullcontext
-        """Around what may take long."""
-        self.notes: Callable[[], list[str]] = list
-        """What those who are let in now should know, in sentences."""
-        self.tokens = 0
-        """Tokens generated so far."""
 
     def close(self) -> None:
         self._tokenising.shutdown(wait=False, cancel_futures=True)
@@ -107,12 +100,12 @@ class BatchScheduler:
 
     @property
     def suspect(self) -> bool:
-        """Whether a suspect is inside, be it that its prompt is only being prepared."""
+        """Whether a suspect is inside, even if its prompt is only being prepared."""
         return self._suspect.inside is not None
 
     @property
     def preparing_s(self) -> float:
-        """For how long the present prompt has been being prepared, seconds."""
+        """For how long the present prompt has been in preparation, seconds."""
         return self._tokenising.busy_s
 
     def inside(self) -> list[Sequence]:
@@ -134,45 +127,46 @@ class BatchScheduler:
             self._suspect.ended(sequence)
 
     def make_way(self) -> None:
-        """Leave every model: a chat needs the memory, or may be what kills its workers and must
-        be seen alone."""
+        """Leave every model: a chat needs the memory, or is a suspect and runs alone."""
         for sequence in list(self._running):
-            self._park(sequence)
+            self._preempt(sequence)
         self._suspect.put_out(self._suspect.inside)
 
     # --- a turn -----------------------------------------------------------------------------------
 
-    def turn(self, chats: ChatLoad) -> None:
+    def run_turn(self, chats: ChatLoad) -> None:
         """One step of the prompts, if it is their turn."""
         now = time.monotonic()
-        passed, self._looked = now - self._looked, now
+        self._time_share.earn(now)
         if chats.inside:
             self._chat_seen = now
         if self.idle:
-            self._owed_s = 0.0
+            self._time_share.reset()
             self._prefixes.forget()
             return
-        self._owed_s = min(MOST_OWED_S, self._owed_s + self._share * passed)
         if chats.suspect:
             self.make_way()
             return
-        held_up = chats.waiting or chats.inside >= self._slots
-        if held_up and self._owed_s < self._turn_s:
+        held_up = chats.waiting > 0 or chats.inside >= self._slots
+        if held_up and not self._time_share.pays_a_turn:
             return
-        rows = max(self._slots - chats.inside, 1)
-        self._park_beyond(rows if chats.inside else rows + AHEAD)
-        # While a chat waits, as many go on as keep the share going: the others come in behind its
+        rows = self._rows(chats)
+        self._preempt_beyond(rows)
+        # While a chat waits, only what keeps the share going: the other prompts come in after its
         # first token.
-        self._fill(1 if held_up else rows if chats.inside else rows + AHEAD, chats)
+        self._fill(1 if held_up else rows, chats)
         for backend in set(self._running.values()):
             self._step(backend)
-        spent = time.monotonic() - now
-        self._turn_s = min(spent, MOST_OWED_S)
-        self._owed_s = self._owed_s - spent if held_up else 0.0
+        self._time_share.spend(time.monotonic() - now, held_up=held_up)
 
-    def _park_beyond(self, rows: int) -> None:
+    def _rows(self, chats: ChatLoad) -> int:
+        """How many prompts may be in the batch."""
+        rows = max(self._slots - chats.inside, 1)
+        return rows if chats.inside else rows + AHEAD
+
+    def _preempt_beyond(self, rows: int) -> None:
         for sequence in list(self._running)[rows:][::-1]:
-            self._park(sequence)
+            self._preempt(sequence)
 
     def _fill(self, rows: int, chats: ChatLoad) -> None:
         while len(self._running) < rows:
@@ -181,9 +175,8 @@ class BatchScheduler:
                 return
             self._enter(sequence)
 
-    def _park(self, sequence: BatchSequence) -> None:
-        """Take a prompt out of its batch; what was computed goes to the prompt cache, and it
-        goes on behind that."""
+    def _preempt(self, sequence: BatchSequence) -> None:
+        """Take a prompt out of its batch; it resumes from what the prompt cache keeps."""
         self._running.pop(sequence).remove(sequence)
         self._suspect.put_out(sequence)
         self._queue.put_back(sequence)
@@ -202,8 +195,7 @@ class BatchScheduler:
         return not self._prefixes.awaits(sequence, self._running)
 
     def _is_there(self, sequence: BatchSequence, chats: ChatLoad) -> bool:
-        """Whether the prompt and its model are ready; loads it when no chat would have to wait
-        for that."""
+        """Whether the prompt and its model are ready; loads the model if no chat has to wait."""
         job = sequence.job
         if not self._models.is_loaded(job):
             if chats.inside:
@@ -212,55 +204,17 @@ class BatchScheduler:
                 self._model_turn.wants(sequence.group)
                 return False
             self._suspect.let_in(sequence)
-            with self.excuse():
+            with self._context.watchdog.suspend():
                 self._models.get(job)
         self._model_turn.has(sequence.group)
-        lane = self._models.beside(self._models.get(job))
+        lane = self._models.batch_lane(self._models.get(job))
         if not sequence.is_ready_for(lane) and not sequence.preparing:
-            self._prepare_with_alike(sequence, lane)
+            self._preparation.begin(sequence, lane)
         return sequence.is_ready_for(lane)
-
-    def _prepare_with_alike(self, sequence: BatchSequence, lane: Backend) -> None:
-        """Have a prompt made into tokens, beside this thread, and all that wait with it for the
-        same model.
-
-        They become ready together: prompts that join a batch together cost less than one by one. A
-        suspect comes alone.
-        """
-        alike = [s for s in self._queue if s.group == sequence.group]
-        group = [s for s in alike if not s.preparing and not s.is_ready_for(lane)]
-        if sequence.suspect:
-            self._suspect.let_in(sequence)
-            group = [sequence]
-        for one in group:
-            one.preparing = True
-        self._tokenising.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
-
-    def _when_prepared(
-        self, lane: Backend, prepared: Future[list[Prepared[BatchSequence]]]
-    ) -> None:
-        if not prepared.cancelled():  # Else this engine is being closed.
-            self.post(partial(self._prepared, lane, prepared.result()))
-
-    def _prepared(self, lane: Backend, group: list[Prepared[BatchSequence]]) -> None:
-        for sequence, prepared in group:
-            sequence.preparing = False
-            if sequence not in self._queue:
-                self._suspect.ended(sequence)
-                continue
-            error = prepared.exception()
-            if error is None and sequence.tokens_left > 0:
-                sequence.ready_for(lane)
-                sequence.warnings += prepared.result()
-                continue
-            self._queue.remove(sequence)
-            self._fail(
-                sequence, error if isinstance(error, Exception) else RuntimeError("cancelled")
-            )
 
     def _enter(self, sequence: BatchSequence) -> None:
         try:
-            lane = self._models.beside(self._models.get(sequence.job))
+            lane = self._models.batch_lane(self._models.get(sequence.job))
             self._suspect.let_in(sequence)
             lane.add(sequence)
         except Exception as error:
@@ -269,7 +223,9 @@ class BatchScheduler:
         self._running[sequence] = lane
         self._prefixes.entered(sequence)
         if not sequence.generated:
-            sequence.warnings += [note for note in self.notes() if note not in sequence.warnings]
+            sequence.warnings += [
+                note for note in self._context.notes() if note not in sequence.warnings
+            ]
 
     # --- a step -----------------------------------------------------------------------------------
 
@@ -280,13 +236,13 @@ class BatchScheduler:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)
             return
-        self.tokens += len(step.tokens)
+        self._counters.batch_step(len(step.tokens))
         for token in step.tokens:
             self._accept(lane, token)
 
     def _accept(self, lane: Backend, token: Token) -> None:
         sequence = token.sequence
-        assert isinstance(sequence, BatchSequence), "only prompts are put into the batch beside"
+        assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
         if token.end == "stop":
             sequence.accept_last(token.token_id)
             if (broken := broken_schema(sequence)) is not None:
@@ -300,10 +256,10 @@ class BatchScheduler:
             self._finish(sequence, "stop")
         elif token.end == "length":
             self._finish(sequence, "length")
-        elif sequence.wanted:
-            # Out and in again: the prompt's cache is kept thereby, and the others begin behind the
-            # shared prefix.
-            sequence.wanted = False
+        elif sequence.prefix_awaited:
+            # Removing it keeps its prompt in the cache, so that the others begin behind the shared
+            # prefix.
+            sequence.prefix_awaited = False
             lane.remove(sequence)
             lane.add(sequence)
 
@@ -314,7 +270,7 @@ class BatchScheduler:
         self._on_end(sequence)
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
-        assert isinstance(sequence, BatchSequence), "only prompts are put into the batch beside"
+        assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
         self._running.pop(sequence, None)
         self._suspect.ended(sequence)
         sequence.fail(partial(Failed, *failure(error)))

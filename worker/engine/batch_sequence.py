@@ -1,6 +1,6 @@
-"""One prompt of a batch inside the engine: a chat that nobody reads while it is written.
+"""One prompt of a batch inside the engine: a chat without a stream.
 
-Its text is made once it has ended, off the engine's thread, unless a stop text must be looked for.
+Its text is decoded after its end, off the engine's thread, unless it has stop texts to look for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from worker.backends.base import Backend
 from worker.sequence import Output, Sequence, TextDecoder
 
 Group = tuple[str, str, bool]
-"""Prompts that wait for the same: of one batch, for one model, suspects apart from the others."""
+"""Prompts of one batch and model; suspects are a group of their own."""
 
 
 class BatchSequence(Sequence):
-    """A line of a batch from the moment its slice is taken up to its result."""
+    """A line of a batch from the start of its slice to its result."""
 
     def __init__(self, line: BatchLine, part: BatchSlice, attempt: int) -> None:
         super().__init__(
@@ -37,16 +37,16 @@ class BatchSequence(Sequence):
         self.line = line
         self.part = part
         self.preparing = False
-        """Whether its prompt is just being made into tokens."""
+        """Whether its prompt is being tokenised."""
         self.waited = False
-        """Whether it has waited for somebody else's prefix."""
-        self.wanted = False
+        """Whether it has waited for another prompt's prefix."""
+        self.prefix_awaited = False
         """Whether others wait for the prefix that it shares with them."""
         self.warnings = list(line.warnings)
-        """What its reader should know, in sentences."""
+        """Warnings for its result, in sentences."""
         self._prepared_for: ReferenceType[Backend] | None = None
-        self._said: list[Output] = []
-        self._mark = 0
+        self._outputs: list[Output] = []
+        self._hidden = 0
 
     @property
     def batch_id(self) -> str:
@@ -57,32 +57,29 @@ class BatchSequence(Sequence):
         return self.part.batch_id, self.job.model_id, self.suspect
 
     def same_model(self, other: BatchSequence) -> bool:
-        """Whether both were accepted for the same model's same files: another's token ids mean
-        nothing to it."""
+        """Whether both are for the same files of a model, so that their token ids agree."""
         mine, its = self.job, other.job
         return (mine.model_id, mine.model_revision) == (its.model_id, its.model_revision)
 
     def ready_for(self, lane: Backend) -> None:
-        """Note that its prompt has been prepared by a backend: what that keeps of it goes with
-        the loaded model."""
+        """Note which backend has prepared its prompt: that is lost when the model is unloaded."""
         self._prepared_for = ref(lane)
 
     def is_ready_for(self, lane: Backend) -> bool:
         return self._prepared_for is not None and self._prepared_for() is lane
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens; anew, when its model was unloaded while it waited with a
-        half of its answer."""
+        """Take the prompt's tokens; again, if its model was unloaded in between."""
         super().begin(prompt_ids, decoder)
         if self.job.sampling.stop:
             for token in self.generated:
                 decoder.add(token)
 
     def accept(self, token: int) -> list[LoggedEvent]:
-        """Count one more token; there is nobody to show it to."""
+        """Count one more token; nothing is streamed."""
         if self.job.sampling.stop:
             deltas = [event for event in super().accept(token) if isinstance(event, Delta)]
-            self._said.append(Output.together(deltas))
+            self._outputs.append(Output.together(deltas))
             return []
         if self._first_token is None:
             self._first_token = time.monotonic()
@@ -91,40 +88,40 @@ class BatchSequence(Sequence):
 
     def accept_last(self, token: int) -> None:
         super().accept_last(token)
-        self._mark = 1
+        self._hidden = 1
 
     def finish(self, reason: FinishReason) -> list[LoggedEvent]:
-        """End well; the text follows when it is asked for."""
+        """End well; ``result`` decodes the text."""
         if self.end is None:
             self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
         return []
 
     def result(self) -> LineResult:
-        """What the line came to. Not for the engine's thread: this is where the text is made."""
-        assert self.end is not None, "a result is asked for after the end"
+        """The line's result. Not for the engine's thread: this decodes the text."""
+        assert self.end is not None, "there is no result before the end"
         number, custom_id = self.line.number, self.line.custom_id
         if isinstance(self.end, Failed):
             return LineResult(number, custom_id, error=(self.end.code, self.end.message))
-        said = self._all_said()
+        output = self._whole_output()
         return LineResult(
             number,
             custom_id,
             self.job.model_id,
-            said.text,
+            output.text,
             self.end.finish_reason,
             self.end.usage,
-            reasoning=said.reasoning,
-            tool_calls=said.tool_calls,
+            reasoning=output.reasoning,
+            tool_calls=output.tool_calls,
             stop_reason=self.end.stop_reason,
             warnings=tuple(self.warnings),
         )
 
-    def _all_said(self) -> Output:
+    def _whole_output(self) -> Output:
         decoder = self._decoder
         assert decoder is not None, "a sequence ends well only after begin()"
         if not self.job.sampling.stop:
-            shown = self.generated[: len(self.generated) - self._mark]
-            self._said = [decoder.add(token) for token in shown]
+            shown = self.generated[: len(self.generated) - self._hidden]
+            self._outputs = [decoder.add(token) for token in shown]
         if not self.stopped_by_text:
-            self._said.append(decoder.finish())
-        return Output.together(self._said)
+            self._outputs.append(decoder.finish())
+        return Output.together(self._outputs)

@@ -1,9 +1,7 @@
-"""What this worker has done since it started: totals and histograms, kept in memory and told with
-the status.
+"""What this worker has done since it started: totals and histograms, reported with its status.
 
-Written by the engine's thread a step at a time, so that a token costs next to nothing; read by
-others without a lock: a moment old is good enough. Knows neither Redis nor what the numbers are
-called outside.
+Written by the engine's thread once a step, so that a token costs next to nothing; read by others
+without a lock, because slightly old is good enough. Knows neither Redis nor metric names.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from wire.worker_status import BUCKETS, Histogram, Sample, Totals
@@ -19,7 +17,7 @@ from worker.backends.base import Backend, Token
 from worker.sequence import Sequence
 
 SHORTEST_SAMPLE_S = 0.5
-"""The status is told out of turn after model commands; a sample of the history is not."""
+"""The status is also published after model commands; a sample of the history is not."""
 
 
 class _Histogram:
@@ -37,8 +35,10 @@ class _Histogram:
 
 
 class Counters:
-    """One a worker. ``restarts`` is how often a worker has come back on this machine and data
-    folder before."""
+    """One a worker.
+
+    ``restarts`` counts earlier starts of a worker on this machine and data folder.
+    """
 
     def __init__(self, restarts: int = 0) -> None:
         self.restarts = restarts
@@ -54,31 +54,30 @@ class Counters:
             _Histogram("load"),
         )
         self._first_tokens = 0
-        self.batch_tokens: Callable[[], int] = lambda: 0
-        """Tells the tokens of batches' prompts so far: those are counted where they run."""
+        self._batch_tokens = 0
         self._stepped: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
 
     def step(self, backend: Backend, tokens: Iterable[Token]) -> None:
-        """Count a step's tokens, after their sequences have taken them. For the engine's thread."""
+        """Count a step's tokens, once their sequences have them. For the engine's thread."""
         now = time.monotonic()
-        going_on = 0
+        continuing = 0
         for token in tokens:
             if len(token.sequence.generated) > 1:
-                going_on += 1
+                continuing += 1
             else:
                 self._first(token.sequence)
-        if going_on:
-            # Whoever goes on had its last token in the batch's last step: one gap for all of them.
-            self._gap.add(now - self._stepped.get(backend, now), going_on)
-            self._generation_tokens += going_on
+        if continuing:
+            # Every continuing row got a token in the batch's previous step: one interval for all.
+            self._gap.add(now - self._stepped.get(backend, now), continuing)
+            self._generation_tokens += continuing
         self._stepped[backend] = now
 
     def _first(self, sequence: Sequence) -> None:
         self._generation_tokens += 1
         if sequence.emitted:
-            return  # It goes on after a crash: its first token was another worker's.
+            return  # Resumed after a crash: its first token was another worker's.
         timings, usage = sequence.timings, sequence.usage
         self._first_tokens += 1
         self._ttft.add(timings.ttft_ms / 1000)
@@ -87,12 +86,16 @@ class Counters:
         self._prompt_tokens += usage.prompt_tokens
         self._cached_tokens += usage.cached_tokens
 
+    def batch_step(self, tokens: int) -> None:
+        """Count the tokens of a step of batch prompts. For the engine's thread."""
+        self._batch_tokens += tokens
+
     def loaded(self, seconds: float) -> None:
         """Count the load of a model. For the engine's thread."""
         self._load.add(seconds)
 
     def ended(self, sequence: Sequence) -> None:
-        """Count a chat that came to its end, from its submission on. For the writer's thread."""
+        """Count an ended chat, from its submission on. For the writer's thread."""
         self._whole.add((sequence.timings.queue_ms + sequence.elapsed_ms) / 1000)
 
     def work(self) -> Totals:
@@ -102,7 +105,7 @@ class Counters:
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
             generation_tokens=self._generation_tokens,
-            batch_tokens=self.batch_tokens(),
+            batch_tokens=self._batch_tokens,
             ttft=self._ttft.spread(),
             inter_token=self._gap.spread(),
             queue=self._queue.spread(),
@@ -112,11 +115,11 @@ class Counters:
         )
 
     def sample(self, machine: str, running: int, waiting: int) -> Sample | None:
-        """What has happened since the last sample; None when that was just now."""
+        """What has happened since the last sample; None if that was just now."""
         with self._sampling:
             now = (
                 time.monotonic(),
-                self._generation_tokens + self.batch_tokens(),
+                self._generation_tokens + self._batch_tokens,
                 self._first_tokens,
                 self._ttft.sum,
             )

@@ -1,4 +1,4 @@
-"""Whose turn it is when the models of several batches don't fit into memory together."""
+"""Turns of batches whose models don't fit into memory together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import Group
 
 MODEL_TURN_S = 30.0
-"""Prompts whose model has no room let the others go on for this long, then it is their turn."""
+"""Prompts whose model has no room wait this long for the others, then get their turn."""
 
 
 class ModelTurn:

@@ -1,5 +1,4 @@
-"""A thread beside the engine's that makes prompts into tokens: streams must not wait for a long
-one.
+"""A thread that tokenises prompts for the engine: streams must not wait for a long one.
 
 Knows backends by their ``prepare``, and no MLX.
 """
@@ -17,15 +16,14 @@ from worker.engine.futures import attempt
 from worker.sequence import Sequence
 
 LONG_PROMPT_CHARACTERS = 8_000
-"""A longer prompt, or one with images, tools or a schema, is prepared beside the engine's thread:
-running streams must not wait for it."""
+"""A longer prompt, or one with images, tools or a schema, is prepared on another thread."""
 One = TypeVar("One", bound=Sequence)
 Prepared = tuple[One, Future[list[str]]]
-"""A prompt, and the warnings about it or what was wrong with it."""
+"""A prompt, and the warnings about it or its error."""
 
 
 def takes_long(sequence: Sequence) -> bool:
-    """Whether to prepare a prompt beside the engine's thread."""
+    """Whether to prepare a prompt on another thread."""
     job = sequence.job
     if sequence.images or job.form.tools or job.form.json_schema is not None:
         return True
@@ -40,12 +38,12 @@ class PromptThread(ThreadPoolExecutor):
         self._began: float | None = None
 
     def prepare(self, backend: Backend, prompts: Items[One]) -> Future[list[Prepared[One]]]:
-        """Prepare these one after another; they are handed over together."""
+        """Prepare these one after another; the future has all of them."""
         return self.submit(self._each, backend, prompts)
 
     @property
     def busy_s(self) -> float:
-        """For how long it has been at its present prompt, seconds; 0 when it has none."""
+        """How long the present prompt has taken so far, seconds; 0 without one."""
         began = self._began
         return 0.0 if began is None else time.monotonic() - began
 

@@ -1,5 +1,4 @@
-"""A prefix that prompts of batches share is read once: who would read it a second time waits for
-the first."""
+"""A prefix that prompts of batches share is prefilled once; the others wait for the first."""
 
 from __future__ import annotations
 
@@ -8,32 +7,31 @@ from collections.abc import Iterable
 from worker.engine.batch_sequence import BatchSequence, Group
 
 SHARED_PREFIX = 32
-"""Tokens from which on a common prefix is read once and waited for by the others."""
+"""Tokens from which on the others wait for a common prefix."""
 
 
 class SharedPrefixes:
-    """Knows which groups wait in vain, because nothing of their prompts is kept."""
+    """Knows which groups don't profit from waiting, because their model's cache keeps nothing."""
 
     def __init__(self) -> None:
         self._unkept: set[Group] = set()
 
     def awaits(self, sequence: BatchSequence, running: Iterable[BatchSequence]) -> bool:
-        """Whether a prompt that is being read now shares a prefix with this one that would be read
-        twice."""
+        """Whether a prompt in prefill shares a prefix with this one."""
         if sequence.group in self._unkept or sequence.generated:
             return False
-        for reading in running:
-            if reading.generated or not reading.same_model(sequence):
+        for other in running:
+            if other.generated or not other.same_model(sequence):
                 continue
-            length = reading.cached_tokens + SHARED_PREFIX
-            same = reading.prompt_ids[:length] == sequence.prompt_ids[:length]
+            length = other.cached_tokens + SHARED_PREFIX
+            same = other.prompt_ids[:length] == sequence.prompt_ids[:length]
             if len(sequence.prompt_ids) > length and same:
-                reading.wanted = sequence.waited = True
+                other.prefix_awaited = sequence.waited = True
                 return True
         return False
 
     def entered(self, sequence: BatchSequence) -> None:
-        """Note what came of the wait: a model's cache may keep nothing."""
+        """Note whether waiting helped: a model's cache may keep nothing."""
         if sequence.waited and not sequence.cached_tokens and not sequence.generated:
             self._unkept.add(sequence.group)
 

@@ -1,4 +1,4 @@
-"""Answers that can't go on: who fails, who goes on, and in which words."""
+"""A failed step: which sequences fail, which go on, and with which error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from worker.sequence import Sequence
 
 
 def rescue(backend: Backend, error: Exception, fail: Callable[[Sequence, Exception], None]) -> None:
-    """Fail the likely culprits, start a fresh batch, and put their neighbours back.
+    """Fail the likely culprits, start a fresh batch, and put the other sequences back.
 
-    Culprits are the sequences that have no token yet; without those, the ones that got no further
-    since the last time.
+    Culprits are the sequences in prefill; without any, those without progress since the last
+    failure.
     """
     inside, suspects = backend.sequences(), set(backend.prefilling())
     backend.reset()
@@ -31,13 +31,13 @@ def rescue(backend: Backend, error: Exception, fail: Callable[[Sequence, Excepti
 
 
 def failure(error: Exception) -> tuple[ErrorCode, str]:
-    """The code and the sentence that a client gets for an exception."""
+    """The error code and message that a client gets for an exception."""
     if isinstance(error, WorkerError):
         return error.code, error.message
     return "engine_failed", f"Generation failed ({type(error).__name__})."
 
 
 def broken_schema(sequence: Sequence) -> WorkerError | None:
-    """The error of an answer that ended because its schema could be followed no further."""
-    held = sequence.constraint
-    return invalid_schema(held.why) if held is not None and held.broken else None
+    """The error of an answer that could not be completed within its schema; None for any other."""
+    constraint = sequence.constraint
+    return invalid_schema(constraint.why) if constraint is not None and constraint.broken else None

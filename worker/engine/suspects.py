@@ -1,8 +1,7 @@
-"""The one prompt of a batch at a time that may be what kills its workers, while it is inside.
+"""The one suspect prompt of a batch that may be inside the engine at a time.
 
-Inside means from before its model is loaded and its prompt is prepared to its end: whatever of it
-kills the process, it has been written down before. Runs on the engine's thread; where it is written
-down is the caller's.
+It is inside from before its model is loaded and its prompt prepared until its end, and marked
+before: so a crash at any stage is known to be its own. Runs on the engine's thread.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from collections.abc import Callable
 
 from worker.engine.batch_sequence import BatchSequence
 
-Tell = Callable[[BatchSequence], None]
+Mark = Callable[[BatchSequence], None]
 
 
 class SuspectSlot:
-    """``note`` writes a suspect down before it is let in, ``clear`` strikes it out when it waits
-    again."""
+    """``enter`` marks a suspect before it is let in; ``leave`` unmarks one that waits again."""
 
-    def __init__(self, note: Tell, clear: Tell) -> None:
-        self._note, self._clear = note, clear
+    def __init__(self, enter: Mark, leave: Mark) -> None:
+        self._enter, self._leave = enter, leave
         self.inside: BatchSequence | None = None
 
     def keeps_out(self, sequence: BatchSequence) -> bool:
@@ -27,19 +25,18 @@ class SuspectSlot:
         return sequence.suspect and self.inside not in (None, sequence)
 
     def let_in(self, sequence: BatchSequence) -> None:
-        """To be called before anything is done with a prompt; only a suspect is of interest."""
+        """Called before anything is done with a prompt; does nothing unless it is a suspect."""
         if sequence.suspect and self.inside is not sequence:
-            self._note(sequence)
+            self._enter(sequence)
             self.inside = sequence
 
     def put_out(self, sequence: BatchSequence | None) -> None:
-        """It waits again, unless it is just being prepared: that can't be interrupted."""
+        """The prompt waits again, unless it is being prepared: that can't be interrupted."""
         if sequence is not None and sequence is self.inside and not sequence.preparing:
-            self._clear(sequence)
+            self._leave(sequence)
             self.inside = None
 
     def ended(self, sequence: BatchSequence) -> None:
-        """What is written down stays: until its result is written, a crash may still have been its
-        own."""
+        """The mark stays: until its result is written, a crash may still be its own."""
         if sequence is self.inside:
             self.inside = None

@@ -1,1 +1,1 @@
-"""Jobs on their way in and out of this worker: RQ, leases, crashes, the token log, status."""
+"""Jobs between Redis and the engine: RQ, leases, crashes, the token log, the worker's status."""

@@ -1,9 +1,8 @@
-"""Who starts a slice puts the next one of its batch at the end of the queue: so batches take turns
-there.
+"""Starting a slice enqueues the next one of its batch, so that batches alternate in the queue.
 
 One slice of a batch waits at a time, however long the batch: the queue stays short, and a small
-batch waits for one slice of each other, not for all of them. Knows RQ's queue, not what a slice is
-made of.
+batch waits for one slice of each other batch, not for all. Knows RQ's queue, not the contents of a
+slice.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class BatchFeed:
         self._queue = queue
 
     def after(self, work: BatchSlice, now_ms: float) -> None:
-        """Queue the slice that follows, unless somebody has done so or there is none."""
+        """Enqueue the slice that follows, unless another worker has done so or there is none."""
         number = work.number + 1
         job_id = slice_job_id(work.batch_id, number)
         following = BatchSlice(
@@ -35,4 +34,4 @@ class BatchFeed:
             try:
                 pipe.execute()
             except WatchError:
-                return  # Somebody else has just put it there.
+                return  # Another worker has just enqueued it.

@@ -1,8 +1,7 @@
-"""Slices of batches on board of this worker: taken up, run line by line, their results written,
-given back.
+"""Runs slices of batches line by line: takes their leases, writes their results, hands them back.
 
-Between RQ's worker and the engine, like ``runner`` for chats. Its thread makes the texts and writes
-the results, several lines in one call; Redis away, it tries again until they are written.
+Between RQ's worker and the engine, like chat_runner for chats. Its thread decodes the texts and
+writes the results, several lines in one call; while Redis is away, it tries again.
 """
 
 from __future__ import annotations
@@ -16,82 +15,86 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import Redis
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
-from worker.jobs.poison_jobs import condemned
-from worker.jobs.rq_bookkeeping import Outcome
+from worker.jobs.crashes.poison_jobs import condemned
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.ports import JobEnds
+from worker.redis_retry import retry_until_answered
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
-"""How often the states of the batches on board are looked up: a cancel is seen within this."""
-RETRY_S = (0.05, 1.0)
-"""First and longest wait before a failed write is tried again."""
+"""How often the states of the batches inside are looked up: a cancel is seen within this."""
+BACKOFF = ExponentialBackoff(base=0.05, cap=1.0)
+"""Waits before a failed write is tried again, seconds."""
 GATHER_S = 0.05
 """Lines that end within this time are written together."""
-LAST_WORDS_S = 10.0
-"""How long the last results are tried to be written when the worker ends."""
+CLOSING_S = 10.0
+"""On shutdown, how long to keep trying to write the last results."""
 ENDED, REFUSED = 1, -1
 _GOING_ON = ("queued", "running")
 
 
 @dataclass(slots=True)
-class _Board:
-    """A slice on board: its lease, and the lines that have no result yet."""
+class _RunningSlice:
+    """A slice inside: its lease, and the lines that have no result yet."""
 
     taken: Taken
-    left: set[int]
+    remaining: set[int]
 
 
 class BatchRunner:
-    """The slices on board. ``ended`` tells RQ's worker of a slice's end; ``now_ms`` is Redis
-    time in milliseconds."""
+    """The slices inside this worker.
+
+    The engine puts ended lines into ``line_ends``; ``now_ms`` is Redis time in milliseconds.
+    """
 
     def __init__(
         self,
         redis: Redis,
         engine: Engine,
-        ended: Callable[[str, Outcome], None],
+        line_ends: queue.SimpleQueue[BatchSequence | None],
+        worker: JobEnds,
         now_ms: Callable[[], float],
         slots: int,
     ) -> None:
         self._log = BatchLog(redis)
         self._engine = engine
-        self._tell = ended
+        self._worker = worker
         self._now_ms = now_ms
         self._slots = slots
-        self._boards: dict[str, _Board] = {}
+        self._slices: dict[str, _RunningSlice] = {}
         self._changed = threading.Condition()
-        self._done: queue.SimpleQueue[BatchSequence | None] = queue.SimpleQueue()
+        self._line_ends = line_ends
         self._looked = 0.0
         self._thread = threading.Thread(target=self._run_or_end, name="slices", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    # --- the way in -------------------------------------------------------------------------------
+    # --- taking slices ----------------------------------------------------------------------------
 
     def wait_for_room(self, seconds: float) -> bool:
-        """Wait for that long at most until another slice is of use; whether it is."""
+        """Wait up to this long until another slice is needed; whether one is."""
         with self._changed:
             return self._changed.wait_for(self._has_room, seconds)
 
     def _has_room(self) -> bool:
-        on_board = sum(len(board.left) for board in self._boards.values())
+        inside = sum(len(running.remaining) for running in self._slices.values())
         free = self._slots - len(self._engine.snapshot())
-        # So many that rows that end together find the next lines here; one slice at a time while
-        # chats take everything.
-        return on_board < 2 * free if free > 0 else on_board == 0
+        # Enough lines for rows that end together; one slice at a time while chats use all rows.
+        return inside < 2 * free if free > 0 else inside == 0
 
     def take(
         self, work: BatchSlice, attempt: int, *, suspect: bool, read: Callable[[], None]
     ) -> None:
-        """Run what is left of a slice whose lease is ours; ``read`` is called once a suspect's
-        prompts have been read.
+        """Run the remaining lines of a slice; ``read`` is called once a suspect has been read.
 
         Raises WorkerError if its batch is gone.
         """
@@ -101,21 +104,23 @@ class BatchRunner:
         if suspect:
             read()
         if self._is_over(taken):
-            self._tell(work.job_id, Outcome.FINISHED)
+            self._worker.ended(work.job_id, Outcome.FINISHED)
             return
         sequences = [BatchSequence(line, work, attempt) for line in taken.lines]
         for sequence in sequences:
             sequence.suspect = suspect
-        # While this process was frozen another took the slice up, and lost it again: ours of then
-        # is in the way.
+        # While this process was frozen another worker may have taken the slice up and lost it: then
+        # this worker's earlier attempt is still inside.
         self._engine.drop_prompts(work.job_id)
         with self._changed:
-            self._boards[work.job_id] = _Board(taken, {line.number for line in taken.lines})
+            self._slices[work.job_id] = _RunningSlice(taken, {line.number for line in taken.lines})
         self._engine.submit_prompts(sequences)
 
     def _is_over(self, taken: Taken) -> bool:
-        """Whether nothing of a slice has to be run. Lines that can't be run get their results
-        here."""
+        """Whether no line of a slice has to be run.
+
+        Lines that can't be run get their results here.
+        """
         if taken.state in _GOING_ON and (ended := [*taken.lost, *condemned(taken)]):
             log.warning("slice %s: %d prompts can't be run", taken.slice.job_id, len(ended))
             if self._log.write(taken, ended, self._now_ms()) == ENDED:
@@ -125,28 +130,23 @@ class BatchRunner:
         self._log.write(taken, (), self._now_ms(), cut=True)
         return True
 
-    # --- the way out ------------------------------------------------------------------------------
-
-    def line_ended(self, sequence: BatchSequence) -> None:
-        """Called by the engine, on its thread."""
-        self._done.put(sequence)
+    # --- handing slices back ----------------------------------------------------------------------
 
     def hand_back(self) -> None:
-        """Let go of all slices: their finished lines are kept, the others begin anew where they
-        are taken up."""
-        self._done.put(None)
-        self._thread.join(LAST_WORDS_S)
+        """Let go of all slices: their finished lines are kept, another worker runs the others."""
+        self._line_ends.put(None)
+        self._thread.join(CLOSING_S)
         with self._changed:
-            jobs = list(self._boards)
+            jobs = list(self._slices)
         for job_id in jobs:
             self._let_go(job_id, Outcome.HANDED_BACK)
 
     def _let_go(self, job_id: str, outcome: Outcome) -> None:
         self._engine.drop_prompts(job_id)
         with self._changed:
-            self._boards.pop(job_id, None)
+            self._slices.pop(job_id, None)
             self._changed.notify_all()
-        self._tell(job_id, outcome)
+        self._worker.ended(job_id, outcome)
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -154,8 +154,7 @@ class BatchRunner:
         try:
             self._run()
         except Exception:
-            # Without this thread every batch would wait for ever; another process goes on with
-            # them.
+            # Without this thread no batch would ever end; another process goes on with them.
             log.critical(
                 "the results' writer failed: this process ends, another goes on", exc_info=True
             )
@@ -173,12 +172,12 @@ class BatchRunner:
                 self._look_up_states()
 
     def _gathered(self) -> tuple[dict[str, list[BatchSequence]], bool]:
-        """The lines that end within a moment, by slice; whether they are the last."""
+        """The lines that end within a short time, by slice; whether they are the last."""
         ended: dict[str, list[BatchSequence]] = {}
         until = time.monotonic() + LOOK_S
         while (wait_s := until - time.monotonic()) > 0:
             try:
-                sequence = self._done.get(timeout=wait_s)
+                sequence = self._line_ends.get(timeout=wait_s)
             except queue.Empty:
                 break
             if sequence is None:
@@ -189,45 +188,46 @@ class BatchRunner:
         return ended, False
 
     def _write(self, job_id: str, sequences: list[BatchSequence]) -> None:
-        board = self._boards.get(job_id)
-        if board is None:
+        running = self._slices.get(job_id)
+        if running is None:
             return
-        results = [s.result() for s in sequences if s.attempt == board.taken.attempt]
-        answer = self._retried(board, results)
+        results = [s.result() for s in sequences if s.attempt == running.taken.attempt]
+        answer = self._write_until_answered(running, results)
         with self._changed:
-            board.left -= {result.number for result in results}
+            running.remaining -= {result.number for result in results}
             self._changed.notify_all()
         if answer == ENDED:
             self._let_go(job_id, Outcome.FINISHED)
         elif answer == REFUSED:
             log.warning("slice %s has been taken over by another worker", job_id)
             self._let_go(job_id, Outcome.LOST)
-        elif not board.left:
-            # Redis has lost results that it had: who takes the slice up anew sees which.
+        elif not running.remaining:
+            # Redis has lost results that it had: the next run of the slice sees which.
             self._let_go(job_id, Outcome.HANDED_BACK)
 
-    def _retried(self, board: _Board, results: list[LineResult], *, cut: bool = False) -> int:
+    def _write_until_answered(
+        self, running: _RunningSlice, results: list[LineResult], *, cut: bool = False
+    ) -> int:
         """Write until it is written: the script makes a repeated write harmless."""
-        wait, longest = RETRY_S
-        while True:
-            try:
-                return self._log.write(board.taken, results, self._now_ms(), cut=cut)
-            except RedisError as error:
-                log.warning("results can't be written (%s); trying again", type(error).__name__)
-                time.sleep(wait)
-                wait = min(longest, wait * 2)
+        return retry_until_answered(
+            lambda: self._log.write(running.taken, results, self._now_ms(), cut=cut),
+            BACKOFF,
+            lambda error: log.warning(
+                "results can't be written (%s); trying again", type(error).__name__
+            ),
+        )
 
     def _look_up_states(self) -> None:
         """End the slices of batches that were cancelled or are gone."""
-        boards = dict(self._boards)
-        batches = sorted({board.taken.slice.batch_id for board in boards.values()})
+        slices = dict(self._slices)
+        batches = sorted({running.taken.slice.batch_id for running in slices.values()})
         if not batches:
             return
         try:
             states = dict(zip(batches, self._log.states(batches), strict=True))
         except RedisError:
-            return  # Whoever writes next waits for Redis and says so.
-        for job_id, board in boards.items():
-            if states[board.taken.slice.batch_id] not in _GOING_ON:
-                self._retried(board, [], cut=True)
+            return  # The next write waits for Redis and logs it.
+        for job_id, running in slices.items():
+            if states[running.taken.slice.batch_id] not in _GOING_ON:
+                self._write_until_answered(running, [], cut=True)
                 self._let_go(job_id, Outcome.FINISHED)

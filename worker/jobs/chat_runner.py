@@ -1,320 +1,115 @@
-"""Between RQ's worker and the engine: takes a popped job's lease, gives it to the engine, and
-reports its end.
-
-Owns what this worker tells others about itself (its status, the models it has). Knows both Redis
-and the engine.
-"""
+"""Runs chats in the engine: from the lease on a chat's log to its end, or until it is let go."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from functools import partial
-from typing import Any
 
-import psutil
-from redis import Redis
-from redis.client import Pipeline
-from redis.exceptions import RedisError
-from rq.job import Job
-
-from wire import keys
-from wire.batches import BatchSlice
-from wire.messages import ChatJob, ModelCommand
-from wire.model_registry import ModelRecord, Registry
-from wire.settings import Settings
-from wire.token_log import JobEnded, JobGone, TokenLog
-from worker import backends, tasks
-from worker.backends.base import Backend
-from worker.engine.batch_scheduler import BatchScheduler
+from wire.log_entries import Entry
 from worker.engine.engine import Engine
-from worker.engine.watchdog import end_if_hung
-from worker.errors import WorkerError
-from worker.jobs.batch_feed import BatchFeed
-from worker.jobs.batch_runner import BatchRunner
-from worker.jobs.command_runner import CommandRunner
-from worker.jobs.crash_marks import ISOLATED, READING, CrashMarks
+from worker.jobs.cancel_watcher import CancelWatcher
+from worker.jobs.deadlines import Deadlines
 from worker.jobs.event_writer import EventWriter
-from worker.jobs.model_commands import ModelCommands
-from worker.jobs.poison_jobs import is_suspect
-from worker.jobs.rq_bookkeeping import Outcome
-from worker.jobs.rq_meta import RqMeta, meta_of, outcome_of
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.meta import meta_of, outcome_of
+from worker.jobs.rq_worker.ports import JobEnds
 from worker.jobs.status_reporter import StatusReporter, end_in_numbers
-from worker.jobs.unstarted import FailedStarts, named
-from worker.models.downloads import Downloads
-from worker.models.files import created
-from worker.models.folders import ModelFolders
-from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
-LAST_WORDS_S = 10.0
-"""How long the last events are tried to be written when the worker ends."""
+CLOSING_S = 10.0
+"""On shutdown, how long to keep trying to write pending events."""
 
 
 class ChatRunner:
-    """Runs the jobs that a ChatWorker pops. Build it, give it to the worker, call ``open``."""
+    """Listens to the event writer: a chat has ended when its end is in its log."""
 
-    def __init__(self, settings: Settings, redis: Redis, worker: ChatWorker) -> None:
-        self._settings = settings
-        self._redis = redis
+    def __init__(
+        self,
+        engine: Engine,
+        writer: EventWriter,
+        cancels: CancelWatcher,
+        deadlines: Deadlines,
+        reporter: StatusReporter,
+        worker: JobEnds,
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._cancels = cancels
+        self._deadlines = deadlines
+        self._reporter = reporter
         self._worker = worker
-        self._log = TokenLog(redis)
-        self._marks = CrashMarks(redis)
-        self._unstarted = FailedStarts(redis)
-        self._registry = Registry(redis)
-        self._report = StatusReporter(redis, settings, worker.name, worker.queues[0].key)
-        self._rq_meta = RqMeta(redis, worker.queues[0].key)
-        self._deadlines: dict[str, float] = {}
-        self._published: set[str] = set()
-        self._draining = False
-        self._cache = backends.new_prompt_cache(settings)
-        fetched = settings.data / "models"
-        names = settings.data / "registered-models.json"
-        self.catalogue = ModelFolders(
-            settings.models, settings.backend == "echo", downloaded=fetched, registered=names
-        )
-        self._downloads = Downloads(fetched, self._download_changed)
-        self._models = LoadedModels(
-            self.catalogue.find,
-            self._open_backend,
-            budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
-            available=lambda: int(psutil.virtual_memory().available),
-        )
-        self._writer = EventWriter(
-            redis,
-            on_cancel=self.cancel,
-            on_refused=self._taken_over,
-            on_forgotten=self._forgotten,
-            on_end=self._reached_its_end,
-        )
-        prompts = BatchScheduler(
-            self._models,
-            slots=settings.slots,
-            share=settings.batch_share / 100,
-            on_end=lambda sequence: self._slices.line_ended(sequence),
-            on_suspect=self._marks.note,
-            on_clear=self._marks.clear,
-        )
-        self._engine = Engine(
-            self._models,
-            self._writer.put,
-            lambda: float(psutil.virtual_memory().percent),
-            self._marks.note,
-            self._report.meter,
-            prompts,
-        )
-        self._report.meter.batch_tokens = lambda: prompts.tokens
-        self._slices = BatchRunner(
-            redis, self._engine, worker.ended, self._report.now_ms, settings.slots
-        )
-        self._feed = BatchFeed(worker.queues[1])
-        commands = ModelCommands(self.catalogue, self._models, self._engine, self._downloads)
-        self._commands = CommandRunner(commands, self._log, self._tell_models, worker.ended)
 
     def open(self) -> None:
-        """Look for models, tell Redis of them, start the threads."""
-        self._report.open()
-        self.catalogue.scan()
-        self._publish_models()
-        self._writer.start()
-        self._slices.start()
-        self._engine.start()
-
-    def _open_backend(self, record: ModelRecord) -> Backend:
-        began = time.monotonic()
-        backend = backends.open_backend(record, self._settings, self._cache)
-        self._report.meter.loaded(seconds := time.monotonic() - began)
-        log.info("model loaded", extra={"model": record.id, "seconds": round(seconds, 3)})
-        return backend
+        self._writer.start(self)
+        self._cancels.start()
 
     def close(self) -> None:
-        self._writer.close(LAST_WORDS_S)
-        self._engine.close(LAST_WORDS_S)
-        self._commands.close()
-        with contextlib.suppress(RedisError):  # Away, it forgets this worker by itself.
-            self._report.close()
+        self._writer.close(CLOSING_S)
+        self._cancels.close(CLOSING_S)
+        self._engine.close(CLOSING_S)
 
-    # --- a job's way in ---------------------------------------------------------------------------
-
-    def ask(self, job_id: str, pipeline: Pipeline) -> None:
-        """Take a job's lease; ask whether it may kill its workers, whether it was stopped, how
-        many chats wait."""
-        self._log.ask(pipeline, job_id)
-        pipeline.hmget(keys.job(job_id), "crashes", "beside")
-        pipeline.exists(keys.cancel(job_id))
-        pipeline.hdel(keys.job(job_id), ISOLATED)  # On board it is later.
-        pipeline.llen(self._worker.queues[0].key)
-
-    def start(self, job: Job, answers: list[Any], *, withdrawn: bool) -> None:
-        """Give a job to the engine, given the answers to ``ask``. Raises WorkerError if it can't be
-        run; whoever waits for it has been told by then."""
-        try:
-            self._start(job, answers, withdrawn)
-        except RedisError:
-            raise  # Tried again until Redis answers.
-        except Exception as error:
-            log.debug("a job could not be started", exc_info=True)
-            told = named(error)
-            self._engine.release(job.id)
-            self._writer.let_go(job.id)
-            self._deadlines.pop(job.id, None)
-            self._unstarted.end(job.id, told, self._report.now_ms())
-            raise told from None
-
-    def _start(self, job: Job, answers: list[Any], withdrawn: bool) -> None:
-        lease, (crashes, beside), stopped, _, queued = answers
-        suspect = is_suspect(crashes, beside)
-        if suspect:  # Before it is read: that may be what kills this process.
-            self._marks.write(job.id, READING)
-        try:
-            attempt, logged = self._log.lease(job.id, lease)
-        except JobEnded:
-            self._worker.ended(job.id, *self._rq_meta.ended_as(job.id))
-            return
-        except JobGone:
-            tasks.read(job)  # It may not be a job of ours at all.
-            raise WorkerError("job_lost", "The job's record is gone from Redis.") from None
-        work = tasks.read(job)
-        if isinstance(work, ModelCommand):
-            # They run one at a time: the first crash is enough to watch one.
-            if crashes is not None or suspect:
-                self._marks.write(work.job_id, attempt)
-            self._commands.submit(work, attempt, len(logged) + 1)
-            return
-        if isinstance(work, BatchSlice):
-            self._feed.after(work, self._report.now_ms())
-            self._slices.take(
-                work,
-                attempt,
-                suspect=suspect,
-                read=partial(self._marks.strike_out, work.job_id, READING),
-            )
-            return
-        sequence = tasks.sequence(work, attempt, logged, self._report.now_ms(), self._images(work))
-        sequence.suspect = suspect
-        if suspect:
-            self._marks.strike_out(work.job_id, READING)  # It waits to be let in.
-        # While this process was frozen another took the job up, and lost it again: ours of then is
-        # in the way.
-        self._engine.release(work.job_id)
+    def start(self, sequence: Sequence, logged: list[Entry], *, stopped: bool, queued: int) -> None:
+        """Run a chat behind what earlier attempts have logged. ``queued`` chats wait behind it."""
+        # While this process was frozen another worker may have taken the job up and lost it again:
+        # then this worker's earlier attempt is still inside.
+        self._engine.release(sequence.job_id)
         self._writer.hold(sequence, logged)
-        if stopped or withdrawn:
-            # Stopped, or cancelled in RQ, between being popped and now; RQ itself never looks
-            # again.
+        if stopped:
+            # Between its pop and now; RQ itself never looks again.
             self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
             return
-        self._deadlines[work.job_id] = time.monotonic() + self._settings.job_timeout_s
-        self._engine.submit(sequence, follow=min(queued, self._worker.free_slots))
-
-    def _images(self, job: ChatJob) -> dict[str, bytes]:
-        """The bytes of the job's images, by SHA-256. One that is gone is missing, and the chat
-        fails when it is due."""
-        hashes = sorted({part.sha256 for message in job.messages for part in message.images()})
-        if not hashes:
-            return {}
-        values = self._redis.mget([keys.image(sha256) for sha256 in hashes])
-        return {
-            sha256: value
-            for sha256, value in zip(hashes, values, strict=True)
-            if isinstance(value, bytes)
-        }
-
-    # --- a job's way out --------------------------------------------------------------------------
+        self._deadlines.begin(sequence.job_id)
+        self._cancels.watch(sequence.job_id)
+        self._engine.submit(sequence, expected=min(queued, self._worker.free_slots))
 
     def cancel(self, job_id: str) -> None:
         self._engine.cancel(job_id)
 
-    def lacks_end(self, job_id: str) -> bool:
-        return self._log.lacks_end(job_id)
-
-    def wait_for_slice_room(self, seconds: float) -> bool:
-        """Wait for that long at most until a slice of a batch is of use; whether one is."""
-        return self._slices.wait_for_room(seconds)
-
-    def drain(self) -> None:
-        """Batches go on elsewhere at once: nobody waits for a line."""
-        self._slices.hand_back()
+    def discard(self, job_id: str) -> None:
+        """Let go of a job that could not be started."""
+        self._engine.release(job_id)
+        self._writer.let_go(job_id)
+        self._unwatch(job_id)
 
     def hand_back(self, job_ids: list[str]) -> None:
-        """Let go of running chats: what they have said is written down, and somebody else goes
-        on with them."""
-        self._draining = True
+        """Let go of running chats: their text so far is written, and another worker goes on."""
         for job_id in job_ids:
             self._engine.release(job_id)
-        # Once the engine has gone round, every event it made for these jobs is with the writer.
+        # After two rounds of the engine's inbox all its events of these jobs are with the writer.
         with contextlib.suppress(TimeoutError):
-            self._engine.call(lambda: None).result(LAST_WORDS_S)
-            self._engine.call(lambda: None).result(LAST_WORDS_S)
-        self._writer.flush(LAST_WORDS_S)
+            self._engine.call(lambda: None).result(CLOSING_S)
+            self._engine.call(lambda: None).result(CLOSING_S)
+        self._writer.flush(CLOSING_S)
         for job_id in job_ids:
             self._writer.let_go(job_id)
-            self._forget(job_id, Outcome.HANDED_BACK)
+            self._unwatch(job_id)
+            self._worker.ended(job_id, Outcome.HANDED_BACK)
 
-    def _taken_over(self, job_id: str) -> None:
+    # --- what the event writer reports ------------------------------------------------------------
+
+    def taken_over(self, job_id: str) -> None:
         log.warning("job has been taken over by another worker", extra={"job_id": job_id})
-        self._engine.release(job_id)
-        self._forget(job_id, Outcome.LOST)
+        self._release(job_id, Outcome.LOST)
 
-    def _forgotten(self, job_id: str) -> None:
-        log.warning(
-            "Redis has lost the end of the job: it is taken up anew", extra={"job_id": job_id}
-        )
-        self._engine.release(job_id)
-        self._forget(job_id, Outcome.HANDED_BACK)
+    def forgotten(self, job_id: str) -> None:
+        log.warning("Redis has lost the end of the job: it is put back", extra={"job_id": job_id})
+        self._release(job_id, Outcome.HANDED_BACK)
 
-    def _reached_its_end(self, sequence: Sequence) -> None:
-        self._report.meter.ended(sequence)
+    def ended(self, sequence: Sequence) -> None:
+        self._reporter.counters.ended(sequence)
         log.info("chat ended", extra=end_in_numbers(sequence))
-        self._deadlines.pop(sequence.job_id, None)
+        self._unwatch(sequence.job_id)
         outcome, reason = outcome_of(sequence.end)
         if outcome is not Outcome.FAILED:
-            self._report.note_rate(sequence.elapsed_ms / 1000)
+            self._reporter.note_rate(sequence.elapsed_ms / 1000)
         self._worker.ended(sequence.job_id, outcome, reason, meta_of(sequence))
 
-    def _forget(self, job_id: str, outcome: Outcome) -> None:
-        self._deadlines.pop(job_id, None)
+    def _release(self, job_id: str, outcome: Outcome) -> None:
+        self._engine.release(job_id)
+        self._unwatch(job_id)
         self._worker.ended(job_id, outcome)
 
-    # --- what others see of this worker -----------------------------------------------------------
-
-    def beat(self) -> None:
-        """Every second: renew the status, end chats that are past their time, notice an engine
-        that hangs."""
-        for job_id, deadline in list(self._deadlines.items()):
-            if time.monotonic() > deadline:
-                self._deadlines.pop(job_id, None)
-                limit = self._settings.job_timeout_s
-                self._engine.fail(
-                    job_id, "job_timeout", f"The chat took longer than {limit} seconds."
-                )
-        end_if_hung(self._engine, self._settings.hang_s)
-        # Before this worker is seen: nobody may find it without its models.
-        if not self._report.listen():
-            self._publish_models()
-        inside = self._engine.snapshot()
-        self._report.tell(inside, self._models, self._cache, draining=self._draining)
-        self._rq_meta.tell(inside)
-
-    def _publish_models(self) -> None:
-        records = {
-            record.id: record for record in (*self.catalogue.all(), *self._downloads.records())
-        }
-        for gone in self._published - set(records):
-            self._registry.remove(gone)
-        for record in records.values():
-            self._registry.put(record, created(record))
-        self._published = set(records)
-
-    def _tell_models(self) -> None:
-        self._publish_models()
-        self.beat()
-
-    def _download_changed(self) -> None:
-        self.catalogue.scan()
-        try:
-            self._publish_models()
-        except RedisError:
-            return  # The next news tells more.
+    def _unwatch(self, job_id: str) -> None:
+        self._deadlines.end(job_id)
+        self._cancels.unwatch(job_id)

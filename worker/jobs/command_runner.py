@@ -1,41 +1,48 @@
-"""Model commands on a thread of their own: each is run, and its answer written as the end of its
-job.
+"""Runs model commands on a thread of their own, and writes each one's answer as the end of its job.
 
-What a command does is model_commands'. Nothing here may go unanswered: somebody waits for it.
+Every command gets an answer: a client waits for it. worker.jobs.model_commands does what they ask.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from redis import Redis
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
 from wire.messages import Failed, Finished, ModelCommand
 from wire.token_log import Append, TokenLog
 from worker.errors import WorkerError
 from worker.jobs.model_commands import ModelCommands
-from worker.jobs.rq_bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.ports import JobEnds
+from worker.redis_retry import retry_until_answered
 
 log = logging.getLogger(__name__)
-RETRY_S = 0.5
+BACKOFF = ExponentialBackoff(base=0.5, cap=0.5)
+"""Waits before an answer is written again, seconds."""
+
+
+class _Closed(Exception):
+    """The worker ends."""
 
 
 class CommandRunner:
-    """``tell`` makes known what a command has changed; ``ended`` gets a job, its outcome and a
-    reason."""
+    """``publish`` publishes what a command has changed."""
 
     def __init__(
         self,
+        redis: Redis,
         commands: ModelCommands,
-        token_log: TokenLog,
-        tell: Callable[[], None],
-        ended: Callable[[str, Outcome, str], None],
+        publish: Callable[[], None],
+        worker: JobEnds,
     ) -> None:
-        self._commands, self._log = commands, token_log
-        self._tell, self._ended = tell, ended
+        self._commands, self._log = commands, TokenLog(redis)
+        self._publish, self._worker = publish, worker
         self._closing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model-commands")
 
@@ -58,18 +65,22 @@ class CommandRunner:
             event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
         self._answer(Append(command.job_id, "", attempt, number, event))
         if isinstance(event, Failed):
-            self._ended(command.job_id, Outcome.FAILED, event.message)
+            self._worker.ended(command.job_id, Outcome.FAILED, event.message)
         else:
-            self._ended(command.job_id, Outcome.FINISHED, "")
+            self._worker.ended(command.job_id, Outcome.FINISHED)
 
     def _answer(self, append: Append) -> None:
         """Write the end for as long as Redis takes to answer."""
-        while not self._closing:
-            try:
-                # Before the answer: who asks for the models right after it finds what it did.
-                self._tell()
-                self._log.append([append])
-                return
-            except RedisError as error:
-                log.warning("a command's answer can't be written (%s)", type(error).__name__)
-                time.sleep(RETRY_S)
+
+        def answer() -> None:
+            # Before the answer: a client that then asks for the models finds what it did.
+            self._publish()
+            self._log.append([append])
+
+        with contextlib.suppress(_Closed):
+            retry_until_answered(answer, BACKOFF, self._warn)
+
+    def _warn(self, error: RedisError) -> None:
+        if self._closing:
+            raise _Closed
+        log.warning("a command's answer can't be written (%s)", type(error).__name__)

@@ -1,4 +1,4 @@
-"""What can be asked of a worker about its models: load, unload, register, scan, download, delete.
+"""Model commands of a worker: load, unload, register, scan, download, delete.
 
 Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread
 only.
@@ -70,11 +70,11 @@ class ModelCommands:
         }
 
     def _unload(self, command: ModelCommand) -> Answer:
-        wanted = None if command.model_id is None else self._record(command).id
+        model_id = None if command.model_id is None else self._record(command).id
 
         def unload() -> list[str]:
             keys: list[ModelKey] = [
-                k for k, _ in self._models.resident() if wanted in (None, k.model_id)
+                k for k, _ in self._models.resident() if model_id in (None, k.model_id)
             ]
             if any(self._engine.is_busy(key) for key in keys):
                 raise WorkerError(

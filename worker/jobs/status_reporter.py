@@ -1,5 +1,4 @@
-"""What a worker tells of itself: its status, its part of the history, and how each chat ended, in
-numbers.
+"""What a worker reports of itself: its status, history samples, how each chat ended.
 
 Owns the keys that say that this worker lives, and the time of Redis as it counts on between two
 looks. Tells counts, times and names, never a text.
@@ -17,7 +16,7 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from wire import keys
+from wire import clock, keys
 from wire.messages import Failed, Finished
 from wire.settings import Settings
 from wire.versions import VERSION
@@ -37,7 +36,7 @@ from worker.sequence import Sequence
 
 
 def running_job(sequence: Sequence) -> RunningJob:
-    """One chat as it stands."""
+    """A running chat, as the status shows it."""
     timings = sequence.timings
     return RunningJob(
         job_id=sequence.job_id,
@@ -59,9 +58,9 @@ def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
         if isinstance(end, Failed)
         else {"reason": end.finish_reason}
     )
-    told = {"job_id": sequence.job_id, "model": sequence.job.model_id, **reason}
+    ids = {"job_id": sequence.job_id, "model": sequence.job.model_id, **reason}
     return (
-        told
+        ids
         | asdict(end.usage)
         | asdict(end.timings)
         | {"elapsed_ms": round(sequence.elapsed_ms, 1)}
@@ -69,10 +68,18 @@ def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
 
 
 class StatusReporter:
-    """One a worker. ``listen`` reads what Redis knows, ``tell`` writes what it should know; both
-    every second."""
+    """One a worker. ``read_clock`` and ``publish`` are called every second."""
 
-    def __init__(self, redis: Redis, settings: Settings, name: str, queue_key: str) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        settings: Settings,
+        name: str,
+        queue_key: str,
+        counters: Counters,
+        models: LoadedModels,
+        cache: PromptCache,
+    ) -> None:
         self._redis = redis
         self._settings = settings
         self._name = name
@@ -81,39 +88,39 @@ class StatusReporter:
         self._started_ms = int(time.time() * 1000)
         self._clock_ms = 0.0
         self._waiting = 0
-        self.meter = Counters()
+        self.counters = counters
+        self._models, self._cache = models, cache
+        self.draining = False
 
     def open(self) -> None:
-        """Look at the clock of Redis, and count this start."""
-        self.listen()
+        """Read the clock of Redis, and count this start."""
+        self.read_clock()
         with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.incr(keys.worker_starts(self._machine))
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
-            self.meter.restarts = pipeline.execute()[0] - 1
+            self.counters.restarts = pipeline.execute()[0] - 1
 
-    def listen(self) -> bool:
-        """Read the time and the queue's length. Returns whether Redis still knows of models.
+    def read_clock(self) -> bool:
+        """Read the time and the queue's length. Returns whether Redis still has the models.
 
-        Waiting times are differences of Redis time, which all hosts share; between beats the own
-        clock counts on.
+        Waiting times are differences of Redis time, which all hosts share; between two reads this
+        host's clock continues it.
         """
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
             pipeline.llen(self._queue_key)
             pipeline.exists(keys.MODELS)
-            (seconds, microseconds), self._waiting, known = pipeline.execute()
-        self._clock_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
+            time_reply, self._waiting, known = pipeline.execute()
+        self._clock_ms = clock.milliseconds(time_reply) - time.monotonic() * 1000
         return bool(known)
 
     def now_ms(self) -> float:
         return self._clock_ms + time.monotonic() * 1000
 
-    def tell(
-        self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, *, draining: bool
-    ) -> None:
+    def publish(self, inside: list[Sequence]) -> None:
         """Renew the status and add to the history."""
-        status = self._status(inside, models, cache, draining)
-        sample = self.meter.sample(self._machine, len(inside), self._waiting)
+        status = self._status(inside)
+        sample = self.counters.sample(self._machine, len(inside), self._waiting)
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.set(
                 keys.worker_status(self._name),
@@ -133,24 +140,22 @@ class StatusReporter:
             pipeline.execute()
 
     def note_rate(self, seconds: float) -> None:
-        """How long a chat took: the API works out from it when to try again."""
+        """Record how long a chat took: the API computes Retry-After from it."""
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.lpush(keys.RECENT_RATE, f"{seconds:.3f}")
                 pipeline.ltrim(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
                 pipeline.execute()
         except RedisError:
-            return  # Only Retry-After is worked out from it.
+            return  # Only Retry-After depends on it.
 
     def close(self) -> None:
-        """Tell that this worker has gone."""
+        """Take this worker off the list of workers."""
         self._redis.delete(keys.worker_status(self._name), keys.worker_reads(self._name))
         self._redis.srem(keys.WORKERS, self._name)
 
-    def _status(
-        self, inside: list[Sequence], models: LoadedModels, cache: PromptCache, draining: bool
-    ) -> WorkerStatus:
-        resident, memory = models.resident(), psutil.virtual_memory()
+    def _status(self, inside: list[Sequence]) -> WorkerStatus:
+        resident, memory, cache = self._models.resident(), psutil.virtual_memory(), self._cache
         return WorkerStatus(
             name=self._name,
             host=socket.gethostname(),
@@ -158,7 +163,7 @@ class StatusReporter:
             started_ms=self._started_ms,
             beat_ms=int(self.now_ms()),
             slots=self._settings.slots,
-            draining=draining,
+            draining=self.draining,
             running=tuple(running_job(sequence) for sequence in inside[:MOST_SHOWN]),
             running_total=len(inside),
             models=tuple(
@@ -179,5 +184,5 @@ class StatusReporter:
                 prompt_tokens=cache.prompt_tokens,
                 cached_tokens=cache.cached_tokens,
             ),
-            work=self.meter.work(),
+            work=self.counters.work(),
         )

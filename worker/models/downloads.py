@@ -1,7 +1,6 @@
-"""Models fetched from the hub into a folder of this machine, with their progress, and deleted
-again.
+"""Downloads models from the hub into a folder of this machine, and deletes them.
 
-Runs beside generation, one thread a download. Knows folders and the hub's client; knows no Redis
+Runs during generation, one thread a download. Knows folders and the hub's client; knows no Redis
 and no MLX.
 """
 
@@ -21,7 +20,7 @@ from worker.errors import WorkerError
 
 log = logging.getLogger(__name__)
 
-WANTED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """No code and no pickles: a model is its weights, its config and its tokeniser."""
 LOOK_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -30,26 +29,26 @@ _PARTIAL = ".partial"
 
 
 class Hub(Protocol):
-    """What is needed of a model hub."""
+    """A model hub."""
 
     def size(self, repository: str) -> int:
-        """Bytes of the wanted files. Raises WorkerError ``model_not_found`` if there is no such
-        repository."""
+        """Bytes of a model's files.
+
+        Raises WorkerError ``model_not_found`` if there is no such repository.
+        """
 
     def fetch(self, repository: str, folder: Path) -> None:
-        """Write the wanted files into the folder; what is there already from an earlier try is
-        kept."""
+        """Write a model's files into the folder; those of an earlier try are kept."""
 
 
 class HuggingFaceHub:
-    """The Hugging Face hub, through its own client; its variables (token, endpoint, offline)
-    hold here too."""
+    """The Hugging Face hub, through its own client and that client's variables."""
 
     def size(self, repository: str) -> int:
         from huggingface_hub import snapshot_download
 
         try:
-            files = snapshot_download(repository, allow_patterns=list(WANTED), dry_run=True)
+            files = snapshot_download(repository, allow_patterns=list(PATTERNS), dry_run=True)
         except Exception as error:
             raise WorkerError(
                 "model_not_found", f"The hub has no such model for us ({type(error).__name__})."
@@ -59,12 +58,14 @@ class HuggingFaceHub:
     def fetch(self, repository: str, folder: Path) -> None:
         from huggingface_hub import snapshot_download
 
-        snapshot_download(repository, allow_patterns=list(WANTED), local_dir=folder)
+        snapshot_download(repository, allow_patterns=list(PATTERNS), local_dir=folder)
 
 
 class Downloads:
-    """Downloads into ``folder``. ``changed`` is called, from a download's thread, whenever there
-    is news."""
+    """Downloads into ``folder``; ``changed`` is called on their threads at each progress.
+
+    ``changed`` is called, on a download's thread, at each progress.
+    """
 
     def __init__(self, folder: Path, changed: Callable[[], None], hub: Hub | None = None) -> None:
         self._folder = folder
@@ -79,7 +80,7 @@ class Downloads:
             return list(self._records.values())
 
     def start(self, repository: str) -> ModelRecord:
-        """Begin a download, or go on with one that was interrupted.
+        """Begin a download, or resume one that was interrupted.
 
         Raises WorkerError: ``model_not_found`` for a bad name or an unknown repository,
         ``conflict`` for one that is under way or there already, ``insufficient_disk`` when the disk
@@ -110,8 +111,10 @@ class Downloads:
         return record
 
     def delete(self, record: ModelRecord) -> None:
-        """Delete a model's files. Raises WorkerError ``forbidden`` for one that wasn't
-        downloaded here."""
+        """Delete a model's files.
+
+        Raises WorkerError ``forbidden`` for one that wasn't downloaded here.
+        """
         folder = Path(record.path).resolve()
         if not record.deletable or folder.parent != self._folder.resolve():
             raise WorkerError("forbidden", "Only models that were downloaded here can be deleted.")

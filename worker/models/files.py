@@ -1,5 +1,4 @@
-"""What the files of a model tell beside its record. Reads model folders; knows neither MLX nor
-Redis."""
+"""Dates of a model's files. Reads model folders; knows neither MLX nor Redis."""
 
 from __future__ import annotations
 
@@ -9,8 +8,7 @@ from wire.model_registry import ModelRecord
 
 
 def created(record: ModelRecord) -> int:
-    """The date of a model's newest file, seconds since the epoch; 0 for a model without files
-    here."""
+    """The date of a model's newest file, seconds since the epoch; 0 without files."""
     try:
         return max(
             (int(file.stat().st_mtime) for file in Path(record.path).iterdir() if file.is_file()),

@@ -1,5 +1,4 @@
-"""The models this worker can load: folders with a config.json, described without opening their
-weights.
+"""The models this worker can load: folders with a config.json, weights unopened.
 
 Reads model folders; knows neither MLX nor Redis.
 """
@@ -28,7 +27,7 @@ MOST_FOLDERS = 10_000
 """Folders that are looked into below one model folder: a whole disk named by mistake must not
 hold up the start."""
 _OF_A_MODEL = ("config.json", "model_index.json")
-"""What lies in a model's own folder; those below it are its parts."""
+"""Files of a model's own folder; folders below it are its parts."""
 log = logging.getLogger(__name__)
 _SAMPLE = 64 << 10
 """Bytes read from each end of a weight file for the revision: the header lies in the first, and
@@ -36,8 +35,10 @@ is most of it."""
 
 
 class ModelFolders:
-    """Model records by id. Safe to read from any thread: it is replaced as a whole, never
-    changed."""
+    """Model records by id.
+
+    Safe to read from any thread: it is replaced as a whole, never changed.
+    """
 
     def __init__(
         self,
@@ -46,8 +47,7 @@ class ModelFolders:
         downloaded: Path | None = None,
         registered: Path | None = None,
     ) -> None:
-        """``registered`` is the file that keeps the names of models that were registered, and
-        their folders."""
+        """``registered`` is the file that keeps the names and folders of registered models."""
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
         self._registered = registered
@@ -58,15 +58,14 @@ class ModelFolders:
     def all(self) -> list[ModelRecord]:
         return list(self._records.values())
 
-    def find(self, wanted: str) -> ModelRecord | None:
-        return model_registry.find(self._records.values(), wanted)
+    def find(self, name: str) -> ModelRecord | None:
+        return model_registry.find(self._records.values(), name)
 
     def put(self, record: ModelRecord) -> None:
         self._records = {**self._records, record.id: record}
 
     def scan(self) -> list[ModelRecord]:
-        """Look through the folders again; how a known model's cache is quantised is kept, and so
-        are names given."""
+        """Read the folders again; known models keep their cache's quantisation."""
         found = [ECHO_MODEL]
         if not self._echo:
             found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
@@ -116,8 +115,10 @@ class ModelFolders:
                 yield from _described(folder, name=name)
 
     def _downloads(self) -> Iterable[ModelRecord]:
-        """Models downloaded here: folders named <owner>--<name>. One still under way has another
-        ending."""
+        """Models downloaded here: folders named <owner>--<name>.
+
+        One still under way has another ending.
+        """
         for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
             owner, _, name = config.parent.name.partition("--")
             if not name.endswith(".partial"):
@@ -133,8 +134,7 @@ class ModelFolders:
 
 
 def _models_of(root: Path) -> Iterable[ModelRecord]:
-    """Models at a folder, directly below it, or one level further down in the folder of whoever
-    publishes them."""
+    """Models at a folder, directly below it, or one level further down in a publisher's folder."""
     for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
         yield from _described(config.parent)
     if (root / "config.json").exists():
@@ -146,7 +146,7 @@ def _models_of(root: Path) -> Iterable[ModelRecord]:
     )
     below = (folder for publisher in publishers for folder in _folders_in(publisher))
     for folder in islice(below, MOST_FOLDERS):
-        # A config.json alone may be anything's, so far from where models were said to be.
+        # This deep a config.json alone may not be a model's.
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             yield from _described(folder, repository=f"{folder.parent.name}/{folder.name}")
 
@@ -253,8 +253,7 @@ def _context_window(config: dict[str, Any]) -> int:
 
 
 def _revision(folder: Path, weights: Sequence[Path]) -> str:
-    """A hash that changes when the model does: small files whole, weights by name, size and both
-    ends."""
+    """A hash that changes when the model does: small files whole, weights by both ends."""
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

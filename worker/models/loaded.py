@@ -1,5 +1,4 @@
-"""The models in memory: loads on demand, within a budget, and lets go of the least recently used
-first.
+"""The models in memory: loaded on demand, within a budget, least recently used unloaded first.
 
 Runs on the engine's thread. Knows model records and backends; knows no chat's text and no Redis.
 """
@@ -14,8 +13,8 @@ from typing import Literal
 
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
-from worker import malloc
 from worker.backends.base import Backend
+from worker.backends.cpu import malloc
 from worker.errors import WorkerError
 
 log = logging.getLogger(__name__)
@@ -43,11 +42,12 @@ Find = Callable[[str], ModelRecord | None]
 
 
 class LoadedModels:
-    """Resident models, most recently used last. ``find`` looks a record up; ``open_backend`` loads
-    it.
+    """Resident models, most recently used last.
 
-    ``budget`` is in bytes of weights; ``available`` tells how many bytes the machine could still
-    give.
+    ``find`` looks a record up; ``open_backend`` loads it.
+
+    ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on
+    this machine.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LoadedModels:
         self._budget = budget
         self._available = available
         self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
-        self._beside: dict[Backend, Backend] = {}
+        self._batch_lanes: dict[Backend, Backend] = {}
 
     def key(self, job: ChatJob) -> ModelKey | None:
         """The model that a chat needs as it is registered now, or None if it isn't (any more)."""
@@ -69,8 +69,10 @@ class LoadedModels:
         return self.key(job) in self._resident
 
     def get(self, job: ChatJob) -> Backend:
-        """The chat's model, loaded if it isn't. Raises WorkerError with the reason if that can't
-        be."""
+        """The chat's model, loaded if it isn't.
+
+        Raises WorkerError with the reason if that can't be.
+        """
         record = self._record(job.model_id)
         if record.revision != job.model_revision:
             raise WorkerError(
@@ -109,8 +111,7 @@ class LoadedModels:
         return backend
 
     def has_room(self, job: ChatJob) -> bool:
-        """Whether the chat's model can be loaded now by letting go of idle ones, itself in an older
-        form among them.
+        """Whether the chat's model can be loaded now, by unloading idle ones if need be.
 
         True also when the load would fail for good: then loading is tried, and tells why.
         """
@@ -128,15 +129,15 @@ class LoadedModels:
     def holds(self, backend: Backend) -> bool:
         return any(resident is backend for resident in self._resident.values())
 
-    def beside(self, backend: Backend) -> Backend:
+    def batch_lane(self, backend: Backend) -> Backend:
         """The second batch of a loaded model, for prompts of batches; it goes with the model."""
-        if backend not in self._beside:
-            self._beside[backend] = backend.beside()
-        return self._beside[backend]
+        if backend not in self._batch_lanes:
+            self._batch_lanes[backend] = backend.batch_lane()
+        return self._batch_lanes[backend]
 
     def unload(self, key: ModelKey) -> None:
         backend = self._resident.pop(key)
-        if (second := self._beside.pop(backend, None)) is not None:
+        if (second := self._batch_lanes.pop(backend, None)) is not None:
             second.close()
         backend.close()
         malloc.give_back()
@@ -153,8 +154,8 @@ class LoadedModels:
             self.unload(key)
 
     def _in_batch(self, backend: Backend) -> bool:
-        """Whether the model is at work, for chats or for prompts of batches."""
-        second = self._beside.get(backend)
+        """Whether the model is running chats or prompts of batches."""
+        second = self._batch_lanes.get(backend)
         return bool(backend.sequences()) or (second is not None and bool(second.sequences()))
 
     def _record(self, model_id: str) -> ModelRecord:

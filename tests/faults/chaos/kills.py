@@ -171,7 +171,7 @@ def main(options: argparse.Namespace, folder: Path) -> int:
     near-tie."""
     models = folder / "models"
     if options.model == RANDOM:
-        from scripts.benchmarks.models import silence
+        from scripts.benchmarks.systems.models import silence
         from scripts.training.random_text_model import make
 
         silence(make(models / RANDOM))

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 from api import errors
 from api.app import create_app
+from api.jobs.queue import JobQueue
 from api.redis_client import Clients
 from tests.support.api_support import announce, chat_body
 from tests.support.fake_api import fake_redis, server_of
@@ -145,7 +146,7 @@ def test_ready_is_not_ready_while_nothing_can_be_written(
 def test_a_chat_that_cannot_be_queued_says_why(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = client.app.state.parts.jobs  # type: ignore[attr-defined]
+    jobs = client.app.state.services[JobQueue]  # type: ignore[attr-defined]
 
     def refused(*_: object) -> str:
         raise in_a_pipeline(refusal(SAID["MISCONF"]))

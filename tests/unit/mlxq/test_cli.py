@@ -17,7 +17,7 @@ from mlxq.cli import app
 from tests.support.cli_support import MODEL, FakeService, mlxq, refusal
 from tests.support.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 SLOW = {
     "rich",
     "httpx2",
@@ -96,8 +96,8 @@ def test_help_and_completion_import_nothing_slow() -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"models {name}" for name in MODEL_COMMANDS)])
-def test_every_command_explains_itself_prints_json_and_is_in_the_readme(command: str) -> None:
-    assert f"`mlxq {command}" in README
+def test_every_command_explains_itself_prints_json_and_is_in_the_docs(command: str) -> None:
+    assert f"`mlxq {command}" in PAGE
     if command == "serve":  # Its help is that of the settings.
         return
     shown = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="mlxq")
@@ -148,7 +148,7 @@ def test_without_a_service_each_command_says_how_to_start_one(command: str) -> N
         (["frob"], "No such command 'frob'"),
         (["ps", "--frob"], "No such option: --frob"),
         (["models", "load"], "Missing argument 'model'"),
-        (["models", "--json", "load", "x"], "behind `mlxq models load`"),
+        (["models", "--json", "load", "x"], "after `mlxq models load`"),
         (["stop"], "--all"),
         (["stop", "j1", "--all"], "--all"),
         (["ps", "--url", "ftp://x"], "is not the address of a service"),

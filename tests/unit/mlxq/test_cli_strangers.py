@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from mlxq.commands.chat import image_part
 from mlxq.commands.conversation import _path
+from mlxq.commands.user_message import image_part
 from mlxq.errors import WrongUse
 from tests.support.cli_support import FakeService, mlxq
 

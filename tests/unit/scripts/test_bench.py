@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from scripts.benchmarks import report_file, rounds
-from scripts.benchmarks.limit import limit
-from scripts.benchmarks.plan import IN_TURN, WARM_UP, BenchError, Case, Figures, Plan
+from scripts.benchmarks import report_file
+from scripts.benchmarks.parts import rounds
 from scripts.benchmarks.report import Measured, paired, report
-from scripts.benchmarks.text import Results
+from scripts.benchmarks.systems.limit import limit
+from scripts.benchmarks.systems.plan import (
+    IN_TURN,
+    WARM_UP,
+    BenchError,
+    Case,
+    Figures,
+    Plan,
+    Results,
+)
 
 ANSWERS_ONCE = """
 import socket, sys
@@ -131,3 +139,12 @@ def test_a_section_without_tables_is_replaced_and_the_rest_of_the_file_stays(
         file.read_text("utf-8")
         == "# Benchmarks\n\nBy hand.\n\n## A crowd\n\n| 2 |\n\n## By hand\n\nWords.\n"
     )
+
+
+def test_a_report_has_lines_of_100_columns_and_whole_rows_of_tables(tmp_path: Path) -> None:
+    file = tmp_path / "report.md"
+    row = "| " + "1 " * 60 + "|"
+    report_file.write_section(file, "A model", f"- {'word ' * 30}.\n\n### Stop\n\n{row}")
+    lines = file.read_text("utf-8").split("\n")
+    assert [line for line in lines if len(line) > 100] == [row]
+    assert [line[:6] for line in lines if "word" in line] == ["- word", "  word"]

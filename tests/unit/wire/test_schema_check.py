@@ -125,9 +125,9 @@ print(child.answer("new", b'{"type": "string", "pattern": "^a"}')["warnings"])
 """
 IN_API = """
 import sys, asyncio, api.app
-from api.chat.submit import ChatSpec
+from api.chat.request import ChatSpec
 from api.jobs.queue import Policy
-from api.openai.json_schema import Schemas, as_text
+from api.chat.json_schema import Schemas, as_text
 from wire.messages import OutputFormat, Sampling
 schemas = Schemas()
 ask = ChatSpec([], Sampling(seed=1), Policy("cancel"), OutputFormat(json_schema=as_text({"type": "integer"})))

@@ -67,13 +67,13 @@ def test_settings_pass_through_the_environment_unchanged() -> None:
     assert load(environ=to_environment(settings)) == settings
 
 
-def test_help_names_every_variable_and_the_readme_lists_every_setting() -> None:
+def test_help_names_every_variable_and_the_docs_list_every_setting() -> None:
     text = parser("x", "y").format_help()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for setting in fields(Settings):
         variable = "MLXQ_" + setting.name.upper()
         assert re.sub(r"\s", "", variable) in re.sub(r"\s", "", text)
-        assert variable in readme, f"{variable} is not in the README"
+        assert f"`{variable}`" in page, f"{variable} is not in docs/settings.md"
 
 
 def test_a_model_folder_that_is_not_there_stops_the_start_with_one_line(

@@ -13,7 +13,7 @@ from wire.settings import Settings
 from worker import __main__ as start
 from worker import backends
 from worker.__main__ import lock_folder
-from worker.backends import libraries
+from worker.backends import mlx_import
 
 
 def test_a_data_folder_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_an_installation_that_cannot_load_a_model_ends_the_start_with_what_to_do
 
 
 def test_the_backend_of_tests_needs_no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "load", lambda: pytest.fail("it was not asked for"))
+    monkeypatch.setattr(mlx_import, "import_libraries", lambda: pytest.fail("it was not asked for"))
     backends.load_libraries(Settings(backend="echo"))
 
 
@@ -66,6 +66,6 @@ def test_a_library_raises_the_limit_of_open_files_within_the_hard_one_and_lowers
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
-    with libraries.limits_kept():
+    with mlx_import.open_files_limit_kept():
         resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 4096))
     assert told == ([] if set_to is None else [set_to])

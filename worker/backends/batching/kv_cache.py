@@ -1,5 +1,4 @@
-"""What the prompt cache needs to know of mlx_lm's key-value caches: how to copy one and cut its
-end off."""
+"""Copies and trims mlx_lm's key-value caches, for the prompt cache."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ from mlx_lm.models.cache import KVCache, can_trim_prompt_cache, trim_prompt_cach
 def trimmed(cache: list[Any], tokens: int) -> list[Any] | None:
     """A copy of ``cache`` without its last ``tokens`` tokens, or None if it can't be cut.
 
-    A plain KVCache is copied without its arrays: trimming moves its offset only, and whoever goes
-    on with the copy writes to a new array, or behind the offset into one that is replaced on write.
+    A plain KVCache is copied without its arrays: trimming only moves its offset, and appending to
+    the copy writes to a new array, or behind the offset into one that is replaced on write.
     """
     if tokens and not can_trim_prompt_cache(cache):
         return None
@@ -25,8 +24,8 @@ def trimmed(cache: list[Any], tokens: int) -> list[Any] | None:
 
 
 def settle(cache: list[Any]) -> list[Any]:
-    """Have a row taken out of a batch computed: it must not hold on to the arrays of the whole
-    batch."""
+    """Evaluate the cache of a row that left a batch: otherwise it would reference the arrays of the
+    whole batch."""
     mx.async_eval([layer.state for layer in cache])
     return cache
 

@@ -1,8 +1,8 @@
 """A continuous batch of our own, for models that mlx_lm's BatchGenerator can't run: vision, and
 quantised caches.
 
-Each chat's prompt is read alone, a chunk a step, and then joins the rows that are decoded together.
-Subclasses say how a prompt is fed and how a row goes one token on.
+Each prompt is read alone, one chunk per step, and then joins the rows that are decoded together.
+Subclasses define how a prompt is fed and the forward pass of a decode step.
 """
 
 from __future__ import annotations
@@ -17,34 +17,32 @@ from mlx_vlm.models.cache import BatchKVCache, BatchQuantizedKVCache, QuantizedK
 
 from worker.backends.base import EndOfText, Step, Token
 from worker.backends.batching.kv_cache import settle
-from worker.backends.sampling.logits_processors import guide_of, guided
+from worker.backends.sampling.logits_processors import logits_processor_of, process_logits
 from worker.backends.sampling.sampler import RecentTokens, RowSampler, sample
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 IDLE_CHUNK = 512
-"""Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read
-faster."""
+"""Prompt tokens a step when no stream is running: larger chunks are read faster."""
 QUANTISED_GROUPS = (64, 32)
 """Group sizes of a quantised cache, by preference; one must divide the size of an attention
 head."""
 STEPS_BETWEEN_CLEARING = 512
-"""MLX keeps freed buffers for reuse; batches of ever other shapes would let them add up. mlx_lm
+"""MLX keeps freed buffers for reuse, and batches of ever new shapes would accumulate them. mlx_lm
 clears as often."""
 Feed = Callable[[int, int, list[Any]], object]
-"""Reads the tokens from a first to before a last position of the prompt into a cache of one row."""
+"""Reads the prompt's tokens from a start up to a stop position into a cache of one row."""
 
 
 class Row:
-    """One chat in the batch: its tokens, the ids its cache is kept under, and how far its prompt
-    has been read.
+    """One sequence in the batch: its tokens, its key in the prompt cache, and how far it has been
+    read.
 
-    ``key_ids`` are the token ids, but for image tokens: those carry their image's hash. ``embed``
-    is work to be done before the first chunk, in steps of its own: it answers whether it is done.
-    It may set ``in_one_piece`` for a prompt that can't be cut, and ``offset``: what the model adds
-    to a row's positions in decode (multimodal rotary embeddings), [1, 1]. ``shows_images`` says
-    that embedding takes long.
+    ``key_ids`` are the token ids, but with image hashes in place of image tokens. ``embed`` runs
+    before the first chunk, in steps of its own, until it returns True. It may set ``in_one_piece``
+    for a prompt that can't be cut, and ``offset``: what the model adds to a row's positions in
+    decode (multimodal rotary embeddings), [1, 1]. With ``shows_images`` embedding takes long.
     """
 
     def __init__(
@@ -61,9 +59,11 @@ class Row:
         self.feed: Feed | None = None
         self.in_one_piece = False
         self.offset: mx.array | None = None
-        self.sampler = RowSampler.of(sequence.job.sampling, sequence.position, guide_of(sequence))
+        self.sampler = RowSampler.of(
+            sequence.job.sampling, sequence.position, logits_processor_of(sequence)
+        )
         self.fresh = True
-        """Whether the next input is the prompt's last token, which is no part of the answer."""
+        """Whether the next input is the prompt's last token, which isn't part of the answer."""
 
     @property
     def before_input(self) -> list[int]:
@@ -72,7 +72,7 @@ class Row:
 
 
 class RowBackend(ABC):
-    """The batch; implements Backend but for ``prepare``. Subclasses set ``weight_bytes``."""
+    """Implements Backend except ``prepare``. Subclasses set ``weight_bytes``."""
 
     weight_bytes = 0
 
@@ -82,9 +82,9 @@ class RowBackend(ABC):
         self._key = key
         self._stop_tokens = {ids[0] for ids in stop_tokens}
         self._prefill_step = prefill_step
-        self._prompts = cache
+        self._prompt_cache = cache
         self._steps = 0
-        self._keeps = True
+        self._caches_rows = True
         self.reset()
 
     @abstractmethod
@@ -100,7 +100,7 @@ class RowBackend(ABC):
 
     @abstractmethod
     def _forward(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
-        """Feed one token to each row; ``inputs`` is [rows], the answer [rows, vocabulary]."""
+        """Feed one token to each row; ``inputs`` is [rows], the result [rows, vocabulary]."""
 
     def add(self, sequence: Sequence) -> None:
         row = self._open(sequence)
@@ -108,18 +108,18 @@ class RowBackend(ABC):
             raise WorkerError(
                 "prompt_too_long", "The conversation fills the model's context window."
             )
-        cache, row.read = self._prompts.fetch(self._key, row.key_ids)
+        cache, row.read = self._prompt_cache.fetch(self._key, row.key_ids)
         row.cache = cache or self._new_cache()
         if not sequence.position:
             sequence.cached_tokens = row.read
         self._reading.append(row)
 
-    def step(self, in_company: bool = False) -> Step:
+    def step(self, others_waiting: bool = False) -> Step:
         step = Step()
         self._steps += 1
         if self._steps % STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
-        busy = in_company or bool(self._decoding)
+        busy = others_waiting or bool(self._decoding)
         if self._decoding:
             self._decode(step)
         if not self._embed_some():
@@ -128,8 +128,7 @@ class RowBackend(ABC):
 
     @property
     def _waits(self) -> bool:
-        """Whether there is nothing to be decoded or read: all there are wait for their
-        embeddings."""
+        """Whether there is nothing to decode or read: all rows wait for their embeddings."""
         return not self._decoding and all(row.embed is not None for row in self._reading)
 
     def remove(self, sequence: Sequence) -> None:
@@ -151,19 +150,19 @@ class RowBackend(ABC):
         self._inputs = mx.array([], dtype=mx.int32)
         self._recent = RecentTokens()
 
-    def beside(self) -> Self:
+    def batch_lane(self) -> Self:
         second = copy.copy(self)
-        second._keeps = False
+        second._caches_rows = False
         second.reset()
         return second
 
     def close(self) -> None:
         self.reset()
-        self._prompts.forget(self._key)
+        self._prompt_cache.forget(self._key)
         mx.clear_cache()
 
     def _embed_some(self) -> bool:
-        """Go on with embedding prompts, words before images, until one is done; whether one is."""
+        """Embed prompts, those without images first, until one is done; whether one is."""
         for row in sorted(self._reading, key=lambda row: row.shows_images):
             if row.embed is not None and row.embed():
                 row.embed = None
@@ -171,8 +170,8 @@ class RowBackend(ABC):
         return False
 
     def _read_one(self, step: Step, busy: bool) -> None:
-        """Read a chunk of the first prompt that is embedded, all but its last token: that is
-        decode's first input."""
+        """Read a chunk of the first embedded prompt, except its last token: that is decode's first
+        input."""
         row = next((row for row in self._reading if row.embed is None), None)
         if row is None:
             return
@@ -201,10 +200,10 @@ class RowBackend(ABC):
         self._decoding.append(row)
 
     def _decode(self, step: Step) -> None:
-        """Start computing every row's next token, and take in the ones that were under way."""
+        """Start computing every row's next token, and add the ones being computed to the step."""
         rows, inputs = self._decoding, self._inputs
         samplers = [row.sampler for row in rows]
-        logits = guided(self._forward(inputs, self._batch, rows), samplers, inputs)
+        logits = process_logits(self._forward(inputs, self._batch, rows), samplers, inputs)
         recent = self._recent.advance(rows, samplers, [row.before_input for row in rows], inputs)
         self._inputs = sample(logits, samplers, recent).astype(mx.int32)
         mx.async_eval(self._inputs)
@@ -215,7 +214,7 @@ class RowBackend(ABC):
                 continue
             if self._take(row, token, step):
                 leaving.append(row)
-        self._leave(leaving, keep=self._keeps)
+        self._leave(leaving, keep=self._caches_rows)
 
     def _take(self, row: Row, token: int, step: Step) -> bool:
         """Add a row's token to the step; whether it was the row's last."""
@@ -229,32 +228,32 @@ class RowBackend(ABC):
         return end is not None
 
     def _leave(self, leaving: list[Row], *, keep: bool = True) -> None:
-        """Take rows out of the batch and keep their caches, which hold all their tokens up to
-        the last one fed."""
+        """Take rows out of the batch and keep their caches, which hold all their tokens that were
+        fed."""
         if not leaving:
             return
         for row in leaving if keep else ():
-            place = self._decoding.index(row)
-            held = row.key_ids[:-1] if row.fresh else row.key_ids
-            self._keep(row, held, [layer.extract(place) for layer in self._batch])
+            index = self._decoding.index(row)
+            fed = row.key_ids[:-1] if row.fresh else row.key_ids
+            self._keep(row, fed, [layer.extract(index) for layer in self._batch])
         staying = [i for i, row in enumerate(self._decoding) if row not in leaving]
         self._decoding = [self._decoding[i] for i in staying]
         if not staying:
             self._batch, self._inputs = [], mx.array([], dtype=mx.int32)
             return
-        chosen = mx.array(staying)
+        indices = mx.array(staying)
         for layer in self._batch:
-            layer.filter(chosen)
-        self._inputs = self._inputs[chosen]
+            layer.filter(indices)
+        self._inputs = self._inputs[indices]
 
     def _keep(self, row: Row, key_ids: list[int], cache: list[Any]) -> None:
         row.embed = row.feed = None
         if key_ids:
-            self._prompts.insert(self._key, key_ids, settle(cache))
+            self._prompt_cache.insert(self._key, key_ids, settle(cache))
 
 
 def batched(layer: Any) -> Any:
-    """A cache of one row as a batch of one."""
+    """A batch of one from the cache of one row."""
     if isinstance(layer, QuantizedKVCache):
         batch = BatchQuantizedKVCache([0], group_size=layer.group_size, bits=layer.bits)
         if layer.keys is not None:
@@ -273,8 +272,8 @@ def quantised_cache(layers: int, group: int, bits: int) -> list[Any]:
 
 
 def quantisation_group(layers: list[Any], run: Callable[[list[Any]], object]) -> int:
-    """The group size for quantising a model's cache; ``run`` feeds one token into an empty one, to
-    see its shape.
+    """The group size for quantising a model's cache; ``run`` feeds one token into an empty cache,
+    which shows its shape.
 
     Raises WorkerError ``load_failed`` if this model's cache can't be quantised.
     """

@@ -1,5 +1,4 @@
-"""JSON schemas as masks over a model's tokens: which token may come next, so that an answer keeps
-its schema.
+"""JSON schemas as masks over a model's vocabulary: which token may come next.
 
 llguidance does the matching, on the host. A schema gets here only after a process of its own has
 read it. Knows no batch and no MLX.
@@ -30,21 +29,21 @@ Mask = NDArray[np.bool_]
 
 @cache
 def schema_check() -> SchemaCheck:
-    """What reads schemas first: jobs come from Redis, and not every writer there has had them
-    read."""
+    """The process that reads schemas first: not every job in Redis comes from an API that has had
+    its schema read."""
     check = SchemaCheck()
     atexit.register(check.close)
     return check
 
 
 def warnings_of(schema: str | None) -> list[str]:
-    """What of a job's schema the answer won't keep, as the API has found it."""
-    told = json.loads(schema).get(matching.WARNINGS_KEY) if schema is not None else None
-    return [str(sentence) for sentence in told] if isinstance(told, list) else []
+    """Warnings about the parts of a job's schema that are not enforced, written by the API."""
+    warnings = json.loads(schema).get(matching.WARNINGS_KEY) if schema is not None else None
+    return [str(warning) for warning in warnings] if isinstance(warnings, list) else []
 
 
 class Grammars:
-    """One model's vocabulary as matchers need it, made with the first schema: it takes up to a
+    """Makes constraints for one model; converts its vocabulary with the first schema, in up to a
     second."""
 
     def __init__(self, tokenizer: Any, ends: Sequence[int]) -> None:
@@ -55,14 +54,14 @@ class Grammars:
         self._vocabulary: LLTokenizer | None = None
 
     def constraint(
-        self, schema: str, prompt_ids: Sequence[int], said: Sequence[int] = ()
+        self, schema: str, prompt_ids: Sequence[int], answer: Sequence[int] = ()
     ) -> Constraint:
-        """What holds one answer to a schema, its next mask made. Raises WorkerError if that can't
-        be.
+        """The constraint of one answer, its next mask computed. Raises WorkerError for schemas that
+        can't be enforced.
 
-        ``said`` is what the answer has already. A prompt that ends in the middle of the model's
-        thinking lets it think to the end first. Not for the engine's thread: a first mask may take
-        long, and so may the reading.
+        ``answer`` is the part of the answer that exists already. After a prompt that ends in the
+        middle of the model's thinking, the schema holds once the thinking has ended. Not for the
+        engine's thread: reading a schema and computing its first mask may take long.
         """
         _refuse_unread(schema)
         after = (
@@ -70,22 +69,22 @@ class Grammars:
             if is_thinking(self._tokenizer, prompt_ids)
             else ()
         )
-        vocabulary = self._made()
+        vocabulary = self._llguidance_vocabulary()
         grammar = LLMatcher.grammar_from_json_schema(schema)
         matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=matching.limits())
         if matcher.is_error():
-            # What the matcher says may quote the schema at length.
+            # The matcher's message may quote the schema at length.
             reason = (
                 matching.known_reason(matcher.get_error()) or "this model's matcher can't read it"
             )
             raise invalid_schema(reason)
         constraint = Constraint(matcher, vocabulary.vocab_size, self._ends, after)
-        constraint.prepare(said)
+        constraint.prepare(answer)
         if constraint.broken:
             raise invalid_schema(constraint.why)
         return constraint
 
-    def _made(self) -> LLTokenizer:
+    def _llguidance_vocabulary(self) -> LLTokenizer:
         with self._lock:
             if self._vocabulary is None:
                 try:
@@ -100,7 +99,7 @@ class Grammars:
 
 
 def _refuse_unread(schema: str) -> None:
-    """Raises WorkerError for a schema that the process which reads them refuses."""
+    """Raises WorkerError for a schema that the reading process refuses."""
     try:
         verdict = schema_check().kept(schema)
     except OSError:
@@ -112,77 +111,73 @@ def _refuse_unread(schema: str) -> None:
 
 
 class Constraint:
-    """One answer's way through its schema. Once ``broken`` it can't be followed, and the answer may
-    only end.
-
-    ``why`` says then what broke it.
+    """One answer's state in its schema. Once ``broken`` the schema can't be followed and the answer
+    may only end; ``why`` gives the reason.
     """
 
     def __init__(
         self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int], after: tuple[int, ...]
     ) -> None:
-        """``after`` are the tokens behind which the schema begins to hold; at once, without any."""
+        """``after`` are the tokens after which the schema holds; without any, from the start."""
         self.broken = False
         self.why = ""
         self._matcher = matcher
         self._ends = list(ends)
         self._after = after
-        self._thoughts: list[int] | None = [] if after else None
-        self._said: list[int] = []
+        self._thinking: list[int] | None = [] if after else None
+        """The last tokens of thinking; None once the schema holds."""
+        self._answer: list[int] = []
         self._bits = llguidance.numpy.allocate_token_bitmask(1, vocabulary)
-        self._made = False
-        """Whether ``_bits`` are of the place where the matcher is."""
+        self._bits_current = False
+        """Whether ``_bits`` belong to the matcher's present state."""
 
-    def prepare(self, said: Sequence[int]) -> None:
-        """Go behind what the answer has already, and make the mask that comes next."""
-        self.start(said)
+    def prepare(self, answer: Sequence[int]) -> None:
+        """Start after this part of the answer, and compute the next mask."""
+        self.start(answer)
         if not self.broken and not self._matcher.is_stopped():
-            self._make()
+            self._compute_bits()
 
-    def start(self, said: Sequence[int]) -> None:
-        """Begin anew, behind what the answer has already.
-
-        Nothing is to be done where it was prepared for.
-        """
-        if list(said) == self._said:
+    def start(self, answer: Sequence[int]) -> None:
+        """Start after this part of the answer; does nothing if the matcher is there already."""
+        if list(answer) == self._answer:
             return
         self._matcher.reset()
-        self._made, self._said = False, []
-        self._thoughts = [] if self._after else None
-        for token in said:
-            self.take(token)
+        self._bits_current, self._answer = False, []
+        self._thinking = [] if self._after else None
+        for token in answer:
+            self.accept(token)
 
-    def take(self, token: int) -> None:
+    def accept(self, token: int) -> None:
         """The answer's next token."""
-        self._said.append(token)
-        if self.broken:  # What ends the answer then is not the schema's.
+        self._answer.append(token)
+        if self.broken:  # The token that ends the answer then is not the schema's.
             return
-        if self._thoughts is not None:
-            self._thoughts = [*self._thoughts, token][-len(self._after) :]
-            if tuple(self._thoughts) == self._after:
-                self._thoughts = None
+        if self._thinking is not None:
+            self._thinking = [*self._thinking, token][-len(self._after) :]
+            if tuple(self._thinking) == self._after:
+                self._thinking = None
         elif not self._matcher.is_stopped():
-            self._made = False
+            self._bits_current = False
             if not self._matcher.consume_token(token):
                 self._break(matching.CONTRADICTION)
 
-    def allow(self, mask: Mask) -> None:
-        """Write into a row of the batch which tokens may come next. A model may have more logits
-        than tokens."""
-        if self._thoughts is not None:
+    def fill_mask(self, mask: Mask) -> None:
+        """Write which tokens may come next; all of them while the model is thinking. A model may
+        have more logits than tokens."""
+        if self._thinking is not None:
             return
         mask[:] = False
-        if not self.broken and not self._matcher.is_stopped() and not self._made:
-            self._make()
+        if not self.broken and not self._matcher.is_stopped() and not self._bits_current:
+            self._compute_bits()
         if self.broken or self._matcher.is_stopped():
             mask[self._ends] = True
             return
         bits = np.unpackbits(self._bits[0].view(np.uint8), bitorder="little")[: len(mask)]
         mask[: len(bits)] = bits
 
-    def _make(self) -> None:
+    def _compute_bits(self) -> None:
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits)
-        self._made = True
+        self._bits_current = True
         if self._matcher.is_error() or not self._bits.any():
             self._break(matching.CONTRADICTION)
 

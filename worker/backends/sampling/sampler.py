@@ -1,8 +1,8 @@
-"""Choosing tokens for all rows of a batch together, each row keyed by its own (seed, position).
+"""Samples the tokens of all rows of a batch together, each row keyed by its own (seed, position).
 
-A row's token depends on its logits, its settings, its seed and its position alone: not on its
-neighbours, not on the order of the rows, not on what a process did before. So a seeded answer is
-the same alone, in a batch and after a crash.
+A row's token depends only on its logits, settings, seed and position: not on its neighbours, the
+order of the rows or what the process did before. So a seeded answer is the same alone, in a batch
+and after a crash.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from wire.messages import GREEDY_BELOW, NO_PENALTY, SMALLEST_PENALTY, Sampling
 from worker.backends.sampling.logits_processors import LogitsProcessor
-from worker.backends.sampling.top_p import perturbed
+from worker.backends.sampling.top_p import gumbel_max
 
 PENALTY_WINDOW = 20
-"""Tokens that the repetition penalty looks back on, those of the prompt included: mlx_lm's
+"""Last tokens to which the repetition penalty applies, those of the prompt included: mlx_lm's
 default."""
 _MASK = (1 << 64) - 1
 
@@ -34,10 +34,9 @@ def _mix(value: int) -> int:
 
 @dataclass(slots=True)
 class RowSampler:
-    """One row's settings and its place in its answer. ``position`` counts the tokens that have been
-    chosen.
+    """One row's settings. ``position`` counts the tokens of the answer that have been sampled.
 
-    ``guide`` changes the row's logits by what was said so far; most rows have none.
+    ``processor`` changes the row's logits by the answer so far; most rows have none.
     """
 
     temperature: float
@@ -45,15 +44,17 @@ class RowSampler:
     penalty: float
     seed: int
     position: int
-    guide: LogitsProcessor | None = None
+    processor: LogitsProcessor | None = None
 
     @classmethod
     def of(
-        cls, sampling: Sampling, position: int, guide: LogitsProcessor | None = None
+        cls, sampling: Sampling, position: int, processor: LogitsProcessor | None = None
     ) -> RowSampler:
         penalty = 1.0 if sampling.repetition_penalty in NO_PENALTY else sampling.repetition_penalty
         penalty = max(penalty, SMALLEST_PENALTY)
-        return cls(sampling.temperature, sampling.top_p, penalty, sampling.seed, position, guide)
+        return cls(
+            sampling.temperature, sampling.top_p, penalty, sampling.seed, position, processor
+        )
 
     @property
     def is_greedy(self) -> bool:
@@ -87,14 +88,15 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
     if any(row.top_p < 1 and not row.is_greedy for row in rows):
         top_p = mx.array([[row.top_p] for row in rows])
     temperatures = mx.array([[1.0 if row.is_greedy else row.temperature] for row in rows])
-    noisy = perturbed(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
+    noisy = gumbel_max(logits, mx.array(np.array(keys, dtype=np.uint32)), temperatures, top_p)
     if any(row.is_greedy for row in rows):
         noisy = mx.where(mx.array([[row.is_greedy] for row in rows]), logits, noisy)
     return mx.argmax(noisy, axis=-1)
 
 
 def penalise(logits: mx.array, recent: mx.array, penalties: mx.array) -> mx.array:
-    """Make recent tokens less likely: divide a positive logit, multiply a negative one.
+    """Apply the repetition penalty to recent tokens: divide positive logits, multiply negative
+    ones.
 
     From Keskar et al., CTRL, 2019 (section 4.1), in the form that mlx_lm and Hugging Face use.
     """
@@ -104,14 +106,13 @@ def penalise(logits: mx.array, recent: mx.array, penalties: mx.array) -> mx.arra
 
 
 def window(tokens: Rows[int]) -> list[int]:
-    """The last tokens of a row, padded with -1: "none here"."""
+    """The last tokens of a row, padded with -1."""
     last = list(tokens[-PENALTY_WINDOW:])
     return [-1] * (PENALTY_WINDOW - len(last)) + last
 
 
 class RecentTokens:
-    """The tokens that penalties look back on, [rows, PENALTY_WINDOW], kept on the device from step
-    to step.
+    """The tokens to which penalties apply, [rows, PENALTY_WINDOW], on the device.
 
     Rebuilt from the host's lists only when the rows change: a step must not wait for its own
     tokens.
@@ -128,10 +129,10 @@ class RecentTokens:
         histories: Rows[Rows[int]],
         inputs: mx.array,
     ) -> mx.array | None:
-        """Add this step's input tokens; the answer is for :func:`sample`, None if no row has a
+        """Add this step's input tokens; returns what :func:`sample` needs, None if no row has a
         penalty.
 
-        ``rows`` says who the rows are; ``histories`` are their tokens before ``inputs``, which is
+        ``rows`` identifies the rows; ``histories`` are their tokens before ``inputs``, which is
         [rows].
         """
         if all(sampler.penalty == 1.0 for sampler in samplers):

@@ -45,33 +45,54 @@ class OutputSyntax:
 
 
 def syntax_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> OutputSyntax:
-    """The style of a model's answer to a prompt, as far as the job asks to have things told
-    apart."""
+    """How a model marks its answer to a prompt, as far as the job asks to have it split."""
     if not job.form.separate:
         return OutputSyntax()
-    transitions: Transitions = {}
     initial = tokenizer.response_initial_state or TEXT
+    if is_thinking(tokenizer, prompt_ids):
+        initial = tokenizer.response_initial_state or REASONING
+    if job.form.json_schema is not None:
+        return _schema_syntax(tokenizer, initial, must_call=job.form.must_call)
+    transitions = _transitions(tokenizer)
+    if not job.form.tools or not tokenizer.has_tool_calling:
+        return OutputSyntax(_without_tools(transitions), initial)
+    tools = list(job.form.tools)
+    return OutputSyntax(
+        _with_tools(transitions, tokenizer),
+        initial,
+        tokenizer.tool_call_start,
+        lambda text: tokenizer.tool_parser(text, tools),
+    )
+
+
+def _schema_syntax(tokenizer: Any, initial: str, *, must_call: bool) -> OutputSyntax:
+    """In an answer that follows a schema a mark is part of some value; only thinking that was begun
+    still ends."""
+    goal = TOOL if must_call else TEXT
+    transitions: Transitions = {goal: []}
+    if initial == REASONING:
+        transitions[REASONING] = [(tokenizer.think_end, goal)]
+    else:
+        initial = goal
+    return OutputSyntax(transitions, initial, parse=json.loads, must_call=must_call)
+
+
+def _transitions(tokenizer: Any) -> Transitions:
+    """The model's marks, those of tool calls only as far as it brings transitions for them."""
+    transitions: Transitions = {}
     if tokenizer.has_thinking:
         transitions = {
             TEXT: [(tokenizer.think_start, REASONING)],
             REASONING: [(tokenizer.think_end, TEXT)],
         }
-        if is_thinking(tokenizer, prompt_ids):
-            initial = tokenizer.response_initial_state or REASONING
-    if job.form.json_schema is not None:
-        # In an answer that is held to a schema a mark is part of some value; only thinking that was
-        # begun still ends.
-        goal = TOOL if job.form.must_call else TEXT
-        if initial == REASONING:
-            thinking: Transitions = {REASONING: [(tokenizer.think_end, goal)], goal: []}
-            return OutputSyntax(thinking, REASONING, parse=json.loads, must_call=job.form.must_call)
-        return OutputSyntax({goal: []}, goal, parse=json.loads, must_call=job.form.must_call)
     for mark in tokenizer.structural_markers:
         transitions.setdefault(TEXT, []).append((mark, TEXT))
     for state, edges in tokenizer.response_transitions.items():
         transitions.setdefault(state, []).extend(edges)
-    if not job.form.tools or not tokenizer.has_tool_calling:
-        return OutputSyntax(_without_tools(transitions), initial)
+    return transitions
+
+
+def _with_tools(transitions: Transitions, tokenizer: Any) -> Transitions:
     start, end = tokenizer.tool_call_start, tokenizer.tool_call_end
     if not any(state == TOOL for edges in transitions.values() for _, state in edges):
         transitions.setdefault(TEXT, []).append((start, TOOL))
@@ -79,10 +100,7 @@ def syntax_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> Output
             transitions[REASONING].append((start, TOOL))
     if end:
         transitions.setdefault(TOOL, []).append((end, TEXT))
-    tools = list(job.form.tools)
-    return OutputSyntax(
-        transitions, initial, start, lambda text: tokenizer.tool_parser(text, tools)
-    )
+    return transitions
 
 
 def _without_tools(transitions: Transitions) -> Transitions:

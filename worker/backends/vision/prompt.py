@@ -20,8 +20,8 @@ from PIL import Image
 
 from wire.messages import ImagePart, Message, OutputFormat
 from worker.backends.text import chat_template
-from worker.backends.text.broken_text import Reader
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
+from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
 from worker.errors import WorkerError
 
 IMAGE = {"type": "image"}
@@ -76,7 +76,7 @@ class VisionText:
         """What the processor makes of a prompt, with the model's image tokens where the images
         stand."""
         if form.raw:
-            return self._read(
+            return _process(
                 self._processor, "".join(message.text() for message in messages), pictures
             )
         templated = bool(getattr(self._owner, "chat_template", None))
@@ -85,27 +85,28 @@ class VisionText:
             for message in messages
         ]
         options = chat_template.template_options(form, self._text)
-        broken = self._controls.broken(rows, options)
-        if broken is not None:
-            rows, options = broken.rows, broken.options
+        escaped = self._controls.escaped(rows, options)
+        if escaped is not None:
+            rows, options = escaped.rows, escaped.options
         if templated:
             text = str(chat_template.apply_template(self._owner, rows, options, tokenize=False))
         else:
             text = str(
                 apply_chat_template(self._processor, self._config, rows, num_images=len(pictures))
             )
-        if broken is None:
-            return self._read(self._processor, text, pictures)
-        reader = Reader(self._tokenizer, self._controls, broken.breaker)
-        inputs = self._read(reader.inside(self._processor), text, pictures)
-        if not reader.has_read:
+        if escaped is None:
+            return _process(self._processor, text, pictures)
+        tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
+        inputs = _process(tokenizer.inside(self._processor), text, pictures)
+        if not tokenizer.was_used:
             raise WorkerError(
                 "template_failed", "This model can't be shown its own control tokens as text."
             )
         return inputs
 
-    def _read(self, processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
-        return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
+
+def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
+    return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
 
 
 def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:

@@ -34,11 +34,7 @@ def model(tmp_path: Path) -> ModelRecord:
 def run(model: ModelRecord, *messages: Message, form: OutputFormat = PLAIN_TEXT) -> None:
     import asyncio
 
-    size = PromptLimit()
-    try:
-        asyncio.run(size.check(model, messages, form))
-    finally:
-        size.close()
+    asyncio.run(PromptLimit().check(model, messages, form))
 
 
 def test_what_is_never_left_out_is_counted(model: ModelRecord) -> None:

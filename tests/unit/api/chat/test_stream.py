@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from api.chat import stream as streams
 from api.chat.stream import Stream, StreamOptions
+from api.jobs.reader import Reader
 from api.jobs.records import JobState
-from api.jobs.relay import Reader, Relay
+from api.jobs.relay import Relay
 from api.openai.responses import ChatAnswer
 from api.openai.streaming import ChunkStream, Collected
 from wire.log_entries import Entry, decode, encode
@@ -44,7 +45,7 @@ class Log:
         rows = [one for one in self.entries if one.sequence >= after][:count]
         return [(b"", {b"e": encode(JOB, one.sequence, one.event).encode()}) for one in rows]
 
-    async def standing(self, _: str) -> JobState:
+    async def state(self, _: str) -> JobState:
         self.looks += 1
         if self._ends and not self.entries:
             self.entries = [entry(1, TEXT), entry(2, END)]
@@ -138,7 +139,7 @@ def test_an_answer_that_goes_on_is_not_looked_after() -> None:
 def test_a_job_that_has_ended_without_a_log_has_expired() -> None:
     async def run() -> list[Event]:
         log = Log(ends_as_asked=False)
-        log.standing = _ended  # type: ignore[method-assign]
+        log.state = _ended  # type: ignore[method-assign]
         waiting = collected(reader_of(log)[1], log)
         await waiting.collect()
         return waiting.events

@@ -9,6 +9,8 @@ import pytest
 from fakeredis import FakeRedis
 from starlette.testclient import TestClient
 
+from api.jobs.relay import Relay
+from api.monitoring.status_stream import StatusStream
 from tests.support.api_support import FakeWorker, announce, chat_body
 from tests.support.fake_api import fake_api, fake_redis
 from wire import keys
@@ -76,8 +78,8 @@ def test_of_every_stream_head_is_refused_and_nobody_reads_it(
         path for path, said in paths.items() if "text/event-stream" in str(said.get("get", {}))
     ]
     assert sorted(streams) == STREAMS
-    relay: Any = client.app.state.parts.relay  # type: ignore[attr-defined]
-    watch: Any = client.app.state.parts.watch  # type: ignore[attr-defined]
+    relay: Any = client.app.state.services[Relay]  # type: ignore[attr-defined]
+    watch: Any = client.app.state.services[StatusStream]  # type: ignore[attr-defined]
     relay.attach = watch.join = None  # which a reader would call
     try:
         for path in streams:

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from api.batches.upload import MOST_LINES
 from api.http import body_routes, json_limits
 from api.http.body_routes import MAX_BODY, MAX_TEXT, MOST_BATCH_VALUES
-from api.http.json_limits import LONG, MOST_VALUES, values_in
+from api.http.json_limits import LONG, MOST_VALUES, JsonReader, values_in
 from tests.support.api_support import FakeWorker, announce, chat_body, message
 from tests.support.fake_api import fake_api, fake_redis
 
@@ -158,7 +158,7 @@ def test_where_nothing_long_is_wanted_a_long_body_is_413(api: Api, path: str) ->
         assert answer.status_code == 413
 
 
-def test_a_long_body_is_counted_parsed_and_judged_on_one_thread_beside_the_event_loop(
+def test_a_long_body_is_counted_parsed_and_judged_one_at_a_time_beside_the_event_loop(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[tuple[str, str]] = set()
@@ -186,7 +186,10 @@ def test_a_long_body_is_counted_parsed_and_judged_on_one_thread_beside_the_event
     ):
         seen.clear()
         assert api.post(path, body)[0] == 200
-        assert seen == {(name, "long-json_0") for name in ("values_in", "from_json", "_judged")}
+        steps = ("values_in", "from_json", "_judged")
+        assert seen == {(name, "AnyIO worker thread") for name in steps}
+    reader: JsonReader = api.client.app.state.services[JsonReader]  # type: ignore[attr-defined]
+    assert reader.turn.total_tokens == 1
 
 
 WRONG: list[tuple[str, Any]] = [

@@ -24,7 +24,8 @@ from api.http.data_urls import DataUrls
 from api.http.host_names import HostNames
 from api.images.fetch import ImageFetcher
 from api.images.urls import TOO_LARGE
-from api.images.intake import DraftMessage, Images, ImageUrl
+from api.images.draft import DraftMessage, ImageUrl
+from api.images.intake import ImageIntake
 from api.errors import ApiError
 from tests.unit.api.images.test_refused import FILES, URLS, files
 from fakeredis import FakeRedis
@@ -33,7 +34,7 @@ def tried(images, url):
         asyncio.run(images.store([DraftMessage("user", (ImageUrl(url),))], DataUrls(), "job"))
     except ApiError:
         return
-images = Images(FakeRedis(), 1 << 30, ImageFetcher(HostNames(), TOO_LARGE))
+images = ImageIntake(FakeRedis(), 1 << 30, ImageFetcher(HostNames(), TOO_LARGE))
 urls = [url for urls in URLS.values() for url in urls] + [files.url(data, kind) for _, kind, data, _ in FILES]
 tried(images, files.url(files.plain()))
 sys.addaudithook(watch)

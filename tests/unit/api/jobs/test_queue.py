@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 
 from api import errors
 from api.errors import ApiError
-from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue, Policy
 from api.jobs.reaper import STOPPING_S
 from api.registry import RegistryReader
 from tests.support.api_support import (
@@ -32,6 +33,7 @@ from tests.support.api_support import (
 )
 from tests.support.fake_api import connections, fake_api
 from wire import keys
+from wire.keys import EVERYONE
 from wire.log_entries import decode_rows
 from wire.messages import ChatJob, ErrorCode, Failed, Finished, Message, ModelCommand, Sampling
 from wire.rq_jobs import rq_job_key
@@ -50,11 +52,9 @@ def client(redis: Redis) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def jobs(redis: Redis) -> Iterator[JobQueue]:
+def jobs(redis: Redis) -> JobQueue:
     clients = connections(redis)
-    jobs = JobQueue(clients, RegistryReader(clients.waiting), 1000)
-    yield jobs
-    jobs.close()
+    return JobQueue(clients, RegistryReader(clients.waiting), 1000)
 
 
 def a_chat(text: str = "the canary sings") -> ChatJob:
@@ -131,12 +131,12 @@ def test_only_chats_that_end_with_their_readers_are_watched(
     jobs: JobQueue, redis: Redis, policy: Any, watched: int
 ) -> None:
     submit(jobs, Policy(policy))
-    assert redis.zcard(keys.UNATTENDED) == watched
+    assert redis.zcard(keys.ABANDONED_AFTER) == watched
 
 
 def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     assert redis.llen(QUEUE) == 0
     assert redis.exists(keys.cancel(job_id))
     [end] = log_of(redis, job_id)
@@ -149,16 +149,16 @@ def test_a_stopped_queued_chat_ends_at_once_and_never_runs(jobs: JobQueue, redis
 
 def test_stopping_twice_changes_nothing(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     before = log_of(redis, job_id)
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     assert log_of(redis, job_id) == before
 
 
 def test_stopping_an_ended_chat_leaves_no_cancel_key(jobs: JobQueue, redis: Redis) -> None:
     job_id = submit(jobs)
     FakeWorker(redis).step()
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     assert not redis.exists(keys.cancel(job_id))
     assert log_of(redis, job_id)[-1] == Finished("stop")
 
@@ -167,7 +167,7 @@ def test_a_running_chat_is_left_to_its_worker(jobs: JobQueue, redis: Redis) -> N
     job_id = submit(jobs)
     redis.lpop(QUEUE)
     writer = LogWriter(redis, job_id)
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     assert redis.exists(keys.cancel(job_id))
     assert not log_of(redis, job_id)
     assert writer.finish() == [1]
@@ -179,7 +179,7 @@ def test_a_chat_stopped_on_its_second_way_through_the_queue_keeps_its_text(
     job_id = submit(jobs)
     LogWriter(redis, job_id).text("some ", "text")
     redis.hset(keys.job(job_id), "state", "queued")
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     *texts, end = log_of(redis, job_id)
     assert [delta.text for delta in texts] == ["some ", "text"]
     assert end.finish_reason == "cancelled"
@@ -192,7 +192,7 @@ def test_a_stop_that_another_process_did_not_finish_is_finished(
     job_id = submit(jobs)
     redis.lrem(QUEUE, 1, job_id)
     redis.zadd(keys.STOPPING, {job_id: jobs._now_and_depth()[0] - STOPPING_S * 1000 - 1})
-    jobs._settling.finish_interrupted()
+    jobs._reaper.finish_interrupted()
     assert log_of(redis, job_id)[-1].finish_reason == "cancelled"
     assert redis.zcard(keys.STOPPING) == 0
 
@@ -201,7 +201,7 @@ def test_stop_all_ends_chats_and_leaves_commands(jobs: JobQueue, redis: Redis) -
     chats = [submit(jobs) for _ in range(3)]
     command = ModelCommand(job_id=new_job_id(), action="scan")
     jobs._submit_command(command)
-    jobs._stop_all(EVERYONE)
+    jobs._canceller.stop_all(EVERYONE)
     assert redis.lrange(QUEUE, 0, -1) == [command.job_id.encode()]
     assert all(log_of(redis, job_id)[-1].finish_reason == "cancelled" for job_id in chats)
 

@@ -17,12 +17,14 @@ from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
 from api.jobs import reaper
-from api.jobs.queue import EVERYONE, JobQueue, Policy, new_job_id
-from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S, JobReaper
-from api.services import Parts
+from api.jobs.ids import new_job_id
+from api.jobs.queue import JobQueue, Policy
+from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S
 from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
 from tests.support.fake_api import fake_api
+from wire import clock as redis_clock
 from wire import keys
+from wire.keys import EVERYONE
 from wire.messages import ChatJob, Delta, Failed, Finished, Message, ModelCommand, Sampling
 from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
@@ -36,7 +38,7 @@ KEY_LIMIT = 3
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Redis' time in milliseconds, as the API takes it; the last entry counts."""
     times = [1_700_000_000_000]
-    monkeypatch.setattr(JobReaper, "_now_ms", lambda _: times[-1])
+    monkeypatch.setattr(redis_clock, "now_ms", lambda _: times[-1])
     monkeypatch.setattr(JobQueue, "_now_and_depth", lambda _: (times[-1], 0))
     return times
 
@@ -50,8 +52,8 @@ def client(redis: Redis) -> Iterator[TestClient]:
 
 @pytest.fixture
 def jobs(client: TestClient, clock: list[int]) -> JobQueue:  # noqa: ARG001 (its time is held still)
-    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
-    return parts.jobs
+    jobs: JobQueue = client.app.state.services[JobQueue]  # type: ignore[attr-defined]
+    return jobs
 
 
 def chat(jobs: JobQueue, owner: str = EVERYONE) -> str:
@@ -118,7 +120,7 @@ def test_a_queued_chat_that_rqs_tools_end_gets_one_end(
     job_id = chat(jobs, "ann")
     end(redis, job_id)
     for _ in range(2):
-        jobs._settling.settle(job_id)
+        jobs._reaper.settle(job_id)
     [event] = log_of(redis, job_id)
     assert (event.code if isinstance(event, Failed) else event.finish_reason) == code
     assert redis.zcard(keys.live("ann")) == redis.zcard(keys.STOPPING) == 0
@@ -148,11 +150,11 @@ def test_a_chat_that_nobody_reads_gets_its_end_too(
     cancelled, waiting = chat(jobs), chat(jobs)
     cancel(redis, cancelled)
     clock.append(clock[-1] + LOOK_AGAIN_S * 1000 + 1)
-    jobs._settling.settle_all()
+    jobs._reaper.settle_all()
     assert isinstance(log_of(redis, cancelled)[-1], Finished)
     assert log_of(redis, waiting) == []
     clock.append(clock[-1] + LOOK_AGAIN_S * 1000 + 1)
-    jobs._settling.settle_all()
+    jobs._reaper.settle_all()
     assert redis.zrange(keys.UNENDED, 0, -1) == [waiting.encode()]
 
 
@@ -160,7 +162,7 @@ def test_a_model_command_that_is_cancelled_in_rq_is_answered(jobs: JobQueue, red
     command = ModelCommand(job_id=new_job_id(), action="scan")
     jobs._submit_command(command)
     cancel(redis, command.job_id)
-    jobs._settling.settle(command.job_id)
+    jobs._reaper.settle(command.job_id)
     assert isinstance(log_of(redis, command.job_id)[-1], Finished)
 
 
@@ -181,12 +183,12 @@ def test_a_running_chat_that_is_cancelled_in_rq_is_its_workers_to_end(
     writer = LogWriter(redis, job_id)
     writer.text("so far")
     cancel(redis, job_id)
-    jobs._settling.settle(job_id)
+    jobs._reaper.settle(job_id)
     assert redis.exists(keys.cancel(job_id))  # by which a living worker ends it
     assert log_of(redis, job_id) == [Delta("so far", (0,))]
     assert writer.finish() == [1]
     clock.append(clock[-1] + STOPPING_S * 1000 + 1)
-    jobs._settling.finish_interrupted()
+    jobs._reaper.finish_interrupted()
     assert len(log_of(redis, job_id)) == 2
 
 
@@ -200,9 +202,9 @@ def test_what_a_dead_worker_noted_of_its_run_goes_with_the_job(
         pipe.execute()
     redis.lrem(QUEUE, 1, job_id)
     job.cancel()
-    jobs._settling.settle(job_id)
+    jobs._reaper.settle(job_id)
     clock.append(clock[-1] + STOPPING_S * 1000 + 1)
-    jobs._settling.settle(job_id)
+    jobs._reaper.settle(job_id)
     assert redis.hget(keys.job(job_id), "state") == b"ended"
     assert not [*redis.scan_iter("rq:execution*")]
 
@@ -215,9 +217,9 @@ def test_a_running_chat_whose_worker_does_not_end_it_is_ended_after_a_while(
     frozen = LogWriter(redis, job_id)
     frozen.text("so far")
     delete(redis, job_id)
-    jobs._settling.settle(job_id)
+    jobs._reaper.settle(job_id)
     clock.append(clock[-1] + STOPPING_S * 1000 + 1)
-    jobs._settling.settle(job_id)
+    jobs._reaper.settle(job_id)
     text, end = log_of(redis, job_id)
     assert (text, end.usage.completion_tokens) == (Delta("so far", (0,)), 1)
     assert frozen.text("more") == [0]  # refused
@@ -229,15 +231,15 @@ def test_a_worker_that_takes_the_job_up_at_this_moment_ends_it(
 ) -> None:
     job_id = chat(jobs)
     cancel(redis, job_id)
-    begin, taken = jobs._settling._log.begin, []
+    begin, taken = jobs._reaper._log.begin, []
 
     def overtaken(wanted: str) -> Any:
         lease = begin(wanted)
         taken.append(LogWriter(redis, job_id))
         return lease
 
-    monkeypatch.setattr(jobs._settling._log, "begin", overtaken)
-    jobs._settling.settle(job_id)
+    monkeypatch.setattr(jobs._reaper._log, "begin", overtaken)
+    jobs._reaper.settle(job_id)
     assert log_of(redis, job_id) == []
     assert b"data" in redis.hgetall(rq_job_key(job_id))  # the books are the worker's
     assert redis.exists(keys.cancel(job_id))
@@ -253,10 +255,10 @@ def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
     for _ in range(1 + ADRIFT_S // LOOK_AGAIN_S):
         assert redis.lrange(QUEUE, 0, -1) == [other.encode()]
         clock.append(clock[-1] + LOOK_AGAIN_S * 1000)
-        jobs._settling.settle_all()
+        jobs._reaper.settle_all()
     assert redis.lrange(QUEUE, 0, -1) == [lost.encode(), other.encode()]
     clock.append(clock[-1] + LOOK_AGAIN_S * 1000)
-    jobs._settling.settle_all()
+    jobs._reaper.settle_all()
     assert redis.llen(QUEUE) == 2
     assert not redis.hexists(keys.job(lost), "adrift_ms")
 
@@ -268,7 +270,7 @@ def test_a_chat_between_pop_and_start_is_left_there(
     redis.lmove(QUEUE, reaper.popped_key(keys.CHAT_QUEUE), "LEFT", "RIGHT")
     for _ in range(3):
         clock.append(clock[-1] + 2 * ADRIFT_S * 1000)
-        jobs._settling.settle_all()
+        jobs._reaper.settle_all()
     assert redis.llen(QUEUE) == 0
 
 
@@ -277,11 +279,11 @@ def test_cancelled_jobs_leave_rqs_registry_when_their_time_is_over(
 ) -> None:
     registry = CanceledJobRegistry(keys.CHAT_QUEUE, redis, serializer=JSONSerializer)
     first = chat(jobs)
-    jobs._stop(first)
+    jobs._canceller.stop(first)
     assert registry.get_job_ids() == [first]
     monkeypatch.setattr("wire.rq_jobs.current_timestamp", lambda: 9_999_999_999)
     second = chat(jobs)
-    jobs._stop(second)
+    jobs._canceller.stop(second)
     assert registry.get_job_ids() == [second]
 
 
@@ -316,7 +318,7 @@ def test_a_worker_that_does_not_answer_is_said(
 
 def test_the_data_of_a_closed_job_is_readable_by_rq(jobs: JobQueue, redis: Redis) -> None:
     job_id = chat(jobs)
-    jobs._stop(job_id)
+    jobs._canceller.stop(job_id)
     job = rq(redis, job_id)
     assert job.get_call_string() == f"{keys.CHAT_TASK}()"
     assert json.dumps(job.to_dict(), default=str).count(CANARY) == 0

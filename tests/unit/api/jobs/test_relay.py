@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from fakeredis import FakeAsyncRedis
 
+from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
-from api.jobs.relay import Reader, Relay
+from api.jobs.relay import Relay
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode, encode
 from wire.messages import Delta, Event, Finished, Piece, Warning

@@ -15,7 +15,6 @@ from starlette.testclient import TestClient
 
 from api.jobs.queue import JobQueue
 from api.jobs.slice_queue import MOST_FEEDS
-from api.services import Parts
 from tests.support.api_support import MODEL, announce
 from wire import keys
 from wire.batches import BatchSlice, slice_job_id
@@ -46,8 +45,7 @@ def upload(api: TestClient) -> BatchSlice:
 
 def feed(api: TestClient, work: BatchSlice) -> None:
     """What the API does every few seconds."""
-    parts: Parts = api.app.state.parts  # type: ignore[attr-defined]
-    jobs: JobQueue = parts.jobs
+    jobs: JobQueue = api.app.state.services[JobQueue]  # type: ignore[attr-defined]
     jobs._slices.feed(work)
 
 
@@ -135,6 +133,6 @@ def test_a_cancelled_batch_ends_although_its_slice_was_deleted(
     redis.hset(keys.batch(work.batch_id), mapping={"state": "cancelling", "ends_as": "cancelled"})
     delete(redis, work)
     feed(api, work)
-    parts: Parts = api.app.state.parts  # type: ignore[attr-defined]
-    parts.jobs._slices.withdraw(work)
+    jobs: JobQueue = api.app.state.services[JobQueue]  # type: ignore[attr-defined]
+    jobs._slices.withdraw(work)
     assert api.get(f"{URL}/{work.batch_id}").json()["status"] == "cancelled"

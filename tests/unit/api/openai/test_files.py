@@ -10,7 +10,7 @@ import pytest
 from fakeredis import FakeRedis
 from starlette.testclient import TestClient
 
-from api.openai import file_store
+from api.batches import file_store
 from tests.support.api_support import announce
 from tests.support.fake_api import fake_api, fake_redis
 from wire import keys

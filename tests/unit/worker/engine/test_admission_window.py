@@ -18,9 +18,9 @@ class Door:
         self.gathering = AdmissionWindow(lambda: self.now)
 
     def comes(self, name: str, follow: int) -> None:
-        self.gathering.follow = follow
+        self.gathering.expected = follow
         self.gathering.add(partial(self.inside.append, name))
-        self.gathering.open()
+        self.gathering.flush()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def door() -> Door:
 def test_one_that_nobody_follows_is_let_in_at_once(door: Door) -> None:
     door.comes("alone", 0)
     assert door.inside == ["alone"]
-    assert door.gathering.left_s is None
+    assert door.gathering.remaining_s is None
 
 
 def test_those_that_come_together_are_let_in_together_and_in_order(door: Door) -> None:
@@ -47,9 +47,9 @@ def test_nobody_waits_longer_than_the_first_may(door: Door) -> None:
     door.now += 0.75 * LONGEST_S
     door.comes("b", 1)
     assert door.inside == []
-    assert door.gathering.left_s == pytest.approx(0.25 * LONGEST_S)
+    assert door.gathering.remaining_s == pytest.approx(0.25 * LONGEST_S)
     door.now += 0.25 * LONGEST_S
-    door.gathering.open()
+    door.gathering.flush()
     assert door.inside == ["a", "b"]
 
 

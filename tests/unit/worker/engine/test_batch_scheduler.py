@@ -14,6 +14,7 @@ from tests.unit.worker.engine.test_engine import Loads, Reader
 from worker.backends.base import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
@@ -40,17 +41,20 @@ def engine(results: Results, loads: Loads, reader: Reader) -> Iterator[Engine]:
     models = LoadedModels(
         {"echo": ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30
     )
-    background = BatchScheduler(models, slots=SLOTS, share=0.05, on_end=results)
-    running = Engine(models, reader, prompts=background)
+    context = EngineContext()
+    background = BatchScheduler(models, slots=SLOTS, share=0.05, context=context, on_end=results)
+    running = Engine(models, reader, context=context, prompts=background)
     running.start()
     yield running
     running.close()
 
 
-def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(lanes: Lanes) -> None:
+def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looked = threading.Event()
     posted: list[object] = []
-    lanes.background.post = posted.append
+    monkeypatch.setattr(lanes.context, "post", posted.append)
     lanes.background._tokenising.submit(looked.wait, WAIT_S)
     lanes.background.submit(prompts("b", 3))
     lanes.turns(5)
@@ -114,12 +118,12 @@ def test_parked_prompts_go_on_at_the_exact_next_token(lanes: Lanes) -> None:
 def test_no_step_is_made_while_a_chat_waits_for_its_first_token(lanes: Lanes) -> None:
     lanes.submit(*prompts("b", 4))
     lanes.turns(2)
-    before = lanes.background.tokens
+    before = lanes.counters.work().batch_tokens
     lanes.turns(50, ChatLoad(inside=1, waiting=1))
     lanes.turns(50, ChatLoad(inside=SLOTS))
-    assert lanes.background.tokens == before
+    assert lanes.counters.work().batch_tokens == before
     lanes.turns(1, ChatLoad(inside=1))
-    assert lanes.background.tokens > before
+    assert lanes.counters.work().batch_tokens > before
 
 
 def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(
@@ -130,9 +134,9 @@ def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(
     lanes = Lanes(share=0.1)
     step = EchoBackend.step
 
-    def slow(backend: EchoBackend, in_company: bool = False) -> Step:
+    def slow(backend: EchoBackend, others_waiting: bool = False) -> Step:
         clock[0] += 0.01
-        return step(backend, in_company)
+        return step(backend, others_waiting)
 
     monkeypatch.setattr(EchoBackend, "step", slow)
     lanes.submit(*prompts("b", 4, max_tokens=1000))
@@ -155,10 +159,10 @@ def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(
     lanes = Lanes(share=0.1)
     step = EchoBackend.step
 
-    def slow(backend: EchoBackend, in_company: bool = False) -> Step:
+    def slow(backend: EchoBackend, others_waiting: bool = False) -> Step:
         clock[0] += 0.01
-        company.append(in_company)
-        return step(backend, in_company)
+        company.append(others_waiting)
+        return step(backend, others_waiting)
 
     monkeypatch.setattr(EchoBackend, "step", slow)
     lanes.submit(*prompts("b", 4, max_tokens=1000))
@@ -230,7 +234,7 @@ class CachingEcho(EchoBackend):
         self._known.append(list(sequence.prompt_ids))
         super().remove(sequence)
 
-    def beside(self) -> CachingEcho:
+    def batch_lane(self) -> CachingEcho:
         return CachingEcho(self._known)
 
 

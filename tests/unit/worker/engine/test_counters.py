@@ -43,7 +43,7 @@ def run(meter: Counters, *chats: Sequence, delay_s: float = 0.0) -> None:
         if not left:
             over.set()
 
-    engine = Engine(models(delay_s), sink, meter=meter)
+    engine = Engine(models(delay_s), sink, counters=meter)
     for chat in chats:
         engine.submit(chat)
     engine.start()
@@ -120,14 +120,17 @@ def redis() -> FakeRedis:
 
 
 def report(redis: FakeRedis) -> StatusReporter:
-    made = StatusReporter(redis, Settings(backend="echo"), "here-1.7-8", "rq:queue:chat")
+    settings = Settings(backend="echo")
+    cache = backends.new_prompt_cache(settings)
+    made = StatusReporter(
+        redis, settings, "here-1.7-8", "rq:queue:chat", Counters(), models(), cache
+    )
     made.open()
     return made
 
 
 def told(redis: FakeRedis, inside: list[Sequence]) -> WorkerStatus:
-    cache = backends.new_prompt_cache(Settings(backend="echo"))
-    report(redis).tell(inside, models(), cache, draining=False)
+    report(redis).publish(inside)
     return WorkerStatus.model_validate_json(redis.get(keys.worker_status("here-1.7-8")) or b"")
 
 
@@ -142,7 +145,7 @@ def test_a_status_is_bounded_however_many_chats_run(redis: FakeRedis) -> None:
 
 
 def test_restarts_on_a_machine_are_counted_over_the_lives_of_workers(redis: FakeRedis) -> None:
-    assert [report(redis).meter.restarts for _ in range(3)] == [0, 1, 2]
+    assert [report(redis).counters.restarts for _ in range(3)] == [0, 1, 2]
 
 
 def test_the_history_keeps_the_last_minutes_only(

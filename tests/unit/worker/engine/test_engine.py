@@ -12,6 +12,7 @@ from tests.support.chats import chat_job, sequence
 from wire.messages import Delta, Event, Failed, Finished, Progress, Warning, is_terminal
 from worker.backends.base import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
+from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.folders import ECHO_MODEL
@@ -79,7 +80,7 @@ def loads() -> Loads:
 def engine(reader: Reader, loads: Loads) -> Iterator[Engine]:
     find = {"echo": ECHO_MODEL}.get
     models = LoadedModels(find, loads, budget=1 << 30, available=lambda: 1 << 30)
-    running = Engine(models, reader, memory_percent=lambda: 91.4)
+    running = Engine(models, reader, context=EngineContext(lambda: 91.4))
     running.start()
     yield running
     running.close()
@@ -107,7 +108,7 @@ def test_thirty_two_chats_at_once_each_say_their_own_text(engine: Engine, reader
 def test_a_chat_whose_followers_never_come_goes_on_without_them(
     engine: Engine, reader: Reader
 ) -> None:
-    engine.submit(sequence("alone", max_tokens=5), follow=3)
+    engine.submit(sequence("alone", max_tokens=5), expected=3)
     assert reader.text("job") == answer("alone", 1, 5)
 
 
@@ -115,7 +116,7 @@ def test_a_chat_that_waits_for_others_can_be_stopped(
     engine: Engine, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.engine.admission_window.LONGEST_S", 2 * WAIT_S)
-    engine.submit(sequence("first", job_id="first"), follow=1)
+    engine.submit(sequence("first", job_id="first"), expected=1)
     engine.call(lambda: None).result(WAIT_S)
     engine.call(lambda: None).result(WAIT_S)  # By now it has been prepared, and waits.
     assert not any(isinstance(event, Delta) for event in reader.events.get("first", []))
@@ -298,7 +299,7 @@ def test_suspects_are_inside_one_at_a_time_and_hold_nobody_else_back(
 ) -> None:
     loads.delay_s = 0.002
     inside: list[str] = []
-    engine._on_suspect = lambda chat: inside.append(chat.job_id)
+    engine._chats._on_suspect = lambda chat: inside.append(chat.job_id)
     for number, length in enumerate((100_000, 5, 5)):
         suspect = sequence("x", job_id=f"suspect {number}", max_tokens=length)
         suspect.suspect = True
@@ -319,9 +320,9 @@ def test_a_chat_that_comes_while_the_others_only_wait_is_taken_in_at_once(
     resting = threading.Event()
     step = EchoBackend.step
 
-    def rests_first(backend: EchoBackend, in_company: bool = False) -> Step:
+    def rests_first(backend: EchoBackend, others_waiting: bool = False) -> Step:
         if len(backend.sequences()) > 1:
-            return step(backend, in_company)
+            return step(backend, others_waiting)
         resting.set()
         return Step(rest_s=10 * WAIT_S)
 
@@ -338,7 +339,7 @@ def test_an_engine_that_had_nothing_to_do_has_not_hung(
     engine.submit(sequence("x", job_id="first"))
     reader.wait("first")
     loads.opened[0]._delay_s = 0.2
-    engine.call(lambda: setattr(engine, "last_step", 0.0)).result()
+    engine.call(lambda: setattr(engine._context.watchdog, "last_step", 0.0)).result()
     engine.submit(sequence("y", job_id="second", max_tokens=1))
     reader.wait("second", least=1)
-    assert engine.last_step > 0
+    assert engine._context.watchdog.last_step > 0

@@ -20,7 +20,7 @@ class Other(EchoBackend):
         sequence.prompt_ids = [id + 7 for id in sequence.prompt_ids]
         return said
 
-    def beside(self) -> Other:
+    def batch_lane(self) -> Other:
         return Other(0, 16)
 
 

@@ -16,6 +16,7 @@ from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.echo import EchoBackend, answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
@@ -59,7 +60,7 @@ def test_while_a_suspect_is_prepared_no_other_is_let_in(lanes: Lanes) -> None:
     lanes.background._tokenising.submit(go_on.wait, WAIT_S)
     lanes.background.submit([*prompts("b", 2, suspect=True), *prompts("c", 2, suspect=True)])
     for _ in range(5):
-        lanes.background.turn(ChatLoad())
+        lanes.background.run_turn(ChatLoad())
     assert (lanes.told, lanes.background.suspect) == (["in 1"], True)
     go_on.set()
     lanes.turns(60)
@@ -96,8 +97,12 @@ def engine() -> Iterator[Engine]:
     loads = Loads()
     loads.delay_s = 0.002
     models = LoadedModels({MODEL: ECHO_MODEL}.get, loads, budget=1 << 30, available=lambda: 1 << 30)
+    context = EngineContext()
     running = Engine(
-        models, Reader(), prompts=BatchScheduler(models, slots=SLOTS, share=0, on_end=Results())
+        models,
+        Reader(),
+        context=context,
+        prompts=BatchScheduler(models, slots=SLOTS, share=0, context=context, on_end=Results()),
     )
     yield running
     running.close()
@@ -111,11 +116,11 @@ def suspect_chat(**fields: Any) -> Sequence:
 
 def test_a_suspect_chat_is_written_down_before_its_model_is_loaded(engine: Engine) -> None:
     opened: list[int] = []
-    engine._on_suspect = lambda _: opened.append(len(engine._models.backends()))
+    engine._chats._on_suspect = lambda _: opened.append(len(engine._models.backends()))
     engine.submit(suspect_chat())
     engine.start()
-    assert isinstance(engine._sink, Reader)
-    engine._sink.wait("job")
+    assert isinstance(engine._chats._sink, Reader)
+    engine._chats._sink.wait("job")
     assert opened == [0]
 
 
@@ -127,6 +132,6 @@ def test_a_suspect_chat_does_not_wait_for_the_end_of_a_suspect_prompt(engine: En
     while not one.generated:
         engine.call(lambda: None).result(WAIT_S)
     engine.submit(suspect_chat())
-    assert isinstance(engine._sink, Reader)
-    assert engine._sink.text("job") == answer("hello", 1, 8)
+    assert isinstance(engine._chats._sink, Reader)
+    assert engine._chats._sink.text("job") == answer("hello", 1, 8)
     assert one.end is None

@@ -16,7 +16,8 @@ from wire.log_entries import Entry, decode, decode_rows, encode
 from wire.messages import Delta, Finished, Piece, ToolCall, Warning
 from wire.token_log import TokenLog
 from worker.jobs import event_writer
-from worker.jobs.event_writer import EventWriter, merged
+from worker.jobs.event_writer import EventWriter
+from worker.jobs.held_logs import merged
 from worker.sequence import Sequence
 
 PATIENCE_S = 10.0
@@ -28,14 +29,16 @@ class Written:
 
     def __init__(self) -> None:
         self.redis: Any = fakeredis.FakeRedis()
-        self.ended: queue.SimpleQueue[Sequence] = queue.SimpleQueue()
-        self.writer = EventWriter(
-            self.redis,
-            on_cancel=lambda _: None,
-            on_refused=lambda _: None,
-            on_forgotten=lambda _: None,
-            on_end=self.ended.put,
-        )
+        self.ends: queue.SimpleQueue[Sequence] = queue.SimpleQueue()
+        self.writer = EventWriter(self.redis)
+
+    def ended(self, sequence: Sequence) -> None:
+        self.ends.put(sequence)
+
+    def taken_over(self, job_id: str) -> None:
+        raise AssertionError(job_id)
+
+    forgotten = taken_over
 
     def hold(self, job_id: str) -> Sequence:
         self.redis.hset(keys.job(job_id), mapping={"owner": "everyone"})
@@ -53,7 +56,7 @@ class Written:
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     monkeypatch.setattr(event_writer, "LINGER_S", (NEVER_S, NEVER_S))
     made = Written()
-    made.writer.start()
+    made.writer.start(made)
     yield made
     made.writer.close(PATIENCE_S)
 
@@ -66,7 +69,7 @@ def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_share
     for token, text in enumerate((" there", ",", " you"), start=2):
         written.writer.put([(chat, Delta(text, (token,)))])
     written.writer.put([(chat, Finished("stop"))])
-    assert written.ended.get(timeout=PATIENCE_S) is chat
+    assert written.ends.get(timeout=PATIENCE_S) is chat
     entries = written.entries("a")
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
     deltas = [entry.event for entry in entries[:-1]]
@@ -90,7 +93,7 @@ def test_positions_go_on_behind_what_an_earlier_attempt_logged(written: Written)
     written.redis.xadd(keys.log("a"), {"e": "2"}, id="2-1")
     written.redis.xadd(keys.log("a"), {"e": "3"}, id="3-1")
     written.writer.put([(chat, Delta(" three", (3,))), (chat, Finished("stop"))])
-    assert written.ended.get(timeout=PATIENCE_S) is chat
+    assert written.ends.get(timeout=PATIENCE_S) is chat
     new = decode_rows(written.redis.xrange(keys.log("a"), min="4-0"))
     assert (new[0].sequence, new[0].start, new[0].position) == (4, 3, 4)
 
@@ -101,7 +104,7 @@ def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -
     written.writer.put([(first, Delta(" two", (2,)))])
     written.writer.put([(second, Delta("uno", (1,)))])
     written.writer.put([(second, Finished("stop"))])
-    assert written.ended.get(timeout=PATIENCE_S) is second
+    assert written.ends.get(timeout=PATIENCE_S) is second
     assert "".join(entry.event.text for entry in written.entries("a")) == "one two"
 
 

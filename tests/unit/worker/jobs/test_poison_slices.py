@@ -18,10 +18,15 @@ from wire import keys
 from wire.batches import BatchLine, BatchLog, BatchSlice, pack
 from wire.messages import Message, Sampling
 from wire.token_log import TokenLog
-from worker.jobs.crash_marks import ISOLATED
-from worker.jobs.poison_jobs import MOST_ALONE, MOST_DEADLY_LINES, MOST_UNSEEN, SUSPECT, condemned
-from worker.jobs.recovery import Recovery
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.crashes.poison_jobs import (
+    MOST_ALONE,
+    MOST_DEADLY_LINES,
+    MOST_UNSEEN,
+    SUSPECT,
+    condemned,
+)
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 BATCH, LINES = "b" * 32, 12
 WORK = BatchSlice(job_id="slice", batch_id=BATCH, owner="everyone", number=0)
@@ -84,7 +89,7 @@ class OneSlice:
             worker.prepare_job_execution(job)
             TokenLog(self.redis).begin(job.id)
         if mark is not None:
-            self.redis.hset(keys.job(WORK.job_id), ISOLATED, mark)
+            self.redis.hset(keys.job(WORK.job_id), keys.ISOLATED, mark)
         recovery = Recovery(
             self.redis, [self.chats, self.queue], "here", lambda name: name == "dead"
         )

@@ -19,11 +19,17 @@ from wire import keys
 from wire.log_entries import decode_rows
 from wire.messages import Delta, Failed
 from wire.token_log import Append, TokenLog
-from worker.jobs import recovery
-from worker.jobs.crash_marks import ISOLATED, READING
-from worker.jobs.poison_jobs import FURTHER, MOST_CRASHES, MOST_UNSEEN, SUSPECT, is_suspect
-from worker.jobs.recovery import Recovery
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.crashes import popped_jobs, worker_liveness
+from worker.jobs.crashes.poison_jobs import (
+    FURTHER,
+    MOST_CRASHES,
+    MOST_UNSEEN,
+    READING,
+    SUSPECT,
+    is_suspect,
+)
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 HERE, THERE = "here", "there"
 
@@ -43,7 +49,7 @@ def queue(redis: Redis) -> Queue:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the recovering process takes for the time, in seconds; the last entry counts."""
     times = [1000.0]
-    monkeypatch.setattr(recovery.time, "monotonic", lambda: times[-1])
+    monkeypatch.setattr(worker_liveness.time, "monotonic", lambda: times[-1])
     return times
 
 
@@ -87,7 +93,7 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
         started(redis, queue, job)
         if number == MOST_CRASHES:
             # From the second crash on it comes in as a suspect.
-            redis.hset(keys.job(job.id), ISOLATED, number)
+            redis.hset(keys.job(job.id), keys.ISOLATED, number)
         assert recovering(redis, queue, THERE).run() == 1
         assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], number)
     last = decode_rows(redis.xrange(keys.log(job.id)))[-1]  # type: ignore[arg-type]
@@ -102,7 +108,7 @@ def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(
     job = submitted(redis, queue)
     for number in range(1, MOST_UNSEEN):
         started(redis, queue, job)
-        redis.hset(keys.job(job.id), ISOLATED, READING)
+        redis.hset(keys.job(job.id), keys.ISOLATED, READING)
         recovering(redis, queue, THERE).run()
         assert crashes(redis, job) == min(number, SUSPECT)
     assert redis.xlen(keys.log(job.id)) == 0
@@ -118,7 +124,7 @@ def test_a_mark_from_inside_counts_before_one_of_a_job_that_was_being_read(
     inside, reading = submitted(redis, queue), submitted(redis, queue)
     for job, mark in ((inside, 5), (reading, READING)):
         started(redis, queue, job)
-        redis.hset(keys.job(job.id), mapping={ISOLATED: mark, "crashes": SUSPECT})
+        redis.hset(keys.job(job.id), mapping={keys.ISOLATED: mark, "crashes": SUSPECT})
     recovering(redis, queue, THERE).run()
     assert (crashes(redis, inside), crashes(redis, reading)) == (MOST_CRASHES, SUSPECT)
 
@@ -129,7 +135,7 @@ def test_who_has_shown_nothing_beside_a_suspect_is_watched_but_not_counted(
     suspect, silent, speaking = (submitted(redis, queue) for _ in range(3))
     for job, events in ((suspect, 0), (silent, 0), (speaking, FURTHER)):
         started(redis, queue, job, events=events)
-    redis.hset(keys.job(suspect.id), mapping={ISOLATED: 1, "crashes": 1})
+    redis.hset(keys.job(suspect.id), mapping={keys.ISOLATED: 1, "crashes": 1})
     recovering(redis, queue, THERE).run()
     assert [crashes(redis, job) for job in (suspect, silent, speaking)] == [SUSPECT, 0, 0]
     told = [redis.hmget(keys.job(job.id), "crashes", "beside") for job in (silent, speaking)]
@@ -140,7 +146,9 @@ def test_a_round_that_took_too_long_leaves_another_workers_lock_alone(
     redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking = recovering(redis, queue)
-    monkeypatch.setattr(looking, "_strike_off", lambda: redis.set(keys.RECOVERY_LOCK, THERE))
+    monkeypatch.setattr(
+        looking._liveness, "remove_dead", lambda: redis.set(keys.RECOVERY_LOCK, THERE)
+    )
     looking.run()
     assert redis.get(keys.RECOVERY_LOCK) == THERE.encode()
 
@@ -157,10 +165,10 @@ def test_a_crash_is_the_suspects_alone_if_one_was_on_board(redis: Redis, queue: 
     suspect, *others = (submitted(redis, queue) for _ in range(3))
     for job in (suspect, *others):
         started(redis, queue, job)
-    redis.hset(keys.job(suspect.id), mapping={ISOLATED: 1, "crashes": MOST_CRASHES - 1})
+    redis.hset(keys.job(suspect.id), mapping={keys.ISOLATED: 1, "crashes": MOST_CRASHES - 1})
     assert recovering(redis, queue, THERE).run() == 3
     assert [crashes(redis, job) for job in (suspect, *others)] == [MOST_CRASHES, 0, 0]
-    assert not redis.hexists(keys.job(suspect.id), ISOLATED)
+    assert not redis.hexists(keys.job(suspect.id), keys.ISOLATED)
 
 
 def test_jobs_go_back_to_the_front_in_their_order(redis: Redis, queue: Queue) -> None:
@@ -301,7 +309,7 @@ def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(
         assert looking.run() == 0
     assert waiting(redis, queue) == []
     # So much later it is nobody's.
-    redis.expire(keys.popped(job.id), 2 * recovery._POPPED_GRACE_S - 1)
+    redis.expire(keys.popped(job.id), 2 * popped_jobs._GRACE_S - 1)
     assert looking.run() == 1
 
 
@@ -312,7 +320,7 @@ def test_the_grace_of_a_popped_job_begins_anew_after_its_start(redis: Redis, que
     redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
     assert looking.run() == 0
     redis.expire(keys.popped(job.id), 1)
-    worker.note_start(job, queue, lambda *_: None)
+    worker.record_start(job, queue, lambda *_: None)
     redis.rpush(queue.intermediate_queue_key, job.id)  # Popped once more, as after a crash.
     assert looking.run() == 0
 

@@ -21,8 +21,8 @@ from rq.worker.base import BaseWorker
 from wire import keys, rq_jobs
 from wire.rq_jobs import Closing
 from worker import tasks
-from worker.jobs.rq_bookkeeping import NoDeathPenalty
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import NoDeathPenalty
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 
 def test_the_pinned_version_is_installed() -> None:
@@ -32,6 +32,7 @@ def test_the_pinned_version_is_installed() -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "_pubsub_exception_handler",
         "_shutdown",
         "bootstrap",
         "clean_registries",
@@ -58,7 +59,7 @@ def test_the_base_worker_has_what_is_overridden_or_called(name: str) -> None:
 def test_a_worker_needs_no_arguments_of_its_own() -> None:
     """RQ builds workers itself, as ``cls([], name, …)``, to read other workers' records."""
     worker = ChatWorker([], "some-name", connection=fakeredis.FakeRedis(), prepare_for_work=False)
-    for attribute in ("_stop_requested", "_ordered_queues", "executions", "redis_workers_keys"):
+    for attribute in ("_stop_requested", "_state", "executions", "redis_workers_keys"):
         assert hasattr(worker, attribute)
 
 
@@ -83,10 +84,10 @@ def test_a_job_whose_start_was_tried_twice_stands_in_the_books_once() -> None:
     worker = ChatWorker([chats], name="a-worker", connection=redis, serializer=JSONSerializer)
     job = chats.enqueue("worker.tasks.chat")
     redis.rpush(chats.intermediate_queue_key, job.id)
-    worker.note_start(job, chats, lambda *_: None)
-    start = worker.note_start(job, chats, lambda job_id, pipeline: pipeline.echo(job_id))
+    worker.record_start(job, chats, lambda *_: None)
+    start = worker.record_start(job, chats, lambda job_id, pipeline: pipeline.echo(job_id))
     second = start.execution
-    assert (start.answers, start.withdrawn) == ([job.id.encode()], False)
+    assert (start.replies, start.withdrawn) == ([job.id.encode()], False)
     assert [execution.id for execution in job.get_executions()] == [second.id]
     assert redis.zrange(job.started_job_registry.key, 0, -1) == [second.composite_key.encode()]
     assert list(worker.executions) == [second.id]
@@ -106,7 +107,7 @@ def test_a_start_is_noted_as_rq_notes_it() -> None:
         job = chats.enqueue("worker.tasks.chat", job_id="job")
         redis.lmove(chats.key, chats.intermediate_queue_key, "LEFT", "RIGHT")
         if ours:
-            execution = worker.note_start(job, chats, lambda *_: None).execution
+            execution = worker.record_start(job, chats, lambda *_: None).execution
         else:
             execution = worker.prepare_execution(job)
             worker.prepare_job_execution(job, remove_from_intermediate_queue=True)
@@ -134,8 +135,8 @@ def test_a_job_that_was_cancelled_or_deleted_after_its_pop_is_known_as_withdrawn
     cancelled, deleted = chats.enqueue("worker.tasks.chat"), chats.enqueue("worker.tasks.chat")
     cancelled.cancel()
     deleted.delete()
-    assert worker.note_start(cancelled, chats, lambda *_: None).withdrawn
-    assert worker.note_start(deleted, chats, lambda *_: None).withdrawn
+    assert worker.record_start(cancelled, chats, lambda *_: None).withdrawn
+    assert worker.record_start(deleted, chats, lambda *_: None).withdrawn
 
 
 @pytest.mark.parametrize(

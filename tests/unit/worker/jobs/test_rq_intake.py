@@ -21,9 +21,9 @@ from wire import keys
 from wire.messages import Delta, Failed, Finished
 from worker import tasks
 from worker.errors import WorkerError
-from worker.jobs.rq_bookkeeping import Ending, Outcome, Run
-from worker.jobs.rq_meta import NOT_AGAIN, RqMeta, meta_of
-from worker.jobs.rq_worker import ChatWorker
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
+from worker.jobs.rq_worker.chat_worker import ChatWorker
+from worker.jobs.rq_worker.meta import NOT_AGAIN, RqMeta, meta_of
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_a_job_that_comes_while_rq_is_suspended_goes_back_to_the_front(
     first, second = queue.enqueue("worker.tasks.chat"), queue.enqueue("worker.tasks.chat")
     suspend(redis)
     with pytest.raises(DequeueTimeout):
-        worker.take(queue, 1)
+        worker.pop_job(queue, 1)
     assert queue.job_ids == [first.id, second.id]
     assert not redis.exists(queue.intermediate_queue_key)
     resume(redis)
-    taken = worker.take(queue, 1)
+    taken = worker.pop_job(queue, 1)
     assert taken is not None
     assert taken[0].id == first.id
 
@@ -79,7 +79,7 @@ def test_a_job_that_can_not_be_read_is_failed_and_popped_by_nobody_again(
     redis.hset(f"rq:job:{job_id}", mapping={"data": b"[]", "status": "nonsense"})
     redis.rpush(queue.key, job_id)
     with pytest.raises(DequeueTimeout):
-        worker.take(queue, 1)
+        worker.pop_job(queue, 1)
     assert redis.hget(f"rq:job:{job_id}", "status") == b"failed"
     assert redis.ttl(f"rq:job:{job_id}") > 0
     assert not redis.exists(queue.intermediate_queue_key, queue.key)
@@ -114,7 +114,7 @@ def test_jobs_that_run_and_wait_tell_how_they_get_on_and_deleted_ones_stay_delet
     waiting = [queue.enqueue("worker.tasks.chat") for _ in range(2)]
     running, deleted = sequence(job_id="running"), sequence(job_id="deleted")
     redis.hset("rq:job:running", mapping={"data": b"x", "status": "started"})
-    RqMeta(redis, queue.key).tell([running, deleted])
+    RqMeta(redis, queue.key).publish([running, deleted])
     assert [job.get_meta() for job in waiting] == [
         {"state": "queued", "place": 1},
         {"state": "queued", "place": 2},
@@ -132,10 +132,10 @@ def test_a_job_of_another_kind_is_refused_and_closed(
 ) -> None:
     redis.hset("rq:job:odd", mapping={"data": data, "status": "queued", "origin": "chat"})
     job = Job.fetch("odd", connection=redis, serializer=JSONSerializer)
-    start = worker.note_start(job, queue, lambda *_: None)
+    start = worker.record_start(job, queue, lambda *_: None)
     with pytest.raises(WorkerError):
         tasks.read(job)
-    worker.write_down(Run(job, queue, start.execution), Ending(Outcome.FAILED, "No such task."))
+    worker.record_end(Run(job, queue, start.execution), Ending(Outcome.FAILED, "No such task."))
     assert job.get_status(refresh=True) == "failed"
     assert job.id in queue.failed_job_registry.get_job_ids()
     assert redis.zcard(queue.started_job_registry.key) == 0
@@ -168,7 +168,7 @@ def test_what_a_job_asks_rq_for_at_its_end_is_not_done(
     named = {f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")}
     redis.hset(job.key, mapping={**named, "webhooks": hooks})
     job.refresh()
-    start = worker.note_start(job, queue, lambda *_: None)
-    worker.write_down(Run(job, queue, start.execution), Ending(outcome, "why"))
+    start = worker.record_start(job, queue, lambda *_: None)
+    worker.record_end(Run(job, queue, start.execution), Ending(outcome, "why"))
     assert done == []
     assert not redis.hexists(job.key, "webhooks")
