@@ -12,6 +12,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
+from api.batches.quota import BatchQuota
 from api.batches.store import BatchStore
 from api.jobs.records import JobRecords
 from api.monitoring import status_stream as watching
@@ -29,7 +30,7 @@ NOW_MS = 1_700_000_000_000
 
 def overview(server: FakeServer) -> StatusReader:
     redis = FakeAsyncRedis(server=server)
-    store = BatchStore(redis, budget=1, lifetime_s=1)
+    store = BatchStore(redis, quota=BatchQuota(redis, 1), lifetime_s=1)
     return StatusReader(redis, RegistryReader(redis), JobRecords(redis), store, 1000)
 
 
