@@ -172,6 +172,20 @@ def test_every_package_is_in_the_architecture() -> None:
     assert [folder for folder in sorted(folders) if f"`{folder}`" not in tree] == []
 
 
+def test_every_named_thread_is_in_the_architecture_and_none_that_does_not_exist() -> None:
+    page = text(ROOT / "docs" / "architecture.md")
+    tables = page[page.index("## Threads and processes") : page.index("### The supervisor")]
+    documented = {
+        thread
+        for row in re.findall(r"^\| ([^|]+) \|", tables, re.M)
+        for thread in CODE_SPAN.findall(row)
+    }
+    sources = "".join(text(file) for top in PACKAGES for file in (ROOT / top).rglob("*.py"))
+    started = re.findall(r'Thread(?:PoolExecutor)?\([^()]*"([a-z-]+)"', sources)
+    assert sorted(set(started) - documented) == []
+    assert [thread for thread in sorted(documented) if f'"{thread}"' not in sources] == []
+
+
 def test_every_script_is_named() -> None:
     texts = "".join(text(file) for file in DOCUMENTS)
     scripts = {
