@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wire.process_pool import ChildPool, Died, Limits
-from wire.process_pool import Refused as ImageRefused
+from wire.processes.pool import ChildPool, Died, Limits
+from wire.processes.pool import Refused as ImageRefused
 
 __all__ = ["ImagePool", "ImageRefused", "Picture"]
 

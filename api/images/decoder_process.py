@@ -1,10 +1,8 @@
-"""The process that opens images: one after another from standard input, each answered with a clean
-picture.
+"""The process that decodes images: each is answered with a clean picture or a reason.
 
-Runs as a script with the standard library and Pillow alone, so that a bomb or a crash in a decoder
-harms nobody else. A question is a line ``1234`` and that many bytes of base64; the answer is a line
-of JSON, ``{"width": …, "height": …, "length": …}`` and that many bytes of PNG, or ``{"refused":
-"reason"}``. It ends with the pipe it reads, thus with its parent, however that ended.
+Runs as a script with the standard library, Pillow and the loop of every child, so that a
+decompression bomb or a crash in a decoder ends nothing but this process. The payload is base64; the
+answer's head is ``{"width": …, "height": …, "length": …}``, and a PNG follows it.
 """
 
 from __future__ import annotations
@@ -13,17 +11,15 @@ import base64
 import binascii
 import importlib
 import io
-import json
 import math
-import os
 import re
-import resource
 import signal
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 from PIL import Image
+
+from wire.processes.child import Head, run
 
 T = TypeVar("T")
 
@@ -194,49 +190,19 @@ def warm_up() -> None:
         importlib.import_module(f"PIL.{name}")
 
 
-def lock_down() -> None:
-    """From here on: bounded memory, and no file, socket or dump. macOS keeps all of these but
-    the bound on memory."""
-    limits = {"RLIMIT_AS": MEMORY, "RLIMIT_NOFILE": 3, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
-    for name, most in limits.items():
-        try:
-            resource.setrlimit(getattr(resource, name), (most, most))
-        except (AttributeError, ValueError, OSError):
-            continue  # The parent watches this process's memory besides.
-
-
-def answer(payload: bytes) -> tuple[dict[str, object], bytes]:
-    """The answer's line and what follows it."""
+def answer(_kind: str, payload: bytes) -> tuple[Head, bytes]:
+    """The answer's line and what follows it. Raises MemoryError."""
     try:
         width, height, data = clean(payload)
     except Refused as refused:
         return {"refused": str(refused)}, b""
-    except MemoryError:
-        return {"refused": "memory"}, b""
     return {"width": width, "height": height, "length": len(data)}, data
 
 
-def serve() -> None:
-    """Answer until the parent closes the pipe."""
-    questions, answers = sys.stdin.buffer, sys.stdout.buffer
-    while line := questions.readline(64):
-        _, length = line.split()
-        signal.alarm(ALARM_S)
-        head, data = answer(questions.read(int(length)))
-        signal.alarm(0)
-        answers.write(json.dumps(head).encode("ascii") + b"\n")
-        answers.write(data)
-        answers.flush()
-        if head.get("refused") == "memory":
-            return  # The next image gets a fresh process.
+def limit_time() -> None:
+    """The system ends this process when one image takes longer."""
+    signal.alarm(ALARM_S)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the parent's to handle.
-    os.nice(5)  # Running streams come first.
-    warm_up()
-    lock_down()
-    try:
-        serve()
-    except BrokenPipeError:
-        sys.exit(1)
+    run(answer, warm_up, MEMORY, limit_time)

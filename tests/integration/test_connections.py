@@ -8,13 +8,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 
-from api.app import create_app
 from api.http import body_limits
-from api.redis_client import Clients
 from api.server import KEEP_ALIVE_S, Server
 from tests.support.api_support import announce, wait_for
+from tests.support.fake_api import fake_api, fake_redis
 from wire.settings import Settings
 
 MANY = 3 << 20
@@ -23,11 +21,10 @@ MANY = 3 << 20
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(body_limits, "LINGER_S", 0.5)
-    fake = FakeServer()
-    redis = FakeRedis(server=fake)
+    redis = fake_redis()
     announce(redis)
     settings = Settings(port=0)
-    server = Server(create_app(settings, Clients(FakeAsyncRedis(server=fake), redis)), settings)
+    server = Server(fake_api(redis, settings), settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_for(lambda: server.started)

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.fake_api import fake_api, fake_redis
 from wire import keys
 from wire.settings import Settings
 
@@ -37,15 +35,12 @@ def bearer(key: str) -> dict[str, Any]:
 
 
 def served(redis: Redis, settings: Settings) -> TestClient:
-    server = redis.connection_pool.connection_kwargs["server"]
-    return TestClient(
-        create_app(settings, Clients(FakeAsyncRedis(server=server), redis)), follow_redirects=False
-    )
+    return TestClient(fake_api(redis, settings), follow_redirects=False)
 
 
 @pytest.fixture(scope="module")
 def redis() -> Redis:
-    redis = FakeRedis(server=FakeServer())
+    redis = fake_redis()
     announce(redis)
     return redis
 
@@ -297,8 +292,7 @@ def test_every_answer_has_safe_headers(without_keys: TestClient, path: str) -> N
 
 
 def test_a_crash_and_a_refusal_have_them_too(redis: Redis, client: TestClient) -> None:
-    server = redis.connection_pool.connection_kwargs["server"]
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
+    app = fake_api(redis)
 
     @app.get("/crash")
     async def crash() -> None:

@@ -9,17 +9,15 @@ from typing import Any
 
 import httpx2
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.images import fetch
 from api.images.fetch import AT_ONCE, is_public
 from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
-from api.redis_client import Clients
 from tests.support import picture_files as files
 from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.fake_api import fake_api, fake_redis
 from tests.support.image_support import CHAT, ImageApi, body
 from tests.support.web_support import PICTURE, PUBLIC, PUBLIC_6, Web, found
 from wire.settings import Settings
@@ -228,11 +226,10 @@ def test_few_images_are_fetched_at_once(web: Web) -> None:
 
 @pytest.fixture
 def chats(web: Web) -> Iterator[ImageApi]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
     settings = Settings(image_hosts=("images.example",))
-    app = create_app(settings, Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
+    app = fake_api(redis, settings)
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
         images: Any = app.state.services[ImageIntake]
         images._fetcher = web.fetcher(*settings.image_hosts)

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import announce
+from tests.support.fake_api import fake_api, fake_redis
 from wire.settings import Settings
 
 ANN, BOB, ODD = "ann-0123456789abcdef", "bob-0123456789abcdef", "schlüssel-鍵-0123456789"
@@ -25,10 +23,9 @@ def bearer(key: str) -> dict[str, Any]:
 
 
 def served(settings: Settings) -> TestClient:
-    redis = FakeRedis(server=FakeServer())
+    redis = fake_redis()
     announce(redis)
-    waiting = FakeAsyncRedis(server=redis.connection_pool.connection_kwargs["server"])
-    return TestClient(create_app(settings, Clients(waiting, redis)))
+    return TestClient(fake_api(redis, settings))
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, FakeWorker, announce, message
+from tests.support.fake_api import fake_api, fake_redis
 from wire.model_registry import Registry
-from wire.settings import Settings
 
 CHAT = "/v1/chat/completions"
 EXTREMES = (
@@ -118,12 +115,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
     Registry(redis).put(MODEL.model_copy(update={"takes_tools": True}))
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    with TestClient(app) as made, FakeWorker(redis).running():
+    with TestClient(fake_api(redis)) as made, FakeWorker(redis).running():
         yield made
 
 

@@ -9,14 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, FakeWorker, announce, message
+from tests.support.fake_api import fake_api, fake_redis
 from wire.messages import ChatJob, Failed, ModelCommand
-from wire.settings import Settings
 
 SECRET = "passwd"
 PATHS = (
@@ -55,14 +52,13 @@ sys.addaudithook(_watch)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
 
     def unknown(_: ChatJob | ModelCommand) -> Any:
         return (Failed("model_not_found", "There is no such model."),)
 
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
+    app = fake_api(redis)
     with TestClient(app, follow_redirects=False) as client, FakeWorker(redis, unknown).running():
         yield client
 

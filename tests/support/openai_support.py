@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.openai.response_schemas import ChatCompletionChunk, Completion
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, FakeWorker, announce, message
+from tests.support.fake_api import fake_api, fake_redis
 from wire.messages import ChatJob, Delta, Finished, Usage
 from wire.model_registry import Registry
-from wire.settings import Settings
 
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 ANSWER = (Delta("Hel", (1,)), Delta("lo", (2,)), Finished("stop", Usage(5, 3, 2)))
@@ -81,10 +78,8 @@ def error(response: Any) -> dict[str, Any]:
 @contextmanager
 def serving() -> Iterator[Api]:
     """The application, with one model that takes tools, for as long as it is wanted."""
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
     Registry(redis).put(TAKES_TOOLS)
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+    with TestClient(fake_api(redis)) as client, FakeWorker(redis).running() as worker:
         yield Api(client, worker, redis)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from wire.process_pool import ChildPool, Limits, Refused
+from wire.processes.pool import ChildPool, Limits, Refused
 
 COMMAND = (sys.executable, "-P", "-m", "wire.schemas.process")
 LIMIT_S = 20.0
@@ -47,15 +45,8 @@ class SchemaCheck:
     """Has schemas settled, as many at once as threads call."""
 
     def __init__(self, command: tuple[str, ...] = COMMAND, limit_s: float = LIMIT_S) -> None:
-        root = str(Path(__file__).parents[2])
-        inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        paths = [root, *(entry for entry in inherited if entry not in ("", root))]
-        self._pool = ChildPool(
-            command,
-            Limits(limit_s, MEMORY, MOST_ANSWER, SCHEMAS_EACH),
-            _verdict,
-            {"PYTHONPATH": os.pathsep.join(paths)},
-        )
+        limits = Limits(limit_s, MEMORY, MOST_ANSWER, SCHEMAS_EACH)
+        self._pool = ChildPool(command, limits, _verdict)
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, bytes], Verdict] = OrderedDict()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import os
 import random
 import re
 import resource
@@ -21,6 +20,7 @@ from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
+from wire.processes.child import Head, run
 from wire.schemas import matching as matching
 from wire.schemas.closing import Closing
 from wire.schemas.ends import Ends
@@ -187,17 +187,7 @@ def answer(kind: str, payload: bytes) -> dict[str, Any]:
         return {"reason": "it is not JSON"}
 
 
-def lock_down() -> None:
-    """From here on: bounded memory, and no file, socket or dump. macOS keeps all of these but the
-    bound on memory."""
-    limits = {"RLIMIT_AS": MEMORY, "RLIMIT_NOFILE": 3, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
-    for name, most in limits.items():
-        # The parent watches this process's memory, too.
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            resource.setrlimit(getattr(resource, name), (most, most))
-
-
-def bound_time() -> None:
+def limit_time() -> None:
     """The system ends this process when one question takes more; whole seconds are all that it
     counts."""
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -219,30 +209,12 @@ def warm_up() -> None:
         settle({"type": "string", "pattern": "("})
 
 
-def serve() -> None:
-    """Answer until the parent closes the pipe."""
-    questions, answers = sys.stdin.buffer, sys.stdout.buffer
-    while line := questions.readline(64):
-        kind, length = line.decode("ascii").split()
-        bound_time()
-        try:
-            data = json.dumps(answer(kind, questions.read(int(length)))).encode("ascii")
-        except MemoryError:
-            answers.write(b'{"refused": "memory"}\n')
-            answers.flush()
-            return  # The next schema gets a fresh process.
-        signal.alarm(0)
-        answers.write(json.dumps({"length": len(data)}).encode("ascii") + b"\n" + data)
-        answers.flush()
+def encoded_answer(kind: str, payload: bytes) -> tuple[Head, bytes]:
+    """The answer as the pool reads it. Raises MemoryError."""
+    data = json.dumps(answer(kind, payload)).encode("ascii")
+    return {"length": len(data)}, data
 
 
 if __name__ == "__main__":
     sys.setrecursionlimit(_MOST_CALLS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the parent's to handle.
-    os.nice(5)  # Running streams come first.
-    warm_up()
-    lock_down()
-    try:
-        serve()
-    except BrokenPipeError:
-        sys.exit(1)
+    run(encoded_answer, warm_up, MEMORY, limit_time)

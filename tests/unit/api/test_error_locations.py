@@ -8,30 +8,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.batches.lines import LineParser, parse_line
 from api.batches.routes import read
 from api.http.json_limits import LONG
 from api.openai.batch_lines import CHAT, reader
-from api.redis_client import Clients
 from tests.support.api_support import announce
+from tests.support.fake_api import fake_api, fake_redis
 from wire.batches import LineResult
-from wire.settings import Settings
 
 JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
-    with TestClient(
-        create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
-    ) as client:
+    with TestClient(fake_api(redis)) as client:
         yield client
 
 

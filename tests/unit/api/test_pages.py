@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.pages import FOLDER
-from api.redis_client import Clients
-from wire.settings import Settings
+from tests.support.fake_api import fake_api, fake_redis
 
 FILES = sorted(file for file in FOLDER.rglob("*") if file.is_file())
 TYPES = {".js": "javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
@@ -22,10 +19,7 @@ ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.[a-z
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    with TestClient(
-        create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    ) as one:
+    with TestClient(fake_api(fake_redis())) as one:
         yield one
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from fakeredis import FakeAsyncRedis, FakeRedis
 from redis._parsers.base import BaseParser
 from redis.exceptions import (
     AuthenticationError,
@@ -23,6 +23,7 @@ from api.app import create_app
 from api.jobs.queue import JobQueue
 from api.redis_client import Clients
 from tests.support.api_support import announce, chat_body
+from tests.support.fake_api import fake_redis, server_of
 from wire.redis_refusals import kind
 from wire.settings import Settings
 
@@ -103,7 +104,7 @@ def test_a_server_that_loads_or_wants_a_password_is_not_there_yet() -> None:
 
 @pytest.fixture
 def redis() -> FakeRedis:
-    redis = FakeRedis(server=FakeServer())
+    redis = fake_redis()
     announce(redis)
     return redis
 
@@ -121,7 +122,7 @@ class Refusing(FakeAsyncRedis):
 
 @pytest.fixture
 def client(redis: FakeRedis) -> Iterator[TestClient]:
-    waiting = Refusing(server=redis.connection_pool.connection_kwargs["server"])
+    waiting = Refusing(server=server_of(redis))
     with TestClient(create_app(Settings(), Clients(waiting, redis))) as client:
         yield client
 

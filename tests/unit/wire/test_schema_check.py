@@ -122,8 +122,9 @@ def test_a_jobs_schema_of_an_earlier_release_is_kept_as_it_is() -> None:
 
 LOCKED = """
 import socket, wire.schemas.process as child
+from wire.processes.child import lock_down
 child.warm_up()
-child.lock_down()
+lock_down(child.MEMORY)
 for attempt in (lambda: open("/etc/hostname"), lambda: open("/dev/null", "w"), socket.socket):
     try:
         attempt()

@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.app import create_app
 from api.auth.caller import Caller
-from api.redis_client import Clients
 from tests.support.api_support import QUEUE, FakeWorker, announce, chat_body
+from tests.support.fake_api import fake_api
 from wire import keys
-from wire.settings import Settings
 
 CHAT = "/api/engine/chat"
 
@@ -33,15 +30,9 @@ class NamedByHeader:
 
 
 @pytest.fixture
-def redis() -> Redis:
-    return FakeRedis(server=FakeServer())
-
-
-@pytest.fixture
 def client(redis: Redis) -> Iterator[TestClient]:
-    server = redis.connection_pool.connection_kwargs["server"]
     announce(redis)
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
+    app = fake_api(redis)
     app.add_middleware(NamedByHeader)
     with TestClient(app) as client:
         yield client

@@ -6,15 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, announce
+from tests.support.fake_api import fake_api
 from wire import keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken, unpack
 from wire.messages import Usage
@@ -27,21 +25,15 @@ JSONL = {"Content-Type": "application/jsonl"}
 
 
 @pytest.fixture
-def redis() -> Redis:
-    server = FakeServer()
-    client = FakeRedis(server=server)
-    client.server = server
-    announce(client)
-    return client
+def redis(redis: Redis) -> Redis:
+    """With a worker."""
+    announce(redis)
+    return redis
 
 
 @pytest.fixture
 def api(redis: Redis) -> Iterator[TestClient]:
-    app = create_app(
-        Settings(batch_mb=16),
-        Clients(FakeAsyncRedis(server=redis.server), FakeRedis(server=redis.server)),
-    )
-    with TestClient(app) as client:
+    with TestClient(fake_api(redis, Settings(batch_mb=16))) as client:
         yield client
 
 

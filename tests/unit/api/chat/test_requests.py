@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.http.body_routes import MAX_BODY
-from api.redis_client import Clients
 from tests.support.api_support import FakeWorker, announce, chat_body, message
+from tests.support.fake_api import fake_api, fake_redis
 from wire.messages import ChatJob
-from wire.settings import Settings
 
 CHAT = "/api/engine/chat"
 JSON = {"content-type": "application/json"}
@@ -50,11 +47,9 @@ class Api:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Api]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+    with TestClient(fake_api(redis)) as client, FakeWorker(redis).running() as worker:
         yield Api(client, worker, redis)
 
 

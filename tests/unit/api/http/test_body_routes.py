@@ -7,17 +7,14 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.http.body_limits import SMALL
 from api.http.body_routes import MAX_BODY
-from api.redis_client import Clients
 from tests.support import picture_files as files
 from tests.support.api_support import FakeWorker, announce, chat_body, message
+from tests.support.fake_api import fake_api, fake_redis
 from tests.support.image_support import body as with_images
-from wire.settings import Settings
 
 JSON = {"content-type": "application/json"}
 OPENAI = "/v1/chat/completions"
@@ -28,11 +25,9 @@ BODIES = [b"{}", LONG, PICTURE, b" " * (MAX_BODY + 1)]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
-    with TestClient(app) as client, FakeWorker(redis).running():
+    with TestClient(fake_api(redis)) as client, FakeWorker(redis).running():
         yield client
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from fakeredis import FakeRedis
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.jobs.relay import Relay
 from api.monitoring.status_stream import StatusStream
-from api.redis_client import Clients
 from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.fake_api import fake_api, fake_redis
 from wire import keys
 from wire.settings import Settings
 
@@ -23,16 +22,13 @@ STREAMS = ["/api/engine/chat/{job_id}/events", "/api/engine/status/events"]
 
 @pytest.fixture(scope="module")
 def redis() -> FakeRedis:
-    redis = FakeRedis(server=FakeServer())
+    redis = fake_redis()
     announce(redis)
     return redis
 
 
 def served(redis: FakeRedis, settings: Settings) -> TestClient:
-    server = redis.connection_pool.connection_kwargs["server"]
-    return TestClient(
-        create_app(settings, Clients(FakeAsyncRedis(server=server), redis)), follow_redirects=False
-    )
+    return TestClient(fake_api(redis, settings), follow_redirects=False)
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.batches.upload import MOST_LINES
 from api.http import body_routes, json_limits
 from api.http.body_routes import MAX_BODY, MAX_TEXT, MOST_BATCH_VALUES
 from api.http.json_limits import LONG, MOST_VALUES, values_in
-from api.redis_client import Clients
 from tests.support.api_support import FakeWorker, announce, chat_body, message
-from wire.settings import Settings
+from tests.support.fake_api import fake_api, fake_redis
 
 CHAT, OPENAI, COMPLETION, BATCH = (
     "/api/engine/chat",
@@ -47,11 +44,9 @@ class Api:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
-    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+    with TestClient(fake_api(redis)) as client, FakeWorker(redis).running() as worker:
         yield Api(client, worker)
 
 

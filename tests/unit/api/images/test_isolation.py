@@ -49,13 +49,14 @@ IN_CHILD = (
     WATCHED
     + """
 import base64, runpy, api.images.decoder_process as child
+from wire.processes.child import lock_down
 child.warm_up()
-child.lock_down()
+lock_down(child.MEMORY)
 from tests.unit.api.images.test_refused import FILES, files
 sys.addaudithook(watch)
 for _, kind, data, _ in FILES:
-    child.answer(base64.b64encode(data))
-child.answer(base64.b64encode(files.saved(files.corners())))
+    child.answer("image", base64.b64encode(data))
+child.answer("image", base64.b64encode(files.saved(files.corners())))
 open("README.md").close()
 print(seen)
 """
@@ -63,8 +64,9 @@ print(seen)
 ONLY_THE_LAST = str([("open", str(("README.md", "r", 524288)))])
 LOCKED = """
 import socket, api.images.decoder_process as child
+from wire.processes.child import lock_down
 child.warm_up()
-child.lock_down()
+lock_down(child.MEMORY)
 for attempt in (lambda: open("/etc/hostname"), lambda: open("/dev/null", "w"), socket.socket):
     try:
         attempt()
@@ -83,7 +85,8 @@ sys.stdin.close()
 runpy.run_path("api/images/decoder_process.py", run_name="imported")
 foreign = {n.split(".")[0] for n, m in sys.modules.items() if "site-packages" in (getattr(m, "__file__", None) or "")}
 foreign = {name for name in foreign if not name.startswith("_")}
-print(sorted(foreign), "api" in sys.modules)
+ours = {n for n in sys.modules if n.split(".")[0] in ("api", "wire", "worker", "mlxq")}
+print(sorted(foreign), sorted(ours))
 """
 
 
@@ -100,7 +103,7 @@ def test_the_api_opens_nothing_whatever_a_url_says() -> None:
 
 
 def test_the_child_opens_nothing_whatever_a_file_holds() -> None:
-    assert said(IN_CHILD.replace("child.lock_down()\n", "")) == ONLY_THE_LAST
+    assert said(IN_CHILD.replace("lock_down(child.MEMORY)\n", "")) == ONLY_THE_LAST
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no bound on address space")
@@ -108,5 +111,5 @@ def test_the_child_could_open_nothing_and_take_no_more_than_its_memory() -> None
     assert said(LOCKED).split() == ["24", "24", "24", "refused"]
 
 
-def test_the_child_imports_nothing_but_pillow() -> None:
-    assert said(MODULES) == "['PIL'] False"
+def test_the_child_imports_nothing_but_pillow_and_the_loop_of_every_child() -> None:
+    assert said(MODULES) == "['PIL'] ['wire', 'wire.processes', 'wire.processes.child']"

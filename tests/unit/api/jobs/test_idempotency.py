@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import QUEUE, FakeWorker, announce, chat_body, message
+from tests.support.fake_api import fake_api
 from wire import keys
 from wire.settings import Settings
 
@@ -21,18 +19,10 @@ JOBS = "/api/engine/jobs"
 
 
 @pytest.fixture
-def redis() -> Redis:
-    return FakeRedis(server=FakeServer())
-
-
-@pytest.fixture
 def client(redis: Redis) -> Iterator[TestClient]:
-    server = redis.connection_pool.connection_kwargs["server"]
-    clients = Clients(FakeAsyncRedis(server=server), redis)
     announce(redis)
-    with TestClient(
-        create_app(Settings(queue_limit=2), clients), raise_server_exceptions=False
-    ) as client:
+    app = fake_api(redis, Settings(queue_limit=2))
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 

@@ -11,19 +11,16 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
 from api import errors
-from api.app import create_app
 from api.errors import ApiError
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue, Policy
 from api.jobs.reaper import STOPPING_S
-from api.redis_client import Clients
 from api.registry import RegistryReader
 from tests.support.api_support import (
     MODEL,
@@ -34,6 +31,7 @@ from tests.support.api_support import (
     chat_body,
     status,
 )
+from tests.support.fake_api import connections, fake_api
 from wire import keys
 from wire.keys import EVERYONE
 from wire.log_entries import decode_rows
@@ -47,27 +45,15 @@ LIMIT = 2
 
 
 @pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
-
-
-@pytest.fixture
-def redis(server: FakeServer) -> Redis:
-    return FakeRedis(server=server)
-
-
-@pytest.fixture
-def client(server: FakeServer) -> Iterator[TestClient]:
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(
-        create_app(Settings(queue_limit=LIMIT), clients), raise_server_exceptions=False
-    ) as client:
+def client(redis: Redis) -> Iterator[TestClient]:
+    app = fake_api(redis, Settings(queue_limit=LIMIT))
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
-def jobs(server: FakeServer, redis: Redis) -> Iterator[JobQueue]:
-    clients = Clients(FakeAsyncRedis(server=server), redis)
+def jobs(redis: Redis) -> Iterator[JobQueue]:
+    clients = connections(redis)
     jobs = JobQueue(clients, RegistryReader(clients.waiting), 1000)
     yield jobs
     jobs.close()
@@ -384,14 +370,12 @@ def test_a_worker_of_another_version_is_not_shown_and_breaks_nothing(
 
 
 def test_a_page_of_a_named_origin_may_send_the_headers_of_openais_client(
-    server: FakeServer,
+    redis: Redis,
 ) -> None:
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
+    app = fake_api(redis, Settings(cors_origins=("https://chat.example",)))
     sent = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
-    with TestClient(
-        create_app(Settings(cors_origins=("https://chat.example",)), clients)
-    ) as client:
+    with TestClient(app) as client:
         told = client.options(
             "/v1/chat/completions", headers=asked | {"Origin": "https://chat.example"}
         )
@@ -407,12 +391,10 @@ def test_a_page_of_a_named_origin_may_send_the_headers_of_openais_client(
 
 
 def test_a_foreign_origin_gets_no_cors_headers_and_a_named_one_may_read_the_job_id(
-    server: FakeServer,
+    redis: Redis,
 ) -> None:
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(
-        create_app(Settings(cors_origins=("https://chat.example",)), clients)
-    ) as client:
+    app = fake_api(redis, Settings(cors_origins=("https://chat.example",)))
+    with TestClient(app) as client:
         named = client.get("/health", headers={"origin": "https://chat.example"}).headers
         foreign = client.get("/health", headers={"origin": "https://evil.example"}).headers
     assert named["access-control-allow-origin"] == "https://chat.example"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from rq import Queue
 from rq.executions import Execution
@@ -17,13 +16,12 @@ from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.jobs import reaper
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue, Policy
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S, JobReaper
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
+from tests.support.fake_api import fake_api
 from wire import keys
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, Delta, Failed, Finished, Message, ModelCommand, Sampling
@@ -36,16 +34,6 @@ KEY_LIMIT = 3
 
 
 @pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
-
-
-@pytest.fixture
-def redis(server: FakeServer) -> Redis:
-    return FakeRedis(server=server)
-
-
-@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Redis' time in milliseconds, as the API takes it; the last entry counts."""
     times = [1_700_000_000_000]
@@ -55,10 +43,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def client(server: FakeServer, redis: Redis) -> Iterator[TestClient]:
+def client(redis: Redis) -> Iterator[TestClient]:
     announce(redis)
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(key_queue_limit=KEY_LIMIT), clients)) as client:
+    with TestClient(fake_api(redis, Settings(key_queue_limit=KEY_LIMIT))) as client:
         yield client
 
 

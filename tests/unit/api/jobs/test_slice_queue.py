@@ -4,47 +4,35 @@ by name."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.jobs.queue import JobQueue
 from api.jobs.slice_queue import MOST_FEEDS
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, announce
 from wire import keys
 from wire.batches import BatchSlice, slice_job_id
-from wire.settings import Settings
 
 QUEUE = "rq:queue:batch"
 URL = "/api/engine/batches"
 
 
 @pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
+def redis(redis: Redis) -> Redis:
+    """With a worker that takes slices."""
+    announce(redis)
+    return redis
 
 
 @pytest.fixture
-def redis(server: FakeServer) -> Redis:
-    client = FakeRedis(server=server)
-    announce(client)
+def api(client: TestClient) -> TestClient:
     return client
-
-
-@pytest.fixture
-def api(server: FakeServer, redis: Redis) -> Iterator[TestClient]:  # noqa: ARG001 (it announces a worker)
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(), clients)) as client:
-        yield client
 
 
 def upload(api: TestClient) -> BatchSlice:

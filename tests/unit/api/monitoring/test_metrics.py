@@ -4,42 +4,20 @@ about requests."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from fakeredis import FakeServer
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.monitoring.metrics import COUNTERS, GAUGES, TIMES
-from api.redis_client import Clients
 from tests.support.api_support import MODEL, QUEUE, announce, status
 from tests.support.paths import ROOT
 from wire import keys
-from wire.settings import Settings
 from wire.worker_status import BUCKETS, Histogram, Totals
 
 DOCS = ROOT / "docs" / "metrics.md"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-@pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
-
-
-@pytest.fixture
-def redis(server: FakeServer) -> Redis:
-    return FakeRedis(server=server)
-
-
-@pytest.fixture
-def client(server: FakeServer) -> Iterator[TestClient]:
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(), clients), raise_server_exceptions=False) as client:
-        yield client
 
 
 def read(client: TestClient) -> Samples:

@@ -5,47 +5,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from fakeredis import FakeAsyncRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.batches.store import BatchStore
 from api.jobs.records import JobRecords
 from api.monitoring import status_stream as watching
 from api.monitoring.history import ROW_S, History
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
-from api.redis_client import Clients
 from api.registry import RegistryReader
 from tests.support.api_support import MODEL, LogWriter, announce, status
 from wire import keys
 from wire.messages import Failed, Usage
-from wire.settings import Settings
 from wire.worker_status import Sample
 
 NOW_MS = 1_700_000_000_000
-
-
-@pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
-
-
-@pytest.fixture
-def redis(server: FakeServer) -> Redis:
-    return FakeRedis(server=server)
-
-
-@pytest.fixture
-def client(server: FakeServer) -> Iterator[TestClient]:
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(), clients)) as client:
-        yield client
 
 
 def overview(server: FakeServer) -> StatusReader:

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
 from tests.support.api_support import LogWriter
+from tests.support.fake_api import fake_api
 from wire import keys
 from wire.settings import Settings
 from wire.usage import day_of
@@ -19,9 +18,9 @@ from wire.usage import day_of
 NOTHING = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0}
 
 
-def test_each_key_is_told_its_own_sums_for_all_time_and_thirty_days(tmp_path: Path) -> None:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+def test_each_key_is_told_its_own_sums_for_all_time_and_thirty_days(
+    redis: Redis, tmp_path: Path
+) -> None:
     for job_id, owner in (("1" * 32, "ann"), ("2" * 32, "ann"), ("3" * 32, "bob")):
         redis.hset(keys.job(job_id), mapping={"owner": owner, "kind": "chat"})
         LogWriter(redis, job_id, owner).finish()
@@ -33,11 +32,7 @@ def test_each_key_is_told_its_own_sums_for_all_time_and_thirty_days(tmp_path: Pa
         "".join(f"{name}:sha256:{sha256(name.encode()).hexdigest()}\n" for name in ("ann", "cid"))
     )
     file.chmod(0o600)
-    app = create_app(
-        Settings(api_keys_file=str(file)),
-        Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)),
-    )
-    with TestClient(app) as client:
+    with TestClient(fake_api(redis, Settings(api_keys_file=str(file)))) as client:
         assert client.get("/api/engine/usage").status_code == 401
         told = {
             n: client.get("/api/engine/usage", headers={"Authorization": f"Bearer {n}"}).json()

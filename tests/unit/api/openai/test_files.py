@@ -7,13 +7,12 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from fakeredis import FakeRedis
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.openai import file_store
-from api.redis_client import Clients
 from tests.support.api_support import announce
+from tests.support.fake_api import fake_api, fake_redis
 from wire import keys
 from wire.settings import Settings
 
@@ -23,15 +22,13 @@ NOISE = random.Random(7).randbytes(17 << 20)
 
 @pytest.fixture(scope="module")
 def redis() -> FakeRedis:
-    return FakeRedis(server=FakeServer())
+    return fake_redis()
 
 
 @pytest.fixture(scope="module")
 def client(redis: FakeRedis) -> Iterator[TestClient]:
-    server = redis.connection_pool.connection_kwargs["server"]
     announce(redis)
-    clients = Clients(FakeAsyncRedis(server=server), FakeRedis(server=server))
-    with TestClient(create_app(Settings(batch_mb=16), clients)) as made:
+    with TestClient(fake_api(redis, Settings(batch_mb=16))) as made:
         yield made
 
 

@@ -32,6 +32,7 @@ def test_the_pinned_version_is_installed() -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "_pubsub_exception_handler",
         "_shutdown",
         "bootstrap",
         "clean_registries",
@@ -58,7 +59,7 @@ def test_the_base_worker_has_what_is_overridden_or_called(name: str) -> None:
 def test_a_worker_needs_no_arguments_of_its_own() -> None:
     """RQ builds workers itself, as ``cls([], name, …)``, to read other workers' records."""
     worker = ChatWorker([], "some-name", connection=fakeredis.FakeRedis(), prepare_for_work=False)
-    for attribute in ("_stop_requested", "_ordered_queues", "executions", "redis_workers_keys"):
+    for attribute in ("_stop_requested", "_state", "executions", "redis_workers_keys"):
         assert hasattr(worker, attribute)
 
 

@@ -15,8 +15,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import psutil
@@ -24,7 +25,8 @@ import psutil
 T = TypeVar("T")
 Payload = bytes | memoryview
 # Nothing else of the environment: it holds addresses and keys, and a child has no use for them.
-_ENVIRONMENT = ("PATH", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_ROOT = str(Path(__file__).parents[2])
 _LOOK_MS = 50
 _LINE = 200
 _PIECE = 1 << 18
@@ -55,19 +57,24 @@ class Died(Exception):
     """The child ended in the middle, or what it said can't be an answer."""
 
 
+def _environment() -> dict[str, str]:
+    """The few variables that Python needs, with this package to be imported before any other."""
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [_ROOT, *(entry for entry in inherited if entry not in ("", _ROOT))]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 class _Child:
     """One process. A call that raises anything but Refused leaves it unusable: close it."""
 
-    def __init__(
-        self, command: Sequence[str], limits: Limits, environment: Mapping[str, str]
-    ) -> None:
-        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    def __init__(self, command: Sequence[str], limits: Limits) -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a library's complaints may quote the question
-            env=kept | dict(environment),
+            env=_environment(),
             bufsize=0,
         )
         assert self._process.stdin is not None
@@ -167,16 +174,11 @@ class ChildPool(Generic[T]):
         command: Sequence[str],
         limits: Limits,
         read: Callable[[dict[str, Any], bytes], T],
-        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """``read`` makes an answer of head and data; it raises Died for what can't be one.
-
-        ``environment`` is what a child gets beside the few variables that Python needs.
-        """
+        """``read`` makes an answer of head and data; it raises Died for what can't be one."""
         self._command = command
         self._limits = limits
         self._make = read
-        self._environment = environment or {}
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
         self._busy: set[_Child] = set()
@@ -233,7 +235,7 @@ class ChildPool(Generic[T]):
     def _borrowed(self) -> _Child:
         child = self._next_idle()
         if child is None:
-            child = _Child(self._command, self._limits, self._environment)
+            child = _Child(self._command, self._limits)
         with self._lock:
             self._busy.add(child)
             if not self._closed:
