@@ -4,6 +4,7 @@ none is missing."""
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -184,6 +185,20 @@ def test_every_named_thread_is_in_the_architecture_and_none_that_does_not_exist(
     started = re.findall(r'Thread(?:PoolExecutor)?\([^()]*"([a-z-]+)"', sources)
     assert sorted(set(started) - documented) == []
     assert [thread for thread in sorted(documented) if f'"{thread}"' not in sources] == []
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads(text(ROOT / "pyproject.toml"))
+    lines = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    declared = {re.split(r"[\[<>=;]", line)[0] for line in lines}
+    page = text(ROOT / "docs" / "decisions.md")
+    table = page[page.index("| dependency |") : page.index("## Locks and installation")]
+    explained = {
+        package.removeprefix("dev: ").split("[")[0]
+        for row in re.findall(r"^\| ([^|]+) \|", table, re.M)
+        for package in row.split(", ")
+    } - {"dependency"}
+    assert (sorted(declared - explained), sorted(explained - declared)) == ([], [])
 
 
 def test_every_script_is_named() -> None:
