@@ -4,6 +4,7 @@ none is missing."""
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -170,6 +171,34 @@ def test_every_package_is_in_the_architecture() -> None:
         f"{name(file.parent)}/" for top in PACKAGES for file in (ROOT / top).rglob("__init__.py")
     }
     assert [folder for folder in sorted(folders) if f"`{folder}`" not in tree] == []
+
+
+def test_every_named_thread_is_in_the_architecture_and_none_that_does_not_exist() -> None:
+    page = text(ROOT / "docs" / "architecture.md")
+    tables = page[page.index("## Threads and processes") : page.index("### The supervisor")]
+    documented = {
+        thread
+        for row in re.findall(r"^\| ([^|]+) \|", tables, re.M)
+        for thread in CODE_SPAN.findall(row)
+    }
+    sources = "".join(text(file) for top in PACKAGES for file in (ROOT / top).rglob("*.py"))
+    started = re.findall(r'Thread(?:PoolExecutor)?\([^()]*"([a-z-]+)"', sources)
+    assert sorted(set(started) - documented) == []
+    assert [thread for thread in sorted(documented) if f'"{thread}"' not in sources] == []
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads(text(ROOT / "pyproject.toml"))
+    lines = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    declared = {re.split(r"[\[<>=;]", line)[0] for line in lines}
+    page = text(ROOT / "docs" / "decisions.md")
+    table = page[page.index("| dependency |") : page.index("## Locks and installation")]
+    explained = {
+        package.removeprefix("dev: ").split("[")[0]
+        for row in re.findall(r"^\| ([^|]+) \|", table, re.M)
+        for package in row.split(", ")
+    } - {"dependency"}
+    assert (sorted(declared - explained), sorted(explained - declared)) == ([], [])
 
 
 def test_every_script_is_named() -> None:
