@@ -49,7 +49,7 @@ LineEnds = queue.SimpleQueue[BatchSequence | None]
 def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> ChatWorker:
     """A worker with its threads started, ready for ``work()``.
 
-    RQ, which changes time-outs, has its own client.
+    RQ changes the time-outs of its client, so ``rq_redis`` is its own.
     """
     queues = [
         Queue(queue_name, connection=rq_redis, serializer=JSONSerializer)

@@ -98,7 +98,7 @@ class HeldLogs:
 
 
 def merged(step: Step) -> Step:
-    """The same events with each chat's consecutive deltas merged into one."""
+    """The same events, in order, with each chat's consecutive deltas merged into one."""
     result: Step = []
     last: dict[str, int] = {}
     for sequence, event in step:

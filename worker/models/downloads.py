@@ -62,10 +62,7 @@ class HuggingFaceHub:
 
 
 class Downloads:
-    """Downloads into ``folder``; ``changed`` is called on their threads at each progress.
-
-    ``changed`` is called, on a download's thread, at each progress.
-    """
+    """Downloads into ``folder``; ``changed`` is called on their threads at each progress."""
 
     def __init__(self, folder: Path, changed: Callable[[], None], hub: Hub | None = None) -> None:
         self._folder = folder

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LostJob:
-    """A started job that no worker runs; ``mark`` if it was, or had, the isolated suspect.
+    """A started job that no worker runs.
 
-    ``mark``: it, or a line of it, was the isolated suspect of its worker.
+    ``mark`` is set if it, or a line of it, was the isolated suspect of its worker.
     """
 
     queue: Queue

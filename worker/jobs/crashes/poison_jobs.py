@@ -87,10 +87,7 @@ class ChatCrashPolicy:
         return {"crashes": crashes, "crashed_at": length, "unseen": unseen}
 
     def after_others_crash(self, job: Job) -> Fields:
-        """Not counted.
-
-        But a job without progress is a suspect next time: it may have been the culprit.
-        """
+        """Count nothing; but a job without progress becomes a suspect, as it may be the culprit."""
         _, _, further = self._progress(job.id)
         return {"beside": int(not further)}
 

@@ -1,4 +1,4 @@
-"""Prompts that may be what kills their workers: one at a time, written down first, and never beside
+"""Prompts that may be what kills their workers: one at a time, marked first, and never beside
 a suspect chat."""
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def test_the_good_prompts_of_a_batch_do_not_wait_behind_its_suspects(lanes: Lane
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """One in which prompts have no share of the time, and a suspect chat is written down beside the
+    """One in which prompts have no share of the time, and a suspect chat is marked beside the
     loads."""
     loads = Loads()
     loads.delay_s = 0.002
