@@ -1,21 +1,17 @@
-"""A multipart body as it arrives: its small fields, and its file in pieces that nobody has to hold.
+"""Multipart form data as it arrives: small fields whole, a file in chunks, never buffered whole.
 
-Knows forms and nothing of what they are for.
+Knows forms and nothing of their purpose.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import ApiError
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 MOST_FIELD = 64 << 10
 MOST_FIELDS = 32
@@ -38,91 +34,100 @@ class Field:
 Part = FileBegins | Field | bytes
 
 
-@dataclass
-class _Parts:
-    """What the parser tells, collected until it is asked for."""
+class _PartReader:
+    """Collects what the parser calls back with, until the next chunk of the body is read."""
 
-    found: list[Part] = field(default_factory=list)
-    headers: dict[str, bytes] = field(default_factory=dict)
-    fields: int = 0
-    ended: bool = False
-    _header: bytearray = field(default_factory=bytearray)
-    _value: bytearray = field(default_factory=bytearray)
-    _data: bytearray = field(default_factory=bytearray)
-    _name: str = ""
-    _is_file: bool = False
+    def __init__(self, boundary: bytes) -> None:
+        self.ended = False
+        self._ready: list[Part] = []
+        self._count = 0
+        self._headers: dict[str, bytes] = {}
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._name = ""
+        self._value = bytearray()
+        self._is_file = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value_data,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._part_data,
+                "on_part_end": self._part_end,
+                "on_end": self._end,
+            },
+        )
 
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self.on_part_begin,
-            "on_header_field": self.on_header_field,
-            "on_header_value": self.on_header_value,
-            "on_header_end": self.on_header_end,
-            "on_headers_finished": self.on_headers_finished,
-            "on_part_data": self.on_part_data,
-            "on_part_end": self.on_part_end,
-            "on_end": self.on_end,
-        }
+    def read(self, chunk: bytes) -> list[Part]:
+        """The parts that a chunk of the body completes, and the file's data in it."""
+        self._parser.write(chunk)
+        ready, self._ready = self._ready, []
+        return ready
 
-    def on_part_begin(self) -> None:
-        self.headers.clear()
-        self._data.clear()
-        self.fields += 1
-        if self.fields > MOST_FIELDS:
+    def close(self) -> None:
+        self._parser.finalize()
+
+    def _part_begin(self) -> None:
+        self._headers.clear()
+        self._value.clear()
+        self._count += 1
+        if self._count > MOST_FIELDS:
             raise ApiError("invalid_request", "The form has too many fields.")
 
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
 
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+    def _header_value_data(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
 
-    def on_header_end(self) -> None:
-        self.headers[self._header.decode("latin-1").lower()] = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
+    def _header_end(self) -> None:
+        self._headers[self._header_name.decode("latin-1").lower()] = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
 
-    def on_headers_finished(self) -> None:
-        # As bytes: of a text the parser wants Latin-1 alone, and names are UTF-8.
-        _, options = parse_options_header(self.headers.get("content-disposition", b""))
-        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+    def _headers_finished(self) -> None:
+        # As bytes: the parser accepts text in Latin-1 only, and names are UTF-8.
+        _, options = parse_options_header(self._headers.get("content-disposition", b""))
+        self._name = _utf8(options.get(b"name", b""))
         self._is_file = b"filename" in options
         if self._is_file:
-            self.found.append(
-                FileBegins(self._name, options[b"filename"].decode("utf-8", "replace"))
-            )
+            self._ready.append(FileBegins(self._name, _utf8(options[b"filename"])))
 
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
-            self.found.append(bytes(data[start:end]))
+            self._ready.append(bytes(data[start:end]))
             return
-        self._data += data[start:end]
-        if len(self._data) > MOST_FIELD:
+        self._value += data[start:end]
+        if len(self._value) > MOST_FIELD:
             raise ApiError("too_large", "A field of the form is too large.")
 
-    def on_part_end(self) -> None:
+    def _part_end(self) -> None:
         if not self._is_file:
-            self.found.append(Field(self._name, self._data.decode("utf-8", "replace")))
+            self._ready.append(Field(self._name, _utf8(self._value)))
 
-    def on_end(self) -> None:
+    def _end(self) -> None:
         self.ended = True
 
 
-async def parts(content_type: str, pieces: AsyncIterable[bytes]) -> AsyncIterator[Part]:
-    """The parts of a form, in their order. Raises ApiError for a body that is none."""
+def _utf8(data: bytes | bytearray) -> str:
+    return data.decode("utf-8", "replace")
+
+
+async def parts(content_type: str, chunks: AsyncIterable[bytes]) -> AsyncIterator[Part]:
+    """The parts of a form, in order. Raises ApiError for a body that is not a form."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise ApiError("unsupported_media_type", "Send a form: Content-Type multipart/form-data.")
-    told = _Parts()
     try:
-        parser = MultipartParser(options[b"boundary"], told.callbacks())
-        async for piece in pieces:
-            parser.write(piece)
-            for part in told.found:
+        reader = _PartReader(options[b"boundary"])
+        async for chunk in chunks:
+            for part in reader.read(chunk):
                 yield part
-            told.found.clear()
-        parser.finalize()
+        reader.close()
     except FormParserError:
         raise ApiError("bad_request", "The form could not be read.") from None
-    if not told.ended:
+    if not reader.ended:
         raise ApiError("bad_request", "The form was cut off.")

@@ -1,7 +1,7 @@
-"""The pages in a real Chromium, on the whole service with its shipped models. The tests themselves
-are `*.test.mjs`.
+"""The pages in a real Chromium, on the whole service with its shipped models. The tests are
+`*.test.mjs`.
 
-One service for all of them; they ask for a killed worker or API over a small control address.
+They share the services; a small control server kills the worker or the API for them.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ LIMIT_S = 180
 
 
 def chromium() -> str:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None or shutil.which("node") is None or not (HERE / "node_modules").is_dir():
+    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if browser is None or shutil.which("node") is None or not (HERE / "node_modules").is_dir():
         pytest.fail(
             "node, Chromium or tests/browser/node_modules is missing: run tests/browser/prepare",
             pytrace=False,
         )
-    return found
+    return browser
 
 
 def kill(service: Running, part: str) -> None:
-    """kill -9 of the worker or the API; the supervisor starts it again."""
+    """kill -9 the worker or the API; the supervisor restarts it."""
     for child in psutil.Process(service.process.pid).children():
         if child.cmdline()[-1] == part:
             child.send_signal(signal.SIGKILL)
 
 
-def read_out(service: Running) -> None:
+def drain_output(service: Running) -> None:
     for _ in service.process.stdout:
         pass
 
@@ -77,9 +77,9 @@ class Control(ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What the tests in the browser are told, with the services behind it running.
+    """The environment of the browser tests, with the services running.
 
-    One has one slot, so that chats queue; one has keys.
+    One service has a single slot, so that chats queue; the other has keys.
     """
     path, limit_s = chromium(), len(FILES) * LIMIT_S
     service = Running(SERVE, tmp_path_factory.mktemp("data"), "--slots", "1", limit_s=limit_s)
@@ -87,9 +87,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS
     )
     urls = [one.line("Ready: ").removeprefix("Ready: ") for one in (service, keyed)]
-    # Read on, or a service would wait with its log lines once the pipe is full.
+    # A service would block on its log lines once the pipe is full.
     drains = [
-        threading.Thread(target=read_out, args=(one,), name="drain") for one in (service, keyed)
+        threading.Thread(target=drain_output, args=(one,), name="drain") for one in (service, keyed)
     ]
     for drain in drains:
         drain.start()

@@ -167,7 +167,7 @@ def test_a_wrong_key_on_the_page_is_told_there(client: TestClient, key: str) -> 
         "/login", content=body, headers={"content-type": "application/x-www-form-urlencoded"}
     )
     assert answer.status_code == 401
-    assert "not known" in answer.text
+    assert "Unknown API key" in answer.text
     assert "set-cookie" not in answer.headers
 
 

@@ -1,8 +1,5 @@
-"""What the tests of the API share: settings, a model, and a stand-in for the worker that writes
-token logs.
-
-Knows no test.
-"""
+"""Shared by the tests of the API: a model, worker statuses, and a fake worker that writes token
+logs."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from redis import Redis
 from rq.job import Job
@@ -73,7 +71,7 @@ def status(name: str = "w1", **more: object) -> WorkerStatus:
 
 
 def announce(redis: Redis, *statuses: WorkerStatus) -> None:
-    """What a living worker keeps in Redis."""
+    """Write what a running worker keeps in Redis."""
     Registry(redis).put(MODEL)
     redis.set(keys.WORKER_SEEN, 1)
     for one in statuses or (status(),):
@@ -83,7 +81,7 @@ def announce(redis: Redis, *statuses: WorkerStatus) -> None:
 
 
 class LogWriter:
-    """Writes one job's log as a worker does."""
+    """Writes the token log of one job, as a worker does."""
 
     def __init__(self, redis: Redis, job_id: str, owner: str = "everyone") -> None:
         self._log = TokenLog(redis)
@@ -103,7 +101,7 @@ class LogWriter:
         return self._log.append(step)
 
     def text(self, *texts: str) -> list[int]:
-        return self.write(*(Delta(text, (place,)) for place, text in enumerate(texts)))
+        return self.write(*(Delta(text, (token,)) for token, text in enumerate(texts)))
 
     def progress(self, event: Event) -> None:
         self._log.append([Append(self._job, self._owner, self.attempt, 0, event)])
@@ -121,17 +119,17 @@ def hello(_: ChatJob | ModelCommand) -> Sequence[Event]:
 
 @dataclass
 class FakeWorker:
-    """Takes jobs off the queue in a thread and writes the answers that it was given."""
+    """Takes jobs from the queue in a thread and writes prepared answers."""
 
     redis: Redis
     answer: Answer = hello
     seen: list[ChatJob | ModelCommand] = field(default_factory=list)
 
     def step(self) -> bool:
-        taken = self.redis.lpop(QUEUE)
-        if taken is None:
+        popped: Any = self.redis.lpop(QUEUE)
+        if popped is None:
             return False
-        job = Job.fetch(taken.decode(), connection=self.redis, serializer=JSONSerializer)  # type: ignore[union-attr]
+        job = Job.fetch(popped.decode(), connection=self.redis, serializer=JSONSerializer)
         kind = ChatJob if job.func_name == keys.CHAT_TASK else ModelCommand
         request = kind.model_validate(job.kwargs["job"])
         self.seen.append(request)
@@ -142,10 +140,10 @@ class FakeWorker:
 
     @contextmanager
     def running(self) -> Iterator[FakeWorker]:
-        over = threading.Event()
+        stopped = threading.Event()
 
         def work() -> None:
-            while not over.is_set():
+            while not stopped.is_set():
                 if not self.step():
                     time.sleep(0.003)
 
@@ -154,13 +152,13 @@ class FakeWorker:
         try:
             yield self
         finally:
-            over.set()
+            stopped.set()
             thread.join()
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = 5.0) -> None:
-    """Wait until something holds, or fail."""
+    """Wait until the condition is true; fail after the limit."""
     until = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "timed out"
         time.sleep(0.005)

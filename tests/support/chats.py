@@ -1,4 +1,4 @@
-"""Chats for tests of the worker's parts."""
+"""Chats for the worker's unit tests."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-"""What the tests of the command line share: a made-up service behind the HTTP client, and one way
-to run a command.
-
-Knows no test.
-"""
+"""Shared by the tests of the command line: a fake service behind the HTTP client, and a function
+that runs a command."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ MODEL = {
 
 
 class FakeService(httpx2.BaseTransport):
-    """Answers by method and path: with JSON, with what a function makes of the request, or with
-    one after another."""
+    """Answers by method and path: with JSON, with the result of a function of the request, or with
+    the items of an iterator in turn."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers: dict[str, Any] = {
@@ -56,7 +53,7 @@ class FakeService(httpx2.BaseTransport):
         return answer if isinstance(answer, httpx2.Response) else httpx2.Response(200, json=answer)
 
     def sent(self, path: str) -> list[Any]:
-        """The JSON bodies that came to a path."""
+        """The JSON bodies received at a path."""
         return [json.loads(r.content or b"null") for r in self.requests if r.url.path == path]
 
 

@@ -55,7 +55,7 @@ class Service:
 
 
 class Stream:
-    """One stream of events; iterate to read frames as they come."""
+    """One stream of events; iterate to read frames as they arrive."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
@@ -75,7 +75,7 @@ class Stream:
                 yield self.frames[-1]
 
     def until(self, texts: int) -> None:
-        """Read until so many frames with text have come."""
+        """Read until this many frames with text have arrived."""
         for frame in self:
             texts -= bool(frame["text"])
             if texts <= 0:

@@ -1,8 +1,5 @@
-"""What the tests of images share: a chat with images, and an API with a stand-in for the worker
-that opens pictures.
-
-Knows no test.
-"""
+"""Shared by the tests of images: a chat with images, and an API with a fake worker that opens
+them."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def body(*urls: str, text: str = "see") -> dict[str, object]:
 
 
 class ImageApi:
-    """A client, and the worker that sees what was accepted."""
+    """A client, and the fake worker that receives accepted jobs."""
 
     def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
         self.client, self.worker, self.redis = client, worker, redis

@@ -1,5 +1,4 @@
-"""The scheduler of batches' prompts without a thread, on the echo backend: a test takes its
-turns."""
+"""The batch scheduler without a thread, on the echo backend: a test runs its turns."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def prompts(batch: str, count: int, **sampling: Any) -> list[BatchSequence]:
 
 
 class Results:
-    """Keeps what ended, in order, and lets a test wait for it."""
+    """Keeps the sequences that ended, in order, and lets a test wait for them."""
 
     def __init__(self) -> None:
         self.ended: list[BatchSequence] = []
@@ -78,13 +77,13 @@ class Immediate(EngineContext):
 
 
 class Lanes:
-    """The prompts' scheduler without a thread: a test takes its turns."""
+    """The batch scheduler without a thread: a test runs its turns."""
 
     def __init__(self, share: float = 0.0) -> None:
         self.results = Results()
         self.loads = Loads()
         self.told: list[str] = []
-        """What was written down of suspects."""
+        """The records of suspects."""
         records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
         models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
         self.context, self.counters = Immediate(), Counters()
@@ -101,8 +100,7 @@ class Lanes:
         self.models = models
 
     def submit(self, *some: BatchSequence) -> None:
-        """Hand prompts in and have them made into tokens here and now, all of them before any comes
-        in."""
+        """Submit prompts, and tokenise all of them before the first is admitted."""
         looked = threading.Event()
         self.background._tokenising.submit(looked.wait, WAIT_S)
         self.background.submit(list(some))

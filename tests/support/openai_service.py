@@ -1,4 +1,4 @@
-"""A service on the echo backend, and the official openai client of it."""
+"""A service on the echo backend, and the official openai client for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLOTS, QUEUE_LIMIT = 4, 6
 
 
 class Service:
-    """The processes, and clients of them."""
+    """The processes, and clients for them."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -44,7 +44,7 @@ class Service:
         return connection
 
     def json(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """What another route answers."""
+        """The response of another route."""
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
         sent = None if body is None else json.dumps(body)
         connection.request(
@@ -55,7 +55,7 @@ class Service:
         return answer
 
     def events(self, body: dict[str, Any]) -> list[Any]:
-        """The data of a stream, read by hand, its last line taken off."""
+        """The data lines of a stream without the last one."""
         connection = self.raw(body)
         response = connection.getresponse()
         assert response.status == 200, response.read()
@@ -78,7 +78,7 @@ class Service:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Service]:
-    """A worker and an API for as long as they are wanted."""
+    """A worker and an API for the duration of the block."""
     settings = {
         "MLXQ_ECHO_DELAY_MS": "3",
         "MLXQ_SLOTS": str(SLOTS),

@@ -1,4 +1,4 @@
-"""A client of the OpenAI routes on a fake Redis, and the worker that sees what was accepted."""
+"""A client of the OpenAI routes on a fake Redis, and the fake worker that receives its jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOCK = {
 
 
 class Api:
-    """A client, and the worker that sees what was accepted."""
+    """A client, and the fake worker that receives accepted jobs."""
 
     def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
         self.client, self.worker, self.redis = client, worker, redis
@@ -53,12 +53,12 @@ class Api:
             if line.startswith("data: ")
         ]
         assert lines.pop() == "[DONE]"
-        told = [json.loads(line) for line in lines]
+        chunks = [json.loads(line) for line in lines]
         shape = ChatCompletionChunk if path == CHAT else Completion
-        for chunk in told:
+        for chunk in chunks:
             if "error" not in chunk:
                 shape.model_validate(chunk)
-        return told
+        return chunks
 
 
 def body(path: str) -> dict[str, Any]:
@@ -71,13 +71,13 @@ def error(response: Any) -> dict[str, Any]:
     answer = response.json()
     assert set(answer) == {"error"}
     assert set(answer["error"]) == {"message", "type", "param", "code"}
-    told: dict[str, Any] = answer["error"]
-    return told
+    details: dict[str, Any] = answer["error"]
+    return details
 
 
 @contextmanager
 def serving() -> Iterator[Api]:
-    """The application, with one model that takes tools, for as long as it is wanted."""
+    """The API, with one model that supports tools, for the duration of the block."""
     redis = fake_redis()
     announce(redis)
     Registry(redis).put(TAKES_TOOLS)

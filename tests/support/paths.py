@@ -1,4 +1,4 @@
-"""Where the repository is."""
+"""Paths in the repository."""
 
 from __future__ import annotations
 

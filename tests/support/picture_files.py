@@ -1,8 +1,4 @@
-"""Image files for tests, odd and hostile ones too, made byte by byte where no writer would make
-them.
-
-Knows no test.
-"""
+"""Image files for tests, including malformed and hostile ones that are built byte by byte."""
 
 from __future__ import annotations
 
@@ -56,7 +52,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: bytes) -> bytes:
-    """A PNG of raw rows, each with its filter byte; ``extra`` chunks stand before the pixels."""
+    """A PNG of raw rows, each with its filter byte; ``extra`` chunks come before the pixels."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return SIGNATURE + chunk(b"IHDR", header) + b"".join(extra) + pixels + chunk(b"IEND", b"")
@@ -73,7 +69,7 @@ def chunks(data: bytes) -> list[bytes]:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A header that promises more than follows."""
+    """A header that declares more pixels than follow."""
     return png(width, height, 8, COLOUR, b"\0" * 100)
 
 
@@ -82,7 +78,7 @@ def gif_of_size(width: int, height: int) -> bytes:
 
 
 def webp_of_size(width: int, height: int) -> bytes:
-    """A canvas that promises more than its only frame holds."""
+    """A canvas that is larger than its only frame."""
     frame = plain("WEBP")[12:]
     canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4)
     canvas += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")

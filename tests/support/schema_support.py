@@ -1,4 +1,4 @@
-"""Schemas as jobs carry them, for tests: read by the process that reads a request's."""
+"""Schemas as jobs carry them, for tests: checked by the same process as a request's."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from worker.backends.sampling.json_schema import schema_check
 
 
 def verdict(schema: Any, *, strict: bool = False) -> Verdict:
-    """What a schema comes to."""
+    """The verdict on a schema."""
     return schema_check().new(json.dumps(schema | {STRICT: strict}))
 
 
 def settled(schema: dict[str, Any]) -> str:
-    """A schema that an answer can be held to, as a job carries it."""
-    found = verdict(schema)
-    assert not found.reason, found.reason
-    return found.text
+    """An enforceable schema, as a job carries it."""
+    checked = verdict(schema)
+    assert not checked.reason, checked.reason
+    return checked.text
 
 
 def taken(schema: dict[str, Any], *texts: str) -> list[str]:
-    """Those of the texts that an answer under the schema may be."""
+    """The texts that the schema allows as an answer."""
     grammar = LLMatcher.grammar_from_json_schema(settled(schema))
     matcher = LLMatcher(VOCABULARY, grammar, log_level=0, limits=matching.limits())
     return [text for text in texts if _is_whole(matcher, text.encode())]

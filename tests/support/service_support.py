@@ -1,8 +1,5 @@
-"""What tests of the whole service share: a supervisor under test, its output, and everything that
-it started.
-
-Knows no test.
-"""
+"""Shared by tests of the whole service: a supervisor under test, its output, and its child
+processes."""
 
 from __future__ import annotations
 
@@ -31,8 +28,8 @@ SERVE = (sys.executable, "-m", "mlxq.service.launch")
 
 
 class Running:
-    """A supervisor under test: its lines are read as they come, and everything below it is
-    looked after."""
+    """A supervisor under test: its output is read line by line, and all its descendants are ended
+    with it."""
 
     def __init__(
         self,
@@ -61,8 +58,7 @@ class Running:
         self._watchdog.start()
 
     def line(self, start: str) -> str:
-        """The next line that starts so; reading blocks until it is there or the supervisor has
-        ended."""
+        """The next line with this start; blocks until it is printed or the supervisor has ended."""
         for text in self.process.stdout:
             self.seen.append(text)
             if text.startswith(start):
@@ -71,9 +67,9 @@ class Running:
         raise AssertionError(f"no line {start!r} in:\n{''.join(self.seen)}")
 
     def pid(self, part: str) -> int:
-        """The process id that the part has printed last."""
-        told = [text for text in self.seen if text.startswith(f"{part} ")]
-        return int((told[-1] if told else self.line(f"{part} ")).split()[1])
+        """The process id that was printed last for a part."""
+        printed = [text for text in self.seen if text.startswith(f"{part} ")]
+        return int((printed[-1] if printed else self.line(f"{part} ")).split()[1])
 
     def descendants(self) -> set[psutil.Process]:
         if self.process.poll() is None:
@@ -85,18 +81,18 @@ class Running:
         self.process.send_signal(number)
 
     def status(self) -> int:
-        """The exit status; all output is read before."""
+        """The exit status, after all output was read."""
         self.seen += self.process.stdout.readlines()
         return self.process.wait(LIMIT_S)
 
     def left_over(self) -> list[psutil.Process]:
-        """Processes of this service that run still."""
+        """Processes of this service that are still running."""
         return [
             p for p in self._descendants if p.is_running() and p.status() != psutil.STATUS_ZOMBIE
         ]
 
     def _end_everything(self) -> None:
-        """Stopped first, so that it starts nothing more; then it and all below it are killed."""
+        """Stop the supervisor, so that it starts nothing more, then kill it and its descendants."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)
             self.descendants()
@@ -112,7 +108,7 @@ class Running:
 
 
 class Whole:
-    """A running service, with a client and a look into its Redis."""
+    """A running service, with an HTTP client and a connection to its Redis."""
 
     def __init__(self, data: Path, limit_s: float = 300, **environ: str) -> None:
         self.running = Running(SERVE, data, limit_s=limit_s, MLXQ_BACKEND="echo", **environ)
@@ -129,7 +125,7 @@ class Whole:
         return self.queue.fetch_job(job_id)
 
     def reason(self, job_id: str) -> str:
-        """Why RQ's pages say that a job failed."""
+        """The reason of a failed job that RQ's pages show."""
         stored = self.redis.hget(f"rq:job:{job_id}", "exc_info")
         return zlib.decompress(stored).decode() if isinstance(stored, bytes) else ""
 
@@ -139,11 +135,10 @@ class Whole:
 
 
 def wait(condition: Callable[[], Any]) -> Any:
-    """Ask until the answer is yes; what is asked is somebody else's state, which can't be waited
-    for otherwise."""
+    """Poll until the condition holds: other processes' state can't be waited for otherwise."""
     ticks, pause = threading.Event(), 0.02
     for _ in range(int(LIMIT_S / pause)):
-        if found := condition():
-            return found
+        if result := condition():
+            return result
         ticks.wait(pause)
     raise AssertionError("it did not come to be")

@@ -1,5 +1,5 @@
-"""An Internet for tests of images by address: what names lead to, and what hosts answer. Nothing
-is connected to."""
+"""A fake Internet for tests of images by URL: DNS answers and HTTP responses, without any
+connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(data: bytes, headers: dict[str, str] | None = None) -> httpx2.Response
 
 
 class Web:
-    """What a name leads to, who was asked, and what the Internet answers."""
+    """The addresses of a name, the requests that were made, and the responses to them."""
 
     def __init__(self) -> None:
         self.addresses: list[str] = [PUBLIC]

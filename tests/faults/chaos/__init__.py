@@ -1,2 +1,2 @@
-"""Faults of all kinds at random against the whole service; processes, clients and judge are the
-fault tests' own."""
+"""Random faults against the whole service, with the processes, clients and checks of the fault
+tests."""

@@ -1,4 +1,4 @@
-"""Clients that ask, read, are cut, come back, stop, and judge what they got. Knows no fault."""
+"""Clients that send chats, reconnect, stop some, and check what they received. Knows no fault."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ GAVE_UP = "gave_up_after_crashes"
 
 @dataclass
 class Tally:
-    """How the chats ended, by kind; what was wrong with them; and the longest silence of each,
-    in seconds."""
+    """The ends of the chats by kind, violations, and the longest silence of each in seconds."""
 
     ended: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -36,11 +35,11 @@ class Tally:
 
 
 class Clients:
-    """Clients with one chat after the other each.
+    """Clients that each send one chat after the other.
 
     ``lost_since`` says whether Redis has lost its data since a time, ``killed_since`` whether it
     may have lost its last moments, and with them a chat that it had just accepted. ``cancelled``
-    are chats that somebody else cancelled.
+    are the chats that were cancelled through RQ.
     """
 
     def __init__(
@@ -59,20 +58,20 @@ class Clients:
         self._lost_since = lost_since
         self._killed_since = killed_since
         self._cancelled = cancelled
-        self._over = False
+        self._stopping = False
         self._number = 0
 
     def stop(self) -> None:
-        """Ask for nothing new; what was asked for is read to its end."""
-        self._over = True
+        """Send no new chat; running ones are read to their end."""
+        self._stopping = True
 
     async def run(self, count: int) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(self._one_after_the_other())
+                group.create_task(self._send_chats())
 
-    async def _one_after_the_other(self) -> None:
-        while not self._over:
+    async def _send_chats(self) -> None:
+        while not self._stopping:
             await self._chat()
 
     async def _chat(self) -> None:
@@ -93,7 +92,7 @@ class Clients:
                 f"{chat.prompt!r} {chat.job_id}: no end in {LONGEST_S:g} s, last {last}"
             )
             return
-        await self._judge(chat, began, deadly, stopped)
+        await self._check(chat, began, deadly, stopped)
 
     def _limits(self) -> Callable[[], int | None]:
         return lambda: self._rng.randrange(1, 4000) if self._rng.random() < CUT_SHARE else None
@@ -110,7 +109,7 @@ class Clients:
                     return
             await asyncio.sleep(0.1)
 
-    async def _judge(self, chat: Chat, began: float, deadly: bool, stopped: bool) -> None:
+    async def _check(self, chat: Chat, began: float, deadly: bool, stopped: bool) -> None:
         self.tally.cuts += chat.cuts
         self.tally.silences.append(chat.longest_silence)
         if self._lost_since(began):
@@ -121,8 +120,7 @@ class Clients:
             self.tally.count("forgotten by a killed Redis")
             return
         stopped = stopped or chat.job_id in self._cancelled
-        # A chat that was there at three deaths in a row without getting further is given up: that
-        # is no violation.
+        # A chat in flight at three crashes in a row without progress is given up: no violation.
         given_up = code == GAVE_UP
         self.tally.count(_kind(chat, deadly, stopped))
         if deadly and not (given_up or stopped):

@@ -1,7 +1,7 @@
-"""``--cuts``: Redis loses the tail of its log so often, at four paces of tokens; each reader's text
-is judged.
+"""``--cuts``: the end of Redis' append-only file is cut off, at four token rates; the readers' texts
+are checked.
 
-The paces run beside each other, each with a Redis, a worker and an API of its own.
+The rates run in parallel, each with its own Redis, worker and API.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ async def _pace(folder: Path, delay_ms: int, cuts: int, rng: random.Random) -> R
     return result
 
 
-async def _all(given: argparse.Namespace, folder: Path) -> list[Result]:
-    share = -(-given.cuts // len(PACES_MS))
+async def _all(options: argparse.Namespace, folder: Path) -> list[Result]:
+    share = -(-options.cuts // len(PACES_MS))
     paces = [
-        _pace(folder / str(delay), delay, share, random.Random(given.seed + delay))
+        _pace(folder / str(delay), delay, share, random.Random(options.seed + delay))
         for delay in PACES_MS
     ]
     return await asyncio.gather(*paces)
 
 
-def table(given: argparse.Namespace, results: list[Result]) -> str:
-    """What came out, as Markdown."""
+def table(options: argparse.Namespace, results: list[Result]) -> str:
+    """The results as a Markdown table."""
     rows = [
         ("cuts, of 1 byte to 200 KB", sum(result.cuts for result in results)),
         ("with a kill of the API", sum(result.with_api for result in results)),
@@ -57,16 +57,18 @@ def table(given: argparse.Namespace, results: list[Result]) -> str:
         ("chats lost with what was cut off", sum(result.lost for result in results)),
         ("wrong texts", sum(len(result.wrong) for result in results)),
     ]
-    head = f"{given.cuts} cuts, seed {given.seed}, at {', '.join(map(str, PACES_MS))} ms a token"
+    head = (
+        f"{options.cuts} cuts, seed {options.seed}, at {', '.join(map(str, PACES_MS))} ms a token"
+    )
     return "\n".join(
         [head, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     )
 
 
-def main(given: argparse.Namespace, folder: Path) -> int:
-    """Make the cuts and print what came out; 1 if a text was wrong."""
-    results = asyncio.run(_all(given, folder))
-    print(table(given, results))
+def main(options: argparse.Namespace, folder: Path) -> int:
+    """Make the cuts and print the results; 1 if a text was wrong."""
+    results = asyncio.run(_all(options, folder))
+    print(table(options, results))
     wrong = [line for result in results for line in result.wrong]
     print("\n".join(wrong[:SHOWN]))
     return int(bool(wrong))

@@ -1,7 +1,7 @@
-"""``--kills``: a real model's worker is killed with eight chats in flight, again and again; the
-texts are compared.
+"""``--kills``: a real model's worker is killed repeatedly with eight chats in flight, and the texts
+are compared.
 
-Each round asks eight chats twice: undisturbed, and with a kill -9 at a random place. Half are
+Each round sends eight chats twice: undisturbed, and with a kill -9 at a random token. Half are
 greedy, half seeded.
 """
 
@@ -28,7 +28,7 @@ RANDOM = "random"
 RANDOM_TOKENS = 300
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
 """The seeded chats take the service's defaults: temperature, top_p and repetition penalty."""
-WORDS = (
+WORDS = [
     "time",
     "river",
     "stone",
@@ -41,12 +41,12 @@ WORDS = (
     "engine",
     "ocean",
     "green",
-)
+]
 
 
 @dataclass
 class Result:
-    """What came out: sequences compared, those that differ, and what was wrong beside the text."""
+    """The sequences compared, those that differ, and other violations."""
 
     rounds: int = 0
     equal: int = 0
@@ -60,7 +60,7 @@ class Result:
 
 
 class Kills:
-    """The rounds. ``rng`` says what is asked and when the worker dies."""
+    """The rounds. ``rng`` chooses the prompts and when the worker dies."""
 
     def __init__(self, stack: Stack, model: str, rng: random.Random) -> None:
         self.result = Result()
@@ -69,7 +69,7 @@ class Kills:
         self._rng = rng
 
     async def run(self, rounds: int) -> Result:
-        """So many rounds in which all eight chats were in flight as the worker died."""
+        """Run this many rounds in which all eight chats were in flight when the worker died."""
         self._stack.start_worker()
         self._stack.start_api()
         await self._stack.worker_ready()
@@ -94,8 +94,7 @@ class Kills:
             self._compare(first, second)
 
     async def _kill(self, chats: list[Chat], tokens: int) -> bool:
-        """Kill the worker once so many tokens have come, and start it again; whether every chat
-        was in flight."""
+        """Kill and restart the worker after this many tokens; whether every chat was in flight."""
         await until(
             lambda: (
                 sum(chat.cursor for chat in chats) >= tokens and all(chat.cursor for chat in chats)
@@ -119,15 +118,15 @@ class Kills:
         return Chat(" ".join(rng.choices(WORDS, k=12)), rng.randrange(1 << 40), RANDOM_TOKENS, more)
 
     def _compare(self, first: Chat, second: Chat) -> None:
-        (expected, wrong), (found, also_wrong) = self._logged(first), self._logged(second)
+        (expected, wrong), (actual, also_wrong) = self._logged(first), self._logged(second)
         self.result.violations += [*wrong, *also_wrong]
-        if expected == found and first.text == second.text:
+        if expected == actual and first.text == second.text:
             self.result.equal += 1
         else:
-            self.result.differences.append(Difference(first.body, expected, found))
+            self.result.differences.append(Difference(first.body, expected, actual))
 
     def _logged(self, chat: Chat) -> tuple[list[int], list[str]]:
-        """The token ids of a chat, and what is wrong with its log and with its stream."""
+        """The token ids of a chat, and the errors in its log and its stream."""
         rows: Any = self._stack.redis.xrange(keys.log(chat.job_id))
         entries = decode_rows(rows)
         tokens = [token for entry in entries for token in getattr(entry.event, "token_ids", ())]
@@ -142,18 +141,19 @@ class Kills:
             wrong.append(f"{chat.job_id}: the log holds another text than was streamed")
         end = entries[-1].event
         counted = end.usage.completion_tokens if isinstance(end, Finished) else -1
-        if counted - len(tokens) not in (0, 1):  # The end mark is counted, and is no event.
+        if counted - len(tokens) not in (0, 1):  # The end-of-text token is counted, but not logged.
             wrong.append(
-                f"{chat.job_id}: {counted} tokens were counted, {len(tokens)} are logged, ended with {end}"
+                f"{chat.job_id}: {counted} tokens were counted, {len(tokens)} are logged, "
+                f"ended with {end}"
             )
         return tokens, wrong
 
 
 def table(model: str, seed: int, result: Result) -> str:
-    """What came out, as Markdown."""
+    """The results as a Markdown table."""
     rows = [
         ("kills with 8 chats in flight", result.rounds),
-        ("kills that came too late and don't count", result.too_late),
+        ("kills that came too late and do not count", result.too_late),
         ("sequences, half greedy, half seeded", result.sequences),
         (
             "equal to the undisturbed run",
@@ -166,24 +166,26 @@ def table(model: str, seed: int, result: Result) -> str:
     )
 
 
-def main(given: argparse.Namespace, folder: Path) -> int:
-    """Run the rounds and print what came out; 1 if a token was lost, or a difference is more
-    than a near-tie."""
+def main(options: argparse.Namespace, folder: Path) -> int:
+    """Run the rounds and print the results; 1 if a token was lost, or a difference is more than a
+    near-tie."""
     models = folder / "models"
-    if given.model == RANDOM:
+    if options.model == RANDOM:
         from scripts.benchmarks.systems.models import silence
         from scripts.training.random_text_model import make
 
         silence(make(models / RANDOM))
     stack = Stack(folder, MLXQ_BACKEND="mlx", MLXQ_MODELS=str(models), **tune_for_linux({}))
     try:
-        result = asyncio.run(Kills(stack, given.model, random.Random(given.seed)).run(given.kills))
+        result = asyncio.run(
+            Kills(stack, options.model, random.Random(options.seed)).run(options.kills)
+        )
     finally:
         stack.close()
-    print(table(given.model, given.seed, result))
+    print(table(options.model, options.seed, result))
     print("\n".join(result.violations))
-    surprises = (
+    unexplained = (
         describe_differences(models / RANDOM, result.differences) if result.differences else 0
     )
-    bad = bool(result.violations or surprises) or result.equal < 0.99 * result.sequences
+    bad = bool(result.violations or unexplained) or result.equal < 0.99 * result.sequences
     return int(bad)

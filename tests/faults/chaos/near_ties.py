@@ -1,4 +1,4 @@
-"""Shows whether two answers part at a near-tie: the gap between the two best tokens where they
+"""Shows whether two answers diverge at a near-tie: the gap between the two best tokens where they
 first differ."""
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Difference:
 
     body: dict[str, Any]
     expected: list[int]
-    found: list[int]
+    actual: list[int]
 
 
 def describe_differences(model: Path, differences: list[Difference]) -> int:
-    """Print each, computed anew in this process; the number of those that are no near-ties."""
+    """Recompute and print each; returns the number of those that are not near-ties."""
     import mlx.core as mx
     import mlx_lm
 
@@ -29,36 +29,35 @@ def describe_differences(model: Path, differences: list[Difference]) -> int:
     from worker.backends.sampling.sampler import RowSampler
 
     network, tokenizer = mlx_lm.load(str(model))
-    surprises = 0
+    unexplained = 0
     for difference in differences:
-        pairs = zip(difference.expected, difference.found, strict=False)
-        place = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
-        if place is None:
-            surprises += 1
-            print(
-                f"one answer is the beginning of the other: {len(difference.expected)}, {len(difference.found)}"
-            )
+        pairs = zip(difference.expected, difference.actual, strict=False)
+        index = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+        if index is None:
+            unexplained += 1
+            lengths = f"{len(difference.expected)}, {len(difference.actual)}"
+            print(f"one answer is the beginning of the other: {lengths} tokens")
             continue
         messages = difference.body["messages"]
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)
-        tokens = [*prompt, *difference.expected[:place]]
+        tokens = [*prompt, *difference.expected[:index]]
         named = {k: v for k, v in difference.body.items() if k in Sampling.model_fields}
-        row = RowSampler.of(Sampling(**named), place)
+        row = RowSampler.of(Sampling(**named), index)
         values = scores(network(mx.array([tokens]))[:, -1, :], row, tokens)
         best, second = mx.sort(values)[-2:][::-1].tolist()
         chosen = sorted(
-            (values[difference.expected[place]].item(), values[difference.found[place]].item())
+            (values[difference.expected[index]].item(), values[difference.actual[index]].item())
         )
-        surprises += best - chosen[0] > NEAR
+        unexplained += best - chosen[0] > NEAR
         how = "greedy" if row.is_greedy else "seeded"
-        apart = f"the best two lie {best - second:.2e} apart, the chosen ones {chosen[1] - chosen[0]:.2e}"
-        print(f"{how}, token {place}: {apart}")
-    return surprises
+        gaps = f"gap of the best two {best - second:.2e}, of the chosen {chosen[1] - chosen[0]:.2e}"
+        print(f"{how}, token {index}: {gaps}")
+    return unexplained
 
 
 def scores(logits: Any, row: Any, tokens: list[int]) -> Any:
-    """What the sampler compares at one position, [vocabulary]: logits, for a seeded row with
-    penalty, cut and noise."""
+    """The scores that the sampler compares at one position, [vocabulary]: the logits, for a seeded
+    row with penalty, top-p and noise."""
     import mlx.core as mx
     import numpy as np
 

@@ -1,5 +1,5 @@
-"""``--unstreamed``: thousands of answers without a stream, of 2 to 6 s each; every one must be
-200 and whole."""
+"""``--unstreamed``: thousands of answers without streaming, of 2 to 6 s each; every one must be
+200 and complete."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ PATH = "/v1/chat/completions"
 
 
 async def run(stack: Stack, count: int, rng: random.Random) -> Counter[str]:
-    """Ask for so many answers, two hundred at once; how they came, by status."""
+    """Request this many answers, 200 at a time; returns their number by status."""
     stack.start_worker()
     stack.start_api()
     await stack.worker_ready()
     await stack.api_ready()
-    came: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
     numbers = iter(range(count))
 
-    async def one_after_the_other() -> None:
+    async def send_requests() -> None:
         for number in numbers:
-            came[await _one(stack.port(), f"unstreamed {number}", rng.randrange(*TOKENS))] += 1
+            statuses[await _one(stack.port(), f"unstreamed {number}", rng.randrange(*TOKENS))] += 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(AT_ONCE, count)):
-            group.create_task(one_after_the_other())
-    return came
+            group.create_task(send_requests())
+    return statuses
 
 
 async def _one(port: int, prompt: str, tokens: int) -> str:
@@ -52,13 +52,13 @@ async def _one(port: int, prompt: str, tokens: int) -> str:
     return "200" if text == echo.answer(prompt, 1, tokens) else "200, another text"
 
 
-def main(given: argparse.Namespace, folder: Path) -> int:
-    """Run it and print what came; 1 unless every answer is 200."""
+def main(options: argparse.Namespace, folder: Path) -> int:
+    """Run it and print the statuses; 1 unless every answer is 200."""
     stack = Stack(folder, MLXQ_ECHO_DELAY_MS=str(STEP_MS), MLXQ_SLOTS=str(AT_ONCE))
     try:
-        came = asyncio.run(run(stack, given.unstreamed, random.Random(given.seed)))
+        statuses = asyncio.run(run(stack, options.unstreamed, random.Random(options.seed)))
     finally:
         stack.close()
-    for kind, times in came.most_common():
+    for kind, times in statuses.most_common():
         print(f"{kind}: {times}")
-    return int(set(came) != {"200"})
+    return int(set(statuses) != {"200"})

@@ -1,1 +1,1 @@
-"""The parts of ``scripts/fuzz``."""
+"""Generated requests against the API's OpenAPI schema: ``scripts/fuzz``."""

@@ -1,7 +1,7 @@
-"""``scripts/fuzz``: generated requests for a service on the echo backend, what came back, and 1 on
-any failure.
+"""``scripts/fuzz``: generated requests for a service on the echo backend, and exit status 1 on any
+failure.
 
-No route and no check is left out; tests.security.fuzz.cases says what is judged.
+Covers all routes; tests.security.fuzz.cases has the checks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.security.fuzz.cases import Fuzz, Seen
 from tests.support.service_support import SERVE, Running
 
 NOWHERE = "http://127.0.0.1:9"
-"""Downloads are asked for as well; nothing is to leave this machine."""
+"""Downloads are requested as well; nothing may leave this machine."""
 SETTINGS = {
     "MLXQ_BACKEND": "echo",
     "MLXQ_LOG_LEVEL": "warning",
@@ -28,23 +28,23 @@ SETTINGS = {
 }
 LIMIT_S = 6 * 3600.0
 LOG_LINES = 200
-"""Of the service's log, shown after a failure."""
+"""The last lines of the service's log, shown after a failure."""
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("scripts/fuzz", description=__doc__)
     parser.add_argument(
-        "--cases", type=int, default=10_000, help="how many requests (default: 10000)"
+        "--cases", type=int, default=10_000, help="number of requests (default: 10000)"
     )
     parser.add_argument(
-        "--seed", type=int, default=secrets.randbelow(1 << 32), help="where chance comes from"
+        "--seed", type=int, default=secrets.randbelow(1 << 32), help="seed of the random numbers"
     )
     return parser.parse_args()
 
 
-def report(seen: Seen, seed: int, spent_s: float) -> str:
-    """What a person wants to know."""
+def report(seen: Seen, seed: int, seconds: float) -> str:
+    """The failures, then totals by route and status."""
     lines = [
         f"{kind}, status {status}, {route}\n{text}\n"
         for (route, kind, status), text in seen.failures.items()
@@ -53,7 +53,7 @@ def report(seen: Seen, seed: int, spent_s: float) -> str:
     refused = sorted(routes - {route for route, status in seen.answers if status < 300})
     statuses = ", ".join(f"{status}: {count}" for status, count in seen.statuses().items())
     lines += [
-        f"{seen.cases} cases on {len(routes)} routes in {spent_s:.0f} s, seed {seed}",
+        f"{seen.cases} cases on {len(routes)} routes in {seconds:.0f} s, seed {seed}",
         f"answers by status: {statuses}",
         f"routes that refused every case: {', '.join(refused) or 'none'}",
         f"failures: {seen.failed}, of {len(seen.failures)} kinds",
@@ -62,8 +62,8 @@ def report(seen: Seen, seed: int, spent_s: float) -> str:
 
 
 def main() -> int:
-    """Run it; the exit status is 1 if any answer was wrong."""
-    given = arguments()
+    """Run it; the exit status is 1 if any check failed."""
+    options = arguments()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         service = Running(SERVE, Path(folder), limit_s=LIMIT_S, **SETTINGS)
@@ -72,15 +72,15 @@ def main() -> int:
             threading.Thread(
                 target=service.seen.extend, args=(service.process.stdout,), daemon=True
             ).start()
-            with Fuzz(url, given.seed) as fuzz:
+            with Fuzz(url, options.seed) as fuzz:
                 seen = fuzz.seen
                 with contextlib.suppress(KeyboardInterrupt):
-                    fuzz.run(given.cases)
+                    fuzz.run(options.cases)
         finally:
             service.close()
     if seen.failed:
         print("".join(service.seen[-LOG_LINES:]))
-    print(report(seen, given.seed, time.monotonic() - began))
+    print(report(seen, options.seed, time.monotonic() - began))
     return 1 if seen.failed else 0
 
 

@@ -1,10 +1,9 @@
-"""Cases made from the API's description: each is sent to a running service, its answer held against
-the description.
+"""Requests generated from the OpenAPI schema: each is sent to a running service and its response
+checked against the schema.
 
-Judged is every answer of every described route: no fault of the server (a 503 that says when to try
-again is honest), and a status, a content type and a body that the description has. No route and no
-check is left out. One answer has no end, the stream of the status: of it the first event is read.
-Knows HTTP alone.
+Checked is every response of every route: no server error (except a 503 with Retry-After), and a
+status, a content type and a body that the schema describes. One response has no end, the status
+stream: its first event is read. Knows HTTP alone.
 """
 
 from __future__ import annotations
@@ -37,24 +36,23 @@ CHECKS = [
 ]
 ENDLESS = "/api/engine/status/events"
 LIMIT_S = 60.0
-SOUND: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Say something."}],
     "prompt": "Say something.",
     "prompts": ["Say something.", "Say more."],
     "endpoint": "/v1/chat/completions",
     "completion_window": "24h",
-    "metadata": {"asked": "soundly"},
+    "metadata": {"sent": "by the fuzzer"},
 }
 ROUND = 40
-"""Cases of one route before the next route has its turn."""
+"""Cases of one route before the next route follows."""
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 _REMEMBERED = 50
 
 
 @dataclass
 class Seen:
-    """What has come of a run. Failures of one kind on one route are told once, with the first
-    case."""
+    """The results of a run. Of the failures of one kind on one route the first case is kept."""
 
     cases: int = 0
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -62,7 +60,7 @@ class Seen:
     failed: int = 0
 
     def statuses(self) -> dict[int, int]:
-        """How many answers had which status."""
+        """The number of responses by status."""
         total: Counter[int] = Counter()
         for (_, status), count in self.answers.items():
             total[status] += count
@@ -70,17 +68,17 @@ class Seen:
 
 
 class Fuzz:
-    """Cases for the service at ``url``, the same ones for the same seed."""
+    """Sends cases to the service at ``url``, the same cases for the same seed."""
 
     def __init__(self, url: str, seed: int) -> None:
         self.seen = Seen()
         self._url, self._seed = url, seed
         self._session = requests.Session()
-        described = schemathesis.openapi.from_url(f"{url}/openapi.json")
-        self._routes = [found.ok() for found in described.get_all_operations()]
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        self._routes = [operation.ok() for operation in schema.get_all_operations()]
         self._models = [row["id"] for row in self._session.get(f"{url}/models").json()]
         self._ids: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
-        """By what they are of: jobs, or the route that made them."""
+        """Ids of jobs, and of what a route created, by that route."""
         self._ids["/v1/models"].extend(self._models)
 
     def __enter__(self) -> Self:
@@ -90,26 +88,25 @@ class Fuzz:
         self._session.close()
 
     def run(self, cases: int) -> Seen:
-        """Send so many, in turns: to each route as many right as wrong ones, as long as there
-        are others."""
+        """Send this many, round-robin over routes, half of them valid, while there are new ones."""
         open_ended = {(route.label, mode): route for route in self._routes for mode in _MODES}
         for turn in range(cases):
             share = max(1, min(ROUND, (cases - self.seen.cases) // max(1, len(open_ended))))
             for (label, mode), route in list(open_ended.items()):
                 if self.seen.cases >= cases:
                     return self.seen
-                if self._some(route, mode, share, self._seed + turn) < share:
+                if self._send_some(route, mode, share, self._seed + turn) < share:
                     del open_ended[label, mode]
         return self.seen
 
-    def _some(self, route: Any, mode: GenerationMode, wanted: int, seed: int) -> int:
-        """Send cases of one route; how many were made: fewer than wanted if there are no others."""
+    def _send_some(self, route: Any, mode: GenerationMode, most: int, seed: int) -> int:
+        """Send up to ``most`` cases of one route; returns how many there were."""
         before = self.seen.cases
         choices = 3 * _REMEMBERED if route.body or next(route.iter_parameters(), None) else 0
 
         @hypothesis.seed(seed)
         @hypothesis.settings(
-            max_examples=wanted,
+            max_examples=most,
             database=None,
             deadline=None,
             phases=[hypothesis.Phase.generate],
@@ -119,24 +116,23 @@ class Fuzz:
             case=route.as_strategy(generation_mode=mode), choice=st.integers(0, choices)
         )
         def send(case: Any, choice: int) -> None:
-            self._send(self._aimed(case, choice))
+            self._send(self._with_known_ids(case, choice))
 
-        # A route that takes nothing can't be sent anything wrong.
+        # A route without parameters and body has no invalid case.
         with contextlib.suppress(hypothesis.errors.Unsatisfiable):
             send()
         return self.seen.cases - before
 
-    def _aimed(self, case: Any, choice: int) -> Any:
-        """Of three cases two name a model and an id that exist, and one of these asks something
-        sound.
+    def _with_known_ids(self, case: Any, choice: int) -> Any:
+        """Two of three cases get a model and ids that exist, and one of these valid fields as well.
 
-        Chance would never get past them to what lies behind.
+        Random values alone would never get past the checks of ids and models.
         """
         if choice % 3 == 0:
             return case
         if isinstance(case.body, dict):
             if choice % 3 == 1:
-                case.body |= {name: sound for name, sound in SOUND.items() if name in case.body}
+                case.body |= {name: value for name, value in VALID.items() if name in case.body}
             for name in {"model", "model_id"} & set(case.body):
                 case.body[name] = self._models[choice % len(self._models)]
             if "input_file_id" in case.body and (files := self._ids["/v1/files"]):
@@ -155,19 +151,19 @@ class Fuzz:
         asked = case.as_transport_kwargs(base_url=self._url)
         try:
             with self._session.request(**asked, stream=True, timeout=LIMIT_S) as answer:
-                # Where requests looks for a body that was read before.
+                # requests takes a body that was read already from here.
                 answer._content = b"".join(_body(answer, endless=case.operation.path == ENDLESS))
         except (requests.RequestException, TimeoutError) as error:
             self._failed(route, type(error).__name__, 0, f"{case.as_curl_command()}\n{error}")
             return
         self.seen.answers[route, answer.status_code] += 1
         self._remember(case, answer)
-        self._judge(case, answer)
+        self._check(case, answer)
 
-    def _judge(self, case: Any, answer: requests.Response) -> None:
-        honest = answer.status_code == 503 and "Retry-After" in answer.headers
+    def _check(self, case: Any, answer: requests.Response) -> None:
+        retryable = answer.status_code == 503 and "Retry-After" in answer.headers
         try:
-            case.validate_response(answer, checks=CHECKS[honest:])
+            case.validate_response(answer, checks=CHECKS[retryable:])
         except (Failure, FailureGroup) as error:
             for one in getattr(error, "exceptions", [error]):
                 self._failed(
@@ -179,11 +175,11 @@ class Fuzz:
         self.seen.failures.setdefault((route, kind, status), text)
 
     def _remember(self, case: Any, answer: requests.Response) -> None:
-        """Ids that later cases may ask for; not those of what was deleted."""
+        """Keep ids for later cases, without those of what was deleted."""
         if answer.ok and case.operation.method.upper() == "DELETE":
             known = self._ids[case.operation.path.partition("/{")[0]]
-            for gone in set(case.path_parameters.values()) & set(known):
-                known.remove(gone)
+            for deleted in set(case.path_parameters.values()) & set(known):
+                known.remove(deleted)
         if job_id := answer.headers.get("X-Job-Id"):
             self._ids["jobs"].append(job_id)
         if (
@@ -191,13 +187,13 @@ class Fuzz:
             and answer.request.method == "POST"
             and "json" in answer.headers.get("Content-Type", "")
         ):
-            told = answer.json()
-            if isinstance(told, dict) and isinstance(told.get("id"), str):
-                self._ids[case.operation.path].append(told["id"])
+            record = answer.json()
+            if isinstance(record, dict) and isinstance(record.get("id"), str):
+                self._ids[case.operation.path].append(record["id"])
 
 
 def _body(answer: requests.Response, *, endless: bool) -> Iterator[bytes]:
-    """The body as it comes; of an endless one no more than its first event. Raises TimeoutError."""
+    """The body as it arrives; of the endless stream the first event. Raises TimeoutError."""
     until = time.monotonic() + LIMIT_S
     for chunk in answer.iter_content(None):
         yield chunk

@@ -4,7 +4,6 @@ takes too much."""
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from tests.support.programs import after_lock_down, output_of
 from wire.schemas import check
 from wire.schemas.check import COMMAND, SchemaCheck
 
@@ -120,22 +120,7 @@ def test_a_jobs_schema_of_an_earlier_release_is_kept_as_it_is() -> None:
 
 # --- what the process could do at all -------------------------------------------------------------
 
-LOCKED = """
-import socket, wire.schemas.process as child
-from wire.processes.child import lock_down
-child.warm_up()
-lock_down(child.MEMORY)
-for attempt in (lambda: open("/etc/hostname"), lambda: open("/dev/null", "w"), socket.socket):
-    try:
-        attempt()
-        print("done")
-    except OSError as error:
-        print(error.errno)
-try:
-    bytearray(1 << 30)
-    print("taken")
-except MemoryError:
-    print("refused")
+STILL_READS = """
 print(child.answer("new", b'{"type": "string", "pattern": "^a"}')["warnings"])
 """
 IN_API = """
@@ -157,21 +142,19 @@ sys.stdout.buffer.write(b'{"length": %d}\\n' % len(data) + data)
 """
 
 
-def said(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no bound on address space")
 def test_the_process_could_open_nothing_and_take_no_more_than_its_memory() -> None:
-    assert said(LOCKED).split() == ["24", "24", "24", "refused", "[]"]
+    assert output_of(after_lock_down("wire.schemas.process") + STILL_READS).split() == [
+        "24",
+        "24",
+        "24",
+        "refused",
+        "[]",
+    ]
 
 
 def test_the_api_reads_no_schema_itself() -> None:
-    assert said(IN_API) == "True False"
+    assert output_of(IN_API) == "True False"
 
 
 def test_the_process_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def test_a_long_body_is_counted_parsed_and_judged_one_at_a_time_beside_the_event
     for place, name in (
         (body_routes, "values_in"),
         (json_limits, "from_json"),
-        (json_limits, "_judged"),
+        (json_limits, "_validated"),
     ):
         watched(place, name)
     for path, body in (
@@ -186,7 +186,7 @@ def test_a_long_body_is_counted_parsed_and_judged_one_at_a_time_beside_the_event
     ):
         seen.clear()
         assert api.post(path, body)[0] == 200
-        steps = ("values_in", "from_json", "_judged")
+        steps = ("values_in", "from_json", "_validated")
         assert seen == {(name, "AnyIO worker thread") for name in steps}
     reader: JsonReader = api.client.app.state.services[JsonReader]  # type: ignore[attr-defined]
     assert reader.turn.total_tokens == 1

@@ -1,5 +1,4 @@
-"""Forms are read as they arrive: however a body is cut into pieces, its fields and its file come
-out whole."""
+"""Forms are parsed as they arrive: the fields and the file do not depend on the size of the chunks."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ BODY = (
 
 
 def read(body: bytes, size: int, kind: str = KIND) -> tuple[list[Field | FileBegins], bytes]:
-    """The fields and the file's data, of a body that comes so many bytes at a time."""
+    """The fields and the file's data of a body that arrives in chunks of ``size`` bytes."""
 
     async def arriving() -> AsyncIterator[bytes]:
         for start in range(0, len(body), size):
@@ -41,7 +40,7 @@ def read(body: bytes, size: int, kind: str = KIND) -> tuple[list[Field | FileBeg
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 4096])
-def test_a_form_is_the_same_however_it_is_cut(size: int) -> None:
+def test_a_form_is_the_same_in_chunks_of_any_size(size: int) -> None:
     assert read(BODY, size) == ([Field("purpose", "batch"), FileBegins("file", "p.jsonl")], FILE)
 
 
@@ -49,9 +48,7 @@ def test_a_form_is_the_same_however_it_is_cut(size: int) -> None:
     ("sent", "name"),
     [("質問.jsonl".encode(), "質問.jsonl"), (b"\xd8\x98.jsonl\xff", "ؘ.jsonl\ufffd")],
 )
-def test_names_are_read_as_utf8_and_bytes_that_are_none_are_replaced(
-    sent: bytes, name: str
-) -> None:
+def test_names_are_utf8_and_invalid_bytes_are_replaced(sent: bytes, name: str) -> None:
     assert read(BODY.replace(b"p.jsonl", sent), 7)[0][1] == FileBegins("file", name)
 
 
@@ -72,7 +69,9 @@ def test_names_are_read_as_utf8_and_bytes_that_are_none_are_replaced(
         (BODY.replace(b"Content-Type", b"X" * 5000), KIND, "bad_request"),
     ],
 )
-def test_what_is_no_form_is_refused_by_name(body: bytes, kind: str, code: str) -> None:
+def test_a_body_that_is_not_a_form_is_refused_with_its_code(
+    body: bytes, kind: str, code: str
+) -> None:
     with pytest.raises(ApiError) as caught:
         read(body, 512, kind)
     assert caught.value.code == code

@@ -3,10 +3,11 @@ could do at all."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+
+from tests.support.programs import after_lock_down, output_of
 
 WATCHED = """
 import sys
@@ -62,23 +63,6 @@ print(seen)
 """
 )
 ONLY_THE_LAST = str([("open", str(("README.md", "r", 524288)))])
-LOCKED = """
-import socket, api.images.decoder_process as child
-from wire.processes.child import lock_down
-child.warm_up()
-lock_down(child.MEMORY)
-for attempt in (lambda: open("/etc/hostname"), lambda: open("/dev/null", "w"), socket.socket):
-    try:
-        attempt()
-        print("done")
-    except OSError as error:
-        print(error.errno)
-try:
-    bytearray(1 << 31)
-    print("taken")
-except MemoryError:
-    print("refused")
-"""
 MODULES = """
 import sys, runpy
 sys.stdin.close()
@@ -90,26 +74,23 @@ print(sorted(foreign), sorted(ours))
 """
 
 
-def said(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_the_api_opens_nothing_whatever_a_url_says() -> None:
-    assert said(IN_API) == ONLY_THE_LAST
+    assert output_of(IN_API) == ONLY_THE_LAST
 
 
 def test_the_child_opens_nothing_whatever_a_file_holds() -> None:
-    assert said(IN_CHILD.replace("lock_down(child.MEMORY)\n", "")) == ONLY_THE_LAST
+    assert output_of(IN_CHILD.replace("lock_down(child.MEMORY)\n", "")) == ONLY_THE_LAST
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no bound on address space")
 def test_the_child_could_open_nothing_and_take_no_more_than_its_memory() -> None:
-    assert said(LOCKED).split() == ["24", "24", "24", "refused"]
+    assert output_of(after_lock_down("api.images.decoder_process")).split() == [
+        "24",
+        "24",
+        "24",
+        "refused",
+    ]
 
 
 def test_the_child_imports_nothing_but_pillow_and_the_loop_of_every_child() -> None:
-    assert said(MODULES) == "['PIL'] ['wire', 'wire.processes', 'wire.processes.child']"
+    assert output_of(MODULES) == "['PIL'] ['wire', 'wire.processes', 'wire.processes.child']"

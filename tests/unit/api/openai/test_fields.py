@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from openai.types.chat import completion_create_params as chat_create_params
 from api.openai import other_fields
 from api.openai.messages import Message
 from api.openai.schemas import ChatBody, CompletionBody
-from tests.support.openai_support import ANSWER, CHAT, COMPLETIONS, Api, body, serving
+from tests.support.openai_support import CHAT, COMPLETIONS, Api, body
 from tests.support.paths import ROOT
 
 VLLM = """
@@ -42,19 +41,6 @@ LLAMA_SERVER = """
     reasoning_budget_start_tag reasoning_budget_end_tag reasoning_budget_message reasoning_budget_arm_immediately
     logit_bias ignore_eos stop samplers id_slot
 """
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Api]:
-    with serving() as api:
-        yield api
-
-
-@pytest.fixture
-def api(running: Api) -> Api:
-    running.worker.seen.clear()
-    running.worker.answer = lambda _: ANSWER
-    return running
 
 
 def fields_of(params: Any) -> set[str]:

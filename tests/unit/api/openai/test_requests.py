@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,24 +19,10 @@ from tests.support.openai_support import (
     Api,
     body,
     error,
-    serving,
 )
 from wire import keys
 from wire.messages import ChatJob, Delta, Failed, Finished, ToolCall, Usage, Warning
 from wire.model_registry import Registry
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Api]:
-    with serving() as api:
-        yield api
-
-
-@pytest.fixture
-def api(running: Api) -> Api:
-    running.worker.seen.clear()
-    running.worker.answer = lambda _: ANSWER
-    return running
 
 
 def test_defaults_are_openais(api: Api) -> None:

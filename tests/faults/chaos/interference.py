@@ -1,8 +1,7 @@
-"""What others do to a running service: RQ's own tools, deadly batches, schemas that kill, second
-starts.
+"""Interference from outside a running service: RQ's own tools, batches and schemas that crash
+processes, second starts.
 
-Each must harm nobody but itself. Knows processes and RQ; judges what it caused, and no chat of the
-clients.
+None of it may affect the clients' chats. Checks the results of what it sent itself.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from worker.backends.echo import DEADLY_PROMPT
 T = TypeVar("T")
 GAVE_UP = "gave_up_after_crashes"
 BATCH_S = 300.0
-"""A batch among faults has ended after this time, or it never will."""
+"""A batch that has not ended after this time has hung."""
 REFUSED_S = 20.0
 DEADLY_SCHEMA = {"const": -9223372036854775808}
-"""Read by llguidance 1.9, it ends the process."""
+"""Crashes the process in llguidance 1.9."""
 _STOCK = "from rq.cli import main; main()"
 
 
-class Outside:
-    """Interferes until told to stop. ``cancelled`` are the chats that were cancelled through RQ.
+class Interference:
+    """Interferes until it is stopped. ``cancelled`` are the chats that were cancelled through RQ.
 
     ``lost_since`` says whether Redis has lost its data since a time.
     """
@@ -60,7 +59,7 @@ class Outside:
         self._port = port
         self._rng = rng
         self._lost_since = lost_since
-        self._over = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._kinds = {
             "chat cancelled through RQ": (12, self._cancel_in_rq),
             "stock worker": (4, self._stock_worker),
@@ -70,21 +69,20 @@ class Outside:
         }
 
     async def run(self, pace_s: float) -> None:
-        """Interfere at this mean pace; what is under way at the stop is ended before this
-        returns."""
+        """Interfere at this mean pace until :meth:`stop`; all of it has ended when this returns."""
         names = list(self._kinds)
         weights = [self._kinds[name][0] for name in names]
-        async with asyncio.TaskGroup() as under_way:
-            while not self._over.is_set():
+        async with asyncio.TaskGroup() as group:
+            while not self._stopped.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._over.wait(), self._rng.expovariate(1 / pace_s))
+                    await asyncio.wait_for(self._stopped.wait(), self._rng.expovariate(1 / pace_s))
                     return
                 [name] = self._rng.choices(names, weights)
                 self.counts[name] += 1
-                under_way.create_task(self._kinds[name][1]())
+                group.create_task(self._kinds[name][1]())
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopped.set()
 
     async def _cancel_in_rq(self) -> None:
         with suppress(RedisError, NoSuchJobError, InvalidJobOperation):
@@ -100,14 +98,14 @@ class Outside:
                 Job.fetch(job_id, connection=redis, serializer=JSONSerializer).cancel()
 
     async def _stock_worker(self) -> None:
-        """RQ's own worker on the queue of chats, as somebody starts it who doesn't know ours."""
+        """RQ's own worker on the chat queue, as someone unaware of ours might start it."""
         words = ["worker", keys.CHAT_QUEUE, "--url", self._stack.server.url, "--serializer"]
-        process = self._started(
+        process = self._start(
             [sys.executable, "-c", _STOCK, *words, "rq.serializers.JSONSerializer"]
         )
         await asyncio.sleep(self._rng.uniform(2, 6))
         process.terminate()
-        await self._ended(process, 10.0)
+        await self._wait(process, 10.0)
 
     async def _deadly_batch(self) -> None:
         began, number = time.monotonic(), self.counts["batch line that kills at preparing"]
@@ -116,10 +114,11 @@ class Outside:
         rows[2]["prompt"] = f"{DEADLY_PROMPT} {number}"
         batch = await self._until_answered(lambda: Batch(self._port(), rows))
         if batch is None or not await self._until_answered(batch.ended, BATCH_S):
-            self._blame(began, f"a batch with a deadly line has not ended: {batch and batch.id}")
+            self._violation(
+                began, f"a batch with a deadly line has not ended: {batch and batch.id}"
+            )
             return
-        # Workers are killed all the time: an innocent line may have been inside at three deaths,
-        # like a chat.
+        # Workers are killed all the time: any line may be in flight at three crashes in a row.
         results = await self._until_answered(batch.results) or []
         given_up = {
             row["custom_id"]: GAVE_UP
@@ -129,9 +128,10 @@ class Outside:
         wrong = await self._until_answered(lambda: batch.wrong(given_up)) or []
         missing = {row["custom_id"] for row in rows} - {row["custom_id"] for row in results}
         if deadly not in given_up or wrong or missing:
-            self._blame(
+            self._violation(
                 began,
-                f"a batch with a deadly line: {sorted(given_up)}, missing {sorted(missing)}, {wrong}",
+                f"a batch with a deadly line: {sorted(given_up)}, missing {sorted(missing)}, "
+                f"{wrong}",
             )
 
     async def _deadly_schema(self) -> None:
@@ -148,19 +148,21 @@ class Outside:
             answer = await ask(self._port(), "POST", "/v1/chat/completions", body)
             code = json.loads(answer.body)["error"]["code"]
             if (answer.status, code) != (400, "invalid_schema") and answer.status not in (429, 503):
-                self._blame(began, f"a schema that kills was answered with {answer.status} {code}")
+                self._violation(
+                    began, f"a schema that kills was answered with {answer.status} {code}"
+                )
 
     async def _second_start(self) -> None:
-        """The whole service once more on the data folder whose Redis runs."""
+        """Start the service a second time on a data folder that is in use."""
         began, folder = time.monotonic(), str(self._stack.folder)
-        process = self._started(
+        process = self._start(
             [sys.executable, "-P", "-m", "mlxq.service.launch", "--data", folder, "--port", "0"]
         )
-        status = await self._ended(process, REFUSED_S)
+        status = await self._wait(process, REFUSED_S)
         if status == 0 or not self._stack.server.socket.parent.exists():
-            self._blame(began, f"a second start on a data folder ended with {status}")
+            self._violation(began, f"a second start on a data folder ended with {status}")
 
-    def _started(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         clean = {
             k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"
         }
@@ -174,7 +176,7 @@ class Outside:
                 start_new_session=True,
             )
 
-    async def _ended(self, process: subprocess.Popen[bytes], limit_s: float) -> int:
+    async def _wait(self, process: subprocess.Popen[bytes], limit_s: float) -> int:
         try:
             return await asyncio.to_thread(process.wait, limit_s)
         except subprocess.TimeoutExpired:
@@ -183,8 +185,7 @@ class Outside:
             return 0
 
     async def _until_answered(self, call: Callable[[], T], limit_s: float = 60.0) -> T | None:
-        """What a call at an API process answers, once one answers and it is something; None when
-        none does in time."""
+        """The first result of a call that is not empty; None if there is none in time."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             with suppress(OSError, AssertionError, ValueError, KeyError):
@@ -193,6 +194,6 @@ class Outside:
             await asyncio.sleep(0.3)
         return None
 
-    def _blame(self, began: float, sentence: str) -> None:
+    def _violation(self, began: float, sentence: str) -> None:
         if not self._lost_since(began):
             self.violations.append(sentence)
