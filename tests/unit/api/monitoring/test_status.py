@@ -29,7 +29,7 @@ NOW_MS = 1_700_000_000_000
 
 def overview(server: FakeServer) -> StatusReader:
     redis = FakeAsyncRedis(server=server)
-    store = BatchStore(redis, budget=1, lifetime_s=1)
+    store = BatchStore(redis, quota=1, lifetime_s=1)
     return StatusReader(redis, RegistryReader(redis), JobRecords(redis), store, 1000)
 
 
