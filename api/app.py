@@ -55,8 +55,7 @@ _OPEN_PATHS = (*_PUBLIC, "/favicon.ico", LOGIN_PATH, f"{pages.STATIC}/")
 
 
 class _App(FastAPI):
-    """An application that adds safe headers to every response, and says in its schema which keys it
-    takes."""
+    """An application with safe headers on every response and API keys in its schema."""
 
     needs_keys = False
 
@@ -97,8 +96,10 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
 
 
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
-    """The application for a Redis that ``settings`` names, or for given clients. Raises
-    BadSetting."""
+    """The application for a Redis that ``settings`` names, or for given clients.
+
+    Raises BadSetting.
+    """
     known = admitted(settings)
     for name in ("allowed_hosts", "image_hosts"):
         HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")

@@ -30,8 +30,7 @@ def service(kind: type[Any]) -> Any:
 
 
 async def _json_only(request: Request) -> None:
-    """Refuse a body that isn't declared as JSON: a form can be sent by any page without the
-    browser asking first."""
+    """Refuse a body that isn't declared as JSON: any page can send a form without preflight."""
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     has_body = (
         request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers

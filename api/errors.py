@@ -121,8 +121,7 @@ OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class ApiError(Exception):
-    """A request that is refused: a code of the table, a sentence, and when trying again makes
-    sense.
+    """A refused request: a code of the table, a sentence, and when to try again.
 
     ``errors`` are lines about single fields; ``param`` is the field that OpenAI's shape names.
     """
@@ -181,8 +180,10 @@ class ApiError(Exception):
 
 
 class _Answer(Response):
-    """An error on its way out. Only then is it known which API it is for, whatever part of the
-    application refuses."""
+    """An error on its way out.
+
+    Only then is it known which API it is for, whatever part of the application refuses.
+    """
 
     def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
         super().__init__(error.body(), status_of(error.code), headers, "application/json")
@@ -199,8 +200,7 @@ class _Answer(Response):
 
 
 def status_of(code: str) -> int:
-    """The HTTP status of a code; a worker of a later release may have named one that isn't in
-    the table."""
+    """The HTTP status of a code; 500 for a code of a later release."""
     return STATUS.get(cast(ErrorCode, code), 500)
 
 
@@ -251,8 +251,9 @@ def from_validation(
     shape: type[BaseModel] | None = None,
     body: Any = None,
 ) -> ApiError:
-    """A refused shape. Only pydantic's own sentences and the names of fields are told, never a
-    value.
+    """A refused shape.
+
+    Only pydantic's own sentences and the names of fields are told, never a value.
 
     With the ``shape`` of the body, and what was sent as it, the fields are those that a client
     finds there.

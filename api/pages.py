@@ -1,5 +1,4 @@
-"""The pages for people: the chat page at ``/``, ``/status``, the API's reference at ``/docs``, and
-their files.
+"""The HTML pages: chat at ``/``, ``/status``, the API's reference at ``/docs``.
 
 Files only; what a page shows it asks for over the API like any other client. Knows nothing of
 chats, models or keys.

@@ -34,8 +34,10 @@ class Clients:
 
 
 def connect(url: str) -> Clients:
-    """Clients for ``redis://``, ``rediss://`` and ``unix://`` addresses. Opens no connection
-    yet."""
+    """Clients for ``redis://``, ``rediss://`` and ``unix://`` addresses.
+
+    Opens no connection yet.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_CONNECTIONS,

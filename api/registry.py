@@ -52,8 +52,7 @@ class RegistryReader:
         return None
 
     async def default(self) -> ModelRecord | None:
-        """The model of a request that names none: the one used last, else the first by name that
-        can be served."""
+        """The default model: the one used last, else the first by name that can be served."""
         if (active := await self.active()) is not None:
             return active[0]
         return next((record for record in await self.models() if record.downloaded), None)
@@ -87,8 +86,7 @@ class RegistryReader:
         return [status for value in values if value is not None for status in _decode(value)]
 
     async def oldest_version(self) -> int:
-        """The lowest version of records among running workers; this release's without a running
-        worker."""
+        """The lowest record version of running workers; this release's if none runs."""
         names = [
             name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         ]
@@ -106,8 +104,7 @@ class RegistryReader:
         return min((FIRST if reads is None else int(reads) for reads in alive), default=VERSION)
 
     async def silent_workers(self) -> list[str]:
-        """The workers that have not responded for some seconds and were not replaced: frozen, or
-        dead."""
+        """The workers that have not responded for some seconds: frozen, or dead."""
         names = sorted(
             name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
         )
@@ -119,8 +116,7 @@ class RegistryReader:
         return [name for name, value in zip(names, values, strict=True) if value is None]
 
     async def worker_seen(self) -> bool:
-        """Whether a worker was there within the last minute: one that restarts takes up what is
-        queued meanwhile."""
+        """Whether a worker ran within the last minute: one that restarts takes up queued jobs."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))
 
     def _decoded(self, stored: dict[bytes, bytes]) -> list[ModelRecord]:

@@ -42,7 +42,6 @@ class Body(BaseModel):
 
 
 class Lenient(BaseModel):
-    """Base of the bodies of another API, of which not every field is known here: what isn't
-    known is ignored."""
+    """Base of another API's bodies: unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)

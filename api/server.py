@@ -75,8 +75,7 @@ class Server(uvicorn.Server):
 
 
 def allow_descriptors(limit: int = 65_536) -> None:
-    """Raise the limit on open files as far as the system lets us: each stream is one, and macOS
-    begins with 256."""
+    """Raise the limit on open files: each stream is one, and macOS begins with 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

@@ -78,8 +78,7 @@ def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict
 
 @contextlib.asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[None]:
-    """Keep the relay's subscription and the periodic tasks going for as long as the application
-    runs."""
+    """Run the relay's subscription and the periodic tasks with the application."""
     relay = find_service(app, Relay)
     await relay.start()
     tasks = [

@@ -27,8 +27,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key: its owner, its SHA-256, and an id that stands for it where the digest must not
-    appear."""
+    """An API key: its owner, its SHA-256, and an id to show in place of the digest."""
 
     owner: str
     digest: bytes
@@ -39,8 +38,10 @@ class ApiKey:
 
 
 class ApiKeys:
-    """All keys of the service; without any, everyone has access. Several keys may have one
-    owner."""
+    """All keys of the service; without any, everyone has access.
+
+    Several keys may have one owner.
+    """
 
     def __init__(self, known: Iterable[ApiKey] = ()) -> None:
         self._known = tuple(known)
@@ -49,8 +50,10 @@ class ApiKeys:
         return bool(self._known)
 
     def find(self, key: bytes) -> ApiKey | None:
-        """The key with this value. All keys are compared, so that timing doesn't reveal where one
-        differs."""
+        """The key with this value.
+
+        All keys are compared, so that timing doesn't reveal where one differs.
+        """
         digest, match = hashlib.sha256(key).digest(), None
         for one in self._known:
             if hmac.compare_digest(one.digest, digest):
@@ -63,8 +66,10 @@ class ApiKeys:
 
 
 def admitted(settings: Settings) -> ApiKeys:
-    """The keys that the settings name. Raises BadSetting, also for an address that others reach
-    without one."""
+    """The keys that the settings name.
+
+    Raises BadSetting, also for an address that others reach without one.
+    """
     known = [*_from_variable(settings.api_keys), *_from_file(settings.api_keys_file)]
     owners: dict[bytes, str] = {}
     for one in known:

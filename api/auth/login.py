@@ -32,8 +32,7 @@ _WRONG = '<p class="wrong" role="alert">Unknown API key.</p>'
 
 
 class Session(BaseModel):
-    """What ``GET /api/engine/session`` returns: the caller's name, and whether the service has
-    keys."""
+    """What ``GET /api/engine/session`` returns: the caller's name, whether there are keys."""
 
     owner: str
     keys: bool

@@ -98,8 +98,10 @@ class AuthMiddleware:
         return _is_loopback(name) or any(name in hosts for hosts in self._hosts)
 
     def _check_origin(self, method: str, headers: Headers) -> bool:
-        """Whether the request comes from one of our own pages. A foreign page may not change
-        anything."""
+        """Whether the request comes from one of our own pages.
+
+        A foreign page may not change anything.
+        """
         origin = headers.get("origin")
         ours = (
             headers.get("sec-fetch-site") == "same-origin"
@@ -148,8 +150,10 @@ class AuthMiddleware:
 
 
 def _sent_key(headers: Headers) -> bytes | None:
-    """The key that a request brings in a header; None without one. Raises ApiError for several
-    that differ."""
+    """The key that a request brings in a header; None without one.
+
+    Raises ApiError for several that differ.
+    """
     brought = {value.strip() for name in _KEY_HEADERS for value in headers.getlist(name)}
     for value in headers.getlist("authorization"):
         scheme, _, key = value.partition(" ")
@@ -188,7 +192,6 @@ def _is_loopback(name: str) -> bool:
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether an origin is the very address that the request was sent to; its scheme a proxy may
-    have changed."""
+    """Whether an origin is the address of the request; a proxy may have changed the scheme."""
     scheme, _, authority = origin.partition("://")
     return scheme in ("http", "https") and authority.lower() == host.lower()

@@ -32,8 +32,7 @@ class Sessions:
         return token
 
     async def key_of(self, token: str, known: ApiKeys) -> ApiKey | None:
-        """The key that a session was started with; None without a session, or if the key is no
-        longer in use."""
+        """The key that a session was started with, if both are still valid."""
         if _TOKEN.fullmatch(token) is None:
             return None
         key_id = cast(bytes | None, await self._redis.get(_name(token)))

@@ -85,8 +85,7 @@ class FileStore:
         )
 
     async def record(self, file_id: str, owner: str) -> FileRecord | None:
-        """An owner's file; None for an unknown one, another owner's, and one that isn't
-        finished."""
+        """An owner's finished file, or None."""
         if not _ID.fullmatch(file_id) or await self._redis.type(keys.file(file_id)) != b"hash":
             return None
         record = _decode(

@@ -1,5 +1,7 @@
-"""An owner's batches or files: a sorted set of ids, and a hash for each. Knows the fields of
-neither."""
+"""An owner's batches or files: a sorted set of ids, and a hash for each.
+
+Knows the fields of neither.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,7 @@ async def newest(
     decode: Callable[[str, dict[bytes, bytes]], Record | None],
     most: int,
 ) -> list[Record]:
-    """The newest records of ``index``, at most ``most``; ids whose hash has expired are removed
-    from it."""
+    """The newest ``most`` records of ``index``; ids of expired hashes are removed from it."""
     ids = [value.decode() for value in cast(list[bytes], await redis.zrevrange(index, 0, most - 1))]
     async with redis.pipeline(transaction=False) as pipe:
         for one in ids:

@@ -1,5 +1,4 @@
-"""Accepting batches, ending them early, and setting right what a process left half-done when it
-died.
+"""Accepts batches, ends them early, and repairs what a process left half-done.
 
 Whoever offers batches to clients, in whatever shape, does it through this. Knows nothing of HTTP
 and nothing of RQ.
@@ -61,8 +60,9 @@ class BatchIntake:
         details: Mapping[str, Any] | None = None,
         batch_id: str | None = None,
     ) -> BatchRecord:
-        """Take a batch in from JSONL that arrives in pieces, and queue it. ``model_id`` is for
-        display.
+        """Take a batch in from JSONL that arrives in pieces, and queue it.
+
+        ``model_id`` is for display.
 
         ``details`` are kept; ``ends_by_ms`` among them is when it ends as expired. ``batch_id`` is
         new unless given.

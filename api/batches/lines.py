@@ -53,8 +53,10 @@ class _Refused(Exception):
 
 
 def parse_line(raw: bytes, number: int, parser: LineParser) -> BatchLine | LineResult:
-    """A line as a prompt, or as a result that says why it can't be run. Never echoes what was
-    sent."""
+    """A line as a prompt, or as a result that says why it can't be run.
+
+    Never echoes what was sent.
+    """
     custom_id: str | None = None
     try:
         row = _row(raw)

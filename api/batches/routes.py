@@ -82,8 +82,7 @@ async def create(
     caller: CallerOf,
     model_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
-    """Queue a batch: JSONL, a prompt with its ``custom_id`` a line, or JSON with a list of
-    prompts."""
+    """Queue a batch: JSONL with a ``custom_id`` a line, or JSON with a list of prompts."""
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if declared == "application/json":
         body = await json_reader.read(PromptsRequest, await request.body())
@@ -146,8 +145,7 @@ def _lines(start: int, prompts: list[Any]) -> bytes:
 
 
 def read(row: Fields) -> tuple[str, ChatSpec]:
-    """A line of the native API: a chat's fields, and ``prompt`` in place of ``messages`` for a
-    single question."""
+    """Read a line of the native API: a chat's fields, or ``prompt`` in place of ``messages``."""
     for name in _ONLY_STREAMED:
         if name in row:
             raise ApiError("invalid_request", f"{name}: a batch has no streams.")
@@ -208,8 +206,10 @@ def _answer(record: BatchRecord) -> Response:
 
 
 def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
-    """A batch as clients see it. Times are seconds since the epoch; null is what isn't known
-    (yet)."""
+    """A batch as clients see it.
+
+    Times are seconds since the epoch; null is what isn't known (yet).
+    """
     remaining = 0 if record.ended else record.total - record.done - record.failed
     counts = {"total": record.total, "done": record.done, "failed": record.failed}
     counts |= {

@@ -51,8 +51,9 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """What is known of a batch. Times are Redis' in milliseconds, 0 for what has not happened;
-    tokens are sums.
+    """What is known of a batch.
+
+    Times are Redis' in milliseconds, 0 for what has not happened; tokens are sums.
 
     ``details`` are the uploader's own: kept and given back.
     """
@@ -139,8 +140,7 @@ class BatchStore:
     async def put_prompts(
         self, batch_id: str, number: int, packed: bytes, prompts: int, results: int
     ) -> None:
-        """Store one slice: its prompts, how many they are, and how many results its piece will
-        have.
+        """Store one slice: its prompts, their number, and how many results its piece will have.
 
         Raises ApiError ``batches_full`` when there is no room.
         """
@@ -207,8 +207,7 @@ class BatchStore:
     # --- reading ----------------------------------------------------------------------------------
 
     async def record(self, batch_id: str, owner: str) -> BatchRecord | None:
-        """An owner's batch; None for an unknown one, another owner's, and one that isn't
-        accepted yet."""
+        """An owner's accepted batch, or None."""
         if not is_job_id(batch_id):
             return None
         record = _decode(
@@ -225,8 +224,7 @@ class BatchStore:
         return await newest(self._redis, keys.batches(owner), keys.batch, _decode, most)
 
     async def results(self, record: BatchRecord) -> AsyncIterator[bytes]:
-        """The results that there are, a line each, in the order of the upload; a slice at a
-        time."""
+        """The results so far, one a line, in the order of the upload; slice by slice."""
         for number in range(record.pieces):
             rows = cast(
                 dict[bytes, bytes], await self._redis.hgetall(keys.batch_output(record.id, number))

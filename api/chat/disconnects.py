@@ -22,8 +22,7 @@ _AT_ONCE = 100
 
 
 class DisconnectWatcher:
-    """One task a process: it puts off the stop of what is read here, and stops what is read
-    nowhere."""
+    """Postpones the stop of jobs that are read here, and stops jobs that are read nowhere."""
 
     def __init__(
         self,
@@ -41,8 +40,10 @@ class DisconnectWatcher:
         self._stops_from = 0.0
 
     async def note(self, job_ids: list[str]) -> None:
-        """Somebody reads these jobs. Those that go on without readers, or have ended, are not
-        concerned."""
+        """Somebody reads these jobs.
+
+        Those that go on without readers, or have ended, are not concerned.
+        """
         if job_ids:
             deadline = await clock.now_ms_async(self._redis) + int(self._window_s * 1000)
             await self._redis.zadd(keys.ABANDONED_AFTER, dict.fromkeys(job_ids, deadline), xx=True)

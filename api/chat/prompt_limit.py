@@ -25,8 +25,7 @@ _KEPT_TOKENISERS = 4
 
 
 class PromptLimit:
-    """Counts one prompt at a time, on a thread: a long prompt must not hold the event loop, nor the
-    threads of others."""
+    """Counts one prompt at a time, on a thread: a long one must not block the event loop."""
 
     def __init__(self) -> None:
         self._thread = CapacityLimiter(1)

@@ -48,8 +48,7 @@ async def chat(
     caller: CallerOf,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Queue a chat and stream its answer; under a key that was used before, stream that chat
-    from its start."""
+    """Queue a chat and stream its answer; a key that was used before streams that chat again."""
     key = await idempotency_key_of(idempotency_key, caller.owner, body, urls)
     if key is not None and (earlier := await chats.jobs.existing_job(key)) is not None:
         return await _resume(earlier, 0, readers, caller)
@@ -74,8 +73,7 @@ async def events(
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[str | None, Query()] = None,
 ) -> Response:
-    """Read a chat from where the cursor points; the header, which browsers send by themselves,
-    wins."""
+    """Read a chat from the cursor on; the header, which browsers send, takes precedence."""
     cursor = _cursor(last_event_id if last_event_id is not None else after)
     return await _resume(job_id, cursor, readers, caller)
 
@@ -102,8 +100,10 @@ def _cursor(text: str | None) -> int:
 
 
 async def _nothing_left(record: JobRecord, cursor: int, records: JobRecords) -> bool:
-    """Whether the client has seen the end. Raises ApiError for text that has expired and a
-    cursor from elsewhere."""
+    """Whether the client has seen the end.
+
+    Raises ApiError for text that has expired and a cursor from elsewhere.
+    """
     # Of a job that goes on, Redis may have lost the end, when it was killed: the text comes again
     # up to the cursor.
     if record.state != "ended":

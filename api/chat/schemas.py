@@ -1,5 +1,6 @@
-"""The shapes of request bodies. Strict: an unknown field, a wrong type or a broken text is refused
-by name.
+"""The shapes of request bodies.
+
+Strict: an unknown field, a wrong type or a broken text is refused by name.
 
 Knows no models, queue or Redis.
 """

@@ -130,8 +130,7 @@ class Stream:
         return b"" if queued is None else self._held_frame(queued[1], queued[0])
 
     async def _what_holds_it_up(self) -> bytes:
-        """Report that the worker of a silent job doesn't respond, or why no worker takes the job up
-        again."""
+        """Report why a silent job makes no progress."""
         try:
             queued = await self._records.position(self._reader.job_id)
             held = await self._records.held(self._reader.job_id)
@@ -153,8 +152,10 @@ class Stream:
 
 
 class EventStream(EventStreamResponse):
-    """The response of a :class:`Stream`. However it ends, its reader is detached at once, not at
-    collection."""
+    """The response of a :class:`Stream`.
+
+    However it ends, its reader is detached at once, not at collection.
+    """
 
     def __init__(self, reader: Reader, stream: Stream) -> None:
         super().__init__(

@@ -1,5 +1,4 @@
-"""From what a client asks for to a job in the queue: the one way in, whatever API the request came
-by.
+"""Turns a requested chat into a queued job, whatever API the request came by.
 
 Everything that can be refused is refused here, before a job exists and before a stream's headers
 are sent. Knows no request's shape and no response's.
@@ -65,8 +64,9 @@ class Chats:
         caller: Caller,
         key: IdempotencyKey | None,
     ) -> Reader | str:
-        """Queue a chat. Returns a reader of it, or the id of the job that an earlier request with
-        the same key made.
+        """Queue a chat.
+
+        Returns a reader of it, or the id of the job that an earlier request with the same key made.
 
         Raises ApiError for whatever can be refused.
         """

@@ -1,2 +1,1 @@
-"""What happens to a request before a route sees it, and to a response behind it: limits,
-headers, Server-Sent Events."""
+"""What happens before and after a route: limits, headers, Server-Sent Events."""

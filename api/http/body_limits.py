@@ -82,23 +82,29 @@ class ArrivingBody:
         self._answered = False
 
     async def is_long(self) -> bool:
-        """Whether it is longer than what any route may read. Of one in pieces that much is read to
-        find out."""
+        """Whether it is longer than what any route may read.
+
+        Of one in pieces that much is read to find out.
+        """
         if self.in_pieces:
             while not self.ended and len(self._peeked) <= SMALL:
                 self._peeked += await self._next()
         return len(self._peeked) > SMALL if self.in_pieces else self.declared > SMALL
 
     def allow(self, most: int) -> None:
-        """Let the application read up to so much, as it arrives. Raises ApiError if more is
-        declared."""
+        """Let the application read up to so much, as it arrives.
+
+        Raises ApiError if more is declared.
+        """
         if self.declared > most:
             raise too_large()
         self._most, self._patience_s = most, READ_S
 
     async def whole(self, most: int) -> bytearray:
-        """All of it. Raises ApiError for one that is too slow or too long, ClientDisconnect if it
-        doesn't end."""
+        """All of it.
+
+        Raises ApiError for one that is too slow or too long, ClientDisconnect if it doesn't end.
+        """
         data, self._peeked = self._peeked, bytearray()
         try:
             async with asyncio.timeout(READ_S):

@@ -76,15 +76,19 @@ def takes(limit: BodyLimit) -> Callable[[Endpoint], Endpoint]:
 
 
 class BodyBudget:
-    """The bytes that long bodies may occupy. Ordinary photographs don't wait for a flood of the
-    largest images."""
+    """The bytes that long bodies may occupy.
+
+    Ordinary photographs don't wait for a flood of the largest images.
+    """
 
     def __init__(self) -> None:
         self._medium, self._large = ByteBudget(ROOM_MEDIUM), ByteBudget(ROOM_LARGE)
 
     async def take(self, size: int) -> Callable[[], None]:
-        """Reserve bytes for a body; call the result to release them. Raises ApiError after too long
-        a wait."""
+        """Reserve bytes for a body; call the result to release them.
+
+        Raises ApiError after too long a wait.
+        """
         budget = self._medium if size <= MEDIUM else self._large
         if not await budget.take(size, WAIT_S):
             raise ApiError("busy", "Too many large requests at once. Try again.", RETRY_S)

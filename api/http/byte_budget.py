@@ -1,5 +1,7 @@
-"""Bytes of request bodies that may be held at once: first in, first out. Knows nothing of
-requests."""
+"""Bytes of request bodies that may be held at once: first in, first out.
+
+Knows nothing of requests.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStreamResponse(StreamingResponse):
-    """Sends by itself: the base class starts a task group for each response and ends the stream by
-    cancelling it.
+    """Sends without a task group, which the base class starts for each response.
 
     ``gone`` is called when the client has left: the chunks should come to an end then. ``over`` is
     called once at the end, however that came; both are synchronous, so that they work while the

@@ -1,5 +1,7 @@
-"""Names of hosts that an operator lists: exact ones, and all below one (``*.example.com``). Looks
-nothing up."""
+"""Names of hosts that an operator lists: exact ones, and all below one (``*.example.com``).
+
+Looks nothing up.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ _MARKS = (b",", b"[", b"{")
 
 def values_in(body: bytes, most: int) -> int:
     """How many values a text of JSON holds, at least; beyond ``most`` the rest isn't looked at.
-    Never fails."""
+
+    Never fails.
+    """
     count, at, inside = 1, 0, False
     while at < len(body) and count <= most:
         end = min(at + STEP, len(body))

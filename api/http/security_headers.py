@@ -1,5 +1,4 @@
-"""The headers that every answer carries, so that a browser does no more with it than the pages
-need.
+"""Security headers of every response: a browser may do no more than the pages need.
 
 Knows nothing of what is answered.
 """

@@ -1,5 +1,4 @@
-"""An end for connections whose client takes nothing, or sends half a request: what waits for one is
-bounded in bytes, and here in time.
+"""Closes connections whose client reads nothing, or stops in the middle of a request.
 
 A stream that was cut so goes on with its cursor like any other. Knows connections only.
 """
@@ -24,8 +23,7 @@ _PIECE = 1 << 20
 
 
 class TimeoutProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which stops asking the application for more while a client's buffer is
-    full."""
+    """uvicorn's protocol with time limits for clients that don't read or write."""
 
     _cut: asyncio.TimerHandle | None = None
     _due: asyncio.TimerHandle | None = None

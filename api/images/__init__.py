@@ -1,2 +1,1 @@
-"""Images of requests: read, fetched, decoded in child processes, and kept in Redis for the
-worker."""
+"""Images of requests: fetched, decoded in child processes, kept in Redis for the worker."""

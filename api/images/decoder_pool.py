@@ -1,5 +1,4 @@
-"""The processes that open images: at most two, started with the first image, replaced when they die
-or have done much.
+"""The processes that open images: at most two, started with the first image.
 
 Blocking, for threads. Knows what a child answers and nothing of requests or Redis.
 """

@@ -59,8 +59,10 @@ class Refused(Exception):
 
 
 def clean(payload: bytes) -> tuple[int, int, bytes]:
-    """Width, height and PNG of an image in base64: first frame, upright, RGB on white, no
-    metadata. Raises Refused."""
+    """Width, height and PNG of an image in base64: first frame, upright, RGB on white, no metadata.
+
+    Raises Refused.
+    """
     data = _decoded(payload)
     # The declared type doesn't matter: clients name every picture alike.
     kind = next((name for name, signature in SIGNATURES.items() if signature.match(data)), None)
@@ -146,8 +148,10 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _fitting(width: int, height: int) -> tuple[int, int]:
-    """The size at which a picture is stored. The shorter side is rounded up: the aspect must not
-    pass its limit."""
+    """The size at which a picture is stored.
+
+    The shorter side is rounded up: the aspect must not pass its limit.
+    """
     if width * height <= STORED_PIXELS:
         return width, height
     scale = math.sqrt(STORED_PIXELS / (width * height))

@@ -38,8 +38,7 @@ def is_address(url: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the Internet's: not private, shared, local, multicast, reserved,
-    nor a tunnel."""
+    """Whether an address is public: not private, local, multicast, reserved, nor a tunnel."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -59,8 +58,10 @@ async def resolve(host: str) -> list[str]:
 
 
 class ImageFetcher:
-    """Fetches from ``hosts``. ``transport`` makes connections to an address that has been
-    judged."""
+    """Fetches from ``hosts``.
+
+    ``transport`` makes connections to an address that has been judged.
+    """
 
     def __init__(
         self,

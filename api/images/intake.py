@@ -132,8 +132,10 @@ class ImageIntake:
             self._sweeper.submit(self._store.forget, job_id, hashes)
 
     def _decode_and_store(self, image: memoryview, job_id: str) -> ImagePart:
-        """Open and store one image. The same one again, as each turn of a conversation sends it,
-        is only looked up."""
+        """Open and store one image.
+
+        The same one again, as each turn of a conversation sends it, is only looked up.
+        """
         sent = hashlib.sha256(image).digest()
         with self._known_lock:
             known = self._known.get(sent)

@@ -167,8 +167,10 @@ class ImageStore:
             pipe.execute()
 
     def _over(self, jobs: dict[str, float]) -> set[str]:
-        """Those of the jobs that have ended or never came to be. Each with the time at which it
-        asked for an image."""
+        """Those of the jobs that have ended or never came to be.
+
+        Each with the time at which it asked for an image.
+        """
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in jobs:
                 pipe.hget(keys.job(job_id), "state")

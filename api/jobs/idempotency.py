@@ -23,8 +23,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A request that makes one job however often it is sent: its Redis name, and a fingerprint
-    of its body."""
+    """A request's idempotency key: its Redis name, and a fingerprint of the body."""
 
     name: str
     fingerprint: str
@@ -34,8 +33,10 @@ class IdempotencyKey:
         return f"{job_id} {self.fingerprint}"
 
     def job_in(self, stored: bytes | None) -> str | None:
-        """The job that an earlier request created, or None. Raises ApiError if that request had
-        another body."""
+        """The job that an earlier request created, or None.
+
+        Raises ApiError if that request had another body.
+        """
         if stored is None:
             return None
         job_id, fingerprint = stored.decode().split()

@@ -46,8 +46,7 @@ _RETRY_AFTER_S = (1, 300)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the client asked about the job's stream: whether the job outlives its readers, and
-    what frames hold."""
+    """The client's options: whether the job outlives its readers, and what frames hold."""
 
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
@@ -81,8 +80,10 @@ class JobQueue:
         self._canceller = JobCanceller(self._redis, self._reaper)
 
     async def existing_job(self, key: IdempotencyKey) -> str | None:
-        """The job that an earlier request with this key created. Raises ApiError if its body was
-        another."""
+        """The job that an earlier request with this key created.
+
+        Raises ApiError if its body was another.
+        """
         return key.job_in(cast(bytes | None, await self._waiting.get(key.name)))
 
     async def submit_chat(
@@ -114,8 +115,10 @@ class JobQueue:
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
-        """Stop one job, queued or running. Unknown and ended jobs, and another owner's, are left
-        as they are."""
+        """Stop one job, queued or running.
+
+        Unknown and ended jobs, and another owner's, are left as they are.
+        """
         if is_job_id(job_id):
             await self._in_thread(self._canceller.stop, job_id, owner)
 
@@ -142,8 +145,7 @@ class JobQueue:
         await self._in_thread(self._reaper.settle, job_id)
 
     async def settle_all(self) -> None:
-        """End jobs that nothing else will end: left by a process that died, or ended in RQ from
-        outside."""
+        """End jobs that were left by a process that died, or ended in RQ from outside."""
         await self._in_thread(self._reaper.finish_interrupted)
         await self._in_thread(self._reaper.settle_all)
 
@@ -204,8 +206,11 @@ class JobQueue:
         pipe.execute()
 
     def _unended(self, owner: str) -> int:
-        """How many chats of an owner wait or run. Near the bound those are ended that are over for
-        RQ, and left out of which Redis lost the job."""
+        """How many chats of an owner wait or run.
+
+        Near the bound those are ended that are over for RQ, and left out of which Redis lost the
+        job.
+        """
         name = keys.live(owner)
         if self._redis.zcard(name) >= self._key_limit:
             live = [value.decode() for value in cast(list[bytes], self._redis.zrange(name, 0, -1))]

@@ -68,8 +68,7 @@ class Reader:
 
     @property
     def closed(self) -> bool:
-        """Whether the client has disconnected or the process stops; the client may resume
-        elsewhere."""
+        """Whether the client has disconnected, or the process stops."""
         return self._left or self._source.closing
 
     @property
@@ -87,8 +86,7 @@ class Reader:
         self.wake()
 
     def look_again(self, *, in_doubt: bool = False) -> None:
-        """Read the next batch from the log; ``in_doubt``: Redis may have lost what was read of
-        it."""
+        """Read the next batch from the log; ``in_doubt``: Redis may have lost some of it."""
         self._behind = True
         self._in_doubt = self._in_doubt or in_doubt
         self.wake()

@@ -1,5 +1,4 @@
-"""Ending jobs that nobody else will end: taken off the queue here, or cancelled, deleted or failed
-in RQ from outside.
+"""Ends jobs that were removed from the queue, or ended in RQ from outside.
 
 A job whose log has no end goes on for its readers. RQ's tools know nothing of logs, so whoever
 looks at a job looks at RQ's status as well, and what is over there gets its end in the log, once.
@@ -102,8 +101,7 @@ class JobReaper:
         self._look = redis.register_script(_LOOK)
 
     def settle(self, job_id: str) -> None:
-        """End a job that is over for RQ and has no end in its log, unless a worker that has it
-        still may."""
+        """End a job that is over in RQ and has no end in its log, unless its worker still may."""
         names = [keys.job(job_id), rq_job_key(job_id), keys.cancel(job_id), keys.STOPPING]
         args: list[str | int] = [
             job_id,
@@ -135,8 +133,7 @@ class JobReaper:
             self.settle(job_id.decode())
 
     def finish_interrupted(self) -> None:
-        """End jobs that were to stop a while ago and have not ended: their worker or process has
-        died."""
+        """End jobs that should have stopped a while ago: their worker or process has died."""
         for raw in cast(
             list[bytes],
             self._redis.zrangebyscore(
@@ -159,8 +156,7 @@ class JobReaper:
             pipe.execute()
 
     def _end_as(self, job_id: str, status: str) -> None:
-        """Write the log first: a worker that starts the job afterwards sees its end, and closes it
-        in RQ too."""
+        """End a job in its log first: a worker that starts it afterwards sees the end."""
         if status in (*rq_jobs.WITHDRAWN, *rq_jobs.GOING_ON):
             closing = Closing(
                 JobStatus.CANCELED,

@@ -46,8 +46,7 @@ class JobRecords:
     def __init__(
         self, redis: Redis, settle: Callable[[str], Awaitable[None]] | None = None
     ) -> None:
-        """``settle`` ends a job that is over for RQ and has no end in its log, unless a worker
-        is about to."""
+        """``settle`` ends a job that is over in RQ and has no end in its log."""
         self._redis = redis
         self._settle = settle
         self._positions: dict[str, int] = {}
@@ -56,8 +55,7 @@ class JobRecords:
         self._looking = asyncio.Lock()
 
     async def record(self, job_id: str, owner: str) -> JobRecord | None:
-        """What is remembered of an owner's job; None for an unknown one, and for another
-        owner's."""
+        """The record of an owner's job, or None."""
         if not is_job_id(job_id):
             return None
         row, status = await self._remembered(job_id)
@@ -135,8 +133,7 @@ class JobRecords:
         )
 
     async def position(self, job_id: str) -> tuple[int, Held | None] | None:
-        """A job's place in the queue, counted from 1, and what holds the queue up; None when it
-        isn't queued."""
+        """A queued job's position, counted from 1, and what holds the queue up."""
         async with self._looking:
             # One look serves all streams that want to know: a search for each would cost a full
             # queue's length.

@@ -1,5 +1,4 @@
-"""One Redis subscription for all clients of a process: every reader gets each event of its job once
-and in order.
+"""One Redis subscription for all readers of a process.
 
 The channel carries events quickly, the log surely: a reader that sees a gap or was slow looks into
 the log. Knows nothing of HTTP, and of jobs only their logs.

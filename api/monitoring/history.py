@@ -27,8 +27,7 @@ Stored = list[tuple[bytes, dict[bytes, bytes]]]
 
 @dataclass(slots=True)
 class _Row:
-    """What the samples of one stretch of time add up to, by machine: (tokens, seconds, running,
-    samples)."""
+    """Sums of samples, by machine: (tokens, seconds, running, samples)."""
 
     machines: dict[str, list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])

@@ -20,8 +20,10 @@ from wire.worker_status import WorkerStatus
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A look at Redis. ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the
-    token log)."""
+    """A look at Redis.
+
+    ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log).
+    """
 
     now_ms: int
     workers: list[WorkerStatus]
@@ -102,8 +104,7 @@ class StatusReader:
 
 
 def newest(workers: list[WorkerStatus]) -> list[WorkerStatus]:
-    """One worker for each machine and data folder: a killed one's last words live on for a
-    moment after a restart."""
+    """The newest worker of each machine and data folder: a killed one's status lives on."""
     by_machine: dict[str, WorkerStatus] = {}
     for worker in workers:
         other = by_machine.get(worker.machine)

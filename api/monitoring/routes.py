@@ -39,8 +39,7 @@ async def ready(
     registry: Annotated[RegistryReader, service(RegistryReader)],
     records: Annotated[JobRecords, service(JobRecords)],
 ) -> dict[str, str]:
-    """Chats would be worked on: Redis answers and takes what is written, a worker is alive, and the
-    queues aren't suspended."""
+    """Ready for chats: Redis accepts writes, a worker runs, the queues aren't suspended."""
     # Read from it alone would be fine with a full disk, or after a failover.
     await clients.waiting.set(keys.READY, 1, ex=keys.READY_LIFETIME_S)
     if not await registry.workers():
@@ -57,7 +56,9 @@ async def status(
     reader: Annotated[StatusReader, service(StatusReader)], caller: CallerOf
 ) -> dict[str, Any]:
     """Queues, running and recent jobs, models, memory, workers, and the last five minutes.
-    ``you`` is who asks."""
+
+    ``you`` is who asks.
+    """
     row = await reader.status()
     return row | {"history": await reader.history(row["now_ms"]), "you": caller.owner}
 
@@ -71,7 +72,6 @@ async def status(
 async def status_events(
     stream: Annotated[StatusStream, service(StatusStream)],
 ) -> Response:
-    """The same as a stream: the history once, then a status every second with the history's last
-    rows (``tail``)."""
+    """The same as a stream: the history once, then a status with its last rows every second."""
     viewer = stream.join()
     return EventStreamResponse(viewer, gone=viewer.gone, over=stream.leave)

@@ -1,5 +1,4 @@
-"""The RQ dashboard, in a corner of its own: it reads Redis synchronously, so it gets a thread and
-an event loop.
+"""The RQ dashboard on a thread of its own, because it reads Redis synchronously.
 
 Makes sure, too, that nothing in this process unpickles what it finds in Redis.
 """
@@ -20,8 +19,7 @@ _WAIT_S = 2
 
 
 def never_unpickle() -> None:
-    """Replace the methods of RQ's pickle serializer by its JSON ones, also where it was imported
-    before."""
+    """Replace the methods of RQ's pickle serializer by those of its JSON serializer."""
     safe = rq.serializers.JSONSerializer
     pickle: Any = rq.serializers.DefaultSerializer
     pickle.dumps = staticmethod(safe.dumps)
@@ -29,8 +27,7 @@ def never_unpickle() -> None:
 
 
 class OnItsOwnLoop:
-    """Runs an application on the event loop of another thread, so that its waiting holds up no
-    stream."""
+    """Runs an application on the event loop of another thread, so that it blocks no stream."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

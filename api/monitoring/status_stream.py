@@ -61,8 +61,10 @@ class StatusStream:
         return Viewer(self)
 
     def leave(self) -> None:
-        """Somebody watches no more. Synchronous, so that it works while a task is being
-        cancelled."""
+        """Somebody watches no more.
+
+        Synchronous, so that it works while a task is being cancelled.
+        """
         self._watchers -= 1
         if self._watchers == 0 and self._task is not None:
             self._task.cancel()

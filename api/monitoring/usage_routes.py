@@ -32,8 +32,10 @@ class UsedInADay(BaseModel):
 
 
 class UsageView(BaseModel):
-    """An owner's sums. A request counts once, when it has ended, well or not; ``days`` is oldest
-    first, today last."""
+    """An owner's sums.
+
+    A request counts once, when it has ended, well or not; ``days`` is oldest first, today last.
+    """
 
     owner: str
     total: Sums
@@ -42,8 +44,7 @@ class UsageView(BaseModel):
 
 @router.get("/api/engine/usage")
 async def usage(clients: Annotated[Clients, service(Clients)], caller: CallerOf) -> UsageView:
-    """Your requests and tokens, chats and batch lines together: ever since, and day by day for
-    the last 30 days."""
+    """Your requests and tokens, chats and batch lines: in all, and by day for 30 days."""
     return await _view(clients.waiting, caller.owner)
 
 

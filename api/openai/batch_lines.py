@@ -59,8 +59,10 @@ READERS = {endpoint: reader(endpoint) for endpoint in ENDPOINTS}
 
 
 class ResultLines:
-    """Writes results as OpenAI's lines. ``models``: name and fingerprint by model id;
-    ``created`` is in seconds."""
+    """Writes results as OpenAI's lines.
+
+    ``models``: name and fingerprint by model id; ``created`` is in seconds.
+    """
 
     def __init__(
         self, batch_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]

@@ -1,5 +1,7 @@
-"""OpenAI's batch routes: an uploaded file is run as a batch. Thin: the batch is one like any
-other."""
+"""OpenAI's batch routes: an uploaded file is run as a batch.
+
+Thin: the batch is one like any other.
+"""
 
 from __future__ import annotations
 
@@ -109,8 +111,10 @@ async def _find(batch_id: str, file_batches: FileBatches, caller: Caller) -> Pai
 
 
 def status(file_batch: FileBatch, batch: BatchRecord | None) -> str:
-    """OpenAI's name for how far a batch is. Results are ready with its last line: only expiry is
-    ever "finalizing"."""
+    """OpenAI's name for how far a batch is.
+
+    Results are ready with its last line: only expiry is ever "finalizing".
+    """
     if file_batch.state == "failed":
         return "failed"
     if batch is None:
@@ -123,8 +127,10 @@ def status(file_batch: FileBatch, batch: BatchRecord | None) -> str:
 
 
 def view(pair: Pair) -> dict[str, Any]:
-    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't
-    happened."""
+    """A batch in OpenAI's shape.
+
+    Times are whole seconds since the epoch; null is what hasn't happened.
+    """
     file_batch, batch = pair
     state = status(file_batch, batch)
     ended: dict[str, int | None] = {

@@ -169,8 +169,10 @@ async def _whole(
 
 
 def _fitting(spec: ChatSpec, model: ModelRecord) -> ChatSpec:
-    """What is asked for as the model can answer it. Raises ApiError for pictures that it
-    couldn't see."""
+    """What is asked for as the model can answer it.
+
+    Raises ApiError for pictures that it couldn't see.
+    """
     if not model.is_vision:
         for index, draft in enumerate(spec.messages):
             for number, part in enumerate(draft.parts):
@@ -192,8 +194,7 @@ async def _resume(job_id: str, readers: ChatReaders) -> Reader:
 
 
 def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
-    """Stop the job of a client that has disconnected, in a new task: the request's own is being
-    cancelled."""
+    """Stop a disconnected client's job, in a new task: the request's own is being cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)
     task.add_done_callback(_leaving.discard)

@@ -27,8 +27,7 @@ from wire.messages import ToolCall
 
 
 class Open(Lenient):
-    """A shape that remembers what else was sent, for its fields to be honoured, refused or
-    named."""
+    """A body that keeps unknown fields, so that they can be honoured, refused or named."""
 
     _others: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -82,8 +81,10 @@ class Message(Open):
     tool_call_id: Text | None = None
 
     def draft(self, index: int) -> DraftMessage:
-        """The message on its way to a job. Raises ApiError for one that says nothing, or asks
-        for what isn't had."""
+        """The message on its way to a job.
+
+        Raises ApiError for one that says nothing, or asks for what isn't had.
+        """
         other_fields.refuse(self.others, other_fields.MESSAGE_REFUSED, f"messages[{index}].")
         if not self.content and not (self.role == "assistant" and self.tool_calls):
             sentence = f"A message of role {self.role} needs content."

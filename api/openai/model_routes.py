@@ -25,8 +25,10 @@ RegistryOf = Annotated[RegistryReader, service(RegistryReader)]
 
 
 class ModelView(BaseModel):
-    """A model in OpenAI's shape, a field of vLLM's and two of ours. ``created`` is the date of
-    its files."""
+    """A model in OpenAI's shape, a field of vLLM's and two of ours.
+
+    ``created`` is the date of its files.
+    """
 
     id: str
     object: Literal["model"]

@@ -156,8 +156,10 @@ class BatchUsage(_Described):
 
 
 class Batch(_Described):
-    """A batch in OpenAI's shape. Times are whole seconds since the epoch; null is what hasn't
-    happened."""
+    """A batch in OpenAI's shape.
+
+    Times are whole seconds since the epoch; null is what hasn't happened.
+    """
 
     id: str
     object: Literal["batch"]

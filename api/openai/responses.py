@@ -62,7 +62,7 @@ class Answer(ABC):
 
     @abstractmethod
     def pieces(self, event: Event) -> list[Json]:
-        """The choices that an event brings, one a chunk; none for what OpenAI's clients don't
+        """The choices of an event, one a chunk; none for events that OpenAI's clients don't
         know."""
 
     @abstractmethod
@@ -181,8 +181,7 @@ def _call(call: ToolCall) -> Json:
 
 
 def _reason(end: Finished, *, called: bool) -> str:
-    """OpenAI's word for why an answer ended: it has one for calls of tools, and none for a chat
-    that was stopped."""
+    """OpenAI's finish_reason: it has one for tool calls, and none for a stopped chat."""
     if called and end.finish_reason == "stop":
         return "tool_calls"
     return "stop" if end.finish_reason == "cancelled" else end.finish_reason

@@ -1,5 +1,4 @@
-"""The files of results of an OpenAI batch: written out of the batch as they are read, and stored
-nowhere else."""
+"""Result files of an OpenAI batch, generated from the batch when they are read."""
 
 from __future__ import annotations
 

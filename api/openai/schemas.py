@@ -1,5 +1,4 @@
-"""The shapes of OpenAI's request bodies: every field here is honoured; api.openai.other_fields
-tells what comes of others.
+"""OpenAI's request bodies: every field here is honoured; see other_fields for others.
 
 Turns a body into what the service is asked for. Knows no models, queue or Redis.
 """
@@ -44,8 +43,10 @@ def _as_list(stop: Any) -> Any:
 
 
 class Generation(Open):
-    """What the bodies of chats and of completions have in common. Without a ``model`` the
-    default one is meant."""
+    """What the bodies of chats and of completions have in common.
+
+    Without a ``model`` the default one is meant.
+    """
 
     refused: ClassVar[Mapping[str, Harmless]]
 
@@ -116,8 +117,7 @@ class ObjectFormat(Lenient):
 
 
 class Schema(Lenient):
-    """A schema by its field's name in OpenAI's API; ``strict`` asks to refuse what can't be
-    enforced."""
+    """A named JSON schema; ``strict`` asks to refuse what can't be enforced."""
 
     definition: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None

@@ -48,8 +48,7 @@ def header(warnings: Sequence[str]) -> dict[str, str]:
 
 
 class Beginning:
-    """What a job says first, read before its stream begins, until it is known whether its prompt
-    was taken."""
+    """The first events of a job, read before its stream begins."""
 
     def __init__(self, reader: Reader, answer: Answer) -> None:
         self._reader = reader
@@ -57,8 +56,10 @@ class Beginning:
         self.entries: list[Entry] = []
 
     async def read(self, limit_s: float) -> None:
-        """Wait for it, so many seconds at most. Raises ApiError for a job that fails before it
-        says anything."""
+        """Wait for it, so many seconds at most.
+
+        Raises ApiError for a job that fails before it says anything.
+        """
         until = time.monotonic() + limit_s
         while (
             not self._known
@@ -141,8 +142,7 @@ class Collected(Stream):
 
 
 class BoundStream(EventStream):
-    """A response whose job ends with it: ``leave`` is called when the client disconnects before the
-    end."""
+    """A response that calls ``leave`` when the client disconnects before the end."""
 
     def __init__(
         self,
@@ -184,8 +184,7 @@ async def begin(
 async def whole(
     reader: Reader, answer: Answer, records: JobRecords, request: Request, leave: Callable[[], None]
 ) -> list[Event] | None:
-    """All events of a job, its end last; None when the client has gone, upon which ``leave`` has
-    been called.
+    """All events of a job, its end last; None if the client has gone, after ``leave``.
 
     Raises ApiError for a job that failed, and for one whose end can't be waited for here.
     """

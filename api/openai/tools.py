@@ -48,8 +48,10 @@ def _storable(function: dict[str, Any]) -> dict[str, Any]:
 
 
 class Tool(Lenient):
-    """A tool that may be called. Its function is the chat template's to read: name, description,
-    parameters."""
+    """A tool that may be called.
+
+    Its function is the chat template's to read: name, description, parameters.
+    """
 
     type: Literal["function"]
     function: Annotated[dict[str, Any], AfterValidator(_storable)]
@@ -71,8 +73,10 @@ Choice = Literal["none", "auto", "required"] | Chosen
 
 
 def calls_of(tools: Sequence[dict[str, Any]], choice: Choice | None) -> str:
-    """The schema of a call of any tool, or of the chosen one. Raises ApiError if there is no such
-    tool."""
+    """The schema of a call of any tool, or of the chosen one.
+
+    Raises ApiError if there is no such tool.
+    """
     functions = [tool["function"] for tool in tools]
     if isinstance(choice, Chosen):
         functions = [function for function in functions if function["name"] == choice.function.name]
