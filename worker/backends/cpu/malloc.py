@@ -1,8 +1,8 @@
-"""How the C library's heap treats freed memory: it keeps some of it.
+"""Settings of glibc's malloc: keep freed memory in the heap.
 
-MLX on the CPU asks for memory anew for every result and gives it back at once. By its own rules the
-heap hands megabytes back to the system, which fills them with zeros again, page by page: half as
-much work as the arithmetic.
+MLX on the CPU allocates memory for every result and frees it at once. By default malloc returns
+megabytes to the system, which zeroes them again, page by page: half as much work as the
+arithmetic.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import sys
 from typing import Any
 
 KEPT_BYTES = 256 << 20
-"""Freed memory at the end of the heap that is kept."""
+"""Freed memory at the end of the heap that is kept (``M_TRIM_THRESHOLD``)."""
 LARGEST_BYTES = 64 << 20
-"""What is larger comes from the system and goes back to it."""
+"""Larger blocks come from the system and go back to it (``M_MMAP_THRESHOLD``)."""
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """For the whole process, from now on; to be called before there are threads. Nothing changes
-    without glibc."""
+    """Apply the settings to the process; to be called before it has threads. Does nothing without
+    glibc."""
     if adjust := _function("mallopt"):
-        # Heaps of threads are small, and go back to the system whatever the other numbers say.
+        # Threads' own heaps are small, and return memory regardless of the other settings.
         adjust(_ARENA_MAX, 1)
         adjust(_TRIM_THRESHOLD, KEPT_BYTES)
         adjust(_MMAP_THRESHOLD, LARGEST_BYTES)
 
 
 def give_back() -> None:
-    """Let the system have everything that is free now: a model has gone."""
+    """Return all free memory to the system, after a model was unloaded."""
     if trim := _function("malloc_trim"):
         trim(0)
 
