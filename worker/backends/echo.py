@@ -1,5 +1,4 @@
-"""A backend without weights, for tests: token i is a known function of (prompt, seed, i): the
-right text is known."""
+"""A backend without weights, for tests: token i is a known function of (prompt, seed, i)."""
 
 from __future__ import annotations
 
@@ -33,12 +32,12 @@ def word(prompt_ids: list[int], seed: int, position: int) -> int:
 
 
 def fingerprint(prompt_ids: list[int]) -> str:
-    """What stands for a prompt: it is made once for all words of an answer."""
+    """A hash of a prompt, computed once for all words of an answer."""
     return hashlib.blake2b(bytes(i % 256 for i in prompt_ids), digest_size=8).hexdigest()
 
 
 def word_after(text: str, seed: int, position: int) -> int:
-    """The token at a position of the answer to the prompt of a fingerprint."""
+    """The token at a position of the answer to the prompt with this fingerprint."""
     digest = hashlib.blake2b(f"{text}:{seed}:{position}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") % WORDS
 
@@ -54,11 +53,11 @@ def _line(message: Message, *, raw: bool) -> str:
 
 
 def _next(sequence: Sequence, text: str) -> Token:
-    said = echo_script.script_of(sequence.job)
-    if said is None:
+    script = echo_script.script_of(sequence.job)
+    if script is None:
         token = word_after(text, sequence.job.sampling.seed, sequence.position)
     else:
-        token = echo_script.token_at(said, sequence.position)
+        token = echo_script.token_at(script, sequence.position)
     if token == echo_script.FIRST:
         return Token(sequence, token, "stop")
     return Token(sequence, token, "length" if sequence.tokens_left <= 1 else None)
@@ -73,7 +72,7 @@ def _decoder(job: ChatJob) -> TextDecoder:
 
 
 def _misbehave(text: str) -> None:
-    """What a broken model or a broken driver would do in a step, for prompts that ask for it."""
+    """Fail in a step as a broken model or driver would, for prompts that ask for it."""
     if BAD_STEP in text:
         raise RuntimeError("the echo backend was asked to fail in a step")
     if DEADLY in text:
@@ -83,7 +82,7 @@ def _misbehave(text: str) -> None:
 
 
 class EchoDecoder:
-    """Words become text at once; a stop text is found wherever it ends."""
+    """Words become text at once; a stop text is recognised within one word."""
 
     def __init__(self, stop: tuple[str, ...]) -> None:
         self.stop_text: str | None = None

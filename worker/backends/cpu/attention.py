@@ -1,8 +1,6 @@
-"""Attention for MLX's CPU backend: the library's arithmetic, but with a power of e for each
-exponential.
+"""Attention for MLX's CPU backend: the library's arithmetic with ``power(e, x)`` for ``exp(x)``.
 
-MLX computes an exponential in 12 ns there, and it is most of a vision tower's work; a power takes
-4.
+There MLX takes 12 ns for an exponential, most of a vision tower's work, and 4 ns for a power.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ def quick_attention() -> Iterator[None]:
         q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **others: Any
     ) -> mx.array:
         plain = mask is None and not others and q.dtype == mx.float32 and q.shape[1] == k.shape[1]
-        if plain and k.shape[2] > 0:  # Towers that look through windows have empty ones.
+        if plain and k.shape[2] > 0:  # Towers with windowed attention have empty windows.
             return attention(q, k, v, scale)
         return library(q, k, v, scale=scale, mask=mask, **others)
 
@@ -36,10 +34,9 @@ def quick_attention() -> Iterator[None]:
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
-    """softmax(scale · q kᵀ) v for [1, heads, length, size], equal to the library's but for
-    rounding."""
+    """softmax(scale · q kᵀ) v for [1, heads, length, size], the library's up to rounding."""
     scores = (q * scale) @ k.swapaxes(-1, -2)
     weights = mx.power(math.e, scores - scores.max(axis=-1, keepdims=True))
-    # A column of ones takes the sum along: one pass less.
+    # A column of ones computes the sum as well: one pass less.
     summed = weights @ mx.concatenate([v, mx.ones_like(v[..., :1])], axis=-1)
     return summed[..., :-1] / summed[..., -1:]

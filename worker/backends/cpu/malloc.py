@@ -1,7 +1,8 @@
-"""How the C library's heap treats freed memory: it keeps some of it.
+"""Settings of glibc's malloc: keep freed memory in the heap.
 
-MLX on the CPU allocates memory for every result and frees it at once. By default the heap returns
-megabytes to the system, which zeroes them again, page by page: half as much work as the arithmetic.
+MLX on the CPU allocates memory for every result and frees it at once. By default malloc returns
+megabytes to the system, which zeroes them again, page by page: half as much work as the
+arithmetic.
 """
 
 from __future__ import annotations
@@ -11,20 +12,18 @@ import sys
 from typing import Any
 
 KEPT_BYTES = 256 << 20
-"""Freed memory at the end of the heap that is kept."""
+"""Freed memory at the end of the heap that is kept (``M_TRIM_THRESHOLD``)."""
 LARGEST_BYTES = 64 << 20
-"""Larger blocks come from the system and go back to it."""
+"""Larger blocks come from the system and go back to it (``M_MMAP_THRESHOLD``)."""
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process.
-
-    Call it before there are threads; without glibc it does nothing.
-    """
+    """Apply the settings to the process; to be called before it has threads. Does nothing without
+    glibc."""
     if adjust := _function("mallopt"):
-        # Heaps of threads are small, and go back to the system whatever the other numbers say.
+        # Threads' own heaps are small, and return memory regardless of the other settings.
         adjust(_ARENA_MAX, 1)
         adjust(_TRIM_THRESHOLD, KEPT_BYTES)
         adjust(_MMAP_THRESHOLD, LARGEST_BYTES)

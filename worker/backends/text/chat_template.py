@@ -1,7 +1,6 @@
-"""Messages as chat templates take them: rows of role, content and, where there are any, calls of
-tools.
+"""Messages in the form of chat templates: rows of role, content and tool calls.
 
-Pure; what a template makes of them is the tokeniser's.
+The tokeniser renders the template.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ Row = dict[str, Any]
 
 
 def row(message: Message, content: Any) -> Row:
-    """One message with the content that the model's template wants, a text or parts."""
-    told: Row = {"role": message.role, "content": content}
+    """One message with the content that the model's template expects, a text or parts."""
+    result: Row = {"role": message.role, "content": content}
     if message.name is not None:
-        told["name"] = message.name
+        result["name"] = message.name
     if message.reasoning is not None:
-        told["reasoning_content"] = message.reasoning
+        result["reasoning_content"] = message.reasoning
     if message.tool_call_id is not None:
-        told["tool_call_id"] = message.tool_call_id
+        result["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
-        told["tool_calls"] = [_call(call) for call in message.tool_calls]
-    return told
+        result["tool_calls"] = [_call(call) for call in message.tool_calls]
+    return result
 
 
 def texts(messages: Iterable[Message]) -> list[Row]:
@@ -42,7 +41,7 @@ def _call(call: ToolCall) -> Row:
     try:
         arguments = json.loads(call.arguments)
     except ValueError:
-        # as a client made it up; most templates want an object, and say so
+        # Clients send anything; most templates expect an object, and report it.
         arguments = call.arguments
     return {
         "id": call.id,
@@ -52,21 +51,20 @@ def _call(call: ToolCall) -> Row:
 
 
 def template_options(form: OutputFormat, tokenizer: Any) -> Row:
-    """What the chat template gets beside the messages. Raises WorkerError for tools that a model
-    has no way to call."""
-    # Held to a schema from the first token on, there is no room to think.
+    """The chat template's arguments besides the messages. Raises WorkerError for tools that a model
+    can't call."""
+    # A schema from the first token on leaves no room for thinking.
     options: Row = {} if form.json_schema is None else {"enable_thinking": False}
     if not form.tools:
         return options
-    # A call that must be made is told by its schema, not by marks.
+    # A required call is recognised by its schema, not by marks.
     if not tokenizer.has_tool_calling and not form.must_call:
         raise WorkerError("unsupported", "This model has no way to call tools.")
     return options | {"tools": list(form.tools)}
 
 
 def template_source(tokenizer: Any) -> str:
-    """The text of a tokeniser's or processor's chat template; of several, all; empty without
-    one."""
+    """The text of a tokeniser's or processor's chat templates; empty without one."""
     template = getattr(tokenizer, "chat_template", None)
     if callable(written := getattr(tokenizer, "_chat_template", None)):
         # One of mlx_lm's, in Python.
@@ -77,8 +75,7 @@ def template_source(tokenizer: Any) -> str:
 
 
 def own_marks(tokenizer: Any) -> list[str]:
-    """The marks with which a model marks its own words, thinking and calls: they come back in a
-    client's history."""
+    """A model's marks of its own thinking and tool calls: they come back in a client's history."""
     marks = (
         tokenizer.think_start,
         tokenizer.think_end,
@@ -89,10 +86,9 @@ def own_marks(tokenizer: Any) -> list[str]:
 
 
 def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
-    """A conversation as the template of a tokeniser or a processor prints it.
+    """A conversation rendered by the template of a tokeniser or a processor.
 
-    Raises WorkerError with the template's own sentence if it refuses the conversation in words of
-    its own.
+    Raises WorkerError with the template's own message if the template refuses the conversation.
     """
     try:
         return owner.apply_chat_template(
@@ -100,7 +96,7 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
         )
     except TemplateError as error:
         sentence, source = str(error), template_source(owner)
-        # One that doesn't stand there as a whole may quote the conversation.
+        # A message that isn't in the source literally may quote the conversation.
         if not sentence or not any(f"{quote}{sentence}{quote}" in source for quote in "'\""):
             raise
         reason = sentence.rstrip(".")

@@ -1,5 +1,5 @@
-"""From token ids to text that may be shown: whole characters, stop texts cut out, thinking and
-calls told apart."""
+"""From token ids to output: whole characters, without stop texts, split into text, thinking and
+tool calls."""
 
 from __future__ import annotations
 
@@ -13,43 +13,41 @@ from worker.sequence import Output
 
 
 class StreamingDecoder:
-    """A detokeniser, followed by the answer's channels if there is anything to tell apart."""
+    """A detokeniser, followed by an output parser if there is anything to split."""
 
-    def __init__(self, detokenizer: Detokenizer, channels: OutputParser | None = None) -> None:
+    def __init__(self, detokenizer: Detokenizer, parser: OutputParser | None = None) -> None:
         self._detokenizer = detokenizer
-        self._channels = channels
+        self._parser = parser
 
     @property
     def stopped(self) -> bool:
-        return self._channels is not None and self._channels.stopped
+        return self._parser is not None and self._parser.stopped
 
     @property
     def stop_text(self) -> str | None:
-        return None if self._channels is None else self._channels.stop_text
+        return None if self._parser is None else self._parser.stop_text
 
     def add(self, token: int) -> Output:
         text = self._detokenizer.add(token)
-        return Output(text) if self._channels is None else self._channels.add(text)
+        return Output(text) if self._parser is None else self._parser.add(text)
 
     def finish(self) -> Output:
-        # A character cut in the middle comes out as a replacement character: the reader gets only
-        # whole ones.
+        # An incomplete character becomes a replacement character: clients get only whole ones.
         text = self._detokenizer.finish().rstrip(REPLACEMENT)
-        if self._channels is None:
+        if self._parser is None:
             return Output(text)
-        return Output.together([self._channels.add(text), self._channels.finish()])
+        return Output.together([self._parser.add(text), self._parser.finish()])
 
 
 class Decoders:
-    """One model's. ``tokenizer`` is mlx_lm's wrapper of its tokeniser."""
+    """Makes the decoders of one model. ``tokenizer`` is mlx_lm's wrapper of its tokeniser."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._detokenizers = detokenizers(tokenizer)
 
     def of(self, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
-        """The decoder of one answer; plain, and so without cost, unless there is something to
-        look for."""
-        style, stop = syntax_of(self._tokenizer, job, prompt_ids), job.sampling.stop
-        channels = OutputParser(style, stop, job.job_id) if style.transitions or stop else None
-        return StreamingDecoder(self._detokenizers(prompt_ids if job.form.raw else None), channels)
+        """The decoder of one answer; without a parser unless there is something to parse."""
+        syntax, stop = syntax_of(self._tokenizer, job, prompt_ids), job.sampling.stop
+        parser = OutputParser(syntax, stop, job.job_id) if syntax.transitions or stop else None
+        return StreamingDecoder(self._detokenizers(prompt_ids if job.form.raw else None), parser)

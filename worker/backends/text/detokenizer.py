@@ -1,8 +1,7 @@
-"""From token ids to text, exactly: every blank that a model says is kept, and pieces make the same
-text as the whole.
+"""From token ids to text, exactly: every blank is kept, and pieces give the same text as the whole.
 
-mlx_lm's own detokenisers take the first blank of every answer, and one at the start of a line from
-some models. Which kind a tokeniser needs is still its finding.
+mlx_lm's own detokenisers drop the first blank of every answer, and with some models one at the
+start of a line. Which kind a tokeniser needs is still determined by mlx_lm.
 """
 
 from __future__ import annotations
@@ -16,32 +15,31 @@ from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, SPMStreamingDetokeni
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 CONTEXT_TOKENS = 5
-"""Tokens of a prompt that a text continues: what stands before a token may decide how it is
-written. As in vLLM."""
+"""Tokens of a prompt that a text continues: how a token is written may depend on those before it.
+As in vLLM."""
 _LONGEST_HELD = 16
 """Tokens without a whole character: more than any character has."""
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 class Detokenizer(Protocol):
-    """One answer's."""
+    """The detokeniser of one answer."""
 
     def add(self, token: int) -> str:
-        """What became certain with this token: whole characters."""
+        """The text that this token completes: whole characters."""
 
     def finish(self) -> str:
-        """What is still held back; a character cut in the middle becomes a replacement
-        character."""
+        """The text still held back; an incomplete character becomes a replacement character."""
 
 
-Make = Callable[[Sequence[int] | None], Detokenizer]
+DetokenizerFactory = Callable[[Sequence[int] | None], Detokenizer]
 
 
-def detokenizers(tokenizer: Any) -> Make:
-    """The maker of a model's detokenisers, for mlx_lm's wrapper of a tokeniser.
+def detokenizers(tokenizer: Any) -> DetokenizerFactory:
+    """The factory of a model's detokenisers, for mlx_lm's wrapper of a tokeniser.
 
-    It gets the prompt of an answer that continues it as text. None stands for a text that begins
-    anew: the blank that SentencePiece puts before such a text is no part of it.
+    Its argument is the prompt of an answer that continues it as text, or None for a text that
+    starts anew: the blank that SentencePiece puts before such a text isn't part of it.
     """
     kind = tokenizer.detokenizer
     if isinstance(kind, BPEStreamingDetokenizer):
@@ -56,7 +54,7 @@ def detokenizers(tokenizer: Any) -> Make:
 
 
 class ByteDetokenizer:
-    """For tokenisers whose every token stands for the same bytes wherever it is."""
+    """For tokenisers whose tokens stand for the same bytes in every context."""
 
     def __init__(self, table: Sequence[bytes], trims: bool = False) -> None:
         """``table``: the bytes of each token; ``trims``: whether a blank that comes first is
@@ -82,29 +80,31 @@ class ByteDetokenizer:
 
 
 class ContextDetokenizer:
-    """For any tokeniser: decodes the last tokens with and without the new one, and tells the
+    """For any tokeniser: decodes the last tokens with and without the new one, and returns the
     difference."""
 
     def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._ids = list(before)
-        """What was told last, and what is held back."""
-        self._told = len(self._ids)
+        """The tokens returned last, and those held back."""
+        self._returned = len(self._ids)
 
     def add(self, token: int) -> str:
         self._ids.append(token)
         text = self._new()
-        if not text or (text.endswith(REPLACEMENT) and len(self._ids) - self._told < _LONGEST_HELD):
+        if not text or (
+            text.endswith(REPLACEMENT) and len(self._ids) - self._returned < _LONGEST_HELD
+        ):
             return ""
-        self._ids = self._ids[self._told :]
-        self._told = len(self._ids)
+        self._ids = self._ids[self._returned :]
+        self._returned = len(self._ids)
         return text
 
     def finish(self) -> str:
         return self._new()
 
     def _new(self) -> str:
-        return self._decode(self._ids)[len(self._decode(self._ids[: self._told])) :]
+        return self._decode(self._ids)[len(self._decode(self._ids[: self._returned])) :]
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)) if ids else ""
@@ -143,7 +143,7 @@ def _written_bytes() -> dict[str, int]:
     ]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {
-        chr(256 + place): byte for place, byte in enumerate(others)
+        chr(256 + index): byte for index, byte in enumerate(others)
     }
 
 

@@ -1,8 +1,7 @@
-"""Tells apart what a model says: its text, its thinking, its calls of tools; and finds where it
-must stop.
+"""Splits a model's output into text, thinking and tool calls, and ends it at stop texts.
 
-Works on decoded text with mlx_lm's state machine, so a mark may lie across tokens. Knows neither
-tokens nor MLX arrays.
+Works on decoded text with mlx_lm's state machine, so a mark may span tokens. Knows neither tokens
+nor MLX arrays.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from worker.sequence import Output
 
 log = logging.getLogger(__name__)
 TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
-"""mlx_lm's names. Other states are the model's own talk about its message: nobody's to read."""
+"""mlx_lm's names. The text of other states is the model's markup, and dropped."""
 Transitions = dict[str, list[tuple[str, str | None]]]
 Parse = Callable[[str], Any]
 _CALL_ID_LENGTH = 9
 _BEGUN = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*")(?:, "arguments": (.*)|,.*)?', re.DOTALL)
-"""The beginning of a call that had to be made: its schema leaves one way of writing it."""
+"""The beginning of a required tool call: its schema leaves one way of writing it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSyntax:
-    """How a model marks what it says: texts that lead from one state to another, and how its
-    calls are read."""
+    """How a model marks its output: texts that lead from one state to another, and the parser of
+    its tool calls."""
 
     transitions: Transitions = field(default_factory=dict)
     initial: str = TEXT
     tool_start: str = ""
     parse: Parse | None = None
     must_call: bool = False
-    """Whether the answer is a call and nothing else, so that no part of it can be text."""
+    """Whether the answer is a tool call and no part of it can be text."""
 
 
 def syntax_of(tokenizer: Any, job: ChatJob, prompt_ids: Sequence[int]) -> OutputSyntax:
@@ -110,26 +109,26 @@ def _without_tools(transitions: Transitions) -> Transitions:
 
 
 class OutputParser:
-    """One answer's way through its marks. Stop texts count in the text alone: a call may well
-    hold a line break."""
+    """The parser of one answer. Stop texts count in the text alone: a tool call may contain a line
+    break."""
 
-    def __init__(self, style: OutputSyntax, stop: Sequence[str], job_id: str) -> None:
+    def __init__(self, syntax: OutputSyntax, stop: Sequence[str], job_id: str) -> None:
         self.stopped = False
         self.stop_text: str | None = None
         self._stop = tuple(stop)
-        transitions = {state: list(edges) for state, edges in style.transitions.items()}
+        transitions = {state: list(edges) for state, edges in syntax.transitions.items()}
         transitions.setdefault(TEXT, []).extend((text, None) for text in stop)
-        self._machine = TextStateMachine(transitions).make_state(style.initial)
-        self._style = style
+        self._machine = TextStateMachine(transitions).make_state(syntax.initial)
+        self._syntax = syntax
         self._job_id = job_id
-        self._state: str | None = style.initial
+        self._state: str | None = syntax.initial
         self._call = ""
         self._calls = 0
         self._trims = False
-        """Whether blank lines are skipped: those around a mark belong to it."""
+        """Whether line breaks are skipped: those after a mark belong to it."""
 
     def add(self, text: str) -> Output:
-        """What became certain with this text."""
+        """The output that this text completes."""
         if self.stopped:
             return Output()
         *_, held = self._machine
@@ -140,17 +139,17 @@ class OutputParser:
         if len(segments) == 1:
             return self._take(*segments[0])
         return Output.together(
-            [self._take(*segment, entered=place > 0) for place, segment in enumerate(segments)]
+            [self._take(*segment, entered=index > 0) for index, segment in enumerate(segments)]
         )
 
     def _stop_at_end(self, text: str) -> str | None:
         return max((stop for stop in self._stop if text.endswith(stop)), key=len, default=None)
 
     def finish(self) -> Output:
-        """What is still held back. A call that was cut short, or was none, is told as text: nothing
-        said gets lost.
+        """The output still held back. An incomplete or unreadable tool call becomes text:
+        nothing is lost.
 
-        One that had to be made is told as a call even so, with the arguments as far as they go.
+        A required one becomes a call even so, with its arguments as far as they go.
         """
         if self.stopped:
             return Output()
@@ -159,7 +158,7 @@ class OutputParser:
         return Output.together([rest, self._called()]) if self._state == TOOL else rest
 
     def _take(self, state: str | None, text: str, *, entered: bool = False) -> Output:
-        """A piece of one state; ``entered`` says that a mark led into it."""
+        """The output of a text in one state; ``entered``: a mark led into it."""
         before = Output()
         if entered:
             before = self._called() if self._state == TOOL else before
@@ -181,26 +180,25 @@ class OutputParser:
         return Output.together([before, piece]) if any(before) else piece
 
     def _called(self) -> Output:
-        """The calls in what was said since the mark, or that text as it is if nobody can read
-        it."""
+        """The tool calls in the text since the mark, or that text itself if it can't be parsed."""
         text, self._call = self._call, ""
         try:
-            assert self._style.parse is not None, "without tools there is no way into this state"
-            found = self._style.parse(text)
-            calls = [_read(call) for call in (found if isinstance(found, list) else [found])]
+            assert self._syntax.parse is not None, "without tools there is no way into this state"
+            parsed = self._syntax.parse(text)
+            calls = [_read(call) for call in (parsed if isinstance(parsed, list) else [parsed])]
             if not calls:
                 raise ValueError("no call in it")
-        except Exception as error:  # the library's readers raise whatever their formats make them
-            if self._style.must_call:
+        except Exception as error:  # The library's parsers raise errors of any type.
+            if self._syntax.must_call:
                 return self._begun(text)
             log.info("a call of a tool could not be read (%s)", type(error).__name__)
-            return Output(self._style.tool_start + text)
+            return Output(self._syntax.tool_start + text)
         return Output(
             tool_calls=tuple(ToolCall(id=self._new_id(), name=n, arguments=a) for n, a in calls)
         )
 
     def _begun(self, text: str) -> Output:
-        """A call that was cut, once its name is there; before that there is nothing to tell."""
+        """An incomplete tool call, once its name is complete; nothing before that."""
         begun = _BEGUN.fullmatch(text)
         if begun is None:
             return Output()
@@ -211,8 +209,8 @@ class OutputParser:
         )
 
     def _new_id(self) -> str:
-        # The same again when an answer goes on after a crash. Mistral's templates take nine letters
-        # or digits only.
+        # The same when an answer continues after a crash. Mistral's templates accept only nine
+        # letters or digits.
         self._calls += 1
         return hashlib.sha256(f"{self._job_id}:{self._calls}".encode()).hexdigest()[
             :_CALL_ID_LENGTH
@@ -220,7 +218,7 @@ class OutputParser:
 
 
 def _read(call: Any) -> tuple[str, str]:
-    """A call's name and the JSON text of its arguments. Raises ValueError for one that is none."""
+    """A call's name and the JSON text of its arguments. Raises ValueError if it isn't a call."""
     name, arguments = call["name"], call.get("arguments") or {}
     if isinstance(arguments, str):
         arguments = json.loads(arguments)

@@ -1,7 +1,6 @@
-"""A vision model's prompts: messages and pictures in, token ids and pixels out. Works on any
-thread.
+"""A vision model's prompts: messages and images in, token ids and pixels out. Thread-safe.
 
-Images arrive as bytes that the API has decoded and drawn anew; nothing here opens a path or a URL.
+Images are bytes that the API has decoded and encoded again; nothing here opens a path or a URL.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ IMAGE = {"type": "image"}
 
 @dataclass(slots=True)
 class VisionPrompt:
-    """A prompt as the model's processor made it. ``arrays`` are on the host: they may have been
-    made by any thread."""
+    """A prompt from the model's processor. ``arrays`` are on the host: any thread may have made
+    them."""
 
     token_ids: list[int]
     key_ids: list[int]
@@ -39,8 +38,8 @@ class VisionPrompt:
 
 
 class VisionText:
-    """The processor's side of a model. ``tokenizer`` is mlx_lm's wrapper, ``config`` the
-    model's."""
+    """A model's processor: messages in, prompts out. ``tokenizer`` is mlx_lm's wrapper, ``config``
+    the model's."""
 
     def __init__(self, processor: Any, tokenizer: Any, config: Any) -> None:
         self.image_token = _image_token(config)
@@ -73,8 +72,7 @@ class VisionText:
     def _inputs(
         self, messages: Items[Message], form: OutputFormat, pictures: list[Image.Image]
     ) -> dict[str, Any]:
-        """What the processor makes of a prompt, with the model's image tokens where the images
-        stand."""
+        """The processor's inputs for a prompt, with the model's image tokens in place of images."""
         if form.raw:
             return _process(
                 self._processor, "".join(message.text() for message in messages), pictures
@@ -158,7 +156,7 @@ def _content(message: Message) -> Any:
 
 
 def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> ControlTokens:
-    """A model's control tokens, and whatever else its processor takes for a picture."""
+    """A model's control tokens, and every other text that its processor takes for an image."""
     names = [name for name in (*dir(type(processor)), *vars(processor)) if name.endswith("_token")]
     marks = [getattr(processor, name, None) for name in names]
     others = [*PLACEHOLDERS, *(mark for mark in marks if isinstance(mark, str))]
