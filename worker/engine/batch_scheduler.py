@@ -16,13 +16,12 @@ from typing import Literal
 
 from wire.messages import Failed
 from worker.backends.base import Backend, Token
-from worker.engine.batch_preparation import BatchPreparation
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
 from worker.engine.counters import Counters
 from worker.engine.model_turn import ModelTurn
-from worker.engine.prompt_thread import PromptThread
+from worker.engine.prompt_thread import BatchPreparation, PromptThread
 from worker.engine.shared_prefix import SharedPrefixes
 from worker.engine.step_failure import broken_schema, failure, rescue
 from worker.engine.suspects import SuspectSlot

@@ -17,9 +17,8 @@ from wire.messages import ErrorCode, Event, Failed, Progress, Warning
 from worker.backends.base import Backend, Token
 from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_scheduler import ChatLoad
-from worker.engine.context import EngineContext
+from worker.engine.context import EngineContext, attempt
 from worker.engine.counters import Counters
-from worker.engine.futures import attempt
 from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
 from worker.engine.step_failure import broken_schema, failure, rescue
 from worker.errors import WorkerError

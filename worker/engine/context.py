@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 from worker.engine.watchdog import Watchdog
 
 HIGH_MEMORY_PERCENT = 90.0
 Work = Callable[[], None]
+Result = TypeVar("Result")
 
 
 class EngineContext:
@@ -34,3 +37,18 @@ class EngineContext:
             if memory > HIGH_MEMORY_PERCENT
             else []
         )
+
+
+def attempt(work: Callable[[], Result]) -> Future[Result]:
+    """Run something now; the future is finished when this returns."""
+    future: Future[Result] = Future()
+    settle(future, work)
+    return future
+
+
+def settle(future: Future[Result], work: Callable[[], Result]) -> None:
+    """Run something now and finish a given future with it."""
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)

@@ -17,9 +17,8 @@ from wire.messages import ErrorCode
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.chat_lane import ChatLane, Sink, failed
-from worker.engine.context import EngineContext
+from worker.engine.context import EngineContext, settle
 from worker.engine.counters import Counters
-from worker.engine.futures import settle
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

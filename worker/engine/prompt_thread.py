@@ -6,13 +6,17 @@ Knows backends by their ``prepare``, and no MLX.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from worker.backends.base import Backend
-from worker.engine.futures import attempt
+from worker.engine.batch_queue import BatchQueue
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext, attempt
+from worker.engine.suspects import SuspectSlot
 from worker.sequence import Sequence
 
 LONG_PROMPT_CHARACTERS = 8_000
@@ -54,3 +58,61 @@ class PromptThread(ThreadPoolExecutor):
             done.append((prompt, attempt(partial(backend.prepare, prompt))))
             self._began = None
         return done
+
+
+Fail = Callable[[BatchSequence, Exception], None]
+
+
+class BatchPreparation:
+    """Prepares prompts that are in the queue; ``fail`` gets those that can't be."""
+
+    def __init__(
+        self,
+        thread: PromptThread,
+        queue: BatchQueue,
+        suspect: SuspectSlot,
+        context: EngineContext,
+        fail: Fail,
+    ) -> None:
+        self._thread = thread
+        self._queue = queue
+        self._suspect = suspect
+        self._context = context
+        self._fail = fail
+
+    def begin(self, sequence: BatchSequence, lane: Backend) -> None:
+        """Tokenise a prompt, and all of its group that wait for it as well.
+
+        They become ready together: prompts that join a batch together cost less than one by one. A
+        suspect is prepared alone.
+        """
+        alike = [s for s in self._queue if s.group == sequence.group]
+        group = [s for s in alike if not s.preparing and not s.is_ready_for(lane)]
+        if sequence.suspect:
+            self._suspect.let_in(sequence)
+            group = [sequence]
+        for one in group:
+            one.preparing = True
+        self._thread.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
+
+    def _when_prepared(
+        self, lane: Backend, prepared: Future[list[Prepared[BatchSequence]]]
+    ) -> None:
+        if not prepared.cancelled():  # Else this engine is being closed.
+            self._context.post(partial(self._prepared, lane, prepared.result()))
+
+    def _prepared(self, lane: Backend, group: list[Prepared[BatchSequence]]) -> None:
+        for sequence, prepared in group:
+            sequence.preparing = False
+            if sequence not in self._queue:
+                self._suspect.ended(sequence)
+                continue
+            error = prepared.exception()
+            if error is None and sequence.tokens_left > 0:
+                sequence.ready_for(lane)
+                sequence.warnings += prepared.result()
+                continue
+            self._queue.remove(sequence)
+            self._fail(
+                sequence, error if isinstance(error, Exception) else RuntimeError("cancelled")
+            )
