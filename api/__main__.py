@@ -1,4 +1,4 @@
-"""``python -m api``: one API process, until it is told to stop.
+"""``python -m api``: one API process, until it is asked to stop.
 
 Open streams end cleanly then, and their clients resume with another process or the next one.
 """

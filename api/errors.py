@@ -253,7 +253,7 @@ def from_validation(
 ) -> ApiError:
     """A refused shape.
 
-    Only pydantic's own sentences and the names of fields are told, never a value.
+    Only pydantic's own sentences and the names of fields are shown, never a value.
 
     With the ``shape`` of the body, and what was sent as it, the fields are those that a client
     finds there.

@@ -8,7 +8,7 @@ EVERYONE = "everyone"
 """The owner of every job while there are no API keys."""
 
 CHAT_QUEUE = "chat"
-"""RQ queue of chats and model commands: somebody waits for each."""
+"""RQ queue of chats and model commands: a client waits for each."""
 BATCH_QUEUE = "batch"
 """RQ queue of batch prompts, popped only when no chat waits."""
 CHAT_TASK = "worker.tasks.chat"
@@ -26,7 +26,7 @@ WORKERS = PREFIX + "workers"
 WORKER_SEEN = PREFIX + "worker-seen"
 """Lives for a while after a worker's last heartbeat, so that a restart refuses no chat."""
 ABANDONED_AFTER = PREFIX + "unattended-after"
-"""Sorted set: job id -> Redis time in milliseconds after which a job that nobody reads is stopped.
+"""Sorted set: job id -> Redis time in milliseconds after which a job without a reader is stopped.
 Only jobs that end with their readers are in it; an API process puts the time off while it has a
 reader for the job."""
 STOPPING = PREFIX + "stopping"
@@ -36,7 +36,7 @@ UNENDED = PREFIX + "unended"
 """Sorted set: chat or model command that has not ended -> Redis time in milliseconds at which it
 was last looked at. One that has ended stays until the next look."""
 READY = PREFIX + "ready"
-"""Written by whoever asks whether the service is ready: a Redis may answer and take nothing."""
+"""Written by the readiness check: a Redis may answer reads and refuse writes."""
 READY_LIFETIME_S = 60
 RECOVERY_LOCK = PREFIX + "recovery-lock"
 """Held by the one worker that looks for jobs of dead ones."""
@@ -74,7 +74,7 @@ aren't in it."""
 LOG_LIFETIME_S = 24 * 3600
 """Kept text is dropped this long after its job's last event."""
 RECORD_LIFETIME_S = 7 * 24 * 3600
-"""A job is remembered this long, so that a late reader is told 'expired', not 'unknown'."""
+"""A job is remembered this long, so that a late reader gets 'expired', not 'unknown'."""
 CANCEL_LIFETIME_S = RECORD_LIFETIME_S
 """A cancel key outlives every retry of its job: a stopped job never runs again."""
 RQ_LIFETIME_S = 24 * 3600
@@ -115,7 +115,7 @@ def attempt(job_id: str) -> str:
 
 
 def cancel(job_id: str) -> str:
-    """Exists once somebody asked for the job to stop."""
+    """Exists once a stop of the job was requested."""
     return f"{PREFIX}cancel:{job_id}"
 
 

@@ -1,7 +1,8 @@
 """The entries of a token log: how an event is stored and published, and its token positions.
 
-A position counts tokens, so that it means the same text whoever wrote the entries and however
-tokens that came together were grouped. It is a client's cursor; sequence numbers are the log's own.
+A position counts tokens, so that it means the same text whichever worker wrote the entries and
+however tokens that came together were grouped. It is a client's cursor; sequence numbers are the
+log's own.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Entry(NamedTuple):
     """One event in a job's log; ``data`` is its JSON object in the native API, as bytes.
 
     ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its
-    text, of an end the reason, usage and timings. Neither is read before somebody asks: most are
-    only passed on. Sequence number 0 marks progress, which is published without being logged. A
+    text, of an end the reason, usage and timings. Neither is parsed before it is asked for: most
+    are only passed on. Sequence number 0 marks progress, which is published without being logged. A
     delta leads from position ``start`` to ``position``; both are unknown where they weren't written
     down: in other events, and in entries of the first release.
     """
@@ -120,8 +121,8 @@ def _beside_text(event: Delta) -> Any:
     if not event.reasoning and not event.tool_calls and not event.pieces:
         return event.token_ids
     calls = [call.model_dump() for call in event.tool_calls]
-    told = {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
-    return told | {"pieces": [_short(piece) for piece in event.pieces]} if event.pieces else told
+    extra = {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
+    return extra | {"pieces": [_short(piece) for piece in event.pieces]} if event.pieces else extra
 
 
 def _short(piece: Piece) -> int | Piece:
@@ -170,7 +171,7 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
 def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> str:
     """The stored and published form: job, sequence, kind, marks, frame, extra, separated by tabs.
 
-    In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without
+    In JSON of ASCII there is neither a tab nor a newline, so that entries are separated without
     being parsed. The marks are 1 for an end, else 0; of a delta whose ``start`` is given its two
     positions follow. The first release reads everything but 1 as "no end".
     """

@@ -1,7 +1,7 @@
 """How every process logs: readable lines on a terminal, one JSON object a line elsewhere.
 
-Owns the form, and what may be told: names, counts, times, job ids; never a prompt, an image or a
-key. Libraries log more than that (RQ a job's arguments, an exception the value it stumbled over),
+Owns the format, and what may be logged: names, counts, times, job ids; never a prompt, an image or
+a key. Libraries log more than that (RQ a job's arguments, an exception the value it stumbled over),
 so theirs is cut here.
 """
 
@@ -28,8 +28,8 @@ _HARMLESS = (
     RuntimeError,
     AssertionError,
 )
-"""Exceptions whose sentence is told. Others, such as ValueError and pydantic's, may quote what
-somebody sent."""
+"""Exceptions whose message is logged. Others, such as ValueError and pydantic's, may quote what
+a client sent."""
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:

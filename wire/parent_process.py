@@ -24,8 +24,8 @@ def _end_at_once() -> None:
 def exit_with_parent(gone: Callable[[], None] = _end_at_once) -> bool:
     """Call ``gone`` from a thread when the parent has ended; returns whether a parent asked for it.
 
-    By default the process ends on the spot: whoever survives a kill -9 of one part survives this
-    too, and the port and the Redis connections are free for the next start.
+    By default the process ends on the spot: a service that survives a kill -9 of one part survives
+    this too, and the port and the Redis connections are free for the next start.
     """
     number = os.environ.pop(VARIABLE, "")
     if not number.isdecimal():

@@ -3,7 +3,7 @@
 They pass by themselves, like an outage.
 
 redis-py has a class of its own for some of these only, and writes the command before the reason:
-that must not be told.
+that must not be shown.
 """
 
 from __future__ import annotations

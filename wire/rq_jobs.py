@@ -32,10 +32,10 @@ from wire.versions import VERSION
 SUSPENDED = WORKERS_SUSPENDED
 """Exists while `rq suspend` holds."""
 GOING_ON = (JobStatus.QUEUED.value, JobStatus.STARTED.value)
-"""What RQ says of a job that somebody will end. This service gives a job no other status before
+"""RQ's states of a job that will still be ended. This service gives a job no other status before
 its end."""
 WITHDRAWN = (JobStatus.CANCELED.value, JobStatus.STOPPED.value)
-"""What RQ says of a job that somebody ended on purpose."""
+"""RQ's states of a job that was ended on purpose."""
 _NO_TIMEOUT = -1
 """The engine keeps deadlines; RQ's would be raised in the wrong thread."""
 _ABANDONED_RETRIES = 100
@@ -51,7 +51,7 @@ _KEPT = ("created_at", "enqueued_at", "started_at", "origin", "description", "wo
 """Fields that a closed job keeps. With the others goes all that RQ's tools could go on with."""
 # KEYS: job, results, the registry it belongs to, its executions, the other registries. ARGV: job
 # id, seconds to keep, now in seconds, how many fields to keep, these, then fields and values to
-# set. A job that was deleted meanwhile stays so. It is written anew: a hash that has once held a
+# set. A job that was deleted meanwhile stays so. It is rewritten: a hash that has once held a
 # prompt would take several times the memory.
 _CLOSE = """
 local now, seconds, fields = tonumber(ARGV[3]), tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -175,6 +175,6 @@ def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) 
     executions = ExecutionRegistry.key_template.format(job_id)
     names = [rq_job_key(job_id), Result.get_key(job_id), registry, executions, *others]
     head = [job_id, closing.kept_s, current_timestamp(), len(_KEPT), *_KEPT]
-    # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the
+    # The text, not its hash: in a transaction there is no way to answer that Redis doesn't know the
     # script any more.
     pipe.eval(_CLOSE, len(names), *names, *head, *set_to)

@@ -19,10 +19,10 @@ from redis.client import Pipeline
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
 from wire.messages import Event, Failed, Finished, Progress
-from wire.usage import COUNT_USAGE, told
+from wire.usage import COUNT_USAGE, encode_usage
 
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and
-# a terminal append that is tried again after a broken connection is still told that it was written.
+# a terminal append that is tried again after a broken connection still learns that it was written.
 _FIXED_ARGUMENTS = (
     keys.EVENTS_CHANNEL,
     keys.LOG_LIFETIME_S,
@@ -45,12 +45,12 @@ return {number, redis.call('XRANGE', log, '-', '+')}
 """
 # A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps.
 # Lifetimes are renewed now and then, not with every token. The end of a job is counted, and noted
-# among the recent ones, with its writing: once, whoever writes it. KEYS: recent, ended, then log,
-# attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, how many
-# recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it ends
-# the log (empty: it doesn't; else the name, prompt, completion and cached tokens) for each. Answers
-# one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has forgotten what
-# this attempt wrote or even that it began.
+# among the recent ones, with its writing: once, whichever process writes it. KEYS: recent, ended,
+# then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, how
+# many recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it
+# ends the log (empty: it doesn't; else the name, prompt, completion and cached tokens) for each.
+# Answers one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has
+# forgotten what this attempt wrote or even that it began.
 _APPEND = (
     COUNT_USAGE
     + """
@@ -137,8 +137,10 @@ def how_it_ends(event: Event) -> str:
     Empty when nothing ends.
     """
     if isinstance(event, Failed):
-        return f"error:{event.code} {told(event.usage)}"
-    return f"{event.finish_reason} {told(event.usage)}" if isinstance(event, Finished) else ""
+        return f"error:{event.code} {encode_usage(event.usage)}"
+    return (
+        f"{event.finish_reason} {encode_usage(event.usage)}" if isinstance(event, Finished) else ""
+    )
 
 
 def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
@@ -164,8 +166,8 @@ class TokenLog:
     def ask(self, pipeline: Pipeline, job_id: str) -> None:
         """Add ``begin`` to a pipeline as one command; ``lease`` reads its answer."""
         names, args = _begin_arguments(job_id)
-        # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the
-        # script any more.
+        # The text, not its hash: in a transaction there is no way to answer that Redis doesn't know
+        # the script any more.
         pipeline.eval(_BEGIN, len(names), *names, *args)
 
     def lease(self, job_id: str, answer: Any) -> tuple[int, list[Entry]]:

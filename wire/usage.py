@@ -49,6 +49,6 @@ def day_of(seconds: float) -> int:
     return int(seconds // DAY_S)
 
 
-def told(usage: Usage) -> str:
+def encode_usage(usage: Usage) -> str:
     """One request as the scripts take it apart again."""
     return f"{usage.prompt_tokens} {usage.completion_tokens} {usage.cached_tokens}"

@@ -95,7 +95,7 @@ BUCKETS: dict[str, tuple[float, ...]] = {
     "request": (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60, 120, 300, 900, 3600),
     "load": (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
 }
-"""Upper bounds of the histograms of :class:`Totals`, seconds, each included; beyond the last lies
+"""Upper bounds of the histograms of :class:`Totals`, seconds, each included; beyond the last is
 one bucket more."""
 
 

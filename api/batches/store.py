@@ -23,7 +23,7 @@ from wire.batches import ENDED_STATES, BatchState, LineResult
 
 _AT_ONCE = 500
 """Commands in one round trip."""
-# KEYS: total, bytes a batch, then prompts that nobody will run. ARGV: batch id.
+# KEYS: total, bytes a batch, then prompts that will not run. ARGV: batch id.
 _DROP = """
 local freed = 0
 for i = 3, #KEYS do

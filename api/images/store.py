@@ -63,7 +63,8 @@ end
 return 1
 """
 )
-# Answers the bytes that became free. An image whose data has expired is dropped whoever needs it.
+# Answers the bytes that became free. An image whose data has expired is dropped, whichever jobs
+# need it.
 _DROP = """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('ZCARD', KEYS[2]) > 0 then return 0 end
 local size = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or 0)

@@ -184,7 +184,7 @@ class Reader:
                 continue
             placed = self._placed(entry)
             if placed.start != self._place and not self._trusts:
-                # Written anew, and otherwise grouped, since this reader was here; once is enough.
+                # Rewritten in other groups since this reader read it; once is enough.
                 self._rewind()
                 self._trusts = True
                 break

@@ -261,7 +261,7 @@ def refuse(
 
 
 def unknown(fields: Mapping[str, Any], *known: Container[str], prefix: str = "") -> list[str]:
-    """Which of the fields nobody knows, as far as they are set to something."""
+    """Which of the fields are unknown, of those that are set to something."""
     present = (name for name, value in fields.items() if not _unset(value))
     return [f"{prefix}{name}" for name in present if not any(name in names for names in known)]
 

@@ -213,7 +213,10 @@ HEADERS: dict[str, Any] = {
         "description": "Warnings known before the answer began.",
         "schema": {"type": "string"},
     },
-    "X-Ignored-Fields": {"description": "Fields that nobody knows.", "schema": {"type": "string"}},
+    "X-Ignored-Fields": {
+        "description": "Unknown fields of the request.",
+        "schema": {"type": "string"},
+    },
     "X-Cancelled": {
         "description": "The chat was stopped; not on streams.",
         "schema": {"type": "string"},

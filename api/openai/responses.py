@@ -160,7 +160,7 @@ class ChatAnswer(Answer):
             body["content"] = event.text
         calls = event.tool_calls[: max(0, 1 - self._calls) if self._one_call else None]
         if calls:
-            # A call is told whole: it could only be read once it was whole.
+            # A call is sent whole: it can be parsed only once it is complete.
             body["tool_calls"] = [
                 {"index": self._calls + i} | _call(call) for i, call in enumerate(calls)
             ]

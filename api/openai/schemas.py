@@ -83,7 +83,7 @@ class Generation(Open):
             )
 
     def ignored(self) -> list[str]:
-        """The fields that nobody knows, so that they can be named."""
+        """The unknown fields, so that they can be named."""
         known = (self.refused, other_fields.WITHOUT_EFFECT)
         unknown_fields = other_fields.unknown(self.others, *known)
         if self.stream_options is not None:

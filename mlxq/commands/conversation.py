@@ -1,6 +1,6 @@
 """``mlxq chat`` on a terminal: each request carries the whole conversation so far.
 
-What was said lives in this process alone.
+The conversation lives in this process alone.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def free_port(host: str, port: int) -> int:
 
 
 def reachable(host: str) -> str:
-    """The host to name in a URL: nobody can connect to 'every address'."""
+    """The host to name in a URL: a client can't connect to 'every address'."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 

@@ -19,7 +19,7 @@ STEADY_AFTER_S = 60.0
 """A child that lived this long had a good start: its earlier deaths are forgotten."""
 TRIES_BEFORE_READY = 3
 BAD_SETTINGS = 2
-"""The exit status of a child that will not start until somebody changes something."""
+"""The exit status of a child that will not start until its configuration changes."""
 _PROBE_EVERY_S = 0.2
 
 Process = subprocess.Popen[bytes]

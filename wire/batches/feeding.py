@@ -14,7 +14,7 @@ def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
     """Whether a slice should be queued and isn't; if so, a transaction that records it has begun.
 
     ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError
-    means that somebody else did so first.
+    means that another process did so first.
     """
     fed_name, open_name = keys.batch_fed(work.batch_id), keys.batch_slices(work.batch_id)
     pipe.watch(rq_job, fed_name)  # type: ignore[no-untyped-call]

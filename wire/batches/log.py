@@ -85,7 +85,7 @@ local missing = tonumber(ARGV[5]) - redis.call('HLEN', KEYS[5])
 if ARGV[6] == '1' or missing <= 0 then
   local state = redis.call('HGET', KEYS[3], 'state')
   if missing > 0 and (state == 'queued' or state == 'running') then
-    -- Their prompts are gone: nobody can name them, and the batch must not wait for them.
+    -- Their prompts are gone: they can't be named, and the batch must not wait for them.
     redis.call('HINCRBY', KEYS[3], 'failed', missing)
   end
   end_slice()

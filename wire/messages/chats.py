@@ -55,7 +55,7 @@ class Message(Record):
     ``name`` is the speaker's or the tool's; ``tool_call_id`` is the call that a tool's message
     answers.
 
-    ``reasoning`` is what an assistant thought before it said this, for templates that take it.
+    ``reasoning`` is what an assistant thought before this message, for templates that take it.
     """
 
     role: Role
@@ -94,7 +94,7 @@ class OutputFormat(Record):
     """What the prompt and the answer are made of, beyond the text of a chat.
 
     ``raw``: the prompt is the one message's text as it is, without the chat template. ``separate``:
-    the model's thinking and its tool calls are told apart from its text. ``tools`` are what it may
+    the model's thinking and its tool calls are separated from its text. ``tools`` are what it may
     call, in OpenAI's shape. ``json_schema`` is the JSON text of the schema that the answer is held
     to; with ``must_call`` it is that of a call. ``truncation``: whether a conversation that doesn't
     fit loses its oldest turns or is refused.
@@ -112,7 +112,7 @@ PLAIN_TEXT = OutputFormat()
 
 
 def too_long(context_window: int, tokens: str) -> str:
-    """What is said of a prompt that isn't shortened, in OpenAI's words: programs look for them."""
+    """The message for a prompt that isn't shortened, in OpenAI's words: programs look for them."""
     return (
         f"This model's maximum context length is {context_window} tokens. However, your messages "
         f"resulted in "

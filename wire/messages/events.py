@@ -56,7 +56,7 @@ class Piece(NamedTuple):
 class Delta:
     """New text and the ids of its tokens, which may outnumber the text's at a cut character.
 
-    ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are told apart from
+    ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are separate from
     the text for jobs that ask for it. One event holds all that came of its tokens, so that a log
     never ends between the two. ``pieces`` are those of a delta that was made of several: it can be
     cut between them.

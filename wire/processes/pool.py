@@ -52,7 +52,7 @@ class Refused(Exception):
 
 
 class Died(Exception):
-    """The child ended in the middle, or what it said can't be an answer."""
+    """The child ended in the middle, or its output can't be an answer."""
 
 
 def _environment() -> dict[str, str]:
@@ -211,7 +211,7 @@ class ChildPool(Generic[T]):
     def _tried(self, kind: str, payload: Payload) -> T:
         child = self._borrowed()
         try:
-            # A child that somebody took over may say anything: only what can be an answer is
+            # A compromised child may write anything: only what can be an answer is
             # believed.
             answer = self._read(child, kind, payload)
         except Refused:

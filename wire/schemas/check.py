@@ -65,7 +65,7 @@ class SchemaCheck:
         return self._judged("new", schema)
 
     def kept(self, text: str) -> Verdict:
-        """Whether a job's schema may be used as it stands; its text is not told again."""
+        """Whether a job's schema may be used as it stands; its text is not sent again."""
         return self._judged("kept", text)
 
     def known(self, schema: str) -> Verdict | None:
@@ -110,7 +110,7 @@ def _name(kind: str, schema: str) -> tuple[str, bytes]:
 
 
 def _verdict(_: dict[str, Any], data: bytes) -> Verdict:
-    told = json.loads(data)
-    reason = str(told.get("reason", ""))
-    warnings = tuple(str(warning) for warning in told.get("warnings", ()))
-    return Verdict(str(told.get("text", "")), warnings, reason)
+    reply = json.loads(data)
+    reason = str(reply.get("reason", ""))
+    warnings = tuple(str(warning) for warning in reply.get("warnings", ()))
+    return Verdict(str(reply.get("text", "")), warnings, reason)

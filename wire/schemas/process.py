@@ -1,6 +1,6 @@
 """The process that reads schemas: one after another from standard input, each settled or refused.
 
-Native code reads strangers' schemas here, so that a crash or an endless one harms nobody else. A
+Native code reads strangers' schemas here, so that a crash or an endless one harms no other part. A
 question is a line ``new 1234`` (a client's) or ``kept 1234`` (one that is a job's already) and that
 many bytes of JSON; the answer is ``{"length": …}`` and JSON. It ends with the pipe it reads, thus
 with its parent, however that ended.

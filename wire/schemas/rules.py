@@ -147,16 +147,16 @@ def _settle_names(schema: Schema, base: Schema) -> None:
 def _names_pattern(names: Any) -> str | None:
     if not isinstance(names, dict):
         return None
-    told = {
+    keywords = {
         key: value
         for key, value in names.items()
         if key not in ("type", "title", "description", "$comment")
     }
-    if list(told) == ["pattern"] and isinstance(told["pattern"], str):
-        return told["pattern"]
-    listed = told.get("enum", [told.get("const")])
+    if list(keywords) == ["pattern"] and isinstance(keywords["pattern"], str):
+        return keywords["pattern"]
+    listed = keywords.get("enum", [keywords.get("const")])
     if (
-        len(told) == 1
+        len(keywords) == 1
         and isinstance(listed, list)
         and listed
         and all(isinstance(name, str) for name in listed)

@@ -2,7 +2,7 @@
 calls, stop texts.
 
 The echo backend answers a prompt that begins with ``SAY`` with the rest of the prompt, a character
-a token, so that every mark lies across tokens.
+a token, so that every marker spans tokens.
 """
 
 from __future__ import annotations

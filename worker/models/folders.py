@@ -30,7 +30,7 @@ _OF_A_MODEL = ("config.json", "model_index.json")
 """Files of a model's own folder; folders below it are its parts."""
 log = logging.getLogger(__name__)
 _SAMPLE = 64 << 10
-"""Bytes read from each end of a weight file for the revision: the header lies in the first, and
+"""Bytes read from each end of a weight file for the revision: the header is in the first, and
 is most of it."""
 
 
@@ -83,7 +83,7 @@ class ModelFolders:
 
         The name stays, also over a restart. Raises WorkerError ``model_not_found`` for a path
         outside the configured folders or without a model: which of the two it is would tell a
-        stranger what lies on the disk.
+        stranger what is on the disk.
         """
         folder = self._inside(path)
         if folder is None:

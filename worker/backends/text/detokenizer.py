@@ -39,7 +39,7 @@ def detokenizers(tokenizer: Any) -> DetokenizerFactory:
     """The factory of a model's detokenisers, for mlx_lm's wrapper of a tokeniser.
 
     Its argument is the prompt of an answer that continues it as text, or None for a text that
-    starts anew: the blank that SentencePiece puts before such a text isn't part of it.
+    restarts: the blank that SentencePiece puts before such a text isn't part of it.
     """
     kind = tokenizer.detokenizer
     if isinstance(kind, BPEStreamingDetokenizer):
