@@ -60,7 +60,7 @@ class Served:
 
 def _opens_images(child: psutil.Process) -> bool:
     try:
-        return any("image_child" in word for word in child.cmdline())
+        return any("decoder_process" in word for word in child.cmdline())
     except psutil.Error:  # It has just ended.
         return False
 

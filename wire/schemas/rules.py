@@ -1,6 +1,6 @@
 """What a schema means to a matcher that writes token by token: kept, rewritten or refused. Pure.
 
-Knows no matcher: what that makes of the outcome is ``schema_child``'s to find out.
+Knows no matcher: what that makes of the outcome is ``wire.schemas.process``'s to find out.
 """
 
 from __future__ import annotations

@@ -14,6 +14,16 @@ from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED
 _GRACE_S = 5
 """A start follows its pop within milliseconds; a job popped longer ago than this has lost its
 worker."""
+# KEYS: intermediate list, when the job was first seen there. ARGV: job id, seconds to remember
+# that, seconds left of these while the grace lasts. Answers 1 within the grace. In one go: a start
+# that comes between would leave a time behind, and the job's next pop would be taken for an old
+# one.
+_SEE = """
+if not redis.call('LPOS', KEYS[1], ARGV[1]) then return 1 end
+redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
+if redis.call('TTL', KEYS[2]) >= tonumber(ARGV[3]) then return 1 end
+return 0
+"""
 
 
 class PoppedJobs:
@@ -22,6 +32,7 @@ class PoppedJobs:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._requeue = redis.register_script(REQUEUE_POPPED)
+        self._see = redis.register_script(_SEE)
 
     def requeue(self, queue: Queue, *, orphaned: bool) -> int:
         """Put such jobs of a queue back, and return how many.
@@ -38,9 +49,12 @@ class PoppedJobs:
             # Deleted, or never a job: every worker that pops it drops it here again.
             self._redis.lrem(queue.intermediate_queue_key, 1, job_id)
             return 0
-        if not orphaned and self._was_just_popped(job_id):
+        intermediate, first_seen = queue.intermediate_queue_key, keys.popped(job_id)
+        # Remembered for longer than the grace; a start deletes it.
+        grace: list[str | int] = [job_id, 3 * _GRACE_S, 2 * _GRACE_S]
+        if not orphaned and self._see(keys=[intermediate, first_seen], args=grace):
             return 0
-        names = [queue.intermediate_queue_key, queue.key, keys.popped(job_id)]
+        names = [intermediate, queue.key, first_seen]
         return int(self._requeue(keys=names, args=[job_id]))
 
     def _is_job(self, job_id: str) -> bool:
@@ -51,10 +65,3 @@ class PoppedJobs:
             and self._redis.type(name) == b"hash"
             and bool(self._redis.hexists(name, "data"))
         )
-
-    def _was_just_popped(self, job_id: str) -> bool:
-        """Whether a job was first seen here within the grace. Its start deletes the key."""
-        first_seen = keys.popped(job_id)
-        # Expires soon after the grace: the same job may be popped again, by a live worker.
-        self._redis.set(first_seen, "1", nx=True, ex=3 * _GRACE_S)
-        return int(self._redis.ttl(first_seen)) >= 2 * _GRACE_S

@@ -313,16 +313,23 @@ def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(
     assert looking.run() == 1
 
 
-def test_the_grace_of_a_popped_job_begins_anew_after_its_start(redis: Redis, queue: Queue) -> None:
+def test_the_grace_of_a_popped_job_begins_anew_after_its_start(
+    redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the start came between looking through the list and looking at the job."""
     job = submitted(redis, queue)
     looking = recovering(redis, queue)
     worker = ChatWorker([queue], name=HERE, connection=redis, serializer=JSONSerializer)
     redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
     assert looking.run() == 0
     redis.expire(keys.popped(job.id), 1)
-    worker.record_start(job, queue, lambda *_: None)
+    running = {worker.record_start(job, queue, lambda *_: None).execution.composite_key}
+    with monkeypatch.context() as patch:
+        patch.setattr(redis, "lrange", lambda *_: [job.id.encode()])
+        assert looking.run(running) == 0
+    assert not redis.exists(keys.popped(job.id))
     redis.rpush(queue.intermediate_queue_key, job.id)  # Popped once more, as after a crash.
-    assert looking.run() == 0
+    assert looking.run(running) == 0
 
 
 def test_a_plain_rq_worker_gets_time_to_give_a_job_back_and_no_crash_is_counted(
