@@ -1,84 +1,21 @@
-"""``python -m api``: one API process, until it is told to stop.
+"""``python -m api``: one API process, until it is asked to stop.
 
 Open streams end cleanly then, and their clients resume with another process or the next one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import logging
-import resource
-import socket
 import sys
-from types import FrameType
 
-import uvicorn
-from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from api.app import create_app
-from api.embedded_redis import connect_once
-from api.stalls import StallingClientsAreCut
-from wire import logs
-from wire.fitness import unfit
-from wire.lifeline import exit_with_parent
-from wire.settings import BadSetting, Settings, from_command_line
-
-_log = logging.getLogger("api")
-
-_GRACE_S = 5
-"""Time that requests get to end at a stop; streams need none of it."""
-KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than the pools of proxies (nginx: 60 s) and HTTP clients keep theirs,
-so that they close it and none writes into one that has just been closed."""
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with one line on standard output when ready and an orderly end of streams."""
-
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http=StallingClientsAreCut,
-            log_config=None,
-            access_log=settings.log_level == "debug",
-            timeout_graceful_shutdown=_GRACE_S,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            server_header=False,
-        )
-        super().__init__(config)
-        self._app = app
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not uvicorn's own: that raises the signal again after an orderly end, which would look like a crash.
-        del sig, frame
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # First, or uvicorn would wait for streams that end with their chats.
-        self._app.state.parts.relay.close()
-        self._app.state.parts.watch.close()
-        await super().shutdown(sockets)
-        _log.info("stopped")
-
-    @property
-    def url(self) -> str:
-        """Where the server listens; the real port when it took a free one."""
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
-        if self.started:
-            self._app.state.parts.schemas.warm_up()
-            print(f"listening on {self.url}", flush=True)
-            _log.info("listening", extra={"url": self.url})
+from api.server import Server, allow_descriptors, without_query
+from wire import log_format
+from wire.parent_process import exit_with_parent
+from wire.redis_server import connect_once, unfit
+from wire.settings import BadSetting, from_command_line
 
 
 def _problem_with(url: str) -> str | None:
@@ -88,24 +25,6 @@ def _problem_with(url: str) -> str | None:
             return unfit(redis.info())
     except (RedisError, OSError):
         return None
-
-
-def allow_descriptors(wanted: int = 65_536) -> None:
-    """Raise the limit on open files as far as the system lets us: each stream is one, and macOS begins with 256."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _without_query(record: logging.LogRecord) -> bool:
-    """Cut what stands behind a path: a key that was sent in the wrong place must not be kept."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
-    return True
 
 
 def main() -> int:
@@ -124,8 +43,8 @@ def main() -> int:
         print(f"python -m api: {bad}", file=sys.stderr)
         return 2
     allow_descriptors()
-    logs.set_up(settings.log_level, settings.log_format)
-    logging.getLogger("uvicorn.access").addFilter(_without_query)
+    log_format.set_up(settings.log_level, settings.log_format)
+    logging.getLogger("uvicorn.access").addFilter(without_query)
     Server(app, settings).run()
     return 0
 

@@ -14,32 +14,30 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import (
-    batches,
-    errors,
-    job_view,
-    metrics,
-    models,
-    native,
-    openai,
-    openai_batches,
-    openai_described,
-    openai_files,
-    operations,
-    pages,
-    sign_in,
-    usage,
+from api import error_handlers, errors, models, pages
+from api.auth import login
+from api.auth.api_keys import ApiKeys, admitted
+from api.auth.middleware import LOGIN_PATH, AuthMiddleware
+from api.batches import routes as batches
+from api.chat import job_routes
+from api.chat import routes as chat
+from api.http.body_limits import BodyLimitMiddleware
+from api.http.head_requests import HeadMiddleware
+from api.http.host_names import HostNames
+from api.http.request_metrics import RequestMetrics, RequestMetricsMiddleware
+from api.http.security_headers import SecurityHeadersMiddleware
+from api.monitoring import metrics, usage_routes
+from api.monitoring import routes as monitoring
+from api.monitoring.rq_dashboard import dashboard, never_unpickle
+from api.openai import (
+    batch_routes,
+    chat_routes,
+    file_routes,
+    model_routes,
+    response_schemas,
 )
-from api.api_keys import admitted
-from api.bodies import Bodies
-from api.dashboard import dashboard, never_unpickle
-from api.gate import Gate
-from api.head import Head
-from api.headers import SafeHeaders
-from api.host_names import HostNames
-from api.parts import assemble, running
 from api.redis_client import Clients, connect
-from api.traffic import Counted, Traffic
+from api.services import build_services, running
 from wire.settings import Settings
 
 DASHBOARD = "/rq"
@@ -51,32 +49,45 @@ _KEYS: dict[str, dict[str, str]] = {
     "Api-Key": {"type": "apiKey", "in": "header", "name": "Api-Key"},
 }
 """The ways to send a key, one of them at a time."""
-_OPEN = ("/health", "/ready")
+_PUBLIC = ("/health", "/ready")
+"""Routes of the description that need no key."""
+_OPEN_PATHS = (*_PUBLIC, "/favicon.ico", LOGIN_PATH, f"{pages.STATIC}/")
 
 
 class _App(FastAPI):
-    """An application whose every answer has safe headers, and whose description says who may ask."""
+    """An application with safe headers on every response and API keys in its schema."""
 
-    wants_keys = False
+    needs_keys = False
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
-            described["components"]["schemas"] |= openai_described.components()
-            if self.wants_keys:
+            described["components"]["schemas"] |= response_schemas.components()
+            if self.needs_keys:
                 described["security"] = [{name: []} for name in _KEYS]
-                for path in _OPEN:
+                for path in _PUBLIC:
                     described["paths"][path]["get"]["security"] = []
         return super().openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
-        return SafeHeaders(super().build_middleware_stack(), DASHBOARD)
+        return SecurityHeadersMiddleware(super().build_middleware_stack(), DASHBOARD)
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
-    openais = (openai, openai_files, openai_batches)
-    routers = (native, batches, job_view, models, *openais, operations, usage, metrics, pages, sign_in)
+    openais = (chat_routes, model_routes, file_routes, batch_routes)
+    routers = (
+        chat,
+        batches,
+        job_routes,
+        models,
+        *openais,
+        monitoring,
+        usage_routes,
+        metrics,
+        pages,
+        login,
+    )
     for router in (part.router for part in routers):
         app.include_router(router)
     app.mount(pages.STATIC, pages.Files())
@@ -85,7 +96,10 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
 
 
 def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
-    """The application for a Redis that ``settings`` names, or for given clients. Raises BadSetting."""
+    """The application for a Redis that ``settings`` names, or for given clients.
+
+    Raises BadSetting.
+    """
     known = admitted(settings)
     for name in ("allowed_hosts", "image_hosts"):
         HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")
@@ -94,35 +108,55 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = assemble(settings, clients or connect(settings.redis_url), known)
-        app.state.parts = parts
+        redis = clients or connect(settings.redis_url)
+        app.state.services = build_services(settings, redis, known)
         lag = asyncio.create_task(traffic.watch_loop(), name="lag")
         if rq_pages is not None:
             rq_pages.start()
-        async with running(parts):
+        async with running(app):
             yield
         lag.cancel()
         if rq_pages is not None:
             rq_pages.stop()
 
     # The usual documentation pages load scripts from elsewhere: /docs is one of our own.
-    app = _App(title="MLX chat queue", lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors.RESPONSES)
-    app.wants_keys = bool(known)
-    app.state.traffic = traffic = Traffic()
-    errors.install(app)
+    app = _App(
+        title="MLX chat queue",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=errors.RESPONSES,
+    )
+    app.needs_keys = bool(known)
+    app.state.traffic = traffic = RequestMetrics()
+    error_handlers.install(app)
     _include(app, rq_pages)
-    # From the inside out.
-    app.add_middleware(Gate, settings=settings, known=known)
-    app.add_middleware(Bodies)
-    app.add_middleware(Head)
+    _add_middleware(app, settings, known, traffic)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, known: ApiKeys, traffic: RequestMetrics
+) -> None:
+    """From the inside out."""
+    app.add_middleware(AuthMiddleware, settings=settings, known=known, open_paths=_OPEN_PATHS)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(HeadMiddleware)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            # OpenAI's client adds a dozen of its own. None of them opens anything: a key is sent by who has it.
+            # OpenAI's client adds a dozen of its own. None of them grants access: a page must have
+            # a key to send one.
             allow_headers=["*"],
-            expose_headers=["X-Job-Id", "Retry-After", "X-Request-Id", "X-Warning", "X-Ignored-Fields", "X-Cancelled"],
+            expose_headers=[
+                "X-Job-Id",
+                "Retry-After",
+                "X-Request-Id",
+                "X-Warning",
+                "X-Ignored-Fields",
+                "X-Cancelled",
+            ],
         )
-    app.add_middleware(Counted, traffic=traffic)
-    return app
+    app.add_middleware(RequestMetricsMiddleware, traffic=traffic)

@@ -1,7 +1,7 @@
-"""Every answer that is an error: the one table from named codes to HTTP statuses, and the handlers that use it.
+"""Every answer that is an error: the one table from named codes to HTTP statuses.
 
-An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it has OpenAI's shape.
-Knows nothing of jobs or streams.
+An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it
+has OpenAI's shape. Knows nothing of jobs or streams.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError, ResponseError
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from api import field_names
+from api import error_locations
 from wire import redis_refusals
 from wire.messages import ErrorCode
 
@@ -74,7 +72,10 @@ _OPENAI_STATUS: dict[ErrorCode, int] = {
     "bad_prompt": 400,
 }
 """OpenAI's clients know a bad request as 400."""
-_OPENAI_CODES: dict[ErrorCode, str] = {"prompt_too_long": "context_length_exceeded", "unauthorized": "invalid_api_key"}
+_OPENAI_CODES: dict[ErrorCode, str] = {
+    "prompt_too_long": "context_length_exceeded",
+    "unauthorized": "invalid_api_key",
+}
 """Codes that programs look for under OpenAI's names."""
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 BODY_LIMIT = 1024
@@ -86,24 +87,19 @@ _BODY = ("body",)
 """How pydantic's places begin in a request; those in a line of a batch begin with a field."""
 _ELSEWHERE = (("query",), ("path",), ("header",), ("cookie",))
 """How FastAPI begins the places of what isn't in a body."""
-_SENTENCES: dict[int, tuple[ErrorCode, str]] = {
-    400: ("bad_request", "The request could not be read."),
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take that method."),
-    413: ("too_large", "The request body is too large."),
-    415: ("unsupported_media_type", "Send JSON, with the header Content-Type: application/json."),
-}
 
 
 class ErrorBody(BaseModel):
-    """What the API's description says of errors."""
+    """The error body as the OpenAPI schema describes it."""
 
     detail: str
     code: ErrorCode
     errors: list[str]
 
 
-RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": ErrorBody} for kind in (422, "4XX", "5XX")}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    kind: {"model": ErrorBody} for kind in (422, "4XX", "5XX")
+}
 
 
 class OpenAiError(BaseModel):
@@ -119,11 +115,13 @@ class OpenAiErrorBody(BaseModel):
     error: OpenAiError
 
 
-OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {kind: {"model": OpenAiErrorBody} for kind in (422, "4XX", "5XX")}
+OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {
+    kind: {"model": OpenAiErrorBody} for kind in (422, "4XX", "5XX")
+}
 
 
 class ApiError(Exception):
-    """A request that is refused: a code of the table, a sentence, and when trying again makes sense.
+    """A refused request: a code of the table, a sentence, and when to try again.
 
     ``errors`` are lines about single fields; ``param`` is the field that OpenAI's shape names.
     """
@@ -157,18 +155,23 @@ class ApiError(Exception):
         lines = list(self.errors)
         while True:
             # ASCII only: a lone surrogate in a field's name has no UTF-8.
-            body = json.dumps({"detail": self.message, "code": self.code, "errors": lines}).encode("ascii")
+            body = json.dumps({"detail": self.message, "code": self.code, "errors": lines}).encode(
+                "ascii"
+            )
             if len(body) <= BODY_LIMIT or not lines:
                 return body
             lines.pop()
 
     def openai(self) -> dict[str, Any]:
         """OpenAI's shape."""
-        told = self.errors[:1] if self.code == "invalid_request" else ()  # elsewhere it is ``param``
-        message = " ".join([self.message, *told])
+        # elsewhere it is ``param``
+        details = self.errors[:1] if self.code == "invalid_request" else ()
+        message = " ".join([self.message, *details])
         code = _OPENAI_CODES.get(self.code, self.code)
         status = self.openai_status
-        kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        kind = _OPENAI_TYPES.get(
+            status, "server_error" if status >= 500 else "invalid_request_error"
+        )
         return {"error": {"message": message, "type": kind, "param": self.param, "code": code}}
 
     @property
@@ -177,7 +180,10 @@ class ApiError(Exception):
 
 
 class _Answer(Response):
-    """An error on its way out. Only then is it known which API it is for, whatever part of the application refuses."""
+    """An error on its way out.
+
+    Only then is it known which API it is for, whatever part of the application refuses.
+    """
 
     def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
         super().__init__(error.body(), status_of(error.code), headers, "application/json")
@@ -188,11 +194,13 @@ class _Answer(Response):
             await super().__call__(scope, receive, send)
             return
         body = json.dumps(self._error.openai()).encode("ascii")
-        await Response(body, self._error.openai_status, self._extra, "application/json")(scope, receive, send)
+        await Response(body, self._error.openai_status, self._extra, "application/json")(
+            scope, receive, send
+        )
 
 
 def status_of(code: str) -> int:
-    """The HTTP status of a code; a worker of a later release may have named one that isn't in the table."""
+    """The HTTP status of a code; 500 for a code of a later release."""
     return STATUS.get(cast(ErrorCode, code), 500)
 
 
@@ -203,13 +211,22 @@ def is_openai(scope: Scope) -> bool:
 
 
 def workers_outdated(field: str) -> ApiError:
-    """A request whose answer needs a field of the job that some living worker's release doesn't know."""
-    message = f"A worker of an older release is running, and it can't honour {field}. Try again once it is updated."
+    """A request that needs a field of the job which some running worker's release doesn't know."""
+    message = (
+        f"A worker of an older release is running, and it can't honour {field}. Try again "
+        f"once it is updated."
+    )
     return ApiError("workers_outdated", message, RETRY_WHEN_FULL_S, param=field)
 
 
 def no_worker() -> ApiError:
-    return ApiError("no_worker", "No worker is running. Start one, or try again soon.", RETRY_SOON_S)
+    return ApiError(
+        "no_worker", "No worker is running. Start one, or try again soon.", RETRY_SOON_S
+    )
+
+
+def unknown_model(param: str | None = None) -> ApiError:
+    return ApiError("model_not_found", "No model of this id or name is registered.", param=param)
 
 
 def from_redis(error: RedisError) -> ApiError:
@@ -221,8 +238,12 @@ def from_redis(error: RedisError) -> ApiError:
         _log.error("Redis refused a command: %s", kind, exc_info=error)
         return ApiError("internal_error", "Something went wrong here.")
     if kind in redis_refusals.FULL:
-        return ApiError("redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S)
-    return ApiError("redis_unavailable", "The queue cannot be reached. Try again soon.", RETRY_SOON_S)
+        return ApiError(
+            "redis_full", "The queue's storage is full. Try again later.", RETRY_WHEN_FULL_S
+        )
+    return ApiError(
+        "redis_unavailable", "The queue cannot be reached. Try again soon.", RETRY_SOON_S
+    )
 
 
 def from_validation(
@@ -230,29 +251,36 @@ def from_validation(
     shape: type[BaseModel] | None = None,
     body: Any = None,
 ) -> ApiError:
-    """A refused shape. Only pydantic's own sentences and the names of fields are told, never a value.
+    """A refused shape.
 
-    With the ``shape`` of the body, and what was sent as it, the fields are those that a client finds there.
+    Only pydantic's own sentences and the names of fields are shown, never a value.
+
+    With the ``shape`` of the body, and what was sent as it, the fields are those that a client
+    finds there.
     """
     rows = list(errors)
     if any(row["type"] == "json_invalid" for row in rows):
         return ApiError("bad_request", "The body is not valid JSON.")
     places = [_place(row["loc"], shape, body) for row in rows[:8]]
     lines = [_line(place, row["msg"]) for place, row in zip(places, rows, strict=False)]
-    # Members of a union that were tried in vain say the same of the same field.
+    # Several members of a union report the same of the same field.
     return ApiError(
         "invalid_request",
         "The request is not valid.",
         errors=dict.fromkeys(lines),
-        param=_param(places[0] if rows[0]["loc"][:1] in (_BODY, *_ELSEWHERE) else (*_BODY, *places[0])),
+        param=_param(
+            places[0] if rows[0]["loc"][:1] in (_BODY, *_ELSEWHERE) else (*_BODY, *places[0])
+        ),
     )
 
 
-def _place(loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any) -> Sequence[str | int]:
+def _place(
+    loc: Sequence[str | int], shape: type[BaseModel] | None, body: Any
+) -> Sequence[str | int]:
     if shape is None or loc[:1] in _ELSEWHERE:
         return loc
     head = 1 if loc[:1] == _BODY else 0
-    return (*loc[:head], *field_names.fields(loc[head:], shape, body))
+    return (*loc[:head], *error_locations.fields(loc[head:], shape, body))
 
 
 def _param(place: Sequence[str | int]) -> str | None:
@@ -262,39 +290,5 @@ def _param(place: Sequence[str | int]) -> str | None:
 
 
 def _line(place: Sequence[str | int], message: str) -> str:
-    told = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
-    return f"{told}: {message}"[:_LINE_LIMIT]
-
-
-def install(app: FastAPI) -> None:
-    """Answer every failure of the application in the one format."""
-
-    async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, ApiError)
-        return error.response()
-
-    async def wrong_shape(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        taken = getattr(request.scope.get("route"), "body_field", None)
-        shape = None if taken is None else field_names.shape_of(taken.field_info.annotation)
-        return from_validation(error.errors(), shape, error.body).response()
-
-    async def http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code, sentence = _SENTENCES.get(error.status_code, _SENTENCES[400])
-        return ApiError(code, sentence).response(error.headers)
-
-    async def redis(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RedisError)
-        return from_redis(error).response()
-
-    async def unexpected(_: Request, error: Exception) -> Response:
-        # The server's log gets the traceback: Starlette raises the exception again after this answer.
-        del error
-        return ApiError("internal_error", "Something went wrong here.").response()
-
-    app.add_exception_handler(ApiError, refused)
-    app.add_exception_handler(RequestValidationError, wrong_shape)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RedisError, redis)
-    app.add_exception_handler(Exception, unexpected)
+    details = " -> ".join(str(part)[:_NAME_LIMIT] for part in place)
+    return f"{details}: {message}"[:_LINE_LIMIT]

@@ -1,6 +1,7 @@
-"""The pages for people: the chat page at ``/``, ``/status``, the API's reference at ``/docs``, and their files.
+"""The HTML pages: chat at ``/``, ``/status``, the API's reference at ``/docs``.
 
-Files only; what a page shows it asks for over the API like any other client. Knows nothing of chats, models or keys.
+Files only; what a page shows it asks for over the API like any other client. Knows nothing of
+chats, models or keys.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from starlette.types import Scope
 
 STATIC = "/static"
 FOLDER = Path(__file__).parent / "static"
-# Asked for again each time and answered with 304 mostly: after an update no page runs with half of the old files.
+# Asked for again each time and answered with 304 mostly: after an update no page runs with half of
+# the old files.
 _FRESH = {"Cache-Control": "no-cache"}
 
 router = APIRouter(include_in_schema=False)

@@ -1,6 +1,7 @@
-"""The two Redis clients of an API process: one for the event loop, one for RQ, which is synchronous.
+"""The two Redis clients of an API process: one for the event loop, one synchronous for RQ.
 
-Both answer or fail within two seconds, without trying again: a client of ours is told to come back instead.
+Both respond or fail within two seconds, without retries: clients of the API are asked to retry
+instead.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Clients:
 
 
 def connect(url: str) -> Clients:
-    """Clients for ``redis://``, ``rediss://`` and ``unix://`` addresses. Opens no connection yet."""
+    """Clients for ``redis://``, ``rediss://`` and ``unix://`` addresses.
+
+    Opens no connection yet.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_CONNECTIONS,

@@ -1,4 +1,5 @@
-"""What crosses Redis between the API and the workers: messages, names, the token log, model records, settings.
+"""What the processes agree on: records, Redis names and scripts, the token log, settings, logs.
 
-This package knows neither HTTP nor MLX; both sides import it and it imports neither.
+It knows neither HTTP nor MLX, and imports no other package of the project. RQ is imported by
+``wire/rq_jobs.py`` alone.
 """

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 PREFIX = "mlxq:"
 
+EVERYONE = "everyone"
+"""The owner of every job while there are no API keys."""
+
 CHAT_QUEUE = "chat"
-"""RQ queue of chats and model commands: somebody waits for each."""
+"""RQ queue of chats and model commands: a client waits for each."""
 BATCH_QUEUE = "batch"
 """RQ queue of batch prompts, popped only when no chat waits."""
 CHAT_TASK = "worker.tasks.chat"
@@ -22,17 +25,18 @@ WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
 """Lives for a while after a worker's last heartbeat, so that a restart refuses no chat."""
-UNATTENDED = PREFIX + "unattended-after"
-"""Sorted set: job id -> Redis time in milliseconds after which a job that nobody reads is stopped. Only jobs that end
-with their readers are in it; an API process puts the time off while it has a reader for the job."""
+ABANDONED_AFTER = PREFIX + "unattended-after"
+"""Sorted set: job id -> Redis time in milliseconds after which a job without a reader is stopped.
+Only jobs that end with their readers are in it; an API process puts the time off while it has a
+reader for the job."""
 STOPPING = PREFIX + "stopping"
-"""Sorted set: job id -> Redis time in milliseconds at which an API process took it off its queue to end it. What stays
-here was left by a process that died in between, and any other finishes it."""
+"""Sorted set: job id -> Redis time in milliseconds at which an API process took it off its queue to
+end it. What stays here was left by a process that died in between, and any other finishes it."""
 UNENDED = PREFIX + "unended"
-"""Sorted set: chat or model command that has not ended -> Redis time in milliseconds at which it was last looked at.
-One that has ended stays until the next look."""
+"""Sorted set: chat or model command that has not ended -> Redis time in milliseconds at which it
+was last looked at. One that has ended stays until the next look."""
 READY = PREFIX + "ready"
-"""Written by whoever asks whether the service is ready: a Redis may answer and take nothing."""
+"""Written by the readiness check: a Redis may answer reads and refuse writes."""
 READY_LIFETIME_S = 60
 RECOVERY_LOCK = PREFIX + "recovery-lock"
 """Held by the one worker that looks for jobs of dead ones."""
@@ -43,16 +47,19 @@ IMAGES_TOTAL = PREFIX + "images-total"
 IMAGES_IDLE = PREFIX + "images-idle"
 """Sorted set: SHA-256 -> Redis time in milliseconds since which no live job needs the image."""
 RECENT_RATE = PREFIX + "recent-job-seconds"
-"""List of the last jobs' run times in seconds, newest first: what Retry-After is worked out from."""
+"""List of the last jobs' run times in seconds, newest first: what Retry-After is worked out
+from."""
 RECENT = PREFIX + "recent"
-"""Stream: the jobs that ended last, with model, queue and the log's last entry; ids are Redis times. Never a text."""
+"""Stream: the jobs that ended last, with model, queue and the log's last entry; ids are Redis
+times. Never a text."""
 ENDED = PREFIX + "ended"
 """Hash: how jobs ended -> how many did, ever since Redis began."""
 HISTORY = PREFIX + "history"
 """Stream: a sample from each worker every second, for the last minutes."""
 
 BATCH_BYTES = PREFIX + "batch-bytes"
-"""Hash: id of a batch or a file -> what it counts against the budget, bytes: prompts and results, or the file."""
+"""Hash: id of a batch or a file -> what it counts against the budget, bytes: prompts and
+results, or the file."""
 BATCH_BYTES_TOTAL = PREFIX + "batch-bytes-total"
 """Integer: the sum of that hash."""
 FILE_ID = "file-"
@@ -61,18 +68,21 @@ ORDERS_OPEN = PREFIX + "orders-open"
 """Set of the orders whose file is still being read into their batch."""
 ORDER_LEASE_S = 60
 BATCHES_OPEN = PREFIX + "batches-open"
-"""Sorted set: batch id -> Redis time in milliseconds by which it must have ended. Ended batches aren't in it."""
+"""Sorted set: batch id -> Redis time in milliseconds by which it must have ended. Ended batches
+aren't in it."""
 
 LOG_LIFETIME_S = 24 * 3600
 """Kept text is dropped this long after its job's last event."""
 RECORD_LIFETIME_S = 7 * 24 * 3600
-"""A job is remembered this long, so that a late reader is told 'expired', not 'unknown'."""
+"""A job is remembered this long, so that a late reader gets 'expired', not 'unknown'."""
 CANCEL_LIFETIME_S = RECORD_LIFETIME_S
 """A cancel key outlives every retry of its job: a stopped job never runs again."""
 RQ_LIFETIME_S = 24 * 3600
-"""An RQ job that is ended by RQ's own tools stays this long for the dashboard; see the setting for all others."""
+"""An RQ job that is ended by RQ's own tools stays this long for the dashboard; see the setting
+for all others."""
 IMAGE_LIFETIME_S = 24 * 3600
-"""An image is gone after this time without an API process that looks after it; one does renew it for a live job."""
+"""An image is gone after this time without an API process that looks after it; one does renew it
+for a live job."""
 UPLOAD_LIFETIME_S = 3600
 """What an upload has stored is gone after this time unless it was finished."""
 SLICE_LIFETIME_S = 3600
@@ -80,7 +90,8 @@ SLICE_LIFETIME_S = 3600
 SESSION_LIFETIME_S = 7 * 24 * 3600
 """A browser signs in again after this time."""
 USAGE_DAY_LIFETIME_S = 90 * 24 * 3600
-"""An owner's sums of one day are kept this long after its last request; the sums of all time stay."""
+"""An owner's sums of one day are kept this long after its last request; the sums of all time
+stay."""
 WORKER_STATUS_LIFETIME_S = 5
 WORKER_SEEN_LIFETIME_S = 60
 RECENT_RATE_LENGTH = 64
@@ -96,19 +107,29 @@ def log(job_id: str) -> str:
 
 
 def attempt(job_id: str) -> str:
-    """Integer: the lease on the log. Taking a job up raises it; an append under an older one is refused."""
+    """Integer: the lease on the log.
+
+    Taking a job up raises it; an append under an older one is refused.
+    """
     return f"{PREFIX}attempt:{job_id}"
 
 
 def cancel(job_id: str) -> str:
-    """Exists once somebody asked for the job to stop."""
+    """Exists once a stop of the job was requested."""
     return f"{PREFIX}cancel:{job_id}"
 
 
 def job(job_id: str) -> str:
-    """Hash: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and the
-    version of the release that submitted the job. Never a prompt."""
+    """Hash: what is known of a job, never its prompt.
+
+    Fields: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
+    the version of the release that submitted it.
+    """
     return f"{PREFIX}job:{job_id}"
+
+
+ISOLATED = "alone"
+"""Field of a job's record while the job, or a line of it, is the one suspect inside its worker."""
 
 
 def live(owner: str) -> str:
@@ -117,7 +138,7 @@ def live(owner: str) -> str:
 
 
 def usage(owner: str) -> str:
-    """Hash: what all ended requests of an owner came to: requests, prompt, completion and cached tokens."""
+    """Hash: totals of an owner's ended requests: requests, prompt, completion and cached tokens."""
     return f"{PREFIX}usage:{owner}"
 
 
@@ -157,7 +178,7 @@ def worker_status(name: str) -> str:
 
 
 def worker_reads(name: str) -> str:
-    """Integer: which version of records the worker reads (see wire.versions); it lives as long as the status."""
+    """Integer: the version of records that a worker reads; expires with the worker's status."""
     return f"{PREFIX}worker-reads:{name}"
 
 
@@ -172,12 +193,15 @@ def batches(owner: str) -> str:
 
 
 def batch(batch_id: str) -> str:
-    """Hash: what is known of a batch, its counts among it. Never a prompt. Every key of a batch goes when this does."""
+    """Hash: what is known of a batch, with its counts, never a prompt.
+
+    Every key of a batch goes with this one.
+    """
     return f"{PREFIX}batch:{batch_id}"
 
 
 def batch_plan(batch_id: str) -> str:
-    """Hash: number of a slice -> how many prompts it has to run, and how many results it will have."""
+    """Hash: slice number -> how many prompts it runs, and how many results it will have."""
     return f"{PREFIX}batch-plan:{batch_id}"
 
 
@@ -217,7 +241,8 @@ def files(owner: str) -> str:
 
 
 def order(order_id: str) -> str:
-    """Hash: what was asked for with an uploaded file as the prompts of a batch of the same id. Never a prompt."""
+    """Hash: what was asked for with an uploaded file as the prompts of a batch of the same id.
+    Never a prompt."""
     return f"{PREFIX}order:{order_id}"
 
 

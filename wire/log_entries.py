@@ -1,7 +1,8 @@
-"""The form of a token log's entries: how an event is stored and published, and which tokens it covers.
+"""The entries of a token log: how an event is stored and published, and its token positions.
 
-A position counts tokens, so that it means the same text whoever wrote the entries and however tokens
-that came together were grouped. It is a client's cursor; sequence numbers are the log's own.
+A position counts tokens, so that it means the same text whichever worker wrote the entries and
+however tokens that came together were grouped. It is a client's cursor; sequence numbers are the
+log's own.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ UNKNOWN = -1
 
 
 class Entry(NamedTuple):
-    """One event in a job's log; ``data`` is the JSON object that a client of the native API gets for it, as bytes.
+    """One event in a job's log; ``data`` is its JSON object in the native API, as bytes.
 
-    ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its text, of an end the
-    reason, usage and timings. Neither is read before somebody asks: most are only passed on. Sequence number 0 marks
-    progress, which is published without being logged. A delta leads from position ``start`` to ``position``; both are
-    unknown where they weren't written down: in other events, and in entries of the first release.
+    ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its
+    text, of an end the reason, usage and timings. Neither is parsed before it is asked for: most
+    are only passed on. Sequence number 0 marks progress, which is published without being logged. A
+    delta leads from position ``start`` to ``position``; both are unknown where they weren't written
+    down: in other events, and in entries of the first release.
     """
 
     job_id: str
@@ -68,7 +70,9 @@ class Entry(NamedTuple):
         usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
         if self.kind == "failed":
             return Failed(frame["code"], frame["error"], usage, timings)
-        return Finished(extra["finish_reason"], usage, timings, extra.get("result"), extra.get("stop_reason"))
+        return Finished(
+            extra["finish_reason"], usage, timings, extra.get("result"), extra.get("stop_reason")
+        )
 
     def placed(self, place: int) -> Entry:
         """The entry with its positions, given the position behind the entry before it."""
@@ -84,7 +88,7 @@ class Entry(NamedTuple):
         return _delta("", self.extra).positions
 
     def rest(self, seen: int) -> Entry:
-        """What a placed delta says to a client that has seen the text up to a position inside it."""
+        """The rest of a delta for a client that has seen the text up to a position inside it."""
         event = self.event
         assert isinstance(event, Delta)
         at, before = self.start, Piece(0, 0)
@@ -117,8 +121,8 @@ def _beside_text(event: Delta) -> Any:
     if not event.reasoning and not event.tool_calls and not event.pieces:
         return event.token_ids
     calls = [call.model_dump() for call in event.tool_calls]
-    told = {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
-    return told | {"pieces": [_short(piece) for piece in event.pieces]} if event.pieces else told
+    extra = {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
+    return extra | {"pieces": [_short(piece) for piece in event.pieces]} if event.pieces else extra
 
 
 def _short(piece: Piece) -> int | Piece:
@@ -151,7 +155,11 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
     extra: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
     if isinstance(event, Failed):
         extra["finish_reason"] = "error"
-        return "failed", {"text": "", "done": True, "error": event.message, "code": event.code}, extra
+        return (
+            "failed",
+            {"text": "", "done": True, "error": event.message, "code": event.code},
+            extra,
+        )
     extra["finish_reason"] = event.finish_reason
     if event.result is not None:
         extra["result"] = event.result
@@ -161,23 +169,25 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
 
 
 def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> str:
-    """The entry as it is stored and published: job, sequence, kind, marks, frame and extra, with tabs between them.
+    """The stored and published form: job, sequence, kind, marks, frame, extra, separated by tabs.
 
-    In JSON of ASCII there is neither a tab nor a newline, so that entries are told apart without being parsed. The
-    marks are 1 for an end, else 0; of a delta whose ``start`` is given its two positions follow. The first release
-    reads everything but 1 as "no end".
+    In JSON of ASCII there is neither a tab nor a newline, so that entries are separated without
+    being parsed. The marks are 1 for an end, else 0; of a delta whose ``start`` is given its two
+    positions follow. The first release reads everything but 1 as "no end".
     """
     kind, marks = "delta", f"{int(is_terminal(event))}"
     if isinstance(event, Delta):
         if start != UNKNOWN:
             marks = f"0:{start}:{start + event.positions}"
         if not event.reasoning and not event.tool_calls and not event.pieces:
-            # Written out by hand, and equal to what follows below: there is one of these for every token.
+            # Written out by hand, and equal to what follows below: there is one of these for every
+            # token.
             ids = ",".join(map(str, event.token_ids))
-            return f'{job_id}\t{sequence}\tdelta\t{marks}\t{{"text": {_quoted(event.text)}, "done": false}}\t[{ids}]'
-    kind, frame, extra = _frame_and_extra(event)
+            frame = f'{{"text": {_quoted(event.text)}, "done": false}}'
+            return f"{job_id}\t{sequence}\tdelta\t{marks}\t{frame}\t[{ids}]"
+    kind, fields, extra = _frame_and_extra(event)
     more = json.dumps(extra, separators=(",", ":"))
-    return f"{job_id}\t{sequence}\t{kind}\t{marks}\t{json.dumps(frame)}\t{more}"
+    return f"{job_id}\t{sequence}\t{kind}\t{marks}\t{json.dumps(fields)}\t{more}"
 
 
 def decode(line: bytes) -> Entry:
@@ -186,7 +196,9 @@ def decode(line: bytes) -> Entry:
     if len(marks) == 1:
         return Entry(job_id.decode(), int(sequence), _KINDS[kind], marks == b"1", data, more)
     _, start, position = marks.split(b":")
-    return Entry(job_id.decode(), int(sequence), _KINDS[kind], False, data, more, int(start), int(position))
+    return Entry(
+        job_id.decode(), int(sequence), _KINDS[kind], False, data, more, int(start), int(position)
+    )
 
 
 def lines(message: bytes) -> Iterator[tuple[str, bytes]]:

@@ -1,8 +1,9 @@
-"""What a Redis refuses that answers: a full disk, a failover, missing rights. It passes by itself,
-like an outage.
+"""Errors of a Redis that answers but refuses: a full disk, a failover, missing rights.
+
+They pass by themselves, like an outage.
 
 redis-py has a class of its own for some of these only, and writes the command before the reason:
-that must not be told.
+that must not be shown.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ _IN_A_SCRIPT = re.compile(rf"-({'|'.join(sorted(PASSING))})\b")
 
 
 def kind(error: RedisError) -> str:
-    """The refusal's name in Redis, as far as it passes; else the exception's. Holds nothing of the
-    command."""
+    """The error's name in Redis, else the exception's; nothing of the command."""
     reason = str(error).rpartition("caused error: ")[2]
     word = getattr(error, "status_code", None) or reason.partition(" ")[0].lstrip("-")
     if word in PASSING:

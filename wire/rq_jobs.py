@@ -1,7 +1,8 @@
-"""A chat's job in RQ's own records, as API and worker both write them: names, what it is called, how it is closed.
+"""Jobs in RQ's own records, as API and worker write them: names, enqueueing, closing.
 
-Closing goes by plain entries in Redis. RQ's own end of a job would import and call what the job's callback fields name,
-send its webhooks, and queue jobs that depend on it; anybody who can write to Redis can fill in those fields.
+Closing goes by plain entries in Redis. RQ's own end of a job would import and call what the job's
+callback fields name, send its webhooks, and queue jobs that depend on it; anybody who can write to
+Redis can fill in those fields.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ from wire.versions import VERSION
 SUSPENDED = WORKERS_SUSPENDED
 """Exists while `rq suspend` holds."""
 GOING_ON = (JobStatus.QUEUED.value, JobStatus.STARTED.value)
-"""What RQ says of a job that somebody will end. This service gives a job no other status before its end."""
+"""RQ's states of a job that will still be ended. This service gives a job no other status before
+its end."""
 WITHDRAWN = (JobStatus.CANCELED.value, JobStatus.STOPPED.value)
-"""What RQ says of a job that somebody ended on purpose."""
+"""RQ's states of a job that was ended on purpose."""
 _NO_TIMEOUT = -1
 """The engine keeps deadlines; RQ's would be raised in the wrong thread."""
 _ABANDONED_RETRIES = 100
-"""RQ counts every abandonment as a failure; whether a job kills its workers is the worker's to judge, sooner."""
+"""RQ counts every abandonment as a failure; whether a job kills its workers is the worker's to
+judge, sooner."""
 _REGISTRIES = {
     JobStatus.FINISHED: FinishedJobRegistry.key_template,
     JobStatus.FAILED: FailedJobRegistry.key_template,
@@ -46,9 +49,10 @@ _REGISTRIES = {
 }
 _KEPT = ("created_at", "enqueued_at", "started_at", "origin", "description", "worker_name")
 """Fields that a closed job keeps. With the others goes all that RQ's tools could go on with."""
-# KEYS: job, results, the registry it belongs to, its executions, the other registries. ARGV: job id, seconds to keep,
-# now in seconds, how many fields to keep, these, then fields and values to set. A job that was deleted meanwhile stays
-# so. It is written anew: a hash that has once held a prompt would take several times the memory.
+# KEYS: job, results, the registry it belongs to, its executions, the other registries. ARGV: job
+# id, seconds to keep, now in seconds, how many fields to keep, these, then fields and values to
+# set. A job that was deleted meanwhile stays so. It is rewritten: a hash that has once held a
+# prompt would take several times the memory.
 _CLOSE = """
 local now, seconds, fields = tonumber(ARGV[3]), tonumber(ARGV[2]), tonumber(ARGV[4])
 for i = 3, #KEYS do
@@ -77,7 +81,9 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How a job is closed. ``reason`` is shown for a failed one; it and ``meta`` hold nothing of the request.
+    """How a job is closed.
+
+    ``reason`` is shown for a failed job; it and ``meta`` hold nothing of the request.
 
     ``kept_s`` is how long RQ's pages show the job from now on; 0: not at all.
     """
@@ -117,7 +123,7 @@ def enqueue(
     record: Mapping[str, str],
     now_ms: int,
 ) -> None:
-    """Add to a transaction what makes a job: RQ's part, and what is remembered of it beside that."""
+    """Add a new job to a transaction: RQ's part, and this service's record of it."""
     kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.RQ_LIFETIME_S
     queue.enqueue_call(
         task,
@@ -131,7 +137,12 @@ def enqueue(
         retry=Retry(max=_ABANDONED_RETRIES),
         pipeline=pipe,
     )
-    stored: dict[Any, Any] = {**record, "queue": queue.name, "submitted_ms": str(now_ms), "state": "queued"}
+    stored: dict[Any, Any] = {
+        **record,
+        "queue": queue.name,
+        "submitted_ms": str(now_ms),
+        "state": "queued",
+    }
     stored["version"] = str(VERSION)
     pipe.hset(keys.job(job.job_id), mapping=stored)
     pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
@@ -140,7 +151,7 @@ def enqueue(
 
 
 def enqueue_slice(pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int) -> None:
-    """The same for a slice of a batch. One that was there before, and was cancelled or failed in RQ, is there anew."""
+    """Add a slice of a batch to a transaction, also one that was cancelled or failed in RQ."""
     for template in _REGISTRIES.values():
         pipe.zrem(template.format(queue.name), work.job_id)
     record = {"owner": work.owner, "model_id": "", "kind": "slice", "slice": work.model_dump_json()}
@@ -149,7 +160,7 @@ def enqueue_slice(pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int) -
 
 
 def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) -> None:
-    """Add to a transaction what closes RQ's books on a job: its status, a call without arguments, and a lifetime."""
+    """Add the end of a job in RQ to a transaction: status, a call without arguments, a lifetime."""
     registry = _REGISTRIES[closing.status].format(queue)
     others = sorted({template.format(queue) for template in _REGISTRIES.values()} - {registry})
     data = zlib.compress(JSONSerializer.dumps([task, None, [], {}]))
@@ -159,9 +170,11 @@ def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) 
         set_to += ["exc_info", zlib.compress(closing.reason.encode())]
     if closing.meta is not None:
         set_to += ["meta", json.dumps(closing.meta, separators=(",", ":"))]
-    # RQ's own cancelling takes a running job out of the registries, and leaves what its worker noted of the run.
+    # RQ's own cancelling takes a running job out of the registries, and leaves what its worker
+    # noted of the run.
     executions = ExecutionRegistry.key_template.format(job_id)
     names = [rq_job_key(job_id), Result.get_key(job_id), registry, executions, *others]
     head = [job_id, closing.kept_s, current_timestamp(), len(_KEPT), *_KEPT]
-    # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
+    # The text, not its hash: in a transaction there is no way to answer that Redis doesn't know the
+    # script any more.
     pipe.eval(_CLOSE, len(names), *names, *head, *set_to)

@@ -1,6 +1,7 @@
-"""Every setting of the service: one table that feeds the environment, the flags, ``--help`` and the README's check.
+"""Every setting of the service, in one table for the environment, the flags and ``--help``.
 
-Settings are read once, when a process starts, into a frozen object; a bad value stops the start with one clear line.
+Settings are read once, when a process starts, into a frozen object; a bad value stops the start
+with one clear line.
 """
 
 from __future__ import annotations
@@ -16,72 +17,118 @@ _DATA = Path(".mlxq")
 URL_VARIABLE = "MLXQ_URL"
 API_KEY_VARIABLE = "MLXQ_API_KEY"
 CLIENT_VARIABLES = {
-    URL_VARIABLE: "where the command line finds the service",
-    API_KEY_VARIABLE: "the key that the command line sends",
+    URL_VARIABLE: "address of the service for the command line",
+    API_KEY_VARIABLE: "API key that the command line sends",
 }
-"""Settings of clients, which a shell may hold beside the service's own."""
+"""Settings of clients, which may be set in the same shell as the service's."""
 
 
 class BadSetting(Exception):
-    """A setting's value is no use; the message names the variable and says what would be."""
+    """A setting has an invalid value; the message names the variable and the valid ones."""
 
 
 def setting(
-    default: Any, text: str, low: float | None = None, high: float | None = None, of: str = "", secret: bool = False
+    default: Any,
+    text: str,
+    low: float | None = None,
+    high: float | None = None,
+    of: str = "",
+    secret: bool = False,
 ) -> Any:
-    """A field of :class:`Settings`: its default, what ``--help`` says, and its range or its choices (``a|b``).
+    """A field of :class:`Settings`: default, ``--help`` text, range or choices (``a|b``).
 
-    A secret one has no flag, which other users of the machine could read.
+    A secret has no flag: other users of the machine can read command lines.
     """
-    meta = {"help": text, "low": low, "high": high, "choices": of.split("|") if of else None, "secret": secret}
+    meta = {
+        "help": text,
+        "low": low,
+        "high": high,
+        "choices": of.split("|") if of else None,
+        "secret": secret,
+    }
     return field(default=default, metadata=meta, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What may be set, with units, defaults and ranges. Each field is ``MLXQ_<NAME>`` and ``--<name>``."""
+    """The settings with units, defaults and ranges; each is ``MLXQ_<NAME>`` and ``--<name>``."""
 
     host: str = setting("127.0.0.1", "address the API listens on")
     port: int = setting(8000, "port the API listens on; 0 takes a free one", 0, 65535)
     data: Path = setting(_DATA, "folder for the embedded Redis: queue, token logs, lock")
-    models: tuple[Path, ...] = setting((), "folders to look for models in; several with the path separator between")
+    models: tuple[Path, ...] = setting((), "folders of models, separated by the path separator")
     redis_url: str = setting("", "Redis to use in place of the embedded one; REDIS_URL is read too")
-    backend: str = setting("mlx", "what generates; echo needs no weights and is for tests", of="mlx|echo")
-    slots: int = setting(32, "chats that one worker generates at once", 1, 1024)
-    prefill_step: int = setting(128, "prompt tokens processed between two steps of the running streams", 16, 8192)
-    prompt_cache_mb: int = setting(1024, "memory for prompts kept over turns, MiB", 0, 1 << 20)
-    memory_mb: int = setting(0, "memory for model weights, MiB; 0 takes three quarters of the machine's", 0, 1 << 24)
-    job_timeout_s: int = setting(3600, "longest run of one chat, seconds", 1, 86400)
-    drain_s: float = setting(30.0, "time that running chats get to end when the worker must stop, seconds", 0, 600)
-    hang_s: float = setting(60.0, "an engine that makes no step for this long is replaced, seconds", 1, 3600)
-    queue_limit: int = setting(1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000)
-    rq_history_hours: float = setting(
-        24, "RQ's pages show an ended job, without its prompt, this long, hours; 0: not at all", 0, 8760
+    backend: str = setting(
+        "mlx", "what generates text; echo needs no weights and is for tests", of="mlx|echo"
     )
-    images_mb: int = setting(512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20)
+    slots: int = setting(32, "chats that one worker generates at once", 1, 1024)
+    prefill_step: int = setting(
+        128, "prompt tokens processed between two steps of the running streams", 16, 8192
+    )
+    prompt_cache_mb: int = setting(1024, "memory for cached prompts, MiB", 0, 1 << 20)
+    memory_mb: int = setting(
+        0, "memory for model weights, MiB; 0: three quarters of the machine's", 0, 1 << 24
+    )
+    job_timeout_s: int = setting(3600, "longest run of one chat, seconds", 1, 86400)
+    drain_s: float = setting(
+        30.0, "time for running chats to end when the worker must stop, seconds", 0, 600
+    )
+    hang_s: float = setting(
+        60.0, "an engine that makes no step for this long is replaced, seconds", 1, 3600
+    )
+    queue_limit: int = setting(
+        1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000
+    )
+    rq_history_hours: float = setting(
+        24,
+        "how long RQ's pages show an ended job, without its prompt, hours; 0: not at all",
+        0,
+        8760,
+    )
+    images_mb: int = setting(
+        512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20
+    )
     image_hosts: tuple[str, ...] = setting(
-        (), "hosts that images may be fetched from by https, or *.name, with commas; none: send data: URLs"
+        (),
+        "hosts from which images may be fetched by https, or *.name, with commas; none: only "
+        "data: URLs",
     )
     batch_mb: int = setting(
-        1024, "memory of Redis for batches and files, results too; beyond it an upload gets 429, MiB", 16, 1 << 20
+        1024,
+        "memory of Redis for batches, files and results; beyond it an upload gets 429, MiB",
+        16,
+        1 << 20,
     )
     batch_hours: float = setting(
-        168, "a batch and its results are dropped this long after it was accepted, hours", 1, 8760
+        168, "how long a batch and its results are kept after it was accepted, hours", 1, 8760
     )
     batch_share: int = setting(
-        5, "share of the time that batch prompts get however many chats there are, percent; 0: none", 0, 50
+        5,
+        "share of time for batch prompts under any number of chats, percent; 0: none",
+        0,
+        50,
     )
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
-    api_keys: tuple[str, ...] = setting((), "API keys, name:key with commas between", secret=True)
-    key_queue_limit: int = setting(200, "chats of one key that may wait or run; beyond it it gets 429", 1, 1_000_000)
-    allowed_hosts: tuple[str, ...] = setting(
-        (), "names in Host headers to take beside this machine's, or *.name, with commas"
+    api_keys: tuple[str, ...] = setting((), "API keys, name:key, separated by commas", secret=True)
+    key_queue_limit: int = setting(
+        200, "chats of one key that may wait or run; beyond it a request gets 429", 1, 1_000_000
     )
-    cors_origins: tuple[str, ...] = setting((), "origins whose pages may call the API, with commas between")
-    keepalive_s: float = setting(15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60)
-    echo_delay_ms: float = setting(0.0, "time of one step of the echo backend, milliseconds", 0, 60_000)
+    allowed_hosts: tuple[str, ...] = setting(
+        (), "Host headers to accept besides this machine's names, or *.name, with commas"
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), "origins whose pages may call the API, separated by commas"
+    )
+    keepalive_s: float = setting(
+        15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60
+    )
+    echo_delay_ms: float = setting(
+        0.0, "duration of one step of the echo backend, milliseconds", 0, 60_000
+    )
     log_level: str = setting("info", "how much is logged", of="debug|info|warning|error")
-    log_format: str = setting("auto", "form of log lines; auto is text on a terminal, else JSON", of="auto|text|json")
+    log_format: str = setting(
+        "auto", "format of log lines; auto is text on a terminal, else JSON", of="auto|text|json"
+    )
 
 
 def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
@@ -111,18 +158,27 @@ def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
 
 
 def parser(program: str, about: str) -> argparse.ArgumentParser:
-    """A command line with a flag for every setting; its help names the variable, the default and the unit."""
+    """A command line with a flag for every setting; help names variable, default and unit."""
     secrets = [
-        f"MLXQ_{item.name.upper()}: {item.metadata['help']}" for item in fields(Settings) if item.metadata["secret"]
+        f"MLXQ_{item.name.upper()}: {item.metadata['help']}"
+        for item in fields(Settings)
+        if item.metadata["secret"]
     ]
-    result = argparse.ArgumentParser(program, description=about, epilog=f"Variables alone: {'; '.join(secrets)}.")
+    result = argparse.ArgumentParser(
+        program, description=about, epilog=f"Variables alone: {'; '.join(secrets)}."
+    )
     for item in fields(Settings):
         if item.metadata["secret"]:
             continue
         flag = "--" + item.name.replace("_", "-")
-        text = f"{item.metadata['help']} (MLXQ_{item.name.upper()}; default {shown_default(item.name)})"
+        text = (
+            f"{item.metadata['help']} (MLXQ_{item.name.upper()}; default "
+            f"{shown_default(item.name)})"
+        )
         many = str(item.type).startswith("tuple")
-        result.add_argument(flag, dest=item.name, action="append" if many else "store", metavar="VALUE", help=text)
+        result.add_argument(
+            flag, dest=item.name, action="append" if many else "store", metavar="VALUE", help=text
+        )
     return result
 
 
@@ -132,8 +188,10 @@ def shown_default(name: str) -> str:
     return "none" if value in ("", ()) else str(value)
 
 
-def load(arguments: argparse.Namespace | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings: a flag wins over ``MLXQ_…``, that over ``REDIS_URL``, that over the default.
+def load(
+    arguments: argparse.Namespace | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings: a flag wins over ``MLXQ_…``, then ``REDIS_URL``, then the default.
 
     Raises BadSetting with a sentence that names the variable.
     """
@@ -157,10 +215,12 @@ def load(arguments: argparse.Namespace | None = None, environ: Mapping[str, str]
 
 
 def check_model_folders(settings: Settings) -> None:
-    """Raises BadSetting for a model folder that isn't there: a typing error would pass for a folder without models."""
+    """Raise BadSetting for a missing model folder: a typing error would look like an empty one."""
     for folder in settings.models:
         if not folder.is_dir():
-            raise BadSetting(f"MLXQ_MODELS: {folder} is not a folder; correct --models, or mount the disk")
+            raise BadSetting(
+                f"MLXQ_MODELS: {folder} is not a folder; correct --models, or mount the disk"
+            )
 
 
 def from_command_line(program: str, about: str, argv: Sequence[str] | None = None) -> Settings:

@@ -1,9 +1,10 @@
 """The durable token log: every event of a job, in order, once, written by one worker at a time.
 
-A job's log is a Redis stream whose entry ids are ``<sequence number>-<attempt>``; sequence numbers start at 1 and
-have no gaps. Taking a job up raises its attempt number, and an append under an older attempt is refused, so a worker
-that was frozen and comes back writes nothing. One server-side script per engine step appends to all logs concerned
-and publishes what was accepted as one message: what a reader missed on the channel it finds in the log.
+A job's log is a Redis stream whose entry ids are ``<sequence number>-<attempt>``; sequence numbers
+start at 1 and have no gaps. Taking a job up raises its attempt number, and an append under an older
+attempt is refused, so a worker that was frozen and comes back writes nothing. One server-side
+script per engine step appends to all logs concerned and publishes what was accepted as one message:
+what a reader missed on the channel it finds in the log.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from redis.client import Pipeline
 
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
-from wire.log_scripts import APPEND, BEGIN
 from wire.messages import Event, Failed, Finished, Progress
-from wire.usage import told
+from wire.usage import COUNT_USAGE, encode_usage
 
-# Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and a terminal append
-# that is tried again after a broken connection is still told that it was written.
+# Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and
+# a terminal append that is tried again after a broken connection still learns that it was written.
 _FIXED_ARGUMENTS = (
     keys.EVENTS_CHANNEL,
     keys.LOG_LIFETIME_S,
@@ -31,6 +31,77 @@ _FIXED_ARGUMENTS = (
     keys.usage(""),
 )
 WRITTEN, ALREADY_THERE, REFUSED, FORGOTTEN = 1, 2, 0, -1
+
+# KEYS: log, attempt, job. ARGV: lifetime of the attempt key.
+_BEGIN = """
+local log, attempt, job = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('EXISTS', job) == 0 then return {-1} end
+local number = redis.call('GET', attempt)
+if number and string.sub(number, 1, 6) == 'ended:' then return {-2} end
+number = redis.call('INCR', attempt)
+redis.call('EXPIRE', attempt, ARGV[1])
+redis.call('HSET', job, 'state', 'running')
+return {number, redis.call('XRANGE', log, '-', '+')}
+"""
+# A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps.
+# Lifetimes are renewed now and then, not with every token. The end of a job is counted, and noted
+# among the recent ones, with its writing: once, whichever process writes it. KEYS: recent, ended,
+# then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, how
+# many recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it
+# ends the log (empty: it doesn't; else the name, prompt, completion and cached tokens) for each.
+# Answers one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has
+# forgotten what this attempt wrote or even that it began.
+_APPEND = (
+    COUNT_USAGE
+    + """
+local answer, published = {}, {}
+for i = 1, (#KEYS - 2) / 4 do
+  local log, attempt, job, live = KEYS[4*i-1], KEYS[4*i], KEYS[4*i+1], KEYS[4*i+2]
+  local mine, number, entry, ends = ARGV[4*i+2], tonumber(ARGV[4*i+3]), ARGV[4*i+4], ARGV[4*i+5]
+  local holder = redis.call('GET', attempt)
+  answer[i] = 0
+  if holder == mine or holder == 'ended:' .. mine then
+    local length = redis.call('XLEN', log)
+    if number <= length then
+      answer[i] = 2
+    elseif number == length + 1 and holder == mine then
+      redis.call('XADD', log, number .. '-' .. mine, 'e', entry)
+      if ends ~= '' then
+        local id = string.match(job, '[^:]+$')
+        redis.call('SET', attempt, 'ended:' .. mine)
+        redis.call('HSET', job, 'state', 'ended')
+        redis.call('ZREM', live, id)
+        local about = redis.call('HMGET', job, 'kind', 'queue', 'model_id', 'owner')
+        if about[1] and about[1] ~= 'model' then
+          local name, prompt, completion, cached = string.match(ends, '^(%S+) (%d+) (%d+) (%d+)$')
+          redis.call('HINCRBY', KEYS[2], name, 1)
+          if about[4] and about[4] ~= '' then
+            local total = ARGV[5] .. about[4]
+            local day = math.floor(redis.call('TIME')[1] / 86400)
+            count_usage(total, total .. ':' .. day, {1, prompt, completion, cached})
+          end
+          redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], '*',
+            'job', id, 'queue', about[2] or '', 'model', about[3] or '', 'e', entry)
+        end
+      end
+      if ends ~= '' or number % 32 == 1 then
+        redis.call('EXPIRE', log, ARGV[2])
+        redis.call('EXPIRE', attempt, ARGV[3])
+      end
+      published[#published + 1] = entry
+      answer[i] = 1
+    elseif holder == mine then
+      answer[i] = -1
+    end
+  elseif redis.call('EXISTS', job) == 1
+      and (not holder or (tonumber(holder) or tonumber(mine)) < tonumber(mine)) then
+    answer[i] = -1
+  end
+end
+if #published > 0 then redis.call('PUBLISH', ARGV[1], table.concat(published, '\\n')) end
+return answer
+"""
+)
 
 
 class JobGone(Exception):
@@ -43,7 +114,9 @@ class JobEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One event to write under a lease. Sequence numbers are the writer's to count: last one in the log plus one.
+    """One event to write under a lease.
+
+    The writer counts sequence numbers: the last one in the log plus one.
 
     ``start`` is the position behind the entry before; only of a delta it is written down.
     """
@@ -57,13 +130,17 @@ class Append:
 
 
 def how_it_ends(event: Event) -> str:
-    """Under which name an end is counted, and its tokens: a finish reason, or ``error:`` and the code, then the usage.
+    """The name under which an end is counted, and its tokens.
+
+    A finish reason, or ``error:`` and the code; then the usage.
 
     Empty when nothing ends.
     """
     if isinstance(event, Failed):
-        return f"error:{event.code} {told(event.usage)}"
-    return f"{event.finish_reason} {told(event.usage)}" if isinstance(event, Finished) else ""
+        return f"error:{event.code} {encode_usage(event.usage)}"
+    return (
+        f"{event.finish_reason} {encode_usage(event.usage)}" if isinstance(event, Finished) else ""
+    )
 
 
 def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
@@ -71,26 +148,27 @@ def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
 
 
 class TokenLog:
-    """The writer's side. One object a process; safe to call from several threads, as redis-py's client is."""
+    """The writer's side: one object a process, safe to call from several threads."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._begin = redis.register_script(BEGIN)
-        self._append = redis.register_script(APPEND)
+        self._begin = redis.register_script(_BEGIN)
+        self._append = redis.register_script(_APPEND)
 
     def begin(self, job_id: str) -> tuple[int, list[Entry]]:
         """Take the lease on a job's log.
 
-        Returns the attempt number, counted from 1, and what earlier attempts wrote.
-        Raises JobGone for a job that Redis doesn't know, JobEnded for one that has its terminal event.
+        Returns the attempt number, counted from 1, and what earlier attempts wrote. Raises JobGone
+        for a job that Redis doesn't know, JobEnded for one that has its terminal event.
         """
         return self.lease(job_id, self._begin(*_begin_arguments(job_id)))
 
     def ask(self, pipeline: Pipeline, job_id: str) -> None:
-        """The same as part of a pipeline, in which it is one command; ``lease`` reads its answer."""
+        """Add ``begin`` to a pipeline as one command; ``lease`` reads its answer."""
         names, args = _begin_arguments(job_id)
-        # The text, not its hash: in a transaction nobody could answer that Redis doesn't know the script any more.
-        pipeline.eval(BEGIN, len(names), *names, *args)
+        # The text, not its hash: in a transaction there is no way to answer that Redis doesn't know
+        # the script any more.
+        pipeline.eval(_BEGIN, len(names), *names, *args)
 
     def lease(self, job_id: str, answer: Any) -> tuple[int, list[Entry]]:
         """What ``begin`` returns and raises."""
@@ -99,10 +177,12 @@ class TokenLog:
             raise JobGone(job_id)
         if number == -2:
             raise JobEnded(job_id)
-        return number, decode_rows((row_id, dict(zip(f[::2], f[1::2], strict=True))) for row_id, f in answer[1])
+        return number, decode_rows(
+            (row_id, dict(zip(f[::2], f[1::2], strict=True))) for row_id, f in answer[1]
+        )
 
     def lacks_end(self, job_id: str) -> bool:
-        """Whether a job is known and its terminal event isn't written, or was and has been lost by a killed Redis."""
+        """Whether a known job has no terminal event, also when a killed Redis has lost it."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(keys.job(job_id))
             pipe.get(keys.attempt(job_id))
@@ -112,17 +192,25 @@ class TokenLog:
     def append(self, step: Sequence[Append]) -> list[int]:
         """Write one engine step, all jobs of it, in one round trip, and publish it.
 
-        Returns one number for each logged event: WRITTEN, REFUSED (another worker holds the lease, or the log has
-        ended), ALREADY_THERE for an entry that an earlier, interrupted call had written, or FORGOTTEN when Redis was
-        killed and has lost the last moments: who takes the job up anew says again what is missing.
+        Returns one number for each logged event: WRITTEN, REFUSED (another worker holds the lease,
+        or the log has ended), ALREADY_THERE for an entry that an earlier, interrupted call had
+        written, or FORGOTTEN when Redis was killed and has lost the last moments: who takes the job
+        up anew says again what is missing.
         """
         logged = [item for item in step if not isinstance(item.event, Progress)]
         names, args = [keys.RECENT, keys.ENDED], list[str | int](_FIXED_ARGUMENTS)
         for item in logged:
-            names += (keys.log(item.job_id), keys.attempt(item.job_id), keys.job(item.job_id), keys.live(item.owner))
+            names += (
+                keys.log(item.job_id),
+                keys.attempt(item.job_id),
+                keys.job(item.job_id),
+                keys.live(item.owner),
+            )
             entry = encode(item.job_id, item.sequence, item.event, item.start)
             args += (item.attempt, item.sequence, entry, how_it_ends(item.event))
-        passing = [encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)]
+        passing = [
+            encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)
+        ]
         if passing:
             self._redis.publish(keys.EVENTS_CHANNEL, "\n".join(passing))
         return cast(list[int], self._append(keys=names, args=args)) if logged else []

@@ -1,7 +1,7 @@
 """What the requests of an owner come to: the sums, and the piece of a script that adds to them.
 
-It runs inside the scripts that write an end or a result, so that both are there or neither: whatever those write once
-is counted once. Knows neither chats nor batches.
+It runs inside the scripts that write an end or a result, so that both are there or neither:
+whatever those write once is counted once. Knows neither chats nor batches.
 """
 
 from __future__ import annotations
@@ -49,6 +49,6 @@ def day_of(seconds: float) -> int:
     return int(seconds // DAY_S)
 
 
-def told(usage: Usage) -> str:
+def encode_usage(usage: Usage) -> str:
     """One request as the scripts take it apart again."""
     return f"{usage.prompt_tokens} {usage.completion_tokens} {usage.cached_tokens}"

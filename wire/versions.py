@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 VERSION = 2
 """What this release writes and reads: raised once by each release that adds to the records."""
 FIRST = 1
-"""The release that said nothing of versions."""
+"""The release before versions were recorded."""
 _MARK = "since"
 _REFINES = "refines"
 _PLAIN = (str, int, float, bool)

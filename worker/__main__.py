@@ -1,4 +1,4 @@
-"""``python -m worker``: one worker process on this machine. Reads the settings, takes the machine's lock, works."""
+"""``python -m worker``: reads the settings, locks the data folder, works."""
 
 from __future__ import annotations
 
@@ -17,23 +17,20 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from rq import Queue
-from rq.serializers import JSONSerializer
 
-from wire import keys, logs
-from wire.fitness import unfit
-from wire.lifeline import exit_with_parent
+from wire import log_format
+from wire.parent_process import exit_with_parent
+from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
+from worker.assemble import assemble
 from worker.backends import load_libraries
-from worker.backends.libraries import Unusable
-from worker.heap import keep_freed_memory
-from worker.recovery import Recovery
-from worker.rq_worker import ChatWorker
-from worker.runner import ChatRunner
+from worker.backends.cpu.malloc import keep_freed_memory
+from worker.backends.mlx_import import LibraryError
+from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 log = logging.getLogger("worker")
 CANNOT_WORK = 2
-"""The exit status that says that starting again is no use until somebody changes something."""
+"""Exit status: starting again is no use until the installation or the settings change."""
 
 
 def lock_folder(data: Path) -> TextIO:
@@ -50,29 +47,35 @@ def lock_folder(data: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        sys.exit(f"worker: another worker runs on {data}: one process a machine generates for all chats")
+        sys.exit(
+            f"worker: another worker runs on {data}: one process a machine generates for all chats"
+        )
     return lock
 
 
 def identity(data: Path) -> str:
-    """What all processes on this machine and data folder have in common: the part of a worker's name before the dot."""
+    """The part of a worker's name before the dot: the same for all processes on a data folder."""
     folder = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
     host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())
     return f"{host}-{folder}"
 
 
 def connect(settings: Settings) -> Redis:
-    """A client that tells at once when Redis is away: whoever uses it knows what to do then.
+    """A client without retries of its own: callers handle an outage themselves.
 
-    Exits with one line if no Redis can be reached, or one that would throw accepted jobs away.
+    Exits with one line if no Redis can be reached, or one that may drop accepted jobs.
     """
     if not settings.redis_url:
         sys.exit("worker: no Redis: set REDIS_URL, or start everything with scripts/serve")
     try:
-        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+        redis = Redis.from_url(
+            settings.redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
         problem = unfit(redis.info())
     except (RedisError, ValueError) as error:
-        sys.exit(f"worker: Redis can't be reached at the configured address ({type(error).__name__})")
+        sys.exit(
+            f"worker: Redis can't be reached at the configured address ({type(error).__name__})"
+        )
     if problem:
         sys.exit(f"worker: {problem}")
     return redis
@@ -87,33 +90,28 @@ def look_for_model_folders(settings: Settings) -> None:
 
 
 def build(settings: Settings) -> ChatWorker:
-    """The worker with everything it works with. RQ changes the time-outs of the client it gets, so it has its own."""
-    redis, rq_redis = connect(settings), Redis.from_url(settings.redis_url, socket_connect_timeout=2)
-    mine = identity(settings.data)
-    name = f"{mine}.{os.getpid()}-{int(time.time())}"
-    names = (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
-    queues = [Queue(queue_name, connection=rq_redis, serializer=JSONSerializer) for queue_name in names]
-    worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
-    runner = ChatRunner(settings, redis, worker)
-    recovery = Recovery(redis, queues, name, lambda other: other.split(".")[0] == mine)
-    kept_s = int(settings.rq_history_hours * 3600)
-    worker.equip(runner, recovery, slots=settings.slots, drain_s=settings.drain_s, kept_s=kept_s)
-    runner.open()
-    return worker
+    """This process's worker, connected to Redis."""
+    redis = connect(settings)
+    rq_redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2)
+    name = f"{identity(settings.data)}.{os.getpid()}-{int(time.time())}"
+    return assemble(settings, redis, rq_redis, name)
 
 
 def main() -> None:
     supervised = exit_with_parent()
     keep_freed_memory()
-    settings = from_command_line("python -m worker", "The worker: generates chats from the queue in one batch.")
-    logs.set_up(settings.log_level, settings.log_format)
-    if not supervised:  # Else the start has looked, and a disk taken away since must not keep other models away, too.
+    settings = from_command_line(
+        "python -m worker", "The worker: generates chats from the queue in one batch."
+    )
+    log_format.set_up(settings.log_level, settings.log_format)
+    # A supervisor has checked; a disk removed since then must not make other models unavailable.
+    if not supervised:
         look_for_model_folders(settings)
     lock = lock_folder(settings.data)
     try:
-        # Before anybody is told of this worker: one that can't open any model must not look ready.
+        # Before this worker is published: one that can't open any model must not look ready.
         load_libraries(settings)
-    except Unusable as problem:
+    except LibraryError as problem:
         lock.close()
         print(f"worker: {problem}", file=sys.stderr)
         sys.exit(CANNOT_WORK)
@@ -121,8 +119,11 @@ def main() -> None:
         worker = build(settings)
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
-    gc.freeze()  # What is there by now stays: a collection that walked through it would hold up every stream.
-    log.info("ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend})
+    # Everything allocated so far is permanent: collecting through it would hold up every stream.
+    gc.freeze()
+    log.info(
+        "ready", extra={"worker": worker.name, "slots": settings.slots, "backend": settings.backend}
+    )
     worker.work(logging_level=logging.getLogger("rq").getEffectiveLevel())
     log.info("stopped", extra={"worker": worker.name})
     lock.close()

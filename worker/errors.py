@@ -1,4 +1,4 @@
-"""What can go wrong with a chat or a model, as one exception whose code and sentence reach the client."""
+"""The one exception for failures of chats and models that clients see."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from wire.messages import ErrorCode
 
 
 class WorkerError(Exception):
-    """A failure with a name. The message is for the client: it holds no prompt, no path and no traceback."""
+    """A failure with a name.
+
+    The message is for the client: it holds no prompt, no path and no traceback.
+    """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)

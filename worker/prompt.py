@@ -13,12 +13,12 @@ from worker.errors import WorkerError
 
 Encode = Callable[[Sequence[Message]], list[int]]
 LARGEST_RESERVE = 4
-"""At most a quarter of the context window is kept free for the answer before old turns are dropped."""
+"""At most a quarter of the context window is reserved for the answer before turns are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids ready for the model, the messages they stand for, and how many older ones were left out to fit."""
+    """Token ids for the model, the messages they encode, and how many older ones were dropped."""
 
     token_ids: list[int]
     messages: tuple[Message, ...] = ()
@@ -26,14 +26,20 @@ class Prompt:
 
 
 def build(
-    messages: Sequence[Message], encode: Encode, *, context_window: int, max_tokens: int, shorten: bool = True
+    messages: Sequence[Message],
+    encode: Encode,
+    *,
+    context_window: int,
+    max_tokens: int,
+    shorten: bool = True,
 ) -> Prompt:
     """Encode a conversation, dropping its oldest turns until the prompt and a useful answer fit.
 
-    System messages and everything from the last user message on are never dropped. ``context_window`` and
-    ``max_tokens`` are in tokens. Unless it may ``shorten``, a conversation is taken that leaves room for one token.
-    Raises WorkerError ``template_failed`` when the model's chat template refuses the conversation, ``prompt_too_long``
-    when even the shortest form doesn't fit.
+    System messages and everything from the last user message on are never dropped.
+    ``context_window`` and ``max_tokens`` are in tokens. Unless it may ``shorten``, a conversation
+    may leave room for one token only. Raises WorkerError ``template_failed`` when the model's
+    chat template refuses the conversation, ``prompt_too_long`` when even the shortest form doesn't
+    fit.
     """
     room = context_window - (min(max_tokens, context_window // LARGEST_RESERVE) if shorten else 1)
     whole = _encode(encode, messages)
@@ -41,8 +47,22 @@ def build(
         return Prompt(whole, tuple(messages))
     if not shorten:
         raise WorkerError("prompt_too_long", too_long(context_window, f"{len(whole)}"))
+    shortened = _shortened(messages, encode, room)
+    if shortened is None:
+        droppable = droppable_messages(messages)
+        shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
+        raise WorkerError(
+            "prompt_too_long",
+            f"The prompt is {shortest} tokens with the oldest turns left out; this model takes "
+            f"{room} beside an answer of {context_window - room}.",
+        )
+    return shortened
+
+
+def _shortened(messages: Sequence[Message], encode: Encode, room: int) -> Prompt | None:
+    """The prompt without as few of its oldest messages as make it fit; None if none does."""
     droppable = droppable_messages(messages)
-    # Each dropped message makes the prompt shorter, so the fewest that are enough can be searched for by halving.
+    # Each dropped message makes the prompt shorter: a binary search finds the fewest.
     low, high, best = 1, len(droppable), None
     while low <= high:
         middle = (low + high) // 2
@@ -52,30 +72,29 @@ def build(
             best, high = Prompt(ids, tuple(kept), len(messages) - len(kept)), middle - 1
         else:
             low = middle + 1
-    if best is None:
-        shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
-        raise WorkerError(
-            "prompt_too_long",
-            f"The prompt is {shortest} tokens with the oldest turns left out; this model takes {room} "
-            f"beside an answer of {context_window - room}.",
-        )
     return best
 
 
 def droppable_messages(messages: Sequence[Message]) -> list[int]:
     """Indexes of the messages that may be left out, oldest first."""
-    last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=len(messages) - 1)
+    last_user = max(
+        (i for i, m in enumerate(messages) if m.role == "user"), default=len(messages) - 1
+    )
     return [i for i, m in enumerate(messages[:last_user]) if m.role != "system"]
 
 
 def without(messages: Sequence[Message], dropped: Sequence[int]) -> list[Message]:
-    """The conversation without some messages, and without answers whose question went with them."""
-    gone = set(dropped)
+    """The conversation without some messages, and without answers whose question is among them."""
+    left_out = set(dropped)
     kept: list[Message] = []
     for index, message in enumerate(messages):
-        if index in gone:
+        if index in left_out:
             continue
-        orphan = message.role in ("assistant", "tool") and all(m.role == "system" for m in kept) and gone
+        orphan = (
+            message.role in ("assistant", "tool")
+            and all(m.role == "system" for m in kept)
+            and left_out
+        )
         if not orphan:
             kept.append(message)
     return kept
@@ -87,9 +106,10 @@ def _encode(encode: Encode, messages: Sequence[Message]) -> list[int]:
     except WorkerError:
         raise
     except Exception as exc:
-        # The template's own words may quote the conversation, so only the kind of error is passed on.
+        # The error's message may quote the conversation, so only its type is passed on.
         raise WorkerError(
-            "template_failed", f"The model's chat template refused these messages ({type(exc).__name__})."
+            "template_failed",
+            f"The model's chat template refused these messages ({type(exc).__name__}).",
         ) from exc
     if not ids:
         raise WorkerError("bad_prompt", "The messages make an empty prompt.")
@@ -102,6 +122,10 @@ def warnings(built: Prompt, messages: Sequence[Message], *, sees_images: bool) -
     if not sees_images and any(message.images() for message in messages):
         result.append("This model does not support images. Text-only response.")
     if built.dropped:
-        many = "the oldest message was" if built.dropped == 1 else f"the {built.dropped} oldest messages were"
+        many = (
+            "the oldest message was"
+            if built.dropped == 1
+            else f"the {built.dropped} oldest messages were"
+        )
         result.append(f"The prompt was shortened: {many} left out.")
     return result

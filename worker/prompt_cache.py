@@ -1,8 +1,8 @@
-"""Prompts kept over turns: the key-value caches of finished chats, found again by their longest common token prefix.
+"""Key-value caches of finished chats, found again by their longest common token prefix.
 
-mlx_lm has an LRUPromptCache of the same idea; its look-up walks the whole tree below the common prefix, which is every
-entry once chats share a system prompt, so this index compares whole rows instead. Knows no model: caches are opaque
-lists, copied and trimmed by the functions it is given.
+mlx_lm has an LRUPromptCache of the same idea; its look-up walks the whole tree below the common
+prefix, which is every entry once chats share a system prompt, so this index compares whole rows
+instead. Knows no model: caches are opaque lists, copied and trimmed by the functions it is given.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 
 MOST_ENTRIES = 512
-"""Bounds the look-up, which goes through every entry of the model: about a tenth of a millisecond at this many."""
+"""Bounds the look-up, which goes through every entry of the model: about a tenth of a
+millisecond at this many."""
 LEAST_COMMON = 16
-"""Tokens that a chat must have in common with another to begin behind them. Chats of one model all begin with the same
-few marks of its template: reading these again costs less than putting together rows that begin with a cache."""
+"""Tokens that a chat must have in common with another to begin behind them. Chats of one model
+all begin with the same few marks of its template: reading these again costs less than putting
+together rows that begin with a cache."""
 Cache = list[Any]
 
 
 _WIDTH = 8
-"""Bytes of a token id in a row: rows are compared as bytes, which is a hundred times faster than token by token."""
+"""Bytes of a token id in a row: rows are compared as bytes, which is a hundred times faster than
+token by token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,16 @@ class _Entry:
 class PromptCache:
     """Least recently used entries go first, beyond ``budget`` bytes.
 
-    ``trimmed(cache, n)`` answers a copy without its last ``n`` tokens, which the caller may change, or None if this
-    kind of cache can't be cut; with ``n`` 0 it is a plain copy and never None. Of an entry that is no prefix as a whole
-    at least ``least_common`` tokens must be.
+    ``trimmed(cache, n)`` answers a copy without its last ``n`` tokens, which the caller may change,
+    or None if this kind of cache can't be cut; with ``n`` 0 it is a plain copy and never None. Of
+    an entry that is no prefix as a whole at least ``least_common`` tokens must be.
     """
 
     def __init__(
-        self, budget: int, trimmed: Callable[[Cache, int], Cache | None], least_common: int = LEAST_COMMON
+        self,
+        budget: int,
+        trimmed: Callable[[Cache, int], Cache | None],
+        least_common: int = LEAST_COMMON,
     ) -> None:
         self._budget = budget
         self._least_common = least_common
@@ -62,7 +68,8 @@ class PromptCache:
     def fetch(self, model: Any, tokens: Sequence[int]) -> tuple[Cache | None, int]:
         """A cache for the longest known prefix of ``tokens``, and that prefix's length.
 
-        At least one token is always left to feed: without it there would be nothing to get logits from.
+        At least one token is always left to feed: without it there would be nothing to get logits
+        from.
         """
         self.prompt_tokens += len(tokens)
         row, most = _row(tokens), len(tokens) - 1
@@ -86,14 +93,19 @@ class PromptCache:
         return None, 0
 
     def insert(self, model: Any, tokens: Sequence[int], cache: Cache) -> None:
-        """Keep a finished chat's cache, which holds exactly ``tokens``. Shorter forms of the same chat go."""
+        """Keep a finished chat's cache, which holds exactly ``tokens``.
+
+        Shorter forms of the same chat go.
+        """
         nbytes = sum(layer.nbytes for layer in cache)
         if nbytes > self._budget or not tokens:
             return
         row = _row(tokens)
         name = (model, row)
         if self._trimmed(cache, 1) is not None:
-            for other in [other for other in self._entries if other[0] == model and row.startswith(other[1])]:
+            for other in [
+                other for other in self._entries if other[0] == model and row.startswith(other[1])
+            ]:
                 self._drop(other)
         if name in self._entries:
             self._drop(name)
@@ -108,8 +120,12 @@ class PromptCache:
             self._drop(name)
 
     def _whole_prefix(self, model: Any, row: bytes) -> tuple[tuple[Any, bytes] | None, int]:
-        """The longest entry that is a prefix as a whole: all that a cache which can't be cut is good for."""
-        fitting = [n for n in self._entries if n[0] == model and len(n[1]) < len(row) and row.startswith(n[1])]
+        """The longest entry that is a prefix as a whole, for caches that can't be cut."""
+        fitting = [
+            n
+            for n in self._entries
+            if n[0] == model and len(n[1]) < len(row) and row.startswith(n[1])
+        ]
         best = max(fitting, key=lambda name: len(name[1]), default=None)
         return best, 0 if best is None else len(best[1]) // _WIDTH
 

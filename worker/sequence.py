@@ -1,6 +1,6 @@
 """One chat inside the engine: its tokens, its text, its times, and how it ended.
 
-Knows no queue, no Redis and no MLX: a backend gives it a decoder, the engine feeds it tokens.
+Knows no queue, no Redis and no MLX: a backend provides the decoder, the engine adds tokens.
 """
 
 from __future__ import annotations
@@ -9,24 +9,34 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from wire.messages import ChatJob, Delta, Failed, Finished, FinishReason, LoggedEvent, Timings, ToolCall, Usage
+from wire.messages import (
+    ChatJob,
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    LoggedEvent,
+    Timings,
+    ToolCall,
+    Usage,
+)
 
 
-class Said(NamedTuple):
-    """What a model has said: text, thinking, calls of tools."""
+class Output(NamedTuple):
+    """Decoded output of a model: text, reasoning, tool calls."""
 
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
 
     @classmethod
-    def together(cls, pieces: Iterable[Said | Delta]) -> Said:
-        """What several pieces say one after another."""
-        said = list(pieces)
+    def together(cls, pieces: Iterable[Output | Delta]) -> Output:
+        """Several pieces as one."""
+        parts = list(pieces)
         return cls(
-            "".join(piece.text for piece in said),
-            "".join(piece.reasoning for piece in said),
-            tuple(call for piece in said for call in piece.tool_calls),
+            "".join(piece.text for piece in parts),
+            "".join(piece.reasoning for piece in parts),
+            tuple(call for piece in parts for call in piece.tool_calls),
         )
 
 
@@ -41,28 +51,29 @@ class TextDecoder(Protocol):
     def stop_text(self) -> str | None:
         """The stop text that has been seen."""
 
-    def add(self, token: int) -> Said:
-        """What became certain with this token; may be nothing."""
+    def add(self, token: int) -> Output:
+        """The output that is safe to show with this token; may be empty."""
 
-    def finish(self) -> Said:
-        """What is still held back."""
+    def finish(self) -> Output:
+        """The output that is still held back."""
 
 
 class Constraint(Protocol):
-    """What holds an answer to a schema; how is the backend's."""
+    """Holds an answer to a schema; the backend implements it."""
 
     broken: bool
     """Whether the answer could not be held to it."""
     why: str
-    """What broke it, in words that fit behind a colon."""
+    """Why, as a phrase that fits after a colon."""
 
 
 class Sequence:
     """State of one chat from submission to its terminal event.
 
-    ``emitted`` are the token ids that an earlier worker logged for the same job: they are prefilled after the prompt
-    and generation goes on behind them. ``queue_ms`` is the time the job waited before this process took it up;
-    ``images`` are the bytes of the images in its messages, by SHA-256.
+    ``emitted`` are the token ids that an earlier worker logged for the same job: they are prefilled
+    after the prompt and generation goes on behind them. ``queue_ms`` is the time the job waited
+    before this process took it up; ``images`` are the bytes of the images in its messages, by
+    SHA-256.
     """
 
     def __init__(
@@ -85,7 +96,7 @@ class Sequence:
         self.constraint: Constraint | None = None
         self.rescued_at: int | None = None
         self.suspect = False
-        """Whether this chat may be what kills its workers: one such is inside the engine at a time."""
+        """Whether this chat may crash its workers: one suspect is inside the engine at a time."""
         self._decoder: TextDecoder | None = None
         self._held: list[int] = []
         self._queue_ms = queue_ms
@@ -128,17 +139,23 @@ class Sequence:
         return Timings(
             queue_ms=round(self._queue_ms, 3),
             load_ms=round(self._load_ms, 3),
-            prefill_ms=round((first - began) * 1000, 3) if first is not None and began is not None else 0.0,
-            ttft_ms=round(self._queue_ms + (first - self._taken_up) * 1000, 3) if first is not None else 0.0,
-            tokens_per_second=round((len(self.generated) - 1) / decoding, 2) if decoding > 0 else 0.0,
+            prefill_ms=round((first - began) * 1000, 3)
+            if first is not None and began is not None
+            else 0.0,
+            ttft_ms=round(self._queue_ms + (first - self._taken_up) * 1000, 3)
+            if first is not None
+            else 0.0,
+            tokens_per_second=round((len(self.generated) - 1) / decoding, 2)
+            if decoding > 0
+            else 0.0,
         )
 
     def loaded(self, since: float) -> None:
-        """Note that the model this sequence waited for has been loading since ``since`` (monotonic seconds)."""
+        """Note that its model has been loading since ``since`` (monotonic seconds)."""
         self._load_ms = (time.monotonic() - since) * 1000
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens and the decoder, and replay through it what an earlier worker had emitted."""
+        """Take the prompt's tokens and the decoder, and replay earlier output through it."""
         self.prompt_ids = prompt_ids
         self._decoder = decoder
         for token in self.emitted:
@@ -146,7 +163,7 @@ class Sequence:
         self._prefill_began = time.monotonic()
 
     def accept(self, token: int) -> list[LoggedEvent]:
-        """Count one more token; the answer is what a reader should see of it, which may be nothing yet."""
+        """Count one more token; returns what a reader should see of it, maybe nothing yet."""
         assert self._decoder is not None, "a sequence gets tokens only after begin()"
         if self._first_token is None:
             self._first_token = time.monotonic()
@@ -170,24 +187,34 @@ class Sequence:
         self.generated.append(token)
 
     def finish(self, reason: FinishReason) -> list[LoggedEvent]:
-        """End well: the text still held back, then the terminal event. Only the first end counts."""
+        """End well: the text still held back, then the terminal event.
+
+        Only the first end counts.
+        """
         if self.end is not None:
             return []
-        rest = self._decoder.finish() if self._decoder is not None and not self.stopped_by_text else Said()
-        events = self._delta(rest)
+        remaining = (
+            self._decoder.finish()
+            if self._decoder is not None and not self.stopped_by_text
+            else Output()
+        )
+        events = self._delta(remaining)
         self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
         return [*events, self.end]
 
     def fail(self, make: Callable[[Usage, Timings], Failed]) -> list[LoggedEvent]:
-        """End badly; ``make`` builds the event from the counts so far. Only the first end counts."""
+        """End badly; ``make`` builds the event from the counts so far.
+
+        Only the first end counts.
+        """
         if self.end is not None:
             return []
         self.end = make(self.usage, self.timings)
         return [self.end]
 
-    def _delta(self, said: Said) -> list[LoggedEvent]:
-        if not any(said):
+    def _delta(self, output: Output) -> list[LoggedEvent]:
+        if not any(output):
             return []
-        delta = Delta(said.text, tuple(self._held), said.reasoning, said.tool_calls)
+        delta = Delta(output.text, tuple(self._held), output.reasoning, output.tool_calls)
         self._held.clear()
         return [delta]

@@ -1,4 +1,4 @@
-"""The tasks this worker runs, and nothing else: a job that names any other function is refused unread.
+"""The tasks this worker runs: a job that names any other function is refused unread.
 
 Turns an RQ job's arguments into a chat, a model command or a slice of a batch.
 """
@@ -37,8 +37,9 @@ _TASKS: dict[str, type[ChatJob] | type[ModelCommand] | type[BatchSlice]] = {
 def read(job: Job) -> Work:
     """The work that an RQ job asks for.
 
-    Raises WorkerError for a function that isn't on the list (anybody who can write to Redis can name any), and for
-    arguments that aren't of the task's shape, or another job's. The message echoes neither.
+    Raises WorkerError for a function that isn't on the list (anybody who can write to Redis can
+    name any), and for arguments that aren't of the task's shape, or another job's. The message
+    echoes neither.
     """
     record = _TASKS.get(name(job) or "")
     if record is None:
@@ -76,20 +77,31 @@ def name(job: Job) -> str | None:
 
 
 def sequence(
-    job: ChatJob, attempt: int, logged: list[Entry], now_ms: float, images: Mapping[str, bytes] | None = None
+    job: ChatJob,
+    attempt: int,
+    logged: list[Entry],
+    now_ms: float,
+    images: Mapping[str, bytes] | None = None,
 ) -> Sequence:
-    """The chat as the engine takes it, going on behind what an earlier attempt has logged."""
-    emitted = [token for entry in logged if isinstance(event := entry.event, Delta) for token in event.token_ids]
+    """The chat for the engine, continuing what an earlier attempt has logged."""
+    emitted = [
+        token
+        for entry in logged
+        if isinstance(event := entry.event, Delta)
+        for token in event.token_ids
+    ]
     queue_ms = max(0.0, now_ms - job.submitted_ms)
     return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=queue_ms, images=images)
 
 
-# --- on a worker that isn't ours ----------------------------------------------------------------------------------
+# --- on a plain RQ worker -------------------------------------------------------------------------
 
 
 def chat(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: ARG001 (the task's shape)
-    """The name under which chats are queued. ChatWorker reads the job and never calls this; another worker that popped
-    it gives it back."""
+    """The function that queued chats name.
+
+    ChatWorker never calls this; a plain RQ worker that popped a chat gives it back.
+    """
     return _given_back("Chats are")
 
 
@@ -105,7 +117,9 @@ def batch_slice(job: dict[str, Any], version: int = FIRST) -> Retry:  # noqa: AR
 
 def _given_back(what: str) -> Retry:
     """RQ puts a job that answers so back at the front of its queue, as it was."""
-    log.warning("%s run by `python -m worker`, not by this RQ worker: the job goes back to its queue", what)
-    # Without a worker of ours this one would pop the job again at once, and again.
+    log.warning(
+        "%s run by `python -m worker`, not by this RQ worker: the job goes back to its queue", what
+    )
+    # Without this service's worker a plain one would pop the job again at once, and again.
     time.sleep(PAUSE_S)
     return Retry(max=_ANY_NUMBER, enqueue_at_front=True)

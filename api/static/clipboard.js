@@ -1,6 +1,6 @@
-// Copying text. Browsers offer the clipboard to secure pages only (https, this machine); elsewhere a selection does it.
+// Copies text. Browsers offer the clipboard API on secure pages only (https, localhost); elsewhere a selection is copied.
 
-/** Put a text onto the clipboard; whether the browser let us. */
+/** Copy a text to the clipboard; whether the browser allowed it. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

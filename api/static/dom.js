@@ -1,18 +1,18 @@
-// Elements in one expression. Attributes and text only: nothing here parses HTML.
+// Builds elements from attributes and text. Nothing here parses HTML.
 
-/** An element with attributes (true stands for an empty one; false, null and undefined are left out) and children. */
+/** An element with attributes (true: an empty value; false, null and undefined: no attribute) and children. */
 export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value === true ? "" : String(value));
+    if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value === true ? "" : String(value));
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
-  return made;
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
 }
 
-/** The element of an id; the page is broken without it. */
+/** The element with this id; throws if there is none. */
 export function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`no element #${id}`);
-  return found;
+  const node = document.getElementById(id);
+  if (!node) throw new Error(`no element #${id}`);
+  return node;
 }

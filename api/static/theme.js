@@ -1,7 +1,7 @@
-// The colour theme that the reader has chosen, set before anything is painted; wires up the header's button.
+// Applies the colour theme that the reader has chosen, before the first paint, and handles the header's button.
 // A classic script, not a module: modules run only after the first paint. Knows nothing of the page around it.
 (() => {
-  const NAME = "mlxq-theme"; // "light", "dark"; absent: as the system is
+  const NAME = "mlxq-theme"; // "light" or "dark"; absent: the system's theme
   const root = document.documentElement;
 
   function stored() {
@@ -9,7 +9,7 @@
   }
 
   function keep(theme) {
-    try { localStorage.setItem(NAME, theme); } catch { /* it holds for this page then */ }
+    try { localStorage.setItem(NAME, theme); } catch { /* storage is forbidden: it lasts as long as this page */ }
   }
 
   const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;

@@ -1,10 +1,10 @@
-// A chat as readers have it: asked, answered, stopped, asked again, kept.
+// A chat from the reader's side: send, answer, stop, regenerate, store.
 
 import { HUNDRED, SERVICE, answers, ask, assert, begun, finished, last, onPage, textOf, write } from "./page.mjs";
 
 onPage("a question is answered, with its figures", async (page) => {
   assert.equal(await ask(page, "What is the opposite of hot?"), "The opposite of hot is cold.");
-  assert.match(await last(page).locator(".facts").innerText(), /^demo-chat · \d+ tokens · [\d.]+ tokens\/s · first after/);
+  assert.match(await last(page).locator(".facts").innerText(), /^demo-chat · \d+ tokens · [\d.]+ tokens\/s · first token after/);
 });
 
 onPage("Escape stops an answer and keeps what was said", async (page) => {
@@ -53,7 +53,7 @@ onPage("conversations are kept over a reload, renamed, deleted and brought back"
 
 onPage("settings reach the model: a limit of tokens and a seed", async (page) => {
   await page.getByRole("button", { name: "Settings" }).click();
-  await page.getByLabel("Longest answer, tokens").fill("5");
+  await page.getByLabel("Max tokens").fill("5");
   await page.getByLabel("Seed").fill("x");
   await page.getByRole("button", { name: "Done" }).click();
   assert.match(await page.locator("#settings-problem").innerText(), /whole number/);
@@ -64,7 +64,7 @@ onPage("settings reach the model: a limit of tokens and a seed", async (page) =>
   const body = (await sent).postDataJSON();
   assert.deepEqual([body.seed, body.max_tokens, body.on_disconnect], [7, 5, "continue"]);
   await finished(page);
-  assert.match(await last(page).locator(".facts").innerText(), /5 tokens .*Cut at the limit/);
+  assert.match(await last(page).locator(".facts").innerText(), /5 tokens .*Stopped at the token limit/);
 });
 
 onPage("who waits is told the place in the queue", async (page) => {

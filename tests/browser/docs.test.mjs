@@ -1,4 +1,4 @@
-// The API's reference: whole, without a word on the console, and with nothing from elsewhere.
+// The API reference: complete, without console messages and without external requests.
 
 import { SERVICE, assert, onPage } from "./page.mjs";
 

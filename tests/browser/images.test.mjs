@@ -1,4 +1,4 @@
-// Pictures in a chat: picked, pasted, dropped, removed, made smaller, refused.
+// Images in a chat: picked, pasted, dropped, removed, scaled down, refused.
 
 import { ask, assert, chooseVision, finished, last, onPage } from "./page.mjs";
 
@@ -55,7 +55,7 @@ onPage("a picture is removed again, and what is none is refused in words", async
   assert.ok(await page.locator("#send").isDisabled());
   await pick(page, "fake.png", Buffer.from("<svg onload=alert(1)>").toString("base64"));
   await page.waitForSelector("#problem:not([hidden])");
-  assert.equal(await page.locator("#problem").innerText(), "fake.png is no PNG, JPEG, WebP or GIF.");
+  assert.equal(await page.locator("#problem").innerText(), "fake.png is not a PNG, JPEG, WebP or GIF image.");
   await pick(page, "cut.png", (await drawn(page)).slice(0, 80));
   await page.waitForFunction(() => /could not be opened/.test(document.getElementById("problem").textContent));
 });

@@ -1,4 +1,4 @@
-// The Markdown renderer in a page: what models write becomes elements, and nothing that they write runs or loads.
+// The Markdown renderer in a page: model output becomes elements, and none of it is executed or loaded.
 
 import { assert, onPage } from "./page.mjs";
 

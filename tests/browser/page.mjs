@@ -1,4 +1,4 @@
-// What the browser tests share: one Chromium a file, a page a test, and the words for what a reader does.
+// Shared by the browser tests: one Chromium per file, one page per test, and functions for what a reader does.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

@@ -1,5 +1,5 @@
-// Stands between the page and the service: notes when the first text of a stream passed, or answers chats by itself.
-// Everything else goes through. Knows no test.
+// A proxy between the page and the service: records when the first text of a stream passed, or answers chats itself.
+// Everything else is forwarded.
 
 import { createServer, request } from "node:http";
 

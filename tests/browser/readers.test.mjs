@@ -1,4 +1,4 @@
-// Two readers with keys of their own share a browser: each sees what is theirs, and signing out ends it.
+// Two readers with their own keys share a browser: each sees their own chats only, until they sign out.
 
 import { KEYED, answers, ask, assert, onPage, open } from "./page.mjs";
 

@@ -1,6 +1,6 @@
-// How the page keeps up: an answer of 2,000 tokens while it grows, and the way of the first token onto the page.
-// Prints what it measures and judges no time: a busy machine holds up any frame. That work doesn't grow with the text is
-// held by the tests of the renderer, which see settled blocks stay.
+// Measures an answer of 2,000 tokens while it grows, and the delay until the first token is painted.
+// Prints the times without limits: a busy machine delays any frame. The tests of the renderer check that finished
+// blocks stay, so that the work does not grow with the text.
 
 import { setTimeout as pause } from "node:timers/promises";
 

@@ -1,4 +1,4 @@
-// The status page: what it shows of a real service, and of states that a real one is rarely in.
+// The status page, with a real service and with states that a real service is rarely in.
 
 import { SERVICE, ask, assert, kill, onPage } from "./page.mjs";
 

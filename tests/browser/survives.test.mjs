@@ -1,4 +1,4 @@
-// Answers that go on: after a reload, a killed worker, a killed API, a lost connection.
+// Answers that continue after a reload, a killed worker, a killed API, a lost connection.
 
 import { HUNDRED, ask, assert, begun, finished, kill, onPage, write } from "./page.mjs";
 

@@ -1,6 +1,7 @@
-"""The pages in a real Chromium, on the whole service with its shipped models. The tests themselves are `*.test.mjs`.
+"""The pages in a real Chromium, on the whole service with its shipped models. The tests are
+`*.test.mjs`.
 
-One service for all of them; they ask for a killed worker or API over a small control address.
+They share the services; a small control server kills the worker or the API for them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.service_support import SERVE, Running
+from tests.support.service_support import SERVE, Running
 
 KEYS = {"MLXQ_API_KEYS": "ann:ann-0123456789abcdef,bob:bob-0123456789abcdef"}
 
@@ -29,20 +30,23 @@ LIMIT_S = 180
 
 
 def chromium() -> str:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None or shutil.which("node") is None or not (HERE / "node_modules").is_dir():
-        pytest.fail("node, Chromium or tests/browser/node_modules is missing: run tests/browser/prepare", pytrace=False)
-    return found
+    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if browser is None or shutil.which("node") is None or not (HERE / "node_modules").is_dir():
+        pytest.fail(
+            "node, Chromium or tests/browser/node_modules is missing: run tests/browser/prepare",
+            pytrace=False,
+        )
+    return browser
 
 
 def kill(service: Running, part: str) -> None:
-    """kill -9 of the worker or the API; the supervisor starts it again."""
+    """kill -9 the worker or the API; the supervisor restarts it."""
     for child in psutil.Process(service.process.pid).children():
         if child.cmdline()[-1] == part:
             child.send_signal(signal.SIGKILL)
 
 
-def read_out(service: Running) -> None:
+def drain_output(service: Running) -> None:
     for _ in service.process.stdout:
         pass
 
@@ -73,20 +77,30 @@ class Control(ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What the tests in the browser are told, with the services behind it running.
+    """The environment of the browser tests, with the services running.
 
-    One has one slot, so that chats queue; one has keys.
+    One service has a single slot, so that chats queue; the other has keys.
     """
     path, limit_s = chromium(), len(FILES) * LIMIT_S
     service = Running(SERVE, tmp_path_factory.mktemp("data"), "--slots", "1", limit_s=limit_s)
-    keyed = Running(SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS)
+    keyed = Running(
+        SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS
+    )
     urls = [one.line("Ready: ").removeprefix("Ready: ") for one in (service, keyed)]
-    # Read on, or a service would wait with its log lines once the pipe is full.
-    drains = [threading.Thread(target=read_out, args=(one,), name="drain") for one in (service, keyed)]
+    # A service would block on its log lines once the pipe is full.
+    drains = [
+        threading.Thread(target=drain_output, args=(one,), name="drain") for one in (service, keyed)
+    ]
     for drain in drains:
         drain.start()
     control = Control(service)
-    yield {**os.environ, "PAGE_URL": urls[0], "KEYED_URL": urls[1], "CONTROL_URL": control.url, "CHROMIUM": path}
+    yield {
+        **os.environ,
+        "PAGE_URL": urls[0],
+        "KEYED_URL": urls[1],
+        "CONTROL_URL": control.url,
+        "CHROMIUM": path,
+    }
     control.close()
     for one, drain in zip((service, keyed), drains, strict=True):
         one.signal(signal.SIGINT)
@@ -97,5 +111,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.split(".")[0])
 def test_in_the_browser(file: Path, environment: dict[str, str]) -> None:
     command = ["node", "--test", "--test-reporter=spec", str(file)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    run = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
     assert run.returncode == 0, f"{run.stdout[-6000:]}\n{run.stderr[-2000:]}"

@@ -1,4 +1,4 @@
-// How the page is used: by keyboard, by screen reader, on a phone, in light and dark, while text scrolls by.
+// Use of the page: keyboard, screen reader, phone, light and dark, scrolling while text arrives.
 
 import { HUNDRED, SERVICE, answers, ask, assert, begun, finished, onPage, write } from "./page.mjs";
 
@@ -114,7 +114,7 @@ onPage("the page follows the text until the reader scrolls up", async (page) => 
   await page.waitForFunction(() => !document.getElementById("to-end").hidden);
   await finished(page);
   assert.ok(!(await atEnd()));
-  await page.getByRole("button", { name: "Go to the newest text" }).click();
+  await page.getByRole("button", { name: "Scroll to the end" }).click();
   assert.ok(await atEnd());
 }, { viewport: { width: 500, height: 420 } });
 

@@ -1,4 +1,5 @@
-"""A client of batches for fault tests: uploads prompts whose answers are known, watches, and judges the results."""
+"""A client of batches for fault tests: uploads prompts whose answers are known, watches, and
+judges the results."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ PATH = "/api/engine/batches"
 
 
 def prompts(name: str, count: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"custom_id": f"{name}-{n}", "prompt": f"{name} {n}", "seed": n, **more} for n in range(count)]
+    return [
+        {"custom_id": f"{name}-{n}", "prompt": f"{name} {n}", "seed": n, **more}
+        for n in range(count)
+    ]
 
 
 class Batch:
@@ -58,7 +62,8 @@ class Batch:
         return [json.loads(row) for row in raw.splitlines()]
 
     def wrong(self, failed: Mapping[str, str] | None = None) -> list[str]:
-        """What is wrong with the results there are: a line twice, another text, an error that isn't ``failed``'s."""
+        """What is wrong with the results there are: a line twice, another text, an error that
+        isn't ``failed``'s."""
         rows, expected = self.results(), failed or {}
         twice = Counter(row["custom_id"] for row in rows)
         found = [f"{name} came {times} times" for name, times in twice.items() if times != 1]
@@ -66,7 +71,11 @@ class Batch:
             name = row["custom_id"]
             code = row.get("error", {}).get("code")
             asked = self._rows[name]
-            right = answer(asked["prompt"], asked["seed"], asked["max_tokens"]) if code is None else None
+            right = (
+                answer(asked["prompt"], asked["seed"], asked["max_tokens"])
+                if code is None
+                else None
+            )
             if code != expected.get(name) or row.get("text") != right:
                 found.append(f"{name}: {code or row.get('text', '')[:80]}")
         return found

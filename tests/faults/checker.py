@@ -1,8 +1,10 @@
-"""Judges what clients got and what Redis holds against the invariants; knows nothing of how faults were made.
+"""Judges what clients got and what Redis holds against the invariants; knows nothing of how faults
+were made.
 
-I1 every accepted job reaches exactly one terminal event. I2 ids never fall, and up to each id the text is that of so
-many tokens. I3 never two writers on one log. I4 nothing after the terminal event, which never changes. I5 no 5xx but an
-honest 503, no traceback. I6 Redis' keys return to where they were.
+I1 every accepted job reaches exactly one terminal event. I2 ids never fall, and up to each id the
+text is that of so many tokens. I3 never two writers on one log. I4 nothing after the terminal
+event, which never changes. I5 no 5xx but an honest 503, no traceback. I6 Redis' keys return to
+where they were.
 """
 
 from __future__ import annotations
@@ -28,19 +30,25 @@ def expected(chat: Chat) -> str:
 
 
 class Checker:
-    """Judges chats one by one; remembers how each ended, and looks again at the end of everything."""
+    """Judges chats one by one; remembers how each ended, and looks again at the end of
+    everything."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._ends: dict[str, str] = {}
 
-    def judge(self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False) -> list[str]:
+    def judge(
+        self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False
+    ) -> list[str]:
         """What is wrong with these chats, nothing at best.
 
-        They should have ended well; or with a failure of this code; or, ``stopped``, with the beginning of their text.
+        They should have ended well; or with a failure of this code; or, ``stopped``, with the
+        beginning of their text.
         """
         judged = [(chat, self._wrong(chat, code, stopped)) for chat in chats]
-        return [f"{chat.prompt!r} {chat.job_id}: {wrong}" for chat, wrongs in judged for wrong in wrongs]
+        return [
+            f"{chat.prompt!r} {chat.job_id}: {wrong}" for chat, wrongs in judged for wrong in wrongs
+        ]
 
     def forget(self) -> None:
         """Redis has lost its data: the ends that were there are no more."""
@@ -48,12 +56,18 @@ class Checker:
 
     def changed(self) -> list[str]:
         """I4, looked at again: the logs that have changed since they were judged."""
-        return [f"{job_id}: changed after its end" for job_id, end in self._ends.items() if self._print(job_id) != end]
+        return [
+            f"{job_id}: changed after its end"
+            for job_id, end in self._ends.items()
+            if self._print(job_id) != end
+        ]
 
     def _wrong(self, chat: Chat, code: str | None, stopped: bool) -> list[str]:
         wrong = stream_wrong(chat, code, stopped=stopped)
         wrong += [
-            f"I5 was answered {status} {name}" for status, name in chat.refusals if status >= 500 and status != 503
+            f"I5 was answered {status} {name}"
+            for status, name in chat.refusals
+            if status >= 500 and status != 503
         ]
         if code in LOST or not chat.job_id:
             return wrong
@@ -71,7 +85,9 @@ class Checker:
         if attempts != sorted(attempts):
             wrong.append(f"I3 writers took turns: {attempts}")
         if [entry.ends for entry in entries] != [False] * (len(entries) - 1) + [True]:
-            wrong.append(f"I1/I4 the log's ends are at {[e.sequence for e in entries if e.ends]} of {len(entries)}")
+            wrong.append(
+                f"I1/I4 the log's ends are at {[e.sequence for e in entries if e.ends]} of {len(entries)}"
+            )
         if chat.done and _logged(entries) != chat.text:
             wrong.append("I2 the log holds another text than was streamed")
         return wrong
@@ -81,7 +97,9 @@ class Checker:
 
 
 def _logged(entries: Sequence[Entry]) -> str:
-    return "".join(str(getattr(entry.event, "text", "")) for entry in entries if entry.kind == "delta")
+    return "".join(
+        str(getattr(entry.event, "text", "")) for entry in entries if entry.kind == "delta"
+    )
 
 
 def stream_wrong(chat: Chat, code: str | None = None, *, stopped: bool = False) -> list[str]:
@@ -89,7 +107,9 @@ def stream_wrong(chat: Chat, code: str | None = None, *, stopped: bool = False) 
     frames = [(position, frame) for _, position, frame in chat.frames if "progress" not in frame]
     wrong = _positions(chat, frames)
     if [frame["done"] for _, frame in frames] != [False] * (len(frames) - 1) + [True]:
-        wrong.append(f"I1 no end, or more than one ({len(frames)} frames, given up at {chat.given_up})")
+        wrong.append(
+            f"I1 no end, or more than one ({len(frames)} frames, given up at {chat.given_up})"
+        )
         return wrong
     if frames[-1][1].get("code") != code:
         wrong.append(f"I1 ended with {frames[-1][1]}, not with {code}")
@@ -100,7 +120,8 @@ def stream_wrong(chat: Chat, code: str | None = None, *, stopped: bool = False) 
 
 
 def _positions(chat: Chat, frames: Sequence[tuple[int, dict[str, Any]]]) -> list[str]:
-    """I2 for each frame: its id counts the tokens of the text up to and with it, and the end's comes after them."""
+    """I2 for each frame: its id counts the tokens of the text up to and with it, and the end's
+    comes after them."""
     lengths = [0]
     for word in expected(chat).split(" ")[:-1]:
         lengths.append(lengths[-1] + len(word) + 1)
@@ -124,5 +145,7 @@ def leftovers(redis: Redis) -> list[str]:
     for pattern in (keys.live("*"), "rq:execution:*", "rq:executions:*", "rq:worker:*:executions"):
         found += [name.decode() for name in redis.scan_iter(pattern, count=1000)]
     alive: Any = redis.smembers(keys.WORKERS)
-    found += [name.decode() for name in alive if not redis.exists(keys.worker_status(name.decode()))]
+    found += [
+        name.decode() for name in alive if not redis.exists(keys.worker_status(name.decode()))
+    ]
     return found

@@ -1,6 +1,8 @@
-"""A client that behaves as a good one does: it keys its request, and comes back with its cursor after any cut.
+"""A client that behaves as a good one does: it keys its request, and comes back with its cursor
+after any cut.
 
-Writes down everything it got, for the checker. Speaks HTTP over a bare socket, so that it can be cut at any byte.
+Writes down everything it got, for the checker. Speaks HTTP over a bare socket, so that it can be
+cut at any byte.
 """
 
 from __future__ import annotations
@@ -43,7 +45,13 @@ class Chat:
     @property
     def body(self) -> dict[str, Any]:
         messages = [{"role": "user", "content": self.prompt}]
-        return {"model_id": MODEL, "messages": messages, "seed": self.seed, "max_tokens": self.tokens, **self.more}
+        return {
+            "model_id": MODEL,
+            "messages": messages,
+            "seed": self.seed,
+            "max_tokens": self.tokens,
+            **self.more,
+        }
 
     @property
     def cursor(self) -> int:
@@ -87,7 +95,9 @@ class Cut(ConnectionError):
 class Connection:
     """One request over one connection, which ends after ``limit`` bytes if there is one."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None
+    ) -> None:
         self._reader, self._writer = reader, writer
         self._left = limit
         self._raw = b""
@@ -96,7 +106,9 @@ class Connection:
     async def open(cls, port: int, limit: int | None = None) -> Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port), limit)
 
-    def send(self, method: str, path: str, body: Any = None, headers: Iterable[tuple[str, str]] = ()) -> None:
+    def send(
+        self, method: str, path: str, body: Any = None, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
         payload = b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(payload)}"]
         if payload:
@@ -152,16 +164,21 @@ async def ask(port: int, method: str, path: str, body: Any = None, **headers: st
     """One short request and its whole answer."""
     connection = await Connection.open(port)
     try:
-        connection.send(method, path, body, [(name.replace("_", "-"), value) for name, value in headers.items()])
+        connection.send(
+            method, path, body, [(name.replace("_", "-"), value) for name, value in headers.items()]
+        )
         return await connection.whole(await connection.head())
     finally:
         connection.close()
 
 
 class Client:
-    """Follows one chat to its end. ``limits`` gives the bytes after which each connection is cut, None for never."""
+    """Follows one chat to its end. ``limits`` gives the bytes after which each connection is
+    cut, None for never."""
 
-    def __init__(self, chat: Chat, where: Where, limits: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(
+        self, chat: Chat, where: Where, limits: Callable[[], int | None] = lambda: None
+    ) -> None:
         self.chat = chat
         self._where = where
         self._limits = limits

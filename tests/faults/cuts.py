@@ -1,6 +1,8 @@
-"""Redis is killed and loses the tail of its log, again and again, under chats whose readers have seen more.
+"""Redis is killed and loses the tail of its log, again and again, under chats whose readers have
+seen more.
 
-The chats go on: each is read to its end and judged token by token. Knows neither a test nor a command line.
+The chats go on: each is read to its end and judged token by token. Knows neither a test nor a
+command line.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _PAUSE_S = (0.05, 0.5)
 
 @dataclass
 class Result:
-    """What came out: cuts made, those that took tokens that a reader had seen, chats by how they ended."""
+    """What came out: cuts made, those that took tokens that a reader had seen, chats by how they
+    ended."""
 
     cuts: int = 0
     with_api: int = 0
@@ -64,14 +67,18 @@ class Cuts:
             self._judge(chat)
 
     def _judge(self, chat: Chat) -> None:
-        """By what was streamed: the log may be losing its end again by now, which is then written once more."""
+        """By what was streamed: the log may be losing its end again by now, which is then
+        written once more."""
         lost = chat.given_up == 404 or chat.end.get("code") in LOST
         wrong = stream_wrong(chat, chat.end.get("code") if lost else None)
-        if lost:  # The loss reached back to before the chat was accepted: what was seen is right still.
+        # The loss reached back to before the chat was accepted: what was seen is right still.
+        if lost:
             wrong = [line for line in wrong if line.startswith("I2")]
         self._result.lost += lost
         self._result.whole += not lost and not wrong
-        self._result.wrong += [f"{self._delay_ms} ms a token, {chat.prompt}: {line}" for line in wrong]
+        self._result.wrong += [
+            f"{self._delay_ms} ms a token, {chat.prompt}: {line}" for line in wrong
+        ]
 
     async def _cut(self) -> None:
         rng, stack = self._rng, self._stack

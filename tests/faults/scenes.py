@@ -32,10 +32,15 @@ def logged(stack: Stack, job_id: str) -> int:
 
 async def at_token(some: Sequence[Chat], number: int) -> None:
     """Wait until each of these has shown so many tokens, or its end."""
-    await until(lambda: all(chat.cursor >= number or chat.done or chat.given_up for chat in some), what="tokens")
+    await until(
+        lambda: all(chat.cursor >= number or chat.done or chat.given_up for chat in some),
+        what="tokens",
+    )
 
 
-async def streamed(stack: Stack, some: Sequence[Chat], *faults: Coroutine[Any, Any, object]) -> None:
+async def streamed(
+    stack: Stack, some: Sequence[Chat], *faults: Coroutine[Any, Any, object]
+) -> None:
     """Run clients for these chats beside the faults, to the end of both."""
     async with asyncio.timeout(MOST_S), asyncio.TaskGroup() as group:
         for chat in some:

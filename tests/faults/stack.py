@@ -1,4 +1,5 @@
-"""The service as separate processes, each of which can be killed, frozen, stopped and started again.
+"""The service as separate processes, each of which can be killed, frozen, stopped and started
+again.
 
 Real Redis, real workers with the echo backend, real API processes. Knows no test and no invariant.
 """
@@ -21,20 +22,24 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.catalogue import _decode as decode_status
-from api.embedded_redis import EmbeddedRedis, connect_once
-from wire import keys, lifeline
+from api.registry import _decode as decode_status
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support.paths import ROOT
+from wire import keys, parent_process
+from wire.redis_server import connect_once
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
-"""Nothing that is waited for takes anywhere near as long; on a busy machine everything takes longer."""
+"""Nothing that is waited for takes anywhere near as long; on a busy machine everything takes
+longer."""
 _POLL_S = 0.02
 WORKER = ("-m", "worker")
 API = ("-m", "api")
 Process = subprocess.Popen[bytes]
 
 
-async def until(condition: Callable[[], object], limit_s: float = LIMIT_S, what: str = "it") -> float:
+async def until(
+    condition: Callable[[], object], limit_s: float = LIMIT_S, what: str = "it"
+) -> float:
     """Wait until something holds; returns how long that took."""
     began = time.monotonic()
     while True:
@@ -46,7 +51,8 @@ async def until(condition: Callable[[], object], limit_s: float = LIMIT_S, what:
 
 
 class Stack:
-    """Processes by name: workers have a data folder each, API processes a port each, kept over restarts."""
+    """Processes by name: workers have a data folder each, API processes a port each, kept over
+    restarts."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -58,10 +64,14 @@ class Stack:
         self._ports: dict[str, int] = {}
         self._lifeline, self._our_end = os.pipe()
 
-    # --- starting -------------------------------------------------------------------------------------------------
+    # --- starting ---------------------------------------------------------------------------------
 
     def start_worker(
-        self, name: str = "worker", command: Sequence[str] = WORKER, root: Path = ROOT, **settings: str
+        self,
+        name: str = "worker",
+        command: Sequence[str] = WORKER,
+        root: Path = ROOT,
+        **settings: str,
     ) -> Process:
         """Start a worker; ``command`` may put another program in its place, ``root`` other code."""
         return self._start(name, command, root, {"MLXQ_DATA": str(self.folder / name), **settings})
@@ -77,9 +87,17 @@ class Stack:
                 self._ports[name] = int(trial.getsockname()[1])
         return self._ports[name]
 
-    def _start(self, name: str, command: Sequence[str], root: Path, settings: dict[str, str]) -> Process:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
-        ours = {"MLXQ_REDIS_URL": self.server.url, lifeline.VARIABLE: str(self._lifeline), "PYTHONPATH": str(root)}
+    def _start(
+        self, name: str, command: Sequence[str], root: Path, settings: dict[str, str]
+    ) -> Process:
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"
+        }
+        ours = {
+            "MLXQ_REDIS_URL": self.server.url,
+            parent_process.VARIABLE: str(self._lifeline),
+            "PYTHONPATH": str(root),
+        }
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command],
@@ -111,9 +129,11 @@ class Stack:
         """The names of the workers that say that they are alive, by process id."""
         names = [name.decode() for name in self.redis.smembers(keys.WORKERS)]  # type: ignore[union-attr]
         said = [self.redis.get(keys.worker_status(name)) for name in names]
-        return {status.pid: status.name for value in said if value for status in decode_status(value)}  # type: ignore[arg-type]
+        return {
+            status.pid: status.name for value in said if value for status in decode_status(value)
+        }  # type: ignore[arg-type]
 
-    # --- harming --------------------------------------------------------------------------------------------------
+    # --- harming ----------------------------------------------------------------------------------
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a process and take its status."""
@@ -126,7 +146,8 @@ class Stack:
         self.server.process.wait()
 
     async def start_redis(self, *, empty: bool = False, lost_bytes: int = 0) -> None:
-        """Start it again: as it was, empty, or without the last bytes that it should have written."""
+        """Start it again: as it was, empty, or without the last bytes that it should have
+        written."""
         kept = self.server.folder / "appendonlydir"
         if empty:
             shutil.rmtree(kept)
@@ -136,7 +157,7 @@ class Stack:
         self.server.launch()
         await until(self.redis.ping, what="Redis")
 
-    # --- the end --------------------------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     def runs(self, name: str) -> bool:
         return name in self.processes and self.processes[name].poll() is None

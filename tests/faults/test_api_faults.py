@@ -1,4 +1,5 @@
-"""The API is killed or stopped; clients are cut, leave, ask twice or ask nonsense: one run a job, the whole text."""
+"""The API is killed or stopped; clients are cut, leave, ask twice or ask nonsense: one run a
+job, the whole text."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def test_fifty_clients_come_back_after_the_api_has_ended(
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in fifty} == {b"ended:1"}
 
 
-def test_streams_cut_at_random_bytes_are_whole_in_the_end(stack: Stack, checker: Checker, rng: random.Random) -> None:
+def test_streams_cut_at_random_bytes_are_whole_in_the_end(
+    stack: Stack, checker: Checker, rng: random.Random
+) -> None:
     first, second = chats("cut", 8), chats("cut", 8)
 
     async def another_tab(one: Chat, other: Chat) -> None:
@@ -62,7 +65,21 @@ def test_streams_cut_at_random_bytes_are_whole_in_the_end(stack: Stack, checker:
     assert checker.judge([*first, *second]) == []
 
 
-HOSTILE = ["-1", "x", "1-1", "0x1", "1e3", "9" * 400, "%D9%A3", "1%20", "*", "0;1", "999", "%00", "1%0D%0Aid:1"]
+HOSTILE = [
+    "-1",
+    "x",
+    "1-1",
+    "0x1",
+    "1e3",
+    "9" * 400,
+    "%D9%A3",
+    "1%20",
+    "*",
+    "0;1",
+    "999",
+    "%00",
+    "1%0D%0Aid:1",
+]
 
 
 def test_a_hostile_cursor_is_refused_and_shows_nothing(stack: Stack, checker: Checker) -> None:
@@ -74,7 +91,14 @@ def test_a_hostile_cursor_is_refused_and_shows_nothing(stack: Stack, checker: Ch
             answer = await ask(stack.port(), "GET", f"{CHAT}/{mine.job_id}/events?after={cursor}")
             assert (answer.status, answer.json["code"]) == (400, "bad_request"), cursor
             assert len(answer.body) <= 1024
-        for job_id in ("0" * 32, "*", other.job_id.upper(), f"{other.job_id}x", "%2e%2e", "a" * 4000):
+        for job_id in (
+            "0" * 32,
+            "*",
+            other.job_id.upper(),
+            f"{other.job_id}x",
+            "%2e%2e",
+            "a" * 4000,
+        ):
             answer = await ask(stack.port(), "GET", f"{CHAT}/{job_id}/events?after=0")
             assert answer.status == 404, job_id
         stack.redis.delete(keys.log(other.job_id))
@@ -85,7 +109,9 @@ def test_a_hostile_cursor_is_refused_and_shows_nothing(stack: Stack, checker: Ch
     assert checker.judge([mine]) == []
 
 
-def test_clients_that_leave_at_any_moment_leave_nothing(stack: Stack, rng: random.Random, long: bool) -> None:
+def test_clients_that_leave_at_any_moment_leave_nothing(
+    stack: Stack, rng: random.Random, long: bool
+) -> None:
     """In the long form also: their chats are stopped some 30 s later."""
     count = 500 if long else 60
     leaving = chats("left", count, tokens=3000 if long else 30)
@@ -109,7 +135,11 @@ def test_clients_that_leave_at_any_moment_leave_nothing(stack: Stack, rng: rando
             await asyncio.gather(*(leave(chat) for chat in leaving[start : start + 20]))
         await until(lambda: process.num_fds() <= before + 2, what="closed sockets")
         ended = [keys.attempt(job_id) for job_id in ids]
-        await until(lambda: all(str(v).startswith("b'ended") for v in stack.redis.mget(ended)), 90, "the ends")
+        await until(
+            lambda: all(str(v).startswith("b'ended") for v in stack.redis.mget(ended)),
+            90,
+            "the ends",
+        )
 
     asyncio.run(scene())
 
@@ -122,7 +152,9 @@ def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Chec
 
     async def stop(chat: Chat) -> None:
         shown = chat.cursor
-        assert (await ask(stack.port(), "POST", STOP, {"job_id": chat.job_id})).json == {"status": "stopped"}
+        assert (await ask(stack.port(), "POST", STOP, {"job_id": chat.job_id})).json == {
+            "status": "stopped"
+        }
         assert await until(lambda: chat.done, what="the end") < 0.25 + SLACK_S
         assert chat.cursor < shown + SLACK_S / 0.02
 
@@ -130,7 +162,9 @@ def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Chec
         await until(lambda: queued.job_id)
         await stop(queued)
         stack.start_worker()
-        await until(lambda: any("prefill" in str(frame) for _, _, frame in reading.frames), what="prefill")
+        await until(
+            lambda: any("prefill" in str(frame) for _, _, frame in reading.frames), what="prefill"
+        )
         await stop(reading)
         await at_token([writing, again], 5)
         await stop(writing)
@@ -151,7 +185,10 @@ def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Chec
 
 
 def test_one_key_makes_one_job_also_over_a_kill_of_the_api(stack: Stack, checker: Checker) -> None:
-    fifty, later = ([Chat("the same", seed=7, tokens=100, key="one-key") for _ in range(count)] for count in (50, 10))
+    fifty, later = (
+        [Chat("the same", seed=7, tokens=100, key="one-key") for _ in range(count)]
+        for count in (50, 10)
+    )
 
     async def kill() -> None:
         await at_token(fifty, 10)
@@ -186,6 +223,10 @@ def test_a_job_can_be_looked_at_while_it_runs_and_after(stack: Stack, checker: C
     asyncio.run(streamed(stack, [chat], look()))
     assert checker.judge([chat]) == []
     view = asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json
-    assert (view["state"], view["text"], view["finish_reason"]) == ("ended", expected(chat), "length")
+    assert (view["state"], view["text"], view["finish_reason"]) == (
+        "ended",
+        expected(chat),
+        "length",
+    )
     assert view["usage"]["completion_tokens"] == 60
     assert asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{'0' * 32}")).status == 404

@@ -1,4 +1,5 @@
-"""Batches of prompts through killed, stopped and hung workers: each line has one result, and the right one."""
+"""Batches of prompts through killed, stopped and hung workers: each line has one result, and the
+right one."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ from tests.faults.scenes import all_ended, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, DEADLY_PROMPT, HANGING_PROMPT
-from worker.blame import MOST_ALONE, MOST_CRASHES, MOST_DEADLY_LINES
+from worker.jobs.crashes.poison_jobs import MOST_ALONE, MOST_CRASHES, MOST_DEADLY_LINES
 
 
-async def keep(stack: Stack, batch: Batch, deaths: list[int], some: Sequence[Chat] = (), **settings: str) -> None:
+async def keep(
+    stack: Stack, batch: Batch, deaths: list[int], some: Sequence[Chat] = (), **settings: str
+) -> None:
     """Start the worker again whenever it has died, until the batch and these chats have ended."""
     while not (batch.ended() and all_ended(some)):
         if (status := stack.processes["worker"].poll()) is not None:
@@ -32,7 +35,9 @@ def open_batches(stack: Stack) -> int:
     return int(stack.redis.zcard(keys.BATCHES_OPEN)) + int(stack.redis.llen("rq:queue:batch"))  # type: ignore[arg-type]
 
 
-def test_two_kills_lose_no_line_and_repeat_none(stack: Stack, rng: random.Random, long: bool) -> None:
+def test_two_kills_lose_no_line_and_repeat_none(
+    stack: Stack, rng: random.Random, long: bool
+) -> None:
     count = 10_000 if long else 1000
     batch = Batch(stack.port(), prompts("killed", count, max_tokens=16))
     at = sorted(rng.sample(range(count // 10, count * 9 // 10), 2))
@@ -65,14 +70,21 @@ def test_a_line_that_kills_its_workers_fails_alone_and_a_chat_beside_it_finishes
     assert checker.judge([chat]) == []
     assert batch.wrong({"good-20": "gave_up_after_crashes"}) == []
     assert batch.missing() == set()
-    assert batch.state()["counts"] == {"total": 40, "done": 39, "failed": 1, "cancelled": 0, "left": 0}
+    assert batch.state()["counts"] == {
+        "total": 40,
+        "done": 39,
+        "failed": 1,
+        "cancelled": 0,
+        "left": 0,
+    }
     assert deaths == [-signal.SIGKILL] * MOST_CRASHES
 
 
 def test_a_line_that_kills_its_workers_as_it_is_prepared_fails_alone_and_no_chat_is_blamed(
     stack: Stack, checker: Checker
 ) -> None:
-    """Chats that have shown nothing yet, too: they wait, read a long prompt, or have just said their first word."""
+    """Chats that have shown nothing yet, too: they wait, read a long prompt, or have just said
+    their first word."""
     rows = prompts("fine", 40, max_tokens=12)
     rows[20]["prompt"] = f"{DEADLY_PROMPT}, will you?"
     some = [*chats("innocent", 6, tokens=60), Chat("innocent and long " * 180, tokens=20)]
@@ -82,7 +94,13 @@ def test_a_line_that_kills_its_workers_as_it_is_prepared_fails_alone_and_no_chat
     assert checker.judge(some) == []
     assert batch.wrong({"fine-20": "gave_up_after_crashes"}) == []
     assert batch.missing() == set()
-    assert batch.state()["counts"] == {"total": 40, "done": 39, "failed": 1, "cancelled": 0, "left": 0}
+    assert batch.state()["counts"] == {
+        "total": 40,
+        "done": 39,
+        "failed": 1,
+        "cancelled": 0,
+        "left": 0,
+    }
     assert deaths == [-signal.SIGSEGV] * MOST_CRASHES
     assert open_batches(stack) == 0
 
@@ -108,7 +126,8 @@ def test_a_chat_that_kills_its_workers_as_it_is_prepared_costs_no_line_of_a_batc
 
 
 def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Checker) -> None:
-    """As a regular expression or a grammar may be. No stream waits for it, but every other line would."""
+    """As a regular expression or a grammar may be. No stream waits for it, but every other line
+    would."""
     stack.kill("worker", signal.SIGTERM)
     stack.start_worker(MLXQ_HANG_S="2")
     rows = prompts("quick", 8, max_tokens=12)
@@ -123,7 +142,9 @@ def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Che
     stack.kill("worker", signal.SIGTERM)
 
 
-def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(stack: Stack, checker: Checker) -> None:
+def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(
+    stack: Stack, checker: Checker
+) -> None:
     rows = prompts("bad", 40, max_tokens=12)
     for row in rows[:-1]:
         row["prompt"] = f"{DEADLY_PROMPT} {row['custom_id']}"
@@ -135,7 +156,8 @@ def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(stack: S
     codes = {row["error"]["code"] for row in batch.results() if "error" in row}
     assert codes == {"gave_up_after_crashes"}
     assert (batch.missing(), batch.state()["status"]) == (set(), "completed")
-    # The first crash of each of the two slices is nobody's in particular, and one line may be half given up.
+    # The first crash of each of the two slices is nobody's in particular, and one line may be half
+    # given up.
     assert len(deaths) <= 2 + MOST_ALONE * MOST_DEADLY_LINES + 1
 
 
@@ -158,7 +180,9 @@ def test_two_workers_share_a_batch_and_a_cancel_reaches_both(stack: Stack) -> No
 
     def executions() -> set[bytes]:
         started = stack.redis.zrange("rq:wip:batch", 0, -1)
-        return {stack.redis.hget(f"rq:execution:{member.decode()}", "worker_name") for member in started}
+        return {
+            stack.redis.hget(f"rq:execution:{member.decode()}", "worker_name") for member in started
+        }
 
     async def share() -> None:
         stack.start_worker("second")

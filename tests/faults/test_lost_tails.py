@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from api.commands.answer import Answer
-from api.commands.client import Client as CommandClient
+from mlxq.chat_client import Answer
+from mlxq.http_client import Client as CommandClient
 from tests.faults.checker import Checker, expected
 from tests.faults.client import Chat, Connection, ask
 from tests.faults.cuts import Cuts, Result
@@ -25,7 +25,8 @@ LOST_BYTES = 30_000
 def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
     stack: Stack, rng: random.Random, long: bool, delay_ms: int
 ) -> None:
-    """Forty cuts of 1 byte to 200 KB in all, with and without a kill of the API; the long form makes a thousand."""
+    """Forty cuts of 1 byte to 200 KB in all, with and without a kill of the API; the long form
+    makes a thousand."""
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS=str(delay_ms))
     result = Result()
@@ -43,7 +44,8 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
 def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_command_line(
     stack: Stack, checker: Checker
 ) -> None:
-    """The API lives on: nobody comes back with a cursor, and the log is written anew beneath them."""
+    """The API lives on: nobody comes back with a cursor, and the log is written anew beneath
+    them."""
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
     four = chats("never left", 4, tokens=2500)
@@ -51,7 +53,12 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
 
     async def v1() -> None:
         connection = await Connection.open(stack.port())
-        body = {"model": "echo", "messages": [{"role": "user", "content": "openai"}], "seed": 1, "stream": True}
+        body = {
+            "model": "echo",
+            "messages": [{"role": "user", "content": "openai"}],
+            "seed": 1,
+            "stream": True,
+        }
         connection.send("POST", V1, body | {"max_tokens": 2500})
         assert (await connection.head()).status == 200
         said = b""
@@ -61,7 +68,12 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
         texts["v1"] = said.decode()
 
     def command() -> None:
-        body = {"model_id": "echo", "messages": [{"role": "user", "content": "command"}], "seed": 2, "max_tokens": 2500}
+        body = {
+            "model_id": "echo",
+            "messages": [{"role": "user", "content": "command"}],
+            "seed": 2,
+            "max_tokens": 2500,
+        }
         with CommandClient(f"http://127.0.0.1:{stack.port()}") as client:
             answer = Answer(client, body)
             for _ in answer.frames():
@@ -92,7 +104,9 @@ def text_of(stream: str) -> str:
     return "".join(row["choices"][0]["delta"].get("content", "") for row in rows if row["choices"])
 
 
-def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(stack: Stack, checker: Checker) -> None:
+def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(
+    stack: Stack, checker: Checker
+) -> None:
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS="0")
     [chat] = chats("viewed", 1, tokens=2000)
@@ -104,7 +118,9 @@ def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(stack: S
         view.update((await ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json)
         assert view["text"] == echo.answer(chat.prompt, chat.seed, int(str(view["last_event_id"])))
         later.job_id = chat.job_id
-        later.frames.append((0.0, int(str(view["last_event_id"])), {"text": view["text"], "done": False}))
+        later.frames.append(
+            (0.0, int(str(view["last_event_id"])), {"text": view["text"], "done": False})
+        )
         await streamed(stack, [later])
 
     async def scene() -> None:

@@ -1,4 +1,5 @@
-"""Redis is away, restarted, emptied or full: nothing that it still holds is lost, and what it lost is told."""
+"""Redis is away, restarted, emptied or full: nothing that it still holds is lost, and what it
+lost is told."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_a_restart_of_redis_costs_a_pause_and_no_token(
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in forty} == {b"ended:1"}
 
 
-def test_what_redis_had_not_written_when_it_was_killed_is_said_again(stack: Stack, checker: Checker) -> None:
+def test_what_redis_had_not_written_when_it_was_killed_is_said_again(
+    stack: Stack, checker: Checker
+) -> None:
     """Also to clients that have seen more than Redis remembers, and come back with their cursor."""
     eight = chats("forgotten", 8, tokens=150)
 
@@ -57,8 +60,11 @@ def test_what_redis_had_not_written_when_it_was_killed_is_said_again(stack: Stac
     assert checker.judge(eight) == []
 
 
-def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(stack: Stack, checker: Checker) -> None:
-    """Its readers have gone, and nothing runs any more: one that comes later still gets the whole text."""
+def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(
+    stack: Stack, checker: Checker
+) -> None:
+    """Its readers have gone, and nothing runs any more: one that comes later still gets the
+    whole text."""
     eight = chats("forgotten end", 8, tokens=60)
     later = chats("forgotten end", 8, tokens=60)
 
@@ -78,13 +84,19 @@ def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(stack: Sta
 
 
 @pytest.mark.parametrize("how", ["flushed", "restarted empty"])
-def test_when_redis_loses_its_data_every_client_is_told(stack: Stack, checker: Checker, how: str) -> None:
+def test_when_redis_loses_its_data_every_client_is_told(
+    stack: Stack, checker: Checker, how: str
+) -> None:
     lost, after = chats(f"lost {how}", 40, tokens=2000), chats("after", 2, tokens=10)
     took: list[float] = []
 
     async def lose() -> None:
         # Which of them get the worker's slots is chance: the others are still queued.
-        await until(lambda: all(chat.job_id for chat in lost) and sum(chat.cursor >= 10 for chat in lost) >= 8)
+        await until(
+            lambda: (
+                all(chat.job_id for chat in lost) and sum(chat.cursor >= 10 for chat in lost) >= 8
+            )
+        )
         if how == "flushed":
             stack.redis.flushall()
         else:
@@ -101,7 +113,9 @@ def test_when_redis_loses_its_data_every_client_is_told(stack: Stack, checker: C
     assert stack.redis.scard("rq:workers") == 1
 
 
-def test_without_redis_a_chat_is_refused_soon_and_leaves_nothing(stack: Stack, checker: Checker) -> None:
+def test_without_redis_a_chat_is_refused_soon_and_leaves_nothing(
+    stack: Stack, checker: Checker
+) -> None:
     chat = Chat("early", tokens=5)
 
     async def scene() -> None:
@@ -138,7 +152,9 @@ def test_a_full_redis_refuses_chats_and_loses_none(stack: Stack, checker: Checke
             answer = await ask(stack.port(), "POST", CHAT, Chat("too much").body)
             assert (answer.status, answer.json["code"]) == (503, "redis_full")
             assert int(answer.headers["retry-after"]) > 0
-            await until(lambda: b"OOM" in stack.log("worker").read_bytes()[seen:], what="a refused write")
+            await until(
+                lambda: b"OOM" in stack.log("worker").read_bytes()[seen:], what="a refused write"
+            )
         finally:
             stack.redis.config_set("maxmemory", "0")
 

@@ -1,4 +1,5 @@
-"""Machines are updated one after another: workers and API processes of the last release and of this one, one Redis."""
+"""Machines are updated one after another: workers and API processes of the last release and of
+this one, one Redis."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def sides(stack: Stack, last_release: Path) -> Sides:
 
 
 def wrong(side: str, chat: Chat) -> list[str]:
-    """What is wrong with a stream of an API of one of the releases; the last one's ids count events."""
+    """What is wrong with a stream of an API of one of the releases; the last one's ids count
+    events."""
     if side == NEW:
         return stream_wrong(chat)
     ids = [number for _, number, _ in chat.frames]
@@ -108,11 +110,16 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
 
     async def stop(side: str) -> None:
         await at_token([stopped[side]], 5)
-        assert (await ask(sides.port(side), "POST", STOP, {"job_id": stopped[side].job_id})).status == 200
+        assert (
+            await ask(sides.port(side), "POST", STOP, {"job_id": stopped[side].job_id})
+        ).status == 200
 
     async def read(side: str, some: list[Chat], cuts: bool = False) -> None:
         limits = iter([900, 1700, 2500]) if cuts else iter(())
-        readers = [Client(chat, lambda: sides.port(side), lambda: next(limits, None)).run() for chat in some]
+        readers = [
+            Client(chat, lambda: sides.port(side), lambda: next(limits, None)).run()
+            for chat in some
+        ]
         await asyncio.gather(*readers)
 
     async def scene() -> None:
@@ -140,8 +147,11 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
         assert len(stopped[side].text) < len(expected(stopped[side]))
 
 
-def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(sides: Sides) -> None:
-    """Several tokens an event: a cursor that counts events must not be taken for one that counts tokens."""
+def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(
+    sides: Sides,
+) -> None:
+    """Several tokens an event: a cursor that counts events must not be taken for one that counts
+    tokens."""
     some = chats("over an update", 6, tokens=600)
     port = {"now": sides.port(OLD)}
 
@@ -216,12 +226,16 @@ def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Side
     assert [line for chat in (*ended, *running, *queued, *again) for line in wrong(OLD, chat)] == []
 
 
-def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(sides: Sides) -> None:
+def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(
+    sides: Sides,
+) -> None:
     async def scene() -> dict[str, bytes | None]:
         sides.start((), (OLD, NEW))
         await sides.ready((), (OLD, NEW))
         pids = {process.pid: name for name, process in sides.stack.processes.items()}
         names = {pids[pid]: name for pid, name in sides.stack.workers().items()}
-        return {side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()}  # type: ignore[misc]
+        return {
+            side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()
+        }  # type: ignore[misc]
 
     assert asyncio.run(scene()) == {"old-worker": None, "new-worker": str(VERSION).encode()}

@@ -1,4 +1,5 @@
-"""Jobs that a worker can't read: of a later release, of an unknown task, broken. Whoever waits is told by name."""
+"""Jobs that a worker can't read: of a later release, of an unknown task, broken. Whoever waits
+is told by name."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ HARMS = [later, broken, unknown_task]
 
 
 def harm(stack: Stack, job_id: str, how: Callable[[Job], None]) -> None:
-    """Change a queued job in Redis, as another release or somebody with access to it would have written it."""
+    """Change a queued job in Redis, as another release or somebody with access to it would have
+    written it."""
     job = Job.fetch(job_id, connection=stack.redis, serializer=JSONSerializer)
     assert job.func_name  # RQ reads all of it at once, and only then can a part be changed.
     how(job)
@@ -65,17 +67,24 @@ def test_a_chat_that_a_worker_cannot_read_ends_by_name_and_takes_no_place_of_its
     assert checker.judge([bad], code=CODE) == []
     assert checker.judge([good]) == []
     assert not stack.redis.exists(keys.live("everyone"))
-    assert Job.fetch(bad.job_id, connection=stack.redis, serializer=JSONSerializer).get_status() == "failed"
+    assert (
+        Job.fetch(bad.job_id, connection=stack.redis, serializer=JSONSerializer).get_status()
+        == "failed"
+    )
     if how is later:
         assert "later release" in bad.end["error"]
 
 
 @pytest.mark.parametrize("how", HARMS)
-def test_a_slice_that_a_worker_cannot_read_ends_its_lines_by_name(stack: Stack, how: Callable[[Job], None]) -> None:
+def test_a_slice_that_a_worker_cannot_read_ends_its_lines_by_name(
+    stack: Stack, how: Callable[[Job], None]
+) -> None:
     async def scene() -> tuple[Any, str]:
         body = {"model_id": "echo", "prompts": ["one", "two", "three"], "max_tokens": 5}
         made = (await ask(stack.port(), "POST", BATCHES, body)).json
-        [job_id] = Queue(keys.BATCH_QUEUE, connection=stack.redis, serializer=JSONSerializer).job_ids
+        [job_id] = Queue(
+            keys.BATCH_QUEUE, connection=stack.redis, serializer=JSONSerializer
+        ).job_ids
         harm(stack, job_id, how)
         stack.start_worker()
         batch = f"{BATCHES}/{made['id']}"

@@ -1,4 +1,5 @@
-"""The worker is killed, frozen, stopped, poisoned or hung: streams go on at the exact next token."""
+"""The worker is killed, frozen, stopped, poisoned or hung: streams go on at the exact next
+token."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ from tests.faults.scenes import all_ended, at_token, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, HANGING
-from worker.blame import MOST_CRASHES
+from worker.jobs.crashes.poison_jobs import MOST_CRASHES
 
 DIES_BETWEEN_POP_AND_START = """
 import os, signal
-from worker import __main__, rq_worker
-rq_worker.ChatWorker.execute_job = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from worker import __main__
+from worker.jobs.rq_worker import chat_worker
+chat_worker.ChatWorker.execute_job = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 __main__.main()
 """
 INTERMEDIATE = "rq:queue:chat:intermediate"
@@ -48,8 +50,11 @@ def test_a_killed_worker_costs_a_pause_and_no_token(
         assert max(chat.longest_silence for chat in eight) < RESTART_S
 
 
-def test_a_worker_killed_between_pop_and_start_loses_no_job(stack: Stack, checker: Checker, long: bool) -> None:
-    """A few real deaths at that very place; the other jobs are moved to where such a death leaves them."""
+def test_a_worker_killed_between_pop_and_start_loses_no_job(
+    stack: Stack, checker: Checker, long: bool
+) -> None:
+    """A few real deaths at that very place; the other jobs are moved to where such a death
+    leaves them."""
     hundred = chats("popped", 100, tokens=5)
     redis = stack.redis
     stack.kill("worker")
@@ -70,7 +75,9 @@ def test_a_worker_killed_between_pop_and_start_loses_no_job(stack: Stack, checke
     assert checker.judge(hundred) == []
 
 
-def test_another_worker_puts_back_what_a_dead_one_had_popped(stack: Stack, checker: Checker) -> None:
+def test_another_worker_puts_back_what_a_dead_one_had_popped(
+    stack: Stack, checker: Checker
+) -> None:
     """A frozen worker's pop goes on in Redis: it has the job then, and dies before it knows."""
     one = chats("left", 1, tokens=5)
     stack.processes["worker"].send_signal(signal.SIGSTOP)
@@ -87,7 +94,9 @@ def test_another_worker_puts_back_what_a_dead_one_had_popped(stack: Stack, check
     assert stack.kill("second", signal.SIGTERM) == 0
 
 
-def test_a_frozen_worker_is_taken_over_and_its_writes_are_refused(stack: Stack, checker: Checker) -> None:
+def test_a_frozen_worker_is_taken_over_and_its_writes_are_refused(
+    stack: Stack, checker: Checker
+) -> None:
     four = chats("frozen", 4, tokens=600)
     took: list[float] = []
 
@@ -97,7 +106,10 @@ def test_a_frozen_worker_is_taken_over_and_its_writes_are_refused(stack: Stack, 
         await stack.worker_ready("second")
         stack.processes["worker"].send_signal(signal.SIGSTOP)
         began, seen = time.monotonic(), [chat.cursor for chat in four]
-        await until(lambda: all(c.cursor > s + 5 for c, s in zip(four, seen, strict=True)), what="the second worker")
+        await until(
+            lambda: all(c.cursor > s + 5 for c, s in zip(four, seen, strict=True)),
+            what="the second worker",
+        )
         took.append(time.monotonic() - began)
         stack.processes["worker"].send_signal(signal.SIGCONT)
 
@@ -111,7 +123,9 @@ def test_a_frozen_worker_is_taken_over_and_its_writes_are_refused(stack: Stack, 
     assert stack.kill("second", signal.SIGTERM) == 0
 
 
-def test_a_worker_told_to_stop_drains_hands_back_and_loses_nothing(stack: Stack, checker: Checker) -> None:
+def test_a_worker_told_to_stop_drains_hands_back_and_loses_nothing(
+    stack: Stack, checker: Checker
+) -> None:
     stack.kill("worker", signal.SIGTERM)
     stack.start_worker(MLXQ_DRAIN_S="1")
     lengthy, brief = chats("handed back", 8, tokens=200), chats("drained", 2, tokens=40)
@@ -129,7 +143,11 @@ def test_a_worker_told_to_stop_drains_hands_back_and_loses_nothing(stack: Stack,
         stack.start_worker()
 
     async def come_late() -> None:
-        await until(lambda: stack.processes["worker"].poll() is not None or any(c.cursor > 12 for c in lengthy))
+        await until(
+            lambda: (
+                stack.processes["worker"].poll() is not None or any(c.cursor > 12 for c in lengthy)
+            )
+        )
         await streamed(stack, late)
 
     asyncio.run(streamed(stack, [*lengthy, *brief], stop(), come_late()))
@@ -148,7 +166,9 @@ async def keep(stack: Stack, some: Sequence[Chat], deaths: list[int], **settings
         await asyncio.sleep(0.05)
 
 
-def test_a_job_that_kills_its_worker_is_given_up_and_the_others_finish(stack: Stack, checker: Checker) -> None:
+def test_a_job_that_kills_its_worker_is_given_up_and_the_others_finish(
+    stack: Stack, checker: Checker
+) -> None:
     good, bad = chats("good", 20, tokens=40), [Chat(f"{DEADLY} now", tokens=40)]
     deaths: list[int] = []
     asyncio.run(streamed(stack, [*good, *bad], keep(stack, [*good, *bad], deaths)))

@@ -19,19 +19,23 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from api.__main__ import Server
 from api.app import create_app
-from api.attendance import Attendance
-from api.embedded_redis import EmbeddedRedis
-from api.jobs import Jobs
-from api.parts import Parts
+from api.chat.disconnects import DisconnectWatcher
+from api.deps import find_service
+from api.jobs.queue import JobQueue
+from api.jobs.reader import BUFFER, LOOK_AGAIN_S, PAGE
+from api.jobs.relay import Relay
+from api.monitoring.status_stream import StatusStream
 from api.redis_client import connect
-from api.relay import BUFFER, LOOK_AGAIN_S, PAGE
-from tests.api_support import QUEUE, LogWriter, announce, chat_body, wait_for
+from api.registry import RegistryReader
+from api.server import Server
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support.api_support import QUEUE, LogWriter, announce, chat_body, wait_for
 from wire import keys
 from wire.log_entries import encode
 from wire.messages import Delta, Failed, Progress, Warning
@@ -51,7 +55,8 @@ class Running:
 
     url: str
     redis: Redis
-    parts: Parts
+    redis_url: str
+    app: FastAPI
     server: Server
     streams: list[Stream] = field(default_factory=list)
 
@@ -124,14 +129,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 
 @contextmanager
 def serving(url: str, **more: Any) -> Iterator[Running]:
-    settings = Settings(redis_url=url, port=0, keepalive_s=more.pop("keepalive_s", 15), log_level="error", **more)
+    settings = Settings(
+        redis_url=url, port=0, keepalive_s=more.pop("keepalive_s", 15), log_level="error", **more
+    )
     app = create_app(settings)
     server = Server(app, settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_for(lambda: server.started)
     redis = Redis.from_url(url)
-    running = Running(server.url, redis, app.state.parts, server)
+    running = Running(server.url, redis, url, app, server)
     try:
         yield running
     finally:
@@ -204,14 +211,23 @@ def test_usage_stands_in_the_last_frame_only_when_asked_for(api: Running) -> Non
         "done": True,
         "finish_reason": "stop",
         "usage": {"prompt_tokens": 5, "completion_tokens": 2, "cached_tokens": 1},
-        "timings": {"queue_ms": 1, "load_ms": 2, "prefill_ms": 3, "ttft_ms": 4, "tokens_per_second": 50},
+        "timings": {
+            "queue_ms": 1,
+            "load_ms": 2,
+            "prefill_ms": 3,
+            "ttft_ms": 4,
+            "tokens_per_second": 50,
+        },
     }
     assert api.events(stream.job_id).rest()[-1][1] == last
 
 
 def test_progress_tells_the_place_in_the_queue_and_what_the_worker_does(api: Running) -> None:
     first, second = api.chat(), api.chat(**PROGRESS)
-    assert second.next() == (0, {"text": "", "done": False, "progress": {"state": "queued", "position": 2}})
+    assert second.next() == (
+        0,
+        {"text": "", "done": False, "progress": {"state": "queued", "position": 2}},
+    )
     api.writer(first.job_id).finish()
     assert second.next()[1]["progress"] == {"state": "queued", "position": 1}
     writer = api.writer(second.job_id)
@@ -292,7 +308,9 @@ def test_a_cursor_beyond_the_end_is_400(api: Running) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
-def test_a_cursor_ahead_of_a_log_that_lost_its_end_waits_for_the_text_to_come_again(api: Running) -> None:
+def test_a_cursor_ahead_of_a_log_that_lost_its_end_waits_for_the_text_to_come_again(
+    api: Running,
+) -> None:
     stream = api.chat()
     writer = api.writer(stream.job_id)
     writer.text("a")
@@ -322,7 +340,9 @@ def silently(api: Running, writer: LogWriter, *texts: str) -> None:
         writer.sequence += 1
         entry = encode(writer._job, writer.sequence, Delta(word, (1,)), writer.position)
         writer.position += 1
-        api.redis.xadd(keys.log(writer._job), {"e": entry}, id=f"{writer.sequence}-{writer.attempt}")
+        api.redis.xadd(
+            keys.log(writer._job), {"e": entry}, id=f"{writer.sequence}-{writer.attempt}"
+        )
 
 
 def test_a_gap_in_the_channel_is_healed_from_the_log(api: Running) -> None:
@@ -366,7 +386,7 @@ def test_a_slow_reader_keeps_a_bounded_buffer_and_loses_nothing(api: Running) ->
     count = BUFFER * 2 + PAGE
     for start in range(0, count, 100):
         writer.text(*(f"{number:>2000}" for number in range(start, start + 100)))
-    [reader] = api.parts.relay._readers[stream.job_id]
+    [reader] = find_service(api.app, Relay)._readers[stream.job_id]
     wait_for(lambda: len(reader._arrived) <= BUFFER)
     writer.finish()
     frames = stream.rest()
@@ -390,15 +410,17 @@ def test_many_streams_share_one_subscription(api: Running) -> None:
 def test_a_client_that_leaves_leaves_nothing_behind(api: Running) -> None:
     stream = api.chat()
     job_id = stream.job_id
-    assert job_id in api.parts.relay.jobs()
+    assert job_id in find_service(api.app, Relay).jobs()
     stream.close()
     api.streams.clear()
-    wait_for(lambda: job_id not in api.parts.relay.jobs(), 1)
+    wait_for(lambda: job_id not in find_service(api.app, Relay).jobs(), 1)
 
 
 def test_stopping_a_queued_chat_ends_its_stream(api: Running) -> None:
     stream, other = api.chat(**USAGE), api.chat()
-    assert httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}).json() == {"status": "stopped"}
+    assert httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}).json() == {
+        "status": "stopped"
+    }
     [(sequence, frame)] = stream.rest()
     assert (sequence, frame["done"], frame["finish_reason"]) == (1, True, "cancelled")
     assert api.redis.lrange(QUEUE, 0, -1) == [other.job_id.encode()]
@@ -431,18 +453,18 @@ def test_a_queued_job_deleted_from_the_dashboard_ends_with_an_error(api: Running
 
 def attend(api: Running, enough: Callable[[], object]) -> None:
     """Let a quick watch run beside the server's own until there is enough to see."""
-    parts = api.parts
 
     async def run() -> None:
-        clients = connect(parts.settings.redis_url)
-        jobs = Jobs(clients, parts.catalogue, 10)
-        task = asyncio.create_task(Attendance(clients.waiting, parts.relay, jobs, 0.05, 2.0).run())
+        clients = connect(api.redis_url)
+        jobs = JobQueue(clients, find_service(api.app, RegistryReader), 10)
+        task = asyncio.create_task(
+            DisconnectWatcher(clients.waiting, find_service(api.app, Relay), jobs, 0.05, 2.0).run()
+        )
         deadline = time.monotonic() + 10
         while not enough() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task], timeout=5)
-        jobs.close()
         await clients.close()
 
     asyncio.run(run())
@@ -453,8 +475,8 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
     for stream in (left, kept):
         stream.close()
         api.streams.remove(stream)
-    wait_for(lambda: len(api.parts.relay.jobs()) == 1)
-    api.redis.zadd(keys.UNATTENDED, {left.job_id: 1}, xx=True)
+    wait_for(lambda: len(find_service(api.app, Relay).jobs()) == 1)
+    api.redis.zadd(keys.ABANDONED_AFTER, {left.job_id: 1}, xx=True)
     attend(api, lambda: api.redis.exists(keys.cancel(left.job_id)))
     assert api.redis.exists(keys.cancel(left.job_id))
     assert not api.redis.exists(keys.cancel(kept.job_id))
@@ -463,9 +485,9 @@ def test_a_chat_without_readers_is_stopped_and_others_are_not(api: Running) -> N
 
 def test_a_reader_who_comes_back_is_in_time(api: Running) -> None:
     stream = api.chat()
-    api.redis.zadd(keys.UNATTENDED, {stream.job_id: 1}, xx=True)
+    api.redis.zadd(keys.ABANDONED_AFTER, {stream.job_id: 1}, xx=True)
     api.events(stream.job_id)
-    score: Any = api.redis.zscore(keys.UNATTENDED, stream.job_id)
+    score: Any = api.redis.zscore(keys.ABANDONED_AFTER, stream.job_id)
     assert score > 1
 
 
@@ -481,7 +503,13 @@ def test_the_dashboard_shows_jobs_in_every_state(api: Running) -> None:
         entry = f"{job.id}:execution" if state == "started" else job.id
         api.redis.zadd(f"rq:{registry}:chat", {entry: time.time() + 600})
     httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": ids["canceled"]})
-    for page in ("queues", "workers", "jobs", "schedulers", *(f"jobs?state={state}" for state in states)):
+    for page in (
+        "queues",
+        "workers",
+        "jobs",
+        "schedulers",
+        *(f"jobs?state={state}" for state in states),
+    ):
         answer = api.get(f"/rq/{page}")
         assert answer.status_code == 200, (page, answer.text)
         assert "Hello" not in answer.text
@@ -495,7 +523,9 @@ def test_the_dashboard_shows_jobs_in_every_state(api: Running) -> None:
 
 
 @rq_noise
-def test_nothing_that_a_hostile_writer_puts_into_redis_is_unpickled(api: Running, tmp_path: Path) -> None:
+def test_nothing_that_a_hostile_writer_puts_into_redis_is_unpickled(
+    api: Running, tmp_path: Path
+) -> None:
     import pickle
 
     class Trap:
@@ -552,9 +582,17 @@ def test_a_full_redis_is_503(api: Running) -> None:
     assert api.redis.llen(QUEUE) == 0
 
 
-def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(store: EmbeddedRedis, api: Running) -> None:
-    environ = os.environ | {"MLXQ_REDIS_URL": store.url, "MLXQ_PORT": "0", "MLXQ_LOG_LEVEL": "error"}
-    process = subprocess.Popen([sys.executable, "-m", "api"], env=environ, stdout=subprocess.PIPE, text=True)
+def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(
+    store: EmbeddedRedis, api: Running
+) -> None:
+    environ = os.environ | {
+        "MLXQ_REDIS_URL": store.url,
+        "MLXQ_PORT": "0",
+        "MLXQ_LOG_LEVEL": "error",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api"], env=environ, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         url = process.stdout.readline().removeprefix("listening on ").strip()
@@ -579,7 +617,9 @@ def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(store: 
 def test_without_a_redis_url_the_process_says_what_is_missing() -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
     environ.pop("REDIS_URL", None)
-    result = subprocess.run([sys.executable, "-m", "api"], env=environ, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "api"], env=environ, capture_output=True, text=True
+    )
     assert result.returncode == 2
     assert "REDIS_URL" in result.stderr
 
@@ -592,5 +632,5 @@ def test_a_status_stream_ends_with_its_client_and_nobody_looks_any_more(api: Run
                 lines = answer.iter_lines()
                 names = [line for line in itertools.islice(lines, 7) if line.startswith("event: ")]
                 assert names == ["event: history", "event: status", "event: status"]
-                assert api.parts.watch.watched
-            wait_for(lambda: not api.parts.watch.watched)
+                assert find_service(api.app, StatusStream).watched
+            wait_for(lambda: not find_service(api.app, StatusStream).watched)

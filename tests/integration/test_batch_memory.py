@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.bench_parts.batch_memory import measure
+from scripts.benchmarks.parts.batch_memory import measure
 
 
 def test_uploading_and_reading_a_batch_back_costs_the_api_little_memory(tmp_path: Path) -> None:

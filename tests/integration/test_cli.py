@@ -1,4 +1,5 @@
-"""The command line against a running service on the echo backend: as a process, in a pipe, on a terminal."""
+"""The command line against a running service on the echo backend: as a process, in a pipe, on a
+terminal."""
 
 from __future__ import annotations
 
@@ -17,23 +18,29 @@ from typing import Any
 
 import pytest
 
-from tests.service_support import LIMIT_S, ROOT, SERVE, Running
+from tests.support.service_support import LIMIT_S, ROOT, SERVE, Running
 from worker.backends.echo import answer, word
 
-MLXQ = (sys.executable, "-m", "api.cli")
+MLXQ = (sys.executable, "-m", "mlxq.cli")
 
 
 class Shell:
     """A service and the environment of somebody who uses it."""
 
     def __init__(self, data: Path) -> None:
-        self.running = Running(SERVE, data, limit_s=300, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="15")
+        self.running = Running(
+            SERVE, data, limit_s=300, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="15"
+        )
         self.url = self.running.line("Ready: ").removeprefix("Ready: ")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
         self.environ = ours | {"MLXQ_URL": self.url, "TERM": "xterm", "PYTHONUNBUFFERED": "1"}
 
     def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
-        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
+        given = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        } | more
         return subprocess.Popen([*MLXQ, *arguments], cwd=ROOT, env=self.environ, text=True, **given)
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -42,7 +49,8 @@ class Shell:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def running_jobs(self, count: int) -> list[str]:
-        """The ids that `mlxq ps` shows, once they are so many: workers tell of their jobs once a second."""
+        """The ids that `mlxq ps` shows, once they are so many: workers tell of their jobs once a
+        second."""
         for _ in range(LIMIT_S):
             told = json.loads(self.run("ps", "--json").stdout)["running"]
             if len(told) == count:
@@ -118,7 +126,8 @@ def test_a_reader_that_leaves_stops_the_chat(shell: Shell) -> None:
 
 
 def without_notes(seen: str) -> str:
-    """What stays on the screen: what stood behind the text for a while is wiped from where it began."""
+    """What stays on the screen: what stood behind the text for a while is wiped from where it
+    began."""
     kept = re.sub(r"\x1b7[^\x1b]*\x1b8\x1b\[J", "", seen)
     assert "\x1b" not in kept
     return kept
@@ -129,7 +138,9 @@ class Terminal:
 
     def __init__(self, shell: Shell, *options: str) -> None:
         ours, theirs = pty.openpty()
-        self.process = shell.start("chat", "--seed", "3", *options, stdin=theirs, stdout=theirs, stderr=theirs)
+        self.process = shell.start(
+            "chat", "--seed", "3", *options, stdin=theirs, stdout=theirs, stderr=theirs
+        )
         os.close(theirs)
         self.raw = io.FileIO(ours, "r+")
         self.until("> ")
@@ -168,7 +179,9 @@ def test_a_conversation_asks_with_all_that_was_said(shell: Shell) -> None:
         talk.ask("/model nope")
         assert "mlxq: No model of this id or name" in talk.ask("two")
         talk.ask("/model demo-chat")
-        assert talk.ask("two") == words(f"user:one\nassistant:{words('user:one' + chr(10), 3)}\nuser:two\n", 3)
+        assert talk.ask("two") == words(
+            f"user:one\nassistant:{words('user:one' + chr(10), 3)}\nuser:two\n", 3
+        )
         talk.ask("/new")
         assert talk.ask("one") == words("user:one\n", 3)
         talk.raw.write(b"\x04")
@@ -193,9 +206,13 @@ def test_ctrl_c_in_a_conversation_stops_the_answer_and_keeps_what_came(shell: Sh
         talk.close()
 
 
-def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_result(shell: Shell, tmp_path: Path) -> None:
+def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_result(
+    shell: Shell, tmp_path: Path
+) -> None:
     prompts, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    rows = [{"custom_id": f"c{n}", "prompt": f"p{n}", "seed": n, "max_tokens": 30} for n in range(300)]
+    rows = [
+        {"custom_id": f"c{n}", "prompt": f"p{n}", "seed": n, "max_tokens": 30} for n in range(300)
+    ]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     first = shell.start("batch", str(prompts), "-o", str(output))
     ticket = tmp_path / "out.jsonl.batch"
@@ -209,14 +226,18 @@ def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_resul
     assert (second.returncode, said) == (0, ""), out
     found = [json.loads(row) for row in output.read_text().splitlines()]
     assert sorted(row["custom_id"] for row in found) == sorted(row["custom_id"] for row in rows)
-    assert {row["custom_id"]: row["text"] for row in found} == {f"c{n}": answer(f"p{n}", n, 30) for n in range(300)}
+    assert {row["custom_id"]: row["text"] for row in found} == {
+        f"c{n}": answer(f"p{n}", n, 30) for n in range(300)
+    }
     assert not ticket.exists()
     assert len(json.loads(shell.run("batches", "--json").stdout)) == 1
 
 
 def test_ctrl_c_leaves_a_batch_running_and_cancel_ends_it(shell: Shell, tmp_path: Path) -> None:
     prompts = tmp_path / "in.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"p{n}", "max_tokens": 500}) + "\n" for n in range(200)))
+    prompts.write_text(
+        "".join(json.dumps({"prompt": f"p{n}", "max_tokens": 500}) + "\n" for n in range(200))
+    )
     command = shell.start("batch", str(prompts))
     wait_until((tmp_path / "in.out.jsonl.batch").exists)
     command.send_signal(signal.SIGINT)
@@ -229,7 +250,9 @@ def test_ctrl_c_leaves_a_batch_running_and_cancel_ends_it(shell: Shell, tmp_path
 
 
 def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:
-    assert [row["name"] for row in json.loads(shell.run("models", "--json").stdout)] == ["demo-chat"]
+    assert [row["name"] for row in json.loads(shell.run("models", "--json").stdout)] == [
+        "demo-chat"
+    ]
     assert shell.run("models", "load", "demo-chat").stdout == "Loaded demo-chat.\n"
     assert json.loads(shell.run("models", "scan", "--json").stdout)["status"] == "scanned"
     assert json.loads(shell.run("status", "--json").stdout)["ready"] is True
@@ -246,8 +269,12 @@ def test_what_the_service_refuses_is_one_line(shell: Shell) -> None:
 
 def test_serve_takes_the_settings_flags_and_its_mistakes_are_one_line() -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
-    asked = subprocess.run([*MLXQ, "serve", "--port", "-1"], cwd=ROOT, env=clean, capture_output=True, text=True)
+    asked = subprocess.run(
+        [*MLXQ, "serve", "--port", "-1"], cwd=ROOT, env=clean, capture_output=True, text=True
+    )
     assert asked.returncode == 2
     assert asked.stderr == "mlxq serve: MLXQ_PORT='-1' must be between 0 and 65535\n"
-    asked = subprocess.run([*MLXQ, "serve", "--help"], cwd=ROOT, env=clean, capture_output=True, text=True)
+    asked = subprocess.run(
+        [*MLXQ, "serve", "--help"], cwd=ROOT, env=clean, capture_output=True, text=True
+    )
     assert "--prefill-step" in asked.stdout

@@ -1,4 +1,5 @@
-"""Connections over real sockets: answers that come before their request is through, HEAD, idle ones that are kept."""
+"""Connections over real sockets: answers that come before their request is through, HEAD, idle
+ones that are kept."""
 
 from __future__ import annotations
 
@@ -7,13 +8,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 
-from api import bodies
-from api.__main__ import KEEP_ALIVE_S, Server
-from api.app import create_app
-from api.redis_client import Clients
-from tests.api_support import announce, wait_for
+from api.http import body_limits
+from api.server import KEEP_ALIVE_S, Server
+from tests.support.api_support import announce, wait_for
+from tests.support.fake_api import fake_api, fake_redis
 from wire.settings import Settings
 
 MANY = 3 << 20
@@ -21,12 +20,11 @@ MANY = 3 << 20
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(bodies, "LINGER_S", 0.5)
-    fake = FakeServer()
-    redis = FakeRedis(server=fake)
+    monkeypatch.setattr(body_limits, "LINGER_S", 0.5)
+    redis = fake_redis()
     announce(redis)
     settings = Settings(port=0)
-    server = Server(create_app(settings, Clients(FakeAsyncRedis(server=fake), redis)), settings)
+    server = Server(fake_api(redis, settings), settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_for(lambda: server.started)
@@ -54,7 +52,9 @@ def received(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/nowhere"])
-def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(server: Server, path: str) -> None:
+def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(
+    server: Server, path: str
+) -> None:
     with connected(server) as client:
         client.sendall(head("POST", path, f"Content-Length: {MANY}\r\n"))
         for _ in range(MANY >> 16):
@@ -94,6 +94,9 @@ def test_a_head_leaves_the_connection_ready_for_the_next_request(server: Server)
     assert told.count(b'{"status":"ok"}') == 1
 
 
-def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(server: Server) -> None:
-    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed one.
+def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(
+    server: Server,
+) -> None:
+    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed
+    # one.
     assert server.config.timeout_keep_alive == KEEP_ALIVE_S == 75

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from api.embedded_redis import SOCKET_PATH, EmbeddedRedis, RedisUnusable, check, connect_once, find_server
+from mlxq.service.embedded_redis import SOCKET_PATH, EmbeddedRedis, find_server
+from wire.redis_server import RedisUnusable, check, connect_once
 
 Start = Callable[[Path], EmbeddedRedis]
 
@@ -44,11 +45,19 @@ def remembered(server: EmbeddedRedis) -> bytes | None:
         return client.get("kept")
 
 
-def test_a_server_listens_on_a_private_socket_alone_and_keeps_what_it_accepts(tmp_path: Path, start: Start) -> None:
+def test_a_server_listens_on_a_private_socket_alone_and_keeps_what_it_accepts(
+    tmp_path: Path, start: Start
+) -> None:
     server = start(tmp_path)
     with connect_once(server.url) as client:
         config = client.config_get("*")
-    wanted = {"port": "0", "appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
+    wanted = {
+        "port": "0",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
     assert {name: config[name] for name in wanted} == wanted
     assert server.socket.parent.stat().st_mode & 0o777 == 0o700
     assert psutil.Process(server.process.pid).net_connections("inet") == []
@@ -56,7 +65,9 @@ def test_a_server_listens_on_a_private_socket_alone_and_keeps_what_it_accepts(tm
     check(server.url)
 
 
-def test_a_second_start_on_the_same_folder_is_refused_and_names_the_first(tmp_path: Path, start: Start) -> None:
+def test_a_second_start_on_the_same_folder_is_refused_and_names_the_first(
+    tmp_path: Path, start: Start
+) -> None:
     first = start(tmp_path)
     with pytest.raises(RedisUnusable, match=f"in use by process {os.getpid()}"):
         start(tmp_path)
@@ -65,7 +76,9 @@ def test_a_second_start_on_the_same_folder_is_refused_and_names_the_first(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["data", "long" * 30])
-def test_whoever_was_refused_or_never_opened_closes_nothing(tmp_path: Path, start: Start, name: str) -> None:
+def test_whoever_was_refused_or_never_opened_closes_nothing(
+    tmp_path: Path, start: Start, name: str
+) -> None:
     """A long path's socket lies in a folder of its own, which goes with its owner alone."""
     first = start(tmp_path / name)
     refused = EmbeddedRedis(tmp_path / name)
@@ -77,7 +90,9 @@ def test_whoever_was_refused_or_never_opened_closes_nothing(tmp_path: Path, star
     assert remembered(first) == b"by a new connection"
 
 
-def test_what_was_accepted_before_a_kill_is_there_after_the_restart(tmp_path: Path, start: Start) -> None:
+def test_what_was_accepted_before_a_kill_is_there_after_the_restart(
+    tmp_path: Path, start: Start
+) -> None:
     server = start(tmp_path)
     remember(server, "before the kill")
     server.process.kill()
@@ -86,7 +101,9 @@ def test_what_was_accepted_before_a_kill_is_there_after_the_restart(tmp_path: Pa
     assert remembered(start(tmp_path)) == b"before the kill"
 
 
-def test_a_clean_stop_leaves_no_process_and_no_socket_and_keeps_the_data(tmp_path: Path, start: Start) -> None:
+def test_a_clean_stop_leaves_no_process_and_no_socket_and_keeps_the_data(
+    tmp_path: Path, start: Start
+) -> None:
     server = start(tmp_path)
     remember(server, "before the stop")
     pid = server.process.pid
@@ -97,7 +114,9 @@ def test_a_clean_stop_leaves_no_process_and_no_socket_and_keeps_the_data(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "a b", "a=b", "%20?#ä\"'"])
-def test_a_data_path_that_no_socket_can_have_gets_a_short_private_one(tmp_path: Path, start: Start, name: str) -> None:
+def test_a_data_path_that_no_socket_can_have_gets_a_short_private_one(
+    tmp_path: Path, start: Start, name: str
+) -> None:
     server = start(tmp_path / name)
     assert SOCKET_PATH.fullmatch(str(server.socket))
     assert server.socket.parent.stat().st_mode & 0o777 == 0o700
@@ -109,14 +128,18 @@ def test_a_data_path_that_no_socket_can_have_gets_a_short_private_one(tmp_path: 
     assert remembered(start(tmp_path / name)) == b"far away"
 
 
-def test_the_server_of_a_killed_owner_is_ended_by_the_next_start(tmp_path: Path, start: Start) -> None:
+def test_the_server_of_a_killed_owner_is_ended_by_the_next_start(
+    tmp_path: Path, start: Start
+) -> None:
     owner_code = (
-        "import sys; from pathlib import Path; from api.embedded_redis import EmbeddedRedis\n"
+        "import sys; from pathlib import Path; from mlxq.service.embedded_redis import EmbeddedRedis\n"
         "server = EmbeddedRedis(Path(sys.argv[1])); server.open(); print(server.process.pid, flush=True)\n"
         "sys.stdin.read()"
     )
     command = [sys.executable, "-c", owner_code, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
         leftover = psutil.Process(int(owner.stdout.readline()))
         remember(EmbeddedRedis(tmp_path), "by the first owner")
         owner.kill()
@@ -128,13 +151,17 @@ def test_the_server_of_a_killed_owner_is_ended_by_the_next_start(tmp_path: Path,
     assert remembered(server) == b"by the first owner"
 
 
-def test_a_process_that_only_took_over_the_number_of_a_server_is_left_alone(tmp_path: Path, start: Start) -> None:
+def test_a_process_that_only_took_over_the_number_of_a_server_is_left_alone(
+    tmp_path: Path, start: Start
+) -> None:
     start(tmp_path).close()
     (tmp_path / "redis" / "server.lock").write_text(f"{os.getpid()}\n")
     remember(start(tmp_path), "and this process still runs")
 
 
-def test_a_server_that_cannot_start_says_why_and_gives_the_folder_back(tmp_path: Path, start: Start) -> None:
+def test_a_server_that_cannot_start_says_why_and_gives_the_folder_back(
+    tmp_path: Path, start: Start
+) -> None:
     server = start(tmp_path)
     remember(server, "unreadable")
     server.close()

@@ -1,4 +1,5 @@
-"""Images at a real API process over a real Redis: floods, budgets, and processes that are killed."""
+"""Images at a real API process over a real Redis: floods, budgets, and processes that are
+killed."""
 
 from __future__ import annotations
 
@@ -21,10 +22,10 @@ import psutil
 import pytest
 from redis import Redis
 
-from api.embedded_redis import EmbeddedRedis
-from tests import picture_files as files
-from tests.api_support import QUEUE, FakeWorker, LogWriter, announce, wait_for
-from tests.image_support import CHAT, body
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support import picture_files as files
+from tests.support.api_support import QUEUE, FakeWorker, LogWriter, announce, wait_for
+from tests.support.image_support import CHAT, body
 from wire import keys
 
 JSON = {"content-type": "application/json"}
@@ -46,7 +47,9 @@ class Served:
 
     def queued(self, *urls: str) -> str:
         """Queue a chat that no worker takes, and return its job's id."""
-        with httpx2.stream("POST", self.url + CHAT, content=json.dumps(body(*urls)), headers=JSON) as answer:
+        with httpx2.stream(
+            "POST", self.url + CHAT, content=json.dumps(body(*urls)), headers=JSON
+        ) as answer:
             assert answer.status_code == 200
             return answer.headers["x-job-id"]
 
@@ -57,7 +60,7 @@ class Served:
 
 def _opens_images(child: psutil.Process) -> bool:
     try:
-        return any("image_child" in word for word in child.cmdline())
+        return any("decoder_process" in word for word in child.cmdline())
     except psutil.Error:  # It has just ended.
         return False
 
@@ -72,7 +75,11 @@ def store(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture
 def api(store: EmbeddedRedis) -> Iterator[Served]:
-    environ = os.environ | {"MLXQ_REDIS_URL": store.url, "MLXQ_PORT": "0", "MLXQ_LOG_LEVEL": "error"}
+    environ = os.environ | {
+        "MLXQ_REDIS_URL": store.url,
+        "MLXQ_PORT": "0",
+        "MLXQ_LOG_LEVEL": "error",
+    }
     command = [sys.executable, "-m", "api", "--images-mb", "16"]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -130,7 +137,9 @@ def test_a_hundred_images_of_20_mb_at_once(api: Served) -> None:
         middle = (encoded[at : at + (1 << 20)] for at in range(0, len(encoded), 1 << 20))
         pieces = itertools.chain([head], middle, [last])
         length = str(len(head) + len(encoded) + len(last))
-        return httpx2.post(api.url + CHAT, content=pieces, headers=JSON | {"content-length": length}, timeout=60)
+        return httpx2.post(
+            api.url + CHAT, content=pieces, headers=JSON | {"content-length": length}, timeout=60
+        )
 
     with FakeWorker(api.redis).running(), Watch(api) as watch, ThreadPoolExecutor(100) as clients:
         answers = list(clients.map(one, range(100)))
@@ -176,7 +185,9 @@ def test_beyond_the_budget_a_chat_is_told_to_come_again(api: Served) -> None:
     assert api.redis.llen(QUEUE) == 2
     assert int(api.redis.get(keys.IMAGES_TOTAL)) <= 16 << 20
     with FakeWorker(api.redis).running():
-        wait_for(lambda: all(api.redis.hget(keys.job(job_id), "state") == b"ended" for job_id in jobs))
+        wait_for(
+            lambda: all(api.redis.hget(keys.job(job_id), "state") == b"ended" for job_id in jobs)
+        )
         wait_for(lambda: api.chat(big(3)).status_code == 200, 10)
 
 
@@ -234,5 +245,9 @@ def test_a_body_that_stops_in_the_middle_gives_its_room_back(api: Served) -> Non
     with FakeWorker(api.redis).running():
         for _ in range(12):  # more than there is room for
             with pytest.raises(RuntimeError):
-                httpx2.post(api.url + CHAT, content=half(), headers=JSON | {"content-length": str(len(content))})
+                httpx2.post(
+                    api.url + CHAT,
+                    content=half(),
+                    headers=JSON | {"content-length": str(len(content))},
+                )
         assert api.send(content).status_code == 200

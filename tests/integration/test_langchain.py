@@ -1,4 +1,5 @@
-"""LangChain's standard tests of chat models, through its OpenAI client, on a service with the demo model."""
+"""LangChain's standard tests of chat models, through its OpenAI client, on a service with the
+demo model."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import BaseModel
 
-from tests.service_support import SERVE, Running
+from tests.support.service_support import SERVE, Running
 
 MODEL = "demo-chat"
 CLOSING = httpx.Limits(max_keepalive_connections=0)
@@ -58,7 +59,8 @@ def vcr() -> None:
 
 
 class TestChatModel(ChatModelIntegrationTests):
-    """What is switched off is what a model of two million parameters can't do, not what the service can't."""
+    """What is switched off is what a model of two million parameters can't do, not what the
+    service can't."""
 
     @pytest.fixture(autouse=True)
     def _service(self, address: str) -> None:
@@ -82,7 +84,8 @@ class TestChatModel(ChatModelIntegrationTests):
 
     @property
     def supports_json_mode(self) -> bool:
-        return False  # it writes JSON when it is held to it, but not the keys that a prompt asks for
+        # it writes JSON when it is held to it, but not the keys that a prompt asks for
+        return False
 
     @property
     def supports_model_override(self) -> bool:

@@ -17,14 +17,15 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from api.embedded_redis import EmbeddedRedis, connect_once
-from api.local import tune_for_linux
-from api.supervisor import pause_before_restart
-from tests.service_support import LIMIT_S, Running
+from mlxq.service.embedded_redis import EmbeddedRedis
+from mlxq.service.launch import tune_for_linux
+from mlxq.service.supervisor import pause_before_restart
+from tests.support.service_support import LIMIT_S, Running
+from wire.redis_server import connect_once
 
 WORKER = """
 import os, signal, sys
-from wire.lifeline import exit_with_parent
+from wire.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
 stop = lambda *_: sys.exit(print("worker stops", flush=True))
@@ -35,7 +36,7 @@ while True:
 """
 API = """
 import http.server, os, signal, sys
-from wire.lifeline import exit_with_parent
+from wire.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("api stops", flush=True)))
@@ -49,8 +50,10 @@ server = http.server.HTTPServer((load().host, load().port), Handler)
 print("api", os.getpid(), flush=True)
 server.serve_forever()
 """
-STUBBORN = WORKER.replace("signal.SIGTERM, stop", "signal.SIGTERM, lambda *_: print('worker goes on', flush=True)")
-STAND_INS = "import sys; from api.local import main; py = [sys.executable, '-c']; main([*py, {!r}], [*py, {!r}])"
+STUBBORN = WORKER.replace(
+    "signal.SIGTERM, stop", "signal.SIGTERM, lambda *_: print('worker goes on', flush=True)"
+)
+STAND_INS = "import sys; from mlxq.service.launch import main; py = [sys.executable, '-c']; main([*py, {!r}], [*py, {!r}])"
 
 
 Serve = Callable[..., Running]
@@ -60,8 +63,12 @@ Serve = Callable[..., Running]
 def serve() -> Iterator[Serve]:
     running = []
 
-    def start(data: Path, *flags: str, worker: str = WORKER, api: str = API, **environ: str) -> Running:
-        running.append(Running([sys.executable, "-c", STAND_INS.format(worker, api)], data, *flags, **environ))
+    def start(
+        data: Path, *flags: str, worker: str = WORKER, api: str = API, **environ: str
+    ) -> Running:
+        running.append(
+            Running([sys.executable, "-c", STAND_INS.format(worker, api)], data, *flags, **environ)
+        )
         return running[-1]
 
     yield start
@@ -70,11 +77,17 @@ def serve() -> Iterator[Serve]:
 
 
 def server_process(service: Running) -> psutil.Process:
-    [found] = [p for p in service.descendants() if "-server" in p.name() and p.status() != psutil.STATUS_ZOMBIE]
+    [found] = [
+        p
+        for p in service.descendants()
+        if "-server" in p.name() and p.status() != psutil.STATUS_ZOMBIE
+    ]
     return found
 
 
-def test_a_start_prints_where_the_service_is_and_a_line_to_paste(tmp_path: Path, serve: Serve) -> None:
+def test_a_start_prints_where_the_service_is_and_a_line_to_paste(
+    tmp_path: Path, serve: Serve
+) -> None:
     service = serve(tmp_path)
     url = service.line("Ready:").split()[1]
     assert service.line("Dashboard:") == f"Dashboard: {url}/rq"
@@ -93,7 +106,9 @@ def test_the_parts_get_every_setting_and_the_embedded_redis(tmp_path: Path, serv
     assert url.startswith("unix://")
 
 
-def test_ctrl_c_ends_api_then_worker_then_redis_and_leaves_nothing(tmp_path: Path, serve: Serve) -> None:
+def test_ctrl_c_ends_api_then_worker_then_redis_and_leaves_nothing(
+    tmp_path: Path, serve: Serve
+) -> None:
     service = serve(tmp_path)
     service.line("Ready:")
     server = server_process(service)
@@ -148,7 +163,9 @@ def test_a_killed_redis_comes_back_with_what_it_had_accepted(tmp_path: Path, ser
         assert client.get("kept") == b"yes"
 
 
-def test_killing_the_supervisor_ends_worker_and_api_and_the_next_start_takes_over(tmp_path: Path, serve: Serve) -> None:
+def test_killing_the_supervisor_ends_worker_and_api_and_the_next_start_takes_over(
+    tmp_path: Path, serve: Serve
+) -> None:
     first = serve(tmp_path)
     url = first.line("worker").split()[2]
     first.line("Ready:")
@@ -166,7 +183,9 @@ def test_killing_the_supervisor_ends_worker_and_api_and_the_next_start_takes_ove
         assert client.get("kept") == b"yes"
 
 
-def test_a_second_service_on_the_same_data_is_refused_and_the_first_goes_on(tmp_path: Path, serve: Serve) -> None:
+def test_a_second_service_on_the_same_data_is_refused_and_the_first_goes_on(
+    tmp_path: Path, serve: Serve
+) -> None:
     first = serve(tmp_path)
     first.line("Ready:")
     second = serve(tmp_path)
@@ -204,15 +223,21 @@ def test_a_bad_setting_is_one_clear_line(tmp_path: Path, serve: Serve) -> None:
     assert service.seen == ["serve: MLXQ_SLOTS='0' must be between 1 and 1024\n"]
 
 
-def test_a_worker_that_refuses_its_settings_ends_the_start_with_its_reason(tmp_path: Path, serve: Serve) -> None:
+def test_a_worker_that_refuses_its_settings_ends_the_start_with_its_reason(
+    tmp_path: Path, serve: Serve
+) -> None:
     service = serve(tmp_path, worker="import sys; print('worker: no such backend'); sys.exit(2)")
     assert service.status() == 2
     assert "worker: no such backend\n" in service.seen
     assert service.left_over() == []
 
 
-def test_a_worker_that_keeps_dying_before_the_service_is_ready_ends_the_start(tmp_path: Path, serve: Serve) -> None:
-    service = serve(tmp_path, worker="raise SystemExit('broken')", api=API.replace("200 if", "503 if"))
+def test_a_worker_that_keeps_dying_before_the_service_is_ready_ends_the_start(
+    tmp_path: Path, serve: Serve
+) -> None:
+    service = serve(
+        tmp_path, worker="raise SystemExit('broken')", api=API.replace("200 if", "503 if")
+    )
     assert service.status() == 1
     assert service.seen.count("broken\n") == 3
     assert any(text.endswith("giving up.\n") for text in service.seen)
@@ -243,7 +268,9 @@ def test_restarts_come_at_once_then_ever_later_up_to_half_a_minute() -> None:
     assert [pause_before_restart(deaths) for deaths in range(1, 9)] == [0, 1, 2, 4, 8, 16, 30, 30]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="macOS has its own BLAS and no compiler is called")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="macOS has its own BLAS and no compiler is called"
+)
 def test_the_worker_does_without_a_compiler_that_is_missing_or_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

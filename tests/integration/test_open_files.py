@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.service_support import Running
+from tests.support.service_support import Running
 
 LIMITED = """
 import ctypes, os, resource, sys
@@ -23,15 +23,23 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Running]:
-    running = Running([sys.executable, "-c", LIMITED, "-m", "api.local"], tmp_path, limit_s=180)
+    running = Running(
+        [sys.executable, "-c", LIMITED, "-m", "mlxq.service.launch"], tmp_path, limit_s=180
+    )
     yield running
     running.close()
 
 
 def test_the_shipped_model_answers_where_a_process_may_open_1024_files(service: Running) -> None:
     url = service.line("Ready:").split()[1]
-    asked = {"model_id": "demo-chat", "messages": [{"role": "user", "content": "7+5"}], "temperature": 0}
-    request = Request(f"{url}/api/engine/chat", json.dumps(asked).encode(), {"Content-Type": "application/json"})
+    asked = {
+        "model_id": "demo-chat",
+        "messages": [{"role": "user", "content": "7+5"}],
+        "temperature": 0,
+    }
+    request = Request(
+        f"{url}/api/engine/chat", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
     with urlopen(request, timeout=120) as answer:
         frames = [json.loads(line[5:]) for line in answer if line.startswith(b"data:")]
     assert "".join(frame["text"] for frame in frames) == "7 + 5 = 12."

@@ -1,4 +1,5 @@
-"""OpenAI's files and batches, through the official client, against a running service on the echo backend."""
+"""OpenAI's files and batches, through the official client, against a running service on the echo
+backend."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ import pytest
 from openai.types import Batch
 from redis import Redis
 
-from api.embedded_redis import EmbeddedRedis
-from tests.service_support import LIMIT_S, SERVE, Running
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support.service_support import LIMIT_S, SERVE, Running
 from wire import keys
 from worker.backends.echo import BAD_PROMPT, answer, word
-from worker.backends.script import SAY
+from worker.backends.echo_script import SAY
 
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -28,7 +29,9 @@ class Whole:
     """A running service, the official client and a look into its Redis."""
 
     def __init__(self, data: Path) -> None:
-        self.running = Running(SERVE, data, limit_s=400, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="5", MLXQ_SLOTS="8")
+        self.running = Running(
+            SERVE, data, limit_s=400, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="5", MLXQ_SLOTS="8"
+        )
         url = self.running.line("Ready: ").removeprefix("Ready: ")
         self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=3)
         self.redis = Redis.from_url(EmbeddedRedis(data).url)
@@ -39,10 +42,14 @@ class Whole:
 
     def order(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
         file_id = self.upload(*rows)
-        return self.client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window="24h", **more)
+        return self.client.batches.create(
+            input_file_id=file_id, endpoint=endpoint, completion_window="24h", **more
+        )
 
     def until(self, batch: Batch, *states: str) -> Batch:
-        return wait(lambda: (found := self.client.batches.retrieve(batch.id)).status in states and found)
+        return wait(
+            lambda: (found := self.client.batches.retrieve(batch.id)).status in states and found
+        )
 
     def rows(self, file_id: str | None) -> dict[str | None, dict[str, Any]]:
         assert file_id is not None
@@ -73,12 +80,18 @@ def wait(condition: Callable[[], Any]) -> Any:
 
 
 def line(custom_id: str, text: str = "hello", **body: Any) -> dict[str, Any]:
-    asked = {"model": "demo-chat", "messages": [{"role": "user", "content": text}], "max_tokens": 4} | body
+    asked = {
+        "model": "demo-chat",
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": 4,
+    } | body
     return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": asked}
 
 
 def test_a_batch_runs_from_the_upload_to_its_results(whole: Whole) -> None:
-    batch = whole.order(*(line(f"c{n}", f"chat {n}", seed=n) for n in range(40)), metadata={"for": "a test"})
+    batch = whole.order(
+        *(line(f"c{n}", f"chat {n}", seed=n) for n in range(40)), metadata={"for": "a test"}
+    )
     assert batch.status in ("validating", "in_progress")
     assert batch.expires_at == batch.created_at + 24 * 3600
     batch = whole.until(batch, *ENDED)
@@ -104,7 +117,10 @@ def test_a_batch_runs_from_the_upload_to_its_results(whole: Whole) -> None:
         assert body["usage"]["completion_tokens"] == 4
     assert len({row["id"] for row in rows.values()}) == 40
     about = whole.client.files.retrieve(batch.output_file_id)
-    assert (about.purpose, about.bytes) == ("batch_output", len(whole.client.files.content(about.id).content))
+    assert (about.purpose, about.bytes) == (
+        "batch_output",
+        len(whole.client.files.content(about.id).content),
+    )
 
 
 def test_lines_that_fail_are_in_the_error_file_each_with_its_reason(whole: Whole) -> None:
@@ -124,7 +140,8 @@ def test_lines_that_fail_are_in_the_error_file_each_with_its_reason(whole: Whole
     assert whole.rows(batch.output_file_id).keys() == {"good"}
     rows = whole.rows(batch.error_file_id)
     told = {
-        name: (row["response"]["status_code"], row["response"]["body"]["error"]["code"]) for name, row in rows.items()
+        name: (row["response"]["status_code"], row["response"]["body"]["error"]["code"])
+        for name, row in rows.items()
     }
     assert told == {
         "prompt": (500, "engine_failed"),
@@ -145,7 +162,9 @@ def held(custom_id: str, schema: dict[str, Any], *, strict: bool = False) -> dic
     return line(custom_id, response_format={"type": "json_schema", "json_schema": wanted})
 
 
-def test_a_line_whose_schema_cannot_be_kept_fails_alone_with_the_reason_that_a_chat_gets(whole: Whole) -> None:
+def test_a_line_whose_schema_cannot_be_kept_fails_alone_with_the_reason_that_a_chat_gets(
+    whole: Whole,
+) -> None:
     call = {"type": "function", "function": {"name": "f", "parameters": {"$ref": "#"}}}
     batch = whole.order(
         line("good"),
@@ -158,11 +177,14 @@ def test_a_line_whose_schema_cannot_be_kept_fails_alone_with_the_reason_that_a_c
     assert whole.rows(batch.output_file_id).keys() == {"good"}
     rows = whole.rows(batch.error_file_id)
     errors = {name: row["response"]["body"]["error"] for name, row in rows.items()}
-    assert {(row["response"]["status_code"], row["response"]["body"]["error"]["code"]) for row in rows.values()} == {
-        (400, "invalid_schema")
-    }
+    assert {
+        (row["response"]["status_code"], row["response"]["body"]["error"]["code"])
+        for row in rows.values()
+    } == {(400, "invalid_schema")}
     with pytest.raises(openai.BadRequestError) as refused:
-        whole.client.chat.completions.create(**held("crash", {"const": -9223372036854775808})["body"])
+        whole.client.chat.completions.create(
+            **held("crash", {"const": -9223372036854775808})["body"]
+        )
     assert errors["crash"]["message"] == refused.value.body["message"]  # type: ignore[index]
     assert "beyond 2^53" in errors["crash"]["message"]
     assert '"not"' in errors["not"]["message"]
@@ -197,7 +219,9 @@ def test_completions_continue_their_prompt_as_it_is(whole: Whole) -> None:
     assert told["object"] == "text_completion"
     direct = whole.client.completions.create(**body)
     assert told["choices"][0]["text"] == direct.choices[0].text
-    assert told["choices"][0]["text"] == "".join(f"w{word(list(b'once upon'), 5, n)} " for n in range(3))
+    assert told["choices"][0]["text"] == "".join(
+        f"w{word(list(b'once upon'), 5, n)} " for n in range(3)
+    )
 
 
 def test_a_batch_that_is_cancelled_keeps_what_was_finished(whole: Whole) -> None:
@@ -303,6 +327,8 @@ def test_mistakes_are_told_in_openais_words(whole: Whole) -> None:
         client.batches.create(input_file_id="file-nope", endpoint=CHAT, completion_window="24h")
     file_id = whole.upload(line("a"))
     with pytest.raises(openai.APIStatusError, match="Batches are offered for"):
-        client.batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
+        client.batches.create(
+            input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h"
+        )
     with pytest.raises(openai.BadRequestError, match="24h"):
         client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="1h")  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""The official openai client, and the way other programs call, against a running service on the echo backend."""
+"""The official openai client, and the way other programs call, against a running service on the
+echo backend."""
 
 from __future__ import annotations
 
@@ -12,15 +13,19 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.api_support import wait_for
-from tests.openai_service import MODEL, QUEUE_LIMIT, SLOTS, Service, serving, text_of
+from tests.support.api_support import wait_for
+from tests.support.openai_service import MODEL, QUEUE_LIMIT, SLOTS, Service, serving, text_of
 from worker.backends.echo import answer
-from worker.backends.script import SAY
+from worker.backends.echo_script import SAY
 
 CALL = '<tool_call>{"name": "clock", "arguments": {"zone": "UTC"}}</tool_call>'
 CLOCK: Any = {
     "type": "function",
-    "function": {"name": "clock", "description": "The time.", "parameters": {"type": "object", "properties": {}}},
+    "function": {
+        "name": "clock",
+        "description": "The time.",
+        "parameters": {"type": "object", "properties": {}},
+    },
 }
 
 
@@ -36,7 +41,10 @@ def test_a_stream_says_what_the_model_says(service: Service) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
     assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]][-1] == "length"
     assert chunks[-1].choices == []
-    assert (chunks[-1].usage.completion_tokens, chunks[-1].usage.prompt_tokens_details.cached_tokens) == (20, 0)
+    assert (
+        chunks[-1].usage.completion_tokens,
+        chunks[-1].usage.prompt_tokens_details.cached_tokens,
+    ) == (20, 0)
 
 
 def test_a_whole_answer_is_the_same_text(service: Service) -> None:
@@ -50,7 +58,11 @@ def test_a_completion_is_continued_without_a_template(service: Service) -> None:
     completion = service.client.completions.create(model=MODEL, prompt="Once", seed=1, max_tokens=3)
     assert completion.usage is not None
     assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (4, 3)
-    chunks = list(service.client.completions.create(model=MODEL, prompt="Once", seed=1, max_tokens=3, stream=True))
+    chunks = list(
+        service.client.completions.create(
+            model=MODEL, prompt="Once", seed=1, max_tokens=3, stream=True
+        )
+    )
     assert "".join(chunk.choices[0].text for chunk in chunks) == completion.choices[0].text
 
 
@@ -98,7 +110,10 @@ def test_a_conversation_goes_on_behind_a_tools_answer(service: Service) -> None:
         {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": f"{SAY}It is noon."},
     ]
     completion = service.client.chat.completions.create(model=MODEL, messages=turns, tools=[CLOCK])  # type: ignore[call-overload]
-    assert (completion.choices[0].message.content, completion.choices[0].finish_reason) == ("It is noon.", "stop")
+    assert (completion.choices[0].message.content, completion.choices[0].finish_reason) == (
+        "It is noon.",
+        "stop",
+    )
 
 
 def test_tools_that_may_not_be_called_are_no_tools(service: Service) -> None:
@@ -110,7 +125,9 @@ def test_the_native_stream_shows_the_models_words_as_they_are(service: Service) 
     text = f"<think>Hm.</think>Yes.{CALL}"
     body = {"model_id": MODEL, "messages": [{"role": "user", "content": SAY + text}]}
     connection = service.raw(body, "/api/engine/chat")
-    frames = [json.loads(line[6:]) for line in connection.getresponse() if line.startswith(b"data: ")]
+    frames = [
+        json.loads(line[6:]) for line in connection.getresponse() if line.startswith(b"data: ")
+    ]
     connection.close()
     assert "".join(frame["text"] for frame in frames) == text
     assert frames[-1] == {"text": "", "done": True}
@@ -144,20 +161,33 @@ def test_a_wrong_key_is_the_clients_own_error_too(service: Service) -> None:
             for ask in [*asks, lambda: stranger.completions.create(model=MODEL, prompt="hello")]:
                 with pytest.raises(openai.AuthenticationError) as refused:
                     ask()
-                assert (refused.value.code, refused.value.type) == ("invalid_api_key", "authentication_error")
+                assert (refused.value.code, refused.value.type) == (
+                    "invalid_api_key",
+                    "authentication_error",
+                )
                 assert key not in str(refused.value.body)
     with OpenAI(base_url=url, api_key=right, max_retries=0, timeout=60) as ann:
-        assert ann.completions.create(model=MODEL, prompt="hello", max_tokens=2).choices[0].finish_reason == "length"
+        assert (
+            ann.completions.create(model=MODEL, prompt="hello", max_tokens=2)
+            .choices[0]
+            .finish_reason
+            == "length"
+        )
     service.stack.kill("locked")
 
 
 def test_a_full_queue_is_a_rate_limit_and_those_in_it_are_kept_company(service: Service) -> None:
     streams = service.all_slots_busy()
-    waiting = [service.raw(body_of("waiting", stream=True, max_tokens=1)) for _ in range(QUEUE_LIMIT)]
+    waiting = [
+        service.raw(body_of("waiting", stream=True, max_tokens=1)) for _ in range(QUEUE_LIMIT)
+    ]
     responses = [connection.getresponse() for connection in waiting]
     with pytest.raises(openai.RateLimitError) as full:
         service.chat("one too many")
-    assert (full.value.code, int(full.value.response.headers["retry-after"]) > 0) == ("queue_full", True)
+    assert (full.value.code, int(full.value.response.headers["retry-after"]) > 0) == (
+        "queue_full",
+        True,
+    )
     lines = [responses[0].readline() for _ in range(5)]
     assert lines == [b": queued\n", b"\n", b": keep-alive\n", b"\n", b": keep-alive\n"]
     for stream in streams:
@@ -211,7 +241,9 @@ def test_many_at_once_and_some_that_are_cancelled(service: Service) -> None:
         messages: Any = [{"role": "user", "content": text}]
         fields: Any = {"model": MODEL, "messages": messages, "seed": 1, "stream": True}
         said = ""
-        async with await client.chat.completions.create(max_tokens=4000 if cancelled else 30, **fields) as stream:
+        async with await client.chat.completions.create(
+            max_tokens=4000 if cancelled else 30, **fields
+        ) as stream:
             async for chunk in stream:
                 said += chunk.choices[0].delta.content or ""
                 if cancelled and said:
@@ -220,7 +252,9 @@ def test_many_at_once_and_some_that_are_cancelled(service: Service) -> None:
 
     async def all_of_them() -> list[str]:
         async with AsyncOpenAI(base_url=service.url, api_key="none", max_retries=0) as client:
-            return await asyncio.gather(*(one(client, f"chat {i}", i % 2 == 1) for i in range(SLOTS + 1)))
+            return await asyncio.gather(
+                *(one(client, f"chat {i}", i % 2 == 1) for i in range(SLOTS + 1))
+            )
 
     said = asyncio.run(all_of_them())
     assert said[::2] == [answer(f"chat {i}", 1, 30) for i in range(0, SLOTS + 1, 2)]
@@ -247,7 +281,11 @@ def test_an_answer_goes_on_behind_a_killed_worker_marks_and_all(service: Service
 
 def test_open_webui_lists_models_and_streams_with_its_own_fields(service: Service) -> None:
     models = http.client.HTTPConnection("127.0.0.1", service.stack.port(), timeout=60)
-    models.request("GET", "/v1/models", headers={"Authorization": "Bearer none", "Content-Type": "application/json"})
+    models.request(
+        "GET",
+        "/v1/models",
+        headers={"Authorization": "Bearer none", "Content-Type": "application/json"},
+    )
     name = json.loads(models.getresponse().read())["data"][0]["id"]
     models.close()
     chunks = service.events(
@@ -273,7 +311,9 @@ def test_open_webui_lists_models_and_streams_with_its_own_fields(service: Servic
 
 
 def test_open_webui_asks_for_a_title_without_a_stream(service: Service) -> None:
-    body = body_of(f'{SAY}{{"title": "Greeting"}}', stream=False, metadata={"task": "title_generation"})
+    body = body_of(
+        f'{SAY}{{"title": "Greeting"}}', stream=False, metadata={"task": "title_generation"}
+    )
     connection = service.raw(body | {"max_completion_tokens": 1000})
     told = json.loads(connection.getresponse().read())
     connection.close()
@@ -281,8 +321,15 @@ def test_open_webui_asks_for_a_title_without_a_stream(service: Service) -> None:
 
 
 def test_zed_streams_with_tools_and_parts(service: Service) -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "a.py"}'}}
-    tool = {"type": "function", "function": {"name": "read_file", "description": "Reads.", "parameters": {}}}
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "read_file", "arguments": '{"path": "a.py"}'},
+    }
+    tool = {
+        "type": "function",
+        "function": {"name": "read_file", "description": "Reads.", "parameters": {}},
+    }
     chunks = service.events(
         {
             "model": MODEL,
@@ -290,7 +337,11 @@ def test_zed_streams_with_tools_and_parts(service: Service) -> None:
                 {"role": "system", "content": "You are an editor's assistant."},
                 {"role": "user", "content": [{"type": "text", "text": "Read a.py"}]},
                 {"role": "assistant", "content": None, "tool_calls": [call]},
-                {"role": "tool", "content": [{"type": "text", "text": "x = 1"}], "tool_call_id": "c1"},
+                {
+                    "role": "tool",
+                    "content": [{"type": "text", "text": "x = 1"}],
+                    "tool_call_id": "c1",
+                },
                 {"role": "user", "content": [{"type": "text", "text": f"{SAY}It sets x."}]},
             ],
             "stream": True,
@@ -304,31 +355,50 @@ def test_zed_streams_with_tools_and_parts(service: Service) -> None:
             "prompt_cache_key": "thread-1",
         }
     )
-    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]) == "It sets x."
+    assert (
+        "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
+        == "It sets x."
+    )
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["usage"]["total_tokens"] > 0
 
 
 def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: Service) -> None:
-    tool = {"type": "function", "function": {"name": "clock", "description": "The time.", "parameters": {}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "clock", "description": "The time.", "parameters": {}},
+    }
     talk = [
         {"role": "system", "content": "You are in agent mode."},
         {"role": "user", "content": [{"type": "text", "text": f"{SAY}A moment. {CALL}"}]},
     ]
-    sent: Any = {"model": MODEL, "messages": talk, "max_tokens": 4096, "tools": [tool], "parallel_tool_calls": False}
+    sent: Any = {
+        "model": MODEL,
+        "messages": talk,
+        "max_tokens": 4096,
+        "tools": [tool],
+        "parallel_tool_calls": False,
+    }
     headers = {"x-api-key": "none"}
     with_usage: Any = {"include_usage": True}
     stream = service.client.chat.completions.create(
         **sent, stream=True, stream_options=with_usage, extra_headers=headers
     )
     chunks = list(stream)
-    # It keeps the chunk with the usage for the end, and takes every other one for a piece of the answer.
+    # It keeps the chunk with the usage for the end, and takes every other one for a piece of the
+    # answer.
     *pieces, last = chunks
     assert text_of(pieces) == "A moment. "
-    assert [call.function.name for one in pieces for call in one.choices[0].delta.tool_calls or ()] == ["clock"]
+    assert [
+        call.function.name for one in pieces for call in one.choices[0].delta.tool_calls or ()
+    ] == ["clock"]
     assert all(one.usage is None for one in pieces)
     assert last.choices == []
     assert last.usage.completion_tokens > 0
-    edit: Any = {"prediction": {"type": "content", "content": "x = 1"}, "stop": ["END"], "max_tokens": 2048}
+    edit: Any = {
+        "prediction": {"type": "content", "content": "x = 1"},
+        "stop": ["END"],
+        "max_tokens": 2048,
+    }
     told = service.chat(f"{SAY}x = 2END", extra_headers=headers, **edit)
     assert told.choices[0].message.content == "x = 2"

@@ -1,4 +1,5 @@
-"""What clients of OpenAI's routes are told beside the text: refusals they act on, warnings, marks and ids."""
+"""What clients of OpenAI's routes are told beside the text: refusals they act on, warnings,
+marks and ids."""
 
 from __future__ import annotations
 
@@ -9,20 +10,25 @@ from typing import Any
 import openai
 import pytest
 
-from tests.api_support import wait_for
-from tests.openai_service import MODEL, Service, serving, text_of
+from tests.support.api_support import wait_for
+from tests.support.openai_service import MODEL, Service, serving, text_of
 from worker.backends.echo import CONTEXT_WINDOW
-from worker.backends.script import SAY
+from worker.backends.echo_script import SAY
 
 FILL = "one two three four five six seven eight nine ten. " * 20
 """A thousand tokens of the echo backend, which counts bytes."""
 LONG: Any = [
-    {"role": role, "content": text} for _ in range(5) for role, text in (("user", FILL), ("assistant", "All right!"))
+    {"role": role, "content": text}
+    for _ in range(5)
+    for role, text in (("user", FILL), ("assistant", "All right!"))
 ] + [{"role": "user", "content": "What is my name?"}]
 SENTENCE = f"This model's maximum context length is {CONTEXT_WINDOW} tokens. However, your messages resulted in 5"
 SHORTENED = "The prompt was shortened: the 4 oldest messages were left out."
 CALL = '<tool_call>{"name": "clock", "arguments": {}}</tool_call>'
-CLOCK: Any = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+CLOCK: Any = {
+    "type": "function",
+    "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +69,20 @@ def test_a_limit_beyond_the_context_leaves_what_there_is(service: Service) -> No
     room = 50
     text = "x" * (CONTEXT_WINDOW - room - len("user:\n"))
     completion = service.chat(text, max_tokens=room)
-    assert (completion.choices[0].finish_reason, completion.usage.completion_tokens) == ("length", room)
+    assert (completion.choices[0].finish_reason, completion.usage.completion_tokens) == (
+        "length",
+        room,
+    )
     assert service.chat(text + "x" * (room - 1), max_tokens=1).usage.total_tokens == CONTEXT_WINDOW
 
 
 def test_the_native_route_goes_on_shortening_with_its_warning(service: Service) -> None:
-    connection = service.raw({"model_id": MODEL, "messages": LONG, "max_tokens": 2}, "/api/engine/chat")
-    frames = [json.loads(line[6:]) for line in connection.getresponse() if line.startswith(b"data: ")]
+    connection = service.raw(
+        {"model_id": MODEL, "messages": LONG, "max_tokens": 2}, "/api/engine/chat"
+    )
+    frames = [
+        json.loads(line[6:]) for line in connection.getresponse() if line.startswith(b"data: ")
+    ]
     connection.close()
     assert [frame["warning"] for frame in frames if "warning" in frame] == [SHORTENED]
     assert frames[-1] == {"text": "", "done": True}
@@ -80,7 +93,11 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
     lines = [
         row | {"body": {"model": MODEL, "messages": LONG}},
         row | {"custom_id": "field", "body": {"model": MODEL, "messages": LONG[-1:], "top_k": 1}},
-        row | {"custom_id": "unknown", "body": {"messages": LONG[-1:], "chat_id": "x", "max_tokens": 2}},
+        row
+        | {
+            "custom_id": "unknown",
+            "body": {"messages": LONG[-1:], "chat_id": "x", "max_tokens": 2},
+        },
     ]
     data = "\n".join(json.dumps(line) for line in lines).encode()
     file = service.client.files.create(file=("lines.jsonl", data), purpose="batch")
@@ -91,10 +108,18 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
     batch = service.client.batches.retrieve(batch.id)
     failed = {row["custom_id"]: row["response"] for row in _rows(service, batch.error_file_id)}
     told = failed["long"]["body"]["error"]
-    assert (failed["long"]["status_code"], told["code"], told["param"]) == (400, "context_length_exceeded", "messages")
+    assert (failed["long"]["status_code"], told["code"], told["param"]) == (
+        400,
+        "context_length_exceeded",
+        "messages",
+    )
     assert SENTENCE in told["message"]
     told = failed["field"]["body"]["error"]
-    assert (failed["field"]["status_code"], told["code"], told["param"]) == (400, "unsupported", "top_k")
+    assert (failed["field"]["status_code"], told["code"], told["param"]) == (
+        400,
+        "unsupported",
+        "top_k",
+    )
     (good,) = _rows(service, batch.output_file_id)
     assert good["response"]["body"]["warnings"] == ["Unknown fields were ignored: chat_id."]
     assert good["response"]["body"]["model"] == MODEL
@@ -127,9 +152,16 @@ def test_of_several_calls_the_first_is_told_to_who_wants_one(service: Service) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_chat_that_was_stopped_ends_with_a_word_that_clients_know_and_a_mark(service: Service, stream: bool) -> None:
+def test_a_chat_that_was_stopped_ends_with_a_word_that_clients_know_and_a_mark(
+    service: Service, stream: bool
+) -> None:
     connection = service.raw(
-        {"model": MODEL, "messages": [{"role": "user", "content": "stop me"}], "max_tokens": 4000, "stream": stream}
+        {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": "stop me"}],
+            "max_tokens": 4000,
+            "stream": stream,
+        }
     )
     wait_for(lambda: service.live() == 1)
     service.json("/api/engine/chat/stop", {})
@@ -137,7 +169,11 @@ def test_a_chat_that_was_stopped_ends_with_a_word_that_clients_know_and_a_mark(s
     body = response.read().decode()
     connection.close()
     if stream:
-        told = json.loads([line for line in body.splitlines() if line.startswith("data: ")][-2].removeprefix("data: "))
+        told = json.loads(
+            [line for line in body.splitlines() if line.startswith("data: ")][-2].removeprefix(
+                "data: "
+            )
+        )
     else:
         told = json.loads(body)
         assert response.headers["x-cancelled"] == "true"
@@ -173,6 +209,18 @@ def test_a_conversation_keeps_its_thinking_under_both_names(service: Service) ->
     assert (message.reasoning, message.reasoning_content, message.content) == ("Hm.", "Hm.", "Yes.")
     chunks = service.stream(text)
     for name in ("reasoning", "reasoning_content"):
-        assert "".join(getattr(chunk.choices[0].delta, name, None) or "" for chunk in chunks) == "Hm."
-    turns: Any = [{"role": "user", "content": text}, message.model_dump(), {"role": "user", "content": "So?"}]
-    assert text_of(list(service.client.chat.completions.create(model=MODEL, messages=turns, stream=True, max_tokens=2)))
+        assert (
+            "".join(getattr(chunk.choices[0].delta, name, None) or "" for chunk in chunks) == "Hm."
+        )
+    turns: Any = [
+        {"role": "user", "content": text},
+        message.model_dump(),
+        {"role": "user", "content": "So?"},
+    ]
+    assert text_of(
+        list(
+            service.client.chat.completions.create(
+                model=MODEL, messages=turns, stream=True, max_tokens=2
+            )
+        )
+    )

@@ -1,4 +1,5 @@
-"""The whole service on a Redis that answers and refuses to write: told at once, waited out, and over by itself."""
+"""The whole service on a Redis that answers and refuses to write: told at once, waited out, and
+over by itself."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.embedded_redis import find_server
-from tests.api_support import wait_for
-from tests.http_client import Service
-from tests.service_support import SERVE, Running
+from mlxq.service.embedded_redis import find_server
+from tests.support.api_support import wait_for
+from tests.support.http_client import Service
+from tests.support.service_support import SERVE, Running
 from wire.redis_refusals import kind
 from worker.backends.echo import answer
 
@@ -28,7 +29,16 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        flags = ["--port", "0", "--unixsocket", f"{folder}/s", "--dir", str(folder), "--save", "3600 1"]
+        flags = [
+            "--port",
+            "0",
+            "--unixsocket",
+            f"{folder}/s",
+            "--dir",
+            str(folder),
+            "--save",
+            "3600 1",
+        ]
         self._server = subprocess.Popen(
             [find_server(), *flags, "--appendonly", "yes"], cwd=folder, stdout=subprocess.DEVNULL
         )
@@ -118,7 +128,8 @@ def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name
         assert (status, told["code"]) == (503, code)
         status, told = asked(stack, "GET", "/ready")
         assert (status, told["code"]) == (503, code)
-        for logger in ("api.errors", "worker.event_writer"):  # which tries to write more of the running chat
+        # which tries to write more of the running chat
+        for logger in ("api.errors", "worker.jobs.event_writer"):
             while name not in stack.running.line(f'{{"level": "WARNING", "logger": "{logger}"'):
                 pass
     finally:
@@ -126,4 +137,6 @@ def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name
     assert running.rest() == answer("one two three", SEED, TOKENS)
     assert [frame["done"] for frame in running.frames].count(True) == 1
     wait_for(lambda: stack.http.call("GET", "/ready")[0] == 200)
-    assert stack.http.chat("hello", model="echo", max_tokens=3, seed=SEED).rest() == answer("hello", SEED, 3)
+    assert stack.http.chat("hello", model="echo", max_tokens=3, seed=SEED).rest() == answer(
+        "hello", SEED, 3
+    )

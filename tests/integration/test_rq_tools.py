@@ -1,4 +1,5 @@
-"""RQ's own tools against the running service, from outside: nobody is left waiting, and nothing runs twice."""
+"""RQ's own tools against the running service, from outside: nobody is left waiting, and nothing
+runs twice."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from rq.job import Job
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 
-from tests.http_client import Stream
-from tests.service_support import LIMIT_S, ROOT, Whole, wait
+from tests.support.http_client import Stream
+from tests.support.service_support import LIMIT_S, ROOT, Whole, wait
 from wire import keys
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT, answer
-from worker.rq_meta import NOT_AGAIN
+from worker.jobs.rq_worker.meta import NOT_AGAIN
 
 CANARY = "xyzzy-canary"
 SLOTS = 2
@@ -87,7 +88,18 @@ def busy(service: Whole) -> Iterator[list[Stream]]:
 def plain_worker(service: Whole, *arguments: str) -> Iterator[Callable[[], str]]:
     """A stock `rq worker` of the chat queue; gives what it has logged."""
     log = Path(service.redis_url.removeprefix("unix://").split("?")[0] + ".rq-worker")
-    command = [sys.executable, "-m", "rq.cli", "worker", "chat", "-S", "json", "--url", service.redis_url, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "rq.cli",
+        "worker",
+        "chat",
+        "-S",
+        "json",
+        "--url",
+        service.redis_url,
+        *arguments,
+    ]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environ, cwd=ROOT)
@@ -100,11 +112,13 @@ def plain_worker(service: Whole, *arguments: str) -> Iterator[Callable[[], str]]
         log.unlink()
 
 
-# --- ended from outside -----------------------------------------------------------------------------------------------
+# --- ended from outside ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("end", "reason"), [(Job.cancel, "cancelled"), (Job.delete, "error")])
-def test_a_queued_chat_that_is_ended_in_rq_ends_for_its_reader(service: Whole, end: Any, reason: str) -> None:
+def test_a_queued_chat_that_is_ended_in_rq_ends_for_its_reader(
+    service: Whole, end: Any, reason: str
+) -> None:
     with busy(service):
         queued = service.http.chat(CANARY, **TOLD)
         end(service.job(queued.job_id))
@@ -122,7 +136,12 @@ def test_a_running_chat_that_is_ended_in_rq_keeps_its_text(service: Whole, end: 
     said = stream.rest()
     assert stream.frames[-1]["finish_reason"] == "cancelled"
     assert answer("running", 1, 3000).startswith(said)
-    wait(lambda: not service.job_or_none(stream.job_id) or service.job(stream.job_id).get_status() != "started")
+    wait(
+        lambda: (
+            not service.job_or_none(stream.job_id)
+            or service.job(stream.job_id).get_status() != "started"
+        )
+    )
 
 
 def test_a_queued_chat_that_nobody_reads_ends_when_its_queue_is_emptied(service: Whole) -> None:
@@ -135,7 +154,7 @@ def test_a_queued_chat_that_nobody_reads_ends_when_its_queue_is_emptied(service:
     assert (status, view["code"]) == (200, "job_lost")
 
 
-# --- queued again -----------------------------------------------------------------------------------------------------
+# --- queued again ---------------------------------------------------------------------------------
 
 
 def test_requeue_of_a_failed_chat_says_no(service: Whole) -> None:
@@ -143,7 +162,9 @@ def test_requeue_of_a_failed_chat_says_no(service: Whole) -> None:
     failed.rest()
     log = service.redis.xrange(keys.log(failed.job_id))
     wait(lambda: service.job(failed.job_id).get_status() == "failed")
-    assert "Requeueing 1 jobs" in rq(service, "requeue", "--queue", "chat", "-S", "json", failed.job_id)
+    assert "Requeueing 1 jobs" in rq(
+        service, "requeue", "--queue", "chat", "-S", "json", failed.job_id
+    )
     wait(lambda: NOT_AGAIN in service.reason(failed.job_id))
     assert service.job(failed.job_id).get_status() == "failed"
     assert service.redis.xrange(keys.log(failed.job_id)) == log
@@ -162,7 +183,7 @@ def test_a_cancelled_chat_that_is_queued_again_stays_cancelled(service: Whole) -
     assert service.redis.xrange(keys.log(queued.job_id)) == log
 
 
-# --- suspended --------------------------------------------------------------------------------------------------------
+# --- suspended ------------------------------------------------------------------------------------
 
 
 def test_suspend_holds_from_the_next_chat_on_and_resume_goes_on(service: Whole) -> None:
@@ -186,17 +207,24 @@ def test_suspend_holds_from_the_next_chat_on_and_resume_goes_on(service: Whole) 
     assert service.http.call("GET", "/ready")[0] == 200
 
 
-# --- workers that aren't ours -----------------------------------------------------------------------------------------
+# --- workers that aren't ours ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [(), ("-w", "rq.SimpleWorker")], ids=["rq worker", "SimpleWorker"])
-def test_beside_a_plain_rq_worker_every_chat_is_answered(service: Whole, kind: tuple[str, ...]) -> None:
+def test_beside_a_plain_rq_worker_every_chat_is_answered(
+    service: Whole, kind: tuple[str, ...]
+) -> None:
     with plain_worker(service, *kind) as logged:
         with busy(service):  # Only the other one takes anything now.
             popped = service.http.chat("popped", seed=5, max_tokens=3)
             wait(lambda: "python -m worker" in logged())
-        streams = [popped, *(service.http.chat("popped", seed=i, max_tokens=3) for i in range(6, 10))]
-        assert [stream.rest() for stream in streams] == [answer("popped", i, 3) for i in range(5, 10)]
+        streams = [
+            popped,
+            *(service.http.chat("popped", seed=i, max_tokens=3) for i in range(6, 10)),
+        ]
+        assert [stream.rest() for stream in streams] == [
+            answer("popped", i, 3) for i in range(5, 10)
+        ]
         assert "Traceback" not in logged()
         told = logged().count("python -m worker")
     job = service.job(popped.job_id)
@@ -204,7 +232,7 @@ def test_beside_a_plain_rq_worker_every_chat_is_answered(service: Whole, kind: t
     assert told < 60  # It pauses: it doesn't pop what it gave back as fast as it can.
 
 
-# --- a worker that doesn't answer -------------------------------------------------------------------------------------
+# --- a worker that doesn't answer -----------------------------------------------------------------
 
 
 def test_a_frozen_worker_is_said_to_readers_and_the_chat_goes_on_with_it(service: Whole) -> None:
@@ -215,7 +243,9 @@ def test_a_frozen_worker_is_said_to_readers_and_the_chat_goes_on_with_it(service
     try:
         told = next(frame for frame in stream if "progress" in frame)
         assert told["progress"] == {"state": "no_worker"}
-        assert service.http.call("GET", f"/api/engine/jobs/{stream.job_id}")[1]["held"] == "no_worker"
+        assert (
+            service.http.call("GET", f"/api/engine/jobs/{stream.job_id}")[1]["held"] == "no_worker"
+        )
         status = service.http.call("GET", "/api/engine/status")[1]
         assert [name.split(".")[1].split("-")[0] for name in status["silent_workers"]] == [str(pid)]
         assert service.http.call("GET", "/ready")[1]["code"] == "no_worker"
@@ -227,7 +257,7 @@ def test_a_frozen_worker_is_said_to_readers_and_the_chat_goes_on_with_it(service
     assert queued.rest() == answer("behind it", 7, 2)
 
 
-# --- hostile jobs -----------------------------------------------------------------------------------------------------
+# --- hostile jobs ---------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -241,7 +271,9 @@ def listening() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("ends", ["finished", "failed", "stopped", "canceled"])
-def test_what_a_hostile_job_asks_rq_for_is_not_done(service: Whole, tmp_path: Path, ends: str) -> None:
+def test_what_a_hostile_job_asks_rq_for_is_not_done(
+    service: Whole, tmp_path: Path, ends: str
+) -> None:
     """Callbacks, webhooks, dependents, repeats, retries: all there is in RQ's record of a job."""
     module, marker = tmp_path / "hostile.py", tmp_path / "was-imported"
     module.write_text(f"open({str(marker)!r}, 'w').close()\ndef run(*args): pass\n")
@@ -255,9 +287,21 @@ def test_what_a_hostile_job_asks_rq_for_is_not_done(service: Whole, tmp_path: Pa
         dependent = Queue("other", connection=service.redis, serializer=JSONSerializer).enqueue(
             "hostile.run", depends_on=service.job(stream.job_id)
         )
-        named = {f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")}
-        fields = {**named, "webhooks": json.dumps(hooks), "repeats_left": 3, "repeat_intervals": "[0]"}
-        fields |= {"retry_intervals": "[1]", "group_id": "nobody", "result": b"\x80\x04.", "meta": b"\x80\x04."}
+        named = {
+            f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")
+        }
+        fields = {
+            **named,
+            "webhooks": json.dumps(hooks),
+            "repeats_left": 3,
+            "repeat_intervals": "[0]",
+        }
+        fields |= {
+            "retry_intervals": "[1]",
+            "group_id": "nobody",
+            "result": b"\x80\x04.",
+            "meta": b"\x80\x04.",
+        }
         service.redis.hset(rq_job_key(stream.job_id), mapping=fields)
         rq(service, "resume")
         if ends in ("stopped", "canceled"):
@@ -275,7 +319,9 @@ def test_what_a_hostile_job_asks_rq_for_is_not_done(service: Whole, tmp_path: Pa
     left = service.redis.hgetall(rq_job_key(stream.job_id))
     assert not {b"webhooks", b"success_callback_name", b"repeats_left", b"group_id"} & set(left)
     dependent.delete()
-    service.redis.delete("rq:deferred:other", "rq:queue:other", f"{rq_job_key(stream.job_id)}:dependents")
+    service.redis.delete(
+        "rq:deferred:other", "rq:queue:other", f"{rq_job_key(stream.job_id)}:dependents"
+    )
 
 
 def broken_status(redis: Redis, name: str) -> None:
@@ -299,13 +345,19 @@ def no_call(redis: Redis, name: str) -> None:
 
 
 def no_number(redis: Redis, name: str) -> None:
-    redis.hset(name, mapping={"data": b"[]", "status": "queued", "result_ttl": "x", "timeout": "never"})
+    redis.hset(
+        name, mapping={"data": b"[]", "status": "queued", "result_ttl": "x", "timeout": "never"}
+    )
 
 
-UNREADABLE = [(make, "f" * 32) for make in (broken_status, no_data, no_hash, not_there, no_call, no_number)]
+UNREADABLE = [
+    (make, "f" * 32) for make in (broken_status, no_data, no_hash, not_there, no_call, no_number)
+]
 
 
-@pytest.mark.parametrize(("make", "job_id"), [*UNREADABLE, (broken_status, "a:b"), (broken_status, "../x")])
+@pytest.mark.parametrize(
+    ("make", "job_id"), [*UNREADABLE, (broken_status, "a:b"), (broken_status, "../x")]
+)
 def test_a_job_that_can_not_be_read_is_laid_aside_and_the_worker_lives(
     service: Whole, make: Callable[[Redis, str], None], job_id: str
 ) -> None:
@@ -320,7 +372,7 @@ def test_a_job_that_can_not_be_read_is_laid_aside_and_the_worker_lives(
     service.redis.zrem("rq:failed:chat", job_id)
 
 
-# --- what RQ's pages show ---------------------------------------------------------------------------------------------
+# --- what RQ's pages show -------------------------------------------------------------------------
 
 
 def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: Whole) -> None:
@@ -336,7 +388,9 @@ def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: Whole) -> None:
         told = rq(service, "info")
         assert "1 workers" in told
     queued.rest()
-    ended = wait(lambda: (meta := service.job(queued.job_id).get_meta())["state"] == "ended" and meta)
+    ended = wait(
+        lambda: (meta := service.job(queued.job_id).get_meta())["state"] == "ended" and meta
+    )
     assert ended["finish_reason"] == "length"
 
 
@@ -372,7 +426,12 @@ def test_the_fast_dashboard_shows_jobs_in_every_state(service: Whole) -> None:
         jobs |= {"started": streams[0].job_id, "canceled": cancelled.job_id}
         for status, job_id in jobs.items():
             wait(lambda job_id=job_id, status=status: service.job(job_id).get_status() == status)
-        pages = ["/rq/workers", "/rq/jobs", "/rq/queues", *(f"/rq/job/{job_id}" for job_id in jobs.values())]
+        pages = [
+            "/rq/workers",
+            "/rq/jobs",
+            "/rq/queues",
+            *(f"/rq/job/{job_id}" for job_id in jobs.values()),
+        ]
         for path in [*pages, *(f"/rq/jobs?state={status}" for status in jobs)]:
             status, page = service.http.raw("GET", path)
             assert status == 200, path

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.service_support import LIMIT_S, SERVE, Running
+from tests.support.service_support import LIMIT_S, SERVE, Running
 
 
 @pytest.fixture
@@ -28,12 +28,18 @@ def paste(line: str) -> list[dict[str, object]]:
     """What the curl line does: one request, and the frames of its answer."""
     words = shlex.split(line)
     url = urlsplit(words[2])
-    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)) as connection:
+    with closing(
+        http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+    ) as connection:
         headers = dict([words[words.index("-H") + 1].split(": ")])
         connection.request("POST", url.path, words[words.index("-d") + 1], headers)
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
-        return [json.loads(text[5:]) for text in answer.read().decode().splitlines() if text.startswith("data:")]
+        return [
+            json.loads(text[5:])
+            for text in answer.read().decode().splitlines()
+            if text.startswith("data:")
+        ]
 
 
 def test_the_printed_line_streams_an_answer(service: Running) -> None:
@@ -42,7 +48,9 @@ def test_the_printed_line_streams_an_answer(service: Running) -> None:
     assert [frame["done"] for frame in frames] == [False] * (len(frames) - 1) + [True]
 
 
-def test_the_service_stops_and_starts_again_on_the_same_data(service: Running, tmp_path: Path) -> None:
+def test_the_service_stops_and_starts_again_on_the_same_data(
+    service: Running, tmp_path: Path
+) -> None:
     paste(service.line("curl"))
     service.signal(signal.SIGINT)
     assert service.status() == 0

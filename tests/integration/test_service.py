@@ -1,4 +1,5 @@
-"""The whole service on the echo backend: what clients get, and what RQ's books and pages say meanwhile."""
+"""The whole service on the echo backend: what clients get, and what RQ's books and pages say
+meanwhile."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from rq.command import send_stop_job_command
 from rq.serializers import JSONSerializer
 from rq.worker.base import BaseWorker
 
-from tests.http_client import Stream
-from tests.service_support import Whole, wait
+from tests.support.http_client import Stream
+from tests.support.service_support import Whole, wait
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, answer
 
 CANARY = "xyzzy-canary"
@@ -31,7 +32,12 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     """Two slots, twenty milliseconds a token, small prefill steps."""
-    settings = {"MLXQ_ECHO_DELAY_MS": "20", "MLXQ_SLOTS": "2", "MLXQ_PREFILL_STEP": "16", "MLXQ_QUEUE_LIMIT": "3"}
+    settings = {
+        "MLXQ_ECHO_DELAY_MS": "20",
+        "MLXQ_SLOTS": "2",
+        "MLXQ_PREFILL_STEP": "16",
+        "MLXQ_QUEUE_LIMIT": "3",
+    }
     whole = Whole(tmp_path_factory.mktemp("slow"), **settings)
     yield whole
     whole.close()
@@ -54,7 +60,9 @@ def test_the_last_frame_tells_usage_and_timings_when_asked(fast: Whole) -> None:
     last = stream.frames[-1]
     assert last["finish_reason"] == "length"
     assert last["usage"] == {"prompt_tokens": 11, "completion_tokens": 5, "cached_tokens": 0}
-    assert {"queue_ms", "load_ms", "prefill_ms", "ttft_ms", "tokens_per_second"} == set(last["timings"])
+    assert {"queue_ms", "load_ms", "prefill_ms", "ttft_ms", "tokens_per_second"} == set(
+        last["timings"]
+    )
     assert last["timings"]["ttft_ms"] > 0
 
 
@@ -76,7 +84,10 @@ def test_a_stopped_chat_ends_with_its_text_so_far(slow: Whole, when: str) -> Non
     wait(lambda: slow.job(stream.job_id).get_status() == "started")
     if when == "decode":
         stream.until(5)
-    assert slow.http.call("POST", "/api/engine/chat/stop", {"job_id": stream.job_id}) == (200, {"status": "stopped"})
+    assert slow.http.call("POST", "/api/engine/chat/stop", {"job_id": stream.job_id}) == (
+        200,
+        {"status": "stopped"},
+    )
     said = stream.rest()
     assert stream.frames[-1]["finish_reason"] == "cancelled"
     assert answer(text, 1, 2000).startswith(said)
@@ -89,7 +100,9 @@ def test_a_chat_stopped_in_the_queue_never_runs(slow: Whole) -> None:
     running = [slow.http.chat("busy", seed=i, max_tokens=500) for i in range(2)]
     for stream in running:
         stream.until(1)
-    queued = slow.http.chat("waiting", stream_options={"include_progress": True, "include_usage": True})
+    queued = slow.http.chat(
+        "waiting", stream_options={"include_progress": True, "include_usage": True}
+    )
     place = next(iter(queued))
     assert place["progress"] == {"state": "queued", "position": 1}
     slow.http.call("POST", "/api/engine/chat/stop", {"job_id": queued.job_id})
@@ -110,7 +123,9 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(slow: Whole) -> None:
         stream.until(1)
     streams += [slow.http.chat("waiting", max_tokens=1) for _ in range(3)]
     status, body = slow.http.call(
-        "POST", "/api/engine/chat", {"model_id": "demo-chat", "messages": [{"role": "user", "content": "one too many"}]}
+        "POST",
+        "/api/engine/chat",
+        {"model_id": "demo-chat", "messages": [{"role": "user", "content": "one too many"}]},
     )
     assert (status, body["code"]) == (429, "queue_full")
     slow.http.call("POST", "/api/engine/chat/stop")
@@ -141,7 +156,9 @@ def test_an_exception_in_a_step_is_a_failed_chat_and_a_living_worker(fast: Whole
 
 
 def test_a_running_chat_is_in_the_books_and_rqs_own_stop_ends_it(slow: Whole) -> None:
-    stream = slow.http.chat("stop me by RQ", max_tokens=2000, stream_options={"include_usage": True})
+    stream = slow.http.chat(
+        "stop me by RQ", max_tokens=2000, stream_options={"include_usage": True}
+    )
     stream.until(3)
     job = slow.job(stream.job_id)
     assert job.get_status() == "started"
@@ -160,7 +177,10 @@ def test_rq_info_agrees(slow: Whole) -> None:
     stream = slow.http.chat("busy", max_tokens=300)
     stream.until(1)
     told = subprocess.run(
-        [sys.executable, "-m", "rq.cli", "info", "--url", slow.redis_url], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "rq.cli", "info", "--url", slow.redis_url],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "1 workers, 1 queues" in told.stdout, told
     assert "busy" in told.stdout
@@ -211,7 +231,9 @@ def test_status_shows_the_running_chat_and_the_model(slow: Whole) -> None:
 
 
 def test_models_are_loaded_unloaded_and_refused_by_name(fast: Whole) -> None:
-    status, loaded = fast.http.call("POST", "/models/load", {"model_id": "demo-chat", "kv_quantization": None})
+    status, loaded = fast.http.call(
+        "POST", "/models/load", {"model_id": "demo-chat", "kv_quantization": None}
+    )
     assert (status, loaded["status"], loaded["model_id"]) == (200, "loaded", "echo")
     assert fast.http.call("POST", "/models/unload")[1]["status"] == "unloaded"
     assert fast.http.call("GET", "/models/active") == (200, {"model": None})

@@ -12,13 +12,13 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from api import stalls
-from api.__main__ import allow_descriptors
-from api.stalls import StallingClientsAreCut
-from tests.api_support import wait_for
+from api.http import slow_clients
+from api.http.slow_clients import TimeoutProtocol
+from api.server import allow_descriptors
+from tests.support.api_support import wait_for
 
 PIECE = b"x" * 65536
-PROMISED = (stalls.HEADERS_S, stalls.BODY_S)
+PROMISED = (slow_clients.HEADERS_S, slow_clients.BODY_S)
 
 
 class Flood:
@@ -52,14 +52,14 @@ async def _disconnected(receive: Receive) -> None:
 
 @pytest.fixture
 def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[], socket.socket]]]:
-    monkeypatch.setattr(stalls, "STALL_S", 0.5)
-    monkeypatch.setattr(stalls, "HEADERS_S", 0.3)
-    monkeypatch.setattr(stalls, "BODY_S", 0.3)
+    monkeypatch.setattr(slow_clients, "STALL_S", 0.5)
+    monkeypatch.setattr(slow_clients, "HEADERS_S", 0.3)
+    monkeypatch.setattr(slow_clients, "BODY_S", 0.3)
     app = Flood()
     config = uvicorn.Config(
         app,
         port=0,
-        http=StallingClientsAreCut,
+        http=TimeoutProtocol,
         loop="uvloop",
         lifespan="off",
         log_level="error",
@@ -83,7 +83,9 @@ def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[],
     thread.join()
 
 
-def test_a_client_that_takes_nothing_is_cut(flood: tuple[Flood, Callable[[], socket.socket]]) -> None:
+def test_a_client_that_takes_nothing_is_cut(
+    flood: tuple[Flood, Callable[[], socket.socket]],
+) -> None:
     app, client = flood
     stalled = client()
     wait_for(lambda: app.gone == 1, 20)
@@ -92,7 +94,9 @@ def test_a_client_that_takes_nothing_is_cut(flood: tuple[Flood, Callable[[], soc
         pass
 
 
-def test_a_client_that_goes_on_reading_is_not(flood: tuple[Flood, Callable[[], socket.socket]]) -> None:
+def test_a_client_that_goes_on_reading_is_not(
+    flood: tuple[Flood, Callable[[], socket.socket]],
+) -> None:
     app, client = flood
     reading = client()
     while app.sent < 2000:
@@ -108,7 +112,9 @@ def test_heads_and_bodies_get_the_time_that_is_promised() -> None:
     assert PROMISED == (10, 60)
 
 
-def test_five_hundred_half_sent_requests_are_cut(flood: tuple[Flood, Callable[[], socket.socket]]) -> None:
+def test_five_hundred_half_sent_requests_are_cut(
+    flood: tuple[Flood, Callable[[], socket.socket]],
+) -> None:
     app, client = flood
     allow_descriptors()  # This process holds both ends.
     address = client().getpeername()
@@ -125,7 +131,8 @@ def test_five_hundred_half_sent_requests_are_cut(flood: tuple[Flood, Callable[[]
                 if _is_over(key.fileobj):
                     open_ones.unregister(key.fileobj)
                     key.fileobj.close()
-    # Nothing of them goes on, the one that asked properly and took nothing included; the next one is served.
+    # Nothing of them goes on, the one that asked properly and took nothing included; the next one
+    # is served.
     wait_for(lambda: app.begun > 0 and app.open == 0)
     assert client().recv(1 << 16)
 

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import pytest
 
-from scripts.random_model import SMALL, make
+from scripts.training.random_text_model import SMALL, make
 from wire.messages import ChatJob, Message, Sampling
-from wire.registry import ModelRecord
-from worker.backends import caches
-from worker.backends.backend import Backend
+from wire.model_registry import ModelRecord
+from worker.backends.base import Backend
+from worker.backends.batching import kv_cache
 from worker.backends.lm import open_model
-from worker.catalogue import describe, with_kv
+from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -28,12 +28,18 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
 class Bench:
     """Runs chats on one backend and gives back their token ids."""
 
-    def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
+    def __init__(
+        self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
+    ) -> None:
         self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, caches.trimmed)
-        self.backend: Backend = open_model(self.record, slots=32, prefill_step=chunk, cache=self.cache)
+        self.cache = PromptCache(1 << 28, kv_cache.trimmed)
+        self.backend: Backend = open_model(
+            self.record, slots=32, prefill_step=chunk, cache=self.cache
+        )
 
-    def chat(self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any) -> Sequence:
+    def chat(
+        self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any
+    ) -> Sequence:
         messages = [Message(role="user", content=text)] if isinstance(text, str) else text
         job = ChatJob(
             job_id="job",

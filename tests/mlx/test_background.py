@@ -1,4 +1,5 @@
-"""Prompts of batches on a real model: parked, beside chats, with a shared prefix, they say what a chat would say."""
+"""Prompts of batches on a real model: parked, beside chats, with a shared prefix, they say what
+a chat would say."""
 
 from __future__ import annotations
 
@@ -9,16 +10,20 @@ from typing import Literal
 import pytest
 
 from tests.mlx.conftest import Bench
+from tests.support.lanes import Immediate
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
-from worker.background import AHEAD, Background, Chats
-from worker.loaded_models import LoadedModels
-from worker.prompt_sequence import PromptSequence
+from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.counters import Counters
+from worker.models.loaded import LoadedModels
 
 LIMIT_S = 60
 SLOTS = 4
-SHARED = "the same instructions stand before every one of these questions, and they are long enough: "
+SHARED = (
+    "the same instructions stand before every one of these questions, and they are long enough: "
+)
 
 
 class Lanes:
@@ -26,13 +31,24 @@ class Lanes:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.ended: list[PromptSequence] = []
+        self.ended: list[BatchSequence] = []
         models = LoadedModels(
-            {bench.record.id: bench.record}.get, lambda _: bench.backend, budget=1 << 40, available=lambda: 1 << 40
+            {bench.record.id: bench.record}.get,
+            lambda _: bench.backend,
+            budget=1 << 40,
+            available=lambda: 1 << 40,
         )
-        self.background = Background(models, slots=SLOTS, share=0, on_end=self.ended.append)
+        self.counters = Counters()
+        self.background = BatchScheduler(
+            models,
+            slots=SLOTS,
+            share=0,
+            context=Immediate(),
+            counters=self.counters,
+            on_end=self.ended.append,
+        )
 
-    def prompt(self, text: str, number: int, **sampling: object) -> PromptSequence:
+    def prompt(self, text: str, number: int, **sampling: object) -> BatchSequence:
         line = BatchLine(
             number=number,
             custom_id=str(number),
@@ -41,17 +57,19 @@ class Lanes:
             messages=(Message(role="user", content=text),),
             sampling=Sampling.model_validate({"seed": number, "max_tokens": 32, **sampling}),
         )
-        return PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1)
+        return BatchSequence(
+            line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1
+        )
 
-    def run(self, chats: Chats = Chats(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
+    def run(self, chats: ChatLoad = ChatLoad(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
         """Take turns until everything has ended, or the condition holds."""
         deadline = time.monotonic() + LIMIT_S
         while not self.background.idle and not (until and until()):
-            self.background.turn(chats)
+            self.background.run_turn(chats)
             assert time.monotonic() < deadline
 
     def tokens(self) -> int:
-        return self.background.tokens
+        return self.counters.work().batch_tokens
 
     def results(self) -> dict[int, list[int]]:
         return {one.line.number: one.generated for one in self.ended}
@@ -68,12 +86,14 @@ def lanes(request: pytest.FixtureRequest, bench_of: Callable[..., Bench]) -> Ite
 def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lanes) -> None:
     texts = {n: f"question {n} " + "why? " * n for n in range(1, 2 * SLOTS + 1)}
     alone = {n: lanes.bench.answer(text, seed=n) for n, text in texts.items()}
-    lanes.bench.cache.forget((lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization))
+    lanes.bench.cache.forget(
+        (lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization)
+    )
     lanes.background.submit([lanes.prompt(text, n) for n, text in texts.items()])
     lanes.run(until=lambda: lanes.tokens() > 20)
     for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
         before = lanes.tokens()
-        lanes.run(Chats(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
+        lanes.run(ChatLoad(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
         assert len(lanes.background._running) <= SLOTS - chats + (0 if chats else AHEAD)
     lanes.run()
     assert lanes.results() == alone
@@ -86,10 +106,10 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
     chat = lanes.bench.chat("a chat of its own", seed=5)
     lanes.bench.start(chat)
     lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
-    lanes.background.turn(Chats())  # No model is loaded for a batch while a chat is inside.
+    lanes.background.run_turn(ChatLoad())  # No model is loaded for a batch while a chat is inside.
     for said in range(33):
         lanes.bench.run(until=lambda said=said: len(chat.generated) > said)
-        lanes.background.turn(Chats(inside=1))
+        lanes.background.run_turn(ChatLoad(inside=1))
     lanes.run()
     assert chat.generated == alone
     assert lanes.results() == {6: prompt_alone}
@@ -98,7 +118,9 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
 def test_a_shared_prefix_is_read_by_the_first_alone(lanes: Lanes) -> None:
     texts = {n: f"{SHARED}{n}" for n in range(1, SLOTS + 1)}
     alone = {n: lanes.bench.answer(text, seed=n, max_tokens=8) for n, text in texts.items()}
-    lanes.bench.cache.forget((lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization))
+    lanes.bench.cache.forget(
+        (lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization)
+    )
     lanes.background.submit([lanes.prompt(text, n, max_tokens=8) for n, text in texts.items()])
     lanes.run()
     assert lanes.results() == alone
@@ -113,9 +135,11 @@ def test_a_finished_prompt_leaves_no_cache_behind(lanes: Lanes) -> None:
     assert len(lanes.bench.cache) == 0
 
 
-@pytest.mark.parametrize(("in_company", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)])
+@pytest.mark.parametrize(
+    ("others_waiting", "words", "together"), [(True, 2, 4), (False, 2, 12), (False, 200, 8)]
+)
 def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_same(
-    bench: Bench, in_company: bool, words: int, together: int
+    bench: Bench, others_waiting: bool, words: int, together: int
 ) -> None:
     texts = [f"question {number}: " + "why? " * words for number in range(12)]
     alone = [bench.answer(text, seed=number) for number, text in enumerate(texts)]
@@ -124,7 +148,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
     bench.start(*chats)
     most = 0
     while bench.backend.sequences():
-        step = bench.backend.step(in_company)
+        step = bench.backend.step(others_waiting)
         most = max(most, len(step.prefill))
         for token in step.tokens:
             token.sequence.accept(token.token_id)
@@ -133,8 +157,11 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 
 
 def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
-    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).beside()
-    long, *short = [bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0) for n in range(8)]
+    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).batch_lane()
+    long, *short = [
+        bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
+        for n in range(8)
+    ]
     for chat in (long, *short):
         lane.prepare(chat)
         lane.add(chat)
@@ -146,9 +173,13 @@ def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
 
 def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench) -> None:
     lengths = [4 + number for number in range(48)]
-    alone = [bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)]
-    lane = bench.backend.beside()
-    chats = [bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)]
+    alone = [
+        bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
+    ]
+    lane = bench.backend.batch_lane()
+    chats = [
+        bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
+    ]
     for chat in chats:
         lane.prepare(chat)
         lane.add(chat)
@@ -161,5 +192,6 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
         groups += [len(new)] if new else []
         for token in step.tokens:
             token.sequence.accept(token.token_id)
-    assert groups == [32, 9, 7]  # Eight are free, and the step after which they are read frees one more.
+    # Eight are free, and the step after which they are read frees one more.
+    assert groups == [32, 9, 7]
     assert [chat.generated for chat in chats] == alone

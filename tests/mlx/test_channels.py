@@ -1,4 +1,5 @@
-"""What a model says is told apart wherever its marks lie: character by character, in one piece, cut short, wrong."""
+"""What a model says is told apart wherever its marks lie: character by character, in one piece,
+cut short, wrong."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from worker.backends.channels import REASONING, TEXT, TOOL, Channels, Style
-from worker.sequence import Said
+from worker.backends.text.output_parser import REASONING, TEXT, TOOL, OutputParser, OutputSyntax
+from worker.sequence import Output
 
-STYLE = Style(
+STYLE = OutputSyntax(
     {
         TEXT: [("<think>", REASONING), ("<tool_call>", TOOL)],
         REASONING: [("</think>", TEXT), ("<tool_call>", TOOL)],
@@ -22,12 +23,14 @@ STYLE = Style(
 CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "Ö\\n"}}\n</tool_call>'
 
 
-def said(text: str, *, stop: tuple[str, ...] = (), size: int = 1, style: Style = STYLE) -> tuple[Channels, Said]:
+def said(
+    text: str, *, stop: tuple[str, ...] = (), size: int = 1, style: OutputSyntax = STYLE
+) -> tuple[OutputParser, Output]:
     """All that was said, the text coming in pieces of a size."""
-    channels = Channels(style, stop, "job")
+    channels = OutputParser(style, stop, "job")
     pieces = [channels.add(text[i : i + size]) for i in range(0, len(text), size)]
     pieces.append(channels.finish())
-    return channels, Said(
+    return channels, Output(
         "".join(piece.text for piece in pieces),
         "".join(piece.reasoning for piece in pieces),
         tuple(call for piece in pieces for call in piece.tool_calls),
@@ -49,15 +52,15 @@ def test_thinking_text_and_calls_are_told_apart_however_they_come(size: int) -> 
 
 
 def test_a_prompt_that_has_opened_the_thinking_begins_with_it() -> None:
-    _, all_of_it = said("Hm.\n</think>\nYes.", style=Style(STYLE.transitions, REASONING))
-    assert all_of_it == Said("Yes.", "Hm.\n")
+    _, all_of_it = said("Hm.\n</think>\nYes.", style=OutputSyntax(STYLE.transitions, REASONING))
+    assert all_of_it == Output("Yes.", "Hm.\n")
 
 
 def test_thinking_that_never_ends_is_thinking() -> None:
-    assert said("<think>\nHm. </thin")[1] == Said(reasoning="Hm. </thin")
+    assert said("<think>\nHm. </thin")[1] == Output(reasoning="Hm. </thin")
 
 
-MUST = Style({TOOL: []}, TOOL, parse=json.loads, must_call=True)
+MUST = OutputSyntax({TOOL: []}, TOOL, parse=json.loads, must_call=True)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,9 @@ MUST = Style({TOOL: []}, TOOL, parse=json.loads, must_call=True)
         ('{"name": "clock", "arguments": {"zone": "U"}}', [("clock", '{"zone": "U"}')]),
     ],
 )
-def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(text: str, told: list[tuple[str, str]]) -> None:
+def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(
+    text: str, told: list[tuple[str, str]]
+) -> None:
     _, all_of_it = said(text, style=MUST)
     assert (all_of_it.text, all_of_it.reasoning) == ("", "")
     assert [(call.name, call.arguments) for call in all_of_it.tool_calls] == told
@@ -80,7 +85,9 @@ def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(text: str, told: list
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
 @pytest.mark.parametrize("stop", [("END",), ("nothing", "NDX", "END"), ("\n\nEND",)])
-def test_the_text_before_a_stop_text_is_kept_to_the_character(size: int, stop: tuple[str, ...]) -> None:
+def test_the_text_before_a_stop_text_is_kept_to_the_character(
+    size: int, stop: tuple[str, ...]
+) -> None:
     channels, all_of_it = said("One EN, two EN END three", stop=stop, size=size)
     if "END" in stop:
         assert channels.stopped
@@ -98,11 +105,18 @@ def test_stop_texts_count_in_the_text_alone() -> None:
 
 @pytest.mark.parametrize(
     "inside",
-    ['{"name": "clock", "argum', "{}", "[]", '{"name": 7, "arguments": {}}', '{"name": "clock", "arguments": "x"}', ""],
+    [
+        '{"name": "clock", "argum',
+        "{}",
+        "[]",
+        '{"name": 7, "arguments": {}}',
+        '{"name": "clock", "arguments": "x"}',
+        "",
+    ],
 )
 def test_a_call_that_is_none_is_told_as_text(inside: str) -> None:
-    assert said(f"Well.<tool_call>{inside}</tool_call>")[1] == Said(f"Well.<tool_call>{inside}")
-    assert said(f"Well.<tool_call>{inside}")[1] == Said(f"Well.<tool_call>{inside}")
+    assert said(f"Well.<tool_call>{inside}</tool_call>")[1] == Output(f"Well.<tool_call>{inside}")
+    assert said(f"Well.<tool_call>{inside}")[1] == Output(f"Well.<tool_call>{inside}")
 
 
 def test_a_call_without_its_end_mark_is_read_at_the_end() -> None:
@@ -117,10 +131,10 @@ def test_several_calls_in_one_and_arguments_as_text_are_read() -> None:
 
 def test_an_answer_that_goes_on_after_a_crash_says_the_same() -> None:
     text = f"<think>Hm.</think>Yes.{CALL}No."
-    whole = Channels(STYLE, (), "job")
+    whole = OutputParser(STYLE, (), "job")
     pieces = [whole.add(char) for char in text]
     for cut in range(len(text)):
-        again = Channels(STYLE, (), "job")
+        again = OutputParser(STYLE, (), "job")
         for char in text[:cut]:
             again.add(char)
         assert [again.add(char) for char in text[cut:]] == pieces[cut:]

@@ -1,4 +1,5 @@
-"""Text of tokens: every blank is kept, pieces make the same text as the whole, whatever the kind of tokeniser."""
+"""Text of tokens: every blank is kept, pieces make the same text as the whole, whatever the kind
+of tokeniser."""
 
 from __future__ import annotations
 
@@ -8,31 +9,61 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, NaiveStreamingDetokenizer, SPMStreamingDetokenizer
+from mlx_lm.tokenizer_utils import (
+    BPEStreamingDetokenizer,
+    NaiveStreamingDetokenizer,
+    SPMStreamingDetokenizer,
+)
 from mlx_lm.utils import load_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from scripts.random_model import train_tokenizer
+from scripts.training.random_text_model import train_tokenizer
 from tests.mlx.conftest import Bench
-from wire.messages import ChatJob, Form, Message, Sampling
-from worker.backends.detokenizers import detokenizers
-from worker.backends.text import Decoders
-from worker.sequence import Said
+from wire.messages import ChatJob, Message, OutputFormat, Sampling
+from worker.backends.text.decoder import Decoders
+from worker.backends.text.detokenizer import detokenizers
+from worker.sequence import Output
 
 CODE = "    return a - b\n        if x:\n\tpass  # ä 漢字 🙂 e\u0301\n\n  end "
 TEXTS = (CODE, " 4, 5, 6", "  two", "\n  line", "plain", " ", "🙂", " a , b . c 's", "a\0b")
-STRIP = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+STRIP = [
+    decoders.Replace("▁", " "),
+    decoders.ByteFallback(),
+    decoders.Fuse(),
+    decoders.Strip(" ", 1, 0),
+]
 
 
 def sentencepiece(decoder: Any) -> Any:
-    """A tokeniser as SentencePiece's are converted: a blank before every text, bytes for what it doesn't know."""
+    """A tokeniser as SentencePiece's are converted: a blank before every text, bytes for what it
+    doesn't know."""
     pieces = {f"<0x{byte:02X}>": byte for byte in range(256)}
-    for piece in ("<unk>", "</s>", "▁", "▁▁", "▁▁▁▁", "a", "b", "▁a", "-", "\n", ",", "4", "▁4", "return", "▁return"):
+    for piece in (
+        "<unk>",
+        "</s>",
+        "▁",
+        "▁▁",
+        "▁▁▁▁",
+        "a",
+        "b",
+        "▁a",
+        "-",
+        "\n",
+        ",",
+        "4",
+        "▁4",
+        "return",
+        "▁return",
+    ):
         pieces.setdefault(piece, len(pieces))
     merges = [("▁", "▁"), ("▁▁", "▁▁"), ("▁", "a"), ("▁", "4"), ("▁", "return")]
-    made = Tokenizer(models.BPE(pieces, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made = Tokenizer(
+        models.BPE(pieces, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     made.decoder = decoder
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", unk_token="<unk>")
 
@@ -42,7 +73,9 @@ def metaspace() -> Any:
     made = Tokenizer(models.Unigram())
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     made.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=["<unk>", "</s>"], unk_token="<unk>")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=["<unk>", "</s>"], unk_token="<unk>"
+    )
     made.train_from_iterator([*TEXTS, "the cat sat on the mat"] * 4, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", unk_token="<unk>")
 
@@ -50,8 +83,14 @@ def metaspace() -> Any:
 KINDS: dict[str, tuple[Callable[[], Any], type]] = {
     "byte-level": (lambda: train_tokenizer(600, ("<|mark two|>",)), BPEStreamingDetokenizer),
     "sentencepiece": (lambda: sentencepiece(decoders.Sequence(STRIP)), SPMStreamingDetokenizer),
-    "sentencepiece that keeps": (lambda: sentencepiece(decoders.Sequence(STRIP[:3])), SPMStreamingDetokenizer),
-    "other": (lambda: sentencepiece(decoders.Sequence([*STRIP, decoders.Fuse()])), NaiveStreamingDetokenizer),
+    "sentencepiece that keeps": (
+        lambda: sentencepiece(decoders.Sequence(STRIP[:3])),
+        SPMStreamingDetokenizer,
+    ),
+    "other": (
+        lambda: sentencepiece(decoders.Sequence([*STRIP, decoders.Fuse()])),
+        NaiveStreamingDetokenizer,
+    ),
     "metaspace": (metaspace, NaiveStreamingDetokenizer),
 }
 
@@ -84,7 +123,11 @@ def test_pieces_make_the_text_of_the_whole(tokenizer: Any, text: str) -> None:
 
 def test_any_tokens_make_the_text_of_the_whole(tokenizer: Any) -> None:
     rng = random.Random(7)
-    words = [i for i in range(len(tokenizer)) if "\N{REPLACEMENT CHARACTER}" not in decoded(tokenizer, [i])]
+    words = [
+        i
+        for i in range(len(tokenizer))
+        if "\N{REPLACEMENT CHARACTER}" not in decoded(tokenizer, [i])
+    ]
     for _ in range(50):
         ids = rng.choices(words, k=12)
         assert streamed(tokenizer, ids) == decoded(tokenizer, ids)
@@ -110,7 +153,7 @@ def job(text: str, *, raw: bool = False, stop: tuple[str, ...] = ()) -> ChatJob:
         model_revision="",
         messages=(Message(role="user", content=text),),
         sampling=Sampling(seed=1, stop=stop),
-        form=Form(raw=raw),
+        form=OutputFormat(raw=raw),
         submitted_ms=0,
     )
 
@@ -126,14 +169,19 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_an_indent_at_the_start_of_an_answer_survives(byte_level: Any, raw: bool) -> None:
     decoder = Decoders(byte_level).of(job("def f(a, b):\n", raw=raw), [1, 2, 3])
     ids = byte_level.encode("    return a - b", add_special_tokens=False)
-    assert Said.together([*(decoder.add(token) for token in ids), decoder.finish()]).text == "    return a - b"
+    assert (
+        Output.together([*(decoder.add(token) for token in ids), decoder.finish()]).text
+        == "    return a - b"
+    )
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_a_stop_text_that_begins_with_a_blank_stops_at_the_start(byte_level: Any, raw: bool) -> None:
+def test_a_stop_text_that_begins_with_a_blank_stops_at_the_start(
+    byte_level: Any, raw: bool
+) -> None:
     decoder = Decoders(byte_level).of(job("1, 2, 3,", raw=raw, stop=(" 4",)), [1, 2, 3])
     for token in byte_level.encode(" 4, 5", add_special_tokens=False):
-        assert decoder.add(token) == Said()
+        assert decoder.add(token) == Output()
     assert decoder.stopped
 
 

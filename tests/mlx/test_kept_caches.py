@@ -28,7 +28,10 @@ def test_kept_rows_take_the_memory_that_they_are_counted_with(
     bench = bench_of(kv)
     before = _held()
     # They end one after another, so that each row leaves another batch.
-    chats = [bench.chat(f"This is question {n}.", max_tokens=4 + n, temperature=0.0) for n in range(CHATS)]
+    chats = [
+        bench.chat(f"This is question {n}.", max_tokens=4 + n, temperature=0.0)
+        for n in range(CHATS)
+    ]
     bench.start(*chats)
     if stopped:
         bench.run(until=lambda: all(chat.generated for chat in chats))

@@ -1,4 +1,5 @@
-"""Model folders that are broken, and conversations that are too long: named errors, and the process lives."""
+"""Model folders that are broken, and conversations that are too long: named errors, and the
+process lives."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ import pytest
 
 from tests.mlx.conftest import Bench
 from wire.messages import Message
-from wire.registry import ModelRecord
-from worker.backends import caches
+from wire.model_registry import ModelRecord
+from worker.backends.batching import kv_cache
 from worker.backends.lm import open_model
-from worker.catalogue import describe, with_kv
 from worker.errors import WorkerError
+from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -23,7 +24,12 @@ from worker.sequence import Sequence
 def load(folder: Path, kv: Any = None) -> None:
     described = describe(folder, name="broken")
     assert described is not None
-    open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=PromptCache(1 << 20, caches.trimmed))
+    open_model(
+        with_kv(described, kv),
+        slots=2,
+        prefill_step=32,
+        cache=PromptCache(1 << 20, kv_cache.trimmed),
+    )
 
 
 @pytest.fixture
@@ -59,14 +65,21 @@ def test_code_in_a_model_folder_is_not_run(copy: Path, tmp_path: Path) -> None:
     marker = tmp_path / "was-run"
     (copy / "evil.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
     config = json.loads((copy / "config.json").read_text())
-    hooks = {"auto_map": {"AutoConfig": "evil.X", "AutoModel": "evil.X", "AutoTokenizer": ["evil.X", "evil.X"]}}
+    hooks = {
+        "auto_map": {
+            "AutoConfig": "evil.X",
+            "AutoModel": "evil.X",
+            "AutoTokenizer": ["evil.X", "evil.X"],
+        }
+    }
     (copy / "config.json").write_text(json.dumps({**config, **hooks, "model_file": None}))
     load(copy)
     assert not marker.exists()
 
 
 def test_a_config_that_names_a_code_file_does_not_load(copy: Path, tmp_path: Path) -> None:
-    """mlx_lm imports the file that ``model_file`` names: a folder that has one is refused before it is read."""
+    """mlx_lm imports the file that ``model_file`` names: a folder that has one is refused before
+    it is read."""
     marker = tmp_path / "was-run"
     (copy / "evil.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
     config = json.loads((copy / "config.json").read_text())
@@ -78,9 +91,12 @@ def test_a_config_that_names_a_code_file_does_not_load(copy: Path, tmp_path: Pat
 
 
 def test_a_head_size_that_cannot_be_quantised_is_said_at_load(tmp_path: Path) -> None:
-    from scripts.random_model import Shape, make
+    from scripts.training.random_text_model import Shape, make
 
-    folder = make(tmp_path / "odd", Shape(hidden=48, layers=1, intermediate=64, heads=2, head_dim=24, vocabulary=600))
+    folder = make(
+        tmp_path / "odd",
+        Shape(hidden=48, layers=1, intermediate=64, heads=2, head_dim=24, vocabulary=600),
+    )
     with pytest.raises(WorkerError) as caught:
         load(folder, kv=4)
     assert caught.value.code == "load_failed"
@@ -100,7 +116,10 @@ def test_a_template_that_raises_is_told_as_such(copy: Path) -> None:
 def test_a_long_conversation_is_shortened_and_the_reader_is_told(bench: Bench) -> None:
     turns: list[Message] = [Message(role="system", content="be brief")]
     for i in range(200):
-        turns += [Message(role="user", content=f"{i} " + "word " * 60), Message(role="assistant", content="yes")]
+        turns += [
+            Message(role="user", content=f"{i} " + "word " * 60),
+            Message(role="assistant", content="yes"),
+        ]
     turns.append(Message(role="user", content="the end"))
     chat: Sequence = bench.chat(turns)
     (warning,) = bench.backend.prepare(chat)

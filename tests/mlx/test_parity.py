@@ -1,4 +1,5 @@
-"""Text that must be equal: to mlx_lm's own, alone and in a batch, after a cut, with and without reuse."""
+"""Text that must be equal: to mlx_lm's own, alone and in a batch, after a cut, with and without
+reuse."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from mlx_lm.sample_utils import make_logits_processors
 
 from tests.mlx.conftest import Bench
 from wire.messages import Message
-from worker.backends.batch import DecodeBatch
+from worker.backends.batching.mlx_lm_batch import DecodeBatch
 
 TEXTS = [f"question {i}: " + "why? " * (i * 5 % 23) for i in range(32)]
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
@@ -20,8 +21,12 @@ GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 def library(bench: Bench, text: str, **kwargs: Any) -> list[int]:
     """mlx_lm's own tokens for the same chat."""
     model, tokenizer = mlx_lm.load(bench.record.path)
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True)
-    return [r.token for r in mlx_lm.stream_generate(model, tokenizer, prompt, max_tokens=32, **kwargs)]
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True
+    )
+    return [
+        r.token for r in mlx_lm.stream_generate(model, tokenizer, prompt, max_tokens=32, **kwargs)
+    ]
 
 
 @pytest.mark.parametrize("text", TEXTS[:4])
@@ -36,8 +41,12 @@ def test_greedy_tokens_with_a_penalty_equal_the_librarys(bench: Bench) -> None:
         assert bench.answer(text, **settings) == library(bench, text, logits_processors=processors)
 
 
-@pytest.mark.parametrize("settings", [GREEDY, {"top_p": 1.0}, {}], ids=["greedy", "sampled", "defaults"])
-def test_alone_and_among_thirty_two_the_same_seed_says_the_same(bench: Bench, settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "settings", [GREEDY, {"top_p": 1.0}, {}], ids=["greedy", "sampled", "defaults"]
+)
+def test_alone_and_among_thirty_two_the_same_seed_says_the_same(
+    bench: Bench, settings: dict[str, float]
+) -> None:
     alone = [bench.answer(text, seed=i, **settings) for i, text in enumerate(TEXTS)]
     bench.cache.forget((bench.record.id, bench.record.revision, None))
     chats = [bench.chat(text, seed=i, **settings) for i, text in enumerate(TEXTS)]
@@ -48,10 +57,14 @@ def test_alone_and_among_thirty_two_the_same_seed_says_the_same(bench: Bench, se
     assert [chat.generated for chat in chats] == alone
 
 
-def test_a_first_token_is_told_before_the_second_is_computed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_token_is_told_before_the_second_is_computed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     computed: list[object] = []
     compute = DecodeBatch._compute_next
-    monkeypatch.setattr(DecodeBatch, "_compute_next", lambda batch: (computed.append(batch), compute(batch))[1])
+    monkeypatch.setattr(
+        DecodeBatch, "_compute_next", lambda batch: (computed.append(batch), compute(batch))[1]
+    )
     chats = [bench.chat(text) for text in TEXTS[:3]]
     bench.start(*chats)
     bench.run(until=lambda: all(chat.generated for chat in chats))
@@ -62,12 +75,18 @@ def test_a_first_token_is_told_before_the_second_is_computed(bench: Bench, monke
 
 @pytest.mark.parametrize("told", [1, 2])
 @pytest.mark.parametrize("limit", [1, 2, 32])
-def test_whoever_comes_at_the_first_tokens_changes_nothing(bench: Bench, told: int, limit: int) -> None:
+def test_whoever_comes_at_the_first_tokens_changes_nothing(
+    bench: Bench, told: int, limit: int
+) -> None:
     settings = [{"seed": 1, "max_tokens": limit}, {"seed": 2}, {"seed": 3}]
-    alone = [bench.answer(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)]
+    alone = [
+        bench.answer(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)
+    ]
     for leaves in (False, True):
         bench.cache.forget((bench.record.id, bench.record.revision, None))
-        first, second, third = (bench.chat(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True))
+        first, second, third = (
+            bench.chat(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)
+        )
         bench.start(first, second)
         bench.run(until=lambda told=told, second=second: len(second.generated) >= told)  # type: ignore[misc]
         if leaves:
@@ -83,13 +102,17 @@ def test_whoever_comes_at_the_first_tokens_changes_nothing(bench: Bench, told: i
 
 
 def test_another_seed_says_something_else(bench: Bench) -> None:
-    answers = {tuple(bench.answer("hello", seed=seed, temperature=1.0, top_p=1.0)) for seed in range(8)}
+    answers = {
+        tuple(bench.answer("hello", seed=seed, temperature=1.0, top_p=1.0)) for seed in range(8)
+    }
     assert len(answers) == 8
 
 
 @pytest.mark.parametrize("settings", [GREEDY, {}], ids=["greedy", "defaults"])
 @pytest.mark.parametrize("cut", [1, 13, 31])
-def test_a_chat_cut_and_continued_says_the_same(bench: Bench, settings: dict[str, float], cut: int) -> None:
+def test_a_chat_cut_and_continued_says_the_same(
+    bench: Bench, settings: dict[str, float], cut: int
+) -> None:
     whole = bench.answer("tell me something", **settings)
     bench.cache.forget((bench.record.id, bench.record.revision, None))
     rest = bench.chat("tell me something", emitted=tuple(whole[:cut]), **settings)
@@ -149,7 +172,9 @@ def test_a_removed_chat_leaves_its_work_and_its_neighbours_alone(bench: Bench, w
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_quantised_chats_say_the_same_alone_in_turns_cut_and_reused(bench_of: Any, bits: int) -> None:
+def test_quantised_chats_say_the_same_alone_in_turns_cut_and_reused(
+    bench_of: Any, bits: int
+) -> None:
     bench = bench_of(kv=bits)
     key = (bench.record.id, bench.record.revision, bits)
     alone = [bench.answer(text, seed=i) for i, text in enumerate(TEXTS[:5])]

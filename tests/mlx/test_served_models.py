@@ -1,4 +1,5 @@
-"""The whole service on real models: the shipped one, random ones, broken ones, and a worker that is killed."""
+"""The whole service on real models: the shipped one, random ones, broken ones, and a worker that
+is killed."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from openai import BadRequestError, OpenAI
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, Field
 
-from scripts.random_model import make
-from tests.http_client import Service
-from tests.service_support import SERVE, Running
+from scripts.training.random_text_model import make
+from tests.support.http_client import Service
+from tests.support.service_support import SERVE, Running
 
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 
@@ -86,7 +87,11 @@ def ask(text: str) -> list[Any]:
 def test_openais_client_gets_objects_of_its_own_class(client: OpenAI) -> None:
     for seed in range(5):
         answer = client.chat.completions.parse(
-            model="demo-chat", messages=ask("Who are you?"), response_format=Person, seed=seed, temperature=1.0
+            model="demo-chat",
+            messages=ask("Who are you?"),
+            response_format=Person,
+            seed=seed,
+            temperature=1.0,
         )
         message = answer.choices[0].message
         assert isinstance(message.parsed, Person)
@@ -106,7 +111,10 @@ def test_a_schema_that_is_none_is_refused_with_the_reason(client: OpenAI) -> Non
 
 
 def test_a_schema_of_too_many_alternatives_is_refused_before_it_is_queued(client: OpenAI) -> None:
-    many = [{"type": "object", "properties": {f"p{i}{j}": {"type": "string"} for j in range(10)}} for i in range(150)]
+    many = [
+        {"type": "object", "properties": {f"p{i}{j}": {"type": "string"} for j in range(10)}}
+        for i in range(150)
+    ]
     schema: Any = {"name": "many", "schema": {"anyOf": many}}
     with pytest.raises(BadRequestError, match="optional or alternatives") as refused:
         client.chat.completions.create(
@@ -117,13 +125,19 @@ def test_a_schema_of_too_many_alternatives_is_refused_before_it_is_queued(client
     assert refused.value.code == "invalid_schema"
 
 
-def test_a_model_that_has_no_tools_answers_without_them_unless_one_must_be_called(client: OpenAI) -> None:
+def test_a_model_that_has_no_tools_answers_without_them_unless_one_must_be_called(
+    client: OpenAI,
+) -> None:
     tools: Any = [{"type": "function", "function": {"name": "clock"}}]
-    answer: Any = client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), tools=tools)
+    answer: Any = client.chat.completions.create(
+        model="demo-chat", messages=ask("Hello!"), tools=tools
+    )
     assert answer.choices[0].message.content
     assert answer.warnings == ["This model has no way to call tools. Answered without them."]
     with pytest.raises(BadRequestError) as refused:
-        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), tools=tools, tool_choice="required")
+        client.chat.completions.create(
+            model="demo-chat", messages=ask("Hello!"), tools=tools, tool_choice="required"
+        )
     assert refused.value.param == "tools"
 
 
@@ -133,7 +147,10 @@ def test_openais_client_shows_the_vision_model_a_picture(client: OpenAI) -> None
     held = io.BytesIO()
     image.save(held, "PNG")
     url = "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
-    parts: Any = [{"type": "text", "text": "Describe this image."}, {"type": "image_url", "image_url": {"url": url}}]
+    parts: Any = [
+        {"type": "text", "text": "Describe this image."},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
     answer = client.chat.completions.create(
         model="demo-vision", messages=[{"role": "user", "content": parts}], temperature=0
     )
@@ -141,32 +158,50 @@ def test_openais_client_shows_the_vision_model_a_picture(client: OpenAI) -> None
 
 
 def test_stop_seed_and_cached_tokens_are_openais(client: OpenAI) -> None:
-    whole = client.chat.completions.create(model="demo-chat", messages=ask("Count to twenty."), temperature=0)
+    whole = client.chat.completions.create(
+        model="demo-chat", messages=ask("Count to twenty."), temperature=0
+    )
     text = whole.choices[0].message.content or ""
     cut = client.chat.completions.create(
         model="demo-chat", messages=ask("Count to twenty."), temperature=0, stop=["2, 13", "never"]
     )
     assert "2, 13" in text
-    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == (text.split("2, 13")[0], "stop")
+    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == (
+        text.split("2, 13")[0],
+        "stop",
+    )
     assert cut.usage is not None
     assert cut.usage.prompt_tokens_details is not None
     assert cut.usage.prompt_tokens_details.cached_tokens == cut.usage.prompt_tokens - 1
     seeded = [
-        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), seed=seed).choices[0].message.content
+        client.chat.completions.create(model="demo-chat", messages=ask("Hello!"), seed=seed)
+        .choices[0]
+        .message.content
         for seed in (-7, -7)
     ]
     assert seeded[0] == seeded[1]
 
 
 def test_a_conversation_is_shortened_and_the_client_is_told(http: Service) -> None:
-    turns: list[Any] = [{"role": "user", "content": "word " * 400}, {"role": "assistant", "content": "yes"}] * 40
+    turns: list[Any] = [
+        {"role": "user", "content": "word " * 400},
+        {"role": "assistant", "content": "yes"},
+    ] * 40
     stream = http.chat("unused", model="random", max_tokens=4)
     stream.rest()
-    body = {"model_id": "random", "messages": [*turns, {"role": "user", "content": "the end"}], "max_tokens": 4}
+    body = {
+        "model_id": "random",
+        "messages": [*turns, {"role": "user", "content": "the end"}],
+        "max_tokens": 4,
+    }
     status, raw = http.raw("POST", "/api/engine/chat", body)
     assert status == 200
-    frames = [json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: ")]
-    assert any(frame.get("warning", "").startswith("The prompt was shortened: ") for frame in frames)
+    frames = [
+        json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: ")
+    ]
+    assert any(
+        frame.get("warning", "").startswith("The prompt was shortened: ") for frame in frames
+    )
     assert frames[-1] == {"text": "", "done": True}
 
 
@@ -184,18 +219,24 @@ def test_turns_reuse_the_prompt_cache_and_say_so(http: Service) -> None:
     warm = http.chat(text, model="random", seed=3, **usage)
     assert warm.rest() == cold.text
     assert cold.frames[-1]["usage"]["cached_tokens"] < 20
-    assert warm.frames[-1]["usage"]["cached_tokens"] == warm.frames[-1]["usage"]["prompt_tokens"] - 1
+    assert (
+        warm.frames[-1]["usage"]["cached_tokens"] == warm.frames[-1]["usage"]["prompt_tokens"] - 1
+    )
 
 
 def test_a_quantised_load_is_used_and_undone(http: Service) -> None:
     for bits in (4, 8, None):
-        status, loaded = http.call("POST", "/models/load", {"model_id": "random", "kv_quantization": bits})
+        status, loaded = http.call(
+            "POST", "/models/load", {"model_id": "random", "kv_quantization": bits}
+        )
         assert (status, loaded["status"]) == (200, "loaded")
         assert http.call("GET", "/models/active")[1]["model"]["kv_quantization"] == bits
         assert len(http.chat("hello", model="random", max_tokens=20).rest()) > 0
 
 
-def test_a_broken_model_fails_with_the_reason_and_heals_without_a_restart(http: Service, models: Path) -> None:
+def test_a_broken_model_fails_with_the_reason_and_heals_without_a_restart(
+    http: Service, models: Path
+) -> None:
     stream = http.chat("hello", model="broken")
     stream.rest()
     assert stream.frames[-1]["code"] == "load_failed"
@@ -206,9 +247,15 @@ def test_a_broken_model_fails_with_the_reason_and_heals_without_a_restart(http: 
     assert http.chat("hello", model="broken", max_tokens=3).rest()
 
 
-def test_eight_streams_survive_a_killed_worker_word_for_word(running: Running, http: Service) -> None:
+def test_eight_streams_survive_a_killed_worker_word_for_word(
+    running: Running, http: Service
+) -> None:
     asked = [
-        ("random", f"question {i}", {"seed": i, "max_tokens": 120, **(GREEDY if i % 2 else {"temperature": 0.7})})
+        (
+            "random",
+            f"question {i}",
+            {"seed": i, "max_tokens": 120, **(GREEDY if i % 2 else {"temperature": 0.7})},
+        )
         for i in range(8)
     ]
     expected = [http.chat(text, model=model, **settings).rest() for model, text, settings in asked]
@@ -217,4 +264,5 @@ def test_eight_streams_survive_a_killed_worker_word_for_word(running: Running, h
     worker_of(running).send_signal(signal.SIGKILL)
     assert [stream.rest() for stream in streams] == expected
     for stream in streams:
-        assert stream.ids == sorted(set(stream.ids))  # Each counts tokens, several of which may share an event.
+        # Each counts tokens, several of which may share an event.
+        assert stream.ids == sorted(set(stream.ids))

@@ -1,4 +1,5 @@
-"""A model whose template and tokens know thinking and tools: what it is given, and what is made of what it says."""
+"""A model whose template and tokens know thinking and tools: what it is given, and what is made
+of what it says."""
 
 from __future__ import annotations
 
@@ -9,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from api.openai_tools import calls_of
-from scripts.random_model import SMALL, make, train_tokenizer
+from api.openai.tools import calls_of
+from scripts.training.random_text_model import SMALL, make, train_tokenizer
 from tests.mlx.conftest import Bench
-from tests.schema_support import settled
+from tests.support.schema_support import settled
 from wire.batches import BatchLine, BatchSlice
-from wire.messages import ChatJob, Delta, Form, Message, Sampling, ToolCall
-from wire.registry import ModelRecord
-from worker.backends.backend import Step
-from worker.catalogue import describe
+from wire.messages import ChatJob, Delta, Message, OutputFormat, Sampling, ToolCall
+from wire.model_registry import ModelRecord
+from worker.backends.base import Step
+from worker.engine.batch_sequence import BatchSequence
 from worker.errors import WorkerError
-from worker.prompt_sequence import PromptSequence
-from worker.sequence import Said, Sequence
+from worker.models.folders import describe
+from worker.sequence import Output, Sequence
 
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 TEMPLATE = """\
@@ -36,7 +37,10 @@ TEMPLATE = """\
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif -%}
 {%- if messages[-1].content == "think first" %}<think>{% endif -%}{%- endif -%}"""
-CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+CLOCK = {
+    "type": "function",
+    "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
+}
 CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "UTC"}}\n</tool_call>'
 
 
@@ -57,7 +61,7 @@ def chat(bench: Bench, *messages: Message, **form: Any) -> Sequence:
         model_revision=bench.record.revision,
         messages=messages or (Message(role="user", content="What time is it?"),),
         sampling=Sampling(seed=1, stop=("END",)),
-        form=Form(**{"separate": True, **form}),
+        form=OutputFormat(**{"separate": True, **form}),
         submitted_ms=0,
     )
     sequence = Sequence(job)
@@ -73,14 +77,18 @@ def prompt(bench: Bench, sequence: Sequence) -> str:
     return str(tokeniser(bench).decode(sequence.prompt_ids))
 
 
-def said(bench: Bench, sequence: Sequence, text: str) -> Said:
+def said(bench: Bench, sequence: Sequence, text: str) -> Output:
     """What a reader gets when the model says a text, token by token."""
     ids = tokeniser(bench).encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
-    return Said.together(event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta))
+    return Output.together(
+        event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
+    )
 
 
-def test_the_model_is_known_to_take_tools_and_a_plain_one_is_not(bench: Bench, record: ModelRecord) -> None:
+def test_the_model_is_known_to_take_tools_and_a_plain_one_is_not(
+    bench: Bench, record: ModelRecord
+) -> None:
     assert bench.record.takes_tools
     assert not record.takes_tools
     with pytest.raises(WorkerError) as refused:
@@ -105,46 +113,65 @@ def test_the_template_gets_tools_calls_and_their_answers(bench: Bench) -> None:
 def test_without_tools_there_are_none_in_the_prompt_and_none_are_called(bench: Bench) -> None:
     sequence = chat(bench)
     assert "tools" not in prompt(bench, sequence)
-    assert said(bench, sequence, f"Well.{CALL}") == Said(f"Well.{CALL}")
+    assert said(bench, sequence, f"Well.{CALL}") == Output(f"Well.{CALL}")
 
 
 def test_what_it_says_is_told_apart(bench: Bench) -> None:
-    told = said(bench, chat(bench, tools=(CLOCK,)), f"<think>\nHm.\n</think>\n\nOne moment.{CALL} END not this")
+    told = said(
+        bench,
+        chat(bench, tools=(CLOCK,)),
+        f"<think>\nHm.\n</think>\n\nOne moment.{CALL} END not this",
+    )
     assert (told.text, told.reasoning) == ("One moment. ", "Hm.\n")
-    assert [(call.name, call.arguments) for call in told.tool_calls] == [("clock", '{"zone": "UTC"}')]
+    assert [(call.name, call.arguments) for call in told.tool_calls] == [
+        ("clock", '{"zone": "UTC"}')
+    ]
 
 
 def test_a_prompt_that_begins_the_thinking_is_seen(bench: Bench) -> None:
     sequence = chat(bench, Message(role="user", content="think first"))
-    assert said(bench, sequence, "Hm.</think>Yes.") == Said("Yes.", "Hm.")
+    assert said(bench, sequence, "Hm.</think>Yes.") == Output("Yes.", "Hm.")
 
 
 def test_the_native_api_gets_the_words_as_they_are(bench: Bench) -> None:
     text = f"<think>Hm.</think>Yes.{CALL}"
-    assert said(bench, chat(bench, separate=False), text) == Said(text)
+    assert said(bench, chat(bench, separate=False), text) == Output(text)
 
 
 def test_a_model_held_to_a_schema_does_not_think(bench: Bench) -> None:
     sequence = chat(bench, json_schema='{"type": "object"}')
     assert prompt(bench, sequence).endswith("<think></think>")
-    assert said(bench, sequence, '{"a": "<think>"}') == Said('{"a": "<think>"}')
+    assert said(bench, sequence, '{"a": "<think>"}') == Output('{"a": "<think>"}')
 
 
 @pytest.mark.parametrize("text", ["What time is it?", "think first"])
 def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: str) -> None:
-    zone = {"$defs": {"Zone": {"enum": ["UTC", "CET"]}}, "type": "object", "additionalProperties": False}
+    zone = {
+        "$defs": {"Zone": {"enum": ["UTC", "CET"]}},
+        "type": "object",
+        "additionalProperties": False,
+    }
     parameters = zone | {"properties": {"zone": {"$ref": "#/$defs/Zone"}}, "required": ["zone"]}
-    tools = tuple({"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("a", "b"))
+    tools = tuple(
+        {"type": "function", "function": {"name": name, "parameters": parameters}}
+        for name in ("a", "b")
+    )
     schema = settled(json.loads(calls_of(tools, "required")))
-    job = chat(bench, Message(role="user", content=text), tools=tools, json_schema=schema, must_call=True).job
+    job = chat(
+        bench, Message(role="user", content=text), tools=tools, json_schema=schema, must_call=True
+    ).job
     # A random model would never think to the end.
-    sequence = Sequence(job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ())
+    sequence = Sequence(
+        job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ()
+    )
     bench.start(sequence)
     events = []
     while bench.backend.sequences():
         for token in bench.backend.step().tokens:
             events += [] if token.end == "stop" else sequence.accept(token.token_id)
-    told = Said.together(event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta))
+    told = Output.together(
+        event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
+    )
     assert (told.text, told.reasoning) == ("", "")
     (call,) = told.tool_calls
     assert call.name in ("a", "b")
@@ -152,27 +179,43 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
 
 
 @pytest.mark.parametrize("in_a_batch", [False, True])
-def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(bench: Bench, in_a_batch: bool) -> None:
-    zone = {"type": "object", "properties": {"zone": {"type": "string", "minLength": 300}}, "required": ["zone"]}
+def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(
+    bench: Bench, in_a_batch: bool
+) -> None:
+    zone = {
+        "type": "object",
+        "properties": {"zone": {"type": "string", "minLength": 300}},
+        "required": ["zone"],
+    }
     tools = ({"type": "function", "function": {"name": "clock", "parameters": zone}},)
-    form = Form(
-        separate=True, tools=tools, json_schema=settled(json.loads(calls_of(tools, "required"))), must_call=True
+    form = OutputFormat(
+        separate=True,
+        tools=tools,
+        json_schema=settled(json.loads(calls_of(tools, "required"))),
+        must_call=True,
     )
-    job = bench.chat("What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0).job.model_copy(
-        update={"form": form}
-    )
+    job = bench.chat(
+        "What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0
+    ).job.model_copy(update={"form": form})
     if in_a_batch:
         line = BatchLine.model_validate({"number": 1, "custom_id": "c", **_line_fields(job)})
-        sequence: Sequence = PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1)
+        sequence: Sequence = BatchSequence(
+            line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1
+        )
     else:
         sequence = Sequence(job)
     bench.start(sequence)
-    events = [e for step in _steps(bench) for token in step.tokens for e in token.sequence.accept(token.token_id)]
+    events = [
+        e
+        for step in _steps(bench)
+        for token in step.tokens
+        for e in token.sequence.accept(token.token_id)
+    ]
     events += sequence.finish("length")
-    told = Said.together(event for event in events if isinstance(event, Delta))
-    if isinstance(sequence, PromptSequence):
+    told = Output.together(event for event in events if isinstance(event, Delta))
+    if isinstance(sequence, BatchSequence):
         result = sequence.result()
-        told = Said(result.text, result.reasoning, result.tool_calls)
+        told = Output(result.text, result.reasoning, result.tool_calls)
         assert result.finish_reason == "length"
     assert (told.text, told.reasoning) == ("", "")
     (call,) = told.tool_calls
@@ -200,7 +243,9 @@ def test_a_raw_prompt_is_the_text_alone(bench: Bench) -> None:
 def test_the_template_is_found_wherever_models_keep_it(tmp_path: Path, where: str) -> None:
     (tmp_path / "config.json").write_text("{}")
     text = "{% if tools %}{% endif %}"
-    (tmp_path / where).write_text(json.dumps({"chat_template": text}) if where.endswith("json") else text)
+    (tmp_path / where).write_text(
+        json.dumps({"chat_template": text}) if where.endswith("json") else text
+    )
     described = describe(tmp_path)
     assert described is not None
     assert described.takes_tools

@@ -6,18 +6,24 @@ import time
 
 import pytest
 
+from tests.support.lanes import Immediate
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
-from worker.background import Background, Chats
-from worker.catalogue import Catalogue
-from worker.loaded_models import LoadedModels
-from worker.prompt_sequence import PromptSequence
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
+from worker.models.folders import ModelFolders
+from worker.models.loaded import LoadedModels
 
 LIMIT_S = 120
-ASKED = [("demo-vision", "Hello!"), ("demo-chat", "7+5"), ("demo-vision", "Who are you?"), ("demo-chat", "Hello!")]
+ASKED = [
+    ("demo-vision", "Hello!"),
+    ("demo-chat", "7+5"),
+    ("demo-vision", "Who are you?"),
+    ("demo-chat", "Hello!"),
+]
 
 
 class Service:
@@ -26,7 +32,7 @@ class Service:
     def __init__(self) -> None:
         settings = Settings()
         self.cache = backends.new_prompt_cache(settings)
-        self.catalogue = Catalogue(())
+        self.catalogue = ModelFolders(())
         self.catalogue.scan()
         self.models = LoadedModels(
             self.catalogue.find,
@@ -40,7 +46,7 @@ class Service:
         assert found is not None
         return found
 
-    def prompt(self, number: int, model: str, text: str) -> PromptSequence:
+    def prompt(self, number: int, model: str, text: str) -> BatchSequence:
         record = self.record(model)
         line = BatchLine(
             number=number,
@@ -50,16 +56,20 @@ class Service:
             messages=(Message(role="user", content=text),),
             sampling=Sampling(seed=1, temperature=0, max_tokens=20),
         )
-        return PromptSequence(line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1)
+        return BatchSequence(
+            line, BatchSlice(job_id="s", batch_id="b", owner="everyone", number=0), 1
+        )
 
-    def run(self, *prompts: PromptSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
+    def run(self, *prompts: BatchSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
         """What they come to: text and prompt tokens, by model and question."""
-        ended: list[PromptSequence] = []
-        background = Background(self.models, slots=8, share=0, on_end=ended.append)
+        ended: list[BatchSequence] = []
+        background = BatchScheduler(
+            self.models, slots=8, share=0, context=Immediate(), on_end=ended.append
+        )
         background.submit(list(prompts))
         deadline = time.monotonic() + LIMIT_S
         while not background.idle:
-            background.turn(Chats())
+            background.run_turn(ChatLoad())
             assert time.monotonic() < deadline
         background.close()
         results = {}
@@ -81,6 +91,8 @@ def test_lines_of_two_models_say_what_they_say_one_by_one(service: Service, orde
     alone = {}
     for number, (model, text) in enumerate(ASKED, 1):
         alone |= service.run(service.prompt(number, model, text))
-    together = service.run(*(service.prompt(n, model, text) for n, (model, text) in enumerate(ASKED[::order], 1)))
+    together = service.run(
+        *(service.prompt(n, model, text) for n, (model, text) in enumerate(ASKED[::order], 1))
+    )
     assert together == alone
     assert together["demo-chat", "7+5"][0] == "7 + 5 = 12."

@@ -1,4 +1,5 @@
-"""Vision models: parity with mlx_vlm alone and in mixed batches, reuse over turns, and answers that see the image."""
+"""Vision models: parity with mlx_vlm alone and in mixed batches, reuse over turns, and answers
+that see the image."""
 
 from __future__ import annotations
 
@@ -17,16 +18,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from scripts.random_vision_model import make
+from scripts.training.random_vision_model import make
 from tests.mlx.conftest import Bench
 from wire.messages import ImagePart, Message, TextPart
-from wire.registry import ModelRecord
-from worker.backends import caches, sight
-from worker.backends.cpu_attention import quick_attention
-from worker.backends.vision_prompt import key_ids
-from worker.backends.vlm import VlmBackend, VlmInTurn, open_model
-from worker.catalogue import describe, with_kv
+from wire.model_registry import ModelRecord
+from worker.backends.batching import kv_cache
+from worker.backends.cpu import tower_lanes
+from worker.backends.cpu.attention import quick_attention
+from worker.backends.vision import encoder
+from worker.backends.vision.prompt import key_ids
+from worker.backends.vlm import VlmBackend, VlmRoundRobin, open_model
 from worker.errors import WorkerError
+from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -37,9 +40,11 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 class VisionBench(Bench):
     """A Bench for a vision model; its chats may show pictures."""
 
-    def __init__(self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32) -> None:
+    def __init__(
+        self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
+    ) -> None:
         self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, caches.trimmed)
+        self.cache = PromptCache(1 << 28, kv_cache.trimmed)
         self.backend = open_model(self.record, prefill_step=chunk, cache=self.cache)
         self.images: dict[str, bytes] = {}
 
@@ -65,7 +70,9 @@ def picture(seed: int) -> Image.Image:
     rng = random.Random(seed)
     image = Image.new("RGB", (112, 84), tuple(rng.randrange(256) for _ in range(3)))
     box = sorted(rng.randrange(112) for _ in range(2)), sorted(rng.randrange(84) for _ in range(2))
-    ImageDraw.Draw(image).rectangle([box[0][0], box[1][0], box[0][1], box[1][1]], fill=(seed * 40 % 256, 200, 10))
+    ImageDraw.Draw(image).rectangle(
+        [box[0][0], box[1][0], box[0][1], box[1][1]], fill=(seed * 40 % 256, 200, 10)
+    )
     return image
 
 
@@ -94,26 +101,58 @@ def bench(records: Callable[[str], ModelRecord]) -> VisionBench:
     return VisionBench(records("qwen2_vl"))
 
 
+@pytest.fixture
+def cpu_bench(
+    records: Callable[[str], ModelRecord], monkeypatch: pytest.MonkeyPatch
+) -> VisionBench:
+    """A bench whose vision tower is computed in pieces."""
+    monkeypatch.setattr(encoder, "on_cpu", lambda: True)
+    return VisionBench(records("qwen2_vl"))
+
+
+@pytest.fixture
+def gpu_bench(
+    records: Callable[[str], ModelRecord], monkeypatch: pytest.MonkeyPatch
+) -> VisionBench:
+    """A bench whose vision tower is computed as a whole."""
+    monkeypatch.setattr(encoder, "on_cpu", lambda: False)
+    return VisionBench(records("qwen2_vl"))
+
+
 def library(bench: VisionBench, text: str, seed: int) -> list[int]:
     """mlx_vlm's own tokens for one picture and a question."""
     model, processor = mlx_vlm.load(bench.record.path)
     rows = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-    prompt = processor.tokenizer.apply_chat_template(rows, add_generation_prompt=True, tokenize=False)
-    results = mlx_vlm.stream_generate(model, processor, prompt, image=[picture(seed)], max_tokens=32, temperature=0.0)
+    prompt = processor.tokenizer.apply_chat_template(
+        rows, add_generation_prompt=True, tokenize=False
+    )
+    results = mlx_vlm.stream_generate(
+        model, processor, prompt, image=[picture(seed)], max_tokens=32, temperature=0.0
+    )
     *_, last = results
     return list(last.token_ids) if hasattr(last, "token_ids") else []
 
 
+@pytest.mark.parametrize("cpu", [True, False], ids=["tower in pieces", "tower as a whole"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(records: Any, family: str) -> None:
+def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(
+    records: Any, family: str, cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "on_cpu", lambda: cpu)
     bench = VisionBench(records(family))
     assert bench.record.is_vision
     expected = [library(bench, f"what is this, number {seed}?", seed) for seed in range(3)]
     assert min(len(tokens) for tokens in expected) >= 5
-    alone = [bench.answer([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY) for seed in range(3)]
+    alone = [
+        bench.answer([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY)
+        for seed in range(3)
+    ]
     assert [tokens[: len(e)] for tokens, e in zip(alone, expected, strict=True)] == expected
     bench.forget()
-    chats = [bench.chat([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY) for seed in range(3)]
+    chats = [
+        bench.chat([bench.shown(f"what is this, number {seed}?", seed)], **GREEDY)
+        for seed in range(3)
+    ]
     texts = [bench.chat(f"only words {i}", seed=i) for i in range(3)]
     bench.start(chats[0], texts[0])
     bench.run(until=lambda: len(chats[0].generated) >= 4)
@@ -121,11 +160,15 @@ def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(records: An
     bench.run()
     assert [chat.generated for chat in chats] == alone
     bench.forget()
-    assert [chat.generated for chat in texts] == [bench.answer(f"only words {i}", seed=i) for i in range(3)]
+    assert [chat.generated for chat in texts] == [
+        bench.answer(f"only words {i}", seed=i) for i in range(3)
+    ]
 
 
 def test_another_image_of_the_same_size_gets_another_answer(bench: VisionBench) -> None:
-    answers = {tuple(bench.answer([bench.shown("what is this?", seed)], **GREEDY)) for seed in range(4)}
+    answers = {
+        tuple(bench.answer([bench.shown("what is this?", seed)], **GREEDY)) for seed in range(4)
+    }
     assert len(answers) == 4
     again = bench.chat([bench.shown("what is this?", 0)], **GREEDY)
     bench.start(again)
@@ -135,7 +178,9 @@ def test_another_image_of_the_same_size_gets_another_answer(bench: VisionBench) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(records: Any, family: str) -> None:
+def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(
+    records: Any, family: str
+) -> None:
     bench = VisionBench(records(family))
     first = [bench.shown("what is this?", 5)]
     bench.answer(first)
@@ -143,30 +188,35 @@ def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(recor
     chat = bench.chat(turns)
     bench.start(chat)
     bench.run()
-    if family != "qwen3_vl":  # Its deeper layers take the image too: a prompt with images is read whole.
+    # Its deeper layers take the image too: a prompt with images is read whole.
+    if family != "qwen3_vl":
         assert chat.cached_tokens > 20
     bench.forget()
     assert bench.answer(turns) == chat.generated
 
 
-def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -> None:
-    alone = bench.answer("only words", max_tokens=200)
-    bench.forget()
-    running = bench.chat("only words", max_tokens=200)
-    bench.start(running)
-    bench.run(until=lambda: len(running.generated) >= 3)
-    joining = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(40, 43)]
-    bench.start(*joining)
+def test_a_running_chat_gets_on_while_images_are_looked_at(cpu_bench: VisionBench) -> None:
+    alone = cpu_bench.answer("only words", max_tokens=200)
+    cpu_bench.forget()
+    running = cpu_bench.chat("only words", max_tokens=200)
+    cpu_bench.start(running)
+    cpu_bench.run(until=lambda: len(running.generated) >= 3)
+    joining = [
+        cpu_bench.chat([cpu_bench.shown("what is this?", seed)], max_tokens=4)
+        for seed in range(40, 43)
+    ]
+    cpu_bench.start(*joining)
     before = len(running.generated)
-    bench.run(until=lambda: bool(joining[0].generated))
+    cpu_bench.run(until=lambda: bool(joining[0].generated))
     assert len(running.generated) - before >= 5  # The tower has that many parts.
-    bench.run()
+    cpu_bench.run()
     assert running.generated == alone
     assert all(len(chat.generated) == 4 for chat in joining)
 
 
 class Held:
-    """In place of the threads that wait for pieces: nobody says that one is done before ``release``."""
+    """In place of the threads that wait for pieces: nobody says that one is done before
+    ``release``."""
 
     def __init__(self) -> None:
         self._held: list[tuple[Future[float], Callable[[], float]]] = []
@@ -186,51 +236,75 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     held = Held()
-    monkeypatch.setattr(sight, "_waiting", held)
+    monkeypatch.setattr(encoder, "_waiting", held)
     yield held
     held.release()  # Otherwise the lanes are taken for all that follow.
 
 
-def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) -> None:
-    words = bench.chat("only words", max_tokens=200)
-    bench.start(words)
-    bench.run(until=lambda: bool(words.generated))
-    bench.start(*(bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 55)))
+def test_nobody_in_company_waits_for_pictures(cpu_bench: VisionBench, held: Held) -> None:
+    words = cpu_bench.chat("only words", max_tokens=200)
+    cpu_bench.start(words)
+    cpu_bench.run(until=lambda: bool(words.generated))
+    cpu_bench.start(
+        *(
+            cpu_bench.chat([cpu_bench.shown("what is this?", seed)], max_tokens=4)
+            for seed in range(50, 55)
+        )
+    )
     before = len(words.generated)
-    bench.run(until=lambda: len(words.generated) >= before + 20)
-    assert held.release() == len(sight.LANES)  # One piece of each, and the others aren't begun.
-    bench.backend.remove(words)
-    assert bench.backend.step(in_company=True).rest_s > 0
-    while bench.backend.sequences():
+    cpu_bench.run(until=lambda: len(words.generated) >= before + 20)
+    assert held.release() == tower_lanes.LANES  # One piece of each, and the others aren't begun.
+    cpu_bench.backend.remove(words)
+    assert cpu_bench.backend.step(others_waiting=True).rest_s > 0
+    while cpu_bench.backend.sequences():
         held.release()
-        bench.backend.step(in_company=True)
+        cpu_bench.backend.step(others_waiting=True)
 
 
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
-    bench: VisionBench, held: Held
+    cpu_bench: VisionBench, held: Held
 ) -> None:
-    left = [bench.chat([bench.shown("what is this?", seed)]) for seed in range(60, 60 + len(sight.LANES))]
-    bench.start(*left)
+    left = [
+        cpu_bench.chat([cpu_bench.shown("what is this?", seed)])
+        for seed in range(60, 60 + tower_lanes.LANES)
+    ]
+    cpu_bench.start(*left)
     for _ in left:
-        bench.backend.step(in_company=True)
+        cpu_bench.backend.step(others_waiting=True)
     for chat in left:
-        bench.backend.remove(chat)
-    assert not any(lane.free for lane in sight.LANES)
+        cpu_bench.backend.remove(chat)
+    assert not any(stream.free for stream in encoder.streams(tower_lanes.LANES))
     held.release()
-    assert all(lane.free for lane in sight.LANES)
+    assert all(stream.free for stream in encoder.streams(tower_lanes.LANES))
 
 
 def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
-    bench: VisionBench, monkeypatch: pytest.MonkeyPatch
+    cpu_bench: VisionBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()
-    monkeypatch.setattr(sight, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
-    chats = [bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(80, 84)]
-    bench.start(*chats)
-    bench.run()
-    eyes = cast(VlmBackend, bench.backend)._sight
+    monkeypatch.setattr(encoder, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
+    chats = [
+        cpu_bench.chat([cpu_bench.shown("what is this?", seed)], max_tokens=4)
+        for seed in range(80, 84)
+    ]
+    cpu_bench.start(*chats)
+    cpu_bench.run()
+    eyes = cast(VlmBackend, cpu_bench.backend)._encoder
     assert eyes is not None
-    assert max(eyes._usual_s.values()) < next(clock) * 0.1
+    durations = eyes._cut.__self__._durations  # type: ignore[attr-defined]
+    assert max(durations.values()) < next(clock) * 0.1
+
+
+def test_a_whole_tower_is_computed_while_words_go_on(gpu_bench: VisionBench, held: Held) -> None:
+    words = gpu_bench.chat("only words", max_tokens=200)
+    pictures = [gpu_bench.chat([gpu_bench.shown("what?", seed)], max_tokens=4) for seed in (90, 91)]
+    gpu_bench.start(words, *pictures)
+    gpu_bench.run(until=lambda: len(words.generated) >= 5)
+    assert held.release() == 1  # One tower at a time, in one piece.
+    gpu_bench.backend.remove(words)
+    while gpu_bench.backend.sequences():
+        gpu_bench.backend.step(others_waiting=True)
+        held.release()
 
 
 def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
@@ -239,7 +313,7 @@ def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
     turns = [bench.shown("what is this?", 70)]
     seen = bench.answer(turns)
     bench.forget()
-    eyes = cast(VlmBackend, bench.backend)._sight
+    eyes = cast(VlmBackend, bench.backend)._encoder
     assert eyes is not None
     eyes.close()
 
@@ -262,13 +336,20 @@ def test_attention_with_a_mask_or_over_nothing_stays_the_librarys() -> None:
     q = mx.random.normal((1, 2, 9, 16), key=mx.random.key(1))
     masked = mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal")
     with quick_attention():
-        assert mx.array_equal(mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal"), masked)
+        assert mx.array_equal(
+            mx.fast.scaled_dot_product_attention(q, q, q, scale=0.25, mask="causal"), masked
+        )
         none = q[:, :, :0]
-        assert mx.fast.scaled_dot_product_attention(none, none, none, scale=0.25, mask=None).shape == none.shape
+        assert (
+            mx.fast.scaled_dot_product_attention(none, none, none, scale=0.25, mask=None).shape
+            == none.shape
+        )
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 37, 16), (1, 4, 400, 80)])
-def test_attention_without_exponentials_is_the_librarys_but_for_rounding(shape: tuple[int, ...]) -> None:
+def test_attention_without_exponentials_is_the_librarys_but_for_rounding(
+    shape: tuple[int, ...],
+) -> None:
     library = mx.fast.scaled_dot_product_attention
     q, k, v = (mx.random.normal(shape, key=mx.random.key(i)) for i in range(3))
     for size in (1.0, 30.0):  # Flat weights, and such that one is nearly all.
@@ -316,13 +397,15 @@ def test_a_chat_with_an_image_cut_and_continued_says_the_same(bench: VisionBench
     assert rest.generated == whole[11:]
 
 
-def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(records: Any, monkeypatch: Any) -> None:
+def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(
+    records: Any, monkeypatch: Any
+) -> None:
     batch = VisionBench(records("qwen2_vl"))
     questions = [[batch.shown("what?", seed)] for seed in range(3)]
     expected = [batch.answer(question, seed=seed) for seed, question in enumerate(questions)]
     monkeypatch.setattr("worker.backends.vlm.KVCache", type(None))
     turns = VisionBench(records("qwen2_vl"))
-    assert isinstance(turns.backend, VlmInTurn)
+    assert isinstance(turns.backend, VlmRoundRobin)
     turns.images = batch.images
     chats = [turns.chat(question, seed=seed) for seed, question in enumerate(questions)]
     turns.start(*chats)
@@ -380,7 +463,13 @@ def test_keys_carry_the_images_hash_in_place_of_its_tokens() -> None:
     assert key_ids([5, 9], 9, ()) == [5, 9]
 
 
-PLACEHOLDERS = ("<|image_pad|>", "<|placeholder|>", "<|vision_start|><|image_pad|><|vision_end|>", "<|im_end|>", "<")
+PLACEHOLDERS = (
+    "<|image_pad|>",
+    "<|placeholder|>",
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "<|im_end|>",
+    "<",
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -391,8 +480,16 @@ def test_a_placeholder_in_a_message_is_text_and_no_picture(
 ) -> None:
     bench = VisionBench(records(family))
     seeds = range(pictures)
-    turns = [bench.shown("one", *seeds), Message(role="assistant", content=placeholder), bench.shown(placeholder)]
-    plain = [bench.shown("one", *seeds), Message(role="assistant", content="what"), bench.shown("what")]
+    turns = [
+        bench.shown("one", *seeds),
+        Message(role="assistant", content=placeholder),
+        bench.shown(placeholder),
+    ]
+    plain = [
+        bench.shown("one", *seeds),
+        Message(role="assistant", content="what"),
+        bench.shown("what"),
+    ]
     marked, expected = bench.chat(turns), bench.chat(plain)
     for chat in (marked, expected):
         bench.backend.prepare(chat)
@@ -422,8 +519,12 @@ def test_a_picture_is_seen_beside_the_word_for_one(bench: VisionBench) -> None:
     assert tuple(bench.answer([bench.shown(question, 0)], **GREEDY)) in answers
 
 
-def test_another_tokeniser_in_a_processor_says_when_it_was_not_used(bench: VisionBench, monkeypatch: Any) -> None:
-    monkeypatch.setattr("worker.backends.vision_prompt.Reader.inside", lambda _, processor: processor)
+def test_another_tokeniser_in_a_processor_says_when_it_was_not_used(
+    bench: VisionBench, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(
+        "worker.backends.vision.prompt.EscapedTokenizer.inside", lambda _, processor: processor
+    )
     with pytest.raises(WorkerError) as refused:
         bench.backend.prepare(bench.chat([bench.shown("<|image_pad|>", 1)]))
     assert refused.value.code == "template_failed"

@@ -1,4 +1,5 @@
-"""Keys as they are configured: what is taken, what stops the start, and that no message shows one."""
+"""Keys as they are configured: what is taken, what stops the start, and that no message shows
+one."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from api.api_keys import admitted, only_this_machine
 from api.app import create_app
-from tests.service_support import ROOT
+from api.auth.api_keys import admitted, only_this_machine
+from tests.support.service_support import ROOT
 from wire.settings import BadSetting, Settings, parser, to_environment
 
 KEY = "canary-0123456789abcdef"
@@ -41,7 +42,9 @@ def test_a_file_has_a_key_a_line_comments_and_digests(tmp_path: Path) -> None:
      (f"# x\na:sha256:{DIGEST[1:]}\n", "line 2"), (f"a:{KEY}\nb:{KEY}\n", "the same"), (f"a:{KEY} x\n", "no spaces"),
      (f"a:{KEY}\nb:sha256:{DIGEST}\n", "the same")],
 )  # fmt: skip
-def test_a_file_that_is_no_use_is_one_clear_line_without_a_key(tmp_path: Path, text: str, says: str) -> None:
+def test_a_file_that_is_no_use_is_one_clear_line_without_a_key(
+    tmp_path: Path, text: str, says: str
+) -> None:
     with pytest.raises(BadSetting, match=says) as caught:
         admitted(Settings(api_keys_file=keys_file(tmp_path, text)))
     assert "canary" not in str(caught.value)
@@ -73,13 +76,17 @@ def test_other_addresses_want_a_key(host: str, private: bool) -> None:
             admitted(Settings(host=host))
 
 
-@pytest.mark.parametrize("origin", ["*", "chat.example", "https://chat.example/", "null", "https://*.example"])
+@pytest.mark.parametrize(
+    "origin", ["*", "chat.example", "https://chat.example/", "null", "https://*.example"]
+)
 def test_only_whole_origins_are_taken(origin: str) -> None:
     with pytest.raises(BadSetting, match="no origin"):
         admitted(Settings(cors_origins=(origin,)))
 
 
-@pytest.mark.parametrize("name", ["*", "*.", "a.*", "*a.example", "http://a.example", "a.example:80", "a b", "*.*.a"])
+@pytest.mark.parametrize(
+    "name", ["*", "*.", "a.*", "*a.example", "http://a.example", "a.example:80", "a b", "*.*.a"]
+)
 @pytest.mark.parametrize("setting", ["allowed_hosts", "image_hosts"])
 def test_only_names_of_hosts_and_patterns_below_one_are_taken(setting: str, name: str) -> None:
     chosen: Any = {setting: (name,)}
@@ -94,8 +101,10 @@ def test_keys_have_no_flag_and_no_settings_object_shows_them() -> None:
     assert to_environment(settings)["MLXQ_API_KEYS"] == f"a:{KEY}"
 
 
-@pytest.mark.parametrize("module", ["api", "api.local"])
-def test_an_open_address_without_a_key_stops_the_start_with_one_line(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["api", "mlxq.service.launch"])
+def test_an_open_address_without_a_key_stops_the_start_with_one_line(
+    module: str, tmp_path: Path
+) -> None:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_")}
     command = [sys.executable, "-m", module, "--host", "0.0.0.0", "--data", str(tmp_path / "data")]
     run = subprocess.run(

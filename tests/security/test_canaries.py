@@ -1,7 +1,9 @@
-"""Canary words in prompts, images and keys: none turns up in what operators, logs and dashboards see.
+"""Canary words in prompts, images and keys: none turns up in what operators, logs and dashboards
+see.
 
-One service on the echo backend, behind a key that is a canary itself, its parts logging all they can; it is asked in
-every way there is, also wrongly, and a worker is killed. Then everything that was said is searched.
+One service on the echo backend, behind a key that is a canary itself, its parts logging all they
+can; it is asked in every way there is, also wrongly, and a worker is killed. Then everything that
+was said is searched.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from tests import picture_files as files
 from tests.faults.stack import Stack, until
+from tests.support import picture_files as files
 from wire import keys
 from worker.backends.echo import BAD_PROMPT, BAD_STEP
 
@@ -61,11 +63,23 @@ class Asked:
         self.pages: dict[str, str] = {}
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-        """One request with a canary in every header that may hold a secret; a stream is read to its end."""
-        told = {"Authorization": f"Bearer {KEY}", "Cookie": f"session={CANARY}", "Content-Type": "application/json"}
+        """One request with a canary in every header that may hold a secret; a stream is read to
+        its end."""
+        told = {
+            "Authorization": f"Bearer {KEY}",
+            "Cookie": f"session={CANARY}",
+            "Content-Type": "application/json",
+        }
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        with closing(http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)) as connection:
-            connection.request(method, path, data, told | {name.replace("_", "-"): v for name, v in headers.items()})
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
+        ) as connection:
+            connection.request(
+                method,
+                path,
+                data,
+                told | {name.replace("_", "-"): v for name, v in headers.items()},
+            )
             answer = connection.getresponse()
             if job_id := answer.headers.get("X-Job-Id"):
                 self.jobs.append(job_id)
@@ -77,7 +91,10 @@ class Asked:
 
 def conversation(text: str = "") -> list[dict[str, Any]]:
     """A canary in each role."""
-    said = [{"role": role, "content": f"{CANARY} {role}"} for role in ("system", "user", "assistant", "tool")]
+    said = [
+        {"role": role, "content": f"{CANARY} {role}"}
+        for role in ("system", "user", "assistant", "tool")
+    ]
     return [*said, {"role": "user", "content": f"{text} {CANARY}"}]
 
 
@@ -88,7 +105,9 @@ def body(text: str = "", **more: Any) -> dict[str, Any]:
 def picture() -> str:
     """A picture that has the canary in its file, in base64."""
     row = b"\0" + bytes(8 * 3)
-    file = files.png(8, 8, 8, files.COLOUR, row * 8, files.chunk(b"tEXt", f"Comment\0{CANARY}".encode()))
+    file = files.png(
+        8, 8, 8, files.COLOUR, row * 8, files.chunk(b"tEXt", f"Comment\0{CANARY}".encode())
+    )
     return base64.b64encode(file).decode()
 
 
@@ -115,7 +134,12 @@ def ask_well(asked: Asked) -> None:
     for stream in (True, False):
         shape = {"model": "echo", "messages": conversation(), "max_tokens": 5, "stream": stream}
         assert asked.call("POST", "/v1/chat/completions", shape)[0] == 200
-    assert asked.call("POST", "/v1/completions", {"model": "echo", "prompt": CANARY, "max_tokens": 5})[0] == 200
+    assert (
+        asked.call("POST", "/v1/completions", {"model": "echo", "prompt": CANARY, "max_tokens": 5})[
+            0
+        ]
+        == 200
+    )
     batch = {"model_id": "echo", "prompts": [CANARY, conversation()], "max_tokens": 5}
     status, answer = asked.call("POST", "/api/engine/batches", batch)
     assert status == 200
@@ -141,7 +165,10 @@ def ask_wrongly(asked: Asked) -> None:
         assert 400 <= asked.call("POST", CHAT, one)[0] < 500
     for said in (f"Bearer {KEY}x", f"Bearer {CANARY}", f"Basic {KEY}", KEY):
         assert asked.call("GET", f"/models?key={CANARY}", Authorization=said)[0] == 401
-    form = {"Content_Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{asked.stack.port()}"}
+    form = {
+        "Content_Type": "application/x-www-form-urlencoded",
+        "Origin": f"http://127.0.0.1:{asked.stack.port()}",
+    }
     for key, status in ((KEY, 303), (f"{KEY}x", 401)):
         assert asked.call("POST", "/login", f"key={key}".encode(), **form)[0] == status
     bad_image = with_image()
@@ -153,7 +180,10 @@ def ask_wrongly(asked: Asked) -> None:
 def write_to_redis(asked: Asked) -> None:
     """What somebody could do who can write to Redis: RQ logs a failed job's arguments."""
     queue = Queue(keys.CHAT_QUEUE, connection=asked.stack.redis, serializer=JSONSerializer)
-    strangers = [queue.enqueue("os.system", CANARY), queue.enqueue(keys.CHAT_TASK, kwargs={"job": {"text": CANARY}})]
+    strangers = [
+        queue.enqueue("os.system", CANARY),
+        queue.enqueue(keys.CHAT_TASK, kwargs={"job": {"text": CANARY}}),
+    ]
     for job in strangers:
         asyncio.run(until(lambda job=job: job.get_status(refresh=True) == "failed"))  # type: ignore[misc]
         job.delete()
@@ -199,12 +229,21 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 
 def look_around(asked: Asked) -> None:
     """Read every page while the worker still tells of what it has done."""
-    asyncio.run(until(lambda: asked.jobs[-1] in asked.call("GET", "/api/engine/status")[1], what="the last chat"))
+    asyncio.run(
+        until(
+            lambda: asked.jobs[-1] in asked.call("GET", "/api/engine/status")[1],
+            what="the last chat",
+        )
+    )
     for path in (*PAGES, "/api/engine/status", *(f"/rq/job/{job}" for job in asked.jobs)):
         status, asked.pages[path] = asked.call("GET", path)
         assert status == 200, (path, asked.pages[path])
-    with closing(http.client.HTTPConnection("127.0.0.1", asked.stack.port(), timeout=60)) as connection:
-        connection.request("GET", "/api/engine/status/events", headers={"Authorization": f"Bearer {KEY}"})
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", asked.stack.port(), timeout=60)
+    ) as connection:
+        connection.request(
+            "GET", "/api/engine/status/events", headers={"Authorization": f"Bearer {KEY}"}
+        )
         answer = connection.getresponse()
         asked.pages["events"] = "".join(answer.readline().decode() for _ in range(6))
 
@@ -225,10 +264,21 @@ def test_every_line_of_a_part_is_json_with_level_time_and_logger(asked: Asked) -
 
 
 def test_each_end_of_a_chat_is_one_line_with_its_timings(asked: Asked) -> None:
-    ends = [line for line in map(_parsed, asked.logs().splitlines()) if line.get("message") == "chat ended"]
+    ends = [
+        line
+        for line in map(_parsed, asked.logs().splitlines())
+        if line.get("message") == "chat ended"
+    ]
     assert sorted(end["job_id"] for end in ends) == sorted(set(asked.jobs) - {""})
     for end in ends:
-        assert {"model", "reason", "completion_tokens", "ttft_ms", "tokens_per_second", "queue_ms"} <= end.keys()
+        assert {
+            "model",
+            "reason",
+            "completion_tokens",
+            "ttft_ms",
+            "tokens_per_second",
+            "queue_ms",
+        } <= end.keys()
     assert {end.get("code") for end in ends} == {None, "engine_failed"}
 
 

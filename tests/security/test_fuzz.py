@@ -1,4 +1,5 @@
-"""Generated requests, right and wrong ones: every answer is one that the API's description has, and none is a fault.
+"""Generated requests, valid and invalid: every response is one that the OpenAPI schema describes,
+and none is a server error.
 
 The short form of ``scripts/fuzz``, always with the same cases.
 """
@@ -11,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from scripts.fuzz_parts.__main__ import SETTINGS
-from scripts.fuzz_parts.cases import Fuzz
-from tests.service_support import SERVE, Running
+from tests.security.fuzz.__main__ import SETTINGS
+from tests.security.fuzz.cases import Fuzz
+from tests.support.service_support import SERVE, Running
 
 CASES = 220
 LYING = b"""{"openapi": "3.1.0", "info": {"title": "", "version": ""}, "paths": {"/health": {"get": {"responses": {
@@ -21,11 +22,11 @@ LYING = b"""{"openapi": "3.1.0", "info": {"title": "", "version": ""}, "paths": 
 
 
 class Lying(BaseHTTPRequestHandler):
-    """A service that fails on the one route that it describes."""
+    """A service whose only described route always fails."""
 
     def do_GET(self) -> None:
-        found = {"/openapi.json": (200, LYING), "/models": (200, b"[]")}
-        status, body = found.get(self.path, (500, b"[]"))
+        answers = {"/openapi.json": (200, LYING), "/models": (200, b"[]")}
+        status, body = answers.get(self.path, (500, b"[]"))
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -33,7 +34,7 @@ class Lying(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: a test's output is its own."""
+        """Silent, to keep the output of the test clean."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.close()
 
 
-def test_every_answer_to_generated_requests_is_one_that_the_description_has(service: Running) -> None:
+def test_every_response_to_generated_requests_is_described(
+    service: Running,
+) -> None:
     url = service.line("Ready: ").removeprefix("Ready: ")
     with Fuzz(url, seed=1) as fuzz:
         seen = fuzz.run(CASES)
@@ -52,7 +55,7 @@ def test_every_answer_to_generated_requests_is_one_that_the_description_has(serv
     assert {200, 400, 404, 422} <= set(seen.statuses())
 
 
-def test_a_fault_and_an_answer_that_is_not_described_are_told() -> None:
+def test_a_server_error_and_an_undescribed_status_are_reported() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Lying) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()

@@ -1,4 +1,5 @@
-"""Who is let in: keys, sessions, Host and Origin headers, and what every answer tells the browser."""
+"""Who is let in: keys, sessions, Host and Origin headers, and what every answer tells the
+browser."""
 
 from __future__ import annotations
 
@@ -7,20 +8,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
-from tests.api_support import FakeWorker, announce, chat_body
+from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.fake_api import fake_api, fake_redis
 from wire import keys
 from wire.settings import Settings
 
 ANN, BOB, ODD = "ann-0123456789abcdef", "bob-0123456789abcdef", "schlüssel-鍵-0123456789"
 DIGEST = hashlib.sha256(BOB.encode()).hexdigest()
 CHAT = "/api/engine/chat"
-PATHS = ["/", "/models", "/api/engine/status", "/api/engine/session", "/openapi.json", "/nowhere", "/rq"]
+PATHS = [
+    "/",
+    "/models",
+    "/api/engine/status",
+    "/api/engine/session",
+    "/openapi.json",
+    "/nowhere",
+    "/rq",
+]
 
 
 def bearer(key: str) -> dict[str, Any]:
@@ -28,13 +35,12 @@ def bearer(key: str) -> dict[str, Any]:
 
 
 def served(redis: Redis, settings: Settings) -> TestClient:
-    server = redis.connection_pool.connection_kwargs["server"]
-    return TestClient(create_app(settings, Clients(FakeAsyncRedis(server=server), redis)), follow_redirects=False)
+    return TestClient(fake_api(redis, settings), follow_redirects=False)
 
 
 @pytest.fixture(scope="module")
 def redis() -> Redis:
-    redis = FakeRedis(server=FakeServer())
+    redis = fake_redis()
     announce(redis)
     return redis
 
@@ -88,7 +94,10 @@ def test_a_wrong_or_broken_key_is_401_and_never_echoed(client: TestClient, said:
 
 @pytest.mark.parametrize(("key", "owner"), [(ANN, "ann"), (BOB, "bob"), (ODD, "odd")])
 def test_a_key_lets_its_owner_in(client: TestClient, key: str, owner: str) -> None:
-    assert client.get("/api/engine/session", headers=bearer(key)).json() == {"owner": owner, "keys": True}
+    assert client.get("/api/engine/session", headers=bearer(key)).json() == {
+        "owner": owner,
+        "keys": True,
+    }
 
 
 def test_a_chat_belongs_to_the_owner_of_its_key(client: TestClient, redis: Redis) -> None:
@@ -96,7 +105,10 @@ def test_a_chat_belongs_to_the_owner_of_its_key(client: TestClient, redis: Redis
         answer = client.post(CHAT, json=chat_body(), headers=bearer(BOB))
     job_id = answer.headers["x-job-id"]
     assert redis.hget(keys.job(job_id), "owner") == b"bob"
-    seen = [client.get(f"/api/engine/jobs/{job_id}", headers=bearer(key)).status_code for key in (BOB, ANN)]
+    seen = [
+        client.get(f"/api/engine/jobs/{job_id}", headers=bearer(key)).status_code
+        for key in (BOB, ANN)
+    ]
     assert seen == [200, 404]
 
 
@@ -146,14 +158,22 @@ def test_over_https_the_cookie_is_for_https_alone(client: TestClient) -> None:
 
 @pytest.mark.parametrize("key", ["", "wrong-0123456789abcdef", "\ud800", "schlüssel"])
 def test_a_wrong_key_on_the_page_is_told_there(client: TestClient, key: str) -> None:
-    body = b"key=" + key.encode(errors="surrogatepass").hex("%").join(["%", ""]).encode() if key else b""
-    answer = client.post("/login", content=body, headers={"content-type": "application/x-www-form-urlencoded"})
+    body = (
+        b"key=" + key.encode(errors="surrogatepass").hex("%").join(["%", ""]).encode()
+        if key
+        else b""
+    )
+    answer = client.post(
+        "/login", content=body, headers={"content-type": "application/x-www-form-urlencoded"}
+    )
     assert answer.status_code == 401
-    assert "not known" in answer.text
+    assert "Unknown API key" in answer.text
     assert "set-cookie" not in answer.headers
 
 
-@pytest.mark.parametrize("place", ["//evil.example", "https://evil.example", "/\\evil.example", "x", "/\nx", "/é"])
+@pytest.mark.parametrize(
+    "place", ["//evil.example", "https://evil.example", "/\\evil.example", "x", "/\nx", "/é"]
+)
 def test_the_way_on_after_signing_in_leads_nowhere_else(client: TestClient, place: str) -> None:
     assert sign_in(client, next=place).headers["location"] == "/"
     assert "evil" not in client.get("/login", params={"next": place}).text
@@ -182,7 +202,9 @@ def test_a_made_up_session_is_401(client: TestClient, token: str) -> None:
      ({"origin": "https://chat.example"}, 403), ({"origin": "http://127.0.0.1:9000"}, 403), ({"origin": "null"}, 403),
      ({"sec-fetch-site": "same-site"}, 403), ({"sec-fetch-site": "cross-site"}, 403)],
 )  # fmt: skip
-def test_a_cookie_changes_things_from_our_own_pages_only(client: TestClient, says: Any, status: int) -> None:
+def test_a_cookie_changes_things_from_our_own_pages_only(
+    client: TestClient, says: Any, status: int
+) -> None:
     sign_in(client)
     assert client.post(f"{CHAT}/stop", headers=says).status_code == status
 
@@ -210,20 +232,27 @@ def test_without_keys_a_foreign_host_name_is_400(without_keys: TestClient, host:
      "a.lan.example", "a.b.lan.example:1", "host.docker.internal:8000", "gateway.docker.internal",
      "host.containers.internal", "host.lima.internal", "anns-mac.local", "Anns-Mac.local.:8000"],
 )  # fmt: skip
-def test_names_of_this_machine_and_allowed_ones_are_taken(without_keys: TestClient, host: str) -> None:
+def test_names_of_this_machine_and_allowed_ones_are_taken(
+    without_keys: TestClient, host: str
+) -> None:
     assert without_keys.get("/models", headers={"host": host}).status_code == 200
 
 
-def test_with_keys_any_host_name_will_do_unless_some_are_named(client: TestClient, redis: Redis) -> None:
+def test_with_keys_any_host_name_will_do_unless_some_are_named(
+    client: TestClient, redis: Redis
+) -> None:
     foreign = bearer(ANN) | {"host": "queue.example"}
     assert client.get("/models", headers=foreign).status_code == 200
     with served(redis, Settings(api_keys=(f"ann:{ANN}",), allowed_hosts=("queue.lan",))) as strict:
         assert strict.get("/models", headers=foreign).status_code == 400
-        assert strict.get("/models", headers=bearer(ANN) | {"host": "queue.lan:1"}).status_code == 200
+        assert (
+            strict.get("/models", headers=bearer(ANN) | {"host": "queue.lan:1"}).status_code == 200
+        )
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil", "file://"]
+    "origin",
+    ["https://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil", "file://"],
 )
 @pytest.mark.parametrize("path", [f"{CHAT}/stop", "/models/scan", "/rq/queues/chat/cleanup-stale"])
 def test_a_foreign_page_changes_nothing(without_keys: TestClient, origin: str, path: str) -> None:
@@ -233,7 +262,9 @@ def test_a_foreign_page_changes_nothing(without_keys: TestClient, origin: str, p
 
 
 def test_our_own_pages_and_named_origins_may(without_keys: TestClient, client: TestClient) -> None:
-    assert without_keys.post(f"{CHAT}/stop", headers={"origin": "http://127.0.0.1"}).status_code == 200
+    assert (
+        without_keys.post(f"{CHAT}/stop", headers={"origin": "http://127.0.0.1"}).status_code == 200
+    )
     named = bearer(ANN) | {"origin": "https://chat.example"}
     answer = client.post(f"{CHAT}/stop", headers=named)
     assert answer.status_code == 200
@@ -242,7 +273,10 @@ def test_our_own_pages_and_named_origins_may(without_keys: TestClient, client: T
 
 def test_a_named_origin_can_read_that_its_key_is_wrong(client: TestClient) -> None:
     answer = client.get("/models", headers={"origin": "https://chat.example"})
-    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "https://chat.example")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (
+        401,
+        "https://chat.example",
+    )
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/login", "/health", "/static/login.css"])
@@ -258,14 +292,17 @@ def test_every_answer_has_safe_headers(without_keys: TestClient, path: str) -> N
 
 
 def test_a_crash_and_a_refusal_have_them_too(redis: Redis, client: TestClient) -> None:
-    server = redis.connection_pool.connection_kwargs["server"]
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
+    app = fake_api(redis)
 
     @app.get("/crash")
     async def crash() -> None:
         raise RuntimeError
 
     with TestClient(app, raise_server_exceptions=False) as broken:
-        answers = [broken.get("/crash"), client.get("/models"), broken.get("/models", headers={"host": ""})]
+        answers = [
+            broken.get("/crash"),
+            client.get("/models"),
+            broken.get("/models", headers={"host": ""}),
+        ]
     assert [answer.status_code for answer in answers] == [500, 401, 400]
     assert all("content-security-policy" in answer.headers for answer in answers)

@@ -1,4 +1,5 @@
-"""Images by their address: from listed hosts alone, never from a private address, whatever a name leads to."""
+"""Images by their address: from listed hosts alone, never from a private address, whatever a
+name leads to."""
 
 from __future__ import annotations
 
@@ -8,18 +9,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api import image_fetch
-from api.app import create_app
-from api.image_fetch import AT_ONCE, is_public
-from api.image_urls import TOO_LARGE
-from api.redis_client import Clients
-from tests import picture_files as files
-from tests.api_support import FakeWorker, announce, chat_body
-from tests.image_support import CHAT, ImageApi, body
-from tests.web_support import PICTURE, PUBLIC, PUBLIC_6, Web, found
+from api.images import fetch
+from api.images.fetch import AT_ONCE, is_public
+from api.images.intake import ImageIntake
+from api.images.urls import TOO_LARGE
+from tests.support import picture_files as files
+from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.fake_api import fake_api, fake_redis
+from tests.support.image_support import CHAT, ImageApi, body
+from tests.support.web_support import PICTURE, PUBLIC, PUBLIC_6, Web, found
 from wire.settings import Settings
 
 PRIVATE = [
@@ -111,7 +111,9 @@ def test_a_listed_address_is_judged_like_any_other(web: Web) -> None:
     assert "not public" in web.refused("https://10.0.0.1/a", "10.0.0.1").message
 
 
-@pytest.mark.parametrize("place", ["https://images.example/b", "http://127.0.0.1/", "/b", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "place", ["https://images.example/b", "http://127.0.0.1/", "/b", "file:///etc/passwd"]
+)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(web: Web, place: str, status: int) -> None:
     web.answer = lambda _: httpx2.Response(status, headers={"location": place})
@@ -127,20 +129,29 @@ def test_redirects_are_not_followed(web: Web, place: str, status: int) -> None:
         (httpx2.Response(200, headers={"content-encoding": "gzip"}, content=b""), "compressed"),
     ],
 )
-def test_what_is_no_image_is_refused_without_a_word_of_it(web: Web, answer: httpx2.Response, says: str) -> None:
+def test_what_is_no_image_is_refused_without_a_word_of_it(
+    web: Web, answer: httpx2.Response, says: str
+) -> None:
     web.answer = lambda _: answer
     refused = web.refused("https://images.example/a")
     assert says in refused.message
     assert "canary" not in refused.message
 
 
-@pytest.mark.parametrize("error", [httpx2.ConnectError("canary"), httpx2.ReadError("canary"), httpx2.ReadTimeout("x")])
-def test_a_host_that_fails_is_an_image_that_could_not_be_fetched(web: Web, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [httpx2.ConnectError("canary"), httpx2.ReadError("canary"), httpx2.ReadTimeout("x")]
+)
+def test_a_host_that_fails_is_an_image_that_could_not_be_fetched(
+    web: Web, error: Exception
+) -> None:
     def answer(_: httpx2.Request) -> httpx2.Response:
         raise error
 
     web.answer = answer
-    assert web.refused("https://images.example/a").message == "An image could not be fetched from its address."
+    assert (
+        web.refused("https://images.example/a").message
+        == "An image could not be fetched from its address."
+    )
 
 
 @pytest.mark.parametrize("error", [OSError("canary"), UnicodeError("label too long")])
@@ -167,7 +178,7 @@ def test_an_image_without_end_is_cut_at_20_mb(web: Web) -> None:
 
 
 def test_a_host_that_takes_too_long_is_left(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "FETCH_S", 0.05)
+    monkeypatch.setattr(fetch, "FETCH_S", 0.05)
     never = asyncio.Event()
 
     async def dribbling() -> AsyncIterator[bytes]:
@@ -210,27 +221,26 @@ def test_few_images_are_fetched_at_once(web: Web) -> None:
     assert most == AT_ONCE
 
 
-# --- in a chat --------------------------------------------------------------------------------------------------------
+# --- in a chat ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def chats(web: Web) -> Iterator[ImageApi]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
     settings = Settings(image_hosts=("images.example",))
-    app = create_app(settings, Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
+    app = fake_api(redis, settings)
     with TestClient(app) as client, FakeWorker(redis).running() as worker:
-        images: Any = app.state.parts.images
+        images: Any = app.state.services[ImageIntake]
         images._fetcher = web.fetcher(*settings.image_hosts)
         yield ImageApi(client, worker, redis)
 
 
 def test_a_fetched_image_goes_the_way_of_any_other(web: Web, chats: ImageApi) -> None:
     inline = files.url(PICTURE)
-    [first, second, third] = chats.messages(body("https://images.example/a", inline, "https://images.example/a"))[
-        0
-    ].images()
+    [first, second, third] = chats.messages(
+        body("https://images.example/a", inline, "https://images.example/a")
+    )[0].images()
     assert first == second == third
     assert chats.picture(first).size == (4, 2)
     assert len(web.asked) == 1
@@ -241,7 +251,9 @@ def test_what_is_fetched_is_judged_by_its_bytes(web: Web, chats: ImageApi) -> No
     assert "not a PNG" in chats.refused("https://images.example/a")
 
 
-def test_nothing_is_fetched_for_a_request_with_an_address_that_is_refused(web: Web, chats: ImageApi) -> None:
+def test_nothing_is_fetched_for_a_request_with_an_address_that_is_refused(
+    web: Web, chats: ImageApi
+) -> None:
     asked = body("https://images.example/a", "https://other.example/a")
     answer = chats.client.post(CHAT, json=asked)
     assert (answer.status_code, answer.json()["code"]) == (400, "unsupported")

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
-from tests.api_support import announce
+from tests.support.api_support import announce
+from tests.support.fake_api import fake_api, fake_redis
 from wire.settings import Settings
 
 ANN, BOB, ODD = "ann-0123456789abcdef", "bob-0123456789abcdef", "schlüssel-鍵-0123456789"
@@ -25,10 +23,9 @@ def bearer(key: str) -> dict[str, Any]:
 
 
 def served(settings: Settings) -> TestClient:
-    redis = FakeRedis(server=FakeServer())
+    redis = fake_redis()
     announce(redis)
-    waiting = FakeAsyncRedis(server=redis.connection_pool.connection_kwargs["server"])
-    return TestClient(create_app(settings, Clients(waiting, redis)))
+    return TestClient(fake_api(redis, settings))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +43,9 @@ def without_keys() -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("header", ["x-api-key", "api-key"])
 @pytest.mark.parametrize(("key", "owner"), [(ANN, "ann"), (BOB, "bob"), (ODD, "odd")])
-def test_other_clients_headers_for_keys_do_as_well(client: TestClient, header: str, key: str, owner: str) -> None:
+def test_other_clients_headers_for_keys_do_as_well(
+    client: TestClient, header: str, key: str, owner: str
+) -> None:
     for sent in ({header: key.encode()}, {header: key.encode(), **bearer(key)}):
         answer = client.get("/api/engine/session", headers=sent)
         assert answer.json()["owner"] == owner
@@ -54,9 +53,20 @@ def test_other_clients_headers_for_keys_do_as_well(client: TestClient, header: s
 
 @pytest.mark.parametrize("header", ["x-api-key", "api-key"])
 @pytest.mark.parametrize(
-    "said", [b"", b" ", b"wrong-0123456789abcdef", b"Bearer " + ANN.encode(), DIGEST.encode(), b"\xff\xfe", b"x" * 9999]
+    "said",
+    [
+        b"",
+        b" ",
+        b"wrong-0123456789abcdef",
+        b"Bearer " + ANN.encode(),
+        DIGEST.encode(),
+        b"\xff\xfe",
+        b"x" * 9999,
+    ],
 )
-def test_a_wrong_key_there_is_401_and_never_echoed(client: TestClient, header: str, said: bytes) -> None:
+def test_a_wrong_key_there_is_401_and_never_echoed(
+    client: TestClient, header: str, said: bytes
+) -> None:
     answer = client.get("/models", headers={header: said})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert len(answer.content) <= 1024
@@ -72,7 +82,9 @@ def test_a_wrong_key_there_is_401_and_never_echoed(client: TestClient, header: s
         [("authorization", f"Bearer {ANN}"), ("authorization", f"Bearer {BOB}")],
     ],
 )
-def test_different_keys_in_one_request_are_refused_by_name(client: TestClient, said: list[tuple[str, str]]) -> None:
+def test_different_keys_in_one_request_are_refused_by_name(
+    client: TestClient, said: list[tuple[str, str]]
+) -> None:
     answer = client.get("/models", headers=said)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
     assert "X-Api-Key" in answer.json()["detail"]
@@ -89,14 +101,20 @@ def test_a_key_in_any_header_needs_no_page_of_ours_to_change_things(client: Test
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
-def test_pages_of_named_origins_may_send_a_key_in_any_of_the_headers(client: TestClient, header: str) -> None:
+def test_pages_of_named_origins_may_send_a_key_in_any_of_the_headers(
+    client: TestClient, header: str
+) -> None:
     asked = {"origin": "https://chat.example", "access-control-request-method": "POST"}
-    answer = client.options(CHAT, headers=asked | {"access-control-request-headers": f"content-type,{header}"})
+    answer = client.options(
+        CHAT, headers=asked | {"access-control-request-headers": f"content-type,{header}"}
+    )
     assert answer.status_code == 200
     assert header in answer.headers["access-control-allow-headers"]
 
 
-def test_the_description_says_how_a_key_is_sent(client: TestClient, without_keys: TestClient) -> None:
+def test_the_description_says_how_a_key_is_sent(
+    client: TestClient, without_keys: TestClient
+) -> None:
     with_them = client.get("/openapi.json", headers=bearer(ANN)).json()
     schemes = with_them["components"]["securitySchemes"]
     assert {scheme.get("name", scheme.get("scheme")) for scheme in schemes.values()} == {
@@ -105,7 +123,11 @@ def test_the_description_says_how_a_key_is_sent(client: TestClient, without_keys
         "Api-Key",
     }
     assert with_them["security"] == [{name: []} for name in schemes]
-    assert [path for path, said in with_them["paths"].items() if said.get("get", {}).get("security") == []] == [
+    assert [
+        path
+        for path, said in with_them["paths"].items()
+        if said.get("get", {}).get("security") == []
+    ] == [
         "/health",
         "/ready",
     ]

@@ -1,4 +1,5 @@
-"""Model folders that bring code and pickles, of text and of vision models: nothing of it is ever run."""
+"""Model folders that bring code and pickles, of text and of vision models: nothing of it is ever
+run."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from worker.backends import caches
+from worker.backends.batching import kv_cache
 from worker.backends.lm import open_model as open_text
 from worker.backends.vlm import open_model as open_vision
-from worker.catalogue import DEMO_MODELS, describe
 from worker.errors import WorkerError
+from worker.models.folders import DEMO_MODELS, describe
 from worker.prompt_cache import PromptCache
 
 KINDS = ("chat", "vision")
@@ -46,7 +47,13 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "__init__",
     ):
         (made / f"{name}.py").write_text(code)
-    for name in ("pytorch_model.bin", "model.pt", "weights.npz", "tokenizer.pkl", "training_args.bin"):
+    for name in (
+        "pytorch_model.bin",
+        "model.pt",
+        "weights.npz",
+        "tokenizer.pkl",
+        "training_args.bin",
+    ):
         (made / name).write_bytes(pickle.dumps(Trap(tmp_path / "was-run")))
     return made
 
@@ -60,15 +67,23 @@ def changed(folder: Path, file: str, **fields: Any) -> None:
 def load(folder: Path) -> None:
     record = describe(folder, name="strange")
     assert record is not None
-    cache = PromptCache(1 << 20, caches.trimmed)
+    cache = PromptCache(1 << 20, kv_cache.trimmed)
     if record.is_vision:
         open_vision(record, prefill_step=32, cache=cache)
     else:
         open_text(record, slots=2, prefill_step=32, cache=cache)
 
 
-def test_a_folder_with_code_and_pickles_beside_the_weights_is_loaded_without_them(folder: Path, tmp_path: Path) -> None:
-    names = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoProcessor", "AutoImageProcessor")
+def test_a_folder_with_code_and_pickles_beside_the_weights_is_loaded_without_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    names = (
+        "AutoConfig",
+        "AutoModel",
+        "AutoModelForCausalLM",
+        "AutoProcessor",
+        "AutoImageProcessor",
+    )
     hooks = {"auto_map": dict.fromkeys(names, "evil.X") | {"AutoTokenizer": ["evil.X", "evil.X"]}}
     for file in ("config.json", "tokenizer_config.json"):
         changed(folder, file, **hooks)
@@ -77,7 +92,9 @@ def test_a_folder_with_code_and_pickles_beside_the_weights_is_loaded_without_the
 
 
 @pytest.mark.parametrize("file", ["evil.py", "../evil.py", "/tmp/evil.py"])
-def test_a_folder_that_asks_for_its_code_does_not_load(folder: Path, tmp_path: Path, file: str) -> None:
+def test_a_folder_that_asks_for_its_code_does_not_load(
+    folder: Path, tmp_path: Path, file: str
+) -> None:
     shutil.copy(folder / "evil.py", tmp_path / "evil.py")
     changed(folder, "config.json", model_file=file)
     with pytest.raises(WorkerError, match="never run") as caught:
@@ -98,8 +115,12 @@ def test_weights_that_are_pickles_are_not_read(folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "was-run").exists()
 
 
-@pytest.mark.parametrize("kind", ["..evil", "os", "../evil", "/evil", "evil.evil", "llama/../../evil"])
-def test_an_architecture_by_a_strange_name_does_not_load(folder: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["..evil", "os", "../evil", "/evil", "evil.evil", "llama/../../evil"]
+)
+def test_an_architecture_by_a_strange_name_does_not_load(
+    folder: Path, tmp_path: Path, kind: str
+) -> None:
     changed(folder, "config.json", model_type=kind)
     with pytest.raises(WorkerError) as caught:
         load(folder)

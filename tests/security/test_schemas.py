@@ -1,4 +1,5 @@
-"""Hostile schemas: whatever one holds, the API answers, refuses with a reason or serves, and goes on."""
+"""Hostile schemas: whatever one holds, the API answers, refuses with a reason or serves, and
+goes on."""
 
 from __future__ import annotations
 
@@ -8,14 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
-from tests.api_support import MODEL, FakeWorker, announce, message
-from wire.registry import Registry
-from wire.settings import Settings
+from tests.support.api_support import MODEL, FakeWorker, announce, message
+from tests.support.fake_api import fake_api, fake_redis
+from wire.model_registry import Registry
 
 CHAT = "/v1/chat/completions"
 EXTREMES = (
@@ -31,7 +29,11 @@ def numbers() -> Iterator[dict[str, Any]]:
         yield {"type": "integer", "const": number}
         yield {"type": "integer", "multipleOf": number}
     for kind, least, most in itertools.product(("integer", "number"), EXTREMES[:13], EXTREMES[:13]):
-        yield {"type": kind, "minimum" if kind == "integer" else "exclusiveMinimum": least, "maximum": most}
+        yield {
+            "type": kind,
+            "minimum" if kind == "integer" else "exclusiveMinimum": least,
+            "maximum": most,
+        }
     for name, number in itertools.product(("minimum", "maximum", "exclusiveMinimum"), EXTREMES):
         yield {"type": "integer", name: number}
         yield {"allOf": [{"type": "integer"}, {name: number}]}
@@ -44,7 +46,11 @@ def numbers() -> Iterator[dict[str, Any]]:
 def nested(keyword: str, depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):
-        schema = {"type": "object", "properties": {"a": schema}} if keyword == "properties" else {keyword: [schema]}
+        schema = (
+            {"type": "object", "properties": {"a": schema}}
+            if keyword == "properties"
+            else {keyword: [schema]}
+        )
     return schema
 
 
@@ -55,38 +61,64 @@ SHAPES: dict[str, dict[str, Any]] = {
     "a costly pattern": {"type": "string", "pattern": "^((a{1000}){1000})$"},
     "a costlier pattern": {"type": "string", "pattern": "^((((a{100}){100}){100}){100})$"},
     "a pattern of alternatives": {"type": "string", "pattern": "(a|b|ab|ba)*" * 200},
-    "a pattern in patternProperties": {"patternProperties": {"((a{1000}){1000})": {}, "(b{1000}){1000}": {}}},
-    "a pattern that Python never ends": {"properties": {"a" * 40 + "!": {}}, "patternProperties": {"^(a+)+$": {}}},
+    "a pattern in patternProperties": {
+        "patternProperties": {"((a{1000}){1000})": {}, "(b{1000}){1000}": {}}
+    },
+    "a pattern that Python never ends": {
+        "properties": {"a" * 40 + "!": {}},
+        "patternProperties": {"^(a+)+$": {}},
+    },
     "unicode classes": {"type": "string", "pattern": "^[\\p{L}\\p{N}]{1,3000}$"},
     "a long text": {"type": "string", "minLength": 10**9},
     "a long list": {"type": "array", "items": {"type": "null"}, "minItems": 10**9},
     "a circle": {"$ref": "#"},
-    "two circles": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+    "two circles": {
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+        "$ref": "#/$defs/a",
+    },
     "a circle through allOf": {"allOf": [{"$ref": "#"}, {"properties": {"a": {"$ref": "#"}}}]},
     "a doubling": {
-        "$defs": {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)} | {"d40": {}},
+        "$defs": {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}
+        | {"d40": {}},
         "$ref": "#/$defs/d0",
     },
-    "many options": {"oneOf": [{"type": "object", "properties": {f"p{i}": {}}} for i in range(900)]},
-    "many optional properties": {"type": "object", "properties": {f"p{i}": {} for i in range(3000)}},
-    "many definitions": {"$defs": {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(900)}, "$ref": "#/$defs/d0"},
+    "many options": {
+        "oneOf": [{"type": "object", "properties": {f"p{i}": {}}} for i in range(900)]
+    },
+    "many optional properties": {
+        "type": "object",
+        "properties": {f"p{i}": {} for i in range(3000)},
+    },
+    "many definitions": {
+        "$defs": {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(900)},
+        "$ref": "#/$defs/d0",
+    },
     "a foreign file": {"$ref": "file:///etc/passwd"},
     "a foreign address": {"$ref": "http://127.0.0.1:1/schema.json"},
     "a foreign meta-schema": {"$schema": "http://127.0.0.1:1/schema.json", "type": "string"},
-    "wrong types": {"type": 5, "properties": [], "required": {}, "enum": 3, "anyOf": {}, "$ref": 1, "format": []},
-    "options of the matcher's": {"x-guidance": {"whitespace_pattern": "(a{1000}){1000}"}, "type": "object"},
+    "wrong types": {
+        "type": 5,
+        "properties": [],
+        "required": {},
+        "enum": 3,
+        "anyOf": {},
+        "$ref": 1,
+        "format": [],
+    },
+    "options of the matcher's": {
+        "x-guidance": {"whitespace_pattern": "(a{1000}){1000}"},
+        "type": "object",
+    },
     "surrogates in a pattern": {"type": "string", "pattern": "[\\ud800-\\udfff]{1000}"},
 }
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
     Registry(redis).put(MODEL.model_copy(update={"takes_tools": True}))
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    with TestClient(app) as made, FakeWorker(redis).running():
+    with TestClient(fake_api(redis)) as made, FakeWorker(redis).running():
         yield made
 
 
@@ -97,8 +129,13 @@ def asked(client: TestClient, schema: dict[str, Any], *, as_tool: bool = False) 
         function = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}
         body |= {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
     else:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    answer = client.post(CHAT, content=json.dumps(body).encode(), headers={"content-type": "application/json"})
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "x", "schema": schema},
+        }
+    answer = client.post(
+        CHAT, content=json.dumps(body).encode(), headers={"content-type": "application/json"}
+    )
     if answer.status_code != 200:
         told = answer.json()["error"]
         assert (answer.status_code, told["code"]) == (400, "invalid_schema"), told

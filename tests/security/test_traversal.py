@@ -1,4 +1,5 @@
-"""Paths in the place of names and ids: each is unknown, and no file and no folder is opened on its account."""
+"""Paths in the place of names and ids: each is unknown, and no file and no folder is opened on
+its account."""
 
 from __future__ import annotations
 
@@ -8,14 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
-from tests.api_support import MODEL, FakeWorker, announce, message
+from tests.support.api_support import MODEL, FakeWorker, announce, message
+from tests.support.fake_api import fake_api, fake_redis
 from wire.messages import ChatJob, Failed, ModelCommand
-from wire.settings import Settings
 
 SECRET = "passwd"
 PATHS = (
@@ -54,14 +52,13 @@ sys.addaudithook(_watch)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
 
     def unknown(_: ChatJob | ModelCommand) -> Any:
         return (Failed("model_not_found", "There is no such model."),)
 
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), redis))
+    app = fake_api(redis)
     with TestClient(app, follow_redirects=False) as client, FakeWorker(redis, unknown).running():
         yield client
 
@@ -89,14 +86,22 @@ def test_a_path_in_an_address_is_an_unknown_name(client: TestClient, path: str) 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_in_the_place_of_a_models_name_is_an_unknown_model(client: TestClient, path: str) -> None:
+def test_a_path_in_the_place_of_a_models_name_is_an_unknown_model(
+    client: TestClient, path: str
+) -> None:
     asks: list[tuple[str, dict[str, Any]]] = [
         ("/api/engine/chat", {"model_id": path, "messages": [message()]}),
         ("/v1/chat/completions", {"model": path, "messages": [message()]}),
         ("/v1/completions", {"model": path, "prompt": "a"}),
         ("/api/engine/batches", {"model_id": path, "prompts": ["a"]}),
-        ("/v1/batches", {"input_file_id": path, "endpoint": "/v1/completions", "completion_window": "24h"}),
-        *((f"/models/{what}", {"model_id": path}) for what in ("load", "unload", "delete", "download")),
+        (
+            "/v1/batches",
+            {"input_file_id": path, "endpoint": "/v1/completions", "completion_window": "24h"},
+        ),
+        *(
+            (f"/models/{what}", {"model_id": path})
+            for what in ("load", "unload", "delete", "download")
+        ),
         ("/models/register", {"name": "mine", "path": path}),
     ]
     for place, body in asks:

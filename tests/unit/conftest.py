@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.redis_client import Clients
-from tests import picture_files as files
-from tests.api_support import MODEL, FakeWorker, announce
-from tests.image_support import ImageApi
-from tests.unit.lanes import Lanes
-from wire.registry import Registry
-from wire.settings import Settings
+from tests.support import picture_files as files
+from tests.support.api_support import MODEL, FakeWorker, announce
+from tests.support.fake_api import fake_api, fake_redis
+from tests.support.image_support import ImageApi
+from tests.support.lanes import Lanes
+from wire.model_registry import Registry
 
 
 @pytest.fixture(scope="module")
 def image_api_running() -> Iterator[ImageApi]:
-    server = FakeServer()
-    redis = FakeRedis(server=server)
+    redis = fake_redis()
     announce(redis)
     Registry(redis).put(MODEL.model_copy(update={"is_vision": True}))
-    app = create_app(Settings(), Clients(FakeAsyncRedis(server=server), FakeRedis(server=server)))
-    with TestClient(app) as client, FakeWorker(redis).running() as worker:
+    with TestClient(fake_api(redis)) as client, FakeWorker(redis).running() as worker:
         api = ImageApi(client, worker, redis)
-        api.kept(files.plain())  # so that the first test's image doesn't wait for a process to start
+        # so that the first test's image doesn't wait for a process to start
+        api.kept(files.plain())
         yield api
 
 

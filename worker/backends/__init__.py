@@ -1,22 +1,24 @@
-"""Backends: what runs a model. MLX is imported in here and nowhere else, and only for the backend that needs it."""
+"""Backends run models. MLX is imported in here and nowhere else, and only for the backends that
+need it."""
 
 from __future__ import annotations
 
-from wire.registry import ModelRecord
+from wire.model_registry import ModelRecord
 from wire.settings import Settings
-from worker.backends import libraries
-from worker.backends.backend import Backend
+from worker.backends import mlx_import
+from worker.backends.base import Backend
 from worker.prompt_cache import Cache, PromptCache
 
 
 def load_libraries(settings: Settings) -> None:
-    """Import what the backend needs. Raises libraries.Unusable when the installation is broken."""
+    """Import the libraries of the configured backend. Raises LibraryError when the installation is
+    broken."""
     if settings.backend != "echo":
-        libraries.load()
+        mlx_import.import_libraries()
 
 
 def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
-    """Load a model with the backend that its record asks for. Raises WorkerError if it can't be loaded."""
+    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded."""
     if settings.backend == "echo":
         from worker.backends.echo import EchoBackend
 
@@ -28,7 +30,9 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
         return vlm.open_model(record, prefill_step=settings.prefill_step, cache=cache)
     from worker.backends import lm
 
-    return lm.open_model(record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache)
+    return lm.open_model(
+        record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+    )
 
 
 def new_prompt_cache(settings: Settings) -> PromptCache:
@@ -37,9 +41,9 @@ def new_prompt_cache(settings: Settings) -> PromptCache:
         return PromptCache(0, lambda cache, _: cache)
 
     def trimmed(cache: Cache, tokens: int) -> Cache | None:
-        from worker.backends import caches
+        from worker.backends.batching import kv_cache
 
-        return caches.trimmed(cache, tokens)
+        return kv_cache.trimmed(cache, tokens)
 
     return PromptCache(settings.prompt_cache_mb << 20, trimmed)
 

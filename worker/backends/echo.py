@@ -1,4 +1,4 @@
-"""A backend without weights, for tests: token i is a known function of (prompt, seed, i): the right text is known."""
+"""A backend without weights, for tests: token i is a known function of (prompt, seed, i)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import threading
 import time
 from weakref import WeakKeyDictionary
 
-from wire.messages import Message
+from wire.messages import ChatJob, Message
 from worker import prompt
-from worker.backends import script
-from worker.backends.backend import Step, Token
+from worker.backends import echo_script
+from worker.backends.base import Step, Token
 from worker.errors import WorkerError
-from worker.sequence import Said, Sequence
+from worker.sequence import Output, Sequence, TextDecoder
 
 CONTEXT_WINDOW = 4096
 WORDS = 4096
@@ -32,12 +32,12 @@ def word(prompt_ids: list[int], seed: int, position: int) -> int:
 
 
 def fingerprint(prompt_ids: list[int]) -> str:
-    """What stands for a prompt: it is made once for all words of an answer."""
+    """A hash of a prompt, computed once for all words of an answer."""
     return hashlib.blake2b(bytes(i % 256 for i in prompt_ids), digest_size=8).hexdigest()
 
 
 def word_after(text: str, seed: int, position: int) -> int:
-    """The token at a position of the answer to the prompt of a fingerprint."""
+    """The token at a position of the answer to the prompt with this fingerprint."""
     digest = hashlib.blake2b(f"{text}:{seed}:{position}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") % WORDS
 
@@ -53,18 +53,26 @@ def _line(message: Message, *, raw: bool) -> str:
 
 
 def _next(sequence: Sequence, text: str) -> Token:
-    said = script.script_of(sequence.job)
-    if said is None:
+    script = echo_script.script_of(sequence.job)
+    if script is None:
         token = word_after(text, sequence.job.sampling.seed, sequence.position)
     else:
-        token = script.token_at(said, sequence.position)
-    if token == script.FIRST:
+        token = echo_script.token_at(script, sequence.position)
+    if token == echo_script.FIRST:
         return Token(sequence, token, "stop")
     return Token(sequence, token, "length" if sequence.tokens_left <= 1 else None)
 
 
+def _decoder(job: ChatJob) -> TextDecoder:
+    if echo_script.script_of(job) is None:
+        return EchoDecoder(job.sampling.stop)
+    from worker.backends.echo_decoder import ScriptDecoder  # Imports MLX.
+
+    return ScriptDecoder(job)
+
+
 def _misbehave(text: str) -> None:
-    """What a broken model or a broken driver would do in a step, for prompts that ask for it."""
+    """Fail in a step as a broken model or driver would, for prompts that ask for it."""
     if BAD_STEP in text:
         raise RuntimeError("the echo backend was asked to fail in a step")
     if DEADLY in text:
@@ -74,7 +82,7 @@ def _misbehave(text: str) -> None:
 
 
 class EchoDecoder:
-    """Words become text at once; a stop text is found wherever it ends."""
+    """Words become text at once; a stop text is recognised within one word."""
 
     def __init__(self, stop: tuple[str, ...]) -> None:
         self.stop_text: str | None = None
@@ -84,15 +92,15 @@ class EchoDecoder:
     def stopped(self) -> bool:
         return self.stop_text is not None
 
-    def add(self, token: int) -> Said:
+    def add(self, token: int) -> Output:
         text = f"w{token} "
         self.stop_text = next((stop for stop in self._stop if stop in text), None)
         if self.stopped:
-            return Said()
-        return Said(text)
+            return Output()
+        return Output(text)
 
-    def finish(self) -> Said:
-        return Said()
+    def finish(self) -> Output:
+        return Output()
 
 
 class EchoBackend:
@@ -108,9 +116,11 @@ class EchoBackend:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        if DEADLY_PROMPT in job.messages[-1].text():  # As a template, a tokeniser or a grammar may do.
+        # As a template, a tokeniser or a grammar may do.
+        if DEADLY_PROMPT in job.messages[-1].text():
             os.kill(os.getpid(), signal.SIGSEGV)
-            threading.Event().wait()  # The signal may take its time, and nothing comes of such a prompt.
+            # The signal may take its time, and nothing comes of such a prompt.
+            threading.Event().wait()
         if HANGING_PROMPT in job.messages[-1].text():
             threading.Event().wait()
         if job.form.json_schema is not None:
@@ -122,9 +132,7 @@ class EchoBackend:
             max_tokens=job.sampling.max_tokens,
             shorten=job.form.truncation == "auto",
         )
-        scripted = script.script_of(job) is not None
-        decoder = script.decoder_for(job) if scripted else EchoDecoder(job.sampling.stop)
-        sequence.begin(built.token_ids, decoder)
+        sequence.begin(built.token_ids, _decoder(job))
         return prompt.warnings(built, job.messages, sees_images=False)
 
     def add(self, sequence: Sequence) -> None:
@@ -133,7 +141,7 @@ class EchoBackend:
         self._read[sequence] = 0
         self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
-    def step(self, in_company: bool = False) -> Step:  # noqa: ARG002
+    def step(self, others_waiting: bool = False) -> Step:  # noqa: ARG002
         self._keep_pace()
         step = Step()
         for sequence in list(self._read):
@@ -168,7 +176,7 @@ class EchoBackend:
     def reset(self) -> None:
         self._read.clear()
 
-    def beside(self) -> EchoBackend:
+    def batch_lane(self) -> EchoBackend:
         return EchoBackend(self._delay_s, self._prefill_step)
 
     def close(self) -> None:

@@ -1,79 +1,69 @@
-"""Text models through mlx_lm, each in one continuous batch, with a plain or a quantised key-value cache."""
+"""Text models through mlx_lm, each in one continuous batch, with a plain or a quantised
+key-value cache."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence as Items
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx_lm
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from wire.messages import NO_FORM, Form, Message
-from wire.registry import ModelRecord
+from wire.messages import PLAIN_TEXT, Message, OutputFormat
+from wire.model_registry import ModelRecord
 from worker import prompt
-from worker.backends.backend import Backend, Step, Token
-from worker.backends.batch import RowBatchGenerator
-from worker.backends.caches import settle
-from worker.backends.control_tokens import ControlTokens
-from worker.backends.conversation import apply_template, own_marks, template_options, template_source, texts
-from worker.backends.grammar import Grammars, warnings_of
-from worker.backends.guides import guide_of
-from worker.backends.rows import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.sampling import RowSampler
-from worker.backends.text import Decoders
+from worker.backends.base import Backend, Step, Token
+from worker.backends.batching.kv_cache import settle
+from worker.backends.batching.mlx_lm_batch import RowBatchGenerator
+from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
+from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.sampling.json_schema import Grammars, warnings_of
+from worker.backends.sampling.logits_processors import logits_processor_of
+from worker.backends.sampling.sampler import RowSampler
+from worker.backends.text.chat_template import (
+    apply_template,
+    own_marks,
+    template_options,
+    template_source,
+    texts,
+)
+from worker.backends.text.control_tokens import ControlTokens
+from worker.backends.text.decoder import Decoders
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 IDLE_CHUNK = 512
-"""Prompt tokens a step when no stream is running: nobody waits, and larger chunks are read faster."""
+"""Prompt tokens a step when no stream is running: larger chunks are read faster."""
 
 
-def open_model(record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache) -> Backend:
+def open_model(
+    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+) -> Backend:
     """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
         model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
     except Exception as error:
-        raise WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.") from error
+        raise load_failed(error) from error
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
-        raise WorkerError("load_failed", f"{record.architecture} models keep a cache that can't be batched.")
+        raise WorkerError(
+            "load_failed", f"{record.architecture} models keep a cache that can't be batched."
+        )
     text = LmText(tokenizer, record.context_window)
     key = (record.id, record.revision, record.kv_quantization)
     if record.kv_quantization is None:
         return LmBackend(model, text, key, slots=slots, prefill_step=prefill_step, cache=cache)
-    return QuantisedLmBackend(model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache)
-
-
-def refuse_code(record: ModelRecord) -> None:
-    """Raises WorkerError for a folder whose config names code to be run: mlx_vlm would run it without being asked."""
-    try:
-        config = json.loads((Path(record.path) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # What is wrong with it, loading will tell.
-    if isinstance(config, dict) and config.get("model_file") is not None:
-        raise WorkerError("load_failed", "The model brings code of its own (model_file), and that is never run.")
-
-
-def reason(error: Exception) -> str:
-    """An exception in a few words that give away no path."""
-    line = next((line for line in str(error).split("\n") if line.strip()), "")
-    words = " ".join(word for word in line.split() if "/" not in word)
-    return f"{type(error).__name__}: {words[:160].rstrip(' .:')}" if words else type(error).__name__
-
-
-def weight_bytes(model: Any) -> int:
-    return sum(int(array.nbytes) for _, array in tree_flatten(model.parameters()))
+    return QuantisedLmBackend(
+        model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache
+    )
 
 
 class LmText:
-    """The tokeniser's side of a model: messages in, token ids out; used from any thread."""
+    """A model's tokeniser: messages in, token ids out. Thread-safe."""
 
     def __init__(self, tokenizer: Any, context_window: int) -> None:
         self.tokenizer = tokenizer
@@ -81,22 +71,31 @@ class LmText:
         self.stop_tokens = [[int(token)] for token in tokenizer.eos_token_ids]
         self._grammars = Grammars(tokenizer, [ids[0] for ids in self.stop_tokens])
         self._decoders = Decoders(tokenizer)
-        # mlx_lm's wrapper gives away what it wraps by no other name.
-        self._controls = ControlTokens(tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer))
+        # mlx_lm's wrapper has no public name for what it wraps.
+        self._controls = ControlTokens(
+            tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer)
+        )
 
-    def encode(self, messages: Items[Message], form: Form = NO_FORM) -> list[int]:
-        """The tokens of a prompt; of a raw one as its text says, control tokens too."""
+    def encode(self, messages: Items[Message], form: OutputFormat = PLAIN_TEXT) -> list[int]:
+        """The tokens of a prompt; in a raw one, control tokens are control tokens."""
         if form.raw:
-            return [int(i) for i in self.tokenizer.encode("".join(message.text() for message in messages))]
+            return [
+                int(i)
+                for i in self.tokenizer.encode("".join(message.text() for message in messages))
+            ]
         rows, options = texts(messages), {}
         templated = self.tokenizer.has_chat_template
         if templated:
             options = template_options(form, self.tokenizer)
-        broken = self._controls.broken(rows, options)
-        if broken is not None:
-            rows, options = broken.rows, broken.options
-            text = apply_template(self.tokenizer, rows, options, tokenize=False) if templated else _plain(rows)
-            return self._controls.encode(text, broken.breaker, add_special_tokens=not templated)
+        escaped = self._controls.escaped(rows, options)
+        if escaped is not None:
+            rows, options = escaped.rows, escaped.options
+            text = (
+                apply_template(self.tokenizer, rows, options, tokenize=False)
+                if templated
+                else _plain(rows)
+            )
+            return self._controls.encode(text, escaped.escape, add_special_tokens=not templated)
         if not templated:
             return [int(i) for i in self.tokenizer.encode(_plain(rows))]
         return [int(i) for i in apply_template(self.tokenizer, rows, options, tokenize=True)]
@@ -112,12 +111,17 @@ class LmText:
         )
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if job.form.json_schema is not None:
-            said = [*sequence.emitted, *sequence.generated]
-            sequence.constraint = self._grammars.constraint(job.form.json_schema, built.token_ids, said)
-        return [*prompt.warnings(built, job.messages, sees_images=False), *warnings_of(job.form.json_schema)]
+            answer = [*sequence.emitted, *sequence.generated]
+            sequence.constraint = self._grammars.constraint(
+                job.form.json_schema, built.token_ids, answer
+            )
+        return [
+            *prompt.warnings(built, job.messages, sees_images=False),
+            *warnings_of(job.form.json_schema),
+        ]
 
     def tokens_left(self, sequence: Sequence) -> int:
-        """How many more tokens the answer may have: its own limit, and what is left of the context window."""
+        """How many more tokens the answer may have, by its own limit and by the context window."""
         return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
 
 
@@ -127,10 +131,17 @@ def _plain(rows: Items[dict[str, Any]]) -> str:
 
 
 class LmBackend:
-    """A model whose chats run in one continuous batch."""
+    """A text model whose sequences run in one continuous batch."""
 
     def __init__(
-        self, model: Any, text: LmText, key: Any, *, slots: int, prefill_step: int, cache: PromptCache
+        self,
+        model: Any,
+        text: LmText,
+        key: Any,
+        *,
+        slots: int,
+        prefill_step: int,
+        cache: PromptCache,
     ) -> None:
         self.weight_bytes = weight_bytes(model)
         self._model = model
@@ -140,7 +151,7 @@ class LmBackend:
         self._prefill_step = prefill_step
         self._cache = cache
         self._rows: dict[int, Sequence] = {}
-        self._keeps = True
+        self._caches_rows = True
         self._generator = self._new_generator()
 
     def prepare(self, sequence: Sequence) -> list[str]:
@@ -148,38 +159,48 @@ class LmBackend:
 
     def add(self, sequence: Sequence) -> None:
         tokens = sequence.tokens
-        most = self._text.tokens_left(sequence)
-        if most <= 0:
-            raise WorkerError("prompt_too_long", "The conversation fills the model's context window.")
-        cache, known = self._cache.fetch(self._key, tokens)
+        max_tokens = self._text.tokens_left(sequence)
+        if max_tokens <= 0:
+            raise WorkerError(
+                "prompt_too_long", "The conversation fills the model's context window."
+            )
+        cache, cached = self._cache.fetch(self._key, tokens)
         if not sequence.position:
-            sequence.cached_tokens = known
+            sequence.cached_tokens = cached
         (uid,) = self._generator.insert(
-            [tokens[known:]],
-            max_tokens=[most],
+            [tokens[cached:]],
+            max_tokens=[max_tokens],
             caches=[cache],
-            all_tokens=[tokens[:known]],
-            samplers=[RowSampler.of(sequence.job.sampling, sequence.position, guide_of(sequence))],
+            all_tokens=[tokens[:cached]],
+            samplers=[
+                RowSampler.of(
+                    sequence.job.sampling, sequence.position, logits_processor_of(sequence)
+                )
+            ],
         )
         self._rows[uid] = sequence
 
-    def step(self, in_company: bool = False) -> Step:
-        busy = in_company or self._generator.decoding
-        self._generator.set_chunk(self._prefill_step if busy else IDLE_CHUNK, in_company=in_company)
-        reading, answers = self._generator.next()
+    def step(self, others_waiting: bool = False) -> Step:
+        busy = others_waiting or self._generator.decoding
+        self._generator.set_chunk(
+            self._prefill_step if busy else IDLE_CHUNK, others_waiting=others_waiting
+        )
+        prefill, responses = self._generator.next()
         step = Step()
-        for row in reading:
+        for row in prefill:
             done, total = row.progress
             sequence = self._rows[row.uid]
-            known = len(sequence.tokens) - total
-            step.prefill.append((sequence, known + done, known + total))
-        for answer in answers:
-            sequence = self._rows[answer.uid]
-            if answer.finish_reason is not None:
-                del self._rows[answer.uid]
-                if self._keeps:
-                    self._cache.insert(self._key, answer.all_tokens, settle(answer.prompt_cache))
-            step.tokens.append(Token(sequence, answer.token, answer.finish_reason))
+            cached = len(sequence.tokens) - total
+            step.prefill.append((sequence, cached + done, cached + total))
+        for response in responses:
+            sequence = self._rows[response.uid]
+            if response.finish_reason is not None:
+                del self._rows[response.uid]
+                if self._caches_rows:
+                    self._cache.insert(
+                        self._key, response.all_tokens, settle(response.prompt_cache)
+                    )
+            step.tokens.append(Token(sequence, response.token, response.finish_reason))
         return step
 
     def remove(self, sequence: Sequence) -> None:
@@ -201,9 +222,9 @@ class LmBackend:
         self._rows.clear()
         self._generator = self._new_generator()
 
-    def beside(self) -> LmBackend:
+    def batch_lane(self) -> LmBackend:
         second = copy.copy(self)
-        second._keeps = False
+        second._caches_rows = False
         second._rows = {}
         second._generator = second._new_generator()
         return second
@@ -219,31 +240,45 @@ class LmBackend:
             stop_tokens=self._text.stop_tokens,
             rows=self._slots,
             chunk=self._prefill_step,
-            attended=self._keeps,
+            attended=self._caches_rows,
         )
 
 
 class QuantisedLmBackend(RowBackend):
-    """A model with a quantised key-value cache; its chats share a batch like any others.
+    """A text model with a quantised key-value cache; its sequences run in one batch.
 
-    The cache is quantised from the first token on, so a prompt read in pieces, reused or continued after a crash gives
-    the same text; ``kv_bits`` of mlx_lm's generate_step would attend to a prompt's own chunk unquantised.
+    The cache is quantised from the first token on, so a prompt that is read in chunks, reused or
+    continued after a crash gives the same text; with ``kv_bits`` of mlx_lm's generate_step, a chunk
+    of a prompt would attend to itself unquantised.
     """
 
-    def __init__(self, model: Any, text: LmText, key: Any, *, bits: int, prefill_step: int, cache: PromptCache) -> None:
+    def __init__(
+        self,
+        model: Any,
+        text: LmText,
+        key: Any,
+        *,
+        bits: int,
+        prefill_step: int,
+        cache: PromptCache,
+    ) -> None:
         super().__init__(key, text.stop_tokens, prefill_step=prefill_step, cache=cache)
         self.weight_bytes = weight_bytes(model)
         self._model = model
         self._text = text
         self._bits = bits
-        self._group = quantisation_group(make_prompt_cache(model), lambda cache: model(mx.array([[0]]), cache=cache))
+        self._group = quantisation_group(
+            make_prompt_cache(model), lambda cache: model(mx.array([[0]]), cache=cache)
+        )
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._text.prepare(sequence)
 
     def _open(self, sequence: Sequence) -> Row:
         row = Row(sequence, sequence.tokens, self._text.tokens_left(sequence))
-        row.feed = lambda start, stop, cache: self._model(mx.array([row.tokens[start:stop]]), cache=cache)
+        row.feed = lambda start, stop, cache: self._model(
+            mx.array([row.tokens[start:stop]]), cache=cache
+        )
         return row
 
     def _new_cache(self) -> list[Any]:

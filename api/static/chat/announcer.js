@@ -1,18 +1,18 @@
-// What a screen reader is told of an answer: that it began, then the whole of it at its end, never token by token.
+// What a screen reader announces: that an answer has begun, then the whole answer at its end, never single tokens.
 
-const MOST = 600; // characters; who wants all of a long answer reads it in its place
+const MOST = 600; // characters; a longer answer is read in the message itself
 
 export class Announcer {
   constructor(region) {
     this._region = region;
-    this._told = new Map(); // answer id to what was said last
+    this._last = new Map(); // answer id to its last announcement
   }
 
   /** An answer has changed. */
   changed(answer, status) {
     const words = answer.state === "running" ? (answer.text ? "Answering." : sentence(status)) : ended(answer);
-    if (this._told.get(answer.id) === words) return;
-    this._told.set(answer.id, words);
+    if (this._last.get(answer.id) === words) return;
+    this._last.set(answer.id, words);
     this._region.textContent = words;
   }
 }
@@ -23,6 +23,6 @@ const sentence = (status) => status.replace(/ Trying again in \d+ s$/, "").repla
 function ended({ text, error, finish }) {
   if (error) return error.words;
   const plain = text.replace(/[*_`#>|~]/g, "");
-  const shown = plain.length > MOST ? `${plain.slice(0, MOST)} … The answer goes on.` : plain;
+  const shown = plain.length > MOST ? `${plain.slice(0, MOST)} … The answer continues.` : plain;
   return finish === "cancelled" ? `Stopped. ${shown}` : `Answer: ${shown}`;
 }

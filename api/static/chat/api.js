@@ -1,6 +1,6 @@
-// The calls that the page makes. Every failure is a Refused, told by the service, or an Unreachable.
+// The API calls of the page. Every failure is a Refused, with the service's reason, or an Unreachable.
 
-/** The service said no: its code and sentence, and after how many seconds trying again makes sense (or null). */
+/** The service refused: its code and sentence, and the seconds after which to try again (or null). */
 export class Refused extends Error {
   constructor(status, { code = "", detail = "", errors = [] }, retryAfter) {
     super([detail, ...errors].join(" "));
@@ -15,12 +15,12 @@ export class Unreachable extends Error {}
 
 const signedOut = new Set();
 
-/** Have a function called whenever the service asks for a key; it resolves when there may be one. */
+/** Register a function that is called whenever the service requires a key; it resolves after the sign-in. */
 export function onSignedOut(ask) {
   signedOut.add(ask);
 }
 
-/** A request; the response if it is a good one. Waits for the sign-in and asks again where a key is wanted. */
+/** The response to a request. Where a key is required, waits for the sign-in and asks again. */
 export async function call(path, options) {
   for (;;) {
     try {
@@ -32,7 +32,7 @@ export async function call(path, options) {
   }
 }
 
-/** The same without a question for a key. */
+/** The same without waiting for a sign-in. */
 async function callOnce(path, { method = "GET", body, headers = {}, signal } = {}) {
   const json = body === undefined ? {} : { "Content-Type": "application/json" };
   const response = await answer(path, { method, body, headers: { ...json, ...headers }, signal, cache: "no-store" });
@@ -45,7 +45,7 @@ async function answer(path, options) {
     return await fetch(path, options);
   } catch (problem) {
     if (options.signal?.aborted) throw problem;
-    throw new Unreachable("The service cannot be reached.");
+    throw new Unreachable("The service can't be reached.");
   }
 }
 
@@ -58,7 +58,7 @@ async function refusal(response) {
 const json = async (path, options) => (await call(path, options)).json();
 const SESSION = "/api/engine/session";
 
-/** Whose key this browser has signed in with: `owner`, and `keys`, whether there are any. */
+/** The owner of the key that this browser is signed in with, and `keys`: whether the service has any. */
 export const session = () => json(SESSION);
 export const sessionNow = async () => (await callOnce(SESSION)).json();
 export const endSession = () => callOnce("/logout", { method: "POST" });
@@ -68,7 +68,7 @@ export const job = (id) => json(`/api/engine/jobs/${id}`);
 export const stopJob = (id) => json("/api/engine/chat/stop", { method: "POST", body: JSON.stringify({ job_id: id }) });
 export const resumeChat = (id, after, signal) => call(`/api/engine/chat/${id}/events?after=${after}`, { signal });
 
-/** Start a chat. The key makes it safe to ask again when the answer was lost: it is the same chat then. */
+/** Start a chat. With the same idempotency key the service returns the same chat, so that retrying is safe. */
 export function startChat(request, key, signal) {
   return call("/api/engine/chat", { method: "POST", body: JSON.stringify(request), headers: { "Idempotency-Key": key }, signal });
 }

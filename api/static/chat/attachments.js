@@ -1,11 +1,11 @@
-// The images of the message that is being written: pasted, dropped or picked, shown small, removed again.
+// The images of the message being written: pasted, dropped or picked; shown as thumbnails that can be removed.
 
 import { element } from "../dom.js";
 import { icon } from "./icons.js";
 import { ImageProblem, MOST_IMAGES, TYPES, prepared } from "./images.js";
 
 export class Attachments {
-  /** `changed` is called when there are more or fewer, `problem` with words, `already` tells how many were sent. */
+  /** Calls `changed` when images were added or removed, `problem` with a sentence; `already()` is how many were sent. */
   constructor({ list, input, button, dropOn }, { changed, problem, already }) {
     this.images = [];
     this._list = list;
@@ -16,10 +16,10 @@ export class Attachments {
       this.add([...input.files]);
       input.value = ""; // so that the same file can be picked again
     });
-    this._takeDrops(dropOn);
+    this._listenForDrops(dropOn);
   }
 
-  /** Images from a paste; whether there were some. */
+  /** Add the images of a paste; whether there were any. */
   paste(event) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) this.add(files);
@@ -40,13 +40,13 @@ export class Attachments {
     }
   }
 
-  /** The images, which are no longer here then. */
+  /** Remove and return all images. */
   take() {
-    const taken = this.images;
+    const images = this.images;
     this.images = [];
     this._list.replaceChildren();
     this._list.hidden = true;
-    return taken;
+    return images;
   }
 
   _show(image, name) {
@@ -67,15 +67,15 @@ export class Attachments {
     this._on.changed();
   }
 
-  _takeDrops(place) {
+  _listenForDrops(target) {
     const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-    place.addEventListener("dragover", (event) => {
+    target.addEventListener("dragover", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
-      place.classList.add("dropping");
+      target.classList.add("dropping");
     });
-    for (const name of ["dragleave", "drop"]) place.addEventListener(name, () => place.classList.remove("dropping"));
-    place.addEventListener("drop", (event) => {
+    for (const name of ["dragleave", "drop"]) target.addEventListener(name, () => target.classList.remove("dropping"));
+    target.addEventListener("drop", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
       this.add([...event.dataTransfer.files]);

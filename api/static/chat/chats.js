@@ -1,5 +1,5 @@
-// The conversations: what is in them, which one is open, the answers on their way, and keeping all of it.
-// An EventTarget. Events: "list" (names, order, which is open), "open" (show the open one anew), "answer" (detail: the
+// The conversations: their messages, the one that is open, the answers that are running, and saving them.
+// An EventTarget. Events: "list" (names, order, which is open), "open" (show the open one again), "answer" (detail: the
 // record of an answer of the open one that has changed), "problem" (detail: words). Knows nothing of the page.
 
 import { stopJob } from "./api.js";
@@ -14,7 +14,7 @@ const TITLE_LENGTH = 60;
 export class Chats extends EventTarget {
   constructor(store) {
     super();
-    this.open = null; // null: a new chat, not kept before its first message
+    this.open = null; // null: a new chat, not saved before its first message
     this._store = store;
     this._all = new Map();
     this._followers = new Map(); // by answer id
@@ -24,11 +24,11 @@ export class Chats extends EventTarget {
     this._channel.onmessage = ({ data }) => this._changedElsewhere(data);
   }
 
-  /** Read what is kept and go on with what was on its way. */
+  /** Load the saved conversations and follow the answers that were running. */
   async start() {
     for (const conversation of await this._store.conversations.all()) this._all.set(conversation.id, conversation);
     for (const conversation of this._all.values()) this._resume(conversation);
-    this._tell("list");
+    this._emit("list");
   }
 
   /** All conversations, the newest first. */
@@ -38,18 +38,18 @@ export class Chats extends EventTarget {
 
   select(id) {
     this.open = this._all.get(id) ?? null;
-    this._tell("list");
-    this._tell("open");
+    this._emit("list");
+    this._emit("open");
     return this.open !== null || id === null;
   }
 
-  /** The answer on its way in a conversation, if there is one. */
+  /** The running answer of a conversation, or null. */
   running(conversation = this.open) {
     const last = conversation?.messages.at(-1);
     return last?.role === "assistant" && last.state === "running" ? last : null;
   }
 
-  /** What there is to say about an answer while it is on its way. */
+  /** The status line of a running answer. */
   status(answer) {
     return this._statuses.get(answer.id) ?? "Sending";
   }
@@ -63,10 +63,10 @@ export class Chats extends EventTarget {
     this._ask(conversation, settings);
   }
 
-  /** Put another text in place of a message and ask again; what followed it goes. */
+  /** Replace the text of a message and ask again; the messages after it are removed. */
   resend(message, text, settings) {
     const conversation = this.open;
-    const index = this._placeOf(message);
+    const index = this._indexOf(message);
     if (this.running() || index < 0) return;
     const last = conversation.messages.splice(index);
     conversation.messages.push({ ...message, id: newId(), text });
@@ -74,9 +74,9 @@ export class Chats extends EventTarget {
     this._ask(conversation, settings);
   }
 
-  /** Ask again for an answer; what followed it goes. */
+  /** Ask again for an answer; the messages after it are removed. */
   regenerate(answer, settings) {
-    const index = this._placeOf(answer);
+    const index = this._indexOf(answer);
     if (this.running() || index < 0) return;
     this._dropImages(this.open.messages.splice(index));
     this._ask(this.open, settings);
@@ -91,7 +91,7 @@ export class Chats extends EventTarget {
     const conversation = this._all.get(id);
     conversation.title = title.trim() || conversation.title;
     this._save(conversation);
-    this._tell("list");
+    this._emit("list");
   }
 
   /** Delete a conversation; the function that is returned brings it back, until `forget` is called with its id. */
@@ -103,11 +103,11 @@ export class Chats extends EventTarget {
     this._store.conversations.delete(id).catch(() => {});
     this._channel.postMessage(id);
     if (this.open === conversation) this.select(null);
-    this._tell("list");
+    this._emit("list");
     return () => {
       this._all.set(id, conversation);
       this._save(conversation);
-      this._tell("list");
+      this._emit("list");
     };
   }
 
@@ -120,7 +120,7 @@ export class Chats extends EventTarget {
     return (await this._store.images.get(id))?.blob ?? null;
   }
 
-  /** Write everything that waits to be written; for the moment before the page goes away. */
+  /** Save everything that is not saved yet, before the page is closed. */
   flush() {
     for (const [id, timer] of this._saving) {
       clearTimeout(timer);
@@ -129,8 +129,8 @@ export class Chats extends EventTarget {
     this._saving.clear();
   }
 
-  /** Where a message stands in the open conversation. By its id: another tab may have replaced the records. */
-  _placeOf({ id }) {
+  /** The index of a message in the open conversation. By id: another tab may have replaced the records. */
+  _indexOf({ id }) {
     return this.open.messages.findIndex((message) => message.id === id);
   }
 
@@ -153,8 +153,8 @@ export class Chats extends EventTarget {
     conversation.updated = Date.now();
     conversation.settings = { ...settings };
     this._save(conversation); // before it is sent: after a reload the same chat is asked for, by its key
-    this._tell("list");
-    this._tell("open");
+    this._emit("list");
+    this._emit("open");
     this._follow(conversation, answer);
   }
 
@@ -165,7 +165,7 @@ export class Chats extends EventTarget {
 
   _follow(conversation, answer) {
     const changed = () => {
-      if (this.open === conversation) this._tell("answer", answer);
+      if (this.open === conversation) this._emit("answer", answer);
     };
     const follower = new Follower(answer, () => requestFor(conversation, answer, (id) => this._dataUrl(id)), {
       started: () => this._save(conversation),
@@ -183,14 +183,14 @@ export class Chats extends EventTarget {
         this._statuses.delete(answer.id);
         if (this._all.has(conversation.id)) this._save(conversation);
         changed();
-        this._tell("list");
+        this._emit("list");
       },
     });
     this._followers.set(answer.id, follower);
     follower.run();
   }
 
-  /** Nobody wants the answer any more. */
+  /** Stop an answer whose conversation was deleted. */
   _abandon(answer) {
     this._followers.get(answer.id)?.leave();
     this._followers.delete(answer.id);
@@ -206,7 +206,7 @@ export class Chats extends EventTarget {
 
   async _dataUrl(id) {
     const blob = await this.image(id);
-    if (!blob) throw new Error("an image of this conversation is gone from the browser");
+    if (!blob) throw new Error("an image of this conversation is no longer in the browser");
     return asDataUrl(blob);
   }
 
@@ -230,25 +230,25 @@ export class Chats extends EventTarget {
   _write(conversation) {
     if (!conversation) return;
     this._store.conversations.put(conversation).catch(() => {
-      this._tell("problem", "This browser has no room left to keep the conversation.");
+      this._emit("problem", "This browser's storage is too full to save the conversation.");
     });
   }
 
-  /** Another tab has written or deleted a conversation. What is followed here is ours to write. */
+  /** Another tab has saved or deleted a conversation. This tab alone saves what it follows. */
   async _changedElsewhere(id) {
-    const fresh = await this._store.conversations.get(id);
-    const ours = this._all.get(id);
-    const answer = ours && this.running(ours);
-    if (answer && fresh?.messages.at(-1)?.id === answer.id) return;
+    const saved = await this._store.conversations.get(id);
+    const known = this._all.get(id);
+    const answer = known && this.running(known);
+    if (answer && saved?.messages.at(-1)?.id === answer.id) return;
     if (answer) this._followers.get(answer.id)?.leave();
-    if (fresh) this._all.set(id, fresh);
+    if (saved) this._all.set(id, saved);
     else this._all.delete(id);
-    if (fresh) this._resume(fresh);
-    if (this.open?.id === id) this.select(fresh ? id : null);
-    else this._tell("list");
+    if (saved) this._resume(saved);
+    if (this.open?.id === id) this.select(saved ? id : null);
+    else this._emit("list");
   }
 
-  _tell(name, detail = null) {
+  _emit(name, detail = null) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }

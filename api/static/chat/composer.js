@@ -1,9 +1,9 @@
-// Where a message is written and sent, or the running answer stopped.
+// The field for a message, with the buttons that send it or stop the running answer.
 
 import { byId } from "../dom.js";
 import { Attachments } from "./attachments.js";
 
-/** Words about something that went wrong, beside the box; none take them away. */
+/** Show an error below the field; an empty text removes it. */
 export function say(words) {
   byId("problem").textContent = words;
   byId("problem").hidden = words === "";
@@ -37,7 +37,7 @@ export class Composer {
     this._field.focus();
   }
 
-  /** Whether an answer is on its way: there is a button to stop it then, in place of the one that sends. */
+  /** Whether an answer is running: the stop button is then shown in place of the send button. */
   running(is) {
     if (this._running === is) return;
     const focused = document.activeElement === (is ? this._send : this._stop);
@@ -48,12 +48,12 @@ export class Composer {
     this._changed();
   }
 
-  /** Words about something that went wrong; none take them away. */
+  /** Show an error; without an argument it is removed. */
   problem(words = "") {
     say(words);
   }
 
-  /** Put back a text that could not be sent. */
+  /** Put a text that could not be sent back into the field. */
   restore(text) {
     this._field.value ||= text;
     this._changed();
@@ -77,7 +77,7 @@ export class Composer {
   }
 
   _key(event) {
-    if (event.isComposing) return; // Enter ends the composition then
+    if (event.isComposing) return; // Enter ends the composition of an input method
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       this.send();

@@ -1,15 +1,15 @@
-// Server-Sent Events out of a response's body. EventSource can't POST and hides the status of what it connects to.
+// Parses Server-Sent Events from a response's body. EventSource can't POST and hides the response's status.
 
-/** Lists of events, `{id, data}`, as they arrive; `heard` is called for all bytes, comments among them. */
-export async function* eventsOf(body, heard) {
+/** Lists of events, `{id, data}`, as they arrive; `received` is called for all bytes, including comments. */
+export async function* eventsOf(body, received) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return; // what is left over was cut off: it comes again
-    heard();
-    const pieces = (rest + value).split("\n\n");
-    rest = pieces.pop();
+    if (done) return; // an incomplete event is sent again after the reconnect
+    received();
+    const pieces = (buffer + value).split("\n\n");
+    buffer = pieces.pop();
     const events = pieces.map(eventOf).filter((event) => event.data !== null);
     if (events.length) yield events;
   }

@@ -1,4 +1,4 @@
-// What an empty chat suggests: questions that the chosen model can answer. The pictures are drawn here.
+// Example questions of an empty chat, chosen by model. The pictures are drawn here.
 
 import { byId, element } from "../dom.js";
 
@@ -37,7 +37,7 @@ function picture(paint) {
   return canvas;
 }
 
-/** Show what fits a model. `send(text, files)` asks one of them. */
+/** Show the examples for a model. `send(text, files)` sends one of them. */
 export function suggest(model, send) {
   byId("about-model").textContent = about(model);
   byId("examples").replaceChildren(...cards(model, send));

@@ -1,4 +1,4 @@
-// The page's icons: strokes on a grid of 24.
+// The page's icons: paths on a 24 by 24 grid.
 
 const PATHS = {
   plus: "M12 5v14M5 12h14",

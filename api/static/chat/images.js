@@ -1,5 +1,5 @@
-// Images on their way into a message: what they are, whether they may go along, smaller where they are too large.
-// The service scales to four megapixels anyway, so nothing is lost by doing it before they are sent.
+// Images for a message: their type and size are checked, and large ones are scaled down.
+// The service scales to four megapixels anyway, so nothing is lost by doing it before the upload.
 
 const MOST_PIXELS = 4_194_304;
 const MOST_BYTES = 4_000_000;
@@ -8,7 +8,7 @@ const MOST_DECODED = 120_000_000; // pixels
 export const MOST_IMAGES = 16; // of a whole conversation
 export const TYPES = "image/png,image/jpeg,image/webp,image/gif";
 
-/** Told to the reader as it stands. */
+/** Its message is shown to the reader as it is. */
 export class ImageProblem extends Error {}
 
 /** `{blob, width, height}` of a file, ready to be sent; throws an ImageProblem. */
@@ -16,10 +16,10 @@ export async function prepared(file) {
   const name = file.name || "The image";
   if (file.size > MOST_FILE) throw new ImageProblem(`${name} is too large.`);
   const type = typeOf(new Uint8Array(await file.slice(0, 12).arrayBuffer()));
-  if (!type) throw new ImageProblem(`${name} is no PNG, JPEG, WebP or GIF.`);
+  if (!type) throw new ImageProblem(`${name} is not a PNG, JPEG, WebP or GIF image.`);
   const blob = file.type === type ? file : new Blob([file], { type });
   const picture = await createImageBitmap(blob).catch(() => {
-    throw new ImageProblem(`${name} could not be opened. It may be cut short or broken.`);
+    throw new ImageProblem(`${name} could not be opened. It may be truncated or damaged.`);
   });
   try {
     const { width, height } = picture;
@@ -52,8 +52,8 @@ async function smaller(picture, type) {
   context.fillStyle = "white"; // JPEG has no transparency, and the service puts pictures on white as well
   context.fillRect(0, 0, width, height);
   context.drawImage(picture, 0, 0, width, height);
-  const wanted = type === "image/jpeg" ? [["image/jpeg", 0.9]] : [["image/png"], ["image/jpeg", 0.9]];
-  for (const [as, quality] of wanted) {
+  const formats = type === "image/jpeg" ? [["image/jpeg", 0.9]] : [["image/png"], ["image/jpeg", 0.9]];
+  for (const [as, quality] of formats) {
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, as, quality));
     if (blob && (blob.size <= MOST_BYTES || as === "image/jpeg")) return { blob, width, height };
   }

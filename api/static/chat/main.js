@@ -1,4 +1,4 @@
-// Puts the chat page together.
+// The entry point of the chat page: builds its parts and connects them.
 
 import { byId } from "../dom.js";
 import { Announcer } from "./announcer.js";
@@ -67,12 +67,12 @@ const dialog = new SettingsDialog({
 });
 
 async function send(text, images) {
-  if (!models.chosen) return composer.problem("There is no model to ask.");
+  if (!models.chosen) return composer.problem("There is no model to send this to.");
   try {
     await chats.send(text, images, settings);
   } catch {
     composer.restore(text);
-    composer.problem("This browser has no room left for the images.");
+    composer.problem("This browser's storage is too full for the images.");
   }
 }
 

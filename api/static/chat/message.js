@@ -1,4 +1,4 @@
-// One message on the page: a user's, with its images; an answer, that grows. Tells `on` what the reader wants done.
+// One message on the page: a user's, with its images, or an answer that grows. Calls `on` for what the reader asks for.
 
 import { copy } from "../clipboard.js";
 import { element } from "../dom.js";
@@ -15,7 +15,7 @@ function action(name, label, run) {
 async function copyWith(button, text) {
   const done = await copy(text);
   button.classList.toggle("done", done);
-  button.title = done ? "Copied" : "The browser did not allow it";
+  button.title = done ? "Copied" : "The browser does not allow copying";
   setTimeout(() => button.classList.remove("done"), 1200);
 }
 
@@ -24,7 +24,7 @@ export class UserMessage {
     this._message = message;
     this._on = on;
     this.element = element("li", { class: "message user" }, element("h2", { class: "visually-hidden" }, "You"));
-    this._shown = element("div", { class: "said" });
+    this._shown = element("div", { class: "content" });
     this._show();
     this.element.append(this._shown);
   }
@@ -117,7 +117,7 @@ export class AnswerMessage {
     const { error, finish, text, settings } = this._answer;
     const facts = [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)].filter(Boolean);
     if (error) this._text.after(element("p", { class: "notice error" }, error.words));
-    else if (!text && finish !== "cancelled") this._text.append(element("p", { class: "muted" }, "The model said nothing."));
+    else if (!text && finish !== "cancelled") this._text.append(element("p", { class: "muted" }, "The model returned no text."));
     const again = error ? "Try again" : "Answer again";
     this._foot.append(
       action("copy", "Copy the answer", (button) => copyWith(button, this._answer.text)),

@@ -1,4 +1,4 @@
-// The choice of model: what is there and downloaded, by name, those that see images marked.
+// The list of models to choose from: those that are downloaded, by name, with a mark on those that see images.
 
 import { element } from "../dom.js";
 import { listModels } from "./api.js";
@@ -11,21 +11,21 @@ export class ModelChoice {
     this._select = select;
     this._on = { changed, problem };
     this._models = [];
-    this._wanted = null;
+    this._requested = null;
     select.addEventListener("change", () => {
-      this._wanted = select.value;
+      this._requested = select.value;
       changed(true);
     });
     select.addEventListener("focus", () => this.load().catch(() => {}));
   }
 
-  /** Ask until the service answers. */
+  /** Load the models, and try again until the service answers. */
   async start() {
     for (;;) {
       try {
         await this.load();
         if (this._models.length) return this._on.problem();
-        this._on.problem("No model is there yet: the worker may still be starting.");
+        this._on.problem("There is no model yet: the worker may still be starting.");
       } catch (problem) {
         this._on.problem(problem.message);
       }
@@ -34,9 +34,9 @@ export class ModelChoice {
   }
 
   async load() {
-    const found = (await listModels()).filter((model) => model.downloaded);
-    if (JSON.stringify(found) === JSON.stringify(this._models)) return;
-    this._models = found;
+    const models = (await listModels()).filter((model) => model.downloaded);
+    if (JSON.stringify(models) === JSON.stringify(this._models)) return;
+    this._models = models;
     this._show();
   }
 
@@ -47,7 +47,7 @@ export class ModelChoice {
 
   /** Choose a model, now or as soon as it is known. */
   choose(id) {
-    this._wanted = id ?? this._wanted;
+    this._requested = id ?? this._requested;
     this._show();
   }
 
@@ -65,8 +65,8 @@ export class ModelChoice {
     const options = this._models.map((model) =>
       element("option", { value: model.id }, model.is_vision ? `${model.name} (sees images)` : model.name));
     this._select.replaceChildren(...options);
-    const known = this._models.some((model) => model.id === this._wanted);
-    this._select.value = known ? this._wanted : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
+    const known = this._models.some((model) => model.id === this._requested);
+    this._select.value = known ? this._requested : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
     this._on.changed(false);
   }
 }

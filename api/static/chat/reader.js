@@ -1,5 +1,5 @@
-// Who reads: the owner of the key that this browser has signed in with. What the browser keeps is kept by reader, and the
-// page goes away when the reader signs out or is another one by now. Without API keys all are the same reader.
+// The reader: the owner of the API key that this browser is signed in with. Conversations are stored per reader, and the
+// page is left when the reader signs out or another one signs in. Without API keys there is one reader.
 
 import { byId } from "../dom.js";
 import { endSession, session, sessionNow } from "./api.js";
@@ -11,9 +11,9 @@ const AGAIN_MS = 2000;
 export async function whoReads(problem) {
   for (;;) {
     try {
-      const told = await session();
+      const identity = await session();
       problem("");
-      return new Reader(told, problem);
+      return new Reader(identity, problem);
     } catch ({ message }) {
       problem(message);
     }
@@ -22,21 +22,21 @@ export async function whoReads(problem) {
 }
 
 class Reader {
-  constructor(told, problem) {
-    /** Ends the names of what is kept for this reader alone. */
-    this.suffix = suffixOf(told);
+  constructor(identity, problem) {
+    /** The end of the names under which the browser stores this reader's data. */
+    this.suffix = suffixOf(identity);
     this._problem = problem;
     this._tabs = new BroadcastChannel("mlxq-session");
     this._tabs.onmessage = () => leave(SIGN_IN);
-    byId("signed-in").hidden = !told.keys;
-    byId("owner").textContent = told.owner;
+    byId("signed-in").hidden = !identity.keys;
+    byId("owner").textContent = identity.owner;
     byId("sign-out").addEventListener("click", () => this.signOut());
     document.addEventListener("visibilitychange", () => document.hidden || this.look());
-    // A page that the browser has kept in memory, and shows again when somebody goes back to it.
+    // The browser may keep the page in memory and show it again on the way back.
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   }
 
-  /** End the session, in all tabs of this browser. Answers on their way go on, and are there at the next sign-in. */
+  /** End the session in all tabs of this browser. Running answers continue and are there at the next sign-in. */
   async signOut() {
     try {
       await endSession();
@@ -47,10 +47,10 @@ class Reader {
     leave(SIGN_IN);
   }
 
-  /** Look whether this is the reader still; if another one has signed in, the page goes, and this never resolves. */
+  /** Check that the reader is still signed in; if another one is, leave the page, and never resolve. */
   async look() {
-    const told = await sessionNow().catch(() => null); // not known: the next request will tell
-    if (told === null || suffixOf(told) === this.suffix) return;
+    const identity = await sessionNow().catch(() => null); // unknown: the next request finds out
+    if (identity === null || suffixOf(identity) === this.suffix) return;
     leave("/");
     await new Promise(() => {});
   }
@@ -59,6 +59,6 @@ class Reader {
 const suffixOf = ({ owner, keys }) => (keys ? `-${owner}` : "");
 
 function leave(address) {
-  document.body.hidden = true; // at once, and for whoever goes back to it
+  document.body.hidden = true; // at once, and also when somebody navigates back to it
   location.replace(address);
 }

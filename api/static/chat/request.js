@@ -1,8 +1,8 @@
-// The request that a conversation makes up to one of its answers.
+// Builds the chat request for an answer from the messages before it.
 
 export const DEFAULTS = Object.freeze({ temperature: 0.7, maxTokens: 512, system: "", seed: null });
 
-/** The body of a chat request. `dataUrl` gives the data: URL of an image's id. */
+/** The body of a chat request. `dataUrl(id)` resolves to an image's data: URL. */
 export async function requestFor(conversation, answer, dataUrl) {
   const before = conversation.messages.slice(0, conversation.messages.indexOf(answer));
   const { model, temperature, maxTokens, system, seed } = answer.settings;
@@ -28,7 +28,7 @@ async function asSent({ role, text, images = [] }, dataUrl) {
   return { role, content: parts };
 }
 
-/** Messages of one role in a row become one, which many chat templates insist on: an answer that failed left a gap. */
+/** Joins consecutive messages of one role, as many chat templates require: a failed answer leaves two in a row. */
 function alternating(messages) {
   const out = [];
   for (const message of messages) {

@@ -1,4 +1,4 @@
-// Keeps the newest text in view while it comes, until the reader scrolls up; goes on when they come back to the end.
+// Keeps the end in view while text arrives, until the reader scrolls up; resumes when they scroll back to the end.
 
 const NEAR = 48; // pixels
 
@@ -6,30 +6,30 @@ export class StayAtEnd {
   constructor(scroller, button) {
     this._scroller = scroller;
     this._button = button;
-    this._held = true;
+    this._atEnd = true;
     this._before = 0;
     scroller.addEventListener("scroll", () => this._scrolled(), { passive: true });
     button.addEventListener("click", () => this.toEnd());
   }
 
-  /** Something has been added. */
+  /** Call after content was added. */
   keep() {
-    if (this._held) this._scroller.scrollTop = this._scroller.scrollHeight;
+    if (this._atEnd) this._scroller.scrollTop = this._scroller.scrollHeight;
     else this._button.hidden = false;
   }
 
   toEnd() {
-    this._held = true;
+    this._atEnd = true;
     this._button.hidden = true;
     this.keep();
   }
 
   _scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this._scroller;
-    const left = scrollHeight - clientHeight - scrollTop;
-    if (left < NEAR) this._held = true;
-    else if (scrollTop < this._before) this._held = false; // text that comes never scrolls up by itself
+    const below = scrollHeight - clientHeight - scrollTop;
+    if (below < NEAR) this._atEnd = true;
+    else if (scrollTop < this._before) this._atEnd = false; // arriving text never scrolls up
     this._before = scrollTop;
-    this._button.hidden = this._held || left < NEAR;
+    this._button.hidden = this._atEnd || below < NEAR;
   }
 }

@@ -1,11 +1,11 @@
-// The settings of a chat: their dialog, and what new chats begin with.
+// The settings of a chat: their dialog, and the defaults of new chats.
 
 import { byId } from "../dom.js";
 import { DEFAULTS } from "./request.js";
 
 const NAME = "mlxq-settings";
 
-/** What a reader has set last: new chats begin with it. */
+/** The settings that the reader chose last: new chats begin with them. */
 export class RememberedSettings {
   constructor({ suffix }) {
     this._name = `${NAME}${suffix}`;
@@ -22,7 +22,7 @@ export class RememberedSettings {
   set(settings) {
     try {
       localStorage.setItem(this._name, JSON.stringify(settings));
-    } catch { /* they hold for this page then */ }
+    } catch { /* storage is forbidden: they last as long as this page */ }
   }
 }
 
@@ -70,7 +70,7 @@ export class SettingsDialog {
     const maxTokens = Number(byId("max-tokens").value), seed = byId("seed").value.trim();
     if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > 32768) return this._say("An answer has 1 to 32768 tokens.");
     // Larger numbers lose their last digits in a browser.
-    if (seed && !(/^\d+$/.test(seed) && Number.isSafeInteger(Number(seed)))) return this._say("A seed is a whole number up to 9007199254740991, or nothing.");
+    if (seed && !(/^\d+$/.test(seed) && Number.isSafeInteger(Number(seed)))) return this._say("A seed is a whole number up to 9007199254740991, or empty.");
     this._set({
       system: byId("system").value, temperature: Number(byId("temperature").value), maxTokens, seed: seed ? Number(seed) : null,
     });

@@ -1,18 +1,18 @@
-// What the keyboard does anywhere on the page, and the list of it.
+// Keyboard shortcuts of the page, and their list.
 
 import { byId, element } from "../dom.js";
 
 const LISTED = [
   [["Enter"], "Send the message"],
-  [["Shift", "Enter"], "Break the line"],
+  [["Shift", "Enter"], "New line"],
   [["Esc"], "Stop the answer"],
-  [["↑"], "Edit the last message, in an empty field"],
+  [["↑"], "Edit the last message (in an empty field)"],
   [["Alt", "N"], "New chat"],
   [["Alt", "M"], "Go to the message field"],
   [["Alt", "L"], "Go to the conversations"],
   [["Alt", "R"], "Answer again"],
   [["Alt", "S"], "Settings"],
-  [["Alt", "K"], "This list"],
+  [["Alt", "K"], "Keyboard shortcuts"],
 ];
 
 /** `run`: functions by the letter pressed with Alt, and `Escape`. */
@@ -27,11 +27,11 @@ export function listen(run) {
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
-    // By place, not by letter: Alt makes other letters of them on a Mac.
+    // By key code, not by letter: on a Mac, Alt changes the letter.
     const name = event.altKey && !event.ctrlKey && !event.metaKey ? event.code : event.key === "Escape" ? "Escape" : "";
-    const wanted = { KeyK: show, ...run }[name];
-    if (!wanted) return;
+    const action = { KeyK: show, ...run }[name];
+    if (!action) return;
     event.preventDefault();
-    wanted();
+    action();
   });
 }

@@ -1,4 +1,4 @@
-// The list of conversations: open, rename, delete (and take that back). On a narrow page it comes and goes.
+// The list of conversations: open, rename, delete with undo. On a narrow page it slides over the chat.
 
 import { byId, element } from "../dom.js";
 import { icon } from "./icons.js";
@@ -53,7 +53,7 @@ export class Sidebar {
     rename.addEventListener("click", () => this._rename(row, conversation));
     remove.addEventListener("click", () => {
       const undo = this._chats.delete(id);
-      offer(`“${title}” is deleted.`, "Undo", undo, () => this._chats.forget(conversation));
+      offer(`“${title}” was deleted.`, "Undo", undo, () => this._chats.forget(conversation));
       byId("new").focus();
     });
     return row;

@@ -1,18 +1,18 @@
-// Asks for an API key when the service wants one while the page is open: a session has ended, or keys are new here.
-// The same form as the sign-in page's; the service answers with a cookie that scripts can't read.
+// Asks for an API key when the service requires one while the page is open: the session has ended, or keys were added.
+// The same form as on the sign-in page; the service sets a cookie that scripts can't read.
 
 import { byId } from "../dom.js";
 import { onSignedOut } from "./api.js";
 
 const PATH = "/login";
 
-/** `signedIn` is called when a key was taken; what was refused is asked for again after it. */
+/** `signedIn` is called after the sign-in; refused requests are then sent again. */
 export function askForKeys(signedIn) {
   let asking = null;
   onSignedOut(() => (asking ??= ask().then(signedIn).finally(() => { asking = null; })));
 }
 
-/** Resolves when the service has taken a key. */
+/** Resolves when the service has accepted a key. */
 function ask() {
   const dialog = byId("sign-in"), form = byId("sign-in-form"), problem = byId("sign-in-problem");
   return new Promise((resolve) => {
@@ -31,13 +31,13 @@ function ask() {
   });
 }
 
-/** Sign in; what to tell the reader if that failed. */
+/** Sign in; the reason if that failed, else an empty text. */
 async function signIn(key) {
   try {
     const answer = await fetch(PATH, { method: "POST", body: new URLSearchParams({ key, next: "/" }) });
     if (answer.ok) return "";
-    return answer.status === 401 ? "This key is not known here." : "That did not work.";
+    return answer.status === 401 ? "Unknown API key." : "Signing in failed.";
   } catch {
-    return "The service cannot be reached.";
+    return "The service can't be reached.";
   }
 }

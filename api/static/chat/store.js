@@ -1,16 +1,16 @@
-// Conversations and images in the browser: IndexedDB, or memory where the browser forbids it (`kept` is false then).
-// Each reader has one. Knows records by their id and nothing of what is in them.
+// Stores conversations and images in the browser: in IndexedDB, or in memory where that is forbidden (`kept` is false).
+// One store per reader. Knows records by their id and nothing of their content.
 
 const STORES = ["conversations", "images"];
 
-/** The store of a reader. Never fails: in the worst case nothing outlives the page. */
+/** The store of a reader. Never fails: in the worst case its data is lost with the page. */
 export async function openStore({ suffix }) {
   const name = `mlxq-chat${suffix}`;
   try {
     const database = await opened(name);
-    return Object.freeze({ name, kept: true, ...Object.fromEntries(STORES.map((one) => [one, new Kept(database, one)])) });
+    return Object.freeze({ name, kept: true, ...Object.fromEntries(STORES.map((one) => [one, new IndexedDbStore(database, one)])) });
   } catch {
-    return Object.freeze({ name, kept: false, ...Object.fromEntries(STORES.map((one) => [one, new Remembered()])) });
+    return Object.freeze({ name, kept: false, ...Object.fromEntries(STORES.map((one) => [one, new MemoryStore()])) });
   }
 }
 
@@ -26,7 +26,7 @@ function opened(name) {
   });
 }
 
-class Kept {
+class IndexedDbStore {
   constructor(database, name) {
     this._database = database;
     this._name = name;
@@ -47,7 +47,7 @@ class Kept {
   }
 }
 
-class Remembered {
+class MemoryStore {
   constructor() { this._records = new Map(); }
   async all() { return [...this._records.values()]; }
   async get(id) { return this._records.get(id); }
@@ -55,7 +55,7 @@ class Remembered {
   async delete(id) { this._records.delete(id); }
 }
 
-/** A random name. Not crypto.randomUUID, which browsers have on secure pages only. */
+/** A random id. Not crypto.randomUUID, which needs a secure page. */
 export function newId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

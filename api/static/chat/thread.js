@@ -1,4 +1,4 @@
-// The messages of the open conversation. Answers are drawn at most once a frame, however fast text comes.
+// The messages of the open conversation. Answers are drawn at most once a frame, however fast text arrives.
 
 import { AnswerMessage, UserMessage } from "./message.js";
 import { StayAtEnd } from "./scroll.js";
@@ -14,17 +14,17 @@ export class Thread {
     this._frame = 0;
   }
 
-  /** Show a conversation from its start; messages that are shown already stay. */
+  /** Show a conversation; messages that are already shown keep their elements. */
   open(conversation) {
     const messages = conversation?.messages ?? [];
     const before = this._shown;
-    this._shown = new Map(messages.map((message) => [message.id, before.get(message.id) ?? this._made(message)]));
+    this._shown = new Map(messages.map((message) => [message.id, before.get(message.id) ?? this._view(message)]));
     this._list.replaceChildren(...[...this._shown.values()].map((shown) => shown.element));
     this._empty.hidden = messages.length > 0;
     this._scroll.toEnd();
   }
 
-  _made(message) {
+  _view(message) {
     return message.role === "user" ? new UserMessage(message, this._on) : new AnswerMessage(message, this._on);
   }
 

@@ -1,10 +1,10 @@
-// A line at the page's edge that offers something for a few seconds.
+// A toast: a line that offers an action for a few seconds.
 
 import { byId, element } from "../dom.js";
 
 const STAYS_MS = 8000;
 
-/** Offer to do something; `otherwise` is called when the time is over. */
+/** Offer an action; `otherwise` is called if it was not chosen in time. */
 export function offer(words, label, run, otherwise) {
   const button = element("button", { type: "button", class: "button" }, label);
   const line = element("div", { class: "toast", role: "status" }, element("span", {}, words), button);

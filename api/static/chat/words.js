@@ -1,44 +1,44 @@
-// What the page says about waiting, errors and numbers.
+// The page's sentences about waiting, errors and figures.
 
 const ERRORS = {
   queue_full: "The queue is full.",
-  images_full: "There is no room for more images just now.",
+  images_full: "There is no room for more images right now.",
   busy: "The service is busy.",
   no_worker: "No worker is running.",
-  workers_outdated: "A worker of an older release is running that can't do this.",
-  redis_unavailable: "The queue cannot be reached.",
+  workers_outdated: "This needs a newer worker: one of an older release is still running.",
+  redis_unavailable: "The queue can't be reached.",
   redis_full: "The queue's storage is full.",
-  model_not_found: "This model is not here any more. Choose another one.",
+  model_not_found: "This model is no longer available. Choose another one.",
   prompt_too_long: "This conversation is too long for the model. Start a new chat, or shorten the message.",
   too_large: "The message with its images is too large.",
   insufficient_memory: "There is not enough memory for this model.",
   load_failed: "The model could not be loaded.",
   template_failed: "The model's chat template refused this conversation.",
-  engine_failed: "Something broke while the answer was generated.",
-  gave_up_after_crashes: "The answer was given up: the worker crashed on it again and again.",
-  model_changed: "The model's files changed in the middle of the answer.",
+  engine_failed: "An error occurred while the answer was generated.",
+  gave_up_after_crashes: "The answer was abandoned after the worker crashed on it repeatedly.",
+  model_changed: "The model's files changed while the answer was generated.",
   job_lost: "The answer was lost.",
-  job_not_found: "The service does not know this answer any more.",
+  job_not_found: "The service no longer has this answer.",
   job_unreadable: "The worker could not read this chat.",
-  job_timeout: "The answer took too long and was ended.",
+  job_timeout: "The answer took too long and was stopped.",
   expired: "The rest of this answer has expired.",
   unauthorized: "Sign in first.",
-  forbidden: "The service does not take requests from this page.",
+  forbidden: "The service does not accept requests from this page.",
 };
-const SAID_BY_SERVICE = new Set(["load_failed", "insufficient_memory", "template_failed", "engine_failed"]);
+const WITH_DETAIL = new Set(["load_failed", "insufficient_memory", "template_failed", "engine_failed"]);
 
-/** An error in words: ours, with the service's sentence where it knows more. */
+/** The sentence for an error code, with the service's detail where that says more. */
 export function errorWords(code, detail) {
-  const ours = ERRORS[code];
-  if (!ours) return detail || "Something went wrong.";
-  return SAID_BY_SERVICE.has(code) && detail && detail !== ours ? `${ours} ${detail}` : ours;
+  const sentence = ERRORS[code];
+  if (!sentence) return detail || "Something went wrong.";
+  return WITH_DETAIL.has(code) && detail && detail !== sentence ? `${sentence} ${detail}` : sentence;
 }
 
-/** How far a job is, from a progress frame. */
+/** The progress of a job in words, from a progress frame. */
 export function progressWords({ state, position, done, total }) {
   if (state === "queued") return position === 1 ? "Next in the queue" : `Number ${position} in the queue`;
   if (state === "suspended") return "The queue is suspended";
-  if (state === "no_worker") return "The worker does not answer: the chat goes on when one does";
+  if (state === "no_worker") return "The worker is not responding; the chat resumes when one does";
   if (state === "loading") return "Loading the model";
   if (total > 0 && done < total) return `Reading the conversation, ${Math.floor((100 * done) / total)} %`;
   return "Reading the conversation";
@@ -53,11 +53,11 @@ export function figures({ usage, timings }) {
   const parts = [];
   if (usage) parts.push(usage.completion_tokens === 1 ? "1 token" : `${number.format(usage.completion_tokens)} tokens`);
   if (timings?.tokens_per_second > 0) parts.push(`${rate(timings.tokens_per_second)} tokens/s`);
-  if (timings?.ttft_ms > 0) parts.push(`first after ${duration(timings.ttft_ms)}`);
+  if (timings?.ttft_ms > 0) parts.push(`first token after ${duration(timings.ttft_ms)}`);
   return parts;
 }
 
-/** Where the time went, for those who point at the figures. */
+/** Where the time went: the tooltip of the figures. */
 export function figuresAtLength({ usage, timings }) {
   if (!usage || !timings) return "";
   return `Prompt: ${number.format(usage.prompt_tokens)} tokens, ${number.format(usage.cached_tokens)} of them from the cache. ` +
@@ -68,6 +68,6 @@ export function figuresAtLength({ usage, timings }) {
 /** How an answer ended, if there is something to say about it. */
 export function endWords(finish) {
   if (finish === "cancelled") return "Stopped";
-  if (finish === "length") return "Cut at the limit of tokens";
+  if (finish === "length") return "Stopped at the token limit";
   return "";
 }

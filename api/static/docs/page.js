@@ -1,4 +1,4 @@
-// The reference of the API, made from /openapi.json: routes by tag, each one folded. Asks nothing else of the service.
+// The API reference, generated from /openapi.json: routes by tag, collapsed at first.
 
 import { byId, element } from "../dom.js";
 import { plain, Schemas } from "./schemas.js";
@@ -21,7 +21,7 @@ async function load() {
   }
 }
 
-/** Fills the page; answers the tags in their order. */
+/** Fill the page; returns the tags in their order. */
 function show(description) {
   const schemas = new Schemas(description.components?.schemas ?? {});
   const byTag = new Map();
@@ -66,15 +66,15 @@ function answers(about, schemas) {
     return element("div", { class: "answer" },
       element("p", {}, element("span", { class: status.startsWith("2") ? "chip" : "chip bad" }, status), ` ${answer.description} `,
         ...content.map(([type]) => element("code", {}, type))),
-      ...content.filter(([, { schema }]) => schema).map(([, { schema }]) => schemas.folded(schema)));
+      ...content.filter(([, { schema }]) => schema).map(([, { schema }]) => schemas.details(schema)));
   });
-  return [element("h3", {}, "Answers"), ...rows];
+  return [element("h3", {}, "Responses"), ...rows];
 }
 
-/** Unfolds the route that the address names. */
+/** Open the route that the URL fragment names. */
 function open() {
-  const wanted = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (!wanted) return;
-  if (wanted.localName === "details") wanted.open = true;
-  wanted.scrollIntoView();
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  if (target.localName === "details") target.open = true;
+  target.scrollIntoView();
 }

@@ -1,5 +1,5 @@
-// Schemas as tables of fields: type, default, range. A schema inside another is a fold that is made when it is opened,
-// so that one that contains itself ends.
+// Schemas as tables of fields: type, default, range. A nested schema is built when its details element is opened, so
+// that a schema that contains itself ends.
 
 import { element } from "../dom.js";
 
@@ -7,9 +7,14 @@ const PREFIX = "#/components/schemas/";
 const LIMITS = [["minimum", "≥ "], ["exclusiveMinimum", "> "], ["maximum", "≤ "], ["exclusiveMaximum", "< "]];
 const LENGTHS = [["minLength", "maxLength", "characters"], ["minItems", "maxItems", "items"]];
 
-/** A description without the marks around code. */
+/** The range of a length in words. */
+function lengths(least, most, unit) {
+  return most === undefined ? `${least} or more ${unit}` : `${least} to ${most} ${unit}`;
+}
+
+/** A description without the marks around code, its paragraphs on one line each. */
 export function plain(text) {
-  return text?.replaceAll("``", "");
+  return text?.replaceAll("``", "").replace(/([^\n])\n(?![\n*-])/g, "$1 ");
 }
 
 export class Schemas {
@@ -18,14 +23,14 @@ export class Schemas {
     this.named = named;
   }
 
-  /** What a reference stands for. */
-  found(schema) {
+  /** A schema with its reference resolved. */
+  resolved(schema) {
     return schema?.$ref ? this.named[schema.$ref.slice(PREFIX.length)] ?? {} : schema ?? {};
   }
 
   /** The fields of an object; of anything else its type. */
   fields(schema) {
-    const { properties, required = [], description } = this.found(schema);
+    const { properties, required = [], description } = this.resolved(schema);
     if (!properties) return element("div", {}, element("p", {}, element("code", {}, this.type(schema))), ...this.inner(schema));
     const rows = Object.entries(properties).map(([name, one]) =>
       ({ name, required: required.includes(name), schema: one, about: one.description }));
@@ -41,12 +46,12 @@ export class Schemas {
   }
 
   row({ name, where, required, schema, about }, places) {
-    const given = this.found(schema).default ?? schema?.default;
+    const preset = this.resolved(schema).default ?? schema?.default;
     return element("tr", {},
       element("td", {}, element("code", {}, name), about && element("p", { class: "muted" }, plain(about))),
       places && element("td", {}, where),
       element("td", {}, element("span", {}, this.type(schema)), ...this.inner(schema)),
-      element("td", {}, required ? "required" : given === undefined ? "" : element("code", {}, JSON.stringify(given))),
+      element("td", {}, required ? "required" : preset === undefined ? "" : element("code", {}, JSON.stringify(preset))),
       element("td", {}, this.range(schema)));
   }
 
@@ -66,7 +71,7 @@ export class Schemas {
     const one = schema ?? {};
     const parts = LIMITS.filter(([name]) => name in one).map(([name, sign]) => sign + one[name]);
     for (const [least, most, unit] of LENGTHS) {
-      if (least in one || most in one) parts.push(`${one[least] ?? 0} to ${one[most] ?? "any number of"} ${unit}`);
+      if (least in one || most in one) parts.push(lengths(one[least] ?? 0, one[most], unit));
     }
     if (one.pattern) parts.push(one.pattern);
     for (const each of one.anyOf ?? one.oneOf ?? []) {
@@ -76,16 +81,16 @@ export class Schemas {
     return parts.join(", ");
   }
 
-  /** A fold for each object that a schema names. */
+  /** A details element for each object that a schema refers to. */
   inner(schema) {
     const one = schema ?? {};
-    if (one.$ref) return this.found(one).properties ? [this.folded(one)] : [];
+    if (one.$ref) return this.resolved(one).properties ? [this.details(one)] : [];
     return [...(one.anyOf ?? one.oneOf ?? []), ...(one.items ? [one.items] : [])].flatMap((each) => this.inner(each));
   }
 
-  folded(schema) {
-    const fold = element("details", { class: "schema" }, element("summary", {}, this.type(schema)));
-    fold.addEventListener("toggle", () => fold.append(this.fields(schema)), { once: true });
-    return fold;
+  details(schema) {
+    const details = element("details", { class: "schema" }, element("summary", {}, this.type(schema)));
+    details.addEventListener("toggle", () => details.append(this.fields(schema)), { once: true });
+    return details;
   }
 }

@@ -1,7 +1,7 @@
-// A text of Markdown on the page that grows: only what may still change is read and built again.
+// Renders Markdown that grows: only the part that may still change is parsed and built again.
 
 import { parseBlocks } from "./blocks.js";
-import { Growing } from "./build.js";
+import { GrowingChildren } from "./build.js";
 
 /** Shows a growing text in an element. */
 export class MarkdownAnswer {
@@ -12,12 +12,12 @@ export class MarkdownAnswer {
 
   _clear() {
     this._holder.replaceChildren();
-    this._blocks = new Growing(this._holder);
-    this._settled = 0; // characters whose blocks are finished
+    this._blocks = new GrowingChildren(this._holder);
+    this._settled = 0; // characters of the text in finished blocks
     this._text = "";
   }
 
-  /** Show the whole text, of which mostly the end is new. */
+  /** Show the whole text; usually it continues the text shown before. */
   show(text) {
     if (!text.startsWith(this._text)) this._clear();
     this._text = text;

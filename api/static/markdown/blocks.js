@@ -1,9 +1,9 @@
-// Markdown's blocks, as a tree, from lines of text: headings, paragraphs, lists, quotes, tables, code, rules.
-// Builds no elements. Each node has `key`, its source: nodes of the same key look the same. HTML blocks are text.
+// Parses lines into a tree of Markdown blocks: headings, paragraphs, lists, quotes, tables, code, rules.
+// Builds no elements. Each node has a `key`, its source: nodes with equal keys look the same. HTML blocks are text.
 
 import { isTableStart, table } from "./tables.js";
 
-const DEEPEST = 12; // quotes and lists within each other; what is deeper is text
+const DEEPEST = 12; // levels of nested quotes and lists; anything deeper is text
 const FENCE = /^( {0,3})(`{3,}|~{3,})(.*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
 const QUOTE = /^ {0,3}> ?/;
@@ -40,10 +40,10 @@ function blockAt(lines, at, depth) {
   return paragraph(lines, at);
 }
 
-/** What a line that opens a block of code says, or null. Ticks in a line that begins with ticks are code in a text. */
+/** The match of a line that opens a code block, or null. A backtick fence with more backticks behind it is inline code. */
 function fenceOf(line) {
-  const found = FENCE.exec(line);
-  return found && (found[2][0] === "~" || !found[3].includes("`")) ? found : null;
+  const match = FENCE.exec(line);
+  return match && (match[2][0] === "~" || !match[3].includes("`")) ? match : null;
 }
 
 const isBlank = (line) => /^[ \t]*$/.test(line);
@@ -58,7 +58,7 @@ function startsBlock(lines, at) {
   const line = lines[at];
   if (fenceOf(line) || HEADING.test(line) || isRule(line) || QUOTE.test(line)) return true;
   const item = ITEM.exec(line);
-  // As in CommonMark: a number in running text that happens to begin a line is no list, unless it is 1.
+  // As in CommonMark: a number that begins a line of a paragraph starts a list only if it is 1.
   return Boolean(item?.[4]) && (!/\d/.test(item[2]) || /^1[.)]$/.test(item[2]));
 }
 
@@ -70,7 +70,7 @@ function heading(line, at) {
 function paragraph(lines, at) {
   let end = at + 1;
   while (end < lines.length && !isBlank(lines[end]) && !startsBlock(lines, end) && !isTableStart(lines, end)) {
-    // Dashes below a text are taken for a rule, which is what models mean by them; only these make a heading.
+    // Only equals signs make a heading: models mean a rule by dashes below a paragraph.
     if (/^ {0,3}=+[ \t]*$/.test(lines[end])) return { type: "heading", level: 1, text: joined(lines, at, end), end: end + 1 };
     end += 1;
   }
@@ -108,7 +108,7 @@ function quote(lines, at, depth) {
   return { type: "quote", children: parseBlocks(inner, depth + 1), end };
 }
 
-/** Whether a line without its mark goes on with the paragraph that the lines before it end in. */
+/** Whether a line without a marker continues the paragraph before it (CommonMark: lazy continuation). */
 function continues(lines, at, before) {
   const last = before.at(-1) ?? "";
   return !isBlank(lines[at]) && !startsBlock(lines, at) && !ITEM.test(lines[at]) && !isBlank(last) && !fenceOf(last) && !HEADING.test(last);
@@ -122,9 +122,9 @@ function list(lines, at, depth) {
   const items = [];
   let end = at, loose = false;
   for (;;) {
-    const found = end < lines.length && !isRule(lines[end]) ? ITEM.exec(lines[end]) : null;
-    if (!found || found[2].at(-1) !== kind) break;
-    const item = listItem(lines, end, found, depth);
+    const match = end < lines.length && !isRule(lines[end]) ? ITEM.exec(lines[end]) : null;
+    if (!match || match[2].at(-1) !== kind) break;
+    const item = listItem(lines, end, match, depth);
     items.push(item);
     end = item.end;
     let next = end;
@@ -137,14 +137,14 @@ function list(lines, at, depth) {
   return { type: "list", ordered, start: ordered ? parseInt(marker, 10) : null, loose, children: items, end };
 }
 
-function listItem(lines, at, found, depth) {
-  const [, indent, marker, gap = " ", text = ""] = found;
+function listItem(lines, at, match, depth) {
+  const [, indent, marker, gap = " ", text = ""] = match;
   const width = indent.length + marker.length + (gap.length > 4 ? 1 : gap.length);
   const inner = [text];
   let end = at + 1, blank = false;
   while (end < lines.length) {
     const line = lines[end];
-    // Models often indent what belongs to "1." by two columns; CommonMark asks for three.
+    // Models often indent the content of "1." by two columns; CommonMark requires three.
     const belongs = indentOf(line) >= Math.min(width, indent.length + 2);
     if (!isBlank(line) && !belongs && (blank || !continues(lines, end, inner))) break;
     blank = isBlank(line);
@@ -169,8 +169,8 @@ function blankBetween(blocks) {
   return blocks.some((block, index) => index > 0 && block.type === "paragraph" && block.first > blocks[index - 1].end);
 }
 
-/** A box at the start of an item: checked, empty, or null for none. */
+/** The checkbox of a task item: true, false, or null for none. */
 function task(line) {
-  const found = /^\[([ xX])\] (.*)$/.exec(line);
-  return found ? { checked: found[1] !== " ", rest: found[2] } : { checked: null, rest: line };
+  const match = /^\[([ xX])\] (.*)$/.exec(line);
+  return match ? { checked: match[1] !== " ", rest: match[2] } : { checked: null, rest: line };
 }

@@ -1,5 +1,5 @@
-// Elements from Markdown's tree, and changes to them when the tree has grown. Nothing but createElement and text nodes:
-// what a model writes is never parsed as HTML.
+// Builds elements from the Markdown tree and updates them when the tree grows. Uses createElement and text nodes alone,
+// so that nothing a model writes is ever parsed as HTML.
 
 import { element } from "../dom.js";
 import { CodeBlock } from "./code.js";
@@ -21,8 +21,8 @@ function inlineNode(node) {
   return element(INLINE[node.type], {}, ...children);
 }
 
-/** What shows one node of the tree, and can show what it has grown into. */
-class Shown {
+/** The element of one node of the tree; it can be updated to a later state of the node. */
+class NodeView {
   constructor(node) {
     this.node = node;
     this.children = null;
@@ -45,7 +45,7 @@ class Shown {
   }
 
   _container(holder, node) {
-    this.children = new Growing(holder);
+    this.children = new GrowingChildren(holder);
     this.children.show(node.children);
     return holder;
   }
@@ -56,8 +56,8 @@ class Shown {
     return element("div", { class: "table-holder", tabindex: "0", role: "region", "aria-label": "Table" }, rows);
   }
 
-  /** Show a newer state of the node; whether that was possible without building it anew. */
-  become(node) {
+  /** Update to a later state of the node; false if the element must be rebuilt. */
+  update(node) {
     if (node.key === this.node.key && shape(node) === shape(this.node)) return true;
     if (shape(node) !== shape(this.node)) return false;
     if (this.code ? !this.code.grow(node.text) : !this.children) return false;
@@ -67,7 +67,7 @@ class Shown {
   }
 }
 
-/** What must be equal for an element to be kept. */
+/** The properties that must be equal for an element to be kept. */
 function shape(node) {
   return [node.type, node.language, node.ordered, node.start, node.loose, node.checked, node.align].join();
 }
@@ -88,27 +88,27 @@ function tableRow({ type, cells, align }) {
   return element("tr", {}, ...cells.map((text, column) => element(tag, { class: `to-${align[column]}` }, ...inline(text))));
 }
 
-/** An element's children, that follow a list of nodes of which mostly the end changes. */
-export class Growing {
+/** The children of an element, kept in step with a list of nodes that usually changes at its end. */
+export class GrowingChildren {
   constructor(holder) {
     this._holder = holder;
-    this._shown = [];
+    this._views = [];
   }
 
   show(nodes) {
     nodes.forEach((node, index) => {
-      const old = this._shown[index];
-      if (old?.become(node)) return;
-      const fresh = new Shown(node);
-      if (old) old.element.replaceWith(fresh.element);
-      else this._holder.append(fresh.element);
-      this._shown[index] = fresh;
+      const old = this._views[index];
+      if (old?.update(node)) return;
+      const view = new NodeView(node);
+      if (old) old.element.replaceWith(view.element);
+      else this._holder.append(view.element);
+      this._views[index] = view;
     });
-    for (const extra of this._shown.splice(nodes.length)) extra.element.remove();
+    for (const extra of this._views.splice(nodes.length)) extra.element.remove();
   }
 
-  /** Leave the first so many as they are for good: the next nodes shown come behind them. */
+  /** Keep the first `count` children as they are; the nodes shown next come after them. */
   settle(count) {
-    this._shown.splice(0, count);
+    this._views.splice(0, count);
   }
 }

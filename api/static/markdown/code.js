@@ -1,4 +1,4 @@
-// A block of code on the page: its language, a button that copies it, its lines. Grows without being built again.
+// A code block: its language, a copy button, its highlighted lines. It grows without being rebuilt.
 
 import { element } from "../dom.js";
 import { familyOf, highlightLine } from "./highlight.js";
@@ -9,27 +9,27 @@ export class CodeBlock {
     this.language = language;
     this._known = familyOf(language);
     this._code = element("code");
-    this._open = null; // what the finished lines leave open: a comment, a string
+    this._open = null; // the comment or string that is open after the finished lines
     this._finished = 0; // characters of the text in finished lines
-    this._last = []; // what shows the line that still grows
+    this._last = []; // the nodes of the line that still grows
     this._copy = element("button", { type: "button", class: "copy", "aria-label": "Copy code" }, "Copy");
     this._copy.addEventListener("click", () => this._copyText());
     const label = element("figcaption", {}, element("span", {}, language || "text"), this._copy);
-    // Code wider than the page scrolls by itself, so it must be reachable by keyboard.
+    // Wide code scrolls in its own box, so the box must be reachable by keyboard.
     const lines = element("pre", { tabindex: "0", role: "region", "aria-label": `Code, ${language || "text"}` }, this._code);
     this.element = element("figure", { class: "code" }, label, lines);
     this.text = "";
     this.grow(text);
   }
 
-  /** Show more text, if what is shown is its beginning; whether it was. */
+  /** Show a longer text; false if it does not begin with the text that is shown. */
   grow(text) {
     if (!text.startsWith(this.text)) return false;
     this.text = text;
     for (const node of this._last) node.remove();
     const end = text.lastIndexOf("\n") + 1;
     if (end > this._finished) {
-      for (const line of text.slice(this._finished, end - 1).split("\n")) this._open = this._line(`${line}`, "\n");
+      for (const line of text.slice(this._finished, end - 1).split("\n")) this._open = this._line(line, "\n");
       this._finished = end;
     }
     const before = this._code.childNodes.length;

@@ -1,12 +1,11 @@
-// Pairs the marks of emphasis in a list of inline nodes: strong, em, del. The rules are CommonMark's.
-// Knows nothing of text around the nodes.
+// Pairs emphasis marks in a list of inline nodes into strong, em and del, by CommonMark's rules.
 
 const TYPES = { 1: "em", 2: "strong" };
 
-/** The nodes from an index on, marks paired where they pair and turned into text where they don't. */
+/** The nodes from an index on: paired marks become elements, the others text. */
 export function emphasise(nodes, from) {
   const list = nodes.slice(from);
-  const floor = {}; // below this index no opener is left, by kind of closer: keeps the search linear
+  const floor = {}; // by kind of closer, the index below which there is no opener: keeps the search linear
   for (let at = 0; at < list.length; at += 1) {
     const closer = list[at];
     while (closer.type === "mark" && closer.closes && closer.count > 0) {
@@ -37,7 +36,7 @@ function pairs(opener, closer) {
   return !both || (opener.run + closer.run) % 3 !== 0 || (opener.run % 3 === 0 && closer.run % 3 === 0);
 }
 
-/** Put what stands between two marks into a node; returns where the closing mark stands then. */
+/** Put the nodes between two marks into one node; returns the new index of the closing mark. */
 function wrap(list, openerAt, closerAt) {
   const opener = list[openerAt], closer = list[closerAt];
   const width = opener.char === "~" ? 2 : Math.min(2, opener.count, closer.count);
@@ -49,7 +48,7 @@ function wrap(list, openerAt, closerAt) {
   return openerAt + 2;
 }
 
-/** Marks that are left over become text; neighbouring texts become one. */
+/** Unpaired marks become text; adjacent texts are joined. */
 function merged(list) {
   const out = [];
   for (const node of list) {

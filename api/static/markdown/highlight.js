@@ -1,5 +1,5 @@
-// Colours for code, a line at a time: comments, strings, numbers, words of the language. Light on purpose: it knows a
-// few families of languages and no grammar. Builds no elements.
+// Syntax highlighting, a line at a time: comments, strings, numbers, keywords. Deliberately simple: a few families of
+// languages, no grammars. Builds no elements.
 
 const C_LIKE = "abstract as async await bool boolean break case catch char class const continue default defer delete do " +
   "double else enum export extends extern false final finally float fn for from func function go if impl implements " +
@@ -35,12 +35,12 @@ const LANGUAGES = {
 const BY_NAME = new Map(Object.entries(LANGUAGES).flatMap(([name, all]) => all.split(" ").map((one) => [one, FAMILIES[name]])));
 const WORD = /[A-Za-z_$][\w$]*/y;
 const NUMBER = /\d[\w.]*/y;
-const LONGEST = 2000; // characters of a line; a longer one is no code that anybody reads
+const LONGEST = 2000; // characters of a line; longer lines are not highlighted
 
-/** What knows a language's words, or null. */
+/** The family of a language, or null. */
 export const familyOf = (language) => BY_NAME.get(language) ?? null;
 
-/** The tokens of a line, `[kind or "", text]`, and what is still open at its end: the text that closes it, or null. */
+/** The tokens of a line, `[kind or "", text]`, and the text that closes the comment or string left open, or null. */
 export function highlightLine(line, known, open) {
   if (!known || line.length > LONGEST) return { tokens: [["", line]], open: null };
   return new Line(line, known).run(open);
@@ -72,28 +72,28 @@ class Line {
     this.at += length;
   }
 
-  /** What would close the comment or string that begins here; null when none does. The opening mark is taken. */
+  /** The text that closes the comment or string that begins here, or null. Adds the opening mark as a token. */
   opened() {
     const { line, block, quotes, triple } = this.known;
     const char = this.line[this.at];
     if (line && this.line.startsWith(line, this.at) && this.wordBegins(line)) return "\n";
-    if (block && this.line.startsWith(block[0], this.at)) return this.take(block[0], block[1]);
+    if (block && this.line.startsWith(block[0], this.at)) return this.begin(block[0], block[1]);
     if (!quotes.includes(char)) return null;
-    if (triple && this.line.startsWith(char.repeat(3), this.at)) return this.take(char.repeat(3), char.repeat(3));
-    return this.take(char, char);
+    if (triple && this.line.startsWith(char.repeat(3), this.at)) return this.begin(char.repeat(3), char.repeat(3));
+    return this.begin(char, char);
   }
 
-  // A # within a word is no comment: $# and colours in a shell's line.
+  // A # inside a word starts no comment: $# and colours in shell code.
   wordBegins(mark) {
     return mark !== "#" || this.at === 0 || /\s/.test(this.line[this.at - 1]);
   }
 
-  take(opening, closing) {
+  begin(opening, closing) {
     this.token(closing === this.known.block?.[1] ? "comment" : "string", opening.length);
     return closing;
   }
 
-  /** Take everything up to the closing text; whether it was found. */
+  /** Add everything up to the closing text as a token; whether the line has it. */
   until(closing) {
     const kind = closing === "\n" || closing === this.known.block?.[1] ? "comment" : "string";
     let end = this.line.indexOf(closing, this.at);
@@ -105,16 +105,16 @@ class Line {
   small() {
     for (const [pattern, kind] of [[WORD, "word"], [NUMBER, "number"]]) {
       pattern.lastIndex = this.at;
-      const found = pattern.exec(this.line)?.[0];
-      if (!found) continue;
-      const known = this.known.words.has(this.known.anyCase ? found.toLowerCase() : found);
-      return this.token(kind === "word" && !known ? "" : kind, found.length);
+      const match = pattern.exec(this.line)?.[0];
+      if (!match) continue;
+      const known = this.known.words.has(this.known.anyCase ? match.toLowerCase() : match);
+      return this.token(kind === "word" && !known ? "" : kind, match.length);
     }
     return this.token("", 1);
   }
 }
 
-/** Whether what the text closes may go on over the end of a line. */
+/** Whether the comment or string with this closing text may span lines. */
 const lasts = (closing) => closing !== "\n" && (closing.length > 1 || closing === "`");
 
 function escaped(line, at) {

@@ -1,9 +1,9 @@
 // Text within a block, as a tree: code, emphasis, links, breaks. Builds no elements; linear in the length of the text.
-// Raw HTML is text here. A link leads to http, https or mailto, or it isn't one.
+// Raw HTML stays text. Only http, https and mailto addresses become links.
 
 import { emphasise } from "./emphasis.js";
 
-const MOST_MARKS = 1000; // emphasis marks and brackets in one block; what comes after is plain text
+const MOST_MARKS = 1000; // emphasis marks and brackets in one block; the text after them is plain
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const BARE_URL = /https?:\/\/[^\s<>"`|\\^{}]+/iy;
 const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
@@ -14,7 +14,7 @@ const BREAK_TAG = /<br ?\/?>/iy;
 const DESTINATION = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
 const PLAIN = /[^\\`*_~[\]!<&\nhH]+/y;
 
-/** The address if a link may lead there, else null. */
+/** The address if links to it are allowed, else null. */
 export function safeAddress(text) {
   let url;
   try {
@@ -50,7 +50,7 @@ class Inline {
   }
 
   special(char) {
-    const taken =
+    const handled =
       char === "\\" ? this.escape() :
       char === "`" ? this.code() :
       char === "\n" ? this.lineBreak() :
@@ -60,7 +60,7 @@ class Inline {
       char === "]" ? this.closeBracket() :
       char === "*" || char === "_" || char === "~" ? this.mark(char) :
       char === "h" || char === "H" ? this.bareUrl() : false;
-    if (!taken) this.add(this.text[this.at++], false);
+    if (!handled) this.add(this.text[this.at++], false);
   }
 
   match(pattern) {
@@ -68,7 +68,7 @@ class Inline {
     return pattern.exec(this.text);
   }
 
-  /** Add text; by default it is what stands at the place of reading. */
+  /** Add text; by default the text at the current position, which advances past it. */
   add(text, advance = true) {
     const last = this.nodes.at(-1);
     if (last?.type === "text" && !last.bracket) last.text += text;
@@ -94,9 +94,9 @@ class Inline {
   code() {
     const run = this.runLength("`");
     this.ticks ??= backtickRuns(this.text);
-    const places = this.ticks.get(run) ?? [];
-    while (places.length && places.at(-1) < this.at + run) places.pop(); // the last is the first: they were reversed
-    const close = places.at(-1);
+    const positions = this.ticks.get(run) ?? [];
+    while (positions.length && positions.at(-1) < this.at + run) positions.pop(); // reversed: the last is the next one
+    const close = positions.at(-1);
     if (close === undefined) return this.add("`".repeat(run));
     let inner = this.text.slice(this.at + run, close).replaceAll("\n", " ");
     if (inner.startsWith(" ") && inner.endsWith(" ") && inner.trim() !== "") inner = inner.slice(1, -1);
@@ -109,7 +109,7 @@ class Inline {
     return end - this.at;
   }
 
-  // A single line end breaks the line: models write verses and addresses so, and hardly ever wrap paragraphs.
+  // A single newline breaks the line: models write poems and addresses that way, and rarely wrap paragraphs.
   lineBreak() {
     const last = this.nodes.at(-1);
     if (last?.type === "text") last.text = last.text.replace(/[ \t]+$/, "");
@@ -117,32 +117,32 @@ class Inline {
   }
 
   entity() {
-    const found = this.match(ENTITY);
-    if (!found) return false;
-    const number = found[1] ? Number(found[1]) : found[2] ? parseInt(found[2], 16) : null;
-    const text = number === null ? NAMED[found[3].toLowerCase()] : character(number);
+    const match = this.match(ENTITY);
+    if (!match) return false;
+    const number = match[1] ? Number(match[1]) : match[2] ? parseInt(match[2], 16) : null;
+    const text = number === null ? NAMED[match[3].toLowerCase()] : character(number);
     if (text === undefined) return false;
-    this.at += found[0].length;
+    this.at += match[0].length;
     return this.add(text, false);
   }
 
   angle() {
     const tag = this.match(BREAK_TAG);
     if (tag) return this.push({ type: "break" }, tag[0].length);
-    const found = this.match(AUTOLINK);
-    const href = found && safeAddress(found[1]);
+    const match = this.match(AUTOLINK);
+    const href = match && safeAddress(match[1]);
     if (!href) return false;
-    return this.push(link(href, [{ type: "text", text: found[1] }]), found[0].length);
+    return this.push(link(href, [{ type: "text", text: match[1] }]), match[0].length);
   }
 
   bareUrl() {
     const before = this.text[this.at - 1] ?? " ";
-    const found = /[\w@/]/.test(before) ? null : this.match(BARE_URL);
-    if (!found) {
+    const match = /[\w@/]/.test(before) ? null : this.match(BARE_URL);
+    if (!match) {
       const word = /[hH][^\\`*_~[\]!<&\nhH]*/y;
       return this.add(this.match(word)[0]);
     }
-    const shown = withoutTail(found[0]);
+    const shown = withoutTail(match[0]);
     const href = safeAddress(shown);
     return href ? this.push(link(href, [{ type: "text", text: shown }]), shown.length) : this.add(shown);
   }
@@ -158,16 +158,16 @@ class Inline {
     const opener = this.brackets.pop();
     if (!opener?.active) return false;
     this.at += 1;
-    const found = this.match(DESTINATION);
+    const match = this.match(DESTINATION);
     this.at -= 1;
-    const href = found && safeAddress((found[1] ?? found[2]).replace(/\\(?=[!-/:-@[-`{-~])/g, ""));
-    if (!found) return false;
+    const href = match && safeAddress((match[1] ?? match[2]).replace(/\\(?=[!-/:-@[-`{-~])/g, ""));
+    if (!match) return false;
     const inner = emphasise(this.nodes.splice(opener.index).slice(1), 0);
-    // A picture from elsewhere is never loaded: it would tell its server who reads this. It becomes a link.
+    // An image is never loaded: its server would learn who reads this. It becomes a link.
     if (href) this.nodes.push(link(href, inner.length ? inner : [{ type: "text", text: href }]));
     else this.nodes.push(...inner);
     if (!opener.image) for (const other of this.brackets) if (!other.image) other.active = false;
-    this.at += 1 + found[0].length;
+    this.at += 1 + match[0].length;
     return true;
   }
 
@@ -201,7 +201,7 @@ function backtickRuns(text) {
     if (!runs.has(run.length)) runs.set(run.length, []);
     runs.get(run.length).push(index);
   }
-  for (const places of runs.values()) places.reverse();
+  for (const positions of runs.values()) positions.reverse();
   return runs;
 }
 
@@ -212,7 +212,7 @@ function character(number) {
 
 const link = (href, children) => ({ type: "link", href, children });
 
-/** An address without the punctuation that ends the sentence around it, or a bracket opened before it. */
+/** An address without the punctuation of the sentence around it, or a closing bracket that belongs to the text. */
 function withoutTail(url) {
   let shown = url.replace(/[.,:;!?'*_~\]]{1,100}$/, "");
   let extra = shown.split(")").length - shown.split("(").length;

@@ -1,4 +1,4 @@
-// Tables: a header, a row of dashes with as many cells, rows. Builds no elements.
+// Parses tables: a header, a row of dashes with as many cells, rows. Builds no elements.
 
 /** Whether a table begins at a line. */
 export function isTableStart(lines, at) {
@@ -7,7 +7,7 @@ export function isTableStart(lines, at) {
   return dashes.length === cells(lines[at]).length && dashes.every((cell) => /^:?-+:?$/.test(cell));
 }
 
-/** The table at a line; `ends` says whether another block begins at a line. */
+/** The table at a line; `ends(line)` tells whether another block begins there. */
 export function table(lines, at, ends) {
   const head = cells(lines[at]);
   const align = cells(lines[at + 1]).map(alignment);

@@ -1,4 +1,4 @@
-// The status page: one event stream in, sums, charts and tables out.
+// The status page: totals, charts and tables from one event stream.
 
 import { byId, element } from "../dom.js";
 import { Chart, SECONDS } from "./charts.js";
@@ -28,9 +28,9 @@ const tables = {
     { title: "Tokens", cell: (job) => whole(job.tokens), number: true },
     { title: "Tokens/s", cell: (job) => (job.tokens > 1 ? rate(job.tokens_per_second) : "–"), number: true },
     { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true, side: true },
-    { title: "Runs for", cell: (job) => span(job.elapsed_ms), number: true },
+    { title: "Running for", cell: (job) => span(job.elapsed_ms), number: true },
     { title: "", cell: (job, held) => held ?? stopButton(job), number: true },
-  ], "Nothing runs.", (job) => job.job_id),
+  ], "Nothing is running.", (job) => job.job_id),
   batches: new Table(byId("batches"), [
     { title: "Batch", cell: (batch, held) => held ?? element("span", { class: "mono" }, batch.id.slice(0, 8)) },
     { title: "State", cell: (batch) => batch.status },
@@ -41,7 +41,7 @@ const tables = {
   recent: new Table(byId("recent"), [
     { title: "Ended", cell: (job) => ago(job.ago_ms) },
     model,
-    { title: "End", cell: reason },
+    { title: "Result", cell: reason },
     { title: "Prompt", cell: (job) => prompt(job), number: true, side: true },
     { title: "Tokens", cell: (job) => whole(job.completion_tokens), number: true },
     { title: "Tokens/s", cell: (job) => (job.tokens_per_second ? rate(job.tokens_per_second) : "–"), number: true },
@@ -108,31 +108,31 @@ async function stop(jobId, button) {
 }
 
 function connection(state, text) {
-  const place = byId("connection");
-  place.dataset.state = state;
-  if (place.textContent !== text) place.textContent = text;
+  const line = byId("connection");
+  line.dataset.state = state;
+  if (line.textContent !== text) line.textContent = text;
 }
 
 function trouble(text) {
-  const place = byId("trouble");
-  place.hidden = !text;
-  if (place.textContent !== text) place.textContent = text;
+  const notice = byId("trouble");
+  notice.hidden = !text;
+  if (notice.textContent !== text) notice.textContent = text;
 }
 
-function showSums(told, rows) {
-  const slots = told.workers.reduce((sum, worker) => sum + worker.slots, 0);
-  const cache = told.workers.map((worker) => worker.prompt_cache);
-  const asked = cache.reduce((sum, one) => sum + one.prompt_tokens, 0);
-  const found = cache.reduce((sum, one) => sum + one.cached_tokens, 0);
-  const waiting = Object.entries(told.queues);
-  const ended = Object.entries(told.ended);
+function showSums(status, rows) {
+  const slots = status.workers.reduce((sum, worker) => sum + worker.slots, 0);
+  const cache = status.workers.map((worker) => worker.prompt_cache);
+  const promptTokens = cache.reduce((sum, one) => sum + one.prompt_tokens, 0);
+  const cachedTokens = cache.reduce((sum, one) => sum + one.cached_tokens, 0);
+  const waiting = Object.entries(status.queues);
+  const ended = Object.entries(status.ended);
   const failed = ended.filter(([how]) => how.startsWith("error")).reduce((sum, [, count]) => sum + count, 0);
-  sum("Running", whole(told.running_total), `of ${whole(slots)} slots`);
+  sum("Running", whole(status.running_total), `of ${whole(slots)} slots`);
   for (const [name, depth] of waiting) {
-    sum(name === "chat" ? "Waiting" : `In ${name} queue`, whole(depth), name === "chat" ? `of ${whole(told.queue_limit)}` : "jobs");
+    sum(name === "chat" ? "Waiting" : `In ${name} queue`, whole(depth), name === "chat" ? `of ${whole(status.queue_limit)}` : "jobs");
   }
   sum("Tokens per second", rows.length ? rate(rows.at(-1).tokens_per_second) : "–");
-  sum("Prompt cache hits", share(found, asked), asked ? "of prompt tokens" : "");
+  sum("Prompt cache hits", share(cachedTokens, promptTokens), promptTokens ? "of prompt tokens" : "");
   sum("Ended", whole(ended.reduce((all, [, count]) => all + count, 0)), `${whole(failed)} failed`);
 }
 
@@ -149,31 +149,31 @@ function sum(title, value, note = "") {
   if (shown.note.textContent !== note) shown.note.textContent = note;
 }
 
-function show(told) {
-  const now = told.now_ms / 1000;
-  for (const row of told.tail) history.set(row.at, row);
+function show(status) {
+  const now = status.now_ms / 1000;
+  for (const row of status.tail) history.set(row.at, row);
   for (const at of history.keys()) if (at < now - SECONDS) history.delete(at);
   // The newest row is still being filled.
   const rows = [...history.values()].filter((row) => row.at + ROW_S <= now).sort((a, b) => a.at - b.at);
   for (const chart of charts) chart.draw(rows, now);
-  showSums(told, rows);
-  tables.running.show(told.running);
-  byId("batches-section").hidden = told.batches.length === 0;
-  tables.batches.show(told.batches);
-  tables.recent.show(told.recent.map((job) => ({ ...job, ago_ms: Math.max(0, told.now_ms - job.ended_ms) })));
-  tables.models.show(told.models);
-  tables.workers.show(told.workers);
-  const more = told.running_total - told.running.length;
-  trouble(held(told) || (more > 0 ? `${whole(more)} more chats run than are listed.` : ""));
+  showSums(status, rows);
+  tables.running.show(status.running);
+  byId("batches-section").hidden = status.batches.length === 0;
+  tables.batches.show(status.batches);
+  tables.recent.show(status.recent.map((job) => ({ ...job, ago_ms: Math.max(0, status.now_ms - job.ended_ms) })));
+  tables.models.show(status.models);
+  tables.workers.show(status.workers);
+  const more = status.running_total - status.running.length;
+  trouble(blocked(status) || (more > 0 ? `${whole(more)} more chats are running than are listed.` : ""));
   connection("live", "Live");
 }
 
-/** What keeps chats from going on, in a sentence. */
-function held(told) {
-  if (told.suspended) return "The queues are suspended: chats wait until they are resumed (rq resume).";
-  const silent = told.silent_workers.length;
-  if (silent > 0) return `${silent === 1 ? "A worker does" : `${silent} workers do`} not answer: ${told.silent_workers.join(", ")}.`;
-  return told.workers.length === 0 ? "No worker is running: chats wait until one is." : "";
+/** Why no chat makes progress, in a sentence; empty if nothing is wrong. */
+function blocked(status) {
+  if (status.suspended) return "The queues are suspended: chats wait until they are resumed (rq resume).";
+  const silent = status.silent_workers.length;
+  if (silent > 0) return `${silent === 1 ? "A worker is" : `${silent} workers are`} not responding: ${status.silent_workers.join(", ")}.`;
+  return status.workers.length === 0 ? "No worker is running: chats wait until one is." : "";
 }
 
 function listen() {
@@ -183,7 +183,7 @@ function listen() {
     for (const row of JSON.parse(event.data)) history.set(row.at, row);
   });
   source.addEventListener("status", (event) => show(JSON.parse(event.data)));
-  source.addEventListener("away", () => connection("lost", "The queue's storage does not answer. Trying again…"));
+  source.addEventListener("away", () => connection("lost", "The queue's storage is not responding. Trying again…"));
   source.addEventListener("error", () => {
     connection("lost", "Connection lost. Trying again…");
     if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
@@ -192,19 +192,19 @@ function listen() {
   });
 }
 
-/** Ask who we are, for the stop buttons, and listen then. */
+/** Ask for the caller's name, which the stop buttons need, then listen. */
 async function begin() {
   const answer = await fetch("/api/engine/status").catch(() => null);
   if (answer?.status === 401) {
     connection("lost", "Signed out.");
-    trouble("Sign in again to go on: reload this page.");
+    trouble("Reload this page to sign in again.");
     return;
   }
   if (answer?.ok) {
     you = (await answer.json()).you;
     listen();
   } else {
-    connection("lost", "The service does not answer. Trying again…");
+    connection("lost", "The service is not responding. Trying again…");
     setTimeout(begin, RETRY_MS);
   }
 }

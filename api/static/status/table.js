@@ -1,13 +1,13 @@
-// A table whose rows stay the same elements as long as what they show does: a button keeps its focus while numbers change.
+// A table that keeps the elements of its rows while their values change, so that a button in a row keeps the focus.
 
 import { element } from "../dom.js";
 
 export class Table {
   /**
-   * Columns are {title, cell, number, side}: `cell` makes text or an element from an item, or from an item and what the
-   * cell held before. `side` columns are left out on phones.
+   * Columns are {title, cell, number, side}: `cell(item, before)` returns text or an element; `before` is the element that the
+   * cell has now. `side` columns are left out on phones.
    */
-  constructor(place, columns, empty, key) {
+  constructor(holder, columns, empty, key) {
     this.columns = columns;
     this.key = key;
     this.rows = new Map();
@@ -17,7 +17,7 @@ export class Table {
       element("thead", {}, element("tr", {}, ...columns.map((column) =>
         element("th", { scope: "col", class: classes(column) }, column.title)))),
       this.body);
-    place.replaceChildren(this.table, this.empty);
+    holder.replaceChildren(this.table, this.empty);
   }
 
   show(items) {
@@ -32,8 +32,8 @@ export class Table {
     let before = null;
     for (const item of items) {
       const row = this.row(item);
-      const place = before === null ? this.body.firstChild : before.nextSibling;
-      if (place !== row) this.body.insertBefore(row, place);
+      const next = before === null ? this.body.firstChild : before.nextSibling;
+      if (next !== row) this.body.insertBefore(row, next);
       before = row;
     }
   }
@@ -45,13 +45,13 @@ export class Table {
       row = element("tr", {}, ...this.columns.map((column) => element("td", { class: classes(column) })));
       this.rows.set(name, row);
     }
-    this.columns.forEach((column, place) => {
-      const cell = row.children[place];
-      const made = column.cell(item, cell.firstElementChild);
-      if (made instanceof Node) {
-        if (cell.firstChild !== made) cell.replaceChildren(made);
-      } else if (cell.textContent !== made) {
-        cell.textContent = made;
+    this.columns.forEach((column, index) => {
+      const cell = row.children[index];
+      const content = column.cell(item, cell.firstElementChild);
+      if (content instanceof Node) {
+        if (cell.firstChild !== content) cell.replaceChildren(content);
+      } else if (cell.textContent !== content) {
+        cell.textContent = content;
       }
     });
     return row;

@@ -1,0 +1,1 @@
+"""Batches of prompts: upload, slices, quotas, results, and the routes of the native API."""

@@ -1,0 +1,91 @@
+"""One chat: its whole text so far, its state, its position in the queue, and how it ended.
+
+Reads only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.auth.caller import CallerOf
+from api.chat.readers import ChatReaders
+from api.deps import service
+from api.errors import ApiError
+from api.jobs.reader import PAGE
+from api.jobs.records import Held
+from api.jobs.relay import Relay
+from wire.log_entries import Entry, position_after
+from wire.messages import Delta, Failed, Finished, Warning
+
+router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
+
+
+class JobView(BaseModel):
+    """What ``GET /api/engine/jobs/{job_id}`` returns.
+
+    ``last_event_id`` is the cursor after ``text``. ``held`` says why a job that has not ended makes
+    no progress: the queues are suspended, or no worker responds.
+    """
+
+    job_id: str
+    state: Literal["queued", "running", "ended"]
+    position: int | None
+    held: Held | None
+    text: str
+    warnings: list[str]
+    last_event_id: int
+    finish_reason: str | None = None
+    usage: dict[str, int] | None = None
+    timings: dict[str, float] | None = None
+    code: str | None = None
+    error: str | None = None
+
+
+@router.get("/{job_id}")
+async def job(
+    job_id: str, readers: Annotated[ChatReaders, service(ChatReaders)], caller: CallerOf
+) -> JobView:
+    """A chat's whole text so far, its state and its end."""
+    record = await readers.records.record(job_id, caller.owner)
+    if record is None or record.kind != "chat":
+        raise ApiError("job_not_found", "There is no such job.")
+    entries = await _log(job_id, readers.relay)
+    if record.state == "ended" and not entries:
+        raise ApiError("expired", "The text of this job has expired.")
+    events = [entry.event for entry in entries]
+    end = _end(events[-1]) if entries and entries[-1].ends else {}
+    queued = None if end else await readers.records.position(job_id)
+    position = None if queued is None else queued[0]
+    return JobView(
+        job_id=job_id,
+        # By the log, which may have got its end since the record was read; back in the queue, it
+        # isn't running.
+        state="ended" if end else "queued" if position is not None else record.state,
+        position=position,
+        held=None if end else await readers.records.held(job_id),
+        text="".join(event.text for event in events if isinstance(event, Delta)),
+        warnings=[event.text for event in events if isinstance(event, Warning)],
+        last_event_id=position_after(entries) if record.by_tokens else len(entries),
+        **end,
+    )
+
+
+async def _log(job_id: str, relay: Relay) -> list[Entry]:
+    entries: list[Entry] = []
+    while page := await relay.stored(job_id, len(entries)):
+        entries += page
+        if len(page) < PAGE:
+            break
+    return entries
+
+
+def _end(event: object) -> dict[str, Any]:
+    assert isinstance(event, (Finished, Failed))
+    fields: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+    if isinstance(event, Failed):
+        return fields | {"finish_reason": "error", "code": event.code, "error": event.message}
+    return fields | {"finish_reason": event.finish_reason}

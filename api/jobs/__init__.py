@@ -1,0 +1,1 @@
+"""Jobs in RQ and their token logs, as the API sees them: submitted, looked up, relayed, ended."""

@@ -1,0 +1,61 @@
+"""Stopping chats, queued or running: the API marks the job, and ends it if no worker has it.
+
+Synchronous, for threads. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis import Redis
+
+from api.jobs.reaper import JobReaper
+from wire import clock, keys
+from wire.rq_jobs import queue_key
+
+# KEYS: job, cancel, queue, stopping. ARGV: job id, lifetime of the cancel key, now in ms, the owner
+# whose job alone may be stopped, or nothing. Returns 1 when the job was removed from its queue and
+# is the caller's to end, 0 when a worker has it, -1 when there is nothing to stop.
+_STOP = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state or state == 'ended' then return -1 end
+if ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[4] then return -1 end
+redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
+local taken = redis.call('LREM', KEYS[3], 1, ARGV[1])
+if taken == 1 then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1]) end
+return taken
+"""
+_REMOVED, _NOTHING_TO_STOP = 1, -1
+
+
+class JobCanceller:
+    """Writes cancel keys; the worker that runs a job looks them up between tokens."""
+
+    def __init__(self, redis: Redis, reaper: JobReaper) -> None:
+        self._redis = redis
+        self._reaper = reaper
+        self._script = redis.register_script(_STOP)
+
+    def stop_all(self, owner: str) -> None:
+        """Stop all chats of an owner."""
+        live = cast(list[bytes], self._redis.zrange(keys.live(owner), 0, -1))
+        # All keys first: otherwise each slot that a stop frees takes up the next chat of the same
+        # owner.
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in live:
+            pipe.set(keys.cancel(job_id.decode()), 1, ex=keys.CANCEL_LIFETIME_S)
+        pipe.execute()
+        for job_id in live:
+            if not self.stop(job_id.decode()):
+                self._redis.zrem(keys.live(owner), job_id)
+
+    def stop(self, job_id: str, owner: str = "") -> bool:
+        """Stop one job, of this owner if one is named. Whether there was something to stop."""
+        queue = queue_key(keys.CHAT_QUEUE)
+        outcome = self._script(
+            keys=[keys.job(job_id), keys.cancel(job_id), queue, keys.STOPPING],
+            args=[job_id, keys.CANCEL_LIFETIME_S, clock.now_ms(self._redis), owner],
+        )
+        if outcome == _REMOVED:
+            self._reaper.end_cancelled(job_id)
+        return bool(outcome != _NOTHING_TO_STOP)

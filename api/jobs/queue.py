@@ -1,0 +1,239 @@
+"""Accepting jobs and stopping them.
+
+RQ is synchronous, so what uses it runs on a few threads of its own and the event loop never waits
+for it. Knows nothing of HTTP statuses and nothing of streams.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, ParamSpec, TypeVar, cast
+
+from anyio import CapacityLimiter, to_thread
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from api.errors import ApiError, workers_outdated
+from api.jobs.cancel import JobCanceller
+from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
+from api.jobs.ids import is_job_id
+from api.jobs.reaper import JobReaper
+from api.jobs.slice_queue import SliceQueue
+from api.redis_client import Clients
+from api.registry import RegistryReader
+from wire import clock, keys
+from wire.batches import BatchSlice
+from wire.keys import EVERYONE
+from wire.messages import ChatJob, ModelCommand
+from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
+from wire.versions import FIRST, TooNew, needs, readable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ABANDONED_AFTER_S = 32
+"""A job that ends with its readers is stopped this long after one was last noticed. Readers are
+noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
+_THREADS = 4
+_RETRY_AFTER_S = (1, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The client's options: whether the job outlives its readers, and what frames hold."""
+
+    on_disconnect: Literal["cancel", "continue"]
+    stream_options: frozenset[str] = frozenset()
+
+
+class _QueueFull(Exception):
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
+        self.depth = depth
+
+
+class JobQueue:
+    """The jobs in Redis, as one API process writes them."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        registry: RegistryReader,
+        queue_limit: int,
+        key_limit: int = 200,
+        kept_s: int = keys.RQ_LIFETIME_S,
+    ) -> None:
+        self._waiting = clients.waiting
+        self._redis: Redis = clients.blocking
+        self._registry = registry
+        self._limit, self._key_limit = queue_limit, key_limit
+        self._threads = CapacityLimiter(_THREADS)
+        self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
+        self._reaper = JobReaper(self._redis, kept_s)
+        self._slices = SliceQueue(self._redis, self._reaper, min(kept_s, keys.SLICE_LIFETIME_S))
+        self._canceller = JobCanceller(self._redis, self._reaper)
+
+    async def existing_job(self, key: IdempotencyKey) -> str | None:
+        """The job that an earlier request with this key created.
+
+        Raises ApiError if its body was another.
+        """
+        return key.job_in(cast(bytes | None, await self._waiting.get(key.name)))
+
+    async def submit_chat(
+        self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None
+    ) -> str:
+        """Put a chat at the end of the queue; returns its id, or that of the job that ``key`` has.
+
+        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to
+        another request, ``workers_outdated`` when a running worker can't read the job.
+        """
+        job = await self._readable(job)
+        try:
+            return await self._in_thread(self._submit_chat, job, policy, key)
+        except _QueueFull as full:
+            message = f"{full.depth} chats wait already. Try again later."
+            raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
+
+    async def _readable(self, job: ChatJob) -> ChatJob:
+        """The job as every living worker reads it."""
+        if needs(job) == FIRST:
+            return job
+        try:
+            return readable(job, await self._registry.oldest_version())
+        except TooNew as refused:
+            raise workers_outdated(refused.field) from None
+
+    async def submit_command(self, command: ModelCommand) -> None:
+        """Put a model command at the front of the queue: a client waits for its response."""
+        await self._in_thread(self._submit_command, command)
+
+    async def stop(self, job_id: str, owner: str = "") -> None:
+        """Stop one job, queued or running.
+
+        Unknown and ended jobs, and another owner's, are left as they are.
+        """
+        if is_job_id(job_id):
+            await self._in_thread(self._canceller.stop, job_id, owner)
+
+    async def stop_all(self, owner: str) -> None:
+        """Stop all chats of an owner; batch prompts and model commands go on."""
+        await self._in_thread(self._canceller.stop_all, owner)
+
+    async def submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
+        """Put a slice of a batch in the queue, and in the same transaction what ``with_it``
+        writes."""
+        await self._in_thread(self._slices.submit, work, with_it)
+
+    async def withdraw_slice(self, work: BatchSlice) -> None:
+        """End a slice of a batch that ends early, if it waits in the queue: its lines get no
+        results."""
+        await self._in_thread(self._slices.withdraw, work)
+
+    async def feed_slice(self, work: BatchSlice) -> None:
+        """Put a slice in the queue that should be there, unless it is or a worker has it."""
+        await self._in_thread(self._slices.feed, work)
+
+    async def settle(self, job_id: str) -> None:
+        """End a job that is over for RQ and has no end in its log."""
+        await self._in_thread(self._reaper.settle, job_id)
+
+    async def settle_all(self) -> None:
+        """End jobs that were left by a process that died, or ended in RQ from outside."""
+        await self._in_thread(self._reaper.finish_interrupted)
+        await self._in_thread(self._reaper.settle_all)
+
+    async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await to_thread.run_sync(
+            functools.partial(task, *args, **kwargs), limiter=self._threads, abandon_on_cancel=True
+        )
+
+    async def _retry_after(self, depth: int) -> int:
+        """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
+        times = await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+        slots = sum(worker.slots for worker in await self._registry.workers())
+        mean = sum(float(value) for value in times) / len(times) if times else 1.0
+        low, high = _RETRY_AFTER_S
+        return max(low, min(high, math.ceil(depth * mean / max(1, slots))))
+
+    def _now_and_depth(self) -> tuple[int, int]:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.llen(self._queue.key)
+        time, depth = pipe.execute()
+        return int(clock.milliseconds(time)), depth
+
+    def _submit_chat(self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None) -> str:
+        while True:
+            with self._redis.pipeline(transaction=True) as pipe:
+                if key is not None:
+                    pipe.watch(key.name)  # type: ignore[no-untyped-call]
+                    earlier = key.job_in(cast(bytes | None, pipe.get(key.name)))
+                    if earlier is not None:
+                        return earlier
+                    pipe.multi()
+                    pipe.set(key.name, key.value(job.job_id), ex=LIFETIME_S)
+                try:
+                    self._put_in_queue(job, policy, pipe)
+                except WatchError:
+                    continue  # Another request with this key has created its job meanwhile.
+                return job.job_id
+
+    def _put_in_queue(self, job: ChatJob, policy: Policy, pipe: Pipeline) -> None:
+        now, depth = self._now_and_depth()
+        if depth >= self._limit:
+            raise _QueueFull(depth)
+        if job.owner != EVERYONE and (own := self._unended(job.owner)) >= self._key_limit:
+            raise _QueueFull(own)
+        record = {
+            "owner": job.owner,
+            "model_id": job.model_id,
+            "kind": "chat",
+            "on_disconnect": policy.on_disconnect,
+            "stream_options": " ".join(sorted(policy.stream_options)),
+        }
+        queued = job.model_copy(update={"submitted_ms": now})
+        enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
+        pipe.zadd(keys.live(job.owner), {job.job_id: now})
+        if policy.on_disconnect == "cancel":
+            pipe.zadd(keys.ABANDONED_AFTER, {job.job_id: now + ABANDONED_AFTER_S * 1000})
+        pipe.execute()
+
+    def _unended(self, owner: str) -> int:
+        """How many chats of an owner wait or run.
+
+        Near the bound those are ended that are over for RQ, and left out of which Redis lost the
+        job.
+        """
+        name = keys.live(owner)
+        if self._redis.zcard(name) >= self._key_limit:
+            live = [value.decode() for value in cast(list[bytes], self._redis.zrange(name, 0, -1))]
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in live:
+                pipe.hget(rq_job_key(job_id), "status")
+                pipe.exists(keys.job(job_id))
+            replies = pipe.execute()
+            for job_id, status, known in zip(live, replies[::2], replies[1::2], strict=True):
+                if not known:
+                    self._redis.zrem(name, job_id)
+                elif (status or b"").decode() not in GOING_ON:
+                    self._reaper.settle(job_id)
+        return self._redis.zcard(name)
+
+    def _submit_command(self, command: ModelCommand) -> None:
+        now, _ = self._now_and_depth()
+        record = {
+            "owner": EVERYONE,
+            "model_id": command.model_id or "",
+            "kind": "model",
+            "on_disconnect": "continue",
+        }
+        pipe = self._redis.pipeline(transaction=True)
+        enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
+        pipe.execute()

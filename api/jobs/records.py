@@ -1,0 +1,161 @@
+"""Looks jobs up: their records, their state, their position in the queue, what holds them up.
+
+Reads Redis, and has a job ended that is over in RQ. Knows nothing of HTTP, and of RQ only names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from redis.asyncio import Redis
+
+from api.jobs.ids import is_job_id
+from wire import keys
+from wire.log_entries import UNKNOWN, decode_rows, position_after
+from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
+from wire.versions import FIRST
+
+JobState = Literal["queued", "running", "ended", "gone"]
+Held = Literal["suspended", "no_worker"]
+"""Why a job makes no progress: queues are suspended in RQ, or no worker responds that would run
+it."""
+
+POSITIONS_S = 0.5
+"""How long one read of the queue serves all requests for a position."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What is remembered of a job. ``by_tokens``: its readers' cursors count tokens, not events."""
+
+    job_id: str
+    owner: str
+    kind: Literal["chat", "model"]
+    state: Literal["queued", "running", "ended"]
+    stream_options: frozenset[str]
+    by_tokens: bool
+
+
+class JobRecords:
+    """Answers about jobs."""
+
+    def __init__(
+        self, redis: Redis, settle: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
+        """``settle`` ends a job that is over in RQ and has no end in its log."""
+        self._redis = redis
+        self._settle = settle
+        self._positions: dict[str, int] = {}
+        self._queue_held: Held | None = None
+        self._positions_until = 0.0
+        self._looking = asyncio.Lock()
+
+    async def record(self, job_id: str, owner: str) -> JobRecord | None:
+        """The record of an owner's job, or None."""
+        if not is_job_id(job_id):
+            return None
+        row, status = await self._remembered(job_id)
+        if "state" not in row or row["owner"] != owner or row["kind"] == "slice":
+            return None
+        if await self._settled(job_id, row["state"], status):
+            row, _ = await self._remembered(job_id)
+        return JobRecord(
+            job_id,
+            row["owner"],
+            "model" if row["kind"] == "model" else "chat",
+            cast(Literal["queued", "running", "ended"], row["state"]),
+            frozenset(row.get("stream_options", "").split()),
+            int(row.get("version", FIRST)) > FIRST,
+        )
+
+    async def has_log(self, job_id: str) -> bool:
+        """Whether there is anything of a job to read."""
+        return bool(await self._redis.exists(keys.log(job_id)))
+
+    async def last_position(self, record: JobRecord) -> int:
+        """The id of the last event of a job; 0 when there is no event, or the log has expired."""
+        rows = await self._redis.xrevrange(keys.log(record.job_id), count=2)
+        last = decode_rows(reversed(cast(list[Any], rows)))
+        if not last or not record.by_tokens:
+            return last[-1].sequence if last else 0
+        if last[0].start == UNKNOWN and last[0].sequence > 1:
+            last = decode_rows(cast(list[Any], await self._redis.xrange(keys.log(record.job_id))))
+        return position_after(last)
+
+    async def _remembered(self, job_id: str) -> tuple[dict[str, str], bytes | None]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.job(job_id))
+            pipe.hget(rq_job_key(job_id), "status")
+            stored, status = await pipe.execute()
+        return {name.decode(): value.decode() for name, value in stored.items()}, status
+
+    async def _settled(self, job_id: str, state: str, status: bytes | None) -> bool:
+        """Have a job ended that has no end and is over for RQ. Whether it had to be looked into."""
+        if state == "ended" or (status or b"").decode() in GOING_ON or self._settle is None:
+            return False
+        await self._settle(job_id)
+        return True
+
+    async def state(self, job_id: str) -> JobState:
+        """The state of a job; ``gone`` if its record has expired, so that nothing can end it."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.job(job_id), "state")
+            pipe.hget(rq_job_key(job_id), "status")
+            state, status = await pipe.execute()
+        if state is None:
+            return "gone"
+        await self._settled(job_id, state.decode(), status)
+        return cast(JobState, state.decode())
+
+    async def held(self, job_id: str) -> Held | None:
+        """What a job that has not ended waits for, apart from its turn."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(rq_job_key(job_id), "status", "worker_name")
+            pipe.exists(SUSPENDED)
+            (status, worker), suspended = await pipe.execute()
+        if status != b"started":
+            return "suspended" if suspended else None if await self._any_worker() else "no_worker"
+        answers = await self._redis.exists(keys.worker_status((worker or b"").decode()))
+        return None if answers else "no_worker"
+
+    async def suspended(self) -> bool:
+        """Whether `rq suspend` keeps the workers from taking jobs."""
+        return bool(await self._redis.exists(SUSPENDED))
+
+    async def _any_worker(self) -> bool:
+        names = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
+        return bool(names) and bool(
+            await self._redis.exists(*(keys.worker_status(name.decode()) for name in names))
+        )
+
+    async def position(self, job_id: str) -> tuple[int, Held | None] | None:
+        """A queued job's position, counted from 1, and what holds the queue up."""
+        async with self._looking:
+            # One look serves all streams that want to know: a search for each would cost a full
+            # queue's length.
+            if time.monotonic() >= self._positions_until:
+                self._positions_until = time.monotonic() + POSITIONS_S
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.lrange(queue_key(keys.CHAT_QUEUE), 0, -1)
+                    pipe.exists(SUSPENDED)
+                    ids, suspended = await pipe.execute()
+                self._positions = {
+                    value.decode(): position for position, value in enumerate(ids, 1)
+                }
+                self._queue_held = (
+                    "suspended" if suspended else None if await self._any_worker() else "no_worker"
+                )
+        position = self._positions.get(job_id)
+        return None if position is None else (position, self._queue_held)
+
+    async def depths(self) -> dict[str, int]:
+        """How many jobs wait, by queue."""
+        names = (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.llen(queue_key(name))
+            return dict(zip(names, await pipe.execute(), strict=True))

@@ -1,0 +1,1 @@
+"""What operators see: status, history, metrics, usage and RQ's dashboard."""

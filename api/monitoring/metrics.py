@@ -1,0 +1,229 @@
+"""``/metrics``: what workers, queues and this process do, in the text format of Prometheus.
+
+One table says what there is; ``docs/metrics.md`` says what it means. Names follow the field's
+habits, as vLLM's do. Labels hold names of workers, models, queues, reasons and routes, nothing of a
+request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+
+from api.deps import service
+from api.jobs.relay import Relay
+from api.monitoring.overview import Snapshot, StatusReader
+from wire.worker_status import BUCKETS, Histogram, WorkerStatus
+
+router = APIRouter(tags=["Operations"])
+
+Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+
+
+@dataclass(frozen=True, slots=True)
+class OfWorkers:
+    """A number that each worker reports, labelled with its machine's name."""
+
+    name: str
+    text: str
+    value: Callable[[WorkerStatus], float]
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A histogram that each worker reports; ``field`` is its name in the worker's record."""
+
+    name: str
+    text: str
+    field: str
+
+
+GAUGES = (
+    OfWorkers("mlxq_num_requests_running", "Chats inside the engine.", lambda w: w.running_total),
+    OfWorkers("mlxq_slots", "Chats that the worker can run at once.", lambda w: w.slots),
+    OfWorkers(
+        "mlxq_worker_draining", "1 while the worker takes nothing more.", lambda w: w.draining
+    ),
+    OfWorkers(
+        "mlxq_prompt_cache_bytes",
+        "Memory of prompts kept over turns.",
+        lambda w: w.prompt_cache.bytes,
+    ),
+    OfWorkers(
+        "mlxq_prompt_cache_entries", "Prompts kept over turns.", lambda w: w.prompt_cache.entries
+    ),
+    OfWorkers(
+        "mlxq_mlx_memory_bytes",
+        "Memory that MLX holds: weights and caches.",
+        lambda w: w.memory.mlx_bytes,
+    ),
+    OfWorkers(
+        "mlxq_memory_available_bytes",
+        "Memory that the machine has left.",
+        lambda w: w.memory.available_bytes,
+    ),
+)
+COUNTERS = (
+    OfWorkers(
+        "mlxq_prompt_tokens", "Prompt tokens of chats.", lambda w: w.work.prompt_tokens, True
+    ),
+    OfWorkers(
+        "mlxq_prompt_tokens_cached",
+        "Those found in the prompt cache.",
+        lambda w: w.work.cached_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_generation_tokens",
+        "Tokens generated for chats.",
+        lambda w: w.work.generation_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_batch_generation_tokens",
+        "Tokens generated for batches.",
+        lambda w: w.work.batch_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_worker_restarts",
+        "Starts of a worker on its machine after the first.",
+        lambda w: w.work.restarts,
+    ),
+)
+TIMES = (
+    Times(
+        "mlxq_time_to_first_token_seconds", "From a chat's submission to its first token.", "ttft"
+    ),
+    Times("mlxq_inter_token_latency_seconds", "Between two tokens of a chat.", "inter_token"),
+    Times(
+        "mlxq_request_queue_time_seconds",
+        "From a chat's submission until a worker took it up.",
+        "queue",
+    ),
+    Times(
+        "mlxq_request_prefill_time_seconds",
+        "From a chat's admission to its first token.",
+        "prefill",
+    ),
+    Times("mlxq_e2e_request_latency_seconds", "From a chat's submission to its end.", "request"),
+    Times("mlxq_model_load_time_seconds", "Loading a model.", "load"),
+)
+
+
+class Shared(Collector):
+    """Metrics that are the same at every API process: they come from Redis."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Family]:
+        yield from self._queues()
+        yield from self._ends()
+        workers = self._snapshot.workers
+        for row in (*GAUGES, *COUNTERS):
+            kind = CounterMetricFamily if row in COUNTERS else GaugeMetricFamily
+            family = kind(row.name, row.text, labels=["worker"])
+            for worker in workers:
+                family.add_metric([worker.machine], float(row.value(worker)))
+            yield family
+        for times in TIMES:
+            yield _histogram(times, workers)
+        yield self._heartbeats()
+        yield self._weights()
+
+    def _queues(self) -> Iterator[Family]:
+        depths = GaugeMetricFamily(
+            "mlxq_queue_depth", "Jobs that wait in a queue.", labels=["queue"]
+        )
+        for name, depth in self._snapshot.waiting.items():
+            depths.add_metric([name], depth)
+        yield depths
+        waiting = self._snapshot.waiting.get("chat", 0)
+        yield GaugeMetricFamily(
+            "mlxq_num_requests_waiting", "Chats that wait for a worker.", value=waiting
+        )
+
+    def _ends(self) -> Iterator[Family]:
+        labels = ["finished_reason", "code"]
+        family = CounterMetricFamily(
+            "mlxq_request_finished", "Chats that have ended, by how.", labels=labels
+        )
+        for how, count in sorted(self._snapshot.ended.items()):
+            reason, _, code = how.partition(":")
+            family.add_metric([reason, code], count)
+        yield family
+
+    def _heartbeats(self) -> Family:
+        name, text = "mlxq_worker_heartbeat_age_seconds", "Time since a worker has told of itself."
+        family = GaugeMetricFamily(name, text, labels=["worker"])
+        for worker in self._snapshot.workers:
+            family.add_metric([worker.machine], self._snapshot.age_ms(worker) / 1000)
+        return family
+
+    def _weights(self) -> Family:
+        labels = ["worker", "model", "kv_bits"]
+        family = GaugeMetricFamily(
+            "mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels
+        )
+        for worker in self._snapshot.workers:
+            for model in worker.models:
+                family.add_metric(
+                    [worker.machine, model.id, str(model.kv_quantization or "")], model.bytes
+                )
+        return family
+
+
+def _histogram(times: Times, workers: Iterable[WorkerStatus]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(times.name, times.text, labels=["worker"])
+    bounds = [*map(str, map(float, BUCKETS[times.field])), "+Inf"]
+    for worker in workers:
+        spread: Histogram = getattr(worker.work, times.field)
+        if len(spread.counts) == len(bounds):
+            family.add_metric(
+                [worker.machine],
+                list(zip(bounds, accumulate(spread.counts), strict=True)),
+                spread.sum,
+            )
+    return family
+
+
+class _Here(Collector):
+    """What else this process knows."""
+
+    def __init__(self, streams: int, redis_up: bool) -> None:
+        self._streams, self._redis_up = streams, redis_up
+
+    def collect(self) -> Iterator[Family]:
+        yield GaugeMetricFamily(
+            "mlxq_streams_open", "Streams that clients read here.", value=self._streams
+        )
+        yield GaugeMetricFamily(
+            "mlxq_redis_up", "1 while Redis answers this process.", value=self._redis_up
+        )
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(
+    request: Request,
+    reader: Annotated[StatusReader, service(StatusReader)],
+    relay: Annotated[Relay, service(Relay)],
+) -> Response:
+    """Everything for Prometheus. Without Redis, what this process knows by itself."""
+    shared = b""
+    with contextlib.suppress(RedisError):
+        shared = generate_latest(Shared(await reader.snapshot()))
+    here = generate_latest(_Here(relay.open, bool(shared)))
+    own = generate_latest(request.app.state.traffic.registry)
+    return Response(shared + here + own, media_type=CONTENT_TYPE_LATEST)

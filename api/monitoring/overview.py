@@ -1,0 +1,136 @@
+"""The status of the whole service, however many workers and API processes there are.
+
+One read serves all viewers. Reads only; knows neither HTTP nor RQ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from api.batches.store import BatchRecord, BatchStore
+from api.jobs.records import JobRecords
+from api.monitoring.history import History, Rows
+from api.registry import RegistryReader
+from wire import clock, keys
+from wire.worker_status import WorkerStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A look at Redis.
+
+    ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log).
+    """
+
+    now_ms: int
+    workers: list[WorkerStatus]
+    waiting: dict[str, int]
+    ended: dict[str, int]
+
+    def age_ms(self, worker: WorkerStatus) -> int:
+        """The age of a worker's last report."""
+        return max(0, self.now_ms - worker.beat_ms)
+
+
+class StatusReader:
+    """One a process."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        registry: RegistryReader,
+        records: JobRecords,
+        batches: BatchStore,
+        queue_limit: int,
+    ) -> None:
+        self._redis = redis
+        self._registry = registry
+        self._records = records
+        self._batches = batches
+        self._queue_limit = queue_limit
+        self._history = History(redis)
+
+    async def snapshot(self) -> Snapshot:
+        """The counts alone."""
+        workers, waiting = await self._registry.workers(), await self._records.depths()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hgetall(keys.ENDED)
+            time, ended = await pipe.execute()
+        counts = {
+            name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
+        }
+        return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts)
+
+    async def status(self) -> dict[str, Any]:
+        """What the status page shows, without the history."""
+        snapshot = await self.snapshot()
+        names = {model.id: model.name for model in await self._registry.models()}
+        workers = snapshot.workers
+        return {
+            "now_ms": snapshot.now_ms,
+            "suspended": await self._records.suspended(),
+            "silent_workers": await self._registry.silent_workers(),
+            "queues": snapshot.waiting,
+            "queue_limit": self._queue_limit,
+            "running": [
+                job.model_dump()
+                | {"worker": worker.name, "model": names.get(job.model_id, job.model_id)}
+                for worker in workers
+                for job in worker.running
+            ],
+            "running_total": sum(worker.running_total for worker in workers),
+            "recent": [
+                job | {"model": names.get(job["model_id"], job["model_id"])}
+                for job in await self._history.recent()
+            ],
+            "batches": [_batch(record) for record in await self._batches.open_batches()],
+            "ended": snapshot.ended,
+            "models": [
+                model.model_dump() | {"worker": worker.name, "name": names.get(model.id, model.id)}
+                for worker in workers
+                for model in worker.models
+            ],
+            "memory": [worker.memory.model_dump() | {"host": worker.host} for worker in workers],
+            "workers": [_worker_row(worker, snapshot) for worker in workers],
+        }
+
+    async def history(self, now_ms: int) -> Rows:
+        """The last minutes."""
+        return await self._history.rows(now_ms)
+
+
+def newest(workers: list[WorkerStatus]) -> list[WorkerStatus]:
+    """The newest worker of each machine and data folder: a killed one's status lives on."""
+    by_machine: dict[str, WorkerStatus] = {}
+    for worker in workers:
+        other = by_machine.get(worker.machine)
+        if other is None or (other.beat_ms, other.started_ms) < (worker.beat_ms, worker.started_ms):
+            by_machine[worker.machine] = worker
+    return list(by_machine.values())
+
+
+def _worker_row(worker: WorkerStatus, snapshot: Snapshot) -> dict[str, Any]:
+    work = worker.work
+    counts = {
+        "restarts": work.restarts,
+        "prompt_tokens": work.prompt_tokens,
+        "cached_tokens": work.cached_tokens,
+        "generation_tokens": work.generation_tokens,
+        "batch_tokens": work.batch_tokens,
+    }
+    row = worker.model_dump(exclude={"running", "work", "beat_ms"})
+    return row | counts | {"heartbeat_age_ms": snapshot.age_ms(worker)}
+
+
+def _batch(record: BatchRecord) -> dict[str, Any]:
+    counts = {"total": record.total, "done": record.done, "failed": record.failed}
+    return {
+        "id": record.id,
+        "owner": record.owner,
+        "status": record.state,
+        "created_ms": record.created_ms,
+    } | counts

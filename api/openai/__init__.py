@@ -1,0 +1,1 @@
+"""OpenAI's API below /v1, on the same jobs as the native one."""

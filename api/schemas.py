@@ -1,0 +1,47 @@
+"""Bases of request bodies, strict and lenient, and the texts that fields hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+_MOST_FIELDS = 50
+
+
+def whole(text: str) -> str:
+    """A text that can be written down as it is. Raises ValueError for any other."""
+    # A NUL would end the text early in what is written in C; a lone surrogate can't be written at
+    # all.
+    if "\0" in text:
+        raise ValueError("a NUL character is not text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is not text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole)]
+ModelId = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(whole)]
+
+
+class Body(BaseModel):
+    """Base of all request bodies."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, data: Any) -> Any:
+        # Each unknown field becomes an error record; a body of a million would be a gigabyte of
+        # them.
+        if isinstance(data, dict) and len(data) > _MOST_FIELDS:
+            raise ValueError("too many fields")
+        return data
+
+
+class Lenient(BaseModel):
+    """Base of another API's bodies: unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)

@@ -1,0 +1,134 @@
+"""``mlxq``, the command line: its commands, and one line and an exit status for each failure.
+
+Speaks to the service over HTTP alone; the commands are in ``mlxq/commands``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mlxq.commands.batch import batch, batches
+from mlxq.commands.chat import chat
+from mlxq.commands.doctor import doctor
+from mlxq.commands.inputs import prepare_streams
+from mlxq.commands.models import models
+from mlxq.commands.operations import ps, serve, status, stop
+from mlxq.commands.overview import overview
+from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
+from mlxq.output import note
+
+ABOUT = """Chat with the models of an MLX chat queue, and operate it.
+
+Exit status: 0 success; 1 the service refused, or an answer, a line of a batch or a check failed; \
+2 wrong usage, nothing was sent; 3 no service answers; 130 stopped by Ctrl-C."""
+
+
+class Commands(TyperGroup):
+    """The commands; each failure that a user can cause is one line."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run a command and exit."""
+        prepare_streams()
+        try:
+            status = super().main(*args, **(more | {"standalone_mode": False}))
+            sys.stdout.flush()
+        except Problem as problem:
+            note(f"mlxq: {problem}")
+            status = problem.status
+        except typer.TyperException as mistake:
+            note(_one_line(mistake))
+            status = WRONG_USE
+        except typer.Abort:
+            status = INTERRUPTED
+        except BrokenPipeError:
+            _drop_output()
+            status = FAILED
+        except OSError as error:  # a disk that is full, a file that vanished
+            where = f": {error.filename}" if error.filename else ""
+            note(f"mlxq: {error.strerror or type(error).__name__}{where}")
+            _drop_output()
+            status = FAILED
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_output() -> None:
+    """Keep Python from failing at exit on output that can't be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _one_line(mistake: typer.TyperException) -> str:
+    """A wrong option or a missing argument in one line, with the help to read."""
+    context: typer.Context | None = getattr(mistake, "ctx", None)
+    where = context.command_path if context else "mlxq"
+    text = mistake.format_message().replace("\n", " ").rstrip(".")
+    return f"mlxq: {text}: `{where} --help` says more"
+
+
+app = typer.Typer(
+    name="mlxq",
+    cls=Commands,
+    help=ABOUT,
+    # Help in boxes and colours would cost 0.15 s of imports each time.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
+        try:
+            print(version("mlx-chat-queue"))
+        except PackageNotFoundError:
+            print("not installed as a package")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def everywhere(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version
+    if context.invoked_subcommand is None:
+        overview(context)
+
+
+app.command()(chat)
+app.command()(batch)
+app.command()(batches)
+app.command()(ps)
+app.command()(stop)
+app.command()(status)
+app.command()(doctor)
+app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+    add_help_option=False,
+)(serve)
+app.add_typer(models, name="models")
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="mlxq")
+
+
+if __name__ == "__main__":
+    main()

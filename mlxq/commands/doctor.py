@@ -1,0 +1,85 @@
+"""``mlxq doctor``: checks of this machine and the service, each problem with its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+import typer
+
+from mlxq.commands.diagnostics import Finding, of_this_machine
+from mlxq.errors import FAILED, NoService, Problem
+from mlxq.http_client import MODEL_FIELDS, AsJson, Client, Url, connect
+from mlxq.output import clean, show_json
+from wire.settings import URL_VARIABLE, BadSetting, Settings, load
+
+_MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("problem", "red")}
+
+
+def doctor(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
+    """Check what the service needs and say how to fix it. Fails when there is a problem."""
+    findings = []
+    with connect(context, url) as client:
+        for finding in _all(client):
+            findings.append(finding)
+            if not as_json:
+                _show(finding)
+    if as_json:
+        show_json([asdict(finding) for finding in findings])
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _all(client: Client) -> Iterator[Finding]:
+    settings, bad = _settings()
+    if bad is not None:
+        yield bad
+    service = list(_service(client))
+    here = urlsplit(client.url).port == settings.port
+    yield from of_this_machine(settings, answers=here and service[0].state == "ok")
+    yield from service
+
+
+def _settings() -> tuple[Settings, Finding | None]:
+    try:
+        return load(), None
+    except BadSetting as bad:
+        return Settings(), Finding(
+            "settings", "problem", str(bad), "correct the variable, or unset it"
+        )
+
+
+def _service(client: Client) -> Iterator[Finding]:
+    """Whether a service answers and is ready; that none runs is a warning, not a problem."""
+    try:
+        client.get("/health", limit_s=5.0)
+    except NoService:
+        fix = f"start one with `mlxq serve`, or name its address with --url or {URL_VARIABLE}"
+        yield Finding("service", "warning", f"none answers at {client.url}", fix)
+        return
+    except Problem as problem:
+        fix = f"name the address of a service with --url or {URL_VARIABLE}"
+        yield Finding("service", "problem", str(problem), fix)
+        return
+    yield Finding("service", "ok", f"answers at {client.url}")
+    try:
+        client.get("/ready", limit_s=5.0)
+        models = client.get("/models", 5.0, rows=MODEL_FIELDS)
+    except Problem as problem:
+        fix = "see what the worker's log says, or start one: `mlxq serve`, `python -m worker`"
+        yield Finding("ready", "problem", str(problem), fix)
+        return
+    yield Finding(
+        "ready",
+        "ok",
+        f"a worker is there; models: {', '.join(row['name'] for row in models) or 'none'}",
+    )
+
+
+def _show(finding: Finding) -> None:
+    word, colour = _MARKS[finding.state]
+    typer.secho(f"{word:9}", fg=colour, nl=False)
+    print(f"{finding.check:10}{clean(finding.detail)}", flush=True)
+    if finding.fix:
+        print(f"{'':19}-> {clean(finding.fix)}", flush=True)

@@ -1,0 +1,1 @@
+"""Redis, worker and API on one machine, under one supervisor."""

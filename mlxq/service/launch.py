@@ -1,0 +1,214 @@
+"""The whole service on one machine: Redis, worker and API under one supervisor.
+
+Knows worker and API only as commands with an environment and an exit status.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from api.auth.api_keys import admitted
+from mlxq.service.embedded_redis import EmbeddedRedis
+from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
+from wire import parent_process, settings
+from wire.redis_server import RedisUnusable, check
+from wire.settings import BadSetting, Settings
+
+API_STOP_LIMIT_S = 12.0
+
+
+def free_port(host: str, port: int) -> int:
+    """The port to listen on, after a trial. Raises CannotStart when it can't be bound."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            return int(trial.getsockname()[1])
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotStart(
+            f"cannot listen on {host}, port {port}: {reason}; choose with --host and --port"
+        ) from None
+
+
+def reachable(host: str) -> str:
+    """The host to name in a URL: a client can't connect to 'every address'."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def answers_ready(host: str, port: int) -> bool:
+    """Whether the API says that chats can be served."""
+    with closing(http.client.HTTPConnection(reachable(host), port, timeout=2)) as connection:
+        try:
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def greeting(host: str, port: int, keys: bool = False) -> str:
+    """What is printed once the service is ready: where it is, and a line to paste."""
+    with_key = ' -H "Authorization: Bearer $MLXQ_KEY"' if keys else ""
+    url = f"http://{reachable(host)}:{port}"
+    question = {
+        "model_id": "demo-chat",
+        "messages": [{"role": "user", "content": "Hello! Who are you?"}],
+    }
+    # Curl's own escapes and history expansion of interactive shells stay out of single quotes.
+    ask = (
+        f"curl -N {url}/api/engine/chat{with_key} -H 'Content-Type: application/json' -d "
+        f"'{json.dumps(question)}'"
+    )
+    return (
+        f"\nReady: {url}\nDashboard: {url}/rq\nAsk the shipped model:\n\n{ask}\n\nCtrl-C "
+        f"stops the service."
+    )
+
+
+def compiler_works() -> bool:
+    """Whether g++ can build a library.
+
+    MLX does without a missing compiler, and fails a chat on a broken one.
+    """
+    command = ["g++", "-std=c++17", "-fPIC", "-shared", "-x", "c++", "-", "-o", os.devnull]
+    try:
+        trial = subprocess.run(
+            command, input=b"#include <cmath>\n", capture_output=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return trial.returncode == 0
+
+
+def code_path(inherited: str) -> str:
+    """PYTHONPATH of a child: this installation, then the inherited entries.
+
+    Entries that mean another folder in each current folder (``.``, an empty one) are left out.
+    """
+    entries = [entry for entry in inherited.split(os.pathsep) if os.path.isabs(entry)]
+    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *entries])
+
+
+def child_environment(chosen: Settings) -> dict[str, str]:
+    """The environment of worker and API: inherited, with every setting and a clean path."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
+    path = code_path(ours.get("PYTHONPATH", ""))
+    return {**ours, **settings.to_environment(chosen), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def openblas() -> Path:
+    """Where Debian installs the OpenBLAS without threads; MLX has threads of its own."""
+    return Path(
+        "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
+    )
+
+
+def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
+    """An environment for MLX on the CPU: OpenBLAS where installed, and no broken compiler."""
+    if sys.platform != "linux":
+        return environment
+    tuned = dict(environment)
+    if (blas := openblas()).exists():
+        tuned["LD_PRELOAD"] = ":".join(filter(None, [environment.get("LD_PRELOAD"), str(blas)]))
+    if "MLX_DISABLE_COMPILE" not in environment and not compiler_works():
+        tuned["MLX_DISABLE_COMPILE"] = "1"
+    return tuned
+
+
+def spawn(command: Sequence[str], environment: dict[str, str], pipe: int) -> Process:
+    """Start a child in a session of its own: Ctrl-C reaches it through the supervisor alone.
+
+    ``pipe`` ends it when the supervisor has ended.
+    """
+    environment = {**environment, parent_process.VARIABLE: str(pipe)}
+    return subprocess.Popen(
+        command, env=environment, pass_fds=(pipe,), stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def part(name: str) -> list[str]:
+    """The command of the worker or the API; with -P the current folder can't replace it."""
+    return [sys.executable, "-P", "-m", name]
+
+
+def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
+    """Run the service until it is stopped; returns the exit status.
+
+    Raises CannotStart, RedisUnusable and BadSetting.
+    """
+    keys = admitted(chosen)
+    settings.check_model_folders(chosen)
+    chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
+    embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
+    pipe, our_end = os.pipe()
+    with Signals() as signals:
+        try:
+            children = []
+            if embedded is None:
+                check(chosen.redis_url)
+            else:
+                say(f"Starting Redis on {embedded.folder}")
+                embedded.open(proceed=lambda: not signals.stops)
+                chosen = replace(chosen, redis_url=embedded.url)
+                children.append(
+                    Child("Redis server", embedded.launch, stop_limit_s=10, hurried_limit_s=2)
+                )
+                children[0].adopt(embedded.process)
+            say("Starting the worker and the API")
+            ours = child_environment(chosen)
+            # Keys are the API's alone.
+            workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
+            run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
+            run_api = functools.partial(spawn, api, ours, pipe)
+            children.append(Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5))
+            children.append(Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S))
+            ready = functools.partial(answers_ready, chosen.host, chosen.port)
+            return Supervisor(
+                children, signals, ready, greeting(chosen.host, chosen.port, bool(keys))
+            ).run()
+        finally:
+            if embedded is not None:
+                embedded.close()
+            os.close(our_end)
+            os.close(pipe)
+
+
+def main(
+    worker: Sequence[str] = (),
+    api: Sequence[str] = (),
+    argv: Sequence[str] | None = None,
+    program: str = "serve",
+) -> None:
+    """The command: settings from flags and environment, one line and a status on a failed start.
+
+    Tests put other commands in place of the worker and the API.
+    """
+    chosen = settings.from_command_line(
+        program, "Run the chat service on this machine: Redis, worker and API.", argv
+    )
+    try:
+        sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
+    except (CannotStart, RedisUnusable) as problem:
+        sys.exit(f"{program}: {problem}")
+    except BadSetting as bad:
+        print(f"{program}: {bad}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,0 @@
-"""This service on the BLAS of MLX's wheel, although OpenBLAS is there: what api.local preloads is taken away again."""
-
-from __future__ import annotations
-
-from api.local import main, part
-
-if __name__ == "__main__":
-    main(worker=["env", "-u", "LD_PRELOAD", *part("worker")])

@@ -1,0 +1,75 @@
+"""The conditions of a run: the machine, the versions, the BLAS."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+OPENBLAS = "OpenBLAS"
+STOCK = "the one in MLX's wheel"
+_BUSY_PERCENT = 5.0
+
+
+def find_openblas() -> str:
+    """The serial OpenBLAS where Debian puts it, or nothing."""
+    if sys.platform != "linux":
+        return ""
+    library = Path(
+        "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
+    )
+    return str(library) if library.exists() else ""
+
+
+def blas_of(pid: int) -> str:
+    """The BLAS that a running process computes with."""
+    if sys.platform != "linux":
+        return "Metal"
+    # By the folder: numpy brings an OpenBLAS of its own, which MLX does not use.
+    folders = {Path(mapped.path).parent.name for mapped in psutil.Process(pid).memory_maps()}
+    return OPENBLAS if any(folder.startswith("openblas") for folder in folders) else STOCK
+
+
+def cpu() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").split("\n")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def conditions() -> list[str]:
+    """Sentences for the head of the report."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("mlx", "mlx-lm", "mlx-vlm"))
+    memory = psutil.virtual_memory().total / 2**30
+    return [
+        f"{cpu()}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()}, Python "
+        f"{platform.python_version()}",
+        versions,
+    ]
+
+
+def moment() -> str:
+    """The time, and how busy the machine is, in sentences; takes a second to see who else is
+    computing."""
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    busy = psutil.cpu_percent(interval=1.0)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    found = (
+        f"{now}; load average at the start {load}, all processes together used {busy:.0f} % "
+        f"of the machine just before"
+    )
+    if busy > _BUSY_PERCENT:
+        found += (
+            ". **Other work was running: these figures are no measurement of anything but "
+            "the script**"
+        )
+    return found

@@ -1,0 +1,144 @@
+"""What one run measures: sizes, repetitions, settings. Every process of a run gets the same
+plan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPEATS = {1: 5, 8: 3, 32: 1}
+"""How often so many clients come in a round, whose figure is the median: a few are served in
+tenths of a second."""
+CLIENTS = tuple(REPEATS)
+TOKENS = 64
+PROMPT_TOKENS = 32
+LONG_TOKENS = 1600
+"""Tokens of the long conversation's first message; with the answer and the second question it
+has about 1,700."""
+BATCH_PROMPTS = 1000
+"""Prompts of the batch; each has an answer of the usual length."""
+WARM_UP_PROMPTS = 64
+"""Prompts of a batch that is not counted."""
+PARTS = (
+    "throughput",
+    "turn2",
+    "join",
+    "stop",
+    "batch",
+    "vision",
+    "start",
+    "durability",
+    "equal-text",
+)
+DEFAULT_PARTS = PARTS[:-2]
+
+
+class BenchError(Exception):
+    """A measurement is not possible or means nothing; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. A seeded request carries a seed of its own."""
+
+    name: str
+    temperature: float
+    top_p: float
+    seeded: bool = False
+
+
+GREEDY = Sampling("greedy", 0.0, 1.0)
+SAMPLED = Sampling("sampled", 0.7, 0.9)
+SEEDED = Sampling("seeded", 0.7, 0.9, seeded=True)
+SAMPLINGS = (GREEDY, SAMPLED, SEEDED)
+WARM_UP = -1
+"""The turn that each system takes before the first round of a case, and that is not counted."""
+IN_TURN = {
+    "throughput": ("limit", "peer", "ours"),
+    "turn2": ("limit", "peer", "ours"),
+    "join": ("peer", "ours"),
+    "batch": ("limit", "ours"),
+}
+"""The parts that compare systems, and the systems that take turns in each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is compared at a time: a part, or of throughput one sampling with one number of
+    clients."""
+
+    part: str
+    sampling: Sampling = GREEDY
+    clients: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.sampling.name} {self.clients}"
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Case:
+        """The case that ``asdict`` made these of."""
+        return cls(**{**fields, "sampling": Sampling(**fields["sampling"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. ``model`` is the folder of the text model, ``vision_model`` that of the vision
+    model."""
+
+    model: str
+    vision_model: str
+    rounds: int
+    parts: tuple[str, ...]
+    openblas: str = ""
+    """The library to preload; empty for the BLAS that MLX brings."""
+
+    @property
+    def cases(self) -> list[Case]:
+        """What systems take turns in, in the order in which it is measured."""
+        streams = [
+            Case("throughput", sampling, clients) for sampling in SAMPLINGS for clients in CLIENTS
+        ]
+        cases = [*streams, *(Case(part) for part in IN_TURN if part != "throughput")]
+        return [case for case in cases if case.part in self.parts]
+
+    def rounds_of(self, case: Case) -> int:
+        """A batch takes as long as all the rest of a round: beside other parts it has one round
+        each way."""
+        return (
+            min(self.rounds, 2)
+            if case.part == "batch" and self.parts != ("batch",)
+            else self.rounds
+        )
+
+    @property
+    def models(self) -> Path:
+        """The folder that holds both models."""
+        return Path(self.model).parent
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        values: dict[str, Any] = json.loads(text)
+        return cls(**{**values, "parts": tuple(values["parts"])})
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of one system in one case: each request's TTFT in seconds, each round's
+    tokens per second."""
+
+    ttft: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+
+    def add(self, more: Figures) -> None:
+        self.ttft += more.ttft
+        self.rate += more.rate
+
+
+Results = dict[str, Figures]
+"""The figures of one system, by the name of the case."""

@@ -1,0 +1,2 @@
+"""Random faults against the whole service, with the processes, clients and checks of the fault
+tests."""

@@ -1,0 +1,44 @@
+"""What the backends rely on of mlx, mlx_lm and mlx_vlm beside the text batch (see
+test_library_contract): a release that changes it fails here first."""
+
+from __future__ import annotations
+
+import inspect
+
+import mlx.core as mx
+import mlx_vlm.models.qwen2_5_vl.vision as qwen_vision
+from mlx_lm.generate import BatchGenerator
+from mlx_lm.models import base
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_vlm.models import cache as vlm_cache
+from mlx_vlm.models.qwen2_5_vl import qwen2_5_vl
+
+
+def test_the_generator_keeps_what_waits_and_what_is_read_under_these_names() -> None:
+    source = inspect.getsource(BatchGenerator)
+    assert "self._currently_processing" in source
+    assert "self._unprocessed_sequences" in source
+
+
+def test_a_tokenizer_of_mlx_lm_has_the_one_of_transformers_inside() -> None:
+    assert "_tokenizer" in inspect.getsource(TokenizerWrapper.__init__)
+
+
+def test_a_quantised_cache_counts_its_tokens_in_idx() -> None:
+    assert "self._idx" in inspect.getsource(vlm_cache.BatchQuantizedKVCache)
+
+
+def test_ready_made_image_features_are_taken_under_this_name() -> None:
+    assert "cached_image_features" in inspect.getsource(qwen2_5_vl.Model.get_input_embeddings)
+
+
+def test_a_vision_tower_is_a_list_of_blocks_with_an_attention_each() -> None:
+    source = inspect.getsource(qwen_vision)
+    assert "self.blocks" in source
+    assert "self.attn" in source
+
+
+def test_attention_is_called_by_its_place_in_the_library() -> None:
+    """It is replaced there while a block lasts; a name imported from there would not notice."""
+    assert callable(mx.fast.scaled_dot_product_attention)
+    assert "mx.fast.scaled_dot_product_attention" in inspect.getsource(base)

@@ -1,0 +1,1 @@
+"""Generated requests against the API's OpenAPI schema: ``scripts/fuzz``."""

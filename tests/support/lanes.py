@@ -1,0 +1,124 @@
+"""The batch scheduler without a thread, on the echo backend: a test runs its turns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.chats import MODEL, REVISION
+from tests.unit.worker.engine.test_engine import Loads
+from wire.batches import BatchLine, BatchSlice, LineResult
+from wire.messages import Message, Sampling
+from worker.backends.echo import answer
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
+from worker.engine.counters import Counters
+from worker.models.folders import ECHO_MODEL
+from worker.models.loaded import LoadedModels
+
+WAIT_S = 10
+SLOTS = 4
+
+
+def prompt(
+    text: str,
+    number: int = 1,
+    batch: str = "b",
+    model: str = MODEL,
+    suspect: bool = False,
+    **sampling: Any,
+) -> BatchSequence:
+    chosen = Sampling.model_validate({"seed": number, "max_tokens": 8, **sampling})
+    line = BatchLine(
+        number=number,
+        custom_id=f"{batch}-{number}",
+        model_id=model,
+        model_revision=REVISION,
+        messages=(Message(role="user", content=text),),
+        sampling=chosen,
+    )
+    part = BatchSlice(job_id=f"slice-{batch}", batch_id=batch, owner="everyone", number=0)
+    made = BatchSequence(line, part, 1)
+    made.suspect = suspect
+    return made
+
+
+def prompts(batch: str, count: int, **sampling: Any) -> list[BatchSequence]:
+    return [prompt(f"{batch} {n}", n, batch, **sampling) for n in range(1, count + 1)]
+
+
+class Results:
+    """Keeps the sequences that ended, in order, and lets a test wait for them."""
+
+    def __init__(self) -> None:
+        self.ended: list[BatchSequence] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, ended: BatchSequence) -> None:
+        with self._changed:
+            self.ended.append(ended)
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> list[LineResult]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.ended) >= count, WAIT_S), (
+                f"{len(self.ended)} of {count}"
+            )
+            return [one.result() for one in self.ended]
+
+
+class Immediate(EngineContext):
+    """Without an engine's thread: what is posted is done at once."""
+
+    def post(self, work: Callable[[], None]) -> None:
+        work()
+
+
+class Lanes:
+    """The batch scheduler without a thread: a test runs its turns."""
+
+    def __init__(self, share: float = 0.0) -> None:
+        self.results = Results()
+        self.loads = Loads()
+        self.told: list[str] = []
+        """The records of suspects."""
+        records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
+        models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
+        self.context, self.counters = Immediate(), Counters()
+        self.background = BatchScheduler(
+            models,
+            slots=SLOTS,
+            context=self.context,
+            counters=self.counters,
+            share=share,
+            on_end=self.results,
+            on_suspect=lambda one: self.told.append(f"in {one.line.number}"),
+            on_clear=lambda one: self.told.append(f"out {one.line.number}"),
+        )
+        self.models = models
+
+    def submit(self, *some: BatchSequence) -> None:
+        """Submit prompts, and tokenise all of them before the first is admitted."""
+        looked = threading.Event()
+        self.background._tokenising.submit(looked.wait, WAIT_S)
+        self.background.submit(list(some))
+        self.background.run_turn(ChatLoad())
+        looked.set()
+        self.background._tokenising.submit(lambda: None).result(WAIT_S)
+
+    def turns(self, count: int, chats: ChatLoad = ChatLoad()) -> None:  # noqa: B008 (frozen)
+        for _ in range(count):
+            self.background.run_turn(chats)
+            self.background._tokenising.submit(lambda: None).result(WAIT_S)
+
+    def running(self) -> list[str]:
+        return [s.batch_id for s in self.background._running]
+
+    def close(self) -> None:
+        self.background.close()
+
+
+def right(result: LineResult, batch: str = "b") -> bool:
+    return result.text == answer(f"{batch} {result.number}", result.number, 8)

@@ -1,0 +1,144 @@
+"""Shared by tests of the whole service: a supervisor under test, its output, and its child
+processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from redis import Redis
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from mlxq.service.embedded_redis import EmbeddedRedis
+from tests.support.http_client import Service
+from tests.support.paths import ROOT
+
+LIMIT_S = 60
+SERVE = (sys.executable, "-m", "mlxq.service.launch")
+
+
+class Running:
+    """A supervisor under test: its output is read line by line, and all its descendants are ended
+    with it."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        data: Path,
+        *flags: str,
+        limit_s: float = LIMIT_S,
+        cwd: Path = ROOT,
+        **environ: str,
+    ) -> None:
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"
+        }
+        self.process = subprocess.Popen(
+            [*command, "--data", str(data), "--port", "0", *flags],
+            cwd=cwd,
+            env={**clean, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.seen: list[str] = []
+        self._descendants: set[psutil.Process] = set()
+        self._watchdog = threading.Timer(limit_s, self._end_everything)
+        self._watchdog.start()
+
+    def line(self, start: str) -> str:
+        """The next line with this start; blocks until it is printed or the supervisor has ended."""
+        for text in self.process.stdout:
+            self.seen.append(text)
+            if text.startswith(start):
+                self.descendants()
+                return text.strip()
+        raise AssertionError(f"no line {start!r} in:\n{''.join(self.seen)}")
+
+    def pid(self, part: str) -> int:
+        """The process id that was printed last for a part."""
+        printed = [text for text in self.seen if text.startswith(f"{part} ")]
+        return int((printed[-1] if printed else self.line(f"{part} ")).split()[1])
+
+    def descendants(self) -> set[psutil.Process]:
+        if self.process.poll() is None:
+            self._descendants |= set(psutil.Process(self.process.pid).children(recursive=True))
+        return self._descendants
+
+    def signal(self, number: int) -> None:
+        self.descendants()
+        self.process.send_signal(number)
+
+    def status(self) -> int:
+        """The exit status, after all output was read."""
+        self.seen += self.process.stdout.readlines()
+        return self.process.wait(LIMIT_S)
+
+    def left_over(self) -> list[psutil.Process]:
+        """Processes of this service that are still running."""
+        return [
+            p for p in self._descendants if p.is_running() and p.status() != psutil.STATUS_ZOMBIE
+        ]
+
+    def _end_everything(self) -> None:
+        """Stop the supervisor, so that it starts nothing more, then kill it and its descendants."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)
+            self.descendants()
+            self.process.kill()
+        for process in self.left_over():
+            process.kill()
+
+    def close(self) -> None:
+        self._watchdog.cancel()
+        self._end_everything()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Whole:
+    """A running service, with an HTTP client and a connection to its Redis."""
+
+    def __init__(self, data: Path, limit_s: float = 300, **environ: str) -> None:
+        self.running = Running(SERVE, data, limit_s=limit_s, MLXQ_BACKEND="echo", **environ)
+        self.url = self.running.line("Ready: ").removeprefix("Ready: ")
+        self.http = Service(self.url)
+        self.redis_url = EmbeddedRedis(data).url
+        self.redis = Redis.from_url(self.redis_url)
+        self.queue = Queue("chat", connection=self.redis, serializer=JSONSerializer)
+
+    def job(self, job_id: str) -> Job:
+        return Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
+
+    def job_or_none(self, job_id: str) -> Job | None:
+        return self.queue.fetch_job(job_id)
+
+    def reason(self, job_id: str) -> str:
+        """The reason of a failed job that RQ's pages show."""
+        stored = self.redis.hget(f"rq:job:{job_id}", "exc_info")
+        return zlib.decompress(stored).decode() if isinstance(stored, bytes) else ""
+
+    def close(self) -> None:
+        self.redis.close()
+        self.running.close()
+
+
+def wait(condition: Callable[[], Any]) -> Any:
+    """Poll until the condition holds: other processes' state can't be waited for otherwise."""
+    ticks, pause = threading.Event(), 0.02
+    for _ in range(int(LIMIT_S / pause)):
+        if result := condition():
+            return result
+        ticks.wait(pause)
+    raise AssertionError("it did not come to be")

@@ -1,0 +1,114 @@
+"""Uploaded files: stored within the room there is, seen by their owner alone, and gone without a
+trace when refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from fakeredis import FakeRedis
+from starlette.testclient import TestClient
+
+from api.batches import file_store
+from tests.support.api_support import announce
+from tests.support.fake_api import fake_api, fake_redis
+from wire import keys
+from wire.settings import Settings
+
+NOISE = random.Random(7).randbytes(17 << 20)
+"""Does not shrink."""
+
+
+@pytest.fixture(scope="module")
+def redis() -> FakeRedis:
+    return fake_redis()
+
+
+@pytest.fixture(scope="module")
+def client(redis: FakeRedis) -> Iterator[TestClient]:
+    announce(redis)
+    with TestClient(fake_api(redis, Settings(batch_mb=16))) as made:
+        yield made
+
+
+def held(redis: FakeRedis) -> int:
+    return int(redis.get(keys.BATCH_BYTES_TOTAL) or 0)
+
+
+def upload(
+    client: TestClient, content: bytes, purpose: str = "batch", **more: str
+) -> tuple[int, dict[str, object]]:
+    form = {"purpose": purpose, **more}
+    answer = client.post("/v1/files", data=form, files={"file": ("p.jsonl", content)})
+    return answer.status_code, answer.json()
+
+
+def test_a_file_takes_room_and_gives_it_back(client: TestClient, redis: FakeRedis) -> None:
+    status, told = upload(client, NOISE[: 3 << 20])
+    assert status == 200
+    assert held(redis) > 3 << 20
+    assert client.get(f"/v1/files/{told['id']}/content").content == NOISE[: 3 << 20]
+    assert client.delete(f"/v1/files/{told['id']}").status_code == 200
+    assert held(redis) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "purpose", "more", "status"),
+    [
+        (NOISE, "batch", {}, 429),
+        (b"{}", "assistants", {}, 400),
+        (b"{}", "batch", {"expires_after[seconds]": "60"}, 400),
+    ],
+)
+def test_a_refused_file_leaves_nothing(
+    client: TestClient,
+    redis: FakeRedis,
+    content: bytes,
+    purpose: str,
+    more: dict[str, str],
+    status: int,
+) -> None:
+    answered, told = upload(client, content, purpose, **more)
+    assert (answered, set(told)) == (status, {"error"})
+    assert held(redis) == 0
+    assert list(redis.scan_iter("*file*")) == []
+
+
+def test_a_file_that_is_too_large_is_refused(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "MOST_BYTES", 1000)
+    status, told = upload(client, b"x" * 1001)
+    assert (status, told["error"]["code"]) == (413, "too_large")  # type: ignore[index]
+
+
+def test_a_file_can_ask_for_a_shorter_life(client: TestClient, redis: FakeRedis) -> None:
+    _, told = upload(
+        client, b"{}", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    )
+    assert told["expires_at"] - told["created_at"] == 3600  # type: ignore[operator]
+    for name in (keys.file(str(told["id"])), keys.file_piece(str(told["id"]), 0)):
+        assert 3500 < redis.ttl(name) <= 3600
+
+
+def test_nobody_sees_the_files_and_batches_of_another(client: TestClient, redis: FakeRedis) -> None:
+    _, told = upload(client, b"{}\n")
+    body = {
+        "input_file_id": told["id"],
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }
+    batch = client.post("/v1/batches", json=body).json()
+    assert client.get(f"/v1/batches/{batch['id']}").status_code == 200
+    redis.hset(keys.order(batch["id"].removeprefix("batch_")), "owner", "somebody else")
+    redis.hset(keys.file(str(told["id"])), "owner", "somebody else")
+    for path in (
+        f"/v1/files/{told['id']}",
+        f"/v1/files/{told['id']}/content",
+        f"/v1/batches/{batch['id']}",
+    ):
+        assert client.get(path).status_code == 404
+    assert client.post("/v1/batches", json=body).status_code == 404
+    assert client.post(f"/v1/batches/{batch['id']}/cancel").status_code == 404
+    assert client.delete(f"/v1/files/{told['id']}").status_code == 404

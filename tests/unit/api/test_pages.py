@@ -1,0 +1,90 @@
+"""The pages as they are served: whole, from here alone, and never half of an old version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.pages import FOLDER
+from tests.support.fake_api import fake_api, fake_redis
+
+FILES = sorted(file for file in FOLDER.rglob("*") if file.is_file())
+TYPES = {".js": "javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.[a-z]", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with TestClient(fake_api(fake_redis())) as one:
+        yield one
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(FOLDER)))
+def test_each_file_is_served_with_its_type_and_asked_for_again_each_time(
+    client: TestClient, file: Path
+) -> None:
+    answer = client.get(f"/static/{file.relative_to(FOLDER)}")
+    assert answer.status_code == 200
+    assert TYPES[file.suffix] in answer.headers["content-type"]
+    assert answer.headers["cache-control"] == "no-cache"
+    again = client.get(
+        f"/static/{file.relative_to(FOLDER)}", headers={"If-None-Match": answer.headers["etag"]}
+    )
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(FOLDER)))
+def test_no_file_loads_anything_from_elsewhere_or_holds_what_a_strict_policy_forbids(
+    file: Path,
+) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert ELSEWHERE.findall(text) == []
+    if file.suffix == ".html":
+        assert re.findall(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]* src=)", text) == []
+    if file.suffix == ".js":
+        assert (
+            re.findall(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function",
+                text,
+            )
+            == []
+        )
+
+
+def test_the_chat_page_is_at_the_root_and_everything_that_it_names_is_there(
+    client: TestClient,
+) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+        assert client.get(path).status_code == 200, path
+
+
+def test_nothing_outside_the_folder_is_served(client: TestClient) -> None:
+    for path in (
+        "/static/../pages.py",
+        "/static/%2e%2e/pages.py",
+        "/static/..%2fpages.py",
+        "/static/js",
+    ):
+        assert client.get(path).status_code == 404, path
+
+
+def test_the_reference_is_served_under_the_strict_policy_and_needs_nothing_from_elsewhere(
+    client: TestClient,
+) -> None:
+    answer = client.get("/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert "/static/docs/page.js" in named
+    for path in named:
+        assert re.match(r"/(?!/)", path), path
+    for path in (path for path in named if path.startswith("/static/")):
+        assert client.get(path).status_code == 200, path

@@ -1,0 +1,161 @@
+"""``mlxq chat``: what is asked, what is shown, and a stream that goes on over lost connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.cli_support import MODEL, FakeService, end, events, frame, mlxq, refusal
+from tests.support.picture_files import plain
+
+CHAT = "POST /api/engine/chat"
+RESUME = "GET /api/engine/chat/j1/events"
+STOP = "POST /api/engine/chat/stop"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxq.chat_client._PAUSES_S", (0.0,))
+
+
+def hello() -> httpx2.Response:
+    return events(frame(1, text="Hello"), frame(2, text=" there"), end(3))
+
+
+def test_an_answer_is_printed_as_it_is_and_ends_with_a_newline() -> None:
+    service = FakeService(**{CHAT: hello()})
+    result = mlxq(service, "chat", "Hi", "--system", "Be nice.", "--seed", "7", "--max-tokens", "9")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello there\n", "")
+    [body] = service.sent("/api/engine/chat")
+    assert body["messages"] == [
+        {"role": "system", "content": "Be nice."},
+        {"role": "user", "content": "Hi"},
+    ]
+    assert (body["model_id"], body["seed"], body["max_tokens"]) == ("m1", 7, 9)
+    assert "temperature" not in body
+
+
+@pytest.mark.parametrize("arguments", [["chat"], ["chat", "-"]])
+def test_the_prompt_may_come_from_standard_input(arguments: list[str]) -> None:
+    service = FakeService(**{CHAT: hello()})
+    assert mlxq(service, *arguments, stdin="from a pipe\n").exit_code == 0
+    assert service.sent("/api/engine/chat")[0]["messages"] == [
+        {"role": "user", "content": "from a pipe"}
+    ]
+
+
+def test_json_holds_the_whole_answer() -> None:
+    warned = events(frame(1, warning="Memory is short."), frame(2, text="Hello"), end(3))
+    result = mlxq(FakeService(**{CHAT: warned}), "chat", "Hi", "--json")
+    told = json.loads(result.stdout)
+    assert (told["job_id"], told["text"], told["finish_reason"]) == ("j1", "Hello", "stop")
+    assert result.stderr == "warning: Memory is short.\n"
+
+
+def test_a_picture_goes_as_a_data_url_to_a_model_that_sees(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(plain())
+    sees = MODEL | {"id": "m2", "is_vision": True, "loaded": False}
+    service = FakeService(**{CHAT: hello(), "GET /models": [MODEL, sees]})
+    assert mlxq(service, "chat", "What is it?", "--image", str(tmp_path / "red.png")).exit_code == 0
+    [body] = service.sent("/api/engine/chat")
+    assert body["model_id"] == "m2"
+    text, picture = body["messages"][0]["content"]
+    assert text == {"type": "text", "text": "What is it?"}
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+def test_a_lost_connection_goes_on_at_its_cursor_with_no_word_lost_or_twice() -> None:
+    answers = {
+        CHAT: events(frame(1, text="one "), frame(2, text="two "), b"id: 3\nda", breaks=True),
+        RESUME: iter(
+            [
+                refusal(503, "redis_unavailable", "Not now."),
+                events(frame(3, text="three "), breaks=True),
+                events(),  # An API that stops ends its streams in order.
+                events(frame(4, text="four"), end(5)),
+            ]
+        ),
+    }
+    service = FakeService(**answers)
+    assert mlxq(service, "chat", "Hi").stdout == "one two three four\n"
+    cursors = [r.url.params["after"] for r in service.requests if r.url.path.endswith("/events")]
+    assert cursors == ["2", "2", "3", "3"]
+
+
+def test_a_request_whose_answer_was_lost_is_sent_again_under_the_same_key() -> None:
+    def lost(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("gone")
+
+    service = FakeService(**{CHAT: iter([lost, hello()])})
+    assert mlxq(service, "chat", "Hi").stdout == "Hello there\n"
+    keys = [
+        r.headers["Idempotency-Key"] for r in service.requests if r.url.path == "/api/engine/chat"
+    ]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_a_service_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxq.chat_client.PATIENCE_S", 0.05)
+
+    def refused(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("refused")
+
+    result = mlxq(
+        FakeService(**{CHAT: events(frame(1, text="one"), breaks=True), RESUME: refused}),
+        "chat",
+        "Hi",
+    )
+    assert result.exit_code == 3
+    assert result.stdout == "one\n"
+    assert "no service answers" in result.stderr
+
+
+def test_an_error_in_the_stream_is_one_line_behind_the_text() -> None:
+    failed = events(
+        frame(1, text="Hel"), end(2, "error", error="The step failed.", code="engine_failed")
+    )
+    result = mlxq(FakeService(**{CHAT: failed}), "chat", "Hi")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "Hel\n",
+        "mlxq: The step failed.\n",
+    )
+
+
+class Interrupting(httpx2.SyncByteStream):
+    """A stream in whose middle the user presses Ctrl-C; it goes on until the stop has arrived."""
+
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield frame(1, text="so far")
+        os.kill(os.getpid(), signal.SIGINT)
+        while not self._service.sent("/api/engine/chat/stop"):
+            yield b": keep-alive\n\n"
+        yield frame(2, text=" so good")
+        yield end(3, "cancelled")
+
+
+def test_ctrl_c_stops_the_chat_and_keeps_the_text() -> None:
+    service = FakeService(**{STOP: {"status": "stopped"}})
+    headers = {"Content-Type": "text/event-stream", "X-Job-Id": "j1"}
+    service.answers[CHAT] = httpx2.Response(200, headers=headers, stream=Interrupting(service))
+    before = signal.getsignal(signal.SIGINT)
+    result = mlxq(service, "chat", "Hi")
+    assert (result.exit_code, result.stdout) == (130, "so far so good\n")
+    assert service.sent("/api/engine/chat/stop") == [{"job_id": "j1"}]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_chat_that_somebody_else_stopped_is_a_failure() -> None:
+    stopped = events(frame(1, text="so far"), end(2, "cancelled"))
+    result = mlxq(FakeService(**{CHAT: stopped}), "chat", "Hi")
+    assert (result.exit_code, result.stdout) == (1, "so far\n")
+    assert "somebody else" in result.stderr

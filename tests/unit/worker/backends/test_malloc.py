@@ -1,0 +1,38 @@
+"""The heap of a worker, in a process of its own: the setting holds for all of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MEGABYTES, TIMES = 20, 20
+PROGRAM = f"""
+import resource, threading
+from worker.backends.cpu.malloc import give_back, keep_freed_memory
+
+def use():
+    for _ in range({TIMES}):
+        kept = [bytearray({MEGABYTES} << 20) for _ in range(3)]
+        del kept
+
+keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+give_back()
+"""
+
+
+def test_memory_that_a_thread_frees_is_used_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=sys.path[0] or ".",
+    )
+    pages = (MEGABYTES << 20) // 4096
+    assert sys.platform != "linux" or int(done.stdout) < 4 * pages

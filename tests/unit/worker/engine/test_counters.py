@@ -1,0 +1,168 @@
+"""What a worker counts: tokens, times to the first one, gaps between them; and what it tells of
+that."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from fakeredis import FakeRedis
+
+from tests.support.chats import chat_job, sequence
+from wire import keys
+from wire.messages import Failed, Finished
+from wire.settings import Settings
+from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
+from worker import backends
+from worker.backends.echo import EchoBackend
+from worker.engine.counters import Counters
+from worker.engine.engine import Engine
+from worker.jobs.status_reporter import StatusReporter, end_in_numbers
+from worker.models.folders import ECHO_MODEL
+from worker.models.loaded import LoadedModels
+from worker.sequence import Sequence
+
+
+def models(delay_s: float = 0.0) -> LoadedModels:
+    return LoadedModels(
+        {"echo": ECHO_MODEL}.get,
+        lambda _: EchoBackend(delay_s, 64),
+        budget=1 << 30,
+        available=lambda: 1 << 30,
+    )
+
+
+def run(meter: Counters, *chats: Sequence, delay_s: float = 0.0) -> None:
+    """Run chats in an engine until each has ended."""
+    left, over = {chat.job_id for chat in chats}, threading.Event()
+
+    def sink(events: list[tuple[Sequence, object]]) -> None:
+        left.difference_update(
+            chat.job_id for chat, event in events if isinstance(event, (Finished, Failed))
+        )
+        if not left:
+            over.set()
+
+    engine = Engine(models(delay_s), sink, counters=meter)
+    for chat in chats:
+        engine.submit(chat)
+    engine.start()
+    assert over.wait(10)
+    engine.close(5)
+
+
+def chats(number: int, tokens: int) -> list[Sequence]:
+    return [
+        Sequence(chat_job(job_id=f"job{i}", max_tokens=tokens), queue_ms=30) for i in range(number)
+    ]
+
+
+def test_each_token_and_each_first_one_is_counted_once() -> None:
+    meter = Counters()
+    run(meter, *chats(3, tokens=5))
+    work = meter.work()
+    assert work.generation_tokens == 15
+    assert work.prompt_tokens == 3 * len("user:hello\n")
+    assert [sum(spread.counts) for spread in (work.ttft, work.queue, work.prefill)] == [3, 3, 3]
+    assert sum(work.inter_token.counts) == 3 * 4
+    assert work.queue.sum == pytest.approx(3 * 0.03)
+
+
+def test_gaps_between_tokens_fall_into_the_bucket_of_their_length() -> None:
+    meter = Counters()
+    run(meter, *chats(2, tokens=4), delay_s=0.03)
+    counts = meter.work().inter_token.counts
+    below = sum(counts[: BUCKETS["inter_token"].index(0.025) + 1])
+    assert (below, sum(counts)) == (0, 6)
+
+
+def test_a_chat_that_goes_on_after_a_crash_has_no_second_first_token() -> None:
+    meter = Counters()
+    run(meter, Sequence(chat_job(max_tokens=5), attempt=2, emitted=(1, 2)))
+    work = meter.work()
+    assert (work.generation_tokens, sum(work.ttft.counts), work.prompt_tokens) == (3, 0, 0)
+
+
+def test_a_sample_holds_what_came_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Counters()
+    monkeypatch.setattr("worker.engine.counters.SHORTEST_SAMPLE_S", 0.0)
+    run(meter, *chats(2, tokens=3))
+    first, second = (meter.sample("here", 0, 7) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (first.tokens, first.first_tokens, first.waiting) == (6, 2, 7)
+    assert (second.tokens, second.first_tokens, second.ttft_ms) == (0, 0, 0)
+
+
+def test_a_sample_right_after_another_is_none() -> None:
+    assert Counters().sample("here", 0, 0) is None
+
+
+def test_an_end_in_numbers_has_reason_counts_and_times_and_no_text() -> None:
+    chat = sequence("a secret")
+    chat.fail(lambda usage, timings: Failed("engine_failed", "a sentence", usage, timings))
+    told = end_in_numbers(chat)
+    assert (told["job_id"], told["reason"], told["code"]) == ("job", "error", "engine_failed")
+    assert {
+        "completion_tokens",
+        "ttft_ms",
+        "queue_ms",
+        "tokens_per_second",
+        "elapsed_ms",
+    } <= told.keys()
+    assert "secret" not in str(told)
+    assert "sentence" not in str(told)
+
+
+@pytest.fixture
+def redis() -> FakeRedis:
+    return FakeRedis()
+
+
+def report(redis: FakeRedis) -> StatusReporter:
+    settings = Settings(backend="echo")
+    cache = backends.new_prompt_cache(settings)
+    made = StatusReporter(
+        redis, settings, "here-1.7-8", "rq:queue:chat", Counters(), models(), cache
+    )
+    made.open()
+    return made
+
+
+def told(redis: FakeRedis, inside: list[Sequence]) -> WorkerStatus:
+    report(redis).publish(inside)
+    return WorkerStatus.model_validate_json(redis.get(keys.worker_status("here-1.7-8")) or b"")
+
+
+def test_a_status_is_bounded_however_many_chats_run(redis: FakeRedis) -> None:
+    status = told(redis, chats(1000, tokens=5))
+    assert (len(status.running), status.running_total, status.machine) == (
+        MOST_SHOWN,
+        1000,
+        "here-1",
+    )
+    assert len(status.model_dump_json()) < 20_000
+
+
+def test_restarts_on_a_machine_are_counted_over_the_lives_of_workers(redis: FakeRedis) -> None:
+    assert [report(redis).counters.restarts for _ in range(3)] == [0, 1, 2]
+
+
+def test_the_history_keeps_the_last_minutes_only(
+    redis: FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine.counters.SHORTEST_SAMPLE_S", 0.0)
+    redis.xadd(keys.HISTORY, {"e": "{}"}, id="1-1")
+    redis.rpush("rq:queue:chat", "a", "b")
+    told(redis, [])
+    [(_, kept)] = redis.xrange(keys.HISTORY)
+    assert Sample.model_validate_json(kept[b"e"]).waiting == 2
+    assert 0 < redis.ttl(keys.HISTORY) <= 2 * keys.HISTORY_S
+
+
+def test_histograms_have_a_bucket_for_each_bound_and_one_beyond() -> None:
+    work = Counters().work()
+    for name, bounds in BUCKETS.items():
+        assert list(bounds) == sorted(set(bounds)), name
+        assert len(getattr(work, name).counts) == len(bounds) + 1, name
+    assert set(BUCKETS) <= set(Totals.model_fields)

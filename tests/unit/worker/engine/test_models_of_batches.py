@@ -1,0 +1,99 @@
+"""Batches whose lines name several models, or one that is gone, changed or without room."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.chats import MODEL
+from tests.support.lanes import Lanes, prompt, prompts, right
+from worker.backends.echo import EchoBackend, answer, word
+from worker.engine.model_turn import MODEL_TURN_S
+from worker.sequence import Sequence
+
+
+class Other(EchoBackend):
+    """An echo backend with a vocabulary of its own: another model's token ids mean something else
+    to it."""
+
+    def prepare(self, sequence: Sequence) -> list[str]:
+        said = super().prepare(sequence)
+        sequence.prompt_ids = [id + 7 for id in sequence.prompt_ids]
+        return said
+
+    def batch_lane(self) -> Other:
+        return Other(0, 16)
+
+
+@pytest.mark.parametrize("first", [MODEL, "other"])
+def test_each_line_of_a_batch_is_prepared_by_its_own_model(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(
+        lanes.models, "_open", lambda r: (Other if r.id == "other" else EchoBackend)(0, 16)
+    )
+    second = "other" if first == MODEL else MODEL
+    shared = "the same long beginning, which both models would read: "
+    models = {n: first if n % 2 else second for n in range(1, 7)}
+    lanes.submit(*(prompt(f"{shared}{n}", n, model=model) for n, model in models.items()))
+    lanes.turns(60)
+    told = {one.line.number: one for one in lanes.results.ended}
+    assert set(told) == set(models)
+    for n, model in models.items():
+        ids = [i + 7 * (model == "other") for i in f"user:{shared}{n}\n".encode()]
+        assert told[n].prompt_ids == ids
+        assert told[n].result().text == "".join(f"w{word(ids, n, place)} " for place in range(8))
+
+
+def test_two_batches_of_a_model_that_cannot_be_loaded_fail_and_the_engine_goes_on(
+    lanes: Lanes,
+) -> None:
+    lanes.loads.fault = RuntimeError("no")
+    lanes.background.submit([*prompts("b", 2), *prompts("c", 2), *prompts("d", 2, suspect=True)])
+    lanes.turns(5)
+    assert {one.error[0] for one in lanes.results.wait(6) if one.error} == {"load_failed"}
+    assert (lanes.background.idle, lanes.background.suspect) == (True, False)
+
+
+def test_lines_of_changed_model_files_fail_alone(lanes: Lanes) -> None:
+    old, new = prompt("old", 1), prompt("new", 2, batch="c")
+    old.job = old.job.model_copy(update={"model_revision": "older"})
+    lanes.submit(old, new)
+    lanes.turns(30)
+    told = {one.number: one for one in lanes.results.wait(2)}
+    assert told[1].error is not None
+    assert told[1].error[0] == "model_changed"
+    assert told[2].text == answer("new", 2, 8)
+
+
+@pytest.mark.parametrize("stop", [(), ("no such word",)])
+def test_a_prompt_whose_model_was_unloaded_meanwhile_is_prepared_anew_and_goes_on(
+    lanes: Lanes, stop: tuple[str, ...]
+) -> None:
+    half_said = prompt("b 1", 1, stop=stop)
+    lanes.submit(half_said)
+    lanes.turns(4)
+    assert 0 < len(half_said.generated) < 8
+    lanes.background.make_way()
+    [key] = [key for key, _ in lanes.models.resident()]
+    lanes.models.unload(key)
+    lanes.turns(30)
+    [told] = lanes.results.wait(1)
+    assert right(told)
+    assert len(lanes.loads.opened) == 2
+
+
+def test_a_cancelled_batch_that_waited_for_memory_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("worker.engine.model_turn.time.monotonic", lambda: clock[0])
+    lanes = Lanes()
+    monkeypatch.setattr(lanes.models, "has_room", lambda job: job.model_id == MODEL)
+    lanes.submit(*prompts("b", 1, model="other"))
+    lanes.turns(1)
+    lanes.background.drop("slice-b")
+    clock[0] += 2 * MODEL_TURN_S
+    lanes.submit(*prompts("c", 2))
+    lanes.turns(30)
+    assert len(lanes.results.ended) == 2
+    lanes.close()

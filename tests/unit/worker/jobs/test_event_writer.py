@@ -1,0 +1,141 @@
+"""The event writer's promises: what comes first and last is written at once, what comes fast in
+between together."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+
+from tests.support.chats import sequence
+from wire import keys
+from wire.log_entries import Entry, decode, decode_rows, encode
+from wire.messages import Delta, Finished, Piece, ToolCall, Warning
+from wire.token_log import TokenLog
+from worker.jobs import event_writer
+from worker.jobs.event_writer import EventWriter
+from worker.jobs.held_logs import merged
+from worker.sequence import Sequence
+
+PATIENCE_S = 10.0
+NEVER_S = 3600.0
+
+
+class Written:
+    """A writer on a Redis of its own, and what it has written."""
+
+    def __init__(self) -> None:
+        self.redis: Any = fakeredis.FakeRedis()
+        self.ends: queue.SimpleQueue[Sequence] = queue.SimpleQueue()
+        self.writer = EventWriter(self.redis)
+
+    def ended(self, sequence: Sequence) -> None:
+        self.ends.put(sequence)
+
+    def taken_over(self, job_id: str) -> None:
+        raise AssertionError(job_id)
+
+    forgotten = taken_over
+
+    def hold(self, job_id: str) -> Sequence:
+        self.redis.hset(keys.job(job_id), mapping={"owner": "everyone"})
+        attempt, _ = TokenLog(self.redis).begin(job_id)
+        chat = sequence(job_id=job_id)
+        chat.attempt = attempt
+        self.writer.hold(chat, [])
+        return chat
+
+    def entries(self, job_id: str) -> list[Entry]:
+        return decode_rows(self.redis.xrange(keys.log(job_id)))
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
+    monkeypatch.setattr(event_writer, "LINGER_S", (NEVER_S, NEVER_S))
+    made = Written()
+    made.writer.start(made)
+    yield made
+    made.writer.close(PATIENCE_S)
+
+
+def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_shares_an_event(
+    written: Written,
+) -> None:
+    chat = written.hold("a")
+    written.writer.put([(chat, Delta("Hello", (1,)))])
+    for token, text in enumerate((" there", ",", " you"), start=2):
+        written.writer.put([(chat, Delta(text, (token,)))])
+    written.writer.put([(chat, Finished("stop"))])
+    assert written.ends.get(timeout=PATIENCE_S) is chat
+    entries = written.entries("a")
+    assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+    deltas = [entry.event for entry in entries[:-1]]
+    assert "".join(delta.text for delta in deltas) == "Hello there, you"
+    assert [token for delta in deltas for token in delta.token_ids] == [1, 2, 3, 4]
+    assert len(deltas) <= 2
+    places = [0, *(entry.position for entry in entries[:-1])]
+    assert [entry.start for entry in entries[:-1]] == places[:-1]
+    assert places[-1] == 4
+    assert entries[-1].event == Finished("stop")
+
+
+def test_positions_go_on_behind_what_an_earlier_attempt_logged(written: Written) -> None:
+    chat = written.hold("a")
+    logged = [
+        decode(encode("a", number, event).encode())
+        for number, event in enumerate((Warning("w"), Delta("one two", (1, 2)), Delta(" x", ())), 1)
+    ]
+    written.writer.hold(chat, logged)
+    written.redis.xadd(keys.log("a"), {"e": "1"}, id="1-1")
+    written.redis.xadd(keys.log("a"), {"e": "2"}, id="2-1")
+    written.redis.xadd(keys.log("a"), {"e": "3"}, id="3-1")
+    written.writer.put([(chat, Delta(" three", (3,))), (chat, Finished("stop"))])
+    assert written.ends.get(timeout=PATIENCE_S) is chat
+    new = decode_rows(written.redis.xrange(keys.log("a"), min="4-0"))
+    assert (new[0].sequence, new[0].start, new[0].position) == (4, 3, 4)
+
+
+def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -> None:
+    first, second = written.hold("a"), written.hold("b")
+    written.writer.put([(first, Delta("one", (1,)))])
+    written.writer.put([(first, Delta(" two", (2,)))])
+    written.writer.put([(second, Delta("uno", (1,)))])
+    written.writer.put([(second, Finished("stop"))])
+    assert written.ends.get(timeout=PATIENCE_S) is second
+    assert "".join(entry.event.text for entry in written.entries("a")) == "one two"
+
+
+def test_told_to_flush_it_writes_what_would_linger(written: Written) -> None:
+    chat = written.hold("a")
+    written.writer.put([(chat, Delta("one", (1,)))])
+    written.writer.put([(chat, Delta(" two", (2,)))])
+    written.writer.flush(PATIENCE_S)
+    assert "".join(entry.event.text for entry in written.entries("a")) == "one two"
+
+
+def test_the_pause_between_writes_grows_from_one_frame_of_a_display_to_two() -> None:
+    assert event_writer.linger_s(1) == event_writer.linger_s(16) == 0.016
+    assert event_writer.linger_s(24) == pytest.approx(0.024)
+    assert event_writer.linger_s(40) == event_writer.linger_s(1000) == 0.033
+
+
+def test_deltas_are_joined_within_a_chat_and_never_across_another_event() -> None:
+    one, two = sequence(job_id="a"), sequence(job_id="b")
+    call = ToolCall(id="call", name="f", arguments="{}")
+    step = [
+        (one, Delta("a", (1,), "thought")),
+        (two, Delta("x", (7,))),
+        (one, Delta("b", (2, 3), "", (call,))),
+        (one, Warning("warned")),
+        (one, Delta("c", (4,))),
+        (two, Delta("y", (8,))),
+    ]
+    assert merged(step) == [
+        (one, Delta("ab", (1, 2, 3), "thought", (call,), (Piece(1, 1, 7), Piece(2, 1, 0, 1)))),
+        (two, Delta("xy", (7, 8), pieces=(Piece(1, 1), Piece(1, 1)))),
+        (one, Warning("warned")),
+        (one, Delta("c", (4,))),
+    ]

@@ -1,0 +1,141 @@
+"""The memory budget: idle models make room, busy ones are waited for, and nothing is loaded that
+can't fit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from tests.support.chats import chat_job, sequence
+from wire.messages import ChatJob
+from wire.model_registry import ModelRecord
+from worker.backends.echo import EchoBackend
+from worker.errors import WorkerError
+from worker.models.folders import ECHO_MODEL, with_kv
+from worker.models.loaded import LoadedModels
+
+MIB = 1 << 20
+
+
+def model(name: str, size: int = 100 * MIB, revision: str = "1") -> ModelRecord:
+    return ECHO_MODEL.model_copy(
+        update={"id": name, "name": name, "size": size, "revision": revision}
+    )
+
+
+def job(name: str, revision: str = "1") -> ChatJob:
+    return chat_job().model_copy(update={"model_id": name, "model_revision": revision})
+
+
+class Sized(EchoBackend):
+    def __init__(self, size: int) -> None:
+        super().__init__(0, 16)
+        self.weight_bytes = size
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class House:
+    """Models that can be loaded, under a budget of 250 MiB: two of them at once."""
+
+    def __init__(self, available: int = 1 << 40) -> None:
+        self.records = {name: model(name) for name in "abc"}
+        self.opened: dict[str, Sized] = {}
+        self.models = LoadedModels(
+            self.records.get, self._open, budget=250 * MIB, available=lambda: available
+        )
+
+    def _open(self, record: ModelRecord) -> Sized:
+        self.opened[record.id] = Sized(record.size)
+        return self.opened[record.id]
+
+    def resident(self) -> list[str]:
+        return [key.model_id for key, _ in self.models.resident()]
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_the_least_recently_used_model_makes_room(house: House) -> None:
+    for name in "abac":
+        house.models.get(job(name))
+    assert house.resident() == ["c", "a"]
+    assert house.opened["b"].closed
+
+
+def test_a_busy_model_is_not_let_go_and_the_newcomer_waits(house: House) -> None:
+    for name in "ab":
+        backend = house.models.get(job(name))
+        chat = sequence()
+        backend.prepare(chat)
+        backend.add(chat)
+    assert not house.models.has_room(job("c"))
+    house.opened["a"].reset()
+    assert house.models.has_room(job("c"))
+    house.models.get(job("c"))
+    assert house.resident() == ["c", "b"]
+
+
+def test_a_model_larger_than_the_budget_is_refused_before_it_is_opened(house: House) -> None:
+    house.records["big"] = model("big", 300 * MIB)
+    assert house.models.has_room(job("big"))
+    with pytest.raises(WorkerError) as caught:
+        house.models.get(job("big"))
+    assert caught.value.code == "insufficient_memory"
+    assert "330 MiB" in caught.value.message
+    assert house.opened == {}
+
+
+def test_a_machine_without_memory_refuses() -> None:
+    with pytest.raises(WorkerError) as caught:
+        House(available=50 * MIB).models.get(job("a"))
+    assert caught.value.code == "insufficient_memory"
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_another_quantisation_replaces_the_model_unless_it_is_busy(
+    house: House, bits: Literal[4, 8]
+) -> None:
+    backend = house.models.get(job("a"))
+    chat = sequence()
+    backend.prepare(chat)
+    backend.add(chat)
+    with pytest.raises(WorkerError) as caught:
+        house.models.load(with_kv(house.records["a"], bits))
+    assert caught.value.code == "load_conflict"
+    backend.reset()
+    house.models.load(with_kv(house.records["a"], bits))
+    assert [(key.model_id, key.kv_quantization) for key, _ in house.models.resident()] == [
+        ("a", bits)
+    ]
+
+
+def test_changed_files_wait_for_the_chats_on_the_old_ones(house: House) -> None:
+    backend = house.models.get(job("a"))
+    chat = sequence()
+    backend.prepare(chat)
+    backend.add(chat)
+    house.records["a"] = model("a", revision="2")
+    assert not house.models.has_room(job("a", "2"))
+    backend.reset()
+    assert house.models.has_room(job("a", "2"))
+    with pytest.raises(WorkerError) as caught:
+        house.models.get(job("a", "1"))
+    assert caught.value.code == "model_changed"
+    house.models.get(job("a", "2"))
+
+
+def test_a_fault_of_the_library_is_a_named_error(house: House) -> None:
+    def broken(_: ModelRecord) -> Sized:
+        raise KeyError("/a/path")
+
+    models = LoadedModels(house.records.get, broken, budget=250 * MIB, available=lambda: 1 << 40)
+    with pytest.raises(WorkerError) as caught:
+        models.get(job("a"))
+    assert caught.value.code == "load_failed"
+    assert "/a/path" not in caught.value.message

@@ -1,0 +1,47 @@
+"""The error codes of the service: of refused requests, failed chats and lines of batches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ErrorCode = Literal[
+    "bad_request",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "job_not_found",
+    "model_not_found",
+    "method_not_allowed",
+    "conflict",
+    "expired",
+    "too_large",
+    "unsupported_media_type",
+    "invalid_request",
+    "unsupported",
+    "invalid_schema",
+    "prompt_too_long",
+    "invalid_image",
+    "queue_full",
+    "images_full",
+    "batches_full",
+    "batch_not_found",
+    "busy",
+    "redis_unavailable",
+    "redis_full",
+    "no_worker",
+    "workers_outdated",
+    "suspended",
+    "load_conflict",
+    "load_failed",
+    "insufficient_memory",
+    "insufficient_disk",
+    "template_failed",
+    "engine_failed",
+    "job_lost",
+    "job_timeout",
+    "gave_up_after_crashes",
+    "job_unreadable",
+    "model_changed",
+    "bad_prompt",
+    "internal_error",
+]

@@ -1,0 +1,130 @@
+"""The events of a job that a worker writes: deltas, warnings, progress and the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from wire.messages.chats import ToolCall
+from wire.messages.error_codes import ErrorCode
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer; ``cached_tokens`` of the prompt came from the prompt cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in milliseconds; the rate is of decoding alone."""
+
+    queue_ms: float = 0.0
+    load_ms: float = 0.0
+    prefill_ms: float = 0.0
+    ttft_ms: float = 0.0
+    tokens_per_second: float = 0.0
+
+
+class Piece(NamedTuple):
+    """What one engine step added to a delta: tokens, characters of text and reasoning, calls."""
+
+    tokens: int
+    text: int
+    reasoning: int = 0
+    calls: int = 0
+
+    @property
+    def positions(self) -> int:
+        """How many positions of the answer it takes, one at least.
+
+        Text that was held back until the end has no tokens of its own; with a position, a client's
+        cursor can lie before or after it.
+        """
+        return max(1, self.tokens)
+
+    def joined(self, other: Piece) -> Piece:
+        return Piece(*(mine + others for mine, others in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text and the ids of its tokens, which may outnumber the text's at a cut character.
+
+    ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are separate from
+    the text for jobs that ask for it. One event holds all that came of its tokens, so that a log
+    never ends between the two. ``pieces`` are those of a delta that was made of several: it can be
+    cut between them.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def positions(self) -> int:
+        """How many positions of the answer it takes."""
+        return sum(piece.positions for piece in self.cuts)
+
+    @property
+    def cuts(self) -> tuple[Piece, ...]:
+        """Its pieces, also if it is a single one."""
+        return self.pieces or (
+            Piece(len(self.token_ids), len(self.text), len(self.reasoning), len(self.tool_calls)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """A sentence for the reader; generation goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job is before its first token. Published, never logged: nothing is lost with it."""
+
+    state: Literal["loading", "prefill"]
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The successful end. ``result`` answers a :class:`ModelCommand`; a chat has none.
+
+    ``stop_reason`` is the stop text that ended the answer, if one did.
+    """
+
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    result: dict[str, Any] | None = None
+    stop_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The failed end: a code from :data:`ErrorCode`, and a message that quotes no request."""
+
+    code: ErrorCode
+    message: str
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+
+
+LoggedEvent = Delta | Warning | Finished | Failed
+Event = LoggedEvent | Progress
+
+
+def is_terminal(event: Event) -> bool:
+    """Whether nothing may follow the event."""
+    return isinstance(event, (Finished, Failed))

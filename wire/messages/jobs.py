@@ -1,0 +1,35 @@
+"""The jobs that the API queues for workers: a chat, and a command on models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from wire.messages.chats import PLAIN_TEXT, Message, OutputFormat, Sampling
+from wire.messages.records import Record
+
+
+class ChatJob(Record):
+    """One chat request as a worker reads it.
+
+    ``submitted_ms`` is Redis time, in milliseconds since the epoch.
+    """
+
+    job_id: str
+    owner: str
+    model_id: str
+    model_revision: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    form: OutputFormat = PLAIN_TEXT
+    submitted_ms: int
+
+
+class ModelCommand(Record):
+    """Something to do with models, run by a worker as a job whose end carries the answer."""
+
+    job_id: str
+    action: Literal["load", "unload", "register", "scan", "download", "delete"]
+    model_id: str | None = None
+    kv_quantization: Literal[4, 8] | None = None
+    name: str | None = None
+    path: str | None = None

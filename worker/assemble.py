@@ -1,0 +1,152 @@
+"""Builds a worker: every part once, each given what it works with."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+
+import psutil
+from redis import Redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from wire import keys
+from wire.model_registry import ModelRecord
+from wire.settings import Settings
+from worker import backends
+from worker.backends.base import Backend
+from worker.engine.batch_scheduler import BatchScheduler
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
+from worker.engine.counters import Counters
+from worker.engine.engine import Engine
+from worker.jobs.batch_feed import BatchFeed
+from worker.jobs.batch_runner import BatchRunner
+from worker.jobs.beat import Beat
+from worker.jobs.cancel_watcher import CancelWatcher
+from worker.jobs.chat_runner import ChatRunner
+from worker.jobs.command_runner import CommandRunner
+from worker.jobs.crashes.crash_marks import CrashMarks
+from worker.jobs.crashes.recovery import Recovery
+from worker.jobs.deadlines import Deadlines
+from worker.jobs.event_writer import EventWriter
+from worker.jobs.job_runner import JobRunner, Runners
+from worker.jobs.model_commands import ModelCommands
+from worker.jobs.model_publisher import ModelPublisher
+from worker.jobs.rq_worker.chat_worker import ChatWorker
+from worker.jobs.rq_worker.meta import RqMeta
+from worker.jobs.status_reporter import StatusReporter
+from worker.models.folders import ModelFolders
+from worker.models.loaded import LoadedModels
+from worker.prompt_cache import PromptCache
+
+log = logging.getLogger(__name__)
+LineEnds = queue.SimpleQueue[BatchSequence | None]
+
+
+def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> ChatWorker:
+    """A worker with its threads started, ready for ``work()``.
+
+    RQ changes the time-outs of its client, so ``rq_redis`` is its own.
+    """
+    queues = [
+        Queue(queue_name, connection=rq_redis, serializer=JSONSerializer)
+        for queue_name in (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
+    ]
+    worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
+    counters, cache, marks = Counters(), backends.new_prompt_cache(settings), CrashMarks(redis)
+    writer, line_ends, deadlines = EventWriter(redis), LineEnds(), Deadlines(settings.job_timeout_s)
+    folders = _model_folders(settings)
+    models = _loaded_models(settings, folders, cache, counters)
+    engine = _engine(settings, models, counters, writer, marks, line_ends)
+    reporter = StatusReporter(redis, settings, name, queues[0].key, counters, models, cache)
+    rq_meta = RqMeta(redis, queues[0].key)
+    publisher = ModelPublisher(redis, folders, settings.data / "models")
+    beat = Beat(settings, engine, deadlines, publisher, reporter, rq_meta)
+    commands = ModelCommands(folders, models, engine, publisher.downloads)
+    cancels = CancelWatcher(redis, engine.cancel)
+    runners = Runners(
+        ChatRunner(engine, writer, cancels, deadlines, reporter, worker),
+        BatchRunner(redis, engine, line_ends, worker, reporter.now_ms, settings.slots),
+        CommandRunner(redis, commands, beat.publish_models, worker),
+    )
+    runner = JobRunner(redis, worker, runners, BatchFeed(queues[1]), marks, reporter, rq_meta)
+    recovery = Recovery(redis, queues, name, lambda other: _machine(other) == _machine(name))
+    worker.equip(runner, recovery, beat, settings)
+    reporter.open()
+    publisher.scan()
+    runners.chats.open()
+    runners.slices.start()
+    engine.start()
+    return worker
+
+
+def _machine(name: str) -> str:
+    """The part of a worker's name that all processes on a data folder have in common."""
+    return name.split(".")[0]
+
+
+def _model_folders(settings: Settings) -> ModelFolders:
+    return ModelFolders(
+        settings.models,
+        settings.backend == "echo",
+        downloaded=settings.data / "models",
+        registered=settings.data / "registered-models.json",
+    )
+
+
+def _loaded_models(
+    settings: Settings, folders: ModelFolders, cache: PromptCache, counters: Counters
+) -> LoadedModels:
+    return LoadedModels(
+        folders.find,
+        _opener(settings, cache, counters),
+        budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
+        available=lambda: int(psutil.virtual_memory().available),
+    )
+
+
+def _opener(
+    settings: Settings, cache: PromptCache, counters: Counters
+) -> Callable[[ModelRecord], Backend]:
+    """What loads a model, and counts the time that takes."""
+
+    def open_backend(record: ModelRecord) -> Backend:
+        began = time.monotonic()
+        backend = backends.open_backend(record, settings, cache)
+        counters.loaded(seconds := time.monotonic() - began)
+        log.info("model loaded", extra={"model": record.id, "seconds": round(seconds, 3)})
+        return backend
+
+    return open_backend
+
+
+def _engine(
+    settings: Settings,
+    models: LoadedModels,
+    counters: Counters,
+    writer: EventWriter,
+    marks: CrashMarks,
+    line_ends: LineEnds,
+) -> Engine:
+    context = EngineContext(lambda: float(psutil.virtual_memory().percent))
+    prompts = BatchScheduler(
+        models,
+        slots=settings.slots,
+        share=settings.batch_share / 100,
+        context=context,
+        counters=counters,
+        on_end=line_ends.put,
+        on_suspect=marks.enter,
+        on_clear=marks.leave,
+    )
+    return Engine(
+        models,
+        writer.put,
+        context=context,
+        counters=counters,
+        prompts=prompts,
+        on_suspect=marks.enter,
+    )

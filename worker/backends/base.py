@@ -1,0 +1,86 @@
+"""What the engine needs of a model: prepare a prompt, join the batch, run a step, leave the batch.
+
+The engine knows this protocol and nothing of MLX. Every method but ``prepare`` runs on the engine's
+thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from worker.sequence import Sequence
+
+EndOfText = Literal["stop", "length"]
+
+
+@dataclass(slots=True)
+class Token:
+    """One generated token. With ``end`` it is the sequence's last, which has left the batch.
+
+    A token that ends with ``stop`` is the model's end token and not text.
+    """
+
+    sequence: Sequence
+    token_id: int
+    end: EndOfText | None = None
+
+
+@dataclass(slots=True)
+class Step:
+    """The result of one step: tokens, and the progress of prefill (sequence, tokens read, tokens in
+    all).
+
+    ``rest_s`` is for how long the next step would have nothing to do, because its inputs are still
+    being computed.
+    """
+
+    tokens: list[Token] = field(default_factory=list)
+    prefill: list[tuple[Sequence, int, int]] = field(default_factory=list)
+    rest_s: float = 0.0
+
+
+class Backend(Protocol):
+    """One loaded model."""
+
+    weight_bytes: int
+    """Bytes of the model's weights in memory."""
+
+    def prepare(self, sequence: Sequence) -> list[str]:
+        """Turn the job's messages into token ids and begin the sequence; returns warnings for the
+        client.
+
+        May run on any thread: it must not touch MLX. Raises WorkerError for a prompt that can't be
+        used.
+        """
+
+    def add(self, sequence: Sequence) -> None:
+        """Join the batch. Raises WorkerError if the sequence can't be run."""
+
+    def step(self, others_waiting: bool = False) -> Step:
+        """One decode step of every running sequence, and at most one chunk of prefill.
+
+        ``others_waiting``: chats outside this batch are running or likely to come, and wait for the
+        end of this step.
+        """
+
+    def remove(self, sequence: Sequence) -> None:
+        """Leave the batch now; what was computed stays in the prompt cache. Unknown sequences are
+        no error."""
+
+    def sequences(self) -> list[Sequence]:
+        """The sequences in the batch, those still in prefill included."""
+
+    def prefilling(self) -> list[Sequence]:
+        """Those of them that have no token yet: the suspects when a step raises."""
+
+    def reset(self) -> None:
+        """Forget the batch after an exception left it in an unknown state. Sequences are added
+        again by the engine."""
+
+    def batch_lane(self) -> Backend:
+        """A second, empty batch of the same model for batch jobs: it steps by itself and doesn't
+        cache finished rows."""
+
+    def close(self) -> None:
+        """Free the model."""

@@ -1,0 +1,1 @@
+"""Batches of rows and their KV caches."""

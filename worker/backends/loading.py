@@ -1,0 +1,42 @@
+"""What loading a text model and loading a vision model share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mlx.utils import tree_flatten
+
+from wire.model_registry import ModelRecord
+from worker.errors import WorkerError
+
+
+def refuse_code(record: ModelRecord) -> None:
+    """Raises WorkerError for a folder whose config names code to be run: mlx_vlm would run it
+    without being asked."""
+    try:
+        config = json.loads((Path(record.path) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # Loading the model reports what is wrong with it.
+    if isinstance(config, dict) and config.get("model_file") is not None:
+        raise WorkerError(
+            "load_failed", "The model brings code of its own (model_file), and that is never run."
+        )
+
+
+def load_failed(error: Exception) -> WorkerError:
+    """The error of a model that a library could not load; its sentence gives away no path."""
+    return WorkerError("load_failed", f"The model could not be loaded: {reason(error)}.")
+
+
+def reason(error: Exception) -> str:
+    """An exception in a few words without paths."""
+    line = next((line for line in str(error).split("\n") if line.strip()), "")
+    words = " ".join(word for word in line.split() if "/" not in word)
+    return f"{type(error).__name__}: {words[:160].rstrip(' .:')}" if words else type(error).__name__
+
+
+def weight_bytes(model: Any) -> int:
+    """Bytes of a model's weights in memory."""
+    return sum(int(array.nbytes) for _, array in tree_flatten(model.parameters()))

@@ -1,0 +1,186 @@
+"""JSON schemas as masks over a model's vocabulary: which token may come next.
+
+llguidance does the matching, on the host. A schema gets here only after a process of its own has
+read it. Knows no batch and no MLX.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import llguidance.numpy
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from numpy.typing import NDArray
+
+from wire.schemas import matching as matching
+from wire.schemas.check import SchemaCheck
+from worker.backends.text.chat_template import is_thinking
+from worker.errors import WorkerError, invalid_schema
+
+Mask = NDArray[np.bool_]
+
+
+@cache
+def schema_check() -> SchemaCheck:
+    """The process that reads schemas first: not every job in Redis comes from an API that has had
+    its schema read."""
+    check = SchemaCheck()
+    atexit.register(check.close)
+    return check
+
+
+def warnings_of(schema: str | None) -> list[str]:
+    """Warnings about the parts of a job's schema that are not enforced, written by the API."""
+    warnings = json.loads(schema).get(matching.WARNINGS_KEY) if schema is not None else None
+    return [str(warning) for warning in warnings] if isinstance(warnings, list) else []
+
+
+class Grammars:
+    """Makes constraints for one model; converts its vocabulary with the first schema, in up to a
+    second."""
+
+    def __init__(self, tokenizer: Any, ends: Sequence[int]) -> None:
+        """``ends`` are the tokens that end an answer."""
+        self._tokenizer = tokenizer
+        self._ends = list(ends)
+        self._lock = threading.Lock()
+        self._vocabulary: LLTokenizer | None = None
+
+    def constraint(
+        self, schema: str, prompt_ids: Sequence[int], answer: Sequence[int] = ()
+    ) -> Constraint:
+        """The constraint of one answer, its next mask computed. Raises WorkerError for schemas that
+        can't be enforced.
+
+        ``answer`` is the part of the answer that exists already. After a prompt that ends in the
+        middle of the model's thinking, the schema holds once the thinking has ended. Not for the
+        engine's thread: reading a schema and computing its first mask may take long.
+        """
+        _refuse_unread(schema)
+        after = (
+            tuple(self._tokenizer.think_end_tokens)
+            if is_thinking(self._tokenizer, prompt_ids)
+            else ()
+        )
+        vocabulary = self._llguidance_vocabulary()
+        grammar = LLMatcher.grammar_from_json_schema(schema)
+        matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=matching.limits())
+        if matcher.is_error():
+            # The matcher's message may quote the schema at length.
+            reason = (
+                matching.known_reason(matcher.get_error()) or "this model's matcher can't read it"
+            )
+            raise invalid_schema(reason)
+        constraint = Constraint(matcher, vocabulary.vocab_size, self._ends, after)
+        constraint.prepare(answer)
+        if constraint.broken:
+            raise invalid_schema(constraint.why)
+        return constraint
+
+    def _llguidance_vocabulary(self) -> LLTokenizer:
+        with self._lock:
+            if self._vocabulary is None:
+                try:
+                    self._vocabulary = from_tokenizer(
+                        self._tokenizer._tokenizer, eos_token=self._ends
+                    )
+                except Exception as error:
+                    raise WorkerError(
+                        "unsupported", "This model's tokeniser knows no schemas."
+                    ) from error
+            return self._vocabulary
+
+
+def _refuse_unread(schema: str) -> None:
+    """Raises WorkerError for a schema that the reading process refuses."""
+    try:
+        verdict = schema_check().kept(schema)
+    except OSError:
+        raise WorkerError(
+            "engine_failed", "The schema can't be read: no process can be started."
+        ) from None
+    if verdict.reason:
+        raise invalid_schema(verdict.reason)
+
+
+class Constraint:
+    """One answer's state in its schema. Once ``broken`` the schema can't be followed and the answer
+    may only end; ``why`` gives the reason.
+    """
+
+    def __init__(
+        self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int], after: tuple[int, ...]
+    ) -> None:
+        """``after`` are the tokens after which the schema holds; without any, from the start."""
+        self.broken = False
+        self.why = ""
+        self._matcher = matcher
+        self._ends = list(ends)
+        self._after = after
+        self._thinking: list[int] | None = [] if after else None
+        """The last tokens of thinking; None once the schema holds."""
+        self._answer: list[int] = []
+        self._bits = llguidance.numpy.allocate_token_bitmask(1, vocabulary)
+        self._bits_current = False
+        """Whether ``_bits`` belong to the matcher's present state."""
+
+    def prepare(self, answer: Sequence[int]) -> None:
+        """Start after this part of the answer, and compute the next mask."""
+        self.start(answer)
+        if not self.broken and not self._matcher.is_stopped():
+            self._compute_bits()
+
+    def start(self, answer: Sequence[int]) -> None:
+        """Start after this part of the answer; does nothing if the matcher is there already."""
+        if list(answer) == self._answer:
+            return
+        self._matcher.reset()
+        self._bits_current, self._answer = False, []
+        self._thinking = [] if self._after else None
+        for token in answer:
+            self.accept(token)
+
+    def accept(self, token: int) -> None:
+        """The answer's next token."""
+        self._answer.append(token)
+        if self.broken:  # The token that ends the answer then is not the schema's.
+            return
+        if self._thinking is not None:
+            self._thinking = [*self._thinking, token][-len(self._after) :]
+            if tuple(self._thinking) == self._after:
+                self._thinking = None
+        elif not self._matcher.is_stopped():
+            self._bits_current = False
+            if not self._matcher.consume_token(token):
+                self._break(matching.CONTRADICTION)
+
+    def fill_mask(self, mask: Mask) -> None:
+        """Write which tokens may come next; all of them while the model is thinking. A model may
+        have more logits than tokens."""
+        if self._thinking is not None:
+            return
+        mask[:] = False
+        if not self.broken and not self._matcher.is_stopped() and not self._bits_current:
+            self._compute_bits()
+        if self.broken or self._matcher.is_stopped():
+            mask[self._ends] = True
+            return
+        bits = np.unpackbits(self._bits[0].view(np.uint8), bitorder="little")[: len(mask)]
+        mask[: len(bits)] = bits
+
+    def _compute_bits(self) -> None:
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits)
+        self._bits_current = True
+        if self._matcher.is_error() or not self._bits.any():
+            self._break(matching.CONTRADICTION)
+
+    def _break(self, otherwise: str) -> None:
+        self.broken = True
+        self.why = matching.known_reason(self._matcher.get_error()) or otherwise

@@ -1,0 +1,170 @@
+"""A vision model's prompts: messages and images in, token ids and pixels out. Thread-safe.
+
+Images are bytes that the API has decoded and encoded again; nothing here opens a path or a URL.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx_vlm.prompt_utils import apply_chat_template
+from mlx_vlm.utils import prepare_inputs
+from PIL import Image
+
+from wire.messages import ImagePart, Message, OutputFormat
+from worker.backends.text import chat_template
+from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
+from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
+from worker.errors import WorkerError
+
+IMAGE = {"type": "image"}
+
+
+@dataclass(slots=True)
+class VisionPrompt:
+    """A prompt from the model's processor. ``arrays`` are on the host: any thread may have made
+    them."""
+
+    token_ids: list[int]
+    key_ids: list[int]
+    arrays: dict[str, np.ndarray[Any, Any]]
+    hashes: tuple[str, ...]
+
+
+class VisionText:
+    """A model's processor: messages in, prompts out. ``tokenizer`` is mlx_lm's wrapper, ``config``
+    the model's."""
+
+    def __init__(self, processor: Any, tokenizer: Any, config: Any) -> None:
+        self.image_token = _image_token(config)
+        self._processor = processor
+        self._text = tokenizer
+        self._config = config
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        self._controls = _controls(
+            self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer)
+        )
+
+    def encode(
+        self, messages: Items[Message], form: OutputFormat, images: Mapping[str, bytes]
+    ) -> VisionPrompt:
+        """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
+        parts = [part for message in messages for part in message.images()]
+        pictures = [_picture(images, part) for part in parts]
+        inputs = self._inputs(messages, form, pictures)
+        arrays = {
+            name: np.array(value)
+            for name, value in inputs.items()
+            if isinstance(value, (mx.array, np.ndarray))
+        }
+        token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
+        arrays.pop("attention_mask", None)
+        hashes = tuple(part.sha256 for part in parts)
+        return VisionPrompt(token_ids, key_ids(token_ids, self.image_token, hashes), arrays, hashes)
+
+    def _inputs(
+        self, messages: Items[Message], form: OutputFormat, pictures: list[Image.Image]
+    ) -> dict[str, Any]:
+        """The processor's inputs for a prompt, with the model's image tokens in place of images."""
+        if form.raw:
+            return _process(
+                self._processor, "".join(message.text() for message in messages), pictures
+            )
+        templated = bool(getattr(self._owner, "chat_template", None))
+        rows = [
+            chat_template.row(message, _content(message) if templated else message.text())
+            for message in messages
+        ]
+        options = chat_template.template_options(form, self._text)
+        escaped = self._controls.escaped(rows, options)
+        if escaped is not None:
+            rows, options = escaped.rows, escaped.options
+        if templated:
+            text = str(chat_template.apply_template(self._owner, rows, options, tokenize=False))
+        else:
+            text = str(
+                apply_chat_template(self._processor, self._config, rows, num_images=len(pictures))
+            )
+        if escaped is None:
+            return _process(self._processor, text, pictures)
+        tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
+        inputs = _process(tokenizer.inside(self._processor), text, pictures)
+        if not tokenizer.was_used:
+            raise WorkerError(
+                "template_failed", "This model can't be shown its own control tokens as text."
+            )
+        return inputs
+
+
+def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
+    return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
+
+
+def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
+    """Token ids with each image's hash, as a negative number, in place of its tokens.
+
+    Where the runs of image tokens don't match the images one to one (some models cut an image into
+    tiles), every image token carries the hash of all images together.
+    """
+    runs = [
+        i
+        for i, token in enumerate(token_ids)
+        if token == image_token and (i == 0 or token_ids[i - 1] != token)
+    ]
+    one_each = len(runs) == len(hashes)
+    numbers = [-1 - int(sha[:15], 16) for sha in hashes]
+    together = hash_together(hashes)
+    result, run = [], -1
+    for i, token in enumerate(token_ids):
+        if token != image_token or not hashes:
+            result.append(token)
+            continue
+        run += i == 0 or token_ids[i - 1] != token
+        result.append(numbers[run] if one_each else together)
+    return result
+
+
+def hash_together(hashes: Items[str]) -> int:
+    """A negative number for several images in their order."""
+    combined = 0
+    for sha in hashes:
+        combined = (combined * 31 + int(sha[:15], 16)) % (1 << 60)
+    return -1 - combined
+
+
+def _picture(images: Mapping[str, bytes], part: ImagePart) -> Image.Image:
+    if part.sha256 not in images:
+        raise WorkerError("invalid_image", "An image of this chat is not kept any more.")
+    with Image.open(io.BytesIO(images[part.sha256]), formats=["PNG"]) as opened:
+        return opened.convert("RGB")
+
+
+def _content(message: Message) -> Any:
+    if isinstance(message.content, str):
+        return message.content
+    return [
+        IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        for part in message.content
+    ]
+
+
+def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> ControlTokens:
+    """A model's control tokens, and every other text that its processor takes for an image."""
+    names = [name for name in (*dir(type(processor)), *vars(processor)) if name.endswith("_token")]
+    marks = [getattr(processor, name, None) for name in names]
+    others = [*PLACEHOLDERS, *(mark for mark in marks if isinstance(mark, str))]
+    return ControlTokens(tokenizer, chat_template.template_source(owner), own, others)
+
+
+def _image_token(config: Any) -> int | None:
+    for name in ("image_token_id", "image_token_index"):
+        if isinstance(value := getattr(config, name, None), int):
+            return value
+    return None

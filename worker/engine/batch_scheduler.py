@@ -1,0 +1,276 @@
+"""Schedules prompts of batches in the engine: they use what chats leave free, and make way.
+
+They run in a second batch of the model (``Backend.batch_lane``), so that pausing them costs
+nothing: their rows stay where they are. Everything but ``__init__`` runs on the engine's thread.
+Knows no Redis and no RQ.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from wire.messages import Failed
+from worker.backends.base import Backend, Token
+from worker.engine.batch_queue import BatchQueue
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext
+from worker.engine.counters import Counters
+from worker.engine.model_turn import ModelTurn
+from worker.engine.prompt_thread import BatchPreparation, PromptThread
+from worker.engine.shared_prefix import SharedPrefixes
+from worker.engine.step_failure import broken_schema, failure, rescue
+from worker.engine.suspects import SuspectSlot
+from worker.engine.time_share import TimeShare
+from worker.errors import WorkerError
+from worker.models.loaded import LoadedModels
+from worker.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+AHEAD = 8
+"""Prompts in the batch beyond its rows, so that their prefill begins as soon as rows are free."""
+CHAT_FOLLOWS_S = 2.0
+"""A chat is often followed by another: for this long prompts are prefilled in smaller portions, so
+that the next chat waits less."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLoad:
+    """The engine's chats: how many, how many without a first token, any suspect."""
+
+    inside: int = 0
+    waiting: int = 0
+    suspect: bool = False
+
+
+class BatchScheduler:
+    """The prompts of batches inside one engine.
+
+    ``slots`` is how many rows chats and prompts have together; ``share`` the part of the time, 0 to
+    1, that prompts get whatever the chats do. ``on_end`` gets each prompt that has ended,
+    ``on_suspect`` a suspect before anything is done with it, ``on_clear`` one that waits again.
+    """
+
+    def __init__(
+        self,
+        models: LoadedModels,
+        *,
+        slots: int,
+        share: float,
+        context: EngineContext,
+        on_end: Callable[[BatchSequence], None],
+        counters: Counters | None = None,
+        on_suspect: Callable[[BatchSequence], None] = lambda _: None,
+        on_clear: Callable[[BatchSequence], None] = lambda _: None,
+    ) -> None:
+        self._models = models
+        self._slots = slots
+        self._context = context
+        self._counters = counters or Counters()
+        self._on_end = on_end
+        self._suspect = SuspectSlot(on_suspect, on_clear)
+        self._queue = BatchQueue()
+        self._running: dict[BatchSequence, Backend] = {}
+        self._tokenising = PromptThread("tokenise-prompts")
+        self._preparation = BatchPreparation(
+            self._tokenising, self._queue, self._suspect, context, self._fail
+        )
+        self._time_share = TimeShare(share)
+        self._chat_seen = -CHAT_FOLLOWS_S
+        self._model_turn = ModelTurn(self._queue)
+        self._prefixes = SharedPrefixes()
+
+    def close(self) -> None:
+        self._tokenising.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def idle(self) -> bool:
+        return not self._running and not len(self._queue)
+
+    @property
+    def resting(self) -> bool:
+        """Whether no prompt is in a batch."""
+        return not self._running
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a suspect is inside, even if its prompt is only being prepared."""
+        return self._suspect.inside is not None
+
+    @property
+    def preparing_s(self) -> float:
+        """For how long the present prompt has been in preparation, seconds."""
+        return self._tokenising.busy_s
+
+    def inside(self) -> list[Sequence]:
+        """Every prompt that is here, running or waiting."""
+        return [*self._running, *self._queue]
+
+    def submit(self, sequences: list[BatchSequence]) -> None:
+        for sequence in sequences:
+            self._queue.put(sequence)
+
+    def drop(self, job_id: str) -> None:
+        """Let go of a slice's prompts without an end."""
+        for sequence in [s for s in self._queue if s.part.job_id == job_id]:
+            self._queue.remove(sequence)
+            if not sequence.preparing:
+                self._suspect.ended(sequence)
+        for sequence in [s for s in self._running if s.part.job_id == job_id]:
+            self._running.pop(sequence).remove(sequence)
+            self._suspect.ended(sequence)
+
+    def make_way(self) -> None:
+        """Leave every model: a chat needs the memory, or is a suspect and runs alone."""
+        for sequence in list(self._running):
+            self._preempt(sequence)
+        self._suspect.put_out(self._suspect.inside)
+
+    # --- a turn -----------------------------------------------------------------------------------
+
+    def run_turn(self, chats: ChatLoad) -> None:
+        """One step of the prompts, if it is their turn."""
+        now = time.monotonic()
+        self._time_share.earn(now)
+        if chats.inside:
+            self._chat_seen = now
+        if self.idle:
+            self._time_share.reset()
+            self._prefixes.forget()
+            return
+        if chats.suspect:
+            self.make_way()
+            return
+        held_up = chats.waiting > 0 or chats.inside >= self._slots
+        if held_up and not self._time_share.pays_a_turn:
+            return
+        rows = self._rows(chats)
+        self._preempt_beyond(rows)
+        # While a chat waits, only what keeps the share going: the other prompts come in after its
+        # first token.
+        self._fill(1 if held_up else rows, chats)
+        for backend in set(self._running.values()):
+            self._step(backend)
+        self._time_share.spend(time.monotonic() - now, held_up=held_up)
+
+    def _rows(self, chats: ChatLoad) -> int:
+        """How many prompts may be in the batch."""
+        rows = max(self._slots - chats.inside, 1)
+        return rows if chats.inside else rows + AHEAD
+
+    def _preempt_beyond(self, rows: int) -> None:
+        for sequence in list(self._running)[rows:][::-1]:
+            self._preempt(sequence)
+
+    def _fill(self, rows: int, chats: ChatLoad) -> None:
+        while len(self._running) < rows:
+            sequence = self._queue.take(partial(self._may_enter, chats))
+            if sequence is None:
+                return
+            self._enter(sequence)
+
+    def _preempt(self, sequence: BatchSequence) -> None:
+        """Take a prompt out of its batch; it resumes from what the prompt cache keeps."""
+        self._running.pop(sequence).remove(sequence)
+        self._suspect.put_out(sequence)
+        self._queue.put_back(sequence)
+
+    def _may_enter(self, chats: ChatLoad, sequence: BatchSequence) -> bool:
+        if self._model_turn.is_anothers(sequence.group) or self._suspect.keeps_out(sequence):
+            return False
+        try:
+            if not self._is_there(sequence, chats):
+                return False
+        except WorkerError as error:
+            for other in [other for other in self._queue if other.same_model(sequence)]:
+                self._queue.remove(other)
+                self._fail(other, error)
+            return False
+        return not self._prefixes.awaits(sequence, self._running)
+
+    def _is_there(self, sequence: BatchSequence, chats: ChatLoad) -> bool:
+        """Whether the prompt and its model are ready; loads the model if no chat has to wait."""
+        job = sequence.job
+        if not self._models.is_loaded(job):
+            if chats.inside:
+                return False
+            if not self._models.has_room(job):
+                self._model_turn.wants(sequence.group)
+                return False
+            self._suspect.let_in(sequence)
+            with self._context.watchdog.suspend():
+                self._models.get(job)
+        self._model_turn.has(sequence.group)
+        lane = self._models.batch_lane(self._models.get(job))
+        if not sequence.is_ready_for(lane) and not sequence.preparing:
+            self._preparation.begin(sequence, lane)
+        return sequence.is_ready_for(lane)
+
+    def _enter(self, sequence: BatchSequence) -> None:
+        try:
+            lane = self._models.batch_lane(self._models.get(sequence.job))
+            self._suspect.let_in(sequence)
+            lane.add(sequence)
+        except Exception as error:
+            self._fail(sequence, error)
+            return
+        self._running[sequence] = lane
+        self._prefixes.entered(sequence)
+        if not sequence.generated:
+            sequence.warnings += [
+                note for note in self._context.notes() if note not in sequence.warnings
+            ]
+
+    # --- a step -----------------------------------------------------------------------------------
+
+    def _step(self, lane: Backend) -> None:
+        try:
+            step = lane.step(time.monotonic() - self._chat_seen < CHAT_FOLLOWS_S)
+        except Exception as error:
+            log.exception("a step of batch prompts failed")
+            rescue(lane, error, self._fail)
+            return
+        self._counters.batch_step(len(step.tokens))
+        for token in step.tokens:
+            self._accept(lane, token)
+
+    def _accept(self, lane: Backend, token: Token) -> None:
+        sequence = token.sequence
+        assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
+        if token.end == "stop":
+            sequence.accept_last(token.token_id)
+            if (broken := broken_schema(sequence)) is not None:
+                self._fail(sequence, broken)
+                return
+            self._finish(sequence, "stop")
+            return
+        sequence.accept(token.token_id)
+        if sequence.stopped_by_text:
+            lane.remove(sequence)
+            self._finish(sequence, "stop")
+        elif token.end == "length":
+            self._finish(sequence, "length")
+        elif sequence.prefix_awaited:
+            # Removing it keeps its prompt in the cache, so that the others begin behind the shared
+            # prefix.
+            sequence.prefix_awaited = False
+            lane.remove(sequence)
+            lane.add(sequence)
+
+    def _finish(self, sequence: BatchSequence, reason: Literal["stop", "length"]) -> None:
+        sequence.finish(reason)
+        del self._running[sequence]
+        self._suspect.ended(sequence)
+        self._on_end(sequence)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
+        self._running.pop(sequence, None)
+        self._suspect.ended(sequence)
+        sequence.fail(partial(Failed, *failure(error)))
+        self._on_end(sequence)

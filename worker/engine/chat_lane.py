@@ -1,0 +1,272 @@
+"""The chats inside the engine: waiting, being prepared, running in a batch, ended.
+
+Everything runs on the engine's thread, but ``snapshot``. Knows no Redis, no HTTP and no RQ.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from wire.messages import ErrorCode, Event, Failed, Progress, Warning
+from worker.backends.base import Backend, Token
+from worker.engine.admission_window import AdmissionWindow
+from worker.engine.batch_scheduler import ChatLoad
+from worker.engine.context import EngineContext, attempt
+from worker.engine.counters import Counters
+from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
+from worker.engine.step_failure import broken_schema, failure, rescue
+from worker.errors import WorkerError
+from worker.models.loaded import LoadedModels
+from worker.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Takes the events of one step. May block while it is full: the engine pauses then."""
+
+    def __call__(self, events: list[tuple[Sequence, Event]]) -> None: ...
+
+
+class ChatLane:
+    """Runs chats in continuous batches, one batch a loaded model."""
+
+    def __init__(
+        self,
+        models: LoadedModels,
+        sink: Sink,
+        context: EngineContext,
+        counters: Counters,
+        on_suspect: Callable[[Sequence], None],
+    ) -> None:
+        """``on_suspect`` is called before a suspect is let in."""
+        self._models = models
+        self._sink = sink
+        self._context = context
+        self._counters = counters
+        self._on_suspect = on_suspect
+        self._waiting: deque[Sequence] = deque()
+        self._preparing: dict[str, Sequence] = {}
+        self._running: dict[str, tuple[Sequence, Backend]] = {}
+        self._events: list[tuple[Sequence, Event]] = []
+        self._tokenising = PromptThread("tokenise")
+        self.window = AdmissionWindow()
+        self.rest_s = 0.0
+        """For how long the next step would find nothing to do, seconds."""
+
+    def close(self) -> None:
+        self._tokenising.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def preparing_s(self) -> float:
+        """For how long the present prompt has been in preparation, seconds."""
+        return self._tokenising.busy_s
+
+    @property
+    def runs(self) -> bool:
+        return bool(self._running)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
+
+    def snapshot(self) -> list[Sequence]:
+        """The chats inside, in the order they came; any thread may call it."""
+        running = [sequence for sequence, _ in self._running.copy().values()]
+        return [*running, *self._preparing.copy().values(), *self._waiting.copy()]
+
+    def load(self) -> ChatLoad:
+        inside = self._inside()
+        waiting = len(self._waiting) + sum(not s.generated for s in inside)
+        suspect = any(s.suspect for s in (*inside, *self._waiting))
+        return ChatLoad(len(inside) + len(self._waiting), waiting, suspect)
+
+    def submit(self, sequence: Sequence, expected: int) -> None:
+        self._waiting.append(sequence)
+        self.window.expected = expected
+
+    def end_early(self, job_id: str, end: Callable[[Sequence], list[Any]]) -> None:
+        """Take a chat out, wherever it is, and emit what ``end`` returns for it."""
+        sequence = self._preparing.pop(job_id, None)
+        if sequence is None and job_id in self._running:
+            sequence, backend = self._running.pop(job_id)
+            backend.remove(sequence)
+        if sequence is None:
+            sequence = next((s for s in self._waiting if s.job_id == job_id), None)
+            if sequence is None:
+                return
+            self._waiting.remove(sequence)
+        self._emit(sequence, end(sequence))
+
+    def step(self) -> None:
+        """Let in the chats that are ready, make one step of each batch, emit its events."""
+        self.window.flush()
+        # A batch that has work leaves no rest to the others.
+        self.rest_s = min(
+            (self._step(b) for b in self._models.backends() if b.sequences()), default=0.0
+        )
+        self._flush()
+
+    # --- admission --------------------------------------------------------------------------------
+
+    def admit(self, *, suspect_inside: bool) -> bool:
+        """Start waiting chats in order; whether the next waits for memory.
+
+        It holds back those behind it, or it would starve.
+        """
+        while (sequence := self._next(suspect_inside)) is not None:
+            try:
+                backend = self._backend_for(sequence)
+            except WorkerError as error:
+                self._waiting.remove(sequence)
+                self._emit_failure(sequence, error)
+                continue
+            if backend is None:
+                return True
+            self._waiting.remove(sequence)
+            self._prepare(sequence, backend)
+        return False
+
+    def _inside(self) -> list[Sequence]:
+        return [*(s for s, _ in self._running.values()), *self._preparing.values()]
+
+    def _next(self, suspect_inside: bool) -> Sequence | None:
+        """The first that waits.
+
+        Suspects are let in one at a time: if this process dies, it was that one.
+        """
+        if not self._waiting:
+            return None
+        occupied = suspect_inside or any(sequence.suspect for sequence in self._inside())
+        return next((s for s in self._waiting if not (s.suspect and occupied)), None)
+
+    def _backend_for(self, sequence: Sequence) -> Backend | None:
+        """The chat's model, loaded if need be, or None while it waits for memory."""
+        loaded = self._models.is_loaded(sequence.job)
+        if not loaded and not self._models.has_room(sequence.job):
+            return None
+        # Before anything is done with it: its model may be what kills this process.
+        if sequence.suspect:
+            self._on_suspect(sequence)
+        if loaded:
+            return self._models.get(sequence.job)
+        self._events.append((sequence, Progress("loading")))
+        self._flush()
+        since = time.monotonic()
+        with self._context.watchdog.suspend():
+            backend = self._models.get(sequence.job)
+        sequence.loaded(since)
+        return backend
+
+    def _prepare(self, sequence: Sequence, backend: Backend) -> None:
+        self._preparing[sequence.job_id] = sequence
+        if not takes_long(sequence):
+            prepared = attempt(partial(backend.prepare, sequence))
+            self.window.add(partial(self._prepared, sequence, backend, prepared))
+            return
+
+        def done(future: Future[list[Prepared[Sequence]]]) -> None:
+            if not future.cancelled():  # Else this engine is being closed.
+                [(_, prepared)] = future.result()
+                self._context.post(partial(self._prepared, sequence, backend, prepared))
+
+        self._tokenising.prepare(backend, [sequence]).add_done_callback(done)
+
+    def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
+        """Put a prepared chat into the batch, unless it was stopped or its prompt is unusable."""
+        if self._preparing.get(sequence.job_id) is not sequence:
+            return
+        del self._preparing[sequence.job_id]
+        if not self._models.holds(backend):
+            # The model was unloaded while the prompt was being tokenised.
+            self._waiting.appendleft(sequence)
+            return
+        try:
+            warnings = prepared.result()
+            # A crash came between the last token and the end.
+            if sequence.stopped_by_text or sequence.tokens_left <= 0:
+                self._emit(
+                    sequence, sequence.finish("stop" if sequence.stopped_by_text else "length")
+                )
+                return
+            backend.add(sequence)
+        except Exception as error:
+            self._emit_failure(sequence, error)
+            return
+        self._running[sequence.job_id] = (sequence, backend)
+        if not sequence.emitted:
+            self._emit(sequence, [Warning(text) for text in [*warnings, *self._context.notes()]])
+
+    # --- a step -----------------------------------------------------------------------------------
+
+    def _step(self, backend: Backend) -> float:
+        """One step; for how long the next one would find nothing to do, seconds."""
+        try:
+            step = backend.step(self._others_waiting(backend))
+        except Exception as error:
+            log.exception("a step failed")
+            rescue(backend, error, self._emit_failure)
+            return 0.0
+        for sequence, read, total in step.prefill:
+            if read < total - 1:  # Else the first token comes next, which shows as much.
+                self._events.append((sequence, Progress("prefill", read, total)))
+        for token in step.tokens:
+            try:
+                self._accept(backend, token)
+            except Exception as error:
+                log.exception("a token could not be decoded")
+                backend.remove(token.sequence)
+                self._emit_failure(token.sequence, error)
+        if step.tokens:
+            self._counters.step(backend, step.tokens)
+        return step.rest_s
+
+    def _others_waiting(self, backend: Backend) -> bool:
+        """Whether another model's chats are being answered, or any chat is about to come in."""
+        others = any(
+            other is not backend and sequence.generated
+            for sequence, other in self._running.values()
+        )
+        return others or bool(self._preparing)
+
+    def _accept(self, backend: Backend, token: Token) -> None:
+        sequence = token.sequence
+        if token.end == "stop":
+            sequence.accept_last(token.token_id)
+            if (broken := broken_schema(sequence)) is not None:
+                self._emit_failure(sequence, broken)
+                return
+            self._emit(sequence, sequence.finish("stop"))
+            return
+        self._emit(sequence, sequence.accept(token.token_id))
+        if sequence.stopped_by_text:
+            backend.remove(sequence)
+            self._emit(sequence, sequence.finish("stop"))
+        elif token.end == "length":
+            self._emit(sequence, sequence.finish("length"))
+
+    def _emit(self, sequence: Sequence, events: list[Any]) -> None:
+        self._events += ((sequence, event) for event in events)
+        if sequence.end is not None:
+            self._running.pop(sequence.job_id, None)
+
+    def _emit_failure(self, sequence: Sequence, error: Exception) -> None:
+        code, message = failure(error)
+        self._emit(sequence, failed(sequence, code=code, message=message))
+
+    def _flush(self) -> None:
+        if self._events:
+            events, self._events = self._events, []
+            with self._context.watchdog.suspend():
+                self._sink(events)
+
+
+def failed(sequence: Sequence, *, code: ErrorCode, message: str) -> list[Any]:
+    """End a chat with an error, and return the events of that end."""
+    return sequence.fail(lambda usage, timings: Failed(code, message, usage, timings))

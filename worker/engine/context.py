@@ -1,0 +1,54 @@
+"""What the lanes of chats and of batch prompts share: the engine's inbox, its watchdog, its notes.
+
+Made before either, and given to both.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from worker.engine.watchdog import Watchdog
+
+HIGH_MEMORY_PERCENT = 90.0
+Work = Callable[[], None]
+Result = TypeVar("Result")
+
+
+class EngineContext:
+    """``memory_percent`` reads how much of the machine's memory is in use."""
+
+    def __init__(self, memory_percent: Callable[[], float] = lambda: 0.0) -> None:
+        self._memory_percent = memory_percent
+        self.inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self.watchdog = Watchdog()
+
+    def post(self, work: Work) -> None:
+        """Run something on the engine's thread, between two steps."""
+        self.inbox.put(work)
+
+    def notes(self) -> list[str]:
+        """Warnings about this machine for a chat or a prompt that begins now, in sentences."""
+        memory = self._memory_percent()
+        return (
+            [f"High memory usage ({memory:.0f}%). Generation may be slow."]
+            if memory > HIGH_MEMORY_PERCENT
+            else []
+        )
+
+
+def attempt(work: Callable[[], Result]) -> Future[Result]:
+    """Run something now; the future is finished when this returns."""
+    future: Future[Result] = Future()
+    settle(future, work)
+    return future
+
+
+def settle(future: Future[Result], work: Callable[[], Result]) -> None:
+    """Run something now and finish a given future with it."""
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)

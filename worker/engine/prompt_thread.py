@@ -1,0 +1,118 @@
+"""A thread that tokenises prompts for the engine: streams must not wait for a long one.
+
+Knows backends by their ``prepare``, and no MLX.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from worker.backends.base import Backend
+from worker.engine.batch_queue import BatchQueue
+from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import EngineContext, attempt
+from worker.engine.suspects import SuspectSlot
+from worker.sequence import Sequence
+
+LONG_PROMPT_CHARACTERS = 8_000
+"""A longer prompt, or one with images, tools or a schema, is prepared on another thread."""
+One = TypeVar("One", bound=Sequence)
+Prepared = tuple[One, Future[list[str]]]
+"""A prompt, and the warnings about it or its error."""
+
+
+def takes_long(sequence: Sequence) -> bool:
+    """Whether to prepare a prompt on another thread."""
+    job = sequence.job
+    if sequence.images or job.form.tools or job.form.json_schema is not None:
+        return True
+    return sum(len(message.text()) for message in job.messages) > LONG_PROMPT_CHARACTERS
+
+
+class PromptThread(ThreadPoolExecutor):
+    """One thread: prompts are prepared in the order in which they come."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(1, thread_name_prefix=name)
+        self._began: float | None = None
+
+    def prepare(self, backend: Backend, prompts: Items[One]) -> Future[list[Prepared[One]]]:
+        """Prepare these one after another; the future has all of them."""
+        return self.submit(self._each, backend, prompts)
+
+    @property
+    def busy_s(self) -> float:
+        """How long the present prompt has taken so far, seconds; 0 without one."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _each(self, backend: Backend, prompts: Items[One]) -> list[Prepared[One]]:
+        done: list[Prepared[One]] = []
+        for prompt in prompts:
+            self._began = time.monotonic()
+            done.append((prompt, attempt(partial(backend.prepare, prompt))))
+            self._began = None
+        return done
+
+
+Fail = Callable[[BatchSequence, Exception], None]
+
+
+class BatchPreparation:
+    """Prepares prompts that are in the queue; ``fail`` gets those that can't be."""
+
+    def __init__(
+        self,
+        thread: PromptThread,
+        queue: BatchQueue,
+        suspect: SuspectSlot,
+        context: EngineContext,
+        fail: Fail,
+    ) -> None:
+        self._thread = thread
+        self._queue = queue
+        self._suspect = suspect
+        self._context = context
+        self._fail = fail
+
+    def begin(self, sequence: BatchSequence, lane: Backend) -> None:
+        """Tokenise a prompt, and all of its group that wait for it as well.
+
+        They become ready together: prompts that join a batch together cost less than one by one. A
+        suspect is prepared alone.
+        """
+        alike = [s for s in self._queue if s.group == sequence.group]
+        group = [s for s in alike if not s.preparing and not s.is_ready_for(lane)]
+        if sequence.suspect:
+            self._suspect.let_in(sequence)
+            group = [sequence]
+        for one in group:
+            one.preparing = True
+        self._thread.prepare(lane, group).add_done_callback(partial(self._when_prepared, lane))
+
+    def _when_prepared(
+        self, lane: Backend, prepared: Future[list[Prepared[BatchSequence]]]
+    ) -> None:
+        if not prepared.cancelled():  # Else this engine is being closed.
+            self._context.post(partial(self._prepared, lane, prepared.result()))
+
+    def _prepared(self, lane: Backend, group: list[Prepared[BatchSequence]]) -> None:
+        for sequence, prepared in group:
+            sequence.preparing = False
+            if sequence not in self._queue:
+                self._suspect.ended(sequence)
+                continue
+            error = prepared.exception()
+            if error is None and sequence.tokens_left > 0:
+                sequence.ready_for(lane)
+                sequence.warnings += prepared.result()
+                continue
+            self._queue.remove(sequence)
+            self._fail(
+                sequence, error if isinstance(error, Exception) else RuntimeError("cancelled")
+            )

@@ -1,0 +1,43 @@
+"""A failed step: which sequences fail, which go on, and with which error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wire.messages import ErrorCode
+from worker.backends.base import Backend
+from worker.errors import WorkerError, invalid_schema
+from worker.sequence import Sequence
+
+
+def rescue(backend: Backend, error: Exception, fail: Callable[[Sequence, Exception], None]) -> None:
+    """Fail the likely culprits, start a fresh batch, and put the other sequences back.
+
+    Culprits are the sequences in prefill; without any, those without progress since the last
+    failure.
+    """
+    inside, suspects = backend.sequences(), set(backend.prefilling())
+    backend.reset()
+    for sequence in inside:
+        stuck = not suspects and sequence.rescued_at == sequence.position
+        if sequence in suspects or stuck:
+            fail(sequence, error)
+            continue
+        sequence.rescued_at = sequence.position
+        try:
+            backend.add(sequence)
+        except Exception as again:
+            fail(sequence, again)
+
+
+def failure(error: Exception) -> tuple[ErrorCode, str]:
+    """The error code and message that a client gets for an exception."""
+    if isinstance(error, WorkerError):
+        return error.code, error.message
+    return "engine_failed", f"Generation failed ({type(error).__name__})."
+
+
+def broken_schema(sequence: Sequence) -> WorkerError | None:
+    """The error of an answer that could not be completed within its schema; None for any other."""
+    constraint = sequence.constraint
+    return invalid_schema(constraint.why) if constraint is not None and constraint.broken else None

@@ -1,0 +1,36 @@
+"""The part of the time that batch prompts get while chats keep them from running."""
+
+from __future__ import annotations
+
+import time
+
+MOST_CREDIT_S = 0.1
+"""The longest time that prompts may save up."""
+
+
+class TimeShare:
+    """A credit of time: grows with ``share`` (0 to 1) of the time that passes, pays for turns."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._credit_s = 0.0
+        # What a turn costs, by the last one: this much credit buys the next.
+        self._turn_s = MOST_CREDIT_S
+        self._earned_at = time.monotonic()
+
+    def earn(self, now: float) -> None:
+        """Add to the credit for the time since the last call."""
+        passed, self._earned_at = now - self._earned_at, now
+        self._credit_s = min(MOST_CREDIT_S, self._credit_s + self._share * passed)
+
+    def reset(self) -> None:
+        self._credit_s = 0.0
+
+    @property
+    def pays_a_turn(self) -> bool:
+        return self._credit_s >= self._turn_s
+
+    def spend(self, seconds: float, *, held_up: bool) -> None:
+        """Pay for a turn; nothing is saved up while chats hold no prompt up."""
+        self._turn_s = min(seconds, MOST_CREDIT_S)
+        self._credit_s = self._credit_s - seconds if held_up else 0.0

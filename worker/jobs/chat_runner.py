@@ -1,0 +1,115 @@
+"""Runs chats in the engine: from the lease on a chat's log to its end, or until it is let go."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from wire.log_entries import Entry
+from worker.engine.engine import Engine
+from worker.jobs.cancel_watcher import CancelWatcher
+from worker.jobs.deadlines import Deadlines
+from worker.jobs.event_writer import EventWriter
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.meta import meta_of, outcome_of
+from worker.jobs.rq_worker.ports import JobEnds
+from worker.jobs.status_reporter import StatusReporter, end_in_numbers
+from worker.sequence import Sequence
+
+log = logging.getLogger(__name__)
+CLOSING_S = 10.0
+"""On shutdown, how long to keep trying to write pending events."""
+
+
+class ChatRunner:
+    """Listens to the event writer: a chat has ended when its end is in its log."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: EventWriter,
+        cancels: CancelWatcher,
+        deadlines: Deadlines,
+        reporter: StatusReporter,
+        worker: JobEnds,
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._cancels = cancels
+        self._deadlines = deadlines
+        self._reporter = reporter
+        self._worker = worker
+
+    def open(self) -> None:
+        self._writer.start(self)
+        self._cancels.start()
+
+    def close(self) -> None:
+        self._writer.close(CLOSING_S)
+        self._cancels.close(CLOSING_S)
+        self._engine.close(CLOSING_S)
+
+    def start(self, sequence: Sequence, logged: list[Entry], *, stopped: bool, queued: int) -> None:
+        """Run a chat behind what earlier attempts have logged. ``queued`` chats wait behind it."""
+        # While this process was frozen another worker may have taken the job up and lost it again:
+        # then this worker's earlier attempt is still inside.
+        self._engine.release(sequence.job_id)
+        self._writer.hold(sequence, logged)
+        if stopped:
+            # Between its pop and now; RQ itself never looks again.
+            self._writer.put([(sequence, event) for event in sequence.finish("cancelled")])
+            return
+        self._deadlines.begin(sequence.job_id)
+        self._cancels.watch(sequence.job_id)
+        self._engine.submit(sequence, expected=min(queued, self._worker.free_slots))
+
+    def cancel(self, job_id: str) -> None:
+        self._engine.cancel(job_id)
+
+    def discard(self, job_id: str) -> None:
+        """Let go of a job that could not be started."""
+        self._engine.release(job_id)
+        self._writer.let_go(job_id)
+        self._unwatch(job_id)
+
+    def hand_back(self, job_ids: list[str]) -> None:
+        """Let go of running chats: their text so far is written, and another worker goes on."""
+        for job_id in job_ids:
+            self._engine.release(job_id)
+        # After two rounds of the engine's inbox all its events of these jobs are with the writer.
+        with contextlib.suppress(TimeoutError):
+            self._engine.call(lambda: None).result(CLOSING_S)
+            self._engine.call(lambda: None).result(CLOSING_S)
+        self._writer.flush(CLOSING_S)
+        for job_id in job_ids:
+            self._writer.let_go(job_id)
+            self._unwatch(job_id)
+            self._worker.ended(job_id, Outcome.HANDED_BACK)
+
+    # --- what the event writer reports ------------------------------------------------------------
+
+    def taken_over(self, job_id: str) -> None:
+        log.warning("job has been taken over by another worker", extra={"job_id": job_id})
+        self._release(job_id, Outcome.LOST)
+
+    def forgotten(self, job_id: str) -> None:
+        log.warning("Redis has lost the end of the job: it is put back", extra={"job_id": job_id})
+        self._release(job_id, Outcome.HANDED_BACK)
+
+    def ended(self, sequence: Sequence) -> None:
+        self._reporter.counters.ended(sequence)
+        log.info("chat ended", extra=end_in_numbers(sequence))
+        self._unwatch(sequence.job_id)
+        outcome, reason = outcome_of(sequence.end)
+        if outcome is not Outcome.FAILED:
+            self._reporter.note_rate(sequence.elapsed_ms / 1000)
+        self._worker.ended(sequence.job_id, outcome, reason, meta_of(sequence))
+
+    def _release(self, job_id: str, outcome: Outcome) -> None:
+        self._engine.release(job_id)
+        self._unwatch(job_id)
+        self._worker.ended(job_id, outcome)
+
+    def _unwatch(self, job_id: str) -> None:
+        self._deadlines.end(job_id)
+        self._cancels.unwatch(job_id)

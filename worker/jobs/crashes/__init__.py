@@ -1,0 +1,1 @@
+"""Jobs whose worker died: requeued, and given up if they are what kills their workers."""

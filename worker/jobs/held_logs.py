@@ -1,0 +1,123 @@
+"""The token logs this worker holds the lease on: their next numbers and positions.
+
+Knows no Redis. Events of the same text are merged and numbered here before they are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wire.log_entries import Entry, position_after
+from wire.messages import Delta, Event, Progress
+from wire.token_log import Append
+from worker.sequence import Sequence
+
+Step = list[tuple[Sequence, Event]]
+
+
+@dataclass(slots=True)
+class HeldLog:
+    """One log. ``position`` is where its next text begins, in tokens of the answer."""
+
+    sequence: Sequence
+    next_number: int
+    position: int
+    begun: bool = False
+    """Whether text of this attempt has been put; the first event is written at once."""
+
+    def is_urgent(self, event: Event) -> bool:
+        """Whether a reader would notice a delay of the event."""
+        first = not self.begun
+        self.begun = self.begun or isinstance(event, Delta)
+        return first or not isinstance(event, Delta)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedStep:
+    """A step as appends, and the next number and position of each log after it."""
+
+    appends: list[Append]
+    reached: dict[str, tuple[int, int]]
+
+
+class HeldLogs:
+    """Changed by several threads: each method changes one entry at once."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, HeldLog] = {}
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def hold(self, sequence: Sequence, logged: list[Entry]) -> None:
+        """Add a log that earlier attempts have written this into."""
+        self._logs[sequence.job_id] = HeldLog(sequence, len(logged) + 1, position_after(logged))
+
+    def let_go(self, job_id: str) -> None:
+        self._logs.pop(job_id, None)
+
+    def attempt(self, job_id: str) -> int | None:
+        """The attempt under which a log is held; None for one that isn't."""
+        held = self._logs.get(job_id)
+        return None if held is None else held.sequence.attempt
+
+    def sequence(self, job_id: str) -> Sequence | None:
+        held = self._logs.get(job_id)
+        return None if held is None else held.sequence
+
+    def any_urgent(self, step: Step) -> bool:
+        """Whether a reader would notice a delay of any of these events."""
+        urgent = False
+        for sequence, event in step:
+            held = self._logs.get(sequence.job_id)
+            urgent |= held is None or held.is_urgent(event)
+        return urgent
+
+    def numbered(self, step: Step) -> NumberedStep:
+        """Number a step's events, merged; those of logs that aren't held any more are dropped."""
+        appends: list[Append] = []
+        reached: dict[str, tuple[int, int]] = {}
+        for sequence, event in merged(step):
+            held = self._logs.get(sequence.job_id)
+            if held is None or held.sequence is not sequence:
+                continue
+            number, position = reached.get(sequence.job_id, (held.next_number, held.position))
+            owner, attempt = sequence.job.owner, sequence.attempt
+            appends.append(Append(sequence.job_id, owner, attempt, number, event, position))
+            if isinstance(event, Delta):
+                position += event.positions
+            if not isinstance(event, Progress):
+                reached[sequence.job_id] = (number + 1, position)
+        return NumberedStep(appends, reached)
+
+    def advance(self, reached: dict[str, tuple[int, int]]) -> None:
+        """Go on behind what has been written."""
+        for job_id, (number, position) in reached.items():
+            if (held := self._logs.get(job_id)) is not None:
+                held.next_number, held.position = number, position
+
+
+def merged(step: Step) -> Step:
+    """The same events, in order, with each chat's consecutive deltas merged into one."""
+    result: Step = []
+    last: dict[str, int] = {}
+    for sequence, event in step:
+        index = last.get(sequence.job_id)
+        if index is not None and isinstance(event, Delta):
+            earlier, before = result[index]
+            if earlier is sequence and isinstance(before, Delta):
+                result[index] = sequence, _joined(before, event)
+                continue
+        last[sequence.job_id] = len(result)
+        result.append((sequence, event))
+    return result
+
+
+def _joined(first: Delta, second: Delta) -> Delta:
+    return Delta(
+        first.text + second.text,
+        first.token_ids + second.token_ids,
+        first.reasoning + second.reasoning,
+        first.tool_calls + second.tool_calls,
+        first.cuts + second.cuts,
+    )

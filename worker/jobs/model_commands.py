@@ -1,0 +1,113 @@
+"""Model commands of a worker: load, unload, register, scan, download, delete.
+
+Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wire import model_registry
+from wire.messages import ModelCommand
+from wire.model_registry import ModelRecord
+from worker.engine.engine import Engine
+from worker.errors import WorkerError
+from worker.models.downloads import Downloads
+from worker.models.folders import ModelFolders, with_kv
+from worker.models.loaded import LoadedModels, ModelKey
+
+Answer = dict[str, Any]
+
+
+class ModelCommands:
+    """Runs one command at a time."""
+
+    def __init__(
+        self, catalogue: ModelFolders, models: LoadedModels, engine: Engine, downloads: Downloads
+    ) -> None:
+        self._catalogue = catalogue
+        self._downloads = downloads
+        self._models = models
+        self._engine = engine
+
+    def run(self, command: ModelCommand) -> Answer:
+        """Raises WorkerError with the code that the caller gets."""
+        actions: dict[str, Callable[[ModelCommand], Answer]] = {
+            "load": self._load,
+            "unload": self._unload,
+            "register": self._register,
+            "scan": self._scan,
+            "download": self._download,
+            "delete": self._delete,
+        }
+        return actions[command.action](command)
+
+    def _load(self, command: ModelCommand) -> Answer:
+        record = with_kv(self._record(command), command.kv_quantization)
+
+        def load() -> None:
+            for key, _ in self._models.resident():
+                other = key.model_id == record.id and key.kv_quantization != record.kv_quantization
+                if other and self._engine.is_busy(key):
+                    raise WorkerError(
+                        "load_conflict",
+                        "The model is in use; it can be reloaded once its chats end.",
+                    )
+            before = self._catalogue.find(record.id)
+            self._models.load(record)
+            if before is not None:
+                self._catalogue.put(record)
+
+        self._engine.call(load).result()
+        return {
+            "status": "loaded",
+            "model_id": record.id,
+            "context_window": record.context_window,
+            "architecture": record.architecture,
+            "is_vision": record.is_vision,
+        }
+
+    def _unload(self, command: ModelCommand) -> Answer:
+        model_id = None if command.model_id is None else self._record(command).id
+
+        def unload() -> list[str]:
+            keys: list[ModelKey] = [
+                k for k, _ in self._models.resident() if model_id in (None, k.model_id)
+            ]
+            if any(self._engine.is_busy(key) for key in keys):
+                raise WorkerError(
+                    "load_conflict", "The model is in use; it can be unloaded once its chats end."
+                )
+            for key in keys:
+                self._models.unload(key)
+            return [key.model_id for key in keys]
+
+        return {"status": "unloaded", "models": self._engine.call(unload).result()}
+
+    def _register(self, command: ModelCommand) -> Answer:
+        record = self._catalogue.register(command.name or "", command.path or "")
+        return {"status": "registered", "model_id": record.id, "name": record.name}
+
+    def _scan(self, _: ModelCommand) -> Answer:
+        return {"status": "scanned", "models": len(self._catalogue.scan())}
+
+    def _download(self, command: ModelCommand) -> Answer:
+        record = self._downloads.start(command.model_id or "")
+        return {"status": "downloading", "model_id": record.id, "size": record.size}
+
+    def _delete(self, command: ModelCommand) -> Answer:
+        under_way = model_registry.find(self._downloads.records(), command.model_id or "")
+        record = under_way or self._record(command)
+        if under_way is None:
+            self._unload(command)
+        self._downloads.delete(record)
+        self._catalogue.scan()
+        return {"status": "deleted", "model_id": record.id}
+
+    def _record(self, command: ModelCommand) -> ModelRecord:
+        record = self._catalogue.find(command.model_id or "")
+        if record is None:
+            raise WorkerError("model_not_found", "No such model is registered.")
+        return record

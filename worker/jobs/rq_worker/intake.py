@@ -1,0 +1,124 @@
+"""How a worker of many jobs pops them: from one queue at a time, and none while RQ is suspended.
+
+An unreadable job is failed, and the worker goes on. RQ's private names that this relies on are held
+by ``tests/unit/worker/jobs/test_rq_contract.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import redis.exceptions
+from rq import Queue
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.job import Job
+from rq.worker.base import WorkerStatus
+
+from wire import keys
+from wire.rq_jobs import SUSPENDED, rq_job_key
+from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED, RqBookkeeping
+
+POLL_S = 1
+"""Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
+SUSPENSION_CHECK_S = 1.0
+"""How often an idle worker checks whether it is suspended; after a pop it checks each time."""
+SUSPENDED_POLL_S = 0.1
+# KEYS: intermediate list, RQ's job. ARGV: job id, seconds to keep it. No worker pops it again.
+_FAIL_UNREADABLE = """
+redis.call('LREM', KEYS[1], 0, ARGV[1])
+if redis.call('TYPE', KEYS[2]).ok == 'hash' then
+  redis.call('HSET', KEYS[2], 'status', 'failed')
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+else
+  redis.call('DEL', KEYS[2])
+end
+"""
+
+
+class RqIntake(RqBookkeeping):
+    """Pops jobs."""
+
+    _checked = 0.0
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """RQ's loop checks before every pop, which is too early: a job may come seconds later.
+
+        See ``pop_job``.
+        """
+
+    def is_suspended(self) -> bool:
+        return bool(self.connection.exists(SUSPENDED))
+
+    def wait_while_suspended(self, meanwhile: Callable[[], None]) -> None:
+        """Wait until RQ is resumed; looks once a second while it isn't suspended."""
+        if time.monotonic() - self._checked < SUSPENSION_CHECK_S:
+            return
+        self._checked = time.monotonic()
+        if not self.retry_until_answered(self.is_suspended):
+            return
+        self.log.warning("Worker %s: suspended; `rq resume` lets it go on", self.name)
+        before = self.get_state()
+        with self.ignore_outage():
+            self.set_state(WorkerStatus.SUSPENDED)
+        while not self._stop_requested and self.retry_until_answered(self.is_suspended):
+            meanwhile()
+            time.sleep(SUSPENDED_POLL_S)
+        self.log.warning("Worker %s: goes on", self.name)
+        with self.ignore_outage():
+            self.set_state(before)
+
+    def pop_job(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
+        """Pop a job; one that comes while RQ is suspended goes back to the front.
+
+        Raises DequeueTimeout for none.
+        """
+        popped = self.retry_until_answered(lambda: self._pop(queue, timeout))
+        if popped is None or not self.retry_until_answered(self.is_suspended):
+            return popped
+        self._checked = 0.0
+        names = [queue.intermediate_queue_key, queue.key, keys.popped(popped[0].id)]
+        self.retry_until_answered(
+            lambda: self.connection.eval(REQUEUE_POPPED, len(names), *names, popped[0].id)
+        )
+        raise DequeueTimeout("suspended")
+
+    def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
+        """Pop from one queue: only then does RQ move the job to a list that survives a crash."""
+        popped: tuple[Job, Queue] | None
+        try:
+            popped = self.queue_class.dequeue_any(
+                [queue],
+                timeout,
+                connection=self.connection,
+                job_class=self.job_class,
+                serializer=self.serializer,
+                death_penalty_class=self.death_penalty_class,
+            )
+        except (DequeueTimeout, StopRequested):
+            raise
+        except Exception as error:
+            job_id = getattr(error, "job_id", None)
+            unreadable = not isinstance(error, redis.exceptions.RedisError) or _is_wrong_type(error)
+            if job_id is None or not unreadable:
+                raise
+            self._fail_unreadable(queue, job_id, error)
+            raise DequeueTimeout("unreadable") from error
+        if popped is not None:
+            popped[0].redis_server_version = self.get_redis_server_version()
+        return popped
+
+    def _fail_unreadable(self, queue: Queue, job_id: str, error: Exception) -> None:
+        """Fail a job that RQ can't read: anyone who can write to Redis can write one.
+
+        The API ends its streams, if any.
+        """
+        self.log.warning(
+            "Worker %s: job %s can't be read (%s)", self.name, job_id[:64], type(error).__name__
+        )
+        names = [queue.intermediate_queue_key, rq_job_key(job_id)]
+        self.connection.eval(_FAIL_UNREADABLE, len(names), *names, job_id, self.kept_s or 1)
+
+
+def _is_wrong_type(error: Exception) -> bool:
+    return isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error)

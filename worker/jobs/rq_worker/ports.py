@@ -1,0 +1,69 @@
+"""What an RQ worker of many jobs needs of others, and what it offers to those who run its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+from rq.job import Job
+
+from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.job_start import JobStart
+
+
+class Runner(Protocol):
+    """Runs jobs; reports each one's end through ``JobEnds.ended``."""
+
+    def start(self, job: Job, start: JobStart) -> None:
+        """Begin a job. Raises WorkerError if it can't be run."""
+
+    def cancel(self, job_id: str) -> None: ...
+
+    def wait_for_slice_room(self, seconds: float) -> bool:
+        """Wait up to this long until another slice of a batch is needed; whether one is."""
+
+    def drain(self) -> None:
+        """No more jobs will come: let go of those that no client waits for."""
+
+    def hand_back(self, job_ids: list[str]) -> None:
+        """Let jobs go without an end; reports HANDED_BACK for each."""
+
+    def lacks_end(self, job_id: str) -> bool:
+        """Whether Redis, killed a moment ago, has lost the end that was written for the job."""
+
+    def close(self) -> None: ...
+
+
+class WorkerBeat(Protocol):
+    """What a worker does every second besides RQ's heartbeat."""
+
+    def beat(self) -> None: ...
+
+
+class JobRecovery(Protocol):
+    """Recovers jobs of dead workers; see worker.jobs.crashes.recovery."""
+
+    def run(self, running: AbstractSet[str] = ...) -> int: ...
+
+    def run_at_start(self) -> int: ...
+
+
+class JobEnds(Protocol):
+    """The worker, as seen by those who run its jobs."""
+
+    def ended(
+        self,
+        job_id: str,
+        outcome: Outcome,
+        reason: str = "",
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Report a job's end.
+
+        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+        """
+
+    @property
+    def free_slots(self) -> int:
+        """How many more chats are popped before one ends."""

@@ -1,0 +1,188 @@
+"""What a worker reports of itself: its status, history samples, how each chat ended.
+
+Owns the keys that say that this worker lives, and the time of Redis as it counts on between two
+looks. Tells counts, times and names, never a text.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+from redis import Redis
+from redis.exceptions import RedisError
+
+from wire import clock, keys
+from wire.messages import Failed, Finished
+from wire.settings import Settings
+from wire.versions import VERSION
+from wire.worker_status import (
+    MOST_SHOWN,
+    LoadedModel,
+    Memory,
+    PromptCacheUse,
+    RunningJob,
+    WorkerStatus,
+)
+from worker import backends
+from worker.engine.counters import Counters
+from worker.models.loaded import LoadedModels
+from worker.prompt_cache import PromptCache
+from worker.sequence import Sequence
+
+
+def running_job(sequence: Sequence) -> RunningJob:
+    """A running chat, as the status shows it."""
+    timings = sequence.timings
+    return RunningJob(
+        job_id=sequence.job_id,
+        owner=sequence.job.owner,
+        model_id=sequence.job.model_id,
+        tokens=sequence.position,
+        tokens_per_second=timings.tokens_per_second,
+        ttft_ms=timings.ttft_ms,
+        elapsed_ms=round(sequence.elapsed_ms, 1),
+    )
+
+
+def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
+    """How a chat ended, for the log: reason, counts, times."""
+    end = sequence.end
+    assert isinstance(end, (Finished, Failed))
+    reason = (
+        {"reason": "error", "code": end.code}
+        if isinstance(end, Failed)
+        else {"reason": end.finish_reason}
+    )
+    ids = {"job_id": sequence.job_id, "model": sequence.job.model_id, **reason}
+    return (
+        ids
+        | asdict(end.usage)
+        | asdict(end.timings)
+        | {"elapsed_ms": round(sequence.elapsed_ms, 1)}
+    )
+
+
+class StatusReporter:
+    """One a worker. ``read_clock`` and ``publish`` are called every second."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        settings: Settings,
+        name: str,
+        queue_key: str,
+        counters: Counters,
+        models: LoadedModels,
+        cache: PromptCache,
+    ) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._name = name
+        self._queue_key = queue_key
+        self._machine = name.split(".")[0]
+        self._started_ms = int(time.time() * 1000)
+        self._clock_ms = 0.0
+        self._waiting = 0
+        self.counters = counters
+        self._models, self._cache = models, cache
+        self.draining = False
+
+    def open(self) -> None:
+        """Read the clock of Redis, and count this start."""
+        self.read_clock()
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.incr(keys.worker_starts(self._machine))
+            pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
+            self.counters.restarts = pipeline.execute()[0] - 1
+
+    def read_clock(self) -> bool:
+        """Read the time and the queue's length. Returns whether Redis still has the models.
+
+        Waiting times are differences of Redis time, which all hosts share; between two reads this
+        host's clock continues it.
+        """
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.time()
+            pipeline.llen(self._queue_key)
+            pipeline.exists(keys.MODELS)
+            time_reply, self._waiting, known = pipeline.execute()
+        self._clock_ms = clock.milliseconds(time_reply) - time.monotonic() * 1000
+        return bool(known)
+
+    def now_ms(self) -> float:
+        return self._clock_ms + time.monotonic() * 1000
+
+    def publish(self, inside: list[Sequence]) -> None:
+        """Renew the status and add to the history."""
+        status = self._status(inside)
+        sample = self.counters.sample(self._machine, len(inside), self._waiting)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.set(
+                keys.worker_status(self._name),
+                status.model_dump_json(),
+                ex=keys.WORKER_STATUS_LIFETIME_S,
+            )
+            pipeline.set(keys.worker_reads(self._name), VERSION, ex=keys.WORKER_STATUS_LIFETIME_S)
+            pipeline.sadd(keys.WORKERS, self._name)
+            pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
+            pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
+            if sample is not None:
+                oldest = int(self.now_ms()) - keys.HISTORY_S * 1000
+                pipeline.xadd(
+                    keys.HISTORY, {"e": sample.model_dump_json()}, minid=oldest, approximate=False
+                )
+                pipeline.expire(keys.HISTORY, 2 * keys.HISTORY_S)
+            pipeline.execute()
+
+    def note_rate(self, seconds: float) -> None:
+        """Record how long a chat took: the API computes Retry-After from it."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.lpush(keys.RECENT_RATE, f"{seconds:.3f}")
+                pipeline.ltrim(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+                pipeline.execute()
+        except RedisError:
+            return  # Only Retry-After depends on it.
+
+    def close(self) -> None:
+        """Take this worker off the list of workers."""
+        self._redis.delete(keys.worker_status(self._name), keys.worker_reads(self._name))
+        self._redis.srem(keys.WORKERS, self._name)
+
+    def _status(self, inside: list[Sequence]) -> WorkerStatus:
+        resident, memory, cache = self._models.resident(), psutil.virtual_memory(), self._cache
+        return WorkerStatus(
+            name=self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_ms=self._started_ms,
+            beat_ms=int(self.now_ms()),
+            slots=self._settings.slots,
+            draining=self.draining,
+            running=tuple(running_job(sequence) for sequence in inside[:MOST_SHOWN]),
+            running_total=len(inside),
+            models=tuple(
+                LoadedModel(
+                    id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes
+                )
+                for key, backend in resident
+            ),
+            active_model=resident[0][0].model_id if resident else None,
+            memory=Memory(
+                percent=memory.percent,
+                available_bytes=memory.available,
+                mlx_bytes=backends.mlx_bytes(self._settings),
+            ),
+            prompt_cache=PromptCacheUse(
+                bytes=cache.nbytes,
+                entries=len(cache),
+                prompt_tokens=cache.prompt_tokens,
+                cached_tokens=cache.cached_tokens,
+            ),
+            work=self.counters.work(),
+        )

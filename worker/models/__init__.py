@@ -1,0 +1,1 @@
+"""Models: found in folders, downloaded, loaded within a memory budget."""

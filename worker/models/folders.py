@@ -1,0 +1,287 @@
+"""The models this worker can load: folders with a config.json, weights unopened.
+
+Reads model folders; knows neither MLX nor Redis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from wire import model_registry
+from wire.model_registry import ModelRecord
+from worker.errors import WorkerError
+
+DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
+DEFAULT_CONTEXT_WINDOW = 2048
+"""For a config that doesn't say: small enough to be safe."""
+_IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
+MOST_FOLDERS = 10_000
+"""Folders that are looked into below one model folder: a whole disk named by mistake must not
+hold up the start."""
+_OF_A_MODEL = ("config.json", "model_index.json")
+"""Files of a model's own folder; folders below it are its parts."""
+log = logging.getLogger(__name__)
+_SAMPLE = 64 << 10
+"""Bytes read from each end of a weight file for the revision: the header is in the first, and
+is most of it."""
+
+
+class ModelFolders:
+    """Model records by id.
+
+    Safe to read from any thread: it is replaced as a whole, never changed.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        echo: bool = False,
+        downloaded: Path | None = None,
+        registered: Path | None = None,
+    ) -> None:
+        """``registered`` is the file that keeps the names and folders of registered models."""
+        self._folders = [folder.resolve() for folder in folders]
+        self._downloaded = downloaded
+        self._registered = registered
+        self._names = _read_names(registered)
+        self._echo = echo
+        self._records: dict[str, ModelRecord] = {}
+
+    def all(self) -> list[ModelRecord]:
+        return list(self._records.values())
+
+    def find(self, name: str) -> ModelRecord | None:
+        return model_registry.find(self._records.values(), name)
+
+    def put(self, record: ModelRecord) -> None:
+        self._records = {**self._records, record.id: record}
+
+    def scan(self) -> list[ModelRecord]:
+        """Read the folders again; known models keep their cache's quantisation."""
+        found = [ECHO_MODEL]
+        if not self._echo:
+            found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
+        known = self._records
+        self._records = {
+            r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization})
+            if r.id in known
+            else r
+            for r in found
+        }
+        return self.all()
+
+    def register(self, name: str, path: str) -> ModelRecord:
+        """Describe one model folder under a name of the caller's.
+
+        The name stays, also over a restart. Raises WorkerError ``model_not_found`` for a path
+        outside the configured folders or without a model: which of the two it is would tell a
+        stranger what is on the disk.
+        """
+        folder = self._inside(path)
+        if folder is None:
+            raise WorkerError(
+                "model_not_found",
+                "There is no model at this path below the configured model folders.",
+            )
+        record = describe(folder, name=name)
+        if record is None:
+            raise WorkerError("load_failed", "The model's config.json can't be read.")
+        names = {**self._names, name: str(folder)}
+        if self._registered is not None:
+            _write_names(self._registered, names)
+        self._names = names
+        self.put(record)
+        return record
+
+    def _inside(self, path: str) -> Path | None:
+        """The model folder at a path below the configured folders."""
+        folder = None if "\0" in path else Path(path).resolve()
+        inside = folder is not None and any(folder.is_relative_to(root) for root in self._folders)
+        return (
+            folder if folder is not None and inside and (folder / "config.json").is_file() else None
+        )
+
+    def _under_names(self) -> Iterable[ModelRecord]:
+        for name, path in self._names.items():
+            if (folder := self._inside(path)) is not None:
+                yield from _described(folder, name=name)
+
+    def _downloads(self) -> Iterable[ModelRecord]:
+        """Models downloaded here: folders named <owner>--<name>.
+
+        One still under way has another ending.
+        """
+        for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
+            owner, _, name = config.parent.name.partition("--")
+            if not name.endswith(".partial"):
+                for record in _described(config.parent, name=name, repository=f"{owner}/{name}"):
+                    yield record.model_copy(update={"deletable": True})
+
+    def _in_folders(self) -> Iterable[ModelRecord]:
+        for root in self._folders:
+            found = [*_models_of(root), *_in_hub_cache(root)]
+            if not found:
+                log.warning("no model in a model folder", extra={"folder": str(root)})
+            yield from found
+
+
+def _models_of(root: Path) -> Iterable[ModelRecord]:
+    """Models at a folder, directly below it, or one level further down in a publisher's folder."""
+    for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
+        yield from _described(config.parent)
+    if (root / "config.json").exists():
+        return
+    publishers = (
+        folder
+        for folder in _folders_in(root)
+        if not any((folder / name).exists() for name in _OF_A_MODEL)
+    )
+    below = (folder for publisher in publishers for folder in _folders_in(publisher))
+    for folder in islice(below, MOST_FOLDERS):
+        # This deep a config.json alone may not be a model's.
+        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+            yield from _described(folder, repository=f"{folder.parent.name}/{folder.name}")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in one, without hidden ones and hub caches; none in one that can't be read."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in islice(entries, MOST_FOLDERS) if entry.is_dir()]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(found) if not name.startswith((".", "models--"))]
+
+
+def _in_hub_cache(root: Path) -> Iterator[ModelRecord]:
+    """The layout of a hub's download cache: models--<owner>--<name>/snapshots/<revision>/."""
+    for config in sorted(root.glob("models--*--*/snapshots/*/config.json")):
+        owner, name = config.parts[-4].removeprefix("models--").split("--", 1)
+        yield from _described(config.parent, name=name, repository=f"{owner}/{name}")
+
+
+def _read_names(file: Path | None) -> dict[str, str]:
+    """Names given to model folders; none where nothing useful is kept."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("the names of registered models can't be read (%s)", type(error).__name__)
+        return {}
+    return (
+        {name: path for name, path in kept.items() if isinstance(path, str)}
+        if isinstance(kept, dict)
+        else {}
+    )
+
+
+def _write_names(file: Path, names: dict[str, str]) -> None:
+    """Keep the names. Raises WorkerError ``insufficient_disk`` where they can't be kept."""
+    new = file.with_name(file.name + ".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps(names, ensure_ascii=False, indent=1), encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        message = f"The model's name can't be kept in the data folder ({error.strerror})."
+        raise WorkerError("insufficient_disk", message) from error
+
+
+def _described(folder: Path, **named: str) -> Iterable[ModelRecord]:
+    record = describe(folder, **named)
+    return [] if record is None else [record]
+
+
+def _demo_models() -> Iterable[ModelRecord]:
+    for config in sorted(DEMO_MODELS.glob("*/config.json")):
+        yield from _described(config.parent, name=f"demo-{config.parent.name}")
+
+
+def describe(folder: Path, *, name: str = "", repository: str | None = None) -> ModelRecord | None:
+    """The record of a model folder, or None if its config.json is no JSON object."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(config, dict):
+        return None
+    weights = sorted(folder.glob("*.safetensors"))
+    revision = _revision(folder, weights)
+    name = name or folder.name
+    return ModelRecord(
+        id=str(uuid.uuid5(_IDS, f"{name}:{revision}")),
+        name=name,
+        path=str(folder),
+        size=sum(file.stat().st_size for file in weights),
+        architecture=str(config.get("model_type", "unknown")),
+        context_window=_context_window(config),
+        is_vision="vision_config" in config,
+        repository=repository,
+        revision=revision,
+        takes_tools="tools" in _chat_template(folder),
+    )
+
+
+def _chat_template(folder: Path) -> str:
+    """The text of the model's chat template, from wherever models keep it; empty without one."""
+    try:
+        if (file := folder / "chat_template.jinja").is_file():
+            return file.read_text(encoding="utf-8")
+        return str(
+            json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
+                "chat_template"
+            ]
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def _context_window(config: dict[str, Any]) -> int:
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict) and isinstance(part.get("max_position_embeddings"), int):
+            return max(1, int(part["max_position_embeddings"]))
+    return DEFAULT_CONTEXT_WINDOW
+
+
+def _revision(folder: Path, weights: Sequence[Path]) -> str:
+    """A hash that changes when the model does: small files whole, weights by both ends."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in weights:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(_SAMPLE))
+            opened.seek(max(0, size - _SAMPLE))
+            digest.update(opened.read(_SAMPLE))
+    return digest.hexdigest()[:16]
+
+
+def with_kv(record: ModelRecord, bits: Literal[4, 8] | None) -> ModelRecord:
+    """The same model, to be loaded with another quantisation of its key-value cache."""
+    return record.model_copy(update={"kv_quantization": bits})
+
+
+ECHO_MODEL = ModelRecord(
+    id="echo",
+    name="demo-chat",
+    path="",
+    size=0,
+    architecture="echo",
+    context_window=4096,
+    is_vision=False,
+    revision="echo",
+    takes_tools=True,
+)
+"""What the echo backend serves, under the shipped chat model's name so that the same requests
+work."""
