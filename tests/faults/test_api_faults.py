@@ -52,7 +52,7 @@ def test_streams_cut_at_random_bytes_are_whole_in_the_end(
         await Client(other, stack.port, limits()).run()
 
     def limits() -> Limits:
-        return repeated([rng.randrange(1, 700) for _ in range(20)])
+        return repeated([rng.randrange(1, 500) for _ in range(20)])
 
     async def scene() -> None:
         async with asyncio.TaskGroup() as group:
