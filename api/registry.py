@@ -75,27 +75,17 @@ class RegistryReader:
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
-        names = sorted(
-            name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
-        )
-        if not names:
-            return []
-        values = cast(
-            list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names])
-        )
+        names = await self._worker_names()
+        values = await self._values([keys.worker_status(name) for name in names])
         return [status for value in values if value is not None for status in _decode(value)]
 
     async def oldest_version(self) -> int:
         """The lowest record version of running workers; this release's if none runs."""
-        names = [
-            name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
-        ]
-        if not names:
-            return VERSION
+        names = await self._worker_names()
         redis_keys = [
             name(worker) for worker in names for name in (keys.worker_status, keys.worker_reads)
         ]
-        values = cast(list[bytes | None], await self._redis.mget(redis_keys))
+        values = await self._values(redis_keys)
         alive = [
             reads
             for status, reads in zip(values[::2], values[1::2], strict=True)
@@ -105,19 +95,21 @@ class RegistryReader:
 
     async def silent_workers(self) -> list[str]:
         """The workers that have not responded for some seconds: frozen, or dead."""
-        names = sorted(
-            name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.WORKERS))
-        )
-        if not names:
-            return []
-        values = cast(
-            list[bytes | None], await self._redis.mget([keys.worker_status(name) for name in names])
-        )
+        names = await self._worker_names()
+        values = await self._values([keys.worker_status(name) for name in names])
         return [name for name, value in zip(names, values, strict=True) if value is None]
 
     async def worker_seen(self) -> bool:
         """Whether a worker ran within the last minute: one that restarts takes up queued jobs."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))
+
+    async def _worker_names(self) -> list[str]:
+        members = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
+        return sorted(name.decode() for name in members)
+
+    async def _values(self, names: list[str]) -> list[bytes | None]:
+        """The values of Redis keys; MGET refuses an empty list."""
+        return cast(list[bytes | None], await self._redis.mget(names)) if names else []
 
     def _decoded(self, stored: dict[bytes, bytes]) -> list[ModelRecord]:
         if stored != self._stored:

@@ -207,11 +207,6 @@ def lines(message: bytes) -> Iterator[tuple[str, bytes]]:
         yield line[: line.index(b"\t")].decode(), line
 
 
-def decode_step(message: bytes) -> list[Entry]:
-    """The entries of one published message."""
-    return [decode(line) for line in message.split(b"\n")]
-
-
 def decode_rows(rows: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
     """The entries of a stored range, as XRANGE answers it."""
     return [decode(fields[b"e"]) for _, fields in rows]

@@ -34,7 +34,7 @@ EQUAL_TITLE = f"Answers that are the same alone and among {equal_text.SEQUENCES}
 SIZES = {"small": "1.4 M parameters", "large": "10 M parameters"}
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def _commands() -> argparse.ArgumentParser:
     commands = argparse.ArgumentParser(
         "scripts/bench",
         description=(
@@ -73,6 +73,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
             "this model and BLAS"
         ),
     )
+    return commands
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a run; what can't be run ends the program with one line."""
+    commands = _commands()
     chosen = commands.parse_args(argv)
     parts = tuple(chosen.only.split(",")) if chosen.only else DEFAULT_PARTS
     if unknown := [part for part in parts if part not in PARTS]:

@@ -15,8 +15,8 @@ from wire.log_entries import (
     Entry,
     decode,
     decode_rows,
-    decode_step,
     encode,
+    lines,
     position_after,
     range_after,
 )
@@ -51,6 +51,11 @@ def log(redis: Any) -> TokenLog:
 
 def append(log: TokenLog, attempt: int, number: int, event: Event) -> int:
     return log.append([Append(JOB, "everyone", attempt, number, event)])[0]
+
+
+def decode_step(message: bytes) -> list[Entry]:
+    """The entries of one published message."""
+    return [decode(line) for _, line in lines(message)]
 
 
 def stored(redis: Any) -> list[Entry]:
