@@ -23,9 +23,8 @@ from tests.mlx.conftest import Bench
 from wire.messages import ImagePart, Message, TextPart
 from wire.model_registry import ModelRecord
 from worker.backends.batching import kv_cache
-from worker.backends.cpu import tower_lanes
 from worker.backends.cpu.attention import quick_attention
-from worker.backends.vision import encoder
+from worker.backends.vision import encoder, tower_pieces
 from worker.backends.vision.prompt import key_ids
 from worker.backends.vlm import VlmBackend, VlmRoundRobin, open_model
 from worker.errors import WorkerError
@@ -101,24 +100,6 @@ def bench(records: Callable[[str], ModelRecord]) -> VisionBench:
     return VisionBench(records("qwen2_vl"))
 
 
-@pytest.fixture
-def cpu_bench(
-    records: Callable[[str], ModelRecord], monkeypatch: pytest.MonkeyPatch
-) -> VisionBench:
-    """A bench whose vision tower is computed in pieces."""
-    monkeypatch.setattr(encoder, "on_cpu", lambda: True)
-    return VisionBench(records("qwen2_vl"))
-
-
-@pytest.fixture
-def gpu_bench(
-    records: Callable[[str], ModelRecord], monkeypatch: pytest.MonkeyPatch
-) -> VisionBench:
-    """A bench whose vision tower is computed as a whole."""
-    monkeypatch.setattr(encoder, "on_cpu", lambda: False)
-    return VisionBench(records("qwen2_vl"))
-
-
 def library(bench: VisionBench, text: str, seed: int) -> list[int]:
     """mlx_vlm's own tokens for one picture and a question."""
     model, processor = mlx_vlm.load(bench.record.path)
@@ -133,12 +114,12 @@ def library(bench: VisionBench, text: str, seed: int) -> list[int]:
     return list(last.token_ids) if hasattr(last, "token_ids") else []
 
 
-@pytest.mark.parametrize("cpu", [True, False], ids=["tower in pieces", "tower as a whole"])
+@pytest.mark.parametrize("cpu", [True, False], ids=["quick attention", "the library's attention"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_tokens_equal_the_librarys_alone_and_in_a_mixed_batch(
     records: Any, family: str, cpu: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoder, "on_cpu", lambda: cpu)
+    monkeypatch.setattr(tower_pieces, "on_cpu", lambda: cpu)
     bench = VisionBench(records(family))
     assert bench.record.is_vision
     expected = [library(bench, f"what is this, number {seed}?", seed) for seed in range(3)]
@@ -195,21 +176,20 @@ def test_the_next_turn_about_the_same_image_says_the_same_as_without_reuse(
     assert bench.answer(turns) == chat.generated
 
 
-def test_a_running_chat_gets_on_while_images_are_looked_at(cpu_bench: VisionBench) -> None:
-    alone = cpu_bench.answer("only words", max_tokens=200)
-    cpu_bench.forget()
-    running = cpu_bench.chat("only words", max_tokens=200)
-    cpu_bench.start(running)
-    cpu_bench.run(until=lambda: len(running.generated) >= 3)
+def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -> None:
+    alone = bench.answer("only words", max_tokens=200)
+    bench.forget()
+    running = bench.chat("only words", max_tokens=200)
+    bench.start(running)
+    bench.run(until=lambda: len(running.generated) >= 3)
     joining = [
-        cpu_bench.chat([cpu_bench.shown("what is this?", seed)], max_tokens=4)
-        for seed in range(40, 43)
+        bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(40, 43)
     ]
-    cpu_bench.start(*joining)
+    bench.start(*joining)
     before = len(running.generated)
-    cpu_bench.run(until=lambda: bool(joining[0].generated))
+    bench.run(until=lambda: bool(joining[0].generated))
     assert len(running.generated) - before >= 5  # The tower has that many parts.
-    cpu_bench.run()
+    bench.run()
     assert running.generated == alone
     assert all(len(chat.generated) == 4 for chat in joining)
 
@@ -241,70 +221,54 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     held.release()  # Otherwise the lanes are taken for all that follow.
 
 
-def test_nobody_in_company_waits_for_pictures(cpu_bench: VisionBench, held: Held) -> None:
-    words = cpu_bench.chat("only words", max_tokens=200)
-    cpu_bench.start(words)
-    cpu_bench.run(until=lambda: bool(words.generated))
-    cpu_bench.start(
-        *(
-            cpu_bench.chat([cpu_bench.shown("what is this?", seed)], max_tokens=4)
-            for seed in range(50, 55)
-        )
+def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) -> None:
+    words = bench.chat("only words", max_tokens=200)
+    bench.start(words)
+    bench.run(until=lambda: bool(words.generated))
+    bench.start(
+        *(bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(50, 55))
     )
     before = len(words.generated)
-    cpu_bench.run(until=lambda: len(words.generated) >= before + 20)
-    assert held.release() == tower_lanes.LANES  # One piece of each, and the others aren't begun.
-    cpu_bench.backend.remove(words)
-    assert cpu_bench.backend.step(others_waiting=True).rest_s > 0
-    while cpu_bench.backend.sequences():
+    bench.run(until=lambda: len(words.generated) >= before + 20)
+    assert held.release() == tower_pieces.STREAMS  # One piece of each, and the others aren't begun.
+    bench.backend.remove(words)
+    assert bench.backend.step(others_waiting=True).rest_s > 0
+    while bench.backend.sequences():
         held.release()
-        cpu_bench.backend.step(others_waiting=True)
+        bench.backend.step(others_waiting=True)
 
 
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
-    cpu_bench: VisionBench, held: Held
+    bench: VisionBench, held: Held
 ) -> None:
     left = [
-        cpu_bench.chat([cpu_bench.shown("what is this?", seed)])
-        for seed in range(60, 60 + tower_lanes.LANES)
+        bench.chat([bench.shown("what is this?", seed)])
+        for seed in range(60, 60 + tower_pieces.STREAMS)
     ]
-    cpu_bench.start(*left)
+    bench.start(*left)
     for _ in left:
-        cpu_bench.backend.step(others_waiting=True)
+        bench.backend.step(others_waiting=True)
     for chat in left:
-        cpu_bench.backend.remove(chat)
-    assert not any(stream.free for stream in encoder.streams(tower_lanes.LANES))
+        bench.backend.remove(chat)
+    assert not any(stream.free for stream in encoder.streams())
     held.release()
-    assert all(stream.free for stream in encoder.streams(tower_lanes.LANES))
+    assert all(stream.free for stream in encoder.streams())
 
 
 def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
-    cpu_bench: VisionBench, monkeypatch: pytest.MonkeyPatch
+    bench: VisionBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()
     monkeypatch.setattr(encoder, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
     chats = [
-        cpu_bench.chat([cpu_bench.shown("what is this?", seed)], max_tokens=4)
-        for seed in range(80, 84)
+        bench.chat([bench.shown("what is this?", seed)], max_tokens=4) for seed in range(80, 84)
     ]
-    cpu_bench.start(*chats)
-    cpu_bench.run()
-    eyes = cast(VlmBackend, cpu_bench.backend)._encoder
+    bench.start(*chats)
+    bench.run()
+    eyes = cast(VlmBackend, bench.backend)._encoder
     assert eyes is not None
     durations = eyes._cut.__self__._durations  # type: ignore[attr-defined]
     assert max(durations.values()) < next(clock) * 0.1
-
-
-def test_a_whole_tower_is_computed_while_words_go_on(gpu_bench: VisionBench, held: Held) -> None:
-    words = gpu_bench.chat("only words", max_tokens=200)
-    pictures = [gpu_bench.chat([gpu_bench.shown("what?", seed)], max_tokens=4) for seed in (90, 91)]
-    gpu_bench.start(words, *pictures)
-    gpu_bench.run(until=lambda: len(words.generated) >= 5)
-    assert held.release() == 1  # One tower at a time, in one piece.
-    gpu_bench.backend.remove(words)
-    while gpu_bench.backend.sequences():
-        gpu_bench.backend.step(others_waiting=True)
-        held.release()
 
 
 def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(

@@ -19,8 +19,7 @@ from typing import Any
 import mlx.core as mx
 from numpy.typing import NDArray
 
-from worker.backends.cpu import tower_lanes
-from worker.backends.device import on_cpu
+from worker.backends.vision.tower_pieces import STREAMS, TowerPieces
 
 Hashes = tuple[str, ...]
 Pieces = Generator[mx.array, float, None]
@@ -69,13 +68,13 @@ class _Stream:
         return time.monotonic()
 
 
-_waiting = ThreadPoolExecutor(tower_lanes.LANES, thread_name_prefix="vision")
+_waiting = ThreadPoolExecutor(STREAMS, thread_name_prefix="vision")
 
 
 @cache
-def streams(count: int) -> list[_Stream]:
+def streams() -> list[_Stream]:
     """The process's streams for vision towers, those of all models."""
-    return [_Stream() for _ in range(count)]
+    return [_Stream() for _ in range(STREAMS)]
 
 
 class VisionEncoder:
@@ -85,12 +84,7 @@ class VisionEncoder:
         self._tower = tower
         self._pending: dict[Hashes, _PendingImages] = {}
         self._cache: OrderedDict[Hashes, mx.array] = OrderedDict()
-        if on_cpu():
-            self._cut = tower_lanes.TowerPieces(tower).cut
-            self._streams = streams(tower_lanes.LANES)
-        else:
-            self._cut = _whole
-            self._streams = streams(1)
+        self._cut = TowerPieces(tower).cut
 
     def features(self, hashes: Hashes, pixels: NDArray[Any], grid: NDArray[Any]) -> mx.array | None:
         """The features of the images with these hashes, in their order; None while they are being
@@ -99,7 +93,7 @@ class VisionEncoder:
             self._cache.move_to_end(hashes)
             return self._cache[hashes]
         if hashes not in self._pending:
-            stream = next((stream for stream in self._streams if stream.free), None)
+            stream = next((stream for stream in streams() if stream.free), None)
             if stream is not None:
                 self._pending[hashes] = self._begin(stream, pixels, grid)
         return None
@@ -173,8 +167,3 @@ class _PendingImages:
         self.piece = piece
         self._begun = time.monotonic()
         self.done = self._stream.compute(piece)
-
-
-def _whole(features: Callable[[], mx.array], patches: int) -> Pieces:  # noqa: ARG001
-    """The tower in one piece."""
-    yield features()

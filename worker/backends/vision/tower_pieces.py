@@ -1,23 +1,25 @@
-"""A vision tower in pieces, for MLX's CPU backend.
+"""A vision tower in pieces: a chat's next token waits for a piece of another chat's image, not for
+the whole tower.
 
-There the pieces of several towers and the steps of running chats share a few processors. A piece is
-as many of the tower's blocks as take about ``PIECE_S`` by what earlier ones took.
+A piece is as many of the tower's blocks as take about ``PIECE_S`` by what earlier ones took.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import mlx.core as mx
 
 from worker.backends.cpu.attention import quick_attention
+from worker.backends.device import on_cpu
 
 Parts = deque[tuple[str, mx.array]]
-LANES = 3
-"""Towers computed at once: the third fills what two leave of two processors between pieces."""
+STREAMS = 3
+"""Towers computed at once: on a CPU the third fills what two leave of two processors between
+pieces."""
 PIECE_S = 0.03
 """How long a piece should take: shorter ones take more steps, and the stream of longer ones stays
 busy for longer when their chat is cancelled."""
@@ -38,7 +40,7 @@ class TowerPieces:
     ) -> Generator[mx.array, float, None]:
         """The pieces of ``features()``, which calls the tower; the last one is the result. Each
         piece is answered with the seconds that it took."""
-        with _recorded(self._tower) as parts, quick_attention():
+        with _recorded(self._tower) as parts, quick_attention() if on_cpu() else nullcontext():
             parts.append(("end", features()))
         while parts:
             expected: list[tuple[str, float]] = []
