@@ -30,7 +30,8 @@ class _Closed(Exception):
 
 
 class CancelWatcher:
-    """Calls ``cancel`` once, on its thread, for each watched job whose cancel key exists."""
+    """Calls ``cancel``, on its thread, for each watched job whose cancel key exists, until the job
+    is unwatched: the first call may come before the engine has the job."""
 
     def __init__(self, redis: Redis, cancel: Callable[[str], None]) -> None:
         self._redis = redis
@@ -95,5 +96,4 @@ class CancelWatcher:
         values = self._redis.mget([keys.cancel(job_id) for job_id in jobs])
         for job_id, value in zip(jobs, values, strict=True):
             if value is not None:
-                self.unwatch(job_id)
                 self._cancel(job_id)

@@ -1,4 +1,4 @@
-"""A stop is seen for every watched job, once, and again after Redis was away."""
+"""A stop is seen for every watched job, until it ends, and again after Redis was away."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ def stops() -> Iterator[Stops]:
     made.watcher.close(PATIENCE_S)
 
 
-def test_a_watched_job_is_cancelled_once(stops: Stops) -> None:
+def test_a_watched_job_is_cancelled_until_it_ends(stops: Stops) -> None:
+    """The first call may come before the engine has the job."""
     for job_id in ("a", "b"):
         stops.watcher.watch(job_id)
     stops.redis.set(keys.cancel("b"), "1")
-    assert stops.next() == "b"
+    assert [stops.next() for _ in range(3)] == ["b"] * 3
+    stops.watcher.unwatch("b")
     stops.redis.set(keys.cancel("a"), "1")
-    assert stops.next() == "a"
-    assert stops.cancelled.empty()
+    while (job_id := stops.next()) == "b":
+        pass  # A look that was under way.
+    assert [job_id, stops.next()] == ["a", "a"]
 
 
 def test_a_job_that_has_ended_is_looked_up_no_more(stops: Stops) -> None:
@@ -52,8 +55,7 @@ def test_a_job_that_has_ended_is_looked_up_no_more(stops: Stops) -> None:
     stops.redis.set(keys.cancel("ended"), "1")
     stops.redis.set(keys.cancel("running"), "1")
     stops.watcher.watch("running")
-    assert stops.next() == "running"
-    assert stops.cancelled.empty()
+    assert [stops.next() for _ in range(3)] == ["running"] * 3
 
 
 def test_a_stop_is_seen_after_redis_was_away(stops: Stops, monkeypatch: pytest.MonkeyPatch) -> None:
