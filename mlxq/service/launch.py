@@ -22,6 +22,7 @@ from api.auth.api_keys import admitted
 from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import parent_process, settings
+from wire.code_path import code_path
 from wire.redis_server import RedisUnusable, check
 from wire.settings import BadSetting, Settings
 
@@ -93,15 +94,6 @@ def compiler_works() -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return trial.returncode == 0
-
-
-def code_path(inherited: str) -> str:
-    """PYTHONPATH of a child: this installation, then the inherited entries.
-
-    Entries that mean another folder in each current folder (``.``, an empty one) are left out.
-    """
-    entries = [entry for entry in inherited.split(os.pathsep) if os.path.isabs(entry)]
-    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *entries])
 
 
 def child_environment(chosen: Settings) -> dict[str, str]:

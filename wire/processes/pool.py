@@ -16,16 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import psutil
+
+from wire.code_path import code_path
 
 T = TypeVar("T")
 Payload = bytes | memoryview
 # Nothing else of the environment: it holds addresses and keys, and a child has no use for them.
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-_ROOT = str(Path(__file__).parents[2])
 _LOOK_MS = 50
 _LINE = 200
 _PIECE = 1 << 18
@@ -58,9 +58,7 @@ class Died(Exception):
 def _environment() -> dict[str, str]:
     """The few variables that Python needs, with this package to be imported before any other."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = [_ROOT, *(entry for entry in inherited if entry not in ("", _ROOT))]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
+    return kept | {"PYTHONPATH": code_path(os.environ.get("PYTHONPATH", ""))}
 
 
 class _Child:
