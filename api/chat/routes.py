@@ -1,7 +1,7 @@
 """The chat routes of the native API: start a chat, read one again, stop.
 
 What may be refused is refused before a stream's headers are sent. How a chat gets into the queue is
-acceptance's.
+the business of api.chat.submit.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ for it. Knows nothing of HTTP statuses and nothing of streams.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 from collections.abc import Callable
@@ -142,7 +143,8 @@ class JobQueue:
 
     async def settle(self, job_id: str) -> None:
         """End a job that is over for RQ and has no end in its log."""
-        await self._in_thread(self._reaper.settle, job_id)
+        # Shielded: when its reader leaves, the slot must stay taken until the thread is done.
+        await asyncio.shield(self._in_thread(self._reaper.settle, job_id))
 
     async def settle_all(self) -> None:
         """End jobs that were left by a process that died, or ended in RQ from outside."""
@@ -227,7 +229,7 @@ class JobQueue:
         return self._redis.zcard(name)
 
     def _submit_command(self, command: ModelCommand) -> None:
-        now, _ = self._now_and_depth()
+        now = clock.now_ms(self._redis)
         record = {
             "owner": EVERYONE,
             "model_id": command.model_id or "",

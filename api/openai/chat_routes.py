@@ -203,8 +203,8 @@ def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
 async def _stop(jobs: JobQueue, job_id: str, caller: Caller) -> None:
     try:
         await jobs.stop(job_id, caller.owner)
-    except (RedisError, RuntimeError) as error:
-        # the latter at shutdown; without a reader it ends in a while anyway
+    except RedisError as error:
+        # Without a reader it ends in a while anyway.
         _log.info("a job whose client has gone could not be stopped (%s)", type(error).__name__)
 
 

@@ -6,7 +6,7 @@ Results are no files of their own: they are written out of a batch whenever they
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -54,7 +54,6 @@ _FORM: dict[str, Any] = {
     }
 }
 _CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
-T = TypeVar("T")
 
 
 class FileView(BaseModel):

@@ -6,14 +6,12 @@ is never written again. Knows neither RQ nor models.
 """
 
 from wire.batches.feeding import may_feed
-from wire.batches.log import DEADLY_LINES, BatchLog, Taken
+from wire.batches.log import BatchLog, Taken
 from wire.batches.packing import pack, unpack
 from wire.batches.records import (
     ENDED_STATES,
-    LOST,
     SLICE_BYTES,
     SLICE_LINES,
-    UNREADABLE,
     BatchLine,
     BatchSlice,
     BatchState,
@@ -22,12 +20,9 @@ from wire.batches.records import (
 )
 
 __all__ = [
-    "DEADLY_LINES",
     "ENDED_STATES",
-    "LOST",
     "SLICE_BYTES",
     "SLICE_LINES",
-    "UNREADABLE",
     "BatchLine",
     "BatchLog",
     "BatchSlice",

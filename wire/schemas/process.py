@@ -21,7 +21,7 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from wire.processes.child import Head, run
-from wire.schemas import matching as matching
+from wire.schemas import matching
 from wire.schemas.closing import Closing
 from wire.schemas.ends import Ends
 from wire.schemas.rules import Rules

@@ -19,7 +19,7 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
-from wire.schemas import matching as matching
+from wire.schemas import matching
 from wire.schemas.check import SchemaCheck
 from worker.backends.text.chat_template import is_thinking
 from worker.errors import WorkerError, invalid_schema

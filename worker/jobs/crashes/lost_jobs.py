@@ -15,7 +15,7 @@ from rq.executions import Execution
 from rq.job import Job, JobStatus
 
 from wire import keys
-from worker.jobs.crashes.poison_jobs import READING
+from worker.jobs.crashes.poison_jobs import names_one
 from worker.jobs.crashes.worker_liveness import WorkerLiveness
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class LostJob:
     @property
     def was_inside(self) -> bool:
         """Whether it was the suspect inside the engine, not only being read."""
-        return self.mark not in (None, str(READING))
+        return names_one(self.mark)
 
 
 class LostJobs:

@@ -79,7 +79,7 @@ class ChatCrashPolicy:
     def after_own_crash(self, job: Job, mark: str | None) -> Fields:
         length, before, further = self._progress(job.id)
         crashes, unseen = 1 if further else before + 1, 0
-        if not _names_one(mark):  # It becomes a suspect, and is not given up for this.
+        if not names_one(mark):  # It becomes a suspect, and is not given up for this.
             crashes = min(crashes, SUSPECT)
             unseen = 1 if further else int(self._redis.hget(keys.job(job.id), "unseen") or 0) + 1
         if crashes >= MOST_CRASHES or unseen >= MOST_UNSEEN:
@@ -137,7 +137,7 @@ class SliceCrashPolicy:
         names = ("crashed_line", "times", "unseen", "crashed_at")
         line, *counts = cast(list[bytes | None], self._redis.hmget(keys.job(job.id), *names))
         times, unseen, crashed_at = (int(count or 0) for count in counts)
-        if not _names_one(mark):
+        if not names_one(mark):
             unseen = unseen + 1 if done <= crashed_at else 1
             if unseen >= MOST_UNSEEN:
                 self._give_up(work, None, unseen)
@@ -181,7 +181,7 @@ class SliceCrashPolicy:
         return None if stored is None else BatchSlice.model_validate_json(stored)
 
 
-def _names_one(mark: str | None) -> bool:
+def names_one(mark: str | None) -> bool:
     """Whether a mark names what was inside, not only that something was being read."""
     return mark not in (None, str(READING))
 
