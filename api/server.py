@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
@@ -70,7 +71,9 @@ class Server(uvicorn.Server):
         gc.freeze()
         if self.started:
             warm_up(self._app)
-            print(f"listening on {self.url}", flush=True)
+            # One write: print makes two, and a line of the worker may come between them.
+            sys.stdout.write(f"listening on {self.url}\n")
+            sys.stdout.flush()
             _log.info("listening", extra={"url": self.url})
 
 

@@ -28,9 +28,12 @@ import os, signal, sys
 from wire.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
-stop = lambda *_: sys.exit(print("worker stops", flush=True))
+def stop(*_):
+    sys.stdout.write("worker stops\\n")
+    sys.exit()
 signal.signal(signal.SIGTERM, stop)
-print("worker", os.getpid(), load().redis_url, load().slots, flush=True)
+# One write a line: print makes several, and the API's may come between them.
+sys.stdout.write(f"worker {os.getpid()} {load().redis_url} {load().slots}\\n")
 while True:
     signal.pause()
 """
@@ -39,7 +42,10 @@ import http.server, os, signal, sys
 from wire.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("api stops", flush=True)))
+def stop(*_):
+    sys.stdout.write("api stops\\n")
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/ready" else 404)
@@ -47,11 +53,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 server = http.server.HTTPServer((load().host, load().port), Handler)
-print("api", os.getpid(), flush=True)
+sys.stdout.write(f"api {os.getpid()}\\n")
 server.serve_forever()
 """
 STUBBORN = WORKER.replace(
-    "signal.SIGTERM, stop", "signal.SIGTERM, lambda *_: print('worker goes on', flush=True)"
+    "signal.SIGTERM, stop", "signal.SIGTERM, lambda *_: sys.stdout.write('worker goes on\\n')"
 )
 STAND_INS = "import sys; from mlxq.service.launch import main; py = [sys.executable, '-c']; main([*py, {!r}], [*py, {!r}])"
 
