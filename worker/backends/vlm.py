@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,7 +24,6 @@ from worker import prompt
 from worker.backends.base import Step
 from worker.backends.batching.round_robin import RoundRobin
 from worker.backends.batching.row_batch import (
-    Feed,
     Row,
     RowBackend,
     quantisation_group,
@@ -34,6 +32,7 @@ from worker.backends.batching.row_batch import (
 from worker.backends.loading import load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
+from worker.backends.vision.embeddings import PromptEmbedder
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
 from worker.backends.vision.prompt import VisionPrompt, VisionText
 from worker.prompt_cache import PromptCache
@@ -51,18 +50,6 @@ def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) ->
     plain = all(type(layer) is KVCache for layer in make_prompt_cache(model.language_model))
     kind = VlmBackend if plain else VlmRoundRobin
     return kind(model, processor, record, prefill_step=prefill_step, cache=cache)
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """A prompt's inputs to the language model. ``offset`` is what the model adds to positions in
-    decode; ``others`` are inputs for deeper layers."""
-
-    ids: mx.array
-    embeddings: mx.array
-    positions: mx.array | None
-    offset: mx.array | None
-    others: dict[str, Any] = field(default_factory=dict)
 
 
 class VlmBackend(RowBackend):
@@ -89,9 +76,9 @@ class VlmBackend(RowBackend):
         self._model = model
         self._language = model.language_model
         self._vision_text = VisionText(processor, self._text, model.config)
+        self._embedder = PromptEmbedder(model, self._encoder, self._vision_text.image_token)
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
-        self._has_positions = hasattr(self._language, "get_rope_index")
         self._group = 0
         if record.kv_quantization is not None:
             self._group = quantisation_group(
@@ -155,63 +142,14 @@ class VlmBackend(RowBackend):
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
         """Compute the prompt's embeddings, its images among them, and set how the row feeds them;
         False while the image features are still being computed."""
-        unread = self._vision_text.image_token in row.tokens[row.read :]
-        if "pixel_values" in ready.arrays and not unread and self._has_positions:
-            embedded = self._embed_behind_images(ready, row)
-        else:
-            features = None
-            if "pixel_values" in ready.arrays and unread and self._encoder is not None:
-                pixels, grid = ready.arrays["pixel_values"], ready.arrays["image_grid_thw"]
-                features = self._encoder.features(ready.hashes, pixels, grid)
-                if features is None:
-                    return False
-            embedded = self._embed_with_images(ready, row, features)
-        mx.eval(embedded.embeddings)
-        row.offset = embedded.offset
-        if embedded.others:
-            # Inputs for deeper layers or masks can't be cut into chunks, or begun in the middle.
+        embedded = self._embedder.embed(ready, row.tokens, row.read)
+        if embedded is None:
+            return False
+        row.offset = embedded.decode_inputs.get("rope_deltas")
+        if embedded.in_one_piece:
             row.in_one_piece, row.read, row.cache = True, 0, self._new_cache()
-        row.feed = self._feed_of(embedded)
+        row.feed = embedded.feed
         return True
-
-    def _embed_behind_images(self, ready: VisionPrompt, row: Row) -> _Embedded:
-        """Embed a prompt whose images are all in its cached part: only their positions matter."""
-        ids, grid = mx.array([row.tokens]), ready.arrays.get("image_grid_thw")
-        positions, offset = self._language.get_rope_index(
-            ids, None if grid is None else mx.array(grid)
-        )
-        return _Embedded(ids, self._language.model.embed_tokens(ids), positions, offset)
-
-    def _embed_with_images(
-        self, ready: VisionPrompt, row: Row, features: mx.array | None
-    ) -> _Embedded:
-        """Embed a whole prompt; ``features`` are those of its images if they are computed."""
-        ids = mx.array([row.tokens])
-        arrays = {name: mx.array(value) for name, value in ready.arrays.items()}
-        pixels = arrays.pop("pixel_values", None)
-        if features is not None:
-            arrays["cached_image_features"] = features
-        inputs = self._model.get_input_embeddings(ids, pixels, **arrays).to_dict()
-        return _Embedded(
-            ids,
-            inputs.pop("inputs_embeds"),
-            inputs.pop("position_ids"),
-            inputs.pop("rope_deltas"),
-            {name: value for name, value in inputs.items() if value is not None},
-        )
-
-    def _feed_of(self, embedded: _Embedded) -> Feed:
-        ids, embeddings, positions = embedded.ids, embedded.embeddings, embedded.positions
-
-        def feed(start: int, stop: int, cache: list[Any]) -> None:
-            extra = dict(embedded.others)
-            if positions is not None:
-                extra["position_ids"] = positions[..., start:stop]
-            self._language(
-                ids[:, start:stop], inputs_embeds=embeddings[:, start:stop], cache=cache, **extra
-            )
-
-        return feed
 
     def remove(self, sequence: Sequence) -> None:
         if self._encoder is not None and sequence in self._ready:
