@@ -28,18 +28,7 @@ LONG_FUNCTIONS: set[str] = set()
 VAGUE_NAMES = {"utils", "util", "helpers", "manager", "common", "misc", "parts"}
 
 PRIVATE_NAMES = {
-    "mlx_lm": {
-        "_current_logprobs",
-        "_current_tokens",
-        "_currently_processing",
-        "_generation_batch",
-        "_next_logprobs",
-        "_next_tokens",
-        "_prompt_batch",
-        "_step",
-        "_tokenizer",
-        "_unprocessed_sequences",
-    },
+    "mlx_lm": {"_tokenizer"},
     "mlx_vlm": {"_idx"},
     "rq": {"_pubsub_exception_handler", "_shutdown", "_state", "_stop_requested"},
     "starlette": {"_body"},

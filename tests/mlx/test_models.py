@@ -28,7 +28,7 @@ def load(folder: Path, kv: Any = None) -> None:
         with_kv(described, kv),
         slots=2,
         prefill_step=32,
-        cache=PromptCache(1 << 20, kv_cache.trimmed),
+        cache=PromptCache(1 << 20, kv_cache),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the backends rely on of mlx, mlx_lm and mlx_vlm beside the text batch (see
+"""What the backends rely on of mlx, mlx_lm and mlx_vlm beside the caches (see
 test_library_contract): a release that changes it fails here first."""
 
 from __future__ import annotations
@@ -7,17 +7,10 @@ import inspect
 
 import mlx.core as mx
 import mlx_vlm.models.qwen2_5_vl.vision as qwen_vision
-from mlx_lm.generate import BatchGenerator
 from mlx_lm.models import base
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_vlm.models import cache as vlm_cache
 from mlx_vlm.models.qwen2_5_vl import qwen2_5_vl
-
-
-def test_the_generator_keeps_what_waits_and_what_is_read_under_these_names() -> None:
-    source = inspect.getsource(BatchGenerator)
-    assert "self._currently_processing" in source
-    assert "self._unprocessed_sequences" in source
 
 
 def test_a_tokenizer_of_mlx_lm_has_the_one_of_transformers_inside() -> None:

@@ -26,7 +26,8 @@ from worker.backends.batching import kv_cache
 from worker.backends.cpu.attention import quick_attention
 from worker.backends.vision import encoder, tower_pieces
 from worker.backends.vision.prompt import key_ids
-from worker.backends.vlm import VlmBackend, VlmRoundRobin, open_model
+from worker.backends.batching.backend import BatchBackend
+from worker.backends.vlm import VlmModel, open_model
 from worker.errors import WorkerError
 from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
@@ -43,8 +44,10 @@ class VisionBench(Bench):
         self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
     ) -> None:
         self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, kv_cache.trimmed)
-        self.backend = open_model(self.record, prefill_step=chunk, cache=self.cache)
+        self.cache = PromptCache(1 << 28, kv_cache)
+        self.backend = open_model(
+            self.record, slots=32, prefill_step=chunk, cache=self.cache
+        )
         self.images: dict[str, bytes] = {}
 
     def forget(self) -> None:
@@ -265,7 +268,7 @@ def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
     ]
     bench.start(*chats)
     bench.run()
-    eyes = cast(VlmBackend, bench.backend)._encoder
+    eyes = cast(VlmModel, cast(BatchBackend, bench.backend)._model)._encoder
     assert eyes is not None
     durations = eyes._cut.__self__._durations  # type: ignore[attr-defined]
     assert max(durations.values()) < next(clock) * 0.1
@@ -277,7 +280,7 @@ def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
     turns = [bench.shown("what is this?", 70)]
     seen = bench.answer(turns)
     bench.forget()
-    eyes = cast(VlmBackend, bench.backend)._encoder
+    eyes = cast(VlmModel, cast(BatchBackend, bench.backend)._model)._encoder
     assert eyes is not None
     eyes.close()
 
@@ -367,9 +370,9 @@ def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(
     batch = VisionBench(records("qwen2_vl"))
     questions = [[batch.shown("what?", seed)] for seed in range(3)]
     expected = [batch.answer(question, seed=seed) for seed, question in enumerate(questions)]
-    monkeypatch.setattr("worker.backends.vlm.KVCache", type(None))
+    monkeypatch.setattr(kv_cache, "can_merge", lambda layers: False)
     turns = VisionBench(records("qwen2_vl"))
-    assert isinstance(turns.backend, VlmRoundRobin)
+    assert cast(BatchBackend, turns.backend)._abilities.batches is False
     turns.images = batch.images
     chats = [turns.chat(question, seed=seed) for seed, question in enumerate(questions)]
     turns.start(*chats)

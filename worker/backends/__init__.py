@@ -27,7 +27,9 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
     if record.is_vision:
         from worker.backends import vlm
 
-        return vlm.open_model(record, prefill_step=settings.prefill_step, cache=cache)
+        return vlm.open_model(
+            record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+        )
     from worker.backends import lm
 
     return lm.open_model(

@@ -16,19 +16,17 @@ from weakref import WeakKeyDictionary
 import mlx.core as mx
 from mlx_lm.utils import load_tokenizer
 from mlx_vlm import load
-from mlx_vlm.models.cache import KVCache, make_prompt_cache
+from mlx_vlm.models.cache import make_prompt_cache
 
 from wire.messages import Message
 from wire.model_registry import ModelRecord
 from worker import prompt
-from worker.backends.base import Step
-from worker.backends.batching.round_robin import RoundRobin
-from worker.backends.batching.row_batch import (
-    Row,
-    RowBackend,
-    quantisation_group,
-    quantised_cache,
-)
+from worker.backends.base import Backend
+from worker.backends.batching import kv_cache
+from worker.backends.batching.backend import BatchBackend
+from worker.backends.batching.checkpoints import checkpoints
+from worker.backends.batching.row import Row
+from worker.backends.batching.self_check import abilities
 from worker.backends.loading import load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
@@ -39,7 +37,9 @@ from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 
-def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) -> VlmBackend:
+def open_model(
+    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+) -> Backend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
     try:
@@ -47,42 +47,44 @@ def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) ->
         model, processor = load(record.path, trust_remote_code=False)
     except Exception as error:
         raise load_failed(error) from error
-    plain = all(type(layer) is KVCache for layer in make_prompt_cache(model.language_model))
-    kind = VlmBackend if plain else VlmRoundRobin
-    return kind(model, processor, record, prefill_step=prefill_step, cache=cache)
+    calls = VlmModel(model, processor, record)
+    able = abilities(calls.new_cache, calls.forward, reads_together=False)
+    calls.finds_checkpoints = able.checkpoints
+    return BatchBackend(
+        calls,
+        (record.id, record.revision, record.kv_quantization),
+        able,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+    )
 
 
-class VlmBackend(RowBackend):
-    """A vision model whose sequences run in one continuous batch."""
+class VlmModel:
+    """A vision model as the batch loop runs it. Each prompt is embedded as a whole, with its
+    images, and read by itself."""
 
-    def __init__(
-        self,
-        model: Any,
-        processor: Any,
-        record: ModelRecord,
-        *,
-        prefill_step: int,
-        cache: PromptCache,
-    ) -> None:
+    def __init__(self, model: Any, processor: Any, record: ModelRecord) -> None:
         # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
-        ends = _end_tokens(model, self._text)
-        self._grammars = Grammars(self._text, ends)
-        self._decoders = Decoders(self._text)
-        key = (record.id, record.revision, record.kv_quantization)
-        self._encoder = VisionEncoder(model.vision_tower) if _takes_features(model) else None
-        super().__init__(key, [[end] for end in ends], prefill_step=prefill_step, cache=cache)
+        self.stop_tokens = frozenset(_end_tokens(model, self._text))
+        self.finds_checkpoints = False
+        """Whether prompts are searched for places where the model's cache is worth keeping."""
         self.weight_bytes = weight_bytes(model)
-        self._model = model
+        self._grammars = Grammars(self._text, sorted(self.stop_tokens))
+        self._decoders = Decoders(self._text)
+        self._encoder = VisionEncoder(model.vision_tower) if _takes_features(model) else None
         self._language = model.language_model
         self._vision_text = VisionText(processor, self._text, model.config)
         self._embedder = PromptEmbedder(model, self._encoder, self._vision_text.image_token)
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
+        self._bits = record.kv_quantization
         self._group = 0
-        if record.kv_quantization is not None:
-            self._group = quantisation_group(
-                make_prompt_cache(self._language),
+        if self._bits is not None:
+            self._group = kv_cache.quantisation_group(
+                lambda: list(make_prompt_cache(self._language)),
+                self._bits,
                 lambda cache: self._language(mx.array([[0]]), cache=cache),
             )
 
@@ -108,6 +110,12 @@ class VlmBackend(RowBackend):
             encode(built.messages)
         self._ready[sequence] = prompts[0]
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
+        if self.finds_checkpoints and not job.form.raw:
+            sequence.checkpoints = checkpoints(
+                lambda messages: self._vision_text.encode(messages, job.form, {}).token_ids,
+                built.messages,
+                built.token_ids,
+            )
         if job.form.json_schema is not None:
             answer = [*sequence.emitted, *sequence.generated]
             sequence.constraint = self._grammars.constraint(
@@ -120,7 +128,7 @@ class VlmBackend(RowBackend):
 
     # --- the batch, on the engine's thread --------------------------------------------------------
 
-    def _open(self, sequence: Sequence) -> Row:
+    def open(self, sequence: Sequence) -> Row:
         ready = self._ready[sequence]
         answer = [*sequence.emitted, *sequence.generated]
         tokens = [*ready.token_ids, *answer]
@@ -128,61 +136,66 @@ class VlmBackend(RowBackend):
         row = Row(sequence, tokens, left, [*ready.key_ids, *answer])
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
+        # Without a mark in the key, other images would get this one's answer.
+        row.reusable = not ready.hashes or any(number < 0 for number in ready.key_ids)
         return row
 
-    def step(self, others_waiting: bool = False) -> Step:
-        if self._encoder is None:
-            return super().step(others_waiting)
-        self._encoder.poll(others_waiting or not self._waits)
-        step = super().step(others_waiting)
-        if others_waiting and self._waits:
-            step.rest_s = POLL_S
-        return step
-
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
-        """Compute the prompt's embeddings, its images among them, and set how the row feeds them;
-        False while the image features are still being computed."""
+        """Embed a row's prompt; False while image features are still being computed."""
         embedded = self._embedder.embed(ready, row.tokens, row.read)
         if embedded is None:
             return False
-        row.offset = embedded.decode_inputs.get("rope_deltas")
-        if embedded.in_one_piece:
-            row.in_one_piece, row.read, row.cache = True, 0, self._new_cache()
+        row.decode_inputs = embedded.decode_inputs
         row.feed = embedded.feed
+        if embedded.in_one_piece:
+            row.read_in_one_piece(self.new_cache())
         return True
 
-    def remove(self, sequence: Sequence) -> None:
-        if self._encoder is not None and sequence in self._ready:
-            self._encoder.cancel(self._ready[sequence].hashes)
-        super().remove(sequence)
+    def new_cache(self) -> list[Any]:
+        layers = list(make_prompt_cache(self._language))
+        if self._bits is None:
+            return layers
+        return kv_cache.quantised(layers, self._group, self._bits)
+
+    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
+        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+        return _logits(self._language(ids, cache=cache))
+
+    read = forward
+
+    def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
+        names = {name for row in rows for name in row.decode_inputs}
+        extra = {name: _joined(name, rows) for name in names}
+        return _logits(self._language(inputs[:, None], cache=cache, **extra))[:, -1, :]
+
+    def poll(self, others_waiting: bool) -> float:
+        if self._encoder is None:
+            return 0.0
+        self._encoder.poll(others_waiting)
+        return POLL_S
+
+    def removed(self, row: Row) -> None:
+        if self._encoder is not None:
+            self._encoder.cancel(self._ready[row.sequence].hashes)
 
     def reset(self) -> None:
-        super().reset()
         if self._encoder is not None:
             self._encoder.cancel_all()
-
-    def _new_cache(self) -> list[Any]:
-        if self._record.kv_quantization is None:
-            return list(make_prompt_cache(self._language))
-        return quantised_cache(
-            len(self._language.layers), self._group, self._record.kv_quantization
-        )
-
-    def _forward(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
-        offsets = [row.offset for row in rows if row.offset is not None]
-        extra = {"rope_deltas": mx.concatenate(offsets)} if offsets else {}
-        output = self._language(inputs[:, None], cache=cache, **extra)
-        return (output.logits if hasattr(output, "logits") else output)[:, -1, :]
 
     def close(self) -> None:
         if self._encoder is not None:
             self._encoder.close()
-        super().close()
 
 
-class VlmRoundRobin(RoundRobin, VlmBackend):
-    """A vision model whose kind of cache (such as a sliding window) can't be batched here: its
-    sequences run round-robin."""
+def _logits(output: Any) -> mx.array:
+    logits: mx.array = output.logits if hasattr(output, "logits") else output
+    return logits
+
+
+def _joined(name: str, rows: Items[Row]) -> mx.array:
+    """One input of a decode step, of all rows: zeros for those that have none."""
+    like = next(row.decode_inputs[name] for row in rows if name in row.decode_inputs)
+    return mx.concatenate([row.decode_inputs.get(name, mx.zeros_like(like)) for row in rows])
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

@@ -63,7 +63,7 @@ def count(folder: Path, dtype: str) -> dict[str, int]:
     for sampling in (GREEDY, SAMPLED):
         # No prompt cache: every answer is computed from its first token.
         backend = open_model(
-            record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache.trimmed)
+            record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache)
         )
         alone = [
             answer

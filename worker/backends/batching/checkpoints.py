@@ -7,7 +7,7 @@ another mark than the model does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from wire.messages import Message
 from worker.prompt_cache import common_prefix
@@ -18,22 +18,40 @@ _TEXT = "\u2042 another message"
 Encode = Callable[[list[Message]], list[int]]
 
 
-def checkpoints(encode: Encode, messages: Sequence[Message], prompt_ids: list[int]) -> tuple[int, ...]:
+def checkpoints(
+    encode: Encode, messages: Sequence[Message], prompt_ids: list[int]
+) -> tuple[int, ...]:
     """Positions in ``prompt_ids``, the tokens of ``messages``: behind the system part, before the
-    text of the last message of the user, and behind what the next turn will repeat."""
+    text of the last message of the user, and behind what the next turn will repeat.
+
+    ``encode`` is called without images; a place with images on both sides isn't found.
+    """
     user = Message(role="user", content=_TEXT)
-    asked = [i for i, message in enumerate(messages) if message.role == "user"]
-    system = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
-    others = [
-        [*messages[:system], user],
-        [*messages, Message(role="assistant", content=_TEXT), user],
-    ]
-    if asked and asked[-1] > system:
-        others.append([*messages[: asked[-1]], user])
+    texts = [_without_images(message) for message in messages]
+    text_ids = prompt_ids if texts == list(messages) else encode(texts)
     places = set()
-    for other in others:
+    for end, other in _others(texts, user):
         try:
-            places.add(common_prefix(encode(other), prompt_ids))
+            place = common_prefix(encode(other), text_ids)
         except Exception:  # The template refuses such a conversation: then no client sends it.
             continue
+        if not any(message.images() for message in messages[:end]):
+            places.add(place)
+        elif not any(message.images() for message in messages[end:]):
+            places.add(len(prompt_ids) - (len(text_ids) - place))
     return tuple(sorted(places))
+
+
+def _others(messages: list[Message], user: Message) -> Iterator[tuple[int, list[Message]]]:
+    """Conversations that begin with so many of the messages and go on differently."""
+    system = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
+    yield system, [*messages[:system], user]
+    asked = [i for i, message in enumerate(messages) if message.role == "user"]
+    if asked and asked[-1] > system:
+        yield asked[-1], [*messages[: asked[-1]], user]
+    answer = Message(role="assistant", content=_TEXT)
+    yield len(messages), [*messages, answer, user]
+
+
+def _without_images(message: Message) -> Message:
+    return message.model_copy(update={"content": message.text()}) if message.images() else message

@@ -67,6 +67,13 @@ class Row:
         end = self.last if self.in_one_piece else min(self.last, self.read + chunk)
         return min((place for place in self.places if self.read < place <= end), default=end)
 
+    def read_in_one_piece(self, cache: list[Any]) -> None:
+        """Read the prompt from its first token to its last in one call, into an empty cache."""
+        self.in_one_piece, self.cache, self.read = True, cache, 0
+        self.places, self.checkpoints = set(), {}
+        if not self.sequence.position:
+            self.sequence.cached_tokens = 0
+
 
 class Model(Protocol):
     """A loaded model as the batch loop runs it; everything but ``prepare`` on the engine's

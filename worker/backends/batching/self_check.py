@@ -44,8 +44,11 @@ Forward = Callable[[mx.array, list[Any]], mx.array]
 """Feeds [rows, tokens] to the caches of the rows; returns logits [rows, tokens, vocabulary]."""
 
 
-def abilities(new_cache: Callable[[], list[Any]], forward: Forward) -> Abilities:
-    """Try a model out."""
+def abilities(
+    new_cache: Callable[[], list[Any]], forward: Forward, *, reads_together: bool = True
+) -> Abilities:
+    """Try a model out; ``reads_together`` is False for one whose prompts are never read together
+    anyway."""
     layers = new_cache()
     checkpoints = kv_cache.needs_checkpoints(layers)
     if not kv_cache.can_merge(layers):
@@ -54,14 +57,17 @@ def abilities(new_cache: Callable[[], list[Any]], forward: Forward) -> Abilities
     prompts = [_prompt(length, vocabulary) for length in PROMPTS]
     alone = [_alone(new_cache, forward, prompt) for prompt in prompts]
     batches = _agree(lambda: _decoded_together(new_cache, forward, prompts), alone)
-    pads = batches and _agree(lambda: _read_together(new_cache, forward, prompts), alone)
+    pads = reads_together and batches
+    pads = pads and _agree(lambda: _read_together(new_cache, forward, prompts), alone)
     return Abilities(pads=pads, batches=batches, checkpoints=checkpoints)
 
 
 def _prompt(length: int, vocabulary: int) -> list[int]:
     """Token ids that are spread over the vocabulary. Its ends, where many models have their
     control tokens, are left out."""
-    return [vocabulary // 8 + (7919 * i + 31 * length) % (vocabulary // 2 or 1) for i in range(length)]
+    return [
+        vocabulary // 8 + (7919 * i + 31 * length) % (vocabulary // 2 or 1) for i in range(length)
+    ]
 
 
 def _read(forward: Forward, prompt: list[int], layers: list[Any]) -> None:
