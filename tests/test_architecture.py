@@ -45,7 +45,7 @@ PRIVATE_NAMES = {
     "starlette": {"_body"},
 }
 """Private names of libraries that the code relies on, by library. What they must do is held by
-tests/unit/worker/jobs/test_rq_contract.py, tests/unit/api/test_library_contract.py and, in
+tests/unit/worker/jobs/rq_worker/test_rq_contract.py, tests/unit/api/test_library_contract.py and, in
 tests/mlx, test_library_contract.py and test_private_names.py."""
 WATCHED_LIBRARIES = ("rq", "mlx_lm", "mlx_vlm", "starlette", "fastapi", "uvicorn")
 

@@ -23,7 +23,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from scripts.training.random_text_model import CHAT_TEMPLATE, SPECIAL, train_tokenizer
-from tests.mlx.test_tools_template import CLOCK, MARKS, TEMPLATE
+from tests.mlx.text.test_tools_template import CLOCK, MARKS, TEMPLATE
 from wire.messages import Message, OutputFormat, ToolCall
 from worker import prompt
 from worker.backends.lm import LmText
@@ -260,7 +260,7 @@ def test_an_assistants_own_marks_stay_and_others_make_none(tools: LmText) -> Non
 
 
 def _job(text: str) -> Any:
-    from tests.mlx.test_detokenizers import job
+    from tests.mlx.text.test_detokenizers import job
 
     return job(text).model_copy(update={"form": OutputFormat(separate=True)})
 

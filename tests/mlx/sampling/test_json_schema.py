@@ -13,7 +13,7 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 
 from tests.mlx.conftest import Bench
-from tests.mlx.test_vision import VisionBench
+from tests.mlx.vision.test_vlm import VisionBench
 from tests.support.schema_support import settled
 from tests.unit.worker.engine.test_batch_scheduler import Results
 from tests.unit.worker.engine.test_engine import Reader
