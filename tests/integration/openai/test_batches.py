@@ -1,91 +1,18 @@
-"""OpenAI's files and batches, through the official client, against a running service on the echo
-backend."""
+"""OpenAI's batches, through the official client, against a running service on the echo backend."""
 
 from __future__ import annotations
 
 import json
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from openai.types import Batch
-from redis import Redis
 
-from mlxq.service.embedded_redis import EmbeddedRedis
-from tests.support.service_support import LIMIT_S, SERVE, Running
+from tests.integration.openai.batch_service import CHAT, ENDED, Whole, line, wait
 from wire import keys
 from worker.backends.echo import BAD_PROMPT, answer, word
 from worker.backends.echo_script import SAY
-
-CHAT = "/v1/chat/completions"
-ENDED = ("completed", "failed", "expired", "cancelled")
-
-
-class Whole:
-    """A running service, the official client and a look into its Redis."""
-
-    def __init__(self, data: Path) -> None:
-        self.running = Running(
-            SERVE, data, limit_s=400, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="5", MLXQ_SLOTS="8"
-        )
-        url = self.running.line("Ready: ").removeprefix("Ready: ")
-        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=3)
-        self.redis = Redis.from_url(EmbeddedRedis(data).url)
-
-    def upload(self, *rows: dict[str, Any] | str) -> str:
-        text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-        return self.client.files.create(file=("prompts.jsonl", text.encode()), purpose="batch").id
-
-    def order(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
-        file_id = self.upload(*rows)
-        return self.client.batches.create(
-            input_file_id=file_id, endpoint=endpoint, completion_window="24h", **more
-        )
-
-    def until(self, batch: Batch, *states: str) -> Batch:
-        return wait(
-            lambda: (found := self.client.batches.retrieve(batch.id)).status in states and found
-        )
-
-    def rows(self, file_id: str | None) -> dict[str | None, dict[str, Any]]:
-        assert file_id is not None
-        lines = self.client.files.content(file_id).text.splitlines()
-        return {row["custom_id"]: row for row in map(json.loads, lines)}
-
-    def close(self) -> None:
-        self.client.close()
-        self.redis.close()
-        self.running.close()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    made = Whole(tmp_path_factory.mktemp("orders"))
-    yield made
-    made.close()
-
-
-def wait(condition: Callable[[], Any]) -> Any:
-    """Ask until the answer is yes: a client can only ask."""
-    ticks, pause = threading.Event(), 0.05
-    for _ in range(int(LIMIT_S / pause)):
-        if found := condition():
-            return found
-        ticks.wait(pause)
-    raise AssertionError("it did not come to be")
-
-
-def line(custom_id: str, text: str = "hello", **body: Any) -> dict[str, Any]:
-    asked = {
-        "model": "demo-chat",
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": 4,
-    } | body
-    return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": asked}
 
 
 def test_a_batch_runs_from_the_upload_to_its_results(whole: Whole) -> None:
@@ -280,55 +207,3 @@ def test_an_api_that_is_killed_while_it_reads_a_file_in_loses_no_batch(whole: Wh
     batch = whole.until(batch, *ENDED)
     assert (batch.status, batch.request_counts.completed) == ("completed", 3000)
     assert len(whole.rows(batch.output_file_id)) == 3000
-
-
-def test_files_are_kept_listed_read_and_deleted(whole: Whole) -> None:
-    content = b"".join(b'{"line": %d, "text": "%s"}\n' % (n, b"abc" * 100) for n in range(10_000))
-    others = [whole.upload(line(f"other{n}")) for n in range(2)]
-    file = whole.client.files.create(file=("folder/some.jsonl", content), purpose="batch")
-    assert (file.filename, file.bytes, file.purpose) == ("some.jsonl", len(content), "batch")
-    assert whole.client.files.retrieve(file.id) == file
-    assert whole.client.files.content(file.id).content == content
-    newest = whole.client.files.list(purpose="batch", limit=1)
-    assert newest.data == [file]
-    assert newest.has_more
-    everything = [found.id for found in whole.client.files.list(limit=2)]
-    assert len(everything) == len(set(everything))
-    assert everything[:3] == [file.id, *reversed(others)]
-    assert whole.client.files.delete(file.id).deleted
-    with pytest.raises(openai.NotFoundError):
-        whole.client.files.content(file.id)
-    assert file.id not in [found.id for found in whole.client.files.list()]
-
-
-def test_batches_are_listed_a_page_at_a_time_and_results_can_be_deleted(whole: Whole) -> None:
-    batches = [whole.until(whole.order(line("a")), *ENDED) for _ in range(3)]
-    listed = [found.id for found in whole.client.batches.list(limit=2)]
-    assert listed[:3] == [batch.id for batch in reversed(batches)]
-    assert len(listed) == len(set(listed))
-    result = batches[0].output_file_id
-    assert whole.client.files.delete(result).deleted
-    assert whole.client.batches.retrieve(batches[0].id).output_file_id is None
-    with pytest.raises(openai.NotFoundError):
-        whole.client.files.content(result)
-
-
-def test_mistakes_are_told_in_openais_words(whole: Whole) -> None:
-    client = whole.client
-    with pytest.raises(openai.BadRequestError, match="purpose"):
-        client.files.create(file=("a.jsonl", b"{}"), purpose="fine-tune")
-    with pytest.raises(openai.BadRequestError, match="missing or empty"):
-        client.files.create(file=("a.jsonl", b""), purpose="batch")
-    with pytest.raises(openai.NotFoundError, match="no such file"):
-        client.files.retrieve("file-nope")
-    with pytest.raises(openai.NotFoundError, match="no such batch"):
-        client.batches.retrieve("batch_nope")
-    with pytest.raises(openai.NotFoundError, match="no such file"):
-        client.batches.create(input_file_id="file-nope", endpoint=CHAT, completion_window="24h")
-    file_id = whole.upload(line("a"))
-    with pytest.raises(openai.APIStatusError, match="Batches are offered for"):
-        client.batches.create(
-            input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h"
-        )
-    with pytest.raises(openai.BadRequestError, match="24h"):
-        client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="1h")  # type: ignore[arg-type]

@@ -1,17 +1,16 @@
-"""What clients of OpenAI's routes are told beside the text: refusals they act on, warnings,
-marks and ids."""
+"""What responses of OpenAI's routes carry beside the text: refusals that clients act on, warnings,
+reasons and ids."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
 from tests.support.api_support import wait_for
-from tests.support.openai_service import MODEL, Service, serving, text_of
+from tests.support.openai_service import MODEL, Service, text_of
 from worker.backends.echo import CONTEXT_WINDOW
 from worker.backends.echo_script import SAY
 
@@ -29,12 +28,6 @@ CLOCK: Any = {
     "type": "function",
     "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
 }
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("told")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,90 +1,26 @@
-"""Answers that are held to a schema: with real models, in batches of both kinds, and going on
-after a crash."""
+"""Answers that a schema constrains: with real models, in batches of both kinds, and continued after
+a crash."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
 from mlx_lm.utils import load_tokenizer
 
 from tests.mlx.conftest import Bench
-from tests.mlx.vision.test_vlm import VisionBench
+from tests.mlx.sampling.schema_chats import check_person, held, told
+from tests.mlx.vision.vision_bench import VisionBench
 from tests.support.schema_support import settled
-from tests.unit.worker.engine.test_batch_scheduler import Results
-from tests.unit.worker.engine.test_engine import Reader
-from wire.batches import BatchLine, BatchSlice
-from wire.messages import Delta, Failed, Finished, LoggedEvent, OutputFormat
+from wire.messages import OutputFormat
 from worker.backends.sampling import json_schema
 from worker.backends.sampling.json_schema import Constraint, Grammars
-from worker.backends.sampling.logits_processors import LogitsProcessor
-from worker.engine.batch_scheduler import BatchScheduler
-from worker.engine.batch_sequence import BatchSequence
-from worker.engine.context import EngineContext
-from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.folders import DEMO_MODELS, describe
-from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
-
-PERSON = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "maxLength": 8},
-        "age": {"type": "integer", "minimum": 0, "maximum": 120},
-        "likes": {"type": "array", "items": {"enum": ["tea", "coffee"]}, "maxItems": 2},
-        "friend": {"anyOf": [{"type": "null"}, {"type": "boolean"}]},
-    },
-    "required": ["name", "age", "likes", "friend"],
-    "additionalProperties": False,
-}
-
-
-def held(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
-    """A chat whose answer is held to a schema."""
-    chat = bench.chat(text, **{"max_tokens": 200, "repetition_penalty": 1.0, **more})
-    job = chat.job.model_copy(
-        update={"form": OutputFormat(separate=True, json_schema=settled(schema))}
-    )
-    return Sequence(job, emitted=chat.emitted)
-
-
-def told(bench: Bench, *chats: Sequence) -> list[str]:
-    """The texts of chats in one batch."""
-    said: dict[Sequence, list[LoggedEvent]] = {chat: [] for chat in chats}
-    bench.start(*chats)
-    while bench.backend.sequences():
-        for token in bench.backend.step().tokens:
-            if token.end == "stop":
-                token.sequence.accept_last(token.token_id)
-                said[token.sequence] += token.sequence.finish("stop")
-            else:
-                said[token.sequence] += token.sequence.accept(token.token_id)
-    return [
-        "".join(event.text for event in events if isinstance(event, Delta))
-        for events in said.values()
-    ]
-
-
-def check_person(text: str) -> None:
-    person = json.loads(text)
-    assert list(person) == ["name", "age", "likes", "friend"]
-    assert isinstance(person["name"], str)
-    assert len(person["name"]) <= 8
-    assert 0 <= person["age"] <= 120
-    assert set(person["likes"]) <= {"tea", "coffee"}
-    assert person["friend"] in (None, True, False)
-
-
-@pytest.fixture(scope="module")
-def demo() -> Bench:
-    record = describe(DEMO_MODELS / "chat", name="demo-chat")
-    assert record is not None
-    return Bench(record)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
@@ -241,100 +177,3 @@ def test_the_first_mask_is_made_as_a_prompt_is_prepared(
     while demo.backend.sequences():
         demo.backend.step()
     assert made.count(len(emitted)) == 1
-
-
-def models_of(demo: Bench) -> LoadedModels:
-    """The demo model for an engine, which will close it."""
-    find = {demo.record.id: demo.record}.get
-    return LoadedModels(
-        find, lambda _: Bench(demo.record).backend, budget=1 << 30, available=lambda: 1 << 30
-    )
-
-
-def test_the_engine_makes_it_on_another_thread(
-    demo: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[tuple[str, int]] = []
-    make, reader = Constraint._compute_bits, Reader()
-
-    def counted(self: Constraint) -> None:
-        made.append((threading.current_thread().name, len(self._answer)))
-        make(self)
-
-    monkeypatch.setattr(Constraint, "_compute_bits", counted)
-    models = models_of(demo)
-    engine = Engine(models, reader)
-    engine.start()
-    engine.submit(held(demo, "Hello!", max_tokens=4))
-    assert isinstance(reader.wait("job")[-1], Finished)
-    engine.close(10)
-    assert [thread for thread, said in made if said == 0] == ["tokenise_0"]
-    assert {thread for thread, said in made if said > 0} == {"engine"}
-
-
-class Breaks(Constraint):
-    """Can be followed for two tokens only."""
-
-    def _compute_bits(self) -> None:
-        super()._compute_bits()
-        if len(self._answer) > 1:
-            self._break("its parts contradict each other")
-
-
-@pytest.mark.parametrize("in_a_batch", [False, True])
-def test_an_answer_that_breaks_off_fails_with_the_reason(
-    demo: Bench, monkeypatch: pytest.MonkeyPatch, in_a_batch: bool
-) -> None:
-    monkeypatch.setattr(json_schema, "Constraint", Breaks)
-    reader, results = Reader(), Results()
-    models = models_of(demo)
-    context = EngineContext()
-    engine = Engine(
-        models,
-        reader,
-        context=context,
-        prompts=BatchScheduler(models, slots=4, share=0.0, context=context, on_end=results),
-    )
-    engine.start()
-    chat = held(demo, "Hello!")
-    if in_a_batch:
-        names = ("model_id", "model_revision", "messages", "sampling", "form")
-        line = BatchLine.model_validate(
-            {"number": 1, "custom_id": "c"} | {n: getattr(chat.job, n) for n in names}
-        )
-        part = BatchSlice(job_id="slice", batch_id="b", owner="everyone", number=0)
-        engine.submit_prompts([BatchSequence(line, part, 1)])
-        [result] = results.wait(1)
-        failure = result.error
-    else:
-        engine.submit(chat)
-        end = reader.wait("job")[-1]
-        failure = (end.code, end.message) if isinstance(end, Failed) else None
-    engine.close(10)
-    reason = "The answer can't be held to its schema: its parts contradict each other."
-    assert failure == ("invalid_schema", reason)
-
-
-def test_penalties_count_what_was_said_and_survive_a_crash(bench: Bench) -> None:
-    plain = bench.answer("hello", temperature=0.0, repetition_penalty=1.0, max_tokens=60)
-    settings = {
-        "temperature": 0.0,
-        "repetition_penalty": 1.0,
-        "max_tokens": 60,
-        "frequency_penalty": 2.0,
-    }
-    whole = bench.answer("hello", presence_penalty=2.0, **settings)
-    assert len(set(whole)) > len(set(plain))
-    again = bench.chat("hello", emitted=tuple(whole[:20]), presence_penalty=2.0, **settings)
-    bench.start(again)
-    bench.run()
-    assert again.generated == whole[20:]
-
-
-def test_a_penalty_grows_with_what_was_said(bench: Bench) -> None:
-    job = bench.chat("hello", presence_penalty=0.5, frequency_penalty=0.25).job
-    processor = LogitsProcessor(Sequence(job, emitted=(3, 3, 1)), None)
-    processor.accept(3)
-    bias = np.zeros(5, dtype=np.float32)
-    processor.write_bias(bias)
-    assert bias.tolist() == [0, -0.75, 0, -1.25, 0]
