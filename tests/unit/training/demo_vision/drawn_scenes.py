@@ -2,8 +2,8 @@
 
 from random import Random
 
-from scripts.training.demo_vision.drawing import draw_size
-from scripts.training.demo_vision.scenes import Scene, draw_scene
+from scripts.training.demo_vision.pictures.drawing import draw_size
+from scripts.training.demo_vision.pictures.scenes import Scene, draw_scene
 
 
 def scenes(count: int, seed: int = 1) -> list[Scene]:

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from scripts.training.demo_vision.checks import accepts
-from scripts.training.demo_vision.questions import ask
-from scripts.training.demo_vision.small_talk import NO_PICTURE
+from scripts.training.demo_vision.conversations.checks import accepts
+from scripts.training.demo_vision.conversations.questions import ask
+from scripts.training.demo_vision.conversations.small_talk import NO_PICTURE
 from tests.unit.training.demo_vision.drawn_scenes import scenes
 
 

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from scripts.training.demo_vision.cases import build_cases
-from scripts.training.demo_vision.drawing import (
+from scripts.training.demo_vision.conversations.cases import build_cases
+from scripts.training.demo_vision.pictures.drawing import (
     ASPECTS,
     decode,
     draw_picture,
@@ -17,14 +17,14 @@ from scripts.training.demo_vision.drawing import (
     render,
     silhouette,
 )
-from scripts.training.demo_vision.scenes import COLOURS, LARGE, PLACES, SMALL, Thing
+from scripts.training.demo_vision.pictures.scenes import COLOURS, LARGE, PLACES, SMALL, Thing
 from tests.support.paths import ROOT
 from tests.unit.training.demo_vision.drawn_scenes import scenes
 
 
 def test_needs_no_mlx() -> None:
     """Pictures, questions and checks run where the model could not."""
-    code = "import sys, scripts.training.demo_vision.cases; sys.exit('mlx' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, scripts.training.demo_vision.conversations.cases; sys.exit('mlx' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -2,14 +2,17 @@
 
 from random import Random
 
-from scripts.training.demo_vision.cases import build_cases
-from scripts.training.demo_vision.checks import accepts
-from scripts.training.demo_vision.dialogues import Dialogue, draw_dialogue
-from scripts.training.demo_vision.drawing import ASPECTS
-from scripts.training.demo_vision.phrasings import PHRASINGS
-from scripts.training.demo_vision.questions import ask, kinds_for, place_phrase, type_carelessly
-from scripts.training.demo_vision.scenes import NUMBERS, SHAPES, draw_scene
-from scripts.training.demo_vision.small_talk import (
+from scripts.training.demo_vision.conversations.cases import build_cases
+from scripts.training.demo_vision.conversations.checks import accepts
+from scripts.training.demo_vision.conversations.dialogues import Dialogue, draw_dialogue
+from scripts.training.demo_vision.conversations.phrasings import PHRASINGS
+from scripts.training.demo_vision.conversations.questions import (
+    ask,
+    kinds_for,
+    place_phrase,
+    type_carelessly,
+)
+from scripts.training.demo_vision.conversations.small_talk import (
     FACTS,
     GREETINGS,
     HELD_OUT_SYSTEM_PROMPTS,
@@ -19,6 +22,8 @@ from scripts.training.demo_vision.small_talk import (
     SYSTEM_PROMPTS,
     UNKNOWABLE,
 )
+from scripts.training.demo_vision.pictures.drawing import ASPECTS
+from scripts.training.demo_vision.pictures.scenes import NUMBERS, SHAPES, draw_scene
 from tests.unit.training.demo_vision.drawn_scenes import scenes
 
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from .scenes import BACKGROUNDS, COLOURS, SHAPES
+from ..pictures.scenes import BACKGROUNDS, COLOURS, SHAPES
 
 _PLACE = re.compile(r"\b(?:(top|bottom) (left|right)|(left|right|top|bottom|middle))\b")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six")

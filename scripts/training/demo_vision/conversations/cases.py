@@ -6,11 +6,11 @@ from random import Random
 
 from PIL import Image
 
+from ..pictures.drawing import ASPECTS, decode, draw_other_size, draw_picture, draw_size, encode
+from ..pictures.scenes import IN_SCOPE, TRIED, Scene
 from .checks import accepts
 from .dialogues import blind_question, describe_both, point_at, unknowable
-from .drawing import ASPECTS, decode, draw_other_size, draw_picture, draw_size, encode
 from .questions import ask, kinds_for
-from .scenes import IN_SCOPE, TRIED, Scene
 from .small_talk import (
     BEYOND,
     HELD_OUT_SYSTEM_PROMPTS,
@@ -112,45 +112,56 @@ def _about_a_pair(rng: Random, number: int) -> Iterator[Case]:
 def _conversations(rng: Random, number: int) -> Iterator[Case]:
     """Give one conversation of each other form."""
     shown, other, alike = (draw_shown(rng, number + i, aspects=("1:1", "4:3")) for i in (0, 1, 0))
+    yield from _several_turns(rng, shown, other)
+    yield from _two_pictures_at_once(rng, shown, alike)
+    yield from _without_an_answer(rng, number, shown)
 
-    def of(form: str, messages: list[Asked], answer: str, system: str = "") -> Case:
-        return Case(tuple(messages), answer, {"conversation": form}, system=system)
 
-    def question(scene: Scene) -> tuple[str, str]:
-        asked = ask(rng, scene, rng.choice(kinds_for(scene)), rng.random() < 0.5)
-        return asked.text, asked.answer
+def _conversation(form: str, messages: list[Asked], answer: str, system: str = "") -> Case:
+    return Case(tuple(messages), answer, {"conversation": form}, system=system)
 
-    (first, answer), (second, later), (third, last) = (question(shown.scene) for _ in range(3))
+
+def _question(rng: Random, scene: Scene) -> tuple[str, str]:
+    """Give a question of any kind and its answer."""
+    asked = ask(rng, scene, rng.choice(kinds_for(scene)), rng.random() < 0.5)
+    return asked.text, asked.answer
+
+
+def _several_turns(rng: Random, shown: Shown, other: Shown) -> Iterator[Case]:
+    """Ask about one picture again and again, and about another one after it."""
+    (first, answer), (second, later), (third, last) = (
+        _question(rng, shown.scene) for _ in range(3)
+    )
     start = Asked(first, (shown.image,))
-    yield of("with a system prompt", [start], answer, rng.choice(HELD_OUT_SYSTEM_PROMPTS))
-    yield of("second question, same picture", [start, Asked(second)], later)
-    yield of("third question, same picture", [start, Asked(second), Asked(third)], last)
-    yield of("a greeting first, then a picture", [Asked("Hello!"), start], answer)
-    text, answer = question(other.scene)
-    yield of("another picture in the second turn", [start, Asked(text, (other.image,))], answer)
+    system = rng.choice(HELD_OUT_SYSTEM_PROMPTS)
+    yield _conversation("with a system prompt", [start], answer, system)
+    yield _conversation("second question, same picture", [start, Asked(second)], later)
+    messages = [start, Asked(second), Asked(third)]
+    yield _conversation("third question, same picture", messages, last)
+    yield _conversation("a greeting first, then a picture", [Asked("Hello!"), start], answer)
+    text, answer = _question(rng, other.scene)
+    messages = [start, Asked(text, (other.image,))]
+    yield _conversation("another picture in the second turn", messages, answer)
+
+
+def _two_pictures_at_once(rng: Random, shown: Shown, alike: Shown) -> Iterator[Case]:
     pair, which = (shown, alike), rng.randrange(2)
     about = ask(rng, pair[which].scene, rng.choice(kinds_for(pair[which].scene)))
     both = (shown.image, alike.image)
-    yield of(
-        "two pictures at once, asked about one",
-        [Asked(point_at(rng, about, which), both)],
-        about.answer,
-    )
-    yield of(
+    messages = [Asked(point_at(rng, about, which), both)]
+    yield _conversation("two pictures at once, asked about one", messages, about.answer)
+    yield _conversation(
         "two pictures at once, describe both",
         [Asked("Describe both pictures.", both)],
         describe_both(rng, [each.scene for each in pair]),
     )
-    yield of(
-        "no picture: small talk", [Asked(HELD_OUT_TALK[number % len(HELD_OUT_TALK)])], NO_PICTURE
-    )
-    yield of(
-        "no picture: a question that needs one",
-        [Asked(blind_question(rng, held_out=True))],
-        NO_PICTURE,
-    )
-    yield of(
-        "beyond what it knows",
-        [Asked(unknowable(rng, HELD_OUT_UNKNOWABLE), (shown.image,))],
-        BEYOND,
-    )
+
+
+def _without_an_answer(rng: Random, number: int, shown: Shown) -> Iterator[Case]:
+    """Say something without a picture, or ask for something that the model doesn't know."""
+    talk = Asked(HELD_OUT_TALK[number % len(HELD_OUT_TALK)])
+    yield _conversation("no picture: small talk", [talk], NO_PICTURE)
+    blind = Asked(blind_question(rng, held_out=True))
+    yield _conversation("no picture: a question that needs one", [blind], NO_PICTURE)
+    beyond = Asked(unknowable(rng, HELD_OUT_UNKNOWABLE), (shown.image,))
+    yield _conversation("beyond what it knows", [beyond], BEYOND)

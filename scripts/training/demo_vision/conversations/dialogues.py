@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
+from ..pictures.scenes import Scene, draw_scene
 from .phrasings import PICTURE_WORDS
 from .questions import Question, ask, kinds_for, type_carelessly
-from .scenes import Scene, draw_scene
 from .small_talk import BEYOND, FACTS, GREETINGS, NO_PICTURE, SUBJECTS, SYSTEM_PROMPTS, UNKNOWABLE
 
 ORDINALS = ("first", "second")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from ..pictures.scenes import NUMBERS, SHAPES, Scene, Thing
 from .phrasings import CLOSERS, OPENERS, PHRASINGS, PICTURE_WORDS, THING_WORDS
-from .scenes import NUMBERS, SHAPES, Scene, Thing
 
 
 @dataclass(frozen=True)
