@@ -52,30 +52,29 @@ def test_open_webui_asks_for_a_title_without_a_stream(service: Service) -> None:
     assert told["choices"][0]["message"]["content"] == '{"title": "Greeting"}'
 
 
+def part(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+def zeds_messages() -> list[dict[str, Any]]:
+    """A turn in which a tool was called, and the next question."""
+    function = {"name": "read_file", "arguments": '{"path": "a.py"}'}
+    call = {"id": "c1", "type": "function", "function": function}
+    return [
+        {"role": "system", "content": "You are an editor's assistant."},
+        {"role": "user", "content": part("Read a.py")},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": part("x = 1"), "tool_call_id": "c1"},
+        {"role": "user", "content": part(f"{SAY}It sets x.")},
+    ]
+
+
 def test_zed_streams_with_tools_and_parts(service: Service) -> None:
-    call = {
-        "id": "c1",
-        "type": "function",
-        "function": {"name": "read_file", "arguments": '{"path": "a.py"}'},
-    }
-    tool = {
-        "type": "function",
-        "function": {"name": "read_file", "description": "Reads.", "parameters": {}},
-    }
+    function = {"name": "read_file", "description": "Reads.", "parameters": {}}
     chunks = service.events(
         {
             "model": MODEL,
-            "messages": [
-                {"role": "system", "content": "You are an editor's assistant."},
-                {"role": "user", "content": [{"type": "text", "text": "Read a.py"}]},
-                {"role": "assistant", "content": None, "tool_calls": [call]},
-                {
-                    "role": "tool",
-                    "content": [{"type": "text", "text": "x = 1"}],
-                    "tool_call_id": "c1",
-                },
-                {"role": "user", "content": [{"type": "text", "text": f"{SAY}It sets x."}]},
-            ],
+            "messages": zeds_messages(),
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_completion_tokens": 4096,
@@ -83,7 +82,7 @@ def test_zed_streams_with_tools_and_parts(service: Service) -> None:
             "temperature": 1.0,
             "tool_choice": "auto",
             "parallel_tool_calls": False,
-            "tools": [tool],
+            "tools": [{"type": "function", "function": function}],
             "prompt_cache_key": "thread-1",
         }
     )

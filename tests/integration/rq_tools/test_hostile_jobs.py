@@ -16,6 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from tests.integration.rq_tools.rq_service import rq, worker_pid
+from tests.support.http_client import Stream
 from tests.support.service_support import Whole, wait
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT, answer
@@ -43,35 +44,13 @@ def test_what_a_hostile_job_asks_rq_for_is_not_done(
     stream = service.http.chat(text, seed=1, max_tokens=5 if ends == "finished" else 3000)
     pid = worker_pid(service)
     with listening() as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        hooks = [{"url": url, "job_status": status} for status in ("finished", "failed")]
         dependent = Queue("other", connection=service.redis, serializer=JSONSerializer).enqueue(
             "hostile.run", depends_on=service.job(stream.job_id)
         )
-        named = {
-            f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")
-        }
-        fields = {
-            **named,
-            "webhooks": json.dumps(hooks),
-            "repeats_left": 3,
-            "repeat_intervals": "[0]",
-        }
-        fields |= {
-            "retry_intervals": "[1]",
-            "group_id": "nobody",
-            "result": b"\x80\x04.",
-            "meta": b"\x80\x04.",
-        }
-        service.redis.hset(rq_job_key(stream.job_id), mapping=fields)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        service.redis.hset(rq_job_key(stream.job_id), mapping=hostile_fields(url))
         rq(service, "resume")
-        if ends in ("stopped", "canceled"):
-            stream.until(1)
-            if ends == "stopped":
-                service.http.call("POST", "/api/engine/chat/stop", {"job_id": stream.job_id})
-            else:
-                service.job(stream.job_id).cancel()
-        stream.rest()
+        end(service, stream, ends)
         wait(lambda: service.redis.ttl(rq_job_key(stream.job_id)) > 0)
         assert service.http.chat("after", seed=2, max_tokens=3).rest() == answer("after", 2, 3)
     assert not marker.exists()
@@ -83,6 +62,33 @@ def test_what_a_hostile_job_asks_rq_for_is_not_done(
     service.redis.delete(
         "rq:deferred:other", "rq:queue:other", f"{rq_job_key(stream.job_id)}:dependents"
     )
+
+
+def hostile_fields(url: str) -> dict[str, str | bytes | int]:
+    """Fields of RQ's record by which a job asks for imports, requests, repeats and unpickling."""
+    named = {f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")}
+    hooks = [{"url": url, "job_status": status} for status in ("finished", "failed")]
+    return {
+        **named,
+        "webhooks": json.dumps(hooks),
+        "repeats_left": 3,
+        "repeat_intervals": "[0]",
+        "retry_intervals": "[1]",
+        "group_id": "nobody",
+        "result": b"\x80\x04.",
+        "meta": b"\x80\x04.",
+    }
+
+
+def end(service: Whole, stream: Stream, ends: str) -> None:
+    """Read a chat to its end, and stop or cancel it first where that is the end it shall have."""
+    if ends in ("stopped", "canceled"):
+        stream.until(1)
+        if ends == "stopped":
+            service.http.call("POST", "/api/engine/chat/stop", {"job_id": stream.job_id})
+        else:
+            service.job(stream.job_id).cancel()
+    stream.rest()
 
 
 def broken_status(redis: Redis, name: str) -> None:

@@ -4,7 +4,6 @@ of what it says."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from scripts.training.random_text_model import SMALL, make, train_tokenizer
 from tests.mlx.conftest import Bench
 from tests.support.schema_support import settled
 from wire.batches import BatchLine, BatchSlice
-from wire.messages import ChatJob, Delta, Message, OutputFormat, Sampling, ToolCall
+from wire.messages import ChatJob, Delta, LoggedEvent, Message, OutputFormat, Sampling, ToolCall
 from wire.model_registry import ModelRecord
-from worker.backends.base import Step
 from worker.engine.batch_sequence import BatchSequence
 from worker.errors import WorkerError
 from worker.models.folders import describe
@@ -179,59 +177,52 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
 
 
 @pytest.mark.parametrize("in_a_batch", [False, True])
-def test_a_call_that_must_be_made_and_is_cut_is_told_as_a_call(
-    bench: Bench, in_a_batch: bool
-) -> None:
+def test_a_required_call_that_is_cut_off_is_still_a_call(bench: Bench, in_a_batch: bool) -> None:
+    job = bench.chat(
+        "What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0
+    ).job.model_copy(update={"form": _long_required_call()})
+    sequence = _batch_sequence(job) if in_a_batch else Sequence(job)
+    output = _output_at_the_limit(bench, sequence)
+    if isinstance(sequence, BatchSequence):
+        result = sequence.result()
+        output = Output(result.text, result.reasoning, result.tool_calls)
+        assert result.finish_reason == "length"
+    assert (output.text, output.reasoning) == ("", "")
+    (call,) = output.tool_calls
+    assert call.name == "clock"
+    assert call.arguments.startswith('{"zone": "')
+    assert not call.arguments.endswith("}")
+
+
+def _long_required_call() -> OutputFormat:
+    """A required call whose arguments are longer than any limit of tokens here."""
     zone = {
         "type": "object",
         "properties": {"zone": {"type": "string", "minLength": 300}},
         "required": ["zone"],
     }
     tools = ({"type": "function", "function": {"name": "clock", "parameters": zone}},)
-    form = OutputFormat(
-        separate=True,
-        tools=tools,
-        json_schema=settled(json.loads(calls_of(tools, "required"))),
-        must_call=True,
-    )
-    job = bench.chat(
-        "What time is it?", max_tokens=60, temperature=0.0, repetition_penalty=1.0
-    ).job.model_copy(update={"form": form})
-    if in_a_batch:
-        line = BatchLine.model_validate({"number": 1, "custom_id": "c", **_line_fields(job)})
-        sequence: Sequence = BatchSequence(
-            line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1
-        )
-    else:
-        sequence = Sequence(job)
-    bench.start(sequence)
-    events = [
-        e
-        for step in _steps(bench)
-        for token in step.tokens
-        for e in token.sequence.accept(token.token_id)
-    ]
-    events += sequence.finish("length")
-    told = Output.together(event for event in events if isinstance(event, Delta))
-    if isinstance(sequence, BatchSequence):
-        result = sequence.result()
-        told = Output(result.text, result.reasoning, result.tool_calls)
-        assert result.finish_reason == "length"
-    assert (told.text, told.reasoning) == ("", "")
-    (call,) = told.tool_calls
-    assert call.name == "clock"
-    assert call.arguments.startswith('{"zone": "')
-    assert not call.arguments.endswith("}")
+    schema = settled(json.loads(calls_of(tools, "required")))
+    return OutputFormat(separate=True, tools=tools, json_schema=schema, must_call=True)
 
 
-def _steps(bench: Bench) -> Iterator[Step]:
-    while bench.backend.sequences():
-        yield bench.backend.step()
-
-
-def _line_fields(job: ChatJob) -> dict[str, object]:
+def _batch_sequence(job: ChatJob) -> BatchSequence:
+    """A job's chat as a line of a batch."""
     names = ("model_id", "model_revision", "messages", "sampling", "form")
-    return {name: getattr(job, name) for name in names}
+    fields = {name: getattr(job, name) for name in names}
+    line = BatchLine.model_validate({"number": 1, "custom_id": "c", **fields})
+    return BatchSequence(line, BatchSlice(job_id="s", batch_id="b", owner="o", number=0), 1)
+
+
+def _output_at_the_limit(bench: Bench, sequence: Sequence) -> Output:
+    """What a sequence has given when its limit of tokens is reached."""
+    bench.start(sequence)
+    events: list[LoggedEvent] = []
+    while bench.backend.sequences():
+        for token in bench.backend.step().tokens:
+            events += token.sequence.accept(token.token_id)
+    events += sequence.finish("length")
+    return Output.together(event for event in events if isinstance(event, Delta))
 
 
 def test_a_raw_prompt_is_the_text_alone(bench: Bench) -> None:
