@@ -19,6 +19,7 @@ from worker.backends import echo
 
 V1 = "/v1/chat/completions"
 LOST_BYTES = 30_000
+TOKENS = 2500
 
 
 @pytest.mark.parametrize("delay_ms", [0, 1, 5, 50])
@@ -50,55 +51,59 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
     them."""
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
-    four = chats("never left", 4, tokens=2500)
+    four = chats("never left", 4, tokens=TOKENS)
     texts: dict[str, str] = {}
 
-    async def v1() -> None:
-        connection = await Connection.open(stack.port())
-        body = {
-            "model": "echo",
-            "messages": [{"role": "user", "content": "openai"}],
-            "seed": 1,
-            "stream": True,
-        }
-        connection.send("POST", V1, body | {"max_tokens": 2500})
-        assert (await connection.head()).status == 200
-        said = b""
-        while piece := await connection.chunk():
-            said += piece
-        connection.close()
-        texts["v1"] = said.decode()
+    async def openai() -> None:
+        texts["openai"] = text_of(await openai_stream(stack.port(), "openai", seed=1))
 
-    def command() -> None:
-        body = {
-            "model_id": "echo",
-            "messages": [{"role": "user", "content": "command"}],
-            "seed": 2,
-            "max_tokens": 2500,
-        }
-        with CommandClient(f"http://127.0.0.1:{stack.port()}") as client:
-            answer = Answer(client, body)
-            for _ in answer.frames():
-                pass
-        texts["command"] = answer.text
-
-    async def lose() -> None:
-        await at_token(four, 300)
-        stack.kill_redis()
-        seen = [chat.cursor for chat in four]
-        await stack.start_redis(lost_bytes=LOST_BYTES)
-        assert any(logged(stack, chat.job_id) < had for chat, had in zip(four, seen, strict=True))
+    async def command() -> None:
+        texts["command"] = await asyncio.to_thread(command_text, stack.port(), "command", seed=2)
 
     async def scene() -> None:
         await stack.worker_ready()
-        await streamed(stack, four, v1(), asyncio.to_thread(command), lose())
+        await streamed(stack, four, openai(), command(), lose_a_tail(stack, four))
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
     asyncio.run(scene())
     stack.kill("worker")
     assert checker.judge(four) == []
-    assert text_of(texts["v1"]) == echo.answer("openai", 1, 2500)
-    assert texts["command"] == echo.answer("command", 2, 2500)
+    assert texts["openai"] == echo.answer("openai", 1, TOKENS)
+    assert texts["command"] == echo.answer("command", 2, TOKENS)
+
+
+async def openai_stream(port: int, prompt: str, seed: int) -> str:
+    """A whole stream of OpenAI's route, as it was sent."""
+    connection = await Connection.open(port)
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": "echo", "messages": messages, "seed": seed, "max_tokens": TOKENS}
+    connection.send("POST", V1, body | {"stream": True})
+    assert (await connection.head()).status == 200
+    received = b""
+    while piece := await connection.chunk():
+        received += piece
+    connection.close()
+    return received.decode()
+
+
+def command_text(port: int, prompt: str, seed: int) -> str:
+    """The text that the command line's client reads."""
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model_id": "echo", "messages": messages, "seed": seed, "max_tokens": TOKENS}
+    with CommandClient(f"http://127.0.0.1:{port}") as client:
+        answer = Answer(client, body)
+        for _ in answer.frames():
+            pass
+        return answer.text
+
+
+async def lose_a_tail(stack: Stack, some: list[Chat]) -> None:
+    """Restart Redis without the end of its file, while these chats are running."""
+    await at_token(some, 300)
+    stack.kill_redis()
+    seen = [chat.cursor for chat in some]
+    await stack.start_redis(lost_bytes=LOST_BYTES)
+    assert any(logged(stack, chat.job_id) < had for chat, had in zip(some, seen, strict=True))
 
 
 def text_of(stream: str) -> str:

@@ -60,6 +60,37 @@ class Sides:
     def port(self, side: str) -> int:
         return self.stack.port(f"{side}-api")
 
+    async def stop_at_token(self, side: str, chat: Chat, number: int) -> None:
+        """Stop a chat over one release's API once it has shown so many tokens."""
+        await at_token([chat], number)
+        stopped = await ask(self.port(side), "POST", STOP, {"job_id": chat.job_id})
+        assert stopped.status == 200
+
+    async def read(self, side: str, some: list[Chat], cuts: tuple[int, ...] = ()) -> None:
+        """Read chats over one release's API; each cut ends one connection after so many bytes."""
+        limits = iter(cuts)
+        readers = [
+            Client(chat, lambda: self.port(side), lambda: next(limits, None)).run() for chat in some
+        ]
+        await asyncio.gather(*readers)
+
+    async def check(self, side: str, batch_id: str, workers: int) -> None:
+        """One release's API has finished a batch of 40 lines, and lists workers and models."""
+        port = self.port(side)
+        assert await finished(port, batch_id) == (40, 0)
+        status = (await ask(port, "GET", "/api/engine/status")).json
+        assert len(status["workers"]) == workers
+        assert [model["id"] for model in (await ask(port, "GET", "/models")).json] == ["echo"]
+        assert (await ask(port, "GET", "/ready")).status == 200
+
+    async def update(self) -> None:
+        """End all processes of the last release, restart Redis, and start this release's."""
+        self.end()
+        self.stack.kill_redis()
+        await self.stack.start_redis()
+        self.start((NEW,), (NEW,))
+        await self.ready((NEW,), (NEW,))
+
     def end(self) -> None:
         for name in list(self.stack.processes):
             if self.stack.runs(name):
@@ -105,22 +136,8 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
     sides: Sides, apis: tuple[str, ...], workers: tuple[str, ...]
 ) -> None:
     asked = {side: chats(f"by {side}", 12, tokens=60) for side in apis}
-    fast = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
+    resumed = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
     stopped = {side: Chat(f"stopped by {side}", tokens=3000) for side in apis}
-
-    async def stop(side: str) -> None:
-        await at_token([stopped[side]], 5)
-        assert (
-            await ask(sides.port(side), "POST", STOP, {"job_id": stopped[side].job_id})
-        ).status == 200
-
-    async def read(side: str, some: list[Chat], cuts: bool = False) -> None:
-        limits = iter([900, 1700, 2500]) if cuts else iter(())
-        readers = [
-            Client(chat, lambda: sides.port(side), lambda: next(limits, None)).run()
-            for chat in some
-        ]
-        await asyncio.gather(*readers)
 
     async def scene() -> None:
         sides.start(apis, workers)
@@ -128,20 +145,15 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
         made = {side: await batch(sides.port(side), 40) for side in apis}
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             for side in apis:
-                group.create_task(read(side, [*asked[side], stopped[side]]))
-                group.create_task(read(side, fast[side], cuts=True))
-                group.create_task(stop(side))
+                group.create_task(sides.read(side, [*asked[side], stopped[side]]))
+                group.create_task(sides.read(side, resumed[side], cuts=(900, 1700, 2500)))
+                group.create_task(sides.stop_at_token(side, stopped[side], 5))
         for side in apis:
-            port = sides.port(side)
-            assert await finished(port, made[side]) == (40, 0)
-            status = (await ask(port, "GET", "/api/engine/status")).json
-            assert len(status["workers"]) == len(workers)
-            assert [model["id"] for model in (await ask(port, "GET", "/models")).json] == ["echo"]
-            assert (await ask(port, "GET", "/ready")).status == 200
+            await sides.check(side, made[side], len(workers))
 
     asyncio.run(asyncio.wait_for(scene(), 200))
     for side in apis:
-        assert [line for chat in (*asked[side], *fast[side]) for line in wrong(side, chat)] == []
+        assert [line for chat in (*asked[side], *resumed[side]) for line in wrong(side, chat)] == []
         assert stopped[side].done
         assert expected(stopped[side]).startswith(stopped[side].text)
         assert len(stopped[side].text) < len(expected(stopped[side]))
@@ -177,53 +189,66 @@ def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_the
 
 def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Sides) -> None:
     """Queued, running and ended jobs, a batch half done, a file."""
-    ended, running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
-    queued = chats("queued", 3, tokens=30)
-    again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in ended]
-    port = {"now": sides.port(OLD)}
-
-    async def leave() -> tuple[str, str]:
-        """A batch half done and a file, at the moment at which the worker dies."""
-        await at_token(running, 10)
-        file_id = await uploaded(port["now"])
-        made = await batch(port["now"], 400)
-        while (await ask(port["now"], "GET", f"{BATCHES}/{made}")).json["counts"]["done"] < 20:
-            await asyncio.sleep(0.05)
-        sides.stack.kill("old-worker")
-        await until(lambda: all(chat.job_id for chat in queued), what="the queued ones")
-        return made, file_id
-
-    async def later() -> None:
-        await until(lambda: not sides.stack.runs("old-worker"), what="the worker's end")
-        async with asyncio.TaskGroup() as group:
-            for chat in queued:
-                group.create_task(Client(chat, lambda: port["now"]).run())
+    left = LeftBehind(sides)
 
     async def scene() -> None:
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
-        await asyncio.gather(*(Client(chat, lambda: port["now"]).run() for chat in ended))
+        await left.read(left.ended)
         async with asyncio.timeout(150), asyncio.TaskGroup() as group:
-            for chat in running:
-                group.create_task(Client(chat, lambda: port["now"]).run())
-            group.create_task(later())
-            made, file_id = await leave()
-            sides.end()
-            sides.stack.kill_redis()
-            await sides.stack.start_redis()
-            port["now"] = sides.port(NEW)
-            sides.start((NEW,), (NEW,))
-            await sides.ready((NEW,), (NEW,))
-            assert await finished(port["now"], made) == (400, 0)
-        for chat, other in zip(ended, again, strict=True):
-            other.job_id = chat.job_id
-        await asyncio.gather(*(Client(chat, lambda: port["now"]).run() for chat in again))
-        view = (await ask(port["now"], "GET", f"/api/engine/jobs/{ended[0].job_id}")).json
-        assert (view["text"], view["last_event_id"]) == (ended[0].text, ended[0].cursor)
-        assert (await ask(port["now"], "GET", f"/v1/files/{file_id}/content")).body == FILE
+            group.create_task(left.read(left.running))
+            group.create_task(left.submit_to_no_worker())
+            batch_id, file_id = await left.half_a_batch_and_a_file()
+            left.port = sides.port(NEW)
+            await sides.update()
+            assert await finished(left.port, batch_id) == (400, 0)
+        await left.check_ended(file_id)
 
     asyncio.run(scene())
-    assert [line for chat in (*ended, *running, *queued, *again) for line in wrong(OLD, chat)] == []
+    some = (*left.ended, *left.running, *left.queued, *left.again)
+    assert [line for chat in some for line in wrong(OLD, chat)] == []
+
+
+class LeftBehind:
+    """What the last release has in Redis when its processes end, and the clients of its chats."""
+
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+        self.port = sides.port(OLD)
+        """The API that clients connect to next."""
+        self.ended, self.running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
+        self.queued = chats("queued", 3, tokens=30)
+        self.again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in self.ended]
+        """The ended ones, read once more."""
+
+    async def read(self, some: list[Chat]) -> None:
+        await asyncio.gather(*(Client(chat, lambda: self.port).run() for chat in some))
+
+    async def submit_to_no_worker(self) -> None:
+        stack = self._sides.stack
+        await until(lambda: not stack.runs("old-worker"), what="the worker's end")
+        await self.read(self.queued)
+
+    async def half_a_batch_and_a_file(self) -> tuple[str, str]:
+        """Their ids. The worker is killed in the middle of the batch, and chats wait for it."""
+        await at_token(self.running, 10)
+        file_id = await uploaded(self.port)
+        batch_id = await batch(self.port, 400)
+        while (await ask(self.port, "GET", f"{BATCHES}/{batch_id}")).json["counts"]["done"] < 20:
+            await asyncio.sleep(0.05)
+        self._sides.stack.kill("old-worker")
+        await until(lambda: all(chat.job_id for chat in self.queued), what="the queued ones")
+        return batch_id, file_id
+
+    async def check_ended(self, file_id: str) -> None:
+        """Ended chats have their text, and the file its content."""
+        for chat, other in zip(self.ended, self.again, strict=True):
+            other.job_id = chat.job_id
+        await self.read(self.again)
+        first = self.ended[0]
+        view = (await ask(self.port, "GET", f"/api/engine/jobs/{first.job_id}")).json
+        assert (view["text"], view["last_event_id"]) == (first.text, first.cursor)
+        assert (await ask(self.port, "GET", f"/v1/files/{file_id}/content")).body == FILE
 
 
 def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(

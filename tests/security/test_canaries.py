@@ -1,209 +1,35 @@
-"""Canary words in prompts, images and keys: none turns up in what operators, logs and dashboards
-see.
+"""Canary words in prompts, images and keys: none appears in what operators, logs and dashboards
+show.
 
-One service on the echo backend, behind a key that is a canary itself, its parts logging all they
-can; it is asked in every way there is, also wrongly, and a worker is killed. Then everything that
-was said is searched.
+One service on the echo backend, behind a key that contains the canary, its processes logging all
+they can; it gets every kind of request, also wrong ones, and a worker is killed. Then everything
+that it wrote is searched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.client
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
-from rq import Queue
-from rq.serializers import JSONSerializer
 
-from tests.faults.stack import Stack, until
-from tests.support import picture_files as files
-from wire import keys
-from worker.backends.echo import BAD_PROMPT, BAD_STEP
-
-CANARY = "xyzzycanary"
-KEY = f"{CANARY}-key-0123456789"
-OWNER = "operator"
-CHAT = "/api/engine/chat"
-PAGES = (
-    "/",
-    "/status",
-    "/docs",
-    "/login",
-    "/api/engine/usage",
-    "/api/engine/session",
-    "/rq/workers",
-    "/rq/jobs",
-    "/rq/queues",
-    "/openapi.json",
-    "/models",
-    "/metrics",
+from tests.security.canaries import (
+    KEY,
+    OWNER,
+    Asked,
+    ask_well,
+    ask_wrongly,
+    kill_the_worker,
+    look_around,
+    shows,
+    write_to_redis,
 )
+from wire import keys
+
 LINES = 40
-
-
-class Asked:
-    """The service, and what was asked of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stack = Stack(
-            folder,
-            MLXQ_LOG_LEVEL="debug",
-            MLXQ_LOG_FORMAT="json",
-            MLXQ_ECHO_DELAY_MS="2",
-            MLXQ_API_KEYS=f"{OWNER}:{KEY}",
-        )
-        self.jobs: list[str] = []
-        self.pages: dict[str, str] = {}
-
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-        """One request with a canary in every header that may hold a secret; a stream is read to
-        its end."""
-        told = {
-            "Authorization": f"Bearer {KEY}",
-            "Cookie": f"session={CANARY}",
-            "Content-Type": "application/json",
-        }
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        with closing(
-            http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
-        ) as connection:
-            connection.request(
-                method,
-                path,
-                data,
-                told | {name.replace("_", "-"): v for name, v in headers.items()},
-            )
-            answer = connection.getresponse()
-            if job_id := answer.headers.get("X-Job-Id"):
-                self.jobs.append(job_id)
-            return answer.status, answer.read().decode()
-
-    def logs(self) -> str:
-        return "".join(self.stack.log(name).read_text("utf-8") for name in self.stack.processes)
-
-
-def conversation(text: str = "") -> list[dict[str, Any]]:
-    """A canary in each role."""
-    said = [
-        {"role": role, "content": f"{CANARY} {role}"}
-        for role in ("system", "user", "assistant", "tool")
-    ]
-    return [*said, {"role": "user", "content": f"{text} {CANARY}"}]
-
-
-def body(text: str = "", **more: Any) -> dict[str, Any]:
-    return {"model_id": "echo", "messages": conversation(text), "max_tokens": 20, **more}
-
-
-def picture() -> str:
-    """A picture that has the canary in its file, in base64."""
-    row = b"\0" + bytes(8 * 3)
-    file = files.png(
-        8, 8, 8, files.COLOUR, row * 8, files.chunk(b"tEXt", f"Comment\0{CANARY}".encode())
-    )
-    return base64.b64encode(file).decode()
-
-
-def shows(text: str) -> bool:
-    """Whether a canary is in it, or any piece of the picture."""
-    encoded = picture()
-    pieces = (encoded[start : start + 24] for start in range(0, len(encoded) - 24, 24))
-    return "xyzzy" in text.lower() or any(piece in text for piece in pieces)
-
-
-def with_image() -> dict[str, Any]:
-    """The picture beside a text that has the canary."""
-    url = f"data:image/png;base64,{picture()}"
-    parts = [{"type": "text", "text": CANARY}, {"type": "image_url", "image_url": {"url": url}}]
-    return {"model_id": "echo", "messages": [{"role": "user", "content": parts}], "max_tokens": 5}
-
-
-def ask_well(asked: Asked) -> None:
-    key = f"key-{CANARY}"
-    for _ in range(2):
-        assert asked.call("POST", CHAT, body(), Idempotency_Key=key)[0] == 200
-    assert asked.call("POST", CHAT, body("another"), Idempotency_Key=key)[0] == 409
-    assert asked.call("POST", CHAT, with_image())[0] == 200
-    for stream in (True, False):
-        shape = {"model": "echo", "messages": conversation(), "max_tokens": 5, "stream": stream}
-        assert asked.call("POST", "/v1/chat/completions", shape)[0] == 200
-    assert (
-        asked.call("POST", "/v1/completions", {"model": "echo", "prompt": CANARY, "max_tokens": 5})[
-            0
-        ]
-        == 200
-    )
-    batch = {"model_id": "echo", "prompts": [CANARY, conversation()], "max_tokens": 5}
-    status, answer = asked.call("POST", "/api/engine/batches", batch)
-    assert status == 200
-    asyncio.run(until(lambda: _batch(asked, json.loads(answer)["id"])["status"] == "completed"))
-
-
-def _batch(asked: Asked, batch_id: str) -> Any:
-    return json.loads(asked.call("GET", f"/api/engine/batches/{batch_id}")[1])
-
-
-def ask_wrongly(asked: Asked) -> None:
-    for text in (BAD_PROMPT, BAD_STEP):
-        assert '"code"' in asked.call("POST", CHAT, body(text))[1]
-    wrong: list[Any] = [
-        body(temperature=CANARY),
-        body(seed=CANARY),
-        body(messages=[{"role": CANARY, "content": CANARY}]),
-        {**body(), "model_id": CANARY},
-        f'{{"model_id": "{CANARY}", '.encode(),
-        f'["{CANARY}\ud800"]'.encode("utf-8", "surrogatepass"),
-    ]
-    for one in wrong:
-        assert 400 <= asked.call("POST", CHAT, one)[0] < 500
-    for said in (f"Bearer {KEY}x", f"Bearer {CANARY}", f"Basic {KEY}", KEY):
-        assert asked.call("GET", f"/models?key={CANARY}", Authorization=said)[0] == 401
-    form = {
-        "Content_Type": "application/x-www-form-urlencoded",
-        "Origin": f"http://127.0.0.1:{asked.stack.port()}",
-    }
-    for key, status in ((KEY, 303), (f"{KEY}x", 401)):
-        assert asked.call("POST", "/login", f"key={key}".encode(), **form)[0] == status
-    bad_image = with_image()
-    bad_image["messages"][0]["content"][1]["image_url"]["url"] = f"https://{CANARY}/a.png"
-    assert asked.call("POST", CHAT, bad_image)[0] == 400
-    assert asked.call("POST", "/models/load", {"model_id": CANARY})[0] == 404
-
-
-def write_to_redis(asked: Asked) -> None:
-    """What somebody could do who can write to Redis: RQ logs a failed job's arguments."""
-    queue = Queue(keys.CHAT_QUEUE, connection=asked.stack.redis, serializer=JSONSerializer)
-    strangers = [
-        queue.enqueue("os.system", CANARY),
-        queue.enqueue(keys.CHAT_TASK, kwargs={"job": {"text": CANARY}}),
-    ]
-    for job in strangers:
-        asyncio.run(until(lambda job=job: job.get_status(refresh=True) == "failed"))  # type: ignore[misc]
-        job.delete()
-
-
-def kill_the_worker(asked: Asked) -> None:
-    """In the middle of a chat, whose client goes on with the worker that takes over."""
-    stack = asked.stack
-    with closing(http.client.HTTPConnection("127.0.0.1", stack.port(), timeout=60)) as connection:
-        told = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-        connection.request("POST", CHAT, json.dumps(body(max_tokens=400)), told)
-        answer = connection.getresponse()
-        asked.jobs.append(answer.headers["X-Job-Id"])
-        while b"data" not in answer.readline():
-            pass
-        stack.kill("worker")
-        stack.processes["killed"] = stack.processes.pop("worker")
-        stack.log("worker").rename(stack.log("killed"))
-        stack.start_worker()
-        assert b'"done": true' in answer.read()
 
 
 @pytest.fixture(scope="module")
@@ -225,27 +51,6 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         yield asked
     finally:
         stack.close()
-
-
-def look_around(asked: Asked) -> None:
-    """Read every page while the worker still tells of what it has done."""
-    asyncio.run(
-        until(
-            lambda: asked.jobs[-1] in asked.call("GET", "/api/engine/status")[1],
-            what="the last chat",
-        )
-    )
-    for path in (*PAGES, "/api/engine/status", *(f"/rq/job/{job}" for job in asked.jobs)):
-        status, asked.pages[path] = asked.call("GET", path)
-        assert status == 200, (path, asked.pages[path])
-    with closing(
-        http.client.HTTPConnection("127.0.0.1", asked.stack.port(), timeout=60)
-    ) as connection:
-        connection.request(
-            "GET", "/api/engine/status/events", headers={"Authorization": f"Bearer {KEY}"}
-        )
-        answer = connection.getresponse()
-        asked.pages["events"] = "".join(answer.readline().decode() for _ in range(6))
 
 
 def test_no_log_line_of_any_part_holds_one(asked: Asked) -> None:

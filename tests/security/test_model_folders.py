@@ -67,9 +67,9 @@ def changed(folder: Path, file: str, **fields: Any) -> None:
 def load(folder: Path) -> None:
     record = describe(folder, name="strange")
     assert record is not None
-    cache = PromptCache(1 << 20, kv_cache.trimmed)
+    cache = PromptCache(1 << 20, kv_cache)
     if record.is_vision:
-        open_vision(record, prefill_step=32, cache=cache)
+        open_vision(record, slots=2, prefill_step=32, cache=cache)
     else:
         open_text(record, slots=2, prefill_step=32, cache=cache)
 

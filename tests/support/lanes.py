@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.chats import MODEL, REVISION
-from tests.unit.worker.engine.test_engine import Loads
+from tests.support.chats import MODEL, REVISION, Loads
 from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import Message, Sampling
 from worker.backends.echo import answer

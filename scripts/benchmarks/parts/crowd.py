@@ -208,6 +208,8 @@ def report(crowd: Crowd) -> str:
     """What was seen, as a table with what it should reach."""
     first, late = crowd.first_frames, crowd.late
     kib = crowd.bytes_per_stream / 1024
+    connections = crowd.redis_connections
+    on_the_way = (p(late, 50), p(late, 95), p(late, 99), late[-1])
     rows = [
         ["streams that did not end well", f"{crowd.dropped}", "0", _met(crowd.dropped == 0)],
         [
@@ -218,9 +220,7 @@ def report(crowd: Crowd) -> str:
         ],
         [
             "a token on its way, p50 / p95 / p99 / longest, ms",
-            " / ".join(
-                f"{1000 * value:.0f}" for value in (p(late, 50), p(late, 95), p(late, 99), late[-1])
-            ),
+            " / ".join(f"{1000 * value:.0f}" for value in on_the_way),
             "p99 ≤ 150 ms",
             _met(p(late, 99) <= 0.15),
         ],
@@ -230,12 +230,7 @@ def report(crowd: Crowd) -> str:
             f"{TOKENS_PER_SECOND}",
             _met(crowd.rate >= 19),
         ],
-        [
-            "connections to Redis",
-            f"{crowd.redis_connections}",
-            "≤ 20",
-            _met(crowd.redis_connections <= 20),
-        ],
+        ["connections to Redis", f"{connections}", "≤ 20", _met(connections <= 20)],
         ["memory of the API a stream, KiB", f"{kib:.1f}", "≤ 40", _met(kib <= 40)],
         [
             "cores busy",

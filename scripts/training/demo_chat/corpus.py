@@ -2,9 +2,9 @@
 
 from random import Random
 
+from .knowledge.text import parse_words
 from .recall import SLOTS, ask, draw_value, tell
 from .skills import draw_exchange
-from .text import parse_words
 
 Message = tuple[str, str]  # role, text
 Turn = tuple[str, str]  # the user's text, the model's answer

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from random import Random
 
-from . import language_tables as language
+from .knowledge import language_tables as language
+from .knowledge.text import capitalise
+from .knowledge.topics import split_phrasings
+from .knowledge.world_tables import COUNTRIES
 from .skills import made_up_word
-from .text import capitalise
-from .topics import split_phrasings
-from .world_tables import COUNTRIES
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from random import Random
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from .knowledge.text import normalise
 from .recall import SLOTS, tell
 from .skills import draw_exchange, made_up_word
-from .text import normalise
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant", "tool")

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_vlm import load, stream_generate
 
-from .cases import Asked, Case, build_cases
+from .conversations.cases import Asked, Case, build_cases
 
 _MOST_TOKENS = 64
 _HEADINGS = {

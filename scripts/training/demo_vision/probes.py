@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import cross_entropy
-from .drawing import silhouette
-from .scenes import COLOURS, PLACES, SHAPES, Scene
+from .pictures.drawing import silhouette
+from .pictures.scenes import COLOURS, PLACES, SHAPES, Scene
 
 # Answers of each probe; the first one of each is "nothing here".
 PROBES = {

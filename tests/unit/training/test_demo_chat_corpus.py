@@ -21,8 +21,8 @@ from scripts.training.demo_chat.corpus import (
     training_chat,
     type_carelessly,
 )
-from scripts.training.demo_chat.relations import RELATIONS
-from scripts.training.demo_chat.text import has_word, normalise
+from scripts.training.demo_chat.knowledge.relations import RELATIONS
+from scripts.training.demo_chat.knowledge.text import has_word, normalise
 from tests.support.paths import ROOT
 
 CASES = build_cases(seed=3, per_skill=30)

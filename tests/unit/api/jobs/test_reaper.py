@@ -1,5 +1,5 @@
-"""Jobs that RQ's tools have ended, deleted or lost from outside get their end: in the log, once,
-and in RQ's books."""
+"""Jobs that RQ's tools have ended, deleted or lost get their end: in the log, once, and in RQ's
+records."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from rq import Queue
 from rq.executions import Execution
-from rq.job import Job, JobStatus
+from rq.job import Job
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
 from api.jobs import reaper
 from api.jobs.ids import new_job_id
-from api.jobs.queue import JobQueue, Policy
+from api.jobs.queue import JobQueue
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S
-from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
+from tests.support.api_support import QUEUE, LogWriter, announce
 from tests.support.fake_api import fake_api
+from tests.unit.api.jobs.rq_endings import CANARY, ENDINGS, cancel, chat, delete, fail, log_of, rq
 from wire import clock as redis_clock
 from wire import keys
-from wire.keys import EVERYONE
-from wire.messages import ChatJob, Delta, Failed, Finished, Message, ModelCommand, Sampling
+from wire.messages import Delta, Failed, Finished, ModelCommand
 from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
-from wire.token_log import decode_rows
 
-CANARY = "xyzzy-canary"
 KEY_LIMIT = 3
 
 
@@ -54,61 +51,6 @@ def client(redis: Redis) -> Iterator[TestClient]:
 def jobs(client: TestClient, clock: list[int]) -> JobQueue:  # noqa: ARG001 (its time is held still)
     jobs: JobQueue = client.app.state.services[JobQueue]  # type: ignore[attr-defined]
     return jobs
-
-
-def chat(jobs: JobQueue, owner: str = EVERYONE) -> str:
-    made = ChatJob(
-        job_id=new_job_id(),
-        owner=owner,
-        model_id=MODEL.id,
-        model_revision=MODEL.revision,
-        messages=(Message(role="user", content=CANARY),),
-        sampling=Sampling(seed=1),
-        submitted_ms=0,
-    )
-    return jobs._submit_chat(made, Policy("continue"))
-
-
-def rq(redis: Redis, job_id: str) -> Job:
-    return Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
-
-
-def log_of(redis: Redis, job_id: str) -> list[Any]:
-    rows: Any = redis.xrange(keys.log(job_id))
-    return [entry.event for entry in decode_rows(rows)]
-
-
-def cancel(redis: Redis, job_id: str) -> None:
-    rq(redis, job_id).cancel()
-
-
-def delete(redis: Redis, job_id: str) -> None:
-    rq(redis, job_id).delete()
-
-
-def empty(redis: Redis, _: str) -> None:
-    Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer).empty()
-
-
-def fail(redis: Redis, job_id: str) -> None:
-    redis.lrem(QUEUE, 1, job_id)
-    job = rq(redis, job_id)
-    job.set_status(JobStatus.FAILED)
-    job.failed_job_registry.add(job, exc_string="a stock worker")
-
-
-def finish(redis: Redis, job_id: str) -> None:
-    redis.lrem(QUEUE, 1, job_id)
-    rq(redis, job_id).set_status(JobStatus.FINISHED)
-
-
-def defer(redis: Redis, job_id: str) -> None:
-    redis.lrem(QUEUE, 1, job_id)
-    rq(redis, job_id).set_status(JobStatus.DEFERRED)
-
-
-ENDINGS = [(cancel, "cancelled"), (delete, "job_lost"), (empty, "job_lost"), (fail, "job_lost")]
-ENDINGS += [(finish, "job_lost"), (defer, "job_lost")]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.chats import sequence
+from tests.support.chats import Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
-from tests.unit.worker.engine.test_engine import Loads, Reader
 from worker.backends.base import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.chats import MODEL, sequence
+from tests.support.chats import MODEL, Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
-from tests.unit.worker.engine.test_engine import Loads, Reader
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.echo import EchoBackend, answer
