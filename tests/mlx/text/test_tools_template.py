@@ -68,7 +68,7 @@ def chat(bench: Bench, *messages: Message, **form: Any) -> Sequence:
 
 
 def tokeniser(bench: Bench) -> Any:
-    return bench.backend._text.tokenizer  # type: ignore[attr-defined]
+    return bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
 
 
 def prompt(bench: Bench, sequence: Sequence) -> str:

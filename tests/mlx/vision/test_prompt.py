@@ -21,7 +21,7 @@ def test_the_system_prompt_and_every_turn_are_in_the_prompt(bench: VisionBench) 
     ]
     chat = bench.chat(turns)
     bench.backend.prepare(chat)
-    text = bench.backend._text.decode(chat.prompt_ids)  # type: ignore[attr-defined]
+    text = bench.backend._model._text.decode(chat.prompt_ids)  # type: ignore[attr-defined]
     for part in ("be brief", "first question", "first answer", "second question"):
         assert part in text
     assert text.index("<|image_pad|>") < text.index("first question")
@@ -76,7 +76,7 @@ def test_a_placeholder_in_a_message_is_text_and_no_picture(
     marked, expected = bench.chat(turns), bench.chat(plain)
     for chat in (marked, expected):
         bench.backend.prepare(chat)
-    tokenizer = bench.backend._text  # type: ignore[attr-defined]
+    tokenizer = bench.backend._model._text  # type: ignore[attr-defined]
     for mark in ("<|image_pad|>", "<|vision_start|>", "<|im_start|>", "<|im_end|>"):
         number = tokenizer.convert_tokens_to_ids(mark)
         assert marked.prompt_ids.count(number) == expected.prompt_ids.count(number)
@@ -90,7 +90,7 @@ def test_a_placeholder_cut_in_two_by_parts_is_text(bench: VisionBench) -> None:
     chat, plain = bench.chat(turns), bench.chat([turns[0], Message(role="user", content="two")])
     for prepared in (chat, plain):
         bench.backend.prepare(prepared)
-    pad = bench.backend._text.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[attr-defined]
+    pad = bench.backend._model._text.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[attr-defined]
     assert chat.prompt_ids.count(pad) == plain.prompt_ids.count(pad)
 
 

@@ -68,8 +68,8 @@ def test_another_image_of_the_same_size_gets_another_answer(bench: VisionBench) 
     assert len(answers) == 4
     again = bench.chat([bench.shown("what is this?", 0)], **GREEDY)
     bench.start(again)
-    assert again.cached_tokens == len(again.prompt_ids) - 1
     bench.run()
+    assert again.cached_tokens == len(again.prompt_ids) - 1
     assert tuple(again.generated) in answers
 
 

@@ -30,9 +30,7 @@ class VisionBench(Bench):
     ) -> None:
         self.record = with_kv(record, kv)
         self.cache = PromptCache(1 << 28, kv_cache)
-        self.backend = open_model(
-            self.record, slots=32, prefill_step=chunk, cache=self.cache
-        )
+        self.backend = open_model(self.record, slots=32, prefill_step=chunk, cache=self.cache)
         self.images: dict[str, bytes] = {}
 
     def forget(self) -> None:

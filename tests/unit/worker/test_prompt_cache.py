@@ -152,7 +152,7 @@ def test_a_cache_that_can_be_cut_after_all_needs_no_checkpoints() -> None:
     cache = PromptCache(1 << 20, CUT)
     cache.insert("m", list(range(20)), [Layer(20)], {10: [None]})
     assert cache.nbytes == 2_000
-    assert cache.fetch("m", [*range(17), 99]) [1] == 17
+    assert cache.fetch("m", [*range(17), 99])[1] == 17
 
 
 def test_the_index_agrees_with_a_plain_search() -> None:

@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from worker.backends.base import Step
 from worker.backends.batching import kv_cache
+from worker.backends.batching.checkpoints import chosen_places
 from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
 from worker.backends.batching.row import Model, Row
@@ -30,12 +31,12 @@ of tokens, unless others wait."""
 JOINING_PART = 4
 """In a batch lane, new rows join when one in so many rows is free. Each join and each leave copies
 the caches of all rows, and rows of one length that join together leave together."""
-LEAST_SHARED = 64
-"""Tokens that the beginning of another row's prompt must be longer than what the prompt cache has:
-copying a row out of the batch takes as long as reading some."""
-CHECKPOINT_EVERY = 2048
-"""Tokens between two checkpoints in a long prompt: so many at most are read again when a client
-edits a message far behind."""
+LEAST_AWAITED = 256
+"""Tokens that a chat's prompt must have in common with one that is being read to wait for it: fewer
+are sooner read beside it."""
+LEAST_SHARED = 32
+"""The same in a batch lane, and how much longer than what the prompt cache has the beginning of
+another row's prompt must be: copying a row out of the batch takes as long as reading some."""
 STEPS_BETWEEN_CLEARING = 512
 """MLX keeps freed buffers for reuse, and batches of ever new shapes would accumulate them. mlx_lm
 clears as often."""
@@ -73,12 +74,15 @@ class BatchBackend:
         self._waiting: list[Row] = []
         self._prefill = Prefill(
             self._model,
-            pads=self._abilities.pads,
-            checkpoints=self._abilities.checkpoints,
+            abilities=self._abilities,
+            least_shared=LEAST_AWAITED if self._attended else LEAST_SHARED,
             look_up=self._look_up,
         )
         self._decode = DecodeBatch(
-            self._model, together=self._abilities.batches, attended=self._attended
+            self._model,
+            together=self._abilities.batches,
+            lone=self._abilities.lone,
+            attended=self._attended,
         )
 
     def batch_lane(self) -> BatchBackend:
@@ -103,8 +107,7 @@ class BatchBackend:
                 "prompt_too_long", "The conversation fills the model's context window."
             )
         if self._abilities.checkpoints:
-            row.places = {place for place in sequence.checkpoints if 0 < place < row.last}
-            row.places.update(range(CHECKPOINT_EVERY, row.last, CHECKPOINT_EVERY), [row.last])
+            row.places = chosen_places(sequence.checkpoints, row.last)
         self._waiting.append(row)
 
     def step(self, others_waiting: bool = False) -> Step:
@@ -180,7 +183,7 @@ class BatchBackend:
             other, shared = self._sharing(row)
             if other is not None:
                 self._prompt_cache.cached_tokens += shared - row.read
-                row.cache, row.read, row.checkpoints = self._share(other, shared)
+                row.cache, row.read, row.checkpoints = self._share(other, row, shared)
         if row.cache is None:
             row.cache = self._model.new_cache()
         if not row.sequence.position:
@@ -201,17 +204,18 @@ class BatchBackend:
                 best, longest = other, common
         return best, longest
 
-    def _share(self, other: Row, shared: int) -> tuple[list[Any], int, dict[int, Any]]:
-        """A copy of the beginning of another row's cache."""
+    def _share(self, other: Row, row: Row, shared: int) -> tuple[list[Any], int, dict[int, Any]]:
+        """A copy of the beginning of another row's cache. It is kept for further rows as well."""
         if other in self._decode.rows:
             cache, held = self._decode.cache_of(other), self._decode.held(other)
         else:
             cache, held = self._prefill.cache_of(other), other.read
         assert cache is not None, "a row that has been read has a cache"
         at = other.checkpoints.get(shared)
-        copied = kv_cache.cut(cache, held - shared, at if held > shared else None)
-        kv_cache.settle(copied)
-        return copied, shared, {n: kept for n, kept in other.checkpoints.items() if n <= shared}
+        kept = kv_cache.settle(kv_cache.cut(cache, held - shared, at if held > shared else None))
+        inside = {n: copied for n, copied in other.checkpoints.items() if n <= shared}
+        self._prompt_cache.insert(self._key, row.key_ids[:shared], kept, inside)
+        return kv_cache.cut(kept, 0, None), shared, inside
 
     # --- leaving ----------------------------------------------------------------------------------
 

@@ -12,48 +12,47 @@ from worker.backends.batching import kv_cache
 class CacheBatch:
     """One list of layer caches for ``rows`` rows.
 
-    A row alone keeps its own cache: that needs no mask for padding, and some models can run
-    nothing else.
+    With ``lone``, a row that is alone keeps its own cache. Else it is a batch of one: then what is
+    computed for it is the same to the bit as in company, mask and all.
     """
 
-    def __init__(self, layers: list[Any]) -> None:
-        self.layers = layers
-        self.rows = 1
+    def __init__(self, caches: list[list[Any]], *, lone: bool) -> None:
+        self.lone = lone
+        self.rows = len(caches)
+        self._merged = self.rows > 1 or not lone
+        self.layers = kv_cache.merge(caches) if self._merged else caches[0]
 
-    @classmethod
-    def of(cls, rows: list[list[Any]]) -> CacheBatch:
-        """A batch of rows' own caches."""
-        batch = cls(rows[0] if len(rows) == 1 else kv_cache.merge(rows))
-        batch.rows = len(rows)
-        return batch
+    def merge(self) -> list[Any]:
+        """The layers as a batch, also of a single row."""
+        if not self._merged:
+            self.layers, self._merged = kv_cache.merge([self.layers]), True
+        return self.layers
 
     def extend(self, other: CacheBatch) -> None:
         """Take over another batch's rows, behind those that are here."""
-        for layer, more in zip(self._merged(), other._merged(), strict=True):
+        for layer, more in zip(self.merge(), other.merge(), strict=True):
             layer.extend(more)
         self.rows += other.rows
 
     def extract(self, index: int) -> list[Any]:
-        """A copy of one row's cache."""
-        if self.rows == 1:
-            return self.layers
-        return [layer.extract(index) for layer in self.layers]
+        """One row's cache; a copy unless the row is alone."""
+        return [layer.extract(index) for layer in self.layers] if self._merged else self.layers
 
     def checkpoint(self, index: int) -> list[Any]:
         """A copy of what can't be cut of one row's cache, computed."""
-        if self.rows == 1:
-            kept = kv_cache.checkpoint(self.layers)
-        else:
+        if self._merged:
             kept = kv_cache.checkpoint_of(self.layers, index)
-        kv_cache.settle([leaf for leaf in _caches(kept)])
+        else:
+            kept = kv_cache.checkpoint(self.layers)
+        kv_cache.settle(_caches(kept))
         return kept
 
     def keep(self, indices: list[int]) -> None:
         """Drop all other rows; ``indices`` are in ascending order and not empty."""
         if len(indices) == self.rows:
             return
-        if len(indices) == 1:
-            self.layers = kv_cache.settle(self.extract(indices[0]))
+        if len(indices) == 1 and self.lone:
+            self.layers, self._merged = kv_cache.settle(self.extract(indices[0])), False
         else:
             chosen = mx.array(indices)
             for layer in self.layers:
@@ -62,15 +61,9 @@ class CacheBatch:
 
     def split(self, indices: list[int]) -> CacheBatch:
         """Take some rows, but not all, out into a batch of their own."""
-        taken = CacheBatch.of([kv_cache.settle(self.extract(index)) for index in indices])
+        taken = [kv_cache.settle(self.extract(index)) for index in indices]
         self.keep([index for index in range(self.rows) if index not in indices])
-        return taken
-
-    def _merged(self) -> list[Any]:
-        """The layers as a batch, also of a single row."""
-        if self.rows == 1:
-            self.layers = kv_cache.merge([self.layers])
-        return self.layers
+        return CacheBatch(taken, lone=self.lone)
 
 
 def _caches(kept: Any) -> list[Any]:

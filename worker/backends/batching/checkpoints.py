@@ -15,6 +15,13 @@ from worker.prompt_cache import common_prefix
 _TEXT = "\u2042 another message"
 """Begins with a character that hardly any message begins with."""
 
+CHECKPOINT_EVERY = 2048
+"""Tokens between two checkpoints in a long prompt: so many at most are read again when a client
+edits a message far behind."""
+CLOSE = 16
+"""Tokens between two checkpoints that are not worth a second: that of a sliding window of 1,024
+takes hundreds of MiB in models of 12 billion parameters."""
+
 Encode = Callable[[list[Message]], list[int]]
 
 
@@ -55,3 +62,14 @@ def _others(messages: list[Message], user: Message) -> Iterator[tuple[int, list[
 
 def _without_images(message: Message) -> Message:
     return message.model_copy(update={"content": message.text()}) if message.images() else message
+
+
+def chosen_places(likely: tuple[int, ...], last: int) -> set[int]:
+    """Where to make checkpoints in a prompt that is read up to ``last``."""
+    places = {place for place in likely if 0 < place <= last}
+    if not any(place > last - CLOSE for place in places):
+        places.add(last)
+    for place in range(CHECKPOINT_EVERY, last, CHECKPOINT_EVERY):
+        if not any(abs(place - other) < CHECKPOINT_EVERY // 2 for other in places):
+            places.add(place)
+    return places

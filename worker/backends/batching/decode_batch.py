@@ -19,13 +19,14 @@ class DecodeBatch:
     """Rows in decode.
 
     ``together`` says whether the model's rows can be decoded in one batch; else each is fed by
-    itself, and all are sampled at once. ``attended`` says whether clients wait for the tokens; else
+    itself, and all are sampled at once. ``lone`` is as in CacheBatch. ``attended`` says whether clients wait for the tokens; else
     the first ones aren't returned early, which costs a step.
     """
 
-    def __init__(self, model: Model, *, together: bool, attended: bool) -> None:
+    def __init__(self, model: Model, *, together: bool, lone: bool, attended: bool) -> None:
         self._model = model
         self._together = together
+        self._lone = lone
         self._attended = attended
         self.rows: list[Row] = []
         self._batches: list[CacheBatch] = []
@@ -39,21 +40,24 @@ class DecodeBatch:
 
     def join(self, rows: list[Row], batch: CacheBatch) -> None:
         """Begin to generate for rows that have been read, and take them in."""
+        batch.lone = self._lone
+        if not self._lone:
+            batch.merge()
         inputs = mx.array([row.tokens[-1] for row in rows], dtype=mx.int32)
-        batches = [batch] if self._together or batch.rows == 1 else _singles(batch)
-        newest = self._compute(rows, batches, inputs, RecentTokens(), known=1)
+        assert self._together or batch.rows == 1, "rows that are fed alone are read alone"
+        newest = self._compute(rows, [batch], inputs, RecentTokens(), known=1)
         begins = not self.rows
         if self._returned and not begins:
             self._advance(known=1)  # Now at the same point as the rows that join.
         if begins:
-            self.rows, self._batches, self._newest = list(rows), batches, newest
+            self.rows, self._batches, self._newest = list(rows), [batch], newest
         else:
             self.rows += rows
             self._newest = mx.concatenate([self._newest, newest])
             if self._together:
                 self._batches[0].extend(batch)
             else:
-                self._batches += batches
+                self._batches.append(batch)
         self._returns_first, self._returned = begins and self._attended, False
 
     def step(self, step: Step, stop_tokens: frozenset[int]) -> list[Row]:
@@ -129,14 +133,10 @@ class DecodeBatch:
         together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
         processed = process_logits(together, samplers, inputs)
         histories = [row.tokens[: len(row.tokens) - known] if known else row.tokens for row in rows]
-        window = recent.advance([id(row) for row in rows], samplers, histories, inputs)
+        window = recent.advance(rows, samplers, histories, inputs)
         newest = sample(processed, samplers, window).astype(mx.int32)
         mx.async_eval(newest)
         return newest
-
-
-def _singles(batch: CacheBatch) -> list[CacheBatch]:
-    return [CacheBatch(batch.extract(index)) for index in range(batch.rows)]
 
 
 def _take(row: Row, token: int, step: Step, stop_tokens: frozenset[int]) -> bool:

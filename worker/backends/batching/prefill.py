@@ -15,11 +15,9 @@ from worker.backends.base import Step
 from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
+from worker.backends.batching.self_check import Abilities
 from worker.prompt_cache import common_prefix
 
-LEAST_SHARED = 256
-"""Tokens that a prompt must have in common with one that is being read to wait for it: fewer are
-sooner read beside it."""
 TOKENS_BETWEEN_CLEARING = 2048
 """MLX keeps freed buffers for reuse; reading long prompts would collect many of different sizes.
 mlx_lm clears them after each chunk of so many tokens."""
@@ -35,16 +33,24 @@ class Limits:
 
 
 class Prefill:
-    """Rows being read. ``pads`` says whether prompts of different length can be read together, and
-    ``checkpoints`` whether the model's cache has layers that can't be cut."""
+    """Rows being read."""
 
     def __init__(
-        self, model: Model, *, pads: bool, checkpoints: bool, look_up: Callable[[Row], None]
+        self,
+        model: Model,
+        *,
+        abilities: Abilities,
+        least_shared: int,
+        look_up: Callable[[Row], None],
     ) -> None:
-        """``look_up`` sets ``cache`` and ``read`` of a row that is about to be read."""
+        """``least_shared`` is how many tokens a prompt must have in common with one that is being
+        read to wait for it. ``look_up`` sets ``cache`` and ``read`` of a row that is about to be
+        read."""
         self._model = model
-        self._pads = pads
-        self._checkpoints = checkpoints
+        self._pads = abilities.pads
+        self._checkpoints = abilities.checkpoints
+        self._lone = abilities.lone
+        self._least_shared = least_shared
         self._look_up = look_up
         self._unclear = 0
         self.rows: list[Row] = []
@@ -62,7 +68,11 @@ class Prefill:
         shared = 0
         for other in self.rows if row.reusable else ():
             common = common_prefix(row.key_ids[: row.last], other.key_ids[: other.last])
-            if other.reusable and common >= max(LEAST_SHARED, shared + 1) and common > other.read:
+            if (
+                other.reusable
+                and common >= max(self._least_shared, shared + 1)
+                and common > other.read
+            ):
                 row.awaits, shared = (other, common), common
         if row.awaits is not None and self._checkpoints:
             row.awaits[0].places.add(shared)
@@ -138,10 +148,11 @@ class Prefill:
         """Rows of whose prompts nothing is left to read: the whole was found in a cache."""
         rows = [row for row in self.rows if row.embed is None and row not in self._together]
         known = [row for row in rows if row.cache is not None and row.read == row.last]
+        known = known if self._pads else known[:1]
         if not known:
             return None
         self.rows = [row for row in self.rows if row not in known]
-        return known, CacheBatch.of([row.cache for row in known if row.cache is not None])
+        return known, self._batch_of(known)
 
     def _choose(self, limits: Limits) -> list[Row]:
         """The rows to read now: those that are together already, and as many more as fit."""
@@ -168,8 +179,7 @@ class Prefill:
         """The batch of the chosen rows' caches."""
         new = [row for row in chosen if row not in self._together]
         if new:
-            caches = [row.cache for row in new if row.cache is not None]
-            joining = CacheBatch.of(caches)
+            joining = self._batch_of(new)
             if self._batch is None:
                 self._batch = joining
             else:
@@ -179,6 +189,11 @@ class Prefill:
             self._together = chosen
         assert self._batch is not None, "chosen rows are in a batch"
         return self._batch
+
+    def _batch_of(self, rows: list[Row]) -> CacheBatch:
+        # Embedded prompts are fed to their own cache.
+        lone = self._lone or rows[0].feed is not None
+        return CacheBatch([row.cache for row in rows if row.cache is not None], lone=lone)
 
     def _read(self, rows: list[Row], batch: CacheBatch, chunk: int) -> None:
         """Read each row's next chunk; shorter ones are padded behind their end."""
@@ -199,7 +214,7 @@ class Prefill:
                 for layer in batch.layers:
                     layer.prepare(lengths=lengths, right_padding=padding)
             self._model.read(mx.array(ids), batch.layers)
-            if len(rows) > 1:
+            if batch.rows > 1:
                 for layer in batch.layers:
                     layer.finalize()
         kv_cache.evaluate(batch.layers)

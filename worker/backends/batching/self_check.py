@@ -32,12 +32,14 @@ class Abilities:
     """What the batch loop may do with a model's rows.
 
     ``pads``: prompts of different length can be read together. ``batches``: rows can be decoded
-    together. ``checkpoints``: the cache has layers that can't be cut.
+    together. ``checkpoints``: the cache has layers that can't be cut. ``lone``: a row that is alone
+    keeps its own cache.
     """
 
     pads: bool
     batches: bool
     checkpoints: bool
+    lone: bool
 
 
 Forward = Callable[[mx.array, list[Any]], mx.array]
@@ -52,14 +54,16 @@ def abilities(
     layers = new_cache()
     checkpoints = kv_cache.needs_checkpoints(layers)
     if not kv_cache.can_merge(layers):
-        return Abilities(pads=False, batches=False, checkpoints=checkpoints)
+        return Abilities(pads=False, batches=False, checkpoints=checkpoints, lone=True)
     vocabulary = forward(mx.array([[0]]), layers).shape[-1]
     prompts = [_prompt(length, vocabulary) for length in PROMPTS]
     alone = [_alone(new_cache, forward, prompt) for prompt in prompts]
     batches = _agree(lambda: _decoded_together(new_cache, forward, prompts), alone)
     pads = reads_together and batches
     pads = pads and _agree(lambda: _read_together(new_cache, forward, prompts), alone)
-    return Abilities(pads=pads, batches=batches, checkpoints=checkpoints)
+    # Some models of mlx_vlm with such layers take a batch of one apart in every step.
+    lone = not batches or (checkpoints and not reads_together)
+    return Abilities(pads=pads, batches=batches, checkpoints=checkpoints, lone=lone)
 
 
 def _prompt(length: int, vocabulary: int) -> list[int]:
@@ -91,13 +95,13 @@ def _decoded_together(
         layers = new_cache()
         _read(forward, prompt, layers)
         rows.append(layers)
-    return _last(forward, prompts, CacheBatch.of(rows))
+    return _last(forward, prompts, CacheBatch(rows, lone=False))
 
 
 def _read_together(
     new_cache: Callable[[], list[Any]], forward: Forward, prompts: list[list[int]]
 ) -> mx.array:
-    batch = CacheBatch.of([new_cache() for _ in prompts])
+    batch = CacheBatch([new_cache() for _ in prompts], lone=False)
     lengths = [len(prompt) - 1 for prompt in prompts]
     padding = [max(lengths) - length for length in lengths]
     for layer in batch.layers:
