@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from wire.messages import Message
 
-_WORDS = (
-    ["tell", "me", "why", "the", "sea", "is", "salt", "and", "the", "sky", "is", "blue", "and", "how", "far", "a", "swallow", "flies", "in", "one", "day"]
-)
+_WORDS = [
+    "tell",
+    "me",
+    "why",
+    "the",
+    "sea",
+    "is",
+    "salt",
+    "and",
+    "the",
+    "sky",
+    "is",
+    "blue",
+    "and",
+    "how",
+    "far",
+    "a",
+    "swallow",
+    "flies",
+    "in",
+    "one",
+    "day",
+]
 TURNS = 4
 
 

@@ -69,7 +69,14 @@ def _make_vision(kind: str, path: Path, template: Template) -> None:
     special = tokenizer.special_tokens(template, recipe.marks)
     ids = {mark: len(tokenizer.CHARACTERS) + i for i, mark in enumerate(special)}
     _write_config(path, vision_config(kind.removesuffix(SEES), recipe, ids), template)
-    tokenizer.save(path, template, marks=recipe.marks, picture=recipe.picture, names=recipe.names)
+    tokenizer.save(
+        path,
+        template,
+        marks=recipe.marks,
+        picture=recipe.picture,
+        names=recipe.names,
+        parts_only=recipe.parts_only,
+    )
     for name in ("preprocessor", "processor"):
         if content := getattr(recipe, name):
             (path / f"{name}_config.json").write_text(json.dumps(content), encoding="utf-8")
@@ -82,7 +89,8 @@ def _make_vision(kind: str, path: Path, template: Template) -> None:
     model = module.Model(
         update_module_configs(module.ModelConfig.from_dict(config), module, config, parts)
     )
-    made = weights.random_weights(model, tokenizer.written_tokens(template))
+    written = tokenizer.written_tokens(template)
+    made = weights.random_weights(model, written, tied=recipe.tied)
     mx.save_safetensors(str(path / "model.safetensors"), made, metadata={"format": "mlx"})
 
 

@@ -32,6 +32,10 @@ class TextReference:
     """One model in mlx_lm, without a prompt cache."""
 
     def __init__(self, folder: Path) -> None:
+        self._answers: dict[tuple[tuple[Message, ...], int], list[int]] = {}
+        self._load(folder)
+
+    def _load(self, folder: Path) -> None:
         import mlx_lm
 
         self.model, self.tokenizer = mlx_lm.load(str(folder))
@@ -76,6 +80,12 @@ class TextReference:
 
     def answer(self, messages: Iterable[Message], tokens: int = ANSWER) -> list[int]:
         """The likeliest tokens one after another."""
+        asked = (tuple(messages), tokens)
+        if asked not in self._answers:
+            self._answers[asked] = self._answer(*asked)
+        return self._answers[asked]
+
+    def _answer(self, messages: tuple[Message, ...], tokens: int) -> list[int]:
         import mlx_lm
 
         results = mlx_lm.stream_generate(

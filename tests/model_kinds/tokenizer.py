@@ -20,10 +20,12 @@ vision model has its own marks in place of the last ones."""
 ENDS_OF_C = 8
 
 _TURN = "{{- '<|im_start|>' + m['role'] + '\\n' -}}"
-_TEXT = (
-    "{%- if m['content'] is string -%}{{- m['content'] -}}{%- else -%}"
+_PARTS = (
     "{%- for part in m['content'] -%}{%- if part['type'] == 'image' -%}{{- 'IMAGE' -}}"
-    "{%- else -%}{{- part['text'] -}}{%- endif -%}{%- endfor -%}{%- endif -%}"
+    "{%- elif part['type'] == 'text' -%}{{- part['text'] -}}{%- endif -%}{%- endfor -%}"
+)
+_TEXT = (
+    "{%- if m['content'] is string -%}{{- m['content'] -}}{%- else -%}" + _PARTS + "{%- endif -%}"
 )
 _WITHOUT_THINKING = (
     "{%- if m['content'] is string and '</think>' in m['content'] -%}"
@@ -32,16 +34,19 @@ _WITHOUT_THINKING = (
 _OPENING = "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 
 
-def template_text(template: Template, picture: str) -> str:
+def template_text(template: Template, picture: str, parts_only: bool = False) -> str:
     """A chat template: A is plain ChatML.
 
     B begins the answer with thinking, and earlier turns' thinking is left out. C ends an answer in
-    history with another mark than the model does. ``image`` stands for a picture.
+    history with another mark than the model does. ``picture`` stands for a picture. With
+    ``parts_only`` a message that is a plain string renders as nothing, as with some vision kinds.
     """
     text, end, opening = _TEXT, "'<|im_end|>\\n'", _OPENING
     if template == "B":
         text = _WITHOUT_THINKING
         opening = opening.replace("assistant\\n'", "assistant\\n<think>\\n'")
+    if parts_only:
+        text = _PARTS
     if template == "C":
         end = "('<|end|>' if m['role'] == 'assistant' else '<|im_end|>') + '\\n'"
     turns = "{%- for m in messages -%}" + _TURN + text + "{{- " + end + " -}}{%- endfor -%}"
@@ -80,15 +85,18 @@ def save(
     marks: tuple[str, ...] = (),
     picture: str = "",
     names: dict[str, str] | None = None,
+    parts_only: bool = False,
 ) -> None:
     """Write the tokeniser's files. A vision model has ``marks`` of its own, ``picture`` in its
-    template, and ``names`` by which its processor asks for some of them."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    template, which may take ``parts_only``, and ``names`` by which its processor asks for marks."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    ids = {character: i for i, character in enumerate(CHARACTERS)}
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
+    # Byte-level, since some of the library's classes for a model type set that up themselves.
+    symbols = {" ": "\u0120", "\n": "\u010a"}
+    ids = {symbols.get(character, character): i for i, character in enumerate(CHARACTERS)}
+    tokenizer = Tokenizer(models.BPE(ids, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     special = special_tokens(template, marks)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -99,8 +107,9 @@ def save(
         "additional_special_tokens": list(special),
         "clean_up_tokenization_spaces": False,
         "model_max_length": 2048,
-        "chat_template": template_text(template, picture),
+        "chat_template": template_text(template, picture, parts_only),
     }
     if names:
         config["extra_special_tokens"] = names
+        config |= {name: mark for name, mark in names.items() if name == "bos_token"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")

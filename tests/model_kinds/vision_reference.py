@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.model_kinds.chats import ANSWER
 from tests.model_kinds.pictures import BY_NAME
 from tests.model_kinds.reference import TextReference
 from wire.messages import ImagePart, Message
@@ -15,7 +14,7 @@ from wire.messages import ImagePart, Message
 def parts(message: Message) -> Any:
     """A message's content as chat templates take it."""
     if isinstance(message.content, str):
-        return message.content
+        return [{"type": "text", "text": message.content}]
     return [
         {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
         for part in message.content
@@ -25,7 +24,7 @@ def parts(message: Message) -> Any:
 class VisionReference(TextReference):
     """One model in mlx_vlm, without a prompt cache."""
 
-    def __init__(self, folder: Path) -> None:
+    def _load(self, folder: Path) -> None:
         import mlx_vlm
 
         self.whole, self.processor = mlx_vlm.load(str(folder))
@@ -49,7 +48,7 @@ class VisionReference(TextReference):
         )
         return [int(token) for token in inputs["input_ids"][0].tolist()]
 
-    def answer(self, messages: Iterable[Message], tokens: int = ANSWER) -> list[int]:
+    def _answer(self, messages: tuple[Message, ...], tokens: int) -> list[int]:
         *_, last = self._results(list(messages), tokens)
         return [int(token) for token in last.token_ids]
 

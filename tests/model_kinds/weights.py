@@ -22,9 +22,9 @@ def seed(kind: str) -> None:
     mx.random.seed(zlib.crc32(kind.encode()))
 
 
-def random_weights(model: Any, written: Iterable[int]) -> dict[str, Any]:
+def random_weights(model: Any, written: Iterable[int], *, tied: bool = False) -> dict[str, Any]:
     """New weights for every parameter of a model. Only ``written`` ids have a head row, so that no
-    other token is ever the likeliest."""
+    other token is ever the likeliest. ``tied``: the embeddings are the head, though it has one."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
@@ -32,7 +32,7 @@ def random_weights(model: Any, written: Iterable[int]) -> dict[str, Any]:
     alive = mx.zeros((VOCABULARY, 1))
     alive[mx.array(list(written))] = 1.0
     tables = [n for n, w in parameters.items() if w.ndim == 2 and w.shape[0] == VOCABULARY]
-    heads = [name for name in tables if "emb" not in name and "wte" not in name]
+    heads = [name for name in tables if "emb" not in name and "wte" not in name and not tied]
     weights = {}
     for name, like in parameters.items():
         weights[name] = _random(name, like, tied=not heads)

@@ -73,6 +73,7 @@ KINDS: dict[str, VisionRecipe] = {
             "do_image_splitting": False,
         },
         processor={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
+        parts_only=True,
     ),
     "internvl_chat": VisionRecipe(
         text={"model_type": "qwen2", "use_sliding_window": False},
@@ -125,21 +126,19 @@ KINDS: dict[str, VisionRecipe] = {
         text={"num_hidden_layers": 4, "cross_attention_layers": [1, 3]},
         tower={
             **TOWER,
-            "max_num_tiles": 2,
-            "max_aspect_ratio_id": 3,
+            "max_num_tiles": 4,
             "num_global_layers": 1,
             "intermediate_layers_indices": [0, 1],
             "vision_output_dim": 96,
-            "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
         },
         picture=IMAGE,
-        names={"image_token": IMAGE},
+        names={"image_token": IMAGE, "bos_token": "<|pad|>"},
         preprocessor={
             **NORM,
             "image_processor_type": "MllamaImageProcessor",
             "processor_class": "MllamaProcessor",
             "size": {"height": 56, "width": 56},
-            "max_image_tiles": 2,
+            "max_image_tiles": 4,
         },
     ),
     "paligemma": VisionRecipe(
@@ -149,7 +148,7 @@ KINDS: dict[str, VisionRecipe] = {
         picture="<image>",
         token="<image>",
         marks=("<image>",),
-        names={"image_token": "<image>"},
+        names={"image_token": "<image>", "bos_token": "<|pad|>"},
         preprocessor={
             **NORM,
             "image_processor_type": "SiglipImageProcessor",

@@ -16,7 +16,6 @@ _DELTA: dict[str, Any] = {
 }
 _QWEN35: dict[str, Any] = {
     **_DELTA,
-    "num_hidden_layers": 4,
     "full_attention_interval": 2,
     "rope_parameters": {
         "type": "default",

@@ -45,6 +45,10 @@ class VisionRecipe:
     flat: bool = False
     """Whether the language model's part is at the top of the configuration."""
     model_type: str = ""
+    parts_only: bool = False
+    """Whether the chat template takes a message as a list of parts alone, as the kind's own does."""
+    tied: bool = False
+    """Whether the model's own head is never used."""
 
 
 def vision_config(kind: str, recipe: VisionRecipe, ids: dict[str, int]) -> dict[str, Any]:

@@ -45,7 +45,6 @@ _QWEN: dict[str, Any] = {
     "marks": _QWEN_MARKS,
 }
 _DELTA: dict[str, Any] = {
-    "num_hidden_layers": 4,
     "full_attention_interval": 2,
     "linear_num_value_heads": 2,
     "linear_num_key_heads": 1,
@@ -127,6 +126,7 @@ KINDS: dict[str, VisionRecipe] = {
             "size": {"height": 56, "width": 56},
         },
         processor={"image_seq_length": 4, "processor_class": "Gemma3Processor"},
+        tied=True,
     ),
     "gemma4": VisionRecipe(
         text={**_GEMMA4_TEXT, "num_kv_shared_layers": 0, "hidden_size_per_layer_input": 0},
@@ -198,10 +198,12 @@ KINDS: dict[str, VisionRecipe] = {
             "do_image_splitting": False,
         },
         processor={"image_seq_len": 4, "processor_class": "SmolVLMProcessor"},
+        parts_only=True,
     ),
     "llama4": VisionRecipe(
         text={
             "model_type": "llama4_text",
+            "num_experts_per_tok": 1,
             "num_hidden_layers": 4,
             "attention_chunk_size": WINDOW,
             "interleave_moe_layer_step": 2,
@@ -242,7 +244,7 @@ KINDS: dict[str, VisionRecipe] = {
         names={"image_token": IMAGE, "video_token": "<|video|>"},
     ),
     "glm4v_moe": VisionRecipe(
-        text=_GLM_TEXT,
+        text={**_GLM_TEXT, "use_qk_norm": True},
         tower=_QWEN_TOWER,
         preprocessor=_GLM_FILES,
         names={"image_token": IMAGE, "video_token": "<|video|>"},
