@@ -38,6 +38,10 @@ class Service:
 
     def chat(self, text: str, model: str = "demo-chat", **fields: Any) -> Stream:
         body = {"model_id": model, "messages": [{"role": "user", "content": text}], **fields}
+        return self.stream(body)
+
+    def stream(self, body: Frame) -> Stream:
+        """One chat of the whole body."""
         return Stream(self._send("POST", "/api/engine/chat", body))
 
     def events(self, job_id: str, after: int = 0) -> Stream:

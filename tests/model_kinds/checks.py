@@ -1,0 +1,221 @@
+"""What the service must do with every kind of model, one check a promise.
+
+Each check returns the failures it found, as phrases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from tests.model_kinds import conversations
+from tests.model_kinds.batch_width import widest_batch
+from tests.model_kinds.chats import ANSWER, Chats, text_of
+from tests.model_kinds.conversations import assistant, question, system, unequal, user
+from tests.model_kinds.reference import Kept, TextReference, kept, reused
+from tests.model_kinds.tokenizer import Template
+from wire.messages import Message
+from worker.errors import WorkerError
+
+AT_ONCE = 6
+CHATS_OF_ONE_SYSTEM = 5
+FEW = 4
+"""Tokens of answers that only show whether the cache was right."""
+CLEAR_QUANTISED = {8: 0.05, 4: 0.5}
+"""What counts as a clear lead where keys and values are rounded: a difference in the last bit can
+move one to the next step."""
+
+
+class Case:
+    """One kind's folders, and the models loaded from them.
+
+    ``library`` is what loads a folder in the library that is compared with.
+    """
+
+    def __init__(
+        self, folder_of: Callable[[Template], Path], library: type[TextReference] = TextReference
+    ) -> None:
+        self._folder_of = folder_of
+        self._library = library
+        self._references: dict[Template, TextReference] = {}
+        self._chats: dict[tuple[Template, bool], Chats] = {}
+        self._quantised: dict[int, Chats | WorkerError] = {}
+
+    def reference(self, template: Template = "A") -> TextReference:
+        if template not in self._references:
+            self._references[template] = self._library(self._folder_of(template))
+        return self._references[template]
+
+    def chats(self, template: Template = "A", *, remembers: bool) -> Chats:
+        """The service's model; ``remembers``: with a prompt cache."""
+        if (template, remembers) not in self._chats:
+            folder = self._folder_of(template)
+            self._chats[template, remembers] = Chats(folder, remembers=remembers)
+        return self._chats[template, remembers]
+
+    def forget(self) -> None:
+        """Load again what the service has loaded: a check that raised may have left it in any
+        state."""
+        self._chats.clear()
+        self._quantised.clear()
+
+    def quantised(self, bits: Literal[4, 8]) -> Chats:
+        """The same with a quantised key-value cache. Raises WorkerError where that is refused."""
+        if bits not in self._quantised:
+            try:
+                self._quantised[bits] = Chats(self._folder_of("A"), kv=bits, remembers=False)
+            except WorkerError as error:
+                self._quantised[bits] = error
+        found = self._quantised[bits]
+        if isinstance(found, WorkerError):
+            raise found
+        return found
+
+
+def prompts(case: Case) -> list[str]:
+    """The prompt is the tokens that mlx_lm makes of the same messages."""
+    chats, reference, failures = case.chats(remembers=False), case.reference(), []
+    said = [system("prompts"), question(1), assistant("yes."), question(2)]
+    for messages in (unequal(1)[0], said):
+        sequence = chats.sequence(messages)
+        chats.backend.prepare(sequence)
+        if sequence.prompt_ids != reference.prompt(messages):
+            failures.append(f"a prompt of {len(messages)} messages has other tokens")
+    return failures
+
+
+def alone(case: Case) -> list[str]:
+    """A chat alone says what mlx_lm says."""
+    reference, chats = case.reference(), case.chats(remembers=False)
+    found = [
+        (i, reference.differs(messages, chats.answered(messages).generated, right))
+        for i, messages in enumerate(unequal(3))
+        for right in [reference.answer(messages)]
+    ]
+    return [f"chat {i}: {why}" for i, why in found if why]
+
+
+def at_once(case: Case) -> list[str]:
+    """Six chats whose prompts have unequal lengths say what each says alone; two join late."""
+    reference, chats = case.reference(), case.chats(remembers=False)
+    asked = unequal(AT_ONCE)
+    running = [chats.sequence(messages) for messages in asked]
+    chats.start(*running[:4])
+    chats.run(until=lambda: len(running[0].generated) >= 5)
+    chats.start(*running[4:])
+    chats.run()
+    found = [
+        (i, reference.differs(messages, sequence.generated, reference.answer(messages)))
+        for i, (messages, sequence) in enumerate(zip(asked, running, strict=True))
+    ]
+    return [f"chat {i}: {why}" for i, why in found if why]
+
+
+def batches(case: Case) -> int:
+    """How many chats the model computes in one forward pass, of three that run at once."""
+    chats = case.chats(remembers=False)
+    with widest_batch(case.reference().model) as widest:
+        chats.start(*(chats.sequence(messages, tokens=8) for messages in unequal(3)))
+        chats.run()
+    return widest()
+
+
+def turns(case: Case, template: Template) -> list[str]:
+    """Four turns reuse at least what mlx_lm.server does, and say what a cold start says."""
+    reference, chats = case.reference(template), case.chats(template, remembers=True)
+    messages, earlier, failures = [system(f"turns {template}")], list[Kept](), []
+    for turn in range(1, conversations.TURNS + 1):
+        messages.append(question(turn))
+        sequence = chats.answered(messages)
+        if turn > 1:
+            least = reused(earlier, sequence.prompt_ids, can_be_cut=reference.can_be_cut)
+            failures += _told(f"turn {turn}", sequence.cached_tokens, least)
+            why = reference.differs(messages, sequence.generated, reference.answer(messages))
+            failures += [f"turn {turn}: {why}"] if why else []
+        earlier.append(kept(reference, messages, sequence.prompt_ids, sequence.generated))
+        said = text_of(sequence.generated)
+        # All that a model of template B has written is thinking, so far.
+        messages.append(assistant(f"{said}</think>so it is." if template == "B" else said))
+    return failures
+
+
+def regenerated(case: Case) -> list[str]:
+    """The same conversation once more reads one token."""
+    messages = [system("regenerated"), question(1), assistant("yes."), question(2)]
+    return _second(case, messages, messages)
+
+
+def edited(case: Case) -> list[str]:
+    """A last message that is edited reuses the turns before it."""
+    chats = case.chats(remembers=True)
+    first = [system("edited"), question(1)]
+    answer = chats.answered(first)
+    before = [*first, assistant(text_of(answer.generated))]
+    known = kept(case.reference(), first, answer.prompt_ids, answer.generated)
+    return _second(
+        case, [*before, user("and how is that?")], [*before, user("and how was it?")], known
+    )
+
+
+def shared(case: Case) -> list[str]:
+    """Five chats with one system prompt read it once."""
+    chats, reference, failures = case.chats(remembers=True), case.reference(), []
+    earlier: list[Kept] = []
+    for i in range(CHATS_OF_ONE_SYSTEM):
+        messages = [system("shared"), user(f"{i * 7} and what then?")]
+        sequence = chats.answered(messages, tokens=FEW)
+        least = reused(earlier, sequence.prompt_ids, can_be_cut=reference.can_be_cut)
+        failures += _told(f"chat {i + 1}", sequence.cached_tokens, least)
+        why = reference.differs(messages, sequence.generated, reference.answer(messages, FEW))
+        failures += [f"chat {i + 1}: {why}"] if why else []
+        earlier.append(kept(reference, messages, sequence.prompt_ids, sequence.generated))
+    return failures
+
+
+def continued(case: Case) -> list[str]:
+    """An answer that was cut by a crash goes on as it would have without."""
+    chats, reference, failures = case.chats(remembers=False), case.reference(), []
+    messages = unequal(4)[3]
+    right = reference.answer(messages)
+    for cut in (1, ANSWER // 2):
+        rest = chats.answered(messages, emitted=tuple(right[:cut]))
+        why = reference.differs(messages, [*right[:cut], *rest.generated], right)
+        failures += [f"cut after {cut}: {why}"] if why else []
+    return failures
+
+
+def quantised(case: Case, bits: Literal[4, 8]) -> list[str]:
+    """With a quantised cache, chats at once say what they say alone; refused is only what mlx_lm
+    can't run either."""
+    reference, asked = case.reference(), unequal(4)
+    try:
+        chats = case.quantised(bits)
+    except WorkerError as refusal:
+        return [f"refused: {refusal}"] if reference.can_quantise(bits) else []
+    singly = [chats.answered(messages).generated for messages in asked]
+    together = [chats.sequence(messages) for messages in asked]
+    chats.start(*together)
+    chats.run()
+    clear = CLEAR_QUANTISED[bits]
+    found = [
+        (i, reference.differs(asked[i], together[i].generated, singly[i], clear))
+        for i in range(len(asked))
+    ]
+    return [f"chat {i}: {why}" for i, why in found if why]
+
+
+def _second(case: Case, first: list[Message], second: list[Message], *before: Kept) -> list[str]:
+    """Failures of a conversation that follows another one."""
+    chats, reference = case.chats(remembers=True), case.reference()
+    one = chats.answered(first)
+    earlier = [*before, kept(reference, first, one.prompt_ids, one.generated)]
+    two = chats.answered(second)
+    least = reused(earlier, two.prompt_ids, can_be_cut=reference.can_be_cut)
+    failures = _told("second", two.cached_tokens, least)
+    why = reference.differs(second, two.generated, reference.answer(second))
+    return [*failures, *([f"second: {why}"] if why else [])]
+
+
+def _told(name: str, cached: int, least: int) -> list[str]:
+    return [f"{name}: {cached} tokens cached, {least} expected"] if cached < least else []

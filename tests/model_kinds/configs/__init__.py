@@ -1,0 +1,1 @@
+"""The configurations of the tiny models, in tables by family."""

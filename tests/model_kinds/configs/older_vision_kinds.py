@@ -1,0 +1,168 @@
+"""Vision kinds whose language model reads pictures as a Llava or a Gemma does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.model_kinds.configs.vision import IMAGE, NORM, TOWER, VisionRecipe
+
+_PIXTRAL: dict[str, Any] = {
+    "picture": "[IMG]",
+    "token": "[IMG]",
+    "marks": ("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+}
+_PIXTRAL_TOWER = {
+    **TOWER,
+    "model_type": "pixtral",
+    "head_dim": 16,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "image_size": 112,
+}
+_PIXTRAL_FILES = {
+    **NORM,
+    "image_processor_type": "PixtralImageProcessor",
+    "processor_class": "PixtralProcessor",
+    "patch_size": 14,
+    "size": {"longest_edge": 56},
+}
+_LLAVA: dict[str, Any] = {
+    "picture": "<image>",
+    "token": "<image>",
+    "marks": ("<image>",),
+    "tower": {**TOWER, "model_type": "clip_vision_model"},
+    "own": {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"},
+}
+_LLAVA_FILES = {
+    **NORM,
+    "size": {"shortest_edge": 56},
+    "crop_size": {"height": 56, "width": 56},
+    "image_processor_type": "CLIPImageProcessor",
+    "processor_class": "LlavaProcessor",
+}
+
+KINDS: dict[str, VisionRecipe] = {
+    "aya_vision": VisionRecipe(
+        text={"model_type": "cohere2", "sliding_window_pattern": 2},
+        tower={**TOWER, "model_type": "siglip_vision_model"},
+        own={"alignment_intermediate_size": 64, "downsample_factor": 2, "max_splits_per_img": 1},
+        picture="<image>",
+        token="<|IMG_PATCH|>",
+        marks=("<image>", "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "TILE_GLOBAL"),
+        preprocessor={
+            **NORM,
+            "image_processor_type": "GotOcr2ImageProcessor",
+            "processor_class": "AyaVisionProcessor",
+            "size": {"height": 56, "width": 56},
+            "crop_to_patches": False,
+        },
+        processor={"patch_size": 28, "img_size": 56, "downsample_factor": 1},
+    ),
+    "idefics3": VisionRecipe(
+        tower={**TOWER, "model_type": "idefics3"},
+        own={"scale_factor": 2},
+        picture="<image>",
+        token="<image>",
+        marks=("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
+        preprocessor={
+            **NORM,
+            "image_processor_type": "Idefics3ImageProcessor",
+            "processor_class": "Idefics3Processor",
+            "size": {"longest_edge": 56},
+            "max_image_size": {"longest_edge": 56},
+            "do_image_splitting": False,
+        },
+        processor={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
+        parts_only=True,
+    ),
+    "internvl_chat": VisionRecipe(
+        text={"model_type": "qwen2", "use_sliding_window": False},
+        tower={**TOWER, "model_type": "intern_vit_6b", "qkv_bias": True},
+        own={"downsample_ratio": 0.5},
+        picture="<image>\n",
+        token="<IMG_CONTEXT>",
+        marks=("<IMG_CONTEXT>", "<img>", "</img>"),
+        preprocessor=NORM,
+    ),
+    "llava": VisionRecipe(
+        text={"model_type": "llama"},
+        preprocessor=_LLAVA_FILES,
+        processor={
+            "patch_size": 14,
+            "vision_feature_select_strategy": "default",
+            "num_additional_image_tokens": 1,
+            "image_token": "<image>",
+        },
+        **_LLAVA,
+    ),
+    "llava_next": VisionRecipe(
+        text={"model_type": "mistral"},
+        preprocessor={
+            **_LLAVA_FILES,
+            "image_processor_type": "LlavaNextImageProcessor",
+            "image_grid_pinpoints": [[56, 112], [112, 56]],
+        },
+        processor={
+            "patch_size": 14,
+            "vision_feature_select_strategy": "default",
+            "num_additional_image_tokens": 1,
+            "image_token": "<image>",
+        },
+        **_LLAVA,
+    ),
+    "mistral3": VisionRecipe(
+        text={"model_type": "mistral", "use_qk_norm": False},
+        tower=_PIXTRAL_TOWER,
+        own={"spatial_merge_size": 2, "vision_feature_layer": -1},
+        preprocessor=_PIXTRAL_FILES,
+        processor={
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "processor_class": "PixtralProcessor",
+        },
+        **_PIXTRAL,
+    ),
+    "mllama": VisionRecipe(
+        text={"num_hidden_layers": 4, "cross_attention_layers": [1, 3]},
+        tower={
+            **TOWER,
+            "max_num_tiles": 4,
+            "num_global_layers": 1,
+            "intermediate_layers_indices": [0, 1],
+            "vision_output_dim": 96,
+        },
+        picture=IMAGE,
+        names={"image_token": IMAGE, "bos_token": "<|pad|>"},
+        preprocessor={
+            **NORM,
+            "image_processor_type": "MllamaImageProcessor",
+            "processor_class": "MllamaProcessor",
+            "size": {"height": 56, "width": 56},
+            "max_image_tiles": 4,
+        },
+    ),
+    "paligemma": VisionRecipe(
+        text={"model_type": "gemma"},
+        tower={**TOWER, "model_type": "siglip_vision_model", "projection_dim": 64},
+        own={"hidden_size": 64, "projection_dim": 64},
+        picture="<image>",
+        token="<image>",
+        marks=("<image>",),
+        names={"image_token": "<image>", "bos_token": "<|pad|>"},
+        preprocessor={
+            **NORM,
+            "image_processor_type": "SiglipImageProcessor",
+            "processor_class": "PaliGemmaProcessor",
+            "size": {"height": 56, "width": 56},
+            "image_seq_length": 16,
+        },
+    ),
+    "pixtral": VisionRecipe(
+        text={"model_type": "mistral"},
+        tower=_PIXTRAL_TOWER,
+        own={"vision_feature_layer": -1},
+        preprocessor=_PIXTRAL_FILES,
+        processor={"patch_size": 14, "processor_class": "PixtralProcessor"},
+        **_PIXTRAL,
+    ),
+}

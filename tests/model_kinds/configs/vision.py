@@ -1,0 +1,70 @@
+"""Vision models: a language model, a small tower, and a processor."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.model_kinds.configs.recipe import SHARED
+from tests.model_kinds.tokenizer import VOCABULARY
+
+START, IMAGE, END = "<|vision_start|>", "<|image|>", "<|vision_end|>"
+TOWER: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+    "num_channels": 3,
+}
+"""What a tower of 16 patches has, as most kinds name it."""
+NORM = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
+
+
+@dataclass(frozen=True)
+class VisionRecipe:
+    """One vision kind.
+
+    ``picture`` is what a chat template writes for a picture, ``token`` the mark that stands for each
+    of its features, ``marks`` all special tokens that the kind needs, ``names`` those that its
+    processor asks the tokeniser for. ``preprocessor`` and ``processor`` are its files.
+    """
+
+    text: dict[str, Any] = field(default_factory=dict)
+    tower: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
+    picture: str = START + IMAGE + END
+    token: str = IMAGE
+    marks: tuple[str, ...] = (START, IMAGE, END, "<|video|>")
+    names: dict[str, str] = field(default_factory=dict)
+    preprocessor: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
+    flat: bool = False
+    """Whether the language model's part is at the top of the configuration."""
+    model_type: str = ""
+    parts_only: bool = False
+    """Whether the chat template takes a message as a list of parts alone, as the kind's own does."""
+    tied: bool = False
+    """Whether the model's own head is never used."""
+
+
+def vision_config(kind: str, recipe: VisionRecipe, ids: dict[str, int]) -> dict[str, Any]:
+    """The config.json of a vision model; ``ids`` are those of its marks."""
+    model_type = recipe.model_type or kind
+    module = importlib.import_module(f"mlx_vlm.models.{model_type}")
+    known = inspect.signature(module.TextConfig).parameters
+    shared = {name: value for name, value in SHARED.items() if name in known}
+    text = {"model_type": model_type, **shared, **recipe.text}
+    tower = {"model_type": model_type, **recipe.tower}
+    config = {
+        "vocab_size": VOCABULARY,
+        "image_token_id": ids[recipe.token],
+        "image_token_index": ids[recipe.token],
+        **recipe.own,
+        "model_type": model_type,
+        "vision_config": tower,
+    }
+    return {**text, **config} if recipe.flat else {**config, "text_config": text}

@@ -1,0 +1,102 @@
+"""Every kind of model by name, and a folder of each."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.model_kinds import tokenizer, weights
+from tests.model_kinds.configs import (
+    dense,
+    experts,
+    older_vision_kinds,
+    recurrent,
+    vision_kinds,
+    windows,
+)
+from tests.model_kinds.configs.recipe import Recipe, text_config
+from tests.model_kinds.configs.vision import VisionRecipe, vision_config
+from tests.model_kinds.tokenizer import Template
+
+TEXT: dict[str, Recipe] = {**dense.KINDS, **experts.KINDS, **windows.KINDS, **recurrent.KINDS}
+
+SEES = "+vision"
+"""Ends the names of vision models: many model types are also loaded without their tower."""
+VISION: dict[str, VisionRecipe] = {
+    f"{kind}{SEES}": recipe
+    for kind, recipe in {**vision_kinds.KINDS, **older_vision_kinds.KINDS}.items()
+}
+
+NOT_RUN = {
+    "bitnet": "its kernels are Metal's alone",
+    "gear": "mlx_lm fails on it",
+    "muse_spark": "its kernels are Metal's alone",
+    "olmo": "needs the package ai2-olmo",
+    "phi3small": "damages the heap of MLX's CPU backend",
+    "prism_hadamard_qwen35": "its weights exist packed in 2 bits only",
+}
+"""Model types of mlx_lm that these tests can't run, and why."""
+
+
+def make_folder(kind: str, path: Path, template: Template = "A") -> Path:
+    """Write a tiny model of a kind into a new folder and return it."""
+    path.mkdir(parents=True, exist_ok=True)
+    (_make_vision if kind in VISION else _make_text)(kind, path, template)
+    return path
+
+
+def _make_text(kind: str, path: Path, template: Template) -> None:
+    import mlx.core as mx
+    from mlx_lm.utils import _get_classes
+
+    config = text_config(kind, TEXT[kind])
+    _write_config(path, config, template)
+    tokenizer.save(path, template)
+    model_class, arguments = _get_classes(config)
+    weights.seed(kind)
+    model = model_class(arguments.from_dict(copy.deepcopy(config)))
+    made = weights.random_weights(model, tokenizer.written_tokens(template))
+    mx.save_safetensors(str(path / "model.safetensors"), made, metadata={"format": "mlx"})
+
+
+def _make_vision(kind: str, path: Path, template: Template) -> None:
+    import mlx.core as mx
+    from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
+
+    recipe = VISION[kind]
+    special = tokenizer.special_tokens(template, recipe.marks)
+    ids = {mark: len(tokenizer.CHARACTERS) + i for i, mark in enumerate(special)}
+    _write_config(path, vision_config(kind.removesuffix(SEES), recipe, ids), template)
+    tokenizer.save(
+        path,
+        template,
+        marks=recipe.marks,
+        picture=recipe.picture,
+        names=recipe.names,
+        parts_only=recipe.parts_only,
+    )
+    for name in ("preprocessor", "processor"):
+        if content := getattr(recipe, name):
+            (path / f"{name}_config.json").write_text(json.dumps(content), encoding="utf-8")
+    config = load_config(path)
+    module, _ = get_model_and_args(config=config, model_path=path)
+    for part in ("text_config", "vision_config", "audio_config"):
+        config.setdefault(part, {})
+    parts = ["text", "vision", "perceiver", "projector", "audio"]
+    weights.seed(kind)
+    model = module.Model(
+        update_module_configs(module.ModelConfig.from_dict(config), module, config, parts)
+    )
+    written = tokenizer.written_tokens(template)
+    made = weights.random_weights(model, written, tied=recipe.tied)
+    mx.save_safetensors(str(path / "model.safetensors"), made, metadata={"format": "mlx"})
+
+
+def _write_config(path: Path, config: dict[str, Any], template: Template) -> None:
+    ends = tokenizer.end_tokens(template)
+    written = {**config, "eos_token_id": ends, "torch_dtype": "float32"}
+    (path / "config.json").write_text(json.dumps(written), encoding="utf-8")
+    generation = {"eos_token_id": ends, "pad_token_id": tokenizer.PAD}
+    (path / "generation_config.json").write_text(json.dumps(generation), encoding="utf-8")

@@ -1,0 +1,146 @@
+"""One kind through every check: a row of the table in docs/models.md.
+
+``python -m tests.model_kinds.rows KIND …`` prints the rows as JSON: in a process of its own, a kind
+whose native code crashes takes no test with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.model_kinds import checks, vision_checks
+from tests.model_kinds.checks import Case
+from tests.model_kinds.kinds import VISION, make_folder
+from tests.model_kinds.reference import TextReference
+from tests.model_kinds.tokenizer import Template
+from tests.model_kinds.vision_reference import VisionReference
+from tests.support.paths import ROOT
+from worker.errors import WorkerError
+
+MARK = "row: "
+TIMEOUT_S = 600
+CHECKS: dict[str, Callable[[Case], list[str]]] = {
+    "prompts": checks.prompts,
+    "alone": checks.alone,
+    "at once": checks.at_once,
+    "turns A": functools.partial(checks.turns, template="A"),
+    "turns B": functools.partial(checks.turns, template="B"),
+    "turns C": functools.partial(checks.turns, template="C"),
+    "regenerated": checks.regenerated,
+    "edited": checks.edited,
+    "shared": checks.shared,
+    "continued": checks.continued,
+    "kv 8": functools.partial(checks.quantised, bits=8),
+    "kv 4": functools.partial(checks.quantised, bits=4),
+}
+OF_VISION: dict[str, Callable[[Case], list[str]]] = {
+    "pictures alone": vision_checks.pictures_alone,
+    "pictures at once": vision_checks.pictures_at_once,
+    "pictures remembered": vision_checks.pictures_remembered,
+    "pictures continued": vision_checks.pictures_continued,
+}
+REUSE = ("turns A", "turns B", "turns C", "regenerated", "edited", "shared")
+
+
+@dataclass
+class Row:
+    """What the service does with one kind. ``refused`` is the sentence of a model that doesn't
+    load; ``failures`` are by check."""
+
+    kind: str
+    cache: str = ""
+    refused: str = ""
+    batch_width: int = 0
+    quantises: bool = False
+    failures: dict[str, list[str]] = field(default_factory=dict)
+
+    def failed(self, *names: str) -> bool:
+        return any(self.failures.get(name) for name in names)
+
+
+def row_of(kind: str, below: Path) -> Row:
+    """Run every check on one kind, with its folders below ``below``."""
+    row = Row(kind)
+
+    @functools.cache
+    def folder_of(template: Template) -> Path:
+        return make_folder(kind, below / f"{kind}-{template}", template)
+
+    sees = kind in VISION
+    case = Case(folder_of, VisionReference if sees else TextReference)
+    row.cache = _cache_of(case)
+    try:
+        case.chats(remembers=False)
+    except WorkerError as error:
+        row.refused = str(error)
+        return row
+    for name, check in {**CHECKS, **(OF_VISION if sees else {})}.items():
+        row.failures[name] = _run(check, case)
+    row.quantises = _quantises(case)
+    with contextlib.suppress(Exception):
+        row.batch_width = checks.batches(case)
+    return row
+
+
+def _run(check: Callable[[Case], list[str]], case: Case) -> list[str]:
+    try:
+        return check(case)
+    except Exception as error:
+        case.forget()
+        *_, last = traceback.extract_tb(error.__traceback__)
+        return [f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"]
+
+
+def _cache_of(case: Case) -> str:
+    """The kinds of cache that the model's layers have."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    names = [type(layer).__name__ for layer in make_prompt_cache(case.reference().model)]
+    return " ".join(dict.fromkeys(name.removesuffix("Cache") for name in names))
+
+
+def _quantises(case: Case) -> bool:
+    try:
+        case.quantised(8)
+    except WorkerError:
+        return False
+    return True
+
+
+def rows_apart(kinds: Sequence[str]) -> dict[str, Row]:
+    """The rows of these kinds, made in one process of their own."""
+    command = [sys.executable, "-m", "tests.model_kinds.rows", *kinds]
+    # Compiled, each kind would first wait for a C++ compiler.
+    environment = {**os.environ, "MLX_DISABLE_COMPILE": "1"}
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    lines = [line for line in run.stdout.splitlines() if line.startswith(MARK)]
+    rows = {row.kind: row for row in (Row(**json.loads(line[len(MARK) :])) for line in lines)}
+    for kind in kinds:
+        last = run.stderr.strip().splitlines()[-1:]
+        failed = {"process": [f"ended with {run.returncode}: {last}"]}
+        rows.setdefault(kind, Row(kind, failures=failed))
+    return rows
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as made:
+            print(MARK + json.dumps(asdict(row_of(name, Path(made)))), flush=True)

@@ -1,0 +1,88 @@
+"""Every kind of model through the service's backends, beside the libraries.
+
+A few kinds, one of each cache, are always run; ``MODEL_KINDS=all`` runs all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.model_kinds.kinds import NOT_RUN, SEES, TEXT, VISION
+from tests.model_kinds.rows import CHECKS, OF_VISION, Row, rows_apart
+from tests.model_kinds.table import PAGE, line_of, lines_in, not_run_lines
+
+QUICK = (
+    "qwen3",  # keys and values of all tokens
+    "gemma3_text",  # a sliding window in some layers
+    "gpt_oss",  # the same with attention sinks
+    "qwen3_5",  # a recurrent state in some layers
+    "mamba",  # in all of them, and padding spoils it
+    "falcon_h1",  # both in one layer
+    "llama4",  # chunks in some layers
+    "deepseek_v3",  # latent attention
+    "gpt_bigcode",  # position ids that a batch can't have
+    "deepseek_v41",  # a cache that can't be merged
+    f"gemma3{SEES}",
+    f"qwen3_5{SEES}",
+)
+KINDS = (*TEXT, *VISION) if os.environ.get("MODEL_KINDS") == "all" else QUICK
+
+
+@functools.cache
+def row_of(kind: str) -> Row:
+    """The row of a kind. The quick ones are made in one process."""
+    return (_quick_rows() if kind in QUICK else rows_apart([kind]))[kind]
+
+
+@functools.cache
+def _quick_rows() -> dict[str, Row]:
+    return rows_apart(QUICK)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_loads(kind: str) -> None:
+    row = row_of(kind)
+    assert row.refused == ""
+    assert row.failures.get("process", []) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"),
+    [
+        (kind, check)
+        for kind in KINDS
+        for check in (*CHECKS, *(OF_VISION if kind in VISION else ()))
+    ],
+)
+def test_a_kind_holds_what_is_promised(kind: str, check: str) -> None:
+    assert row_of(kind).failures[check] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_document_says_of_a_kind_what_this_run_found(kind: str) -> None:
+    line = line_of(row_of(kind))
+    assert lines_in(PAGE.read_text(encoding="utf-8")).get(line.split(" | ")[0]) == line
+
+
+def test_the_document_has_every_kind_and_why_some_are_not_run() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert len(lines_in(page)) == len(TEXT) + len(VISION)
+    assert not_run_lines() in page
+
+
+def test_every_model_type_of_the_library_has_a_configuration_or_a_reason() -> None:
+    spec = find_spec("mlx_lm.models")
+    assert spec is not None
+    (folder,) = spec.submodule_search_locations or ()
+    types = {
+        file.stem
+        for file in Path(folder).glob("*.py")
+        if "\nclass Model(" in file.read_text(encoding="utf-8")
+    }
+    configured = {recipe.model_type or kind for kind, recipe in TEXT.items()}
+    assert types - configured - {"bailing_moe_v3"} == set(NOT_RUN)

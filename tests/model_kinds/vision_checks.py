@@ -1,0 +1,81 @@
+"""What the service must do with every kind of vision model, beside the checks of text."""
+
+from __future__ import annotations
+
+from tests.model_kinds.checks import Case
+from tests.model_kinds.conversations import assistant, user
+from tests.model_kinds.pictures import shown
+from wire.messages import Message
+
+WIDE, TALL = 0, 1
+ALONE: dict[str, list[Message]] = {
+    "one picture": [shown("what is this?", WIDE)],
+    "a tall picture": [shown("and what is this one?", TALL)],
+    "two pictures of one size": [shown("which is it?", WIDE, WIDE + 2)],
+    "pictures of two sizes": [shown("which of them?", WIDE, TALL)],
+    "a picture, then words": [
+        shown("what is it?", WIDE + 4),
+        assistant("a box."),
+        user("of which colour?"),
+    ],
+}
+
+
+def pictures_alone(case: Case) -> list[str]:
+    """A chat that shows pictures says what mlx_vlm says."""
+    reference, chats = case.reference(), case.chats(remembers=False)
+    found = {
+        name: reference.differs(
+            messages, chats.answered(messages).generated, reference.answer(messages)
+        )
+        for name, messages in ALONE.items()
+    }
+    return [f"{name}: {why}" for name, why in found.items() if why]
+
+
+def pictures_at_once(case: Case) -> list[str]:
+    """Chats with pictures and without say at once what each says alone; two join late."""
+    reference, chats = case.reference(), case.chats(remembers=False)
+    asked = {**ALONE, "words alone": [user("only words, " * 6)]}
+    running = {name: chats.sequence(messages) for name, messages in asked.items()}
+    first, *others = running.values()
+    chats.start(first, *others[:3])
+    chats.run(until=lambda: len(first.generated) >= 5)
+    chats.start(*others[3:])
+    chats.run()
+    found = {
+        name: reference.differs(messages, running[name].generated, reference.answer(messages))
+        for name, messages in asked.items()
+    }
+    return [f"{name}: {why}" for name, why in found.items() if why]
+
+
+def pictures_remembered(case: Case) -> list[str]:
+    """With a prompt cache: the next turn, the same again, and the same words about another picture
+    say what a cold start says."""
+    reference, chats = case.reference(), case.chats(remembers=True)
+    first = [shown("and in this one?", WIDE + 6)]
+    turns: dict[str, list[Message]] = {
+        "first": first,
+        "next turn": [*first, assistant("a line."), user("and its colour?")],
+        "again": first,
+        "another picture": [shown("and in this one?", WIDE + 8)],
+        "a second picture": [*first, assistant("a line."), shown("and here?", TALL + 2)],
+    }
+    found = {
+        name: reference.differs(
+            messages, chats.answered(messages).generated, reference.answer(messages)
+        )
+        for name, messages in turns.items()
+    }
+    return [f"{name}: {why}" for name, why in found.items() if why]
+
+
+def pictures_continued(case: Case) -> list[str]:
+    """An answer about a picture that was cut by a crash goes on as it would have without."""
+    reference, chats = case.reference(), case.chats(remembers=False)
+    messages = ALONE["one picture"]
+    right = reference.answer(messages)
+    rest = chats.answered(messages, emitted=tuple(right[:9]))
+    why = reference.differs(messages, [*right[:9], *rest.generated], right)
+    return [why] if why else []

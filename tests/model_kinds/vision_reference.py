@@ -1,0 +1,92 @@
+"""What mlx_vlm says itself: its own tokens, with and without pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.model_kinds.pictures import BY_NAME
+from tests.model_kinds.reference import TextReference
+from wire.messages import ImagePart, Message
+
+
+def parts(message: Message) -> Any:
+    """A message's content as chat templates take it."""
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}]
+    return [
+        {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        for part in message.content
+    ]
+
+
+class VisionReference(TextReference):
+    """One model in mlx_vlm, without a prompt cache."""
+
+    def _load(self, folder: Path) -> None:
+        import mlx_vlm
+
+        self.whole, self.processor = mlx_vlm.load(str(folder))
+        self.model = self.whole.language_model
+        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+
+    def text(self, messages: Iterable[Message], *, opened: bool = True) -> str:
+        rows = [{"role": message.role, "content": parts(message)} for message in messages]
+        return str(
+            self.tokenizer.apply_chat_template(rows, add_generation_prompt=opened, tokenize=False)
+        )
+
+    def prompt(self, messages: Iterable[Message], *, opened: bool = True) -> list[int]:
+        from mlx_vlm.utils import prepare_inputs
+
+        messages = list(messages)
+        inputs = prepare_inputs(
+            self.processor,
+            images=_pictures(messages) or None,
+            prompts=[self.text(messages, opened=opened)],
+        )
+        return [int(token) for token in inputs["input_ids"][0].tolist()]
+
+    def _answer(self, messages: tuple[Message, ...], tokens: int) -> list[int]:
+        *_, last = self._results(list(messages), tokens)
+        return [int(token) for token in last.token_ids]
+
+    def differs(
+        self, messages: list[Message], found: list[int], right: list[int], clear: float = 2e-3
+    ) -> str | None:
+        self._asked = messages
+        return super().differs(messages, found, right, clear)
+
+    def lead(self, before: list[int], one: int, other: int) -> float:
+        """By how much one next token is likelier than another behind the conversation in hand."""
+        import mlx.core as mx
+
+        if not _pictures(self._asked):
+            output = self.model(mx.array([before]))
+            logits = getattr(output, "logits", output)[0, -1].astype(mx.float32)
+        else:
+            at = len(before) - len(self.prompt(self._asked))
+            results = self._results(self._asked, at + 1)
+            logits = mx.array(
+                [result.logprobs for result in results if result.logprobs is not None][at]
+            )
+        return float((logits[one] - logits[other]).item())
+
+    def _results(self, messages: list[Message], tokens: int) -> list[Any]:
+        import mlx_vlm
+
+        return list(
+            mlx_vlm.stream_generate(
+                self.whole,
+                self.processor,
+                self.text(messages),
+                image=_pictures(messages) or None,
+                max_tokens=tokens,
+                temperature=0.0,
+            )
+        )
+
+
+def _pictures(messages: Iterable[Message]) -> list[Any]:
+    return [BY_NAME[part.sha256] for message in messages for part in message.images()]
