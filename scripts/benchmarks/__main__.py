@@ -106,22 +106,22 @@ def measure(plan: Plan, folder: Path) -> Measured:
                 _compare(plan, folder, server, found)
             found.ours |= uvloop.run(_ours(plan, server))
     if "start" in plan.parts:
-        say("scripts/serve, from its start to the first token")
+        log("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
     if "durability" in plan.parts:
-        say("the cost of the token log")
+        log("the cost of the token log")
         found.ours |= uvloop.run(durability.measure(plan, folder))
     if "equal-text" in plan.parts:
-        say("equal answers")
+        log("equal answers")
         found.equal = equal_text.measure(machine.find_openblas(), folder)
     return found
 
 
 def _compare(plan: Plan, folder: Path, server: servers.Server, found: Measured) -> None:
-    say("mlx_lm in one process, mlx_lm.server and this service, in turn")
+    log("mlx_lm in one process, mlx_lm.server and this service, in turn")
     with rounds.systems(plan, folder, server) as (running, blas):
         found.blas += blas
-        results = uvloop.run(rounds.take_turns(plan, running, say))
+        results = uvloop.run(rounds.take_turns(plan, running, log))
     found.limit, found.peer = results.get("limit", {}), results.get("peer", {})
     found.ours |= results["ours"]
 
@@ -130,10 +130,10 @@ async def _ours(plan: Plan, server: servers.Server) -> Results:
     text = Prompts(plan.model)
     results: Results = {}
     if "stop" in plan.parts:
-        say("stop")
+        log("stop")
         results |= await TextLoad(plan, server, text).stop()
     if "vision" in plan.parts:
-        say("vision")
+        log("vision")
         results |= await VisionLoad(plan, server, Prompts(plan.vision_model), text).run()
     return results
 
@@ -179,14 +179,14 @@ def method(size: str, blas: list[str]) -> list[str]:
     ]
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"Measuring {text} …", file=sys.stderr, flush=True)
 
 
 def run_crowd(clients: int) -> dict[str, str]:
     """The section about a crowd of clients."""
     conditions = [machine.moment(), *machine.conditions()]
-    say(f"{clients:,} streaming clients")
+    log(f"{clients:,} streaming clients")
     with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
         seen = crowd.measure(clients, Path(name))
     notes = bullets([*conditions, *crowd.method(clients)])

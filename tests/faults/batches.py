@@ -43,8 +43,8 @@ class Batch:
     def state(self) -> dict[str, Any]:
         status, raw = self._call("GET", f"{PATH}/{self.id}")
         assert status == 200, raw
-        told: dict[str, Any] = json.loads(raw)
-        return told
+        view: dict[str, Any] = json.loads(raw)
+        return view
 
     def done(self) -> int:
         counts = self.state()["counts"]

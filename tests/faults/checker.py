@@ -37,7 +37,7 @@ class Checker:
         self._redis = redis
         self._ends: dict[str, str] = {}
 
-    def judge(
+    def check(
         self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False
     ) -> list[str]:
         """What is wrong with these chats, nothing at best.
@@ -45,9 +45,11 @@ class Checker:
         They should have ended well; or with a failure of this code; or, ``stopped``, with the
         beginning of their text.
         """
-        judged = [(chat, self._wrong(chat, code, stopped)) for chat in chats]
+        checked = [(chat, self._wrong(chat, code, stopped)) for chat in chats]
         return [
-            f"{chat.prompt!r} {chat.job_id}: {wrong}" for chat, wrongs in judged for wrong in wrongs
+            f"{chat.prompt!r} {chat.job_id}: {wrong}"
+            for chat, wrongs in checked
+            for wrong in wrongs
         ]
 
     def forget(self) -> None:
@@ -125,13 +127,13 @@ def _positions(chat: Chat, frames: Sequence[tuple[int, dict[str, Any]]]) -> list
     lengths = [0]
     for word in expected(chat).split(" ")[:-1]:
         lengths.append(lengths[-1] + len(word) + 1)
-    place = said = 0
+    place = length = 0
     for position, frame in frames:
-        said += len(frame["text"])
+        length += len(frame["text"])
         if position < place:
             return [f"I2 the ids fall: {[position for position, _ in frames]}"]
-        if not frame["done"] and (position >= len(lengths) or said != lengths[position]):
-            return [f"I2 {said} characters up to id {position}"]
+        if not frame["done"] and (position >= len(lengths) or length != lengths[position]):
+            return [f"I2 {length} characters up to id {position}"]
         if frame["done"] and position != place + 1 and frame.get("code") not in LOST:
             return [f"I2 the end's id is {position} behind {place}"]
         place = position

@@ -36,7 +36,7 @@ class Chat:
     more: dict[str, Any] = field(default_factory=dict)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     job_id: str = ""
-    asked: float = 0.0
+    submitted_at: float = 0.0
     frames: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     refusals: list[tuple[int, str]] = field(default_factory=list)
     given_up: int = 0
@@ -207,7 +207,7 @@ class Client:
 
     def _send(self, connection: Connection) -> None:
         chat = self.chat
-        chat.asked = chat.asked or time.monotonic()
+        chat.submitted_at = chat.submitted_at or time.monotonic()
         if chat.job_id:
             path = f"{CHAT}/{chat.job_id}/events"
             connection.send("GET", path, None, [("Last-Event-ID", str(chat.cursor))])

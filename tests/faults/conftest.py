@@ -31,9 +31,9 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def checker(shared_stack: Stack) -> Iterator[Checker]:
-    judge = Checker(shared_stack.redis)
-    yield judge
-    assert judge.changed() == []
+    invariants = Checker(shared_stack.redis)
+    yield invariants
+    assert invariants.changed() == []
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
     asyncio.run(_settled(shared_stack))
     with shared_stack.log("api").open("rb") as log:
         log.seek(before)
-        assert b"Traceback" not in (said := log.read()), said.decode()
+        assert b"Traceback" not in (written := log.read()), written.decode()
 
 
 async def _whole(stack: Stack) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tests.faults.checker import LOST, stream_wrong
 from tests.faults.client import Chat, Client
-from tests.faults.scenes import logged
+from tests.faults.running_chats import logged
 from tests.faults.stack import Stack, until
 
 MOST_BYTES = 200_000
@@ -64,9 +64,9 @@ class Cuts:
             chat.more = {"on_disconnect": "continue"}
             self._reading[place] = chat
             await Client(chat, self._stack.port).run()
-            self._judge(chat)
+            self._check(chat)
 
-    def _judge(self, chat: Chat) -> None:
+    def _check(self, chat: Chat) -> None:
         """By what was streamed: the log may be losing its end again by now, which is then
         written once more."""
         lost = chat.given_up == 404 or chat.end.get("code") in LOST

@@ -77,8 +77,8 @@ class Stack:
         return self._start(name, command, root, {"MLXQ_DATA": str(self.folder / name), **settings})
 
     def start_api(self, name: str = "api", root: Path = ROOT, **settings: str) -> Process:
-        told = {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1"}
-        return self._start(name, API, root, {**told, **settings})
+        address = {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1"}
+        return self._start(name, API, root, {**address, **settings})
 
     def port(self, name: str = "api") -> int:
         if name not in self._ports:
@@ -128,9 +128,9 @@ class Stack:
     def workers(self) -> dict[int, str]:
         """The names of the workers that say that they are alive, by process id."""
         names = [name.decode() for name in self.redis.smembers(keys.WORKERS)]  # type: ignore[union-attr]
-        said = [self.redis.get(keys.worker_status(name)) for name in names]
+        records = [self.redis.get(keys.worker_status(name)) for name in names]
         return {
-            status.pid: status.name for value in said if value for status in decode_status(value)
+            status.pid: status.name for value in records if value for status in decode_status(value)
         }  # type: ignore[arg-type]
 
     # --- harming ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.checker import expected, stream_wrong
 from tests.faults.client import CHAT, Chat, Client, ask
 from tests.faults.last_release import unpacked
-from tests.faults.scenes import at_token, chats
+from tests.faults.running_chats import at_token, chats
 from tests.faults.stack import ROOT, Stack, until
 from wire import keys
 from wire.versions import VERSION
@@ -126,9 +126,9 @@ async def uploaded(port: int) -> str:
 
 async def finished(port: int, batch_id: str) -> tuple[int, int]:
     """How many lines were done, and how many failed, once all are."""
-    while (told := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
+    while (view := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
         await asyncio.sleep(0.1)
-    return told["counts"]["done"], told["counts"]["failed"]
+    return view["counts"]["done"], view["counts"]["failed"]
 
 
 @pytest.mark.parametrize(("apis", "workers"), PAIRS)
@@ -139,7 +139,7 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
     resumed = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
     stopped = {side: Chat(f"stopped by {side}", tokens=3000) for side in apis}
 
-    async def scene() -> None:
+    async def run() -> None:
         sides.start(apis, workers)
         await sides.ready(apis, workers)
         made = {side: await batch(sides.port(side), 40) for side in apis}
@@ -151,7 +151,7 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
         for side in apis:
             await sides.check(side, made[side], len(workers))
 
-    asyncio.run(asyncio.wait_for(scene(), 200))
+    asyncio.run(asyncio.wait_for(run(), 200))
     for side in apis:
         assert [line for chat in (*asked[side], *resumed[side]) for line in wrong(side, chat)] == []
         assert stopped[side].done
@@ -174,7 +174,7 @@ def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_the
         sides.start((NEW,), (NEW,))
         port["now"] = sides.port(NEW)
 
-    async def scene() -> None:
+    async def run() -> None:
         sides.stack._settings["MLXQ_ECHO_DELAY_MS"] = "5"
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
@@ -183,7 +183,7 @@ def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_the
                 group.create_task(Client(chat, lambda: port["now"]).run())
             group.create_task(update())
 
-    asyncio.run(scene())
+    asyncio.run(run())
     assert [line for chat in some for line in wrong(OLD, chat)] == []
 
 
@@ -191,7 +191,7 @@ def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Side
     """Queued, running and ended jobs, a batch half done, a file."""
     left = LeftBehind(sides)
 
-    async def scene() -> None:
+    async def run() -> None:
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
         await left.read(left.ended)
@@ -204,7 +204,7 @@ def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Side
             assert await finished(left.port, batch_id) == (400, 0)
         await left.check_ended(file_id)
 
-    asyncio.run(scene())
+    asyncio.run(run())
     some = (*left.ended, *left.running, *left.queued, *left.again)
     assert [line for chat in some for line in wrong(OLD, chat)] == []
 
@@ -254,7 +254,7 @@ class LeftBehind:
 def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(
     sides: Sides,
 ) -> None:
-    async def scene() -> dict[str, bytes | None]:
+    async def run() -> dict[str, bytes | None]:
         sides.start((), (OLD, NEW))
         await sides.ready((), (OLD, NEW))
         pids = {process.pid: name for name, process in sides.stack.processes.items()}
@@ -263,4 +263,4 @@ def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_n
             side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()
         }  # type: ignore[misc]
 
-    assert asyncio.run(scene()) == {"old-worker": None, "new-worker": str(VERSION).encode()}
+    assert asyncio.run(run()) == {"old-worker": None, "new-worker": str(VERSION).encode()}

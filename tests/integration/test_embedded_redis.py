@@ -190,9 +190,9 @@ def test_a_server_that_evicts_is_refused(tmp_path: Path, start: Start) -> None:
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
         with pytest.raises(RedisUnusable, match=rf"127\.0\.0\.1:{port} does not answer") as refused:
             check(f"redis://user:s3cret@127.0.0.1:{port}/0")
     assert "s3cret" not in str(refused.value)

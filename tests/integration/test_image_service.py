@@ -177,7 +177,7 @@ def test_the_same_image_of_two_chats_is_stored_once_and_dropped_after_the_last(a
     assert api.redis.hlen(keys.IMAGES) == 2
 
 
-def test_beyond_the_budget_a_chat_is_told_to_come_again(api: Served) -> None:
+def test_beyond_the_budget_a_chat_is_429_with_a_time_to_retry(api: Served) -> None:
     jobs = [api.queued(big(seed)) for seed in (1, 2)]
     answer = api.chat(big(3))
     assert (answer.status_code, answer.json()["code"]) == (429, "images_full")
@@ -219,7 +219,7 @@ def test_an_api_process_that_is_killed_leaves_no_child(api: Served) -> None:
             slow.result()
 
 
-def test_an_api_process_that_is_told_to_stop_ends_its_children(api: Served) -> None:
+def test_a_stopping_api_process_ends_its_children(api: Served) -> None:
     with FakeWorker(api.redis).running():
         assert api.chat(files.url(files.plain())).status_code == 200
     children = api.children()

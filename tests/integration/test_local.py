@@ -213,8 +213,8 @@ def test_a_data_folder_that_is_a_file_is_one_clear_line(tmp_path: Path, serve: S
 
 
 def test_a_busy_port_is_one_clear_line_and_starts_nothing(tmp_path: Path, serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         service = serve(tmp_path, "--port", str(port))
         assert service.status() == 1
     assert service.seen == [

@@ -108,15 +108,15 @@ def refused(stack: Stack) -> str:
     return ""
 
 
-def asked(stack: Stack, method: str, path: str, body: object = None) -> tuple[int, Any]:
+def call_within_limit(stack: Stack, method: str, path: str, body: object = None) -> tuple[int, Any]:
     began = time.monotonic()
-    told = stack.http.call(method, path, body)
+    response = stack.http.call(method, path, body)
     assert time.monotonic() - began < TOLD_WITHIN_S
-    return told
+    return response
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name: str) -> None:
+def test_a_redis_that_refuses_to_write_is_reported_and_waited_out(stack: Stack, name: str) -> None:
     refuse, code = WAYS[name]
     running = stack.http.chat("one two three", model="echo", max_tokens=TOKENS, seed=SEED)
     running.until(1)
@@ -124,10 +124,10 @@ def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name
     try:
         wait_for(lambda: refused(stack) == name)
         chat = {"model_id": "echo", "messages": [{"role": "user", "content": "hello"}]}
-        status, told = asked(stack, "POST", "/api/engine/chat", chat)
-        assert (status, told["code"]) == (503, code)
-        status, told = asked(stack, "GET", "/ready")
-        assert (status, told["code"]) == (503, code)
+        status, body = call_within_limit(stack, "POST", "/api/engine/chat", chat)
+        assert (status, body["code"]) == (503, code)
+        status, body = call_within_limit(stack, "GET", "/ready")
+        assert (status, body["code"]) == (503, code)
         # which tries to write more of the running chat
         for logger in ("api.errors", "worker.jobs.event_writer"):
             while name not in stack.running.line(f'{{"level": "WARNING", "logger": "{logger}"'):

@@ -107,8 +107,8 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
     lanes.bench.start(chat)
     lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
     lanes.background.run_turn(ChatLoad())  # No model is loaded for a batch while a chat is inside.
-    for said in range(33):
-        lanes.bench.run(until=lambda said=said: len(chat.generated) > said)
+    for shown in range(33):
+        lanes.bench.run(until=lambda shown=shown: len(chat.generated) > shown)
         lanes.background.run_turn(ChatLoad(inside=1))
     lanes.run()
     assert chat.generated == alone
@@ -156,7 +156,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
     assert [chat.generated for chat in chats] == alone
 
 
-def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
+def test_in_a_small_batch_the_first_free_row_is_used(bench: Bench) -> None:
     lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).batch_lane()
     long, *short = [
         bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)

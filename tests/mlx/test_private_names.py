@@ -28,7 +28,7 @@ def test_a_quantised_cache_counts_its_tokens_in_idx() -> None:
     assert "self._idx" in inspect.getsource(vlm_cache.BatchQuantizedKVCache)
 
 
-def test_ready_made_image_features_are_taken_under_this_name() -> None:
+def test_ready_made_image_features_are_accepted_under_this_name() -> None:
     assert "cached_image_features" in inspect.getsource(qwen2_5_vl.Model.get_input_embeddings)
 
 

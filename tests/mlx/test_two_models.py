@@ -74,10 +74,10 @@ class Service:
         background.close()
         results = {}
         for one in ended:
-            told = one.result()
-            assert told.error is None, told.error
+            result = one.result()
+            assert result.error is None, result.error
             key = (self.catalogue.find(one.job.model_id).name, one.job.messages[0].text())  # type: ignore[union-attr]
-            results[key] = (told.text, one.prompt_ids)
+            results[key] = (result.text, one.prompt_ids)
         return results
 
 

@@ -107,7 +107,7 @@ class Running:
         self.process.stdout.close()
 
 
-class Whole:
+class RunningService:
     """A running service, with an HTTP client and a connection to its Redis."""
 
     def __init__(self, data: Path, limit_s: float = 300, **environ: str) -> None:

@@ -52,12 +52,12 @@ def systems(plan: Plan, folder: Path, ours: Server) -> Iterator[tuple[dict[str, 
 
 
 async def take_turns(
-    plan: Plan, running: Mapping[str, Round], say: Callable[[str], None]
+    plan: Plan, running: Mapping[str, Round], log: Callable[[str], None]
 ) -> dict[str, Results]:
     """The figures of each system in all cases of the plan."""
     found: dict[str, Results] = {name: {} for name in running}
     for case in plan.cases:
-        say(f"{case.part} {case.name}" if case.part == "throughput" else case.part)
+        log(f"{case.part} {case.name}" if case.part == "throughput" else case.part)
         names = IN_TURN[case.part]
         for turn in range(WARM_UP, plan.rounds_of(case)):
             for name in names[::-1] if turn % 2 else names:

@@ -171,8 +171,8 @@ def main() -> None:
         for line in sys.stdin:
             question = json.loads(line)
             found = limit.round(Case.from_fields(question["case"]), question["turn"])
-            told = {name: asdict(figures) for name, figures in found.items()}
-            answers.sendall(json.dumps(told).encode() + b"\n")
+            reply = {name: asdict(figures) for name, figures in found.items()}
+            answers.sendall(json.dumps(reply).encode() + b"\n")
 
 
 if __name__ == "__main__":

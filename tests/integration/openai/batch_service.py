@@ -19,7 +19,7 @@ CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
-class Whole:
+class BatchService:
     """A running service, the official client and a look into its Redis."""
 
     def __init__(self, data: Path) -> None:
@@ -34,7 +34,7 @@ class Whole:
         text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
         return self.client.files.create(file=("prompts.jsonl", text.encode()), purpose="batch").id
 
-    def order(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
+    def submit(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
         file_id = self.upload(*rows)
         return self.client.batches.create(
             input_file_id=file_id, endpoint=endpoint, completion_window="24h", **more

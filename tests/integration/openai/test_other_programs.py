@@ -47,9 +47,9 @@ def test_open_webui_asks_for_a_title_without_a_stream(service: Service) -> None:
         f'{SAY}{{"title": "Greeting"}}', stream=False, metadata={"task": "title_generation"}
     )
     connection = service.raw(body | {"max_completion_tokens": 1000})
-    told = json.loads(connection.getresponse().read())
+    response = json.loads(connection.getresponse().read())
     connection.close()
-    assert told["choices"][0]["message"]["content"] == '{"title": "Greeting"}'
+    assert response["choices"][0]["message"]["content"] == '{"title": "Greeting"}'
 
 
 def part(text: str) -> list[dict[str, str]]:
@@ -99,13 +99,13 @@ def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: S
         "type": "function",
         "function": {"name": "clock", "description": "The time.", "parameters": {}},
     }
-    talk = [
+    messages = [
         {"role": "system", "content": "You are in agent mode."},
         {"role": "user", "content": [{"type": "text", "text": f"{SAY}A moment. {CALL}"}]},
     ]
     sent: Any = {
         "model": MODEL,
-        "messages": talk,
+        "messages": messages,
         "max_tokens": 4096,
         "tools": [tool],
         "parallel_tool_calls": False,
@@ -131,5 +131,5 @@ def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: S
         "stop": ["END"],
         "max_tokens": 2048,
     }
-    told = service.chat(f"{SAY}x = 2END", extra_headers=headers, **edit)
-    assert told.choices[0].message.content == "x = 2"
+    completion = service.chat(f"{SAY}x = 2END", extra_headers=headers, **edit)
+    assert completion.choices[0].message.content == "x = 2"

@@ -8,29 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.http_client import Stream
-from tests.support.service_support import LIMIT_S, Whole
+from tests.support.service_support import LIMIT_S, RunningService
 from wire import keys
 
 CANARY = "xyzzy-canary"
 SLOTS = 2
-TOLD = {"stream_options": {"include_progress": True, "include_usage": True}}
+STREAM_OPTIONS = {"stream_options": {"include_progress": True, "include_usage": True}}
 
 
-def rq(service: Whole, *arguments: str) -> str:
+def rq(service: RunningService, *arguments: str) -> str:
     """RQ's command line."""
     command = [sys.executable, "-m", "rq.cli", *arguments, "--url", service.redis_url]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S)
     return ran.stdout + ran.stderr
 
 
-def worker_pid(service: Whole) -> int:
+def worker_pid(service: RunningService) -> int:
     """The worker's process, wherever the supervisor started it."""
     [name] = service.redis.smembers(keys.WORKERS)
     return int(name.decode().split(".")[1].split("-")[0])
 
 
 @contextmanager
-def busy(service: Whole) -> Iterator[list[Stream]]:
+def busy(service: RunningService) -> Iterator[list[Stream]]:
     """All slots taken."""
     streams = [service.http.chat("busy", seed=i, max_tokens=3000) for i in range(SLOTS)]
     for stream in streams:

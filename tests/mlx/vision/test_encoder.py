@@ -34,7 +34,7 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
     assert all(len(chat.generated) == 4 for chat in joining)
 
 
-class Held:
+class HeldPieces:
     """In place of the threads that wait for pieces: nobody says that one is done before
     ``release``."""
 
@@ -54,14 +54,14 @@ class Held:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    held = Held()
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldPieces]:
+    held = HeldPieces()
     monkeypatch.setattr(encoder, "_waiting", held)
     yield held
     held.release()  # Otherwise the lanes are taken for all that follow.
 
 
-def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) -> None:
+def test_running_chats_do_not_wait_for_pictures(bench: VisionBench, held: HeldPieces) -> None:
     words = bench.chat("only words", max_tokens=200)
     bench.start(words)
     bench.run(until=lambda: bool(words.generated))
@@ -79,7 +79,7 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
 
 
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
-    bench: VisionBench, held: Held
+    bench: VisionBench, held: HeldPieces
 ) -> None:
     left = [
         bench.chat([bench.shown("what is this?", seed)])
@@ -105,9 +105,9 @@ def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
     ]
     bench.start(*chats)
     bench.run()
-    eyes = cast(VlmBackend, bench.backend)._encoder
-    assert eyes is not None
-    durations = eyes._cut.__self__._durations  # type: ignore[attr-defined]
+    vision_encoder = cast(VlmBackend, bench.backend)._encoder
+    assert vision_encoder is not None
+    durations = vision_encoder._cut.__self__._durations  # type: ignore[attr-defined]
     assert max(durations.values()) < next(clock) * 0.1
 
 
@@ -117,9 +117,9 @@ def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
     turns = [bench.shown("what is this?", 70)]
     seen = bench.answer(turns)
     bench.forget()
-    eyes = cast(VlmBackend, bench.backend)._encoder
-    assert eyes is not None
-    eyes.close()
+    vision_encoder = cast(VlmBackend, bench.backend)._encoder
+    assert vision_encoder is not None
+    vision_encoder.close()
 
     def refuse(stream: object) -> None:
         raise RuntimeError(f"{stream} is another thread's")

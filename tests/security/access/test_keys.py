@@ -25,13 +25,13 @@ def test_health_readiness_and_the_way_in_want_no_key(client: TestClient, path: s
 
 
 @pytest.mark.parametrize(
-    "said",
+    "header",
     [b"", b"Bearer", b"Bearer ", b"Bearer wrong-0123456789abcdef", b"Basic " + ANN.encode(), ANN.encode(),
      b"Bearer \xff\xfe\x80", "Bearer schlüssel-鍵".encode(), b"Bearer " + ANN[:-1].encode(), b"Bearer " + b"x" * 9999,
      f"Bearer sha256:{DIGEST}".encode(), f"Bearer {DIGEST}".encode()],
 )  # fmt: skip
-def test_a_wrong_or_broken_key_is_401_and_never_echoed(client: TestClient, said: bytes) -> None:
-    answer = client.get("/models", headers={"authorization": said})
+def test_a_wrong_or_broken_key_is_401_and_never_echoed(client: TestClient, header: bytes) -> None:
+    answer = client.get("/models", headers={"authorization": header})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert len(answer.content) <= 1024
 

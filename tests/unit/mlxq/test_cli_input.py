@@ -88,7 +88,7 @@ def test_odd_arguments_and_options_never_end_in_a_traceback(command: tuple[str, 
         (b" \n", "the prompt is empty"),
     ],
 )
-def test_piped_input_that_is_no_prompt_is_told_in_one_line(data: bytes, says: str) -> None:
+def test_piped_input_that_is_no_prompt_is_one_line(data: bytes, says: str) -> None:
     result = piped(data, "chat")
     assert result.exit_code == 2
     assert result.output.startswith(f"mlxq: {says}")
@@ -228,7 +228,7 @@ def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
         '{"custom_id": null, "error": {"code": "bad_request", "message": "no JSON"}}\n'
     )
 
-    class Stranger(FakeBatches):
+    class OtherService(FakeBatches):
         def _result(self, number: int, row: dict[str, object]) -> dict[str, object]:
             if row["custom_id"] == "a":
                 return {
@@ -238,7 +238,7 @@ def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
                 }
             return super()._result(number, row)
 
-    service = Stranger()
+    service = OtherService()
     result = run(files, service)
     assert "2 prompts: 1 done, 1 failed, 0 left." in result.output
     assert [row["custom_id"] for row in results(files)] == [None, "a", "b"]

@@ -28,7 +28,7 @@ def bare_path(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_missing_browser_is_told(bare_path: Path) -> None:
+def test_a_missing_browser_is_named(bare_path: Path) -> None:
     script = PREPARE.read_text("utf-8")
     assert MAC in script
     (bare_path / "prepare").write_text(script.replace(MAC, str(bare_path)), "utf-8")

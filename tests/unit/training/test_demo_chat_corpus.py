@@ -156,11 +156,11 @@ def test_tables_have_one_answer_for_one_question() -> None:
     assert len(world_tables.COUNTRIES) == len({row[0] for row in world_tables.COUNTRIES})
 
 
-def test_recall_answers_with_what_was_told() -> None:
+def test_recall_answers_with_the_stated_value() -> None:
     """In each recall case the expected value stands in an earlier turn of the user."""
-    told = [case for case in CASES if case.skill.startswith("recalling")]
-    assert len(told) > 60
-    for case in told:
+    recalling = [case for case in CASES if case.skill.startswith("recalling")]
+    assert len(recalling) > 60
+    for case in recalling:
         assert any(has_word(case.keys[0], message["content"]) for message in case.messages[:-1])
 
 

@@ -135,9 +135,9 @@ def first_release(line: str) -> tuple[Any, ...]:
     job_id, sequence, kind, ends, data, more = line.encode().split(b"\t")
     extra = json.loads(more)
     if isinstance(extra, list):
-        told = (tuple(extra), "", ())
+        details = (tuple(extra), "", ())
     else:
-        told = (
+        details = (
             tuple(extra["token_ids"]),
             extra["reasoning"],
             tuple(ToolCall(**call) for call in extra["tool_calls"]),
@@ -148,14 +148,14 @@ def first_release(line: str) -> tuple[Any, ...]:
         kind.decode(),
         ends == b"1",
         json.loads(data)["text"],
-        *told,
+        *details,
     )
 
 
 @pytest.mark.parametrize("event", [MERGED, Delta("a", (1,))])
 def test_the_first_release_reads_what_this_one_writes(event: Delta) -> None:
-    told = first_release(encode(JOB, 4, event, 10))
-    assert told == (
+    fields = first_release(encode(JOB, 4, event, 10))
+    assert fields == (
         JOB,
         4,
         "delta",

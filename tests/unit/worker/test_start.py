@@ -41,9 +41,9 @@ def test_an_installation_that_cannot_load_a_model_ends_the_start_with_what_to_do
     with pytest.raises(SystemExit) as ended:
         start.main()
     assert ended.value.code == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("worker: MLX or a model library can't be loaded (")
-    assert "mlxq doctor" in told
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("worker: MLX or a model library can't be loaded (")
+    assert "mlxq doctor" in message
 
 
 def test_the_backend_of_tests_needs_no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,9 +63,9 @@ def test_the_backend_of_tests_needs_no_libraries(monkeypatch: pytest.MonkeyPatch
 def test_a_library_raises_the_limit_of_open_files_within_the_hard_one_and_lowers_nothing(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], set_to: tuple[int, int] | None
 ) -> None:
-    told: list[tuple[int, int]] = []
+    applied: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: applied.append(limits))
     with mlx_import.open_files_limit_kept():
         resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 4096))
-    assert told == ([] if set_to is None else [set_to])
+    assert applied == ([] if set_to is None else [set_to])

@@ -96,10 +96,10 @@ def test_a_stream_whose_end_arrives_during_the_look_ends_well(
         log = Log(ends_as_asked=True)
         return await all_of(kind(reader_of(log)[1], log))
 
-    told = asyncio.run(run())
-    assert "Hello" in told
-    assert "expired" not in told
-    assert told.count('"done": true') + told.count("[DONE]") == 1
+    stream = asyncio.run(run())
+    assert "Hello" in stream
+    assert "expired" not in stream
+    assert stream.count('"done": true') + stream.count("[DONE]") == 1
 
 
 def test_a_log_that_can_not_be_read_during_the_look_has_not_expired() -> None:

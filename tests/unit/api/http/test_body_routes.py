@@ -47,7 +47,7 @@ def client() -> Iterator[TestClient]:
         ("POST", "/static/nowhere", 405),
     ],
 )
-def test_a_wrong_address_is_told_whatever_the_length_of_the_body(
+def test_a_wrong_address_is_404_whatever_the_length_of_the_body(
     client: TestClient, method: str, path: str, status: int, body: bytes, in_pieces: bool
 ) -> None:
     pieces = (body[at : at + 65536] for at in range(0, len(body), 65536))
@@ -70,11 +70,11 @@ def test_a_slash_too_many_works_for_long_conversations_as_for_short_ones(
 
 
 def test_only_an_unread_long_body_ends_the_connection(client: TestClient) -> None:
-    said = [
+    connections = [
         client.post("/nowhere", content=body).headers.get("connection") for body in (b"{}", LONG)
     ]
     served = client.post(OPENAI, content=LONG, headers=JSON)
-    assert said == [None, "close"]
+    assert connections == [None, "close"]
     assert served.status_code == 200
     assert "connection" not in served.headers
 

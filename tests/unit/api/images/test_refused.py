@@ -99,14 +99,14 @@ def test_an_address_of_an_image_is_refused_by_name(images: ImageApi, url: str, p
     openai = images.client.post(
         "/v1/chat/completions", json={"model": "model-1", "messages": messages}
     )
-    told = openai.json()["error"]
-    assert (openai.status_code, told["code"], told["param"]) == (
+    error = openai.json()["error"]
+    assert (openai.status_code, error["code"], error["param"]) == (
         400,
         "unsupported",
         "messages[1].content[1].image_url",
     )
-    assert "MLXQ_IMAGE_HOSTS" in told["message"]
-    assert "->" not in told["message"]
+    assert "MLXQ_IMAGE_HOSTS" in error["message"]
+    assert "->" not in error["message"]
     assert not images.worker.seen
 
 

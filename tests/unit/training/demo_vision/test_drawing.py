@@ -38,11 +38,11 @@ def test_one_seed_gives_one_set_of_pictures() -> None:
     assert draw(4) == draw(4)
     assert draw(4) != draw(5)
 
-    def asked(seed: int) -> list[tuple[str, str]]:
+    def questions(seed: int) -> list[tuple[str, str]]:
         return [(case.messages[-1].text, case.answer) for case in build_cases(seed, 8)]
 
-    assert asked(4) == asked(4)
-    assert asked(4) != asked(5)
+    assert questions(4) == questions(4)
+    assert questions(4) != questions(5)
 
 
 def test_things_lie_inside_and_apart() -> None:

@@ -18,7 +18,7 @@ from wire.schemas.check import COMMAND, SchemaCheck
 
 GOOD, OTHER = '{"type": "integer"}', '{"type": "string"}'
 DIES = "import os; os.read(0, 9); os.kill(os.getpid(), 11)"
-LIES = "import os; os.read(0, 9); os.write(1, b'{\"length\": 5}\\n[1]xx')"
+ANSWERS_WRONGLY = "import os; os.read(0, 9); os.write(1, b'{\"length\": 5}\\n[1]xx')"
 COMPUTES = """
 import os, resource
 resource.setrlimit(resource.RLIMIT_CPU, (1, 5))
@@ -56,7 +56,7 @@ def test_one_process_reads_many_schemas_and_a_verdict_is_kept() -> None:
         assert made.pids() != [pid]
 
 
-@pytest.mark.parametrize("program", [DIES, LIES, ""], ids=["dies", "lies", "ends"])
+@pytest.mark.parametrize("program", [DIES, ANSWERS_WRONGLY, ""], ids=["dies", "lies", "ends"])
 def test_a_schema_that_ends_its_reader_is_refused_for_that(program: str) -> None:
     with checking(program) as made:
         assert made.new(GOOD).reason == "the program that reads it crashes or runs out of memory"
@@ -157,7 +157,7 @@ def test_the_api_reads_no_schema_itself() -> None:
     assert output_of(IN_API) == "True False"
 
 
-def test_the_process_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLXQ_API_KEYS", "somebody:0123456789abcdef")
     monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1/0")
     with checking(ENVIRONMENT) as made:

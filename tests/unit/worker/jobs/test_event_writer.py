@@ -108,7 +108,7 @@ def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -
     assert "".join(entry.event.text for entry in written.entries("a")) == "one two"
 
 
-def test_told_to_flush_it_writes_what_would_linger(written: Written) -> None:
+def test_flush_writes_pending_events(written: Written) -> None:
     chat = written.hold("a")
     written.writer.put([(chat, Delta("one", (1,)))])
     written.writer.put([(chat, Delta(" two", (2,)))])

@@ -37,11 +37,11 @@ def started(redis: Redis, queue: Queue, job: Job, worker: str = THERE, events: i
     rq_worker.prepare_job_execution(job)
     assert execution.worker_name == worker
     attempt, logged = TokenLog(redis).begin(job.id)
-    said = [
+    deltas = [
         Append(job.id, "everyone", attempt, len(logged) + n + 1, Delta("x", (n,)))
         for n in range(events)
     ]
-    TokenLog(redis).append(said)
+    TokenLog(redis).append(deltas)
 
 
 def waiting(redis: Redis, queue: Queue) -> list[str]:

@@ -77,8 +77,8 @@ def test_who_has_shown_nothing_beside_a_suspect_is_watched_but_not_counted(
     redis.hset(keys.job(suspect.id), mapping={keys.ISOLATED: 1, "crashes": 1})
     recovering(redis, queue, THERE).run()
     assert [crashes(redis, job) for job in (suspect, silent, speaking)] == [SUSPECT, 0, 0]
-    told = [redis.hmget(keys.job(job.id), "crashes", "beside") for job in (silent, speaking)]
-    assert [is_suspect(*fields) for fields in told] == [True, False]  # type: ignore[misc]
+    marks = [redis.hmget(keys.job(job.id), "crashes", "beside") for job in (silent, speaking)]
+    assert [is_suspect(*fields) for fields in marks] == [True, False]  # type: ignore[misc]
 
 
 def test_a_job_that_gets_further_is_never_given_up(redis: Redis, queue: Queue) -> None:
@@ -89,7 +89,9 @@ def test_a_job_that_gets_further_is_never_given_up(redis: Redis, queue: Queue) -
         assert crashes(redis, job) == 1
 
 
-def test_a_crash_is_the_suspects_alone_if_one_was_on_board(redis: Redis, queue: Queue) -> None:
+def test_a_crash_is_counted_for_the_suspect_alone_if_one_was_running(
+    redis: Redis, queue: Queue
+) -> None:
     suspect, *others = (submitted(redis, queue) for _ in range(3))
     for job in (suspect, *others):
         started(redis, queue, job)

@@ -146,9 +146,9 @@ def test_a_slice_nobody_saw_inside_ends_after_a_bounded_number_of_crashes(part: 
     for _ in range(MOST_UNSEEN):
         assert part.results() == {}
         part.dies(None)
-    told = part.results().values()
-    assert [row["error"]["code"] for row in told] == ["gave_up_after_crashes"] * LINES
-    assert {(row["custom_id"], row["line"]) for row in told} == {(None, None)}
+    results = part.results().values()
+    assert [row["error"]["code"] for row in results] == ["gave_up_after_crashes"] * LINES
+    assert {(row["custom_id"], row["line"]) for row in results} == {(None, None)}
     assert part.redis.hget(keys.batch(BATCH), "state") == b"completed"
 
 
