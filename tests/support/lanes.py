@@ -82,7 +82,7 @@ class Lanes:
         self.results = Results()
         self.loads = Loads()
         self.suspects: list[str] = []
-        """The records of suspects."""
+        """Suspects in the order of their marks: "in" or "out", and a line's number."""
         records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
         models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
         self.context, self.counters = Immediate(), Counters()

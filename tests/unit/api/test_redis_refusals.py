@@ -1,5 +1,4 @@
-"""A Redis that answers and refuses: what of it passes, what clients are told, and what the log
-says of it."""
+"""A Redis that refuses commands: which refusals pass, what clients get, and what is logged."""
 
 from __future__ import annotations
 
@@ -44,7 +43,7 @@ REPLIES = {
 
 
 def refusal(text: str) -> RedisError:
-    """The exception that redis-py makes of what a server said."""
+    """The exception that redis-py raises for a server's reply."""
     error: RedisError = BaseParser.parse_error(text)
     return error
 
@@ -108,7 +107,7 @@ def redis() -> FakeRedis:
 
 
 class Refusing(FakeAsyncRedis):
-    """Answers what is asked and takes nothing."""
+    """Answers reads and refuses writes."""
 
     reply = ""
 

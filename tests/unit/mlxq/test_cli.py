@@ -1,5 +1,5 @@
-"""The command line: quick to start, one line for every mistake, JSON for programs, and what it
-asks of the service."""
+"""The command line: quick to start, one line for every mistake, JSON for programs, and the requests
+that it sends."""
 
 from __future__ import annotations
 

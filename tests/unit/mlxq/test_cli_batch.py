@@ -1,5 +1,5 @@
 """``mlxq batch``: every prompt gets one result, whatever is interrupted; what can't be sent is
-told with its line."""
+named with its line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeBatches(FakeService):
-    """Batches that finish ``step`` lines with each look at them. A prompt "fail" fails; ``b1``
+    """Batches that finish ``step`` lines each time they are polled. A prompt "fail" fails; ``b1``
     is the first id."""
 
     def __init__(self, step: int = 2) -> None:
@@ -155,7 +155,7 @@ def test_a_command_that_was_killed_comes_back_to_its_batch(files: Path) -> None:
     service = FakeBatches()
 
     class Killed(Exception):
-        """Stands for a power cut."""
+        """In place of a power cut."""
 
     def kill() -> None:
         if service.done["b1"]:

@@ -1,4 +1,4 @@
-"""``mlxq chat``: what is asked, what is shown, and a stream that goes on over lost connections."""
+"""``mlxq chat``: its requests, its output, and a stream that goes on over lost connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlxq doctor``: each thing that can be wrong is found, and comes with what to do."""
+"""``mlxq doctor``: each problem is found and comes with what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEALTHY = {"GET /health": {"status": "ok"}, "GET /ready": {"status": "ready"}}
 
 @pytest.fixture
 def only_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out what is looked at on this machine."""
+    """Leaves out the checks of this machine."""
     monkeypatch.setattr("mlxq.commands.doctor.of_this_machine", lambda *_, **__: iter(()))
 
 
@@ -60,7 +60,7 @@ def test_a_bad_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mended(finding: Finding, state: str) -> str:
-    """A finding that is no good says what to do."""
+    """Check a finding's state; return its detail. A problem must say what to do."""
     assert finding.state == state
     assert finding.fix
     return finding.detail

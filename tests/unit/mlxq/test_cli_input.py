@@ -1,5 +1,4 @@
-"""Odd input to the command line ends in one line: bytes that are no text, numbers that are none,
-closed streams."""
+"""Odd input to the command line ends in one line: invalid text, invalid numbers, closed streams."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Other programs at the service's address, ids that are none and files without an end: one line
-each."""
+"""Other programs at the service's address, invalid ids and endless files: one line each."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def plan(parts: tuple[str, ...], number: int = 3) -> Plan:
 
 
 class Systems:
-    """Systems that only note whose turn it is."""
+    """Systems that only record whose turn it is."""
 
     def __init__(self) -> None:
         self.turns: list[tuple[str, str, int]] = []

@@ -1,4 +1,4 @@
-"""tests/browser/prepare tells what is missing."""
+"""tests/browser/prepare names what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.support.paths import ROOT
 
 PREPARE = ROOT / "tests" / "browser" / "prepare"
 MAC = "/Applications/Google Chrome.app"
-"""Found by its place, where there is one: the test looks for it elsewhere."""
+"""An installed browser, which the script would find by its path: the script looks elsewhere
+here."""
 BASH = shutil.which("bash") or "bash"
 
 

@@ -1,5 +1,5 @@
-"""The corpus of the demo chat model: seeded, right in its answers, and honest about what is held
-out."""
+"""The corpus of the demo chat model: seeded, with right answers, and without the held-out
+phrasings."""
 
 import itertools
 import re
@@ -29,7 +29,7 @@ CASES = build_cases(seed=3, per_skill=30)
 
 
 def test_needs_no_mlx() -> None:
-    """The corpus and its checks run where the model could not."""
+    """The corpus and its checks import no mlx."""
     code = "import sys, scripts.training.demo_chat.cases, scripts.training.demo_chat.corpus; sys.exit('mlx' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

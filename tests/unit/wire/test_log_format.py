@@ -1,4 +1,4 @@
-"""Log lines: text for people, JSON for programs, and never a value that somebody sent."""
+"""Log lines: text for people, JSON for programs, and never a value from a request."""
 
 from __future__ import annotations
 

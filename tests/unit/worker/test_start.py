@@ -1,5 +1,4 @@
-"""What a worker makes sure of before it takes any work: one clear line when something is
-missing."""
+"""What a worker checks before it starts: one clear line when something is missing."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ def test_a_second_worker_on_a_folder_is_refused_and_the_first_keeps_it(tmp_path:
 def test_an_installation_that_cannot_load_a_model_ends_the_start_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody may find a worker ready of which every chat would fail."""
+    """A worker must not be ready if every chat on it would fail."""
     monkeypatch.setitem(sys.modules, "worker.backends.lm", None)
     monkeypatch.setattr(sys, "argv", ["worker", "--data", str(tmp_path)])
     monkeypatch.setattr(start, "build", lambda _: pytest.fail("it went on"))

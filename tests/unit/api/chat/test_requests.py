@@ -20,7 +20,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Api:
-    """A client, and the worker that sees what was accepted."""
+    """A client, and the fake worker that receives accepted jobs."""
 
     def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
         self.client, self.worker, self.redis = client, worker, redis

@@ -1,5 +1,4 @@
-"""What a stream does in silence: it looks whether anybody is left to end the job; an end that
-was read is an end."""
+"""A stream without events checks whether the job can still end; an end that was read stays one."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ def entry(number: int, event: Event) -> Entry:
 
 
 class Log:
-    """A log that no channel tells of. With ``ends_as_asked`` it ends while somebody asks for the
-    job's standing."""
+    """A log whose events are not published. With ``ends_as_asked`` it ends while the job's state is
+    read."""
 
     def __init__(self, *, ends_as_asked: bool) -> None:
         self.entries: list[Entry] = []

@@ -1,5 +1,5 @@
-"""A body's limit is that of the route that will serve it; where no route is, the address is what
-is wrong."""
+"""A body has the limit of the route that serves it; without a route the error is about the
+address."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_json_may_begin_with_a_byte_order_mark_and_name_its_charset(
 def test_a_stream_is_a_stream_whatever_the_client_says_it_accepts(
     client: TestClient, accepted: str
 ) -> None:
-    # OpenAI's clients say application/json for streams, too.
+    # OpenAI's clients accept application/json for streams, too.
     sent = {"model": "model-1", "messages": [message()], "stream": True}
     answer = client.post(OPENAI, json=sent, headers={"accept": accepted})
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -1,4 +1,4 @@
-"""Long request bodies: images cut out of them, texts left alone, room for so many bytes."""
+"""Long request bodies: images are cut out of them, texts are not, and all bodies share a budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HEAD is GET without the body; of a stream there is no head to be had."""
+"""HEAD is GET without the body; for streams it is refused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Long JSON: counted before it is parsed, read beside the event loop, and answered like the same
-in short."""
+"""Long JSON: its values are counted before it is parsed, outside of the event loop, and errors are
+those of short JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def api() -> Iterator[Api]:
 
 
 def plain_count(body: bytes) -> int:
-    """The same count in the plainest way: texts are cut out first."""
+    """The same count by a simpler algorithm: strings are cut out first."""
     rest, texts = re.subn(rb'"(?:[^"\\]|\\.)*"', b"", body, flags=re.DOTALL)
     return 1 + texts + sum(rest.count(mark) for mark in (b",", b"[", b"{"))
 
@@ -78,7 +78,7 @@ def test_values_are_counted_whatever_is_in_texts_and_wherever_a_step_ends(
 
 
 def test_beyond_the_most_the_rest_is_not_looked_at() -> None:
-    # Each step looks at 64 KiB: with the second one it is plain that these are too many.
+    # Each step reads 64 KiB: after the second one there are too many.
     assert values_in(b"[" * (8 << 20), 70_000) == 1 + 2 * json_limits.STEP
 
 

@@ -1,4 +1,5 @@
-"""What happens when a process that opens images dies, hangs, lies or takes too much."""
+"""What happens when a process that decodes images dies, hangs, answers wrongly or uses too much
+memory."""
 
 from __future__ import annotations
 

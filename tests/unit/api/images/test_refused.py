@@ -1,4 +1,4 @@
-"""Which images are refused, with which reason, how fast and at which cost."""
+"""Which images are refused, with which reason, how fast, and with how much memory."""
 
 from __future__ import annotations
 

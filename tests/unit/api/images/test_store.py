@@ -21,7 +21,7 @@ def redis() -> Redis:
 
 
 def stored(redis: Redis) -> set[str]:
-    """What is there, after all books about it have been compared."""
+    """The stored images, after all records about them have been compared."""
     found = {name.decode().rsplit(":", 1)[1] for name in redis.keys(keys.image("*"))}
     sizes = redis.hgetall(keys.IMAGES)
     assert {sha.decode() for sha in sizes} == found
@@ -113,7 +113,7 @@ def test_a_process_that_dies_before_it_queues_its_job_leaves_nothing_for_ever(
     store = ImageStore(redis, BUDGET, kept_s=0)
     store.put("a", b"picture", "never came to be")
     store.sweep()
-    assert stored(redis) == {"a"}  # its job may be on its way
+    assert stored(redis) == {"a"}  # its job may be about to be queued
     monkeypatch.setattr("api.images.store.CREATION_S", -1)
     store.sweep()
     assert stored(redis) == set()

@@ -135,7 +135,7 @@ def test_a_chat_that_a_living_worker_cannot_read_is_refused_by_name(
     jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announce(redis, old := status())
-    redis.delete(keys.worker_reads(old.name))  # It says nothing of versions.
+    redis.delete(keys.worker_reads(old.name))  # It reports no version.
     chat = a_chat()
 
     def too_new(job: ChatJob, version: int) -> ChatJob:

@@ -1,5 +1,5 @@
-"""A reader's promise: a position means the same text whoever wrote the log and however tokens
-were grouped in it."""
+"""Readers of the token log: a position means the same text, whoever wrote the log and however
+tokens are grouped in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END = Finished("stop")
 
 
 def delta(first: int, behind: int) -> Delta:
-    """The tokens from a place up to another, as one event."""
+    """The tokens from one position up to another, as one event."""
     words = WORDS[first:behind]
     pieces = tuple(Piece(1, len(word)) for word in words) if len(words) > 1 else ()
     return Delta("".join(words), tuple(range(first, behind)), pieces=pieces)
@@ -49,7 +49,7 @@ def line(entry: Entry) -> str:
 
 
 class OneLog:
-    """One reader of one log, which a test writes and loses."""
+    """One job's log, which a test writes and rewrites, and readers of it."""
 
     def __init__(self) -> None:
         self.redis = FakeAsyncRedis()
@@ -60,7 +60,7 @@ class OneLog:
         return self.relay.attach(JOB, cursor, replay=True, by_tokens=by_tokens)
 
     async def store(self, entries: list[Entry], attempt: int = 1) -> None:
-        """Write a log in place of what there was."""
+        """Replace the log."""
         await self.redis.delete(keys.log(JOB))
         for entry in entries:
             await self.redis.xadd(
@@ -68,7 +68,7 @@ class OneLog:
             )
 
     async def read(self, reader: Reader) -> list[tuple[int, str]]:
-        """What comes until nothing does: ids and texts."""
+        """Read until there is nothing more: ids and texts."""
         texts = []
         while entries := await reader.batch(0.01) or (reader._behind and [None]):
             texts += [(e.position, getattr(e.event, "text", "")) for e in entries if e is not None]
@@ -120,7 +120,7 @@ def test_a_reader_goes_on_where_it_was_when_the_log_is_written_anew_in_other_gro
         await it.store(log(*written, end=True), attempt=2)
         reader.look_again(in_doubt=noticed)
         texts += await it.read(reader)
-        # Unnoticed, a log that was rewritten to fewer entries looks like one without news.
+        # Unnoticed, a log that was rewritten to fewer entries looks like one without new entries.
         if noticed or len(written) > 4:
             assert text(texts) == "".join(WORDS)
             assert texts[-1] == (13, "")

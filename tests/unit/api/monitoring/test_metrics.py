@@ -1,5 +1,5 @@
-"""``/metrics``: valid text, right over several workers and restarts, documented, and silent
-about requests."""
+"""``/metrics``: valid text, correct over several workers and restarts, documented, and without
+anything of requests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What operators see: the status with its history and recent jobs, and one look a second for all
-who watch."""
+"""What operators see: the status with its history and recent jobs, and one read of Redis a second
+for all viewers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def overview(server: FakeServer) -> StatusReader:
 
 
 def sample(redis: Redis, at_ms: int, **fields: Any) -> None:
-    """What a worker adds to the history every second."""
+    """Add to the history what a worker adds every second."""
     known = {
         "machine": "a",
         "seconds": 1.0,

@@ -1,4 +1,4 @@
-"""What a caller is told of its usage: its own, all time and day by day."""
+"""A caller's usage: its own alone, for all time and day by day."""
 
 from __future__ import annotations
 

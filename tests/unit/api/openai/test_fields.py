@@ -1,4 +1,4 @@
-"""Every field of OpenAI's routes and of their relatives is honoured, refused by name, or
+"""Every field of OpenAI's routes and of compatible servers is honoured, refused by name, or
 accepted without effect."""
 
 from __future__ import annotations

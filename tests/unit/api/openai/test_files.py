@@ -1,5 +1,5 @@
-"""Uploaded files: stored within the room there is, seen by their owner alone, and gone without a
-trace when refused."""
+"""Uploaded files: stored within the budget, visible to their owner alone, and not stored at all
+when refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wire import keys
 from wire.settings import Settings
 
 NOISE = random.Random(7).randbytes(17 << 20)
-"""Does not shrink."""
+"""Does not compress."""
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.unit.training.demo_vision.drawn_scenes import scenes
 
 
 def test_needs_no_mlx() -> None:
-    """Pictures, questions and checks run where the model could not."""
+    """Pictures, questions and checks import neither mlx nor numpy."""
     code = "import sys, scripts.training.demo_vision.conversations.cases; sys.exit('mlx' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -1,5 +1,5 @@
-"""What happens with the process that reads schemas: kept warm, replaced when it dies, hangs or
-takes too much."""
+"""The process that reads schemas: started early, and replaced when it dies, hangs or uses too much
+memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_one_process_reads_many_schemas_and_a_verdict_is_kept() -> None:
         assert made.pids() == [pid]
         psutil.Process(pid).kill()
         assert not made.new(GOOD).reason
-        assert made.pids() == [pid]  # Nobody was asked.
+        assert made.pids() == [pid]  # No process was needed.
         assert made.new('{"type": "null"}').text
         assert made.pids() != [pid]
 

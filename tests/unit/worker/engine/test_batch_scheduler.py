@@ -1,5 +1,5 @@
-"""Prompts of batches in the engine, on the echo backend: chats first, batches in turn, and
-nothing lost on the way."""
+"""Prompts of batches in the engine, on the echo backend: chats first, batches in turn, and no
+prompt is lost."""
 
 from __future__ import annotations
 
@@ -216,8 +216,7 @@ def test_no_model_is_loaded_for_a_batch_while_chats_are_inside(lanes: Lanes) -> 
 
 
 class CachingEcho(EchoBackend):
-    """An echo backend with a prompt cache: the prompts that were taken out of a batch are known
-    afterwards."""
+    """An echo backend with a prompt cache: prompts that were removed from a batch are in it."""
 
     def __init__(self, known: list[list[int]]) -> None:
         super().__init__(0, 16)

@@ -1,5 +1,5 @@
-"""What a worker counts: tokens, times to the first one, gaps between them; and what it tells of
-that."""
+"""A worker's counters: tokens, times to the first token, gaps between tokens; and what it publishes
+of them."""
 
 from __future__ import annotations
 

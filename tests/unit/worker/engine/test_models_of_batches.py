@@ -1,4 +1,5 @@
-"""Batches whose lines name several models, or one that is gone, changed or without room."""
+"""Batches whose lines name several models, or a model that is gone, changed or doesn't fit in
+memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Prompts that may be what kills their workers: one at a time, marked first, and never beside
-a suspect chat."""
+"""Prompts suspected of killing their workers: run one at a time, marked first, and never beside a
+suspect chat."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ def test_suspects_come_in_one_at_a_time(lanes: Lanes) -> None:
 def test_a_suspect_is_written_down_before_anything_is_done_with_it(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its model may kill the process as it is loaded, its prompt as it is prepared, its tokens in a
-    step."""
+    """The process may be killed by loading its model, by preparing its prompt, or in a step."""
     done: list[tuple[str, list[str]]] = []
     opened, prepare = lanes.models._open, EchoBackend.prepare
 
@@ -68,8 +67,8 @@ def test_while_a_suspect_is_prepared_no_other_is_let_in(lanes: Lanes) -> None:
 
 
 def test_a_suspect_chat_has_the_engine_without_prompts(lanes: Lanes) -> None:
-    """A crash beside it must be its own; and it never waits for a suspect prompt, whatever share
-    prompts have."""
+    """A crash while a suspect chat runs must be the chat's own; and the chat never waits for a
+    suspect prompt, whatever share prompts have."""
     lanes.submit(*prompts("b", 2, suspect=True), *prompts("c", 2))
     lanes.turns(3)
     assert set(lanes.running()) == {"b", "c"}

@@ -1,5 +1,4 @@
-"""The event writer's promises: what comes first and last is written at once, what comes fast in
-between together."""
+"""The event writer: first and last events are written at once, fast ones between them together."""
 
 from __future__ import annotations
 

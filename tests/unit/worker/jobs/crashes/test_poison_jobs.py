@@ -31,7 +31,7 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
     for number in range(1, MOST_CRASHES + 1):
         started(redis, queue, job)
         if number == MOST_CRASHES:
-            # From the second crash on it comes in as a suspect.
+            # From the second crash on it is started as a suspect.
             redis.hset(keys.job(job.id), keys.ISOLATED, number)
         assert recovering(redis, queue, THERE).run() == 1
         assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], number)
@@ -43,7 +43,8 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
 def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(
     redis: Redis, queue: Queue
 ) -> None:
-    """A suspect waits in its worker until it is let in; and reading it is over before that."""
+    """A suspect waits in its worker until it is admitted, and its prompt has been read before
+    that."""
     job = submitted(redis, queue)
     for number in range(1, MOST_UNSEEN):
         started(redis, queue, job)

@@ -1,5 +1,5 @@
-"""Slices of batches after crashes: the line that was inside fails alone, and nothing loops for
-ever."""
+"""Slices of batches after crashes: the line that was running fails alone, and no slice is retried
+for ever."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class OneSlice:
         )
 
     def dies(self, mark: int | None, *chats: Job) -> None:
-        """A worker takes the slice up, beside chats, and dies with this line marked."""
+        """Have a worker start the slice, beside chats, and die with this line marked."""
         for queue, job in ((self.queue, self.job), *((self.chats, chat) for chat in chats)):
             self.redis.lrem(queue.key, 1, job.id)
             worker = ChatWorker(

@@ -28,8 +28,8 @@ def test_a_popped_job_is_put_back_at_once_only_by_a_worker_that_starts_alone(
 def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(
     redis: Redis, queue: Queue
 ) -> None:
-    """Slices are popped by a thread beside the one that looks: put back, a slice would run twice
-    at once."""
+    """Slices are popped by another thread than the one that looks for lost jobs: a slice that is
+    put back would run twice at once."""
     job = submitted(redis, queue)
     recovery = recovering(redis, queue)
     assert recovery.run_at_start() == 0
@@ -37,7 +37,7 @@ def test_a_job_that_another_thread_of_this_worker_has_just_popped_is_left_alone(
     for _ in range(2):
         assert recovery.run() == 0
     assert waiting(redis, queue) == []
-    # So much later it is nobody's.
+    # After so long no thread has it.
     redis.expire(keys.popped(job.id), 2 * popped_jobs._GRACE_S - 1)
     assert recovery.run() == 1
 

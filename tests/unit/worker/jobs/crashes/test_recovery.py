@@ -82,7 +82,7 @@ def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_rqs_records(
     if gone:
         redis.delete(job.key)
     else:
-        # By another worker, which has struck its own execution out.
+        # By another worker, which has removed its own execution.
         job.set_status(JobStatus.FINISHED)
     assert redis.keys("rq:execution*")
     assert recovering(redis, queue, THERE).run() == 0

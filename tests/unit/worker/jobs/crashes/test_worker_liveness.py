@@ -77,7 +77,7 @@ def test_dead_workers_are_struck_off(redis: Redis, queue: Queue) -> None:
 def test_a_plain_rq_worker_gets_time_to_give_a_job_back_and_no_crash_is_counted(
     redis: Redis, queue: Queue, clock: list[float]
 ) -> None:
-    """It keeps no status of ours, and runs nothing."""
+    """A plain RQ worker writes no status key and runs none of our jobs."""
     job = submitted(redis, queue)
     started(redis, queue, job, worker="plain")
     redis.srem(keys.WORKERS, "plain")

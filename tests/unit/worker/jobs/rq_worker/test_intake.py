@@ -1,5 +1,4 @@
-"""What a worker takes from RQ's queues and what not, and how it enters a chat that has ended
-already."""
+"""Which jobs a worker pops from RQ's queues, and how it records a chat that has ended already."""
 
 from __future__ import annotations
 

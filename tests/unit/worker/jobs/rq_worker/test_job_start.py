@@ -1,4 +1,4 @@
-"""What a job's start asks of Redis comes back under its name."""
+"""What a job's start reads from Redis has the right names."""
 
 from __future__ import annotations
 
