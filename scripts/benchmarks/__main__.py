@@ -143,7 +143,7 @@ def sections(size: str, plan: Plan, moment: str, found: Measured) -> dict[str, s
     result = {}
     if found.ours:
         blas = machine.OPENBLAS if plan.openblas else "the BLAS in MLX's wheel"
-        # Some parts start services of their own, and what these have loaded is not looked at.
+        # Some parts start services of their own, whose BLAS is not checked.
         notes = bullets([*machine.conditions(), *method(size, found.blas or [blas])])
         measured = f"Measured {moment}; rounds: {plan.rounds}."
         result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found, measured)}"
@@ -227,7 +227,7 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    # Ended by SIGTERM as by Ctrl-C: what was started is ended, what was made is removed.
+    # SIGTERM ends a run as Ctrl-C does: child processes are ended, temporary files removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(arguments())

@@ -1,4 +1,4 @@
-"""The figures as Markdown tables, with ratios and what they should reach."""
+"""The figures as Markdown tables, with ratios and their targets."""
 
 from __future__ import annotations
 
@@ -256,8 +256,8 @@ def p50(values: Sequence[float]) -> float:
 
 
 def paired(values: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the ratios of what was measured in the same round: the machine's drift is in
-    both, and cancels."""
+    """The median of the ratios of what was measured in the same round: the machine's drift affects
+    both, and cancels out."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 

@@ -1,9 +1,9 @@
-"""Judges what clients got and what Redis holds against the invariants; knows nothing of how faults
-were made.
+"""Checks what clients received and what Redis holds against the invariants; knows nothing of how
+faults were made.
 
 I1 every accepted job reaches exactly one terminal event. I2 ids never fall, and up to each id the
 text is that of so many tokens. I3 never two writers on one log. I4 nothing after the terminal
-event, which never changes. I5 no 5xx but an honest 503, no traceback. I6 Redis' keys return to
+event, which never changes. I5 no 5xx but a justified 503, no traceback. I6 Redis' keys return to
 where they were.
 """
 
@@ -21,17 +21,17 @@ from wire.log_entries import Entry, decode_rows
 from worker.backends import echo
 
 LOST = ("job_lost", "expired")
-"""Codes of ends that an API process makes up for a job that Redis lost: they stand in no log."""
+"""Codes of ends that an API process sends for a job that Redis lost: no log has them."""
 
 
 def expected(chat: Chat) -> str:
-    """The whole text, as a worker that was never disturbed would say it."""
+    """The whole text, as a worker without faults generates it."""
     return echo.answer(chat.prompt, chat.seed, chat.tokens)
 
 
 class Checker:
-    """Judges chats one by one; remembers how each ended, and looks again at the end of
-    everything."""
+    """Checks chats one by one; remembers how each ended, and checks that again at the end of the
+    session."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -40,7 +40,7 @@ class Checker:
     def check(
         self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False
     ) -> list[str]:
-        """What is wrong with these chats, nothing at best.
+        """What is wrong with these chats.
 
         They should have ended well; or with a failure of this code; or, ``stopped``, with the
         beginning of their text.
@@ -53,11 +53,11 @@ class Checker:
         ]
 
     def forget(self) -> None:
-        """Redis has lost its data: the ends that were there are no more."""
+        """Redis has lost its data, and with it the ends of earlier chats."""
         self._ends.clear()
 
     def changed(self) -> list[str]:
-        """I4, looked at again: the logs that have changed since they were judged."""
+        """I4, checked again: the logs that have changed since they were checked."""
         return [
             f"{job_id}: changed after its end"
             for job_id, end in self._ends.items()
@@ -105,7 +105,7 @@ def _logged(entries: Sequence[Entry]) -> str:
 
 
 def stream_wrong(chat: Chat, code: str | None = None, *, stopped: bool = False) -> list[str]:
-    """What is wrong with what a client got, whatever the log holds by now."""
+    """What is wrong with the stream that a client received, whatever the log holds by now."""
     frames = [(position, frame) for _, position, frame in chat.frames if "progress" not in frame]
     wrong = _positions(chat, frames)
     if [frame["done"] for _, frame in frames] != [False] * (len(frames) - 1) + [True]:

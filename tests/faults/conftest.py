@@ -1,5 +1,5 @@
-"""One service for all fault tests: each test finds it whole, and is judged by what it leaves
-behind."""
+"""One service for all fault tests: it is complete before each test, and what each test leaves in
+Redis and in the log is checked."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ def checker(shared_stack: Stack) -> Iterator[Checker]:
 
 @pytest.fixture
 def rng() -> random.Random:
-    """Where chance comes from; the seed is shown with a failure, and can be given to see it
-    again."""
+    """The source of random numbers. Its seed is printed with a failure; FAULTS_SEED repeats it."""
     seed = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 32))
     print(f"FAULTS_SEED={seed}")
     return random.Random(seed)
@@ -47,8 +46,8 @@ def rng() -> random.Random:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The service, whole at the start; at the end nothing may be left in Redis and no traceback
-    in the API's log."""
+    """The service with all its processes; after the test nothing may be left in Redis and no
+    traceback in the API's log."""
     asyncio.run(_whole(shared_stack))
     before = shared_stack.log("api").stat().st_size
     yield shared_stack

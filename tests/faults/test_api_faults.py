@@ -1,5 +1,5 @@
-"""The API is killed or stopped; clients are cut, leave, ask twice or ask nonsense: one run a
-job, the whole text."""
+"""The API is killed or stopped; clients are cut off, leave, send a request twice or send nonsense:
+each job runs once, and each text is complete."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_hostile_cursor_is_refused_and_shows_nothing(stack: Stack, checker: Ch
 def test_clients_that_leave_at_any_moment_leave_nothing(
     stack: Stack, rng: random.Random, long: bool
 ) -> None:
-    """In the long form also: their chats are stopped some 30 s later."""
+    """In the long form also clients that leave: their chats are stopped some 30 s later."""
     count = 500 if long else 60
     leaving = chats("left", count, tokens=3000 if long else 30)
     process = psutil.Process(stack.processes["api"].pid)

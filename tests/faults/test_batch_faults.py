@@ -83,8 +83,8 @@ def test_a_line_that_kills_its_workers_fails_alone_and_a_chat_beside_it_finishes
 def test_a_line_that_kills_its_workers_as_it_is_prepared_fails_alone_and_counts_for_no_chat(
     stack: Stack, checker: Checker
 ) -> None:
-    """Chats that have shown nothing yet, too: they wait, read a long prompt, or have just said
-    their first word."""
+    """Also chats without text yet: they wait, process a long prompt, or have just streamed their
+    first token."""
     rows = prompts("fine", 40, max_tokens=12)
     rows[20]["prompt"] = f"{DEADLY_PROMPT}, will you?"
     some = [*chats("innocent", 6, tokens=60), Chat("innocent and long " * 180, tokens=20)]
@@ -126,7 +126,7 @@ def test_a_chat_that_kills_its_workers_as_it_is_prepared_costs_no_line_of_a_batc
 
 
 def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Checker) -> None:
-    """As a regular expression or a grammar may be. No stream waits for it, but every other line
+    """Such as a regular expression or a grammar. No stream waits for it, but every other line
     would."""
     stack.kill("worker", signal.SIGTERM)
     stack.start_worker(MLXQ_HANG_S="2")
@@ -156,7 +156,7 @@ def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(
     codes = {row["error"]["code"] for row in batch.results() if "error" in row}
     assert codes == {"gave_up_after_crashes"}
     assert (batch.missing(), batch.state()["status"]) == (set(), "completed")
-    # The first crash of each of the two slices is nobody's in particular, and one line may be half
+    # The first crash of each of the two slices is counted for no single line, and one line may be
     # given up.
     assert len(deaths) <= 2 + MOST_ALONE * MOST_DEADLY_LINES + 1
 

@@ -1,4 +1,4 @@
-"""Redis loses its last moments: a cursor still means the same text, for every kind of reader."""
+"""Redis loses its last writes: a cursor still means the same text, for every kind of reader."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
     async def run() -> None:
         await stack.worker_ready()
         await Cuts(stack, delay_ms, rng, result).run(250 if long else 10)
-        # Ends that were lost behind their readers are written again, at this worker's pace.
+        # Ends that were lost after they were read are written again, at this worker's pace.
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
     asyncio.run(run())
@@ -47,8 +47,7 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
 def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_command_line(
     stack: Stack, checker: Checker
 ) -> None:
-    """The API lives on: nobody comes back with a cursor, and the log is written anew beneath
-    them."""
+    """The API is not restarted: no reader reconnects with a cursor while the log is rewritten."""
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
     four = chats("never left", 4, tokens=TOKENS)

@@ -1,5 +1,5 @@
-"""Redis is away, restarted, emptied or full: nothing that it still holds is lost, and what it
-lost is told."""
+"""Redis is away, restarted, emptied or full: no data that it still has is lost, and clients get an
+error for what it lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.faults.stack import Stack, until
 from wire import keys
 
 SLACK_S = 8.0
-"""What a busy machine may add to a promised time."""
+"""Time that a busy machine may add to a limit."""
 
 
 @pytest.mark.parametrize("down_s", [0.2, 3, 8, 30])
@@ -31,7 +31,7 @@ def test_a_restart_of_redis_costs_a_pause_and_no_token(
         await at_token(forty[:8], 20)
         await until(lambda: all(chat.job_id for chat in forty))
         stack.kill_redis()
-        await asyncio.sleep(down_s)  # How long it is away is what is tried.
+        await asyncio.sleep(down_s)  # The length of the outage is what is tested.
         await stack.start_redis()
 
     asyncio.run(streamed(stack, forty, restart()))
@@ -43,7 +43,8 @@ def test_a_restart_of_redis_costs_a_pause_and_no_token(
 def test_events_that_redis_lost_when_it_was_killed_are_written_again(
     stack: Stack, checker: Checker
 ) -> None:
-    """Also to clients that have seen more than Redis remembers, and come back with their cursor."""
+    """Also to clients that have received more than Redis still has, and reconnect with their
+    cursor."""
     eight = chats("forgotten", 8, tokens=150)
 
     async def lose() -> None:
@@ -63,8 +64,7 @@ def test_events_that_redis_lost_when_it_was_killed_are_written_again(
 def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(
     stack: Stack, checker: Checker
 ) -> None:
-    """Its readers have gone, and nothing runs any more: one that comes later still gets the
-    whole text."""
+    """Its readers have left, and no job is running: a later reader still gets the whole text."""
     eight = chats("forgotten end", 8, tokens=60)
     later = chats("forgotten end", 8, tokens=60)
 
@@ -91,7 +91,7 @@ def test_when_redis_loses_its_data_every_client_gets_an_error(
     took: list[float] = []
 
     async def lose() -> None:
-        # Which of them get the worker's slots is chance: the others are still queued.
+        # Which chats get the worker's slots is random: the others are still queued.
         await until(
             lambda: (
                 all(chat.job_id for chat in lost) and sum(chat.cursor >= 10 for chat in lost) >= 8

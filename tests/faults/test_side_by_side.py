@@ -1,5 +1,4 @@
-"""Machines are updated one after another: workers and API processes of the last release and of
-this one, one Redis."""
+"""A rolling update: workers and API processes of the last release and of this one on one Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ STOP = f"{CHAT}/stop"
 FILE = b'{"custom_id": "a"}\n'
 OLD, NEW = "old", "new"
 PAIRS = [((OLD,), (NEW,)), ((NEW,), (OLD,)), ((OLD, NEW), (OLD, NEW))]
-"""API processes, and workers."""
+"""Releases of the API processes, and of the workers."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Sides:
-    """Processes of both releases, named ``old`` and ``new`` with what they are."""
+    """Processes of both releases, named ``old-api``, ``new-worker`` and so on."""
 
     def __init__(self, stack: Stack, last_release: Path) -> None:
         self.stack = stack
@@ -103,8 +102,7 @@ def sides(stack: Stack, last_release: Path) -> Sides:
 
 
 def wrong(side: str, chat: Chat) -> list[str]:
-    """What is wrong with a stream of an API of one of the releases; the last one's ids count
-    events."""
+    """What is wrong with a stream of one release's API; in the last release ids count events."""
     if side == NEW:
         return stream_wrong(chat)
     ids = [number for _, number, _ in chat.frames]
@@ -118,14 +116,14 @@ async def batch(port: int, prompts: int) -> str:
 
 
 async def uploaded(port: int) -> str:
-    """The id of a file that waits for a batch."""
+    """Upload a file for a batch; return its id."""
     async with httpx2.AsyncClient() as client:
         form = {"files": {"file": ("p.jsonl", FILE)}, "data": {"purpose": "batch"}}
         return str((await client.post(f"http://127.0.0.1:{port}/v1/files", **form)).json()["id"])
 
 
 async def finished(port: int, batch_id: str) -> tuple[int, int]:
-    """How many lines were done, and how many failed, once all are."""
+    """Wait for a batch's end; return the numbers of done and of failed lines."""
     while (view := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
         await asyncio.sleep(0.1)
     return view["counts"]["done"], view["counts"]["failed"]
@@ -162,7 +160,7 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
 def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(
     sides: Sides,
 ) -> None:
-    """Several tokens an event: a cursor that counts events must not be taken for one that counts
+    """Events have several tokens: a cursor that counts events must not be read as one that counts
     tokens."""
     some = chats("over an update", 6, tokens=600)
     port = {"now": sides.port(OLD)}

@@ -1,5 +1,5 @@
-"""Jobs that a worker can't read: of a later release, of an unknown task, broken. Whoever waits
-is told by name."""
+"""Jobs that a worker can't read: of a later release, of an unknown task, broken. Their clients get
+an error with a code."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The worker is killed, frozen, stopped, poisoned or hung: streams go on at the exact next
-token."""
+"""The worker is killed, frozen, stopped, crashed by a prompt or hung: streams go on at the exact
+next token."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __main__.main()
 INTERMEDIATE = "rq:queue:chat:intermediate"
 
 RESTART_S = 20.0
-"""Restart, load and 5 s of the promise; most of it is the start of a process on a busy machine."""
+"""Restart, load and the promised 5 s; most of it is the start of a process on a busy machine."""
 TAKEOVER_S = 15.0
 SLACK_S = 10.0
-"""What a busy machine may add to a promised time."""
+"""Time that a busy machine may add to a limit."""
 
 
 def test_a_killed_worker_costs_a_pause_and_no_token(
@@ -53,8 +53,8 @@ def test_a_killed_worker_costs_a_pause_and_no_token(
 def test_a_worker_killed_between_pop_and_start_loses_no_job(
     stack: Stack, checker: Checker, long: bool
 ) -> None:
-    """A few real deaths at that very place; the other jobs are moved to where such a death
-    leaves them."""
+    """A few real kills between pop and start; the other jobs are moved to where such a kill leaves
+    them."""
     hundred = chats("popped", 100, tokens=5)
     redis = stack.redis
     stack.kill("worker")
@@ -78,7 +78,8 @@ def test_a_worker_killed_between_pop_and_start_loses_no_job(
 def test_another_worker_puts_back_what_a_dead_one_had_popped(
     stack: Stack, checker: Checker
 ) -> None:
-    """A frozen worker's pop goes on in Redis: it has the job then, and dies before it knows."""
+    """A frozen worker's pop goes on in Redis: the job is popped, and the worker dies before it
+    learns of it."""
     one = chats("left", 1, tokens=5)
     stack.processes["worker"].send_signal(signal.SIGSTOP)
 

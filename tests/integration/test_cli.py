@@ -25,7 +25,7 @@ MLXQ = (sys.executable, "-m", "mlxq.cli")
 
 
 class Shell:
-    """A service and the environment of somebody who uses it."""
+    """A service, and a user's environment."""
 
     def __init__(self, data: Path) -> None:
         self.running = Running(
@@ -49,7 +49,7 @@ class Shell:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def running_jobs(self, count: int) -> list[str]:
-        """The ids that `mlxq ps` shows, once they are so many: workers tell of their jobs once a
+        """The ids that `mlxq ps` shows, once there are so many: workers publish their jobs once a
         second."""
         for _ in range(LIMIT_S):
             running = json.loads(self.run("ps", "--json").stdout)["running"]
@@ -66,7 +66,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Look at what another process writes until it is there."""
+    """Poll until another process has written it."""
     ticks = threading.Event()
     for _ in range(LIMIT_S * 50):
         if condition():
@@ -76,7 +76,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def read_until(stream: Any, text: str) -> str:
-    """What a stream says up to a text; reading blocks until it is there."""
+    """Read a stream up to a text; blocks until the text is there."""
     seen = ""
     while text not in seen:
         piece = stream.read(1)
@@ -130,15 +130,14 @@ def test_a_reader_that_leaves_stops_the_chat(shell: Shell) -> None:
 
 
 def without_notes(seen: str) -> str:
-    """What stays on the screen: what stood behind the text for a while is wiped from where it
-    began."""
+    """The text that stays on the screen: temporary text behind it is erased."""
     kept = re.sub(r"\x1b7[^\x1b]*\x1b8\x1b\[J", "", seen)
     assert "\x1b" not in kept
     return kept
 
 
 class Terminal:
-    """A conversation on a terminal of its own."""
+    """A conversation on a pseudo-terminal."""
 
     def __init__(self, shell: Shell, *options: str) -> None:
         ours, theirs = pty.openpty()
@@ -161,7 +160,7 @@ class Terminal:
         self.until(line + "\r\n")
 
     def ask(self, line: str) -> str:
-        """What is said between a line and the next prompt."""
+        """Type a line; return the output up to the next prompt."""
         self.say(line)
         return without_notes(self.until("> ").removesuffix("> ").rstrip("\r\n"))
 

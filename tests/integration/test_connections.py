@@ -1,5 +1,5 @@
-"""Connections over real sockets: answers that come before their request is through, HEAD, idle
-ones that are kept."""
+"""Connections over real sockets: responses before the end of their request, HEAD, idle connections
+that are kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def head(method: str, path: str, more: str = "") -> bytes:
 
 
 def received(connection: socket.socket) -> bytes:
-    """All that comes until the connection ends."""
+    """All bytes until the connection ends."""
     data = bytearray()
     while piece := connection.recv(1 << 16):
         data += piece
@@ -65,7 +65,7 @@ def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(
 def test_the_answer_does_not_wait_for_a_body_that_never_comes(server: Server) -> None:
     with connected(server) as client:
         client.sendall(head("POST", "/nowhere", f"Content-Length: {MANY}\r\n") + b"x")
-        response = received(client)  # the answer, and soon the end
+        response = received(client)  # the response, and soon the connection's end
         assert response.startswith(b"HTTP/1.1 404")
         assert b"connection: close" in response.lower()
 
@@ -97,6 +97,6 @@ def test_a_head_leaves_the_connection_ready_for_the_next_request(server: Server)
 def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(
     server: Server,
 ) -> None:
-    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed
+    # nginx keeps idle connections 60 s, aiohttp 15 s, httpx 5 s; a longer time writes into a closed
     # one.
     assert server.config.timeout_keep_alive == KEEP_ALIVE_S == 75

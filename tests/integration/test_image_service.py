@@ -61,7 +61,7 @@ class Served:
 def _opens_images(child: psutil.Process) -> bool:
     try:
         return any("decoder_process" in word for word in child.cmdline())
-    except psutil.Error:  # It has just ended.
+    except psutil.Error:  # The process has just ended.
         return False
 
 
@@ -105,7 +105,7 @@ def ended(*processes: psutil.Process) -> bool:
 
 
 class Watch:
-    """The most memory that the API and Redis take while something goes on."""
+    """The most memory that the API and Redis use during the block."""
 
     def __init__(self, api: Served) -> None:
         self.memory, self.store = 0, 0
@@ -132,7 +132,7 @@ def test_a_hundred_images_of_20_mb_at_once(api: Served) -> None:
     encoded = base64.b64encode(picture[: len(picture) // 3 * 3])
 
     def one(number: int) -> httpx2.Response:
-        # Another end for each, so that none is known already.
+        # Different last bytes, so that none is stored already.
         last = base64.b64encode(b"%08d" % number) + tail
         middle = (encoded[at : at + (1 << 20)] for at in range(0, len(encoded), 1 << 20))
         pieces = itertools.chain([head], middle, [last])
@@ -154,7 +154,7 @@ def test_a_hundred_images_of_20_mb_at_once(api: Served) -> None:
             assert '"done": true' in answer.text
     assert watch.memory < 300_000_000
     assert watch.store < 1_000_000_000
-    # Nothing of it is left, and the next chat is served.
+    # Nothing of the image is left, and the next chat is served.
     wait_for(lambda: api.process.memory_info().rss < 200_000_000)
     with FakeWorker(api.redis).running():
         assert api.chat(files.url(files.plain())).status_code == 200
@@ -170,7 +170,7 @@ def test_the_same_image_of_two_chats_is_stored_once_and_dropped_after_the_last(a
         LogWriter(api.redis, job_id).finish()
         wait_for(lambda left=left: api.redis.zcard(keys.image_jobs(sha256)) == left, 15)
     assert api.redis.zscore(keys.IMAGES_IDLE, sha256) is not None
-    # Somebody else needs the room: it is gone.
+    # Another image needs the space: this one is gone.
     for seed in (2, 3):
         api.queued(big(seed))
     assert not api.redis.exists(keys.image(sha256))
@@ -243,7 +243,7 @@ def test_a_body_that_stops_in_the_middle_gives_its_room_back(api: Served) -> Non
         raise RuntimeError
 
     with FakeWorker(api.redis).running():
-        for _ in range(12):  # more than there is room for
+        for _ in range(12):  # more than the budget
             with pytest.raises(RuntimeError):
                 httpx2.post(
                     api.url + CHAT,

@@ -1,4 +1,4 @@
-"""The whole service on the echo backend: what clients get, and what RQ's books and pages say
+"""The whole service on the echo backend: what clients get, and what RQ's records and pages show
 meanwhile."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_thirty_two_chats_at_once_each_get_their_own_text(fast: RunningService) 
     streams = [fast.http.chat(f"chat {i}", seed=i, max_tokens=40) for i in range(32)]
     assert [stream.rest() for stream in streams] == [answer(f"chat {i}", i, 40) for i in range(32)]
     for stream in streams:
-        # Forty tokens and the end; steps that follow each other at once share an event.
+        # Forty tokens and the end; fast steps share an event.
         assert stream.ids == sorted(set(stream.ids))
         assert stream.ids[-1] == 41
         assert 2 <= len(stream.ids) <= 41
@@ -220,7 +220,7 @@ def test_status_shows_the_running_chat_and_the_model(slow: RunningService) -> No
     stream.until(3)
 
     def shown() -> Any:
-        """A worker tells of itself once a second."""
+        """Poll: a worker publishes its status once a second."""
         _, status = slow.http.call("GET", "/api/engine/status")
         return [job["job_id"] for job in status["running"]] == [stream.job_id] and status
 

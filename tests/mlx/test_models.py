@@ -1,4 +1,4 @@
-"""Model folders that are broken, and conversations that are too long: named errors, and the
+"""Model folders that are broken, and conversations that are too long: errors with a code, and the
 process lives."""
 
 from __future__ import annotations

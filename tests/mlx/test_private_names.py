@@ -39,6 +39,7 @@ def test_a_vision_tower_is_a_list_of_blocks_with_an_attention_each() -> None:
 
 
 def test_attention_is_called_by_its_place_in_the_library() -> None:
-    """It is replaced there while a block lasts; a name imported from there would not notice."""
+    """The function is replaced in its module for the duration of a block; a name imported from the
+    module would keep the old one."""
     assert callable(mx.fast.scaled_dot_product_attention)
     assert "mx.fast.scaled_dot_product_attention" in inspect.getsource(base)

@@ -73,7 +73,7 @@ def client(http: Service) -> Iterator[OpenAI]:
 
 
 class Person(BaseModel):
-    """Short: a small model's text may well have no end, and a schema gives it none."""
+    """Short: the text of a small model may have no end, and the schema sets none."""
 
     name: str = Field(max_length=10)
     age: int = Field(ge=0, le=150)

@@ -1,4 +1,4 @@
-"""A service that is asked in every way there is, with a canary word in each request."""
+"""A service that gets every kind of request, each with a canary word in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAGES = (
 
 
 class CanaryService:
-    """The service, and what was asked of it."""
+    """The service, the ids of its jobs and the pages that it served."""
 
     def __init__(self, folder: Path) -> None:
         self.stack = Stack(
@@ -80,7 +80,7 @@ class CanaryService:
 
 
 def conversation(text: str = "") -> list[dict[str, Any]]:
-    """A canary in each role."""
+    """Messages with a canary in each role."""
     messages = [
         {"role": role, "content": f"{CANARY} {role}"}
         for role in ("system", "user", "assistant", "tool")
@@ -102,7 +102,7 @@ def picture() -> str:
 
 
 def contains_canary(text: str) -> bool:
-    """Whether a canary is in it, or any piece of the picture."""
+    """Whether a text contains a canary or any piece of the picture."""
     encoded = picture()
     pieces = (encoded[start : start + 24] for start in range(0, len(encoded) - 24, 24))
     return "xyzzy" in text.lower() or any(piece in text for piece in pieces)
@@ -168,7 +168,7 @@ def send_invalid_requests(service: CanaryService) -> None:
 
 
 def write_to_redis(service: CanaryService) -> None:
-    """What somebody could do who can write to Redis: RQ logs a failed job's arguments."""
+    """Queue jobs directly in Redis: RQ logs a failed job's arguments."""
     queue = Queue(keys.CHAT_QUEUE, connection=service.stack.redis, serializer=JSONSerializer)
     foreign_jobs = [
         queue.enqueue("os.system", CANARY),
@@ -180,7 +180,7 @@ def write_to_redis(service: CanaryService) -> None:
 
 
 def kill_the_worker(service: CanaryService) -> None:
-    """In the middle of a chat, whose client goes on with the worker that takes over."""
+    """Kill the worker in the middle of a chat, which another worker takes over."""
     stack = service.stack
     with closing(http.client.HTTPConnection("127.0.0.1", stack.port(), timeout=60)) as connection:
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
@@ -197,7 +197,7 @@ def kill_the_worker(service: CanaryService) -> None:
 
 
 def read_every_page(service: CanaryService) -> None:
-    """Read every page while the worker still tells of what it has done."""
+    """Read every page while the worker still publishes its last chats."""
     asyncio.run(
         until(
             lambda: service.jobs[-1] in service.call("GET", "/api/engine/status")[1],

@@ -1,5 +1,4 @@
-"""Keys as they are configured: what is taken, what stops the start, and that no message shows
-one."""
+"""Configured keys: which are accepted, which stop the start, and that no message shows one."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_no_log_line_of_any_part_holds_one(service: CanaryService) -> None:
 def test_every_line_of_a_part_is_json_with_level_time_and_logger(service: CanaryService) -> None:
     for line in service.logs().splitlines():
         if line.startswith("listening on "):
-            continue  # For the one who started it, on standard output.
+            continue  # Printed on standard output for whoever started the process.
         entry = json.loads(line)
         assert {"time", "level", "logger", "message"} <= entry.keys(), line
 

@@ -56,7 +56,7 @@ def test_a_public_address_is(web: Web, address: str) -> None:
     assert request.url.host == address
     assert request.url.raw_path == b"/a/b.png?c=d"
     assert request.headers["host"] == "images.example"
-    # Whose certificate it must be.
+    # The certificate must be for this name.
     assert request.extensions["sni_hostname"] == "images.example"
 
 

@@ -1,4 +1,4 @@
-"""Model folders that bring code and pickles, of text and of vision models: nothing of it is ever
+"""Model folders that bring code and pickles, of text and of vision models: none of it is ever
 run."""
 
 from __future__ import annotations

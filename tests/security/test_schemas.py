@@ -123,7 +123,7 @@ def client() -> Iterator[TestClient]:
 
 
 def request_answer(client: TestClient, schema: dict[str, Any], *, as_tool: bool = False) -> None:
-    """Ask for an answer under a schema: it is served, or refused in a sentence."""
+    """Request an answer with a schema: it is served, or refused with a sentence."""
     body: dict[str, Any] = {"model": MODEL.id, "messages": [message()]}
     if as_tool:
         function = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}

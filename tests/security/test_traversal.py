@@ -1,5 +1,5 @@
-"""Paths in the place of names and ids: each is unknown, and no file and no folder is opened on
-its account."""
+"""Paths in the place of names and ids: each is unknown, and no file or folder is opened because of
+it."""
 
 from __future__ import annotations
 

@@ -108,7 +108,8 @@ def _settle_integers(schema: Schema, bounds: dict[str, Any], path: str) -> bool:
     schema |= {"maximum": kept_most} if kept_most is not None else {}
     if kept_least is not None and kept_most is not None and kept_least > kept_most:
         raise Refused(
-            f"no integer lies between its bounds{where(path)}, as far as they can be told exactly"
+            f"no integer lies between its bounds{where(path)}, as far as they can be represented "
+            "exactly"
         )
     return (kept_least, kept_most) != (least, most)
 
@@ -130,7 +131,8 @@ def _settle_fractions(schema: Schema, bounds: dict[str, Any], path: str) -> bool
         up = "inimum" in name
         if (bound > _CLEAR) if up else (bound < -_CLEAR):
             raise Refused(
-                f"its {name} lies beyond 10^15{where(path)}, where fractions can't be told exactly"
+                f"its {name} lies beyond 10^15{where(path)}, where fractions can't be represented "
+                "exactly"
             )
         kept = -_CLEAR if bound < -_CLEAR else _CLEAR if bound > _CLEAR else _short(bound, up=up)
         narrowed |= kept != bound

@@ -81,8 +81,7 @@ class BatchLoad:
         return times
 
     def _lines(self, name: str, count: int) -> bytes:
-        """Prompts as JSON Lines. Making them takes this script's time, which is none of the
-        batch's."""
+        """Prompts as JSON Lines. They are made before the batch's time begins."""
         fields = {
             "temperature": GREEDY.temperature,
             "top_p": GREEDY.top_p,

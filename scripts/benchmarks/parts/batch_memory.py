@@ -173,7 +173,8 @@ def measure(folder: Path, size: int, count: int = LINES) -> dict[str, float]:
     """Memory in MiB above that of the idle process, seconds, and what Redis takes for the
     prompts in MiB."""
     with api(folder) as (port, pid, redis):
-        for _ in range(2):  # What the first upload imports and allocates is no matter of its size.
+        # Imports and first allocations don't depend on the size: small batches make them.
+        for _ in range(2):
             read_back(port, upload(port, 1 << 20, 500))
         process = psutil.Process(pid)
         with Peak(process).watched() as up:

@@ -1,8 +1,8 @@
 """Systems taking turns: every case is measured round by round, each round with every system, never
 two at once.
 
-The machine's speed changes within minutes. So what is compared is measured right after one another,
-and every other round the other way about. It knows the systems by name and by how they take a
+The machine's speed changes within minutes. So systems are measured right after one another, in
+reverse order every other round. This module knows systems by their names and their function for a
 round.
 """
 
@@ -22,8 +22,7 @@ from scripts.benchmarks.systems.prompts import Prompts
 from scripts.benchmarks.systems.servers import Server
 
 PAUSE_S = 0.2
-"""Between two systems: what the one still writes down after its last token is not to be the
-other's burden."""
+"""A pause between two systems: work of the one after its last token must not slow the other."""
 Round = Callable[[Case, int], Awaitable[Results]]
 
 

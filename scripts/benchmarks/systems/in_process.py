@@ -164,8 +164,7 @@ class Limit:
 
 def main() -> None:
     limit = Limit(Plan.from_json(sys.argv[1]))
-    # What this prints goes to a log; the answers go back where the questions come from, which is a
-    # socket.
+    # Output goes to a log; answers go back to standard input, which is a socket.
     print(f"Ready: {blas_of(os.getpid())}", flush=True)
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as answers:
         for line in sys.stdin:

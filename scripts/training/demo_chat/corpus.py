@@ -1,4 +1,5 @@
-"""Training chats: questions of all skills, facts told and asked for, with the noise of real typing."""
+"""Training chats: questions of all skills, facts stated and asked for, with the noise of real
+typing."""
 
 from random import Random
 

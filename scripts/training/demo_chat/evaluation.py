@@ -31,7 +31,7 @@ DEFAULTS = Sampling("defaults", 0.7, 0.9, 1.1)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case and what the model said."""
+    """A case and the model's reply."""
 
     case: Case
     reply: str

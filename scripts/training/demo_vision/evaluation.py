@@ -40,7 +40,7 @@ DEFAULTS = Sampling(
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case and what the model said to its last message."""
+    """A case and the model's reply to its last message."""
 
     case: Case
     reply: str

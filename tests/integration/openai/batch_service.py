@@ -20,7 +20,7 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 class BatchService:
-    """A running service, the official client and a look into its Redis."""
+    """A running service, the official client for it and a connection to its Redis."""
 
     def __init__(self, data: Path) -> None:
         self.running = Running(
@@ -57,7 +57,7 @@ class BatchService:
 
 
 def wait(condition: Callable[[], Any]) -> Any:
-    """Ask until the answer is yes: a client can only ask."""
+    """Poll until the condition holds: a client can only poll."""
     ticks, pause = threading.Event(), 0.05
     for _ in range(int(LIMIT_S / pause)):
         if found := condition():

@@ -218,7 +218,7 @@ def test_an_api_that_is_killed_while_it_reads_a_file_in_loses_no_batch(
     ]
     api.send_signal(signal.SIGKILL)
     batch_service.running.line("listening on")
-    # The dead process held its place for a minute; nobody has to wait for that here.
+    # The dead process' lease lasts a minute; the test doesn't wait for its end.
     batch_service.redis.delete(keys.order_lease(batch.id.removeprefix("batch_")))
     batch = batch_service.until(batch, *ENDED)
     assert (batch.status, batch.request_counts.completed) == ("completed", 3000)

@@ -106,7 +106,7 @@ def test_an_answer_goes_on_behind_a_killed_worker_marks_and_all(service: Service
     chunks = []
     for chunk in stream:
         chunks.append(chunk)
-        if len(chunks) in (100, 500):  # in mid-thought, and in mid-sentence
+        if len(chunks) in (100, 500):  # in the middle of thinking, and of the text
             service.stack.kill("worker")
             service.stack.start_worker()
     deltas = [chunk.choices[0].delta for chunk in chunks]

@@ -116,7 +116,7 @@ def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: S
         **sent, stream=True, stream_options=with_usage, extra_headers=headers
     )
     chunks = list(stream)
-    # It keeps the chunk with the usage for the end, and takes every other one for a piece of the
+    # The chunk with the usage comes last; Continue reads every other chunk as a piece of the
     # answer.
     *pieces, last = chunks
     assert text_of(pieces) == "A moment. "

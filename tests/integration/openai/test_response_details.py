@@ -15,7 +15,7 @@ from worker.backends.echo import CONTEXT_WINDOW
 from worker.backends.echo_script import SAY
 
 FILL = "one two three four five six seven eight nine ten. " * 20
-"""A thousand tokens of the echo backend, which counts bytes."""
+"""A thousand tokens: one a byte on the echo backend."""
 LONG: Any = [
     {"role": role, "content": text}
     for _ in range(5)
@@ -48,7 +48,8 @@ def test_a_conversation_that_does_not_fit_is_refused_in_the_words_that_agents_lo
 def test_what_is_known_too_late_for_a_status_is_an_error_in_the_stream(service: Service) -> None:
     busy = service.all_slots_busy()
     connection = service.raw({"model": MODEL, "messages": LONG, "stream": True})
-    response = connection.getresponse()  # The queue is long: the headers don't wait for its end.
+    # The chat waits in the queue for long: the headers are sent before.
+    response = connection.getresponse()
     assert response.status == 200
     for stream in busy:
         stream.close()

@@ -11,7 +11,7 @@ from wire import keys
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT
 
-# The dashboards ask RQ for something that RQ would rather be asked otherwise.
+# The dashboards use a deprecated property of RQ's jobs.
 rq_noise = pytest.mark.filterwarnings("ignore:job.exc_info is deprecated:DeprecationWarning")
 
 
@@ -46,7 +46,7 @@ def test_of_an_ended_chat_rq_keeps_no_prompt_and_no_result(service: RunningServi
 
 
 def in_every_state(service: RunningService) -> dict[str, str]:
-    """A job of each kind, by RQ's name for its state."""
+    """A job in each state, by RQ's name for the state."""
     finished, failed = service.http.chat("fine", max_tokens=1), service.http.chat(BAD_PROMPT)
     finished.rest()
     failed.rest()
@@ -99,5 +99,5 @@ def test_the_classic_dashboard_shows_jobs_in_every_state(service: RunningService
             answer_ = client.get(f"/rq/0/data/job/{job_id}.json")
             assert answer_.status_code == 200, answer_.text
         assert client.get("/rq/0/data/queues.json").status_code == 200
-    # While a job runs this page reads its arguments with pickle, whatever it was told.
+    # While a job runs this page reads its arguments with pickle, whatever its configuration.
     wait(lambda: client.get("/rq/0/data/workers.json").status_code == 200)

@@ -28,7 +28,7 @@ from worker.jobs.rq_worker.meta import NOT_AGAIN
 
 @contextmanager
 def plain_worker(service: RunningService, *arguments: str) -> Iterator[Callable[[], str]]:
-    """A stock `rq worker` of the chat queue; gives what it has logged."""
+    """A stock `rq worker` of the chat queue; yields a function that returns its log."""
     log = Path(service.redis_url.removeprefix("unix://").split("?")[0] + ".rq-worker")
     command = [
         sys.executable,
@@ -149,7 +149,7 @@ def test_beside_a_plain_rq_worker_every_chat_is_answered(
     service: RunningService, kind: tuple[str, ...]
 ) -> None:
     with plain_worker(service, *kind) as logged:
-        with busy(service):  # Only the other one takes anything now.
+        with busy(service):  # Only the plain worker pops jobs now.
             popped = service.http.chat("popped", seed=5, max_tokens=3)
             wait(lambda: "python -m worker" in logged())
         streams = [
@@ -163,7 +163,7 @@ def test_beside_a_plain_rq_worker_every_chat_is_answered(
         times_popped = logged().count("python -m worker")
     job = service.job(popped.job_id)
     assert job.get_status() == "finished"
-    assert times_popped < 60  # It pauses: it doesn't pop what it gave back as fast as it can.
+    assert times_popped < 60  # It pauses before it pops a job again that it has put back.
 
 
 def test_readers_see_that_a_worker_is_frozen_and_the_chat_goes_on_with_it(

@@ -24,7 +24,7 @@ PERSON = {
 
 
 def constrained(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
-    """A chat whose answer is held to a schema."""
+    """A chat whose answer a schema constrains."""
     chat = bench.chat(text, **{"max_tokens": 200, "repetition_penalty": 1.0, **more})
     job = chat.job.model_copy(
         update={"form": OutputFormat(separate=True, json_schema=settled(schema))}

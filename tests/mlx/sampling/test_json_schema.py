@@ -90,7 +90,7 @@ def test_a_vision_models_answer_keeps_it() -> None:
 
 def test_thinking_that_the_prompt_began_goes_first() -> None:
     class Text:
-        """A tokeniser as far as it matters here."""
+        """The parts of a tokeniser that a constraint uses."""
 
         has_thinking = True
         think_end_tokens = (7, 8)
@@ -118,8 +118,8 @@ def test_thinking_that_the_prompt_began_goes_first() -> None:
 
 
 def raw(bench: Bench, schema: str) -> Sequence:
-    """A chat whose schema no API has looked at: an earlier release's, or somebody's who can
-    write to Redis."""
+    """A chat whose schema no API has checked: of an earlier release, or written to Redis
+    directly."""
     chat = bench.chat("Hello!")
     return Sequence(
         chat.job.model_copy(update={"form": OutputFormat(separate=True, json_schema=schema)})
@@ -160,7 +160,7 @@ def test_what_a_schema_will_not_keep_is_warned_of(demo: Bench) -> None:
 def test_the_first_mask_is_made_as_a_prompt_is_prepared(
     demo: Bench, monkeypatch: pytest.MonkeyPatch, emitted: tuple[int, ...]
 ) -> None:
-    """On the engine's thread a costly one would hold up every stream."""
+    """Computed on the engine's thread, a slow mask would delay every stream."""
     made: list[int] = []
     make = Constraint._compute_bits
 

@@ -52,7 +52,7 @@ def test_the_engine_makes_it_on_another_thread(
 
 
 class Breaks(Constraint):
-    """Can be followed for two tokens only."""
+    """A constraint that breaks after two tokens."""
 
     def _compute_bits(self) -> None:
         super()._compute_bits()

@@ -1,5 +1,5 @@
-"""What a model says is told apart wherever its marks lie: character by character, in one piece,
-cut short, wrong."""
+"""Thinking, text and calls are separated whatever the pieces of the output: single characters, all
+at once, cut off, malformed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "Ö\\n"}}\n</tool_c
 def parsed(
     text: str, *, stop: tuple[str, ...] = (), size: int = 1, style: OutputSyntax = STYLE
 ) -> tuple[OutputParser, Output]:
-    """All that was said, the text coming in pieces of a size."""
+    """The parser and the whole output of a text that comes in pieces of a size."""
     channels = OutputParser(style, stop, "job")
     pieces = [channels.add(text[i : i + size]) for i in range(0, len(text), size)]
     pieces.append(channels.finish())

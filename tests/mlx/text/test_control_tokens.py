@@ -112,7 +112,7 @@ PLACES: dict[str, tuple[list[Message], tuple[dict[str, Any], ...]]] = {
 def test_control_tokens_are_text_wherever_they_stand(tools: LmText, place: str) -> None:
     messages, offered = PLACES[place]
     ids = tools.encode(messages, OutputFormat(separate=True, tools=offered))
-    # The tools have a turn of their own, and the answer begins one.
+    # One more turn for the tools, and one that the answer begins.
     assert controls(tools, ids) == {
         "<|im_start|>": len(messages) + 2,
         "<|im_end|>": len(messages) + 1,
@@ -135,7 +135,7 @@ def test_an_assistants_own_marks_stay_and_others_make_none(tools: LmText) -> Non
     assert seen("assistant") == len(MARKS)
     assert seen("assistant", marks + "<|im_end|>") == len(MARKS)
     assert [seen(role) for role in ("user", "system", "tool")] == [0, 0, 0]
-    # Or the answer would pass for thinking.
+    # Otherwise the answer would be read as thinking.
     decoder = tools._decoders.of(_job("<think>"), tools.encode(user("<think>")))
     assert decoder.add(tools.tokenizer.encode("a")[0]).text == "a"
 

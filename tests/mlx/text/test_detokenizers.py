@@ -1,5 +1,5 @@
-"""Text of tokens: every blank is kept, pieces make the same text as the whole, whatever the kind
-of tokeniser."""
+"""Detokenising: every space is kept, and pieces give the same text as the whole, with every kind of
+tokeniser."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ STRIP = [
 
 
 def sentencepiece(decoder: Any) -> Any:
-    """A tokeniser as SentencePiece's are converted: a blank before every text, bytes for what it
-    doesn't know."""
+    """A tokeniser like those converted from SentencePiece: a space before every text, bytes for
+    unknown characters."""
     pieces = {f"<0x{byte:02X}>": byte for byte in range(256)}
     for piece in (
         "<unk>",
@@ -69,7 +69,7 @@ def sentencepiece(decoder: Any) -> Any:
 
 
 def metaspace() -> Any:
-    """A kind that mlx_lm has no detokeniser of its own for."""
+    """A tokeniser for which mlx_lm has no detokeniser of its own."""
     made = Tokenizer(models.Unigram())
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     made.decoder = decoders.Metaspace(prepend_scheme="always")

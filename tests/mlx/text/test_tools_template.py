@@ -1,5 +1,5 @@
-"""A model whose template and tokens know thinking and tools: what it is given, and what is made
-of what it says."""
+"""A model whose template and tokens have thinking and tools: its prompts, and how its output is
+parsed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def prompt(bench: Bench, sequence: Sequence) -> str:
 
 
 def output_of(bench: Bench, sequence: Sequence, text: str) -> Output:
-    """What a reader gets when the model says a text, token by token."""
+    """The parsed output of a text that the model generates token by token."""
     ids = tokeniser(bench).encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
     return Output.together(

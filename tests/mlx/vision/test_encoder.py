@@ -28,14 +28,14 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
     bench.start(*joining)
     before = len(running.generated)
     bench.run(until=lambda: bool(joining[0].generated))
-    assert len(running.generated) - before >= 5  # The tower has that many parts.
+    assert len(running.generated) - before >= 5  # The vision tower has that many pieces.
     bench.run()
     assert running.generated == alone
     assert all(len(chat.generated) == 4 for chat in joining)
 
 
 class HeldPieces:
-    """In place of the threads that wait for pieces: nobody says that one is done before
+    """In place of the threads that wait for pieces: no piece is reported as done before
     ``release``."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class HeldPieces:
         return self._held[-1][0]
 
     def release(self) -> int:
-        """Wait for all that is under way; how many pieces that was."""
+        """Wait for all pieces in progress; return how many there were."""
         held, self._held = self._held, []
         for done, waiting in held:
             done.set_result(waiting())
@@ -58,7 +58,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldPieces]:
     held = HeldPieces()
     monkeypatch.setattr(encoder, "_waiting", held)
     yield held
-    held.release()  # Otherwise the lanes are taken for all that follow.
+    held.release()  # Otherwise the streams stay busy for all later tests.
 
 
 def test_running_chats_do_not_wait_for_pictures(bench: VisionBench, held: HeldPieces) -> None:
@@ -70,7 +70,8 @@ def test_running_chats_do_not_wait_for_pictures(bench: VisionBench, held: HeldPi
     )
     before = len(words.generated)
     bench.run(until=lambda: len(words.generated) >= before + 20)
-    assert held.release() == tower_pieces.STREAMS  # One piece of each, and the others aren't begun.
+    # One piece of each stream; the other images aren't begun.
+    assert held.release() == tower_pieces.STREAMS
     bench.backend.remove(words)
     assert bench.backend.step(others_waiting=True).rest_s > 0
     while bench.backend.sequences():

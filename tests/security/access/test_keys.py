@@ -1,4 +1,4 @@
-"""API keys: who is let in, and whose a chat is."""
+"""API keys: which are accepted, and who owns a chat."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_chat_belongs_to_the_owner_of_its_key(client: TestClient, redis: Redis
 def test_one_keys_chats_leave_room_for_the_others(redis: Redis) -> None:
     named = (f"ann:{ANN}", f"bob:{BOB}")
     with served(redis, Settings(api_keys=named, key_queue_limit=1)) as client:
-        lost = "f" * 32  # of which Redis has no job any more
+        lost = "f" * 32  # no job of this id is in Redis any more
         redis.zadd(keys.live("ann"), {lost: 1})
         with FakeWorker(redis).running():
             assert client.post(CHAT, json=chat_body(), headers=bearer(ANN)).status_code == 200

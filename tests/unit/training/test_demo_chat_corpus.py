@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from scripts.training.demo_chat import language_tables, recall, skills, world_tables
+from scripts.training.demo_chat import recall, skills
 from scripts.training.demo_chat.cases import Case, build_cases
 from scripts.training.demo_chat.corpus import (
     CLOSERS,
@@ -21,6 +21,7 @@ from scripts.training.demo_chat.corpus import (
     training_chat,
     type_carelessly,
 )
+from scripts.training.demo_chat.knowledge import language_tables, world_tables
 from scripts.training.demo_chat.knowledge.relations import RELATIONS
 from scripts.training.demo_chat.knowledge.text import has_word, normalise
 from tests.support.paths import ROOT
