@@ -34,12 +34,12 @@ class Measured:
     ours: Results = field(default_factory=dict)
     equal: list[Row] = field(default_factory=list)
     blas: list[str] = field(default_factory=list)
-    """What each system computed with, as its process says."""
+    """What each system computed with, as its process reports."""
 
 
 def report(found: Measured, measured: str) -> str:
-    """All tables for which something was measured. ``measured`` says below each title when, and
-    how often."""
+    """All tables for which something was measured. ``measured`` has the line below each title:
+    when, and how often."""
     parts = [
         _throughput(found, sampling) for sampling in SAMPLINGS if f"{sampling.name} 1" in found.ours
     ]

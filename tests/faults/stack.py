@@ -45,7 +45,7 @@ async def until(
         with suppress(RedisError, OSError):
             if condition():
                 return time.monotonic() - began
-        assert time.monotonic() - began < limit_s, f"{what} never came"
+        assert time.monotonic() - began < limit_s, f"timed out waiting for {what}"
         await asyncio.sleep(_POLL_S)
 
 

@@ -73,7 +73,7 @@ def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(
         stack.kill_redis()
         await stack.start_redis(lost_bytes=15_000)
         ended = [stack.redis.get(keys.attempt(chat.job_id)) == b"ended:1" for chat in eight]
-        assert not all(ended), "what was lost should reach over some end"
+        assert not all(ended), "the lost bytes should contain the end of some chat"
         for chat, again in zip(eight, later, strict=True):
             again.job_id = chat.job_id
         await streamed(stack, later)

@@ -38,7 +38,7 @@ HARMS = [later, broken, unknown_task]
 
 
 def harm(stack: Stack, job_id: str, how: Callable[[Job], None]) -> None:
-    """Change a queued job in Redis, as another release or somebody with access to it would have
+    """Change a queued job in Redis, as another release or anyone with access to Redis could have
     written it."""
     job = Job.fetch(job_id, connection=stack.redis, serializer=JSONSerializer)
     assert job.func_name  # RQ reads all of it at once, and only then can a part be changed.

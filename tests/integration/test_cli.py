@@ -55,7 +55,7 @@ class Shell:
             running = json.loads(self.run("ps", "--json").stdout)["running"]
             if len(running) == count:
                 return [row["job_id"] for row in running]
-        raise AssertionError(f"never {count} running")
+        raise AssertionError(f"there were never {count} running jobs")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         if condition():
             return
         ticks.wait(0.02)
-    raise AssertionError("it never came")
+    raise AssertionError("the text was not written in time")
 
 
 def read_until(stream: Any, text: str) -> str:

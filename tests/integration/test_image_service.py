@@ -46,7 +46,7 @@ class Served:
         return httpx2.post(self.url + CHAT, content=content, headers=JSON, timeout=60)
 
     def queued(self, *urls: str) -> str:
-        """Queue a chat that no worker takes, and return its job's id."""
+        """Queue a chat that no worker starts, and return its job's id."""
         with httpx2.stream(
             "POST", self.url + CHAT, content=json.dumps(body(*urls)), headers=JSON
         ) as answer:

@@ -125,7 +125,7 @@ def test_five_hundred_half_sent_requests_are_cut(
             open_ones.register(slow, selectors.EVENT_READ)
         while open_ones.get_map():
             ready = open_ones.select(20)
-            assert ready, f"{len(open_ones.get_map())} are open still"
+            assert ready, f"{len(open_ones.get_map())} connections are still open"
             for key, _ in ready:
                 assert isinstance(key.fileobj, socket.socket)
                 if _is_over(key.fileobj):

@@ -57,7 +57,7 @@ def test_no_log_line_of_any_part_holds_one(service: CanaryService) -> None:
     logs = service.logs()
     assert [line for line in logs.splitlines() if contains_canary(line)] == []
     assert not contains_canary(logs)
-    assert logs.count("\n") > LINES, "the parts were asked to log all they can"
+    assert logs.count("\n") > LINES, "the processes should log at the most detailed level"
 
 
 def test_every_line_of_a_part_is_json_with_level_time_and_logger(service: CanaryService) -> None:

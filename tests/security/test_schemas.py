@@ -1,5 +1,4 @@
-"""Hostile schemas: whatever one holds, the API answers, refuses with a reason or serves, and
-goes on."""
+"""Hostile schemas: the API serves or refuses each, with a reason, and goes on."""
 
 from __future__ import annotations
 

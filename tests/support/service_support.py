@@ -141,4 +141,4 @@ def wait(condition: Callable[[], Any]) -> Any:
         if result := condition():
             return result
         ticks.wait(pause)
-    raise AssertionError("it did not come to be")
+    raise AssertionError("the condition did not hold in time")

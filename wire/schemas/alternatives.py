@@ -1,6 +1,7 @@
-"""Whether no value can match two options of a ``oneOf``: then it says what ``anyOf`` says. Pure.
+"""Whether no value can match two options of a ``oneOf``: then it means the same as ``anyOf``. Pure.
 
-What isn't found out counts as no: types, listed values and tags of unions are found out.
+Compares types, listed values and tags of unions; options that these don't separate count as
+overlapping.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Numbers of a schema, so that an answer never has another one: the matcher takes doubles. Pure.
+"""Numbers of a schema that an answer must reproduce exactly, while the matcher reads doubles. Pure.
 
-Integers that a double can't tell apart are refused; bounds are narrowed to ones that the matcher
-keeps exactly.
+Integers that a double can't represent are refused; bounds are narrowed to ones that the matcher
+reads exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_MULTIPLE = 2**32 - 1
 
 
 def check_constant(value: Any, path: str) -> set[float]:
-    """The fractions in a value that must come out as it is.
+    """The fractions in a value that must be reproduced exactly.
 
     Raises Refused for an integer in it that wouldn't.
     """

@@ -1,4 +1,5 @@
-"""What a schema means to a matcher that writes token by token: kept, rewritten or refused. Pure.
+"""Prepares a schema for a matcher that works token by token: keywords are kept, rewritten or
+refused. Pure.
 
 Knows no matcher: ``wire.schemas.process`` tries the outcome on one.
 """
@@ -13,8 +14,8 @@ from wire.schemas.alternatives import are_apart
 from wire.schemas.tree import Refused, Schema, base_of, parts, target, where
 
 STRICT = "x-strict"
-"""Under this key of a schema stands whether what can't be kept is refused; schemas inside inherit
-it."""
+"""The key of a schema that says whether keywords that can't be enforced are refused; schemas inside
+inherit it."""
 FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 )  # fmt: skip

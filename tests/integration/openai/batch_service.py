@@ -63,7 +63,7 @@ def wait(condition: Callable[[], Any]) -> Any:
         if found := condition():
             return found
         ticks.wait(pause)
-    raise AssertionError("it did not come to be")
+    raise AssertionError("the condition did not hold in time")
 
 
 def line(custom_id: str, text: str = "hello", **body: Any) -> dict[str, Any]:

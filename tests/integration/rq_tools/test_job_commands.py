@@ -130,7 +130,7 @@ def test_suspend_holds_from_the_next_chat_on_and_resume_goes_on(service: Running
     held = service.http.chat("held", seed=4, max_tokens=3, **STREAM_OPTIONS)
     first = next(iter(held))
     assert first["progress"] == {"state": "suspended", "position": 1}
-    assert running.rest() == answer("running", 3, 50)  # what runs goes on
+    assert running.rest() == answer("running", 3, 50)  # running chats go on
     status, ready = service.http.call("GET", "/ready")
     assert (status, ready["code"]) == (503, "suspended")
     assert service.http.call("GET", "/api/engine/status")[1]["suspended"] is True

@@ -66,7 +66,7 @@ def test_a_protocol_has_its_loop_and_its_transport() -> None:
 
 
 def test_rq_reads_jobs_with_the_two_functions_of_its_default_serializer() -> None:
-    """They are replaced by JSON's, so that no page unpickles what somebody else has put in Redis."""
+    """RQ's serialisers are replaced by JSON's, so that no page unpickles data from Redis."""
     assert callable(rq.serializers.DefaultSerializer.dumps)
     assert callable(rq.serializers.DefaultSerializer.loads)
     assert rq.serializers.resolve_serializer() is rq.serializers.DefaultSerializer

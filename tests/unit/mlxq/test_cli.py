@@ -75,7 +75,7 @@ BATCH = {
 
 
 def ended(code: int, service: httpx2.BaseTransport, *arguments: str, stdin: str = "") -> str:
-    """What a command that fails says: one line, without a traceback."""
+    """The output of a command that fails: one line, without a traceback."""
     result = mlxq(service, *arguments, stdin=stdin)
     assert result.exit_code == code, result.output
     assert result.stderr.count("\n") == 1

@@ -215,7 +215,7 @@ def test_lines_that_the_service_cannot_read_fail_once_under_their_ids(files: Pat
     again = run(files, service)
     assert again.exit_code == 1
     assert len(results(files)) == 4
-    assert len(service.lines) == 1, "nothing is sent again"
+    assert len(service.lines) == 1, "lines should not be sent again"
 
 
 def test_a_result_without_an_id_is_its_lines(files: Path) -> None:

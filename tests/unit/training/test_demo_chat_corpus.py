@@ -100,7 +100,7 @@ def test_held_out_questions_never_occur_in_training_chats() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.skill)
 def test_a_check_accepts_the_expected_answer_and_no_wrong_one(case: Case) -> None:
-    """Every check tells its own answer from other skills' answers, from silence and from a bare
+    """Every check accepts its own answer and rejects other skills' answers, an empty reply and an
     echo."""
     assert case.accepts(case.expected)
     assert case.accepts(f" {case.expected}\n")

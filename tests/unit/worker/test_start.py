@@ -36,7 +36,7 @@ def test_an_installation_that_cannot_load_a_model_ends_the_start_with_what_to_do
     """A worker must not be ready if every chat on it would fail."""
     monkeypatch.setitem(sys.modules, "worker.backends.lm", None)
     monkeypatch.setattr(sys, "argv", ["worker", "--data", str(tmp_path)])
-    monkeypatch.setattr(start, "build", lambda _: pytest.fail("it went on"))
+    monkeypatch.setattr(start, "build", lambda _: pytest.fail("the start went on"))
     with pytest.raises(SystemExit) as ended:
         start.main()
     assert ended.value.code == 2
@@ -46,7 +46,9 @@ def test_an_installation_that_cannot_load_a_model_ends_the_start_with_what_to_do
 
 
 def test_the_backend_of_tests_needs_no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlx_import, "import_libraries", lambda: pytest.fail("it was not asked for"))
+    monkeypatch.setattr(
+        mlx_import, "import_libraries", lambda: pytest.fail("the libraries were imported")
+    )
     backends.load_libraries(Settings(backend="echo"))
 
 

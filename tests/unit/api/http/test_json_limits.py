@@ -110,7 +110,7 @@ def test_bodies_of_very_many_values_are_refused_before_anything_parses_them(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def parse(*_: object, **__: object) -> Any:
-        raise AssertionError("it has been parsed")
+        raise AssertionError("the body was parsed")
 
     refusals = [
         (path, api.client.build_request("POST", path, content=body, headers=JSON))

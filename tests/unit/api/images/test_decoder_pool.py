@@ -36,7 +36,7 @@ def ended(*pids: int) -> None:
         psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         for pid in pids
     ):
-        assert time.monotonic() < until, "still there"
+        assert time.monotonic() < until, "the process is still running"
         time.sleep(0.01)
 
 

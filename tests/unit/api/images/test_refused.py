@@ -202,5 +202,5 @@ def test_nothing_is_kept_of_a_request_with_one_bad_image(images: ImageApi) -> No
     [sha256] = set(images.redis.hkeys(keys.IMAGES)) - before
     until = time.monotonic() + 5
     while images.redis.zscore(keys.IMAGES_IDLE, sha256) is None:
-        assert time.monotonic() < until, "still held"
+        assert time.monotonic() < until, "the image is still held by a job"
         time.sleep(0.01)

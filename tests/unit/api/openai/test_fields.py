@@ -52,7 +52,9 @@ def of_mlx_lm() -> set[str]:
     """The fields that mlx_lm.server reads from a request."""
     server = pytest.importorskip("mlx_lm.server")
     found = set(re.findall(r"\bbody\.get\(\s*\"(\w+)\"", inspect.getsource(server)))
-    assert found >= {"top_k", "logit_bias", "role_mapping"}, "its source has changed"
+    assert found >= {"top_k", "logit_bias", "role_mapping"}, (
+        "the source of mlx_lm.server has changed"
+    )
     return found
 
 

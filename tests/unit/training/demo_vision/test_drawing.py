@@ -79,7 +79,8 @@ def test_places_and_sizes_are_beyond_doubt() -> None:
 
 
 def test_the_picture_shows_the_scene() -> None:
-    """The pixel at each thing's centre has its colour, and the thing's corners tell its shape."""
+    """The pixel at each thing's centre has its colour, and the colours at the thing's corners show
+    its shape."""
     rng = Random(3)
     for scene in scenes(200, seed=3):
         image = render(rng, replace(scene, width=4 * scene.width, height=4 * scene.height))
@@ -132,7 +133,7 @@ def test_files_keep_the_picture() -> None:
 
 def test_tables_name_each_thing_once() -> None:
     """No colour is a background too, and no name is part of another, or the checks could not
-    tell them apart."""
+    distinguish them."""
     assert len(set(COLOURS)) == len(COLOURS)
     assert len(set(PLACES)) == 9
     assert Thing("circle", "red", 0.5, 0.5, 0.1).size == "small"

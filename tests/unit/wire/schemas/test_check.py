@@ -102,7 +102,7 @@ def test_others_are_read_while_one_hangs() -> None:
 def test_a_jobs_schema_that_nobody_has_read_is_refused(text: str) -> None:
     with checking() as made:
         assert made.kept(text).reason
-        assert made.pids(), "nothing has died of it"
+        assert made.pids(), "the process should have survived"
 
 
 def test_a_jobs_schema_of_an_earlier_release_is_kept_as_it_is() -> None:
