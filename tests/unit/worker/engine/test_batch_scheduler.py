@@ -175,7 +175,9 @@ def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(
         lanes.turns(1, ChatLoad(inside=1, waiting=1))
     assert not beside_others
     lanes.turns(1, ChatLoad())
-    assert beside_others == [True], "no turn beside a chat while another one is likely to follow"
+    assert beside_others == [True], (
+        "another chat is likely to follow, so a step counts as beside others"
+    )
     clock[0] += 10.0
     lanes.turns(1, ChatLoad())
     assert beside_others == [True, False]
