@@ -129,6 +129,48 @@ async def finished(port: int, batch_id: str) -> tuple[int, int]:
     return view["counts"]["done"], view["counts"]["failed"]
 
 
+class LeftBehind:
+    """What the last release has in Redis when its processes end, and the clients of its chats."""
+
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+        self.port = sides.port(OLD)
+        """The API that clients connect to next."""
+        self.ended, self.running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
+        self.queued = chats("queued", 3, tokens=30)
+        self.again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in self.ended]
+        """The ended ones, read once more."""
+
+    async def read(self, some: list[Chat]) -> None:
+        await asyncio.gather(*(Client(chat, lambda: self.port).run() for chat in some))
+
+    async def submit_to_no_worker(self) -> None:
+        stack = self._sides.stack
+        await until(lambda: not stack.runs("old-worker"), what="the worker's end")
+        await self.read(self.queued)
+
+    async def half_a_batch_and_a_file(self) -> tuple[str, str]:
+        """Their ids. The worker is killed in the middle of the batch, and chats wait for it."""
+        await at_token(self.running, 10)
+        file_id = await uploaded(self.port)
+        batch_id = await batch(self.port, 400)
+        while (await ask(self.port, "GET", f"{BATCHES}/{batch_id}")).json["counts"]["done"] < 20:
+            await asyncio.sleep(0.05)
+        self._sides.stack.kill("old-worker")
+        await until(lambda: all(chat.job_id for chat in self.queued), what="the queued ones")
+        return batch_id, file_id
+
+    async def check_ended(self, file_id: str) -> None:
+        """Ended chats have their text, and the file its content."""
+        for chat, other in zip(self.ended, self.again, strict=True):
+            other.job_id = chat.job_id
+        await self.read(self.again)
+        first = self.ended[0]
+        view = (await ask(self.port, "GET", f"/api/engine/jobs/{first.job_id}")).json
+        assert (view["text"], view["last_event_id"]) == (first.text, first.cursor)
+        assert (await ask(self.port, "GET", f"/v1/files/{file_id}/content")).body == FILE
+
+
 @pytest.mark.parametrize(("apis", "workers"), PAIRS)
 def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of(
     sides: Sides, apis: tuple[str, ...], workers: tuple[str, ...]
@@ -205,48 +247,6 @@ def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Side
     asyncio.run(run())
     some = (*left.ended, *left.running, *left.queued, *left.again)
     assert [line for chat in some for line in wrong(OLD, chat)] == []
-
-
-class LeftBehind:
-    """What the last release has in Redis when its processes end, and the clients of its chats."""
-
-    def __init__(self, sides: Sides) -> None:
-        self._sides = sides
-        self.port = sides.port(OLD)
-        """The API that clients connect to next."""
-        self.ended, self.running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
-        self.queued = chats("queued", 3, tokens=30)
-        self.again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in self.ended]
-        """The ended ones, read once more."""
-
-    async def read(self, some: list[Chat]) -> None:
-        await asyncio.gather(*(Client(chat, lambda: self.port).run() for chat in some))
-
-    async def submit_to_no_worker(self) -> None:
-        stack = self._sides.stack
-        await until(lambda: not stack.runs("old-worker"), what="the worker's end")
-        await self.read(self.queued)
-
-    async def half_a_batch_and_a_file(self) -> tuple[str, str]:
-        """Their ids. The worker is killed in the middle of the batch, and chats wait for it."""
-        await at_token(self.running, 10)
-        file_id = await uploaded(self.port)
-        batch_id = await batch(self.port, 400)
-        while (await ask(self.port, "GET", f"{BATCHES}/{batch_id}")).json["counts"]["done"] < 20:
-            await asyncio.sleep(0.05)
-        self._sides.stack.kill("old-worker")
-        await until(lambda: all(chat.job_id for chat in self.queued), what="the queued ones")
-        return batch_id, file_id
-
-    async def check_ended(self, file_id: str) -> None:
-        """Ended chats have their text, and the file its content."""
-        for chat, other in zip(self.ended, self.again, strict=True):
-            other.job_id = chat.job_id
-        await self.read(self.again)
-        first = self.ended[0]
-        view = (await ask(self.port, "GET", f"/api/engine/jobs/{first.job_id}")).json
-        assert (view["text"], view["last_event_id"]) == (first.text, first.cursor)
-        assert (await ask(self.port, "GET", f"/v1/files/{file_id}/content")).body == FILE
 
 
 def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(
