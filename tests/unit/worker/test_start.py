@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,16 @@ from worker import __main__ as start
 from worker import backends
 from worker.__main__ import lock_folder
 from worker.backends import mlx_import
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Starting a worker replaces the root logger's handlers, here by one on captured output."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def test_a_data_folder_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
