@@ -12,6 +12,7 @@ from tests.source_files import PYTHON, functions, sources
 from tests.support.paths import ROOT
 
 MOST_FILES, MOST_LINES, MOST_FUNCTION_LINES, MOST_COMPLEXITY = 15, 300, 40, 10
+MOST_COLUMNS = 100
 FULL_FOLDERS: set[str] = set()
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
@@ -54,6 +55,19 @@ def test_no_file_is_exempt_from_ruffs_limit_of_complexity() -> None:
         if any(f"# {mark}" in line for mark in marks)
     ]
     assert exempt == []
+
+
+def test_no_line_of_the_pages_scripts_is_too_long() -> None:
+    """Ruff holds the limit for Python."""
+    scripts = sorted((ROOT / "api" / "static").rglob("*.js"))
+    assert len(scripts) > 20
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in scripts
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > MOST_COLUMNS
+    ]
+    assert long == []
 
 
 def test_files_are_named_by_what_they_hold() -> None:

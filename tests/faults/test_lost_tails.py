@@ -1,4 +1,4 @@
-"""Redis loses its last moments: a cursor still means the same text, for every kind of reader."""
+"""Redis loses its last writes: a cursor still means the same text, for every kind of reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlxq.http_client import Client as CommandClient
 from tests.faults.checker import Checker, expected, leftovers
 from tests.faults.client import Chat, Connection, ask
 from tests.faults.cuts import Cuts, Result
-from tests.faults.scenes import at_token, chats, logged, streamed
+from tests.faults.running_chats import at_token, chats, logged, streamed
 from tests.faults.stack import Stack, until
 from worker.backends import echo
 
@@ -32,13 +32,13 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
     stack.start_worker(MLXQ_ECHO_DELAY_MS=str(delay_ms))
     result = Result()
 
-    async def scene() -> None:
+    async def run() -> None:
         await stack.worker_ready()
         await Cuts(stack, delay_ms, rng, result).run(250 if long else 10)
-        # Ends that were lost behind their readers are written again, at this worker's pace.
+        # Ends that were lost after they were read are written again, at this worker's pace.
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
-    asyncio.run(scene())
+    asyncio.run(run())
     stack.kill("worker")  # The next test gets one at the usual pace.
     assert result.wrong == []
     assert result.whole > 0
@@ -47,8 +47,7 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
 def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_command_line(
     stack: Stack, checker: Checker
 ) -> None:
-    """The API lives on: nobody comes back with a cursor, and the log is written anew beneath
-    them."""
+    """The API is not restarted: no reader reconnects with a cursor while the log is rewritten."""
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
     four = chats("never left", 4, tokens=TOKENS)
@@ -60,14 +59,14 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
     async def command() -> None:
         texts["command"] = await asyncio.to_thread(command_text, stack.port(), "command", seed=2)
 
-    async def scene() -> None:
+    async def run() -> None:
         await stack.worker_ready()
         await streamed(stack, four, openai(), command(), lose_a_tail(stack, four))
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
-    asyncio.run(scene())
+    asyncio.run(run())
     stack.kill("worker")
-    assert checker.judge(four) == []
+    assert checker.check(four) == []
     assert texts["openai"] == echo.answer("openai", 1, TOKENS)
     assert texts["command"] == echo.answer("command", 2, TOKENS)
 
@@ -131,11 +130,11 @@ def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(
         )
         await streamed(stack, [later])
 
-    async def scene() -> None:
+    async def run() -> None:
         await stack.worker_ready()
         await streamed(stack, [chat], look())
 
-    asyncio.run(scene())
+    asyncio.run(run())
     stack.kill("worker")
-    assert checker.judge([chat, later]) == []
+    assert checker.check([chat, later]) == []
     assert later.text == expected(chat)

@@ -1,5 +1,4 @@
-"""Machines are updated one after another: workers and API processes of the last release and of
-this one, one Redis."""
+"""A rolling update: workers and API processes of the last release and of this one on one Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import pytest
 from tests.faults.checker import expected, stream_wrong
 from tests.faults.client import CHAT, Chat, Client, ask
 from tests.faults.last_release import unpacked
-from tests.faults.scenes import at_token, chats
+from tests.faults.running_chats import at_token, chats
 from tests.faults.stack import ROOT, Stack, until
 from wire import keys
 from wire.versions import VERSION
@@ -23,7 +22,7 @@ STOP = f"{CHAT}/stop"
 FILE = b'{"custom_id": "a"}\n'
 OLD, NEW = "old", "new"
 PAIRS = [((OLD,), (NEW,)), ((NEW,), (OLD,)), ((OLD, NEW), (OLD, NEW))]
-"""API processes, and workers."""
+"""Releases of the API processes, and of the workers."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Sides:
-    """Processes of both releases, named ``old`` and ``new`` with what they are."""
+    """Processes of both releases, named ``old-api``, ``new-worker`` and so on."""
 
     def __init__(self, stack: Stack, last_release: Path) -> None:
         self.stack = stack
@@ -103,8 +102,7 @@ def sides(stack: Stack, last_release: Path) -> Sides:
 
 
 def wrong(side: str, chat: Chat) -> list[str]:
-    """What is wrong with a stream of an API of one of the releases; the last one's ids count
-    events."""
+    """What is wrong with a stream of one release's API; in the last release ids count events."""
     if side == NEW:
         return stream_wrong(chat)
     ids = [number for _, number, _ in chat.frames]
@@ -118,95 +116,17 @@ async def batch(port: int, prompts: int) -> str:
 
 
 async def uploaded(port: int) -> str:
-    """The id of a file that waits for a batch."""
+    """Upload a file for a batch; return its id."""
     async with httpx2.AsyncClient() as client:
         form = {"files": {"file": ("p.jsonl", FILE)}, "data": {"purpose": "batch"}}
         return str((await client.post(f"http://127.0.0.1:{port}/v1/files", **form)).json()["id"])
 
 
 async def finished(port: int, batch_id: str) -> tuple[int, int]:
-    """How many lines were done, and how many failed, once all are."""
-    while (told := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
+    """Wait for a batch's end; return the numbers of done and of failed lines."""
+    while (view := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
         await asyncio.sleep(0.1)
-    return told["counts"]["done"], told["counts"]["failed"]
-
-
-@pytest.mark.parametrize(("apis", "workers"), PAIRS)
-def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of(
-    sides: Sides, apis: tuple[str, ...], workers: tuple[str, ...]
-) -> None:
-    asked = {side: chats(f"by {side}", 12, tokens=60) for side in apis}
-    resumed = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
-    stopped = {side: Chat(f"stopped by {side}", tokens=3000) for side in apis}
-
-    async def scene() -> None:
-        sides.start(apis, workers)
-        await sides.ready(apis, workers)
-        made = {side: await batch(sides.port(side), 40) for side in apis}
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-            for side in apis:
-                group.create_task(sides.read(side, [*asked[side], stopped[side]]))
-                group.create_task(sides.read(side, resumed[side], cuts=(900, 1700, 2500)))
-                group.create_task(sides.stop_at_token(side, stopped[side], 5))
-        for side in apis:
-            await sides.check(side, made[side], len(workers))
-
-    asyncio.run(asyncio.wait_for(scene(), 200))
-    for side in apis:
-        assert [line for chat in (*asked[side], *resumed[side]) for line in wrong(side, chat)] == []
-        assert stopped[side].done
-        assert expected(stopped[side]).startswith(stopped[side].text)
-        assert len(stopped[side].text) < len(expected(stopped[side]))
-
-
-def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(
-    sides: Sides,
-) -> None:
-    """Several tokens an event: a cursor that counts events must not be taken for one that counts
-    tokens."""
-    some = chats("over an update", 6, tokens=600)
-    port = {"now": sides.port(OLD)}
-
-    async def update() -> None:
-        await at_token(some, 10)
-        sides.stack.kill("old-api")
-        sides.stack.kill("old-worker")
-        sides.start((NEW,), (NEW,))
-        port["now"] = sides.port(NEW)
-
-    async def scene() -> None:
-        sides.stack._settings["MLXQ_ECHO_DELAY_MS"] = "5"
-        sides.start((OLD,), (OLD,))
-        await sides.ready((OLD,), (OLD,))
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-            for chat in some:
-                group.create_task(Client(chat, lambda: port["now"]).run())
-            group.create_task(update())
-
-    asyncio.run(scene())
-    assert [line for chat in some for line in wrong(OLD, chat)] == []
-
-
-def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Sides) -> None:
-    """Queued, running and ended jobs, a batch half done, a file."""
-    left = LeftBehind(sides)
-
-    async def scene() -> None:
-        sides.start((OLD,), (OLD,))
-        await sides.ready((OLD,), (OLD,))
-        await left.read(left.ended)
-        async with asyncio.timeout(150), asyncio.TaskGroup() as group:
-            group.create_task(left.read(left.running))
-            group.create_task(left.submit_to_no_worker())
-            batch_id, file_id = await left.half_a_batch_and_a_file()
-            left.port = sides.port(NEW)
-            await sides.update()
-            assert await finished(left.port, batch_id) == (400, 0)
-        await left.check_ended(file_id)
-
-    asyncio.run(scene())
-    some = (*left.ended, *left.running, *left.queued, *left.again)
-    assert [line for chat in some for line in wrong(OLD, chat)] == []
+    return view["counts"]["done"], view["counts"]["failed"]
 
 
 class LeftBehind:
@@ -251,10 +171,88 @@ class LeftBehind:
         assert (await ask(self.port, "GET", f"/v1/files/{file_id}/content")).body == FILE
 
 
+@pytest.mark.parametrize(("apis", "workers"), PAIRS)
+def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of(
+    sides: Sides, apis: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    asked = {side: chats(f"by {side}", 12, tokens=60) for side in apis}
+    resumed = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
+    stopped = {side: Chat(f"stopped by {side}", tokens=3000) for side in apis}
+
+    async def run() -> None:
+        sides.start(apis, workers)
+        await sides.ready(apis, workers)
+        made = {side: await batch(sides.port(side), 40) for side in apis}
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            for side in apis:
+                group.create_task(sides.read(side, [*asked[side], stopped[side]]))
+                group.create_task(sides.read(side, resumed[side], cuts=(900, 1700, 2500)))
+                group.create_task(sides.stop_at_token(side, stopped[side], 5))
+        for side in apis:
+            await sides.check(side, made[side], len(workers))
+
+    asyncio.run(asyncio.wait_for(run(), 200))
+    for side in apis:
+        assert [line for chat in (*asked[side], *resumed[side]) for line in wrong(side, chat)] == []
+        assert stopped[side].done
+        assert expected(stopped[side]).startswith(stopped[side].text)
+        assert len(stopped[side].text) < len(expected(stopped[side]))
+
+
+def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(
+    sides: Sides,
+) -> None:
+    """Events have several tokens: a cursor that counts events must not be read as one that counts
+    tokens."""
+    some = chats("over an update", 6, tokens=600)
+    port = {"now": sides.port(OLD)}
+
+    async def update() -> None:
+        await at_token(some, 10)
+        sides.stack.kill("old-api")
+        sides.stack.kill("old-worker")
+        sides.start((NEW,), (NEW,))
+        port["now"] = sides.port(NEW)
+
+    async def run() -> None:
+        sides.stack._settings["MLXQ_ECHO_DELAY_MS"] = "5"
+        sides.start((OLD,), (OLD,))
+        await sides.ready((OLD,), (OLD,))
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            for chat in some:
+                group.create_task(Client(chat, lambda: port["now"]).run())
+            group.create_task(update())
+
+    asyncio.run(run())
+    assert [line for chat in some for line in wrong(OLD, chat)] == []
+
+
+def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Sides) -> None:
+    """Queued, running and ended jobs, a batch half done, a file."""
+    left = LeftBehind(sides)
+
+    async def run() -> None:
+        sides.start((OLD,), (OLD,))
+        await sides.ready((OLD,), (OLD,))
+        await left.read(left.ended)
+        async with asyncio.timeout(150), asyncio.TaskGroup() as group:
+            group.create_task(left.read(left.running))
+            group.create_task(left.submit_to_no_worker())
+            batch_id, file_id = await left.half_a_batch_and_a_file()
+            left.port = sides.port(NEW)
+            await sides.update()
+            assert await finished(left.port, batch_id) == (400, 0)
+        await left.check_ended(file_id)
+
+    asyncio.run(run())
+    some = (*left.ended, *left.running, *left.queued, *left.again)
+    assert [line for chat in some for line in wrong(OLD, chat)] == []
+
+
 def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(
     sides: Sides,
 ) -> None:
-    async def scene() -> dict[str, bytes | None]:
+    async def run() -> dict[str, bytes | None]:
         sides.start((), (OLD, NEW))
         await sides.ready((), (OLD, NEW))
         pids = {process.pid: name for name, process in sides.stack.processes.items()}
@@ -263,4 +261,4 @@ def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_n
             side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()
         }  # type: ignore[misc]
 
-    assert asyncio.run(scene()) == {"old-worker": None, "new-worker": str(VERSION).encode()}
+    assert asyncio.run(run()) == {"old-worker": None, "new-worker": str(VERSION).encode()}

@@ -57,7 +57,7 @@ def test_alone_and_among_thirty_two_the_same_seed_says_the_same(
     assert [chat.generated for chat in chats] == alone
 
 
-def test_a_first_token_is_told_before_the_second_is_computed(
+def test_a_first_token_is_returned_before_the_second_is_computed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[object] = []
@@ -76,10 +76,10 @@ def test_a_first_token_is_told_before_the_second_is_computed(
     assert all(len(chat.generated) == 32 for chat in chats)
 
 
-@pytest.mark.parametrize("told", [1, 2])
+@pytest.mark.parametrize("shown", [1, 2])
 @pytest.mark.parametrize("limit", [1, 2, 32])
 def test_whoever_comes_at_the_first_tokens_changes_nothing(
-    bench: Bench, told: int, limit: int
+    bench: Bench, shown: int, limit: int
 ) -> None:
     settings = [{"seed": 1, "max_tokens": limit}, {"seed": 2}, {"seed": 3}]
     alone = [
@@ -91,7 +91,7 @@ def test_whoever_comes_at_the_first_tokens_changes_nothing(
             bench.chat(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)
         )
         bench.start(first, second)
-        bench.run(until=lambda told=told, second=second: len(second.generated) >= told)  # type: ignore[misc]
+        bench.run(until=lambda shown=shown, second=second: len(second.generated) >= shown)  # type: ignore[misc]
         if leaves:
             bench.backend.remove(second)
         bench.start(third)

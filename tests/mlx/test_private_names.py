@@ -21,7 +21,7 @@ def test_a_quantised_cache_counts_its_tokens_in_idx() -> None:
     assert "self._idx" in inspect.getsource(vlm_cache.BatchQuantizedKVCache)
 
 
-def test_ready_made_image_features_are_taken_under_this_name() -> None:
+def test_ready_made_image_features_are_accepted_under_this_name() -> None:
     assert "cached_image_features" in inspect.getsource(qwen2_5_vl.Model.get_input_embeddings)
 
 
@@ -32,6 +32,7 @@ def test_a_vision_tower_is_a_list_of_blocks_with_an_attention_each() -> None:
 
 
 def test_attention_is_called_by_its_place_in_the_library() -> None:
-    """It is replaced there while a block lasts; a name imported from there would not notice."""
+    """The function is replaced in its module for the duration of a block; a name imported from the
+    module would keep the old one."""
     assert callable(mx.fast.scaled_dot_product_attention)
     assert "mx.fast.scaled_dot_product_attention" in inspect.getsource(base)

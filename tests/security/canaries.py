@@ -1,4 +1,4 @@
-"""A service that is asked in every way there is, with a canary word in each request."""
+"""A service that gets every kind of request, each with a canary word in it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ PAGES = (
 )
 
 
-class Asked:
-    """The service, and what was asked of it."""
+class CanaryService:
+    """The service, the ids of its jobs and the pages that it served."""
 
     def __init__(self, folder: Path) -> None:
         self.stack = Stack(
@@ -55,7 +55,7 @@ class Asked:
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         """One request with a canary in every header that may hold a secret; a stream is read to
         its end."""
-        told = {
+        sent = {
             "Authorization": f"Bearer {KEY}",
             "Cookie": f"session={CANARY}",
             "Content-Type": "application/json",
@@ -68,7 +68,7 @@ class Asked:
                 method,
                 path,
                 data,
-                told | {name.replace("_", "-"): v for name, v in headers.items()},
+                sent | {name.replace("_", "-"): v for name, v in headers.items()},
             )
             answer = connection.getresponse()
             if job_id := answer.headers.get("X-Job-Id"):
@@ -80,12 +80,12 @@ class Asked:
 
 
 def conversation(text: str = "") -> list[dict[str, Any]]:
-    """A canary in each role."""
-    said = [
+    """Messages with a canary in each role."""
+    messages = [
         {"role": role, "content": f"{CANARY} {role}"}
         for role in ("system", "user", "assistant", "tool")
     ]
-    return [*said, {"role": "user", "content": f"{text} {CANARY}"}]
+    return [*messages, {"role": "user", "content": f"{text} {CANARY}"}]
 
 
 def body(text: str = "", **more: Any) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def picture() -> str:
     return base64.b64encode(file).decode()
 
 
-def shows(text: str) -> bool:
-    """Whether a canary is in it, or any piece of the picture."""
+def contains_canary(text: str) -> bool:
+    """Whether a text contains a canary or any piece of the picture."""
     encoded = picture()
     pieces = (encoded[start : start + 24] for start in range(0, len(encoded) - 24, 24))
     return "xyzzy" in text.lower() or any(piece in text for piece in pieces)
@@ -115,34 +115,34 @@ def with_image() -> dict[str, Any]:
     return {"model_id": "echo", "messages": [{"role": "user", "content": parts}], "max_tokens": 5}
 
 
-def ask_well(asked: Asked) -> None:
+def send_valid_requests(service: CanaryService) -> None:
     key = f"key-{CANARY}"
     for _ in range(2):
-        assert asked.call("POST", CHAT, body(), Idempotency_Key=key)[0] == 200
-    assert asked.call("POST", CHAT, body("another"), Idempotency_Key=key)[0] == 409
-    assert asked.call("POST", CHAT, with_image())[0] == 200
+        assert service.call("POST", CHAT, body(), Idempotency_Key=key)[0] == 200
+    assert service.call("POST", CHAT, body("another"), Idempotency_Key=key)[0] == 409
+    assert service.call("POST", CHAT, with_image())[0] == 200
     for stream in (True, False):
         shape = {"model": "echo", "messages": conversation(), "max_tokens": 5, "stream": stream}
-        assert asked.call("POST", "/v1/chat/completions", shape)[0] == 200
+        assert service.call("POST", "/v1/chat/completions", shape)[0] == 200
     assert (
-        asked.call("POST", "/v1/completions", {"model": "echo", "prompt": CANARY, "max_tokens": 5})[
-            0
-        ]
+        service.call(
+            "POST", "/v1/completions", {"model": "echo", "prompt": CANARY, "max_tokens": 5}
+        )[0]
         == 200
     )
     batch = {"model_id": "echo", "prompts": [CANARY, conversation()], "max_tokens": 5}
-    status, answer = asked.call("POST", "/api/engine/batches", batch)
+    status, answer = service.call("POST", "/api/engine/batches", batch)
     assert status == 200
-    asyncio.run(until(lambda: _batch(asked, json.loads(answer)["id"])["status"] == "completed"))
+    asyncio.run(until(lambda: _batch(service, json.loads(answer)["id"])["status"] == "completed"))
 
 
-def _batch(asked: Asked, batch_id: str) -> Any:
-    return json.loads(asked.call("GET", f"/api/engine/batches/{batch_id}")[1])
+def _batch(service: CanaryService, batch_id: str) -> Any:
+    return json.loads(service.call("GET", f"/api/engine/batches/{batch_id}")[1])
 
 
-def ask_wrongly(asked: Asked) -> None:
+def send_invalid_requests(service: CanaryService) -> None:
     for text in (BAD_PROMPT, BAD_STEP):
-        assert '"code"' in asked.call("POST", CHAT, body(text))[1]
+        assert '"code"' in service.call("POST", CHAT, body(text))[1]
     wrong: list[Any] = [
         body(temperature=CANARY),
         body(seed=CANARY),
@@ -152,41 +152,41 @@ def ask_wrongly(asked: Asked) -> None:
         f'["{CANARY}\ud800"]'.encode("utf-8", "surrogatepass"),
     ]
     for one in wrong:
-        assert 400 <= asked.call("POST", CHAT, one)[0] < 500
-    for said in (f"Bearer {KEY}x", f"Bearer {CANARY}", f"Basic {KEY}", KEY):
-        assert asked.call("GET", f"/models?key={CANARY}", Authorization=said)[0] == 401
+        assert 400 <= service.call("POST", CHAT, one)[0] < 500
+    for header in (f"Bearer {KEY}x", f"Bearer {CANARY}", f"Basic {KEY}", KEY):
+        assert service.call("GET", f"/models?key={CANARY}", Authorization=header)[0] == 401
     form = {
         "Content_Type": "application/x-www-form-urlencoded",
-        "Origin": f"http://127.0.0.1:{asked.stack.port()}",
+        "Origin": f"http://127.0.0.1:{service.stack.port()}",
     }
     for key, status in ((KEY, 303), (f"{KEY}x", 401)):
-        assert asked.call("POST", "/login", f"key={key}".encode(), **form)[0] == status
+        assert service.call("POST", "/login", f"key={key}".encode(), **form)[0] == status
     bad_image = with_image()
     bad_image["messages"][0]["content"][1]["image_url"]["url"] = f"https://{CANARY}/a.png"
-    assert asked.call("POST", CHAT, bad_image)[0] == 400
-    assert asked.call("POST", "/models/load", {"model_id": CANARY})[0] == 404
+    assert service.call("POST", CHAT, bad_image)[0] == 400
+    assert service.call("POST", "/models/load", {"model_id": CANARY})[0] == 404
 
 
-def write_to_redis(asked: Asked) -> None:
-    """What somebody could do who can write to Redis: RQ logs a failed job's arguments."""
-    queue = Queue(keys.CHAT_QUEUE, connection=asked.stack.redis, serializer=JSONSerializer)
-    strangers = [
+def write_to_redis(service: CanaryService) -> None:
+    """Queue jobs directly in Redis: RQ logs a failed job's arguments."""
+    queue = Queue(keys.CHAT_QUEUE, connection=service.stack.redis, serializer=JSONSerializer)
+    foreign_jobs = [
         queue.enqueue("os.system", CANARY),
         queue.enqueue(keys.CHAT_TASK, kwargs={"job": {"text": CANARY}}),
     ]
-    for job in strangers:
+    for job in foreign_jobs:
         asyncio.run(until(lambda job=job: job.get_status(refresh=True) == "failed"))  # type: ignore[misc]
         job.delete()
 
 
-def kill_the_worker(asked: Asked) -> None:
-    """In the middle of a chat, whose client goes on with the worker that takes over."""
-    stack = asked.stack
+def kill_the_worker(service: CanaryService) -> None:
+    """Kill the worker in the middle of a chat, which another worker takes over."""
+    stack = service.stack
     with closing(http.client.HTTPConnection("127.0.0.1", stack.port(), timeout=60)) as connection:
-        told = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-        connection.request("POST", CHAT, json.dumps(body(max_tokens=400)), told)
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        connection.request("POST", CHAT, json.dumps(body(max_tokens=400)), headers)
         answer = connection.getresponse()
-        asked.jobs.append(answer.headers["X-Job-Id"])
+        service.jobs.append(answer.headers["X-Job-Id"])
         while b"data" not in answer.readline():
             pass
         stack.kill("worker")
@@ -196,22 +196,22 @@ def kill_the_worker(asked: Asked) -> None:
         assert b'"done": true' in answer.read()
 
 
-def look_around(asked: Asked) -> None:
-    """Read every page while the worker still tells of what it has done."""
+def read_every_page(service: CanaryService) -> None:
+    """Read every page while the worker still publishes its last chats."""
     asyncio.run(
         until(
-            lambda: asked.jobs[-1] in asked.call("GET", "/api/engine/status")[1],
+            lambda: service.jobs[-1] in service.call("GET", "/api/engine/status")[1],
             what="the last chat",
         )
     )
-    for path in (*PAGES, "/api/engine/status", *(f"/rq/job/{job}" for job in asked.jobs)):
-        status, asked.pages[path] = asked.call("GET", path)
-        assert status == 200, (path, asked.pages[path])
+    for path in (*PAGES, "/api/engine/status", *(f"/rq/job/{job}" for job in service.jobs)):
+        status, service.pages[path] = service.call("GET", path)
+        assert status == 200, (path, service.pages[path])
     with closing(
-        http.client.HTTPConnection("127.0.0.1", asked.stack.port(), timeout=60)
+        http.client.HTTPConnection("127.0.0.1", service.stack.port(), timeout=60)
     ) as connection:
         connection.request(
             "GET", "/api/engine/status/events", headers={"Authorization": f"Bearer {KEY}"}
         )
         answer = connection.getresponse()
-        asked.pages["events"] = "".join(answer.readline().decode() for _ in range(6))
+        service.pages["events"] = "".join(answer.readline().decode() for _ in range(6))

@@ -19,12 +19,12 @@ import pytest
 from tests.security.canaries import (
     KEY,
     OWNER,
-    Asked,
-    ask_well,
-    ask_wrongly,
+    CanaryService,
+    contains_canary,
     kill_the_worker,
-    look_around,
-    shows,
+    read_every_page,
+    send_invalid_requests,
+    send_valid_requests,
     write_to_redis,
 )
 from wire import keys
@@ -33,48 +33,48 @@ LINES = 40
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    asked = Asked(tmp_path_factory.mktemp("canaries"))
-    stack = asked.stack
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CanaryService]:
+    service = CanaryService(tmp_path_factory.mktemp("canaries"))
+    stack = service.stack
     stack.start_worker()
     stack.start_api()
     try:
         asyncio.run(stack.worker_ready())
         asyncio.run(stack.api_ready())
-        ask_well(asked)
-        ask_wrongly(asked)
-        write_to_redis(asked)
-        kill_the_worker(asked)
-        look_around(asked)
+        send_valid_requests(service)
+        send_invalid_requests(service)
+        write_to_redis(service)
+        kill_the_worker(service)
+        read_every_page(service)
         stack.kill("api", 15)
         stack.kill("worker", 15)
-        yield asked
+        yield service
     finally:
         stack.close()
 
 
-def test_no_log_line_of_any_part_holds_one(asked: Asked) -> None:
-    said = asked.logs()
-    assert [line for line in said.splitlines() if shows(line)] == []
-    assert not shows(said)
-    assert said.count("\n") > LINES, "the parts were asked to log all they can"
+def test_no_log_line_of_any_part_holds_one(service: CanaryService) -> None:
+    logs = service.logs()
+    assert [line for line in logs.splitlines() if contains_canary(line)] == []
+    assert not contains_canary(logs)
+    assert logs.count("\n") > LINES, "the processes should log at the most detailed level"
 
 
-def test_every_line_of_a_part_is_json_with_level_time_and_logger(asked: Asked) -> None:
-    for line in asked.logs().splitlines():
+def test_every_line_of_a_part_is_json_with_level_time_and_logger(service: CanaryService) -> None:
+    for line in service.logs().splitlines():
         if line.startswith("listening on "):
-            continue  # For the one who started it, on standard output.
-        told = json.loads(line)
-        assert {"time", "level", "logger", "message"} <= told.keys(), line
+            continue  # Printed on standard output for whoever started the process.
+        entry = json.loads(line)
+        assert {"time", "level", "logger", "message"} <= entry.keys(), line
 
 
-def test_each_end_of_a_chat_is_one_line_with_its_timings(asked: Asked) -> None:
+def test_each_end_of_a_chat_is_one_line_with_its_timings(service: CanaryService) -> None:
     ends = [
         line
-        for line in map(_parsed, asked.logs().splitlines())
+        for line in map(_parsed, service.logs().splitlines())
         if line.get("message") == "chat ended"
     ]
-    assert sorted(end["job_id"] for end in ends) == sorted(set(asked.jobs) - {""})
+    assert sorted(end["job_id"] for end in ends) == sorted(set(service.jobs) - {""})
     for end in ends:
         assert {
             "model",
@@ -91,32 +91,32 @@ def _parsed(line: str) -> dict[str, Any]:
     return {} if line.startswith("listening on ") else dict(json.loads(line))
 
 
-def test_start_stop_and_recovery_are_told(asked: Asked) -> None:
-    said = [line.get("message", "") for line in map(_parsed, asked.logs().splitlines())]
-    assert said.count("ready") == 2
-    assert {"listening", "stopped", "model loaded"} <= set(said)
-    assert any("its worker died" in line for line in said)
+def test_start_stop_and_recovery_are_logged(service: CanaryService) -> None:
+    messages = [line.get("message", "") for line in map(_parsed, service.logs().splitlines())]
+    assert messages.count("ready") == 2
+    assert {"listening", "stopped", "model loaded"} <= set(messages)
+    assert any("its worker died" in line for line in messages)
 
 
-def test_no_page_metric_or_status_shows_one(asked: Asked) -> None:
-    assert {path: page for path, page in asked.pages.items() if shows(page)} == {}
-    assert re.search(r"^mlxq_generation_tokens_total\S* [1-9]", asked.pages["/metrics"], re.M)
-    assert "event: status" in asked.pages["events"]
+def test_no_page_metric_or_status_shows_one(service: CanaryService) -> None:
+    assert {path: page for path, page in service.pages.items() if contains_canary(page)} == {}
+    assert re.search(r"^mlxq_generation_tokens_total\S* [1-9]", service.pages["/metrics"], re.M)
+    assert "event: status" in service.pages["events"]
 
 
-def test_no_job_description_and_no_name_in_redis_holds_one(asked: Asked) -> None:
-    redis = asked.stack.redis
+def test_no_job_description_and_no_name_in_redis_holds_one(service: CanaryService) -> None:
+    redis = service.stack.redis
     names: list[bytes] = list(redis.scan_iter(count=1000))
     assert [name for name in names if b"xyzzy" in name.lower()] == []
     for name in names:
         if name.startswith(b"rq:job:") and redis.type(name) == b"hash":
-            assert not shows((redis.hget(name, "description") or b"").decode())  # type: ignore[union-attr]
+            assert not contains_canary((redis.hget(name, "description") or b"").decode())  # type: ignore[union-attr]
     for name in (keys.RECENT, keys.HISTORY):
-        assert not shows(repr(redis.xrange(name)))
+        assert not contains_canary(repr(redis.xrange(name)))
 
 
-def test_a_key_is_nowhere_in_redis_and_its_owner_is_who_asked(asked: Asked) -> None:
-    redis = asked.stack.redis
+def test_a_key_is_nowhere_in_redis_and_its_owner_is_who_asked(service: CanaryService) -> None:
+    redis = service.stack.redis
     for name in redis.scan_iter(count=1000):
         assert KEY.encode() not in (redis.dump(name) or b""), name  # type: ignore[operator]
-    assert {redis.hget(keys.job(job), "owner") for job in asked.jobs} == {OWNER.encode()}
+    assert {redis.hget(keys.job(job), "owner") for job in service.jobs} == {OWNER.encode()}

@@ -1,4 +1,4 @@
-"""Model folders that bring code and pickles, of text and of vision models: nothing of it is ever
+"""Model folders that bring code and pickles, of text and of vision models: none of it is ever
 run."""
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def changed(folder: Path, file: str, **fields: Any) -> None:
     path = folder / file
-    told = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(told | fields))
+    config = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(config | fields))
 
 
 def load(folder: Path) -> None:

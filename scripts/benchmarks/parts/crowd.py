@@ -1,8 +1,7 @@
-"""A crowd of streaming clients against the echo backend: how late tokens arrive, and what a stream
-costs.
+"""Many streaming clients against the echo backend: how late tokens arrive, and what a stream costs.
 
-The tokens are the times at which they were generated, so that a client on the same machine sees how
-long each was under way, through engine, log, Redis, API and its own socket.
+The tokens are the times at which they were generated, so that a client on the same machine can tell
+each one's latency through engine, log, Redis, API and its own socket.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ TOGETHER_S = 20
 MOST = 1000
 """Slots that a worker has at most, less some room."""
 WARM_UP = 20
-"""Streams before the clock runs, so that what is only ever made once is there."""
+"""Streams before the measurement, so that connections and caches exist."""
 _TEXT = re.compile(rb'"text": "([\d ]+)"')
 """The text of a frame: a stamp, or several that came together."""
 _END = b'"done": true'
@@ -46,8 +45,8 @@ _END = b'"done": true'
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What was seen. Times in seconds; ``late`` of each token that came while all clients were
-    there, sorted."""
+    """The results. Times in seconds; ``late`` of each token that came while all clients were there,
+    sorted."""
 
     clients: int
     first_frames: list[float]
@@ -196,7 +195,7 @@ def _allow_descriptors(number: int) -> None:
 
 @contextlib.contextmanager
 def _no_collections() -> Iterator[None]:
-    """The client keeps everything it gets: collecting garbage would only make it late."""
+    """The client keeps everything it receives: garbage collection would only delay it."""
     gc.disable()
     try:
         yield
@@ -205,7 +204,7 @@ def _no_collections() -> Iterator[None]:
 
 
 def report(crowd: Crowd) -> str:
-    """What was seen, as a table with what it should reach."""
+    """The results as a table, with targets."""
     first, late = crowd.first_frames, crowd.late
     kib = crowd.bytes_per_stream / 1024
     connections = crowd.redis_connections

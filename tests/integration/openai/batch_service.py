@@ -19,8 +19,8 @@ CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
-class Whole:
-    """A running service, the official client and a look into its Redis."""
+class BatchService:
+    """A running service, the official client for it and a connection to its Redis."""
 
     def __init__(self, data: Path) -> None:
         self.running = Running(
@@ -34,7 +34,7 @@ class Whole:
         text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
         return self.client.files.create(file=("prompts.jsonl", text.encode()), purpose="batch").id
 
-    def order(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
+    def submit(self, *rows: dict[str, Any] | str, endpoint: Any = CHAT, **more: Any) -> Batch:
         file_id = self.upload(*rows)
         return self.client.batches.create(
             input_file_id=file_id, endpoint=endpoint, completion_window="24h", **more
@@ -57,13 +57,13 @@ class Whole:
 
 
 def wait(condition: Callable[[], Any]) -> Any:
-    """Ask until the answer is yes: a client can only ask."""
+    """Poll until the condition holds: a client can only poll."""
     ticks, pause = threading.Event(), 0.05
     for _ in range(int(LIMIT_S / pause)):
         if found := condition():
             return found
         ticks.wait(pause)
-    raise AssertionError("it did not come to be")
+    raise AssertionError("the condition did not hold in time")
 
 
 def line(custom_id: str, text: str = "hello", **body: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.openai.batch_service import Whole
+from tests.integration.openai.batch_service import BatchService
 from tests.support.openai_service import Service, serving
 
 
@@ -17,7 +17,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    made = Whole(tmp_path_factory.mktemp("batches"))
+def batch_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchService]:
+    made = BatchService(tmp_path_factory.mktemp("batches"))
     yield made
     made.close()

@@ -63,7 +63,7 @@ def test_the_text_before_a_stop_text_is_all_that_is_said(service: Service, strea
         assert (choice.message.content, choice.finish_reason) == ("One EN, two ", "stop")
 
 
-def test_thinking_and_calls_of_tools_are_told_apart(service: Service) -> None:
+def test_thinking_and_tool_calls_are_separate_fields(service: Service) -> None:
     text = f"{SAY}<think>Hm.</think>One moment.{CALL}{CALL}"
     choice = service.chat(text, tools=[CLOCK]).choices[0]
     assert choice.finish_reason == "tool_calls"
@@ -137,11 +137,11 @@ def test_a_wrong_key_is_the_clients_own_error_too(service: Service) -> None:
     asyncio.run(service.stack.api_ready("locked"))
     url = f"http://127.0.0.1:{service.stack.port('locked')}/v1"
     for key in ("none", right[:-1], f"{right}x"):
-        with OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as stranger:
-            asks: list[Any] = [lambda: stranger.models.list(), lambda: stranger.files.list()]
-            for ask in [*asks, lambda: stranger.completions.create(model=MODEL, prompt="hello")]:
+        with OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as client:
+            calls: list[Any] = [lambda: client.models.list(), lambda: client.files.list()]
+            for call in [*calls, lambda: client.completions.create(model=MODEL, prompt="hello")]:
                 with pytest.raises(openai.AuthenticationError) as refused:
-                    ask()
+                    call()
                 assert (refused.value.code, refused.value.type) == (
                     "invalid_api_key",
                     "authentication_error",

@@ -16,7 +16,9 @@ from worker.backends.echo import answer
 from worker.backends.echo_script import SAY
 
 
-def test_a_full_queue_is_a_rate_limit_and_those_in_it_are_kept_company(service: Service) -> None:
+def test_a_full_queue_is_a_rate_limit_and_queued_streams_get_keep_alive_comments(
+    service: Service,
+) -> None:
     streams = service.all_slots_busy()
     waiting = [
         service.raw(body_of("waiting", stream=True, max_tokens=1)) for _ in range(QUEUE_LIMIT)
@@ -76,15 +78,15 @@ def test_many_at_once_and_some_that_are_cancelled(service: Service) -> None:
     async def one(client: AsyncOpenAI, text: str, cancelled: bool) -> str:
         messages: Any = [{"role": "user", "content": text}]
         fields: Any = {"model": MODEL, "messages": messages, "seed": 1, "stream": True}
-        said = ""
+        received = ""
         async with await client.chat.completions.create(
             max_tokens=4000 if cancelled else 30, **fields
         ) as stream:
             async for chunk in stream:
-                said += chunk.choices[0].delta.content or ""
-                if cancelled and said:
+                received += chunk.choices[0].delta.content or ""
+                if cancelled and received:
                     break
-        return said
+        return received
 
     async def all_of_them() -> list[str]:
         async with AsyncOpenAI(base_url=service.url, api_key="none", max_retries=0) as client:
@@ -92,24 +94,24 @@ def test_many_at_once_and_some_that_are_cancelled(service: Service) -> None:
                 *(one(client, f"chat {i}", i % 2 == 1) for i in range(SLOTS + 1))
             )
 
-    said = asyncio.run(all_of_them())
-    assert said[::2] == [answer(f"chat {i}", 1, 30) for i in range(0, SLOTS + 1, 2)]
+    texts = asyncio.run(all_of_them())
+    assert texts[::2] == [answer(f"chat {i}", 1, 30) for i in range(0, SLOTS + 1, 2)]
     wait_for(lambda: service.live() == 0)
 
 
 def test_an_answer_goes_on_behind_a_killed_worker_marks_and_all(service: Service) -> None:
-    talk = "A word. " * 40
-    text = f"{SAY}<think>{talk}</think>{talk}{CALL}{talk}END nothing"
+    sentences = "A word. " * 40
+    text = f"{SAY}<think>{sentences}</think>{sentences}{CALL}{sentences}END nothing"
     stream = service.chat(text, tools=[CLOCK], stop=["END"], stream=True)
     chunks = []
     for chunk in stream:
         chunks.append(chunk)
-        if len(chunks) in (100, 500):  # in mid-thought, and in mid-sentence
+        if len(chunks) in (100, 500):  # in the middle of thinking, and of the text
             service.stack.kill("worker")
             service.stack.start_worker()
     deltas = [chunk.choices[0].delta for chunk in chunks]
-    assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == talk
-    assert text_of(chunks) == talk + talk
+    assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == sentences
+    assert text_of(chunks) == sentences + sentences
     assert [call.function.name for delta in deltas for call in delta.tool_calls or ()] == ["clock"]
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     asyncio.run(service.stack.worker_ready())

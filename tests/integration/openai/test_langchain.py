@@ -18,7 +18,7 @@ from tests.support.service_support import SERVE, Running
 
 MODEL = "demo-chat"
 CLOSING = httpx.Limits(max_keepalive_connections=0)
-# The standard tests leave it to the collector to close the clients that they make.
+# The standard tests never close their clients: the garbage collector does.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
 )
@@ -31,7 +31,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield service.line("Ready: ").removeprefix("Ready: ").strip()
     finally:
         service.close()
-        gc.collect()  # What the standard tests leave open goes while its warnings are let pass.
+        gc.collect()  # Close what the tests left open while warnings about it are ignored.
 
 
 def settings(address: str) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def settings(address: str) -> dict[str, Any]:
         "model": MODEL,
         "temperature": 0,
         "max_retries": 0,
-        "stream_usage": True,  # not asked for by default at addresses that aren't OpenAI's
-        # The clients that it shares by default keep connections of another test's event loop.
+        "stream_usage": True,  # by default not requested at addresses that aren't OpenAI's
+        # Shared clients, the default, keep connections of another test's event loop.
         "http_client": httpx.Client(limits=CLOSING),
         "http_async_client": httpx.AsyncClient(limits=CLOSING),
     }
@@ -50,7 +50,7 @@ def settings(address: str) -> dict[str, Any]:
 
 @pytest.fixture
 def benchmark() -> None:
-    """For a test that times recorded answers: it skips itself where there are none."""
+    """For a test that times recorded answers; without any it skips itself."""
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ def vcr() -> None:
 
 
 class TestChatModel(ChatModelIntegrationTests):
-    """What is switched off is what a model of two million parameters can't do, not what the
-    service can't."""
+    """Switched off is what a model of two million parameters can't do; the service can."""
 
     @pytest.fixture(autouse=True)
     def _service(self, address: str) -> None:
@@ -76,15 +75,15 @@ class TestChatModel(ChatModelIntegrationTests):
 
     @property
     def has_tool_calling(self) -> bool:
-        return False  # its chat template knows of no tools
+        return False  # its chat template has no tools
 
     @property
     def has_structured_output(self) -> bool:
-        return False  # held to a text without maxLength, it writes on until its context is full
+        return False  # a string without maxLength goes on until the context is full
 
     @property
     def supports_json_mode(self) -> bool:
-        # it writes JSON when it is held to it, but not the keys that a prompt asks for
+        # with a schema it writes JSON, but not the keys that a prompt asks for
         return False
 
     @property
@@ -97,7 +96,7 @@ class TestChatModel(ChatModelIntegrationTests):
 
 
 class Verdict(BaseModel):
-    """What a review came to."""
+    """The outcome of a review."""
 
     mood: Literal["good", "bad"]
     stars: Literal[1, 2, 3]

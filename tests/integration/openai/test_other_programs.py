@@ -47,9 +47,9 @@ def test_open_webui_asks_for_a_title_without_a_stream(service: Service) -> None:
         f'{SAY}{{"title": "Greeting"}}', stream=False, metadata={"task": "title_generation"}
     )
     connection = service.raw(body | {"max_completion_tokens": 1000})
-    told = json.loads(connection.getresponse().read())
+    response = json.loads(connection.getresponse().read())
     connection.close()
-    assert told["choices"][0]["message"]["content"] == '{"title": "Greeting"}'
+    assert response["choices"][0]["message"]["content"] == '{"title": "Greeting"}'
 
 
 def part(text: str) -> list[dict[str, str]]:
@@ -99,13 +99,13 @@ def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: S
         "type": "function",
         "function": {"name": "clock", "description": "The time.", "parameters": {}},
     }
-    talk = [
+    messages = [
         {"role": "system", "content": "You are in agent mode."},
         {"role": "user", "content": [{"type": "text", "text": f"{SAY}A moment. {CALL}"}]},
     ]
     sent: Any = {
         "model": MODEL,
-        "messages": talk,
+        "messages": messages,
         "max_tokens": 4096,
         "tools": [tool],
         "parallel_tool_calls": False,
@@ -116,7 +116,7 @@ def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: S
         **sent, stream=True, stream_options=with_usage, extra_headers=headers
     )
     chunks = list(stream)
-    # It keeps the chunk with the usage for the end, and takes every other one for a piece of the
+    # The chunk with the usage comes last; Continue reads every other chunk as a piece of the
     # answer.
     *pieces, last = chunks
     assert text_of(pieces) == "A moment. "
@@ -131,5 +131,5 @@ def test_continue_streams_an_agents_turn_and_an_edit_without_a_stream(service: S
         "stop": ["END"],
         "max_tokens": 2048,
     }
-    told = service.chat(f"{SAY}x = 2END", extra_headers=headers, **edit)
-    assert told.choices[0].message.content == "x = 2"
+    completion = service.chat(f"{SAY}x = 2END", extra_headers=headers, **edit)
+    assert completion.choices[0].message.content == "x = 2"

@@ -15,7 +15,7 @@ from worker.backends.echo import CONTEXT_WINDOW
 from worker.backends.echo_script import SAY
 
 FILL = "one two three four five six seven eight nine ten. " * 20
-"""A thousand tokens of the echo backend, which counts bytes."""
+"""A thousand tokens: one a byte on the echo backend."""
 LONG: Any = [
     {"role": role, "content": text}
     for _ in range(5)
@@ -48,25 +48,29 @@ def test_a_conversation_that_does_not_fit_is_refused_in_the_words_that_agents_lo
 def test_what_is_known_too_late_for_a_status_is_an_error_in_the_stream(service: Service) -> None:
     busy = service.all_slots_busy()
     connection = service.raw({"model": MODEL, "messages": LONG, "stream": True})
-    response = connection.getresponse()  # The queue is long: the headers don't wait for its end.
+    # The chat waits in the queue for long: the headers are sent before.
+    response = connection.getresponse()
     assert response.status == 200
     for stream in busy:
         stream.close()
-    *_, told, done = [line for line in response.read().splitlines() if line.startswith(b"data: ")]
+    *_, error, done = [line for line in response.read().splitlines() if line.startswith(b"data: ")]
     connection.close()
-    assert json.loads(told.removeprefix(b"data: "))["error"]["code"] == "context_length_exceeded"
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "context_length_exceeded"
     assert done == b"data: [DONE]"
 
 
 def test_a_limit_beyond_the_context_leaves_what_there_is(service: Service) -> None:
-    room = 50
-    text = "x" * (CONTEXT_WINDOW - room - len("user:\n"))
-    completion = service.chat(text, max_tokens=room)
+    remaining = 50
+    text = "x" * (CONTEXT_WINDOW - remaining - len("user:\n"))
+    completion = service.chat(text, max_tokens=remaining)
     assert (completion.choices[0].finish_reason, completion.usage.completion_tokens) == (
         "length",
-        room,
+        remaining,
     )
-    assert service.chat(text + "x" * (room - 1), max_tokens=1).usage.total_tokens == CONTEXT_WINDOW
+    assert (
+        service.chat(text + "x" * (remaining - 1), max_tokens=1).usage.total_tokens
+        == CONTEXT_WINDOW
+    )
 
 
 def test_the_native_route_goes_on_shortening_with_its_warning(service: Service) -> None:
@@ -100,15 +104,15 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
     wait_for(lambda: service.client.batches.retrieve(batch.id).status == "completed", 30)
     batch = service.client.batches.retrieve(batch.id)
     failed = {row["custom_id"]: row["response"] for row in _rows(service, batch.error_file_id)}
-    told = failed["long"]["body"]["error"]
-    assert (failed["long"]["status_code"], told["code"], told["param"]) == (
+    error = failed["long"]["body"]["error"]
+    assert (failed["long"]["status_code"], error["code"], error["param"]) == (
         400,
         "context_length_exceeded",
         "messages",
     )
-    assert SENTENCE in told["message"]
-    told = failed["field"]["body"]["error"]
-    assert (failed["field"]["status_code"], told["code"], told["param"]) == (
+    assert SENTENCE in error["message"]
+    error = failed["field"]["body"]["error"]
+    assert (failed["field"]["status_code"], error["code"], error["param"]) == (
         400,
         "unsupported",
         "top_k",
@@ -136,7 +140,7 @@ def test_the_stop_text_that_ended_an_answer_is_named(service: Service) -> None:
     assert service.chat(f"{SAY}Over.").choices[0].stop_reason is None
 
 
-def test_of_several_calls_the_first_is_told_to_who_wants_one(service: Service) -> None:
+def test_of_several_calls_a_client_that_wants_one_gets_the_first(service: Service) -> None:
     fields: Any = {"tools": [CLOCK], "parallel_tool_calls": False}
     choice = service.chat(f"{SAY}{CALL}{CALL}", **fields).choices[0]
     assert (len(choice.message.tool_calls), choice.finish_reason) == (1, "tool_calls")
@@ -162,15 +166,15 @@ def test_a_chat_that_was_stopped_ends_with_a_word_that_clients_know_and_a_mark(
     body = response.read().decode()
     connection.close()
     if stream:
-        told = json.loads(
+        completion = json.loads(
             [line for line in body.splitlines() if line.startswith("data: ")][-2].removeprefix(
                 "data: "
             )
         )
     else:
-        told = json.loads(body)
+        completion = json.loads(body)
         assert response.headers["x-cancelled"] == "true"
-    assert (told["choices"][0]["finish_reason"], told["cancelled"]) == ("stop", True)
+    assert (completion["choices"][0]["finish_reason"], completion["cancelled"]) == ("stop", True)
 
 
 def test_every_answer_has_a_request_id_and_a_jobs_is_its_own(service: Service) -> None:
@@ -192,8 +196,10 @@ def test_every_answer_has_a_request_id_and_a_jobs_is_its_own(service: Service) -
 @pytest.mark.parametrize("name", ["", "default", None])
 def test_who_names_no_model_gets_the_default_one(service: Service, name: str | None) -> None:
     body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
-    told = service.json("/v1/chat/completions", body | ({} if name is None else {"model": name}))
-    assert told["model"] == MODEL
+    completion = service.json(
+        "/v1/chat/completions", body | ({} if name is None else {"model": name})
+    )
+    assert completion["model"] == MODEL
 
 
 def test_a_conversation_keeps_its_thinking_under_both_names(service: Service) -> None:

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.rq_tools.rq_service import SLOTS
-from tests.support.service_support import Whole, wait
+from tests.support.service_support import RunningService, wait
 from wire import keys
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Two slots, twenty milliseconds a token."""
     settings = {"MLXQ_ECHO_DELAY_MS": "20", "MLXQ_SLOTS": str(SLOTS)}
-    whole = Whole(tmp_path_factory.mktemp("rq"), limit_s=600, **settings)
-    yield whole
-    whole.close()
+    running = RunningService(tmp_path_factory.mktemp("rq"), limit_s=600, **settings)
+    yield running
+    running.close()
 
 
 @pytest.fixture(autouse=True)
-def quiet(service: Whole) -> Iterator[None]:
+def quiet(service: RunningService) -> Iterator[None]:
     """Each test leaves an idle service that isn't suspended."""
     yield
     service.redis.delete("rq:suspended")

@@ -6,16 +6,16 @@ import pytest
 from rq.serializers import JSONSerializer
 
 from tests.integration.rq_tools.rq_service import CANARY, busy, rq
-from tests.support.service_support import Whole, wait
+from tests.support.service_support import RunningService, wait
 from wire import keys
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT
 
-# The dashboards ask RQ for something that RQ would rather be asked otherwise.
+# The dashboards use a deprecated property of RQ's jobs.
 rq_noise = pytest.mark.filterwarnings("ignore:job.exc_info is deprecated:DeprecationWarning")
 
 
-def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: Whole) -> None:
+def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: RunningService) -> None:
     with busy(service) as streams:
         queued = service.http.chat(CANARY)
         running = service.job(streams[0].job_id)
@@ -25,8 +25,8 @@ def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: Whole) -> None:
         assert meta["tokens"] > 0
         wait(lambda: service.job(running.id).get_meta()["tokens_per_second"] > 0)
         wait(lambda: service.job(queued.job_id).get_meta() == {"state": "queued", "place": 1})
-        told = rq(service, "info")
-        assert "1 workers" in told
+        info = rq(service, "info")
+        assert "1 workers" in info
     queued.rest()
     ended = wait(
         lambda: (meta := service.job(queued.job_id).get_meta())["state"] == "ended" and meta
@@ -34,7 +34,7 @@ def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: Whole) -> None:
     assert ended["finish_reason"] == "length"
 
 
-def test_of_an_ended_chat_rq_keeps_no_prompt_and_no_result(service: Whole) -> None:
+def test_of_an_ended_chat_rq_keeps_no_prompt_and_no_result(service: RunningService) -> None:
     stream = service.http.chat(CANARY * 100, max_tokens=2)
     stream.rest()
     wait(lambda: service.job(stream.job_id).get_status() == "finished")
@@ -45,8 +45,8 @@ def test_of_an_ended_chat_rq_keeps_no_prompt_and_no_result(service: Whole) -> No
     assert 0 < service.redis.ttl(name) <= keys.RQ_LIFETIME_S
 
 
-def in_every_state(service: Whole) -> dict[str, str]:
-    """A job of each kind, by RQ's name for its state."""
+def in_every_state(service: RunningService) -> dict[str, str]:
+    """A job in each state, by RQ's name for the state."""
     finished, failed = service.http.chat("fine", max_tokens=1), service.http.chat(BAD_PROMPT)
     finished.rest()
     failed.rest()
@@ -57,7 +57,7 @@ def in_every_state(service: Whole) -> dict[str, str]:
     return {"finished": finished.job_id, "failed": failed.job_id, "stopped": stopped.job_id}
 
 
-def test_the_fast_dashboard_shows_jobs_in_every_state(service: Whole) -> None:
+def test_the_fast_dashboard_shows_jobs_in_every_state(service: RunningService) -> None:
     jobs = in_every_state(service)
     with busy(service) as streams:
         cancelled = service.http.chat("cancelled")
@@ -79,7 +79,7 @@ def test_the_fast_dashboard_shows_jobs_in_every_state(service: Whole) -> None:
 
 
 @rq_noise
-def test_the_classic_dashboard_shows_jobs_in_every_state(service: Whole) -> None:
+def test_the_classic_dashboard_shows_jobs_in_every_state(service: RunningService) -> None:
     flask = pytest.importorskip("flask")
     web = pytest.importorskip("rq_dashboard")
     jobs = in_every_state(service)
@@ -99,5 +99,5 @@ def test_the_classic_dashboard_shows_jobs_in_every_state(service: Whole) -> None
             answer_ = client.get(f"/rq/0/data/job/{job_id}.json")
             assert answer_.status_code == 200, answer_.text
         assert client.get("/rq/0/data/queues.json").status_code == 200
-    # While a job runs this page reads its arguments with pickle, whatever it was told.
+    # While a job runs this page reads its arguments with pickle, whatever its configuration.
     wait(lambda: client.get("/rq/0/data/workers.json").status_code == 200)

@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 
 from tests.integration.rq_tools.rq_service import rq, worker_pid
 from tests.support.http_client import Stream
-from tests.support.service_support import Whole, wait
+from tests.support.service_support import RunningService, wait
 from wire.rq_jobs import rq_job_key
 from worker.backends.echo import BAD_PROMPT, answer
 
@@ -34,7 +34,7 @@ def listening() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("ends", ["finished", "failed", "stopped", "canceled"])
 def test_what_a_hostile_job_asks_rq_for_is_not_done(
-    service: Whole, tmp_path: Path, ends: str
+    service: RunningService, tmp_path: Path, ends: str
 ) -> None:
     """Callbacks, webhooks, dependents, repeats, retries: all there is in RQ's record of a job."""
     module, marker = tmp_path / "hostile.py", tmp_path / "was-imported"
@@ -80,7 +80,7 @@ def hostile_fields(url: str) -> dict[str, str | bytes | int]:
     }
 
 
-def end(service: Whole, stream: Stream, ends: str) -> None:
+def end(service: RunningService, stream: Stream, ends: str) -> None:
     """Read a chat to its end, and stop or cancel it first where that is the end it shall have."""
     if ends in ("stopped", "canceled"):
         stream.until(1)
@@ -126,7 +126,7 @@ UNREADABLE = [
     ("make", "job_id"), [*UNREADABLE, (broken_status, "a:b"), (broken_status, "../x")]
 )
 def test_a_job_that_can_not_be_read_is_laid_aside_and_the_worker_lives(
-    service: Whole, make: Callable[[Redis, str], None], job_id: str
+    service: RunningService, make: Callable[[Redis, str], None], job_id: str
 ) -> None:
     pid = worker_pid(service)
     make(service.redis, rq_job_key(job_id))

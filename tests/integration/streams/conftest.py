@@ -1,5 +1,5 @@
-"""A Redis server and an API process's worth of server in a thread, once for each file; a stand-in
-for the worker writes the token logs."""
+"""A Redis server and an API server in a thread, once for each file; the tests write the token logs
+in place of a worker."""
 
 from __future__ import annotations
 

@@ -22,13 +22,13 @@ from wire.settings import Settings
 CHAT = "/api/engine/chat"
 USAGE = {"stream_options": {"include_usage": True}}
 Frame = dict[str, Any]
-# The dashboard asks RQ for something that RQ would rather be asked otherwise.
+# The dashboard uses a deprecated property of RQ's jobs.
 rq_noise = pytest.mark.filterwarnings("ignore:job.exc_info is deprecated:DeprecationWarning")
 
 
 @dataclass
 class Running:
-    """An API process's worth of server in a thread."""
+    """A server of the API in a thread."""
 
     url: str
     redis: Redis
@@ -51,7 +51,7 @@ class Running:
         return stream
 
     def writer(self, job_id: str) -> LogWriter:
-        """Take the job up, as a worker would."""
+        """Start the job, as a worker would."""
         self.redis.lrem(QUEUE, 1, job_id)
         return LogWriter(self.redis, job_id)
 

@@ -39,7 +39,7 @@ def test_two_readers_get_the_same(api: Running) -> None:
     assert stream.rest() == other.rest()
 
 
-def test_a_client_that_has_seen_the_end_is_told_not_to_come_back(api: Running) -> None:
+def test_a_cursor_at_the_end_is_204(api: Running) -> None:
     stream = api.chat()
     api.writer(stream.job_id).finish()
     assert api.get(f"{CHAT}/{stream.job_id}/events?after=1").status_code == 204

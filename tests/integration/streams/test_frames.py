@@ -33,7 +33,7 @@ def test_a_stream_is_exactly_the_frames_of_the_contract(api: Running) -> None:
     )
 
 
-def test_a_failure_is_told_in_the_last_frame(api: Running) -> None:
+def test_a_failure_is_in_the_last_frame(api: Running) -> None:
     stream = api.chat()
     api.writer(stream.job_id).write(Failed("engine_failed", "The engine failed."))
     frame = {"text": "", "done": True, "error": "The engine failed.", "code": "engine_failed"}
@@ -86,7 +86,7 @@ def test_progress_tells_the_place_in_the_queue_and_what_the_worker_does(api: Run
     assert [sequence for sequence, _ in second.rest()] == [1, 1, 2]
 
 
-def test_without_being_asked_for_progress_is_not_told(api: Running) -> None:
+def test_progress_is_sent_only_when_asked_for(api: Running) -> None:
     stream = api.chat()
     writer = api.writer(stream.job_id)
     writer.progress(Progress("loading"))

@@ -58,7 +58,7 @@ def test_a_full_redis_is_503(api: Running) -> None:
     assert api.redis.llen(QUEUE) == 0
 
 
-def test_a_process_that_is_told_to_stop_ends_its_streams_and_they_resume(
+def test_a_stopping_process_ends_its_streams_and_they_resume(
     store: EmbeddedRedis, api: Running
 ) -> None:
     environ = os.environ | {

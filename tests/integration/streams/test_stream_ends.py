@@ -58,7 +58,7 @@ def test_a_queued_job_deleted_from_the_dashboard_ends_with_an_error(api: Running
 
 
 def attend(api: Running, enough: Callable[[], object]) -> None:
-    """Let a quick watch run beside the server's own until there is enough to see."""
+    """Run a fast disconnect watcher beside the server's own until the condition holds."""
 
     async def run() -> None:
         clients = connect(api.redis_url)

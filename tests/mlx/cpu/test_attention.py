@@ -1,4 +1,4 @@
-"""Attention on the CPU: the library's, but for rounding."""
+"""Attention on the CPU: equal to the library's but for rounding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.backends.cpu.attention import quick_attention
 
 
 def rounding(found: mx.array, *inputs: mx.array) -> float:
-    """How far attention is from the same in double precision."""
+    """The largest difference from attention in double precision."""
     q, k, v = (np.array(array).astype(np.float64) for array in inputs)
     scores = 0.25 * q @ k.swapaxes(-1, -2)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -37,7 +37,7 @@ def test_attention_without_exponentials_is_the_librarys_but_for_rounding(
 ) -> None:
     library = mx.fast.scaled_dot_product_attention
     q, k, v = (mx.random.normal(shape, key=mx.random.key(i)) for i in range(3))
-    for size in (1.0, 30.0):  # Flat weights, and such that one is nearly all.
+    for size in (1.0, 30.0):  # Flat weights, and weights of which one is nearly 1.
         theirs = library(q * size, k, v, scale=0.25)
         with quick_attention():
             ours = mx.fast.scaled_dot_product_attention(q * size, k, v, scale=0.25, mask=None)

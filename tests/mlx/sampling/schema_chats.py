@@ -23,8 +23,8 @@ PERSON = {
 }
 
 
-def held(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
-    """A chat whose answer is held to a schema."""
+def constrained(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) -> Sequence:
+    """A chat whose answer a schema constrains."""
     chat = bench.chat(text, **{"max_tokens": 200, "repetition_penalty": 1.0, **more})
     job = chat.job.model_copy(
         update={"form": OutputFormat(separate=True, json_schema=settled(schema))}
@@ -32,20 +32,20 @@ def held(bench: Bench, text: str, schema: dict[str, Any] = PERSON, **more: Any) 
     return Sequence(job, emitted=chat.emitted)
 
 
-def told(bench: Bench, *chats: Sequence) -> list[str]:
+def texts_of(bench: Bench, *chats: Sequence) -> list[str]:
     """The texts of chats in one batch."""
-    said: dict[Sequence, list[LoggedEvent]] = {chat: [] for chat in chats}
+    events_of: dict[Sequence, list[LoggedEvent]] = {chat: [] for chat in chats}
     bench.start(*chats)
     while bench.backend.sequences():
         for token in bench.backend.step().tokens:
             if token.end == "stop":
                 token.sequence.accept_last(token.token_id)
-                said[token.sequence] += token.sequence.finish("stop")
+                events_of[token.sequence] += token.sequence.finish("stop")
             else:
-                said[token.sequence] += token.sequence.accept(token.token_id)
+                events_of[token.sequence] += token.sequence.accept(token.token_id)
     return [
         "".join(event.text for event in events if isinstance(event, Delta))
-        for events in said.values()
+        for events in events_of.values()
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 
 from tests.mlx.conftest import Bench
-from tests.mlx.sampling.schema_chats import check_person, held, told
+from tests.mlx.sampling.schema_chats import check_person, constrained, texts_of
 from tests.mlx.vision.vision_bench import VisionBench
 from tests.support.schema_support import settled
 from wire.messages import OutputFormat
@@ -26,10 +26,10 @@ from worker.sequence import Sequence
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
 def test_the_demo_models_answers_always_keep_their_schema(demo: Bench, temperature: float) -> None:
     chats = [
-        held(demo, f"Who are you, number {seed}?", seed=seed, temperature=temperature)
+        constrained(demo, f"Who are you, number {seed}?", seed=seed, temperature=temperature)
         for seed in range(12)
     ]
-    for text in told(demo, *chats):
+    for text in texts_of(demo, *chats):
         check_person(text)
     assert all(
         chat.end is not None and chat.constraint is not None and not chat.constraint.broken
@@ -44,9 +44,9 @@ def test_random_models_keep_it_too_and_their_neighbours_say_the_same(
     alone = bench_of(kv).answer("neighbour", seed=5, temperature=0.8)
     bench = bench_of(kv)
     neighbour = bench.chat("neighbour", seed=5, temperature=0.8)
-    *texts, _ = told(
+    *texts, _ = texts_of(
         bench,
-        *(held(bench, f"chat {seed}", seed=seed, temperature=1.0) for seed in range(4)),
+        *(constrained(bench, f"chat {seed}", seed=seed, temperature=1.0) for seed in range(4)),
         neighbour,
     )
     for text in texts:
@@ -55,19 +55,21 @@ def test_random_models_keep_it_too_and_their_neighbours_say_the_same(
 
 
 def test_an_answer_goes_on_in_mid_object(demo: Bench) -> None:
-    whole = held(demo, "Hello!", seed=3, temperature=1.0)
-    [text] = told(demo, whole)
+    whole = constrained(demo, "Hello!", seed=3, temperature=1.0)
+    [text] = texts_of(demo, whole)
     check_person(text)
     for cut in (0, 1, 7, len(whole.generated) - 1):
-        again = held(demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[:cut]))
-        told(demo, again)
+        again = constrained(
+            demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[:cut])
+        )
+        texts_of(demo, again)
         assert [*again.emitted, *again.generated] == whole.generated
 
 
 def test_any_object_is_an_object(demo: Bench) -> None:
     shape = {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 3}
-    for text in told(
-        demo, *(held(demo, "Count.", shape, seed=seed, max_tokens=400) for seed in range(4))
+    for text in texts_of(
+        demo, *(constrained(demo, "Count.", shape, seed=seed, max_tokens=400) for seed in range(4))
     ):
         assert isinstance(json.loads(text), dict)
 
@@ -82,13 +84,13 @@ def test_a_vision_models_answer_keeps_it() -> None:
     }
     closed = colour | {"additionalProperties": False}
     bench = VisionBench(record)
-    [text] = told(bench, held(bench, "Which colour?", closed, temperature=1.0))
+    [text] = texts_of(bench, constrained(bench, "Which colour?", closed, temperature=1.0))
     assert json.loads(text)["colour"] in ("red", "green")
 
 
 def test_thinking_that_the_prompt_began_goes_first() -> None:
     class Text:
-        """A tokeniser as far as it matters here."""
+        """The parts of a tokeniser that a constraint uses."""
 
         has_thinking = True
         think_end_tokens = (7, 8)
@@ -116,8 +118,8 @@ def test_thinking_that_the_prompt_began_goes_first() -> None:
 
 
 def raw(bench: Bench, schema: str) -> Sequence:
-    """A chat whose schema no API has looked at: an earlier release's, or somebody's who can
-    write to Redis."""
+    """A chat whose schema no API has checked: of an earlier release, or written to Redis
+    directly."""
     chat = bench.chat("Hello!")
     return Sequence(
         chat.job.model_copy(update={"form": OutputFormat(separate=True, json_schema=schema)})
@@ -148,7 +150,9 @@ def test_a_schema_that_nobody_has_read_is_read_before_the_matcher_sees_it(
 
 
 def test_what_a_schema_will_not_keep_is_warned_of(demo: Bench) -> None:
-    chat = held(demo, "Hello!", {"type": "array", "items": {"enum": ["tea"]}, "uniqueItems": True})
+    chat = constrained(
+        demo, "Hello!", {"type": "array", "items": {"enum": ["tea"]}, "uniqueItems": True}
+    )
     assert demo.backend.prepare(chat) == ['The schema\'s keyword "uniqueItems" is not enforced.']
 
 
@@ -156,7 +160,7 @@ def test_what_a_schema_will_not_keep_is_warned_of(demo: Bench) -> None:
 def test_the_first_mask_is_made_as_a_prompt_is_prepared(
     demo: Bench, monkeypatch: pytest.MonkeyPatch, emitted: tuple[int, ...]
 ) -> None:
-    """On the engine's thread a costly one would hold up every stream."""
+    """Computed on the engine's thread, a slow mask would delay every stream."""
     made: list[int] = []
     make = Constraint._compute_bits
 
@@ -165,10 +169,10 @@ def test_the_first_mask_is_made_as_a_prompt_is_prepared(
         make(self)
 
     monkeypatch.setattr(Constraint, "_compute_bits", counted)
-    whole = held(demo, "Hello!", seed=3, temperature=1.0)
-    told(demo, whole)
+    whole = constrained(demo, "Hello!", seed=3, temperature=1.0)
+    texts_of(demo, whole)
     made.clear()
-    chat = held(
+    chat = constrained(
         demo, "Hello!", seed=3, temperature=1.0, emitted=tuple(whole.generated[: len(emitted)])
     )
     demo.backend.prepare(chat)

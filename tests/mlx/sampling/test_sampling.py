@@ -1,5 +1,5 @@
-"""The row sampler: each row by its own settings, and the distributions that the settings
-promise."""
+"""The row sampler: each row by its own settings, and the distributions that follow from the
+settings."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.mlx.conftest import Bench
-from tests.mlx.sampling.schema_chats import held
+from tests.mlx.sampling.schema_chats import constrained
 from tests.support.chats import Reader
 from tests.support.lanes import Results
 from wire.batches import BatchLine, BatchSlice
@@ -44,15 +44,15 @@ def test_the_engine_makes_it_on_another_thread(
     models = models_of(demo)
     engine = Engine(models, reader)
     engine.start()
-    engine.submit(held(demo, "Hello!", max_tokens=4))
+    engine.submit(constrained(demo, "Hello!", max_tokens=4))
     assert isinstance(reader.wait("job")[-1], Finished)
     engine.close(10)
-    assert [thread for thread, said in made if said == 0] == ["tokenise_0"]
-    assert {thread for thread, said in made if said > 0} == {"engine"}
+    assert [thread for thread, tokens in made if tokens == 0] == ["tokenise_0"]
+    assert {thread for thread, tokens in made if tokens > 0} == {"engine"}
 
 
 class Breaks(Constraint):
-    """Can be followed for two tokens only."""
+    """A constraint that breaks after two tokens."""
 
     def _compute_bits(self) -> None:
         super()._compute_bits()
@@ -75,7 +75,7 @@ def test_an_answer_that_breaks_off_fails_with_the_reason(
         prompts=BatchScheduler(models, slots=4, share=0.0, context=context, on_end=results),
     )
     engine.start()
-    chat = held(demo, "Hello!")
+    chat = constrained(demo, "Hello!")
     if in_a_batch:
         names = ("model_id", "model_revision", "messages", "sampling", "form")
         line = BatchLine.model_validate(

@@ -1,4 +1,5 @@
-"""Sampling with fused operations: the same numbers, and no step waits for the kernels."""
+"""Sampling with fused operations: the same results, and no step waits for the kernels to be
+built."""
 
 from __future__ import annotations
 

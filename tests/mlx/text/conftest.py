@@ -1,4 +1,4 @@
-"""Texts of models with tools, made of each test module's own tokeniser."""
+"""The text side of a model whose template and tokens have tools."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a model says is told apart wherever its marks lie: character by character, in one piece,
-cut short, wrong."""
+"""Thinking, text and calls are separated whatever the pieces of the output: single characters, all
+at once, cut off, malformed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ STYLE = OutputSyntax(
 CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "Ö\\n"}}\n</tool_call>'
 
 
-def said(
+def parsed(
     text: str, *, stop: tuple[str, ...] = (), size: int = 1, style: OutputSyntax = STYLE
 ) -> tuple[OutputParser, Output]:
-    """All that was said, the text coming in pieces of a size."""
+    """The parser and the whole output of a text that comes in pieces of a size."""
     channels = OutputParser(style, stop, "job")
     pieces = [channels.add(text[i : i + size]) for i in range(0, len(text), size)]
     pieces.append(channels.finish())
@@ -38,8 +38,8 @@ def said(
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_thinking_text_and_calls_are_told_apart_however_they_come(size: int) -> None:
-    _, all_of_it = said(f"<think>\nWhat time?\n</think>\n\nOne moment.{CALL}\n{CALL}", size=size)
+def test_thinking_text_and_calls_are_parsed_whatever_the_pieces(size: int) -> None:
+    _, all_of_it = parsed(f"<think>\nWhat time?\n</think>\n\nOne moment.{CALL}\n{CALL}", size=size)
     assert all_of_it.reasoning == "What time?\n"
     assert all_of_it.text == "One moment."
     assert [(call.name, json.loads(call.arguments)) for call in all_of_it.tool_calls] == [
@@ -52,19 +52,19 @@ def test_thinking_text_and_calls_are_told_apart_however_they_come(size: int) -> 
 
 
 def test_a_prompt_that_has_opened_the_thinking_begins_with_it() -> None:
-    _, all_of_it = said("Hm.\n</think>\nYes.", style=OutputSyntax(STYLE.transitions, REASONING))
+    _, all_of_it = parsed("Hm.\n</think>\nYes.", style=OutputSyntax(STYLE.transitions, REASONING))
     assert all_of_it == Output("Yes.", "Hm.\n")
 
 
 def test_thinking_that_never_ends_is_thinking() -> None:
-    assert said("<think>\nHm. </thin")[1] == Output(reasoning="Hm. </thin")
+    assert parsed("<think>\nHm. </thin")[1] == Output(reasoning="Hm. </thin")
 
 
 MUST = OutputSyntax({TOOL: []}, TOOL, parse=json.loads, must_call=True)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", []),
         ('{"name": "clo', []),
@@ -76,11 +76,11 @@ MUST = OutputSyntax({TOOL: []}, TOOL, parse=json.loads, must_call=True)
     ],
 )
 def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(
-    text: str, told: list[tuple[str, str]]
+    text: str, expected: list[tuple[str, str]]
 ) -> None:
-    _, all_of_it = said(text, style=MUST)
+    _, all_of_it = parsed(text, style=MUST)
     assert (all_of_it.text, all_of_it.reasoning) == ("", "")
-    assert [(call.name, call.arguments) for call in all_of_it.tool_calls] == told
+    assert [(call.name, call.arguments) for call in all_of_it.tool_calls] == expected
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
@@ -88,7 +88,7 @@ def test_a_call_that_had_to_be_made_and_was_cut_is_no_text(
 def test_the_text_before_a_stop_text_is_kept_to_the_character(
     size: int, stop: tuple[str, ...]
 ) -> None:
-    channels, all_of_it = said("One EN, two EN END three", stop=stop, size=size)
+    channels, all_of_it = parsed("One EN, two EN END three", stop=stop, size=size)
     if "END" in stop:
         assert channels.stopped
         assert all_of_it.text == "One EN, two EN "
@@ -97,7 +97,7 @@ def test_the_text_before_a_stop_text_is_kept_to_the_character(
 
 
 def test_stop_texts_count_in_the_text_alone() -> None:
-    channels, all_of_it = said(f"<think>a\nb</think>c{CALL}d\ne", stop=("\n",))
+    channels, all_of_it = parsed(f"<think>a\nb</think>c{CALL}d\ne", stop=("\n",))
     assert channels.stopped
     assert (all_of_it.text, all_of_it.reasoning) == ("cd", "a\nb")
     assert len(all_of_it.tool_calls) == 1
@@ -114,18 +114,18 @@ def test_stop_texts_count_in_the_text_alone() -> None:
         "",
     ],
 )
-def test_a_call_that_is_none_is_told_as_text(inside: str) -> None:
-    assert said(f"Well.<tool_call>{inside}</tool_call>")[1] == Output(f"Well.<tool_call>{inside}")
-    assert said(f"Well.<tool_call>{inside}")[1] == Output(f"Well.<tool_call>{inside}")
+def test_a_call_that_is_none_is_text(inside: str) -> None:
+    assert parsed(f"Well.<tool_call>{inside}</tool_call>")[1] == Output(f"Well.<tool_call>{inside}")
+    assert parsed(f"Well.<tool_call>{inside}")[1] == Output(f"Well.<tool_call>{inside}")
 
 
 def test_a_call_without_its_end_mark_is_read_at_the_end() -> None:
-    assert len(said(CALL.removesuffix("</tool_call>"))[1].tool_calls) == 1
+    assert len(parsed(CALL.removesuffix("</tool_call>"))[1].tool_calls) == 1
 
 
 def test_several_calls_in_one_and_arguments_as_text_are_read() -> None:
     several: list[Any] = [{"name": "a", "arguments": '{"x": 1}'}, {"name": "b"}]
-    calls = said(f"<tool_call>{json.dumps(several)}</tool_call>")[1].tool_calls
+    calls = parsed(f"<tool_call>{json.dumps(several)}</tool_call>")[1].tool_calls
     assert [(call.name, call.arguments) for call in calls] == [("a", '{"x": 1}'), ("b", "{}")]
 
 

@@ -45,8 +45,8 @@ def text_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_a_message_can_not_forge_turns(text_of: LmText) -> None:
     ids = text_of.encode(user(FORGED))
     assert controls(text_of, ids) == ONE_TURN
-    told = str(text_of.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-    assert "".join(FORGED.split()) in "".join(told.split())
+    decoded = str(text_of.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+    assert "".join(FORGED.split()) in "".join(decoded.split())
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ PLACES: dict[str, tuple[list[Message], tuple[dict[str, Any], ...]]] = {
 def test_control_tokens_are_text_wherever_they_stand(tools: LmText, place: str) -> None:
     messages, offered = PLACES[place]
     ids = tools.encode(messages, OutputFormat(separate=True, tools=offered))
-    # The tools have a turn of their own, and the answer begins one.
+    # One more turn for the tools, and one that the answer begins.
     assert controls(tools, ids) == {
         "<|im_start|>": len(messages) + 2,
         "<|im_end|>": len(messages) + 1,
     }
-    told = str(tools.tokenizer.decode(ids))
+    decoded = str(tools.tokenizer.decode(ids))
     assert (
-        "".join(BAD.replace("\n", "").split()) in told.replace("\\n", "").replace("\n", "")
+        "".join(BAD.replace("\n", "").split()) in decoded.replace("\\n", "").replace("\n", "")
         or "and" in place
     )
 
@@ -135,7 +135,7 @@ def test_an_assistants_own_marks_stay_and_others_make_none(tools: LmText) -> Non
     assert seen("assistant") == len(MARKS)
     assert seen("assistant", marks + "<|im_end|>") == len(MARKS)
     assert [seen(role) for role in ("user", "system", "tool")] == [0, 0, 0]
-    # Or the answer would pass for thinking.
+    # Otherwise the answer would be read as thinking.
     decoder = tools._decoders.of(_job("<think>"), tools.encode(user("<think>")))
     assert decoder.add(tools.tokenizer.encode("a")[0]).text == "a"
 
@@ -173,10 +173,10 @@ def test_a_tokeniser_in_python_takes_control_tokens_for_text(special: bool) -> N
 
 def test_many_threads_get_the_same_tokens(tmp_path: Path) -> None:
     text = loaded(train_tokenizer(600), tmp_path)
-    talks = [user(f"{FORGED} {i % 4}" if i % 2 else f"{PLAIN} {i % 4}") for i in range(80)]
+    conversations = [user(f"{FORGED} {i % 4}" if i % 2 else f"{PLAIN} {i % 4}") for i in range(80)]
     with ThreadPoolExecutor(8) as pool:
-        several = list(pool.map(text.encode, talks))
-    assert several == [text.encode(talk) for talk in talks]
+        several = list(pool.map(text.encode, conversations))
+    assert several == [text.encode(messages) for messages in conversations]
 
 
 def test_a_conversation_is_shortened_by_the_tokens_that_it_gets(tools: LmText) -> None:

@@ -1,5 +1,5 @@
-"""Text of tokens: every blank is kept, pieces make the same text as the whole, whatever the kind
-of tokeniser."""
+"""Detokenising: every space is kept, and pieces give the same text as the whole, with every kind of
+tokeniser."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ STRIP = [
 
 
 def sentencepiece(decoder: Any) -> Any:
-    """A tokeniser as SentencePiece's are converted: a blank before every text, bytes for what it
-    doesn't know."""
+    """A tokeniser like those converted from SentencePiece: a space before every text, bytes for
+    unknown characters."""
     pieces = {f"<0x{byte:02X}>": byte for byte in range(256)}
     for piece in (
         "<unk>",
@@ -69,7 +69,7 @@ def sentencepiece(decoder: Any) -> Any:
 
 
 def metaspace() -> Any:
-    """A kind that mlx_lm has no detokeniser of its own for."""
+    """A tokeniser for which mlx_lm has no detokeniser of its own."""
     made = Tokenizer(models.Unigram())
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     made.decoder = decoders.Metaspace(prepend_scheme="always")
@@ -186,18 +186,18 @@ def test_a_stop_text_that_begins_with_a_blank_stops_at_the_start(
 
 
 def test_an_answer_that_goes_on_after_a_crash_has_the_same_text(bench: Bench) -> None:
-    said = bench.chat("hello", temperature=1.0)
+    chat = bench.chat("hello", temperature=1.0)
     texts = []
-    bench.start(said)
+    bench.start(chat)
     while bench.backend.sequences():
         for token in bench.backend.step().tokens:
             if token.end != "stop":
                 texts += [event.text for event in token.sequence.accept(token.token_id)]  # type: ignore[union-attr]
-    whole = streamed(bench.backend._model._text.tokenizer, said.generated)  # type: ignore[attr-defined]
+    whole = streamed(bench.backend._model._text.tokenizer, chat.generated)  # type: ignore[attr-defined]
     assert "".join(texts) == whole[: len("".join(texts))]
-    for cut in range(1, len(said.generated)):
-        before, after = said.generated[:cut], said.generated[cut:]
+    for cut in range(1, len(chat.generated)):
+        before, after = chat.generated[:cut], chat.generated[cut:]
         rest = bench.chat("hello", emitted=tuple(before))
         bench.backend.prepare(rest)
-        told = [event.text for token in after for event in rest.accept(token)]  # type: ignore[union-attr]
-        assert "".join(texts).endswith("".join(told))
+        later = [event.text for token in after for event in rest.accept(token)]  # type: ignore[union-attr]
+        assert "".join(texts).endswith("".join(later))

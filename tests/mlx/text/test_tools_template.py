@@ -1,5 +1,5 @@
-"""A model whose template and tokens know thinking and tools: what it is given, and what is made
-of what it says."""
+"""A model whose template and tokens have thinking and tools: its prompts, and how its output is
+parsed."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def prompt(bench: Bench, sequence: Sequence) -> str:
     return str(tokeniser(bench).decode(sequence.prompt_ids))
 
 
-def said(bench: Bench, sequence: Sequence, text: str) -> Output:
-    """What a reader gets when the model says a text, token by token."""
+def output_of(bench: Bench, sequence: Sequence, text: str) -> Output:
+    """The parsed output of a text that the model generates token by token."""
     ids = tokeniser(bench).encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
     return Output.together(
@@ -111,35 +111,35 @@ def test_the_template_gets_tools_calls_and_their_answers(bench: Bench) -> None:
 def test_without_tools_there_are_none_in_the_prompt_and_none_are_called(bench: Bench) -> None:
     sequence = chat(bench)
     assert "tools" not in prompt(bench, sequence)
-    assert said(bench, sequence, f"Well.{CALL}") == Output(f"Well.{CALL}")
+    assert output_of(bench, sequence, f"Well.{CALL}") == Output(f"Well.{CALL}")
 
 
-def test_what_it_says_is_told_apart(bench: Bench) -> None:
-    told = said(
+def test_thinking_text_and_calls_are_separated(bench: Bench) -> None:
+    output = output_of(
         bench,
         chat(bench, tools=(CLOCK,)),
         f"<think>\nHm.\n</think>\n\nOne moment.{CALL} END not this",
     )
-    assert (told.text, told.reasoning) == ("One moment. ", "Hm.\n")
-    assert [(call.name, call.arguments) for call in told.tool_calls] == [
+    assert (output.text, output.reasoning) == ("One moment. ", "Hm.\n")
+    assert [(call.name, call.arguments) for call in output.tool_calls] == [
         ("clock", '{"zone": "UTC"}')
     ]
 
 
 def test_a_prompt_that_begins_the_thinking_is_seen(bench: Bench) -> None:
     sequence = chat(bench, Message(role="user", content="think first"))
-    assert said(bench, sequence, "Hm.</think>Yes.") == Output("Yes.", "Hm.")
+    assert output_of(bench, sequence, "Hm.</think>Yes.") == Output("Yes.", "Hm.")
 
 
 def test_the_native_api_gets_the_words_as_they_are(bench: Bench) -> None:
     text = f"<think>Hm.</think>Yes.{CALL}"
-    assert said(bench, chat(bench, separate=False), text) == Output(text)
+    assert output_of(bench, chat(bench, separate=False), text) == Output(text)
 
 
 def test_a_model_held_to_a_schema_does_not_think(bench: Bench) -> None:
     sequence = chat(bench, json_schema='{"type": "object"}')
     assert prompt(bench, sequence).endswith("<think></think>")
-    assert said(bench, sequence, '{"a": "<think>"}') == Output('{"a": "<think>"}')
+    assert output_of(bench, sequence, '{"a": "<think>"}') == Output('{"a": "<think>"}')
 
 
 @pytest.mark.parametrize("text", ["What time is it?", "think first"])
@@ -167,11 +167,11 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
     while bench.backend.sequences():
         for token in bench.backend.step().tokens:
             events += [] if token.end == "stop" else sequence.accept(token.token_id)
-    told = Output.together(
+    output = Output.together(
         event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
     )
-    assert (told.text, told.reasoning) == ("", "")
-    (call,) = told.tool_calls
+    assert (output.text, output.reasoning) == ("", "")
+    (call,) = output.tool_calls
     assert call.name in ("a", "b")
     assert json.loads(call.arguments)["zone"] in ("UTC", "CET")
 

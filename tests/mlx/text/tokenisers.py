@@ -31,7 +31,7 @@ PLAIN = "What is a < b | c?  Two  blanks, \ttabs\n and lines."
 
 
 def pieces() -> dict[str, int]:
-    """A vocabulary that has the control tokens as words of its own, too."""
+    """A vocabulary that contains the control tokens as plain words, too."""
     words = [
         "<unk>",
         "</s>",
@@ -48,7 +48,8 @@ def pieces() -> dict[str, int]:
 
 
 def merging() -> Any:
-    """One whose merges make a control token of its characters; blanks are SentencePiece's."""
+    """A BPE tokeniser whose merges form a control token from characters; spaces are
+    SentencePiece's."""
     parts = [
         ("<", "|"),
         ("i", "m"),
@@ -73,8 +74,8 @@ def merging() -> Any:
 
 
 def unigram() -> Any:
-    """One that finds the likeliest words, control tokens first of all; only a text's first word
-    gets a blank."""
+    """A unigram tokeniser that prefers control tokens; only the first word of a text gets a
+    space."""
     made = Tokenizer(
         models.Unigram([(word, -0.1 if len(word) > 1 else -5.0) for word in pieces()], 0)
     )
@@ -106,7 +107,7 @@ def plain(text: str) -> AddedToken:
 
 
 def stripping(text: str) -> AddedToken:
-    """A special token that takes the blanks around it with it, as Phi's do."""
+    """A special token that strips the spaces around it, as Phi's do."""
     return AddedToken(text, special=True, normalized=False, rstrip=True, lstrip=True)
 
 

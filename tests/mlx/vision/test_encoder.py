@@ -29,14 +29,14 @@ def test_a_running_chat_gets_on_while_images_are_looked_at(bench: VisionBench) -
     bench.start(*joining)
     before = len(running.generated)
     bench.run(until=lambda: bool(joining[0].generated))
-    assert len(running.generated) - before >= 5  # The tower has that many parts.
+    assert len(running.generated) - before >= 5  # The vision tower has that many pieces.
     bench.run()
     assert running.generated == alone
     assert all(len(chat.generated) == 4 for chat in joining)
 
 
-class Held:
-    """In place of the threads that wait for pieces: nobody says that one is done before
+class HeldPieces:
+    """In place of the threads that wait for pieces: no piece is reported as done before
     ``release``."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Held:
         return self._held[-1][0]
 
     def release(self) -> int:
-        """Wait for all that is under way; how many pieces that was."""
+        """Wait for all pieces in progress; return how many there were."""
         held, self._held = self._held, []
         for done, waiting in held:
             done.set_result(waiting())
@@ -55,14 +55,14 @@ class Held:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    held = Held()
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldPieces]:
+    held = HeldPieces()
     monkeypatch.setattr(encoder, "_waiting", held)
     yield held
-    held.release()  # Otherwise the lanes are taken for all that follow.
+    held.release()  # Otherwise the streams stay busy for all later tests.
 
 
-def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) -> None:
+def test_running_chats_do_not_wait_for_pictures(bench: VisionBench, held: HeldPieces) -> None:
     words = bench.chat("only words", max_tokens=200)
     bench.start(words)
     bench.run(until=lambda: bool(words.generated))
@@ -71,7 +71,8 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
     )
     before = len(words.generated)
     bench.run(until=lambda: len(words.generated) >= before + 20)
-    assert held.release() == tower_pieces.STREAMS  # One piece of each, and the others aren't begun.
+    # One piece of each stream; the other images aren't begun.
+    assert held.release() == tower_pieces.STREAMS
     bench.backend.remove(words)
     assert bench.backend.step(others_waiting=True).rest_s > 0
     while bench.backend.sequences():
@@ -80,7 +81,7 @@ def test_nobody_in_company_waits_for_pictures(bench: VisionBench, held: Held) ->
 
 
 def test_pictures_that_nobody_asks_for_any_more_keep_their_lane_until_their_piece_is_done(
-    bench: VisionBench, held: Held
+    bench: VisionBench, held: HeldPieces
 ) -> None:
     left = [
         bench.chat([bench.shown("what is this?", seed)])
@@ -106,9 +107,9 @@ def test_two_towers_at_once_do_not_each_lengthen_the_other_ones_guess(
     ]
     bench.start(*chats)
     bench.run()
-    eyes = cast(VlmModel, cast(BatchBackend, bench.backend)._model)._encoder
-    assert eyes is not None
-    durations = eyes._cut.__self__._durations  # type: ignore[attr-defined]
+    vision_encoder = cast(VlmModel, cast(BatchBackend, bench.backend)._model)._encoder
+    assert vision_encoder is not None
+    durations = vision_encoder._cut.__self__._durations  # type: ignore[attr-defined]
     assert max(durations.values()) < next(clock) * 0.1
 
 
@@ -118,9 +119,9 @@ def test_pictures_are_seen_where_nobody_can_wait_for_a_stream(
     turns = [bench.shown("what is this?", 70)]
     seen = bench.answer(turns)
     bench.forget()
-    eyes = cast(VlmModel, cast(BatchBackend, bench.backend)._model)._encoder
-    assert eyes is not None
-    eyes.close()
+    vision_encoder = cast(VlmModel, cast(BatchBackend, bench.backend)._model)._encoder
+    assert vision_encoder is not None
+    vision_encoder.close()
 
     def refuse(stream: object) -> None:
         raise RuntimeError(f"{stream} is another thread's")

@@ -28,7 +28,7 @@ def test_without_keys_a_foreign_host_name_is_400(without_keys: TestClient, host:
      "a.lan.example", "a.b.lan.example:1", "host.docker.internal:8000", "gateway.docker.internal",
      "host.containers.internal", "host.lima.internal", "anns-mac.local", "Anns-Mac.local.:8000"],
 )  # fmt: skip
-def test_names_of_this_machine_and_allowed_ones_are_taken(
+def test_names_of_this_machine_and_allowed_ones_are_accepted(
     without_keys: TestClient, host: str
 ) -> None:
     assert without_keys.get("/models", headers={"host": host}).status_code == 200

@@ -1,4 +1,4 @@
-"""API keys: who is let in, and whose a chat is."""
+"""API keys: which are accepted, and who owns a chat."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_health_readiness_and_the_way_in_want_no_key(client: TestClient, path: s
 
 
 @pytest.mark.parametrize(
-    "said",
+    "header",
     [b"", b"Bearer", b"Bearer ", b"Bearer wrong-0123456789abcdef", b"Basic " + ANN.encode(), ANN.encode(),
      b"Bearer \xff\xfe\x80", "Bearer schlüssel-鍵".encode(), b"Bearer " + ANN[:-1].encode(), b"Bearer " + b"x" * 9999,
      f"Bearer sha256:{DIGEST}".encode(), f"Bearer {DIGEST}".encode()],
 )  # fmt: skip
-def test_a_wrong_or_broken_key_is_401_and_never_echoed(client: TestClient, said: bytes) -> None:
-    answer = client.get("/models", headers={"authorization": said})
+def test_a_wrong_or_broken_key_is_401_and_never_echoed(client: TestClient, header: bytes) -> None:
+    answer = client.get("/models", headers={"authorization": header})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert len(answer.content) <= 1024
 
@@ -59,7 +59,7 @@ def test_a_chat_belongs_to_the_owner_of_its_key(client: TestClient, redis: Redis
 def test_one_keys_chats_leave_room_for_the_others(redis: Redis) -> None:
     named = (f"ann:{ANN}", f"bob:{BOB}")
     with served(redis, Settings(api_keys=named, key_queue_limit=1)) as client:
-        lost = "f" * 32  # of which Redis has no job any more
+        lost = "f" * 32  # no job of this id is in Redis any more
         redis.zadd(keys.live("ann"), {lost: 1})
         with FakeWorker(redis).running():
             assert client.post(CHAT, json=chat_body(), headers=bearer(ANN)).status_code == 200

@@ -41,7 +41,7 @@ def test_over_https_the_cookie_is_for_https_alone(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "wrong-0123456789abcdef", "\ud800", "schlüssel"])
-def test_a_wrong_key_on_the_page_is_told_there(client: TestClient, key: str) -> None:
+def test_a_wrong_key_on_the_page_is_reported_there(client: TestClient, key: str) -> None:
     body = (
         b"key=" + key.encode(errors="surrogatepass").hex("%").join(["%", ""]).encode()
         if key
@@ -63,7 +63,7 @@ def test_the_way_on_after_signing_in_leads_nowhere_else(client: TestClient, plac
     assert "evil" not in client.get("/login", params={"next": place}).text
 
 
-def test_what_the_sign_in_page_is_told_is_not_markup(client: TestClient) -> None:
+def test_parameters_of_the_sign_in_page_are_escaped(client: TestClient) -> None:
     assert "<script" not in client.get("/login", params={"next": '/"><script>'}).text
 
 
@@ -93,7 +93,7 @@ def test_a_cookie_changes_things_from_our_own_pages_only(
     assert client.post(f"{CHAT}/stop", headers=says).status_code == status
 
 
-def test_one_who_has_not_said_who_it_is_sends_no_long_body(client: TestClient) -> None:
+def test_a_client_without_a_key_sends_no_long_body(client: TestClient) -> None:
     pieces = (b"x" * 1000 for _ in range(10))
     for content in (b"key=" + b"x" * 5000, pieces):
         assert client.post("/login", content=content).status_code == 413  # type: ignore[arg-type]

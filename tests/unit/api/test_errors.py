@@ -39,7 +39,7 @@ def test_an_unexpected_exception_is_a_500_without_its_text(
     assert "canary" not in response.text
 
 
-def test_a_full_redis_is_told_apart_from_an_absent_one() -> None:
+def test_a_full_redis_and_an_absent_one_are_different_errors() -> None:
     from redis.exceptions import ConnectionError, OutOfMemoryError
 
     assert errors.from_redis(OutOfMemoryError("OOM command not allowed")).code == "redis_full"

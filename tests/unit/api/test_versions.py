@@ -75,9 +75,9 @@ def test_a_field_that_changes_the_answer_is_refused_by_name(where: str) -> None:
 def test_a_job_refuses_a_field_that_it_does_not_know_and_a_status_ignores_it() -> None:
     with pytest.raises(ValidationError):
         Outer.model_validate({"text": "t", "later": 1})
-    told = json.loads(status().model_dump_json())
-    told["later"], told["memory"]["later"] = 1, 2
-    assert WorkerStatus.model_validate_json(json.dumps(told)) == status()
+    fields = json.loads(status().model_dump_json())
+    fields["later"], fields["memory"]["later"] = 1, 2
+    assert WorkerStatus.model_validate_json(json.dumps(fields)) == status()
 
 
 def test_a_model_of_a_later_release_is_listed_and_one_that_cannot_be_read_hides_no_other() -> None:

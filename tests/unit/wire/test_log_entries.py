@@ -88,7 +88,7 @@ def test_a_delta_is_stored_with_its_place_in_tokens_and_what_is_held_back_to_the
     [
         (10, MERGED),
         (11, (" one!", "ught", 1)),
-        (12, (" one!", "ught", 1)),  # Inside a piece: all of it is to come.
+        (12, (" one!", "ught", 1)),  # Inside a piece: all of the piece is still to be sent.
         (13, ("!", "", 1)),
         (15, ("!", "", 0)),
     ],
@@ -130,14 +130,13 @@ def test_the_position_behind_a_log_is_counted_whoever_wrote_it() -> None:
 
 
 def first_release(line: str) -> tuple[Any, ...]:
-    """An entry as the first release takes it apart: six fields, and an event without what it
-    doesn't know."""
+    """An entry as the first release parses it: six fields, and an event without later fields."""
     job_id, sequence, kind, ends, data, more = line.encode().split(b"\t")
     extra = json.loads(more)
     if isinstance(extra, list):
-        told = (tuple(extra), "", ())
+        details = (tuple(extra), "", ())
     else:
-        told = (
+        details = (
             tuple(extra["token_ids"]),
             extra["reasoning"],
             tuple(ToolCall(**call) for call in extra["tool_calls"]),
@@ -148,14 +147,14 @@ def first_release(line: str) -> tuple[Any, ...]:
         kind.decode(),
         ends == b"1",
         json.loads(data)["text"],
-        *told,
+        *details,
     )
 
 
 @pytest.mark.parametrize("event", [MERGED, Delta("a", (1,))])
 def test_the_first_release_reads_what_this_one_writes(event: Delta) -> None:
-    told = first_release(encode(JOB, 4, event, 10))
-    assert told == (
+    fields = first_release(encode(JOB, 4, event, 10))
+    assert fields == (
         JOB,
         4,
         "delta",

@@ -53,7 +53,7 @@ def test_an_older_attempt_is_refused_from_the_moment_a_new_one_begins(
     assert [entry.event for entry in stored(redis)] == [Delta("one", (1,)), Delta("two", (2,))]
 
 
-def test_a_repeated_write_is_told_it_was_there_and_changes_nothing(
+def test_a_repeated_write_is_reported_as_such_and_changes_nothing(
     redis: Any, log: TokenLog
 ) -> None:
     log.begin(JOB)
@@ -114,7 +114,7 @@ def test_a_range_after_a_cursor_leaves_out_what_was_seen(redis: Any, log: TokenL
     assert [entry.sequence for entry in decode_rows(rows)] == [10, 11]
 
 
-def test_a_writer_is_told_when_redis_has_forgotten_what_it_wrote(redis: Any, log: TokenLog) -> None:
+def test_a_writer_learns_that_redis_has_lost_its_entries(redis: Any, log: TokenLog) -> None:
     attempt, _ = log.begin(JOB)
     assert [append(log, attempt, number, Delta("x", (1,))) for number in (1, 2, 3)] == [WRITTEN] * 3
     redis.xtrim(keys.log(JOB), maxlen=0)

@@ -1,4 +1,4 @@
-"""Facts that come as tables: how each table is asked about, and how the model answers."""
+"""Facts in tables: the questions about each table, and the model's answers."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ _OTHER_SIZES = 0.3
 
 
 @dataclass(frozen=True)
-class Asked:
+class UserMessage:
     """A message of the user and the pictures that come with it."""
 
     text: str
@@ -37,7 +37,7 @@ class Asked:
 class Case:
     """Messages to ask one after the other, and the right answer to the last; groups are the table rows it counts in."""
 
-    messages: tuple[Asked, ...]
+    messages: tuple[UserMessage, ...]
     answer: str
     groups: dict[str, str]
     picture: int = -1
@@ -98,7 +98,7 @@ def _all_questions(rng: Random, number: int) -> Iterator[Case]:
             "size": shown.size,
             "layout": {"one": "one", "several": "two or three alike"}[shown.scene.layout],
         }
-        yield Case((Asked(question.text, (shown.image,)),), question.answer, groups, number)
+        yield Case((UserMessage(question.text, (shown.image,)),), question.answer, groups, number)
 
 
 def _about_a_pair(rng: Random, number: int) -> Iterator[Case]:
@@ -106,7 +106,7 @@ def _about_a_pair(rng: Random, number: int) -> Iterator[Case]:
     shown = draw_shown(rng, number, TRIED)
     for kind in kinds_for(shown.scene):
         question = ask(rng, shown.scene, kind)
-        yield Case((Asked(question.text, (shown.image,)),), question.answer, {"pair": kind})
+        yield Case((UserMessage(question.text, (shown.image,)),), question.answer, {"pair": kind})
 
 
 def _conversations(rng: Random, number: int) -> Iterator[Case]:
@@ -117,7 +117,7 @@ def _conversations(rng: Random, number: int) -> Iterator[Case]:
     yield from _without_an_answer(rng, number, shown)
 
 
-def _conversation(form: str, messages: list[Asked], answer: str, system: str = "") -> Case:
+def _conversation(form: str, messages: list[UserMessage], answer: str, system: str = "") -> Case:
     return Case(tuple(messages), answer, {"conversation": form}, system=system)
 
 
@@ -132,15 +132,15 @@ def _several_turns(rng: Random, shown: Shown, other: Shown) -> Iterator[Case]:
     (first, answer), (second, later), (third, last) = (
         _question(rng, shown.scene) for _ in range(3)
     )
-    start = Asked(first, (shown.image,))
+    start = UserMessage(first, (shown.image,))
     system = rng.choice(HELD_OUT_SYSTEM_PROMPTS)
     yield _conversation("with a system prompt", [start], answer, system)
-    yield _conversation("second question, same picture", [start, Asked(second)], later)
-    messages = [start, Asked(second), Asked(third)]
+    yield _conversation("second question, same picture", [start, UserMessage(second)], later)
+    messages = [start, UserMessage(second), UserMessage(third)]
     yield _conversation("third question, same picture", messages, last)
-    yield _conversation("a greeting first, then a picture", [Asked("Hello!"), start], answer)
+    yield _conversation("a greeting first, then a picture", [UserMessage("Hello!"), start], answer)
     text, answer = _question(rng, other.scene)
-    messages = [start, Asked(text, (other.image,))]
+    messages = [start, UserMessage(text, (other.image,))]
     yield _conversation("another picture in the second turn", messages, answer)
 
 
@@ -148,20 +148,20 @@ def _two_pictures_at_once(rng: Random, shown: Shown, alike: Shown) -> Iterator[C
     pair, which = (shown, alike), rng.randrange(2)
     about = ask(rng, pair[which].scene, rng.choice(kinds_for(pair[which].scene)))
     both = (shown.image, alike.image)
-    messages = [Asked(point_at(rng, about, which), both)]
+    messages = [UserMessage(point_at(rng, about, which), both)]
     yield _conversation("two pictures at once, asked about one", messages, about.answer)
     yield _conversation(
         "two pictures at once, describe both",
-        [Asked("Describe both pictures.", both)],
+        [UserMessage("Describe both pictures.", both)],
         describe_both(rng, [each.scene for each in pair]),
     )
 
 
 def _without_an_answer(rng: Random, number: int, shown: Shown) -> Iterator[Case]:
     """Say something without a picture, or ask for something that the model doesn't know."""
-    talk = Asked(HELD_OUT_TALK[number % len(HELD_OUT_TALK)])
+    talk = UserMessage(HELD_OUT_TALK[number % len(HELD_OUT_TALK)])
     yield _conversation("no picture: small talk", [talk], NO_PICTURE)
-    blind = Asked(blind_question(rng, held_out=True))
+    blind = UserMessage(blind_question(rng, held_out=True))
     yield _conversation("no picture: a question that needs one", [blind], NO_PICTURE)
-    beyond = Asked(unknowable(rng, HELD_OUT_UNKNOWABLE), (shown.image,))
+    beyond = UserMessage(unknowable(rng, HELD_OUT_UNKNOWABLE), (shown.image,))
     yield _conversation("beyond what it knows", [beyond], BEYOND)

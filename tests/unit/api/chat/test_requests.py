@@ -20,7 +20,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Api:
-    """A client, and the worker that sees what was accepted."""
+    """A client, and the fake worker that receives accepted jobs."""
 
     def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
         self.client, self.worker, self.redis = client, worker, redis
@@ -228,7 +228,7 @@ def test_broken_json_is_a_bad_request(api: Api, raw: bytes) -> None:
     assert answer["code"] == ("invalid_request" if raw == b"" else "bad_request")
 
 
-def test_a_surrogate_in_a_field_name_can_be_told(api: Api) -> None:
+def test_a_surrogate_in_a_field_name_can_be_reported(api: Api) -> None:
     api.refused(raw=b'{"model_id": "m", "messages": [], "\\ud800": 1}')
 
 

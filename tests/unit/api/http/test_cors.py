@@ -16,12 +16,12 @@ def test_a_page_of_a_named_origin_may_send_the_headers_of_openais_client(
     sent = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
     with TestClient(app) as client:
-        told = client.options(
+        preflight = client.options(
             "/v1/chat/completions", headers=asked | {"Origin": "https://chat.example"}
         )
-        assert told.status_code == 200
-        assert "x-stainless-lang" in told.headers["access-control-allow-headers"]
-        assert "access-control-allow-credentials" not in told.headers
+        assert preflight.status_code == 200
+        assert "x-stainless-lang" in preflight.headers["access-control-allow-headers"]
+        assert "access-control-allow-credentials" not in preflight.headers
         assert (
             client.options(
                 "/v1/models", headers=asked | {"Origin": "https://other.example"}

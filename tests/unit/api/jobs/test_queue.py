@@ -109,14 +109,14 @@ def test_a_full_queue_is_429_with_a_time_worked_out_from_the_last_jobs(
     assert not redis.keys(keys.job("*"))
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.001, "1"), (9999, "300")])
+@pytest.mark.parametrize(("seconds", "header"), [(0.001, "1"), (9999, "300")])
 def test_retry_after_stays_within_bounds(
-    client: TestClient, redis: Redis, seconds: float, told: str
+    client: TestClient, redis: Redis, seconds: float, header: str
 ) -> None:
     announce(redis)
     redis.rpush(keys.RECENT_RATE, seconds)
     redis.rpush(QUEUE, *(["x"] * LIMIT))
-    assert client.post(CHAT, json=chat_body()).headers["retry-after"] == told
+    assert client.post(CHAT, json=chat_body()).headers["retry-after"] == header
 
 
 def test_without_a_worker_chats_and_commands_are_503(client: TestClient, redis: Redis) -> None:
@@ -135,7 +135,7 @@ def test_a_chat_that_a_living_worker_cannot_read_is_refused_by_name(
     jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announce(redis, old := status())
-    redis.delete(keys.worker_reads(old.name))  # It says nothing of versions.
+    redis.delete(keys.worker_reads(old.name))  # It reports no version.
     chat = a_chat()
 
     def too_new(job: ChatJob, version: int) -> ChatJob:

@@ -33,7 +33,7 @@ KEY_LIMIT = 3
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Redis' time in milliseconds, as the API takes it; the last entry counts."""
+    """Redis' time in milliseconds, as the API reads it: the last entry."""
     times = [1_700_000_000_000]
     monkeypatch.setattr(redis_clock, "now_ms", lambda _: times[-1])
     monkeypatch.setattr(JobQueue, "_now_and_depth", lambda _: (times[-1], 0))
@@ -173,25 +173,25 @@ def test_a_worker_that_takes_the_job_up_at_this_moment_ends_it(
 ) -> None:
     job_id = chat(jobs)
     cancel(redis, job_id)
-    begin, taken = jobs._reaper._log.begin, []
+    begin, writers = jobs._reaper._log.begin, []
 
     def overtaken(wanted: str) -> Any:
         lease = begin(wanted)
-        taken.append(LogWriter(redis, job_id))
+        writers.append(LogWriter(redis, job_id))
         return lease
 
     monkeypatch.setattr(jobs._reaper._log, "begin", overtaken)
     jobs._reaper.settle(job_id)
     assert log_of(redis, job_id) == []
-    assert b"data" in redis.hgetall(rq_job_key(job_id))  # the books are the worker's
+    assert b"data" in redis.hgetall(rq_job_key(job_id))  # RQ's record is the worker's to close
     assert redis.exists(keys.cancel(job_id))
-    assert taken[0].write(Finished("cancelled")) == [1]
+    assert writers[0].write(Finished("cancelled")) == [1]
 
 
 def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
     jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
-    """A worker of several queues pops so that nothing remembers it, and dies."""
+    """A worker of several queues pops without a record of it, and dies."""
     lost, other = chat(jobs), chat(jobs)
     redis.lpop(QUEUE)
     for _ in range(1 + ADRIFT_S // LOOK_AGAIN_S):
@@ -243,7 +243,7 @@ def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
     assert client.get("/ready").status_code == 200
 
 
-def test_a_worker_that_does_not_answer_is_said(
+def test_a_worker_that_does_not_answer_is_shown(
     client: TestClient, jobs: JobQueue, redis: Redis
 ) -> None:
     job_id = chat(jobs)

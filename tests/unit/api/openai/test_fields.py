@@ -1,4 +1,4 @@
-"""Every field of OpenAI's routes and of their relatives is honoured, refused by name, or
+"""Every field of OpenAI's routes and of compatible servers is honoured, refused by name, or
 accepted without effect."""
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def of_mlx_lm() -> set[str]:
     """The fields that mlx_lm.server reads from a request."""
     server = pytest.importorskip("mlx_lm.server")
     found = set(re.findall(r"\bbody\.get\(\s*\"(\w+)\"", inspect.getsource(server)))
-    assert found >= {"top_k", "logit_bias", "role_mapping"}, "its source has changed"
+    assert found >= {"top_k", "logit_bias", "role_mapping"}, (
+        "the source of mlx_lm.server has changed"
+    )
     return found
 
 
@@ -124,10 +126,10 @@ def test_every_field_of_an_assistants_message_is_in_one_of_the_lists() -> None:
 def test_a_field_that_would_change_the_answer_is_refused_by_name(
     api: Api, path: str, sent: dict[str, Any]
 ) -> None:
-    told = api.refused(400, path, **sent)
-    assert (told["code"], told["type"]) == ("unsupported", "invalid_request_error")
-    assert told["param"] == list(sent)[-1]
-    assert len(told["message"]) > 15
+    refusal = api.refused(400, path, **sent)
+    assert (refusal["code"], refusal["type"]) == ("unsupported", "invalid_request_error")
+    assert refusal["param"] == list(sent)[-1]
+    assert len(refusal["message"]) > 15
 
 
 def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
@@ -245,7 +247,7 @@ def test_a_last_message_of_the_assistant_is_a_turn_like_others(api: Api) -> None
     assert [message.role for message in api.job(messages=turns).messages] == ["user", "assistant"]
 
 
-def test_thinking_is_taken_back_under_either_name(api: Api) -> None:
+def test_thinking_is_accepted_under_either_name(api: Api) -> None:
     for name in ("reasoning", "reasoning_content"):
         turns = [
             {"role": "user", "content": "Hi"},
@@ -259,7 +261,13 @@ def test_the_documentation_lists_every_field() -> None:
     text = (ROOT / "docs" / "openai.md").read_text(encoding="utf-8")
     sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
     names = ("Honoured", "Refused when set", "Accepted without effect")
-    told = [set(re.findall("`([a-z_.]+)`", sections[name])) for name in names]
-    assert {*ChatBody.model_fields, *CompletionBody.model_fields} - {"stream_options"} <= told[0]
-    assert {*other_fields.REFUSED, *other_fields.ON_CHATS, *other_fields.MESSAGE_REFUSED} <= told[1]
-    assert {*other_fields.WITHOUT_EFFECT, *other_fields.MESSAGE_WITHOUT_EFFECT} <= told[2]
+    documented = [set(re.findall("`([a-z_.]+)`", sections[name])) for name in names]
+    assert {*ChatBody.model_fields, *CompletionBody.model_fields} - {
+        "stream_options"
+    } <= documented[0]
+    assert {
+        *other_fields.REFUSED,
+        *other_fields.ON_CHATS,
+        *other_fields.MESSAGE_REFUSED,
+    } <= documented[1]
+    assert {*other_fields.WITHOUT_EFFECT, *other_fields.MESSAGE_WITHOUT_EFFECT} <= documented[2]

@@ -20,8 +20,8 @@ def schema(of: Any) -> dict[str, Any]:
 
 
 def test_a_schema_goes_with_the_job(api: Api) -> None:
-    held = json.loads(api.job(**schema({"type": "integer"})).form.json_schema or "")
-    assert held["type"] == "integer"
+    stored = json.loads(api.job(**schema({"type": "integer"})).form.json_schema or "")
+    assert stored["type"] == "integer"
     assert (
         json.loads(api.job(response_format={"type": "json_object"}).form.json_schema or "")["type"]
         == "object"
@@ -34,21 +34,21 @@ def test_what_a_schema_cannot_have_is_refused_only_when_strict(
     api: Api, strict: bool | None
 ) -> None:
     wanted: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
-    told = api.refused(400, **schema(wanted))
-    assert told["message"] == (
+    refusal = api.refused(400, **schema(wanted))
+    assert refusal["message"] == (
         "Answers can't be held to this schema: "
         'the keyword "uniqueItems" can\'t be enforced while an answer is written; '
         "leave it out, or ask without strict."
     )
     loose = schema(wanted)
     loose["response_format"]["json_schema"]["strict"] = strict
-    held = json.loads(api.job(**loose).form.json_schema or "")
-    assert "uniqueItems" not in held
-    assert held["x-warnings"] == ['The schema\'s keyword "uniqueItems" is not enforced.']
+    stored = json.loads(api.job(**loose).form.json_schema or "")
+    assert "uniqueItems" not in stored
+    assert stored["x-warnings"] == ['The schema\'s keyword "uniqueItems" is not enforced.']
 
 
 def test_a_client_cannot_set_the_matchers_options_nor_the_warnings(api: Api) -> None:
-    held = json.loads(
+    stored = json.loads(
         api.job(
             **schema(
                 {
@@ -61,7 +61,7 @@ def test_a_client_cannot_set_the_matchers_options_nor_the_warnings(api: Api) -> 
         ).form.json_schema
         or ""
     )
-    assert (held["x-guidance"]["lenient"], held["x-warnings"], "x-strict" in held) == (
+    assert (stored["x-guidance"]["lenient"], stored["x-warnings"], "x-strict" in stored) == (
         False,
         [],
         False,
@@ -87,20 +87,22 @@ def test_a_client_cannot_set_the_matchers_options_nor_the_warnings(api: Api) -> 
 def test_a_schema_that_cannot_be_kept_is_refused_with_a_reason(
     api: Api, of: dict[str, Any]
 ) -> None:
-    told = api.refused(400, **schema(of))
-    assert (told["code"], told["param"]) == ("invalid_schema", "response_format")
-    assert 20 < len(told["message"]) < 300
+    refusal = api.refused(400, **schema(of))
+    assert (refusal["code"], refusal["param"]) == ("invalid_schema", "response_format")
+    assert 20 < len(refusal["message"]) < 300
 
 
 @pytest.mark.parametrize("inside", ["[" * 400 + "]" * 400, '"\\ud800"', "NaN", "1e999"])
 @pytest.mark.parametrize("where", ["tools", "schema"])
 def test_json_that_nobody_could_keep_is_refused(api: Api, where: str, inside: str) -> None:
     function = json.dumps([{"type": "function", "function": {"name": "f", "parameters": {"a": 0}}}])
-    held = {
+    members = {
         "tools": f'"tools": {function}',
         "schema": f'"response_format": {json.dumps(schema({"const": 0}))[20:-1]}',
     }
-    text = json.dumps(body(CHAT))[:-1] + ", " + held[where].replace(": 0}", f": {inside}}}") + "}"
+    text = (
+        json.dumps(body(CHAT))[:-1] + ", " + members[where].replace(": 0}", f": {inside}}}") + "}"
+    )
     response = api.client.post(
         CHAT, content=text.encode(), headers={"content-type": "application/json"}
     )

@@ -108,19 +108,22 @@ def test_calls_of_tools_and_their_answers_are_turns_like_others(api: Api) -> Non
     ],
 )
 def test_what_cannot_be_is_refused_by_name(api: Api, sent: dict[str, Any], param: str) -> None:
-    told = api.refused(400, **sent)
-    assert told["type"] == "invalid_request_error"
-    assert told["param"] == param
+    refusal = api.refused(400, **sent)
+    assert refusal["type"] == "invalid_request_error"
+    assert refusal["param"] == param
 
 
 def test_an_image_that_is_none_is_refused_like_natively(api: Api) -> None:
     part = {"type": "image_url", "image_url": {"url": "http://somewhere/cat.png", "detail": "low"}}
     Registry(api.redis).put(TAKES_TOOLS.model_copy(update={"is_vision": True}))
     try:
-        told = api.refused(400, messages=[{"role": "user", "content": [part]}])
+        refusal = api.refused(400, messages=[{"role": "user", "content": [part]}])
     finally:
         Registry(api.redis).put(TAKES_TOOLS)
-    assert (told["code"], told["param"]) == ("unsupported", "messages[0].content[0].image_url")
+    assert (refusal["code"], refusal["param"]) == (
+        "unsupported",
+        "messages[0].content[0].image_url",
+    )
 
 
 def test_a_picture_for_a_model_that_sees_none_is_refused_where_it_stands(api: Api) -> None:
@@ -129,8 +132,8 @@ def test_a_picture_for_a_model_that_sees_none_is_refused_where_it_stands(api: Ap
         message(),
         {"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]},
     ]
-    told = api.refused(400, messages=turns)
-    assert (told["code"], told["param"]) == ("unsupported", "messages[1].content[1]")
+    refusal = api.refused(400, messages=turns)
+    assert (refusal["code"], refusal["param"]) == ("unsupported", "messages[1].content[1]")
 
 
 def test_a_completion_continues_the_prompt_as_it_is(api: Api) -> None:
@@ -142,14 +145,14 @@ def test_a_completion_continues_the_prompt_as_it_is(api: Api) -> None:
     )
     answer = api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json()
     assert answer["object"] == "text_completion"
-    told = {
+    choice = {
         "index": 0,
         "text": "Hello",
         "logprobs": None,
         "finish_reason": "stop",
         "stop_reason": None,
     }
-    assert answer["choices"] == [told]
+    assert answer["choices"] == [choice]
     chunks = api.chunks(COMPLETIONS)
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Hello"
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"

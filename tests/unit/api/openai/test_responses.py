@@ -44,9 +44,9 @@ def test_answers_are_as_the_description_says(api: Api) -> None:
         (CHAT, "ChatCompletion", "ChatCompletionChunk"),
         (COMPLETIONS, "Completion", "Completion"),
     ):
-        told = described["paths"][path]["post"]["responses"]["200"]["content"]
-        assert told["application/json"]["schema"] == {"$ref": f"#/components/schemas/{whole}"}
-        done, data = told["text/event-stream"]["schema"]["properties"]["data"]["anyOf"]
+        content = described["paths"][path]["post"]["responses"]["200"]["content"]
+        assert content["application/json"]["schema"] == {"$ref": f"#/components/schemas/{whole}"}
+        done, data = content["text/event-stream"]["schema"]["properties"]["data"]["anyOf"]
         assert done == {"const": "[DONE]"}
         assert {"$ref": f"#/components/schemas/{chunk}"} in data["contentSchema"]["anyOf"]
         assert {whole, chunk} <= set(schemas)
@@ -63,8 +63,8 @@ def test_answers_are_as_the_description_says(api: Api) -> None:
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 def test_warnings_are_in_the_header_and_in_a_field(api: Api, path: str) -> None:
-    told = (Warning("Old turns were left out."), Warning("Memory is short."))
-    api.worker.answer = lambda _: (*told, *ANSWER)
+    warnings = (Warning("Old turns were left out."), Warning("Memory is short."))
+    api.worker.answer = lambda _: (*warnings, *ANSWER)
     sentences = ["Old turns were left out.", "Memory is short."]
     answer = api.client.post(path, json=body(path))
     assert (answer.json()["warnings"], answer.headers["x-warning"]) == (
@@ -85,8 +85,8 @@ def test_a_stream_that_fails_before_its_first_word_is_a_status(api: Api, path: s
     )
     response = api.client.post(path, json=body(path) | {"stream": True})
     assert response.status_code == 400
-    told = error(response)
-    assert (told["code"], told["param"]) == (
+    details = error(response)
+    assert (details["code"], details["param"]) == (
         "context_length_exceeded",
         "messages" if path == CHAT else "prompt",
     )

@@ -34,12 +34,12 @@ def test_a_call_that_must_be_made_is_a_schema(api: Api, choice: object) -> None:
 def test_a_tools_strictness_is_its_own(api: Api) -> None:
     function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
     other = {"type": "function", "function": {"name": "g"}}
-    told = api.refused(
+    refusal = api.refused(
         400,
         tools=[{"type": "function", "function": function | {"strict": True}}],
         tool_choice="required",
     )
-    assert (told["code"], told["param"]) == ("invalid_schema", "tools")
+    assert (refusal["code"], refusal["param"]) == ("invalid_schema", "tools")
     job = api.job(tools=[{"type": "function", "function": function}, other], tool_choice="required")
     calls = [
         call["properties"]["arguments"] for call in json.loads(job.form.json_schema or "")["anyOf"]
@@ -50,7 +50,7 @@ def test_a_tools_strictness_is_its_own(api: Api) -> None:
     ]
 
 
-def test_a_call_that_was_cut_is_told_as_far_as_it_goes(api: Api) -> None:
+def test_a_call_that_was_cut_off_is_returned_as_far_as_it_goes(api: Api) -> None:
     cut = Delta("", (1,), "", (ToolCall(id="c", name="clock", arguments='{"zo'),))
     api.worker.answer = lambda _: (cut, Finished("length", Usage(5, 3, 2)))
     choice = api.client.post(
@@ -69,8 +69,8 @@ def test_a_tool_that_nobody_could_call_is_refused_with_a_reason(api: Api) -> Non
         "type": "function",
         "function": {"name": "f", "parameters": {"properties": {"a": {"type": "nonsense"}}}},
     }
-    told = api.refused(400, tools=[tool], tool_choice="required")
-    assert (told["code"], told["param"]) == ("invalid_schema", "tools")
+    refusal = api.refused(400, tools=[tool], tool_choice="required")
+    assert (refusal["code"], refusal["param"]) == ("invalid_schema", "tools")
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])

@@ -25,7 +25,7 @@ from tests.unit.training.demo_vision.drawn_scenes import scenes
     ],
 )
 def test_right_answers_in_other_words_pass(answer: str, reply: str) -> None:
-    """The wording is free."""
+    """The same facts in other words pass."""
     assert accepts(answer, reply)
 
 

@@ -23,7 +23,7 @@ from tests.unit.training.demo_vision.drawn_scenes import scenes
 
 
 def test_needs_no_mlx() -> None:
-    """Pictures, questions and checks run where the model could not."""
+    """Pictures, questions and checks import neither mlx nor numpy."""
     code = "import sys, scripts.training.demo_vision.conversations.cases; sys.exit('mlx' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -38,11 +38,11 @@ def test_one_seed_gives_one_set_of_pictures() -> None:
     assert draw(4) == draw(4)
     assert draw(4) != draw(5)
 
-    def asked(seed: int) -> list[tuple[str, str]]:
+    def questions(seed: int) -> list[tuple[str, str]]:
         return [(case.messages[-1].text, case.answer) for case in build_cases(seed, 8)]
 
-    assert asked(4) == asked(4)
-    assert asked(4) != asked(5)
+    assert questions(4) == questions(4)
+    assert questions(4) != questions(5)
 
 
 def test_things_lie_inside_and_apart() -> None:
@@ -79,7 +79,8 @@ def test_places_and_sizes_are_beyond_doubt() -> None:
 
 
 def test_the_picture_shows_the_scene() -> None:
-    """The pixel at each thing's centre has its colour, and the thing's corners tell its shape."""
+    """The pixel at each thing's centre has its colour, and the colours at the thing's corners show
+    its shape."""
     rng = Random(3)
     for scene in scenes(200, seed=3):
         image = render(rng, replace(scene, width=4 * scene.width, height=4 * scene.height))
@@ -132,7 +133,7 @@ def test_files_keep_the_picture() -> None:
 
 def test_tables_name_each_thing_once() -> None:
     """No colour is a background too, and no name is part of another, or the checks could not
-    tell them apart."""
+    distinguish them."""
     assert len(set(COLOURS)) == len(COLOURS)
     assert len(set(PLACES)) == 9
     assert Thing("circle", "red", 0.5, 0.5, 0.1).size == "small"

@@ -69,7 +69,7 @@ def test_questions_about_one_of_two_are_answered_for_that_one() -> None:
 
 
 def test_held_out_phrasings_are_not_trained() -> None:
-    """What the tests ask is never said in training."""
+    """No phrasing of the tests occurs in training."""
     for phrasings in PHRASINGS.values():
         assert phrasings.held_out
         assert not set(phrasings.trained) & set(phrasings.held_out)

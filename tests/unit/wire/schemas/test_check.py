@@ -1,5 +1,5 @@
-"""What happens with the process that reads schemas: kept warm, replaced when it dies, hangs or
-takes too much."""
+"""The process that reads schemas: started early, and replaced when it dies, hangs or uses too much
+memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wire.schemas.check import COMMAND, SchemaCheck
 
 GOOD, OTHER = '{"type": "integer"}', '{"type": "string"}'
 DIES = "import os; os.read(0, 9); os.kill(os.getpid(), 11)"
-LIES = "import os; os.read(0, 9); os.write(1, b'{\"length\": 5}\\n[1]xx')"
+ANSWERS_WRONGLY = "import os; os.read(0, 9); os.write(1, b'{\"length\": 5}\\n[1]xx')"
 COMPUTES = """
 import os, resource
 resource.setrlimit(resource.RLIMIT_CPU, (1, 5))
@@ -51,12 +51,12 @@ def test_one_process_reads_many_schemas_and_a_verdict_is_kept() -> None:
         assert made.pids() == [pid]
         psutil.Process(pid).kill()
         assert not made.new(GOOD).reason
-        assert made.pids() == [pid]  # Nobody was asked.
+        assert made.pids() == [pid]  # No process was needed.
         assert made.new('{"type": "null"}').text
         assert made.pids() != [pid]
 
 
-@pytest.mark.parametrize("program", [DIES, LIES, ""], ids=["dies", "lies", "ends"])
+@pytest.mark.parametrize("program", [DIES, ANSWERS_WRONGLY, ""], ids=["dies", "lies", "ends"])
 def test_a_schema_that_ends_its_reader_is_refused_for_that(program: str) -> None:
     with checking(program) as made:
         assert made.new(GOOD).reason == "the program that reads it crashes or runs out of memory"
@@ -102,7 +102,7 @@ def test_others_are_read_while_one_hangs() -> None:
 def test_a_jobs_schema_that_nobody_has_read_is_refused(text: str) -> None:
     with checking() as made:
         assert made.kept(text).reason
-        assert made.pids(), "nothing has died of it"
+        assert made.pids(), "the process should have survived"
 
 
 def test_a_jobs_schema_of_an_earlier_release_is_kept_as_it_is() -> None:
@@ -157,7 +157,7 @@ def test_the_api_reads_no_schema_itself() -> None:
     assert output_of(IN_API) == "True False"
 
 
-def test_the_process_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLXQ_API_KEYS", "somebody:0123456789abcdef")
     monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1/0")
     with checking(ENVIRONMENT) as made:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.schema_support import taken, verdict
+from tests.support.schema_support import allowed, verdict
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_an_integer_that_could_come_out_as_another_is_refused(number: float, for
 )
 def test_numbers_that_doubles_keep_come_out_as_they_are(number: float) -> None:
     text = json.dumps(number)
-    assert taken({"const": number}, text) == [text]
-    assert taken({"enum": ["x", number]}, json.dumps(number + 1)) == []
+    assert allowed({"const": number}, text) == [text]
+    assert allowed({"enum": ["x", number]}, json.dumps(number + 1)) == []
 
 
 def test_a_fraction_that_could_come_out_as_another_is_refused() -> None:
@@ -47,7 +47,9 @@ def test_a_fraction_that_could_come_out_as_another_is_refused() -> None:
     for _ in range(100):
         number = chance.uniform(-1000, 1000)
         found = verdict({"const": number})
-        assert found.reason or taken({"const": number}, json.dumps(number)) == [json.dumps(number)]
+        assert found.reason or allowed({"const": number}, json.dumps(number)) == [
+            json.dumps(number)
+        ]
 
 
 @pytest.mark.parametrize("kind", ["integer", "number"])
@@ -70,12 +72,12 @@ def test_no_bound_lets_a_wrong_number_through(kind: str) -> None:
             "exclusiveMaximum": lambda one, at=at: one < at,
         }[name]
         wrong = [str(one) for one in near if not right(one)]
-        assert taken(schema, *wrong) == [], schema
+        assert allowed(schema, *wrong) == [], schema
 
 
-def test_the_integers_of_a_machine_are_kept_and_what_was_narrowed_is_told() -> None:
+def test_64_bit_integers_are_enforced_with_a_warning_of_narrowed_bounds() -> None:
     limits = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
-    assert taken(limits, "1234567890123456789", "-1234567890123456789", str(2**63)) == [
+    assert allowed(limits, "1234567890123456789", "-1234567890123456789", str(2**63)) == [
         "1234567890123456789",
         "-1234567890123456789",
     ]
@@ -93,7 +95,7 @@ def test_the_integers_of_a_machine_are_kept_and_what_was_narrowed_is_told() -> N
         {"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 1},
     ],
 )
-def test_bounds_that_no_number_can_be_told_exactly_in_are_refused(schema: dict[str, Any]) -> None:
+def test_bounds_without_an_exact_number_between_them_are_refused(schema: dict[str, Any]) -> None:
     assert verdict(schema).reason
 
 
@@ -105,4 +107,4 @@ def test_a_bound_that_an_older_draft_leaves_out_is_left_out() -> None:
         "maximum": 5,
         "exclusiveMaximum": False,
     }
-    assert taken(schema, "3", "4", "5") == ["4", "5"]
+    assert allowed(schema, "3", "4", "5") == ["4", "5"]

@@ -121,7 +121,7 @@ def test_a_released_chat_gets_no_end(engine: Engine, reader: Reader, loads: Load
     assert engine.snapshot() == []
 
 
-def test_loading_prefill_and_high_memory_are_told(engine: Engine, reader: Reader) -> None:
+def test_loading_prefill_and_high_memory_are_events(engine: Engine, reader: Reader) -> None:
     engine.submit(sequence("x" * 40))
     events = reader.wait("job")
     assert Progress("loading") in events

@@ -1,4 +1,4 @@
-"""The memory budget: idle models make room, busy ones are waited for, and nothing is loaded that
+"""The memory budget: idle models are unloaded, busy ones are waited for, and nothing is loaded that
 can't fit."""
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def queue(redis: Redis) -> Queue:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the recovering process takes for the time, in seconds; the last entry counts."""
+    """The monotonic clock of the recovering process, in seconds: the last entry."""
     times = [1000.0]
     monkeypatch.setattr(worker_liveness.time, "monotonic", lambda: times[-1])
     return times

@@ -29,7 +29,7 @@ def submitted(redis: Redis, queue: Queue) -> Job:
 
 
 def started(redis: Redis, queue: Queue, job: Job, worker: str = THERE, events: int = 0) -> None:
-    """Have a worker take a job up and say something; its status key is another matter."""
+    """Have a worker start a job and write events; the worker gets no status key."""
     redis.lrem(queue.key, 1, job.id)
     redis.sadd(keys.WORKERS, worker)
     rq_worker = ChatWorker([queue], name=f"{worker}", connection=redis, serializer=JSONSerializer)
@@ -37,11 +37,11 @@ def started(redis: Redis, queue: Queue, job: Job, worker: str = THERE, events: i
     rq_worker.prepare_job_execution(job)
     assert execution.worker_name == worker
     attempt, logged = TokenLog(redis).begin(job.id)
-    said = [
+    deltas = [
         Append(job.id, "everyone", attempt, len(logged) + n + 1, Delta("x", (n,)))
         for n in range(events)
     ]
-    TokenLog(redis).append(said)
+    TokenLog(redis).append(deltas)
 
 
 def waiting(redis: Redis, queue: Queue) -> list[str]:

@@ -31,7 +31,7 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
     for number in range(1, MOST_CRASHES + 1):
         started(redis, queue, job)
         if number == MOST_CRASHES:
-            # From the second crash on it comes in as a suspect.
+            # From the second crash on it is started as a suspect.
             redis.hset(keys.job(job.id), keys.ISOLATED, number)
         assert recovering(redis, queue, THERE).run() == 1
         assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], number)
@@ -43,7 +43,8 @@ def test_a_job_without_progress_is_given_up_at_the_third_crash(redis: Redis, que
 def test_a_job_that_was_never_seen_inside_is_not_given_up_for_what_others_did(
     redis: Redis, queue: Queue
 ) -> None:
-    """A suspect waits in its worker until it is let in; and reading it is over before that."""
+    """A suspect waits in its worker until it is admitted, and its prompt has been read before
+    that."""
     job = submitted(redis, queue)
     for number in range(1, MOST_UNSEEN):
         started(redis, queue, job)
@@ -77,8 +78,8 @@ def test_who_has_shown_nothing_beside_a_suspect_is_watched_but_not_counted(
     redis.hset(keys.job(suspect.id), mapping={keys.ISOLATED: 1, "crashes": 1})
     recovering(redis, queue, THERE).run()
     assert [crashes(redis, job) for job in (suspect, silent, speaking)] == [SUSPECT, 0, 0]
-    told = [redis.hmget(keys.job(job.id), "crashes", "beside") for job in (silent, speaking)]
-    assert [is_suspect(*fields) for fields in told] == [True, False]  # type: ignore[misc]
+    marks = [redis.hmget(keys.job(job.id), "crashes", "beside") for job in (silent, speaking)]
+    assert [is_suspect(*fields) for fields in marks] == [True, False]  # type: ignore[misc]
 
 
 def test_a_job_that_gets_further_is_never_given_up(redis: Redis, queue: Queue) -> None:
@@ -89,7 +90,9 @@ def test_a_job_that_gets_further_is_never_given_up(redis: Redis, queue: Queue) -
         assert crashes(redis, job) == 1
 
 
-def test_a_crash_is_the_suspects_alone_if_one_was_on_board(redis: Redis, queue: Queue) -> None:
+def test_a_crash_is_counted_for_the_suspect_alone_if_one_was_running(
+    redis: Redis, queue: Queue
+) -> None:
     suspect, *others = (submitted(redis, queue) for _ in range(3))
     for job in (suspect, *others):
         started(redis, queue, job)

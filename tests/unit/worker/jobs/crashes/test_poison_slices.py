@@ -1,5 +1,5 @@
-"""Slices of batches after crashes: the line that was inside fails alone, and nothing loops for
-ever."""
+"""Slices of batches after crashes: the line that was running fails alone, and no slice is retried
+for ever."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class OneSlice:
         )
 
     def dies(self, mark: int | None, *chats: Job) -> None:
-        """A worker takes the slice up, beside chats, and dies with this line marked."""
+        """Have a worker start the slice, beside chats, and die with this line marked."""
         for queue, job in ((self.queue, self.job), *((self.chats, chat) for chat in chats)):
             self.redis.lrem(queue.key, 1, job.id)
             worker = ChatWorker(
@@ -146,9 +146,9 @@ def test_a_slice_nobody_saw_inside_ends_after_a_bounded_number_of_crashes(part: 
     for _ in range(MOST_UNSEEN):
         assert part.results() == {}
         part.dies(None)
-    told = part.results().values()
-    assert [row["error"]["code"] for row in told] == ["gave_up_after_crashes"] * LINES
-    assert {(row["custom_id"], row["line"]) for row in told} == {(None, None)}
+    results = part.results().values()
+    assert [row["error"]["code"] for row in results] == ["gave_up_after_crashes"] * LINES
+    assert {(row["custom_id"], row["line"]) for row in results} == {(None, None)}
     assert part.redis.hget(keys.batch(BATCH), "state") == b"completed"
 
 

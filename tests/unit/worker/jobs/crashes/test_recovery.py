@@ -25,11 +25,11 @@ from wire import keys
 def test_a_round_that_took_too_long_leaves_another_workers_lock_alone(
     redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking = recovering(redis, queue)
+    recovery = recovering(redis, queue)
     monkeypatch.setattr(
-        looking._liveness, "remove_dead", lambda: redis.set(keys.RECOVERY_LOCK, THERE)
+        recovery._liveness, "remove_dead", lambda: redis.set(keys.RECOVERY_LOCK, THERE)
     )
-    looking.run()
+    recovery.run()
     assert redis.get(keys.RECOVERY_LOCK) == THERE.encode()
 
 
@@ -41,7 +41,7 @@ def test_jobs_go_back_to_the_front_in_their_order(redis: Redis, queue: Queue) ->
     assert waiting(redis, queue) == [job.id for job in jobs]
 
 
-def test_a_job_that_its_living_worker_knows_nothing_of_goes_on_and_nobody_is_blamed(
+def test_a_job_unknown_to_its_living_worker_goes_on_and_no_crash_is_counted(
     redis: Redis, queue: Queue
 ) -> None:
     """A Redis that was killed has forgotten its end."""
@@ -53,12 +53,12 @@ def test_a_job_that_its_living_worker_knows_nothing_of_goes_on_and_nobody_is_bla
         for member in redis.zrange(queue.started_job_registry.key, 0, -1)  # type: ignore[union-attr]
         if member.startswith(going_on.id.encode())
     ]
-    looking = recovering(redis, queue)
-    assert looking.run({here}) == 0
-    assert looking.run({here}) == 1
+    recovery = recovering(redis, queue)
+    assert recovery.run({here}) == 0
+    assert recovery.run({here}) == 1
     assert waiting(redis, queue) == [forgotten.id]
     assert crashes(redis, forgotten) == 0
-    assert looking.run({here}) == 0
+    assert recovery.run({here}) == 0
 
 
 def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(
@@ -67,14 +67,14 @@ def test_an_execution_that_a_worker_does_not_know_for_a_moment_is_left_alone(
     job = submitted(redis, queue)
     started(redis, queue, job, worker=HERE)
     [member] = redis.zrange(queue.started_job_registry.key, 0, -1)  # type: ignore[misc]
-    looking = recovering(redis, queue)
+    recovery = recovering(redis, queue)
     for running in (set(), {member.decode()}, set()):
-        assert looking.run(running) == 0
+        assert recovery.run(running) == 0
     assert waiting(redis, queue) == []
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_the_books(
+def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_rqs_records(
     redis: Redis, queue: Queue, gone: bool
 ) -> None:
     job = submitted(redis, queue)
@@ -82,7 +82,7 @@ def test_of_an_ended_job_a_dead_worker_leaves_nothing_in_the_books(
     if gone:
         redis.delete(job.key)
     else:
-        # By another worker, which has struck its own execution out.
+        # By another worker, which has removed its own execution.
         job.set_status(JobStatus.FINISHED)
     assert redis.keys("rq:execution*")
     assert recovering(redis, queue, THERE).run() == 0

@@ -25,9 +25,9 @@ def test_a_worker_never_takes_itself_for_dead(
     """After an outage of Redis its own key has run out as well."""
     started(redis, queue, submitted(redis, queue), worker=HERE)
     running = {member.decode() for member in redis.zrange(queue.started_job_registry.key, 0, -1)}  # type: ignore[union-attr]
-    looking = recovering(redis, queue)
+    recovery = recovering(redis, queue)
     for _ in range(5):
-        assert looking.run(running) == 0
+        assert recovery.run(running) == 0
         clock.append(clock[-1] + 2)
 
 
@@ -35,33 +35,33 @@ def test_a_worker_is_dead_only_when_its_key_stays_away(
     redis: Redis, queue: Queue, clock: list[float]
 ) -> None:
     started(redis, queue, submitted(redis, queue))
-    looking = recovering(redis, queue)
-    assert looking.run() == 0
+    recovery = recovering(redis, queue)
+    assert recovery.run() == 0
     # This process was frozen, or Redis away: nothing is known of that time.
     clock.append(clock[-1] + 30)
-    assert looking.run() == 0
+    assert recovery.run() == 0
     redis.set(keys.worker_status(THERE), "alive")
     clock.append(clock[-1] + 3)
-    assert looking.run() == 0
+    assert recovery.run() == 0
     redis.delete(keys.worker_status(THERE))
     clock.append(clock[-1] + 3)
-    assert looking.run() == 0
+    assert recovery.run() == 0
     clock.append(clock[-1] + 3)
-    assert looking.run() == 1
+    assert recovery.run() == 1
 
 
 def test_an_outage_in_the_middle_of_a_look_makes_it_start_over(
     redis: Redis, queue: Queue, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started(redis, queue, submitted(redis, queue))
-    looking = recovering(redis, queue)
-    assert looking.run() == 0
+    recovery = recovering(redis, queue)
+    assert recovery.run() == 0
     clock.append(clock[-1] + 3)
     with monkeypatch.context() as away:
         away.setattr(queue.connection, "zrange", _away)
         with pytest.raises(RedisAway):
-            looking.run()
-    assert looking.run() == 0
+            recovery.run()
+    assert recovery.run() == 0
 
 
 def _away(*_: object) -> None:
@@ -77,14 +77,14 @@ def test_dead_workers_are_struck_off(redis: Redis, queue: Queue) -> None:
 def test_a_plain_rq_worker_gets_time_to_give_a_job_back_and_no_crash_is_counted(
     redis: Redis, queue: Queue, clock: list[float]
 ) -> None:
-    """It keeps no status of ours, and runs nothing."""
+    """A plain RQ worker writes no status key and runs none of our jobs."""
     job = submitted(redis, queue)
     started(redis, queue, job, worker="plain")
     redis.srem(keys.WORKERS, "plain")
-    looking = recovering(redis, queue)
+    recovery = recovering(redis, queue)
     for _ in range(4):
-        assert looking.run() == 0
+        assert recovery.run() == 0
         clock.append(clock[-1] + 2)
     clock.append(clock[-1] + 5)
-    assert looking.run() == 1
+    assert recovery.run() == 1
     assert (waiting(redis, queue), crashes(redis, job)) == ([job.id], 0)

@@ -1,5 +1,4 @@
-"""What a worker takes from RQ's queues and what not, and how it enters a chat that has ended
-already."""
+"""Which jobs a worker pops from RQ's queues, and how it records a chat that has ended already."""
 
 from __future__ import annotations
 
@@ -53,9 +52,9 @@ def test_a_job_that_comes_while_rq_is_suspended_goes_back_to_the_front(
     assert queue.job_ids == [first.id, second.id]
     assert not redis.exists(queue.intermediate_queue_key)
     resume(redis)
-    taken = worker.pop_job(queue, 1)
-    assert taken is not None
-    assert taken[0].id == first.id
+    popped = worker.pop_job(queue, 1)
+    assert popped is not None
+    assert popped[0].id == first.id
 
 
 def test_resuming_lets_a_waiting_worker_go_on_at_once(redis: Redis, worker: ChatWorker) -> None:
@@ -119,8 +118,8 @@ def test_jobs_that_run_and_wait_tell_how_they_get_on_and_deleted_ones_stay_delet
         {"state": "queued", "place": 1},
         {"state": "queued", "place": 2},
     ]
-    told: Any = Job("running", connection=redis, serializer=JSONSerializer).get_meta()
-    assert told == meta_of(running) == {"state": "running", "tokens": 0, "tokens_per_second": 0.0}
+    meta: Any = Job("running", connection=redis, serializer=JSONSerializer).get_meta()
+    assert meta == meta_of(running) == {"state": "running", "tokens": 0, "tokens_per_second": 0.0}
     assert not redis.exists("rq:job:deleted")
 
 

@@ -1,4 +1,4 @@
-"""What a job's start asks of Redis comes back under its name."""
+"""What a job's start reads from Redis has the right names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def redis() -> Any:
     return fakeredis.FakeRedis()
 
 
-def asked(redis: Any, job_id: str, *, withdrawn: bool = False) -> JobStart:
+def start_of(redis: Any, job_id: str, *, withdrawn: bool = False) -> JobStart:
     query = StartQuery(redis, QUEUE)
     with redis.pipeline() as pipeline:
         query.add_to(job_id, pipeline)
@@ -31,7 +31,7 @@ def test_a_job_that_was_in_a_crash_and_stopped_in_the_queue(redis: Any) -> None:
     redis.hset(keys.job("a"), mapping=fields)
     redis.set(keys.cancel("a"), "1")
     redis.rpush(QUEUE, "b", "c")
-    start = asked(redis, "a", withdrawn=True)
+    start = start_of(redis, "a", withdrawn=True)
     assert TokenLog(redis).lease("a", start.lease) == (1, [])
     assert start.crash_fields == (b"2", b"1")
     assert (start.stopped, start.unmarked, start.queued, start.withdrawn) == (True, 1, 2, True)
@@ -40,6 +40,6 @@ def test_a_job_that_was_in_a_crash_and_stopped_in_the_queue(redis: Any) -> None:
 
 def test_a_job_with_nothing_special(redis: Any) -> None:
     redis.hset(keys.job("a"), mapping={"owner": "everyone"})
-    start = asked(redis, "a")
+    start = start_of(redis, "a")
     assert start.crash_fields == (None, None)
     assert (start.stopped, start.unmarked, start.queued, start.withdrawn) == (False, 0, 0, False)

@@ -77,7 +77,7 @@ def test_executions_can_be_read_and_deleted_by_their_registry_entry() -> None:
     assert {"job", "pipeline"} <= set(inspect.signature(Execution.delete).parameters)
 
 
-def test_a_job_whose_start_was_tried_twice_stands_in_the_books_once() -> None:
+def test_a_job_whose_start_was_tried_twice_is_recorded_once() -> None:
     """The first try's answer was lost with its connection, but not what it wrote."""
     redis = fakeredis.FakeRedis()
     chats = Queue("chat", connection=redis, serializer=JSONSerializer)

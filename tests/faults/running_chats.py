@@ -1,4 +1,4 @@
-"""What fault tests do again and again: chats, their clients, and waiting for a place in them."""
+"""Chats of fault tests: their clients, and waiting until they have reached a token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wire.log_entries import decode_rows, position_after
 
 Limits = Callable[[], int | None]
 MOST_S = 150
-"""No scene takes as long, also on a busy machine."""
+"""No test's chats take as long, also on a busy machine."""
 
 
 def chats(name: str, count: int, **more: Any) -> list[Chat]:
@@ -31,7 +31,7 @@ def logged(stack: Stack, job_id: str) -> int:
 
 
 async def at_token(some: Sequence[Chat], number: int) -> None:
-    """Wait until each of these has shown so many tokens, or its end."""
+    """Wait until each chat has streamed so many tokens, or ended."""
     await until(
         lambda: all(chat.cursor >= number or chat.done or chat.given_up for chat in some),
         what="tokens",
@@ -50,6 +50,6 @@ async def streamed(
 
 
 def repeated(values: Sequence[int | None]) -> Limits:
-    """Limits for one client: these, one a connection, and none after them."""
+    """Limits for one client: one of these for each connection, then none."""
     rest: Iterator[int | None] = iter(values)
     return lambda: next(rest, None)
