@@ -56,8 +56,12 @@ def _call(call: ToolCall) -> Row:
 def template_options(form: OutputFormat, tokenizer: Any) -> Row:
     """The chat template's arguments besides the messages. Raises WorkerError for tools or options
     that the model's template has no place for."""
-    source = template_source(tokenizer)
-    options = _asked(form, source, thinks=chat_format(tokenizer).thinking is not None)
+    source, thinking = template_source(tokenizer), chat_format(tokenizer).thinking
+    options: Row = {}
+    if thinking is not None and not tokenizer.has_thinking and uses(source, "enable_thinking"):
+        # mlx_lm would turn off what it doesn't know.
+        options["enable_thinking"] = True
+    options |= _asked(form, source, thinks=thinking is not None)
     # A schema from the first token on leaves no room for thinking.
     if form.json_schema is not None:
         options["enable_thinking"] = False
