@@ -79,6 +79,28 @@ def test_words_that_no_form_brings_out_are_said_when_the_model_is_loaded(
     ]
 
 
+def test_a_template_that_refuses_the_probe_gets_text_and_loses_nothing(tmp_path: Path) -> None:
+    tools = "{{ tools[0].function.name }}"
+    text = prompt(tmp_path / "tools", tools + PLAIN, *TURNS, tools=TOOLS)
+    assert text.startswith("write<|im_start|>system\nBe brief.")
+    assert MessageForm.of("", refuse) == MessageForm()
+
+
+def refuse(_: object) -> str:
+    raise ValueError("not these messages")
+
+
+def test_details_that_a_tool_may_leave_out_are_given_to_a_template_that_needs_them(
+    tmp_path: Path,
+) -> None:
+    bare = {"type": "function", "function": {"name": "clock"}}
+    needs = "{% for t in tools %}{{ t.function.name + ':' + t.function.description }}{% endfor %}"
+    assert prompt(tmp_path / "needs", needs + PLAIN, *TURNS, tools=(bare,)).startswith("clock:<|im")
+    plain = "{{ tools | tojson }}" + PLAIN
+    text = prompt(tmp_path / "plain", plain, *TURNS, tools=(bare,))
+    assert text.startswith('[{"type": "function", "function": {"name": "clock"}}]')
+
+
 def test_a_system_message_that_a_template_refuses_is_not_lost() -> None:
     def render(rows: list[dict[str, Any]]) -> str:
         if rows[0]["role"] == "system":
@@ -94,6 +116,7 @@ def test_a_system_message_that_a_template_refuses_is_not_lost() -> None:
         ("{{ m.reasoning_content }}", ("reasoning_content",)),
         ("{{ m['reasoning'] }}", ("reasoning",)),
         ("{% if 'thinking' in m %}{{ m.thinking }}{% endif %}", ("thinking",)),
+        ("{{ m.tool_plan }}", ("tool_plan",)),
         ("{{ m.reasoning_content or m.reasoning }}", ("reasoning_content", "reasoning")),
         ("{% if not thinking %}</think>{% endif %}", ("reasoning_content",)),
     ],

@@ -3,13 +3,22 @@ is loaded; its marks are text in what a client sends."""
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.mlx.formats.format_support import TOOLS, calls_of, chat
-from tests.mlx.formats.template_support import FAMILIES, Family, renderer_of, save, tokenizer_of
+from tests.mlx.formats.template_support import (
+    FAMILIES,
+    Family,
+    renderer_of,
+    save,
+    tokenizer_of,
+    with_tools,
+)
 from wire.messages import Message
 from worker.backends.lm import LmText
 from worker.backends.text.decoder import Decoders
@@ -65,6 +74,16 @@ def test_a_renderer_in_python_takes_tools_and_gets_its_arguments_as_text(tmp_pat
     for words in ("Be brief.", "A clock tells.", '"zone" string="true">UTC</', "<result>noon"):
         assert words in prompt
     assert "<｜User｜>What time is it?<｜Assistant｜><think>" in prompt
+
+
+@pytest.mark.parametrize("marks", ["[TOOL_CALLS]", "<arg_key>", ""])
+def test_an_unloaded_models_tokeniser_is_freed(tmp_path: Path, marks: str) -> None:
+    tokenizer = tokenizer_of(tmp_path, Family(with_tools(marks), None))
+    assert chat_format(tokenizer) is chat_format(tokenizer)
+    kept = weakref.ref(tokenizer)
+    del tokenizer
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_vision_models_own_template_file_is_read_and_a_text_models_is_not(tmp_path: Path) -> None:

@@ -133,6 +133,9 @@ CASES = {
         "}",
         begins=True,
     ),
+    "llama 3, custom": Case(
+        UNMARKED, each(lambda n, a: f"<function={n}>{dumped(a)}</function>"), "</function>"
+    ),
     "llama 4": Case(UNMARKED, python, ")]", begins=True),
     "llama 4, tagged": Case(
         UNMARKED, lambda calls: f"<|python_start|>{python(calls)}<|python_end|>", "<|python_end|>"
