@@ -18,6 +18,7 @@ from typing import Any, Literal
 from wire import model_registry
 from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
+from worker.models.chat_templates import takes_tools
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
 DEFAULT_CONTEXT_WINDOW = 2048
@@ -227,22 +228,8 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
         is_vision="vision_config" in config,
         repository=repository,
         revision=revision,
-        takes_tools="tools" in _chat_template(folder),
+        takes_tools=takes_tools(folder, is_vision="vision_config" in config),
     )
-
-
-def _chat_template(folder: Path) -> str:
-    """The text of the model's chat template, from wherever models keep it; empty without one."""
-    try:
-        if (file := folder / "chat_template.jinja").is_file():
-            return file.read_text(encoding="utf-8")
-        return str(
-            json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
-                "chat_template"
-            ]
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
 
 
 def _context_window(config: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ from PIL import Image
 from wire.messages import ImagePart, Message, OutputFormat
 from worker.backends.text import chat_template
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
+from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
 from worker.errors import WorkerError
 
@@ -48,6 +49,9 @@ class VisionText:
         self._config = config
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        if not tokenizer.chat_template:
+            # Thinking and tool calls are told from it.
+            tokenizer.chat_template = getattr(processor, "chat_template", None)
         self._controls = _controls(
             self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer)
         )
@@ -160,7 +164,7 @@ def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> Co
     names = [name for name in (*dir(type(processor)), *vars(processor)) if name.endswith("_token")]
     marks = [getattr(processor, name, None) for name in names]
     others = [*PLACEHOLDERS, *(mark for mark in marks if isinstance(mark, str))]
-    return ControlTokens(tokenizer, chat_template.template_source(owner), own, others)
+    return ControlTokens(tokenizer, template_source(owner), own, others)
 
 
 def _image_token(config: Any) -> int | None:
