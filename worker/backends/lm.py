@@ -31,7 +31,7 @@ from worker.backends.text.chat_template import (
 )
 from worker.backends.text.control_tokens import ControlTokens
 from worker.backends.text.decoder import Decoders
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -46,7 +46,10 @@ def open_model(
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
-        model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
+        with kept_alive():
+            model, tokenizer = mlx_lm.load(
+                record.path, tokenizer_config={"trust_remote_code": False}
+            )
     except Exception as error:
         raise load_failed(error) from error
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
