@@ -18,6 +18,8 @@ from worker.backends.base import Backend, Step, Token
 from worker.backends.batching.kv_cache import settle
 from worker.backends.batching.mlx_lm_batch import RowBatchGenerator
 from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
+from worker.backends.cpu.scales import widen_scales
+from worker.backends.device import on_cpu
 from worker.backends.loading import load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.sampling.logits_processors import logits_processor_of
@@ -52,6 +54,8 @@ def open_model(
             )
     except Exception as error:
         raise load_failed(error) from error
+    if on_cpu():
+        widen_scales(model)
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
         raise WorkerError(
             "load_failed", f"{record.architecture} models keep a cache that can't be batched."
