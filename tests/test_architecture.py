@@ -40,7 +40,7 @@ PRIVATE_NAMES = {
         "_tokenizer",
         "_unprocessed_sequences",
     },
-    "mlx_vlm": {"_idx"},
+    "mlx_vlm": {"_idx", "_position_ids", "_rope_deltas"},
     "rq": {"_pubsub_exception_handler", "_shutdown", "_state", "_stop_requested"},
     "starlette": {"_body"},
 }

@@ -29,12 +29,15 @@ from worker.backends.batching.row_batch import (
     quantisation_group,
     quantised_cache,
 )
-from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.cpu.scales import widen_scales
+from worker.backends.device import on_cpu
+from worker.backends.loading import load_failed, refuse_code, refuse_other_tasks, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
 from worker.backends.vision.embeddings import PromptEmbedder
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
-from worker.backends.vision.prompt import VisionPrompt, VisionText
+from worker.backends.vision.prompt import VisionPrompt, VisionText, never_found
+from worker.errors import kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -44,9 +47,13 @@ def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) ->
     refuse_code(record)
     try:
         # The processors are the library's own; code in a model's folder is not run.
-        model, processor = load(record.path, trust_remote_code=False)
+        with kept_alive():
+            model, processor = load(record.path, trust_remote_code=False)
     except Exception as error:
         raise load_failed(error) from error
+    refuse_other_tasks(model, record.architecture)
+    if on_cpu():
+        widen_scales(model)
     plain = all(type(layer) is KVCache for layer in make_prompt_cache(model.language_model))
     kind = VlmBackend if plain else VlmRoundRobin
     return kind(model, processor, record, prefill_step=prefill_step, cache=cache)
@@ -66,7 +73,7 @@ class VlmBackend(RowBackend):
     ) -> None:
         # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
-        ends = _end_tokens(model, self._text)
+        ends = _end_tokens(model, processor, self._text)
         self._grammars = Grammars(self._text, ends)
         self._decoders = Decoders(self._text)
         key = (record.id, record.revision, record.kv_quantization)
@@ -75,7 +82,9 @@ class VlmBackend(RowBackend):
         self.weight_bytes = weight_bytes(model)
         self._model = model
         self._language = model.language_model
-        self._vision_text = VisionText(processor, self._text, model.config)
+        self._vision_text = VisionText(
+            processor, self._text, model.config, sees_images=record.is_vision
+        )
         self._embedder = PromptEmbedder(model, self._encoder, self._vision_text.image_token)
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
@@ -114,7 +123,7 @@ class VlmBackend(RowBackend):
                 job.form.json_schema, built.token_ids, answer
             )
         return [
-            *prompt.warnings(built, job.messages, sees_images=True),
+            *prompt.warnings(built, job.messages, sees_images=self._record.is_vision),
             *warnings_of(job.form.json_schema),
         ]
 
@@ -148,6 +157,8 @@ class VlmBackend(RowBackend):
         row.offset = embedded.decode_inputs.get("rope_deltas")
         if embedded.in_one_piece:
             row.in_one_piece, row.read, row.cache = True, 0, self._new_cache()
+        if not embedded.reusable:
+            row.key_ids[0] = never_found()
         row.feed = embedded.feed
         return True
 
@@ -185,11 +196,14 @@ class VlmRoundRobin(RoundRobin, VlmBackend):
     sequences run round-robin."""
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+def _end_tokens(model: Any, processor: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the model's, the tokeniser's, and further ones of the
+    processor's, such as ``<end_of_utterance>``."""
     ends = getattr(model.config, "eos_token_id", None)
     tokens = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
     if tokenizer.eos_token_id is not None:
         tokens.add(tokenizer.eos_token_id)
+    tokens.update(getattr(processor, "additional_eos_token_ids", ()))
     return sorted(int(token) for token in tokens)
 
 
