@@ -180,9 +180,9 @@ def test_a_conversation_without_control_tokens_is_encoded_as_ever_and_with_them_
     )
     messages = [Message.model_validate(row) for row in rows]
     assert text_of.encode(messages) == expected
-    assert text_of._controls.encode(rendered, "\ue000") == expected
+    assert text_of.prompts.controls.encode(rendered, "\ue000") == expected
     escaped = rendered.replace("brief", "br\ue000ief")
-    assert text_of._controls.encode(escaped, "\ue000") == expected
+    assert text_of.prompts.controls.encode(escaped, "\ue000") == expected
 
 
 @pytest.fixture(scope="module")

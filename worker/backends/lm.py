@@ -4,14 +4,12 @@ key-value cache."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence as Items
 from typing import Any
 
 import mlx.core as mx
 import mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
-from wire.messages import PLAIN_TEXT, Message, OutputFormat
 from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends.base import Backend, Step, Token
@@ -24,15 +22,8 @@ from worker.backends.loading import load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
-from worker.backends.text.chat_template import (
-    apply_template,
-    own_marks,
-    template_options,
-    template_source,
-    texts,
-)
-from worker.backends.text.control_tokens import ControlTokens
 from worker.backends.text.decoder import Decoders
+from worker.backends.text.prompt_encoder import PromptEncoder
 from worker.errors import WorkerError, kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -79,33 +70,8 @@ class LmText:
         self._grammars = Grammars(tokenizer, [ids[0] for ids in self.stop_tokens])
         self._decoders = Decoders(tokenizer)
         # mlx_lm's wrapper has no public name for what it wraps.
-        self._controls = ControlTokens(
-            tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer)
-        )
-
-    def encode(self, messages: Items[Message], form: OutputFormat = PLAIN_TEXT) -> list[int]:
-        """The tokens of a prompt; in a raw one, control tokens are control tokens."""
-        if form.raw:
-            return [
-                int(i)
-                for i in self.tokenizer.encode("".join(message.text() for message in messages))
-            ]
-        rows, options = texts(messages), {}
-        templated = self.tokenizer.has_chat_template
-        if templated:
-            options = template_options(form, self.tokenizer)
-        escaped = self._controls.escaped(rows, options)
-        if escaped is not None:
-            rows, options = escaped.rows, escaped.options
-            text = (
-                apply_template(self.tokenizer, rows, options, tokenize=False)
-                if templated
-                else _plain(rows)
-            )
-            return self._controls.encode(text, escaped.escape, add_special_tokens=not templated)
-        if not templated:
-            return [int(i) for i in self.tokenizer.encode(_plain(rows))]
-        return [int(i) for i in apply_template(self.tokenizer, rows, options, tokenize=True)]
+        self.prompts = PromptEncoder(tokenizer, tokenizer._tokenizer)
+        self.encode = self.prompts.encode
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
@@ -130,11 +96,6 @@ class LmText:
     def tokens_left(self, sequence: Sequence) -> int:
         """How many more tokens the answer may have, by its own limit and by the context window."""
         return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
-
-
-def _plain(rows: Items[dict[str, Any]]) -> str:
-    """A conversation for a model without a chat template."""
-    return "".join(f"{row['role']}: {row['content']}\n" for row in rows) + "assistant:"
 
 
 class LmBackend:

@@ -19,6 +19,7 @@ from wire import model_registry
 from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
 from worker.models import model_config
+from worker.models.chat_templates import takes_tools
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
@@ -216,6 +217,7 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
     weights = sorted(folder.glob("*.safetensors"))
     revision = _revision(folder, weights)
     name = name or folder.name
+    is_vision = model_config.sees_images(config, folder)
     return ModelRecord(
         id=str(uuid.uuid5(_IDS, f"{name}:{revision}")),
         name=name,
@@ -223,25 +225,11 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
         size=sum(file.stat().st_size for file in weights),
         architecture=str(config.get("model_type", "unknown")),
         context_window=model_config.context_window(config),
-        is_vision=model_config.sees_images(config, folder),
+        is_vision=is_vision,
         repository=repository,
         revision=revision,
-        takes_tools="tools" in _chat_template(folder),
+        takes_tools=takes_tools(folder, is_vision=is_vision),
     )
-
-
-def _chat_template(folder: Path) -> str:
-    """The text of the model's chat template, from wherever models keep it; empty without one."""
-    try:
-        if (file := folder / "chat_template.jinja").is_file():
-            return file.read_text(encoding="utf-8")
-        return str(
-            json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
-                "chat_template"
-            ]
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
 
 
 def _revision(folder: Path, weights: Sequence[Path]) -> str:

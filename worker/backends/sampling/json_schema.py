@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wire.schemas import matching
 from wire.schemas.check import SchemaCheck
-from worker.backends.text.chat_template import is_thinking
+from worker.backends.text.chat_template import end_of_open_thinking
 from worker.errors import WorkerError, invalid_schema
 
 Mask = NDArray[np.bool_]
@@ -64,11 +64,7 @@ class Grammars:
         engine's thread: reading a schema and computing its first mask may take long.
         """
         _refuse_unread(schema)
-        after = (
-            tuple(self._tokenizer.think_end_tokens)
-            if is_thinking(self._tokenizer, prompt_ids)
-            else ()
-        )
+        after = end_of_open_thinking(self._tokenizer, prompt_ids)
         vocabulary = self._llguidance_vocabulary()
         grammar = LLMatcher.grammar_from_json_schema(schema)
         matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=matching.limits())

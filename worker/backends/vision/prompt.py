@@ -14,18 +14,16 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_vlm.prompt_utils import apply_chat_template, get_message_json
 from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
 from wire.messages import ImagePart, Message, OutputFormat
 from worker.backends.text import chat_template
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
-from worker.backends.text.template_probe import roles_in_parts, shows_beside, text_parts
+from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
+from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
-
-IMAGE = {"type": "image"}
 
 
 @dataclass(slots=True)
@@ -50,15 +48,15 @@ class VisionText:
         self.image_token = _image_token(config, processor)
         self._processor = processor
         self._text = tokenizer
-        self._config = config
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        if not tokenizer.chat_template:
+            # Thinking and tool calls are told from it.
+            tokenizer.chat_template = getattr(processor, "chat_template", None)
         self._controls = _controls(
-            self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer)
+            self._tokenizer, processor, owner, chat_template.own_marks(tokenizer)
         )
-        self._templated = bool(getattr(self._owner, "chat_template", None))
-        self._in_parts = roles_in_parts(self._render) if self._templated else frozenset()
-        self._shows_images = not self._templated or shows_beside(self._render, IMAGE)
+        self._template = VisionTemplate(owner, processor, config, sees_images=sees_images)
 
     def encode(
         self, messages: Items[Message], form: OutputFormat, images: Mapping[str, bytes]
@@ -85,17 +83,12 @@ class VisionText:
             return _process(
                 self._processor, "".join(message.text() for message in messages), pictures
             )
-        rows = [chat_template.row(message, self._content(message)) for message in messages]
+        rows = self._template.rows(messages)
         options = chat_template.template_options(form, self._text)
         escaped = self._controls.escaped(rows, options)
         if escaped is not None:
             rows, options = escaped.rows, escaped.options
-        if self._templated:
-            text = self._render([self._with_marks(row) for row in rows], options)
-        else:
-            text = str(
-                apply_chat_template(self._processor, self._config, rows, num_images=len(pictures))
-            )
+        text = self._template.render(rows, options)
         if escaped is None:
             return _process(self._processor, text, pictures)
         tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
@@ -105,36 +98,6 @@ class VisionText:
                 "template_failed", "This model can't be shown its own control tokens as text."
             )
         return inputs
-
-    def _content(self, message: Message) -> Any:
-        """A message's content as the model's template takes it: a text, or parts."""
-        if not self._templated:
-            return message.text()
-        if not (self._sees_images and message.images()):
-            # Templates that loop over a user's parts loop over a tool's.
-            role = "user" if message.role == "tool" else message.role
-            return text_parts(message.text()) if role in self._in_parts else message.text()
-        return [
-            part
-            for piece in (message.content if not isinstance(message.content, str) else ())
-            for part in ([IMAGE] if isinstance(piece, ImagePart) else text_parts(piece.text))
-        ]
-
-    def _with_marks(self, row: chat_template.Row) -> chat_template.Row:
-        """A message with images for a template that takes texts alone, with the marks that the
-        processor replaces by images."""
-        images = row["content"].count(IMAGE) if isinstance(row["content"], list) else 0
-        if self._shows_images or not images:
-            return row
-        marked = get_message_json(
-            self._config.model_type, row["content"], row["role"], num_images=images
-        )
-        return row | {"content": marked["content"] if isinstance(marked, dict) else marked}
-
-    def _render(
-        self, rows: list[chat_template.Row], options: chat_template.Row | None = None
-    ) -> str:
-        return str(chat_template.apply_template(self._owner, rows, options or {}, tokenize=False))
 
 
 def _on_host(value: Any) -> Any:
@@ -201,7 +164,7 @@ def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> Co
     names = [name for name in (*dir(type(processor)), *vars(processor)) if name.endswith("_token")]
     marks = [getattr(processor, name, None) for name in names]
     others = [*PLACEHOLDERS, *(mark for mark in marks if isinstance(mark, str))]
-    return ControlTokens(tokenizer, chat_template.template_source(owner), own, others)
+    return ControlTokens(tokenizer, template_source(owner), own, others)
 
 
 def _image_token(config: Any, processor: Any) -> int | None:
