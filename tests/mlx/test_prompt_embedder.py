@@ -235,3 +235,32 @@ def test_a_prompt_without_an_images_mark_is_found_by_nobody() -> None:
     read = PromptEmbedder(model := Model(), None, None).embed(prompt([1, 2, 3]), [1, 2, 3], 2)
     assert read is not None
     assert model.calls[0]["pixel_values"] is not None
+
+
+@pytest.mark.parametrize("answer", [[], [6], [6, 7, 8]])
+def test_a_prompt_that_sees_both_ways_is_read_at_once_and_an_answer_one_by_one(
+    answer: list[int],
+) -> None:
+    class Layer:
+        length = 0
+
+        def trim(self, tokens: int) -> None:
+            self.length -= tokens
+
+    class Reading(Language):
+        def __call__(self, ids: mx.array, **inputs: Any) -> None:
+            super().__call__(ids, **inputs)
+            inputs["cache"][0].length += ids.shape[1]
+
+        def chunked_prefill_policy(self, **_: Any) -> bool:
+            return False
+
+    model, layer, tokens = Model(Reading()), Layer(), [*PROMPT, *answer]
+    result = embedded(model, prompt(), tokens)
+    assert result.in_one_piece
+    result.feed(0, len(tokens) - 1, [layer])
+    assert [call["ids"].shape[1] for call in model.language_model.fed] == [
+        len(PROMPT),
+        *[1] * (len(answer) - 1),
+    ]
+    assert layer.length == len(tokens) - 1

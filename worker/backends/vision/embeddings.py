@@ -45,6 +45,9 @@ class Embedded:
     decode_inputs: dict[str, mx.array] = field(default_factory=dict)
     in_one_piece: bool = False
     """Whether the prompt must be read from its first position to its last in one call."""
+    prefix: int = 0
+    """How many tokens at the beginning see each other in both directions, where a model has no
+    input that says which: it must read all of these at once, and what follows one by one."""
     surplus: int = 0
     """How many more positions than tokens there are: some models have one image token for a whole
     image."""
@@ -57,7 +60,17 @@ class Embedded:
     def feed(self, start: int, stop: int, cache: list[Any]) -> None:
         """Read the tokens from ``start`` up to ``stop`` into a cache of one row, which holds all
         those before."""
-        part = slice(start, stop + self.surplus)
+        if not self.prefix:
+            self._read(start, stop, cache)
+            return
+        self._read(0, self.prefix, cache)
+        for token in range(self.prefix, stop):
+            self._read(token, token + 1, cache)
+        for layer in cache if stop < self.prefix else ():
+            layer.trim(self.prefix - stop)
+
+    def _read(self, start: int, stop: int, cache: list[Any]) -> None:
+        part = slice(start + self.surplus if start else 0, stop + self.surplus)
         extra: dict[str, Any] = {name: value[:, part] for name, value in self.aligned.items()}
         if self.positions is not None:
             extra["position_ids"] = _cut_positions(self.positions, self.ids.shape[1], part)
@@ -90,6 +103,7 @@ class PromptEmbedder:
         # Some language models keep a prompt's positions, where the next prompt's overwrite them.
         self._keeps_positions = hasattr(self._language, "_position_ids")
         self._keeps_offset = hasattr(self._language, "_rope_deltas")
+        self._always_whole = not self._may_be_cut(None, {}, {})
         self._source = inspect.getsource(sys.modules[type(self._language).__module__])
 
     def embed(self, ready: VisionPrompt, tokens: list[int], read: int) -> Embedded | None:
@@ -99,7 +113,9 @@ class PromptEmbedder:
         computed: ask again after the next step.
         """
         unread = bool(ready.hashes) and (
-            self._image_token is None or self._image_token in ready.token_ids[read:]
+            self._always_whole
+            or self._image_token is None
+            or self._image_token in ready.token_ids[read:]
         )
         arrays: dict[str, Any] = {}
         if unread:
@@ -115,7 +131,8 @@ class PromptEmbedder:
         if ready.hashes and not (unread and "position_ids" in inputs):
             # Images that are all in the cached part matter by their positions alone.
             inputs |= self._positions(ids, ready)
-        embedded = self._embedded(ids, inputs, arrays, cached=bool(ready.hashes) and not unread)
+        cached = bool(ready.hashes) and not unread
+        embedded = self._embedded(ids, inputs, arrays, cached, len(ready.token_ids))
         self._embed_marks(embedded.embeddings, ready, tokens)
         mx.eval(embedded.embeddings)
         return embedded
@@ -153,12 +170,18 @@ class PromptEmbedder:
         return {"position_ids": positions, "rope_deltas": offset}
 
     def _embedded(
-        self, ids: mx.array, inputs: dict[str, Any], arrays: dict[str, Any], cached: bool
+        self,
+        ids: mx.array,
+        inputs: dict[str, Any],
+        arrays: dict[str, Any],
+        cached: bool,
+        prompt_length: int,
     ) -> Embedded:
         """``cached``: the images are in the cached part, and what goes along with them too."""
         whole_prompt = not cached and not self._may_be_cut(ids, inputs, arrays)
         if whole_prompt:
-            inputs |= {name: arrays[name] for name in TOKEN_TYPES if name in arrays}
+            named = [name for name in TOKEN_TYPES if name in arrays and name in self._source]
+            inputs |= {name: arrays[name] for name in named}
         embeddings, length = inputs.pop("inputs_embeds"), ids.shape[1]
         positions, offset = inputs.pop("position_ids", None), inputs.pop("rope_deltas", None)
         if offset is None and self._keeps_offset:
@@ -178,17 +201,20 @@ class PromptEmbedder:
             whole,
             {} if offset is None else {"rope_deltas": mx.array(offset).reshape(1, 1)},
             in_one_piece=whole_prompt or bool(whole) or in_first_piece or surplus != 0,
+            prefix=prompt_length if whole_prompt and not aligned.keys() & TOKEN_TYPES else 0,
             surplus=surplus,
         )
 
-    def _may_be_cut(self, ids: mx.array, inputs: dict[str, Any], arrays: dict[str, Any]) -> bool:
+    def _may_be_cut(
+        self, ids: mx.array | None, inputs: dict[str, Any], arrays: dict[str, Any]
+    ) -> bool:
         """What the model says about reading a prompt in chunks: not when its images attend to
         themselves in both directions."""
         for owner in (self._model, self._language):
             if callable(policy := getattr(owner, "chunked_prefill_policy", None)):
                 answer = policy(
                     input_ids=ids,
-                    inputs_embeds=inputs["inputs_embeds"],
+                    inputs_embeds=inputs.get("inputs_embeds"),
                     prefill_kwargs=arrays | inputs,
                 )
                 return bool(getattr(answer, "enabled", answer))
