@@ -4,9 +4,11 @@ test_library_contract): a release that changes it fails here first."""
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 
 import mlx.core as mx
 import mlx_vlm.models.qwen2_5_vl.vision as qwen_vision
+import pytest
 from mlx_lm.models import base
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_vlm.models import cache as vlm_cache
@@ -19,6 +21,15 @@ def test_a_tokenizer_of_mlx_lm_has_the_one_of_transformers_inside() -> None:
 
 def test_a_quantised_cache_counts_its_tokens_in_idx() -> None:
     assert "self._idx" in inspect.getsource(vlm_cache.BatchQuantizedKVCache)
+
+
+@pytest.mark.parametrize("family", ["glm4v", "qwen2_vl", "qwen3_vl", "paddleocr_vl"])
+def test_a_language_model_keeps_positions_under_these_names(family: str) -> None:
+    source = inspect.getsource(import_module(f"mlx_vlm.models.{family}.language"))
+    assert "self._position_ids = None" in source
+    assert "self._rope_deltas" in source
+    assert 'kwargs.pop("position_ids", None)' in source
+    assert 'kwargs.pop("rope_deltas", None)' in source
 
 
 def test_ready_made_image_features_are_accepted_under_this_name() -> None:

@@ -7,6 +7,7 @@ from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker.backends import mlx_import
 from worker.backends.base import Backend
+from worker.backends.libraries import library_of
 from worker.prompt_cache import Cache, CacheOperations, Checkpoint, PromptCache
 
 
@@ -24,7 +25,7 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
 
         return EchoBackend(settings.echo_delay_ms / 1000, settings.prefill_step)
     load_libraries(settings)
-    if record.is_vision:
+    if library_of(record.architecture, record.is_vision) == "mlx_vlm":
         from worker.backends import vlm
 
         return vlm.open_model(

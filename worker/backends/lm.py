@@ -17,10 +17,13 @@ from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
 from worker.backends.batching.self_check import abilities
+from worker.backends.cpu.scales import widen_scales
+from worker.backends.device import on_cpu
 from worker.backends.loading import load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
 from worker.backends.text.prompt_encoder import PromptEncoder
+from worker.errors import kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -32,9 +35,14 @@ def open_model(
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
-        model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
+        with kept_alive():
+            model, tokenizer = mlx_lm.load(
+                record.path, tokenizer_config={"trust_remote_code": False}
+            )
     except Exception as error:
         raise load_failed(error) from error
+    if on_cpu():
+        widen_scales(model)
     text = LmText(tokenizer, record.context_window)
     calls = LmModel(model, text, record.kv_quantization)
     able = abilities(calls.new_cache, calls.forward)

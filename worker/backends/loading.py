@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from mlx.utils import tree_flatten
+from mlx_vlm.generate.diffusion import is_diffusion_model
 
 from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
@@ -22,6 +25,23 @@ def refuse_code(record: ModelRecord) -> None:
     if isinstance(config, dict) and config.get("model_file") is not None:
         raise WorkerError(
             "load_failed", "The model brings code of its own (model_file), and that is never run."
+        )
+
+
+def refuse_other_tasks(model: Any, architecture: str) -> None:
+    """Raises WorkerError for a model of mlx_vlm that doesn't answer a chat token by token from what
+    a key-value cache holds."""
+    language = getattr(model, "language_model", None)
+    why = None
+    if language is None:
+        why = "has no language model that answers chats"
+    elif is_diffusion_model(model):
+        why = "writes its answers by diffusion and not token by token"
+    elif "cross_attention_states" in inspect.getsource(sys.modules[type(language).__module__]):
+        why = "looks at images by cross attention, and its steps can't be batched"
+    if why is not None:
+        raise WorkerError(
+            "load_failed", f"This model can't be run here: the architecture {architecture} {why}."
         )
 
 

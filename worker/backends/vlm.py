@@ -27,12 +27,15 @@ from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
 from worker.backends.batching.self_check import abilities
-from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.cpu.scales import widen_scales
+from worker.backends.device import on_cpu
+from worker.backends.loading import load_failed, refuse_code, refuse_other_tasks, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
 from worker.backends.vision.embeddings import PromptEmbedder
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
 from worker.backends.vision.prompt import VisionPrompt, VisionText
+from worker.errors import kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -44,9 +47,13 @@ def open_model(
     refuse_code(record)
     try:
         # The processors are the library's own; code in a model's folder is not run.
-        model, processor = load(record.path, trust_remote_code=False)
+        with kept_alive():
+            model, processor = load(record.path, trust_remote_code=False)
     except Exception as error:
         raise load_failed(error) from error
+    refuse_other_tasks(model, record.architecture)
+    if on_cpu():
+        widen_scales(model)
     calls = VlmModel(model, processor, record)
     able = abilities(calls.new_cache, calls.forward, reads_together=False)
     calls.finds_checkpoints = able.checkpoints
@@ -67,7 +74,7 @@ class VlmModel:
     def __init__(self, model: Any, processor: Any, record: ModelRecord) -> None:
         # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
-        self.stop_tokens = frozenset(_end_tokens(model, self._text))
+        self.stop_tokens = frozenset(_end_tokens(model, processor, self._text))
         self.finds_checkpoints = False
         """Whether prompts are searched for places where the model's cache is worth keeping."""
         self.weight_bytes = weight_bytes(model)
@@ -75,7 +82,9 @@ class VlmModel:
         self._decoders = Decoders(self._text)
         self._encoder = VisionEncoder(model.vision_tower) if _takes_features(model) else None
         self._language = model.language_model
-        self._vision_text = VisionText(processor, self._text, model.config)
+        self._vision_text = VisionText(
+            processor, self._text, model.config, sees_images=record.is_vision
+        )
         self._embedder = PromptEmbedder(model, self._encoder, self._vision_text.image_token)
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
@@ -122,7 +131,7 @@ class VlmModel:
                 job.form.json_schema, built.token_ids, answer
             )
         return [
-            *prompt.warnings(built, job.messages, sees_images=True),
+            *prompt.warnings(built, job.messages, sees_images=self._record.is_vision),
             *warnings_of(job.form.json_schema),
         ]
 
@@ -136,8 +145,6 @@ class VlmModel:
         row = Row(sequence, tokens, left, [*ready.key_ids, *answer])
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
-        # Without a mark in the key, other images would get this one's answer.
-        row.reusable = not ready.hashes or any(number < 0 for number in ready.key_ids)
         return row
 
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
@@ -146,6 +153,7 @@ class VlmModel:
         if embedded is None:
             return False
         row.decode_inputs = embedded.decode_inputs
+        row.reusable = embedded.reusable
         row.feed = embedded.feed
         if embedded.in_one_piece:
             row.read_in_one_piece(self.new_cache())
@@ -198,11 +206,14 @@ def _joined(name: str, rows: Items[Row]) -> mx.array:
     return mx.concatenate([row.decode_inputs.get(name, mx.zeros_like(like)) for row in rows])
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+def _end_tokens(model: Any, processor: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the model's, the tokeniser's, and further ones of the
+    processor's, such as ``<end_of_utterance>``."""
     ends = getattr(model.config, "eos_token_id", None)
     tokens = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
     if tokenizer.eos_token_id is not None:
         tokens.add(tokenizer.eos_token_id)
+    tokens.update(getattr(processor, "additional_eos_token_ids", ()))
     return sorted(int(token) for token in tokens)
 
 

@@ -25,7 +25,7 @@ from worker.engine.prompt_thread import BatchPreparation, PromptThread
 from worker.engine.step_failure import broken_schema, failure, rescue
 from worker.engine.suspects import SuspectSlot
 from worker.engine.time_share import TimeShare
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
@@ -224,7 +224,8 @@ class BatchScheduler:
 
     def _step(self, lane: Backend) -> None:
         try:
-            step = lane.step(time.monotonic() - self._chat_seen < CHAT_FOLLOWS_S)
+            with kept_alive():
+                step = lane.step(time.monotonic() - self._chat_seen < CHAT_FOLLOWS_S)
         except Exception as error:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)

@@ -21,7 +21,7 @@ from worker.engine.context import EngineContext, attempt
 from worker.engine.counters import Counters
 from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
 from worker.engine.step_failure import broken_schema, failure, rescue
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
@@ -208,7 +208,8 @@ class ChatLane:
     def _step(self, backend: Backend) -> float:
         """One step; for how long the next one would find nothing to do, seconds."""
         try:
-            step = backend.step(self._others_waiting(backend))
+            with kept_alive():
+                step = backend.step(self._others_waiting(backend))
         except Exception as error:
             log.exception("a step failed")
             rescue(backend, error, self._emit_failure)

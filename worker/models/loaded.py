@@ -15,7 +15,7 @@ from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.cpu import malloc
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class LoadedModels:
             self.unload(other)
         self._make_room(record)
         try:
-            backend = self._open(record)
+            with kept_alive():
+                backend = self._open(record)
         except WorkerError:
             raise
         except Exception as error:

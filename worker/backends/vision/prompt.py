@@ -6,6 +6,7 @@ Images are bytes that the API has decoded and encoded again; nothing here opens 
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_vlm.prompt_utils import apply_chat_template
 from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
@@ -22,51 +22,53 @@ from worker.backends.text import chat_template
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
 from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
+from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
-
-IMAGE = {"type": "image"}
 
 
 @dataclass(slots=True)
 class VisionPrompt:
-    """A prompt from the model's processor. ``arrays`` are on the host: any thread may have made
-    them."""
+    """A prompt from the model's processor. ``arrays``, and lists of arrays, are on the host: any
+    thread may have made them."""
 
     token_ids: list[int]
     key_ids: list[int]
-    arrays: dict[str, np.ndarray[Any, Any]]
+    arrays: dict[str, Any]
     hashes: tuple[str, ...]
 
 
 class VisionText:
     """A model's processor: messages in, prompts out. ``tokenizer`` is mlx_lm's wrapper, ``config``
-    the model's."""
+    the model's. Without ``sees_images`` there are none in the prompts."""
 
-    def __init__(self, processor: Any, tokenizer: Any, config: Any) -> None:
-        self.image_token = _image_token(config)
+    def __init__(
+        self, processor: Any, tokenizer: Any, config: Any, sees_images: bool = True
+    ) -> None:
+        self._sees_images = sees_images
+        self.image_token = _image_token(config, processor)
         self._processor = processor
         self._text = tokenizer
-        self._config = config
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        owner = processor if getattr(processor, "chat_template", None) else tokenizer
         if not tokenizer.chat_template:
             # Thinking and tool calls are told from it.
             tokenizer.chat_template = getattr(processor, "chat_template", None)
         self._controls = _controls(
-            self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer)
+            self._tokenizer, processor, owner, chat_template.own_marks(tokenizer)
         )
+        self._template = VisionTemplate(owner, processor, config, sees_images=sees_images)
 
     def encode(
         self, messages: Items[Message], form: OutputFormat, images: Mapping[str, bytes]
     ) -> VisionPrompt:
         """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
-        parts = [part for message in messages for part in message.images()]
+        parts = [part for message in messages for part in message.images() if self._sees_images]
         pictures = [_picture(images, part) for part in parts]
         inputs = self._inputs(messages, form, pictures)
         arrays = {
-            name: np.array(value)
+            name: _on_host(value)
             for name, value in inputs.items()
-            if isinstance(value, (mx.array, np.ndarray))
+            if isinstance(value, (mx.array, np.ndarray, list))
         }
         token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
         arrays.pop("attention_mask", None)
@@ -81,21 +83,12 @@ class VisionText:
             return _process(
                 self._processor, "".join(message.text() for message in messages), pictures
             )
-        templated = bool(getattr(self._owner, "chat_template", None))
-        rows = [
-            chat_template.row(message, _content(message) if templated else message.text())
-            for message in messages
-        ]
+        rows = self._template.rows(messages)
         options = chat_template.template_options(form, self._text)
         escaped = self._controls.escaped(rows, options)
         if escaped is not None:
             rows, options = escaped.rows, escaped.options
-        if templated:
-            text = str(chat_template.apply_template(self._owner, rows, options, tokenize=False))
-        else:
-            text = str(
-                apply_chat_template(self._processor, self._config, rows, num_images=len(pictures))
-            )
+        text = self._template.render(rows, options)
         if escaped is None:
             return _process(self._processor, text, pictures)
         tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
@@ -107,6 +100,13 @@ class VisionText:
         return inputs
 
 
+def _on_host(value: Any) -> Any:
+    """An array of the processor's, or a list of arrays, as the host's."""
+    if isinstance(value, (list, tuple)):
+        return [_on_host(part) for part in value]
+    return np.array(value) if isinstance(value, mx.array) else value
+
+
 def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
     return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
 
@@ -115,8 +115,12 @@ def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) 
     """Token ids with each image's hash, as a negative number, in place of its tokens.
 
     Where the runs of image tokens don't match the images one to one (some models cut an image into
-    tiles), every image token carries the hash of all images together.
+    tiles), every image token carries the hash of all images together. Where no token is an image's,
+    the first one is replaced by a number that no other prompt has: nothing tells this prompt from
+    one about another image.
     """
+    if hashes and image_token not in token_ids:
+        return [never_found(), *token_ids[1:]]
     runs = [
         i
         for i, token in enumerate(token_ids)
@@ -135,6 +139,11 @@ def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) 
     return result
 
 
+def never_found() -> int:
+    """A negative number for the first token of a prompt that must not be found again."""
+    return -1 - secrets.randbits(60)
+
+
 def hash_together(hashes: Items[str]) -> int:
     """A negative number for several images in their order."""
     combined = 0
@@ -150,15 +159,6 @@ def _picture(images: Mapping[str, bytes], part: ImagePart) -> Image.Image:
         return opened.convert("RGB")
 
 
-def _content(message: Message) -> Any:
-    if isinstance(message.content, str):
-        return message.content
-    return [
-        IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
-        for part in message.content
-    ]
-
-
 def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> ControlTokens:
     """A model's control tokens, and every other text that its processor takes for an image."""
     names = [name for name in (*dir(type(processor)), *vars(processor)) if name.endswith("_token")]
@@ -167,8 +167,10 @@ def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> Co
     return ControlTokens(tokenizer, template_source(owner), own, others)
 
 
-def _image_token(config: Any) -> int | None:
-    for name in ("image_token_id", "image_token_index"):
-        if isinstance(value := getattr(config, name, None), int):
-            return value
+def _image_token(config: Any, processor: Any) -> int | None:
+    """The token that stands for images in a model's prompts; None if there is none of that kind."""
+    for owner in (config, processor):
+        for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
+            if isinstance(value := getattr(owner, name, None), int):
+                return value
     return None

@@ -3,6 +3,7 @@ can't fit."""
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import pytest
@@ -139,3 +140,15 @@ def test_a_fault_of_the_library_is_a_named_error(house: House) -> None:
         models.get(job("a"))
     assert caught.value.code == "load_failed"
     assert "/a/path" not in caught.value.message
+
+
+def test_a_library_that_ends_the_process_fails_the_load_alone(house: House) -> None:
+    def leave(_record: ModelRecord) -> EchoBackend:
+        sys.exit(1)
+
+    house.models = LoadedModels(
+        house.records.get, leave, budget=250 * MIB, available=lambda: 1 << 40
+    )
+    with pytest.raises(WorkerError) as caught:
+        house.models.get(job("a"))
+    assert caught.value.code == "load_failed"
