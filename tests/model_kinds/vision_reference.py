@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from tests.model_kinds.reference import TextReference
 from wire.messages import ImagePart, Message
 
 
-def parts(message: Message) -> Any:
-    """A message's content as chat templates take it."""
+def parts(message: Message, *, text_alone: bool = False) -> Any:
+    """A message's content as chat templates take it; ``text_alone``: they take a string as well."""
     if isinstance(message.content, str):
-        return [{"type": "text", "text": message.content}]
+        written = message.content
+        return written if text_alone else [{"type": "text", "text": written}]
     return [
         {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
         for part in message.content
@@ -32,7 +34,15 @@ class VisionReference(TextReference):
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
 
     def text(self, messages: Iterable[Message], *, opened: bool = True) -> str:
-        rows = [{"role": message.role, "content": parts(message)} for message in messages]
+        alone = self._takes_text
+        rows = [{"role": m.role, "content": parts(m, text_alone=alone)} for m in messages]
+        return self._rendered(rows, opened=opened)
+
+    @functools.cached_property
+    def _takes_text(self) -> bool:
+        return "probe" in self._rendered([{"role": "user", "content": "probe"}], opened=False)
+
+    def _rendered(self, rows: list[dict[str, Any]], *, opened: bool) -> str:
         return str(
             self.tokenizer.apply_chat_template(rows, add_generation_prompt=opened, tokenize=False)
         )
