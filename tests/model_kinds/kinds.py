@@ -39,6 +39,17 @@ NOT_RUN = {
 }
 """Model types of mlx_lm that these tests can't run, and why."""
 
+_POSITIONS = "takes turns: its library has one position for all rows of a batch"
+TAKES_TURNS = {
+    "afm7": _POSITIONS,
+    "deepseek_v41": "takes turns: its cache can't be merged",
+    "gpt_bigcode": _POSITIONS,
+    "llama4": "takes turns: chunks can't be merged",
+    f"llama4{SEES}": "takes turns: chunks can't be merged",
+    "minimax_m3_vl": _POSITIONS,
+}
+"""Kinds whose chats can't share a forward pass, and why."""
+
 
 def make_folder(kind: str, path: Path, template: Template = "A") -> Path:
     """Write a tiny model of a kind into a new folder and return it."""

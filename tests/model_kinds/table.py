@@ -10,15 +10,13 @@ import itertools
 import sys
 from collections.abc import Iterable
 
-from tests.model_kinds.kinds import NOT_RUN, SEES, TEXT, VISION
+from tests.model_kinds.kinds import NOT_RUN, SEES, TAKES_TURNS, TEXT, VISION
 from tests.model_kinds.rows import OF_VISION, REUSE, Row, rows_apart
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "models.md"
 HEAD = "| model type | cache | loads | batches | reuses | quantises | sees | notes |\n"
 RULE = "|---|---|---|---|---|---|---|---|\n"
-NOTES: dict[str, str] = {}
-"""What a reader should know about a kind beside its columns."""
 
 
 def line_of(row: Row) -> str:
@@ -36,7 +34,7 @@ def line_of(row: Row) -> str:
         _word(loads and not row.failed(*OF_VISION)) if sees else "",
         "; ".join(
             [
-                *filter(None, [NOTES.get(row.kind), row.refused]),
+                *filter(None, [TAKES_TURNS.get(row.kind), row.refused]),
                 *(f"fails: {name}" for name in failed),
             ]
         ),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model_kinds.kinds import NOT_RUN, SEES, TEXT, VISION
+from tests.model_kinds.kinds import NOT_RUN, SEES, TAKES_TURNS, TEXT, VISION
 from tests.model_kinds.rows import CHECKS, OF_VISION, Row, rows_apart
 from tests.model_kinds.table import PAGE, line_of, lines_in, not_run_lines
 
@@ -25,6 +25,7 @@ QUICK = (
     "falcon_h1",  # both in one layer
     "llama4",  # chunks in some layers
     "deepseek_v3",  # latent attention
+    "afm7",  # layers that share keys, and one position for all rows
     "gpt_bigcode",  # position ids that a batch can't have
     "deepseek_v41",  # a cache that can't be merged
     f"gemma3{SEES}",
@@ -61,6 +62,11 @@ def test_a_kind_loads(kind: str) -> None:
 )
 def test_a_kind_holds_what_is_promised(kind: str, check: str) -> None:
     assert row_of(kind).failures[check] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chats_share_a_batch_where_the_kind_can(kind: str) -> None:
+    assert (row_of(kind).batch_width > 1) == (kind not in TAKES_TURNS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

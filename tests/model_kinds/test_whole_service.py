@@ -3,6 +3,7 @@ a worker that is killed in the middle of an answer."""
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,8 +51,13 @@ def asked(http: Service, kind: str, messages: list[Message]) -> Stream:
     return http.stream({"model_id": kind, "messages": rows, **options, **GREEDY})
 
 
+@functools.cache
+def library(folder: Path) -> TextReference:
+    return TextReference(folder)
+
+
 def expected(folder: Path, messages: list[Message]) -> str:
-    return text_of(TextReference(folder).answer(messages, tokens=40))
+    return text_of(library(folder).answer(messages, tokens=40))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,7 +79,7 @@ def test_the_next_turn_is_read_from_the_cache_and_says_what_the_library_says(
     turns = [*first, assistant(said), question(2)]
     stream = asked(http, kind, turns)
     assert stream.rest() == expected(folders[kind], turns)
-    least = len(TextReference(folders[kind]).prompt(first)) - 1
+    least = len(library(folders[kind]).prompt(first)) - 1
     assert stream.frames[-1]["usage"]["cached_tokens"] >= least
 
 

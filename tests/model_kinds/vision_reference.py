@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.model_kinds.chats import text_of
 from tests.model_kinds.pictures import BY_NAME
 from tests.model_kinds.reference import TextReference
 from wire.messages import ImagePart, Message
 
 
-def parts(message: Message) -> Any:
-    """A message's content as chat templates take it."""
+def parts(message: Message, *, text_alone: bool = False) -> Any:
+    """A message's content as chat templates take it; ``text_alone``: they take a string as well."""
     if isinstance(message.content, str):
-        return [{"type": "text", "text": message.content}]
+        written = message.content
+        return written if text_alone else [{"type": "text", "text": written}]
     return [
         {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
         for part in message.content
@@ -32,7 +35,15 @@ class VisionReference(TextReference):
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
 
     def text(self, messages: Iterable[Message], *, opened: bool = True) -> str:
-        rows = [{"role": message.role, "content": parts(message)} for message in messages]
+        alone = self._takes_text
+        rows = [{"role": m.role, "content": parts(m, text_alone=alone)} for m in messages]
+        return self._rendered(rows, opened=opened)
+
+    @functools.cached_property
+    def _takes_text(self) -> bool:
+        return "probe" in self._rendered([{"role": "user", "content": "probe"}], opened=False)
+
+    def _rendered(self, rows: list[dict[str, Any]], *, opened: bool) -> str:
         return str(
             self.tokenizer.apply_chat_template(rows, add_generation_prompt=opened, tokenize=False)
         )
@@ -60,27 +71,19 @@ class VisionReference(TextReference):
 
     def lead(self, before: list[int], one: int, other: int) -> float:
         """By how much one next token is likelier than another behind the conversation in hand."""
-        import mlx.core as mx
+        said = before[len(self.prompt(self._asked)) :]
+        first, *_ = self._results(self._asked, 1, text_of(said))
+        return float(first.logprobs[one] - first.logprobs[other])
 
-        if not _pictures(self._asked):
-            output = self.model(mx.array([before]))
-            logits = getattr(output, "logits", output)[0, -1].astype(mx.float32)
-        else:
-            at = len(before) - len(self.prompt(self._asked))
-            results = self._results(self._asked, at + 1)
-            logits = mx.array(
-                [result.logprobs for result in results if result.logprobs is not None][at]
-            )
-        return float((logits[one] - logits[other]).item())
-
-    def _results(self, messages: list[Message], tokens: int) -> list[Any]:
+    def _results(self, messages: list[Message], tokens: int, said: str = "") -> list[Any]:
+        """The library's results behind a conversation and the beginning of its answer."""
         import mlx_vlm
 
         return list(
             mlx_vlm.stream_generate(
                 self.whole,
                 self.processor,
-                self.text(messages),
+                self.text(messages) + said,
                 image=_pictures(messages) or None,
                 max_tokens=tokens,
                 temperature=0.0,
