@@ -11,6 +11,7 @@ that they hold. Layers that can be cut exist once an entry.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,7 +176,7 @@ class PromptCache:
     def _thin(self, entry: _Entry) -> None:
         """Drop the checkpoint, but the first, that costs the fewest tokens to read again."""
         places = sorted(entry.checkpoints)
-        gaps = {b: b - a for a, b in zip(places, places[1:], strict=False)}
+        gaps = {b: b - a for a, b in itertools.pairwise(places)}
         dropped = entry.checkpoints.pop(min(gaps, key=lambda place: gaps[place]))
         freed = self._operations.nbytes(dropped)
         entry.nbytes -= freed

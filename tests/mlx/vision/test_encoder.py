@@ -12,8 +12,8 @@ import mlx.core as mx
 import pytest
 
 from tests.mlx.vision.vision_bench import VisionBench
-from worker.backends.vision import encoder, tower_pieces
 from worker.backends.batching.backend import BatchBackend
+from worker.backends.vision import encoder, tower_pieces
 from worker.backends.vlm import VlmModel
 
 

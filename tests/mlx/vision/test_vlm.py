@@ -132,7 +132,7 @@ def test_a_model_that_takes_turns_says_the_same_as_one_that_batches(
     batch = VisionBench(records("qwen2_vl"))
     questions = [[batch.shown("what?", seed)] for seed in range(3)]
     expected = [batch.answer(question, seed=seed) for seed, question in enumerate(questions)]
-    monkeypatch.setattr(kv_cache, "can_merge", lambda layers: False)
+    monkeypatch.setattr(kv_cache, "can_merge", lambda _: False)
     turns = VisionBench(records("qwen2_vl"))
     assert isinstance(turns.backend, BatchBackend)
     assert not turns.backend._abilities.batches

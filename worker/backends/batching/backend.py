@@ -206,10 +206,9 @@ class BatchBackend:
 
     def _share(self, other: Row, row: Row, shared: int) -> tuple[list[Any], int, dict[int, Any]]:
         """A copy of the beginning of another row's cache. It is kept for further rows as well."""
-        if other in self._decode.rows:
-            cache, held = self._decode.cache_of(other), self._decode.held(other)
-        else:
-            cache, held = self._prefill.cache_of(other), other.read
+        decodes = other in self._decode.rows
+        held = self._decode.held(other) if decodes else other.read
+        cache = self._decode.cache_of(other) if decodes else self._prefill.cache_of(other)
         assert cache is not None, "a row that has been read has a cache"
         at = other.checkpoints.get(shared)
         kept = kv_cache.settle(kv_cache.cut(cache, held - shared, at if held > shared else None))

@@ -6,6 +6,8 @@ decodes and sends the ones before.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 
 from worker.backends.base import EndOfText, Step, Token
@@ -19,8 +21,8 @@ class DecodeBatch:
     """Rows in decode.
 
     ``together`` says whether the model's rows can be decoded in one batch; else each is fed by
-    itself, and all are sampled at once. ``lone`` is as in CacheBatch. ``attended`` says whether clients wait for the tokens; else
-    the first ones aren't returned early, which costs a step.
+    itself, and all are sampled at once. ``lone`` is as in CacheBatch. ``attended`` says whether
+    clients wait for the tokens; else the first ones aren't returned early, which costs a step.
     """
 
     def __init__(self, model: Model, *, together: bool, lone: bool, attended: bool) -> None:
@@ -83,7 +85,7 @@ class DecodeBatch:
         """How many of a row's tokens its cache holds."""
         return len(row.tokens) - self._returned
 
-    def cache_of(self, row: Row) -> list[object]:
+    def cache_of(self, row: Row) -> list[Any]:
         """The cache of a row; a copy if the row isn't alone."""
         batch, index = self._find(row)
         return batch.extract(index)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
@@ -101,7 +102,7 @@ class Prefill:
             step.prefill.append((row.sequence, row.read, row.prompt_length))
         return self._finished(chosen, batch)
 
-    def remove(self, row: Row) -> list[object] | None:
+    def remove(self, row: Row) -> list[Any] | None:
         """Drop a row; returns its cache, which holds what was read, None if it has none yet."""
         cache = self.cache_of(row)
         self.rows.remove(row)
@@ -114,7 +115,7 @@ class Prefill:
                 self._batch = None
         return cache
 
-    def cache_of(self, row: Row) -> list[object] | None:
+    def cache_of(self, row: Row) -> list[Any] | None:
         """The cache of a row as far as it has been read."""
         if self._batch is not None and row in self._together:
             return self._batch.extract(self._together.index(row))

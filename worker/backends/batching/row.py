@@ -22,9 +22,9 @@ class Row:
     ``key_ids`` are the token ids, but with image hashes in place of image tokens. ``left`` is how
     many tokens the answer may still have. ``embed`` runs before the first chunk, in steps of its
     own, until it returns True; it sets ``feed``, and may set ``in_one_piece`` for a prompt that
-    can't be cut, and ``decode_inputs``: arrays [1, …] that the model wants in each decode step. With
-    ``shows_images`` embedding takes long; a row that isn't ``reusable`` is neither looked up in the
-    prompt cache nor kept there.
+    can't be cut, and ``decode_inputs``: arrays [1, …] that the model wants in each decode step.
+    With ``shows_images`` embedding takes long; the cache of a row that isn't ``reusable`` is not
+    kept.
     """
 
     def __init__(

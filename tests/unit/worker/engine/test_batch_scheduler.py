@@ -17,7 +17,6 @@ from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
-from worker.sequence import Sequence
 
 
 @pytest.fixture

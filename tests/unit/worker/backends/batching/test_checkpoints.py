@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -26,7 +27,7 @@ def thinking(messages: list[Message]) -> str:
 def closing(messages: list[Message]) -> str:
     """A template that refuses two messages of one role in a row."""
     roles = [message.role for message in messages]
-    if any(a == b for a, b in zip(roles, roles[1:], strict=False)):
+    if any(a == b for a, b in itertools.pairwise(roles)):
         raise ValueError("roles must alternate")
     return plain(messages)
 
