@@ -45,7 +45,7 @@ def open_model(
         widen_scales(model)
     text = LmText(tokenizer, record.context_window)
     calls = LmModel(model, text, record.kv_quantization)
-    able = abilities(calls.new_cache, calls.forward)
+    able = abilities(record.architecture, calls.new_cache, calls.forward)
     text.finds_checkpoints = able.checkpoints
     return BatchBackend(
         calls,

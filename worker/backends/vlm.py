@@ -55,7 +55,7 @@ def open_model(
     if on_cpu():
         widen_scales(model)
     calls = VlmModel(model, processor, record)
-    able = abilities(calls.new_cache, calls.forward, reads_together=False)
+    able = abilities(record.architecture, calls.new_cache, calls.forward, reads_together=False)
     calls.finds_checkpoints = able.checkpoints
     return BatchBackend(
         calls,
