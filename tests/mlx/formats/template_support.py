@@ -108,6 +108,7 @@ FAMILIES = {
         ("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
         ("<|START_THINKING|>", "<|END_THINKING|>"),
     ),
+    "minimax m3": Family(with_tools("]<]minimax[>[<tool_call>"), tagged_calls.MINIMAX_M3),
     "nemotron": Family(with_tools("<TOOLCALL>[]</TOOLCALL>"), json_calls.NEMOTRON),
     "granite 3": Family(with_tools("<|tool_call|>"), json_calls.GRANITE, ("<|tool_call|>",)),
     "phi 4 mini": Family(

@@ -19,7 +19,7 @@ from tests.mlx.formats.template_support import (
     tokenizer_of,
     with_tools,
 )
-from wire.messages import Message
+from wire.messages import Message, OutputFormat
 from worker.backends.lm import LmText
 from worker.backends.text.decoder import Decoders
 from worker.backends.text.formats import tagged_calls
@@ -74,6 +74,12 @@ def test_a_renderer_in_python_takes_tools_and_gets_its_arguments_as_text(tmp_pat
     for words in ("Be brief.", "A clock tells.", '"zone" string="true">UTC</', "<result>noon"):
         assert words in prompt
     assert "<｜User｜>What time is it?<｜Assistant｜><think>" in prompt
+    off = OutputFormat(template_options={"enable_thinking": False})
+    assert "<｜Assistant｜></think>" in tokenizer.decode(
+        LmText(tokenizer, 8192).encode(turns[:2], off)
+    )
+    with pytest.raises(WorkerError, match="no option thinking"):
+        LmText(tokenizer, 8192).encode(turns, OutputFormat(template_options={"thinking": True}))
 
 
 @pytest.mark.parametrize("marks", ["[TOOL_CALLS]", "<arg_key>", ""])
