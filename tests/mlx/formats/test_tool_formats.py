@@ -78,6 +78,19 @@ def tags(start: str, end: str) -> Any:
     return each(write, "\n")
 
 
+def minimax_m3(calls: list[tuple[str, dict[str, Any]]]) -> str:
+    mark = "]<]minimax[>["
+
+    def values(given: dict[str, Any]) -> str:
+        written = {key: v if isinstance(v, str) else dumped(v) for key, v in given.items()}
+        return "".join(f"{mark}<{key}>{v}{mark}</{key}>" for key, v in written.items())
+
+    invokes = "\n".join(
+        f'{mark}<invoke name="{name}">\n{values(given)}\n{mark}</invoke>' for name, given in calls
+    )
+    return f"{mark}<tool_call>\n{invokes}\n{mark}</tool_call>"
+
+
 def python(calls: list[tuple[str, dict[str, Any]]]) -> str:
     written = [
         f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
@@ -133,6 +146,9 @@ CASES = {
         "}",
         begins=True,
     ),
+    "llama 3, custom": Case(
+        UNMARKED, each(lambda n, a: f"<function={n}>{dumped(a)}</function>"), "</function>"
+    ),
     "llama 4": Case(UNMARKED, python, ")]", begins=True),
     "llama 4, tagged": Case(
         UNMARKED, lambda calls: f"<|python_start|>{python(calls)}<|python_end|>", "<|python_end|>"
@@ -167,6 +183,7 @@ CASES = {
     "seed-oss": Case(
         of(tagged_calls.SEED), tags("<seed:tool_call>", "</seed:tool_call>"), "</seed:tool_call>"
     ),
+    "minimax m3": Case(of(tagged_calls.MINIMAX_M3), minimax_m3, "</tool_call>"),
     "qwen 3 coder": Case(
         of(tagged_calls.CODER), tags("<tool_call>", "</tool_call>"), "</tool_call>"
     ),

@@ -19,7 +19,7 @@ from api.errors import ApiError, status_of
 from api.registry import RegistryReader
 from tests.support.api_support import MODEL, status
 from wire import keys, model_registry
-from wire.messages import Record
+from wire.messages import OutputFormat, Record
 from wire.versions import FIRST, VERSION, TooNew, added, needs, readable
 from wire.worker_status import WorkerStatus
 
@@ -59,6 +59,18 @@ def test_a_field_that_refines_is_left_out_for_a_worker_that_does_not_know_it() -
     assert needs(refined) == 2
     assert readable(refined, FIRST) == Outer(text="t")
     assert readable(refined, 2) is refined
+
+
+def test_a_jobs_template_options_are_not_for_a_worker_of_the_release_before() -> None:
+    plain = OutputFormat(separate=True, truncation="disabled")
+    assert OutputFormat.model_validate_json(plain.model_dump_json()) == plain
+    assert "template_options" not in plain.model_dump(mode="json")
+    assert (needs(plain), readable(plain, 2)) == (2, plain)
+    asking = plain.model_copy(update={"template_options": {"enable_thinking": False}})
+    assert needs(asking) == 3
+    with pytest.raises(TooNew) as refused:
+        readable(asking, 2)
+    assert refused.value.field == "template_options"
 
 
 @pytest.mark.parametrize("where", ["inner", "many"])

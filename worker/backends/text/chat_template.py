@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, UndefinedError
 
 from wire.messages import RESERVED_OPTIONS, Message, OutputFormat, ToolCall
 from worker.backends.text.formats.chat_format import chat_format
@@ -18,6 +18,7 @@ from worker.errors import WorkerError
 
 Row = dict[str, Any]
 EFFORT = "reasoning_effort"
+_NO_DETAILS: Row = {"description": "", "parameters": {"type": "object", "properties": {}}}
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 
 
@@ -56,8 +57,12 @@ def _call(call: ToolCall) -> Row:
 def template_options(form: OutputFormat, tokenizer: Any) -> Row:
     """The chat template's arguments besides the messages. Raises WorkerError for tools or options
     that the model's template has no place for."""
-    source = template_source(tokenizer)
-    options = _asked(form, source, thinks=chat_format(tokenizer).thinking is not None)
+    source, thinking = template_source(tokenizer), chat_format(tokenizer).thinking
+    options: Row = {}
+    if thinking is not None and not tokenizer.has_thinking and uses(source, "enable_thinking"):
+        # mlx_lm would turn off what it doesn't know.
+        options["enable_thinking"] = True
+    options |= _asked(form, source, thinks=thinking is not None)
     # A schema from the first token on leaves no room for thinking.
     if form.json_schema is not None:
         options["enable_thinking"] = False
@@ -95,9 +100,7 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
     Raises WorkerError with the template's own message if the template refuses the conversation.
     """
     try:
-        return owner.apply_chat_template(
-            rows, add_generation_prompt=True, tokenize=tokenize, **options
-        )
+        return _applied(owner, rows, options, tokenize=tokenize)
     except TemplateError as error:
         sentence, source = str(error), template_source(owner)
         # A message that isn't in the source literally may quote the conversation.
@@ -107,6 +110,18 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
         raise WorkerError(
             "template_failed", f"The model's chat template refused these messages: {reason}."
         ) from error
+
+
+def _applied(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
+    arguments = {"add_generation_prompt": True, "tokenize": tokenize}
+    try:
+        return owner.apply_chat_template(rows, **arguments, **options)
+    except UndefinedError:
+        if TOOLS not in options:
+            raise
+    # What is optional in OpenAI's API is not in every template.
+    tools = [tool | {"function": _NO_DETAILS | tool["function"]} for tool in options[TOOLS]]
+    return owner.apply_chat_template(rows, **arguments, **options | {TOOLS: tools})
 
 
 def end_of_open_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> tuple[int, ...]:

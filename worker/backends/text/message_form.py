@@ -12,7 +12,7 @@ from typing import Any
 Row = dict[str, Any]
 Render = Callable[[list[Row]], str]
 """A template: a conversation in, the prompt out. Raises an error of any type if it refuses."""
-REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")
+REASONING_NAMES = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 """What templates call an assistant's thinking; the first is the most frequent."""
 _ROLES = ("system", "user", "assistant")
 _ARGUMENTS = {"probezone": "probevalue"}
@@ -95,15 +95,15 @@ def _probe(role: str) -> str:
 def _content(render: Render) -> tuple[bool, tuple[str, ...]]:
     """Whether content must be a list of parts, and the roles whose words are lost even so."""
     as_text, in_parts = _lost(render, parts=False), _lost(render, parts=True)
-    if not as_text or len(in_parts) >= len(as_text):
-        return False, as_text
+    if in_parts is None or (as_text is not None and len(as_text) <= len(in_parts)):
+        return False, as_text or ()
     return True, in_parts
 
 
-def _lost(render: Render, *, parts: bool) -> tuple[str, ...]:
-    """The roles whose words a template leaves out; all if it refuses them.
+def _lost(render: Render, *, parts: bool) -> tuple[str, ...] | None:
+    """The roles whose words a template leaves out; None if it refuses them.
 
-    A system message that it refuses is not lost: clients are told.
+    What it refuses is not lost: clients are told.
     """
     rows: list[Row] = [{"role": role, "content": _probe(role)} for role in _ROLES]
     rows.append({"role": "user", "content": "probeend"})
@@ -115,7 +115,7 @@ def _lost(render: Render, *, parts: bool) -> tuple[str, ...]:
         except Exception:  # Templates raise errors of any type.
             continue
         return tuple(role for role in _ROLES[first:] if _probe(role) not in text)
-    return _ROLES
+    return None
 
 
 def _wants_text(render: Render, *, parts: bool) -> bool:

@@ -24,16 +24,20 @@ def template_source(tokenizer: Any) -> str:
 
 
 def uses(source: str, name: str) -> bool:
-    """Whether a template reads a variable."""
+    """Whether a template reads a variable, or a renderer in Python has such an argument."""
     if name not in source:
         return False
+    if "def apply_chat_template(" in source:
+        return (
+            re.search(rf"[\"']{name}[\"'] in kwargs|^ +{name}: ", source, re.MULTILINE) is not None
+        )
     variables = _variables(source)
     return name in variables if variables else re.search(rf"\b{name}\b", source) is not None
 
 
 @functools.lru_cache(maxsize=64)
 def _variables(source: str) -> frozenset[str]:
-    """The variables of a template; none if it can't be read, or is written in Python."""
+    """The variables of a template; none if it can't be read."""
     environment = Environment(extensions=["jinja2.ext.loopcontrols"])
     # An extension of transformers' that marks an assistant's words.
     source = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", source)

@@ -180,6 +180,16 @@ def test_developer_is_treated_as_system(api: Api) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_what_an_assistant_thought_is_kept_and_nobody_else_has_thought(api: Api, name: str) -> None:
+    turns = [message("a"), message("b", "assistant") | {name: "Hm."}, message("c")]
+    assert api.accepted(chat_body(messages=turns)).messages[1].reasoning == "Hm."
+    api.worker.seen.clear()
+    turns[0][name] = "Hm."
+    [error] = api.refused(chat_body(messages=turns))["errors"]
+    assert "only a message of role assistant has reasoning" in error
+
+
 def test_another_role_is_refused(api: Api) -> None:
     assert "role" in api.refused(chat_body(messages=[message("a", "robot")]))["errors"][0]
 

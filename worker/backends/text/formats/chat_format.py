@@ -16,6 +16,7 @@ from worker.backends.text.template_text import TOOLS, template_source, uses
 _THINKING = (
     ("[THINK]", "[/THINK]"),  # Magistral
     ("<seed:think>", "</seed:think>"),
+    ("<mm:think>", "</mm:think>"),  # MiniMax M3
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere's Command A and R7B
 )
 """Beside those that mlx_lm knows."""
@@ -28,6 +29,7 @@ _BY_TEMPLATE: tuple[tuple[Callable[[str], bool], ToolFormat], ...] = (
     (lambda template: "<｜tool▁calls▁begin｜>" in template, tagged_calls.DEEPSEEK),
     (lambda template: "<seed:tool_call>" in template, tagged_calls.SEED),
     (lambda template: "<|START_ACTION|>" in template, json_calls.COHERE),
+    (lambda template: "]<]minimax[>[<tool_call>" in template, tagged_calls.MINIMAX_M3),
     (lambda template: "<TOOLCALL>" in template, json_calls.NEMOTRON),
     (lambda template: "<|/tool_call|>" in template, json_calls.PHI),
     (lambda template: "<|tool_call|>" in template, json_calls.GRANITE),

@@ -88,7 +88,8 @@ COHERE = between("<|START_ACTION|>", "<|END_ACTION|>", cohere2_moe.parse_tool_ca
 HERMES = between("<tool_call>", "</tool_call>", read_json)
 
 
-# --- no mark: Llama 3 in JSON, Llama 4 also as Python calls, and models of unknown formats --------
+# --- no mark: Llama 3 in JSON (or behind <function=name>), Llama 4 also as Python calls, and models
+# of unknown formats
 
 
 class _Unmarked:
@@ -127,10 +128,17 @@ class _Unmarked:
         return several
 
 
+def _read_named(text: str) -> Any:
+    """What is behind ``<function=``: a name, then JSON."""
+    name, _, arguments = text.partition(">")
+    return {"name": name, "arguments": json.loads(arguments, strict=False)}
+
+
 def _unmarked(tools: list[Any]) -> Mapping[str, CallSyntax]:
     calls = _Unmarked(tools)
     syntax = CallSyntax("", calls.read, is_value=True, then=OPENING, may_begin=calls.may_begin)
-    return {"": syntax}
+    ends = (("</function>", OPENING),)
+    return {"": syntax, "<function=": CallSyntax("<function=", _read_named, ends, JSON_STRINGS)}
 
 
 UNMARKED = ToolFormat(

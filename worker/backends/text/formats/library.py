@@ -38,12 +38,12 @@ _REGIONS: dict[str, tuple[Region, ...]] = {
 
 def library_format(tokenizer: Any) -> ToolFormat:
     """The format that mlx_lm found for a tokeniser, its wrapper."""
-    start, end = tokenizer.tool_call_start, tokenizer.tool_call_end
+    start, end, read = tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser
     regions = _REGIONS.get(tokenizer.init_kwargs.get("tool_parser_type"), ())
 
     def syntaxes(tools: list[Any]) -> Mapping[str, CallSyntax]:
         def parse(text: str) -> Any:
-            return tokenizer.tool_parser(text.strip(), tools)
+            return read(text.strip(), tools)
 
         return {start: CallSyntax(start, parse, ((end, TEXT),) if end else (), regions)}
 

@@ -1,4 +1,4 @@
-"""Formats whose calls are tags: DeepSeek's (R1, V3, V3.1; V3.2 in DSML), Seed-OSS'."""
+"""Formats whose calls are tags: DeepSeek's (R1, V3, V3.1; V3.2 in DSML), Seed-OSS', MiniMax'."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlx_lm.tool_parsers import qwen3_coder
+from mlx_vlm.tools.parsers import minimax_m3
 
 from worker.backends.text.formats.syntax import (
     JSON_STRINGS,
@@ -106,3 +107,20 @@ def tagged(start: str, end: str) -> ToolFormat:
 
 SEED = tagged("<seed:tool_call>", "</seed:tool_call>")
 CODER = tagged("<tool_call>", "</tool_call>")
+
+# --- MiniMax M3 -----------------------------------------------------------------------------------
+
+_M3 = "]<]minimax[>["
+
+
+def _minimax_m3(tools: list[Any]) -> Mapping[str, CallSyntax]:
+    start, end = minimax_m3.tool_call_start, minimax_m3.tool_call_end
+    calls = (Region(f"{_M3}<invoke", f"{_M3}</invoke>"),)
+
+    def parse(text: str) -> Any:
+        return minimax_m3.parse_tool_call(text, tools)
+
+    return {start: CallSyntax(start, parse, ((end, TEXT),), calls)}
+
+
+MINIMAX_M3 = ToolFormat(_minimax_m3)
