@@ -227,14 +227,23 @@ def test_arrays_of_several_sizes_reach_the_model_as_a_list() -> None:
     assert call["mask"].tolist() == [[1] * len(PROMPT)]
 
 
-def test_a_prompt_without_an_images_mark_is_found_by_nobody() -> None:
-    keys = [key_ids([1, 2, 3], mark, SHOWN) for mark in (None, IMAGE, None)]
-    assert len({row[0] for row in keys}) == 3
-    assert all(row[0] < 0 and row[1:] == [2, 3] for row in keys)
-    assert key_ids([1, 2, 3], None, ()) == [1, 2, 3]
-    read = PromptEmbedder(model := Model(), None, None).embed(prompt([1, 2, 3]), [1, 2, 3], 2)
-    assert read is not None
+def test_a_prompt_without_an_images_mark_is_not_reusable_and_shows_its_images() -> None:
+    tokens = [1, 2, 3]
+    assert not prompt(tokens).reusable
+    assert prompt().reusable
+    assert VisionPrompt(tokens, tokens, {}, ()).reusable
+    model = Model()
+    embedded(model, prompt(tokens), tokens, read=2)
     assert model.calls[0]["pixel_values"] is not None
+
+
+def test_images_that_are_counted_down_from_minus_one_have_keys_of_their_own() -> None:
+    tokens, two = [1, -1, -1, 2, -2, 3], ("a" * 64, "b" * 64)
+    keys = key_ids(tokens, 999, two)
+    assert [keys[i] for i in (0, 3, 5)] == [1, 2, 3]
+    assert keys[1] == keys[2] != keys[4]
+    assert max(keys[1], keys[4]) < -2
+    assert keys != key_ids(tokens, 999, two[::-1])
 
 
 @pytest.mark.parametrize("answer", [[], [6], [6, 7, 8]])

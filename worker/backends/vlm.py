@@ -143,6 +143,8 @@ class VlmModel:
         tokens = [*ready.token_ids, *answer]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
         row = Row(sequence, tokens, left, [*ready.key_ids, *answer])
+        if not ready.reusable:
+            row.key_ids[0] = never_found()
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
         return row

@@ -16,7 +16,7 @@ import numpy as np
 from mlx_vlm.models.base import InputEmbeddingsFeatures
 
 from worker.backends.vision.encoder import VisionEncoder
-from worker.backends.vision.prompt import VisionPrompt
+from worker.backends.vision.prompt import VisionPrompt, is_mark
 
 PER_POSITION = ("per_layer_inputs", "visual_pos_masks", "pos_hw")
 """Inputs to the language model with an entry for each position of the prompt, [1, length, …]."""
@@ -112,11 +112,7 @@ class PromptEmbedder:
         The first ``read`` of them are in a cache already. None while image features are still being
         computed: ask again after the next step.
         """
-        unread = bool(ready.hashes) and (
-            self._always_whole
-            or self._image_token is None
-            or self._image_token in ready.token_ids[read:]
-        )
+        unread = bool(ready.hashes) and (self._always_whole or self._has_images(ready, read))
         arrays: dict[str, Any] = {}
         if unread:
             if self._encoder is not None:
@@ -136,6 +132,12 @@ class PromptEmbedder:
         self._embed_marks(embedded.embeddings, ready, tokens)
         mx.eval(embedded.embeddings)
         return embedded
+
+    def _has_images(self, ready: VisionPrompt, read: int) -> bool:
+        """Whether images may stand behind the first tokens of a prompt."""
+        return not ready.reusable or any(
+            is_mark(token, self._image_token) for token in ready.token_ids[read:]
+        )
 
     def _inputs(self, ids: mx.array, arrays: dict[str, Any]) -> dict[str, Any]:
         """What the model makes of a prompt, without names that have no value."""

@@ -36,6 +36,12 @@ class VisionPrompt:
     arrays: dict[str, Any]
     hashes: tuple[str, ...]
 
+    @property
+    def reusable(self) -> bool:
+        """Whether its key tells this prompt from one about other images: not where none of its
+        tokens stands for an image."""
+        return not self.hashes or any(key < 0 for key in self.key_ids)
+
 
 class VisionText:
     """A model's processor: messages in, prompts out. ``tokenizer`` is mlx_lm's wrapper, ``config``
@@ -108,35 +114,45 @@ def _on_host(value: Any) -> Any:
 
 
 def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
-    return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
+    try:
+        return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
+    except Exception as error:
+        if not pictures:
+            raise
+        # Its message may quote the conversation.
+        raise WorkerError(
+            "template_failed",
+            f"The model's processor can't put these images into a prompt ({type(error).__name__}).",
+        ) from error
 
 
 def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
     """Token ids with each image's hash, as a negative number, in place of its tokens.
 
     Where the runs of image tokens don't match the images one to one (some models cut an image into
-    tiles), every image token carries the hash of all images together. Where no token is an image's,
-    the first one is replaced by a number that no other prompt has: nothing tells this prompt from
-    one about another image.
+    tiles), every image token carries the hash of all images together.
     """
-    if hashes and image_token not in token_ids:
-        return [never_found(), *token_ids[1:]]
     runs = [
         i
         for i, token in enumerate(token_ids)
-        if token == image_token and (i == 0 or token_ids[i - 1] != token)
+        if is_mark(token, image_token) and (i == 0 or token_ids[i - 1] != token)
     ]
     one_each = len(runs) == len(hashes)
     numbers = [-1 - int(sha[:15], 16) for sha in hashes]
     together = hash_together(hashes)
     result, run = [], -1
     for i, token in enumerate(token_ids):
-        if token != image_token or not hashes:
+        if not hashes or not is_mark(token, image_token):
             result.append(token)
             continue
         run += i == 0 or token_ids[i - 1] != token
         result.append(numbers[run] if one_each else together)
     return result
+
+
+def is_mark(token: int, image_token: int | None) -> bool:
+    """Whether a token stands for an image. Some processors count images down from -1."""
+    return token == image_token or token < 0
 
 
 def never_found() -> int:
