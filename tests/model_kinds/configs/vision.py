@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.model_kinds.configs.recipe import SHARED
-from tests.model_kinds.tokenizer import VOCABULARY
+from tests.model_kinds.tokenizer import PAD, VOCABULARY
 
 START, IMAGE, END = "<|vision_start|>", "<|image|>", "<|vision_end|>"
 TOWER: dict[str, Any] = {
@@ -61,6 +61,7 @@ def vision_config(kind: str, recipe: VisionRecipe, ids: dict[str, int]) -> dict[
     tower = {"model_type": model_type, **recipe.tower}
     config = {
         "vocab_size": VOCABULARY,
+        "pad_token_id": PAD,
         "image_token_id": ids[recipe.token],
         "image_token_index": ids[recipe.token],
         **recipe.own,
