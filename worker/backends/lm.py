@@ -18,7 +18,7 @@ from worker.backends.base import Backend, Step, Token
 from worker.backends.batching.kv_cache import settle
 from worker.backends.batching.mlx_lm_batch import RowBatchGenerator
 from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
@@ -47,6 +47,7 @@ def open_model(
     try:
         # Only safetensors are read, and no code from the model's folder is run.
         model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
+        evaluate(model)
     except Exception as error:
         raise load_failed(error) from error
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):

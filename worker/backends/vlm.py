@@ -31,7 +31,7 @@ from worker.backends.batching.row_batch import (
     quantisation_group,
     quantised_cache,
 )
-from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
@@ -46,6 +46,7 @@ def open_model(record: ModelRecord, *, prefill_step: int, cache: PromptCache) ->
     try:
         # The processors are the library's own; code in a model's folder is not run.
         model, processor = load(record.path, trust_remote_code=False)
+        evaluate(model)
     except Exception as error:
         raise load_failed(error) from error
     plain = all(type(layer) is KVCache for layer in make_prompt_cache(model.language_model))

@@ -139,3 +139,13 @@ def test_a_fault_of_the_library_is_a_named_error(house: House) -> None:
         models.get(job("a"))
     assert caught.value.code == "load_failed"
     assert "/a/path" not in caught.value.message
+
+
+def test_a_model_that_a_chat_is_about_to_join_makes_no_room(house: House) -> None:
+    for name in "ab":
+        house.models.claim(f"chat of {name}", house.models.get(job(name)))
+    assert not house.models.has_room(job("c"))
+    house.models.unclaim("chat of b")
+    assert house.models.has_room(job("c"))
+    house.models.get(job("c"))
+    assert house.resident() == ["c", "a"]
