@@ -92,7 +92,8 @@ def third_party(*folders: str) -> set[str]:
 def declared() -> tuple[set[str], set[str]]:
     """Names of the distributions that pyproject.toml asks for: to run, and beside that for tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    run, dev = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    run = project["project"]["dependencies"]
+    dev = [line for group in project["dependency-groups"].values() for line in group]
     return tuple({_distribution(line) for line in lines} for lines in (run, dev))  # type: ignore[return-value]
 
 

@@ -36,6 +36,7 @@ class Bench:
         self.backend: Backend = open_model(
             self.record, slots=32, prefill_step=chunk, cache=self.cache
         )
+        self.backend.start()
 
     def chat(
         self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any

@@ -157,7 +157,9 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 
 
 def test_in_a_small_batch_the_first_free_row_is_used(bench: Bench) -> None:
-    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).batch_lane()
+    backend = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache)
+    backend.start()
+    lane = backend.batch_lane()
     long, *short = [
         bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
         for n in range(8)

@@ -24,12 +24,8 @@ from worker.sequence import Sequence
 def load(folder: Path, kv: Any = None) -> None:
     described = describe(folder, name="broken")
     assert described is not None
-    open_model(
-        with_kv(described, kv),
-        slots=2,
-        prefill_step=32,
-        cache=PromptCache(1 << 20, kv_cache),
-    )
+    cache = PromptCache(1 << 20, kv_cache)
+    open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=cache).start()
 
 
 @pytest.fixture

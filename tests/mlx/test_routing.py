@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten
 from mlx_vlm.models.mllama.language import LanguageModel as CrossAttending
 from mlx_vlm.models.qwen2_vl.language import LanguageModel
 from mlx_vlm.utils import get_model_and_args
-from tests.mlx.test_vision import GREEDY
+from tests.mlx.vision.vision_bench import GREEDY
 
 from scripts.training.random_text_model import CHAT_TEMPLATE, train_tokenizer
 from tests.mlx.conftest import Bench
@@ -22,7 +22,7 @@ from wire.messages import ImagePart, Message, TextPart
 from wire.settings import Settings
 from worker.backends import new_prompt_cache, open_backend
 from worker.backends.loading import refuse_other_tasks
-from worker.backends.vlm import VlmBackend, _end_tokens
+from worker.backends.vlm import _end_tokens
 from worker.errors import WorkerError
 from worker.models.folders import describe
 
@@ -68,7 +68,7 @@ def test_a_text_model_that_mlx_vlm_alone_has_says_what_it_says_there(tmp_path: P
     bench = Bench.__new__(Bench)
     bench.record = record
     bench.backend = open_backend(record, settings, new_prompt_cache(settings))
-    assert isinstance(bench.backend, VlmBackend)
+    bench.backend.start()
     model, processor = mlx_vlm.load(record.path)
     rows = [{"role": "user", "content": "what is it?"}]
     prompt = processor.apply_chat_template(rows, add_generation_prompt=True, tokenize=False)

@@ -16,10 +16,9 @@ from worker.backends.batching import kv_cache
 from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
-from worker.backends.batching.self_check import abilities
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
-from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
 from worker.backends.text.prompt_encoder import PromptEncoder
@@ -39,18 +38,15 @@ def open_model(
             model, tokenizer = mlx_lm.load(
                 record.path, tokenizer_config={"trust_remote_code": False}
             )
+            evaluate(model)
     except Exception as error:
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
     text = LmText(tokenizer, record.context_window)
-    calls = LmModel(model, text, record.kv_quantization)
-    able = abilities(record.architecture, calls.new_cache, calls.forward)
-    text.finds_checkpoints = able.checkpoints
     return BatchBackend(
-        calls,
+        LmModel(model, text, record),
         (record.id, record.revision, record.kv_quantization),
-        able,
         slots=slots,
         prefill_step=prefill_step,
         cache=cache,
@@ -109,18 +105,25 @@ class LmModel:
     generate_step, a chunk of a prompt would attend to itself unquantised.
     """
 
-    def __init__(self, model: Any, text: LmText, kv_bits: int | None) -> None:
+    reads_together = True
+
+    def __init__(self, model: Any, text: LmText, record: ModelRecord) -> None:
+        self.architecture = record.architecture
         self.weight_bytes = weight_bytes(model)
         self.stop_tokens = text.stop_tokens
+        self.checkpoints = kv_cache.needs_checkpoints(list(make_prompt_cache(model)))
         self._model = model
         self._text = text
-        self._bits = kv_bits
+        text.finds_checkpoints = self.checkpoints
+        self._bits = record.kv_quantization
         self._group = 0
-        if kv_bits is not None:
+
+    def start(self) -> None:
+        if self._bits is not None:
             self._group = kv_cache.quantisation_group(
-                lambda: list(make_prompt_cache(model)),
-                kv_bits,
-                lambda cache: model(mx.array([[0]]), cache=cache),
+                lambda: list(make_prompt_cache(self._model)),
+                self._bits,
+                lambda cache: self.forward(mx.array([[0]]), cache),
             )
 
     def prepare(self, sequence: Sequence) -> list[str]:
@@ -139,8 +142,6 @@ class LmModel:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
         logits: mx.array = self._model(ids, cache=cache)
         return logits
-
-    read = forward
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:  # noqa: ARG002
         return self.forward(inputs[:, None], cache)[:, -1, :]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_vlm.generate.diffusion import is_diffusion_model
 
@@ -55,6 +56,16 @@ def reason(error: Exception) -> str:
     line = next((line for line in str(error).split("\n") if line.strip()), "")
     words = " ".join(word for word in line.split() if "/" not in word)
     return f"{type(error).__name__}: {words[:160].rstrip(' .:')}" if words else type(error).__name__
+
+
+def evaluate(model: Any) -> None:
+    """Compute every array of a model, also those that are no weights, such as rotary frequencies.
+
+    MLX can't compute on one thread what another has begun, and models are opened on a thread of
+    their own.
+    """
+    owned = [(dict(module), vars(module)) for module in model.modules()]
+    mx.eval([array for _, array in tree_flatten(owned) if isinstance(array, mx.array)])
 
 
 def weight_bytes(model: Any) -> int:

@@ -26,10 +26,15 @@ from worker.backends.batching import kv_cache
 from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
-from worker.backends.batching.self_check import abilities
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
-from worker.backends.loading import load_failed, refuse_code, refuse_other_tasks, weight_bytes
+from worker.backends.loading import (
+    evaluate,
+    load_failed,
+    refuse_code,
+    refuse_other_tasks,
+    weight_bytes,
+)
 from worker.backends.sampling.json_schema import Grammars, warnings_of
 from worker.backends.text.decoder import Decoders
 from worker.backends.vision.embeddings import PromptEmbedder
@@ -49,18 +54,15 @@ def open_model(
         # The processors are the library's own; code in a model's folder is not run.
         with kept_alive():
             model, processor = load(record.path, trust_remote_code=False)
+            evaluate(model)
     except Exception as error:
         raise load_failed(error) from error
     refuse_other_tasks(model, record.architecture)
     if on_cpu():
         widen_scales(model)
-    calls = VlmModel(model, processor, record)
-    able = abilities(record.architecture, calls.new_cache, calls.forward, reads_together=False)
-    calls.finds_checkpoints = able.checkpoints
     return BatchBackend(
-        calls,
+        VlmModel(model, processor, record),
         (record.id, record.revision, record.kv_quantization),
-        able,
         slots=slots,
         prefill_step=prefill_step,
         cache=cache,
@@ -71,12 +73,13 @@ class VlmModel:
     """A vision model as the batch loop runs it. Each prompt is embedded as a whole, with its
     images, and read by itself."""
 
+    reads_together = False
+
     def __init__(self, model: Any, processor: Any, record: ModelRecord) -> None:
         # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
         self.stop_tokens = frozenset(_end_tokens(model, processor, self._text))
-        self.finds_checkpoints = False
-        """Whether prompts are searched for places where the model's cache is worth keeping."""
+        self.architecture = record.architecture
         self.weight_bytes = weight_bytes(model)
         self._grammars = Grammars(self._text, sorted(self.stop_tokens))
         self._decoders = Decoders(self._text)
@@ -90,11 +93,14 @@ class VlmModel:
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
         self._bits = record.kv_quantization
         self._group = 0
+        self.checkpoints = kv_cache.needs_checkpoints(list(make_prompt_cache(self._language)))
+
+    def start(self) -> None:
         if self._bits is not None:
             self._group = kv_cache.quantisation_group(
                 lambda: list(make_prompt_cache(self._language)),
                 self._bits,
-                lambda cache: self._language(mx.array([[0]]), cache=cache),
+                lambda cache: self.forward(mx.array([[0]]), cache),
             )
 
     # --- the prompt, on any thread ----------------------------------------------------------------
@@ -119,7 +125,7 @@ class VlmModel:
             encode(built.messages)
         self._ready[sequence] = prompts[0]
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
-        if self.finds_checkpoints and not job.form.raw:
+        if self.checkpoints and not job.form.raw:
             sequence.checkpoints = checkpoints(
                 lambda messages: self._vision_text.encode(messages, job.form, {}).token_ids,
                 built.messages,
@@ -143,8 +149,7 @@ class VlmModel:
         tokens = [*ready.token_ids, *answer]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
         row = Row(sequence, tokens, left, [*ready.key_ids, *answer])
-        if not ready.reusable:
-            row.key_ids[0] = never_found()
+        row.reusable = ready.reusable
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
         return row
@@ -155,7 +160,7 @@ class VlmModel:
         if embedded is None:
             return False
         row.decode_inputs = embedded.decode_inputs
-        row.reusable = embedded.reusable
+        row.reusable = row.reusable and embedded.reusable
         row.feed = embedded.feed
         if embedded.in_one_piece:
             row.read_in_one_piece(self.new_cache())
@@ -170,8 +175,6 @@ class VlmModel:
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
         return _logits(self._language(ids, cache=cache))
-
-    read = forward
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
         names = {name for row in rows for name in row.decode_inputs}

@@ -192,7 +192,7 @@ class BatchScheduler:
         """Whether the prompt and its model are ready; loads the model if no chat has to wait."""
         job = sequence.job
         if not self._models.is_loaded(job):
-            if chats.inside:
+            if chats.inside or self._models.is_loading(job):
                 return False
             if not self._models.has_room(job):
                 self._model_turn.wants(sequence.group)

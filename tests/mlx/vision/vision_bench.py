@@ -31,6 +31,7 @@ class VisionBench(Bench):
         self.record = with_kv(record, kv)
         self.cache = PromptCache(1 << 28, kv_cache)
         self.backend = open_model(self.record, slots=32, prefill_step=chunk, cache=self.cache)
+        self.backend.start()
         self.images: dict[str, bytes] = {}
 
     def forget(self) -> None:

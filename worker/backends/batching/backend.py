@@ -17,7 +17,7 @@ from worker.backends.batching.checkpoints import chosen_places
 from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
 from worker.backends.batching.row import Model, Row
-from worker.backends.batching.self_check import Abilities
+from worker.backends.batching.self_check import Abilities, abilities
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache, common_prefix, reach
 from worker.sequence import Sequence
@@ -50,7 +50,6 @@ class BatchBackend:
         self,
         model: Model,
         key: Any,
-        abilities: Abilities,
         *,
         slots: int,
         prefill_step: int,
@@ -59,7 +58,7 @@ class BatchBackend:
         self.weight_bytes = model.weight_bytes
         self._model = model
         self._key = key
-        self._abilities = abilities
+        self._abilities = Abilities()
         self._slots = slots
         self._prefill_step = prefill_step
         self._prompt_cache = cache
@@ -69,12 +68,18 @@ class BatchBackend:
         when they end."""
         self.reset()
 
+    def start(self) -> None:
+        self._model.start()
+        self._abilities = abilities(self._model)
+        self.reset()
+
     def reset(self) -> None:
         self._model.reset()
         self._waiting: list[Row] = []
         self._prefill = Prefill(
             self._model,
             abilities=self._abilities,
+            checkpoints=self._model.checkpoints,
             least_shared=LEAST_AWAITED if self._attended else LEAST_SHARED,
             look_up=self._look_up,
         )
@@ -106,7 +111,7 @@ class BatchBackend:
             raise WorkerError(
                 "prompt_too_long", "The conversation fills the model's context window."
             )
-        if self._abilities.checkpoints:
+        if self._model.checkpoints:
             row.places = chosen_places(sequence.checkpoints, row.last)
         self._waiting.append(row)
 
@@ -198,7 +203,7 @@ class BatchBackend:
                 continue
             held = min(other.read, row.last)
             common = common_prefix(row.key_ids[:held], other.key_ids[:held])
-            if self._abilities.checkpoints:
+            if self._model.checkpoints:
                 common = reach(other.checkpoints, common)
             if common > longest:
                 best, longest = other, common

@@ -41,15 +41,16 @@ class Prefill:
         model: Model,
         *,
         abilities: Abilities,
+        checkpoints: bool,
         least_shared: int,
         look_up: Callable[[Row], None],
     ) -> None:
-        """``least_shared`` is how many tokens a prompt must have in common with one that is being
-        read to wait for it. ``look_up`` sets ``cache`` and ``read`` of a row that is about to be
-        read."""
+        """``checkpoints``: the model's cache has layers that can't be cut. ``least_shared`` is how
+        many tokens a prompt must have in common with one that is being read to wait for it.
+        ``look_up`` sets ``cache`` and ``read`` of a row that is about to be read."""
         self._model = model
         self._pads = abilities.pads
-        self._checkpoints = abilities.checkpoints
+        self._checkpoints = checkpoints
         self._lone = abilities.lone
         self._least_shared = least_shared
         self._look_up = look_up
@@ -214,7 +215,7 @@ class Prefill:
             if any(padding):
                 for layer in batch.layers:
                     layer.prepare(lengths=lengths, right_padding=padding)
-            self._model.read(mx.array(ids), batch.layers)
+            self._model.forward(mx.array(ids), batch.layers)
             if batch.rows > 1:
                 for layer in batch.layers:
                     layer.finalize()

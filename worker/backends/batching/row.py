@@ -23,8 +23,8 @@ class Row:
     many tokens the answer may still have. ``embed`` runs before the first chunk, in steps of its
     own, until it returns True; it sets ``feed``, and may set ``in_one_piece`` for a prompt that
     can't be cut, and ``decode_inputs``: arrays [1, …] that the model wants in each decode step.
-    With ``shows_images`` embedding takes long; the cache of a row that isn't ``reusable`` is not
-    kept.
+    With ``shows_images`` embedding takes long; a row that isn't ``reusable`` shares its cache with
+    no other prompt.
     """
 
     def __init__(
@@ -79,8 +79,17 @@ class Model(Protocol):
     """A loaded model as the batch loop runs it; everything but ``prepare`` on the engine's
     thread."""
 
+    architecture: str
     weight_bytes: int
     stop_tokens: frozenset[int]
+    checkpoints: bool
+    """Whether the cache has layers that can't be cut."""
+    reads_together: bool
+    """Whether several prompts can be read at once, as tokens."""
+
+    def start(self) -> None:
+        """Find out what must be computed for it. Raises WorkerError for a model that can't be
+        used."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
         """As in Backend."""
@@ -91,8 +100,8 @@ class Model(Protocol):
     def new_cache(self) -> list[Any]:
         """An empty cache of one row."""
 
-    def read(self, ids: mx.array, cache: list[Any]) -> object:
-        """Feed prompts, [rows, tokens], to the caches of their rows."""
+    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
+        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
         """Feed one token to each row; ``inputs`` is [rows], the result [rows, vocabulary]."""

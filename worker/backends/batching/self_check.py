@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
+from worker.backends.batching.row import Model
 
 log = logging.getLogger(__name__)
 
@@ -33,46 +34,36 @@ makes 0.3 to 1.4, a wrong position 0.03 to 0.2."""
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What the batch loop may do with a model's rows.
+    """What the batch loop may do with a model's rows; before they are tried out, nothing.
 
     ``pads``: prompts of different length can be read together. ``batches``: rows can be decoded
-    together. ``checkpoints``: the cache has layers that can't be cut. ``lone``: a row that is alone
-    keeps its own cache.
+    together. ``lone``: a row that is alone keeps its own cache.
     """
 
-    pads: bool
-    batches: bool
-    checkpoints: bool
-    lone: bool
+    pads: bool = False
+    batches: bool = False
+    lone: bool = True
 
 
 Forward = Callable[[mx.array, list[Any]], mx.array]
-"""Feeds [rows, tokens] to the caches of the rows; returns logits [rows, tokens, vocabulary]."""
 
 
-def abilities(
-    architecture: str,
-    new_cache: Callable[[], list[Any]],
-    forward: Forward,
-    *,
-    reads_together: bool = True,
-) -> Abilities:
-    """Try a model out; ``reads_together`` is False for one whose prompts are never read together
-    anyway."""
+def abilities(model: Model) -> Abilities:
+    """Try a model out."""
+    new_cache, forward = model.new_cache, model.forward
     layers = new_cache()
-    checkpoints = kv_cache.needs_checkpoints(layers)
-    if architecture in BLOCKS_OF_POSITIONS or not kv_cache.can_merge(layers):
-        return Abilities(pads=False, batches=False, checkpoints=checkpoints, lone=True)
+    if model.architecture in BLOCKS_OF_POSITIONS or not kv_cache.can_merge(layers):
+        return Abilities()
     logits = forward(mx.array([[0]]), layers)
     prompts = [_prompt(length, logits.shape[-1]) for length in PROMPTS]
     alone = [_alone(new_cache, forward, prompt) for prompt in prompts]
     allowed = ROUNDING if logits.dtype == mx.float32 else ROUNDING_OF_16_BITS
     batches = _agree(lambda: _decoded_together(new_cache, forward, prompts), alone, allowed)
-    pads = reads_together and batches
+    pads = model.reads_together and batches
     pads = pads and _agree(lambda: _read_together(new_cache, forward, prompts), alone, allowed)
-    # Some models of mlx_vlm with such layers take a batch of one apart in every step.
-    lone = not batches or (checkpoints and not reads_together)
-    return Abilities(pads=pads, batches=batches, checkpoints=checkpoints, lone=lone)
+    # Some models of mlx_vlm with windows or states take a batch of one apart in every step.
+    lone = not batches or (model.checkpoints and not model.reads_together)
+    return Abilities(pads=pads, batches=batches, lone=lone)
 
 
 def _prompt(length: int, vocabulary: int) -> list[int]:

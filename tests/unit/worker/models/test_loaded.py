@@ -152,3 +152,13 @@ def test_a_library_that_ends_the_process_fails_the_load_alone(house: House) -> N
     with pytest.raises(WorkerError) as caught:
         house.models.get(job("a"))
     assert caught.value.code == "load_failed"
+
+
+def test_a_model_that_a_chat_is_about_to_join_makes_no_room(house: House) -> None:
+    for name in "ab":
+        house.models.claim(f"chat of {name}", house.models.get(job(name)))
+    assert not house.models.has_room(job("c"))
+    house.models.unclaim("chat of b")
+    assert house.models.has_room(job("c"))
+    house.models.get(job("c"))
+    assert house.resident() == ["c", "a"]
