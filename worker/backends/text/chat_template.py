@@ -76,7 +76,7 @@ def template_options(form: OutputFormat, tokenizer: Any) -> Row:
 def _asked(form: OutputFormat, source: str, *, thinks: bool) -> Row:
     """The options that the request sets, as the template knows them."""
     options: Row = {}
-    for name, value in form.template_options.items():
+    for name, value in json.loads(form.template_options or "{}").items():
         if name in RESERVED_OPTIONS:
             raise WorkerError("unsupported", f"{name} is no option of a chat template.")
         if uses(source, name):
