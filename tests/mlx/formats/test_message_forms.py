@@ -170,6 +170,20 @@ def test_arguments_are_an_object_for_a_template_that_takes_one(tmp_path: Path) -
     assert "zone=UTC" in prompt(tmp_path, template, *WITH_CALL)
 
 
+def test_calls_that_granites_template_leaves_out_stand_in_the_text(tmp_path: Path) -> None:
+    family = FAMILIES["granite 3"]
+    tokenizer = tokenizer_of(tmp_path / "out", family)
+    turns = [WITH_CALL[0], WITH_CALL[1].model_copy(update={"content": "One moment."}), WITH_CALL[2]]
+    ids = LmText(tokenizer, 8192).encode(turns)
+    written = '<|tool_call|>[{"name": "clock", "arguments": {"zone": "UTC"}}]'
+    assert f"One moment.{written}<|im_end|>" in tokenizer.decode(ids)
+    assert tokenizer.convert_tokens_to_ids("<|tool_call|>") in ids
+    calls = "{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}"
+    has_them = family.template.replace("+ '<|im_end|>' }}", "}}" + calls + "<|im_end|>")
+    text = prompt(tmp_path / "in", Family(has_them, None, family.tokens), *turns)
+    assert 'One moment.{"name": "clock", "arguments": {"zone": "UTC"}}<|im_end|>' in text
+
+
 # --- a request's options --------------------------------------------------------------------------
 
 SWITCHED = PLAIN + "{% if enable_thinking is defined and not enable_thinking %}OFF{% endif %}"
