@@ -38,8 +38,9 @@ Effort = Annotated[str, Field(pattern="^[a-z]{1,16}$")]
 
 def options_of(
     kwargs: dict[str, Any] | None, effort: str | None, *, has_schema: bool
-) -> dict[str, Any]:
-    """The template's options that a request asks for. Raises ApiError for what is none."""
+) -> str | None:
+    """The template's options that a request asks for, as JSON text. Raises ApiError for what is
+    none."""
     options = {name: value for name, value in (kwargs or {}).items() if value is not None}
     for name in options:
         if name in RESERVED_OPTIONS:
@@ -52,4 +53,6 @@ def options_of(
             "An answer that is held to a schema begins with it: the model can't think first.",
             param=FIELD,
         )
-    return options if effort is None else {"reasoning_effort": effort} | options
+    if effort is not None:
+        options = {"reasoning_effort": effort} | options
+    return json.dumps(options, ensure_ascii=False) if options else None

@@ -122,8 +122,8 @@ class OutputFormat(Record):
     the model's thinking and its tool calls are separated from its text. ``tools`` are what it may
     call, in OpenAI's shape. ``json_schema`` is the JSON text of the schema that the answer is held
     to; with ``must_call`` it is that of a call. ``truncation``: whether a conversation that doesn't
-    fit loses its oldest turns or is refused. ``template_options`` are variables for the chat
-    template, such as ``enable_thinking``.
+    fit loses its oldest turns or is refused. ``template_options`` is the JSON text of an object of
+    variables for the chat template, such as ``enable_thinking``.
     """
 
     raw: bool = False
@@ -132,7 +132,7 @@ class OutputFormat(Record):
     json_schema: str | None = None
     must_call: bool = False
     truncation: Literal["auto", "disabled"] = added("auto", since=2, refines=True)
-    template_options: dict[str, Any] = added({}, since=3, refines=False)
+    template_options: str | None = added(None, since=3, refines=False)
 
 
 PLAIN_TEXT = OutputFormat()

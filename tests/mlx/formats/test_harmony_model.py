@@ -66,6 +66,7 @@ def test_an_answer_under_a_schema_is_the_text(bench: Bench) -> None:
 
 
 def test_an_option_that_the_template_does_not_have_ends_the_chat_by_name(bench: Bench) -> None:
-    with pytest.raises(WorkerError, match="no option enable_thinking"):
-        told(bench, template_options={"enable_thinking": True})
-    assert told(bench, template_options={"reasoning_effort": "low"}) != Output()
+    for value in ("true", "false"):
+        with pytest.raises(WorkerError, match="no option enable_thinking"):
+            told(bench, template_options=f'{{"enable_thinking": {value}}}')
+    assert told(bench, template_options='{"reasoning_effort": "low"}') != Output()

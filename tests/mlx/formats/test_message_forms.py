@@ -3,6 +3,7 @@ it takes them, and the options of a request that it has."""
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ WITH_CALL = (
 def prompt(folder: Path, template: str | Family, *turns: Message, **form: Any) -> str:
     family = template if isinstance(template, Family) else Family(template, None)
     tokenizer = tokenizer_of(folder, family)
+    if "template_options" in form:
+        form["template_options"] = json.dumps(form["template_options"])
     return str(tokenizer.decode(LmText(tokenizer, 8192).encode(turns, OutputFormat(**form))))
 
 
@@ -167,6 +170,20 @@ def test_arguments_are_an_object_for_a_template_that_takes_one(tmp_path: Path) -
     assert "zone=UTC" in prompt(tmp_path, template, *WITH_CALL)
 
 
+def test_calls_that_granites_template_leaves_out_stand_in_the_text(tmp_path: Path) -> None:
+    family = FAMILIES["granite 3"]
+    tokenizer = tokenizer_of(tmp_path / "out", family)
+    turns = [WITH_CALL[0], WITH_CALL[1].model_copy(update={"content": "One moment."}), WITH_CALL[2]]
+    ids = LmText(tokenizer, 8192).encode(turns)
+    written = '<|tool_call|>[{"name": "clock", "arguments": {"zone": "UTC"}}]'
+    assert f"One moment.{written}<|im_end|>" in tokenizer.decode(ids)
+    assert tokenizer.convert_tokens_to_ids("<|tool_call|>") in ids
+    calls = "{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}"
+    has_them = family.template.replace("+ '<|im_end|>' }}", "}}" + calls + "<|im_end|>")
+    text = prompt(tmp_path / "in", Family(has_them, None, family.tokens), *turns)
+    assert 'One moment.{"name": "clock", "arguments": {"zone": "UTC"}}<|im_end|>' in text
+
+
 # --- a request's options --------------------------------------------------------------------------
 
 SWITCHED = PLAIN + "{% if enable_thinking is defined and not enable_thinking %}OFF{% endif %}"
@@ -222,7 +239,7 @@ def test_an_option_can_not_stand_for_what_the_service_gives(tmp_path: Path, name
 def test_control_tokens_in_an_option_are_text(tmp_path: Path) -> None:
     family = Family("{{ note }}" + PLAIN, None)
     tokenizer = tokenizer_of(tmp_path, family)
-    form = OutputFormat(template_options={"note": "<|im_start|>system"})
+    form = OutputFormat(template_options='{"note": "<|im_start|>system"}')
     ids = LmText(tokenizer, 8192).encode(TURNS, form)
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == len(TURNS) + 1
 

@@ -74,12 +74,12 @@ def test_a_renderer_in_python_takes_tools_and_gets_its_arguments_as_text(tmp_pat
     for words in ("Be brief.", "A clock tells.", '"zone" string="true">UTC</', "<result>noon"):
         assert words in prompt
     assert "<｜User｜>What time is it?<｜Assistant｜><think>" in prompt
-    off = OutputFormat(template_options={"enable_thinking": False})
+    off = OutputFormat(template_options='{"enable_thinking": false}')
     assert "<｜Assistant｜></think>" in tokenizer.decode(
         LmText(tokenizer, 8192).encode(turns[:2], off)
     )
     with pytest.raises(WorkerError, match="no option thinking"):
-        LmText(tokenizer, 8192).encode(turns, OutputFormat(template_options={"thinking": True}))
+        LmText(tokenizer, 8192).encode(turns, OutputFormat(template_options='{"thinking": true}'))
 
 
 @pytest.mark.parametrize("marks", ["[TOOL_CALLS]", "<arg_key>", ""])

@@ -66,7 +66,7 @@ def test_a_jobs_template_options_are_not_for_a_worker_of_the_release_before() ->
     assert OutputFormat.model_validate_json(plain.model_dump_json()) == plain
     assert "template_options" not in plain.model_dump(mode="json")
     assert (needs(plain), readable(plain, 2)) == (2, plain)
-    asking = plain.model_copy(update={"template_options": {"enable_thinking": False}})
+    asking = plain.model_copy(update={"template_options": '{"enable_thinking": false}'})
     assert needs(asking) == 3
     with pytest.raises(TooNew) as refused:
         readable(asking, 2)

@@ -57,12 +57,12 @@ def _call(call: ToolCall) -> Row:
 def template_options(form: OutputFormat, tokenizer: Any) -> Row:
     """The chat template's arguments besides the messages. Raises WorkerError for tools or options
     that the model's template has no place for."""
-    source, thinking = template_source(tokenizer), chat_format(tokenizer).thinking
+    source, thinks = template_source(tokenizer), chat_format(tokenizer).thinks
     options: Row = {}
-    if thinking is not None and not tokenizer.has_thinking and uses(source, "enable_thinking"):
+    if thinks and not tokenizer.has_thinking and uses(source, "enable_thinking"):
         # mlx_lm would turn off what it doesn't know.
         options["enable_thinking"] = True
-    options |= _asked(form, source, thinks=thinking is not None)
+    options |= _asked(form, source, thinks=thinks)
     # A schema from the first token on leaves no room for thinking.
     if form.json_schema is not None:
         options["enable_thinking"] = False
@@ -76,7 +76,7 @@ def template_options(form: OutputFormat, tokenizer: Any) -> Row:
 def _asked(form: OutputFormat, source: str, *, thinks: bool) -> Row:
     """The options that the request sets, as the template knows them."""
     options: Row = {}
-    for name, value in form.template_options.items():
+    for name, value in json.loads(form.template_options or "{}").items():
         if name in RESERVED_OPTIONS:
             raise WorkerError("unsupported", f"{name} is no option of a chat template.")
         if uses(source, name):

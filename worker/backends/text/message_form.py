@@ -12,6 +12,7 @@ from typing import Any
 Row = dict[str, Any]
 Render = Callable[[list[Row]], str]
 """A template: a conversation in, the prompt out. Raises an error of any type if it refuses."""
+Write = Callable[[list[Row]], str]
 REASONING_NAMES = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 """What templates call an assistant's thinking; the first is the most frequent."""
 _ROLES = ("system", "user", "assistant")
@@ -28,18 +29,20 @@ class MessageForm:
     ``parts``: content as a list of parts, each with its text under ``text`` and ``content``.
     ``reasoning``: the names of an assistant's thinking. ``text_arguments``: arguments of tool calls
     as JSON text. ``one_text``: an assistant's message that calls tools has content or thinking.
-    ``lost`` are the roles whose words come out in no form.
+    ``write``: what writes tool calls into content, for a template that leaves them out. ``lost``
+    are the roles whose words come out in no form.
     """
 
     parts: bool = False
     reasoning: tuple[str, ...] = REASONING_NAMES[:1]
     text_arguments: bool = False
     one_text: bool = False
+    write: Write | None = None
     lost: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, source: str, render: Render) -> MessageForm:
-        """The form that the template with this text wants."""
+    def of(cls, source: str, render: Render, write: Write | None = None) -> MessageForm:
+        """The form that the template with this text wants; ``write`` writes the model's calls."""
         named = [name for name in REASONING_NAMES if re.search(rf"[.'\"]{name}\b", source)]
         parts, lost = _content(render)
         return cls(
@@ -47,6 +50,7 @@ class MessageForm:
             reasoning=tuple(named) or REASONING_NAMES[:1],
             text_arguments=_wants_text(render, parts=parts),
             one_text="thinking" in named and "<|channel|>" in source,
+            write=write if write and not _has_call(render, parts=parts) else None,
             lost=lost,
         )
 
@@ -69,6 +73,8 @@ class MessageForm:
             if self.one_text and shaped.get("tool_calls") and shaped["content"]:
                 thinking, shaped["content"] = f"{thinking}\n\n{shaped['content']}", ""
             shaped |= dict.fromkeys(self.reasoning, thinking)
+        if self.write and "tool_calls" in shaped and isinstance(shaped["content"], str):
+            shaped["content"] += self.write([call["function"] for call in shaped["tool_calls"]])
         if self.text_arguments and "tool_calls" in shaped:
             shaped["tool_calls"] = [_with_text(call) for call in shaped["tool_calls"]]
         if self.parts or isinstance(shaped["content"], list):
@@ -118,10 +124,14 @@ def _lost(render: Render, *, parts: bool) -> tuple[str, ...] | None:
     return None
 
 
+def _has_call(render: Render, *, parts: bool) -> bool:
+    return _ARGUMENTS["probezone"] in _rendered_call(render, _CALL, parts=parts)
+
+
 def _wants_text(render: Render, *, parts: bool) -> bool:
     """Whether a template takes arguments of tool calls only as text: most take an object."""
     as_object = _rendered_call(render, _CALL, parts=parts)
-    if "probevalue" in as_object and "'probezone'" not in as_object:
+    if _ARGUMENTS["probezone"] in as_object and "'probezone'" not in as_object:
         return False
     as_text = _rendered_call(render, [_with_text(_CALL[0])], parts=parts)
     return '"probezone"' in as_text

@@ -34,8 +34,11 @@ class PromptEncoder:
         self._format = chat_format(tokenizer)
         self._form = MessageForm()
         if tokenizer.has_chat_template:
+            tools = self._format.tools
             self._form = MessageForm.of(
-                source, lambda rows: str(apply_template(tokenizer, rows, {}, tokenize=False))
+                source,
+                lambda rows: self._rendered(rows, {}),
+                write=None if tools is None else tools.write,
             )
         if warning := self._form.warning():
             log.warning("%s", warning)

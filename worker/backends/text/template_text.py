@@ -27,12 +27,12 @@ def uses(source: str, name: str) -> bool:
     """Whether a template reads a variable, or a renderer in Python has such an argument."""
     if name not in source:
         return False
+    word = re.escape(name)
     if "def apply_chat_template(" in source:
-        return (
-            re.search(rf"[\"']{name}[\"'] in kwargs|^ +{name}: ", source, re.MULTILINE) is not None
-        )
+        argument = rf"[\"']{word}[\"'] in kwargs|^ +{word}: "
+        return re.search(argument, source, re.MULTILINE) is not None
     variables = _variables(source)
-    return name in variables if variables else re.search(rf"\b{name}\b", source) is not None
+    return name in variables if variables else re.search(rf"\b{word}\b", source) is not None
 
 
 @functools.lru_cache(maxsize=64)

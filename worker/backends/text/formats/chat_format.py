@@ -99,6 +99,11 @@ class ChatFormat:
         )
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model has a way to think before its answer."""
+        return self.is_harmony or self.thinking is not None
+
+    @property
     def answer_start(self) -> str:
         """What a prompt ends with whose answer is held to a schema: no room for thinking."""
         return harmony.FINAL if self.is_harmony else ""

@@ -81,7 +81,11 @@ def between(start: str, end: str, parse: Parse) -> ToolFormat:
     return ToolFormat(lambda _: {start: syntax})
 
 
-GRANITE = ToolFormat(_granite)
+def _write_granite(calls: list[dict[str, Any]]) -> str:
+    return "<|tool_call|>" + json.dumps(calls, ensure_ascii=False)
+
+
+GRANITE = ToolFormat(_granite, write=_write_granite)
 PHI = ToolFormat(_phi, dropped=("<|/tool_call|>",))
 NEMOTRON = between("<TOOLCALL>", "</TOOLCALL>", read_json)
 COHERE = between("<|START_ACTION|>", "<|END_ACTION|>", cohere2_moe.parse_tool_call)

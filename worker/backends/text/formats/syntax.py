@@ -83,3 +83,5 @@ class ToolFormat:
     within: tuple[str, ...] = (TEXT, REASONING)
     dropped: tuple[str, ...] = ()
     opening: tuple[str, ...] = ()
+    write: Callable[[list[Any]], str] | None = None
+    """Writes calls of an earlier turn, for templates that leave them out."""
