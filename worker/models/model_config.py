@@ -128,9 +128,21 @@ def _window_of_class(file: Path, model_type: str | None = None) -> int | None:
 def _constants(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
     """The names that a class body gives constants to, and these."""
     for line in node.body:
-        if isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
+        if isinstance(line, (ast.Assign, ast.AnnAssign)) and line.value is not None:
             targets = line.targets if isinstance(line, ast.Assign) else [line.target]
-            yield from ((ast.unparse(target), line.value.value) for target in targets)
+            value = _constant(line.value)
+            yield from ((ast.unparse(target), value) for target in targets)
+
+
+def _constant(node: ast.expr) -> Any:
+    """A constant, or a product of two, such as ``4096 * 32``; None for any other expression."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        sides = _constant(node.left), _constant(node.right)
+        if all(isinstance(side, int) for side in sides):
+            return sides[0] * sides[1]
+    return None
 
 
 def _weight_names(folder: Path) -> set[str] | None:

@@ -46,6 +46,7 @@ OMNI = {"thinker_config": {"text_config": {"max_position_embeddings": 65536}}}
         ({"model_type": "gpt2"}, 1024),
         ({"model_type": "phixtral"}, DEFAULT_CONTEXT_WINDOW),
         ({"model_type": "step3p5"}, 262144),
+        ({"model_type": "mixtral"}, 131072),
         ({"model_type": "moondream3"}, 4096),
         ({"model_type": "mamba"}, UNLIMITED_CONTEXT_WINDOW),
         ({"model_type": "falcon_mamba"}, UNLIMITED_CONTEXT_WINDOW),
