@@ -34,8 +34,14 @@ class Case:
     """
 
     def __init__(
-        self, folder_of: Callable[[Template], Path], library: type[TextReference] = TextReference
+        self,
+        folder_of: Callable[[Template], Path],
+        library: type[TextReference] = TextReference,
+        *,
+        reuses: bool = True,
     ) -> None:
+        """``reuses``: whether a prompt's beginning can be used again at all."""
+        self._reuses = reuses
         self._folder_of = folder_of
         self._library = library
         self._references: dict[Template, TextReference] = {}
@@ -53,6 +59,12 @@ class Case:
             folder = self._folder_of(template)
             self._chats[template, remembers] = Chats(folder, remembers=remembers)
         return self._chats[template, remembers]
+
+    def least(self, earlier: list[Kept], prompt: list[int], template: Template = "A") -> int:
+        """How many tokens of a prompt must come from the cache after these chats."""
+        if not self._reuses:
+            return 0
+        return reused(earlier, prompt, can_be_cut=self.reference(template).can_be_cut)
 
     def forget(self) -> None:
         """Load again what the service has loaded: a check that raised may have left it in any
@@ -129,7 +141,7 @@ def turns(case: Case, template: Template) -> list[str]:
         messages.append(question(turn))
         sequence = chats.answered(messages)
         if turn > 1:
-            least = reused(earlier, sequence.prompt_ids, can_be_cut=reference.can_be_cut)
+            least = case.least(earlier, sequence.prompt_ids, template)
             failures += _told(f"turn {turn}", sequence.cached_tokens, least)
             why = reference.differs(messages, sequence.generated, reference.answer(messages))
             failures += [f"turn {turn}: {why}"] if why else []
@@ -165,7 +177,7 @@ def shared(case: Case) -> list[str]:
     for i in range(CHATS_OF_ONE_SYSTEM):
         messages = [system("shared"), user(f"{i * 7} and what then?")]
         sequence = chats.answered(messages, tokens=FEW)
-        least = reused(earlier, sequence.prompt_ids, can_be_cut=reference.can_be_cut)
+        least = case.least(earlier, sequence.prompt_ids)
         failures += _told(f"chat {i + 1}", sequence.cached_tokens, least)
         why = reference.differs(messages, sequence.generated, reference.answer(messages, FEW))
         failures += [f"chat {i + 1}: {why}"] if why else []
@@ -211,7 +223,7 @@ def _second(case: Case, first: list[Message], second: list[Message], *before: Ke
     one = chats.answered(first)
     earlier = [*before, kept(reference, first, one.prompt_ids, one.generated)]
     two = chats.answered(second)
-    least = reused(earlier, two.prompt_ids, can_be_cut=reference.can_be_cut)
+    least = case.least(earlier, two.prompt_ids)
     failures = _told("second", two.cached_tokens, least)
     why = reference.differs(second, two.generated, reference.answer(second))
     return [*failures, *([f"second: {why}"] if why else [])]

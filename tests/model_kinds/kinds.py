@@ -11,7 +11,7 @@ from tests.model_kinds import tokenizer, weights
 from tests.model_kinds.configs import (
     dense,
     experts,
-    older_vision_kinds,
+    other_vision_kinds,
     recurrent,
     vision_kinds,
     windows,
@@ -26,10 +26,11 @@ SEES = "+vision"
 """Ends the names of vision models: many model types are also loaded without their tower."""
 VISION: dict[str, VisionRecipe] = {
     f"{kind}{SEES}": recipe
-    for kind, recipe in {**vision_kinds.KINDS, **older_vision_kinds.KINDS}.items()
+    for kind, recipe in {**vision_kinds.KINDS, **other_vision_kinds.KINDS}.items()
 }
 
 NOT_RUN = {
+    f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
     "gear": "mlx_lm fails on it",
     "muse_spark": "its kernels are Metal's alone",
@@ -43,12 +44,19 @@ _POSITIONS = "takes turns: its library has one position for all rows of a batch"
 TAKES_TURNS = {
     "afm7": _POSITIONS,
     "deepseek_v41": "takes turns: its cache can't be merged",
+    "gemma2": "takes turns: its library's grouped heads have no room for a mask of each row",
     "gpt_bigcode": _POSITIONS,
     "llama4": "takes turns: chunks can't be merged",
     f"llama4{SEES}": "takes turns: chunks can't be merged",
     "minimax_m3_vl": _POSITIONS,
+    f"paligemma{SEES}": "takes turns: its library says something else in company",
 }
 """Kinds whose chats can't share a forward pass, and why."""
+REUSES_NOTHING = {
+    f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
+}
+REFUSED = {f"mllama{SEES}": "looks at pictures by cross attention"}
+"""Kinds that the service refuses with a sentence, and why."""
 
 
 def make_folder(kind: str, path: Path, template: Template = "A") -> Path:

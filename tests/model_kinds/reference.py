@@ -63,7 +63,10 @@ class TextReference:
     def can_quantise(self, bits: int) -> bool:
         """Whether the model runs with its plain key-value caches quantised, and has any."""
         import mlx.core as mx
-        from mlx_lm.models.cache import KVCache, QuantizedKVCache, make_prompt_cache
+        from mlx_lm.models.cache import KVCache, make_prompt_cache
+
+        # Of the libraries' quantised caches, mlx_vlm's alone has one for batches.
+        from mlx_vlm.models.cache import QuantizedKVCache
 
         layers = make_prompt_cache(self.model)
         if not any(type(layer) is KVCache for layer in layers):

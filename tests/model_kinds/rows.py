@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.model_kinds import checks, vision_checks
 from tests.model_kinds.checks import Case
-from tests.model_kinds.kinds import VISION, make_folder
+from tests.model_kinds.kinds import REUSES_NOTHING, VISION, make_folder
 from tests.model_kinds.reference import TextReference
 from tests.model_kinds.tokenizer import Template
 from tests.model_kinds.vision_reference import VisionReference
@@ -77,7 +77,8 @@ def row_of(kind: str, below: Path) -> Row:
         return make_folder(kind, below / f"{kind}-{template}", template)
 
     sees = kind in VISION
-    case = Case(folder_of, VisionReference if sees else TextReference)
+    library = VisionReference if sees else TextReference
+    case = Case(folder_of, library, reuses=kind not in REUSES_NOTHING)
     row.cache = _cache_of(case)
     try:
         case.chats(remembers=False)

@@ -10,7 +10,7 @@ import itertools
 import sys
 from collections.abc import Iterable
 
-from tests.model_kinds.kinds import NOT_RUN, SEES, TAKES_TURNS, TEXT, VISION
+from tests.model_kinds.kinds import NOT_RUN, REUSES_NOTHING, SEES, TAKES_TURNS, TEXT, VISION
 from tests.model_kinds.rows import OF_VISION, REUSE, Row, rows_apart
 from tests.support.paths import ROOT
 
@@ -25,16 +25,17 @@ def line_of(row: Row) -> str:
     failed = [name for name in row.failures if row.failed(name)]
     sees = row.kind in VISION
     columns = [
-        f"`{row.kind.removesuffix(SEES)}`" + (" with its tower" if sees else ""),
+        _name(row.kind),
         row.cache,
         _word(loads),
         _word(loads and row.batch_width > 1),
-        _word(loads and not row.failed(*REUSE)),
+        _word(loads and row.kind not in REUSES_NOTHING and not row.failed(*REUSE)),
         _word(loads and row.quantises and not row.failed("kv 8", "kv 4")),
         _word(loads and not row.failed(*OF_VISION)) if sees else "",
         "; ".join(
             [
-                *filter(None, [TAKES_TURNS.get(row.kind), row.refused]),
+                *filter(None, [notes.get(row.kind) for notes in (TAKES_TURNS, REUSES_NOTHING)]),
+                *filter(None, [row.refused]),
                 *(f"fails: {name}" for name in failed),
             ]
         ),
@@ -44,7 +45,7 @@ def line_of(row: Row) -> str:
 
 def not_run_lines() -> str:
     """The kinds that aren't run, and why."""
-    return "".join(f"| `{kind}` | {why} |\n" for kind, why in sorted(NOT_RUN.items()))
+    return "".join(f"| {_name(kind)} | {why} |\n" for kind, why in sorted(NOT_RUN.items()))
 
 
 def lines_in(page: str) -> dict[str, str]:
@@ -63,6 +64,10 @@ def with_lines(page: str, rows: Iterable[Row]) -> str:
 
 def _behind_head(page: str) -> list[str]:
     return page.partition(HEAD + RULE)[2].splitlines(keepends=True)
+
+
+def _name(kind: str) -> str:
+    return f"`{kind.removesuffix(SEES)}`" + (" with its tower" if kind.endswith(SEES) else "")
 
 
 def _first(line: str) -> str:

@@ -33,6 +33,8 @@ class VisionReference(TextReference):
         self.whole, self.processor = mlx_vlm.load(str(folder))
         self.model = self.whole.language_model
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        own = getattr(self.processor, "chat_template", None)
+        self._owner = self.processor if own else self.tokenizer
 
     def text(self, messages: Iterable[Message], *, opened: bool = True) -> str:
         alone = self._takes_text
@@ -45,7 +47,7 @@ class VisionReference(TextReference):
 
     def _rendered(self, rows: list[dict[str, Any]], *, opened: bool) -> str:
         return str(
-            self.tokenizer.apply_chat_template(rows, add_generation_prompt=opened, tokenize=False)
+            self._owner.apply_chat_template(rows, add_generation_prompt=opened, tokenize=False)
         )
 
     def prompt(self, messages: Iterable[Message], *, opened: bool = True) -> list[int]:

@@ -235,11 +235,25 @@ KINDS: dict[str, VisionRecipe] = {
             "<|tile_x_separator|>",
             "<|tile_y_separator|>",
         ),
-        preprocessor={**NORM, "size": {"height": 56, "width": 56}, "max_patches": 2},
+        preprocessor={**NORM, "size": {"height": 56, "width": 56}, "max_patches": 1},
     ),
     "glm4v": VisionRecipe(
         text=_GLM_TEXT,
         tower=_QWEN_TOWER,
+        preprocessor=_GLM_FILES,
+        names={"image_token": IMAGE, "video_token": "<|video|>"},
+    ),
+    "glm_ocr": VisionRecipe(
+        text={
+            "model_type": "glm_ocr_text",
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [4, 6, 6],
+                "partial_rotary_factor": 1.0,
+                "rope_theta": 10000.0,
+            },
+        },
+        tower={name: size for name, size in _QWEN_TOWER.items() if name != "spatial_patch_size"},
         preprocessor=_GLM_FILES,
         names={"image_token": IMAGE, "video_token": "<|video|>"},
     ),

@@ -1,4 +1,4 @@
-"""Vision kinds whose language model reads pictures as a Llava or a Gemma does."""
+"""Vision kinds whose pictures are features in place of tokens: Llava, Pixtral, Idefics and others."""
 
 from __future__ import annotations
 
@@ -84,16 +84,23 @@ KINDS: dict[str, VisionRecipe] = {
         marks=("<IMG_CONTEXT>", "<img>", "</img>"),
         preprocessor=NORM,
     ),
-    "llava": VisionRecipe(
-        text={"model_type": "llama"},
-        preprocessor=_LLAVA_FILES,
-        processor={
+    "kimi_vl": VisionRecipe(
+        text={"model_type": "deepseek_v3"},
+        tower={
+            "model_type": "moonvit",
+            "depth": 2,
+            "embed_dim": 32,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
             "patch_size": 14,
-            "vision_feature_select_strategy": "default",
-            "num_additional_image_tokens": 1,
-            "image_token": "<image>",
+            "init_pos_emb_height": 8,
+            "init_pos_emb_width": 8,
         },
-        **_LLAVA,
+        picture="<|media_pad|>",
+        token="<|media_pad|>",
+        marks=("<|media_pad|>", "<|media_start|>", "<|media_end|>"),
+        preprocessor={"patch_size": 14, "in_token_limit": 64, **NORM},
     ),
     "llava_next": VisionRecipe(
         text={"model_type": "mistral"},
