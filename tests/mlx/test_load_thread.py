@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 import pytest
-from tests.mlx.vision.vision_bench import VisionBench
 
 from tests.mlx.conftest import Bench
+from tests.mlx.vision.vision_bench import VisionBench
 from wire.model_registry import ModelRecord
 from worker.models.folders import DEMO_MODELS, describe
 

@@ -14,10 +14,10 @@ from mlx.utils import tree_flatten
 from mlx_vlm.models.mllama.language import LanguageModel as CrossAttending
 from mlx_vlm.models.qwen2_vl.language import LanguageModel
 from mlx_vlm.utils import get_model_and_args
-from tests.mlx.vision.vision_bench import GREEDY
 
 from scripts.training.random_text_model import CHAT_TEMPLATE, train_tokenizer
 from tests.mlx.conftest import Bench
+from tests.mlx.vision.vision_bench import GREEDY
 from wire.messages import ImagePart, Message, TextPart
 from wire.settings import Settings
 from worker.backends import new_prompt_cache, open_backend

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from tests.mlx.vision.vision_bench import GREEDY, VisionBench
-
 from scripts.training.random_vision_model import make
+from tests.mlx.vision.vision_bench import GREEDY, VisionBench
 from worker.backends.batching.backend import BatchBackend
 from worker.models.folders import describe
 
