@@ -117,6 +117,12 @@ class Keeping(Language):
         self._position_ids: mx.array | None = None
         self._rope_deltas: mx.array | None = None
 
+    def __call__(self, ids: mx.array, **inputs: Any) -> None:
+        super().__call__(ids, **inputs)
+        if "position_ids" not in inputs:
+            assert self._position_ids is None, "these are another prompt's"
+            self._position_ids = mx.arange(ids.shape[1])
+
     def get_rope_index(self, ids: mx.array, grid: mx.array) -> tuple[mx.array, mx.array]:
         return mx.arange(ids.shape[1])[None, None] + 10 * grid[0, 0], mx.array([[7]])
 
@@ -138,13 +144,13 @@ def test_positions_that_a_language_model_keeps_become_the_rows_own() -> None:
         embedded(model, prompt(image_grid_thw=np.array([[grid, 1, 1]])), PROMPT) for grid in (1, 2)
     )
     words = embedded(model, VisionPrompt([1, 2], [1, 2], {}, ()), [1, 2])
-    for result in (one, two, words):
+    for result in (words, one, two, words):
         in_pieces(result, 1)
     starts = [
         call.get("position_ids", mx.array([0]))[..., :1].item()
         for call in model.language_model.fed[::2]
     ]
-    assert starts == [10, 20, 0]
+    assert starts == [0, 10, 20, 0]
     assert one.decode_inputs["rope_deltas"].tolist() == [[7]]
     assert words.decode_inputs["rope_deltas"].tolist() == [[0]]
     assert model.language_model._position_ids is None

@@ -79,15 +79,17 @@ class Embedded:
             first = int(seen[:, : part.start].sum())
             rows = slice(first, first + int(seen[:, part].sum()))
             extra["deepstack_visual_embeds"] = [layer[rows] for layer in self.layers]
+        embeddings = self.embeddings[:, part]
+        self._forget_positions()
+        self.language(
+            self.ids[:, part], inputs_embeds=embeddings, cache=cache, **extra, **self.whole
+        )
+        self._forget_positions()
+
+    def _forget_positions(self) -> None:
+        """No other row may take the positions that a language model keeps of this one."""
         if hasattr(self.language, "_position_ids"):
             self.language._position_ids = None
-        self.language(
-            self.ids[:, part],
-            inputs_embeds=self.embeddings[:, part],
-            cache=cache,
-            **extra,
-            **self.whole,
-        )
 
 
 class PromptEmbedder:
