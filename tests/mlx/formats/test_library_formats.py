@@ -93,6 +93,19 @@ def test_a_librarys_format_is_read_by_its_parser(tmp_path: Path, name: str) -> N
         assert (told.text, told.reasoning) == ("One moment.Done.", "")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_librarys_call_that_is_cut_is_text(tmp_path: Path, name: str) -> None:
+    marks, written, _ = FORMATS[name]
+    form = form_of(tmp_path, marks)
+    call = written.replace("ZONE", "a )] b}")
+    for cut in range(len(call)):
+        told = said(form, call[:cut])
+        if told.tool_calls:
+            assert (calls_of(told), told.text) == ([("clock", {"zone": "a )] b}"})], "")
+        else:
+            assert told.text == call[:cut]
+
+
 def test_a_parser_that_the_tokeniser_names_is_taken(tmp_path: Path) -> None:
     form = form_of(tmp_path, "", tool_parser_type="laguna")
     call = "<tool_call>clock<arg_key>zone</arg_key><arg_value>UTC</arg_value></tool_call>"

@@ -128,6 +128,7 @@ def test_an_answer_in_harmony_that_comes_back_in_history_is_taken_apart() -> Non
         ("[clock](http://clock) shows", "[clock](http://clock) shows"),
         ('\n {"a": 1}', '\n {"a": 1}'),
         ("{", "{"),
+        ("[clock(zone='a)] b", "[clock(zone='a)] b"),
         ("  \n", "  \n"),
         ('It is {"name": "clock", "parameters": {}}', 'It is {"name": "clock", "parameters": {}}'),
         ("[clocks(zone='x')]", "[clocks(zone='x')]"),

@@ -174,11 +174,11 @@ class OutputParser:
             end = End(body.text, "", TEXT)
         return "" if end is None else self._ended(end, pieces)
 
-    def _ended(self, end: End, pieces: list[Output]) -> str:
-        """Take a call that has ended; returns what is to be taken next."""
+    def _ended(self, end: End, pieces: list[Output], *, whole: bool = True) -> str:
+        """Take a call that has ended, or was cut and is text; returns what is to be taken next."""
         syntax, before = self._syntax, self._opening
         self._opening = ""
-        if calls := _read(syntax, end.content):
+        if whole and (calls := _read(syntax, end.content)):
             pieces.append(Output(tool_calls=tuple(self._call(*call) for call in calls)))
             self._go_on_in(end.state, trims=True)
             return end.rest
@@ -195,7 +195,8 @@ class OutputParser:
     def _take_cut_call(self, body: CallBody, pieces: list[Output]) -> str:
         """Take a call that ends with the answer; returns what is to be taken next."""
         syntax, text = self._syntax, body.text
-        if _read(syntax, text):
+        # A value that is whole has ended already.
+        if not (syntax.is_value or syntax.needs_end) and _read(syntax, text):
             return self._ended(End(text, "", TEXT), pieces)
         if self._must_call:
             pieces.append(self._begun(text))
@@ -204,7 +205,7 @@ class OutputParser:
         # Where a string was not closed, the first mark is the end.
         marks = [(at, *end) for end in syntax.ends if (at := text.find(end[0])) >= 0]
         if not marks:
-            return self._ended(End(text, "", TEXT), pieces)
+            return self._ended(End(text, "", TEXT), pieces, whole=False)
         at, mark, state = min(marks)
         return self._ended(End(text[:at], text[at + len(mark) :], state), pieces)
 

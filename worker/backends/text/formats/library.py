@@ -34,17 +34,37 @@ _REGIONS: dict[str, tuple[Region, ...]] = {
     "function_gemma": (Region("<escape>", "<escape>"),),
 }
 """Where in a call a mark is part of an argument, by the name of the library's parser."""
+_NEED_END = frozenset(
+    {
+        "function_gemma",
+        "glm47",
+        "kimi_k2",
+        "laguna",
+        "longcat",
+        "minicpm5",
+        "muse_spark",
+        "pythonic",
+    }
+)
+"""Parsers that take the beginning of a call for a whole one."""
 
 
 def library_format(tokenizer: Any) -> ToolFormat:
     """The format that mlx_lm found for a tokeniser, its wrapper."""
     start, end, read = tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser
-    regions = _REGIONS.get(tokenizer.init_kwargs.get("tool_parser_type"), ())
+    name = tokenizer.init_kwargs.get("tool_parser_type")
 
     def syntaxes(tools: list[Any]) -> Mapping[str, CallSyntax]:
         def parse(text: str) -> Any:
             return read(text.strip(), tools)
 
-        return {start: CallSyntax(start, parse, ((end, TEXT),) if end else (), regions)}
+        syntax = CallSyntax(
+            start,
+            parse,
+            ((end, TEXT),) if end else (),
+            _REGIONS.get(name, ()),
+            needs_end=name in _NEED_END and bool(end),
+        )
+        return {start: syntax}
 
     return ToolFormat(syntaxes)

@@ -40,7 +40,8 @@ class CallSyntax:
 
     Calls end at one of ``ends``, each with the state that follows it. Without any, they end with
     the JSON value that they are (``is_value``), or with the answer. ``named``: a name stands before
-    the value. ``start`` is the mark; ``kept`` is the part of it that belongs to the calls.
+    the value. ``needs_end``: the parser takes the beginning of a call for a whole one. ``start`` is
+    the mark; ``kept`` is the part of it that belongs to the calls.
     """
 
     start: str
@@ -49,6 +50,7 @@ class CallSyntax:
     regions: tuple[Region, ...] = ()
     is_value: bool = False
     named: bool = False
+    needs_end: bool = False
     kept: str = ""
     then: str = TEXT
     """The state behind a call that ends with its value."""
