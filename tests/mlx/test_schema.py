@@ -204,7 +204,7 @@ def raw(bench: Bench, schema: str) -> Sequence:
 def test_a_schema_that_nobody_has_read_is_read_before_the_matcher_sees_it(
     demo: Bench, monkeypatch: pytest.MonkeyPatch, schema: str, reason: str
 ) -> None:
-    monkeypatch.setattr(json_schema, "LLMatcher", None)
+    monkeypatch.setattr(json_schema, "Matcher", None)
     with pytest.raises(WorkerError) as refused:
         demo.backend.prepare(raw(demo, schema))
     assert refused.value.code == "invalid_schema"
