@@ -43,7 +43,7 @@ def test_it_knows_the_capital_of_france(http: Service) -> None:
 
 
 def test_characters_of_several_tokens_are_streamed_whole(http: Service) -> None:
-    stream = ask(http, "Repeat: 日本語 🦜🏳️‍🌈 日本語 🦜🏳️‍🌈", **GREEDY, max_tokens=20)
+    stream = ask(http, "Repeat: 日本語 🦜 日本語 🦜", **GREEDY, max_tokens=14)
     text = stream.rest()
     assert "日" in text or "🦜" in text
     assert all("\ufffd" not in frame["text"] for frame in stream.frames)
@@ -119,10 +119,10 @@ def test_the_results_of_tools_are_text_that_it_reads(client: OpenAI) -> None:
 def test_seeds_say_the_same_alone_together_and_over_a_killed_worker(
     running: Running, http: Service
 ) -> None:
-    asked = [(f"Tell me about {n}.", {"seed": n, "max_tokens": 12}) for n in range(4)]
+    asked = [(f"Tell me about {n}.", {"seed": n, "max_tokens": 10}) for n in range(3)]
     alone = [ask(http, text, **fields).rest() for text, fields in asked]
     streams = [ask(http, text, **fields) for text, fields in asked]
-    streams[3].until(3)
+    streams[2].until(3)
     children = psutil.Process(running.process.pid).children()
     (worker,) = [child for child in children if child.cmdline()[-1] == "worker"]
     worker.send_signal(signal.SIGKILL)

@@ -20,15 +20,15 @@ GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 SYSTEM = Message(role="system", content="Be brief.")
 ASKED: list[tuple[str, dict[str, Any]]] = [
     ("What is the capital of France?", GREEDY),
-    ("Name three animals, and say where each of them lives.", GREEDY),
+    ("Name three animals, please.", GREEDY),
     ("Tell me a joke.", {"seed": 2}),
     ("Hi!", {"seed": 3, "temperature": 1.0, "top_p": 1.0}),
     ("12 + 30?", {"seed": 4}),
     ("Why is the sky blue?", {"seed": 5}),
-    ("Translate 'good morning' into Spanish.", {"seed": 6}),
+    ("Red or blue?", {"seed": 6}),
     ("Days of the week?", {"seed": 7}),
 ]
-LENGTH = 8
+LENGTH = 6
 
 
 def messages(question: str) -> list[Message]:
@@ -76,7 +76,7 @@ def test_six_turns_say_the_same_warm_and_cold(smollm2: Bench) -> None:
     told, warm = [SYSTEM], []
     for question in asked:
         told = [*told, Message(role="user", content=question)]
-        chat = smollm2.chat(told, max_tokens=4, **GREEDY)
+        chat = smollm2.chat(told, max_tokens=3, **GREEDY)
         smollm2.start(chat)
         smollm2.run()
         read = len(warm[-1].prompt_ids) if warm else 0
@@ -85,8 +85,23 @@ def test_six_turns_say_the_same_warm_and_cold(smollm2: Bench) -> None:
         text = tokenizer.decode(chat.generated, skip_special_tokens=True)
         told = [*told, Message(role="assistant", content=text)]
     forget(smollm2)
-    cold = smollm2.chat(list(warm[-1].job.messages), max_tokens=4, **GREEDY)
+    cold = smollm2.chat(list(warm[-1].job.messages), max_tokens=3, **GREEDY)
     smollm2.start(cold)
     smollm2.run()
     assert cold.cached_tokens == 0
     assert (cold.prompt_ids, cold.generated) == (warm[-1].prompt_ids, warm[-1].generated)
+
+
+def test_with_a_quantised_cache_rows_of_unequal_length_say_what_they_say_alone(
+    smollm2: Bench,
+) -> None:
+    """Products of 4-bit weights are the same to the bit for any number of rows. Where they are not,
+    a quantised cache makes more of the difference: see docs/reliability.md."""
+    bench = Bench(smollm2.record, kv=8, chunk=128)
+    asked = [("Hi!", 1), ("Name an animal.", 2)]
+    alone = [bench.answer(messages(text), seed=seed, max_tokens=6) for text, seed in asked]
+    forget(bench)
+    chats = [bench.chat(messages(text), seed=seed, max_tokens=6) for text, seed in asked]
+    bench.start(*chats)
+    bench.run()
+    assert [chat.generated for chat in chats] == alone

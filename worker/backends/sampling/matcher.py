@@ -21,8 +21,6 @@ from wire.schemas import matching
 
 Bits = NDArray[np.uint32]
 _ERROR_LENGTH = 1024
-
-
 Encode = Callable[[str], Sequence[int]]
 _Tokenize = ctypes.CFUNCTYPE(
     ctypes.c_size_t,
