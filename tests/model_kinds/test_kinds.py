@@ -23,11 +23,10 @@ QUICK = (
     "qwen3_5",  # a recurrent state in some layers
     "mamba",  # in all of them, and padding spoils it
     "falcon_h1",  # both in one layer
-    "llama4",  # chunks in some layers
+    "llama4",  # chunks, which can't be merged
     "deepseek_v3",  # latent attention
     "afm7",  # layers that share keys, and one position for all rows
     "gpt_bigcode",  # position ids that a batch can't have
-    "deepseek_v41",  # a cache that can't be merged
     f"gemma3{SEES}",
     f"qwen3_5{SEES}",
 )
