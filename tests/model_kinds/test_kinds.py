@@ -34,14 +34,12 @@ KINDS = (*TEXT, *VISION) if os.environ.get("MODEL_KINDS") == "all" else QUICK
 
 
 @functools.cache
+def rows() -> dict[str, Row]:
+    return {row.kind: row for row in rows_apart(KINDS)}
+
+
 def row_of(kind: str) -> Row:
-    """The row of a kind. The quick ones are made in one process."""
-    return (_quick_rows() if kind in QUICK else rows_apart([kind]))[kind]
-
-
-@functools.cache
-def _quick_rows() -> dict[str, Row]:
-    return rows_apart(QUICK)
+    return rows()[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
