@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _MOST_FIELDS = 50
+MOST_LEVELS = 64
+"""Levels of a value that is kept as it was sent."""
 
 
 def whole(text: str) -> str:
@@ -20,6 +22,21 @@ def whole(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair is not text") from None
     return text
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether a value from JSON is nested few levels deep."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return True
+    return False
 
 
 Text = Annotated[str, AfterValidator(whole)]

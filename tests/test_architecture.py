@@ -1,8 +1,5 @@
-"""Where code may lie, how long it may be and what it may import, beside the import contracts in
-pyproject.toml.
-
-The lists of exceptions hold exactly what breaks a rule today: who mends one takes it off the list.
-"""
+"""What code may import, beside the import contracts in pyproject.toml, and which private names of
+libraries it may use."""
 
 from __future__ import annotations
 
@@ -19,88 +16,19 @@ from pathlib import Path
 import grimp
 import pytest
 
+from tests.source_files import PACKAGES, Function, functions, module_of, parsed, sources
 from tests.support.paths import ROOT
 
-PACKAGES = ("api", "mlxq", "wire", "worker")
-MOST_FILES, MOST_LINES, MOST_FUNCTION_LINES = 15, 300, 40
-LONG_FILES: set[str] = set()
-LONG_FUNCTIONS: set[str] = set()
-VAGUE_NAMES = {"utils", "util", "helpers", "manager", "common", "misc", "parts"}
-
 PRIVATE_NAMES = {
-    "mlx_lm": {
-        "_current_logprobs",
-        "_current_tokens",
-        "_currently_processing",
-        "_generation_batch",
-        "_next_logprobs",
-        "_next_tokens",
-        "_prompt_batch",
-        "_step",
-        "_tokenizer",
-        "_unprocessed_sequences",
-    },
-    "mlx_vlm": {"_idx"},
+    "mlx_lm": {"_tokenizer"},
+    "mlx_vlm": {"_idx", "_position_ids", "_rope_deltas"},
     "rq": {"_pubsub_exception_handler", "_shutdown", "_state", "_stop_requested"},
     "starlette": {"_body"},
 }
 """Private names of libraries that the code relies on, by library. What they must do is held by
-tests/unit/worker/jobs/test_rq_contract.py, tests/unit/api/test_library_contract.py and, in
-tests/mlx, test_library_contract.py and test_private_names.py."""
+tests/unit/worker/jobs/rq_worker/test_rq_contract.py, tests/unit/api/test_library_contract.py and,
+in tests/mlx, test_library_contract.py and test_private_names.py."""
 WATCHED_LIBRARIES = ("rq", "mlx_lm", "mlx_vlm", "starlette", "fastapi", "uvicorn")
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def sources(*folders: str) -> list[Path]:
-    """Every Python file of these folders, relative to the repository."""
-    found = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return [path.relative_to(ROOT) for path in found if "node_modules" not in path.parts]
-
-
-@functools.cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
-
-
-def functions(*folders: str) -> Iterator[tuple[str, Function]]:
-    for path in sources(*folders):
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, Function):
-                yield f"{path}:{node.name}", node
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-
-
-# --- size -----------------------------------------------------------------------------------------
-
-
-def test_no_folder_holds_too_many_files() -> None:
-    counts: dict[Path, int] = {}
-    for path in sources(*PACKAGES, "scripts/benchmarks", "tests/support", "tests/unit"):
-        counts[path.parent] = counts.get(path.parent, 0) + (path.name != "__init__.py")
-    assert {str(folder): n for folder, n in counts.items() if n > MOST_FILES} == {}
-
-
-def test_no_file_is_too_long() -> None:
-    lengths = {str(p): len((ROOT / p).read_bytes().splitlines()) for p in sources(*PACKAGES)}
-    assert {path for path, lines in lengths.items() if lines > MOST_LINES} == LONG_FILES
-
-
-def test_no_function_is_too_long() -> None:
-    long = {
-        name
-        for name, node in functions(*PACKAGES)
-        if (node.end_lineno or 0) - node.lineno + 1 > MOST_FUNCTION_LINES
-    }
-    assert long == LONG_FUNCTIONS
-
-
-def test_files_are_named_by_what_they_hold() -> None:
-    vague = [str(path) for path in sources(*PACKAGES, "scripts") if path.stem in VAGUE_NAMES]
-    assert vague == []
 
 
 # --- imports --------------------------------------------------------------------------------------
@@ -164,7 +92,8 @@ def third_party(*folders: str) -> set[str]:
 def declared() -> tuple[set[str], set[str]]:
     """Names of the distributions that pyproject.toml asks for: to run, and beside that for tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    run, dev = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    run = project["project"]["dependencies"]
+    dev = [line for group in project["dependency-groups"].values() for line in group]
     return tuple({_distribution(line) for line in lines} for lines in (run, dev))  # type: ignore[return-value]
 
 

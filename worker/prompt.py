@@ -14,6 +14,8 @@ from worker.errors import WorkerError
 Encode = Callable[[Sequence[Message]], list[int]]
 LARGEST_RESERVE = 4
 """At most a quarter of the context window is reserved for the answer before turns are dropped."""
+BLOCKS = 2
+"""Old turns are dropped in blocks; a prompt's least room is this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,11 @@ def build(
 ) -> Prompt:
     """Encode a conversation, dropping its oldest turns until the prompt and a useful answer fit.
 
-    System messages and everything from the last user message on are never dropped.
+    Tokens are dropped in whole blocks, counted from the conversation's beginning. So the next turns
+    drop the same messages, until one more block is too much, and their prompts begin as an earlier
+    one in the prompt cache does. System messages and everything from the last user message on are
+    never dropped. The last call of ``encode`` is for the messages of the result.
+
     ``context_window`` and ``max_tokens`` are in tokens. Unless it may ``shorten``, a conversation
     may leave room for one token only. Raises WorkerError ``template_failed`` when the model's
     chat template refuses the conversation, ``prompt_too_long`` when even the shortest form doesn't
@@ -47,32 +53,41 @@ def build(
         return Prompt(whole, tuple(messages))
     if not shorten:
         raise WorkerError("prompt_too_long", too_long(context_window, f"{len(whole)}"))
-    shortened = _shortened(messages, encode, room)
-    if shortened is None:
-        droppable = droppable_messages(messages)
-        shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
+    droppable = droppable_messages(messages)
+    shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
+    if shortest > room:
         raise WorkerError(
             "prompt_too_long",
             f"The prompt is {shortest} tokens with the oldest turns left out; this model takes "
             f"{room} beside an answer of {context_window - room}.",
         )
-    return shortened
+    # Of the least room, so that requests for longer and shorter answers drop the same messages.
+    block = max(1, (context_window - context_window // LARGEST_RESERVE) // BLOCKS)
+    dropped = _tokens_to_drop(len(whole) - room, len(whole) - shortest, block)
+    return _shortened(messages, encode, len(whole) - dropped)
 
 
-def _shortened(messages: Sequence[Message], encode: Encode, room: int) -> Prompt | None:
-    """The prompt without as few of its oldest messages as make it fit; None if none does."""
+def _tokens_to_drop(least: int, most: int, block: int) -> int:
+    """The fewest whole blocks that are at least ``least``; smaller blocks, halved until they are
+    not more than ``most``, where a long system prompt or last message leaves little to drop."""
+    while (dropped := -(-least // block) * block) > most:
+        block = max(1, block // 2)
+    return dropped
+
+
+def _shortened(messages: Sequence[Message], encode: Encode, length: int) -> Prompt:
+    """The prompt without the fewest of its oldest messages that leave ``length`` tokens at most;
+    without all that may be dropped it must be no longer."""
     droppable = droppable_messages(messages)
     # Each dropped message makes the prompt shorter: a binary search finds the fewest.
-    low, high, best = 1, len(droppable), None
-    while low <= high:
+    low, high = 1, len(droppable)
+    while True:
         middle = (low + high) // 2
         kept = without(messages, droppable[:middle])
         ids = _encode(encode, kept)
-        if len(ids) <= room:
-            best, high = Prompt(ids, tuple(kept), len(messages) - len(kept)), middle - 1
-        else:
-            low = middle + 1
-    return best
+        if low >= high:
+            return Prompt(ids, tuple(kept), len(messages) - len(kept))
+        low, high = (low, middle) if len(ids) <= length else (middle + 1, high)
 
 
 def droppable_messages(messages: Sequence[Message]) -> list[int]:

@@ -2,15 +2,20 @@
 
 mlx_lm has an LRUPromptCache of the same idea; its look-up walks the whole tree below the common
 prefix, which is every entry once chats share a system prompt, so this index compares whole rows
-instead. Knows no model: caches are opaque lists, copied and trimmed by the functions it is given.
+instead. Knows no model: caches are opaque lists, handled by the operations it is given.
+
+Sliding windows and recurrent states can't be cut to a shorter prefix. An entry with such layers
+has checkpoints: copies of these layers, made while the prompt was read, by the number of tokens
+that they hold. Layers that can be cut exist once an entry.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +26,11 @@ LEAST_COMMON = 16
 """Tokens that a chat must have in common with another to begin behind them. Chats of one model
 all begin with the same few marks of its template: reading these again costs less than putting
 together rows that begin with a cache."""
+LEAST_CHECKPOINTS = 2
+"""An entry is not thinned below this many checkpoints: it goes as a whole then."""
 Cache = list[Any]
+Checkpoint = list[Any]
+"""One item a layer: a copy of what can't be cut, None for layers that can be."""
 
 
 _WIDTH = 8
@@ -29,34 +38,63 @@ _WIDTH = 8
 token by token."""
 
 
-@dataclass(frozen=True, slots=True)
+class CacheOperations(Protocol):
+    """What the index needs to know of a cache."""
+
+    def is_cuttable(self, cache: Cache) -> bool:
+        """Whether the cache can be cut to any shorter prefix."""
+
+    def cut(self, cache: Cache, dropped: int, checkpoint: Checkpoint | None) -> Cache:
+        """A copy without the last ``dropped`` tokens, which the caller may change. What can't be
+        cut comes from ``checkpoint``."""
+
+    def checkpoint(self, cache: Cache) -> Checkpoint:
+        """A checkpoint at the end of a cache."""
+
+    def nbytes(self, cache: Cache | Checkpoint) -> int:
+        """Bytes of a cache or a checkpoint."""
+
+
+class Reuse(NamedTuple):
+    """A cache to begin with: how many tokens it holds, and the checkpoints inside."""
+
+    cache: Cache | None
+    length: int
+    checkpoints: dict[int, Checkpoint]
+
+
+@dataclass(slots=True)
 class _Entry:
     row: bytes
     cache: Cache
     nbytes: int
+    cuttable: bool
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
         return len(self.row) // _WIDTH
 
+    def reach(self, common: int) -> int:
+        """To how many tokens, of ``common`` at most, the cache can be cut."""
+        if self.cuttable or common >= self.length:
+            return min(common, self.length)
+        return reach(self.checkpoints, common)
+
 
 class PromptCache:
-    """Least recently used entries go first, beyond ``budget`` bytes.
+    """Least recently used entries go first, beyond ``budget`` bytes; before that, entries lose
+    checkpoints that lie close together.
 
-    ``trimmed(cache, n)`` answers a copy without its last ``n`` tokens, which the caller may change,
-    or None if this kind of cache can't be cut; with ``n`` 0 it is a plain copy and never None. Of
-    an entry that is no prefix as a whole at least ``least_common`` tokens must be.
+    Of an entry that is no prefix as a whole at least ``least_common`` tokens must be in common.
     """
 
     def __init__(
-        self,
-        budget: int,
-        trimmed: Callable[[Cache, int], Cache | None],
-        least_common: int = LEAST_COMMON,
+        self, budget: int, operations: CacheOperations, least_common: int = LEAST_COMMON
     ) -> None:
         self._budget = budget
         self._least_common = least_common
-        self._trimmed = trimmed
+        self._operations = operations
         self._entries: OrderedDict[tuple[Any, bytes], _Entry] = OrderedDict()
         self.nbytes = 0
         self.prompt_tokens = 0
@@ -65,8 +103,8 @@ class PromptCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def fetch(self, model: Any, tokens: Sequence[int]) -> tuple[Cache | None, int]:
-        """A cache for the longest known prefix of ``tokens``, and that prefix's length.
+    def fetch(self, model: Any, tokens: Sequence[int]) -> Reuse:
+        """A cache for the longest known prefix of ``tokens``.
 
         At least one token is always left to feed: without it there would be nothing to get logits
         from.
@@ -78,59 +116,86 @@ class PromptCache:
         for name, entry in self._entries.items():
             # Most entries differ before one token more than the best so far, which is seen at once.
             needed = (longest + 1) * _WIDTH
-            if longest < most and name[0] == model and entry.row[:needed] == row[:needed]:
-                best, longest = name, min(_common(row, entry.row), most)
-        if best is not None and longest < min(self._least_common, self._entries[best].length, most):
-            best, longest = self._whole_prefix(model, row)
-        while best is not None:
-            entry = self._entries[best]
-            cache = self._trimmed(entry.cache, entry.length - longest)
-            if cache is not None:
-                self._entries.move_to_end(best)
-                self.cached_tokens += longest
-                return cache, longest
-            best, longest = self._whole_prefix(model, row)
-        return None, 0
+            if longest >= most or name[0] != model or entry.row[:needed] != row[:needed]:
+                continue
+            reached = entry.reach(min(_common(row, entry.row), most))
+            if reached > longest and reached >= min(self._least_common, entry.length, most):
+                best, longest = name, reached
+        if best is None:
+            return Reuse(None, 0, {})
+        entry = self._entries[best]
+        self._entries.move_to_end(best)
+        self.cached_tokens += longest
+        dropped = entry.length - longest
+        at = None if entry.cuttable or not dropped else entry.checkpoints[longest]
+        inside = {n: kept for n, kept in entry.checkpoints.items() if n <= longest}
+        return Reuse(self._operations.cut(entry.cache, dropped, at), longest, inside)
 
-    def insert(self, model: Any, tokens: Sequence[int], cache: Cache) -> None:
+    def insert(
+        self,
+        model: Any,
+        tokens: Sequence[int],
+        cache: Cache,
+        checkpoints: Mapping[int, Checkpoint] | None = None,
+    ) -> None:
         """Keep a finished chat's cache, which holds exactly ``tokens``.
 
-        Shorter forms of the same chat go.
+        Shorter forms of the same chat go; their checkpoints stay.
         """
-        nbytes = sum(layer.nbytes for layer in cache)
+        nbytes = self._operations.nbytes(cache)
         if nbytes > self._budget or not tokens:
             return
         row = _row(tokens)
-        name = (model, row)
-        if self._trimmed(cache, 1) is not None:
-            for other in [
-                other for other in self._entries if other[0] == model and row.startswith(other[1])
-            ]:
-                self._drop(other)
-        if name in self._entries:
-            self._drop(name)
-        self._entries[name] = _Entry(row, cache, nbytes)
-        self.nbytes += nbytes
-        while self.nbytes > self._budget or len(self._entries) > MOST_ENTRIES:
-            self._drop(next(iter(self._entries)))
+        entry = _Entry(row, cache, nbytes, self._operations.is_cuttable(cache))
+        if not entry.cuttable:
+            entry.checkpoints = dict(checkpoints or {})
+        for name in [n for n in self._entries if n[0] == model and row.startswith(n[1])]:
+            other = self._drop(name)
+            if not entry.cuttable and other.length < entry.length:
+                end = {other.length: self._operations.checkpoint(other.cache)}
+                entry.checkpoints = {**other.checkpoints, **end, **entry.checkpoints}
+        entry.nbytes += sum(map(self._operations.nbytes, entry.checkpoints.values()))
+        self._entries[(model, row)] = entry
+        self.nbytes += entry.nbytes
+        self._shrink()
 
     def forget(self, model: Any) -> None:
         """Drop every entry of a model that has been unloaded."""
         for name in [name for name in self._entries if name[0] == model]:
             self._drop(name)
 
-    def _whole_prefix(self, model: Any, row: bytes) -> tuple[tuple[Any, bytes] | None, int]:
-        """The longest entry that is a prefix as a whole, for caches that can't be cut."""
-        fitting = [
-            n
-            for n in self._entries
-            if n[0] == model and len(n[1]) < len(row) and row.startswith(n[1])
-        ]
-        best = max(fitting, key=lambda name: len(name[1]), default=None)
-        return best, 0 if best is None else len(best[1]) // _WIDTH
+    def _shrink(self) -> None:
+        while self.nbytes > self._budget:
+            fullest = max(self._entries.values(), key=lambda entry: len(entry.checkpoints))
+            if len(fullest.checkpoints) <= LEAST_CHECKPOINTS:
+                break
+            self._thin(fullest)
+        while self.nbytes > self._budget or len(self._entries) > MOST_ENTRIES:
+            self._drop(next(iter(self._entries)))
 
-    def _drop(self, name: tuple[Any, bytes]) -> None:
-        self.nbytes -= self._entries.pop(name).nbytes
+    def _thin(self, entry: _Entry) -> None:
+        """Drop the checkpoint, but the first, that costs the fewest tokens to read again."""
+        places = sorted(entry.checkpoints)
+        gaps = {b: b - a for a, b in itertools.pairwise(places)}
+        dropped = entry.checkpoints.pop(min(gaps, key=lambda place: gaps[place]))
+        freed = self._operations.nbytes(dropped)
+        entry.nbytes -= freed
+        self.nbytes -= freed
+
+    def _drop(self, name: tuple[Any, bytes]) -> _Entry:
+        entry = self._entries.pop(name)
+        self.nbytes -= entry.nbytes
+        return entry
+
+
+def reach(checkpoints: Mapping[int, Checkpoint], common: int) -> int:
+    """The longest of some checkpoints with ``common`` tokens at most; 0 without one."""
+    return max((n for n in checkpoints if n <= common), default=0)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common prefix of two rows of token ids."""
+    return _common(_row(a), _row(b))
 
 
 def _row(tokens: Sequence[int]) -> bytes:

@@ -92,6 +92,8 @@ class Sequence:
         self.prompt_ids: list[int] = []
         self.generated: list[int] = []
         self.cached_tokens = 0
+        self.checkpoints: tuple[int, ...] = ()
+        """Positions in the prompt that other prompts are likely to share."""
         self.end: Finished | Failed | None = None
         self.constraint: Constraint | None = None
         self.rescued_at: int | None = None

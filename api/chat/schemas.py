@@ -7,12 +7,13 @@ Knows no models, queue or Redis.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     FailFast,
     Field,
+    model_validator,
 )
 
 from api.chat.content import StrictContentPart, as_parts, draft_parts
@@ -24,15 +25,29 @@ from wire.messages import MAX_SEED, Role, Sampling
 
 
 class ChatMessage(Body):
+    """One turn. ``reasoning`` is what an assistant thought before it; ``reasoning_content`` is its
+    older name."""
+
     role: Literal["system", "user", "assistant", "tool", "developer"]
     content: Annotated[
         list[StrictContentPart], FailFast(), Field(min_length=1), BeforeValidator(as_parts)
     ]
 
+    reasoning: Text | None = None
+    reasoning_content: Text | None = None
+
+    @model_validator(mode="after")
+    def _thinks(self) -> Self:
+        if self.role != "assistant" and (self.reasoning or self.reasoning_content):
+            raise ValueError("only a message of role assistant has reasoning")
+        return self
+
     def draft(self) -> DraftMessage:
         """The message on its way to a job."""
         role: Role = "system" if self.role == "developer" else self.role
-        return DraftMessage(role, draft_parts(self.content))
+        return DraftMessage(
+            role, draft_parts(self.content), reasoning=self.reasoning or self.reasoning_content
+        )
 
 
 class StreamOptionsBody(Body):

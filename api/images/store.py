@@ -1,9 +1,9 @@
 """Images in Redis: each once, within a budget, for as long as a live job needs it and a while
 longer.
 
-Which jobs need an image stands beside it, and whether they live is asked of their records: nothing
-has to be counted down by a process that may die. Blocking, for threads. Knows nothing of requests
-or decoders.
+The jobs that need an image are stored beside it, and their records say whether they live: no
+counter depends on a process that may die. Blocking, for threads. Knows nothing of requests or
+decoders.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from redis import Redis
 from wire import clock, keys
 
 OVERHEAD = 4096
-"""Counted for each image besides its bytes, so that many tiny ones can't add up to much."""
+"""Bytes added to each image's size in the budget, so that the number of tiny images is limited,
+too."""
 KEPT_S = 300.0
-"""An image stays this long after its last job for the next turn of the conversation, unless the
-room is needed."""
+"""An image stays this long after its last job for the next turn of the conversation, unless its
+space is needed."""
 CREATION_S = 600
 """At most this time passes between storing a job's first image and queueing the job."""
 _AT_ONCE = 200
 _EAGER_S = 1.0
 
-# All three. KEYS: image, its jobs, sizes, total, idle. ARGV[1]: SHA-256. Redis' time is the only
-# clock.
+# All three scripts: KEYS are image, its jobs, sizes, total, idle; ARGV[1] is the SHA-256. Redis'
+# time is the only clock.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
 # ARGV[2..]: job, lifetime in seconds; then size, budget and data to store it if it isn't there.
-# Answers 1 when the image is there and the job's; 0 when it isn't there, or there is no room for
-# it.
+# Returns 1 when the image is there and noted for the job; 0 when it isn't there or doesn't fit
+# into the budget.
 _HOLD = (
     _NOW
     + """
@@ -52,7 +53,7 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
 """
 )
-# ARGV[2..]: jobs that need the image no more.
+# ARGV[2..]: jobs that no longer need the image.
 _RELEASE = (
     _NOW
     + """
@@ -63,7 +64,7 @@ end
 return 1
 """
 )
-# Answers the bytes that became free. An image whose data has expired is dropped, whichever jobs
+# Returns the bytes that became free. An image whose data has expired is dropped, whichever jobs
 # need it.
 _DROP = """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('ZCARD', KEYS[2]) > 0 then return 0 end
@@ -77,11 +78,11 @@ return size
 
 
 class ImagesFull(Exception):
-    """Live jobs need so many images that there is no room for another."""
+    """Live jobs need so many images that the budget has no space for another."""
 
 
 class ImageStore:
-    """The images of all chats, as one API process looks after them. Several may at once."""
+    """The images of all chats. Several processes may use the same Redis."""
 
     def __init__(self, redis: Redis, budget: int, kept_s: float = KEPT_S) -> None:
         self._redis = redis
@@ -90,7 +91,7 @@ class ImageStore:
         self._hold, self._release, self._drop = (
             redis.register_script(text) for text in (_HOLD, _RELEASE, _DROP)
         )
-        self._making_room = threading.Lock()
+        self._evicting = threading.Lock()
         self._swept_at = 0.0
 
     def hold(self, sha256: str, job_id: str) -> bool:
@@ -113,11 +114,11 @@ class ImageStore:
         for _ in range(2):
             if self._hold(keys=_names(sha256), args=args):
                 return
-            self._make_room(size)
+            self._evict(size)
         raise ImagesFull
 
     def forget(self, job_id: str, hashes: Iterable[str]) -> None:
-        """The job came to nothing: it needs these no more."""
+        """Release images of a job that was never queued."""
         for sha256 in hashes:
             self._release(keys=_names(sha256), args=[sha256, job_id])
 
@@ -125,13 +126,13 @@ class ImageStore:
         """Find the images that no live job needs; drop those that no job has needed for a while."""
         hashes = [sha.decode() for sha in cast(list[bytes], self._redis.hkeys(keys.IMAGES))]
         for start in range(0, len(hashes), _AT_ONCE):
-            self._look_at(hashes[start : start + _AT_ONCE])
+            self._check_jobs(hashes[start : start + _AT_ONCE])
         for sha256 in self._idle(clock.now_ms(self._redis) - self._kept_ms):
             self._drop(keys=_names(sha256), args=[sha256])
 
-    def _make_room(self, size: int) -> None:
-        """Drop unused images, least recently used first, until there is room."""
-        with self._making_room:
+    def _evict(self, size: int) -> None:
+        """Drop unused images, least recently used first, until an image of this size fits."""
+        with self._evicting:
             if time.monotonic() > self._swept_at + _EAGER_S:
                 self.sweep()
                 self._swept_at = time.monotonic()
@@ -147,17 +148,17 @@ class ImageStore:
             for sha in cast(list[bytes], self._redis.zrangebyscore(keys.IMAGES_IDLE, 0, until_ms))
         ]
 
-    def _look_at(self, hashes: list[str]) -> None:
+    def _check_jobs(self, hashes: list[str]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
             for sha256 in hashes:
                 pipe.exists(keys.image(sha256))
                 pipe.zrange(keys.image_jobs(sha256), 0, -1, withscores=True)
             answers = pipe.execute()
         needs = {sha: _by_job(rows) for sha, rows in zip(hashes, answers[1::2], strict=True)}
-        over = self._over({job: since for jobs in needs.values() for job, since in jobs.items()})
+        ended = self._ended({job: since for jobs in needs.values() for job, since in jobs.items()})
         with self._redis.pipeline(transaction=False) as pipe:
             for sha256, there in zip(hashes, answers[::2], strict=True):
-                gone, needing = needs[sha256].keys() & over, needs[sha256].keys() - over
+                gone, needing = needs[sha256].keys() & ended, needs[sha256].keys() - ended
                 if not there:
                     self._drop(keys=_names(sha256), args=[sha256])
                 elif gone or not needing:
@@ -167,10 +168,10 @@ class ImageStore:
                     pipe.expire(keys.image_jobs(sha256), keys.IMAGE_LIFETIME_S)
             pipe.execute()
 
-    def _over(self, jobs: dict[str, float]) -> set[str]:
-        """Those of the jobs that have ended or never came to be.
+    def _ended(self, jobs: dict[str, float]) -> set[str]:
+        """The jobs that have ended or were never queued.
 
-        Each with the time at which it asked for an image.
+        ``jobs`` has the time at which each stored or needed an image.
         """
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in jobs:

@@ -84,7 +84,6 @@ REFUSED: dict[str, Harmless] = {
     "continue_final_message": _OFF,
     "add_generation_prompt": _ON,
     "chat_template": _unset,
-    "chat_template_kwargs": _unset,
     "role_mapping": _unset,
     "documents": _unset,
     "prompt_embeds": _unset,
@@ -96,7 +95,6 @@ REFUSED: dict[str, Harmless] = {
     "function_call": _only("none", "auto"),
     "cache_salt": _unset,
     # How the model thinks and says it
-    "reasoning_effort": _unset,
     "verbosity": _unset,
     "thinking_token_budget": _unset,
     "reasoning_budget_tokens": _at_most(-1),
@@ -210,6 +208,8 @@ WITHOUT_EFFECT = frozenset(
 ON_CHATS: dict[str, Harmless] = {"add_special_tokens": _OFF}
 ON_COMPLETIONS: dict[str, Harmless] = {
     "add_special_tokens": _ON,
+    "chat_template_kwargs": _unset,
+    "reasoning_effort": _unset,
     "response_format": _only({"type": "text"}),
 }
 """What one of the two has in another way than the other, or not at all."""

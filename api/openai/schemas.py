@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
 from api.chat.json_schema import as_text
 from api.chat.request import ChatSpec, seed_or_any
+from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
@@ -140,6 +141,8 @@ class ChatBody(Generation):
     response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(
         None, discriminator="type"
     )
+    chat_template_kwargs: TemplateKwargs | None = None
+    reasoning_effort: Effort | None = None
 
     def ignored(self) -> list[str]:
         known = (other_fields.MESSAGE_REFUSED, other_fields.MESSAGE_WITHOUT_EFFECT)
@@ -188,7 +191,14 @@ class ChatBody(Generation):
         """The chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         drafts = [message.draft(index) for index, message in enumerate(self.messages)]
-        return ChatSpec(drafts, self._sampling(self.most_tokens), Policy("cancel"), self._form())
+        form = self._form()
+        options = options_of(
+            self.chat_template_kwargs,
+            self.reasoning_effort,
+            has_schema=form.json_schema is not None,
+        )
+        form = form.model_copy(update={"template_options": options})
+        return ChatSpec(drafts, self._sampling(self.most_tokens), Policy("cancel"), form)
 
 
 def _one_text(prompt: Any) -> Any:

@@ -13,33 +13,18 @@ from pydantic import AfterValidator, Field
 
 from api.chat.json_schema import as_text
 from api.errors import ApiError
-from api.schemas import Lenient, Text, whole
+from api.schemas import MOST_LEVELS, Lenient, Text, is_shallow, whole
 from wire.schemas.rules import STRICT
 
 MOST_TOOLS = 128
-MOST_LEVELS = 64
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 NO_ARGUMENTS: dict[str, Any] = ANY_OBJECT | {"properties": {}, "additionalProperties": False}
 """What OpenAI takes a function without parameters to have."""
 
 
-def _is_shallow(value: Any) -> bool:
-    level = [value]
-    for _ in range(MOST_LEVELS):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, (dict, list))
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        if not level:
-            return True
-    return False
-
-
 def _storable(function: dict[str, Any]) -> dict[str, Any]:
     # Kept as it was sent, so everything that JSON from anywhere may hold has to be looked at.
-    if not _is_shallow(function):
+    if not is_shallow(function):
         raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
     whole(json.dumps(function, ensure_ascii=False, allow_nan=False))
     if not isinstance(function.get("name"), str) or not function["name"]:

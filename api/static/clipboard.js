@@ -1,4 +1,5 @@
-// Copies text. Browsers offer the clipboard API on secure pages only (https, localhost); elsewhere a selection is copied.
+// Copies text. Browsers offer the clipboard API on secure pages only (https, localhost); elsewhere
+// a selection is copied.
 
 /** Copy a text to the clipboard; whether the browser allowed it. */
 export async function copy(text) {

@@ -1,5 +1,6 @@
-// Applies the colour theme that the reader has chosen, before the first paint, and handles the header's button.
-// A classic script, not a module: modules run only after the first paint. Knows nothing of the page around it.
+// Applies the colour theme that the reader has chosen, before the first paint, and handles the
+// header's button. A classic script, not a module: modules run only after the first paint. Knows
+// nothing of the page around it.
 (() => {
   const NAME = "mlxq-theme"; // "light" or "dark"; absent: the system's theme
   const root = document.documentElement;
@@ -9,7 +10,8 @@
   }
 
   function keep(theme) {
-    try { localStorage.setItem(NAME, theme); } catch { /* storage is forbidden: it lasts as long as this page */ }
+    // Where storage is forbidden, the theme lasts as long as this page.
+    try { localStorage.setItem(NAME, theme); } catch { /* forbidden */ }
   }
 
   const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;

@@ -106,22 +106,22 @@ def measure(plan: Plan, folder: Path) -> Measured:
                 _compare(plan, folder, server, found)
             found.ours |= uvloop.run(_ours(plan, server))
     if "start" in plan.parts:
-        say("scripts/serve, from its start to the first token")
+        log("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
     if "durability" in plan.parts:
-        say("the cost of the token log")
+        log("the cost of the token log")
         found.ours |= uvloop.run(durability.measure(plan, folder))
     if "equal-text" in plan.parts:
-        say("equal answers")
+        log("equal answers")
         found.equal = equal_text.measure(machine.find_openblas(), folder)
     return found
 
 
 def _compare(plan: Plan, folder: Path, server: servers.Server, found: Measured) -> None:
-    say("mlx_lm in one process, mlx_lm.server and this service, in turn")
+    log("mlx_lm in one process, mlx_lm.server and this service, in turn")
     with rounds.systems(plan, folder, server) as (running, blas):
         found.blas += blas
-        results = uvloop.run(rounds.take_turns(plan, running, say))
+        results = uvloop.run(rounds.take_turns(plan, running, log))
     found.limit, found.peer = results.get("limit", {}), results.get("peer", {})
     found.ours |= results["ours"]
 
@@ -130,10 +130,10 @@ async def _ours(plan: Plan, server: servers.Server) -> Results:
     text = Prompts(plan.model)
     results: Results = {}
     if "stop" in plan.parts:
-        say("stop")
+        log("stop")
         results |= await TextLoad(plan, server, text).stop()
     if "vision" in plan.parts:
-        say("vision")
+        log("vision")
         results |= await VisionLoad(plan, server, Prompts(plan.vision_model), text).run()
     return results
 
@@ -143,7 +143,7 @@ def sections(size: str, plan: Plan, moment: str, found: Measured) -> dict[str, s
     result = {}
     if found.ours:
         blas = machine.OPENBLAS if plan.openblas else "the BLAS in MLX's wheel"
-        # Some parts start services of their own, and what these have loaded is not looked at.
+        # Some parts start services of their own, whose BLAS is not checked.
         notes = bullets([*machine.conditions(), *method(size, found.blas or [blas])])
         measured = f"Measured {moment}; rounds: {plan.rounds}."
         result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found, measured)}"
@@ -179,14 +179,14 @@ def method(size: str, blas: list[str]) -> list[str]:
     ]
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"Measuring {text} …", file=sys.stderr, flush=True)
 
 
 def run_crowd(clients: int) -> dict[str, str]:
     """The section about a crowd of clients."""
     conditions = [machine.moment(), *machine.conditions()]
-    say(f"{clients:,} streaming clients")
+    log(f"{clients:,} streaming clients")
     with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
         seen = crowd.measure(clients, Path(name))
     notes = bullets([*conditions, *crowd.method(clients)])
@@ -227,7 +227,7 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    # Ended by SIGTERM as by Ctrl-C: what was started is ended, what was made is removed.
+    # SIGTERM ends a run as Ctrl-C does: child processes are ended, temporary files removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(arguments())

@@ -1,4 +1,4 @@
-"""The figures as Markdown tables, with ratios and what they should reach."""
+"""The figures as Markdown tables, with ratios and their targets."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Measured:
     ours: Results = field(default_factory=dict)
     equal: list[Row] = field(default_factory=list)
     blas: list[str] = field(default_factory=list)
-    """What each system computed with, as its process says."""
+    """What each system computed with, as its process reports."""
 
 
 def report(found: Measured, measured: str) -> str:
-    """All tables for which something was measured. ``measured`` says below each title when, and
-    how often."""
+    """All tables for which something was measured. ``measured`` has the line below each title:
+    when, and how often."""
     parts = [
         _throughput(found, sampling) for sampling in SAMPLINGS if f"{sampling.name} 1" in found.ours
     ]
@@ -256,8 +256,8 @@ def p50(values: Sequence[float]) -> float:
 
 
 def paired(values: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the ratios of what was measured in the same round: the machine's drift is in
-    both, and cancels."""
+    """The median of the ratios of what was measured in the same round: the machine's drift affects
+    both, and cancels out."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 

@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Print a line at once, also into a file or a pipe."""
     print(line, flush=True)
 
@@ -77,7 +77,7 @@ def main() -> int:
     if arguments.evaluate:
         from scripts.training.demo_chat.evaluation import evaluate
 
-        evaluate(arguments.evaluate, arguments.cases, arguments.seed, arguments.mistakes, say)
+        evaluate(arguments.evaluate, arguments.cases, arguments.seed, arguments.mistakes, log)
         return 0
     from scripts.training.demo_chat.training import Plan, Trainer
 
@@ -88,7 +88,7 @@ def main() -> int:
         arguments.start_from,
         arguments.continued_share,
     )
-    Trainer(plan).run(say)
+    Trainer(plan).run(log)
     return 0
 
 

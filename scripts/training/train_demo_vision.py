@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Print a line at once, also into a file or a pipe."""
     print(line, flush=True)
 
@@ -75,7 +75,7 @@ def main() -> int:
     if arguments.evaluate:
         from scripts.training.demo_vision.evaluation import evaluate
 
-        evaluate(arguments.evaluate, arguments.pictures, arguments.seed, arguments.mistakes, say)
+        evaluate(arguments.evaluate, arguments.pictures, arguments.seed, arguments.mistakes, log)
         return 0
     from scripts.training.demo_vision.training import Plan, Trainer
 
@@ -91,7 +91,7 @@ def main() -> int:
         plan = replace(
             plan, start_from=arguments.start_from, look_share=0.0, probe_weight=0.0, flat_share=0.1
         )
-    Trainer(plan).run(say)
+    Trainer(plan).run(log)
     return 0
 
 

@@ -1,5 +1,5 @@
-"""A client of batches for fault tests: uploads prompts whose answers are known, watches, and
-judges the results."""
+"""A client of batches for fault tests: uploads prompts whose answers are known, polls, and checks
+the results."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Batch:
     def state(self) -> dict[str, Any]:
         status, raw = self._call("GET", f"{PATH}/{self.id}")
         assert status == 200, raw
-        told: dict[str, Any] = json.loads(raw)
-        return told
+        view: dict[str, Any] = json.loads(raw)
+        return view
 
     def done(self) -> int:
         counts = self.state()["counts"]
@@ -62,8 +62,8 @@ class Batch:
         return [json.loads(row) for row in raw.splitlines()]
 
     def wrong(self, failed: Mapping[str, str] | None = None) -> list[str]:
-        """What is wrong with the results there are: a line twice, another text, an error that
-        isn't ``failed``'s."""
+        """What is wrong with the results so far: a repeated line, a wrong text, an error that isn't
+        expected by ``failed``."""
         rows, expected = self.results(), failed or {}
         twice = Counter(row["custom_id"] for row in rows)
         found = [f"{name} came {times} times" for name, times in twice.items() if times != 1]

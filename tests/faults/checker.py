@@ -1,9 +1,9 @@
-"""Judges what clients got and what Redis holds against the invariants; knows nothing of how faults
-were made.
+"""Checks what clients received and what Redis holds against the invariants; knows nothing of how
+faults were made.
 
 I1 every accepted job reaches exactly one terminal event. I2 ids never fall, and up to each id the
 text is that of so many tokens. I3 never two writers on one log. I4 nothing after the terminal
-event, which never changes. I5 no 5xx but an honest 503, no traceback. I6 Redis' keys return to
+event, which never changes. I5 no 5xx but a justified 503, no traceback. I6 Redis' keys return to
 where they were.
 """
 
@@ -21,41 +21,43 @@ from wire.log_entries import Entry, decode_rows
 from worker.backends import echo
 
 LOST = ("job_lost", "expired")
-"""Codes of ends that an API process makes up for a job that Redis lost: they stand in no log."""
+"""Codes of ends that an API process sends for a job that Redis lost: no log has them."""
 
 
 def expected(chat: Chat) -> str:
-    """The whole text, as a worker that was never disturbed would say it."""
+    """The whole text, as a worker without faults generates it."""
     return echo.answer(chat.prompt, chat.seed, chat.tokens)
 
 
 class Checker:
-    """Judges chats one by one; remembers how each ended, and looks again at the end of
-    everything."""
+    """Checks chats one by one; remembers how each ended, and checks that again at the end of the
+    session."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._ends: dict[str, str] = {}
 
-    def judge(
+    def check(
         self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False
     ) -> list[str]:
-        """What is wrong with these chats, nothing at best.
+        """What is wrong with these chats.
 
         They should have ended well; or with a failure of this code; or, ``stopped``, with the
         beginning of their text.
         """
-        judged = [(chat, self._wrong(chat, code, stopped)) for chat in chats]
+        checked = [(chat, self._wrong(chat, code, stopped)) for chat in chats]
         return [
-            f"{chat.prompt!r} {chat.job_id}: {wrong}" for chat, wrongs in judged for wrong in wrongs
+            f"{chat.prompt!r} {chat.job_id}: {wrong}"
+            for chat, wrongs in checked
+            for wrong in wrongs
         ]
 
     def forget(self) -> None:
-        """Redis has lost its data: the ends that were there are no more."""
+        """Redis has lost its data, and with it the ends of earlier chats."""
         self._ends.clear()
 
     def changed(self) -> list[str]:
-        """I4, looked at again: the logs that have changed since they were judged."""
+        """I4, checked again: the logs that have changed since they were checked."""
         return [
             f"{job_id}: changed after its end"
             for job_id, end in self._ends.items()
@@ -103,7 +105,7 @@ def _logged(entries: Sequence[Entry]) -> str:
 
 
 def stream_wrong(chat: Chat, code: str | None = None, *, stopped: bool = False) -> list[str]:
-    """What is wrong with what a client got, whatever the log holds by now."""
+    """What is wrong with the stream that a client received, whatever the log holds by now."""
     frames = [(position, frame) for _, position, frame in chat.frames if "progress" not in frame]
     wrong = _positions(chat, frames)
     if [frame["done"] for _, frame in frames] != [False] * (len(frames) - 1) + [True]:
@@ -125,13 +127,13 @@ def _positions(chat: Chat, frames: Sequence[tuple[int, dict[str, Any]]]) -> list
     lengths = [0]
     for word in expected(chat).split(" ")[:-1]:
         lengths.append(lengths[-1] + len(word) + 1)
-    place = said = 0
+    place = length = 0
     for position, frame in frames:
-        said += len(frame["text"])
+        length += len(frame["text"])
         if position < place:
             return [f"I2 the ids fall: {[position for position, _ in frames]}"]
-        if not frame["done"] and (position >= len(lengths) or said != lengths[position]):
-            return [f"I2 {said} characters up to id {position}"]
+        if not frame["done"] and (position >= len(lengths) or length != lengths[position]):
+            return [f"I2 {length} characters up to id {position}"]
         if frame["done"] and position != place + 1 and frame.get("code") not in LOST:
             return [f"I2 the end's id is {position} behind {place}"]
         place = position

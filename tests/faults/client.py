@@ -1,7 +1,6 @@
-"""A client that behaves as a good one does: it keys its request, and comes back with its cursor
-after any cut.
+"""A well-behaved client: it sends an idempotency key, and reconnects with its cursor after any cut.
 
-Writes down everything it got, for the checker. Speaks HTTP over a bare socket, so that it can be
+Records everything it received, for the checker. Speaks HTTP over a bare socket, so that it can be
 cut at any byte.
 """
 
@@ -19,7 +18,7 @@ from typing import Any
 CHAT = "/api/engine/chat"
 MODEL = "echo"
 BREATH_S = 0.1
-"""Between a cut and the next try, or half a second when a server asked for time."""
+"""Between a cut and the next try; half a second when a server sent Retry-After."""
 SILENCE_S = 25.0
 """The servers send a comment every 15 s: after more silence the connection is dead."""
 Where = Callable[[], int]
@@ -28,7 +27,7 @@ Where = Callable[[], int]
 
 @dataclass
 class Chat:
-    """What one client asked for, and what it got."""
+    """One client's request, and what it received."""
 
     prompt: str
     seed: int = 0
@@ -36,7 +35,7 @@ class Chat:
     more: dict[str, Any] = field(default_factory=dict)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     job_id: str = ""
-    asked: float = 0.0
+    submitted_at: float = 0.0
     frames: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     refusals: list[tuple[int, str]] = field(default_factory=list)
     given_up: int = 0
@@ -89,7 +88,7 @@ class Answer:
 
 
 class Cut(ConnectionError):
-    """The connection is gone in the middle of something."""
+    """The connection was lost in the middle of a response."""
 
 
 class Connection:
@@ -207,7 +206,7 @@ class Client:
 
     def _send(self, connection: Connection) -> None:
         chat = self.chat
-        chat.asked = chat.asked or time.monotonic()
+        chat.submitted_at = chat.submitted_at or time.monotonic()
         if chat.job_id:
             path = f"{CHAT}/{chat.job_id}/events"
             connection.send("GET", path, None, [("Last-Event-ID", str(chat.cursor))])

@@ -1,5 +1,5 @@
-"""One service for all fault tests: each test finds it whole, and is judged by what it leaves
-behind."""
+"""One service for all fault tests: it is complete before each test, and what each test leaves in
+Redis and in the log is checked."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def checker(shared_stack: Stack) -> Iterator[Checker]:
-    judge = Checker(shared_stack.redis)
-    yield judge
-    assert judge.changed() == []
+    invariants = Checker(shared_stack.redis)
+    yield invariants
+    assert invariants.changed() == []
 
 
 @pytest.fixture
 def rng() -> random.Random:
-    """Where chance comes from; the seed is shown with a failure, and can be given to see it
-    again."""
+    """The source of random numbers. Its seed is printed with a failure; FAULTS_SEED repeats it."""
     seed = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 32))
     print(f"FAULTS_SEED={seed}")
     return random.Random(seed)
@@ -47,8 +46,8 @@ def rng() -> random.Random:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The service, whole at the start; at the end nothing may be left in Redis and no traceback
-    in the API's log."""
+    """The service with all its processes; after the test nothing may be left in Redis and no
+    traceback in the API's log."""
     asyncio.run(_whole(shared_stack))
     before = shared_stack.log("api").stat().st_size
     yield shared_stack
@@ -56,7 +55,7 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
     asyncio.run(_settled(shared_stack))
     with shared_stack.log("api").open("rb") as log:
         log.seek(before)
-        assert b"Traceback" not in (said := log.read()), said.decode()
+        assert b"Traceback" not in (written := log.read()), written.decode()
 
 
 async def _whole(stack: Stack) -> None:

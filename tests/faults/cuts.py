@@ -1,7 +1,7 @@
 """Redis is killed and loses the tail of its log, again and again, under chats whose readers have
 seen more.
 
-The chats go on: each is read to its end and judged token by token. Knows neither a test nor a
+The chats go on: each is read to its end and checked token by token. Knows neither a test nor a
 command line.
 """
 
@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 
 from tests.faults.checker import LOST, stream_wrong
 from tests.faults.client import Chat, Client
-from tests.faults.scenes import logged
+from tests.faults.running_chats import logged
 from tests.faults.stack import Stack, until
 
 MOST_BYTES = 200_000
 READERS = 8
 API_SHARE = 0.2
-"""Of the cuts, those with which the API is killed as well: its start takes longest."""
+"""The share of cuts with which the API is killed as well: its start takes longest."""
 _PAUSE_S = (0.05, 0.5)
 
 
 @dataclass
 class Result:
-    """What came out: cuts made, those that took tokens that a reader had seen, chats by how they
+    """The results: cuts made, cuts that removed tokens which a reader had seen, chats by how they
     ended."""
 
     cuts: int = 0
@@ -47,7 +47,7 @@ class Cuts:
         self._number = 0
 
     async def run(self, cuts: int) -> None:
-        """Make so many cuts, and read what runs then to its end."""
+        """Make so many cuts, and read the chats that run then to their ends."""
         async with asyncio.TaskGroup() as group:
             readers = [group.create_task(self._read(place)) for place in range(READERS)]
             for _ in range(cuts):
@@ -64,14 +64,13 @@ class Cuts:
             chat.more = {"on_disconnect": "continue"}
             self._reading[place] = chat
             await Client(chat, self._stack.port).run()
-            self._judge(chat)
+            self._check(chat)
 
-    def _judge(self, chat: Chat) -> None:
-        """By what was streamed: the log may be losing its end again by now, which is then
-        written once more."""
+    def _check(self, chat: Chat) -> None:
+        """Check what was streamed: the log may be losing its end again by now, and be rewritten."""
         lost = chat.given_up == 404 or chat.end.get("code") in LOST
         wrong = stream_wrong(chat, chat.end.get("code") if lost else None)
-        # The loss reached back to before the chat was accepted: what was seen is right still.
+        # The loss reached back to before the chat was accepted: the text so far must be right.
         if lost:
             wrong = [line for line in wrong if line.startswith("I2")]
         self._result.lost += lost

@@ -15,13 +15,14 @@ COMMIT = "89eafe7"
 
 
 def unpacked(folder: Path) -> Path:
-    """A folder with the last release. Skips, and says so, where its commit isn't in the history."""
+    """A folder with the last release. Skips, with a reason, where its commit isn't in the
+    history."""
     got = subprocess.run(
         ["git", "archive", COMMIT, "api", "wire", "worker"], cwd=ROOT, capture_output=True
     )
     if got.returncode:
         pytest.skip(
-            f"The history isn't here: commit {COMMIT}, the last release, is needed to run it beside this one."
+            f"The git history isn't complete: commit {COMMIT}, the last release, is needed to run it beside this one."
         )
     with tarfile.open(fileobj=io.BytesIO(got.stdout)) as archive:
         archive.extractall(folder, filter="data")

@@ -29,8 +29,7 @@ from wire import keys, parent_process
 from wire.redis_server import connect_once
 
 LIMIT_S = 60.0
-"""Nothing that is waited for takes anywhere near as long; on a busy machine everything takes
-longer."""
+"""Far longer than anything that is waited for, also on a busy machine."""
 _POLL_S = 0.02
 WORKER = ("-m", "worker")
 API = ("-m", "api")
@@ -46,7 +45,7 @@ async def until(
         with suppress(RedisError, OSError):
             if condition():
                 return time.monotonic() - began
-        assert time.monotonic() - began < limit_s, f"{what} never came"
+        assert time.monotonic() - began < limit_s, f"timed out waiting for {what}"
         await asyncio.sleep(_POLL_S)
 
 
@@ -77,8 +76,8 @@ class Stack:
         return self._start(name, command, root, {"MLXQ_DATA": str(self.folder / name), **settings})
 
     def start_api(self, name: str = "api", root: Path = ROOT, **settings: str) -> Process:
-        told = {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1"}
-        return self._start(name, API, root, {**told, **settings})
+        address = {"MLXQ_PORT": str(self.port(name)), "MLXQ_HOST": "127.0.0.1"}
+        return self._start(name, API, root, {**address, **settings})
 
     def port(self, name: str = "api") -> int:
         if name not in self._ports:
@@ -101,7 +100,7 @@ class Stack:
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command],
-                cwd=root,  # It is where -m looks first.
+                cwd=root,  # -m looks there first.
                 env={**clean, **self._settings, **settings, **ours},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -126,14 +125,14 @@ class Stack:
             return connection.getresponse().status == 200
 
     def workers(self) -> dict[int, str]:
-        """The names of the workers that say that they are alive, by process id."""
+        """The names of the workers whose status is alive, by process id."""
         names = [name.decode() for name in self.redis.smembers(keys.WORKERS)]  # type: ignore[union-attr]
-        said = [self.redis.get(keys.worker_status(name)) for name in names]
+        records = [self.redis.get(keys.worker_status(name)) for name in names]
         return {
-            status.pid: status.name for value in said if value for status in decode_status(value)
+            status.pid: status.name for value in records if value for status in decode_status(value)
         }  # type: ignore[arg-type]
 
-    # --- harming ----------------------------------------------------------------------------------
+    # --- faults ----------------------------------------------------------------------------------
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a process and take its status."""
@@ -146,8 +145,7 @@ class Stack:
         self.server.process.wait()
 
     async def start_redis(self, *, empty: bool = False, lost_bytes: int = 0) -> None:
-        """Start it again: as it was, empty, or without the last bytes that it should have
-        written."""
+        """Restart Redis: with its data, empty, or without the last bytes of its file."""
         kept = self.server.folder / "appendonlydir"
         if empty:
             shutil.rmtree(kept)
@@ -163,7 +161,7 @@ class Stack:
         return name in self.processes and self.processes[name].poll() is None
 
     def close(self) -> None:
-        """End everything; nothing stays behind."""
+        """End all processes and close all connections."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.kill()

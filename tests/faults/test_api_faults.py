@@ -1,5 +1,5 @@
-"""The API is killed or stopped; clients are cut, leave, ask twice or ask nonsense: one run a
-job, the whole text."""
+"""The API is killed or stopped; clients are cut off, leave, send a request twice or send nonsense:
+each job runs once, and each text is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.checker import Checker, expected
 from tests.faults.client import CHAT, Chat, Client, Connection, ask
-from tests.faults.scenes import Limits, at_token, chats, logged, repeated, streamed
+from tests.faults.running_chats import Limits, at_token, chats, logged, repeated, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 
@@ -37,7 +37,7 @@ def test_fifty_clients_come_back_after_the_api_has_ended(
         stack.start_api()
 
     asyncio.run(streamed(stack, fifty, end()))
-    assert checker.judge(fifty) == []
+    assert checker.check(fifty) == []
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in fifty} == {b"ended:1"}
 
 
@@ -54,15 +54,15 @@ def test_streams_cut_at_random_bytes_are_whole_in_the_end(
     def limits() -> Limits:
         return repeated([rng.randrange(1, 500) for _ in range(20)])
 
-    async def scene() -> None:
+    async def run() -> None:
         async with asyncio.TaskGroup() as group:
             for one, other in zip(first, second, strict=True):
                 group.create_task(Client(one, stack.port, limits()).run())
                 group.create_task(another_tab(one, other))
 
-    asyncio.run(scene())
+    asyncio.run(run())
     assert all(chat.cuts == 20 for chat in first)
-    assert checker.judge([*first, *second]) == []
+    assert checker.check([*first, *second]) == []
 
 
 HOSTILE = [
@@ -86,7 +86,7 @@ def test_a_hostile_cursor_is_refused_and_shows_nothing(stack: Stack, checker: Ch
     mine, other = chats("cursor", 2, tokens=5)
     asyncio.run(streamed(stack, [mine, other]))
 
-    async def scene() -> None:
+    async def run() -> None:
         for cursor in HOSTILE:
             answer = await ask(stack.port(), "GET", f"{CHAT}/{mine.job_id}/events?after={cursor}")
             assert (answer.status, answer.json["code"]) == (400, "bad_request"), cursor
@@ -105,14 +105,14 @@ def test_a_hostile_cursor_is_refused_and_shows_nothing(stack: Stack, checker: Ch
         answer = await ask(stack.port(), "GET", f"{CHAT}/{other.job_id}/events?after=0")
         assert (answer.status, answer.json["code"]) == (410, "expired")
 
-    asyncio.run(scene())
-    assert checker.judge([mine]) == []
+    asyncio.run(run())
+    assert checker.check([mine]) == []
 
 
 def test_clients_that_leave_at_any_moment_leave_nothing(
     stack: Stack, rng: random.Random, long: bool
 ) -> None:
-    """In the long form also: their chats are stopped some 30 s later."""
+    """In the long form also clients that leave: their chats are stopped some 30 s later."""
     count = 500 if long else 60
     leaving = chats("left", count, tokens=3000 if long else 30)
     process = psutil.Process(stack.processes["api"].pid)
@@ -130,7 +130,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing(
         finally:
             connection.close()
 
-    async def scene() -> None:
+    async def run() -> None:
         for start in range(0, count, 20):
             await asyncio.gather(*(leave(chat) for chat in leaving[start : start + 20]))
         await until(lambda: process.num_fds() <= before + 2, what="closed sockets")
@@ -141,7 +141,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing(
             "the ends",
         )
 
-    asyncio.run(scene())
+    asyncio.run(run())
 
 
 def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Checker) -> None:
@@ -158,7 +158,7 @@ def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Chec
         assert await until(lambda: chat.done, what="the end") < 0.25 + SLACK_S
         assert chat.cursor < shown + SLACK_S / 0.02
 
-    async def scene() -> None:
+    async def run() -> None:
         await until(lambda: queued.job_id)
         await stop(queued)
         stack.start_worker()
@@ -173,8 +173,8 @@ def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Chec
 
     stack.kill("worker", signal.SIGTERM)
     four = [queued, reading, writing, again]
-    asyncio.run(streamed(stack, four, scene()))
-    assert checker.judge(four, stopped=True) == []
+    asyncio.run(streamed(stack, four, run()))
+    assert checker.check(four, stopped=True) == []
     assert queued.text == reading.text == ""
     assert expected(writing).startswith(writing.text)
     assert writing.text
@@ -198,7 +198,7 @@ def test_one_key_makes_one_job_also_over_a_kill_of_the_api(stack: Stack, checker
 
     asyncio.run(streamed(stack, fifty, kill()))
     assert len({chat.job_id for chat in (*fifty, *later)}) == 1
-    assert checker.judge([*fifty, *later]) == []
+    assert checker.check([*fifty, *later]) == []
 
     async def other_body() -> None:
         body = Chat("another", key="one-key").body
@@ -221,7 +221,7 @@ def test_a_job_can_be_looked_at_while_it_runs_and_after(stack: Stack, checker: C
         assert view["last_event_id"] >= 5
 
     asyncio.run(streamed(stack, [chat], look()))
-    assert checker.judge([chat]) == []
+    assert checker.check([chat]) == []
     view = asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json
     assert (view["state"], view["text"], view["finish_reason"]) == (
         "ended",

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.batches import Batch, prompts
 from tests.faults.checker import Checker
 from tests.faults.client import Chat
-from tests.faults.scenes import all_ended, chats, streamed
+from tests.faults.running_chats import all_ended, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, DEADLY_PROMPT, HANGING_PROMPT
@@ -67,7 +67,7 @@ def test_a_line_that_kills_its_workers_fails_alone_and_a_chat_beside_it_finishes
     batch = Batch(stack.port(), rows)
     deaths: list[int] = []
     asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths)))
-    assert checker.judge([chat]) == []
+    assert checker.check([chat]) == []
     assert batch.wrong({"good-20": "gave_up_after_crashes"}) == []
     assert batch.missing() == set()
     assert batch.state()["counts"] == {
@@ -80,18 +80,18 @@ def test_a_line_that_kills_its_workers_fails_alone_and_a_chat_beside_it_finishes
     assert deaths == [-signal.SIGKILL] * MOST_CRASHES
 
 
-def test_a_line_that_kills_its_workers_as_it_is_prepared_fails_alone_and_no_chat_is_blamed(
+def test_a_line_that_kills_its_workers_as_it_is_prepared_fails_alone_and_counts_for_no_chat(
     stack: Stack, checker: Checker
 ) -> None:
-    """Chats that have shown nothing yet, too: they wait, read a long prompt, or have just said
-    their first word."""
+    """Also chats without text yet: they wait, process a long prompt, or have just streamed their
+    first token."""
     rows = prompts("fine", 40, max_tokens=12)
     rows[20]["prompt"] = f"{DEADLY_PROMPT}, will you?"
     some = [*chats("innocent", 6, tokens=60), Chat("innocent and long " * 180, tokens=20)]
     batch = Batch(stack.port(), rows)
     deaths: list[int] = []
     asyncio.run(streamed(stack, some, keep(stack, batch, deaths)))
-    assert checker.judge(some) == []
+    assert checker.check(some) == []
     assert batch.wrong({"fine-20": "gave_up_after_crashes"}) == []
     assert batch.missing() == set()
     assert batch.state()["counts"] == {
@@ -119,14 +119,14 @@ def test_a_chat_that_kills_its_workers_as_it_is_prepared_costs_no_line_of_a_batc
         await streamed(stack, [bad])
 
     asyncio.run(streamed(stack, good, come(), keep(stack, batch, deaths, [bad])))
-    assert checker.judge(good) == []
-    assert checker.judge([bad], code="gave_up_after_crashes") == []
+    assert checker.check(good) == []
+    assert checker.check([bad], code="gave_up_after_crashes") == []
     assert (batch.wrong(), batch.missing()) == ([], set())
     assert len(deaths) <= MOST_CRASHES + 1
 
 
 def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Checker) -> None:
-    """As a regular expression or a grammar may be. No stream waits for it, but every other line
+    """Such as a regular expression or a grammar. No stream waits for it, but every other line
     would."""
     stack.kill("worker", signal.SIGTERM)
     stack.start_worker(MLXQ_HANG_S="2")
@@ -136,7 +136,7 @@ def test_a_line_that_is_prepared_for_ever_fails_alone(stack: Stack, checker: Che
     batch = Batch(stack.port(), rows)
     deaths: list[int] = []
     asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths, MLXQ_HANG_S="2")))
-    assert checker.judge([chat]) == []
+    assert checker.check([chat]) == []
     assert batch.wrong({"quick-3": "gave_up_after_crashes"}) == []
     assert (batch.missing(), deaths) == (set(), [70] * MOST_CRASHES)
     stack.kill("worker", signal.SIGTERM)
@@ -152,11 +152,11 @@ def test_a_batch_of_deadly_lines_ends_after_a_bounded_number_of_crashes(
     batch = Batch(stack.port(), rows)
     deaths: list[int] = []
     asyncio.run(streamed(stack, [chat], keep(stack, batch, deaths)))
-    assert checker.judge([chat]) == []
+    assert checker.check([chat]) == []
     codes = {row["error"]["code"] for row in batch.results() if "error" in row}
     assert codes == {"gave_up_after_crashes"}
     assert (batch.missing(), batch.state()["status"]) == (set(), "completed")
-    # The first crash of each of the two slices is nobody's in particular, and one line may be half
+    # The first crash of each of the two slices is counted for no single line, and one line may be
     # given up.
     assert len(deaths) <= 2 + MOST_ALONE * MOST_DEADLY_LINES + 1
 
@@ -193,10 +193,10 @@ def test_two_workers_share_a_batch_and_a_cancel_reaches_both(stack: Stack) -> No
         await until(batch.ended, what="the end")
 
     asyncio.run(share())
-    told = batch.state()
-    assert told["status"] == "cancelled"
-    assert told["counts"]["done"] == len(batch.results()) > 0
-    assert told["counts"]["cancelled"] == 4000 - told["counts"]["done"]
+    view = batch.state()
+    assert view["status"] == "cancelled"
+    assert view["counts"]["done"] == len(batch.results()) > 0
+    assert view["counts"]["cancelled"] == 4000 - view["counts"]["done"]
     assert batch.wrong() == []
     assert open_batches(stack) == 0
 

@@ -1,4 +1,4 @@
-"""Redis loses its last moments: a cursor still means the same text, for every kind of reader."""
+"""Redis loses its last writes: a cursor still means the same text, for every kind of reader."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mlxq.http_client import Client as CommandClient
 from tests.faults.checker import Checker, expected, leftovers
 from tests.faults.client import Chat, Connection, ask
 from tests.faults.cuts import Cuts, Result
-from tests.faults.scenes import at_token, chats, logged, streamed
+from tests.faults.running_chats import at_token, chats, logged, streamed
 from tests.faults.stack import Stack, until
 from worker.backends import echo
 
 V1 = "/v1/chat/completions"
 LOST_BYTES = 30_000
+TOKENS = 2500
 
 
 @pytest.mark.parametrize("delay_ms", [0, 1, 5, 50])
@@ -31,13 +32,13 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
     stack.start_worker(MLXQ_ECHO_DELAY_MS=str(delay_ms))
     result = Result()
 
-    async def scene() -> None:
+    async def run() -> None:
         await stack.worker_ready()
         await Cuts(stack, delay_ms, rng, result).run(250 if long else 10)
-        # Ends that were lost behind their readers are written again, at this worker's pace.
+        # Ends that were lost after they were read are written again, at this worker's pace.
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
-    asyncio.run(scene())
+    asyncio.run(run())
     stack.kill("worker")  # The next test gets one at the usual pace.
     assert result.wrong == []
     assert result.whole > 0
@@ -46,59 +47,62 @@ def test_no_reader_gets_a_wrong_text_however_much_of_the_tail_is_lost(
 def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_command_line(
     stack: Stack, checker: Checker
 ) -> None:
-    """The API lives on: nobody comes back with a cursor, and the log is written anew beneath
-    them."""
+    """The API is not restarted: no reader reconnects with a cursor while the log is rewritten."""
     stack.kill("worker")
     stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
-    four = chats("never left", 4, tokens=2500)
+    four = chats("never left", 4, tokens=TOKENS)
     texts: dict[str, str] = {}
 
-    async def v1() -> None:
-        connection = await Connection.open(stack.port())
-        body = {
-            "model": "echo",
-            "messages": [{"role": "user", "content": "openai"}],
-            "seed": 1,
-            "stream": True,
-        }
-        connection.send("POST", V1, body | {"max_tokens": 2500})
-        assert (await connection.head()).status == 200
-        said = b""
-        while piece := await connection.chunk():
-            said += piece
-        connection.close()
-        texts["v1"] = said.decode()
+    async def openai() -> None:
+        texts["openai"] = text_of(await openai_stream(stack.port(), "openai", seed=1))
 
-    def command() -> None:
-        body = {
-            "model_id": "echo",
-            "messages": [{"role": "user", "content": "command"}],
-            "seed": 2,
-            "max_tokens": 2500,
-        }
-        with CommandClient(f"http://127.0.0.1:{stack.port()}") as client:
-            answer = Answer(client, body)
-            for _ in answer.frames():
-                pass
-        texts["command"] = answer.text
+    async def command() -> None:
+        texts["command"] = await asyncio.to_thread(command_text, stack.port(), "command", seed=2)
 
-    async def lose() -> None:
-        await at_token(four, 300)
-        stack.kill_redis()
-        seen = [chat.cursor for chat in four]
-        await stack.start_redis(lost_bytes=LOST_BYTES)
-        assert any(logged(stack, chat.job_id) < had for chat, had in zip(four, seen, strict=True))
-
-    async def scene() -> None:
+    async def run() -> None:
         await stack.worker_ready()
-        await streamed(stack, four, v1(), asyncio.to_thread(command), lose())
+        await streamed(stack, four, openai(), command(), lose_a_tail(stack, four))
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
-    asyncio.run(scene())
+    asyncio.run(run())
     stack.kill("worker")
-    assert checker.judge(four) == []
-    assert text_of(texts["v1"]) == echo.answer("openai", 1, 2500)
-    assert texts["command"] == echo.answer("command", 2, 2500)
+    assert checker.check(four) == []
+    assert texts["openai"] == echo.answer("openai", 1, TOKENS)
+    assert texts["command"] == echo.answer("command", 2, TOKENS)
+
+
+async def openai_stream(port: int, prompt: str, seed: int) -> str:
+    """A whole stream of OpenAI's route, as it was sent."""
+    connection = await Connection.open(port)
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": "echo", "messages": messages, "seed": seed, "max_tokens": TOKENS}
+    connection.send("POST", V1, body | {"stream": True})
+    assert (await connection.head()).status == 200
+    received = b""
+    while piece := await connection.chunk():
+        received += piece
+    connection.close()
+    return received.decode()
+
+
+def command_text(port: int, prompt: str, seed: int) -> str:
+    """The text that the command line's client reads."""
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model_id": "echo", "messages": messages, "seed": seed, "max_tokens": TOKENS}
+    with CommandClient(f"http://127.0.0.1:{port}") as client:
+        answer = Answer(client, body)
+        for _ in answer.frames():
+            pass
+        return answer.text
+
+
+async def lose_a_tail(stack: Stack, some: list[Chat]) -> None:
+    """Restart Redis without the end of its file, while these chats are running."""
+    await at_token(some, 300)
+    stack.kill_redis()
+    seen = [chat.cursor for chat in some]
+    await stack.start_redis(lost_bytes=LOST_BYTES)
+    assert any(logged(stack, chat.job_id) < had for chat, had in zip(some, seen, strict=True))
 
 
 def text_of(stream: str) -> str:
@@ -126,11 +130,11 @@ def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(
         )
         await streamed(stack, [later])
 
-    async def scene() -> None:
+    async def run() -> None:
         await stack.worker_ready()
         await streamed(stack, [chat], look())
 
-    asyncio.run(scene())
+    asyncio.run(run())
     stack.kill("worker")
-    assert checker.judge([chat, later]) == []
+    assert checker.check([chat, later]) == []
     assert later.text == expected(chat)

@@ -1,5 +1,5 @@
-"""Redis is away, restarted, emptied or full: nothing that it still holds is lost, and what it
-lost is told."""
+"""Redis is away, restarted, emptied or full: no data that it still has is lost, and clients get an
+error for what it lost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from tests.faults.checker import Checker
 from tests.faults.client import CHAT, Chat, ask
-from tests.faults.scenes import all_ended, at_token, chats, logged, streamed
+from tests.faults.running_chats import all_ended, at_token, chats, logged, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 
 SLACK_S = 8.0
-"""What a busy machine may add to a promised time."""
+"""Time that a busy machine may add to a limit."""
 
 
 @pytest.mark.parametrize("down_s", [0.2, 3, 8, 30])
@@ -31,19 +31,20 @@ def test_a_restart_of_redis_costs_a_pause_and_no_token(
         await at_token(forty[:8], 20)
         await until(lambda: all(chat.job_id for chat in forty))
         stack.kill_redis()
-        await asyncio.sleep(down_s)  # How long it is away is what is tried.
+        await asyncio.sleep(down_s)  # The length of the outage is what is tested.
         await stack.start_redis()
 
     asyncio.run(streamed(stack, forty, restart()))
-    assert checker.judge(forty) == []
+    assert checker.check(forty) == []
     assert max(chat.longest_silence for chat in forty) < down_s + 2 + SLACK_S
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in forty} == {b"ended:1"}
 
 
-def test_what_redis_had_not_written_when_it_was_killed_is_said_again(
+def test_events_that_redis_lost_when_it_was_killed_are_written_again(
     stack: Stack, checker: Checker
 ) -> None:
-    """Also to clients that have seen more than Redis remembers, and come back with their cursor."""
+    """Also to clients that have received more than Redis still has, and reconnect with their
+    cursor."""
     eight = chats("forgotten", 8, tokens=150)
 
     async def lose() -> None:
@@ -57,14 +58,13 @@ def test_what_redis_had_not_written_when_it_was_killed_is_said_again(
         stack.start_api()
 
     asyncio.run(streamed(stack, eight, lose()))
-    assert checker.judge(eight) == []
+    assert checker.check(eight) == []
 
 
 def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(
     stack: Stack, checker: Checker
 ) -> None:
-    """Its readers have gone, and nothing runs any more: one that comes later still gets the
-    whole text."""
+    """Its readers have left, and no job is running: a later reader still gets the whole text."""
     eight = chats("forgotten end", 8, tokens=60)
     later = chats("forgotten end", 8, tokens=60)
 
@@ -73,25 +73,25 @@ def test_an_end_that_redis_forgets_after_it_was_seen_is_written_again(
         stack.kill_redis()
         await stack.start_redis(lost_bytes=15_000)
         ended = [stack.redis.get(keys.attempt(chat.job_id)) == b"ended:1" for chat in eight]
-        assert not all(ended), "what was lost should reach over some end"
+        assert not all(ended), "the lost bytes should contain the end of some chat"
         for chat, again in zip(eight, later, strict=True):
             again.job_id = chat.job_id
         await streamed(stack, later)
 
     checker.forget()
     asyncio.run(lose())
-    assert checker.judge(later) == []
+    assert checker.check(later) == []
 
 
 @pytest.mark.parametrize("how", ["flushed", "restarted empty"])
-def test_when_redis_loses_its_data_every_client_is_told(
+def test_when_redis_loses_its_data_every_client_gets_an_error(
     stack: Stack, checker: Checker, how: str
 ) -> None:
     lost, after = chats(f"lost {how}", 40, tokens=2000), chats("after", 2, tokens=10)
     took: list[float] = []
 
     async def lose() -> None:
-        # Which of them get the worker's slots is chance: the others are still queued.
+        # Which chats get the worker's slots is random: the others are still queued.
         await until(
             lambda: (
                 all(chat.job_id for chat in lost) and sum(chat.cursor >= 10 for chat in lost) >= 8
@@ -108,8 +108,8 @@ def test_when_redis_loses_its_data_every_client_is_told(
     checker.forget()
     asyncio.run(streamed(stack, lost, lose()))
     assert took[0] < 10 + SLACK_S
-    assert checker.judge(lost, code="job_lost") == []
-    assert checker.judge(after) == []
+    assert checker.check(lost, code="job_lost") == []
+    assert checker.check(after) == []
     assert stack.redis.scard("rq:workers") == 1
 
 
@@ -118,7 +118,7 @@ def test_without_redis_a_chat_is_refused_soon_and_leaves_nothing(
 ) -> None:
     chat = Chat("early", tokens=5)
 
-    async def scene() -> None:
+    async def run() -> None:
         stack.kill_redis()
         began = time.monotonic()
         answer = await ask(stack.port(), "POST", CHAT, chat.body)
@@ -137,8 +137,8 @@ def test_without_redis_a_chat_is_refused_soon_and_leaves_nothing(
         assert set(stack.redis.scan_iter("rq:job:*")) == known
         await streamed(stack, [chat])
 
-    asyncio.run(scene())
-    assert checker.judge([chat]) == []
+    asyncio.run(run())
+    assert checker.check([chat]) == []
 
 
 def test_a_full_redis_refuses_chats_and_loses_none(stack: Stack, checker: Checker) -> None:
@@ -159,7 +159,7 @@ def test_a_full_redis_refuses_chats_and_loses_none(stack: Stack, checker: Checke
             stack.redis.config_set("maxmemory", "0")
 
     asyncio.run(streamed(stack, eight, fill()))
-    assert checker.judge(eight) == []
+    assert checker.check(eight) == []
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in eight} == {b"ended:1"}
 
 
@@ -189,4 +189,4 @@ def test_a_frozen_redis_is_waited_for(stack: Stack, checker: Checker) -> None:
             stack.server.process.send_signal(signal.SIGCONT)
 
     asyncio.run(streamed(stack, eight, freeze()))
-    assert checker.judge(eight) == []
+    assert checker.check(eight) == []

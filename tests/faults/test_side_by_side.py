@@ -1,5 +1,4 @@
-"""Machines are updated one after another: workers and API processes of the last release and of
-this one, one Redis."""
+"""A rolling update: workers and API processes of the last release and of this one on one Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import pytest
 from tests.faults.checker import expected, stream_wrong
 from tests.faults.client import CHAT, Chat, Client, ask
 from tests.faults.last_release import unpacked
-from tests.faults.scenes import at_token, chats
+from tests.faults.running_chats import at_token, chats
 from tests.faults.stack import ROOT, Stack, until
 from wire import keys
 from wire.versions import VERSION
@@ -23,7 +22,7 @@ STOP = f"{CHAT}/stop"
 FILE = b'{"custom_id": "a"}\n'
 OLD, NEW = "old", "new"
 PAIRS = [((OLD,), (NEW,)), ((NEW,), (OLD,)), ((OLD, NEW), (OLD, NEW))]
-"""API processes, and workers."""
+"""Releases of the API processes, and of the workers."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Sides:
-    """Processes of both releases, named ``old`` and ``new`` with what they are."""
+    """Processes of both releases, named ``old-api``, ``new-worker`` and so on."""
 
     def __init__(self, stack: Stack, last_release: Path) -> None:
         self.stack = stack
@@ -60,6 +59,37 @@ class Sides:
     def port(self, side: str) -> int:
         return self.stack.port(f"{side}-api")
 
+    async def stop_at_token(self, side: str, chat: Chat, number: int) -> None:
+        """Stop a chat over one release's API once it has shown so many tokens."""
+        await at_token([chat], number)
+        stopped = await ask(self.port(side), "POST", STOP, {"job_id": chat.job_id})
+        assert stopped.status == 200
+
+    async def read(self, side: str, some: list[Chat], cuts: tuple[int, ...] = ()) -> None:
+        """Read chats over one release's API; each cut ends one connection after so many bytes."""
+        limits = iter(cuts)
+        readers = [
+            Client(chat, lambda: self.port(side), lambda: next(limits, None)).run() for chat in some
+        ]
+        await asyncio.gather(*readers)
+
+    async def check(self, side: str, batch_id: str, workers: int) -> None:
+        """One release's API has finished a batch of 40 lines, and lists workers and models."""
+        port = self.port(side)
+        assert await finished(port, batch_id) == (40, 0)
+        status = (await ask(port, "GET", "/api/engine/status")).json
+        assert len(status["workers"]) == workers
+        assert [model["id"] for model in (await ask(port, "GET", "/models")).json] == ["echo"]
+        assert (await ask(port, "GET", "/ready")).status == 200
+
+    async def update(self) -> None:
+        """End all processes of the last release, restart Redis, and start this release's."""
+        self.end()
+        self.stack.kill_redis()
+        await self.stack.start_redis()
+        self.start((NEW,), (NEW,))
+        await self.ready((NEW,), (NEW,))
+
     def end(self) -> None:
         for name in list(self.stack.processes):
             if self.stack.runs(name):
@@ -72,8 +102,7 @@ def sides(stack: Stack, last_release: Path) -> Sides:
 
 
 def wrong(side: str, chat: Chat) -> list[str]:
-    """What is wrong with a stream of an API of one of the releases; the last one's ids count
-    events."""
+    """What is wrong with a stream of one release's API; in the last release ids count events."""
     if side == NEW:
         return stream_wrong(chat)
     ids = [number for _, number, _ in chat.frames]
@@ -87,17 +116,59 @@ async def batch(port: int, prompts: int) -> str:
 
 
 async def uploaded(port: int) -> str:
-    """The id of a file that waits for a batch."""
+    """Upload a file for a batch; return its id."""
     async with httpx2.AsyncClient() as client:
         form = {"files": {"file": ("p.jsonl", FILE)}, "data": {"purpose": "batch"}}
         return str((await client.post(f"http://127.0.0.1:{port}/v1/files", **form)).json()["id"])
 
 
 async def finished(port: int, batch_id: str) -> tuple[int, int]:
-    """How many lines were done, and how many failed, once all are."""
-    while (told := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
+    """Wait for a batch's end; return the numbers of done and of failed lines."""
+    while (view := (await ask(port, "GET", f"{BATCHES}/{batch_id}")).json)["status"] != "completed":
         await asyncio.sleep(0.1)
-    return told["counts"]["done"], told["counts"]["failed"]
+    return view["counts"]["done"], view["counts"]["failed"]
+
+
+class LeftBehind:
+    """What the last release has in Redis when its processes end, and the clients of its chats."""
+
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+        self.port = sides.port(OLD)
+        """The API that clients connect to next."""
+        self.ended, self.running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
+        self.queued = chats("queued", 3, tokens=30)
+        self.again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in self.ended]
+        """The ended ones, read once more."""
+
+    async def read(self, some: list[Chat]) -> None:
+        await asyncio.gather(*(Client(chat, lambda: self.port).run() for chat in some))
+
+    async def submit_to_no_worker(self) -> None:
+        stack = self._sides.stack
+        await until(lambda: not stack.runs("old-worker"), what="the worker's end")
+        await self.read(self.queued)
+
+    async def half_a_batch_and_a_file(self) -> tuple[str, str]:
+        """Their ids. The worker is killed in the middle of the batch, and chats wait for it."""
+        await at_token(self.running, 10)
+        file_id = await uploaded(self.port)
+        batch_id = await batch(self.port, 400)
+        while (await ask(self.port, "GET", f"{BATCHES}/{batch_id}")).json["counts"]["done"] < 20:
+            await asyncio.sleep(0.05)
+        self._sides.stack.kill("old-worker")
+        await until(lambda: all(chat.job_id for chat in self.queued), what="the queued ones")
+        return batch_id, file_id
+
+    async def check_ended(self, file_id: str) -> None:
+        """Ended chats have their text, and the file its content."""
+        for chat, other in zip(self.ended, self.again, strict=True):
+            other.job_id = chat.job_id
+        await self.read(self.again)
+        first = self.ended[0]
+        view = (await ask(self.port, "GET", f"/api/engine/jobs/{first.job_id}")).json
+        assert (view["text"], view["last_event_id"]) == (first.text, first.cursor)
+        assert (await ask(self.port, "GET", f"/v1/files/{file_id}/content")).body == FILE
 
 
 @pytest.mark.parametrize(("apis", "workers"), PAIRS)
@@ -105,43 +176,24 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
     sides: Sides, apis: tuple[str, ...], workers: tuple[str, ...]
 ) -> None:
     asked = {side: chats(f"by {side}", 12, tokens=60) for side in apis}
-    fast = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
+    resumed = {side: chats(f"resumed by {side}", 4, tokens=400) for side in apis}
     stopped = {side: Chat(f"stopped by {side}", tokens=3000) for side in apis}
 
-    async def stop(side: str) -> None:
-        await at_token([stopped[side]], 5)
-        assert (
-            await ask(sides.port(side), "POST", STOP, {"job_id": stopped[side].job_id})
-        ).status == 200
-
-    async def read(side: str, some: list[Chat], cuts: bool = False) -> None:
-        limits = iter([900, 1700, 2500]) if cuts else iter(())
-        readers = [
-            Client(chat, lambda: sides.port(side), lambda: next(limits, None)).run()
-            for chat in some
-        ]
-        await asyncio.gather(*readers)
-
-    async def scene() -> None:
+    async def run() -> None:
         sides.start(apis, workers)
         await sides.ready(apis, workers)
         made = {side: await batch(sides.port(side), 40) for side in apis}
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             for side in apis:
-                group.create_task(read(side, [*asked[side], stopped[side]]))
-                group.create_task(read(side, fast[side], cuts=True))
-                group.create_task(stop(side))
+                group.create_task(sides.read(side, [*asked[side], stopped[side]]))
+                group.create_task(sides.read(side, resumed[side], cuts=(900, 1700, 2500)))
+                group.create_task(sides.stop_at_token(side, stopped[side], 5))
         for side in apis:
-            port = sides.port(side)
-            assert await finished(port, made[side]) == (40, 0)
-            status = (await ask(port, "GET", "/api/engine/status")).json
-            assert len(status["workers"]) == len(workers)
-            assert [model["id"] for model in (await ask(port, "GET", "/models")).json] == ["echo"]
-            assert (await ask(port, "GET", "/ready")).status == 200
+            await sides.check(side, made[side], len(workers))
 
-    asyncio.run(asyncio.wait_for(scene(), 200))
+    asyncio.run(asyncio.wait_for(run(), 200))
     for side in apis:
-        assert [line for chat in (*asked[side], *fast[side]) for line in wrong(side, chat)] == []
+        assert [line for chat in (*asked[side], *resumed[side]) for line in wrong(side, chat)] == []
         assert stopped[side].done
         assert expected(stopped[side]).startswith(stopped[side].text)
         assert len(stopped[side].text) < len(expected(stopped[side]))
@@ -150,7 +202,7 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
 def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_they_have(
     sides: Sides,
 ) -> None:
-    """Several tokens an event: a cursor that counts events must not be taken for one that counts
+    """Events have several tokens: a cursor that counts events must not be read as one that counts
     tokens."""
     some = chats("over an update", 6, tokens=600)
     port = {"now": sides.port(OLD)}
@@ -162,7 +214,7 @@ def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_the
         sides.start((NEW,), (NEW,))
         port["now"] = sides.port(NEW)
 
-    async def scene() -> None:
+    async def run() -> None:
         sides.stack._settings["MLXQ_ECHO_DELAY_MS"] = "5"
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
@@ -171,65 +223,36 @@ def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_the
                 group.create_task(Client(chat, lambda: port["now"]).run())
             group.create_task(update())
 
-    asyncio.run(scene())
+    asyncio.run(run())
     assert [line for chat in some for line in wrong(OLD, chat)] == []
 
 
 def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Sides) -> None:
     """Queued, running and ended jobs, a batch half done, a file."""
-    ended, running = chats("ended", 2, tokens=20), chats("running", 3, tokens=900)
-    queued = chats("queued", 3, tokens=30)
-    again = [Chat(chat.prompt, chat.seed, chat.tokens) for chat in ended]
-    port = {"now": sides.port(OLD)}
+    left = LeftBehind(sides)
 
-    async def leave() -> tuple[str, str]:
-        """A batch half done and a file, at the moment at which the worker dies."""
-        await at_token(running, 10)
-        file_id = await uploaded(port["now"])
-        made = await batch(port["now"], 400)
-        while (await ask(port["now"], "GET", f"{BATCHES}/{made}")).json["counts"]["done"] < 20:
-            await asyncio.sleep(0.05)
-        sides.stack.kill("old-worker")
-        await until(lambda: all(chat.job_id for chat in queued), what="the queued ones")
-        return made, file_id
-
-    async def later() -> None:
-        await until(lambda: not sides.stack.runs("old-worker"), what="the worker's end")
-        async with asyncio.TaskGroup() as group:
-            for chat in queued:
-                group.create_task(Client(chat, lambda: port["now"]).run())
-
-    async def scene() -> None:
+    async def run() -> None:
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
-        await asyncio.gather(*(Client(chat, lambda: port["now"]).run() for chat in ended))
+        await left.read(left.ended)
         async with asyncio.timeout(150), asyncio.TaskGroup() as group:
-            for chat in running:
-                group.create_task(Client(chat, lambda: port["now"]).run())
-            group.create_task(later())
-            made, file_id = await leave()
-            sides.end()
-            sides.stack.kill_redis()
-            await sides.stack.start_redis()
-            port["now"] = sides.port(NEW)
-            sides.start((NEW,), (NEW,))
-            await sides.ready((NEW,), (NEW,))
-            assert await finished(port["now"], made) == (400, 0)
-        for chat, other in zip(ended, again, strict=True):
-            other.job_id = chat.job_id
-        await asyncio.gather(*(Client(chat, lambda: port["now"]).run() for chat in again))
-        view = (await ask(port["now"], "GET", f"/api/engine/jobs/{ended[0].job_id}")).json
-        assert (view["text"], view["last_event_id"]) == (ended[0].text, ended[0].cursor)
-        assert (await ask(port["now"], "GET", f"/v1/files/{file_id}/content")).body == FILE
+            group.create_task(left.read(left.running))
+            group.create_task(left.submit_to_no_worker())
+            batch_id, file_id = await left.half_a_batch_and_a_file()
+            left.port = sides.port(NEW)
+            await sides.update()
+            assert await finished(left.port, batch_id) == (400, 0)
+        await left.check_ended(file_id)
 
-    asyncio.run(scene())
-    assert [line for chat in (*ended, *running, *queued, *again) for line in wrong(OLD, chat)] == []
+    asyncio.run(run())
+    some = (*left.ended, *left.running, *left.queued, *left.again)
+    assert [line for chat in some for line in wrong(OLD, chat)] == []
 
 
 def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(
     sides: Sides,
 ) -> None:
-    async def scene() -> dict[str, bytes | None]:
+    async def run() -> dict[str, bytes | None]:
         sides.start((), (OLD, NEW))
         await sides.ready((), (OLD, NEW))
         pids = {process.pid: name for name, process in sides.stack.processes.items()}
@@ -238,4 +261,4 @@ def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_n
             side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()
         }  # type: ignore[misc]
 
-    assert asyncio.run(scene()) == {"old-worker": None, "new-worker": str(VERSION).encode()}
+    assert asyncio.run(run()) == {"old-worker": None, "new-worker": str(VERSION).encode()}

@@ -1,5 +1,5 @@
-"""Jobs that a worker can't read: of a later release, of an unknown task, broken. Whoever waits
-is told by name."""
+"""Jobs that a worker can't read: of a later release, of an unknown task, broken. Their clients get
+an error with a code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from tests.faults.checker import Checker
 from tests.faults.client import ask
-from tests.faults.scenes import chats, streamed
+from tests.faults.running_chats import chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 
@@ -38,7 +38,7 @@ HARMS = [later, broken, unknown_task]
 
 
 def harm(stack: Stack, job_id: str, how: Callable[[Job], None]) -> None:
-    """Change a queued job in Redis, as another release or somebody with access to it would have
+    """Change a queued job in Redis, as another release or anyone with access to Redis could have
     written it."""
     job = Job.fetch(job_id, connection=stack.redis, serializer=JSONSerializer)
     assert job.func_name  # RQ reads all of it at once, and only then can a part be changed.
@@ -53,19 +53,19 @@ def test_a_chat_that_a_worker_cannot_read_ends_by_name_and_takes_no_place_of_its
     [bad] = chats(f"unreadable {how.__name__}", 1, tokens=20)
     [good] = chats("readable", 1, tokens=20)
 
-    async def scene() -> None:
+    async def run() -> None:
         await until(lambda: bad.job_id)
         harm(stack, bad.job_id, how)
         stack.start_worker()
 
     async def both() -> None:
-        await streamed(stack, [bad], scene())
+        await streamed(stack, [bad], run())
         await streamed(stack, [good])
 
     stack.kill("worker")
     asyncio.run(both())
-    assert checker.judge([bad], code=CODE) == []
-    assert checker.judge([good]) == []
+    assert checker.check([bad], code=CODE) == []
+    assert checker.check([good]) == []
     assert not stack.redis.exists(keys.live("everyone"))
     assert (
         Job.fetch(bad.job_id, connection=stack.redis, serializer=JSONSerializer).get_status()
@@ -79,7 +79,7 @@ def test_a_chat_that_a_worker_cannot_read_ends_by_name_and_takes_no_place_of_its
 def test_a_slice_that_a_worker_cannot_read_ends_its_lines_by_name(
     stack: Stack, how: Callable[[Job], None]
 ) -> None:
-    async def scene() -> tuple[Any, str]:
+    async def run() -> tuple[Any, str]:
         body = {"model_id": "echo", "prompts": ["one", "two", "three"], "max_tokens": 5}
         made = (await ask(stack.port(), "POST", BATCHES, body)).json
         [job_id] = Queue(
@@ -88,18 +88,18 @@ def test_a_slice_that_a_worker_cannot_read_ends_its_lines_by_name(
         harm(stack, job_id, how)
         stack.start_worker()
         batch = f"{BATCHES}/{made['id']}"
-        while (told := (await ask(stack.port(), "GET", batch)).json)["status"] != "completed":
+        while (view := (await ask(stack.port(), "GET", batch)).json)["status"] != "completed":
             await asyncio.sleep(0.05)
-        return told, (await ask(stack.port(), "GET", f"{batch}/results")).body.decode()
+        return view, (await ask(stack.port(), "GET", f"{batch}/results")).body.decode()
 
     stack.kill("worker")
-    told, results = asyncio.run(asyncio.wait_for(scene(), 60))
-    assert told["counts"]["failed"] == 3
+    view, results = asyncio.run(asyncio.wait_for(run(), 60))
+    assert view["counts"]["failed"] == 3
     assert results.count(CODE) == 3
 
 
 def test_a_command_to_models_that_a_worker_cannot_read_is_answered(stack: Stack) -> None:
-    async def scene() -> Any:
+    async def run() -> Any:
         asked = asyncio.create_task(ask(stack.port(), "POST", "/models/scan"))
         queue = Queue(keys.CHAT_QUEUE, connection=stack.redis, serializer=JSONSerializer)
         await until(lambda: queue.job_ids, what="the command")
@@ -109,5 +109,5 @@ def test_a_command_to_models_that_a_worker_cannot_read_is_answered(stack: Stack)
         return await asked
 
     stack.kill("worker")
-    answer = asyncio.run(asyncio.wait_for(scene(), 60))
+    answer = asyncio.run(asyncio.wait_for(run(), 60))
     assert (answer.status, answer.json["code"]) == (500, CODE)

@@ -1,5 +1,5 @@
-"""The worker is killed, frozen, stopped, poisoned or hung: streams go on at the exact next
-token."""
+"""The worker is killed, frozen, stopped, crashed by a prompt or hung: streams go on at the exact
+next token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tests.faults.checker import Checker
 from tests.faults.client import Chat
-from tests.faults.scenes import all_ended, at_token, chats, streamed
+from tests.faults.running_chats import all_ended, at_token, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, HANGING
@@ -27,10 +27,10 @@ __main__.main()
 INTERMEDIATE = "rq:queue:chat:intermediate"
 
 RESTART_S = 20.0
-"""Restart, load and 5 s of the promise; most of it is the start of a process on a busy machine."""
+"""Restart, load and the promised 5 s; most of it is the start of a process on a busy machine."""
 TAKEOVER_S = 15.0
 SLACK_S = 10.0
-"""What a busy machine may add to a promised time."""
+"""Time that a busy machine may add to a limit."""
 
 
 def test_a_killed_worker_costs_a_pause_and_no_token(
@@ -46,15 +46,15 @@ def test_a_killed_worker_costs_a_pause_and_no_token(
                 stack.start_worker()
 
         asyncio.run(streamed(stack, eight, kill()))
-        assert checker.judge(eight) == []
+        assert checker.check(eight) == []
         assert max(chat.longest_silence for chat in eight) < RESTART_S
 
 
 def test_a_worker_killed_between_pop_and_start_loses_no_job(
     stack: Stack, checker: Checker, long: bool
 ) -> None:
-    """A few real deaths at that very place; the other jobs are moved to where such a death
-    leaves them."""
+    """A few real kills between pop and start; the other jobs are moved to where such a kill leaves
+    them."""
     hundred = chats("popped", 100, tokens=5)
     redis = stack.redis
     stack.kill("worker")
@@ -72,13 +72,14 @@ def test_a_worker_killed_between_pop_and_start_loses_no_job(
         assert await until(lambda: all_ended(hundred)) < TAKEOVER_S + SLACK_S
 
     asyncio.run(streamed(stack, hundred, die()))
-    assert checker.judge(hundred) == []
+    assert checker.check(hundred) == []
 
 
 def test_another_worker_puts_back_what_a_dead_one_had_popped(
     stack: Stack, checker: Checker
 ) -> None:
-    """A frozen worker's pop goes on in Redis: it has the job then, and dies before it knows."""
+    """A frozen worker's pop goes on in Redis: the job is popped, and the worker dies before it
+    learns of it."""
     one = chats("left", 1, tokens=5)
     stack.processes["worker"].send_signal(signal.SIGSTOP)
 
@@ -90,7 +91,7 @@ def test_another_worker_puts_back_what_a_dead_one_had_popped(
         assert await until(lambda: all_ended(one)) < TAKEOVER_S + SLACK_S
 
     asyncio.run(streamed(stack, one, leave()))
-    assert checker.judge(one) == []
+    assert checker.check(one) == []
     assert stack.kill("second", signal.SIGTERM) == 0
 
 
@@ -114,16 +115,16 @@ def test_a_frozen_worker_is_taken_over_and_its_writes_are_refused(
         stack.processes["worker"].send_signal(signal.SIGCONT)
 
     asyncio.run(streamed(stack, four, freeze()))
-    assert checker.judge(four) == []
+    assert checker.check(four) == []
     assert took[0] < TAKEOVER_S + SLACK_S
     for chat in four:
-        said = stack.log("worker").read_text().splitlines()
-        assert [line for line in said if "has been taken over" in line and chat.job_id in line]
+        lines = stack.log("worker").read_text().splitlines()
+        assert [line for line in lines if "has been taken over" in line and chat.job_id in line]
         assert stack.redis.get(keys.attempt(chat.job_id)) == b"ended:2"
     assert stack.kill("second", signal.SIGTERM) == 0
 
 
-def test_a_worker_told_to_stop_drains_hands_back_and_loses_nothing(
+def test_a_stopping_worker_drains_hands_back_and_loses_nothing(
     stack: Stack, checker: Checker
 ) -> None:
     stack.kill("worker", signal.SIGTERM)
@@ -151,7 +152,7 @@ def test_a_worker_told_to_stop_drains_hands_back_and_loses_nothing(
         await streamed(stack, late)
 
     asyncio.run(streamed(stack, [*lengthy, *brief], stop(), come_late()))
-    assert checker.judge([*lengthy, *brief, *late]) == []
+    assert checker.check([*lengthy, *brief, *late]) == []
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in brief} == {b"ended:1"}
     assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in lengthy} == {b"ended:2"}
     assert not any(stack.redis.hexists(keys.job(chat.job_id), "crashes") for chat in lengthy)
@@ -172,8 +173,8 @@ def test_a_job_that_kills_its_worker_is_given_up_and_the_others_finish(
     good, bad = chats("good", 20, tokens=40), [Chat(f"{DEADLY} now", tokens=40)]
     deaths: list[int] = []
     asyncio.run(streamed(stack, [*good, *bad], keep(stack, [*good, *bad], deaths)))
-    assert checker.judge(good) == []
-    assert checker.judge(bad, code="gave_up_after_crashes") == []
+    assert checker.check(good) == []
+    assert checker.check(bad, code="gave_up_after_crashes") == []
     assert deaths == [-signal.SIGKILL] * MOST_CRASHES
 
 
@@ -189,7 +190,7 @@ def test_an_engine_that_hangs_is_noticed_and_replaced(stack: Stack, checker: Che
         await streamed(stack, bad, keep(stack, [*good, *bad], deaths, **settings))
 
     asyncio.run(streamed(stack, good, hang()))
-    assert checker.judge(good) == []
-    assert checker.judge(bad, code="gave_up_after_crashes") == []
+    assert checker.check(good) == []
+    assert checker.check(bad, code="gave_up_after_crashes") == []
     assert deaths == [70] * MOST_CRASHES
     stack.kill("worker", signal.SIGTERM)

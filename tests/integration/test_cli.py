@@ -25,7 +25,7 @@ MLXQ = (sys.executable, "-m", "mlxq.cli")
 
 
 class Shell:
-    """A service and the environment of somebody who uses it."""
+    """A service, and a user's environment."""
 
     def __init__(self, data: Path) -> None:
         self.running = Running(
@@ -49,13 +49,13 @@ class Shell:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def running_jobs(self, count: int) -> list[str]:
-        """The ids that `mlxq ps` shows, once they are so many: workers tell of their jobs once a
+        """The ids that `mlxq ps` shows, once there are so many: workers publish their jobs once a
         second."""
         for _ in range(LIMIT_S):
-            told = json.loads(self.run("ps", "--json").stdout)["running"]
-            if len(told) == count:
-                return [row["job_id"] for row in told]
-        raise AssertionError(f"never {count} running")
+            running = json.loads(self.run("ps", "--json").stdout)["running"]
+            if len(running) == count:
+                return [row["job_id"] for row in running]
+        raise AssertionError(f"there were never {count} running jobs")
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +66,17 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Look at what another process writes until it is there."""
+    """Poll until another process has written it."""
     ticks = threading.Event()
     for _ in range(LIMIT_S * 50):
         if condition():
             return
         ticks.wait(0.02)
-    raise AssertionError("it never came")
+    raise AssertionError("the text was not written in time")
 
 
 def read_until(stream: Any, text: str) -> str:
-    """What a stream says up to a text; reading blocks until it is there."""
+    """Read a stream up to a text; blocks until the text is there."""
     seen = ""
     while text not in seen:
         piece = stream.read(1)
@@ -86,10 +86,14 @@ def read_until(stream: Any, text: str) -> str:
 
 
 def test_a_chat_answers_from_an_argument_and_from_a_pipe(shell: Shell) -> None:
-    told = shell.run("chat", "hello", "--seed", "1", "--max-tokens", "6")
-    assert (told.returncode, told.stdout, told.stderr) == (0, answer("hello", 1, 6) + "\n", "")
-    told = shell.run("chat", "--seed", "1", "--max-tokens", "6", "--json", stdin="hello")
-    assert json.loads(told.stdout)["text"] == answer("hello", 1, 6)
+    result = shell.run("chat", "hello", "--seed", "1", "--max-tokens", "6")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        0,
+        answer("hello", 1, 6) + "\n",
+        "",
+    )
+    result = shell.run("chat", "--seed", "1", "--max-tokens", "6", "--json", stdin="hello")
+    assert json.loads(result.stdout)["text"] == answer("hello", 1, 6)
 
 
 def test_ctrl_c_stops_the_chat_at_the_service(shell: Shell) -> None:
@@ -110,8 +114,8 @@ def test_a_chat_goes_on_when_the_api_is_killed_in_its_middle(shell: Shell) -> No
     seen = read_until(chat.stdout, " ")
     [api] = [p for p in shell.running.descendants() if p.is_running() and p.cmdline()[-1] == "api"]
     api.kill()
-    rest, said = chat.communicate(timeout=LIMIT_S)
-    assert (chat.returncode, said) == (0, "")
+    rest, stderr = chat.communicate(timeout=LIMIT_S)
+    assert (chat.returncode, stderr) == (0, "")
     assert seen + rest == answer("survivor", 2, 150) + "\n"
 
 
@@ -126,15 +130,14 @@ def test_a_reader_that_leaves_stops_the_chat(shell: Shell) -> None:
 
 
 def without_notes(seen: str) -> str:
-    """What stays on the screen: what stood behind the text for a while is wiped from where it
-    began."""
+    """The text that stays on the screen: temporary text behind it is erased."""
     kept = re.sub(r"\x1b7[^\x1b]*\x1b8\x1b\[J", "", seen)
     assert "\x1b" not in kept
     return kept
 
 
 class Terminal:
-    """A conversation on a terminal of its own."""
+    """A conversation on a pseudo-terminal."""
 
     def __init__(self, shell: Shell, *options: str) -> None:
         ours, theirs = pty.openpty()
@@ -157,7 +160,7 @@ class Terminal:
         self.until(line + "\r\n")
 
     def ask(self, line: str) -> str:
-        """What is said between a line and the next prompt."""
+        """Type a line; return the output up to the next prompt."""
         self.say(line)
         return without_notes(self.until("> ").removesuffix("> ").rstrip("\r\n"))
 
@@ -173,37 +176,37 @@ def words(prompt: str, count: int) -> str:
 
 
 def test_a_conversation_asks_with_all_that_was_said(shell: Shell) -> None:
-    talk = Terminal(shell, "--max-tokens", "3")
+    terminal = Terminal(shell, "--max-tokens", "3")
     try:
-        assert talk.ask("one") == words("user:one\n", 3)
-        talk.ask("/model nope")
-        assert "mlxq: No model of this id or name" in talk.ask("two")
-        talk.ask("/model demo-chat")
-        assert talk.ask("two") == words(
+        assert terminal.ask("one") == words("user:one\n", 3)
+        terminal.ask("/model nope")
+        assert "mlxq: No model of this id or name" in terminal.ask("two")
+        terminal.ask("/model demo-chat")
+        assert terminal.ask("two") == words(
             f"user:one\nassistant:{words('user:one' + chr(10), 3)}\nuser:two\n", 3
         )
-        talk.ask("/new")
-        assert talk.ask("one") == words("user:one\n", 3)
-        talk.raw.write(b"\x04")
-        assert talk.process.wait(LIMIT_S) == 0
+        terminal.ask("/new")
+        assert terminal.ask("one") == words("user:one\n", 3)
+        terminal.raw.write(b"\x04")
+        assert terminal.process.wait(LIMIT_S) == 0
     finally:
-        talk.close()
+        terminal.close()
 
 
 def test_ctrl_c_in_a_conversation_stops_the_answer_and_keeps_what_came(shell: Shell) -> None:
-    talk = Terminal(shell, "--max-tokens", "4000")
+    terminal = Terminal(shell, "--max-tokens", "4000")
     try:
-        talk.say("one")
-        seen = talk.until(" ")
-        talk.process.send_signal(signal.SIGINT)
-        seen += talk.until("\r\n> ").removesuffix("\r\n> ")
+        terminal.say("one")
+        seen = terminal.until(" ")
+        terminal.process.send_signal(signal.SIGINT)
+        seen += terminal.until("\r\n> ").removesuffix("\r\n> ")
         shown = without_notes(seen)
         assert words("user:one\n", 4000).startswith(shown)
         assert shell.running_jobs(0) == []
-        talk.say("two")
-        assert talk.until(" ") == words(f"user:one\nassistant:{shown}\nuser:two\n", 1)
+        terminal.say("two")
+        assert terminal.until(" ") == words(f"user:one\nassistant:{shown}\nuser:two\n", 1)
     finally:
-        talk.close()
+        terminal.close()
 
 
 def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_result(
@@ -222,8 +225,8 @@ def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_resul
     second = shell.start("batch", str(prompts), "-o", str(output))
     [api] = [p for p in shell.running.descendants() if p.is_running() and p.cmdline()[-1] == "api"]
     api.kill()
-    out, said = second.communicate(timeout=LIMIT_S)
-    assert (second.returncode, said) == (0, ""), out
+    out, stderr = second.communicate(timeout=LIMIT_S)
+    assert (second.returncode, stderr) == (0, ""), out
     found = [json.loads(row) for row in output.read_text().splitlines()]
     assert sorted(row["custom_id"] for row in found) == sorted(row["custom_id"] for row in rows)
     assert {row["custom_id"]: row["text"] for row in found} == {
@@ -241,9 +244,9 @@ def test_ctrl_c_leaves_a_batch_running_and_cancel_ends_it(shell: Shell, tmp_path
     command = shell.start("batch", str(prompts))
     wait_until((tmp_path / "in.out.jsonl.batch").exists)
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=LIMIT_S)
+    _, stderr = command.communicate(timeout=LIMIT_S)
     assert command.returncode == 130
-    assert "The batch goes on" in said
+    assert "The batch goes on" in stderr
     assert json.loads(shell.run("ps", "--json").stdout)["batches"][0]["counts"]["total"] == 200
     assert shell.run("batch", str(prompts), "--cancel").returncode == 0
     assert json.loads(shell.run("batches", "--json").stdout)[0]["status"] == "cancelled"
@@ -256,15 +259,17 @@ def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:
     assert shell.run("models", "load", "demo-chat").stdout == "Loaded demo-chat.\n"
     assert json.loads(shell.run("models", "scan", "--json").stdout)["status"] == "scanned"
     assert json.loads(shell.run("status", "--json").stdout)["ready"] is True
-    told = {row["check"]: row["state"] for row in json.loads(shell.run("doctor", "--json").stdout)}
-    assert told["service"] == told["ready"] == told["MLX"] == told["Redis"] == "ok"
+    states = {
+        row["check"]: row["state"] for row in json.loads(shell.run("doctor", "--json").stdout)
+    }
+    assert states["service"] == states["ready"] == states["MLX"] == states["Redis"] == "ok"
 
 
 def test_what_the_service_refuses_is_one_line(shell: Shell) -> None:
-    told = shell.run("chat", "hello", "--temperature", "9")
-    assert (told.returncode, told.stdout) == (1, "")
-    assert "temperature" in told.stderr
-    assert told.stderr.count("\n") == 1
+    result = shell.run("chat", "hello", "--temperature", "9")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "temperature" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_serve_takes_the_settings_flags_and_its_mistakes_are_one_line() -> None:

@@ -1,5 +1,5 @@
-"""Connections over real sockets: answers that come before their request is through, HEAD, idle
-ones that are kept."""
+"""Connections over real sockets: responses before the end of their request, HEAD, idle connections
+that are kept."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def head(method: str, path: str, more: str = "") -> bytes:
 
 
 def received(connection: socket.socket) -> bytes:
-    """All that comes until the connection ends."""
-    told = bytearray()
+    """All bytes until the connection ends."""
+    data = bytearray()
     while piece := connection.recv(1 << 16):
-        told += piece
-    return bytes(told)
+        data += piece
+    return bytes(data)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/nowhere"])
@@ -65,9 +65,9 @@ def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(
 def test_the_answer_does_not_wait_for_a_body_that_never_comes(server: Server) -> None:
     with connected(server) as client:
         client.sendall(head("POST", "/nowhere", f"Content-Length: {MANY}\r\n") + b"x")
-        told = received(client)  # the answer, and soon the end
-        assert told.startswith(b"HTTP/1.1 404")
-        assert b"connection: close" in told.lower()
+        response = received(client)  # the response, and soon the connection's end
+        assert response.startswith(b"HTTP/1.1 404")
+        assert b"connection: close" in response.lower()
 
 
 def test_a_body_without_end_is_not_read_without_end(server: Server) -> None:
@@ -88,15 +88,15 @@ def test_a_head_leaves_the_connection_ready_for_the_next_request(server: Server)
         for path in ("/", "/static/base.css", "/v1/models", "/health"):
             client.sendall(head("HEAD", path))
         client.sendall(head("GET", "/health", "Connection: close\r\n"))
-        told = received(client)
-    assert told.count(b"HTTP/1.1 200 OK") == 5
-    assert told.endswith(b'{"status":"ok"}')
-    assert told.count(b'{"status":"ok"}') == 1
+        response = received(client)
+    assert response.count(b"HTTP/1.1 200 OK") == 5
+    assert response.endswith(b'{"status":"ok"}')
+    assert response.count(b'{"status":"ok"}') == 1
 
 
 def test_idle_connections_are_kept_longer_than_the_pools_of_proxies_and_clients_keep_them(
     server: Server,
 ) -> None:
-    # nginx keeps idle ones 60 s, aiohttp 15 s, httpx 5 s: who keeps one longer writes into a closed
+    # nginx keeps idle connections 60 s, aiohttp 15 s, httpx 5 s; a longer time writes into a closed
     # one.
     assert server.config.timeout_keep_alive == KEEP_ALIVE_S == 75

@@ -1,4 +1,4 @@
-"""The Redis server that the service brings along: real binary, real files, real kills."""
+"""The embedded Redis server: real binary, real files, real kills."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_second_start_on_the_same_folder_is_refused_and_names_the_first(
 def test_whoever_was_refused_or_never_opened_closes_nothing(
     tmp_path: Path, start: Start, name: str
 ) -> None:
-    """A long path's socket lies in a folder of its own, which goes with its owner alone."""
+    """The socket for a long path lies in a folder of its own, which only its owner removes."""
     first = start(tmp_path / name)
     refused = EmbeddedRedis(tmp_path / name)
     refused.close()
@@ -146,7 +146,7 @@ def test_the_server_of_a_killed_owner_is_ended_by_the_next_start(
         owner.wait()
     assert leftover.status() != psutil.STATUS_ZOMBIE
     server = start(tmp_path)
-    # Nobody may have asked yet how it ended: its parent is gone.
+    # It may be a zombie: its parent is gone.
     assert not leftover.is_running() or leftover.status() == psutil.STATUS_ZOMBIE
     assert remembered(server) == b"by the first owner"
 
@@ -190,9 +190,9 @@ def test_a_server_that_evicts_is_refused(tmp_path: Path, start: Start) -> None:
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
         with pytest.raises(RedisUnusable, match=rf"127\.0\.0\.1:{port} does not answer") as refused:
             check(f"redis://user:s3cret@127.0.0.1:{port}/0")
     assert "s3cret" not in str(refused.value)

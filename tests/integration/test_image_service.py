@@ -46,7 +46,7 @@ class Served:
         return httpx2.post(self.url + CHAT, content=content, headers=JSON, timeout=60)
 
     def queued(self, *urls: str) -> str:
-        """Queue a chat that no worker takes, and return its job's id."""
+        """Queue a chat that no worker starts, and return its job's id."""
         with httpx2.stream(
             "POST", self.url + CHAT, content=json.dumps(body(*urls)), headers=JSON
         ) as answer:
@@ -61,7 +61,7 @@ class Served:
 def _opens_images(child: psutil.Process) -> bool:
     try:
         return any("decoder_process" in word for word in child.cmdline())
-    except psutil.Error:  # It has just ended.
+    except psutil.Error:  # The process has just ended.
         return False
 
 
@@ -105,7 +105,7 @@ def ended(*processes: psutil.Process) -> bool:
 
 
 class Watch:
-    """The most memory that the API and Redis take while something goes on."""
+    """The most memory that the API and Redis use during the block."""
 
     def __init__(self, api: Served) -> None:
         self.memory, self.store = 0, 0
@@ -132,7 +132,7 @@ def test_a_hundred_images_of_20_mb_at_once(api: Served) -> None:
     encoded = base64.b64encode(picture[: len(picture) // 3 * 3])
 
     def one(number: int) -> httpx2.Response:
-        # Another end for each, so that none is known already.
+        # Different last bytes, so that none is stored already.
         last = base64.b64encode(b"%08d" % number) + tail
         middle = (encoded[at : at + (1 << 20)] for at in range(0, len(encoded), 1 << 20))
         pieces = itertools.chain([head], middle, [last])
@@ -154,7 +154,7 @@ def test_a_hundred_images_of_20_mb_at_once(api: Served) -> None:
             assert '"done": true' in answer.text
     assert watch.memory < 300_000_000
     assert watch.store < 1_000_000_000
-    # Nothing of it is left, and the next chat is served.
+    # Nothing of the image is left, and the next chat is served.
     wait_for(lambda: api.process.memory_info().rss < 200_000_000)
     with FakeWorker(api.redis).running():
         assert api.chat(files.url(files.plain())).status_code == 200
@@ -170,14 +170,14 @@ def test_the_same_image_of_two_chats_is_stored_once_and_dropped_after_the_last(a
         LogWriter(api.redis, job_id).finish()
         wait_for(lambda left=left: api.redis.zcard(keys.image_jobs(sha256)) == left, 15)
     assert api.redis.zscore(keys.IMAGES_IDLE, sha256) is not None
-    # Somebody else needs the room: it is gone.
+    # Another image needs the space: this one is gone.
     for seed in (2, 3):
         api.queued(big(seed))
     assert not api.redis.exists(keys.image(sha256))
     assert api.redis.hlen(keys.IMAGES) == 2
 
 
-def test_beyond_the_budget_a_chat_is_told_to_come_again(api: Served) -> None:
+def test_beyond_the_budget_a_chat_is_429_with_a_time_to_retry(api: Served) -> None:
     jobs = [api.queued(big(seed)) for seed in (1, 2)]
     answer = api.chat(big(3))
     assert (answer.status_code, answer.json()["code"]) == (429, "images_full")
@@ -219,7 +219,7 @@ def test_an_api_process_that_is_killed_leaves_no_child(api: Served) -> None:
             slow.result()
 
 
-def test_an_api_process_that_is_told_to_stop_ends_its_children(api: Served) -> None:
+def test_a_stopping_api_process_ends_its_children(api: Served) -> None:
     with FakeWorker(api.redis).running():
         assert api.chat(files.url(files.plain())).status_code == 200
     children = api.children()
@@ -243,7 +243,7 @@ def test_a_body_that_stops_in_the_middle_gives_its_room_back(api: Served) -> Non
         raise RuntimeError
 
     with FakeWorker(api.redis).running():
-        for _ in range(12):  # more than there is room for
+        for _ in range(12):  # more than the budget
             with pytest.raises(RuntimeError):
                 httpx2.post(
                     api.url + CHAT,

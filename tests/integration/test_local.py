@@ -1,4 +1,5 @@
-"""The supervisor with real processes: a real Redis, and small stand-ins for worker and API."""
+"""The supervisor with real processes: a real Redis, and small programs in place of worker and
+API."""
 
 from __future__ import annotations
 
@@ -198,7 +199,7 @@ def test_a_second_service_on_the_same_data_is_refused_and_the_first_goes_on(
     assert second.status() == 1
     assert second.seen[-1].startswith(f"serve: {tmp_path} is in use by process {first.process.pid}")
     assert first.process.poll() is None
-    # Whoever is started again, or connects anew, finds the first one's Redis.
+    # A process that is restarted or reconnects finds the first service's Redis.
     with connect_once(EmbeddedRedis(tmp_path).url) as client:
         assert client.ping()
 
@@ -213,8 +214,8 @@ def test_a_data_folder_that_is_a_file_is_one_clear_line(tmp_path: Path, serve: S
 
 
 def test_a_busy_port_is_one_clear_line_and_starts_nothing(tmp_path: Path, serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         service = serve(tmp_path, "--port", str(port))
         assert service.status() == 1
     assert service.seen == [

@@ -1,5 +1,5 @@
-"""The whole service on a Redis that answers and refuses to write: told at once, waited out, and
-over by itself."""
+"""The whole service on a Redis that refuses writes: clients get an error at once, chats wait, and
+all recovers by itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKENS, SEED = 60, 7
 
 
 class Stack:
-    """A Redis of the test's own, and the service on it."""
+    """A Redis for this test, and the service on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,7 +74,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def misconf(stack: Stack, on: bool) -> None:
-    """A snapshot that can't be written, as on a full disk: a folder is in its place."""
+    """Make snapshots fail, as on a full disk: a folder has the file's name."""
     place = stack.folder / "dump.rdb"
     if on:
         place.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ WAYS: dict[str, tuple[Callable[[Stack, bool], None], str]] = {
 
 
 def refused(stack: Stack) -> str:
-    """What the server says to a write; empty if it takes it."""
+    """The server's reply to a write; empty if it succeeds."""
     try:
         stack.redis.set("a", 1)
     except RedisError as error:
@@ -108,15 +108,15 @@ def refused(stack: Stack) -> str:
     return ""
 
 
-def asked(stack: Stack, method: str, path: str, body: object = None) -> tuple[int, Any]:
+def call_within_limit(stack: Stack, method: str, path: str, body: object = None) -> tuple[int, Any]:
     began = time.monotonic()
-    told = stack.http.call(method, path, body)
+    response = stack.http.call(method, path, body)
     assert time.monotonic() - began < TOLD_WITHIN_S
-    return told
+    return response
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name: str) -> None:
+def test_a_redis_that_refuses_to_write_is_reported_and_waited_out(stack: Stack, name: str) -> None:
     refuse, code = WAYS[name]
     running = stack.http.chat("one two three", model="echo", max_tokens=TOKENS, seed=SEED)
     running.until(1)
@@ -124,11 +124,11 @@ def test_a_redis_that_refuses_to_write_is_told_and_waited_out(stack: Stack, name
     try:
         wait_for(lambda: refused(stack) == name)
         chat = {"model_id": "echo", "messages": [{"role": "user", "content": "hello"}]}
-        status, told = asked(stack, "POST", "/api/engine/chat", chat)
-        assert (status, told["code"]) == (503, code)
-        status, told = asked(stack, "GET", "/ready")
-        assert (status, told["code"]) == (503, code)
-        # which tries to write more of the running chat
+        status, body = call_within_limit(stack, "POST", "/api/engine/chat", chat)
+        assert (status, body["code"]) == (503, code)
+        status, body = call_within_limit(stack, "GET", "/ready")
+        assert (status, body["code"]) == (503, code)
+        # so that the worker writes more of the running chat
         for logger in ("api.errors", "worker.jobs.event_writer"):
             while name not in stack.running.line(f'{{"level": "WARNING", "logger": "{logger}"'):
                 pass

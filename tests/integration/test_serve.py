@@ -25,7 +25,7 @@ def service(tmp_path: Path) -> Iterator[Running]:
 
 
 def paste(line: str) -> list[dict[str, object]]:
-    """What the curl line does: one request, and the frames of its answer."""
+    """Do what the curl line does: one request; return the frames of the response."""
     words = shlex.split(line)
     url = urlsplit(words[2])
     with closing(

@@ -1,4 +1,4 @@
-"""The whole service on the echo backend: what clients get, and what RQ's books and pages say
+"""The whole service on the echo backend: what clients get, and what RQ's records and pages show
 meanwhile."""
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from rq.serializers import JSONSerializer
 from rq.worker.base import BaseWorker
 
 from tests.support.http_client import Stream
-from tests.support.service_support import Whole, wait
+from tests.support.service_support import RunningService, wait
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, answer
 
 CANARY = "xyzzy-canary"
 
 
 @pytest.fixture(scope="module")
-def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    whole = Whole(tmp_path_factory.mktemp("fast"))
-    yield whole
-    whole.close()
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    running = RunningService(tmp_path_factory.mktemp("fast"))
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Two slots, twenty milliseconds a token, small prefill steps."""
     settings = {
         "MLXQ_ECHO_DELAY_MS": "20",
@@ -38,23 +38,23 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         "MLXQ_PREFILL_STEP": "16",
         "MLXQ_QUEUE_LIMIT": "3",
     }
-    whole = Whole(tmp_path_factory.mktemp("slow"), **settings)
-    yield whole
-    whole.close()
+    running = RunningService(tmp_path_factory.mktemp("slow"), **settings)
+    yield running
+    running.close()
 
 
-def test_thirty_two_chats_at_once_each_get_their_own_text(fast: Whole) -> None:
+def test_thirty_two_chats_at_once_each_get_their_own_text(fast: RunningService) -> None:
     streams = [fast.http.chat(f"chat {i}", seed=i, max_tokens=40) for i in range(32)]
     assert [stream.rest() for stream in streams] == [answer(f"chat {i}", i, 40) for i in range(32)]
     for stream in streams:
-        # Forty tokens and the end; steps that follow each other at once share an event.
+        # Forty tokens and the end; fast steps share an event.
         assert stream.ids == sorted(set(stream.ids))
         assert stream.ids[-1] == 41
         assert 2 <= len(stream.ids) <= 41
         assert stream.frames[-1] == {"text": "", "done": True}
 
 
-def test_the_last_frame_tells_usage_and_timings_when_asked(fast: Whole) -> None:
+def test_the_last_frame_tells_usage_and_timings_when_asked(fast: RunningService) -> None:
     stream = fast.http.chat("hello", max_tokens=5, stream_options={"include_usage": True})
     stream.rest()
     last = stream.frames[-1]
@@ -66,7 +66,7 @@ def test_the_last_frame_tells_usage_and_timings_when_asked(fast: Whole) -> None:
     assert last["timings"]["ttft_ms"] > 0
 
 
-def test_two_readers_and_a_cursor_get_the_same_text(slow: Whole) -> None:
+def test_two_readers_and_a_cursor_get_the_same_text(slow: RunningService) -> None:
     first = slow.http.chat("two readers", seed=1, max_tokens=30)
     first.until(5)
     second, third = slow.http.events(first.job_id), slow.http.events(first.job_id, after=3)
@@ -78,7 +78,7 @@ def test_two_readers_and_a_cursor_get_the_same_text(slow: Whole) -> None:
 
 
 @pytest.mark.parametrize("when", ["prefill", "decode"])
-def test_a_stopped_chat_ends_with_its_text_so_far(slow: Whole, when: str) -> None:
+def test_a_stopped_chat_ends_with_its_text_so_far(slow: RunningService, when: str) -> None:
     text = "long prompt " * 200 if when == "prefill" else "short"
     stream = slow.http.chat(text, seed=1, max_tokens=2000, stream_options={"include_usage": True})
     wait(lambda: slow.job(stream.job_id).get_status() == "started")
@@ -88,15 +88,15 @@ def test_a_stopped_chat_ends_with_its_text_so_far(slow: Whole, when: str) -> Non
         200,
         {"status": "stopped"},
     )
-    said = stream.rest()
+    received = stream.rest()
     assert stream.frames[-1]["finish_reason"] == "cancelled"
-    assert answer(text, 1, 2000).startswith(said)
-    assert bool(said) == (when == "decode")
+    assert answer(text, 1, 2000).startswith(received)
+    assert bool(received) == (when == "decode")
     wait(lambda: slow.job(stream.job_id).get_status() == "stopped")
-    assert slow.http.events(stream.job_id).rest() == said
+    assert slow.http.events(stream.job_id).rest() == received
 
 
-def test_a_chat_stopped_in_the_queue_never_runs(slow: Whole) -> None:
+def test_a_chat_stopped_in_the_queue_never_runs(slow: RunningService) -> None:
     running = [slow.http.chat("busy", seed=i, max_tokens=500) for i in range(2)]
     for stream in running:
         stream.until(1)
@@ -117,7 +117,7 @@ def test_a_chat_stopped_in_the_queue_never_runs(slow: Whole) -> None:
     assert len(slow.queue) == 0
 
 
-def test_a_full_queue_refuses_with_a_time_to_come_back(slow: Whole) -> None:
+def test_a_full_queue_refuses_with_a_time_to_come_back(slow: RunningService) -> None:
     streams = [slow.http.chat("busy", seed=i, max_tokens=300) for i in range(2)]
     for stream in streams:
         stream.until(1)
@@ -133,7 +133,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(slow: Whole) -> None:
         stream.rest()
 
 
-def test_rqs_books_tell_what_happened_to_each_job(fast: Whole) -> None:
+def test_rqs_records_show_what_happened_to_each_job(fast: RunningService) -> None:
     before = len(fast.queue.finished_job_registry)
     good = fast.http.chat(f"say {CANARY}", max_tokens=3)
     good.rest()
@@ -148,14 +148,14 @@ def test_rqs_books_tell_what_happened_to_each_job(fast: Whole) -> None:
     assert fast.queue.started_job_registry.count == 0
 
 
-def test_an_exception_in_a_step_is_a_failed_chat_and_a_living_worker(fast: Whole) -> None:
+def test_an_exception_in_a_step_is_a_failed_chat_and_a_living_worker(fast: RunningService) -> None:
     stream = fast.http.chat(BAD_STEP)
     stream.rest()
     assert stream.frames[-1]["code"] == "engine_failed"
     assert fast.http.chat("after", seed=2, max_tokens=3).rest() == answer("after", 2, 3)
 
 
-def test_a_running_chat_is_in_the_books_and_rqs_own_stop_ends_it(slow: Whole) -> None:
+def test_a_running_chat_is_in_rqs_records_and_rqs_own_stop_ends_it(slow: RunningService) -> None:
     stream = slow.http.chat(
         "stop me by RQ", max_tokens=2000, stream_options={"include_usage": True}
     )
@@ -173,22 +173,22 @@ def test_a_running_chat_is_in_the_books_and_rqs_own_stop_ends_it(slow: Whole) ->
     wait(lambda: slow.job(stream.job_id).get_status() == "stopped")
 
 
-def test_rq_info_agrees(slow: Whole) -> None:
+def test_rq_info_agrees(slow: RunningService) -> None:
     stream = slow.http.chat("busy", max_tokens=300)
     stream.until(1)
-    told = subprocess.run(
+    info = subprocess.run(
         [sys.executable, "-m", "rq.cli", "info", "--url", slow.redis_url],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "1 workers, 1 queues" in told.stdout, told
-    assert "busy" in told.stdout
+    assert "1 workers, 1 queues" in info.stdout, info
+    assert "busy" in info.stdout
     slow.http.call("POST", "/api/engine/chat/stop", {"job_id": stream.job_id})
     stream.rest()
 
 
-def test_the_dashboard_shows_its_pages_while_jobs_run(slow: Whole) -> None:
+def test_the_dashboard_shows_its_pages_while_jobs_run(slow: RunningService) -> None:
     stream = slow.http.chat(f"busy {CANARY}", max_tokens=500)
     stream.until(1)
     for path in ("/rq/workers", "/rq/jobs", "/rq/queues", f"/rq/job/{stream.job_id}"):
@@ -201,7 +201,9 @@ def test_the_dashboard_shows_its_pages_while_jobs_run(slow: Whole) -> None:
     stream.rest()
 
 
-def test_a_job_that_names_another_function_is_refused_unrun(fast: Whole, tmp_path: Path) -> None:
+def test_a_job_that_names_another_function_is_refused_unrun(
+    fast: RunningService, tmp_path: Path
+) -> None:
     marker = tmp_path / "was-run"
     job = fast.queue.enqueue("os.system", f"touch {marker}")
     wait(lambda: fast.job(job.id).get_status() == "failed")
@@ -213,12 +215,12 @@ def test_a_job_that_names_another_function_is_refused_unrun(fast: Whole, tmp_pat
     fast.redis.delete(f"rq:job:{pickled.id}")
 
 
-def test_status_shows_the_running_chat_and_the_model(slow: Whole) -> None:
+def test_status_shows_the_running_chat_and_the_model(slow: RunningService) -> None:
     stream = slow.http.chat("busy", max_tokens=500)
     stream.until(3)
 
     def shown() -> Any:
-        """A worker tells of itself once a second."""
+        """Poll: a worker publishes its status once a second."""
         _, status = slow.http.call("GET", "/api/engine/status")
         return [job["job_id"] for job in status["running"]] == [stream.job_id] and status
 
@@ -230,7 +232,7 @@ def test_status_shows_the_running_chat_and_the_model(slow: Whole) -> None:
     stream.rest()
 
 
-def test_models_are_loaded_unloaded_and_refused_by_name(fast: Whole) -> None:
+def test_models_are_loaded_unloaded_and_refused_by_name(fast: RunningService) -> None:
     status, loaded = fast.http.call(
         "POST", "/models/load", {"model_id": "demo-chat", "kv_quantization": None}
     )
@@ -244,7 +246,7 @@ def test_models_are_loaded_unloaded_and_refused_by_name(fast: Whole) -> None:
     assert fast.http.chat("reloads", seed=1, max_tokens=2).rest() == answer("reloads", 1, 2)
 
 
-def test_a_model_in_use_can_not_be_unloaded(slow: Whole) -> None:
+def test_a_model_in_use_can_not_be_unloaded(slow: RunningService) -> None:
     stream: Stream = slow.http.chat("busy", max_tokens=500)
     stream.until(1)
     status, refused = slow.http.call("POST", "/models/unload")

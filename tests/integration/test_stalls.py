@@ -1,4 +1,4 @@
-"""A client that takes nothing is cut in the end, one that is only slow isn't; over real sockets."""
+"""A client that reads nothing is disconnected in the end, a slow one isn't; over real sockets."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_client_that_takes_nothing_is_cut(
     stalled = client()
     wait_for(lambda: app.gone == 1, 20)
     stalled.settimeout(20)
-    while stalled.recv(1 << 20):  # What the system had taken for it, and the end.
+    while stalled.recv(1 << 20):  # What the kernel had buffered for it, and the end.
         pass
 
 
@@ -125,20 +125,20 @@ def test_five_hundred_half_sent_requests_are_cut(
             open_ones.register(slow, selectors.EVENT_READ)
         while open_ones.get_map():
             ready = open_ones.select(20)
-            assert ready, f"{len(open_ones.get_map())} are open still"
+            assert ready, f"{len(open_ones.get_map())} connections are still open"
             for key, _ in ready:
                 assert isinstance(key.fileobj, socket.socket)
                 if _is_over(key.fileobj):
                     open_ones.unregister(key.fileobj)
                     key.fileobj.close()
-    # Nothing of them goes on, the one that asked properly and took nothing included; the next one
+    # None of their requests goes on, nor that of the client which read nothing; the next client
     # is served.
     wait_for(lambda: app.begun > 0 and app.open == 0)
     assert client().recv(1 << 16)
 
 
 def _is_over(half: socket.socket) -> bool:
-    """Whether the connection has been cut; takes what the application answered to half a body."""
+    """Whether the connection was closed; reads what the application answered to half a body."""
     try:
         return not half.recv(1 << 20)
     except ConnectionResetError:

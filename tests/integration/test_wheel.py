@@ -68,7 +68,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     environment = folder / "environment"
     venv.create(environment, symlinks=True, with_pip=False)
     [packages] = environment.glob("lib/python*/site-packages")
-    # What the wheel depends on comes from the environment of the tests.
+    # The wheel's dependencies come from the environment of the tests.
     dependencies = [entry for entry in sys.path if entry.endswith("site-packages")]
     (packages / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
     python = environment / "bin" / "python"

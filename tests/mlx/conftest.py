@@ -32,10 +32,11 @@ class Bench:
         self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
     ) -> None:
         self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, kv_cache.trimmed)
+        self.cache = PromptCache(1 << 28, kv_cache)
         self.backend: Backend = open_model(
             self.record, slots=32, prefill_step=chunk, cache=self.cache
         )
+        self.backend.start()
 
     def chat(
         self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any

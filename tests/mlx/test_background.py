@@ -1,5 +1,5 @@
-"""Prompts of batches on a real model: parked, beside chats, with a shared prefix, they say what
-a chat would say."""
+"""Prompts of batches on a real model: preempted, beside chats or with a shared prefix, they give
+the text of a chat."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARED = (
 
 
 class Lanes:
-    """The prompts' scheduler over the model of a bench; a test takes its turns."""
+    """The batch scheduler on the model of a bench; a test runs its turns."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -62,7 +62,7 @@ class Lanes:
         )
 
     def run(self, chats: ChatLoad = ChatLoad(), *, until: Callable[[], bool] | None = None) -> None:  # noqa: B008 (frozen)
-        """Take turns until everything has ended, or the condition holds."""
+        """Run turns until everything has ended, or the condition holds."""
         deadline = time.monotonic() + LIMIT_S
         while not self.background.idle and not (until and until()):
             self.background.run_turn(chats)
@@ -106,9 +106,9 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
     chat = lanes.bench.chat("a chat of its own", seed=5)
     lanes.bench.start(chat)
     lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
-    lanes.background.run_turn(ChatLoad())  # No model is loaded for a batch while a chat is inside.
-    for said in range(33):
-        lanes.bench.run(until=lambda said=said: len(chat.generated) > said)
+    lanes.background.run_turn(ChatLoad())  # No model is loaded for a batch while a chat is running.
+    for shown in range(33):
+        lanes.bench.run(until=lambda shown=shown: len(chat.generated) > shown)
         lanes.background.run_turn(ChatLoad(inside=1))
     lanes.run()
     assert chat.generated == alone
@@ -156,8 +156,10 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
     assert [chat.generated for chat in chats] == alone
 
 
-def test_in_a_small_batch_the_first_free_row_is_taken(bench: Bench) -> None:
-    lane = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache).batch_lane()
+def test_in_a_small_batch_the_first_free_row_is_used(bench: Bench) -> None:
+    backend = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache)
+    backend.start()
+    lane = backend.batch_lane()
     long, *short = [
         bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
         for n in range(8)
@@ -192,6 +194,6 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
         groups += [len(new)] if new else []
         for token in step.tokens:
             token.sequence.accept(token.token_id)
-    # Eight are free, and the step after which they are read frees one more.
+    # Eight rows are free, and the step after reading them frees one more.
     assert groups == [32, 9, 7]
     assert [chat.generated for chat in chats] == alone

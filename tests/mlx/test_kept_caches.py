@@ -1,4 +1,5 @@
-"""What the prompt cache keeps of a batch: the rows it was given and nothing else of the batch."""
+"""What the prompt cache keeps of a batch: the rows that were stored and no other memory of the
+batch."""
 
 from __future__ import annotations
 

@@ -1,67 +1,62 @@
-"""mlx_lm's private names that worker.backends.batching.mlx_lm_batch relies on: a new release
-that moves one fails here first."""
+"""What worker.backends.batching relies on of mlx_lm's and mlx_vlm's caches: a new release that
+changes it fails here first."""
 
 from __future__ import annotations
 
 import inspect
+from types import ModuleType
 
+import mlx.core as mx
 import pytest
-from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch, TextStateMachine
-from mlx_lm.models.cache import BatchKVCache, KVCache
+from mlx_lm.generate import TextStateMachine
+from mlx_lm.models import cache as lm_cache
+from mlx_vlm.models import cache as vlm_cache
+
+LIBRARIES = [lm_cache, vlm_cache]
 
 
-def test_a_decode_batch_is_built_and_stepped_as_expected() -> None:
-    parameters = list(inspect.signature(GenerationBatch.__init__).parameters)
-    assert parameters == [
-        "self",
-        "model",
-        "uids",
-        "inputs",
-        "prompt_cache",
-        "tokens",
-        "samplers",
-        "fallback_sampler",
-        "logits_processors",
-        "stop_sequences",
-        "max_tokens",
-    ]
-    source = inspect.getsource(GenerationBatch)
-    for name in (
-        "_next_tokens",
-        "_current_tokens",
-        "_current_logprobs",
-        "_next_logprobs",
-        "def _step",
-    ):
-        assert name in source
-    assert inspect.getsource(GenerationBatch.next).count("self._step()") == 1
-
-
-def test_a_prefill_batch_keeps_its_class_when_rows_leave_it() -> None:
-    assert "self.__class__.__new__(self.__class__)" in inspect.getsource(
-        PromptProcessingBatch._copy
-    )
-    assert "GenerationBatch(" in inspect.getsource(PromptProcessingBatch.generate)
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("name", ["KVCache", "RotatingKVCache", "ArraysCache"])
+def test_caches_of_a_row_can_be_merged(library: ModuleType, name: str) -> None:
+    assert callable(getattr(library, name).merge)
 
 
 @pytest.mark.parametrize(
-    "name",
+    "batch",
     [
-        "_prompt_batch",
-        "_generation_batch",
-        "prefill_step_size",
-        "prefill_batch_size",
-        "completion_batch_size",
+        *(
+            getattr(library, name)
+            for library in LIBRARIES
+            for name in ("BatchKVCache", "BatchRotatingKVCache", "ArraysCache", "CacheList")
+        ),
+        vlm_cache.BatchQuantizedKVCache,
     ],
 )
-def test_the_generator_keeps_its_batches_under_these_names(name: str) -> None:
-    assert f"self.{name}" in inspect.getsource(BatchGenerator.__init__)
+def test_rows_of_a_batch_come_and_go_and_may_be_padded(batch: type) -> None:
+    for method in ("filter", "extend", "extract", "prepare", "finalize"):
+        assert callable(getattr(batch, method))
 
 
-def test_caches_can_be_merged_and_taken_apart() -> None:
-    assert callable(KVCache.merge)
-    for method in ("filter", "extend", "extract"):
-        assert callable(getattr(BatchKVCache, method))
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_layers_with_several_caches_keep_them_in_caches(library: ModuleType) -> None:
+    inner = library.KVCache()
+    assert list(library.CacheList(inner).caches) == [inner]
+    assert "self.caches = " in inspect.getsource(library.CacheList.__init__)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_chunked_cache_says_where_it_starts(library: ModuleType) -> None:
+    assert library.ChunkedKVCache(8).start_position == 0
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_plain_cache_appends_behind_its_offset(library: ModuleType) -> None:
+    """Cutting slices the arrays to the offset."""
+    cache = library.KVCache()
+    cache.keys = cache.values = mx.ones((1, 1, 3, 2))
+    cache.offset = 3
+    keys, _ = cache.update_and_fetch(mx.zeros((1, 1, 1, 2)), mx.zeros((1, 1, 1, 2)))
+    assert (cache.offset, keys.shape, keys[0, 0, :, 0].tolist()) == (4, (1, 1, 4, 2), [1, 1, 1, 0])
 
 
 def test_the_text_state_machine_has_its_three_steps() -> None:

@@ -1,4 +1,4 @@
-"""Model folders that are broken, and conversations that are too long: named errors, and the
+"""Model folders that are broken, and conversations that are too long: errors with a code, and the
 process lives."""
 
 from __future__ import annotations
@@ -24,12 +24,8 @@ from worker.sequence import Sequence
 def load(folder: Path, kv: Any = None) -> None:
     described = describe(folder, name="broken")
     assert described is not None
-    open_model(
-        with_kv(described, kv),
-        slots=2,
-        prefill_step=32,
-        cache=PromptCache(1 << 20, kv_cache.trimmed),
-    )
+    cache = PromptCache(1 << 20, kv_cache)
+    open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=cache).start()
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ def test_a_config_that_names_a_code_file_does_not_load(copy: Path, tmp_path: Pat
     assert not marker.exists()
 
 
-def test_a_head_size_that_cannot_be_quantised_is_said_at_load(tmp_path: Path) -> None:
+def test_a_head_size_that_cannot_be_quantised_is_refused_at_load(tmp_path: Path) -> None:
     from scripts.training.random_text_model import Shape, make
 
     folder = make(
@@ -103,7 +99,7 @@ def test_a_head_size_that_cannot_be_quantised_is_said_at_load(tmp_path: Path) ->
     load(folder)
 
 
-def test_a_template_that_raises_is_told_as_such(copy: Path) -> None:
+def test_a_template_that_raises_is_an_error_of_its_own(copy: Path) -> None:
     (copy / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
     described = describe(copy, name="bad-template")
     assert described is not None
@@ -113,7 +109,7 @@ def test_a_template_that_raises_is_told_as_such(copy: Path) -> None:
     assert caught.value.code == "template_failed"
 
 
-def test_a_long_conversation_is_shortened_and_the_reader_is_told(bench: Bench) -> None:
+def test_a_long_conversation_is_shortened_with_a_warning(bench: Bench) -> None:
     turns: list[Message] = [Message(role="system", content="be brief")]
     for i in range(200):
         turns += [

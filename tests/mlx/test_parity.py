@@ -12,7 +12,7 @@ from mlx_lm.sample_utils import make_logits_processors
 
 from tests.mlx.conftest import Bench
 from wire.messages import Message
-from worker.backends.batching.mlx_lm_batch import DecodeBatch
+from worker.backends.batching.decode_batch import DecodeBatch
 
 TEXTS = [f"question {i}: " + "why? " * (i * 5 % 23) for i in range(32)]
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
@@ -57,14 +57,17 @@ def test_alone_and_among_thirty_two_the_same_seed_says_the_same(
     assert [chat.generated for chat in chats] == alone
 
 
-def test_a_first_token_is_told_before_the_second_is_computed(
+def test_a_first_token_is_returned_before_the_second_is_computed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[object] = []
-    compute = DecodeBatch._compute_next
-    monkeypatch.setattr(
-        DecodeBatch, "_compute_next", lambda batch: (computed.append(batch), compute(batch))[1]
-    )
+    compute = DecodeBatch._compute
+
+    def counted(batch: DecodeBatch, *args: Any, **kwargs: Any) -> mx.array:
+        computed.append(batch)
+        return compute(batch, *args, **kwargs)
+
+    monkeypatch.setattr(DecodeBatch, "_compute", counted)
     chats = [bench.chat(text) for text in TEXTS[:3]]
     bench.start(*chats)
     bench.run(until=lambda: all(chat.generated for chat in chats))
@@ -73,10 +76,10 @@ def test_a_first_token_is_told_before_the_second_is_computed(
     assert all(len(chat.generated) == 32 for chat in chats)
 
 
-@pytest.mark.parametrize("told", [1, 2])
+@pytest.mark.parametrize("shown", [1, 2])
 @pytest.mark.parametrize("limit", [1, 2, 32])
 def test_whoever_comes_at_the_first_tokens_changes_nothing(
-    bench: Bench, told: int, limit: int
+    bench: Bench, shown: int, limit: int
 ) -> None:
     settings = [{"seed": 1, "max_tokens": limit}, {"seed": 2}, {"seed": 3}]
     alone = [
@@ -88,7 +91,7 @@ def test_whoever_comes_at_the_first_tokens_changes_nothing(
             bench.chat(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)
         )
         bench.start(first, second)
-        bench.run(until=lambda told=told, second=second: len(second.generated) >= told)  # type: ignore[misc]
+        bench.run(until=lambda shown=shown, second=second: len(second.generated) >= shown)  # type: ignore[misc]
         if leaves:
             bench.backend.remove(second)
         bench.start(third)
@@ -165,8 +168,8 @@ def test_a_removed_chat_leaves_its_work_and_its_neighbours_alone(bench: Bench, w
     assert neighbour.generated == expected
     again = bench.chat("word " * 300)
     bench.start(again)
-    assert again.cached_tokens > 0
     bench.run()
+    assert again.cached_tokens > 0
     bench.cache.forget((bench.record.id, bench.record.revision, None))
     assert bench.answer("word " * 300) == again.generated
 

@@ -73,7 +73,7 @@ def client(http: Service) -> Iterator[OpenAI]:
 
 
 class Person(BaseModel):
-    """Short: a small model's text may well have no end, and a schema gives it none."""
+    """Short: the text of a small model may have no end, and the schema sets none."""
 
     name: str = Field(max_length=10)
     age: int = Field(ge=0, le=150)
@@ -182,7 +182,7 @@ def test_stop_seed_and_cached_tokens_are_openais(client: OpenAI) -> None:
     assert seeded[0] == seeded[1]
 
 
-def test_a_conversation_is_shortened_and_the_client_is_told(http: Service) -> None:
+def test_a_conversation_is_shortened_with_a_warning(http: Service) -> None:
     turns: list[Any] = [
         {"role": "user", "content": "word " * 400},
         {"role": "assistant", "content": "yes"},

@@ -1,4 +1,5 @@
-"""A batch whose lines name two models: each says what it says alone, whichever comes first."""
+"""A batch whose lines name two models: each gives the text that it gives alone, whichever comes
+first."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ class Service:
         )
 
     def run(self, *prompts: BatchSequence) -> dict[tuple[str, str], tuple[str, list[int]]]:
-        """What they come to: text and prompt tokens, by model and question."""
+        """Run prompts; the text and the prompt tokens by model and question."""
         ended: list[BatchSequence] = []
         background = BatchScheduler(
             self.models, slots=8, share=0, context=Immediate(), on_end=ended.append
@@ -74,10 +75,10 @@ class Service:
         background.close()
         results = {}
         for one in ended:
-            told = one.result()
-            assert told.error is None, told.error
+            result = one.result()
+            assert result.error is None, result.error
             key = (self.catalogue.find(one.job.model_id).name, one.job.messages[0].text())  # type: ignore[union-attr]
-            results[key] = (told.text, one.prompt_ids)
+            results[key] = (result.text, one.prompt_ids)
         return results
 
 

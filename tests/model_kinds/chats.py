@@ -33,6 +33,7 @@ class Chats:
             slots=8, prefill_step=CHUNK, prompt_cache_mb=256 if remembers else 0, models=(folder,)
         )
         self.backend = open_backend(self.record, settings, new_prompt_cache(settings))
+        self.backend.start()
 
     def sequence(
         self, messages: list[Message], *, emitted: tuple[int, ...] = (), tokens: int = ANSWER

@@ -1,5 +1,4 @@
-"""Keys as they are configured: what is taken, what stops the start, and that no message shows
-one."""
+"""Configured keys: which are accepted, which stop the start, and that no message shows one."""
 
 from __future__ import annotations
 
@@ -79,7 +78,7 @@ def test_other_addresses_want_a_key(host: str, private: bool) -> None:
 @pytest.mark.parametrize(
     "origin", ["*", "chat.example", "https://chat.example/", "null", "https://*.example"]
 )
-def test_only_whole_origins_are_taken(origin: str) -> None:
+def test_only_whole_origins_are_accepted(origin: str) -> None:
     with pytest.raises(BadSetting, match="no origin"):
         admitted(Settings(cors_origins=(origin,)))
 
@@ -88,7 +87,7 @@ def test_only_whole_origins_are_taken(origin: str) -> None:
     "name", ["*", "*.", "a.*", "*a.example", "http://a.example", "a.example:80", "a b", "*.*.a"]
 )
 @pytest.mark.parametrize("setting", ["allowed_hosts", "image_hosts"])
-def test_only_names_of_hosts_and_patterns_below_one_are_taken(setting: str, name: str) -> None:
+def test_only_names_of_hosts_and_patterns_below_one_are_accepted(setting: str, name: str) -> None:
     chosen: Any = {setting: (name,)}
     with pytest.raises(BadSetting, match=f"MLXQ_{setting.upper()}"):
         create_app(Settings(**chosen))

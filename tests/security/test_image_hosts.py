@@ -45,19 +45,19 @@ def test_an_address_that_is_not_public_is_never_connected_to(web: Web, address: 
         web.addresses = addresses
         refused = web.refused("https://images.example/a.png")
         assert (refused.code, "not public" in refused.message) == ("invalid_image", True)
-    assert web.asked == []
+    assert web.requested == []
 
 
 @pytest.mark.parametrize("address", [PUBLIC, PUBLIC_6, "1.1.1.1", "2a00:1450:4001:82a::200e"])
 def test_a_public_address_is(web: Web, address: str) -> None:
     web.addresses = [address]
     assert web.fetch("https://images.example/a/b.png?c=d#e") == PICTURE
-    [asked] = web.asked
-    assert asked.url.host == address
-    assert asked.url.raw_path == b"/a/b.png?c=d"
-    assert asked.headers["host"] == "images.example"
-    # Whose certificate it must be.
-    assert asked.extensions["sni_hostname"] == "images.example"
+    [request] = web.requested
+    assert request.url.host == address
+    assert request.url.raw_path == b"/a/b.png?c=d"
+    assert request.headers["host"] == "images.example"
+    # The certificate must be for this name.
+    assert request.extensions["sni_hostname"] == "images.example"
 
 
 def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_judged(web: Web) -> None:
@@ -68,7 +68,7 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_judged(web
     web.resolve = rebinding  # type: ignore[method-assign]
     assert web.fetch("https://images.example/a.png") == PICTURE
     assert web.resolved == ["images.example"]
-    assert [request.url.host for request in web.asked] == [PUBLIC]
+    assert [request.url.host for request in web.requested] == [PUBLIC]
 
 
 def test_where_one_address_does_not_answer_the_next_is_asked(web: Web) -> None:
@@ -103,7 +103,7 @@ def test_listed_hosts_are_asked(web: Web, url: str) -> None:
 )  # fmt: skip
 def test_any_other_address_is_refused_by_name_and_not_looked_up(web: Web, url: str) -> None:
     assert web.refused(url).code == "unsupported"
-    assert (web.resolved, web.asked) == ([], [])
+    assert (web.resolved, web.requested) == ([], [])
 
 
 def test_a_listed_address_is_judged_like_any_other(web: Web) -> None:
@@ -118,7 +118,7 @@ def test_a_listed_address_is_judged_like_any_other(web: Web) -> None:
 def test_redirects_are_not_followed(web: Web, place: str, status: int) -> None:
     web.answer = lambda _: httpx2.Response(status, headers={"location": place})
     assert "redirect" in web.refused("https://images.example/a").message
-    assert len(web.asked) == 1
+    assert len(web.requested) == 1
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_host_that_fails_is_an_image_that_could_not_be_fetched(
 
 
 @pytest.mark.parametrize("error", [OSError("canary"), UnicodeError("label too long")])
-def test_a_name_that_leads_nowhere_is_told(web: Web, error: Exception) -> None:
+def test_a_name_that_leads_nowhere_is_refused(web: Web, error: Exception) -> None:
     async def nowhere(_: str) -> list[str]:
         raise error
 
@@ -243,7 +243,7 @@ def test_a_fetched_image_goes_the_way_of_any_other(web: Web, chats: ImageApi) ->
     )[0].images()
     assert first == second == third
     assert chats.picture(first).size == (4, 2)
-    assert len(web.asked) == 1
+    assert len(web.requested) == 1
 
 
 def test_what_is_fetched_is_judged_by_its_bytes(web: Web, chats: ImageApi) -> None:
@@ -268,6 +268,6 @@ def test_too_many_images_are_refused_before_the_first_is_fetched(web: Web, chats
 
 
 def test_no_request_is_made_of_a_text(web: Web, chats: ImageApi) -> None:
-    said = {"role": "user", "content": "https://images.example/a"}
-    assert chats.client.post(CHAT, json=chat_body(messages=[said])).status_code == 200
+    message = {"role": "user", "content": "https://images.example/a"}
+    assert chats.client.post(CHAT, json=chat_body(messages=[message])).status_code == 200
     assert web.resolved == []

@@ -53,7 +53,7 @@ def test_other_clients_headers_for_keys_do_as_well(
 
 @pytest.mark.parametrize("header", ["x-api-key", "api-key"])
 @pytest.mark.parametrize(
-    "said",
+    "key",
     [
         b"",
         b" ",
@@ -65,15 +65,15 @@ def test_other_clients_headers_for_keys_do_as_well(
     ],
 )
 def test_a_wrong_key_there_is_401_and_never_echoed(
-    client: TestClient, header: str, said: bytes
+    client: TestClient, header: str, key: bytes
 ) -> None:
-    answer = client.get("/models", headers={header: said})
+    answer = client.get("/models", headers={header: key})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert len(answer.content) <= 1024
 
 
 @pytest.mark.parametrize(
-    "said",
+    "headers",
     [
         [("authorization", f"Bearer {ANN}"), ("x-api-key", BOB)],
         [("authorization", f"Bearer {ANN}"), ("api-key", "none")],
@@ -83,9 +83,9 @@ def test_a_wrong_key_there_is_401_and_never_echoed(
     ],
 )
 def test_different_keys_in_one_request_are_refused_by_name(
-    client: TestClient, said: list[tuple[str, str]]
+    client: TestClient, headers: list[tuple[str, str]]
 ) -> None:
-    answer = client.get("/models", headers=said)
+    answer = client.get("/models", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
     assert "X-Api-Key" in answer.json()["detail"]
     assert not any(key in answer.text for key in (ANN, BOB))
@@ -125,8 +125,8 @@ def test_the_description_says_how_a_key_is_sent(
     assert with_them["security"] == [{name: []} for name in schemes]
     assert [
         path
-        for path, said in with_them["paths"].items()
-        if said.get("get", {}).get("security") == []
+        for path, operations in with_them["paths"].items()
+        if operations.get("get", {}).get("security") == []
     ] == [
         "/health",
         "/ready",

@@ -1,4 +1,4 @@
-"""Model folders that bring code and pickles, of text and of vision models: nothing of it is ever
+"""Model folders that bring code and pickles, of text and of vision models: none of it is ever
 run."""
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def changed(folder: Path, file: str, **fields: Any) -> None:
     path = folder / file
-    told = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(told | fields))
+    config = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(config | fields))
 
 
 def load(folder: Path) -> None:
     record = describe(folder, name="strange")
     assert record is not None
-    cache = PromptCache(1 << 20, kv_cache.trimmed)
+    cache = PromptCache(1 << 20, kv_cache)
     if record.is_vision:
-        open_vision(record, prefill_step=32, cache=cache)
+        open_vision(record, slots=2, prefill_step=32, cache=cache)
     else:
         open_text(record, slots=2, prefill_step=32, cache=cache)
 

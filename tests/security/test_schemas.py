@@ -1,5 +1,4 @@
-"""Hostile schemas: whatever one holds, the API answers, refuses with a reason or serves, and
-goes on."""
+"""Hostile schemas: the API serves or refuses each, with a reason, and goes on."""
 
 from __future__ import annotations
 
@@ -122,8 +121,8 @@ def client() -> Iterator[TestClient]:
         yield made
 
 
-def asked(client: TestClient, schema: dict[str, Any], *, as_tool: bool = False) -> None:
-    """Ask for an answer under a schema: it is served, or refused in a sentence."""
+def request_answer(client: TestClient, schema: dict[str, Any], *, as_tool: bool = False) -> None:
+    """Request an answer with a schema: it is served, or refused with a sentence."""
     body: dict[str, Any] = {"model": MODEL.id, "messages": [message()]}
     if as_tool:
         function = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}
@@ -137,20 +136,20 @@ def asked(client: TestClient, schema: dict[str, Any], *, as_tool: bool = False) 
         CHAT, content=json.dumps(body).encode(), headers={"content-type": "application/json"}
     )
     if answer.status_code != 200:
-        told = answer.json()["error"]
-        assert (answer.status_code, told["code"]) == (400, "invalid_schema"), told
-        assert 20 < len(told["message"]) < 400
-        assert "coerce" not in told["message"]
-        assert "crashes" not in told["message"]
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, "invalid_schema"), error
+        assert 20 < len(error["message"]) < 400
+        assert "coerce" not in error["message"]
+        assert "crashes" not in error["message"]
 
 
 def test_extreme_numbers_are_served_or_refused(client: TestClient) -> None:
     for number, schema in enumerate(numbers()):
-        asked(client, schema, as_tool=number % 7 == 0)
+        request_answer(client, schema, as_tool=number % 7 == 0)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("as_tool", [False, True], ids=["answer", "call"])
 def test_hostile_shapes_are_served_or_refused(client: TestClient, name: str, as_tool: bool) -> None:
-    asked(client, SHAPES[name], as_tool=as_tool)
+    request_answer(client, SHAPES[name], as_tool=as_tool)
     assert client.get("/health").status_code == 200

@@ -1,5 +1,5 @@
-"""Paths in the place of names and ids: each is unknown, and no file and no folder is opened on
-its account."""
+"""Paths in the place of names and ids: each is unknown, and no file or folder is opened because of
+it."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def test_a_path_in_the_place_of_a_models_name_is_an_unknown_model(
 def test_a_files_name_is_only_its_last_part(client: TestClient, path: str) -> None:
     answer = client.post("/v1/files", data={"purpose": "batch"}, files={"file": (path, b"{}\n")})
     if answer.status_code == 200:
-        told = answer.json()
-        assert "/" not in told["filename"]
-        assert client.get(f"/v1/files/{told['id']}/content").content == b"{}\n"
+        stored = answer.json()
+        assert "/" not in stored["filename"]
+        assert client.get(f"/v1/files/{stored['id']}/content").content == b"{}\n"
     else:
         assert answer.status_code == 400
     assert _opened == []

@@ -119,7 +119,7 @@ def hello(_: ChatJob | ModelCommand) -> Sequence[Event]:
 
 @dataclass
 class FakeWorker:
-    """Takes jobs from the queue in a thread and writes prepared answers."""
+    """Pops jobs from the queue in a thread and writes prepared answers."""
 
     redis: Redis
     answer: Answer = hello

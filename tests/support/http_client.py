@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 Frame = dict[str, Any]
+Message = dict[str, Any]
 
 
 class Service:
@@ -37,8 +38,10 @@ class Service:
             connection.close()
 
     def chat(self, text: str, model: str = "demo-chat", **fields: Any) -> Stream:
-        body = {"model_id": model, "messages": [{"role": "user", "content": text}], **fields}
-        return self.stream(body)
+        return self.conversation([{"role": "user", "content": text}], model, **fields)
+
+    def conversation(self, messages: Sequence[Message], model: str, **fields: Any) -> Stream:
+        return self.stream({"model_id": model, "messages": messages, **fields})
 
     def stream(self, body: Frame) -> Stream:
         """One chat of the whole body."""

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.chats import MODEL, REVISION
-from tests.unit.worker.engine.test_engine import Loads
+from tests.support.chats import MODEL, REVISION, Loads
 from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import Message, Sampling
 from worker.backends.echo import answer
@@ -82,8 +81,8 @@ class Lanes:
     def __init__(self, share: float = 0.0) -> None:
         self.results = Results()
         self.loads = Loads()
-        self.told: list[str] = []
-        """The records of suspects."""
+        self.suspects: list[str] = []
+        """Suspects in the order of their marks: "in" or "out", and a line's number."""
         records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
         models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
         self.context, self.counters = Immediate(), Counters()
@@ -94,18 +93,18 @@ class Lanes:
             counters=self.counters,
             share=share,
             on_end=self.results,
-            on_suspect=lambda one: self.told.append(f"in {one.line.number}"),
-            on_clear=lambda one: self.told.append(f"out {one.line.number}"),
+            on_suspect=lambda one: self.suspects.append(f"in {one.line.number}"),
+            on_clear=lambda one: self.suspects.append(f"out {one.line.number}"),
         )
         self.models = models
 
     def submit(self, *some: BatchSequence) -> None:
         """Submit prompts, and tokenise all of them before the first is admitted."""
-        looked = threading.Event()
-        self.background._tokenising.submit(looked.wait, WAIT_S)
+        release = threading.Event()
+        self.background._tokenising.submit(release.wait, WAIT_S)
         self.background.submit(list(some))
         self.background.run_turn(ChatLoad())
-        looked.set()
+        release.set()
         self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
     def turns(self, count: int, chats: ChatLoad = ChatLoad()) -> None:  # noqa: B008 (frozen)

@@ -26,7 +26,7 @@ def settled(schema: dict[str, Any]) -> str:
     return checked.text
 
 
-def taken(schema: dict[str, Any], *texts: str) -> list[str]:
+def allowed(schema: dict[str, Any], *texts: str) -> list[str]:
     """The texts that the schema allows as an answer."""
     grammar = LLMatcher.grammar_from_json_schema(settled(schema))
     matcher = LLMatcher(VOCABULARY, grammar, log_level=0, limits=matching.limits())

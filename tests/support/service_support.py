@@ -107,7 +107,7 @@ class Running:
         self.process.stdout.close()
 
 
-class Whole:
+class RunningService:
     """A running service, with an HTTP client and a connection to its Redis."""
 
     def __init__(self, data: Path, limit_s: float = 300, **environ: str) -> None:
@@ -141,4 +141,4 @@ def wait(condition: Callable[[], Any]) -> Any:
         if result := condition():
             return result
         ticks.wait(pause)
-    raise AssertionError("it did not come to be")
+    raise AssertionError("the condition did not hold in time")

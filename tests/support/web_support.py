@@ -36,7 +36,7 @@ class Web:
     def __init__(self) -> None:
         self.addresses: list[str] = [PUBLIC]
         self.resolved: list[str] = []
-        self.asked: list[httpx2.Request] = []
+        self.requested: list[httpx2.Request] = []
         self.answer: Callable[[httpx2.Request], Any] = lambda _: found(PICTURE)
 
     async def resolve(self, host: str) -> list[str]:
@@ -44,7 +44,7 @@ class Web:
         return self.addresses
 
     async def handle(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked.append(request)
+        self.requested.append(request)
         found = self.answer(request)
         response: httpx2.Response = await found if asyncio.iscoroutine(found) else found
         return response

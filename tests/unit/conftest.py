@@ -1,4 +1,4 @@
-"""An API whose chats with images are taken by a stand-in for the worker."""
+"""An API whose chats with images go to a fake worker, and the batch scheduler."""
 
 from __future__ import annotations
 

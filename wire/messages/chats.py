@@ -18,6 +18,31 @@ SMALLEST_PENALTY = 0.01
 """Smaller repetition penalties than this count as this, for the same reason."""
 NO_PENALTY = (0.0, 1.0)
 """Repetition penalties that change nothing."""
+RESERVED_OPTIONS = frozenset(
+    {
+        "messages",
+        "conversation",
+        "tools",
+        "documents",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "tokenizer_kwargs",
+        "processor_kwargs",
+        "return_dict",
+        "return_tensors",
+        "return_assistant_tokens_mask",
+        "padding",
+        "truncation",
+        "max_length",
+        "bos_token",
+        "eos_token",
+        "raise_exception",
+        "strftime_now",
+    }
+)
+"""Arguments of a chat template, or of the call that renders it, that are no request's options."""
 
 
 class TextPart(Record):
@@ -97,7 +122,8 @@ class OutputFormat(Record):
     the model's thinking and its tool calls are separated from its text. ``tools`` are what it may
     call, in OpenAI's shape. ``json_schema`` is the JSON text of the schema that the answer is held
     to; with ``must_call`` it is that of a call. ``truncation``: whether a conversation that doesn't
-    fit loses its oldest turns or is refused.
+    fit loses its oldest turns or is refused. ``template_options`` is the JSON text of an object of
+    variables for the chat template, such as ``enable_thinking``.
     """
 
     raw: bool = False
@@ -106,6 +132,7 @@ class OutputFormat(Record):
     json_schema: str | None = None
     must_call: bool = False
     truncation: Literal["auto", "disabled"] = added("auto", since=2, refines=True)
+    template_options: str | None = added(None, since=3, refines=False)
 
 
 PLAIN_TEXT = OutputFormat()

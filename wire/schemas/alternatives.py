@@ -1,6 +1,7 @@
-"""Whether no value can match two options of a ``oneOf``: then it says what ``anyOf`` says. Pure.
+"""Whether no value can match two options of a ``oneOf``: then it means the same as ``anyOf``. Pure.
 
-What isn't found out counts as no: types, listed values and tags of unions are found out.
+Compares types, listed values and tags of unions; options that these don't separate count as
+overlapping.
 """
 
 from __future__ import annotations
@@ -75,12 +76,12 @@ def _followed(schema: Any, base: Schema) -> Any:
 def _values(schema: Schema) -> set[str] | None:
     """The values that are listed, as JSON; None if none are."""
     if "const" in schema:
-        return {_told(schema["const"])}
+        return {_canonical(schema["const"])}
     listed = schema.get("enum")
-    return {_told(value) for value in listed} if isinstance(listed, list) else None
+    return {_canonical(value) for value in listed} if isinstance(listed, list) else None
 
 
-def _told(value: Any) -> str:
+def _canonical(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, sort_keys=True)

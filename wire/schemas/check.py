@@ -1,6 +1,6 @@
-"""Schemas are settled in processes of their own: what a job may carry, or why there is nothing.
+"""Checks schemas in child processes: the text that a job carries, or the reason for a refusal.
 
-Blocking, for threads; a verdict is kept, and known again at once. Knows no requests.
+Blocking, for threads; verdicts are cached. Knows no requests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Verdict:
 
 
 class SchemaCheck:
-    """Has schemas settled, as many at once as threads call."""
+    """Has schemas checked, as many at once as there are threads that call."""
 
     def __init__(self, command: tuple[str, ...] = COMMAND, limit_s: float = LIMIT_S) -> None:
         limits = Limits(limit_s, MEMORY, MOST_ANSWER, SCHEMAS_EACH)
@@ -54,22 +54,22 @@ class SchemaCheck:
         self._pool.warm_up()
 
     def pids(self) -> list[int]:
-        """The processes that there are now."""
+        """The ids of the running processes."""
         return self._pool.pids()
 
     def new(self, schema: str) -> Verdict:
-        """What a client's schema, as JSON, comes to.
+        """The verdict on a client's schema, which is JSON.
 
         Raises OSError when no process can be started.
         """
-        return self._judged("new", schema)
+        return self._checked("new", schema)
 
     def kept(self, text: str) -> Verdict:
-        """Whether a job's schema may be used as it stands; its text is not sent again."""
-        return self._judged("kept", text)
+        """The verdict on a job's schema, which is used unchanged or refused."""
+        return self._checked("kept", text)
 
     def known(self, schema: str) -> Verdict | None:
-        """What a client's schema came to when it was asked for before, without waiting."""
+        """The cached verdict on a client's schema, without waiting."""
         return self._remembered(_name("new", schema))
 
     def _remembered(self, name: tuple[str, bytes]) -> Verdict | None:
@@ -79,7 +79,7 @@ class SchemaCheck:
                 self._kept.move_to_end(name)
             return verdict
 
-    def _judged(self, kind: str, schema: str) -> Verdict:
+    def _checked(self, kind: str, schema: str) -> Verdict:
         name = _name(kind, schema)
         verdict = self._remembered(name)
         if verdict is not None:
@@ -88,7 +88,7 @@ class SchemaCheck:
             verdict = self._pool.ask(kind, _encoded(schema))
         except Refused as refused:
             verdict = Verdict(reason=_REASONS.get(str(refused), _REASONS["crash"]))
-            if str(refused) == "time":  # A busy machine's, perhaps: another time it may do.
+            if str(refused) == "time":  # The machine may be busy: not cached.
                 return verdict
         with self._lock:
             self._kept[name] = verdict

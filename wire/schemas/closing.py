@@ -1,4 +1,5 @@
-"""Objects that list their properties take no others, unless their schema speaks of others. Pure.
+"""Closes objects: those that list properties allow no others, unless their schema names others.
+Pure.
 
 Left open, as JSON Schema reads them, a small model invents properties; OpenAI's strict mode and
 llama.cpp close them, too. Schemas that are for one value together (``allOf``, a ``$ref`` beside
@@ -70,7 +71,7 @@ class Closing:
 
 
 class _Names:
-    """The properties that a schema and those for the same value speak of."""
+    """The properties that a schema and those for the same value name."""
 
     def __init__(self, base: Schema) -> None:
         self._base = base
@@ -80,7 +81,7 @@ class _Names:
         """Whether any of them lists properties at all."""
 
     def collect(self, schema: Any, *, members: bool) -> bool:
-        """Add a schema's; False if it speaks of others, too: then nothing is to be closed."""
+        """Add a schema's; False if it allows others, too: then nothing is to be closed."""
         if not isinstance(schema, dict) or id(schema) in self._seen:
             return True
         self._seen.add(id(schema))

@@ -1,6 +1,6 @@
 """Whether an answer can ever be whole: a schema whose required part contains itself has none. Pure.
 
-What is optional and can't end is taken out, so that no answer goes into it.
+Optional parts that can't end are removed, so that no answer begins one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Ends:
             self._collect(place.schema, base, seen)
             if not any(place.inside is schema.get(name) for name in DEFINITIONS):
                 self._places.append(place)
-        # Behind what is inside it: most are decided in the first round.
+        # After the schemas inside it: most are decided in the first round.
         self._schemas.append((schema, base))
 
     def _is_finite(self, schema: Any) -> bool:

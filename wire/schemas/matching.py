@@ -1,6 +1,6 @@
 """How schemas are matched, by the process that checks them and by the worker alike.
 
-Imports the matcher only where it is asked for: the API never does.
+Imports the matcher only inside the functions that use it: the API never calls them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from llguidance import LLParserLimits
 
 OPTIONS_KEY = "x-guidance"
-"""Under it the matcher reads its options from the schema itself."""
+"""The key of a schema under which the matcher reads its options."""
 WARNINGS_KEY = "x-warnings"
-"""Under it a schema tells its own reader what of it is not kept; the matcher ignores it, and
-workers of before, too."""
-# One way to write each answer down. Left a choice, a small model may write blanks until its
+"""The key of a schema with the warnings about keywords that are not enforced; the matcher and
+earlier workers ignore it."""
+# Only one way to write each answer. With a choice, a small model may write spaces until its
 # tokens are used up.
 # What oneOf asks for beyond anyOf has been refused or warned of before the matcher reads it.
 OPTIONS: dict[str, Any] = {
@@ -49,5 +49,5 @@ def limits() -> LLParserLimits:
 
 
 def known_reason(error: str) -> str:
-    """The meaning of a matcher's error, if it is one that a sound schema may cause."""
+    """The meaning of a matcher's error, if a valid schema may cause it."""
     return next((reason for words, reason in _REASONS if any(word in error for word in words)), "")

@@ -1,7 +1,7 @@
-"""Numbers of a schema, so that an answer never has another one: the matcher takes doubles. Pure.
+"""Numbers of a schema that an answer must reproduce exactly, while the matcher reads doubles. Pure.
 
-Integers that a double can't tell apart are refused; bounds are narrowed to ones that the matcher
-keeps exactly.
+Integers that a double can't represent are refused; bounds are narrowed to ones that the matcher
+reads exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_MULTIPLE = 2**32 - 1
 
 
 def check_constant(value: Any, path: str) -> set[float]:
-    """The fractions in a value that must come out as it is.
+    """The fractions in a value that must be reproduced exactly.
 
     Raises Refused for an integer in it that wouldn't.
     """
@@ -108,7 +108,8 @@ def _settle_integers(schema: Schema, bounds: dict[str, Any], path: str) -> bool:
     schema |= {"maximum": kept_most} if kept_most is not None else {}
     if kept_least is not None and kept_most is not None and kept_least > kept_most:
         raise Refused(
-            f"no integer lies between its bounds{where(path)}, as far as they can be told exactly"
+            f"no integer lies between its bounds{where(path)}, as far as they can be represented "
+            "exactly"
         )
     return (kept_least, kept_most) != (least, most)
 
@@ -130,7 +131,8 @@ def _settle_fractions(schema: Schema, bounds: dict[str, Any], path: str) -> bool
         up = "inimum" in name
         if (bound > _CLEAR) if up else (bound < -_CLEAR):
             raise Refused(
-                f"its {name} lies beyond 10^15{where(path)}, where fractions can't be told exactly"
+                f"its {name} lies beyond 10^15{where(path)}, where fractions can't be represented "
+                "exactly"
             )
         kept = -_CLEAR if bound < -_CLEAR else _CLEAR if bound > _CLEAR else _short(bound, up=up)
         narrowed |= kept != bound

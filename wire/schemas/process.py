@@ -1,9 +1,9 @@
 """The process that reads schemas: one after another from standard input, each settled or refused.
 
-Native code reads strangers' schemas here, so that a crash or an endless one harms no other part. A
-question is a line ``new 1234`` (a client's) or ``kept 1234`` (one that is a job's already) and that
-many bytes of JSON; the answer is ``{"length": …}`` and JSON. It ends with the pipe it reads, thus
-with its parent, however that ended.
+Native code reads clients' schemas here, so that a crash or an endless loop harms no other process.
+A question is a line ``new 1234`` (a client's) or ``kept 1234`` (one that is a job's already) and
+that many bytes of JSON; the answer is ``{"length": …}`` and JSON. It ends with the pipe it reads,
+thus with its parent, however that ended.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ VOCABULARY = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
 
 
 def settle(schema: Schema) -> tuple[str, list[str]]:
-    """A client's schema as a job is to carry it, and sentences about what it won't keep.
+    """A client's schema as a job is to carry it, and warnings about what won't be enforced.
 
     Raises Refused.
     """
@@ -69,26 +69,26 @@ def settle(schema: Schema) -> tuple[str, list[str]]:
     Ends(schema).apply()
     before = copy.deepcopy(schema)
     Closing(schema).apply()
-    text = _told(schema, rules.warnings)
+    text = _as_stored(schema, rules.warnings)
     try:
-        judge(text)
+        check_satisfiable(text)
     except Refused as refused:
         if schema == before or str(refused) == matching.TOO_COMPLEX:
             raise
-        # Some schemas that hold together can only be had open.
-        text = _told(before, rules.warnings)
-        judge(text)
+        # Some schemas with several parts are satisfiable only without closing.
+        text = _as_stored(before, rules.warnings)
+        check_satisfiable(text)
     return text, rules.warnings
 
 
 def keep(text: str) -> None:
-    """Raises Refused for a job's schema that can't be kept as it stands.
+    """Raises Refused for a job's schema that can't be enforced unchanged.
 
-    Not every job comes from an API like this.
+    A job may come from another release, or from whoever can write to Redis.
     """
     if _ruled(json.loads(text)).narrowed:
-        raise Refused("it has bounds beyond what can be told exactly")
-    judge(text)
+        raise Refused("it has bounds beyond what can be represented exactly")
+    check_satisfiable(text)
 
 
 def _ruled(schema: Any) -> Rules:
@@ -113,13 +113,13 @@ def _check_fractions(fractions: set[float]) -> None:
             )
 
 
-def _told(schema: Schema, warnings: list[str]) -> str:
+def _as_stored(schema: Schema, warnings: list[str]) -> str:
     return json.dumps(
         schema | {matching.OPTIONS_KEY: matching.OPTIONS, matching.WARNINGS_KEY: warnings}
     )
 
 
-def judge(text: str) -> None:
+def check_satisfiable(text: str) -> None:
     """Raises Refused if the matcher can't read a schema, or no answer gets to its end."""
     matcher = _matcher(text)
     trouble = ""
@@ -128,12 +128,12 @@ def judge(text: str) -> None:
         if not trouble:
             return
         if trouble in (matching.TOO_COMPLEX, matching.TOO_WIDE):
-            break  # Another way would cost as much again.
+            break  # Another walk would cost as much again.
     raise Refused(trouble)
 
 
 def _walk(matcher: LLMatcher, chance: random.Random) -> str:
-    """Write some answer, taking what ends it soonest; why it got stuck."""
+    """Write some answer, preferring bytes that end it; returns why it got stuck, or nothing."""
     for _ in range(_LONGEST_WALK):
         mask = matcher.compute_bitmask()
         if matcher.is_error():
@@ -196,7 +196,8 @@ def limit_time() -> None:
 
 
 def warm_up() -> None:
-    """What is imported on the way can't be opened any more later."""
+    """Run once before files are locked: modules that are imported on first use can't be opened
+    later."""
     settle(
         {
             "type": "object",

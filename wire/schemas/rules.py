@@ -1,6 +1,7 @@
-"""What a schema means to a matcher that writes token by token: kept, rewritten or refused. Pure.
+"""Prepares a schema for a matcher that works token by token: keywords are kept, rewritten or
+refused. Pure.
 
-Knows no matcher: what that makes of the outcome is ``wire.schemas.process``'s to find out.
+Knows no matcher: ``wire.schemas.process`` tries the outcome on one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from wire.schemas.alternatives import are_apart
 from wire.schemas.tree import Refused, Schema, base_of, parts, target, where
 
 STRICT = "x-strict"
-"""Under this key of a schema stands whether what can't be kept is refused; what is inside has the
-same."""
+"""The key of a schema that says whether keywords that can't be enforced are refused; schemas inside
+inherit it."""
 FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 )  # fmt: skip
@@ -38,8 +39,7 @@ MOST_WARNINGS = 8
 class Rules:
     """Goes through one schema and changes it in place; ``warnings`` name what won't be kept.
 
-    ``fractions`` are numbers that must come out as they are: whether they do is the matcher's to
-    show.
+    ``fractions`` are numbers that the matcher must reproduce exactly; the caller checks that.
     """
 
     def __init__(self, root: Schema) -> None:
@@ -112,7 +112,8 @@ class Rules:
         if numbers.settle_bounds(schema, path):
             self.narrowed = True
             self._warn(
-                f"The schema's bounds{where(path)} were narrowed to what can be told exactly."
+                f"The schema's bounds{where(path)} were narrowed to what can be represented "
+                "exactly."
             )
 
     def _check_alternatives(self, schema: Schema, base: Schema, path: str, *, strict: bool) -> None:
@@ -184,7 +185,7 @@ def _check_patterns(schema: Schema, path: str) -> None:
         try:
             search = re.compile(pattern).search
         except re.error:
-            continue  # Another dialect's, or none: the matcher will say.
+            continue  # Another dialect's, or invalid: the matcher refuses it.
         name = next((name for name in listed if search(name)), None)
         if name is not None:
             raise Refused(

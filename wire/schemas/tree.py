@@ -21,7 +21,8 @@ MOST_LEVELS = 120
 
 
 class Refused(Exception):
-    """Why no answer can be held to a schema, in words that fit behind a colon."""
+    """No answer can be constrained by a schema; the message is a reason that fits behind a
+    colon."""
 
 
 class Place(NamedTuple):

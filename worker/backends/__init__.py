@@ -7,7 +7,8 @@ from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker.backends import mlx_import
 from worker.backends.base import Backend
-from worker.prompt_cache import Cache, PromptCache
+from worker.backends.libraries import library_of
+from worker.prompt_cache import Cache, CacheOperations, Checkpoint, PromptCache
 
 
 def load_libraries(settings: Settings) -> None:
@@ -24,10 +25,12 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
 
         return EchoBackend(settings.echo_delay_ms / 1000, settings.prefill_step)
     load_libraries(settings)
-    if record.is_vision:
+    if library_of(record.architecture, record.is_vision) == "mlx_vlm":
         from worker.backends import vlm
 
-        return vlm.open_model(record, prefill_step=settings.prefill_step, cache=cache)
+        return vlm.open_model(
+            record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+        )
     from worker.backends import lm
 
     return lm.open_model(
@@ -37,15 +40,30 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
 
 def new_prompt_cache(settings: Settings) -> PromptCache:
     """An empty prompt cache of the configured size."""
-    if settings.backend == "echo":
-        return PromptCache(0, lambda cache, _: cache)
+    budget = 0 if settings.backend == "echo" else settings.prompt_cache_mb << 20
+    return PromptCache(budget, _KvCacheOperations())
 
-    def trimmed(cache: Cache, tokens: int) -> Cache | None:
+
+class _KvCacheOperations:
+    """Those of kv_cache, which is imported with MLX when they are first needed."""
+
+    def is_cuttable(self, cache: Cache) -> bool:
+        return self._module().is_cuttable(cache)
+
+    def cut(self, cache: Cache, dropped: int, checkpoint: Checkpoint | None) -> Cache:
+        return self._module().cut(cache, dropped, checkpoint)
+
+    def checkpoint(self, cache: Cache) -> Checkpoint:
+        return self._module().checkpoint(cache)
+
+    def nbytes(self, cache: Cache | Checkpoint) -> int:
+        return self._module().nbytes(cache)
+
+    @staticmethod
+    def _module() -> CacheOperations:
         from worker.backends.batching import kv_cache
 
-        return kv_cache.trimmed(cache, tokens)
-
-    return PromptCache(settings.prompt_cache_mb << 20, trimmed)
+        return kv_cache
 
 
 def mlx_bytes(settings: Settings) -> int:

@@ -46,6 +46,10 @@ class Backend(Protocol):
     weight_bytes: int
     """Bytes of the model's weights in memory."""
 
+    def start(self) -> None:
+        """End the load with what must be computed on the engine's thread: models are opened on
+        another. Raises WorkerError for a model that can't be used."""
+
     def prepare(self, sequence: Sequence) -> list[str]:
         """Turn the job's messages into token ids and begin the sequence; returns warnings for the
         client.

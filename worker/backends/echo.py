@@ -114,6 +114,9 @@ class EchoBackend:
         self._read: dict[Sequence, int] = {}
         self._fingerprints: WeakKeyDictionary[Sequence, str] = WeakKeyDictionary()
 
+    def start(self) -> None:
+        pass
+
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
         # As a template, a tokeniser or a grammar may do.

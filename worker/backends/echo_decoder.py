@@ -1,31 +1,33 @@
 """The decoder of scripted answers (``echo_script``): marks of thinking and of tool calls are those
-of most models.
+of most models, or of the format that the script names.
 
 In a file of its own because mlx_lm's state machine imports MLX, and most tests do without.
 """
 
 from __future__ import annotations
 
-import json
-
 from wire.messages import ChatJob
-from worker.backends.echo_script import FIRST
-from worker.backends.text.output_parser import (
-    REASONING,
-    TEXT,
-    TOOL,
-    OutputParser,
-    OutputSyntax,
-    Transitions,
-)
+from worker.backends.echo_script import FIRST, format_name
+from worker.backends.text.formats import harmony, json_calls
+from worker.backends.text.formats.chat_format import ChatFormat, Thinking, marked
+from worker.backends.text.output_parser import OutputParser
+from worker.backends.text.output_syntax import syntax_of
 from worker.sequence import Output
+
+_THINKING = Thinking("<think>", "</think>")
+_FORMATS: dict[str | None, ChatFormat] = {
+    None: ChatFormat(thinking=_THINKING, tools=json_calls.HERMES, transitions=marked(_THINKING)),
+    "harmony": ChatFormat.harmony(harmony.FORMAT),
+    "mistral": ChatFormat(tools=json_calls.MISTRAL),
+    "llama": ChatFormat(tools=json_calls.UNMARKED),
+}
 
 
 class ScriptDecoder:
     """The decoder of one job's script."""
 
     def __init__(self, job: ChatJob) -> None:
-        syntax = OutputSyntax(_transitions(job), tool_start="<tool_call>", parse=json.loads)
+        syntax = syntax_of(_FORMATS[format_name(job)], job)
         self._parser = OutputParser(syntax, job.sampling.stop, job.job_id)
 
     @property
@@ -41,13 +43,3 @@ class ScriptDecoder:
 
     def finish(self) -> Output:
         return self._parser.finish()
-
-
-def _transitions(job: ChatJob) -> Transitions:
-    if not job.form.separate:
-        return {}
-    transitions: Transitions = {TEXT: [("<think>", REASONING)], REASONING: [("</think>", TEXT)]}
-    if job.form.tools:
-        transitions[TEXT].append(("<tool_call>", TOOL))
-        transitions[TOOL] = [("</tool_call>", TEXT)]
-    return transitions

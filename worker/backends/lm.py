@@ -3,40 +3,28 @@ key-value cache."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence as Items
 from typing import Any
 
 import mlx.core as mx
 import mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
-from wire.messages import PLAIN_TEXT, Message, OutputFormat
 from wire.model_registry import ModelRecord
 from worker import prompt
-from worker.backends.base import Backend, Step, Token
-from worker.backends.batching.kv_cache import settle
-from worker.backends.batching.mlx_lm_batch import RowBatchGenerator
-from worker.backends.batching.row_batch import Row, RowBackend, quantisation_group, quantised_cache
-from worker.backends.loading import load_failed, refuse_code, weight_bytes
+from worker.backends.base import Backend
+from worker.backends.batching import kv_cache
+from worker.backends.batching.backend import BatchBackend
+from worker.backends.batching.checkpoints import checkpoints
+from worker.backends.batching.row import Row
+from worker.backends.cpu.scales import widen_scales
+from worker.backends.device import on_cpu
+from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.sampling.json_schema import Grammars, warnings_of
-from worker.backends.sampling.logits_processors import logits_processor_of
-from worker.backends.sampling.sampler import RowSampler
-from worker.backends.text.chat_template import (
-    apply_template,
-    own_marks,
-    template_options,
-    template_source,
-    texts,
-)
-from worker.backends.text.control_tokens import ControlTokens
 from worker.backends.text.decoder import Decoders
-from worker.errors import WorkerError
+from worker.backends.text.prompt_encoder import PromptEncoder
+from worker.errors import kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
-
-IDLE_CHUNK = 512
-"""Prompt tokens a step when no stream is running: larger chunks are read faster."""
 
 
 def open_model(
@@ -46,19 +34,22 @@ def open_model(
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
-        model, tokenizer = mlx_lm.load(record.path, tokenizer_config={"trust_remote_code": False})
+        with kept_alive():
+            model, tokenizer = mlx_lm.load(
+                record.path, tokenizer_config={"trust_remote_code": False}
+            )
+            evaluate(model)
     except Exception as error:
         raise load_failed(error) from error
-    if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
-        raise WorkerError(
-            "load_failed", f"{record.architecture} models keep a cache that can't be batched."
-        )
+    if on_cpu():
+        widen_scales(model)
     text = LmText(tokenizer, record.context_window)
-    key = (record.id, record.revision, record.kv_quantization)
-    if record.kv_quantization is None:
-        return LmBackend(model, text, key, slots=slots, prefill_step=prefill_step, cache=cache)
-    return QuantisedLmBackend(
-        model, text, key, bits=record.kv_quantization, prefill_step=prefill_step, cache=cache
+    return BatchBackend(
+        LmModel(model, text, record),
+        (record.id, record.revision, record.kv_quantization),
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
     )
 
 
@@ -68,37 +59,14 @@ class LmText:
     def __init__(self, tokenizer: Any, context_window: int) -> None:
         self.tokenizer = tokenizer
         self.context_window = context_window
-        self.stop_tokens = [[int(token)] for token in tokenizer.eos_token_ids]
-        self._grammars = Grammars(tokenizer, [ids[0] for ids in self.stop_tokens])
+        self.stop_tokens = frozenset(int(token) for token in tokenizer.eos_token_ids)
+        self.finds_checkpoints = False
+        """Whether prompts are searched for places where the model's cache is worth keeping."""
+        self._grammars = Grammars(tokenizer, sorted(self.stop_tokens))
         self._decoders = Decoders(tokenizer)
         # mlx_lm's wrapper has no public name for what it wraps.
-        self._controls = ControlTokens(
-            tokenizer._tokenizer, template_source(tokenizer), own_marks(tokenizer)
-        )
-
-    def encode(self, messages: Items[Message], form: OutputFormat = PLAIN_TEXT) -> list[int]:
-        """The tokens of a prompt; in a raw one, control tokens are control tokens."""
-        if form.raw:
-            return [
-                int(i)
-                for i in self.tokenizer.encode("".join(message.text() for message in messages))
-            ]
-        rows, options = texts(messages), {}
-        templated = self.tokenizer.has_chat_template
-        if templated:
-            options = template_options(form, self.tokenizer)
-        escaped = self._controls.escaped(rows, options)
-        if escaped is not None:
-            rows, options = escaped.rows, escaped.options
-            text = (
-                apply_template(self.tokenizer, rows, options, tokenize=False)
-                if templated
-                else _plain(rows)
-            )
-            return self._controls.encode(text, escaped.escape, add_special_tokens=not templated)
-        if not templated:
-            return [int(i) for i in self.tokenizer.encode(_plain(rows))]
-        return [int(i) for i in apply_template(self.tokenizer, rows, options, tokenize=True)]
+        self.prompts = PromptEncoder(tokenizer, tokenizer._tokenizer)
+        self.encode = self.prompts.encode
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
@@ -110,6 +78,10 @@ class LmText:
             shorten=job.form.truncation == "auto",
         )
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
+        if self.finds_checkpoints and not job.form.raw:
+            sequence.checkpoints = checkpoints(
+                lambda messages: self.encode(messages, job.form), built.messages, built.token_ids
+            )
         if job.form.json_schema is not None:
             answer = [*sequence.emitted, *sequence.generated]
             sequence.constraint = self._grammars.constraint(
@@ -125,164 +97,63 @@ class LmText:
         return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
 
 
-def _plain(rows: Items[dict[str, Any]]) -> str:
-    """A conversation for a model without a chat template."""
-    return "".join(f"{row['role']}: {row['content']}\n" for row in rows) + "assistant:"
+class LmModel:
+    """A text model as the batch loop runs it, with a plain or a quantised key-value cache.
 
-
-class LmBackend:
-    """A text model whose sequences run in one continuous batch."""
-
-    def __init__(
-        self,
-        model: Any,
-        text: LmText,
-        key: Any,
-        *,
-        slots: int,
-        prefill_step: int,
-        cache: PromptCache,
-    ) -> None:
-        self.weight_bytes = weight_bytes(model)
-        self._model = model
-        self._text = text
-        self._key = key
-        self._slots = slots
-        self._prefill_step = prefill_step
-        self._cache = cache
-        self._rows: dict[int, Sequence] = {}
-        self._caches_rows = True
-        self._generator = self._new_generator()
-
-    def prepare(self, sequence: Sequence) -> list[str]:
-        return self._text.prepare(sequence)
-
-    def add(self, sequence: Sequence) -> None:
-        tokens = sequence.tokens
-        max_tokens = self._text.tokens_left(sequence)
-        if max_tokens <= 0:
-            raise WorkerError(
-                "prompt_too_long", "The conversation fills the model's context window."
-            )
-        cache, cached = self._cache.fetch(self._key, tokens)
-        if not sequence.position:
-            sequence.cached_tokens = cached
-        (uid,) = self._generator.insert(
-            [tokens[cached:]],
-            max_tokens=[max_tokens],
-            caches=[cache],
-            all_tokens=[tokens[:cached]],
-            samplers=[
-                RowSampler.of(
-                    sequence.job.sampling, sequence.position, logits_processor_of(sequence)
-                )
-            ],
-        )
-        self._rows[uid] = sequence
-
-    def step(self, others_waiting: bool = False) -> Step:
-        busy = others_waiting or self._generator.decoding
-        self._generator.set_chunk(
-            self._prefill_step if busy else IDLE_CHUNK, others_waiting=others_waiting
-        )
-        prefill, responses = self._generator.next()
-        step = Step()
-        for row in prefill:
-            done, total = row.progress
-            sequence = self._rows[row.uid]
-            cached = len(sequence.tokens) - total
-            step.prefill.append((sequence, cached + done, cached + total))
-        for response in responses:
-            sequence = self._rows[response.uid]
-            if response.finish_reason is not None:
-                del self._rows[response.uid]
-                if self._caches_rows:
-                    self._cache.insert(
-                        self._key, response.all_tokens, settle(response.prompt_cache)
-                    )
-            step.tokens.append(Token(sequence, response.token, response.finish_reason))
-        return step
-
-    def remove(self, sequence: Sequence) -> None:
-        uid = next((uid for uid, row in self._rows.items() if row is sequence), None)
-        if uid is None:
-            return
-        del self._rows[uid]
-        cache, tokens = self._generator.remove([uid], return_prompt_caches=True)[uid]
-        if tokens:
-            self._cache.insert(self._key, tokens, settle(cache))
-
-    def sequences(self) -> list[Sequence]:
-        return list(self._rows.values())
-
-    def prefilling(self) -> list[Sequence]:
-        return [sequence for sequence in self._rows.values() if not sequence.generated]
-
-    def reset(self) -> None:
-        self._rows.clear()
-        self._generator = self._new_generator()
-
-    def batch_lane(self) -> LmBackend:
-        second = copy.copy(self)
-        second._caches_rows = False
-        second._rows = {}
-        second._generator = second._new_generator()
-        return second
-
-    def close(self) -> None:
-        self._cache.forget(self._key)
-        self._generator.close()
-        mx.clear_cache()
-
-    def _new_generator(self) -> RowBatchGenerator:
-        return RowBatchGenerator(
-            self._model,
-            stop_tokens=self._text.stop_tokens,
-            rows=self._slots,
-            chunk=self._prefill_step,
-            attended=self._caches_rows,
-        )
-
-
-class QuantisedLmBackend(RowBackend):
-    """A text model with a quantised key-value cache; its sequences run in one batch.
-
-    The cache is quantised from the first token on, so a prompt that is read in chunks, reused or
-    continued after a crash gives the same text; with ``kv_bits`` of mlx_lm's generate_step, a chunk
-    of a prompt would attend to itself unquantised.
+    A quantised cache is quantised from the first token on, so a prompt that is read in chunks,
+    reused or continued after a crash gives the same text; with ``kv_bits`` of mlx_lm's
+    generate_step, a chunk of a prompt would attend to itself unquantised.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        text: LmText,
-        key: Any,
-        *,
-        bits: int,
-        prefill_step: int,
-        cache: PromptCache,
-    ) -> None:
-        super().__init__(key, text.stop_tokens, prefill_step=prefill_step, cache=cache)
+    reads_together = True
+
+    def __init__(self, model: Any, text: LmText, record: ModelRecord) -> None:
+        self.architecture = record.architecture
         self.weight_bytes = weight_bytes(model)
+        self.stop_tokens = text.stop_tokens
+        self.checkpoints = kv_cache.needs_checkpoints(list(make_prompt_cache(model)))
         self._model = model
         self._text = text
-        self._bits = bits
-        self._group = quantisation_group(
-            make_prompt_cache(model), lambda cache: model(mx.array([[0]]), cache=cache)
-        )
+        text.finds_checkpoints = self.checkpoints
+        self._bits = record.kv_quantization
+        self._group = 0
+
+    def start(self) -> None:
+        if self._bits is not None:
+            self._group = kv_cache.quantisation_group(
+                lambda: list(make_prompt_cache(self._model)),
+                self._bits,
+                lambda cache: self.forward(mx.array([[0]]), cache),
+            )
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._text.prepare(sequence)
 
-    def _open(self, sequence: Sequence) -> Row:
-        row = Row(sequence, sequence.tokens, self._text.tokens_left(sequence))
-        row.feed = lambda start, stop, cache: self._model(
-            mx.array([row.tokens[start:stop]]), cache=cache
-        )
-        return row
+    def open(self, sequence: Sequence) -> Row:
+        return Row(sequence, sequence.tokens, self._text.tokens_left(sequence))
 
-    def _new_cache(self) -> list[Any]:
-        return quantised_cache(len(self._model.layers), self._group, self._bits)
+    def new_cache(self) -> list[Any]:
+        layers = list(make_prompt_cache(self._model))
+        if self._bits is None:
+            return layers
+        return kv_cache.quantised(layers, self._group, self._bits)
 
-    def _forward(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:  # noqa: ARG002
-        return self._model(inputs[:, None], cache=cache)[:, -1, :]
+    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
+        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+        logits: mx.array = self._model(ids, cache=cache)
+        return logits
+
+    def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:  # noqa: ARG002
+        return self.forward(inputs[:, None], cache)[:, -1, :]
+
+    def poll(self, others_waiting: bool) -> float:  # noqa: ARG002
+        return 0.0
+
+    def removed(self, row: Row) -> None:
+        """Nothing goes on beside the batch."""
+
+    def reset(self) -> None:
+        """Nothing goes on beside the batch."""
+
+    def close(self) -> None:
+        """The model's arrays go with this object."""

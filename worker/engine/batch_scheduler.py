@@ -22,11 +22,10 @@ from worker.engine.context import EngineContext
 from worker.engine.counters import Counters
 from worker.engine.model_turn import ModelTurn
 from worker.engine.prompt_thread import BatchPreparation, PromptThread
-from worker.engine.shared_prefix import SharedPrefixes
 from worker.engine.step_failure import broken_schema, failure, rescue
 from worker.engine.suspects import SuspectSlot
 from worker.engine.time_share import TimeShare
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
@@ -83,7 +82,6 @@ class BatchScheduler:
         self._time_share = TimeShare(share)
         self._chat_seen = -CHAT_FOLLOWS_S
         self._model_turn = ModelTurn(self._queue)
-        self._prefixes = SharedPrefixes()
 
     def close(self) -> None:
         self._tokenising.shutdown(wait=False, cancel_futures=True)
@@ -141,7 +139,6 @@ class BatchScheduler:
             self._chat_seen = now
         if self.idle:
             self._time_share.reset()
-            self._prefixes.forget()
             return
         if chats.suspect:
             self.make_way()
@@ -184,20 +181,18 @@ class BatchScheduler:
         if self._model_turn.is_anothers(sequence.group) or self._suspect.keeps_out(sequence):
             return False
         try:
-            if not self._is_there(sequence, chats):
-                return False
+            return self._is_there(sequence, chats)
         except WorkerError as error:
             for other in [other for other in self._queue if other.same_model(sequence)]:
                 self._queue.remove(other)
                 self._fail(other, error)
             return False
-        return not self._prefixes.awaits(sequence, self._running)
 
     def _is_there(self, sequence: BatchSequence, chats: ChatLoad) -> bool:
         """Whether the prompt and its model are ready; loads the model if no chat has to wait."""
         job = sequence.job
         if not self._models.is_loaded(job):
-            if chats.inside:
+            if chats.inside or self._models.is_loading(job):
                 return False
             if not self._models.has_room(job):
                 self._model_turn.wants(sequence.group)
@@ -220,7 +215,6 @@ class BatchScheduler:
             self._fail(sequence, error)
             return
         self._running[sequence] = lane
-        self._prefixes.entered(sequence)
         if not sequence.generated:
             sequence.warnings += [
                 note for note in self._context.notes() if note not in sequence.warnings
@@ -230,7 +224,8 @@ class BatchScheduler:
 
     def _step(self, lane: Backend) -> None:
         try:
-            step = lane.step(time.monotonic() - self._chat_seen < CHAT_FOLLOWS_S)
+            with kept_alive():
+                step = lane.step(time.monotonic() - self._chat_seen < CHAT_FOLLOWS_S)
         except Exception as error:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)
@@ -255,12 +250,6 @@ class BatchScheduler:
             self._finish(sequence, "stop")
         elif token.end == "length":
             self._finish(sequence, "length")
-        elif sequence.prefix_awaited:
-            # Removing it keeps its prompt in the cache, so that the others begin behind the shared
-            # prefix.
-            sequence.prefix_awaited = False
-            lane.remove(sequence)
-            lane.add(sequence)
 
     def _finish(self, sequence: BatchSequence, reason: Literal["stop", "length"]) -> None:
         sequence.finish(reason)

@@ -38,10 +38,6 @@ class BatchSequence(Sequence):
         self.part = part
         self.preparing = False
         """Whether its prompt is being tokenised."""
-        self.waited = False
-        """Whether it has waited for another prompt's prefix."""
-        self.prefix_awaited = False
-        """Whether others wait for the prefix that it shares with them."""
         self.warnings = list(line.warnings)
         """Warnings for its result, in sentences."""
         self._prepared_for: ReferenceType[Backend] | None = None

@@ -21,7 +21,7 @@ from worker.engine.context import EngineContext, attempt
 from worker.engine.counters import Counters
 from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
 from worker.engine.step_failure import broken_schema, failure, rescue
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
@@ -52,6 +52,7 @@ class ChatLane:
         self._counters = counters
         self._on_suspect = on_suspect
         self._waiting: deque[Sequence] = deque()
+        self._loading: dict[str, Sequence] = {}
         self._preparing: dict[str, Sequence] = {}
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
@@ -79,7 +80,8 @@ class ChatLane:
     def snapshot(self) -> list[Sequence]:
         """The chats inside, in the order they came; any thread may call it."""
         running = [sequence for sequence, _ in self._running.copy().values()]
-        return [*running, *self._preparing.copy().values(), *self._waiting.copy()]
+        inside = [*running, *self._preparing.copy().values(), *self._loading.copy().values()]
+        return [*inside, *self._waiting.copy()]
 
     def load(self) -> ChatLoad:
         inside = self._inside()
@@ -93,7 +95,8 @@ class ChatLane:
 
     def end_early(self, job_id: str, end: Callable[[Sequence], list[Any]]) -> None:
         """Take a chat out, wherever it is, and emit what ``end`` returns for it."""
-        sequence = self._preparing.pop(job_id, None)
+        self._models.unclaim(job_id)
+        sequence = self._preparing.pop(job_id, None) or self._loading.pop(job_id, None)
         if sequence is None and job_id in self._running:
             sequence, backend = self._running.pop(job_id)
             backend.remove(sequence)
@@ -121,20 +124,17 @@ class ChatLane:
         It holds back those behind it, or it would starve.
         """
         while (sequence := self._next(suspect_inside)) is not None:
-            try:
-                backend = self._backend_for(sequence)
-            except WorkerError as error:
-                self._waiting.remove(sequence)
-                self._emit_failure(sequence, error)
-                continue
-            if backend is None:
+            job = sequence.job
+            there = self._models.is_loaded(job) or self._models.is_loading(job)
+            if not there and not self._models.has_room(job):
                 return True
             self._waiting.remove(sequence)
-            self._prepare(sequence, backend)
+            self._load(sequence)
         return False
 
     def _inside(self) -> list[Sequence]:
-        return [*(s for s, _ in self._running.values()), *self._preparing.values()]
+        running = (s for s, _ in self._running.values())
+        return [*running, *self._preparing.values(), *self._loading.values()]
 
     def _next(self, suspect_inside: bool) -> Sequence | None:
         """The first that waits.
@@ -146,26 +146,38 @@ class ChatLane:
         occupied = suspect_inside or any(sequence.suspect for sequence in self._inside())
         return next((s for s in self._waiting if not (s.suspect and occupied)), None)
 
-    def _backend_for(self, sequence: Sequence) -> Backend | None:
-        """The chat's model, loaded if need be, or None while it waits for memory."""
-        loaded = self._models.is_loaded(sequence.job)
-        if not loaded and not self._models.has_room(sequence.job):
-            return None
+    def _load(self, sequence: Sequence) -> None:
+        """Have the chat's model loaded if it isn't, and go on with the chat then."""
         # Before anything is done with it: its model may be what kills this process.
         if sequence.suspect:
             self._on_suspect(sequence)
-        if loaded:
-            return self._models.get(sequence.job)
+        try:
+            loaded = self._models.get_beside(sequence.job, self._context.post)
+        except WorkerError as error:
+            self._emit_failure(sequence, error)
+            return
+        if loaded.done():
+            self._prepare(sequence, loaded.result())
+            return
+        self._loading[sequence.job_id] = sequence
         self._events.append((sequence, Progress("loading")))
-        self._flush()
-        since = time.monotonic()
-        with self._context.watchdog.suspend():
-            backend = self._models.get(sequence.job)
+        loaded.add_done_callback(partial(self._loaded, sequence, time.monotonic()))
+
+    def _loaded(self, sequence: Sequence, since: float, loaded: Future[Backend]) -> None:
+        if self._loading.get(sequence.job_id) is not sequence:
+            return
+        del self._loading[sequence.job_id]
+        try:
+            backend = loaded.result()
+        except WorkerError as error:
+            self._emit_failure(sequence, error)
+            return
         sequence.loaded(since)
-        return backend
+        self._prepare(sequence, backend)
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
+        self._models.claim(sequence.job_id, backend)
         if not takes_long(sequence):
             prepared = attempt(partial(backend.prepare, sequence))
             self.window.add(partial(self._prepared, sequence, backend, prepared))
@@ -183,6 +195,7 @@ class ChatLane:
         if self._preparing.get(sequence.job_id) is not sequence:
             return
         del self._preparing[sequence.job_id]
+        self._models.unclaim(sequence.job_id)
         if not self._models.holds(backend):
             # The model was unloaded while the prompt was being tokenised.
             self._waiting.appendleft(sequence)
@@ -208,7 +221,8 @@ class ChatLane:
     def _step(self, backend: Backend) -> float:
         """One step; for how long the next one would find nothing to do, seconds."""
         try:
-            step = backend.step(self._others_waiting(backend))
+            with kept_alive():
+                step = backend.step(self._others_waiting(backend))
         except Exception as error:
             log.exception("a step failed")
             rescue(backend, error, self._emit_failure)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from worker.engine.watchdog import Watchdog
+from worker.errors import kept_alive
 
 HIGH_MEMORY_PERCENT = 90.0
 Work = Callable[[], None]
@@ -49,6 +50,8 @@ def attempt(work: Callable[[], Result]) -> Future[Result]:
 def settle(future: Future[Result], work: Callable[[], Result]) -> None:
     """Run something now and finish a given future with it."""
     try:
-        future.set_result(work())
+        with kept_alive():
+            result = work()
+        future.set_result(result)
     except Exception as error:
         future.set_exception(error)

@@ -91,7 +91,7 @@ class Counters:
         self._batch_tokens += tokens
 
     def loaded(self, seconds: float) -> None:
-        """Count the load of a model. For the engine's thread."""
+        """Count the load of a model. For the thread that loads, one at a time."""
         self._load.add(seconds)
 
     def ended(self, sequence: Sequence) -> None:

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from wire.messages import ErrorCode
+from wire.model_registry import ModelRecord
+from worker.backends.base import Backend
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.chat_lane import ChatLane, Sink, failed
@@ -26,6 +28,8 @@ Result = TypeVar("Result")
 
 PREPARING_S = 0.01
 """Longest sleep while prompts are being prepared and there is nothing else to do."""
+LOADING_S = 0.5
+"""Longest sleep while a model is being loaded: a load may take longer than an engine may hang."""
 
 
 class Engine:
@@ -100,6 +104,10 @@ class Engine:
         self._inbox.put(partial(settle, future, work))
         return future
 
+    def load(self, record: ModelRecord) -> Future[Backend]:
+        """Load a model beside the streams. For the engine's thread only, where the future ends."""
+        return self._models.load_beside(record, self._context.post)
+
     def is_busy(self, model_key: Any) -> bool:
         """Whether a chat or prompt that needs the model is inside. For the engine's thread only."""
         return any(
@@ -142,6 +150,8 @@ class Engine:
         nothing_runs = not chats.runs and (not chats.waits or prompts.suspect)
         waits = prompts.resting and (nothing_runs or chats.rest_s > 0)
         wait_s = (None if prompts.idle else PREPARING_S) if nothing_runs else chats.rest_s
+        if self._models.loading:
+            wait_s = LOADING_S if wait_s is None else min(wait_s, LOADING_S)
         if (window_s := chats.window.remaining_s) is not None:
             wait_s = window_s if wait_s is None else min(wait_s, window_s)
         try:

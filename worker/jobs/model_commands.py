@@ -7,11 +7,13 @@ only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from wire import model_registry
 from wire.messages import ModelCommand
 from wire.model_registry import ModelRecord
+from worker.backends.base import Backend
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.downloads import Downloads
@@ -47,7 +49,7 @@ class ModelCommands:
     def _load(self, command: ModelCommand) -> Answer:
         record = with_kv(self._record(command), command.kv_quantization)
 
-        def load() -> None:
+        def load() -> Future[Backend]:
             for key, _ in self._models.resident():
                 other = key.model_id == record.id and key.kv_quantization != record.kv_quantization
                 if other and self._engine.is_busy(key):
@@ -55,12 +57,16 @@ class ModelCommands:
                         "load_conflict",
                         "The model is in use; it can be reloaded once its chats end.",
                     )
-            before = self._catalogue.find(record.id)
-            self._models.load(record)
-            if before is not None:
+            loaded = self._engine.load(record)
+            loaded.add_done_callback(keep)
+            return loaded
+
+        def keep(loaded: Future[Backend]) -> None:
+            """The model's record says from now on how its cache is quantised."""
+            if loaded.exception() is None and self._catalogue.find(record.id) is not None:
                 self._catalogue.put(record)
 
-        self._engine.call(load).result()
+        self._engine.call(load).result().result()
         return {
             "status": "loaded",
             "model_id": record.id,
@@ -73,6 +79,10 @@ class ModelCommands:
         model_id = None if command.model_id is None else self._record(command).id
 
         def unload() -> list[str]:
+            if any(model_id in (None, key.model_id) for key in self._models.loading):
+                raise WorkerError(
+                    "load_conflict", "The model is being loaded; it can be unloaded after that."
+                )
             keys: list[ModelKey] = [
                 k for k, _ in self._models.resident() if model_id in (None, k.model_id)
             ]

@@ -13,15 +13,15 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from wire import model_registry
 from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
+from worker.models import model_config
+from worker.models.chat_templates import takes_tools
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
-DEFAULT_CONTEXT_WINDOW = 2048
-"""For a config that doesn't say: small enough to be safe."""
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
 MOST_FOLDERS = 10_000
 """Folders that are looked into below one model folder: a whole disk named by mistake must not
@@ -217,39 +217,19 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
     weights = sorted(folder.glob("*.safetensors"))
     revision = _revision(folder, weights)
     name = name or folder.name
+    is_vision = model_config.sees_images(config, folder)
     return ModelRecord(
         id=str(uuid.uuid5(_IDS, f"{name}:{revision}")),
         name=name,
         path=str(folder),
         size=sum(file.stat().st_size for file in weights),
         architecture=str(config.get("model_type", "unknown")),
-        context_window=_context_window(config),
-        is_vision="vision_config" in config,
+        context_window=model_config.context_window(config),
+        is_vision=is_vision,
         repository=repository,
         revision=revision,
-        takes_tools="tools" in _chat_template(folder),
+        takes_tools=takes_tools(folder, is_vision=is_vision),
     )
-
-
-def _chat_template(folder: Path) -> str:
-    """The text of the model's chat template, from wherever models keep it; empty without one."""
-    try:
-        if (file := folder / "chat_template.jinja").is_file():
-            return file.read_text(encoding="utf-8")
-        return str(
-            json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
-                "chat_template"
-            ]
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
-
-
-def _context_window(config: dict[str, Any]) -> int:
-    for part in (config, config.get("text_config")):
-        if isinstance(part, dict) and isinstance(part.get("max_position_embeddings"), int):
-            return max(1, int(part["max_position_embeddings"]))
-    return DEFAULT_CONTEXT_WINDOW
 
 
 def _revision(folder: Path, weights: Sequence[Path]) -> str:

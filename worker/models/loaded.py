@@ -1,6 +1,7 @@
 """The models in memory: loaded on demand, within a budget, least recently used unloaded first.
 
-Runs on the engine's thread. Knows model records and backends; knows no chat's text and no Redis.
+Runs on the engine's thread; a thread of its own opens models, so that others' streams go on
+meanwhile. Knows model records and backends; knows no chat's text and no Redis.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.cpu import malloc
-from worker.errors import WorkerError
+from worker.errors import WorkerError, kept_alive
+from worker.models.load_thread import LoadThread
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +43,21 @@ class ModelKey:
 
 Open = Callable[[ModelRecord], Backend]
 Find = Callable[[str], ModelRecord | None]
+Post = Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A model that is being opened, and the memory that is kept for it."""
+
+    reserved: float
+    done: Future[Backend] = field(default_factory=Future)
 
 
 class LoadedModels:
     """Resident models, most recently used last.
 
-    ``find`` looks a record up; ``open_backend`` loads it.
+    ``find`` looks a record up; ``open_backend`` loads it, on any thread.
 
     ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on
     this machine.
@@ -59,6 +72,9 @@ class LoadedModels:
         self._available = available
         self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
         self._batch_lanes: dict[Backend, Backend] = {}
+        self._loads: dict[ModelKey, _Load] = {}
+        self._claims: dict[str, Backend] = {}
+        self._thread = LoadThread()
 
     def key(self, job: ChatJob) -> ModelKey | None:
         """The model that a chat needs as it is registered now, or None if it isn't (any more)."""
@@ -68,46 +84,104 @@ class LoadedModels:
     def is_loaded(self, job: ChatJob) -> bool:
         return self.key(job) in self._resident
 
+    def is_loading(self, job: ChatJob) -> bool:
+        return self.key(job) in self._loads
+
     def get(self, job: ChatJob) -> Backend:
-        """The chat's model, loaded if it isn't.
+        """The chat's model, loaded on this thread if it isn't.
 
         Raises WorkerError with the reason if that can't be.
         """
-        record = self._record(job.model_id)
-        if record.revision != job.model_revision:
-            raise WorkerError(
-                "model_changed", "The model's files have changed since this chat was accepted."
-            )
-        return self.load(record)
+        return self.load(self._record_of(job))
+
+    def get_beside(self, job: ChatJob, post: Post) -> Future[Backend]:
+        """The chat's model, as ``load_beside`` loads it."""
+        return self.load_beside(self._record_of(job), post)
 
     def load(self, record: ModelRecord) -> Backend:
-        """Load a model, or mark it as used. The same model loaded another way is replaced.
+        """Load a model on this thread, or mark it as used. The same model loaded another way is
+        replaced.
 
         Raises WorkerError ``insufficient_memory`` before anything is loaded, ``load_failed`` for a
         bad model.
         """
         key = _key(record)
+        if key not in self._resident:
+            self._make_way(record)
+            self._resident[key] = self._started(self._opened(record))
+        self._resident.move_to_end(key)
+        return self._resident[key]
+
+    def load_beside(self, record: ModelRecord, post: Post) -> Future[Backend]:
+        """Like ``load``, but on a thread of its own; ``post`` brings work back to this one.
+
+        The future ends on this thread. Raises WorkerError for what is known before.
+        """
+        key = _key(record)
+        if (load := self._loads.get(key)) is not None:
+            return load.done
+        load = _Load(record.size * HEADROOM)
         if key in self._resident:
-            self._resident.move_to_end(key)
-            return self._resident[key]
-        others = [(k, b) for k, b in self._resident.items() if k.model_id == key.model_id]
-        if any(self._in_batch(backend) for _, backend in others):
+            load.done.set_result(self.load(record))
+            return load.done
+        self._make_way(record)
+        self._loads[key] = load
+        opened = self._thread.submit(partial(self._opened, record))
+        opened.add_done_callback(lambda opened: post(partial(self._end_load, key, opened)))
+        return load.done
+
+    def _end_load(self, key: ModelKey, opened: Future[Backend]) -> None:
+        load = self._loads.pop(key)
+        if (error := opened.exception()) is not None:
+            load.done.set_exception(error)
+            return
+        try:
+            self._resident[key] = self._started(opened.result())
+        except WorkerError as refused:
+            load.done.set_exception(refused)
+            return
+        load.done.set_result(self._resident[key])
+
+    def _make_way(self, record: ModelRecord) -> None:
+        """Unload what the model takes the place of. Raises WorkerError if it can't be loaded."""
+        others = [(k, b) for k, b in self._resident.items() if k.model_id == record.id]
+        if any(self._in_use(backend) for _, backend in others):
             raise WorkerError(
                 "load_conflict", "The model is in use; it can be reloaded once its chats end."
+            )
+        if any(key.model_id == record.id for key in self._loads):
+            raise WorkerError(
+                "load_conflict", "The model is being loaded; it can be reloaded after that."
             )
         self._check_memory(record)
         for other, _ in others:
             self.unload(other)
         self._make_room(record)
+
+    def _opened(self, record: ModelRecord) -> Backend:
+        """The model, opened on the thread that calls this. Raises WorkerError."""
         try:
-            backend = self._open(record)
+            with kept_alive():
+                return self._open(record)
         except WorkerError:
             raise
         except Exception as error:
             log.exception("model %s could not be loaded", record.id)
             why = f"The model could not be loaded ({type(error).__name__}). {WHAT_TO_DO}"
             raise WorkerError("load_failed", why) from error
-        self._resident[key] = backend
+
+    def _started(self, backend: Backend) -> Backend:
+        """The model, tried out on the engine's thread. Raises WorkerError."""
+        try:
+            backend.start()
+        except Exception as error:
+            backend.close()
+            malloc.give_back()
+            if isinstance(error, WorkerError):
+                raise
+            log.exception("a model that was loaded could not be started")
+            why = f"The model could not be run ({type(error).__name__}). {WHAT_TO_DO}"
+            raise WorkerError("load_failed", why) from error
         return backend
 
     def has_room(self, job: ChatJob) -> bool:
@@ -118,13 +192,20 @@ class LoadedModels:
         record = self._find(job.model_id)
         if record is None or record.size * HEADROOM > self._budget:
             return True
-        busy = {key: backend for key, backend in self._resident.items() if self._in_batch(backend)}
-        if any(key.model_id == record.id for key in busy):
+        busy = {key: backend for key, backend in self._resident.items() if self._in_use(backend)}
+        if any(key.model_id == record.id for key in (*busy, *self._loads)):
             return False
-        return (
-            sum(backend.weight_bytes for backend in busy.values()) + record.size * HEADROOM
-            <= self._budget
-        )
+        held = sum(backend.weight_bytes for backend in busy.values()) + self._reserved
+        needed = record.size * HEADROOM
+        # What a load has not taken yet still counts as free on this machine.
+        return held + needed <= self._budget and (not self._loads or needed <= self._free())
+
+    def claim(self, job_id: str, backend: Backend) -> None:
+        """Keep a model for a chat that is about to join its batch: no other takes its memory."""
+        self._claims[job_id] = backend
+
+    def unclaim(self, job_id: str) -> None:
+        self._claims.pop(job_id, None)
 
     def holds(self, backend: Backend) -> bool:
         return any(resident is backend for resident in self._resident.values())
@@ -149,27 +230,48 @@ class LoadedModels:
     def backends(self) -> list[Backend]:
         return list(self._resident.values())
 
+    @property
+    def loading(self) -> list[ModelKey]:
+        """The models that are being loaded on their thread."""
+        return list(self._loads)
+
     def close(self) -> None:
+        self._thread.close()
         for key in list(self._resident):
             self.unload(key)
 
-    def _in_batch(self, backend: Backend) -> bool:
-        """Whether the model is running chats or prompts of batches."""
+    def _in_use(self, backend: Backend) -> bool:
+        """Whether the model is running chats or prompts of batches, or about to."""
         second = self._batch_lanes.get(backend)
-        return bool(backend.sequences()) or (second is not None and bool(second.sequences()))
+        claimed = any(claimed is backend for claimed in self._claims.values())
+        return (
+            claimed
+            or bool(backend.sequences())
+            or (second is not None and bool(second.sequences()))
+        )
 
-    def _record(self, model_id: str) -> ModelRecord:
-        record = self._find(model_id)
+    def _record_of(self, job: ChatJob) -> ModelRecord:
+        record = self._find(job.model_id)
         if record is None:
             raise WorkerError("model_not_found", "The model is not registered any more.")
+        if record.revision != job.model_revision:
+            raise WorkerError(
+                "model_changed", "The model's files have changed since this chat was accepted."
+            )
         return record
+
+    @property
+    def _reserved(self) -> float:
+        return sum(load.reserved for load in self._loads.values())
+
+    def _free(self) -> float:
+        """Bytes of this machine that a load may take: free, or held by idle models."""
+        idle = (b.weight_bytes for b in self._resident.values() if not self._in_use(b))
+        return self._available() + sum(idle) - self._reserved
 
     def _check_memory(self, record: ModelRecord) -> None:
         needed = int(record.size * HEADROOM)
-        free = self._available() + sum(
-            b.weight_bytes for b in self._resident.values() if not self._in_batch(b)
-        )
-        limit = min(self._budget, free)
+        limit = max(0, int(min(self._budget, self._free())))
         if needed > limit:
             raise WorkerError(
                 "insufficient_memory",
@@ -179,10 +281,10 @@ class LoadedModels:
     def _make_room(self, record: ModelRecord) -> None:
         needed = record.size * HEADROOM
         for key, backend in list(self._resident.items()):
-            held = sum(b.weight_bytes for b in self._resident.values())
+            held = sum(b.weight_bytes for b in self._resident.values()) + self._reserved
             if held + needed <= self._budget:
                 return
-            if not self._in_batch(backend):
+            if not self._in_use(backend):
                 self.unload(key)
 
 

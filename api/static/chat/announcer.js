@@ -1,4 +1,5 @@
-// What a screen reader announces: that an answer has begun, then the whole answer at its end, never single tokens.
+// What a screen reader announces: that an answer has begun, then the whole answer at its end, never
+// single tokens.
 
 const MOST = 600; // characters; a longer answer is read in the message itself
 
@@ -10,7 +11,8 @@ export class Announcer {
 
   /** An answer has changed. */
   changed(answer, status) {
-    const words = answer.state === "running" ? (answer.text ? "Answering." : sentence(status)) : ended(answer);
+    const words = answer.state === "running" ? (answer.text ? "Answering." : sentence(status))
+      : ended(answer);
     if (this._last.get(answer.id) === words) return;
     this._last.set(answer.id, words);
     this._region.textContent = words;

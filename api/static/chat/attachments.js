@@ -1,11 +1,15 @@
-// The images of the message being written: pasted, dropped or picked; shown as thumbnails that can be removed.
+// The images of the message being written: pasted, dropped or picked; shown as thumbnails that can
+// be removed.
 
 import { element } from "../dom.js";
 import { icon } from "./icons.js";
 import { ImageProblem, MOST_IMAGES, TYPES, prepared } from "./images.js";
 
 export class Attachments {
-  /** Calls `changed` when images were added or removed, `problem` with a sentence; `already()` is how many were sent. */
+  /**
+   * Calls `changed` when images were added or removed, `problem` with a sentence; `already()` is
+   * how many were sent.
+   */
   constructor({ list, input, button, dropOn }, { changed, problem, already }) {
     this.images = [];
     this._list = list;
@@ -53,7 +57,8 @@ export class Attachments {
     const url = URL.createObjectURL(image.blob);
     const picture = element("img", { src: url, alt: name });
     picture.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
-    const remove = element("button", { type: "button", class: "remove", "aria-label": `Remove ${name}` }, icon("close"));
+    const remove = element("button",
+      { type: "button", class: "remove", "aria-label": `Remove ${name}` }, icon("close"));
     const row = element("li", {}, picture, remove);
     remove.addEventListener("click", () => {
       this.images = this.images.filter((other) => other !== image);
@@ -74,7 +79,8 @@ export class Attachments {
       event.preventDefault();
       target.classList.add("dropping");
     });
-    for (const name of ["dragleave", "drop"]) target.addEventListener(name, () => target.classList.remove("dropping"));
+    for (const name of ["dragleave", "drop"])
+      target.addEventListener(name, () => target.classList.remove("dropping"));
     target.addEventListener("drop", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();

@@ -1,6 +1,7 @@
-// The conversations: their messages, the one that is open, the answers that are running, and saving them.
-// An EventTarget. Events: "list" (names, order, which is open), "open" (show the open one again), "answer" (detail: the
-// record of an answer of the open one that has changed), "problem" (detail: words). Knows nothing of the page.
+// The conversations: their messages, the one that is open, the answers that are running, and saving
+// them. An EventTarget. Events: "list" (names, order, which is open), "open" (show the open one
+// again), "answer" (detail: the record of an answer of the open one that has changed), "problem"
+// (detail: words). Knows nothing of the page.
 
 import { stopJob } from "./api.js";
 import { Follower } from "./follower.js";
@@ -26,7 +27,8 @@ export class Chats extends EventTarget {
 
   /** Load the saved conversations and follow the answers that were running. */
   async start() {
-    for (const conversation of await this._store.conversations.all()) this._all.set(conversation.id, conversation);
+    for (const conversation of await this._store.conversations.all())
+      this._all.set(conversation.id, conversation);
     for (const conversation of this._all.values()) this._resume(conversation);
     this._emit("list");
   }
@@ -94,7 +96,10 @@ export class Chats extends EventTarget {
     this._emit("list");
   }
 
-  /** Delete a conversation; the function that is returned brings it back, until `forget` is called with its id. */
+  /**
+   * Delete a conversation; the function that is returned brings it back, until `forget` is called
+   * with its id.
+   */
   delete(id) {
     const conversation = this._all.get(id);
     const answer = this.running(conversation);
@@ -129,7 +134,10 @@ export class Chats extends EventTarget {
     this._saving.clear();
   }
 
-  /** The index of a message in the open conversation. By id: another tab may have replaced the records. */
+  /**
+   * The index of a message in the open conversation. By id: another tab may have replaced the
+   * records.
+   */
   _indexOf({ id }) {
     return this.open.messages.findIndex((message) => message.id === id);
   }
@@ -146,13 +154,15 @@ export class Chats extends EventTarget {
 
   _ask(conversation, settings) {
     const answer = {
-      id: newId(), role: "assistant", text: "", state: "running", settings: { ...settings }, key: newId(), jobId: null,
+      id: newId(), role: "assistant", text: "", state: "running", settings: { ...settings },
+      key: newId(), jobId: null,
       cursor: 0, warnings: [], error: null, finish: null, usage: null, timings: null,
     };
     conversation.messages.push(answer);
     conversation.updated = Date.now();
     conversation.settings = { ...settings };
-    this._save(conversation); // before it is sent: after a reload the same chat is asked for, by its key
+    // Before it is sent: after a reload the same chat is asked for, by its key.
+    this._save(conversation);
     this._emit("list");
     this._emit("open");
     this._follow(conversation, answer);
@@ -167,7 +177,8 @@ export class Chats extends EventTarget {
     const changed = () => {
       if (this.open === conversation) this._emit("answer", answer);
     };
-    const follower = new Follower(answer, () => requestFor(conversation, answer, (id) => this._dataUrl(id)), {
+    const request = () => requestFor(conversation, answer, (id) => this._dataUrl(id));
+    const follower = new Follower(answer, request, {
       started: () => this._save(conversation),
       status: (words) => {
         this._statuses.set(answer.id, words);
@@ -211,7 +222,8 @@ export class Chats extends EventTarget {
   }
 
   _dropImages(messages) {
-    for (const id of messages.flatMap((message) => message.images ?? [])) this._store.images.delete(id).catch(() => {});
+    for (const id of messages.flatMap((message) => message.images ?? []))
+      this._store.images.delete(id).catch(() => {});
   }
 
   _saveSoon(conversation) {

@@ -18,8 +18,10 @@ export class Composer {
     this._stop = byId("stop");
     this._running = false;
     this.attachments = new Attachments(
-      { list: byId("attachments"), input: byId("files"), button: byId("attach"), dropOn: byId("main") },
-      { changed: () => this._changed(), problem: (words) => this.problem(words), already: on.already },
+      { list: byId("attachments"), input: byId("files"), button: byId("attach"),
+        dropOn: byId("main") },
+      { changed: () => this._changed(), problem: (words) => this.problem(words),
+        already: on.already },
     );
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -70,8 +72,8 @@ export class Composer {
 
   _changed() {
     this._send.disabled = this._field.value.trim() === "" && this.attachments.images.length === 0;
-    // The field is as high as its text, up to a limit that the style sheet sets. Not by a style attribute, which a
-    // strict policy forbids in HTML only: setting the property is allowed.
+    // The field is as high as its text, up to a limit that the style sheet sets. Not by a style
+    // attribute, which a strict policy forbids in HTML only: setting the property is allowed.
     this._field.style.height = "auto";
     this._field.style.height = `${this._field.scrollHeight + 2}px`;
   }

@@ -1,6 +1,10 @@
-// Parses Server-Sent Events from a response's body. EventSource can't POST and hides the response's status.
+// Parses Server-Sent Events from a response's body. EventSource can't POST and hides the response's
+// status.
 
-/** Lists of events, `{id, data}`, as they arrive; `received` is called for all bytes, including comments. */
+/**
+ * Lists of events, `{id, data}`, as they arrive; `received` is called for all bytes, including
+ * comments.
+ */
 export async function* eventsOf(body, received) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";

@@ -2,8 +2,10 @@
 
 import { byId, element } from "../dom.js";
 
-const CHAT = ["Hello! What can you do?", "Count to a hundred.", "What is the opposite of hot?", "Tell me a joke."];
-const OTHERS = ["Explain how a queue works, with an example.", "Write a Python function that reverses a string.",
+const CHAT = ["Hello! What can you do?", "Count to a hundred.", "What is the opposite of hot?",
+  "Tell me a joke."];
+const OTHERS = ["Explain how a queue works, with an example.",
+  "Write a Python function that reverses a string.",
   "Compare tea and coffee in a table.", "Give me three names for a small cat."];
 const SEEN = ["Describe this image.", "What is in this image?"];
 const PICTURES = [
@@ -44,8 +46,11 @@ export function suggest(model, send) {
 }
 
 function about(model) {
-  if (model?.name === "demo-chat") return "demo-chat is a very small model: it greets, counts, and knows everyday facts.";
-  if (model?.name === "demo-vision") return "demo-vision is a very small model that sees simple shapes. Pictures can also be pasted or dropped.";
+  if (model?.name === "demo-chat")
+    return "demo-chat is a very small model: it greets, counts, and knows everyday facts.";
+  if (model?.name === "demo-vision")
+    return "demo-vision is a very small model that sees simple shapes. " +
+      "Pictures can also be pasted or dropped.";
   return model?.is_vision ? "Pictures can be pasted, dropped or picked." : "";
 }
 
@@ -66,6 +71,7 @@ function pictureCard([name, question, paint], send) {
   const canvas = picture(paint);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", name);
-  return card(() => canvas.toBlob((blob) => send(question, [new File([blob], `${name}.png`, { type: "image/png" })])),
+  const file = (blob) => new File([blob], `${name}.png`, { type: "image/png" });
+  return card(() => canvas.toBlob((blob) => send(question, [file(blob)])),
     canvas, element("span", {}, question));
 }

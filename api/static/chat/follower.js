@@ -1,16 +1,22 @@
-// Follows one running answer: starts the chat, reads its stream, reconnects at the cursor when the connection is lost,
-// stops it. Updates the answer's record and calls `on`; knows nothing of the page or of storage.
+// Follows one running answer: starts the chat, reads its stream, reconnects at the cursor when the
+// connection is lost, stops it. Updates the answer's record and calls `on`; knows nothing of the
+// page or of storage.
 
 import { Refused, job, resumeChat, startChat, stopJob } from "./api.js";
 import { eventsOf } from "./events.js";
 import { errorWords, progressWords } from "./words.js";
 
-const SILENCE_MS = 60_000; // the service sends a comment every 15 s: after this the connection counts as lost
+// The service sends a comment every 15 s: after this the connection counts as lost.
+const SILENCE_MS = 60_000;
 const PAUSES_MS = [200, 500, 1000, 2000, 4000, 8000];
 const RETRY_FOR_MS = 10 * 60_000; // how long a chat that is refused for the moment is retried
-const TEMPORARY = new Set(["queue_full", "images_full", "busy", "no_worker", "workers_outdated", "redis_unavailable", "redis_full"]);
+const TEMPORARY = new Set(["queue_full", "images_full", "busy", "no_worker", "workers_outdated",
+  "redis_unavailable", "redis_full"]);
 
-/** Calls `on`: text() and status(words) while it runs, started() when the job id is known, ended() once. */
+/**
+ * Calls `on`: text() and status(words) while it runs, started() when the job id is known, ended()
+ * once.
+ */
 export class Follower {
   constructor(answer, request, on) {
     this.answer = answer;
@@ -41,11 +47,15 @@ export class Follower {
     this._stopping = true;
     this._on.status("Stopping");
     if (this.answer.jobId) this._sendStop();
-    else if (!this._abort) this._end({ finish: "cancelled" }); // never sent, or refused: nothing is running
+    // Never sent, or refused: nothing is running.
+    else if (!this._abort) this._end({ finish: "cancelled" });
     this._wake();
   }
 
-  /** Stop reading without ending the answer: another tab follows it, or its conversation was deleted. */
+  /**
+   * Stop reading without ending the answer: another tab follows it, or its conversation was
+   * deleted.
+   */
   leave() {
     this._left = true;
     this._abort?.abort();
@@ -70,7 +80,8 @@ export class Follower {
       clearTimeout(timer);
       this._abort = null;
     }
-    // The stream ended without its last frame: the service restarts, or a proxy has closed the connection.
+    // The stream ended without its last frame: the service restarts, or a proxy has closed the
+    // connection.
     if (this.answer.state === "running") throw new Error("the stream was cut");
   }
 
@@ -108,7 +119,8 @@ export class Follower {
   }
 
   _readEnd({ error, code, finish_reason: finish, usage, timings }) {
-    this._end({ finish: finish ?? (error ? "error" : "stop"), usage, timings, code, detail: error });
+    this._end(
+      { finish: finish ?? (error ? "error" : "stop"), usage, timings, code, detail: error });
   }
 
   _end({ finish, usage = null, timings = null, code, detail }) {
@@ -116,7 +128,9 @@ export class Follower {
     Object.assign(this.answer, { state: "done", finish, usage, timings, error });
   }
 
-  /** The service has nothing more to stream: the end was seen before, or lost after the last text. */
+  /**
+   * The service has nothing more to stream: the end was seen before, or lost after the last text.
+   */
   async _lookUpEnd() {
     const record = await job(this.answer.jobId);
     this.answer.text = record.text;
@@ -131,7 +145,8 @@ export class Follower {
     if (!this.answer.jobId && this._stopping) return this._end({ finish: "cancelled" });
     if (refused && !this.answer.jobId) {
       this._refusedSince ??= Date.now();
-      if (!TEMPORARY.has(refused.code) || Date.now() - this._refusedSince > RETRY_FOR_MS) return this._fail(refused);
+      if (!TEMPORARY.has(refused.code) || Date.now() - this._refusedSince > RETRY_FOR_MS)
+        return this._fail(refused);
       return this._pauseRefused(refused);
     }
     this._on.status("Reconnecting");
@@ -144,7 +159,8 @@ export class Follower {
 
   async _pauseRefused({ code, message, retryAfter }) {
     const words = errorWords(code, message);
-    for (let seconds = retryAfter ?? 2; seconds > 0 && !this._stopping && !this._left; seconds -= 1) {
+    let seconds = retryAfter ?? 2;
+    for (; seconds > 0 && !this._stopping && !this._left; seconds -= 1) {
       this._on.status(`${words} Trying again in ${seconds} s`);
       await this._pause(1000);
     }

@@ -3,7 +3,8 @@
 const PATHS = {
   plus: "M12 5v14M5 12h14",
   menu: "M4 7h16M4 12h16M4 17h10",
-  image: "M5 4h14a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zM4 16l5-5 4 4 2-2 5 5M15.5 8.5h.01",
+  image: "M5 4h14a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1z" +
+    "M4 16l5-5 4 4 2-2 5 5M15.5 8.5h.01",
   sliders: "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4",
   up: "M12 19V6M6 11l6-6 6 6",
   down: "M12 5v13M6 13l6 6 6-6",
@@ -19,10 +20,10 @@ const SVG = "http://www.w3.org/2000/svg";
 export function icon(name) {
   const drawing = document.createElementNS(SVG, "svg");
   const line = document.createElementNS(SVG, "path");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", fill: "none", stroke: "currentColor",
-    "stroke-width": "1.75", "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true" })) {
-    drawing.setAttribute(key, value);
-  }
+  const attributes = { viewBox: "0 0 24 24", fill: "none", stroke: "currentColor",
+    "stroke-width": "1.75", "stroke-linecap": "round", "stroke-linejoin": "round",
+    "aria-hidden": "true" };
+  for (const [key, value] of Object.entries(attributes)) drawing.setAttribute(key, value);
   line.setAttribute("d", PATHS[name]);
   drawing.append(line);
   return drawing;
@@ -30,5 +31,6 @@ export function icon(name) {
 
 /** Draw the icons that the page's HTML asks for. */
 export function drawIcons(root = document) {
-  for (const holder of root.querySelectorAll("[data-icon]")) holder.prepend(icon(holder.dataset.icon));
+  for (const holder of root.querySelectorAll("[data-icon]"))
+    holder.prepend(icon(holder.dataset.icon));
 }

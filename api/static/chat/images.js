@@ -24,8 +24,10 @@ export async function prepared(file) {
   try {
     const { width, height } = picture;
     if (width * height > MOST_DECODED) throw new ImageProblem(`${name} has too many pixels.`);
-    if (Math.max(width, height) > 200 * Math.min(width, height)) throw new ImageProblem(`${name} is too long and narrow.`);
-    if (width * height <= MOST_PIXELS && blob.size <= MOST_BYTES) return { blob: new Blob([blob], { type }), width, height };
+    if (Math.max(width, height) > 200 * Math.min(width, height))
+      throw new ImageProblem(`${name} is too long and narrow.`);
+    if (width * height <= MOST_PIXELS && blob.size <= MOST_BYTES)
+      return { blob: new Blob([blob], { type }), width, height };
     return await smaller(picture, type);
   } finally {
     picture.close();
@@ -44,15 +46,18 @@ function typeOf(bytes) {
 
 async function smaller(picture, type) {
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (picture.width * picture.height)));
-  const width = Math.max(1, Math.floor(picture.width * scale)), height = Math.max(1, Math.floor(picture.height * scale));
+  const width = Math.max(1, Math.floor(picture.width * scale)),
+    height = Math.max(1, Math.floor(picture.height * scale));
   const canvas = document.createElement("canvas");
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "white"; // JPEG has no transparency, and the service puts pictures on white as well
+  // JPEG has no transparency, and the service puts pictures on white as well.
+  context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
   context.drawImage(picture, 0, 0, width, height);
-  const formats = type === "image/jpeg" ? [["image/jpeg", 0.9]] : [["image/png"], ["image/jpeg", 0.9]];
+  const formats = type === "image/jpeg" ? [["image/jpeg", 0.9]]
+    : [["image/png"], ["image/jpeg", 0.9]];
   for (const [as, quality] of formats) {
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, as, quality));
     if (blob && (blob.size <= MOST_BYTES || as === "image/jpeg")) return { blob, width, height };

@@ -30,7 +30,8 @@ const composer = new Composer({
   send,
   stop: () => chats.stop(),
   editLast: () => thread.editLast(),
-  already: () => (chats.open?.messages ?? []).reduce((sum, message) => sum + (message.images?.length ?? 0), 0),
+  already: () => (chats.open?.messages ?? [])
+    .reduce((sum, message) => sum + (message.images?.length ?? 0), 0),
 });
 const models = new ModelChoice(byId("model"), {
   changed: (byReader) => {
@@ -87,7 +88,8 @@ function open(id) {
   chats.select(id);
   settings = { ...remembered.get(), ...chats.open?.settings };
   models.choose(settings.model);
-  if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone its keyboard would cover half of the page
+  // On a phone its keyboard would cover half of the page.
+  if (matchMedia("(hover: hover)").matches) composer.focus();
 }
 
 function showOpen() {

@@ -1,4 +1,5 @@
-// One message on the page: a user's, with its images, or an answer that grows. Calls `on` for what the reader asks for.
+// One message on the page: a user's, with its images, or an answer that grows. Calls `on` for what
+// the reader asks for.
 
 import { copy } from "../clipboard.js";
 import { element } from "../dom.js";
@@ -7,7 +8,8 @@ import { icon } from "./icons.js";
 import { endWords, figures, figuresAtLength } from "./words.js";
 
 function action(name, label, run) {
-  const button = element("button", { type: "button", class: "icon-button", "aria-label": label, title: label }, icon(name));
+  const button = element("button",
+    { type: "button", class: "icon-button", "aria-label": label, title: label }, icon(name));
   button.addEventListener("click", () => run(button));
   return button;
 }
@@ -23,7 +25,8 @@ export class UserMessage {
   constructor(message, on) {
     this._message = message;
     this._on = on;
-    this.element = element("li", { class: "message user" }, element("h2", { class: "visually-hidden" }, "You"));
+    this.element =
+      element("li", { class: "message user" }, element("h2", { class: "visually-hidden" }, "You"));
     this._shown = element("div", { class: "content" });
     this._show();
     this.element.append(this._shown);
@@ -31,7 +34,8 @@ export class UserMessage {
 
   _show() {
     const { text, images } = this._message;
-    const pictures = images.length ? element("div", { class: "pictures" }, ...images.map((id) => this._picture(id))) : null;
+    const pictures = images.length
+      ? element("div", { class: "pictures" }, ...images.map((id) => this._picture(id))) : null;
     this._shown.replaceChildren(
       ...[pictures, text && element("p", { class: "bubble" }, text)].filter(Boolean),
       element("div", { class: "actions" },
@@ -59,7 +63,8 @@ export class UserMessage {
     field.value = this._message.text;
     const send = element("button", { type: "submit", class: "button primary" }, "Send");
     const cancel = element("button", { type: "button", class: "button" }, "Cancel");
-    const form = element("form", { class: "edit" }, field, element("div", { class: "actions" }, cancel, send));
+    const form =
+      element("form", { class: "edit" }, field, element("div", { class: "actions" }, cancel, send));
     const close = () => {
       this._show();
       this._shown.querySelector("button:last-of-type").focus();
@@ -67,7 +72,8 @@ export class UserMessage {
     cancel.addEventListener("click", close);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (field.value.trim() || this._message.images.length) this._on.resend(this._message, field.value.trim());
+      if (field.value.trim() || this._message.images.length)
+        this._on.resend(this._message, field.value.trim());
     });
     form.addEventListener("keydown", (event) => {
       if (event.key === "Escape") close();
@@ -91,7 +97,8 @@ export class AnswerMessage {
     this._status = element("p", { class: "waiting" });
     this._notices = element("div", { class: "notices" });
     this._foot = element("div", { class: "foot-line" });
-    this.element = element("li", { class: "message answer" }, element("h2", { class: "visually-hidden" }, "Answer"),
+    this.element = element("li", { class: "message answer" },
+      element("h2", { class: "visually-hidden" }, "Answer"),
       this._notices, this._text, this._status, this._foot);
     this.show();
   }
@@ -102,9 +109,11 @@ export class AnswerMessage {
     const running = state === "running";
     this._markdown.show(text);
     this.element.setAttribute("aria-busy", String(running));
-    this.element.classList.toggle("growing", running && text !== "" && !this._on.status(this._answer));
+    this.element.classList.toggle("growing",
+      running && text !== "" && !this._on.status(this._answer));
     if (this._notices.childElementCount !== warnings.length) {
-      this._notices.replaceChildren(...warnings.map((words) => element("p", { class: "notice warning" }, words)));
+      this._notices.replaceChildren(
+        ...warnings.map((words) => element("p", { class: "notice warning" }, words)));
     }
     const status = running ? this._on.status(this._answer) || (text ? "" : "Sending") : "";
     if (this._status.textContent !== status) this._status.textContent = status;
@@ -115,9 +124,11 @@ export class AnswerMessage {
   _end() {
     this._ended = true;
     const { error, finish, text, settings } = this._answer;
-    const facts = [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)].filter(Boolean);
+    const facts = [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)]
+      .filter(Boolean);
     if (error) this._text.after(element("p", { class: "notice error" }, error.words));
-    else if (!text && finish !== "cancelled") this._text.append(element("p", { class: "muted" }, "The model returned no text."));
+    else if (!text && finish !== "cancelled")
+      this._text.append(element("p", { class: "muted" }, "The model returned no text."));
     const again = error ? "Try again" : "Answer again";
     this._foot.append(
       action("copy", "Copy the answer", (button) => copyWith(button, this._answer.text)),

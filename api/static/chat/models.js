@@ -1,4 +1,5 @@
-// The list of models to choose from: those that are downloaded, by name, with a mark on those that see images.
+// The list of models to choose from: those that are downloaded, by name, with a mark on those that
+// see images.
 
 import { element } from "../dom.js";
 import { listModels } from "./api.js";
@@ -6,7 +7,10 @@ import { listModels } from "./api.js";
 const AGAIN_MS = 3000;
 
 export class ModelChoice {
-  /** `changed(byReader)` is called when another model is chosen, `problem` with words, or none when it is over. */
+  /**
+   * `changed(byReader)` is called when another model is chosen, `problem` with words, or none when
+   * it is over.
+   */
   constructor(select, { changed, problem }) {
     this._select = select;
     this._on = { changed, problem };
@@ -63,10 +67,12 @@ export class ModelChoice {
   _show() {
     if (this._models.length === 0) return;
     const options = this._models.map((model) =>
-      element("option", { value: model.id }, model.is_vision ? `${model.name} (sees images)` : model.name));
+      element("option", { value: model.id },
+        model.is_vision ? `${model.name} (sees images)` : model.name));
     this._select.replaceChildren(...options);
     const known = this._models.some((model) => model.id === this._requested);
-    this._select.value = known ? this._requested : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
+    this._select.value = known ? this._requested
+      : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
     this._on.changed(false);
   }
 }

@@ -1,5 +1,6 @@
-// The reader: the owner of the API key that this browser is signed in with. Conversations are stored per reader, and the
-// page is left when the reader signs out or another one signs in. Without API keys there is one reader.
+// The reader: the owner of the API key that this browser is signed in with. Conversations are
+// stored per reader, and the page is left when the reader signs out or another one signs in.
+// Without API keys there is one reader.
 
 import { byId } from "../dom.js";
 import { endSession, session, sessionNow } from "./api.js";
@@ -36,7 +37,10 @@ class Reader {
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   }
 
-  /** End the session in all tabs of this browser. Running answers continue and are there at the next sign-in. */
+  /**
+   * End the session in all tabs of this browser. Running answers continue and are there at the next
+   * sign-in.
+   */
   async signOut() {
     try {
       await endSession();
@@ -47,7 +51,9 @@ class Reader {
     leave(SIGN_IN);
   }
 
-  /** Check that the reader is still signed in; if another one is, leave the page, and never resolve. */
+  /**
+   * Check that the reader is still signed in; if another one is, leave the page, and never resolve.
+   */
   async look() {
     const identity = await sessionNow().catch(() => null); // unknown: the next request finds out
     if (identity === null || suffixOf(identity) === this.suffix) return;

@@ -6,7 +6,8 @@ export const DEFAULTS = Object.freeze({ temperature: 0.7, maxTokens: 512, system
 export async function requestFor(conversation, answer, dataUrl) {
   const before = conversation.messages.slice(0, conversation.messages.indexOf(answer));
   const { model, temperature, maxTokens, system, seed } = answer.settings;
-  const messages = await Promise.all(before.filter(saysSomething).map((message) => asSent(message, dataUrl)));
+  const messages =
+    await Promise.all(before.filter(saysSomething).map((message) => asSent(message, dataUrl)));
   if (system.trim()) messages.unshift({ role: "system", content: system });
   return {
     model_id: model,
@@ -23,20 +24,26 @@ const saysSomething = (message) => message.text !== "" || Boolean(message.images
 
 async function asSent({ role, text, images = [] }, dataUrl) {
   if (images.length === 0) return { role, content: text };
-  const parts = await Promise.all(images.map(async (id) => ({ type: "image_url", image_url: { url: await dataUrl(id) } })));
+  const parts = await Promise.all(images.map(
+    async (id) => ({ type: "image_url", image_url: { url: await dataUrl(id) } })));
   if (text) parts.unshift({ type: "text", text });
   return { role, content: parts };
 }
 
-/** Joins consecutive messages of one role, as many chat templates require: a failed answer leaves two in a row. */
+/**
+ * Joins consecutive messages of one role, as many chat templates require: a failed answer leaves
+ * two in a row.
+ */
 function alternating(messages) {
   const out = [];
   for (const message of messages) {
     const last = out.at(-1);
     if (last?.role !== message.role) out.push({ ...message });
-    else last.content = [...parts(last.content), { type: "text", text: "\n\n" }, ...parts(message.content)];
+    else last.content =
+      [...parts(last.content), { type: "text", text: "\n\n" }, ...parts(message.content)];
   }
   return out;
 }
 
-const parts = (content) => (typeof content === "string" ? [{ type: "text", text: content }] : content);
+const parts = (content) =>
+  (typeof content === "string" ? [{ type: "text", text: content }] : content);

@@ -1,4 +1,5 @@
-// Keeps the end in view while text arrives, until the reader scrolls up; resumes when they scroll back to the end.
+// Keeps the end in view while text arrives, until the reader scrolls up; resumes when they scroll
+// back to the end.
 
 const NEAR = 48; // pixels
 

@@ -37,7 +37,8 @@ export class SettingsDialog {
     byId("settings-reset").addEventListener("click", () => this._fill(DEFAULTS));
     byId("settings-done").addEventListener("click", () => this._close());
     byId("temperature").addEventListener("input", () => this._showTemperature());
-    this._dialog.addEventListener("cancel", (event) => { // Escape keeps what was set, like the button
+    // Escape keeps what was set, like the button.
+    this._dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
       this._close();
     });
@@ -68,11 +69,14 @@ export class SettingsDialog {
 
   _close() {
     const maxTokens = Number(byId("max-tokens").value), seed = byId("seed").value.trim();
-    if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > 32768) return this._say("An answer has 1 to 32768 tokens.");
+    if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > 32768)
+      return this._say("An answer has 1 to 32768 tokens.");
     // Larger numbers lose their last digits in a browser.
-    if (seed && !(/^\d+$/.test(seed) && Number.isSafeInteger(Number(seed)))) return this._say("A seed is a whole number up to 9007199254740991, or empty.");
+    if (seed && !(/^\d+$/.test(seed) && Number.isSafeInteger(Number(seed))))
+      return this._say("A seed is a whole number up to 9007199254740991, or empty.");
     this._set({
-      system: byId("system").value, temperature: Number(byId("temperature").value), maxTokens, seed: seed ? Number(seed) : null,
+      system: byId("system").value, temperature: Number(byId("temperature").value), maxTokens,
+      seed: seed ? Number(seed) : null,
     });
     this._dialog.close();
   }

@@ -28,7 +28,8 @@ export function listen(run) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
     // By key code, not by letter: on a Mac, Alt changes the letter.
-    const name = event.altKey && !event.ctrlKey && !event.metaKey ? event.code : event.key === "Escape" ? "Escape" : "";
+    const name = event.altKey && !event.ctrlKey && !event.metaKey ? event.code
+      : event.key === "Escape" ? "Escape" : "";
     const action = { KeyK: show, ...run }[name];
     if (!action) return;
     event.preventDefault();

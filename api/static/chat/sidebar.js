@@ -1,4 +1,5 @@
-// The list of conversations: open, rename, delete with undo. On a narrow page it slides over the chat.
+// The list of conversations: open, rename, delete with undo. On a narrow page it slides over the
+// chat.
 
 import { byId, element } from "../dom.js";
 import { icon } from "./icons.js";
@@ -40,11 +41,16 @@ export class Sidebar {
 
   _row(conversation) {
     const { id, title } = conversation;
-    const busy = this._chats.running(conversation) ? element("span", { class: "busy", role: "img", "aria-label": "answering" }) : null;
+    const busy = this._chats.running(conversation)
+      ? element("span", { class: "busy", role: "img", "aria-label": "answering" }) : null;
     const current = this._chats.open === conversation ? "page" : null;
-    const open = element("button", { type: "button", class: "open", "aria-current": current, title }, element("span", {}, title), busy);
-    const rename = element("button", { type: "button", class: "icon-button", "aria-label": `Rename ${title}` }, icon("pencil"));
-    const remove = element("button", { type: "button", class: "icon-button", "aria-label": `Delete ${title}` }, icon("trash"));
+    const open =
+      element("button", { type: "button", class: "open", "aria-current": current, title },
+        element("span", {}, title), busy);
+    const rename = element("button",
+      { type: "button", class: "icon-button", "aria-label": `Rename ${title}` }, icon("pencil"));
+    const remove = element("button",
+      { type: "button", class: "icon-button", "aria-label": `Delete ${title}` }, icon("trash"));
     const row = element("li", { "data-id": id }, open, rename, remove);
     open.addEventListener("click", () => {
       this.close();
@@ -60,7 +66,8 @@ export class Sidebar {
   }
 
   _rename(row, { id, title }) {
-    const field = element("input", { type: "text", "aria-label": "Name of the conversation", maxlength: "200" });
+    const field = element("input",
+      { type: "text", "aria-label": "Name of the conversation", maxlength: "200" });
     field.value = title;
     let over = false;
     const finish = (keep) => {

@@ -1,5 +1,6 @@
-// Asks for an API key when the service requires one while the page is open: the session has ended, or keys were added.
-// The same form as on the sign-in page; the service sets a cookie that scripts can't read.
+// Asks for an API key when the service requires one while the page is open: the session has ended,
+// or keys were added. The same form as on the sign-in page; the service sets a cookie that scripts
+// can't read.
 
 import { byId } from "../dom.js";
 import { onSignedOut } from "./api.js";
@@ -34,7 +35,8 @@ function ask() {
 /** Sign in; the reason if that failed, else an empty text. */
 async function signIn(key) {
   try {
-    const answer = await fetch(PATH, { method: "POST", body: new URLSearchParams({ key, next: "/" }) });
+    const answer =
+      await fetch(PATH, { method: "POST", body: new URLSearchParams({ key, next: "/" }) });
     if (answer.ok) return "";
     return answer.status === 401 ? "Unknown API key." : "Signing in failed.";
   } catch {

@@ -1,5 +1,6 @@
-// Stores conversations and images in the browser: in IndexedDB, or in memory where that is forbidden (`kept` is false).
-// One store per reader. Knows records by their id and nothing of their content.
+// Stores conversations and images in the browser: in IndexedDB, or in memory where that is
+// forbidden (`kept` is false). One store per reader. Knows records by their id and nothing of their
+// content.
 
 const STORES = ["conversations", "images"];
 
@@ -8,9 +9,11 @@ export async function openStore({ suffix }) {
   const name = `mlxq-chat${suffix}`;
   try {
     const database = await opened(name);
-    return Object.freeze({ name, kept: true, ...Object.fromEntries(STORES.map((one) => [one, new IndexedDbStore(database, one)])) });
+    return Object.freeze({ name, kept: true,
+      ...Object.fromEntries(STORES.map((one) => [one, new IndexedDbStore(database, one)])) });
   } catch {
-    return Object.freeze({ name, kept: false, ...Object.fromEntries(STORES.map((one) => [one, new MemoryStore()])) });
+    return Object.freeze(
+      { name, kept: false, ...Object.fromEntries(STORES.map((one) => [one, new MemoryStore()])) });
   }
 }
 
@@ -57,5 +60,6 @@ class MemoryStore {
 
 /** A random id. Not crypto.randomUUID, which needs a secure page. */
 export function newId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,4 +1,5 @@
-// The messages of the open conversation. Answers are drawn at most once a frame, however fast text arrives.
+// The messages of the open conversation. Answers are drawn at most once a frame, however fast text
+// arrives.
 
 import { AnswerMessage, UserMessage } from "./message.js";
 import { StayAtEnd } from "./scroll.js";
@@ -18,14 +19,16 @@ export class Thread {
   open(conversation) {
     const messages = conversation?.messages ?? [];
     const before = this._shown;
-    this._shown = new Map(messages.map((message) => [message.id, before.get(message.id) ?? this._view(message)]));
+    this._shown = new Map(messages.map(
+      (message) => [message.id, before.get(message.id) ?? this._view(message)]));
     this._list.replaceChildren(...[...this._shown.values()].map((shown) => shown.element));
     this._empty.hidden = messages.length > 0;
     this._scroll.toEnd();
   }
 
   _view(message) {
-    return message.role === "user" ? new UserMessage(message, this._on) : new AnswerMessage(message, this._on);
+    return message.role === "user" ? new UserMessage(message, this._on)
+      : new AnswerMessage(message, this._on);
   }
 
   /** An answer has changed. */

@@ -7,7 +7,8 @@ const STAYS_MS = 8000;
 /** Offer an action; `otherwise` is called if it was not chosen in time. */
 export function offer(words, label, run, otherwise) {
   const button = element("button", { type: "button", class: "button" }, label);
-  const line = element("div", { class: "toast", role: "status" }, element("span", {}, words), button);
+  const line =
+    element("div", { class: "toast", role: "status" }, element("span", {}, words), button);
   const timer = setTimeout(() => {
     line.remove();
     otherwise();

@@ -16,7 +16,8 @@ async function load() {
     byId("contents").replaceChildren(...tags.map((tag) => element("a", { href: `#${tag}` }, tag)));
     open();
   } catch (error) {
-    trouble.textContent = `The API's description could not be read (${error.message}). Reload to try again.`;
+    trouble.textContent =
+      `The API's description could not be read (${error.message}). Reload to try again.`;
     trouble.hidden = false;
   }
 }
@@ -51,7 +52,8 @@ function route(method, path, about, schemas) {
 
 function parameters(about, schemas) {
   const rows = (about.parameters ?? []).map((one) =>
-    ({ name: one.name, where: one.in, required: one.required, schema: one.schema, about: one.description }));
+    ({ name: one.name, where: one.in, required: one.required, schema: one.schema,
+      about: one.description }));
   return rows.length ? [element("h3", {}, "Parameters"), schemas.table(rows, true)] : [];
 }
 
@@ -64,9 +66,12 @@ function answers(about, schemas) {
   const rows = Object.entries(about.responses ?? {}).map(([status, answer]) => {
     const content = Object.entries(answer.content ?? {});
     return element("div", { class: "answer" },
-      element("p", {}, element("span", { class: status.startsWith("2") ? "chip" : "chip bad" }, status), ` ${answer.description} `,
+      element("p", {},
+        element("span", { class: status.startsWith("2") ? "chip" : "chip bad" }, status),
+        ` ${answer.description} `,
         ...content.map(([type]) => element("code", {}, type))),
-      ...content.filter(([, { schema }]) => schema).map(([, { schema }]) => schemas.details(schema)));
+      ...content.filter(([, { schema }]) => schema)
+        .map(([, { schema }]) => schemas.details(schema)));
   });
   return [element("h3", {}, "Responses"), ...rows];
 }

@@ -1,10 +1,11 @@
-// Schemas as tables of fields: type, default, range. A nested schema is built when its details element is opened, so
-// that a schema that contains itself ends.
+// Schemas as tables of fields: type, default, range. A nested schema is built when its details
+// element is opened, so that a schema that contains itself ends.
 
 import { element } from "../dom.js";
 
 const PREFIX = "#/components/schemas/";
-const LIMITS = [["minimum", "≥ "], ["exclusiveMinimum", "> "], ["maximum", "≤ "], ["exclusiveMaximum", "< "]];
+const LIMITS =
+  [["minimum", "≥ "], ["exclusiveMinimum", "> "], ["maximum", "≤ "], ["exclusiveMaximum", "< "]];
 const LENGTHS = [["minLength", "maxLength", "characters"], ["minItems", "maxItems", "items"]];
 
 /** The range of a length in words. */
@@ -31,27 +32,33 @@ export class Schemas {
   /** The fields of an object; of anything else its type. */
   fields(schema) {
     const { properties, required = [], description } = this.resolved(schema);
-    if (!properties) return element("div", {}, element("p", {}, element("code", {}, this.type(schema))), ...this.inner(schema));
+    if (!properties)
+      return element("div", {}, element("p", {}, element("code", {}, this.type(schema))),
+      ...this.inner(schema));
     const rows = Object.entries(properties).map(([name, one]) =>
       ({ name, required: required.includes(name), schema: one, about: one.description }));
-    return element("div", {}, description && element("p", { class: "muted" }, plain(description)), this.table(rows, false));
+    return element("div", {}, description && element("p", { class: "muted" }, plain(description)),
+      this.table(rows, false));
   }
 
   /** Rows are {name, where, required, schema, about}. */
   table(rows, places) {
     const titles = ["Name", ...(places ? ["In"] : []), "Type", "Default", "Range"];
     return element("div", { class: "scroll" }, element("table", { class: "table" },
-      element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
+      element("thead", {},
+        element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
       element("tbody", {}, ...rows.map((row) => this.row(row, places)))));
   }
 
   row({ name, where, required, schema, about }, places) {
     const preset = this.resolved(schema).default ?? schema?.default;
     return element("tr", {},
-      element("td", {}, element("code", {}, name), about && element("p", { class: "muted" }, plain(about))),
+      element("td", {}, element("code", {}, name),
+        about && element("p", { class: "muted" }, plain(about))),
       places && element("td", {}, where),
       element("td", {}, element("span", {}, this.type(schema)), ...this.inner(schema)),
-      element("td", {}, required ? "required" : preset === undefined ? "" : element("code", {}, JSON.stringify(preset))),
+      element("td", {}, required ? "required" : preset === undefined ? ""
+        : element("code", {}, JSON.stringify(preset))),
       element("td", {}, this.range(schema)));
   }
 
@@ -85,11 +92,13 @@ export class Schemas {
   inner(schema) {
     const one = schema ?? {};
     if (one.$ref) return this.resolved(one).properties ? [this.details(one)] : [];
-    return [...(one.anyOf ?? one.oneOf ?? []), ...(one.items ? [one.items] : [])].flatMap((each) => this.inner(each));
+    return [...(one.anyOf ?? one.oneOf ?? []), ...(one.items ? [one.items] : [])]
+      .flatMap((each) => this.inner(each));
   }
 
   details(schema) {
-    const details = element("details", { class: "schema" }, element("summary", {}, this.type(schema)));
+    const details =
+      element("details", { class: "schema" }, element("summary", {}, this.type(schema)));
     details.addEventListener("toggle", () => details.append(this.fields(schema)), { once: true });
     return details;
   }

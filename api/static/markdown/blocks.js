@@ -1,5 +1,6 @@
-// Parses lines into a tree of Markdown blocks: headings, paragraphs, lists, quotes, tables, code, rules.
-// Builds no elements. Each node has a `key`, its source: nodes with equal keys look the same. HTML blocks are text.
+// Parses lines into a tree of Markdown blocks: headings, paragraphs, lists, quotes, tables, code,
+// rules. Builds no elements. Each node has a `key`, its source: nodes with equal keys look the
+// same. HTML blocks are text.
 
 import { isTableStart, table } from "./tables.js";
 
@@ -40,7 +41,10 @@ function blockAt(lines, at, depth) {
   return paragraph(lines, at);
 }
 
-/** The match of a line that opens a code block, or null. A backtick fence with more backticks behind it is inline code. */
+/**
+ * The match of a line that opens a code block, or null. A backtick fence with more backticks behind
+ * it is inline code.
+ */
 function fenceOf(line) {
   const match = FENCE.exec(line);
   return match && (match[2][0] === "~" || !match[3].includes("`")) ? match : null;
@@ -64,20 +68,24 @@ function startsBlock(lines, at) {
 
 function heading(line, at) {
   const [, marks, text = ""] = HEADING.exec(line);
-  return { type: "heading", level: marks.length, text: text.replace(/(?:^|[ \t]+)#+[ \t]*$/, "").trim(), end: at + 1 };
+  return { type: "heading", level: marks.length,
+    text: text.replace(/(?:^|[ \t]+)#+[ \t]*$/, "").trim(), end: at + 1 };
 }
 
 function paragraph(lines, at) {
   let end = at + 1;
-  while (end < lines.length && !isBlank(lines[end]) && !startsBlock(lines, end) && !isTableStart(lines, end)) {
+  while (end < lines.length && !isBlank(lines[end]) && !startsBlock(lines, end)
+    && !isTableStart(lines, end)) {
     // Only equals signs make a heading: models mean a rule by dashes below a paragraph.
-    if (/^ {0,3}=+[ \t]*$/.test(lines[end])) return { type: "heading", level: 1, text: joined(lines, at, end), end: end + 1 };
+    if (/^ {0,3}=+[ \t]*$/.test(lines[end]))
+      return { type: "heading", level: 1, text: joined(lines, at, end), end: end + 1 };
     end += 1;
   }
   return { type: "paragraph", text: joined(lines, at, end), end };
 }
 
-const joined = (lines, from, end) => lines.slice(from, end).map((line) => line.trimStart()).join("\n").trimEnd();
+const joined = (lines, from, end) => lines.slice(from, end).map((line) => line.trimStart())
+  .join("\n").trimEnd();
 
 function fencedCode(lines, at) {
   const [, indent, fence, info] = fenceOf(lines[at]);
@@ -92,10 +100,12 @@ function fencedCode(lines, at) {
 
 function indentedCode(lines, at) {
   let end = at;
-  for (let next = at; next < lines.length && (isBlank(lines[next]) || INDENTED.test(lines[next])); next += 1) {
+  for (let next = at; next < lines.length && (isBlank(lines[next]) || INDENTED.test(lines[next]));
+    next += 1) {
     if (!isBlank(lines[next])) end = next + 1;
   }
-  return { type: "code", language: "", text: lines.slice(at, end).map((line) => line.replace(INDENTED, "")).join("\n"), end };
+  return { type: "code", language: "",
+    text: lines.slice(at, end).map((line) => line.replace(INDENTED, "")).join("\n"), end };
 }
 
 function quote(lines, at, depth) {
@@ -108,10 +118,14 @@ function quote(lines, at, depth) {
   return { type: "quote", children: parseBlocks(inner, depth + 1), end };
 }
 
-/** Whether a line without a marker continues the paragraph before it (CommonMark: lazy continuation). */
+/**
+ * Whether a line without a marker continues the paragraph before it (CommonMark: lazy
+ * continuation).
+ */
 function continues(lines, at, before) {
   const last = before.at(-1) ?? "";
-  return !isBlank(lines[at]) && !startsBlock(lines, at) && !ITEM.test(lines[at]) && !isBlank(last) && !fenceOf(last) && !HEADING.test(last);
+  return !isBlank(lines[at]) && !startsBlock(lines, at) && !ITEM.test(lines[at]) && !isBlank(last)
+    && !fenceOf(last) && !HEADING.test(last);
 }
 
 const indentOf = (line) => /^[ \t]*/.exec(line)[0].replaceAll("\t", "    ").length;
@@ -129,12 +143,14 @@ function list(lines, at, depth) {
     end = item.end;
     let next = end;
     while (next < lines.length && isBlank(lines[next])) next += 1;
-    const goesOn = next < lines.length && !isRule(lines[next]) && ITEM.exec(lines[next])?.[2].at(-1) === kind;
+    const goesOn = next < lines.length && !isRule(lines[next])
+      && ITEM.exec(lines[next])?.[2].at(-1) === kind;
     loose ||= item.loose || (goesOn && next > end);
     if (!goesOn) break;
     end = next;
   }
-  return { type: "list", ordered, start: ordered ? parseInt(marker, 10) : null, loose, children: items, end };
+  return { type: "list", ordered, start: ordered ? parseInt(marker, 10) : null, loose,
+    children: items, end };
 }
 
 function listItem(lines, at, match, depth) {
@@ -162,11 +178,13 @@ function listItem(lines, at, match, depth) {
 }
 
 function outdented(line, width) {
-  return line.replace(/^[ \t]*/, (space) => " ".repeat(Math.max(0, space.replaceAll("\t", "    ").length - width)));
+  return line.replace(/^[ \t]*/,
+    (space) => " ".repeat(Math.max(0, space.replaceAll("\t", "    ").length - width)));
 }
 
 function blankBetween(blocks) {
-  return blocks.some((block, index) => index > 0 && block.type === "paragraph" && block.first > blocks[index - 1].end);
+  return blocks.some((block, index) => index > 0 && block.type === "paragraph"
+    && block.first > blocks[index - 1].end);
 }
 
 /** The checkbox of a task item: true, false, or null for none. */

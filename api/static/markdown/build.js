@@ -1,5 +1,5 @@
-// Builds elements from the Markdown tree and updates them when the tree grows. Uses createElement and text nodes alone,
-// so that nothing a model writes is ever parsed as HTML.
+// Builds elements from the Markdown tree and updates them when the tree grows. Uses createElement
+// and text nodes alone, so that nothing a model writes is ever parsed as HTML.
 
 import { element } from "../dom.js";
 import { CodeBlock } from "./code.js";
@@ -17,7 +17,9 @@ function inlineNode(node) {
   if (node.type === "break") return element("br");
   if (node.type === "code") return element("code", {}, node.text);
   const children = node.children.map(inlineNode);
-  if (node.type === "link") return element("a", { href: node.href, rel: "noopener noreferrer nofollow", target: "_blank" }, ...children);
+  if (node.type === "link")
+    return element("a", { href: node.href, rel: "noopener noreferrer nofollow", target: "_blank" },
+    ...children);
   return element(INLINE[node.type], {}, ...children);
 }
 
@@ -32,7 +34,8 @@ class NodeView {
   _build(node) {
     switch (node.type) {
       // An answer's headings stand below the page's own.
-      case "heading": return element(`h${Math.min(6, node.level + 2)}`, { class: `h${node.level}` }, ...inline(node.text));
+      case "heading": return element(`h${Math.min(6, node.level + 2)}`, { class: `h${node.level}` },
+        ...inline(node.text));
       case "rule": return element("hr");
       case "code": return (this.code = new CodeBlock(node)).element;
       case "quote": return this._container(element("blockquote"), node);
@@ -53,7 +56,8 @@ class NodeView {
   _table(node) {
     const rows = element("table");
     this._container(rows, node);
-    return element("div", { class: "table-holder", tabindex: "0", role: "region", "aria-label": "Table" }, rows);
+    return element("div",
+      { class: "table-holder", tabindex: "0", role: "region", "aria-label": "Table" }, rows);
   }
 
   /** Update to a later state of the node; false if the element must be rebuilt. */
@@ -69,7 +73,8 @@ class NodeView {
 
 /** The properties that must be equal for an element to be kept. */
 function shape(node) {
-  return [node.type, node.language, node.ordered, node.start, node.loose, node.checked, node.align].join();
+  return [node.type, node.language, node.ordered, node.start, node.loose, node.checked, node.align]
+    .join();
 }
 
 function listElement({ ordered, start, loose }) {
@@ -80,15 +85,20 @@ function listElement({ ordered, start, loose }) {
 
 function itemElement({ checked }) {
   if (checked === null) return element("li");
-  return element("li", { class: checked ? "task done" : "task", "aria-label": checked ? "done" : "to do" });
+  return element("li",
+    { class: checked ? "task done" : "task", "aria-label": checked ? "done" : "to do" });
 }
 
 function tableRow({ type, cells, align }) {
   const tag = type === "head" ? "th" : "td";
-  return element("tr", {}, ...cells.map((text, column) => element(tag, { class: `to-${align[column]}` }, ...inline(text))));
+  return element("tr", {},
+    ...cells.map((text, column) =>
+    element(tag, { class: `to-${align[column]}` }, ...inline(text))));
 }
 
-/** The children of an element, kept in step with a list of nodes that usually changes at its end. */
+/**
+ * The children of an element, kept in step with a list of nodes that usually changes at its end.
+ */
 export class GrowingChildren {
   constructor(holder) {
     this._holder = holder;

@@ -12,11 +12,13 @@ export class CodeBlock {
     this._open = null; // the comment or string that is open after the finished lines
     this._finished = 0; // characters of the text in finished lines
     this._last = []; // the nodes of the line that still grows
-    this._copy = element("button", { type: "button", class: "copy", "aria-label": "Copy code" }, "Copy");
+    this._copy =
+      element("button", { type: "button", class: "copy", "aria-label": "Copy code" }, "Copy");
     this._copy.addEventListener("click", () => this._copyText());
     const label = element("figcaption", {}, element("span", {}, language || "text"), this._copy);
     // Wide code scrolls in its own box, so the box must be reachable by keyboard.
-    const lines = element("pre", { tabindex: "0", role: "region", "aria-label": `Code, ${language || "text"}` }, this._code);
+    const lines = element("pre",
+      { tabindex: "0", role: "region", "aria-label": `Code, ${language || "text"}` }, this._code);
     this.element = element("figure", { class: "code" }, label, lines);
     this.text = "";
     this.grow(text);
@@ -29,7 +31,8 @@ export class CodeBlock {
     for (const node of this._last) node.remove();
     const end = text.lastIndexOf("\n") + 1;
     if (end > this._finished) {
-      for (const line of text.slice(this._finished, end - 1).split("\n")) this._open = this._line(line, "\n");
+      for (const line of text.slice(this._finished, end - 1).split("\n"))
+        this._open = this._line(line, "\n");
       this._finished = end;
     }
     const before = this._code.childNodes.length;

@@ -5,7 +5,8 @@ const TYPES = { 1: "em", 2: "strong" };
 /** The nodes from an index on: paired marks become elements, the others text. */
 export function emphasise(nodes, from) {
   const list = nodes.slice(from);
-  const floor = {}; // by kind of closer, the index below which there is no opener: keeps the search linear
+  // By kind of closer, the index below which there is no opener: keeps the search linear.
+  const floor = {};
   for (let at = 0; at < list.length; at += 1) {
     const closer = list[at];
     while (closer.type === "mark" && closer.closes && closer.count > 0) {
@@ -25,7 +26,8 @@ function findOpener(list, closerAt, lowest) {
   const closer = list[closerAt];
   for (let at = closerAt - 1; at >= lowest; at -= 1) {
     const node = list[at];
-    if (node.type === "mark" && node.char === closer.char && node.opens && node.count > 0 && pairs(node, closer)) return at;
+    if (node.type === "mark" && node.char === closer.char && node.opens && node.count > 0
+      && pairs(node, closer)) return at;
   }
   return -1;
 }
@@ -33,7 +35,8 @@ function findOpener(list, closerAt, lowest) {
 function pairs(opener, closer) {
   if (opener.char === "~") return opener.count === closer.count;
   const both = (opener.opens && opener.closes) || (closer.opens && closer.closes);
-  return !both || (opener.run + closer.run) % 3 !== 0 || (opener.run % 3 === 0 && closer.run % 3 === 0);
+  return !both || (opener.run + closer.run) % 3 !== 0
+    || (opener.run % 3 === 0 && closer.run % 3 === 0);
 }
 
 /** Put the nodes between two marks into one node; returns the new index of the closing mark. */
@@ -52,7 +55,8 @@ function wrap(list, openerAt, closerAt) {
 function merged(list) {
   const out = [];
   for (const node of list) {
-    const text = node.type === "mark" ? node.char.repeat(node.count) : node.type === "text" ? node.text : null;
+    const text = node.type === "mark" ? node.char.repeat(node.count) : node.type === "text"
+      ? node.text : null;
     if (text === null) out.push(node);
     else if (out.at(-1)?.type === "text") out.at(-1).text += text;
     else if (text) out.push({ type: "text", text });

@@ -1,5 +1,5 @@
-// Text within a block, as a tree: code, emphasis, links, breaks. Builds no elements; linear in the length of the text.
-// Raw HTML stays text. Only http, https and mailto addresses become links.
+// Text within a block, as a tree: code, emphasis, links, breaks. Builds no elements; linear in the
+// length of the text. Raw HTML stays text. Only http, https and mailto addresses become links.
 
 import { emphasise } from "./emphasis.js";
 
@@ -8,10 +8,13 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const BARE_URL = /https?:\/\/[^\s<>"`|\\^{}]+/iy;
 const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
 const ENTITY = /&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|([a-z]{2,8}));/iy;
-const NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", hellip: "…", mdash: "—",
+const NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©",
+  hellip: "…", mdash: "—",
   ndash: "–", times: "×", rarr: "→", larr: "←", deg: "°" };
 const BREAK_TAG = /<br ?\/?>/iy;
-const DESTINATION = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
+const ADDRESS = /<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*)/.source;
+const TITLE = /\s+(?:"[^"]*"|'[^']*')/.source;
+const DESTINATION = new RegExp(`\\(\\s*(?:${ADDRESS})(?:${TITLE})?\\s*\\)`, "y");
 const PLAIN = /[^\\`*_~[\]!<&\nhH]+/y;
 
 /** The address if links to it are allowed, else null. */
@@ -95,11 +98,13 @@ class Inline {
     const run = this.runLength("`");
     this.ticks ??= backtickRuns(this.text);
     const positions = this.ticks.get(run) ?? [];
-    while (positions.length && positions.at(-1) < this.at + run) positions.pop(); // reversed: the last is the next one
+    // Reversed: the last is the next one.
+    while (positions.length && positions.at(-1) < this.at + run) positions.pop();
     const close = positions.at(-1);
     if (close === undefined) return this.add("`".repeat(run));
     let inner = this.text.slice(this.at + run, close).replaceAll("\n", " ");
-    if (inner.startsWith(" ") && inner.endsWith(" ") && inner.trim() !== "") inner = inner.slice(1, -1);
+    if (inner.startsWith(" ") && inner.endsWith(" ") && inner.trim() !== "")
+      inner = inner.slice(1, -1);
     return this.push({ type: "code", text: inner }, close + run - this.at);
   }
 
@@ -109,7 +114,8 @@ class Inline {
     return end - this.at;
   }
 
-  // A single newline breaks the line: models write poems and addresses that way, and rarely wrap paragraphs.
+  // A single newline breaks the line: models write poems and addresses that way, and rarely wrap
+  // paragraphs.
   lineBreak() {
     const last = this.nodes.at(-1);
     if (last?.type === "text") last.text = last.text.replace(/[ \t]+$/, "");
@@ -144,7 +150,8 @@ class Inline {
     }
     const shown = withoutTail(match[0]);
     const href = safeAddress(shown);
-    return href ? this.push(link(href, [{ type: "text", text: shown }]), shown.length) : this.add(shown);
+    return href ? this.push(link(href, [{ type: "text", text: shown }]), shown.length)
+      : this.add(shown);
   }
 
   openBracket() {
@@ -173,7 +180,8 @@ class Inline {
 
   mark(char) {
     const count = this.runLength(char);
-    if (++this.marks > MOST_MARKS || (char === "~" && count !== 2)) return this.add(char.repeat(count));
+    if (++this.marks > MOST_MARKS || (char === "~" && count !== 2))
+      return this.add(char.repeat(count));
     const before = this.text[this.at - 1] ?? " ", after = this.text[this.at + count] ?? " ";
     const { left, right } = flanks(before, after);
     const inWord = char === "_";
@@ -212,7 +220,10 @@ function character(number) {
 
 const link = (href, children) => ({ type: "link", href, children });
 
-/** An address without the punctuation of the sentence around it, or a closing bracket that belongs to the text. */
+/**
+ * An address without the punctuation of the sentence around it, or a closing bracket that belongs
+ * to the text.
+ */
 function withoutTail(url) {
   let shown = url.replace(/[.,:;!?'*_~\]]{1,100}$/, "");
   let extra = shown.split(")").length - shown.split("(").length;

@@ -2,7 +2,8 @@
 
 /** Whether a table begins at a line. */
 export function isTableStart(lines, at) {
-  if (at + 1 >= lines.length || !lines[at].includes("|") || !/^[ \t|:-]+$/.test(lines[at + 1])) return false;
+  if (at + 1 >= lines.length || !lines[at].includes("|") || !/^[ \t|:-]+$/.test(lines[at + 1]))
+    return false;
   const dashes = cells(lines[at + 1]);
   return dashes.length === cells(lines[at]).length && dashes.every((cell) => /^:?-+:?$/.test(cell));
 }
@@ -21,7 +22,8 @@ export function table(lines, at, ends) {
   return { type: "table", align: align.join(), children, end };
 }
 
-const row = (type, texts, align, source) => ({ type, cells: texts, align, key: `${type}\n${align}\n${source}` });
+const row = (type, texts, align, source) =>
+  ({ type, cells: texts, align, key: `${type}\n${align}\n${source}` });
 
 function alignment(cell) {
   if (!cell.endsWith(":")) return "start";

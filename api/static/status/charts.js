@@ -1,5 +1,5 @@
-// One small chart: a line over the last five minutes, with its highest value and a sentence for screen readers.
-// Knows rows of numbers, not what they mean.
+// One small chart: a line over the last five minutes, with its highest value and a sentence for
+// screen readers. Knows rows of numbers, not what they mean.
 
 import { element } from "../dom.js";
 
@@ -43,15 +43,18 @@ export class Chart {
     this.format = format;
     this.area = svg("path", { class: "area" });
     this.line = svg("path", { class: "line" });
-    this.picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+    this.picture =
+      svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
     this.picture.append(
-      svg("path", { class: "frame", d: `M0 0H${WIDTH}M0 ${HEIGHT}H${WIDTH}` }), this.area, this.line);
+      svg("path", { class: "frame", d: `M0 0H${WIDTH}M0 ${HEIGHT}H${WIDTH}` }), this.area,
+        this.line);
     this.most = element("span", { class: "most", "aria-hidden": "true" });
     this.now = element("span");
     this.element = element("figure", { class: "chart" },
       element("figcaption", {}, element("span", {}, title), this.now),
       element("div", { class: "plot" }, this.picture, this.most),
-      element("div", { class: "axis", "aria-hidden": "true" }, element("span", {}, "5 min ago"), element("span", {}, "now")));
+      element("div", { class: "axis", "aria-hidden": "true" }, element("span", {}, "5 min ago"),
+        element("span", {}, "now")));
   }
 
   /** Draw rows, oldest first; `until` is the time of the right edge, seconds. */
@@ -61,14 +64,16 @@ export class Chart {
     const x = (row) => (((row.at - until) / SECONDS + 1) * WIDTH).toFixed(1);
     const y = (row) => (HEIGHT - (this.value(row) / most) * HEIGHT).toFixed(1);
     const parts = segments(rows, this.value);
-    const lines = parts.map((part) => `M${part.map((row) => `${x(row)} ${y(row)}`).join("L")}${part.length > 1 ? "" : "h0.1"}`);
+    const lines = parts.map((part) =>
+      `M${part.map((row) => `${x(row)} ${y(row)}`).join("L")}${part.length > 1 ? "" : "h0.1"}`);
     this.line.setAttribute("d", lines.join(""));
     this.area.setAttribute("d", parts.map((part, index) =>
       `${lines[index]}L${x(part.at(-1))} ${HEIGHT}L${x(part[0])} ${HEIGHT}Z`).join(""));
     const current = values.length ? this.format(values.at(-1)) : "–";
     if (this.now.textContent !== current) this.now.textContent = current;
     this.most.textContent = values.length ? this.format(most) : "";
-    const summary = values.length ? `last ${current}, highest ${this.format(Math.max(...values))}` : "nothing yet";
+    const summary = values.length ? `last ${current}, highest ${this.format(Math.max(...values))}`
+      : "nothing yet";
     this.picture.setAttribute("aria-label", `${this.title} over the last five minutes: ${summary}`);
   }
 }

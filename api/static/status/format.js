@@ -18,7 +18,8 @@ export function span(ms) {
 }
 
 /** How long ago something was, in whole seconds: it is updated every second. */
-export const ago = (ms) => (ms < 1000 ? "just now" : `${span(Math.floor(ms / 1000) * 1000).replace(".0", "")} ago`);
+export const ago = (ms) =>
+  (ms < 1000 ? "just now" : `${span(Math.floor(ms / 1000) * 1000).replace(".0", "")} ago`);
 
 export function bytes(count) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -26,16 +26,20 @@ const tables = {
     model,
     { title: "Job", cell: (job, held) => held ?? jobName(job), side: true },
     { title: "Tokens", cell: (job) => whole(job.tokens), number: true },
-    { title: "Tokens/s", cell: (job) => (job.tokens > 1 ? rate(job.tokens_per_second) : "–"), number: true },
-    { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true, side: true },
+    { title: "Tokens/s", cell: (job) => (job.tokens > 1 ? rate(job.tokens_per_second) : "–"),
+      number: true },
+    { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true,
+      side: true },
     { title: "Running for", cell: (job) => span(job.elapsed_ms), number: true },
     { title: "", cell: (job, held) => held ?? stopButton(job), number: true },
   ], "Nothing is running.", (job) => job.job_id),
   batches: new Table(byId("batches"), [
-    { title: "Batch", cell: (batch, held) => held ?? element("span", { class: "mono" }, batch.id.slice(0, 8)) },
+    { title: "Batch",
+      cell: (batch, held) => held ?? element("span", { class: "mono" }, batch.id.slice(0, 8)) },
     { title: "State", cell: (batch) => batch.status },
     { title: "Progress", cell: progress },
-    { title: "Done", cell: (batch) => `${whole(batch.done)} of ${whole(batch.total)}`, number: true },
+    { title: "Done", cell: (batch) => `${whole(batch.done)} of ${whole(batch.total)}`,
+      number: true },
     { title: "Failed", cell: (batch) => whole(batch.failed), number: true },
   ], "No batches.", (batch) => batch.id),
   recent: new Table(byId("recent"), [
@@ -44,13 +48,15 @@ const tables = {
     { title: "Result", cell: reason },
     { title: "Prompt", cell: (job) => prompt(job), number: true, side: true },
     { title: "Tokens", cell: (job) => whole(job.completion_tokens), number: true },
-    { title: "Tokens/s", cell: (job) => (job.tokens_per_second ? rate(job.tokens_per_second) : "–"), number: true },
+    { title: "Tokens/s", cell: (job) => (job.tokens_per_second ? rate(job.tokens_per_second) : "–"),
+      number: true },
     { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true },
     { title: "Queued", cell: (job) => span(job.queue_ms), number: true },
   ], "Nothing has ended yet.", (job) => `${job.job_id} ${job.ended_ms}`),
   models: new Table(byId("models"), [
     { title: "Model", cell: (one) => one.name },
-    { title: "Cache", cell: (one) => (one.kv_quantization ? `${one.kv_quantization} bits` : "full") },
+    { title: "Cache",
+      cell: (one) => (one.kv_quantization ? `${one.kv_quantization} bits` : "full") },
     { title: "Weights", cell: (one) => bytes(one.bytes), number: true },
   ], "No model is loaded.", (one) => `${one.worker} ${one.id}`),
   workers: new Table(byId("workers"), [
@@ -58,7 +64,8 @@ const tables = {
     { title: "Heartbeat", cell: heartbeat },
     { title: "Running", cell: (one) => `${one.running_total} of ${one.slots}`, number: true },
     { title: "Prompt cache", cell: (one) => bytes(one.prompt_cache.bytes), number: true },
-    { title: "Hits", cell: (one) => share(one.prompt_cache.cached_tokens, one.prompt_cache.prompt_tokens), number: true },
+    { title: "Hits", cell: (one) =>
+      share(one.prompt_cache.cached_tokens, one.prompt_cache.prompt_tokens), number: true },
     { title: "Memory used", cell: (one) => `${Math.round(one.memory.percent)} %`, number: true },
     { title: "Restarts", cell: (one) => whole(one.restarts), number: true, side: true },
   ], "No worker is running.", (one) => one.name),
@@ -69,7 +76,9 @@ function jobName(job) {
 }
 
 function prompt(job) {
-  return job.cached_tokens ? `${whole(job.prompt_tokens)} (${share(job.cached_tokens, job.prompt_tokens)} cached)` : whole(job.prompt_tokens);
+  return job.cached_tokens
+    ? `${whole(job.prompt_tokens)} (${share(job.cached_tokens, job.prompt_tokens)} cached)`
+    : whole(job.prompt_tokens);
 }
 
 function reason(job, held) {
@@ -91,7 +100,9 @@ function heartbeat(worker) {
 
 function stopButton(job) {
   if (you !== job.owner) return "";
-  const button = element("button", { type: "button", class: "button danger stop", "aria-label": `Stop job ${job.job_id.slice(0, 8)}` }, "Stop");
+  const label = `Stop job ${job.job_id.slice(0, 8)}`;
+  const button = element("button",
+    { type: "button", class: "button danger stop", "aria-label": label }, "Stop");
   button.addEventListener("click", () => stop(job.job_id, button));
   return button;
 }
@@ -99,7 +110,8 @@ function stopButton(job) {
 async function stop(jobId, button) {
   button.disabled = true;
   button.textContent = "Stopping…";
-  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ job_id: jobId }) };
+  const request = { method: "POST", headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ job_id: jobId }) };
   const answer = await fetch("/api/engine/chat/stop", request).catch(() => null);
   if (answer?.ok) return;
   button.disabled = false;
@@ -126,13 +138,16 @@ function showSums(status, rows) {
   const cachedTokens = cache.reduce((sum, one) => sum + one.cached_tokens, 0);
   const waiting = Object.entries(status.queues);
   const ended = Object.entries(status.ended);
-  const failed = ended.filter(([how]) => how.startsWith("error")).reduce((sum, [, count]) => sum + count, 0);
+  const failed = ended.filter(([how]) => how.startsWith("error"))
+    .reduce((sum, [, count]) => sum + count, 0);
   sum("Running", whole(status.running_total), `of ${whole(slots)} slots`);
   for (const [name, depth] of waiting) {
-    sum(name === "chat" ? "Waiting" : `In ${name} queue`, whole(depth), name === "chat" ? `of ${whole(status.queue_limit)}` : "jobs");
+    sum(name === "chat" ? "Waiting" : `In ${name} queue`, whole(depth),
+      name === "chat" ? `of ${whole(status.queue_limit)}` : "jobs");
   }
   sum("Tokens per second", rows.length ? rate(rows.at(-1).tokens_per_second) : "–");
-  sum("Prompt cache hits", share(cachedTokens, promptTokens), promptTokens ? "of prompt tokens" : "");
+  sum("Prompt cache hits", share(cachedTokens, promptTokens),
+    promptTokens ? "of prompt tokens" : "");
   sum("Ended", whole(ended.reduce((all, [, count]) => all + count, 0)), `${whole(failed)} failed`);
 }
 
@@ -142,7 +157,8 @@ function sum(title, value, note = "") {
   if (!sums.has(title)) {
     const shown = { value: element("span"), note: element("small") };
     sums.set(title, shown);
-    byId("sums").append(element("div", {}, element("dt", {}, title), element("dd", {}, shown.value, " ", shown.note)));
+    byId("sums").append(element("div", {}, element("dt", {}, title),
+      element("dd", {}, shown.value, " ", shown.note)));
   }
   const shown = sums.get(title);
   if (shown.value.textContent !== value) shown.value.textContent = value;
@@ -154,25 +170,32 @@ function show(status) {
   for (const row of status.tail) history.set(row.at, row);
   for (const at of history.keys()) if (at < now - SECONDS) history.delete(at);
   // The newest row is still being filled.
-  const rows = [...history.values()].filter((row) => row.at + ROW_S <= now).sort((a, b) => a.at - b.at);
+  const rows = [...history.values()].filter((row) => row.at + ROW_S <= now)
+    .sort((a, b) => a.at - b.at);
   for (const chart of charts) chart.draw(rows, now);
   showSums(status, rows);
   tables.running.show(status.running);
   byId("batches-section").hidden = status.batches.length === 0;
   tables.batches.show(status.batches);
-  tables.recent.show(status.recent.map((job) => ({ ...job, ago_ms: Math.max(0, status.now_ms - job.ended_ms) })));
+  tables.recent.show(
+    status.recent.map((job) => ({ ...job, ago_ms: Math.max(0, status.now_ms - job.ended_ms) })));
   tables.models.show(status.models);
   tables.workers.show(status.workers);
   const more = status.running_total - status.running.length;
-  trouble(blocked(status) || (more > 0 ? `${whole(more)} more chats are running than are listed.` : ""));
+  trouble(blocked(status)
+    || (more > 0 ? `${whole(more)} more chats are running than are listed.` : ""));
   connection("live", "Live");
 }
 
 /** Why no chat makes progress, in a sentence; empty if nothing is wrong. */
 function blocked(status) {
-  if (status.suspended) return "The queues are suspended: chats wait until they are resumed (rq resume).";
+  if (status.suspended)
+    return "The queues are suspended: chats wait until they are resumed (rq resume).";
   const silent = status.silent_workers.length;
-  if (silent > 0) return `${silent === 1 ? "A worker is" : `${silent} workers are`} not responding: ${status.silent_workers.join(", ")}.`;
+  if (silent > 0) {
+    const workers = silent === 1 ? "A worker is" : `${silent} workers are`;
+    return `${workers} not responding: ${status.silent_workers.join(", ")}.`;
+  }
   return status.workers.length === 0 ? "No worker is running: chats wait until one is." : "";
 }
 
@@ -183,7 +206,8 @@ function listen() {
     for (const row of JSON.parse(event.data)) history.set(row.at, row);
   });
   source.addEventListener("status", (event) => show(JSON.parse(event.data)));
-  source.addEventListener("away", () => connection("lost", "The queue's storage is not responding. Trying again…"));
+  source.addEventListener("away",
+    () => connection("lost", "The queue's storage is not responding. Trying again…"));
   source.addEventListener("error", () => {
     connection("lost", "Connection lost. Trying again…");
     if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself

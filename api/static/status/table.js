@@ -1,11 +1,12 @@
-// A table that keeps the elements of its rows while their values change, so that a button in a row keeps the focus.
+// A table that keeps the elements of its rows while their values change, so that a button in a row
+// keeps the focus.
 
 import { element } from "../dom.js";
 
 export class Table {
   /**
-   * Columns are {title, cell, number, side}: `cell(item, before)` returns text or an element; `before` is the element that the
-   * cell has now. `side` columns are left out on phones.
+   * Columns are {title, cell, number, side}: `cell(item, before)` returns text or an element;
+   * `before` is the element that the cell has now. `side` columns are left out on phones.
    */
   constructor(holder, columns, empty, key) {
     this.columns = columns;
@@ -42,7 +43,8 @@ export class Table {
     const name = this.key(item);
     let row = this.rows.get(name);
     if (!row) {
-      row = element("tr", {}, ...this.columns.map((column) => element("td", { class: classes(column) })));
+      row = element("tr", {},
+        ...this.columns.map((column) => element("td", { class: classes(column) })));
       this.rows.set(name, row);
     }
     this.columns.forEach((column, index) => {

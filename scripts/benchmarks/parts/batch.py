@@ -32,7 +32,7 @@ CHATS = 40
 PAUSE_S = 0.1
 LIMIT_S = 600.0
 PATH = "/api/engine/batches"
-Told = dict[str, Any]
+View = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -46,13 +46,13 @@ class BatchLoad:
         """A batch between chats alone and chats beside another one; to warm up, a small batch
         alone."""
         if turn == WARM_UP:
-            await self._whole(await self._upload(self._lines("warm-up", WARM_UP_PROMPTS)))
+            await self._until_ended(await self._upload(self._lines("warm-up", WARM_UP_PROMPTS)))
             return {}
         alone = await self._chats(f"idle {turn}")
         lines = self._lines(f"{turn}", BATCH_PROMPTS)
         began = time.perf_counter()
-        told = await self._whole(await self._upload(lines))
-        rate = told["usage"]["completion_tokens"] / (time.perf_counter() - began)
+        view = await self._until_ended(await self._upload(lines))
+        rate = view["usage"]["completion_tokens"] / (time.perf_counter() - began)
         beside = await self._beside(turn)
         return {
             "chat alone": Figures(alone),
@@ -62,13 +62,13 @@ class BatchLoad:
 
     async def _beside(self, turn: int) -> list[float]:
         batch = await self._upload(self._lines(f"beside {turn}", BATCH_PROMPTS))
-        while (await self._told(batch))["counts"]["done"] == 0:
+        while (await self._view(batch))["counts"]["done"] == 0:
             await asyncio.sleep(0.05)
         times = await self._chats(f"beside {turn}")
-        if (await self._told(batch))["ended_at"] is not None:
+        if (await self._view(batch))["ended_at"] is not None:
             raise BenchError("the batch ended before the chats beside it")
         await asyncio.to_thread(self._call, "POST", f"{PATH}/{batch}/cancel")
-        await self._whole(batch, "cancelled")
+        await self._until_ended(batch, "cancelled")
         return times
 
     async def _chats(self, name: str) -> list[float]:
@@ -81,8 +81,7 @@ class BatchLoad:
         return times
 
     def _lines(self, name: str, count: int) -> bytes:
-        """Prompts as JSON Lines. Making them takes this script's time, which is none of the
-        batch's."""
+        """Prompts as JSON Lines. They are made before the batch's time begins."""
         fields = {
             "temperature": GREEDY.temperature,
             "top_p": GREEDY.top_p,
@@ -100,27 +99,27 @@ class BatchLoad:
         path = f"{PATH}?model_id={models.TEXT_NAME}"
         return str((await asyncio.to_thread(self._call, "POST", path, lines))["id"])
 
-    async def _whole(self, batch: str, status: str = "completed") -> Told:
+    async def _until_ended(self, batch: str, status: str = "completed") -> View:
         until = time.monotonic() + LIMIT_S
-        while (told := await self._told(batch))["ended_at"] is None:
+        while (view := await self._view(batch))["ended_at"] is None:
             if time.monotonic() > until:
                 raise BenchError("a batch did not end")
             await asyncio.sleep(0.05)
-        if told["status"] != status or told["counts"]["failed"]:
-            raise BenchError(f"a batch ended otherwise: {told}")
-        return told
+        if view["status"] != status or view["counts"]["failed"]:
+            raise BenchError(f"a batch ended otherwise: {view}")
+        return view
 
-    async def _told(self, batch: str) -> Told:
+    async def _view(self, batch: str) -> View:
         return await asyncio.to_thread(self._call, "GET", f"{PATH}/{batch}")
 
-    def _call(self, method: str, path: str, body: bytes | None = None) -> Told:
+    def _call(self, method: str, path: str, body: bytes | None = None) -> View:
         with closing(
             http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         ) as connection:
             headers = {} if body is None else {"Content-Type": "application/jsonl"}
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            told: Told = json.loads(answer.read())
+            view: View = json.loads(answer.read())
             if answer.status != 200:
-                raise BenchError(f"the service refused a batch: {told}")
-            return told
+                raise BenchError(f"the service refused a batch: {view}")
+            return view

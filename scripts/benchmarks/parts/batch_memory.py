@@ -108,11 +108,11 @@ def upload(port: int, size: int, count: int) -> str:
             piece.clear()
     connection.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), bytes(piece)))
     answer = connection.getresponse()
-    told = json.loads(answer.read())
+    created = json.loads(answer.read())
     connection.close()
     if answer.status != 200:
-        raise BenchError(f"the upload was refused: {told}")
-    return str(told["id"])
+        raise BenchError(f"the upload was refused: {created}")
+    return str(created["id"])
 
 
 def answer_all(redis: Redis, batch_id: str, length: int) -> None:
@@ -124,14 +124,14 @@ def answer_all(redis: Redis, batch_id: str, length: int) -> None:
         redis.hset(keys.job(job_id), "kind", "slice")
         attempt, _ = log.begin(job_id)
         work = BatchSlice(job_id=job_id, batch_id=batch_id, owner="everyone", number=number)
-        taken = results.take(work, attempt, 1)
-        assert taken is not None, "the batch is there"
+        slice_ = results.take(work, attempt, 1)
+        assert slice_ is not None, "the batch is there"
         text = "word " * (length // 5)
         rows = [
             LineResult(row.number, row.custom_id, "m", text, "stop", Usage(1, 1, 0))
-            for row in taken.lines
+            for row in slice_.lines
         ]
-        results.write(taken, rows, 1)
+        results.write(slice_, rows, 1)
 
 
 def read_back(port: int, batch_id: str) -> tuple[int, int]:
@@ -173,7 +173,8 @@ def measure(folder: Path, size: int, count: int = LINES) -> dict[str, float]:
     """Memory in MiB above that of the idle process, seconds, and what Redis takes for the
     prompts in MiB."""
     with api(folder) as (port, pid, redis):
-        for _ in range(2):  # What the first upload imports and allocates is no matter of its size.
+        # Imports and first allocations don't depend on the size: small batches make them.
+        for _ in range(2):
             read_back(port, upload(port, 1 << 20, 500))
         process = psutil.Process(pid)
         with Peak(process).watched() as up:

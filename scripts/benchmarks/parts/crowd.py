@@ -1,8 +1,7 @@
-"""A crowd of streaming clients against the echo backend: how late tokens arrive, and what a stream
-costs.
+"""Many streaming clients against the echo backend: how late tokens arrive, and what a stream costs.
 
-The tokens are the times at which they were generated, so that a client on the same machine sees how
-long each was under way, through engine, log, Redis, API and its own socket.
+The tokens are the times at which they were generated, so that a client on the same machine can tell
+each one's latency through engine, log, Redis, API and its own socket.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ TOGETHER_S = 20
 MOST = 1000
 """Slots that a worker has at most, less some room."""
 WARM_UP = 20
-"""Streams before the clock runs, so that what is only ever made once is there."""
+"""Streams before the measurement, so that connections and caches exist."""
 _TEXT = re.compile(rb'"text": "([\d ]+)"')
 """The text of a frame: a stamp, or several that came together."""
 _END = b'"done": true'
@@ -46,8 +45,8 @@ _END = b'"done": true'
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What was seen. Times in seconds; ``late`` of each token that came while all clients were
-    there, sorted."""
+    """The results. Times in seconds; ``late`` of each token that came while all clients were there,
+    sorted."""
 
     clients: int
     first_frames: list[float]
@@ -196,7 +195,7 @@ def _allow_descriptors(number: int) -> None:
 
 @contextlib.contextmanager
 def _no_collections() -> Iterator[None]:
-    """The client keeps everything it gets: collecting garbage would only make it late."""
+    """The client keeps everything it receives: garbage collection would only delay it."""
     gc.disable()
     try:
         yield
@@ -205,9 +204,11 @@ def _no_collections() -> Iterator[None]:
 
 
 def report(crowd: Crowd) -> str:
-    """What was seen, as a table with what it should reach."""
+    """The results as a table, with targets."""
     first, late = crowd.first_frames, crowd.late
     kib = crowd.bytes_per_stream / 1024
+    connections = crowd.redis_connections
+    on_the_way = (p(late, 50), p(late, 95), p(late, 99), late[-1])
     rows = [
         ["streams that did not end well", f"{crowd.dropped}", "0", _met(crowd.dropped == 0)],
         [
@@ -218,9 +219,7 @@ def report(crowd: Crowd) -> str:
         ],
         [
             "a token on its way, p50 / p95 / p99 / longest, ms",
-            " / ".join(
-                f"{1000 * value:.0f}" for value in (p(late, 50), p(late, 95), p(late, 99), late[-1])
-            ),
+            " / ".join(f"{1000 * value:.0f}" for value in on_the_way),
             "p99 ≤ 150 ms",
             _met(p(late, 99) <= 0.15),
         ],
@@ -230,12 +229,7 @@ def report(crowd: Crowd) -> str:
             f"{TOKENS_PER_SECOND}",
             _met(crowd.rate >= 19),
         ],
-        [
-            "connections to Redis",
-            f"{crowd.redis_connections}",
-            "≤ 20",
-            _met(crowd.redis_connections <= 20),
-        ],
+        ["connections to Redis", f"{connections}", "≤ 20", _met(connections <= 20)],
         ["memory of the API a stream, KiB", f"{kib:.1f}", "≤ 40", _met(kib <= 40)],
         [
             "cores busy",

@@ -1,5 +1,5 @@
-"""What the durable token log costs: this service beside itself with plain PUBLISH, turn by turn
-in one run."""
+"""What the durable token log costs: this service against a variant with plain PUBLISH, in turn in
+one run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BURSTS = 3
 
 
 async def measure(plan: Plan, folder: Path) -> Results:
-    """Tokens per second at 32 clients, with the log and without; each round begins with the
-    other one."""
+    """Tokens per second at 32 clients, with the log and without; rounds alternate which one is
+    first."""
     prompts = Prompts(plan.model)
     with contextlib.ExitStack() as stack:
         running = {

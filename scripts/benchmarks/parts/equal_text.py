@@ -63,8 +63,9 @@ def count(folder: Path, dtype: str) -> dict[str, int]:
     for sampling in (GREEDY, SAMPLED):
         # No prompt cache: every answer is computed from its first token.
         backend = open_model(
-            record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache.trimmed)
+            record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache)
         )
+        backend.start()
         alone = [
             answer
             for i in range(SEQUENCES)

@@ -1,8 +1,8 @@
 """Systems taking turns: every case is measured round by round, each round with every system, never
 two at once.
 
-The machine's speed changes within minutes. So what is compared is measured right after one another,
-and every other round the other way about. It knows the systems by name and by how they take a
+The machine's speed changes within minutes. So systems are measured right after one another, in
+reverse order every other round. This module knows systems by their names and their function for a
 round.
 """
 
@@ -22,8 +22,7 @@ from scripts.benchmarks.systems.prompts import Prompts
 from scripts.benchmarks.systems.servers import Server
 
 PAUSE_S = 0.2
-"""Between two systems: what the one still writes down after its last token is not to be the
-other's burden."""
+"""A pause between two systems: work of the one after its last token must not slow the other."""
 Round = Callable[[Case, int], Awaitable[Results]]
 
 
@@ -52,12 +51,12 @@ def systems(plan: Plan, folder: Path, ours: Server) -> Iterator[tuple[dict[str, 
 
 
 async def take_turns(
-    plan: Plan, running: Mapping[str, Round], say: Callable[[str], None]
+    plan: Plan, running: Mapping[str, Round], log: Callable[[str], None]
 ) -> dict[str, Results]:
     """The figures of each system in all cases of the plan."""
     found: dict[str, Results] = {name: {} for name in running}
     for case in plan.cases:
-        say(f"{case.part} {case.name}" if case.part == "throughput" else case.part)
+        log(f"{case.part} {case.name}" if case.part == "throughput" else case.part)
         names = IN_TURN[case.part]
         for turn in range(WARM_UP, plan.rounds_of(case)):
             for name in names[::-1] if turn % 2 else names:

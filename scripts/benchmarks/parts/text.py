@@ -26,9 +26,9 @@ from scripts.benchmarks.systems.servers import Server
 
 BATCH = 8
 LONG_ANSWER = 4096
-"""Tokens of streams that are stopped long before."""
+"""Token limit of streams that are stopped long before it."""
 SETTLE_S = 2.0
-"""The peer has no stop call and notices within a second that its clients have gone."""
+"""mlx_lm.server has no stop call; it notices within a second that its clients have disconnected."""
 UNDER_WAY = 10
 """Frames after which a stream counts as running steadily."""
 
@@ -120,8 +120,8 @@ class TextLoad:
 
 
 async def end(server: Server, streams: list[Stream]) -> None:
-    """Stop streams that run still, which they must: otherwise what was measured beside them was
-    not beside them."""
+    """Stop streams, which must still be running: otherwise the measurement beside them is
+    invalid."""
     if any(stream.ended for stream in streams):
         raise BenchError("a stream ended by itself before it was stopped")
     if not server.is_ours:
@@ -135,8 +135,7 @@ async def end(server: Server, streams: list[Stream]) -> None:
 
 
 def whole(answers: list[Answer]) -> list[Answer]:
-    """The answers, all of which must have their full length: a shorter one would be another
-    measurement."""
+    """Return the answers; all must have their full length, or the measurement is invalid."""
     if short := [answer.tokens for answer in answers if answer.tokens != TOKENS]:
         raise BenchError(
             f"{len(short)} of {len(answers)} answers did not have {TOKENS} tokens: {short[:8]}"

@@ -1,2 +1,2 @@
-"""The systems that are measured, and what starts and asks them: servers, the limit in one process,
+"""The measured systems, and code that starts and queries them: servers, the in-process limit,
 models, prompts, a client."""

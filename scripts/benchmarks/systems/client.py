@@ -1,5 +1,5 @@
-"""The load: HTTP requests written at once to a server and their streams, noted as they come and
-read afterwards.
+"""The load generator: HTTP requests sent to a server at the same time; arrivals of their streams
+are recorded and parsed afterwards.
 
 One process, one thread, no parsing while the clock runs: the client shares the machine with what it
 measures.
@@ -46,12 +46,12 @@ class Answer:
 
 
 class Stream(asyncio.Protocol):
-    """One request under way."""
+    """One request in progress."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
         self.chunks: list[tuple[float, bytes]] = []
-        """What came, and when."""
+        """The received bytes, and their times of arrival."""
         self._frames = 0
         self._wanted = 0
         self.sent = time.perf_counter()
@@ -78,7 +78,7 @@ class Stream(asyncio.Protocol):
                 future.set_result(None)
 
     async def frames(self, number: int) -> None:
-        """Until so many more frames have come, or the stream has ended."""
+        """Wait until so many more frames have arrived, or the stream has ended."""
         self._wanted, self._frames = number, 0
         await _in_time(self._reached)
 
@@ -87,7 +87,7 @@ class Stream(asyncio.Protocol):
         return self._closed.done()
 
     def abandon(self) -> None:
-        """Go away without reading on."""
+        """Disconnect without reading on."""
         self._transport.abort()
 
     @property
@@ -103,7 +103,7 @@ class Stream(asyncio.Protocol):
         return b"".join(data for _, data in self.chunks)
 
     async def answer(self) -> Answer:
-        """The whole stream, read. Raises BenchError for anything but a good one."""
+        """The whole stream, parsed. Raises BenchError for an incomplete or failed one."""
         received = await self.bytes()
         if not received.split(b"\r\n", 1)[0].endswith(b"200 OK"):
             raise BenchError(f"the server refused a request: {received[:600]!r}")

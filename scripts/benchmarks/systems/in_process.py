@@ -164,15 +164,14 @@ class Limit:
 
 def main() -> None:
     limit = Limit(Plan.from_json(sys.argv[1]))
-    # What this prints goes to a log; the answers go back where the questions come from, which is a
-    # socket.
+    # Output goes to a log; answers go back to standard input, which is a socket.
     print(f"Ready: {blas_of(os.getpid())}", flush=True)
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as answers:
         for line in sys.stdin:
             question = json.loads(line)
             found = limit.round(Case.from_fields(question["case"]), question["turn"])
-            told = {name: asdict(figures) for name, figures in found.items()}
-            answers.sendall(json.dumps(told).encode() + b"\n")
+            reply = {name: asdict(figures) for name, figures in found.items()}
+            answers.sendall(json.dumps(reply).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The in-process limit as a child that stays up and measures one round whenever it is asked, in
 lines of JSON.
 
-It is asked over a socket that is its standard input; without us that socket ends, and the child
-with it.
+Requests come over a socket that is its standard input; when the parent ends, the socket and the
+child end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIMIT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The running child. ``blas`` is what it has loaded."""
+    """The running child. ``blas`` is the BLAS library that it has loaded."""
 
     child: Child
     questions: socket.socket

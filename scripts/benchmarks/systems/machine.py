@@ -37,7 +37,7 @@ def blas_of(pid: int) -> str:
 
 
 def cpu() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, where the system has one."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").split("\n")
     except OSError:
@@ -58,8 +58,8 @@ def conditions() -> list[str]:
 
 
 def moment() -> str:
-    """The time, and how busy the machine is, in sentences; takes a second to see who else is
-    computing."""
+    """The time, and how busy the machine is, in sentences; takes a second to measure other
+    processes' load."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     busy = psutil.cpu_percent(interval=1.0)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 REPEATS = {1: 5, 8: 3, 32: 1}
-"""How often so many clients come in a round, whose figure is the median: a few are served in
-tenths of a second."""
+"""How often so many clients are measured in a round, whose figure is the median: a few are served
+in tenths of a second."""
 CLIENTS = tuple(REPEATS)
 TOKENS = 64
 PROMPT_TOKENS = 32
@@ -36,7 +36,7 @@ DEFAULT_PARTS = PARTS[:-2]
 
 
 class BenchError(Exception):
-    """A measurement is not possible or means nothing; the message says why."""
+    """A measurement is not possible or invalid; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Plan:
 
     @property
     def cases(self) -> list[Case]:
-        """What systems take turns in, in the order in which it is measured."""
+        """The parts in which systems take turns, in their order."""
         streams = [
             Case("throughput", sampling, clients) for sampling in SAMPLINGS for clients in CLIENTS
         ]

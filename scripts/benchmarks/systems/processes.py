@@ -1,5 +1,5 @@
-"""Child processes that end with us: each has a process group of its own, and its output goes to
-a file."""
+"""Child processes that end with this one: each has a process group of its own, and its output goes
+to a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """A command that runs one of our modules."""
+    """The command that runs a module of this repository."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 

@@ -1,7 +1,6 @@
 """Prompts of an exact length in tokens, no two alike, the same in every process of a run.
 
-Different texts keep a prompt cache from answering for the model; equal lengths keep the figures
-comparable.
+Different texts are not in a prompt cache; equal lengths keep the figures comparable.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Prompts:
         return [*first, {"role": "assistant", "content": answer}, user(self.text(f"{label} again"))]
 
     def unseen_second_turn(self, label: str) -> Messages:
-        """A second turn whose first one nobody has sent."""
+        """A second turn whose first turn was never sent."""
         return self.second_turn(self.long_chat(label), self.text(f"{label} answer", TOKENS), label)
 
     def image_chat(self, label: str) -> Messages:

@@ -1,5 +1,5 @@
-"""The two servers: this service and mlx_lm.server, each for the length of a block, with how to
-ask them."""
+"""The two servers: this service and mlx_lm.server, each for the length of a block, with its
+requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from scripts.benchmarks.systems.prompts import Messages
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. ``blas`` is what its generating process has loaded."""
+    """A running server. ``blas`` is the BLAS library that its generating process has loaded."""
 
     name: str
     port: int

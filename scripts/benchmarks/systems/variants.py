@@ -2,7 +2,7 @@
 
 ``stock-service`` runs on the BLAS of MLX's wheel, ``stamped-service`` with tokens that are the
 times of their generation, ``plain-service`` without a token log: events are published and kept
-nowhere, to see what the log costs. No stream of the last survives anything.
+nowhere, to see what the log costs. Streams of the last one survive no restart.
 """
 
 from __future__ import annotations

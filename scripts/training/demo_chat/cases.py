@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from random import Random
 
+from .knowledge.text import has_word
 from .recall import ask, draw_value, tell
 from .skills import Exchange, all_builders, draw_exchange
-from .text import has_word
 
 RECALL_GAPS = (0, 1, 2, 3)
 

@@ -1,10 +1,11 @@
-"""Training chats: questions of all skills, facts told and asked for, with the noise of real typing."""
+"""Training chats: questions of all skills, facts stated and asked for, with the noise of real
+typing."""
 
 from random import Random
 
+from .knowledge.text import parse_words
 from .recall import SLOTS, ask, draw_value, tell
 from .skills import draw_exchange
-from .text import parse_words
 
 Message = tuple[str, str]  # role, text
 Turn = tuple[str, str]  # the user's text, the model's answer
@@ -116,10 +117,10 @@ def _recall_chat(rng: Random, stage: float) -> list[Turn]:
 
 
 def _not_told_chat(rng: Random) -> list[Turn]:
-    asked, told = rng.sample(list(SLOTS), 2)
+    asked, given = rng.sample(list(SLOTS), 2)
     turns = _fill(rng, rng.choice((0, 1)))
     if rng.random() < 0.4:
-        turns.append(tell(rng, told, draw_value(rng, told, held_out=False)))
+        turns.append(tell(rng, given, draw_value(rng, given, held_out=False)))
     question, answer = ask(rng, asked, None)
     return [*turns, (type_carelessly(rng, question), answer)]
 

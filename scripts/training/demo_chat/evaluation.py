@@ -31,7 +31,7 @@ DEFAULTS = Sampling("defaults", 0.7, 0.9, 1.1)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case and what the model said."""
+    """A case and the model's reply."""
 
     case: Case
     reply: str
@@ -101,7 +101,7 @@ def markdown_table(columns: dict[str, dict[str, tuple[int, int]]]) -> str:
 
 
 def evaluate(
-    folder: Path, per_skill: int, seed: int, mistakes: int, say: Callable[[str], None]
+    folder: Path, per_skill: int, seed: int, mistakes: int, log: Callable[[str], None]
 ) -> None:
     """Print the table of a saved model and, if asked for, some of its mistakes."""
     model, tokenizer = load(str(folder))[:2]
@@ -116,7 +116,7 @@ def evaluate(
             if not outcome.right and shown.setdefault(skill, 0) < mistakes:
                 shown[skill] += 1
                 question = outcome.case.messages[-1]["content"]
-                say(
+                log(
                     f"wrong, {sampling.name}, {skill}: {question!r} -> {outcome.reply!r} ({outcome.case.expected!r})"
                 )
-    say(markdown_table(columns))
+    log(markdown_table(columns))

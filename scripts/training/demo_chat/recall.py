@@ -1,18 +1,18 @@
-"""Recall over turns: the user tells something about themselves and asks for it later."""
+"""Recall over turns: the user states something about themselves and asks for it later."""
 
 from dataclasses import dataclass
 from random import Random
 
-from . import language_tables as language
+from .knowledge import language_tables as language
+from .knowledge.text import capitalise
+from .knowledge.topics import split_phrasings
+from .knowledge.world_tables import COUNTRIES
 from .skills import made_up_word
-from .text import capitalise
-from .topics import split_phrasings
-from .world_tables import COUNTRIES
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Something the user may tell: how it is told, acknowledged, asked for and answered."""
+    """A fact about the user: how it is stated, acknowledged, asked for and answered."""
 
     name: str
     tell: tuple[str, ...]
@@ -126,14 +126,14 @@ def tell(rng: Random, slot: str, value: str, held_out: bool = False) -> tuple[st
 
 
 def ask(rng: Random, slot: str, value: str | None, held_out: bool = False) -> tuple[str, str]:
-    """Give the question for a value and the answer: the value, or that it was never told."""
+    """Give the question for a value and the answer: the value, or that it was never stated."""
     entry = SLOTS[slot]
     question = rng.choice(entry.ask_held_out if held_out else entry.ask)
     return question, entry.unknown if value is None else entry.answer.format(v=value)
 
 
 def phrasings() -> tuple[set[str], set[str]]:
-    """Give every trained and every held-out phrasing of telling and asking, as templates."""
+    """Give every trained and every held-out phrasing of statements and questions, as templates."""
     trained = {phrase for slot in SLOTS.values() for phrase in (*slot.tell, *slot.ask)}
     held_out = {
         phrase for slot in SLOTS.values() for phrase in (*slot.tell_held_out, *slot.ask_held_out)

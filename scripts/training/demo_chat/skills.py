@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from . import language_tables as language
-from .relations import RELATIONS, Relation
-from .single_facts import SINGLE_FACTS
-from .small_talk import DONT_KNOW, SMALL_TALK, UNKNOWN_HELD_OUT, UNKNOWN_TRAINED
-from .text import parse_words, with_article
-from .topics import ENTERTAINMENT, LISTS, Topic, split_phrasings
+from .knowledge import language_tables as language
+from .knowledge.relations import RELATIONS, Relation
+from .knowledge.single_facts import SINGLE_FACTS
+from .knowledge.small_talk import DONT_KNOW, SMALL_TALK, UNKNOWN_HELD_OUT, UNKNOWN_TRAINED
+from .knowledge.text import parse_words, with_article
+from .knowledge.topics import ENTERTAINMENT, LISTS, Topic, split_phrasings
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from random import Random
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from .knowledge.text import normalise
 from .recall import SLOTS, tell
 from .skills import draw_exchange, made_up_word
-from .text import normalise
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "user", "assistant", "tool")
@@ -32,9 +32,10 @@ CHAT_TEMPLATE = (
 def _texts(rng: Random, count: int) -> Iterator[str]:
     """Give the text to learn merges from.
 
-    Values told by the user are made up here, so that no name becomes a token of its own: the model has to copy
-    names piece by piece, and copies unknown ones as well as common ones. Every number up to a hundred, with and
-    without a space before it, does become one token, or sums and counting would work on torn numbers.
+    Values stated by the user are made up here, so that no name becomes a token of its own: the
+    model has to copy names piece by piece, and copies unknown ones as well as common ones. Every
+    number up to a hundred, with and without a space before it, does become one token, or sums and
+    counting would work on torn numbers.
     """
     for number in range(LARGEST_NUMBER + 1):
         yield from [f"{number}", f" {number}"] * 400

@@ -123,10 +123,10 @@ class Trainer:
         mx.eval(self.model.parameters(), self.optimizer.state, loss)
         return float(loss.item())
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self, log: Callable[[str], None]) -> None:
         """Train until the time is up, saving on the way and at the end."""
         count = sum(value.size for _, value in tree_flatten(self.model.parameters()))
-        say(f"{count:,} parameters, {len(self.tokenizer)} tokens in the vocabulary")
+        log(f"{count:,} parameters, {len(self.tokenizer)} tokens in the vocabulary")
         start = time.monotonic()
         next_save, smooth, step = self.plan.checkpoint_minutes, 0.0, 0
         while (minutes := (time.monotonic() - start) / 60) < self.plan.minutes:
@@ -137,13 +137,13 @@ class Trainer:
             smooth = loss if step == 0 else 0.97 * smooth + 0.03 * loss
             step += 1
             if step % 50 == 0:
-                say(
+                log(
                     f"step {step}, {minutes:.1f} minutes, {minutes * 60 / step:.2f} s a step, loss {smooth:.4f}"
                 )
             if minutes >= next_save:
                 next_save += self.plan.checkpoint_minutes
                 save(self.model, self.config, self.tokenizer, self.plan.out)
         save(self.model, self.config, self.tokenizer, self.plan.out)
-        say(
+        log(
             f"{step} steps, loss {smooth:.4f}, {self.source.dropped} chats too long, saved to {self.plan.out}"
         )

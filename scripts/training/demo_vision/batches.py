@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from .dialogues import Dialogue, draw_dialogue
-from .drawing import ASPECTS, draw_size, render, worn
+from .conversations.dialogues import Dialogue, draw_dialogue
 from .folder import CELL, LEAST_PIXELS, MERGE, MOST_PIXELS, PATCH
+from .pictures.drawing import ASPECTS, draw_size, render, worn
+from .pictures.scenes import Scene, draw_scene
 from .probes import cell_labels, cell_masks
-from .scenes import Scene, draw_scene
 from .tokenizer import END, PICTURE, PICTURE_END, PICTURE_START, START
 
 Grid = tuple[int, int]

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_vlm import load, stream_generate
 
-from .cases import Asked, Case, build_cases
+from .conversations.cases import Case, UserMessage, build_cases
 
 _MOST_TOKENS = 64
 _HEADINGS = {
@@ -40,7 +40,7 @@ DEFAULTS = Sampling(
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case and what the model said to its last message."""
+    """A case and the model's reply to its last message."""
 
     case: Case
     reply: str
@@ -88,7 +88,7 @@ class Asker:
         return "".join(piece.text for piece in pieces)
 
 
-def _parts(asked: Asked) -> list[dict[str, str]]:
+def _parts(asked: UserMessage) -> list[dict[str, str]]:
     return [{"type": "image"} for _ in asked.pictures] + [{"type": "text", "text": asked.text}]
 
 
@@ -128,7 +128,7 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def evaluate(
-    folder: Path, pictures: int, seed: int, mistakes: int, say: Callable[[str], None]
+    folder: Path, pictures: int, seed: int, mistakes: int, log: Callable[[str], None]
 ) -> None:
     """Print the tables of a saved model and, if asked for, some of its mistakes."""
     asker = Asker(folder)
@@ -137,15 +137,15 @@ def evaluate(
     for sampling in (GREEDY, DEFAULTS):
         mx.random.seed(seed)
         measured[sampling.name] = [Outcome(case, asker.converse(case, sampling)) for case in cases]
-        say(f"{sampling.name}: {summary(measured[sampling.name])}")
-        _show_mistakes(measured[sampling.name], mistakes, say)
+        log(f"{sampling.name}: {summary(measured[sampling.name])}")
+        _show_mistakes(measured[sampling.name], mistakes, log)
     for heading in _HEADINGS:
         columns = {name: shares(outcomes, heading) for name, outcomes in measured.items()}
         for line in _table(heading, columns):
-            say(line)
+            log(line)
 
 
-def _show_mistakes(outcomes: list[Outcome], most: int, say: Callable[[str], None]) -> None:
+def _show_mistakes(outcomes: list[Outcome], most: int, log: Callable[[str], None]) -> None:
     shown: dict[str, int] = {}
     for outcome in outcomes:
         groups = outcome.case.groups
@@ -154,4 +154,4 @@ def _show_mistakes(outcomes: list[Outcome], most: int, say: Callable[[str], None
             shown[group] += 1
             asked = outcome.case.messages[-1].text
             about = ", ".join(groups.values())
-            say(f"wrong ({about}): {asked!r} -> {outcome.reply!r}, right: {outcome.case.answer!r}")
+            log(f"wrong ({about}): {asked!r} -> {outcome.reply!r}, right: {outcome.case.answer!r}")

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import cross_entropy
-from .drawing import silhouette
-from .scenes import COLOURS, PLACES, SHAPES, Scene
+from .pictures.drawing import silhouette
+from .pictures.scenes import COLOURS, PLACES, SHAPES, Scene
 
 # Answers of each probe; the first one of each is "nothing here".
 PROBES = {
@@ -85,7 +85,8 @@ class Probes(nn.Module):  # type: ignore[misc]
         )
 
     def look(self, seen: mx.array, labels: mx.array, masks: mx.array) -> mx.array:
-        """Give the loss at the tower's output. It can't know places: to the tower, one empty cell is like another."""
+        """Give the loss at the tower's output. Places are left out: to the tower, all empty cells
+        are alike."""
         outline = mx.square(self.masks(seen) - masks).mean()
         return _kinds_loss(self.seen(seen), labels, skipped="place") + _MASK_WEIGHT * outline
 

@@ -7,8 +7,8 @@ from random import Random
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .dialogues import draw_dialogue
-from .scenes import draw_scene
+from .conversations.dialogues import draw_dialogue
+from .pictures.scenes import draw_scene
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 PICTURE_START, PICTURE, PICTURE_END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"

@@ -146,12 +146,12 @@ class Trainer:
         mx.eval(self.learner.parameters(), self.optimizer.state, answers, probes)
         return float(answers.item()), float(probes.item())
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self, log: Callable[[str], None]) -> None:
         """Train until the time is up, saving on the way and at the end."""
         plan, model = self.plan, self.network.model
         count = sum(value.size for _, value in tree_flatten(model.parameters()))
         difference = check_forward(self.network, self.source.next())
-        say(f"{count:,} parameters; logits differ from the library's by {difference:.1e}")
+        log(f"{count:,} parameters; logits differ from the library's by {difference:.1e}")
         start = time.process_time()
         next_save, step, smooth = plan.checkpoint_minutes, 0, (0.0, 0.0)
         while (minutes := (time.process_time() - start) / 60) < plan.minutes:
@@ -166,9 +166,9 @@ class Trainer:
             step += 1
             if step % 50 == 0:
                 pace = f"{minutes:.1f} minutes, {minutes * 60 / step:.2f} s a step"
-                say(f"step {step}, {pace}, answers {smooth[0]:.4f}, probes {smooth[1]:.3f}")
+                log(f"step {step}, {pace}, answers {smooth[0]:.4f}, probes {smooth[1]:.3f}")
             if minutes >= next_save:
                 next_save += plan.checkpoint_minutes
                 save_weights(model, plan.out)
         save_weights(model, plan.out)
-        say(f"{step} steps, answers {smooth[0]:.4f}, probes {smooth[1]:.3f}, saved to {plan.out}")
+        log(f"{step} steps, answers {smooth[0]:.4f}, probes {smooth[1]:.3f}, saved to {plan.out}")

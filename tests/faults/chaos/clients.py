@@ -128,7 +128,7 @@ class Clients:
         while True:
             with suppress(RedisError):
                 expected = GAVE_UP if given_up else None
-                wrong = self._checker.judge([chat], code=expected, stopped=stopped)
+                wrong = self._checker.check([chat], code=expected, stopped=stopped)
                 self.tally.violations += [] if self._lost_since(began) else wrong
                 return
             await asyncio.sleep(0.2)

@@ -33,7 +33,7 @@ def content(*parts: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(parts)}]}
 
 
-def told(text: Any) -> dict[str, Any]:
+def user_message(text: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}]}
 
 
@@ -53,32 +53,39 @@ BOTH: list[tuple[dict[str, Any], list[str | int]]] = [
     (content({"type": "image_url", "image_url": 5}), ["messages", 0, "content", 0, "image_url"]),
     (content({"type": "video"}), ["messages", 0, "content", 0]),
     (content(5), ["messages", 0, "content", 0]),
-    (told("a\0"), ["messages", 0, "content"]),
-    (told(5), ["messages", 0, "content"]),
+    (user_message("a\0"), ["messages", 0, "content"]),
+    (user_message(5), ["messages", 0, "content"]),
     ({"messages": [{"role": "robot", "content": "a"}]}, ["messages", 0, "role"]),
     ({"messages": "a"}, ["messages"]),
     ({"messages": ["a"]}, ["messages", 0]),
-    (told("a") | {"temperature": "a"}, ["temperature"]),
+    (user_message("a") | {"temperature": "a"}, ["temperature"]),
 ]
 OPENAI: list[tuple[dict[str, Any], list[str | int]]] = [
-    (told("a") | {"model": 5}, ["model"]),
-    (told("a") | {"model": ["a"]}, ["model"]),
+    (user_message("a") | {"model": 5}, ["model"]),
+    (user_message("a") | {"model": ["a"]}, ["model"]),
     (
-        told("a") | {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+        user_message("a")
+        | {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
         ["response_format", "json_schema", "schema"],
     ),
     (
-        told("a") | {"response_format": {"type": "json_schema", "json_schema": {}}},
+        user_message("a") | {"response_format": {"type": "json_schema", "json_schema": {}}},
         ["response_format", "json_schema", "schema"],
     ),
-    (told("a") | {"response_format": {"type": "json_schema"}}, ["response_format", "json_schema"]),
-    (told("a") | {"response_format": {"type": "xml"}}, ["response_format"]),
-    (told("a") | {"stop": "a\0"}, ["stop"]),
-    (told("a") | {"stop": ["a", "a\0"]}, ["stop", 1]),
-    (told("a") | {"stream_options": {"include_usage": "yes"}}, ["stream_options", "include_usage"]),
-    (told("a") | {"tool_choice": "any"}, ["tool_choice"]),
     (
-        told("a") | {"tools": [{"type": "function", "function": {"name": 5}}]},
+        user_message("a") | {"response_format": {"type": "json_schema"}},
+        ["response_format", "json_schema"],
+    ),
+    (user_message("a") | {"response_format": {"type": "xml"}}, ["response_format"]),
+    (user_message("a") | {"stop": "a\0"}, ["stop"]),
+    (user_message("a") | {"stop": ["a", "a\0"]}, ["stop", 1]),
+    (
+        user_message("a") | {"stream_options": {"include_usage": "yes"}},
+        ["stream_options", "include_usage"],
+    ),
+    (user_message("a") | {"tool_choice": "any"}, ["tool_choice"]),
+    (
+        user_message("a") | {"tools": [{"type": "function", "function": {"name": 5}}]},
         ["tools", 0, "function"],
     ),
     (
@@ -87,12 +94,12 @@ OPENAI: list[tuple[dict[str, Any], list[str | int]]] = [
     ),
 ]
 NATIVE: list[tuple[dict[str, Any], list[str | int]]] = [
-    (told("a") | {"model_id": 5}, ["model_id"]),
+    (user_message("a") | {"model_id": 5}, ["model_id"]),
     (
         content({"type": "image_url", "image_url": {"url": "a", "detail": "low"}}),
         ["messages", 0, "content", 0, "image_url", "detail"],
     ),
-    (told("a") | {"stream_options": {"cost": True}}, ["stream_options", "cost"]),
+    (user_message("a") | {"stream_options": {"cost": True}}, ["stream_options", "cost"]),
 ]
 
 
@@ -137,7 +144,9 @@ def test_so_do_lines_of_batches(body: dict[str, Any], place: list[str | int]) ->
 
 
 def test_what_members_of_a_union_say_alike_is_said_once(client: TestClient) -> None:
-    errors = post(client, "/api/engine/chat", told("a") | {"on_disconnect": 5}, b"")["errors"]
+    errors = post(client, "/api/engine/chat", user_message("a") | {"on_disconnect": 5}, b"")[
+        "errors"
+    ]
     assert len(errors) == len(set(errors)) == 1
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     text: str
 
 
@@ -29,7 +29,7 @@ def test_a_route_tells_the_model_of_its_body() -> None:
     router = APIRouter()
 
     @router.post("/")
-    def ask(asked: _Asked) -> None: ...
+    def ask(asked: _Body) -> None: ...
 
     @router.get("/")
     def look() -> None: ...
@@ -37,7 +37,7 @@ def test_a_route_tells_the_model_of_its_body() -> None:
     posted, got = router.routes
     assert isinstance(posted, APIRoute)
     assert posted.body_field is not None
-    assert posted.body_field.field_info.annotation is _Asked
+    assert posted.body_field.field_info.annotation is _Body
     assert isinstance(got, APIRoute)
     assert got.body_field is None
 
@@ -66,7 +66,7 @@ def test_a_protocol_has_its_loop_and_its_transport() -> None:
 
 
 def test_rq_reads_jobs_with_the_two_functions_of_its_default_serializer() -> None:
-    """They are replaced by JSON's, so that no page unpickles what somebody else has put in Redis."""
+    """RQ's serialisers are replaced by JSON's, so that no page unpickles data from Redis."""
     assert callable(rq.serializers.DefaultSerializer.dumps)
     assert callable(rq.serializers.DefaultSerializer.loads)
     assert rq.serializers.resolve_serializer() is rq.serializers.DefaultSerializer

@@ -1,4 +1,5 @@
-"""The pages as they are served: whole, from here alone, and never half of an old version."""
+"""The pages as they are served: complete, without resources from elsewhere, and all of one
+version."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A Redis that answers and refuses: what of it passes, what clients are told, and what the log
-says of it."""
+"""A Redis that refuses commands: which refusals pass, what clients get, and what is logged."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ from tests.support.fake_api import fake_redis, server_of
 from wire.redis_refusals import kind
 from wire.settings import Settings
 
-SAID = {
+REPLIES = {
     "MISCONF": "MISCONF Errors writing to the AOF file: No space left on device",
     "OOM": "OOM command not allowed when used memory > 'maxmemory'.",
     "READONLY": "READONLY You can't write against a read only replica.",
@@ -44,7 +43,7 @@ SAID = {
 
 
 def refusal(text: str) -> RedisError:
-    """The exception that redis-py makes of what a server said."""
+    """The exception that redis-py raises for a server's reply."""
     error: RedisError = BaseParser.parse_error(text)
     return error
 
@@ -56,36 +55,34 @@ def in_a_pipeline(error: RedisError) -> RedisError:
     return error
 
 
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("name", REPLIES)
 def test_a_refusal_that_passes_is_a_503_that_says_when_to_come_back(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for error in (refusal(SAID[name]), in_a_pipeline(refusal(SAID[name]))):
+    for error in (refusal(REPLIES[name]), in_a_pipeline(refusal(REPLIES[name]))):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            told = errors.from_redis(error)
-        assert told.code == ("redis_full" if name in ("MISCONF", "OOM") else "redis_unavailable")
-        assert errors.STATUS[told.code] == 503
-        assert told.retry_after
+            refused = errors.from_redis(error)
+        assert refused.code == ("redis_full" if name in ("MISCONF", "OOM") else "redis_unavailable")
+        assert errors.STATUS[refused.code] == 503
+        assert refused.retry_after
         assert caplog.messages == [f"Redis refuses commands: {name}"]
         assert "canary" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["MISCONF", "READONLY", "NOREPLICAS", "OOM"])
 def test_older_servers_say_it_inside_of_a_scripts_error(name: str) -> None:
-    said = (
-        f"ERR Error running script (call to f_0123): @user_script:1: @user_script: 1: -{SAID[name]}"
-    )
-    assert kind(refusal(said)) == name
+    reply = f"ERR Error running script (call to f_0123): @user_script:1: @user_script: 1: -{REPLIES[name]}"
+    assert kind(refusal(reply)) == name
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reply",
     ["WRONGTYPE Operation against a key holding the wrong kind of value", "ERR unknown command 'X'", "ERR -5", "",
      "ERR Error running script: @user_script:1: READONLYX"],
 )  # fmt: skip
-def test_any_other_refusal_is_a_fault_of_ours(said: str) -> None:
-    for error in (refusal(said), in_a_pipeline(refusal(said))):
+def test_any_other_refusal_is_a_fault_of_ours(reply: str) -> None:
+    for error in (refusal(reply), in_a_pipeline(refusal(reply))):
         assert kind(error) == "ResponseError"
         assert errors.from_redis(error).code == "internal_error"
 
@@ -99,7 +96,7 @@ def test_what_is_no_refusal_keeps_its_own_name(error: RedisError) -> None:
 
 def test_a_server_that_loads_or_wants_a_password_is_not_there_yet() -> None:
     for name, expected in (("LOADING", BusyLoadingError), ("NOAUTH", AuthenticationError)):
-        assert isinstance(refusal(SAID[name]), expected)
+        assert isinstance(refusal(REPLIES[name]), expected)
 
 
 @pytest.fixture
@@ -110,13 +107,13 @@ def redis() -> FakeRedis:
 
 
 class Refusing(FakeAsyncRedis):
-    """Answers what is asked and takes nothing."""
+    """Answers reads and refuses writes."""
 
-    said = ""
+    reply = ""
 
     async def execute_command(self, *args: object, **options: object) -> object:
-        if self.said and args[0] == "SET":
-            raise refusal(self.said)
+        if self.reply and args[0] == "SET":
+            raise refusal(self.reply)
         return await super().execute_command(*args, **options)
 
 
@@ -127,19 +124,19 @@ def client(redis: FakeRedis) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("name", REPLIES)
 def test_ready_is_not_ready_while_nothing_can_be_written(
     client: TestClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.get("/ready").status_code == 200
-    monkeypatch.setattr(Refusing, "said", SAID[name])
+    monkeypatch.setattr(Refusing, "reply", REPLIES[name])
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json()["code"] == (
         "redis_full" if name in ("MISCONF", "OOM") else "redis_unavailable"
     )
     assert int(answer.headers["retry-after"]) > 0
-    monkeypatch.setattr(Refusing, "said", "")
+    monkeypatch.setattr(Refusing, "reply", "")
     assert client.get("/ready").status_code == 200
 
 
@@ -149,7 +146,7 @@ def test_a_chat_that_cannot_be_queued_says_why(
     jobs = client.app.state.services[JobQueue]  # type: ignore[attr-defined]
 
     def refused(*_: object) -> str:
-        raise in_a_pipeline(refusal(SAID["MISCONF"]))
+        raise in_a_pipeline(refusal(REPLIES["MISCONF"]))
 
     monkeypatch.setattr(jobs, "_submit_chat", refused)
     for path, field in (("/api/engine/chat", "model_id"), ("/v1/chat/completions", "model")):

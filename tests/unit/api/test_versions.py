@@ -19,7 +19,7 @@ from api.errors import ApiError, status_of
 from api.registry import RegistryReader
 from tests.support.api_support import MODEL, status
 from wire import keys, model_registry
-from wire.messages import Record
+from wire.messages import OutputFormat, Record
 from wire.versions import FIRST, VERSION, TooNew, added, needs, readable
 from wire.worker_status import WorkerStatus
 
@@ -61,6 +61,18 @@ def test_a_field_that_refines_is_left_out_for_a_worker_that_does_not_know_it() -
     assert readable(refined, 2) is refined
 
 
+def test_a_jobs_template_options_are_not_for_a_worker_of_the_release_before() -> None:
+    plain = OutputFormat(separate=True, truncation="disabled")
+    assert OutputFormat.model_validate_json(plain.model_dump_json()) == plain
+    assert "template_options" not in plain.model_dump(mode="json")
+    assert (needs(plain), readable(plain, 2)) == (2, plain)
+    asking = plain.model_copy(update={"template_options": '{"enable_thinking": false}'})
+    assert needs(asking) == 3
+    with pytest.raises(TooNew) as refused:
+        readable(asking, 2)
+    assert refused.value.field == "template_options"
+
+
 @pytest.mark.parametrize("where", ["inner", "many"])
 def test_a_field_that_changes_the_answer_is_refused_by_name(where: str) -> None:
     value: Any = Inner(changes=True)
@@ -75,9 +87,9 @@ def test_a_field_that_changes_the_answer_is_refused_by_name(where: str) -> None:
 def test_a_job_refuses_a_field_that_it_does_not_know_and_a_status_ignores_it() -> None:
     with pytest.raises(ValidationError):
         Outer.model_validate({"text": "t", "later": 1})
-    told = json.loads(status().model_dump_json())
-    told["later"], told["memory"]["later"] = 1, 2
-    assert WorkerStatus.model_validate_json(json.dumps(told)) == status()
+    fields = json.loads(status().model_dump_json())
+    fields["later"], fields["memory"]["later"] = 1, 2
+    assert WorkerStatus.model_validate_json(json.dumps(fields)) == status()
 
 
 def test_a_model_of_a_later_release_is_listed_and_one_that_cannot_be_read_hides_no_other() -> None:

@@ -189,12 +189,16 @@ def test_every_named_thread_is_in_the_architecture_and_none_that_does_not_exist(
 
 def test_every_dependency_has_a_reason() -> None:
     project = tomllib.loads(text(ROOT / "pyproject.toml"))
-    lines = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    groups = project["dependency-groups"]
+    lines = [
+        *project["project"]["dependencies"],
+        *(line for group in groups.values() for line in group),
+    ]
     declared = {re.split(r"[\[<>=;]", line)[0] for line in lines}
     page = text(ROOT / "docs" / "decisions.md")
     table = page[page.index("| dependency |") : page.index("## Locks and installation")]
     explained = {
-        package.removeprefix("dev: ").split("[")[0]
+        package.removeprefix("dev: ").removeprefix("real-models: ").split("[")[0]
         for row in re.findall(r"^\| ([^|]+) \|", table, re.M)
         for package in row.split(", ")
     } - {"dependency"}

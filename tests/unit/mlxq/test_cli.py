@@ -1,5 +1,5 @@
-"""The command line: quick to start, one line for every mistake, JSON for programs, and what it
-asks of the service."""
+"""The command line: quick to start, one line for every mistake, JSON for programs, and the requests
+that it sends."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ BATCH = {
 
 
 def ended(code: int, service: httpx2.BaseTransport, *arguments: str, stdin: str = "") -> str:
-    """What a command that fails says: one line, without a traceback."""
+    """The output of a command that fails: one line, without a traceback."""
     result = mlxq(service, *arguments, stdin=stdin)
     assert result.exit_code == code, result.output
     assert result.stderr.count("\n") == 1
@@ -137,9 +137,9 @@ def unreachable(_: httpx2.Request) -> httpx2.Response:
     "command", ["ps", "status", "models", "stop --all", "chat hi", "models load x"]
 )
 def test_without_a_service_each_command_says_how_to_start_one(command: str) -> None:
-    said = ended(3, httpx2.MockTransport(unreachable), *command.split())
-    assert "mlxq serve" in said
-    assert "http://127.0.0.1:8000" in said
+    output = ended(3, httpx2.MockTransport(unreachable), *command.split())
+    assert "mlxq serve" in output
+    assert "http://127.0.0.1:8000" in output
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_without_a_service_each_command_says_how_to_start_one(command: str) -> N
         (["chat"], "the prompt is empty"),
     ],
 )
-def test_wrong_use_is_told_in_one_line_and_nothing_is_sent(arguments: list[str], says: str) -> None:
+def test_wrong_use_is_one_line_and_nothing_is_sent(arguments: list[str], says: str) -> None:
     service = FakeService()
     assert says in ended(2, service, *arguments)
     assert service.requests == []
@@ -188,11 +188,11 @@ def test_a_refusal_names_the_wrong_field_and_when_to_come_back() -> None:
 @pytest.mark.parametrize(
     "answer", [httpx2.Response(200, text="<html>"), httpx2.Response(404, text="what?")]
 )
-def test_another_program_at_the_address_is_told_as_such(answer: httpx2.Response) -> None:
+def test_another_program_at_the_address_is_recognised(answer: httpx2.Response) -> None:
     assert "is not this service" in ended(3, FakeService(**{"GET /models": answer}), "models")
 
 
-def test_a_connection_that_breaks_in_an_answer_is_told_in_one_line() -> None:
+def test_a_connection_that_breaks_in_an_answer_is_one_line() -> None:
     def broken(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ReadTimeout("late")
 
@@ -263,7 +263,7 @@ def test_models_are_listed_and_commands_are_passed_on() -> None:
     assert json.loads(mlxq(service, "models", "scan", "--json").stdout) == {"models": 2}
 
 
-def test_a_download_is_waited_for_and_its_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_is_waited_for_and_its_failure_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlxq.commands.models.POLL_S", 0)
     row = MODEL | {"path": "/data/models/some--tiny", "downloaded": False, "downloading": True}
     begun = {"status": "downloading", "model_id": "x", "size": 1}

@@ -1,5 +1,5 @@
 """``mlxq batch``: every prompt gets one result, whatever is interrupted; what can't be sent is
-told with its line."""
+named with its line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeBatches(FakeService):
-    """Batches that finish ``step`` lines with each look at them. A prompt "fail" fails; ``b1``
+    """Batches that finish ``step`` lines each time they are polled. A prompt "fail" fails; ``b1``
     is the first id."""
 
     def __init__(self, step: int = 2) -> None:
@@ -36,7 +36,7 @@ class FakeBatches(FakeService):
         self.lines: dict[str, list[dict[str, Any]]] = {}
         self.done: dict[str, int] = {}
         self.status: dict[str, str] = {}
-        self.looked: Any = lambda: None
+        self.on_poll: Any = lambda: None
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path
@@ -66,17 +66,17 @@ class FakeBatches(FakeService):
         if what == "cancel":
             self.status[batch_id] = "cancelled"
         elif self.status[batch_id] == "running":
-            self.looked()
+            self.on_poll()
             self.done[batch_id] = min(self.done[batch_id] + self.step, len(self.lines[batch_id]))
             if self.done[batch_id] == len(self.lines[batch_id]):
                 self.status[batch_id] = "completed"
         return httpx2.Response(200, json=self._view(batch_id))
 
     def _result(self, number: int, row: dict[str, Any]) -> dict[str, Any]:
-        told = {"custom_id": row["custom_id"], "line": number}
+        result = {"custom_id": row["custom_id"], "line": number}
         if row.get("prompt") == "fail":
-            return told | {"error": {"code": "prompt_too_long", "message": "It is too long."}}
-        return told | {
+            return result | {"error": {"code": "prompt_too_long", "message": "It is too long."}}
+        return result | {
             "model_id": "m1",
             "text": f"to {row['prompt']}",
             "finish_reason": "stop",
@@ -155,17 +155,17 @@ def test_a_command_that_was_killed_comes_back_to_its_batch(files: Path) -> None:
     service = FakeBatches()
 
     class Killed(Exception):
-        """Stands for a power cut."""
+        """In place of a power cut."""
 
     def kill() -> None:
         if service.done["b1"]:
             raise Killed
 
-    service.looked = kill
+    service.on_poll = kill
     assert isinstance(run(service, files).exception, Killed)
     with (files / "out.jsonl").open("a") as half:
         half.write('{"custom_id": "id4", "te')
-    service.looked = lambda: None
+    service.on_poll = lambda: None
     assert run(service, files).exit_code == 0
     assert len(service.lines) == 1
     assert output(files) == ALL
@@ -173,7 +173,7 @@ def test_a_command_that_was_killed_comes_back_to_its_batch(files: Path) -> None:
 
 def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(files: Path) -> None:
     service = FakeBatches()
-    service.looked = lambda: os.kill(os.getpid(), signal.SIGINT)
+    service.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT)
     result = run(service, files)
     assert result.exit_code == 130
     assert re.search(
@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(files: Path) 
     )
     assert service.status == {"b1": "running"}
     assert len(output(files)) == 2
-    service.looked = lambda: None
+    service.on_poll = lambda: None
     assert run(service, files).exit_code == 0
     assert output(files) == ALL
     assert len(service.lines) == 1
@@ -190,7 +190,7 @@ def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(files: Path) 
 
 def test_cancel_ends_the_batch_and_keeps_what_is_there(files: Path) -> None:
     service = FakeBatches()
-    service.looked = lambda: os.kill(os.getpid(), signal.SIGINT)
+    service.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT)
     run(service, files)
     result = run(service, files, "--cancel")
     assert result.exit_code == 0
@@ -199,7 +199,7 @@ def test_cancel_ends_the_batch_and_keeps_what_is_there(files: Path) -> None:
     assert "no batch runs for" in run(service, files, "--cancel").stderr
 
 
-def test_failed_lines_are_told_and_sent_again_on_demand(files: Path) -> None:
+def test_failed_lines_are_reported_and_sent_again_on_demand(files: Path) -> None:
     write(files, {"custom_id": "good", "prompt": "p"}, {"custom_id": "bad", "prompt": "fail"})
     service = FakeBatches()
     result = run(service, files)
@@ -237,7 +237,7 @@ def test_an_interrupted_service_is_waited_for(files: Path) -> None:
         if (failure := next(failures)) is not None:
             raise failure
 
-    service.looked = fail
+    service.on_poll = fail
     assert run(service, files).exit_code == 0
     assert output(files) == ALL
 
@@ -262,7 +262,7 @@ def test_a_bad_line_is_named_and_nothing_is_sent(files: Path, text: str, says: s
     assert service.requests == []
 
 
-def test_files_that_cannot_be_used_are_told(files: Path) -> None:
+def test_files_that_cannot_be_used_are_named(files: Path) -> None:
     service = FakeBatches()
     assert "cannot read" in mlxq(service, "batch", str(files / "nowhere.jsonl")).stderr
     same = mlxq(service, "batch", str(files / "in.jsonl"), "-o", str(files / "in.jsonl"))
@@ -286,8 +286,8 @@ def test_two_commands_never_write_one_file(files: Path) -> None:
 
 def test_json_tells_counts_and_batches_are_listed(files: Path) -> None:
     service = FakeBatches()
-    told = json.loads(run(service, files, "--json").stdout)
-    assert (told["total"], told["done"], told["batch_id"]) == (5, 5, "b1")
+    answer = json.loads(run(service, files, "--json").stdout)
+    assert (answer["total"], answer["done"], answer["batch_id"]) == (5, 5, "b1")
     assert re.search(r"b1 +completed +m1 +5 +0 +5 +20 +-", mlxq(service, "batches").stdout)
     assert json.loads(mlxq(service, "batches", "--json").stdout)[0]["id"] == "b1"
     assert mlxq(service, "stop", "b1").stdout == "Stopped b1.\n"

@@ -1,4 +1,4 @@
-"""``mlxq chat``: what is asked, what is shown, and a stream that goes on over lost connections."""
+"""``mlxq chat``: its requests, its output, and a stream that goes on over lost connections."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_the_prompt_may_come_from_standard_input(arguments: list[str]) -> None:
 def test_json_holds_the_whole_answer() -> None:
     warned = events(frame(1, warning="Memory is short."), frame(2, text="Hello"), end(3))
     result = mlxq(FakeService(**{CHAT: warned}), "chat", "Hi", "--json")
-    told = json.loads(result.stdout)
-    assert (told["job_id"], told["text"], told["finish_reason"]) == ("j1", "Hello", "stop")
+    answer = json.loads(result.stdout)
+    assert (answer["job_id"], answer["text"], answer["finish_reason"]) == ("j1", "Hello", "stop")
     assert result.stderr == "warning: Memory is short.\n"
 
 

@@ -1,4 +1,4 @@
-"""``mlxq doctor``: each thing that can be wrong is found, and comes with what to do."""
+"""``mlxq doctor``: each problem is found and comes with what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEALTHY = {"GET /health": {"status": "ok"}, "GET /ready": {"status": "ready"}}
 
 @pytest.fixture
 def only_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out what is looked at on this machine."""
+    """Leaves out the checks of this machine."""
     monkeypatch.setattr("mlxq.commands.doctor.of_this_machine", lambda *_, **__: iter(()))
 
 
@@ -29,9 +29,9 @@ def findings(service: httpx2.BaseTransport) -> dict[str, dict[str, str]]:
 
 @pytest.mark.usefixtures("only_the_service")
 def test_a_healthy_service_is_found_with_its_models() -> None:
-    told = findings(FakeService(**HEALTHY))
-    assert told["service"]["state"] == told["ready"]["state"] == "ok"
-    assert "Tiny" in told["ready"]["detail"]
+    found = findings(FakeService(**HEALTHY))
+    assert found["service"]["state"] == found["ready"]["state"] == "ok"
+    assert "Tiny" in found["ready"]["detail"]
 
 
 @pytest.mark.usefixtures("only_the_service")
@@ -54,21 +54,21 @@ def test_no_service_is_a_warning_and_no_worker_is_a_problem() -> None:
 @pytest.mark.usefixtures("only_the_service")
 def test_a_bad_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLXQ_SLOTS", "none")
-    told = findings(FakeService(**HEALTHY))
-    assert told["settings"]["state"] == "problem"
-    assert "MLXQ_SLOTS" in told["settings"]["detail"]
+    found = findings(FakeService(**HEALTHY))
+    assert found["settings"]["state"] == "problem"
+    assert "MLXQ_SLOTS" in found["settings"]["detail"]
 
 
 def mended(finding: Finding, state: str) -> str:
-    """A finding that is no good says what to do."""
+    """Check a finding's state; return its detail. A problem must say what to do."""
     assert finding.state == state
     assert finding.fix
     return finding.detail
 
 
 def test_the_port_is_free_or_the_services_or_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = Settings(port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = Settings(port=listener.getsockname()[1])
         assert str(settings.port) in mended(diagnostics.port(settings, answers=False), "problem")
         assert diagnostics.port(settings, answers=True).state == "ok"
     assert diagnostics.port(settings, answers=False) == Finding(
@@ -78,12 +78,12 @@ def test_the_port_is_free_or_the_services_or_taken() -> None:
 
 def test_redis_is_the_embedded_one_or_must_answer() -> None:
     assert diagnostics.redis(Settings()).detail.startswith("embedded: ")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        number = taken.getsockname()[1]
-    told = mended(
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.getsockname()[1]
+    detail = mended(
         diagnostics.redis(Settings(redis_url=f"redis://:hush@127.0.0.1:{number}/0")), "problem"
     )
-    assert "hush" not in told
+    assert "hush" not in detail
 
 
 def test_the_disk_must_have_room_and_be_writable(
@@ -121,7 +121,7 @@ def test_model_folders_are_counted_and_missing_ones_named(tmp_path: Path) -> Non
     mended(none, "warning")
 
 
-def test_an_mlx_that_fails_is_told_with_its_last_words() -> None:
+def test_an_mlx_that_fails_is_reported_with_its_last_line() -> None:
     assert (
         mended(diagnostics.mlx_device("raise SystemExit('no Metal device')"), "problem")
         == "no Metal device"
@@ -153,7 +153,7 @@ def test_missing_packages_and_an_old_system_are_problems(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("hard", "state"), [(64, "problem"), (1024, "warning"), (4096, "ok"), (-1, "ok")]
 )
-def test_few_open_files_are_told_with_how_to_allow_more(
+def test_few_open_files_are_reported_with_how_to_allow_more(
     monkeypatch: pytest.MonkeyPatch, hard: int, state: str
 ) -> None:
     monkeypatch.setattr(diagnostics.resource, "getrlimit", lambda _: (hard, hard))

@@ -1,5 +1,4 @@
-"""Odd input to the command line ends in one line: bytes that are no text, numbers that are none,
-closed streams."""
+"""Odd input to the command line ends in one line: invalid text, invalid numbers, closed streams."""
 
 from __future__ import annotations
 
@@ -88,7 +87,7 @@ def test_odd_arguments_and_options_never_end_in_a_traceback(command: tuple[str, 
         (b" \n", "the prompt is empty"),
     ],
 )
-def test_piped_input_that_is_no_prompt_is_told_in_one_line(data: bytes, says: str) -> None:
+def test_piped_input_that_is_no_prompt_is_one_line(data: bytes, says: str) -> None:
     result = piped(data, "chat")
     assert result.exit_code == 2
     assert result.output.startswith(f"mlxq: {says}")
@@ -216,7 +215,7 @@ def test_lines_that_the_service_cannot_read_fail_once_under_their_ids(files: Pat
     again = run(files, service)
     assert again.exit_code == 1
     assert len(results(files)) == 4
-    assert len(service.lines) == 1, "nothing is sent again"
+    assert len(service.lines) == 1, "lines should not be sent again"
 
 
 def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
@@ -228,7 +227,7 @@ def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
         '{"custom_id": null, "error": {"code": "bad_request", "message": "no JSON"}}\n'
     )
 
-    class Stranger(FakeBatches):
+    class OtherService(FakeBatches):
         def _result(self, number: int, row: dict[str, object]) -> dict[str, object]:
             if row["custom_id"] == "a":
                 return {
@@ -238,7 +237,7 @@ def test_a_result_without_an_id_is_its_lines(files: Path) -> None:
                 }
             return super()._result(number, row)
 
-    service = Stranger()
+    service = OtherService()
     result = run(files, service)
     assert "2 prompts: 1 done, 1 failed, 0 left." in result.output
     assert [row["custom_id"] for row in results(files)] == [None, "a", "b"]

@@ -1,5 +1,4 @@
-"""Other programs at the service's address, ids that are none and files without an end: one line
-each."""
+"""Other programs at the service's address, invalid ids and endless files: one line each."""
 
 from __future__ import annotations
 
@@ -20,9 +19,7 @@ COMMANDS = ("chat hi", "models", "ps", "status", "batches", "batch {file}", "mod
 
 @pytest.mark.parametrize("strange", STRANGE, ids=str)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_json_of_another_program_is_told_as_such(
-    command: str, strange: Any, tmp_path: Path
-) -> None:
+def test_json_of_another_program_is_recognised(command: str, strange: Any, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"prompt": "1"}\n')
     service = httpx2.MockTransport(lambda _: httpx2.Response(200, json=strange))
     result = mlxq(service, *command.format(file=tmp_path / "in.jsonl").split())
@@ -32,7 +29,7 @@ def test_json_of_another_program_is_told_as_such(
 
 
 @pytest.mark.parametrize("job", ["", "a\udcff", "x" * 256, "a\nb"])
-def test_an_id_that_nothing_can_have_is_told_before_anything_is_sent(job: str) -> None:
+def test_an_id_that_nothing_can_have_is_refused_before_anything_is_sent(job: str) -> None:
     service = FakeService()
     result = mlxq(service, "stop", job)
     assert (result.exit_code, service.requests) == (2, [])
@@ -52,9 +49,9 @@ def test_without_a_service_the_variable_is_named_as_it_is_written() -> None:
     def refused(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused")
 
-    said = mlxq(httpx2.MockTransport(refused)).stdout
-    assert "No service answers at http://127.0.0.1:8000" in said
-    assert "or name another address with --url or MLXQ_URL." in said
+    output = mlxq(httpx2.MockTransport(refused)).stdout
+    assert "No service answers at http://127.0.0.1:8000" in output
+    assert "or name another address with --url or MLXQ_URL." in output
 
 
 def test_an_image_without_an_end_is_read_up_to_the_limit(tmp_path: Path) -> None:

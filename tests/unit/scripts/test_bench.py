@@ -38,7 +38,7 @@ def plan(parts: tuple[str, ...], number: int = 3) -> Plan:
 
 
 class Systems:
-    """Systems that only note whose turn it is."""
+    """Systems that only record whose turn it is."""
 
     def __init__(self) -> None:
         self.turns: list[tuple[str, str, int]] = []
@@ -84,7 +84,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
         paired([90.0, 180.0], drifting)
 
 
-def test_the_limit_answers_and_its_end_is_told_with_what_it_printed(tmp_path: Path) -> None:
+def test_the_limit_answers_and_its_end_is_an_error_with_its_output(tmp_path: Path) -> None:
     with limit(plan(()), tmp_path, [sys.executable, "-c", ANSWERS_ONCE]) as child:
         assert child.blas == "a BLAS"
         found = uvloop.run(child.round(Case("throughput", clients=8), 3))
@@ -93,7 +93,7 @@ def test_the_limit_answers_and_its_end_is_told_with_what_it_printed(tmp_path: Pa
             uvloop.run(child.round(Case("throughput"), 4))
 
 
-def test_a_limit_that_does_not_start_is_told_with_what_it_printed(tmp_path: Path) -> None:
+def test_a_limit_that_does_not_start_is_an_error_with_its_output(tmp_path: Path) -> None:
     with (
         pytest.raises(BenchError, match="no such model"),
         limit(plan(()), tmp_path, [sys.executable, "-c", "import sys; sys.exit('no such model')"]),

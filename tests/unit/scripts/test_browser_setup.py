@@ -1,4 +1,4 @@
-"""tests/browser/prepare tells what is missing."""
+"""tests/browser/prepare names what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.support.paths import ROOT
 
 PREPARE = ROOT / "tests" / "browser" / "prepare"
 MAC = "/Applications/Google Chrome.app"
-"""Found by its place, where there is one: the test looks for it elsewhere."""
+"""An installed browser, which the script would find by its path: the script looks elsewhere
+here."""
 BASH = shutil.which("bash") or "bash"
 
 
@@ -28,7 +29,7 @@ def bare_path(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_missing_browser_is_told(bare_path: Path) -> None:
+def test_a_missing_browser_is_named(bare_path: Path) -> None:
     script = PREPARE.read_text("utf-8")
     assert MAC in script
     (bare_path / "prepare").write_text(script.replace(MAC, str(bare_path)), "utf-8")

@@ -1,5 +1,5 @@
-"""The corpus of the demo chat model: seeded, right in its answers, and honest about what is held
-out."""
+"""The corpus of the demo chat model: seeded, with right answers, and without the held-out
+phrasings."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from scripts.training.demo_chat import language_tables, recall, skills, world_tables
+from scripts.training.demo_chat import recall, skills
 from scripts.training.demo_chat.cases import Case, build_cases
 from scripts.training.demo_chat.corpus import (
     CLOSERS,
@@ -21,15 +21,16 @@ from scripts.training.demo_chat.corpus import (
     training_chat,
     type_carelessly,
 )
-from scripts.training.demo_chat.relations import RELATIONS
-from scripts.training.demo_chat.text import has_word, normalise
+from scripts.training.demo_chat.knowledge import language_tables, world_tables
+from scripts.training.demo_chat.knowledge.relations import RELATIONS
+from scripts.training.demo_chat.knowledge.text import has_word, normalise
 from tests.support.paths import ROOT
 
 CASES = build_cases(seed=3, per_skill=30)
 
 
 def test_needs_no_mlx() -> None:
-    """The corpus and its checks run where the model could not."""
+    """The corpus and its checks import no mlx."""
     code = "import sys, scripts.training.demo_chat.cases, scripts.training.demo_chat.corpus; sys.exit('mlx' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -99,7 +100,7 @@ def test_held_out_questions_never_occur_in_training_chats() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.skill)
 def test_a_check_accepts_the_expected_answer_and_no_wrong_one(case: Case) -> None:
-    """Every check tells its own answer from other skills' answers, from silence and from a bare
+    """Every check accepts its own answer and rejects other skills' answers, an empty reply and an
     echo."""
     assert case.accepts(case.expected)
     assert case.accepts(f" {case.expected}\n")
@@ -156,11 +157,11 @@ def test_tables_have_one_answer_for_one_question() -> None:
     assert len(world_tables.COUNTRIES) == len({row[0] for row in world_tables.COUNTRIES})
 
 
-def test_recall_answers_with_what_was_told() -> None:
+def test_recall_answers_with_the_stated_value() -> None:
     """In each recall case the expected value stands in an earlier turn of the user."""
-    told = [case for case in CASES if case.skill.startswith("recalling")]
-    assert len(told) > 60
-    for case in told:
+    recalling = [case for case in CASES if case.skill.startswith("recalling")]
+    assert len(recalling) > 60
+    for case in recalling:
         assert any(has_word(case.keys[0], message["content"]) for message in case.messages[:-1])
 
 

@@ -1,4 +1,4 @@
-"""Log lines: text for people, JSON for programs, and never a value that somebody sent."""
+"""Log lines: text for people, JSON for programs, and never a value from a request."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def said(form: str, stream: io.StringIO, level: str = "info") -> logging.Logger:
+def logger_to(form: str, stream: io.StringIO, level: str = "info") -> logging.Logger:
     log_format.set_up(level, form, stream)
     return logging.getLogger("worker.jobs.chat_runner")
 
 
 def test_a_terminal_gets_one_readable_line() -> None:
     stream = Terminal()
-    said("auto", stream).info("chat ended", extra={"job_id": "j1", "tokens": 7})
+    logger_to("auto", stream).info("chat ended", extra={"job_id": "j1", "tokens": 7})
     assert stream.getvalue().endswith(
         "INFO worker.jobs.chat_runner: chat ended job_id=j1 tokens=7\n"
     )
@@ -46,7 +46,7 @@ def test_a_terminal_gets_one_readable_line() -> None:
 
 @pytest.mark.parametrize(("form", "stream"), [("auto", io.StringIO()), ("json", Terminal())])
 def test_anything_else_gets_one_json_object_a_line(form: str, stream: io.StringIO) -> None:
-    log = said(form, stream)
+    log = logger_to(form, stream)
     log.info("chat ended", extra={"job_id": "j1", "tokens": 7})
     log.warning("two\nlines")
     first, second = map(json.loads, stream.getvalue().splitlines())
@@ -64,7 +64,7 @@ def test_anything_else_gets_one_json_object_a_line(form: str, stream: io.StringI
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_a_library_adds_to_a_record_is_left_out(form: str) -> None:
     stream = io.StringIO()
-    said(form, stream)
+    logger_to(form, stream)
     logging.getLogger("rq.worker").error(
         "job failed", extra={"kwargs": {"job": SECRET}, "arguments": [SECRET]}
     )
@@ -86,7 +86,7 @@ def _stumble() -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_traceback_names_the_places_and_quotes_no_value(form: str) -> None:
     stream = io.StringIO()
-    log = said(form, stream)
+    log = logger_to(form, stream)
     try:
         _stumble()
     except RuntimeError:
@@ -98,18 +98,18 @@ def test_a_traceback_names_the_places_and_quotes_no_value(form: str) -> None:
     assert SECRET not in text
 
 
-def test_groups_of_exceptions_are_told_one_by_one() -> None:
-    told = log_format.without_values(
+def test_groups_of_exceptions_are_logged_one_by_one() -> None:
+    text = log_format.without_values(
         ExceptionGroup(SECRET, [ValueError(SECRET), TypeError("wrong type")])
     )
-    assert "builtins.ValueError\n" in told
-    assert "builtins.TypeError: wrong type" in told
-    assert SECRET not in told
+    assert "builtins.ValueError\n" in text
+    assert "builtins.TypeError: wrong type" in text
+    assert SECRET not in text
 
 
-def test_a_lost_task_is_told_without_its_exception() -> None:
+def test_a_lost_task_is_logged_without_its_exception() -> None:
     stream = io.StringIO()
-    said("text", stream)
+    logger_to("text", stream)
     logging.getLogger("asyncio").error(
         f"Task exception was never retrieved\nfuture: <Task {SECRET}>"
     )
@@ -120,7 +120,7 @@ def test_a_lost_task_is_told_without_its_exception() -> None:
 def test_rq_and_the_server_are_quiet_at_info_and_speak_at_debug() -> None:
     stream = io.StringIO()
     for level in ("info", "debug"):
-        said("text", stream, level)
+        logger_to("text", stream, level)
         logging.getLogger("rq.worker").info(f"line at {level}")
     assert "line at info" not in stream.getvalue()
     assert "line at debug" in stream.getvalue()

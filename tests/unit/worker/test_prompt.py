@@ -49,11 +49,56 @@ def test_the_oldest_turns_go_first_and_no_answer_is_left_without_its_question() 
     assert built.dropped > 0
 
 
-def test_as_few_messages_as_possible_are_dropped() -> None:
+def test_whole_blocks_are_dropped_and_no_message_more() -> None:
     built = prompt.build(conversation(5), encode, context_window=120, max_tokens=20)
-    # Twelve messages of ten tokens into a hundred: two must go.
-    assert built.dropped == 2
-    assert len(built.token_ids) == 100
+    # Twelve messages of ten tokens into a hundred, in blocks of 45 tokens: five messages, and the
+    # answer whose question is among them.
+    assert built.dropped == 6
+    assert len(built.token_ids) == 60
+
+
+def test_where_no_whole_block_can_be_dropped_half_a_block_is() -> None:
+    long = Message(role="system", content="rules")
+
+    def weighing(messages: Sequence[Message]) -> list[int]:
+        return [token for m in messages for token in [ord(m.role[0])] * (70 if m == long else 5)]
+
+    messages = [long, *conversation(4)[1:]]
+    built = prompt.build(messages, weighing, context_window=120, max_tokens=20)
+    # 115 tokens into 100: 45 can't be dropped, since only 40 may be; 22 are five messages and an
+    # orphan.
+    assert (built.dropped, len(built.token_ids)) == (6, 85)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 100, 1000])
+def test_over_many_turns_past_the_limit_the_beginning_seldom_changes(max_tokens: int) -> None:
+    window, starts = 1000, []
+    for turn in range(1, 120):
+        messages = conversation(turn)
+        built = prompt.build(messages, encode, context_window=window, max_tokens=max_tokens)
+        assert len(built.token_ids) <= window - min(max_tokens, window // 4)
+        assert built.dropped == len(messages) - len(built.messages)
+        assert built.messages == (messages[0], *messages[1 + built.dropped :])
+        starts.append(built.dropped)
+    # 2,400 tokens in the end, in blocks of 375.
+    assert starts == sorted(starts)
+    assert len(set(starts)) <= 7
+    past = next(turn for turn, dropped in enumerate(starts) if dropped)
+    assert len(set(starts[past : past + 10])) == 1
+
+
+def test_what_a_turn_drops_is_the_same_for_longer_and_shorter_answers() -> None:
+    dropped = {
+        prompt.build(conversation(60), encode, context_window=1000, max_tokens=limit).dropped
+        for limit in (1, 64, 100)
+    }
+    assert len(dropped) == 1
+
+
+def test_a_prompt_that_can_not_lose_a_block_loses_only_what_it_must() -> None:
+    messages = conversation(1)
+    built = prompt.build(messages, encode, context_window=26, max_tokens=6)
+    assert (built.dropped, len(built.token_ids)) == (2, 20)
 
 
 def test_a_last_message_that_alone_is_too_long_is_refused_with_numbers() -> None:

@@ -6,26 +6,53 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from worker.prompt_cache import Cache, PromptCache
+from worker.prompt_cache import Cache, Checkpoint, PromptCache
 
 
 class Layer:
-    """A stand-in for a layer's cache: knows its length."""
+    """A stand-in for a layer's cache: knows its length, and whether it can be cut."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, cuttable: bool = True) -> None:
         self.tokens = tokens
-
-    @property
-    def nbytes(self) -> int:
-        return self.tokens * 100
+        self.cuttable = cuttable
 
 
-def cut(cache: Cache, tokens: int) -> Cache:
-    return [Layer(layer.tokens - tokens) for layer in cache]
+class Operations:
+    """What the index needs to know of stand-ins."""
+
+    def is_cuttable(self, cache: Cache) -> bool:
+        return all(layer.cuttable for layer in cache)
+
+    def cut(self, cache: Cache, dropped: int, checkpoint: Checkpoint | None) -> Cache:
+        kept = checkpoint or [None] * len(cache)
+        copies = []
+        for layer, other in zip(cache, kept, strict=True):
+            if other is not None:
+                copies.append(Layer(other.tokens, cuttable=False))
+                continue
+            assert layer.cuttable or not dropped
+            copies.append(Layer(layer.tokens - dropped, layer.cuttable))
+        return copies
+
+    def checkpoint(self, cache: Cache) -> Checkpoint:
+        return [None if layer.cuttable else Layer(layer.tokens, False) for layer in cache]
+
+    def nbytes(self, cache: Cache | Checkpoint) -> int:
+        # A layer that can't be cut is a state: as large however long the prompt.
+        return sum(100 * (kept.tokens if kept.cuttable else 1) for kept in cache if kept)
 
 
-def uncuttable(cache: Cache, tokens: int) -> Cache | None:
-    return None if tokens else list(cache)
+def hybrid(tokens: int) -> Cache:
+    """A cache of a layer that can be cut and one that can't."""
+    return [Layer(tokens), Layer(tokens, cuttable=False)]
+
+
+def states(*lengths: int) -> dict[int, Checkpoint]:
+    """Checkpoints of a hybrid cache."""
+    return {n: [None, Layer(n, cuttable=False)] for n in lengths}
+
+
+CUT = Operations()
 
 
 def length(cache: Any) -> int:
@@ -33,42 +60,42 @@ def length(cache: Any) -> int:
 
 
 def test_the_longest_common_prefix_of_any_entry_is_found() -> None:
-    cache = PromptCache(1 << 20, cut, least_common=1)
+    cache = PromptCache(1 << 20, CUT, least_common=1)
     cache.insert("m", [1, 2, 3, 4], [Layer(4)])
     cache.insert("m", [1, 2, 9], [Layer(3)])
-    found, known = cache.fetch("m", [1, 2, 3, 7, 8])
+    found, known, _ = cache.fetch("m", [1, 2, 3, 7, 8])
     assert (length(found), known) == (3, 3)
     assert cache.cached_tokens == 3
 
 
 def test_what_all_chats_begin_with_is_read_again_and_a_chat_that_goes_on_is_not() -> None:
-    cache = PromptCache(1 << 20, cut, least_common=4)
+    cache = PromptCache(1 << 20, CUT, least_common=4)
     cache.insert("m", [1, 2, 3, 4, 5, 6], [Layer(6)])
     cache.insert("m", [1, 2], [Layer(2)])
     assert cache.fetch("m", [1, 2, 3, 9, 9, 9])[1] == 2
-    assert cache.fetch("m", [1, 8, 8, 8, 8, 8]) == (None, 0)
+    assert cache.fetch("m", [1, 8, 8, 8, 8, 8]) == (None, 0, {})
     assert cache.fetch("m", [1, 2, 3, 4, 9, 9])[1] == 4
     assert cache.fetch("m", [1, 2, 3])[1] == 2
 
 
 def test_an_exact_match_leaves_one_token_to_feed() -> None:
-    cache = PromptCache(1 << 20, cut)
+    cache = PromptCache(1 << 20, CUT)
     cache.insert("m", [1, 2, 3], [Layer(3)])
-    found, known = cache.fetch("m", [1, 2, 3])
+    found, known, _ = cache.fetch("m", [1, 2, 3])
     assert (length(found), known) == (2, 2)
 
 
 def test_models_do_not_share_entries() -> None:
-    cache = PromptCache(1 << 20, cut)
+    cache = PromptCache(1 << 20, CUT)
     cache.insert("m", [1, 2, 3], [Layer(3)])
-    assert cache.fetch("n", [1, 2, 3]) == (None, 0)
+    assert cache.fetch("n", [1, 2, 3]) == (None, 0, {})
     cache.forget("m")
-    assert cache.fetch("m", [1, 2, 3]) == (None, 0)
+    assert cache.fetch("m", [1, 2, 3]) == (None, 0, {})
     assert cache.nbytes == 0
 
 
 def test_the_next_turn_replaces_the_turn_before() -> None:
-    cache = PromptCache(1 << 20, cut)
+    cache = PromptCache(1 << 20, CUT)
     cache.insert("m", [1, 2], [Layer(2)])
     cache.insert("m", [1, 2, 3, 4], [Layer(4)])
     cache.insert("m", [1, 2, 3, 4], [Layer(4)])
@@ -76,7 +103,7 @@ def test_the_next_turn_replaces_the_turn_before() -> None:
 
 
 def test_the_budget_holds_and_the_least_recently_used_goes() -> None:
-    cache = PromptCache(1000, cut)
+    cache = PromptCache(1000, CUT)
     cache.insert("m", [1] * 4, [Layer(4)])
     cache.insert("m", [2] * 4, [Layer(4)])
     cache.fetch("m", [1] * 5)
@@ -88,19 +115,50 @@ def test_the_budget_holds_and_the_least_recently_used_goes() -> None:
     assert cache.fetch("m", [4] * 99)[1] == 0
 
 
-def test_a_cache_that_cannot_be_cut_serves_whole_prefixes_only() -> None:
-    cache = PromptCache(1 << 20, uncuttable)
-    cache.insert("m", [1, 2], [Layer(2)])
-    cache.insert("m", [1, 2, 3, 4], [Layer(4)])
-    found, known = cache.fetch("m", [1, 2, 3, 9])
-    assert (length(found), known) == (2, 2)
-    assert cache.fetch("m", [1, 9]) == (None, 0)
+def test_a_cache_that_cannot_be_cut_serves_whole_prefixes_and_those_with_a_checkpoint() -> None:
+    cache = PromptCache(1 << 20, CUT)
+    cache.insert("m", list(range(40)), hybrid(40), states(20, 30))
+    found, known, inside = cache.fetch("m", [*range(35), 99, 99])
+    assert known == 30
+    assert [layer.tokens for layer in found or []] == [30, 30]
+    assert sorted(inside) == [20, 30]
+    found, known, inside = cache.fetch("m", [*range(40), 99])
+    assert ([layer.tokens for layer in found or []], known) == ([40, 40], 40)
+    assert cache.fetch("m", [*range(19), 99]) == (None, 0, {})
+
+
+def test_the_next_turn_of_a_cache_that_cannot_be_cut_takes_over_the_checkpoints() -> None:
+    cache = PromptCache(1 << 20, CUT)
+    cache.insert("m", list(range(20)), hybrid(20), states(18))
+    cache.insert("m", list(range(40)), hybrid(40), states(30))
+    assert len(cache) == 1
+    assert sorted(cache.fetch("m", list(range(50))).checkpoints) == [18, 20, 30]
+    assert cache.fetch("m", [*range(25), 99]).length == 20
+    assert cache.nbytes == 100 * 40 + 100 + 3 * 100
+
+
+def test_checkpoints_that_lie_close_together_go_before_another_conversation() -> None:
+    cache = PromptCache(3_600, CUT)
+    cache.insert("m", [7] * 12, hybrid(12), states(6, 11))
+    cache.insert("m", list(range(17)), hybrid(17), states(2, 8, 9, 14))
+    # 1,500 and 2,200 bytes: one checkpoint too many.
+    assert len(cache) == 2
+    assert cache.nbytes == 3_600
+    assert sorted(cache.fetch("m", list(range(99))).checkpoints) == [2, 8, 14]
+    assert sorted(cache.fetch("m", [7] * 99).checkpoints) == [6, 11]
+
+
+def test_a_cache_that_can_be_cut_after_all_needs_no_checkpoints() -> None:
+    cache = PromptCache(1 << 20, CUT)
+    cache.insert("m", list(range(20)), [Layer(20)], {10: [None]})
+    assert cache.nbytes == 2_000
+    assert cache.fetch("m", [*range(17), 99])[1] == 17
 
 
 def test_the_index_agrees_with_a_plain_search() -> None:
     rng = random.Random(4)
     for _ in range(200):
-        cache = PromptCache(1 << 20, cut, least_common=1)
+        cache = PromptCache(1 << 20, CUT, least_common=1)
         kept: list[list[int]] = []
         for _ in range(rng.randrange(12)):
             tokens = [rng.randrange(2) for _ in range(rng.randrange(1, 9))]
@@ -115,6 +173,6 @@ def test_the_index_agrees_with_a_plain_search() -> None:
             for k in kept
         ]
         best = min(max(common, default=0), len(wanted) - 1)
-        found, known = cache.fetch("m", wanted)
+        found, known, _ = cache.fetch("m", wanted)
         assert known == best
         assert best == 0 or length(found) == best

@@ -1,4 +1,4 @@
-"""What waits for Redis waits longer each time, up to a limit, however long Redis is away."""
+"""Retries of Redis commands wait longer each time, up to a limit, however long Redis is away."""
 
 from __future__ import annotations
 

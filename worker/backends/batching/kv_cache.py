@@ -1,34 +1,209 @@
-"""Copies and trims mlx_lm's key-value caches, for the prompt cache."""
+"""What the batch loop and the prompt cache do with mlx_lm's and mlx_vlm's key-value caches: merge
+rows, take them apart, cut them, keep checkpoints, quantise.
+
+Both libraries have the same kinds of layer caches, with the same methods, as classes of their own;
+they are told apart by name here. A CacheList is a layer with several caches inside.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import KVCache, can_trim_prompt_cache, trim_prompt_cache
+from mlx.utils import tree_flatten
+from mlx_vlm.models.cache import BatchQuantizedKVCache, QuantizedKVCache
+
+from worker.errors import WorkerError
+
+_PLAIN = ("KVCache", "QuantizedKVCache", "BatchKVCache", "BatchQuantizedKVCache")
+"""Caches that hold every token by itself, so that they can be cut anywhere."""
+QUANTISED_GROUPS = (64, 32)
+"""Group sizes of a quantised cache, by preference; one must divide the size of an attention
+head."""
 
 
-def trimmed(cache: list[Any], tokens: int) -> list[Any] | None:
-    """A copy of ``cache`` without its last ``tokens`` tokens, or None if it can't be cut.
+def leaves(layers: list[Any]) -> Iterator[Any]:
+    """The caches of some layers, those inside CacheLists by themselves."""
+    for layer in layers:
+        if hasattr(layer, "caches"):
+            yield from leaves(list(layer.caches))
+        else:
+            yield layer
 
-    A plain KVCache is copied without its arrays: trimming only moves its offset, and appending to
-    the copy writes to a new array, or behind the offset into one that is replaced on write.
+
+def evaluate(layers: list[Any]) -> None:
+    """Compute what is in the caches."""
+    mx.eval([layer.state for layer in layers])
+
+
+def settle(layers: list[Any]) -> list[Any]:
+    """Begin to compute the caches of a row that left a batch: otherwise they would reference the
+    arrays of the whole batch."""
+    mx.async_eval([layer.state for layer in layers])
+    return layers
+
+
+def nbytes(cache: list[Any]) -> int:
+    """Bytes of some layers' caches, or of a checkpoint."""
+    total = 0
+    for leaf in leaves([layer for layer in cache if layer is not None]):
+        if isinstance(leaf, list):
+            total += nbytes(leaf)
+            continue
+        try:
+            total += int(leaf.nbytes)
+        except NotImplementedError:
+            arrays = [array for _, array in tree_flatten(leaf.state)]
+            total += sum(array.nbytes for array in arrays if isinstance(array, mx.array))
+    return total
+
+
+# --- cutting --------------------------------------------------------------------------------------
+
+
+def needs_checkpoints(layers: list[Any]) -> bool:
+    """Whether a model's cache has layers that can't be cut, or not always."""
+    return any(type(leaf).__name__ not in _PLAIN for leaf in leaves(layers))
+
+
+def is_cuttable(cache: list[Any]) -> bool:
+    """Whether the cache of a row can be cut to any shorter prefix as it is now."""
+    return all(
+        # A chunked cache says it can also when its beginning is gone.
+        leaf.is_trimmable() and not getattr(leaf, "start_position", 0)
+        for leaf in leaves(cache)
+    )
+
+
+def checkpoint(cache: list[Any]) -> list[Any]:
+    """Copies of the layers of a row that can't be cut, None for the others.
+
+    An array is copied when it is next written to, not here.
     """
-    if tokens and not can_trim_prompt_cache(cache):
-        return None
-    duplicate = [_copy(layer) for layer in cache]
-    if tokens:
-        trim_prompt_cache(duplicate, tokens)
+    return [_kept(layer, copy.deepcopy) for layer in cache]
+
+
+def checkpoint_of(batch: list[Any], index: int) -> list[Any]:
+    """The same of one row of a batch."""
+    return [_kept(layer, lambda leaf: leaf.extract(index)) for layer in batch]
+
+
+def _kept(layer: Any, kept: Callable[[Any], Any]) -> Any:
+    if hasattr(layer, "caches"):
+        parts = [_kept(part, kept) for part in layer.caches]
+        return None if all(part is None for part in parts) else parts
+    return None if type(layer).__name__ in _PLAIN else kept(layer)
+
+
+def cut(cache: list[Any], dropped: int, checkpoint: list[Any] | None) -> list[Any]:
+    """A copy of a row's cache without its last ``dropped`` tokens; layers that can't be cut are
+    copied from the checkpoint."""
+    kept = [None] * len(cache) if checkpoint is None else checkpoint
+    return [_cut(layer, dropped, copied) for layer, copied in zip(cache, kept, strict=True)]
+
+
+def _cut(layer: Any, dropped: int, kept: Any) -> Any:
+    if hasattr(layer, "caches"):
+        return type(layer)(*cut(list(layer.caches), dropped, kept))
+    if kept is not None:
+        return copy.deepcopy(kept)
+    duplicate = copy.deepcopy(layer)
+    if dropped:
+        duplicate.trim(dropped)
+    if type(layer).__name__ == "KVCache" and layer.keys is not None:
+        # Appending to the copy must not copy what was cut off.
+        end = duplicate.offset
+        duplicate.keys, duplicate.values = layer.keys[..., :end, :], layer.values[..., :end, :]
     return duplicate
 
 
-def settle(cache: list[Any]) -> list[Any]:
-    """Evaluate the cache of a row that left a batch: otherwise it would reference the arrays of the
-    whole batch."""
-    mx.async_eval([layer.state for layer in cache])
-    return cache
+# --- rows of a batch ------------------------------------------------------------------------------
 
 
-def _copy(layer: Any) -> Any:
-    return copy.copy(layer) if type(layer) is KVCache else copy.deepcopy(layer)
+def can_merge(layers: list[Any]) -> bool:
+    """Whether the cache of a row can become a row of a batch."""
+    return all(
+        isinstance(leaf, QuantizedKVCache) or hasattr(leaf, "merge") for leaf in leaves(layers)
+    )
+
+
+def merge(rows: list[list[Any]]) -> list[Any]:
+    """A batch of the caches of some rows."""
+    return [_merged([row[i] for row in rows]) for i in range(len(rows[0]))]
+
+
+def _merged(layers: list[Any]) -> Any:
+    first = layers[0]
+    if hasattr(first, "caches"):
+        joined = type(first)()
+        joined.caches = tuple(merge([list(layer.caches) for layer in layers]))
+        return joined
+    if isinstance(first, QuantizedKVCache):
+        batch = _quantised_row(first)
+        for layer in layers[1:]:
+            batch.extend(_quantised_row(layer))
+        return batch
+    return type(first).merge(layers)
+
+
+def _quantised_row(layer: QuantizedKVCache) -> BatchQuantizedKVCache:
+    batch = BatchQuantizedKVCache([0], group_size=layer.group_size, bits=layer.bits)
+    if layer.keys is not None:
+        held = layer.offset
+        batch.keys = tuple(part[..., :held, :] for part in layer.keys)
+        batch.values = tuple(part[..., :held, :] for part in layer.values)
+        batch.offset = batch.offset + held
+        batch._idx = held
+    return batch
+
+
+# --- quantisation ---------------------------------------------------------------------------------
+
+
+def quantised(layers: list[Any], group: int, bits: int) -> list[Any]:
+    """An empty cache like ``layers``, with a quantised one for each that holds every token by
+    itself; windows and states stay as they are."""
+    return [_quantised(layer, group, bits) for layer in layers]
+
+
+def _quantised(layer: Any, group: int, bits: int) -> Any:
+    if hasattr(layer, "caches"):
+        return type(layer)(*quantised(list(layer.caches), group, bits))
+    if type(layer).__name__ == "KVCache":
+        return QuantizedKVCache(group_size=group, bits=bits)
+    return layer
+
+
+def quantisation_group(
+    new_cache: Callable[[], list[Any]], bits: int, run: Callable[[list[Any]], object]
+) -> int:
+    """The group size for quantising a model's cache; ``run`` feeds tokens into an empty cache.
+
+    Raises WorkerError ``load_failed`` if this model's cache can't be quantised.
+    """
+    layers = new_cache()
+    if all(type(leaf).__name__ != "KVCache" for leaf in leaves(layers)):
+        raise WorkerError("load_failed", "This architecture's key-value cache can't be quantised.")
+    run(layers)
+    plain = [leaf for leaf in leaves(layers) if type(leaf).__name__ == "KVCache"]
+    held = [part for leaf in plain for part in (leaf.keys, leaf.values) if part is not None]
+    sizes = sorted({part.shape[-1] for part in held})
+    group = next((g for g in QUANTISED_GROUPS if all(size % g == 0 for size in sizes)), None)
+    if group is None or not sizes:
+        raise WorkerError(
+            "load_failed",
+            f"The key-value cache can't be quantised: heads of {sizes} values are too small.",
+        )
+    try:
+        quantised_layers = quantised(new_cache(), group, bits)
+        run(quantised_layers)
+        evaluate(quantised_layers)
+    except Exception as error:
+        raise WorkerError(
+            "load_failed",
+            "This architecture's attention can't read a quantised key-value cache"
+            f" ({type(error).__name__}).",
+        ) from error
+    return group

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import llguidance.numpy
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
-from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
 from wire.schemas import matching
 from wire.schemas.check import SchemaCheck
-from worker.backends.text.chat_template import is_thinking
+from worker.backends.sampling.matcher import Matcher, Vocabulary
+from worker.backends.text.chat_template import end_of_open_thinking
+from worker.backends.text.tokenizer_file import tokenizer_json
 from worker.errors import WorkerError, invalid_schema
 
 Mask = NDArray[np.bool_]
@@ -43,15 +42,15 @@ def warnings_of(schema: str | None) -> list[str]:
 
 
 class Grammars:
-    """Makes constraints for one model; converts its vocabulary with the first schema, in up to a
-    second."""
+    """Makes constraints for one model; converts its vocabulary with the first schema, in up to
+    seconds in which other threads go on."""
 
     def __init__(self, tokenizer: Any, ends: Sequence[int]) -> None:
         """``ends`` are the tokens that end an answer."""
         self._tokenizer = tokenizer
         self._ends = list(ends)
         self._lock = threading.Lock()
-        self._vocabulary: LLTokenizer | None = None
+        self._vocabulary: Vocabulary | None = None
 
     def constraint(
         self, schema: str, prompt_ids: Sequence[int], answer: Sequence[int] = ()
@@ -64,38 +63,39 @@ class Grammars:
         engine's thread: reading a schema and computing its first mask may take long.
         """
         _refuse_unread(schema)
-        after = (
-            tuple(self._tokenizer.think_end_tokens)
-            if is_thinking(self._tokenizer, prompt_ids)
-            else ()
-        )
-        vocabulary = self._llguidance_vocabulary()
-        grammar = LLMatcher.grammar_from_json_schema(schema)
-        matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=matching.limits())
-        if matcher.is_error():
+        after = end_of_open_thinking(self._tokenizer, prompt_ids)
+        matcher = Matcher(self._llguidance_vocabulary(), schema)
+        if error := matcher.error:
             # The matcher's message may quote the schema at length.
-            reason = (
-                matching.known_reason(matcher.get_error()) or "this model's matcher can't read it"
+            raise invalid_schema(
+                matching.known_reason(error) or "this model's matcher can't read it"
             )
-            raise invalid_schema(reason)
-        constraint = Constraint(matcher, vocabulary.vocab_size, self._ends, after)
+        constraint = Constraint(matcher, self._ends, after)
         constraint.prepare(answer)
         if constraint.broken:
             raise invalid_schema(constraint.why)
         return constraint
 
-    def _llguidance_vocabulary(self) -> LLTokenizer:
+    def _llguidance_vocabulary(self) -> Vocabulary:
         with self._lock:
             if self._vocabulary is None:
                 try:
-                    self._vocabulary = from_tokenizer(
-                        self._tokenizer._tokenizer, eos_token=self._ends
-                    )
+                    self._vocabulary = vocabulary_of(self._tokenizer, self._ends)
                 except Exception as error:
                     raise WorkerError(
                         "unsupported", "This model's tokeniser knows no schemas."
                     ) from error
             return self._vocabulary
+
+
+def vocabulary_of(tokenizer: Any, ends: Sequence[int]) -> Vocabulary:
+    """``tokenizer`` is mlx_lm's wrapper."""
+    backend = tokenizer._tokenizer.backend_tokenizer
+    return Vocabulary(
+        tokenizer_json(tokenizer),
+        lambda text: list(backend.encode(text, add_special_tokens=False).ids),
+        ends,
+    )
 
 
 def _refuse_unread(schema: str) -> None:
@@ -115,9 +115,7 @@ class Constraint:
     may only end; ``why`` gives the reason.
     """
 
-    def __init__(
-        self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int], after: tuple[int, ...]
-    ) -> None:
+    def __init__(self, matcher: Matcher, ends: Sequence[int], after: tuple[int, ...]) -> None:
         """``after`` are the tokens after which the schema holds; without any, from the start."""
         self.broken = False
         self.why = ""
@@ -127,14 +125,14 @@ class Constraint:
         self._thinking: list[int] | None = [] if after else None
         """The last tokens of thinking; None once the schema holds."""
         self._answer: list[int] = []
-        self._bits = llguidance.numpy.allocate_token_bitmask(1, vocabulary)
+        self._bits = matcher.allocate_bits()
         self._bits_current = False
         """Whether ``_bits`` belong to the matcher's present state."""
 
     def prepare(self, answer: Sequence[int]) -> None:
         """Start after this part of the answer, and compute the next mask."""
         self.start(answer)
-        if not self.broken and not self._matcher.is_stopped():
+        if not self.broken and not self._matcher.stopped:
             self._compute_bits()
 
     def start(self, answer: Sequence[int]) -> None:
@@ -156,9 +154,9 @@ class Constraint:
             self._thinking = [*self._thinking, token][-len(self._after) :]
             if tuple(self._thinking) == self._after:
                 self._thinking = None
-        elif not self._matcher.is_stopped():
+        elif not self._matcher.stopped:
             self._bits_current = False
-            if not self._matcher.consume_token(token):
+            if not self._matcher.consume(token):
                 self._break(matching.CONTRADICTION)
 
     def fill_mask(self, mask: Mask) -> None:
@@ -167,20 +165,20 @@ class Constraint:
         if self._thinking is not None:
             return
         mask[:] = False
-        if not self.broken and not self._matcher.is_stopped() and not self._bits_current:
+        if not self.broken and not self._matcher.stopped and not self._bits_current:
             self._compute_bits()
-        if self.broken or self._matcher.is_stopped():
+        if self.broken or self._matcher.stopped:
             mask[self._ends] = True
             return
-        bits = np.unpackbits(self._bits[0].view(np.uint8), bitorder="little")[: len(mask)]
+        bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(mask)]
         mask[: len(bits)] = bits
 
     def _compute_bits(self) -> None:
-        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits)
+        self._matcher.fill_bits(self._bits)
         self._bits_current = True
-        if self._matcher.is_error() or not self._bits.any():
+        if not self._bits.any():
             self._break(matching.CONTRADICTION)
 
     def _break(self, otherwise: str) -> None:
         self.broken = True
-        self.why = matching.known_reason(self._matcher.get_error()) or otherwise
+        self.why = matching.known_reason(self._matcher.error) or otherwise

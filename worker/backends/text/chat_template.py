@@ -5,17 +5,21 @@ The tokeniser renders the template.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, UndefinedError
 
-from wire.messages import Message, OutputFormat, ToolCall
+from wire.messages import RESERVED_OPTIONS, Message, OutputFormat, ToolCall
+from worker.backends.text.formats.chat_format import chat_format
+from worker.backends.text.template_text import TOOLS, template_source, uses
 from worker.errors import WorkerError
 
 Row = dict[str, Any]
+EFFORT = "reasoning_effort"
+_NO_DETAILS: Row = {"description": "", "parameters": {"type": "object", "properties": {}}}
+THINKING_SWITCHES = ("enable_thinking", "thinking")
 
 
 def row(message: Message, content: Any) -> Row:
@@ -51,38 +55,43 @@ def _call(call: ToolCall) -> Row:
 
 
 def template_options(form: OutputFormat, tokenizer: Any) -> Row:
-    """The chat template's arguments besides the messages. Raises WorkerError for tools that a model
-    can't call."""
+    """The chat template's arguments besides the messages. Raises WorkerError for tools or options
+    that the model's template has no place for."""
+    source, thinks = template_source(tokenizer), chat_format(tokenizer).thinks
+    options: Row = {}
+    if thinks and not tokenizer.has_thinking and uses(source, "enable_thinking"):
+        # mlx_lm would turn off what it doesn't know.
+        options["enable_thinking"] = True
+    options |= _asked(form, source, thinks=thinks)
     # A schema from the first token on leaves no room for thinking.
-    options: Row = {} if form.json_schema is None else {"enable_thinking": False}
+    if form.json_schema is not None:
+        options["enable_thinking"] = False
     if not form.tools:
         return options
-    # A required call is recognised by its schema, not by marks.
-    if not tokenizer.has_tool_calling and not form.must_call:
+    if not uses(source, TOOLS):
         raise WorkerError("unsupported", "This model has no way to call tools.")
-    return options | {"tools": list(form.tools)}
+    return options | {TOOLS: list(form.tools)}
 
 
-def template_source(tokenizer: Any) -> str:
-    """The text of a tokeniser's or processor's chat templates; empty without one."""
-    template = getattr(tokenizer, "chat_template", None)
-    if callable(written := getattr(tokenizer, "_chat_template", None)):
-        # One of mlx_lm's, in Python.
-        return inspect.getsource(inspect.getmodule(written) or written)
-    if isinstance(template, dict):
-        return "\n".join(map(str, template.values()))
-    return str(template or "")
+def _asked(form: OutputFormat, source: str, *, thinks: bool) -> Row:
+    """The options that the request sets, as the template knows them."""
+    options: Row = {}
+    for name, value in json.loads(form.template_options or "{}").items():
+        if name in RESERVED_OPTIONS:
+            raise WorkerError("unsupported", f"{name} is no option of a chat template.")
+        if uses(source, name):
+            options[name] = value
+        elif name == EFFORT and value == "none" and uses(source, "enable_thinking"):
+            options["enable_thinking"] = False
+        elif name not in THINKING_SWITCHES or value or thinks:
+            # A model that doesn't think need not be told not to.
+            raise WorkerError("unsupported", f"This model's chat template has no option {name}.")
+    return options
 
 
 def own_marks(tokenizer: Any) -> list[str]:
     """A model's marks of its own thinking and tool calls: they come back in a client's history."""
-    marks = (
-        tokenizer.think_start,
-        tokenizer.think_end,
-        tokenizer.tool_call_start,
-        tokenizer.tool_call_end,
-    )
-    return [mark for mark in marks if mark]
+    return chat_format(tokenizer).own_marks()
 
 
 def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
@@ -91,9 +100,7 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
     Raises WorkerError with the template's own message if the template refuses the conversation.
     """
     try:
-        return owner.apply_chat_template(
-            rows, add_generation_prompt=True, tokenize=tokenize, **options
-        )
+        return _applied(owner, rows, options, tokenize=tokenize)
     except TemplateError as error:
         sentence, source = str(error), template_source(owner)
         # A message that isn't in the source literally may quote the conversation.
@@ -105,8 +112,23 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
         ) from error
 
 
-def is_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
-    """Whether a prompt ends in the middle of the model's thinking: some templates begin it."""
-    if not tokenizer.has_thinking:
-        return False
-    return bool(tokenizer.rfind_think_start(prompt_ids) > tokenizer.rfind_think_end(prompt_ids))
+def _applied(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
+    arguments = {"add_generation_prompt": True, "tokenize": tokenize}
+    try:
+        return owner.apply_chat_template(rows, **arguments, **options)
+    except UndefinedError:
+        if TOOLS not in options:
+            raise
+    # What is optional in OpenAI's API is not in every template.
+    tools = [tool | {"function": _NO_DETAILS | tool["function"]} for tool in options[TOOLS]]
+    return owner.apply_chat_template(rows, **arguments, **options | {TOOLS: tools})
+
+
+def end_of_open_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> tuple[int, ...]:
+    """The tokens that end the model's thinking if a prompt ends in the middle of it, as some
+    templates begin it; none if it doesn't."""
+    if tokenizer.has_thinking:
+        is_open = tokenizer.rfind_think_start(prompt_ids) > tokenizer.rfind_think_end(prompt_ids)
+        return tuple(tokenizer.think_end_tokens) if is_open else ()
+    thinking = chat_format(tokenizer).thinking
+    return thinking.end_ids if thinking is not None and thinking.is_open(prompt_ids) else ()

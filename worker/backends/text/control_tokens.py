@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
+from worker.backends.text.message_form import REASONING_NAMES
+
 Row = dict[str, Any]
 _PRIVATE = range(0xE000, 0xF8FF)
 """Unicode's private-use characters: no template or tokeniser gives them a meaning."""
@@ -53,9 +55,9 @@ class Escaped(NamedTuple):
 class ControlTokens:
     """The control tokens of one model. Thread-safe.
 
-    They are a tokeniser's special tokens, and of its other added tokens those that the template
-    writes; of these, the marks of a model's own output (thinking, tool calls) may stand in the text
-    of an assistant's turn.
+    They are a tokeniser's special tokens, and of its other added tokens those that the template or
+    the model writes; of these, the marks of a model's own output (thinking, tool calls) may stand
+    in the text of an assistant's turn.
     """
 
     def __init__(
@@ -64,13 +66,14 @@ class ControlTokens:
         """``own`` are the marks of a model's own output, ``others`` further texts that only a
         processor may write."""
         self._tokenizer = tokenizer
-        others = set(others)
+        others, own = set(others), list(own)
+        written = "\n".join((template, *own))
         # Blanks are always text, and a single character can't be escaped.
         self._tokens = {
             text: token
             for token in getattr(tokenizer, "added_tokens_decoder", {}).values()
             if len(text := str(token)) > 1
-            and (token.special or text in others or (text in template and not text.isspace()))
+            and (token.special or text in others or (text in written and not text.isspace()))
         }
         everything = {*self._tokens, *others}
         marked = {text for mark in own if mark for text in _sole_token(self._tokens, mark)}
@@ -144,8 +147,7 @@ class ControlTokens:
     def _finder(self, row: Row, key: str) -> _Finder:
         own = row.get("role") == "assistant" and key in (
             "content",
-            "reasoning",
-            "reasoning_content",
+            *REASONING_NAMES,
         )
         return self._assistants if own else self._anyones
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from wire.messages import ChatJob
+from worker.backends.text.chat_template import end_of_open_thinking
 from worker.backends.text.detokenizer import REPLACEMENT, Detokenizer, detokenizers
-from worker.backends.text.output_parser import OutputParser, syntax_of
+from worker.backends.text.formats.chat_format import chat_format
+from worker.backends.text.output_parser import OutputParser
+from worker.backends.text.output_syntax import syntax_of
 from worker.sequence import Output
 
 
@@ -48,6 +51,8 @@ class Decoders:
 
     def of(self, job: ChatJob, prompt_ids: Sequence[int]) -> StreamingDecoder:
         """The decoder of one answer; without a parser unless there is something to parse."""
-        syntax, stop = syntax_of(self._tokenizer, job, prompt_ids), job.sampling.stop
+        is_thinking = bool(end_of_open_thinking(self._tokenizer, prompt_ids))
+        syntax = syntax_of(chat_format(self._tokenizer), job, opens_thinking=is_thinking)
+        stop = job.sampling.stop
         parser = OutputParser(syntax, stop, job.job_id) if syntax.transitions or stop else None
         return StreamingDecoder(self._detokenizers(prompt_ids if job.form.raw else None), parser)

@@ -6,6 +6,7 @@ Images are bytes that the API has decoded and encoded again; nothing here opens 
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -13,56 +14,67 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_vlm.prompt_utils import apply_chat_template
 from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
 from wire.messages import ImagePart, Message, OutputFormat
 from worker.backends.text import chat_template
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
+from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
+from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
-
-IMAGE = {"type": "image"}
 
 
 @dataclass(slots=True)
 class VisionPrompt:
-    """A prompt from the model's processor. ``arrays`` are on the host: any thread may have made
-    them."""
+    """A prompt from the model's processor. ``arrays``, and lists of arrays, are on the host: any
+    thread may have made them."""
 
     token_ids: list[int]
     key_ids: list[int]
-    arrays: dict[str, np.ndarray[Any, Any]]
+    arrays: dict[str, Any]
     hashes: tuple[str, ...]
+
+    @property
+    def reusable(self) -> bool:
+        """Whether its key tells this prompt from one about other images: not where none of its
+        tokens stands for an image."""
+        return not self.hashes or any(key < 0 for key in self.key_ids)
 
 
 class VisionText:
     """A model's processor: messages in, prompts out. ``tokenizer`` is mlx_lm's wrapper, ``config``
-    the model's."""
+    the model's. Without ``sees_images`` there are none in the prompts."""
 
-    def __init__(self, processor: Any, tokenizer: Any, config: Any) -> None:
-        self.image_token = _image_token(config)
+    def __init__(
+        self, processor: Any, tokenizer: Any, config: Any, sees_images: bool = True
+    ) -> None:
+        self._sees_images = sees_images
+        self.image_token = _image_token(config, processor)
         self._processor = processor
         self._text = tokenizer
-        self._config = config
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        owner = processor if getattr(processor, "chat_template", None) else tokenizer
+        if not tokenizer.chat_template:
+            # Thinking and tool calls are told from it.
+            tokenizer.chat_template = getattr(processor, "chat_template", None)
         self._controls = _controls(
-            self._tokenizer, processor, self._owner, chat_template.own_marks(tokenizer)
+            self._tokenizer, processor, owner, chat_template.own_marks(tokenizer)
         )
+        self._template = VisionTemplate(owner, processor, config, sees_images=sees_images)
 
     def encode(
         self, messages: Items[Message], form: OutputFormat, images: Mapping[str, bytes]
     ) -> VisionPrompt:
         """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
-        parts = [part for message in messages for part in message.images()]
+        parts = [part for message in messages for part in message.images() if self._sees_images]
         pictures = [_picture(images, part) for part in parts]
         inputs = self._inputs(messages, form, pictures)
         arrays = {
-            name: np.array(value)
+            name: _on_host(value)
             for name, value in inputs.items()
-            if isinstance(value, (mx.array, np.ndarray))
+            if isinstance(value, (mx.array, np.ndarray, list))
         }
         token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
         arrays.pop("attention_mask", None)
@@ -77,21 +89,12 @@ class VisionText:
             return _process(
                 self._processor, "".join(message.text() for message in messages), pictures
             )
-        templated = bool(getattr(self._owner, "chat_template", None))
-        rows = [
-            chat_template.row(message, _content(message) if templated else message.text())
-            for message in messages
-        ]
+        rows = self._template.rows(messages)
         options = chat_template.template_options(form, self._text)
         escaped = self._controls.escaped(rows, options)
         if escaped is not None:
             rows, options = escaped.rows, escaped.options
-        if templated:
-            text = str(chat_template.apply_template(self._owner, rows, options, tokenize=False))
-        else:
-            text = str(
-                apply_chat_template(self._processor, self._config, rows, num_images=len(pictures))
-            )
+        text = self._template.render(rows, options)
         if escaped is None:
             return _process(self._processor, text, pictures)
         tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
@@ -103,8 +106,24 @@ class VisionText:
         return inputs
 
 
+def _on_host(value: Any) -> Any:
+    """An array of the processor's, or a list of arrays, as the host's."""
+    if isinstance(value, (list, tuple)):
+        return [_on_host(part) for part in value]
+    return np.array(value) if isinstance(value, mx.array) else value
+
+
 def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
-    return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
+    try:
+        return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
+    except Exception as error:
+        if not pictures:
+            raise
+        # Its message may quote the conversation.
+        raise WorkerError(
+            "template_failed",
+            f"The model's processor can't put these images into a prompt ({type(error).__name__}).",
+        ) from error
 
 
 def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
@@ -116,19 +135,29 @@ def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) 
     runs = [
         i
         for i, token in enumerate(token_ids)
-        if token == image_token and (i == 0 or token_ids[i - 1] != token)
+        if is_mark(token, image_token) and (i == 0 or token_ids[i - 1] != token)
     ]
     one_each = len(runs) == len(hashes)
     numbers = [-1 - int(sha[:15], 16) for sha in hashes]
     together = hash_together(hashes)
     result, run = [], -1
     for i, token in enumerate(token_ids):
-        if token != image_token or not hashes:
+        if not hashes or not is_mark(token, image_token):
             result.append(token)
             continue
         run += i == 0 or token_ids[i - 1] != token
         result.append(numbers[run] if one_each else together)
     return result
+
+
+def is_mark(token: int, image_token: int | None) -> bool:
+    """Whether a token stands for an image. Some processors count images down from -1."""
+    return token == image_token or token < 0
+
+
+def never_found() -> int:
+    """A negative number for the first token of a prompt that must not be found again."""
+    return -1 - secrets.randbits(60)
 
 
 def hash_together(hashes: Items[str]) -> int:
@@ -146,25 +175,18 @@ def _picture(images: Mapping[str, bytes], part: ImagePart) -> Image.Image:
         return opened.convert("RGB")
 
 
-def _content(message: Message) -> Any:
-    if isinstance(message.content, str):
-        return message.content
-    return [
-        IMAGE if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
-        for part in message.content
-    ]
-
-
 def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> ControlTokens:
     """A model's control tokens, and every other text that its processor takes for an image."""
     names = [name for name in (*dir(type(processor)), *vars(processor)) if name.endswith("_token")]
     marks = [getattr(processor, name, None) for name in names]
     others = [*PLACEHOLDERS, *(mark for mark in marks if isinstance(mark, str))]
-    return ControlTokens(tokenizer, chat_template.template_source(owner), own, others)
+    return ControlTokens(tokenizer, template_source(owner), own, others)
 
 
-def _image_token(config: Any) -> int | None:
-    for name in ("image_token_id", "image_token_index"):
-        if isinstance(value := getattr(config, name, None), int):
-            return value
+def _image_token(config: Any, processor: Any) -> int | None:
+    """The token that stands for images in a model's prompts; None if there is none of that kind."""
+    for owner in (config, processor):
+        for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
+            if isinstance(value := getattr(owner, name, None), int):
+                return value
     return None

@@ -1,7 +1,7 @@
 """RQ's records of jobs of which many run at once in one process: their starts and ends.
 
 Makes single entries; worker.jobs.rq_worker.chat_worker decides when. RQ's private names that this
-relies on are held by ``tests/unit/worker/jobs/test_rq_contract.py``.
+relies on are held by ``tests/unit/worker/jobs/rq_worker/test_rq_contract.py``.
 """
 
 from __future__ import annotations

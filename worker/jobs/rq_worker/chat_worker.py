@@ -2,7 +2,7 @@
 
 Decides when a job is popped and let go; worker.jobs.rq_worker.bookkeeping makes the entries. What a
 job does is its runner's business. RQ's private names that this relies on are held by
-``tests/unit/worker/jobs/test_rq_contract.py``.
+``tests/unit/worker/jobs/rq_worker/test_rq_contract.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a worker of many jobs pops them: from one queue at a time, and none while RQ is suspended.
 
 An unreadable job is failed, and the worker goes on. RQ's private names that this relies on are held
-by ``tests/unit/worker/jobs/test_rq_contract.py``.
+by ``tests/unit/worker/jobs/rq_worker/test_rq_contract.py``.
 """
 
 from __future__ import annotations

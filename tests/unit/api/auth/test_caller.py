@@ -1,5 +1,5 @@
-"""What one caller sees and stops of another's chats: nothing. The name comes from a header that
-only tests send."""
+"""One caller neither sees nor stops another's chats. The name comes from a header that only tests
+send."""
 
 from __future__ import annotations
 

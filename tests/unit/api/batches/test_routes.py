@@ -1,4 +1,4 @@
-"""Batches over HTTP, on a Redis without a server: what is accepted, refused, told and kept."""
+"""Batches over HTTP, on a Redis without a server: what is accepted, refused, shown and stored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def queued(redis: Redis) -> list[BatchSlice]:
 
 
 def take(redis: Redis) -> Taken:
-    """What a worker does with the first slice in the queue."""
+    """Pop the first slice in the queue, as a worker does."""
     (work, *_) = queued(redis)
     redis.lpop("rq:queue:batch")
     attempt, _ = TokenLog(redis).begin(work.job_id)

@@ -80,7 +80,7 @@ def test_schemas_that_are_known_do_not_wait_and_not_too_many_others_do(
 ) -> None:
     over = threading.Event()
 
-    async def crowd() -> None:
+    async def many() -> None:
         await schemas.settle(ask(0))
         monkeypatch.setattr(schemas.check._pool, "ask", lambda *_: over.wait(10) and Verdict("{}"))
         monkeypatch.setattr(json_schema, "MOST_WAITING", 3)
@@ -94,4 +94,4 @@ def test_schemas_that_are_known_do_not_wait_and_not_too_many_others_do(
         await asyncio.gather(*waiting)
         await schemas.settle(ask(5))
 
-    asyncio.run(crowd())
+    asyncio.run(many())

@@ -20,7 +20,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Api:
-    """A client, and the worker that sees what was accepted."""
+    """A client, and the fake worker that receives accepted jobs."""
 
     def __init__(self, client: TestClient, worker: FakeWorker, redis: Redis) -> None:
         self.client, self.worker, self.redis = client, worker, redis
@@ -180,6 +180,16 @@ def test_developer_is_treated_as_system(api: Api) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_what_an_assistant_thought_is_kept_and_nobody_else_has_thought(api: Api, name: str) -> None:
+    turns = [message("a"), message("b", "assistant") | {name: "Hm."}, message("c")]
+    assert api.accepted(chat_body(messages=turns)).messages[1].reasoning == "Hm."
+    api.worker.seen.clear()
+    turns[0][name] = "Hm."
+    [error] = api.refused(chat_body(messages=turns))["errors"]
+    assert "only a message of role assistant has reasoning" in error
+
+
 def test_another_role_is_refused(api: Api) -> None:
     assert "role" in api.refused(chat_body(messages=[message("a", "robot")]))["errors"][0]
 
@@ -228,7 +238,7 @@ def test_broken_json_is_a_bad_request(api: Api, raw: bytes) -> None:
     assert answer["code"] == ("invalid_request" if raw == b"" else "bad_request")
 
 
-def test_a_surrogate_in_a_field_name_can_be_told(api: Api) -> None:
+def test_a_surrogate_in_a_field_name_can_be_reported(api: Api) -> None:
     api.refused(raw=b'{"model_id": "m", "messages": [], "\\ud800": 1}')
 
 

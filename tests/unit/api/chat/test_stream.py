@@ -1,5 +1,4 @@
-"""What a stream does in silence: it looks whether anybody is left to end the job; an end that
-was read is an end."""
+"""A stream without events checks whether the job can still end; an end that was read stays one."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ def entry(number: int, event: Event) -> Entry:
 
 
 class Log:
-    """A log that no channel tells of. With ``ends_as_asked`` it ends while somebody asks for the
-    job's standing."""
+    """A log whose events are not published. With ``ends_as_asked`` it ends while the job's state is
+    read."""
 
     def __init__(self, *, ends_as_asked: bool) -> None:
         self.entries: list[Entry] = []
@@ -96,10 +95,10 @@ def test_a_stream_whose_end_arrives_during_the_look_ends_well(
         log = Log(ends_as_asked=True)
         return await all_of(kind(reader_of(log)[1], log))
 
-    told = asyncio.run(run())
-    assert "Hello" in told
-    assert "expired" not in told
-    assert told.count('"done": true') + told.count("[DONE]") == 1
+    stream = asyncio.run(run())
+    assert "Hello" in stream
+    assert "expired" not in stream
+    assert stream.count('"done": true') + stream.count("[DONE]") == 1
 
 
 def test_a_log_that_can_not_be_read_during_the_look_has_not_expired() -> None:

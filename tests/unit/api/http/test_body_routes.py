@@ -1,5 +1,5 @@
-"""A body's limit is that of the route that will serve it; where no route is, the address is what
-is wrong."""
+"""A body has the limit of the route that serves it; without a route the error is about the
+address."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def client() -> Iterator[TestClient]:
         ("POST", "/static/nowhere", 405),
     ],
 )
-def test_a_wrong_address_is_told_whatever_the_length_of_the_body(
+def test_a_wrong_address_is_404_whatever_the_length_of_the_body(
     client: TestClient, method: str, path: str, status: int, body: bytes, in_pieces: bool
 ) -> None:
     pieces = (body[at : at + 65536] for at in range(0, len(body), 65536))
@@ -70,11 +70,11 @@ def test_a_slash_too_many_works_for_long_conversations_as_for_short_ones(
 
 
 def test_only_an_unread_long_body_ends_the_connection(client: TestClient) -> None:
-    said = [
+    connections = [
         client.post("/nowhere", content=body).headers.get("connection") for body in (b"{}", LONG)
     ]
     served = client.post(OPENAI, content=LONG, headers=JSON)
-    assert said == [None, "close"]
+    assert connections == [None, "close"]
     assert served.status_code == 200
     assert "connection" not in served.headers
 
@@ -122,7 +122,7 @@ def test_json_may_begin_with_a_byte_order_mark_and_name_its_charset(
 def test_a_stream_is_a_stream_whatever_the_client_says_it_accepts(
     client: TestClient, accepted: str
 ) -> None:
-    # OpenAI's clients say application/json for streams, too.
+    # OpenAI's clients accept application/json for streams, too.
     sent = {"model": "model-1", "messages": [message()], "stream": True}
     answer = client.post(OPENAI, json=sent, headers={"accept": accepted})
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -1,4 +1,4 @@
-"""Long request bodies: images cut out of them, texts left alone, room for so many bytes."""
+"""Long request bodies: images are cut out of them, texts are not, and all bodies share a budget."""
 
 from __future__ import annotations
 
@@ -64,29 +64,29 @@ def test_text_beside_the_images_is_bounded(images: ImageApi) -> None:
 
 def test_room_is_given_in_turn() -> None:
     async def story() -> list[object]:
-        room = ByteBudget(10)
-        assert await room.take(8, 1)
-        large = asyncio.create_task(room.take(9, 5))
+        budget = ByteBudget(10)
+        assert await budget.take(8, 1)
+        large = asyncio.create_task(budget.take(9, 5))
         await asyncio.sleep(0)
-        small = asyncio.create_task(room.take(1, 5))
+        small = asyncio.create_task(budget.take(1, 5))
         await asyncio.sleep(0.01)
         seen: list[object] = [large.done(), small.done()]
-        room.give(8)
-        return [*seen, await large, await small, room.free]
+        budget.give(8)
+        return [*seen, await large, await small, budget.free]
 
     assert asyncio.run(story()) == [False, False, True, True, 0]
 
 
 def test_who_waits_too_long_or_goes_away_leaves_the_room_as_it_was() -> None:
     async def story() -> tuple[bool, int]:
-        room = ByteBudget(10)
-        assert await room.take(10, 1)
-        late = await room.take(5, 0.01)
-        gone = asyncio.create_task(room.take(5, 5))
+        budget = ByteBudget(10)
+        assert await budget.take(10, 1)
+        late = await budget.take(5, 0.01)
+        gone = asyncio.create_task(budget.take(5, 5))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        room.give(10)
-        return late, room.free
+        budget.give(10)
+        return late, budget.free
 
     assert asyncio.run(story()) == (False, 10)

@@ -1,4 +1,4 @@
-"""HEAD is GET without the body; of a stream there is no head to be had."""
+"""HEAD is GET without the body; for streams it is refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def job_id(client: TestClient) -> str:
     return job_id
 
 
-def told(client: TestClient, method: str, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+def status_and_headers(
+    client: TestClient, method: str, path: str, **headers: str
+) -> tuple[int, dict[str, Any]]:
     answer = client.request(method, path, headers=headers)
     assert method == "GET" or answer.content == b""
     headers_but_the_id = {
@@ -62,12 +64,12 @@ def told(client: TestClient, method: str, path: str, **headers: str) -> tuple[in
 def test_the_head_of_an_answer_is_what_get_says_without_its_body(
     client: TestClient, path: str
 ) -> None:
-    assert told(client, "HEAD", path) == told(client, "GET", path)
+    assert status_and_headers(client, "HEAD", path) == status_and_headers(client, "GET", path)
 
 
 def test_a_chat_can_be_asked_for_by_its_head(client: TestClient, job_id: str) -> None:
     path = f"/api/engine/jobs/{job_id}"
-    assert told(client, "HEAD", path) == told(client, "GET", path)
+    assert status_and_headers(client, "HEAD", path) == status_and_headers(client, "GET", path)
 
 
 def test_of_every_stream_head_is_refused_and_nobody_reads_it(
@@ -75,7 +77,9 @@ def test_of_every_stream_head_is_refused_and_nobody_reads_it(
 ) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     streams = [
-        path for path, said in paths.items() if "text/event-stream" in str(said.get("get", {}))
+        path
+        for path, operations in paths.items()
+        if "text/event-stream" in str(operations.get("get", {}))
     ]
     assert sorted(streams) == STREAMS
     relay: Any = client.app.state.services[Relay]  # type: ignore[attr-defined]
@@ -83,7 +87,7 @@ def test_of_every_stream_head_is_refused_and_nobody_reads_it(
     relay.attach = watch.join = None  # which a reader would call
     try:
         for path in streams:
-            status, headers = told(client, "HEAD", path.format(job_id=job_id))
+            status, headers = status_and_headers(client, "HEAD", path.format(job_id=job_id))
             assert (status, headers["allow"]) == (405, "GET")
     finally:
         del relay.attach, watch.join
@@ -94,9 +98,9 @@ def test_head_wants_the_same_key_as_get(redis: FakeRedis) -> None:
         for headers in ({}, {"accept": "text/html"}, {"authorization": f"Bearer {KEY}"}):
             for path in ("/health", "/models", "/", STREAMS[1]):
                 if path != STREAMS[1] or "authorization" not in headers:
-                    assert told(client, "HEAD", path, **headers) == told(
-                        client, "GET", path, **headers
-                    )
+                    assert status_and_headers(
+                        client, "HEAD", path, **headers
+                    ) == status_and_headers(client, "GET", path, **headers)
 
 
 def test_requests_are_counted_by_the_method_that_was_sent(client: TestClient) -> None:
@@ -112,5 +116,5 @@ def test_a_long_answer_is_not_made_for_its_head(client: TestClient, redis: FakeR
         "id"
     ]
     path = f"/api/engine/batches/{batch}/results"
-    assert told(client, "HEAD", path) == told(client, "GET", path)
+    assert status_and_headers(client, "HEAD", path) == status_and_headers(client, "GET", path)
     assert redis.exists(keys.WORKER_SEEN)

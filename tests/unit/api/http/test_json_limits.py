@@ -1,5 +1,5 @@
-"""Long JSON: counted before it is parsed, read beside the event loop, and answered like the same
-in short."""
+"""Long JSON: its values are counted before it is parsed, outside of the event loop, and errors are
+those of short JSON."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Api:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer = self.client.post(path, content=content, headers=kind)
         assert answer.status_code < 500
-        told = answer.headers["content-type"] == "application/json"
-        return answer.status_code, answer.json() if told else answer.text
+        is_json = answer.headers["content-type"] == "application/json"
+        return answer.status_code, answer.json() if is_json else answer.text
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def api() -> Iterator[Api]:
 
 
 def plain_count(body: bytes) -> int:
-    """The same count in the plainest way: texts are cut out first."""
+    """The same count by a simpler algorithm: strings are cut out first."""
     rest, texts = re.subn(rb'"(?:[^"\\]|\\.)*"', b"", body, flags=re.DOTALL)
     return 1 + texts + sum(rest.count(mark) for mark in (b",", b"[", b"{"))
 
@@ -78,7 +78,7 @@ def test_values_are_counted_whatever_is_in_texts_and_wherever_a_step_ends(
 
 
 def test_beyond_the_most_the_rest_is_not_looked_at() -> None:
-    # Each step looks at 64 KiB: with the second one it is plain that these are too many.
+    # Each step reads 64 KiB: after the second one there are too many.
     assert values_in(b"[" * (8 << 20), 70_000) == 1 + 2 * json_limits.STEP
 
 
@@ -110,7 +110,7 @@ def test_bodies_of_very_many_values_are_refused_before_anything_parses_them(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def parse(*_: object, **__: object) -> Any:
-        raise AssertionError("it has been parsed")
+        raise AssertionError("the body was parsed")
 
     refusals = [
         (path, api.client.build_request("POST", path, content=body, headers=JSON))
@@ -121,9 +121,11 @@ def test_bodies_of_very_many_values_are_refused_before_anything_parses_them(
     answers = [(path, api.client.send(request)) for path, request in refusals]
     monkeypatch.undo()
     for path, answer in answers:
-        told = answer.json()
+        refusal = answer.json()
         assert answer.status_code == 413, path
-        assert "values" in (told["error"]["message"] if path.startswith("/v1") else told["detail"])
+        assert "values" in (
+            refusal["error"]["message"] if path.startswith("/v1") else refusal["detail"]
+        )
     assert not api.worker.seen
 
 
@@ -228,7 +230,7 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("number", range(len(WRONG)))
-def test_what_is_wrong_with_a_long_body_is_told_as_with_a_short_one(api: Api, number: int) -> None:
+def test_errors_of_a_long_body_are_those_of_a_short_one(api: Api, number: int) -> None:
     path, body = WRONG[number]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     short, long = api.post(path, content), api.post(path, content + PADDING)
@@ -247,5 +249,5 @@ def test_a_long_body_of_another_type_is_refused_as_a_short_one_is(api: Api) -> N
 def test_the_longest_hostile_bodies_are_refused_by_their_length_alone(api: Api) -> None:
     inside = b"[]," * (20_000_000 // 3)
     assert MAX_TEXT < len(inside) < MAX_BODY
-    status, told = api.post(CHAT, b'{"messages":[' + inside + b"[]]}")
-    assert (status, told["code"]) == (413, "too_large")
+    status, refusal = api.post(CHAT, b'{"messages":[' + inside + b"[]]}")
+    assert (status, refusal["code"]) == (413, "too_large")

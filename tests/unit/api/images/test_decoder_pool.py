@@ -1,4 +1,5 @@
-"""What happens when a process that opens images dies, hangs, lies or takes too much."""
+"""What happens when a process that decodes images dies, hangs, answers wrongly or uses too much
+memory."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def ended(*pids: int) -> None:
         psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         for pid in pids
     ):
-        assert time.monotonic() < until, "still there"
+        assert time.monotonic() < until, "the process is still running"
         time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of an image on its way to a job."""
+"""An image between the request and its job: checked, turned upright, scaled and stored."""
 
 from __future__ import annotations
 

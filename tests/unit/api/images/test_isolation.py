@@ -1,5 +1,5 @@
-"""That nothing a request names is fetched or opened, and what the process that opens images
-could do at all."""
+"""Nothing that a request names is fetched or opened, and the process that decodes images has no
+access to files and sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images are refused, with which reason, how fast and at which cost."""
+"""Which images are refused, with which reason, how fast, and with how much memory."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def test_an_address_of_an_image_is_refused_by_name(images: ImageApi, url: str, p
     openai = images.client.post(
         "/v1/chat/completions", json={"model": "model-1", "messages": messages}
     )
-    told = openai.json()["error"]
-    assert (openai.status_code, told["code"], told["param"]) == (
+    error = openai.json()["error"]
+    assert (openai.status_code, error["code"], error["param"]) == (
         400,
         "unsupported",
         "messages[1].content[1].image_url",
     )
-    assert "MLXQ_IMAGE_HOSTS" in told["message"]
-    assert "->" not in told["message"]
+    assert "MLXQ_IMAGE_HOSTS" in error["message"]
+    assert "->" not in error["message"]
     assert not images.worker.seen
 
 
@@ -202,5 +202,5 @@ def test_nothing_is_kept_of_a_request_with_one_bad_image(images: ImageApi) -> No
     [sha256] = set(images.redis.hkeys(keys.IMAGES)) - before
     until = time.monotonic() + 5
     while images.redis.zscore(keys.IMAGES_IDLE, sha256) is None:
-        assert time.monotonic() < until, "still held"
+        assert time.monotonic() < until, "the image is still held by a job"
         time.sleep(0.01)

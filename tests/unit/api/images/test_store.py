@@ -12,7 +12,7 @@ from api.images.store import OVERHEAD, ImagesFull, ImageStore
 from wire import keys
 
 SIZE = 10_000
-ROOM = 3 * (SIZE + OVERHEAD)
+BUDGET = 3 * (SIZE + OVERHEAD)
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def redis() -> Redis:
 
 
 def stored(redis: Redis) -> set[str]:
-    """What is there, after all books about it have been compared."""
+    """The stored images, after all records about them have been compared."""
     found = {name.decode().rsplit(":", 1)[1] for name in redis.keys(keys.image("*"))}
     sizes = redis.hgetall(keys.IMAGES)
     assert {sha.decode() for sha in sizes} == found
-    assert int(redis.get(keys.IMAGES_TOTAL) or 0) == sum(map(int, sizes.values())) <= ROOM
+    assert int(redis.get(keys.IMAGES_TOTAL) or 0) == sum(map(int, sizes.values())) <= BUDGET
     needed = {name.decode().rsplit(":", 1)[1] for name in redis.keys(keys.image_jobs("*"))}
     idle = {sha.decode() for sha in redis.zrange(keys.IMAGES_IDLE, 0, -1)}
     assert needed | idle == found
@@ -43,7 +43,7 @@ def fill(store: ImageStore, redis: Redis, *names: str) -> None:
 
 
 def test_an_image_is_dropped_after_its_last_job(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM, kept_s=0)
+    store = ImageStore(redis, BUDGET, kept_s=0)
     store.put("a", b"picture", job(redis, "one"))
     store.put("a", b"picture", job(redis, "two"))
     for state in ("queued", "running"):
@@ -58,7 +58,7 @@ def test_an_image_is_dropped_after_its_last_job(redis: Redis) -> None:
 
 
 def test_it_stays_a_while_for_the_next_turn(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM, kept_s=0.2)
+    store = ImageStore(redis, BUDGET, kept_s=0.2)
     store.put("a", b"picture", job(redis, "one", "ended"))
     store.sweep()
     assert stored(redis) == {"a"}
@@ -75,7 +75,7 @@ def test_it_stays_a_while_for_the_next_turn(redis: Redis) -> None:
 
 
 def test_beyond_the_budget_there_is_no_room_while_jobs_live(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM)
+    store = ImageStore(redis, BUDGET)
     fill(store, redis, "a", "b", "c")
     with pytest.raises(ImagesFull):
         fill(store, redis, "d")
@@ -84,7 +84,7 @@ def test_beyond_the_budget_there_is_no_room_while_jobs_live(redis: Redis) -> Non
 
 
 def test_room_is_made_by_what_was_idle_longest(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM)
+    store = ImageStore(redis, BUDGET)
     fill(store, redis, "a", "b", "c")
     for name in ("b", "a"):
         store.forget(f"job-{name}", [name])
@@ -94,7 +94,7 @@ def test_room_is_made_by_what_was_idle_longest(redis: Redis) -> None:
 
 
 def test_room_is_made_by_jobs_that_have_just_ended(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM)
+    store = ImageStore(redis, BUDGET)
     fill(store, redis, "a", "b", "c")
     job(redis, "job-b", "ended")
     fill(store, redis, "d")
@@ -103,24 +103,24 @@ def test_room_is_made_by_jobs_that_have_just_ended(redis: Redis) -> None:
 
 def test_an_image_larger_than_the_budget_finds_no_room(redis: Redis) -> None:
     with pytest.raises(ImagesFull):
-        ImageStore(redis, ROOM).put("a", bytes(ROOM), "one")
+        ImageStore(redis, BUDGET).put("a", bytes(BUDGET), "one")
     assert stored(redis) == set()
 
 
 def test_a_process_that_dies_before_it_queues_its_job_leaves_nothing_for_ever(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ImageStore(redis, ROOM, kept_s=0)
+    store = ImageStore(redis, BUDGET, kept_s=0)
     store.put("a", b"picture", "never came to be")
     store.sweep()
-    assert stored(redis) == {"a"}  # its job may be on its way
+    assert stored(redis) == {"a"}  # its job may be about to be queued
     monkeypatch.setattr("api.images.store.CREATION_S", -1)
     store.sweep()
     assert stored(redis) == set()
 
 
-def test_what_has_expired_is_taken_out_of_the_books(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM)
+def test_expired_images_leave_the_records(redis: Redis) -> None:
+    store = ImageStore(redis, BUDGET)
     fill(store, redis, "a", "b")
     redis.delete(keys.image("a"), keys.image("b"))
     assert not store.hold("a", "one")
@@ -130,7 +130,7 @@ def test_what_has_expired_is_taken_out_of_the_books(redis: Redis) -> None:
 
 
 def test_a_live_job_renews_its_images(redis: Redis) -> None:
-    store = ImageStore(redis, ROOM)
+    store = ImageStore(redis, BUDGET)
     fill(store, redis, "a")
     redis.expire(keys.image("a"), 9)
     redis.expire(keys.image_jobs("a"), 9)

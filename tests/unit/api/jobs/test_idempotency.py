@@ -1,4 +1,4 @@
-"""A key makes one job: what is a key, what is the same body, and what stands in Redis for it."""
+"""A key makes one job: which keys are valid, which bodies are the same, and what Redis stores."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Jobs that RQ's tools have ended, deleted or lost from outside get their end: in the log, once,
-and in RQ's books."""
+"""Jobs that RQ's tools have ended, deleted or lost get their end: in the log, once, and in RQ's
+records."""
 
 from __future__ import annotations
 
@@ -9,34 +9,31 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from rq import Queue
 from rq.executions import Execution
-from rq.job import Job, JobStatus
+from rq.job import Job
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
 from api.jobs import reaper
 from api.jobs.ids import new_job_id
-from api.jobs.queue import JobQueue, Policy
+from api.jobs.queue import JobQueue
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S
-from tests.support.api_support import MODEL, QUEUE, LogWriter, announce
+from tests.support.api_support import QUEUE, LogWriter, announce
 from tests.support.fake_api import fake_api
+from tests.unit.api.jobs.rq_endings import CANARY, ENDINGS, cancel, chat, delete, fail, log_of, rq
 from wire import clock as redis_clock
 from wire import keys
-from wire.keys import EVERYONE
-from wire.messages import ChatJob, Delta, Failed, Finished, Message, ModelCommand, Sampling
+from wire.messages import Delta, Failed, Finished, ModelCommand
 from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
-from wire.token_log import decode_rows
 
-CANARY = "xyzzy-canary"
 KEY_LIMIT = 3
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Redis' time in milliseconds, as the API takes it; the last entry counts."""
+    """Redis' time in milliseconds, as the API reads it: the last entry."""
     times = [1_700_000_000_000]
     monkeypatch.setattr(redis_clock, "now_ms", lambda _: times[-1])
     monkeypatch.setattr(JobQueue, "_now_and_depth", lambda _: (times[-1], 0))
@@ -54,61 +51,6 @@ def client(redis: Redis) -> Iterator[TestClient]:
 def jobs(client: TestClient, clock: list[int]) -> JobQueue:  # noqa: ARG001 (its time is held still)
     jobs: JobQueue = client.app.state.services[JobQueue]  # type: ignore[attr-defined]
     return jobs
-
-
-def chat(jobs: JobQueue, owner: str = EVERYONE) -> str:
-    made = ChatJob(
-        job_id=new_job_id(),
-        owner=owner,
-        model_id=MODEL.id,
-        model_revision=MODEL.revision,
-        messages=(Message(role="user", content=CANARY),),
-        sampling=Sampling(seed=1),
-        submitted_ms=0,
-    )
-    return jobs._submit_chat(made, Policy("continue"))
-
-
-def rq(redis: Redis, job_id: str) -> Job:
-    return Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
-
-
-def log_of(redis: Redis, job_id: str) -> list[Any]:
-    rows: Any = redis.xrange(keys.log(job_id))
-    return [entry.event for entry in decode_rows(rows)]
-
-
-def cancel(redis: Redis, job_id: str) -> None:
-    rq(redis, job_id).cancel()
-
-
-def delete(redis: Redis, job_id: str) -> None:
-    rq(redis, job_id).delete()
-
-
-def empty(redis: Redis, _: str) -> None:
-    Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer).empty()
-
-
-def fail(redis: Redis, job_id: str) -> None:
-    redis.lrem(QUEUE, 1, job_id)
-    job = rq(redis, job_id)
-    job.set_status(JobStatus.FAILED)
-    job.failed_job_registry.add(job, exc_string="a stock worker")
-
-
-def finish(redis: Redis, job_id: str) -> None:
-    redis.lrem(QUEUE, 1, job_id)
-    rq(redis, job_id).set_status(JobStatus.FINISHED)
-
-
-def defer(redis: Redis, job_id: str) -> None:
-    redis.lrem(QUEUE, 1, job_id)
-    rq(redis, job_id).set_status(JobStatus.DEFERRED)
-
-
-ENDINGS = [(cancel, "cancelled"), (delete, "job_lost"), (empty, "job_lost"), (fail, "job_lost")]
-ENDINGS += [(finish, "job_lost"), (defer, "job_lost")]
 
 
 @pytest.mark.parametrize(
@@ -231,25 +173,25 @@ def test_a_worker_that_takes_the_job_up_at_this_moment_ends_it(
 ) -> None:
     job_id = chat(jobs)
     cancel(redis, job_id)
-    begin, taken = jobs._reaper._log.begin, []
+    begin, writers = jobs._reaper._log.begin, []
 
     def overtaken(wanted: str) -> Any:
         lease = begin(wanted)
-        taken.append(LogWriter(redis, job_id))
+        writers.append(LogWriter(redis, job_id))
         return lease
 
     monkeypatch.setattr(jobs._reaper._log, "begin", overtaken)
     jobs._reaper.settle(job_id)
     assert log_of(redis, job_id) == []
-    assert b"data" in redis.hgetall(rq_job_key(job_id))  # the books are the worker's
+    assert b"data" in redis.hgetall(rq_job_key(job_id))  # RQ's record is the worker's to close
     assert redis.exists(keys.cancel(job_id))
-    assert taken[0].write(Finished("cancelled")) == [1]
+    assert writers[0].write(Finished("cancelled")) == [1]
 
 
 def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
     jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
-    """A worker of several queues pops so that nothing remembers it, and dies."""
+    """A worker of several queues pops without a record of it, and dies."""
     lost, other = chat(jobs), chat(jobs)
     redis.lpop(QUEUE)
     for _ in range(1 + ADRIFT_S // LOOK_AGAIN_S):
@@ -301,7 +243,7 @@ def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
     assert client.get("/ready").status_code == 200
 
 
-def test_a_worker_that_does_not_answer_is_said(
+def test_a_worker_that_does_not_answer_is_shown(
     client: TestClient, jobs: JobQueue, redis: Redis
 ) -> None:
     job_id = chat(jobs)

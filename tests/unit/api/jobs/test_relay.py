@@ -1,5 +1,5 @@
-"""A reader's promise: a position means the same text whoever wrote the log and however tokens
-were grouped in it."""
+"""Readers of the token log: a position means the same text, whoever wrote the log and however
+tokens are grouped in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END = Finished("stop")
 
 
 def delta(first: int, behind: int) -> Delta:
-    """The tokens from a place up to another, as one event."""
+    """The tokens from one position up to another, as one event."""
     words = WORDS[first:behind]
     pieces = tuple(Piece(1, len(word)) for word in words) if len(words) > 1 else ()
     return Delta("".join(words), tuple(range(first, behind)), pieces=pieces)
@@ -48,8 +48,8 @@ def line(entry: Entry) -> str:
     return f"{entry.job_id}\t{entry.sequence}\t{entry.kind}\t{marks}\t{entry.frame}\t{entry.more.decode()}"
 
 
-class Scene:
-    """One reader of one log, which a test writes and loses."""
+class OneLog:
+    """One job's log, which a test writes and rewrites, and readers of it."""
 
     def __init__(self) -> None:
         self.redis = FakeAsyncRedis()
@@ -60,7 +60,7 @@ class Scene:
         return self.relay.attach(JOB, cursor, replay=True, by_tokens=by_tokens)
 
     async def store(self, entries: list[Entry], attempt: int = 1) -> None:
-        """Write a log in place of what there was."""
+        """Replace the log."""
         await self.redis.delete(keys.log(JOB))
         for entry in entries:
             await self.redis.xadd(
@@ -68,22 +68,22 @@ class Scene:
             )
 
     async def read(self, reader: Reader) -> list[tuple[int, str]]:
-        """What comes until nothing does: ids and texts."""
-        said = []
+        """Read until there is nothing more: ids and texts."""
+        texts = []
         while entries := await reader.batch(0.01) or (reader._behind and [None]):
-            said += [(e.position, getattr(e.event, "text", "")) for e in entries if e is not None]
-        return said
+            texts += [(e.position, getattr(e.event, "text", "")) for e in entries if e is not None]
+        return texts
 
 
-def played(scene: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
+def with_one_log(check: Callable[[OneLog], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        await scene(Scene())
+        await check(OneLog())
 
     asyncio.run(run())
 
 
-def text(said: list[tuple[int, str]]) -> str:
-    return "".join(word for _, word in said)
+def text(texts: list[tuple[int, str]]) -> str:
+    return "".join(word for _, word in texts)
 
 
 @pytest.mark.parametrize("cursor", range(13))
@@ -91,13 +91,13 @@ def text(said: list[tuple[int, str]]) -> str:
 def test_what_follows_a_cursor_is_the_same_text_however_tokens_are_grouped(
     cursor: int, groups: tuple[int, ...]
 ) -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         await it.store(log(*groups, end=True))
-        said = await it.read(it.reader(cursor))
-        assert text(said) == "".join(WORDS[cursor:])
-        assert said[-1] == (13, "")
+        texts = await it.read(it.reader(cursor))
+        assert text(texts) == "".join(WORDS[cursor:])
+        assert texts[-1] == (13, "")
 
-    played(scene)
+    with_one_log(check)
 
 
 @pytest.mark.parametrize("kept", range(5))
@@ -106,11 +106,11 @@ def test_what_follows_a_cursor_is_the_same_text_however_tokens_are_grouped(
 def test_a_reader_goes_on_where_it_was_when_the_log_is_written_anew_in_other_groups(
     kept: int, anew: tuple[int, ...], noticed: bool
 ) -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         await it.store(log(1, 2, 3, 1))
         reader = it.reader()
-        said = await it.read(reader)
-        assert text(said) == "".join(WORDS[:7])
+        texts = await it.read(reader)
+        assert text(texts) == "".join(WORDS[:7])
         before = (1, 2, 3, 1)[:kept]
         rest, left = [], 12 - sum(before)
         for size in (*anew, *(1,) * 12):
@@ -119,30 +119,30 @@ def test_a_reader_goes_on_where_it_was_when_the_log_is_written_anew_in_other_gro
         written = [size for size in (*before, *rest) if size]
         await it.store(log(*written, end=True), attempt=2)
         reader.look_again(in_doubt=noticed)
-        said += await it.read(reader)
-        # Unnoticed, a log that was rewritten to fewer entries looks like one without news.
+        texts += await it.read(reader)
+        # Unnoticed, a log that was rewritten to fewer entries looks like one without new entries.
         if noticed or len(written) > 4:
-            assert text(said) == "".join(WORDS)
-            assert said[-1] == (13, "")
-        assert [place for place, _ in said] == sorted(place for place, _ in said)
+            assert text(texts) == "".join(WORDS)
+            assert texts[-1] == (13, "")
+        assert [place for place, _ in texts] == sorted(place for place, _ in texts)
 
-    played(scene)
+    with_one_log(check)
 
 
 def test_a_live_reader_gets_the_rest_of_an_event_that_it_has_seen_half() -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         reader = it.reader(5)
         for entry in log(3, 4, 5, end=True):
             reader.put(entry)
         await it.store(log(3, 4, 5, end=True))
-        said = await it.read(reader)
-        assert said == [(7, "w5 w6 "), (12, "".join(WORDS[7:])), (13, "")]
+        texts = await it.read(reader)
+        assert texts == [(7, "w5 w6 "), (12, "".join(WORDS[7:])), (13, "")]
 
-    played(scene)
+    with_one_log(check)
 
 
 def test_a_reader_ahead_of_the_log_waits_and_hears_of_an_end_before_its_place() -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         await it.store(log(3))
         reader = it.reader(9)
         assert await it.read(reader) == []
@@ -151,30 +151,30 @@ def test_a_reader_ahead_of_the_log_waits_and_hears_of_an_end_before_its_place() 
         assert await it.read(reader) == [(9, "")]
         assert reader.ended
 
-    played(scene)
+    with_one_log(check)
 
 
 def test_a_warning_stands_at_its_place_and_comes_again_only_from_there() -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         entries = [decode(encode(JOB, 1, Warning("careful")).encode())]
         entries += [entry._replace(sequence=entry.sequence + 1) for entry in log(2, end=True)]
         await it.store(entries)
         assert await it.read(it.reader()) == [(0, "careful"), (2, "w0 w1 "), (3, "")]
         assert await it.read(it.reader(1)) == [(2, "w1 "), (3, "")]
 
-    played(scene)
+    with_one_log(check)
 
 
 def test_the_log_of_a_worker_of_the_first_release_is_counted() -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         await it.store(log(1, 1, 3, 1, end=True, positions=False))
         assert await it.read(it.reader(2)) == [(5, "w2 w3 w4 "), (6, "w5 "), (7, "")]
 
-    played(scene)
+    with_one_log(check)
 
 
 def test_a_job_that_the_first_release_took_in_has_cursors_that_count_events() -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         await it.store(log(1, 3, 2, end=True))
         assert await it.read(it.reader(1, by_tokens=False)) == [
             (2, "w1 w2 w3 "),
@@ -182,7 +182,7 @@ def test_a_job_that_the_first_release_took_in_has_cursors_that_count_events() ->
             (4, ""),
         ]
 
-    played(scene)
+    with_one_log(check)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_job_that_the_first_release_took_in_has_cursors_that_count_events() ->
 def test_the_last_position_of_an_ended_job_tells_whether_anything_is_left(
     entries: list[Event], last: int
 ) -> None:
-    async def scene(it: Scene) -> None:
+    async def check(it: OneLog) -> None:
         await it.store(entries)
         await it.redis.hset(
             keys.job(JOB), mapping={"owner": "o", "kind": "chat", "state": "ended", "version": "2"}
@@ -208,4 +208,4 @@ def test_the_last_position_of_an_ended_job_tells_whether_anything_is_left(
         assert record.by_tokens
         assert await lookup.last_position(record) == last
 
-    played(scene)
+    with_one_log(check)

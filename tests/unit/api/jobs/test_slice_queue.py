@@ -25,7 +25,7 @@ URL = "/api/engine/batches"
 
 @pytest.fixture
 def redis(redis: Redis) -> Redis:
-    """With a worker that takes slices."""
+    """With a worker that runs slices."""
     announce(redis)
     return redis
 

@@ -1,5 +1,5 @@
-"""``/metrics``: valid text, right over several workers and restarts, documented, and silent
-about requests."""
+"""``/metrics``: valid text, correct over several workers and restarts, documented, and without
+anything of requests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_each_worker_has_its_series_and_a_histogram_adds_up(
     ) == (3, 0.5)
 
 
-def test_a_killed_worker_whose_last_words_live_on_is_not_told_twice(
+def test_a_killed_worker_whose_last_write_arrived_does_not_repeat_it(
     client: TestClient, redis: Redis
 ) -> None:
     old = status("a.1", beat_ms=5000, started_ms=1, work=Totals(generation_tokens=70))
@@ -129,13 +129,13 @@ def test_every_metric_is_documented_and_nothing_else_is(client: TestClient, redi
     redis.hset(keys.ENDED, "stop", 1)
     client.get("/health")
     text = client.get("/metrics").text
-    told = {
+    exported = {
         name
         for name in re.findall(r"^# TYPE (mlxq_\w+)", text, re.M)
         if not name.endswith("_created")
     }
     documented = set(re.findall(r"^\| `(mlxq_\w+)`", DOCS.read_text(encoding="utf-8"), re.M))
-    assert told == documented
+    assert exported == documented
     assert {f"{row.name}_total" for row in COUNTERS} | {
         row.name for row in (*GAUGES, *TIMES)
-    } <= told
+    } <= exported

@@ -1,5 +1,5 @@
-"""What operators see: the status with its history and recent jobs, and one look a second for all
-who watch."""
+"""What operators see: the status with its history and recent jobs, and one read of Redis a second
+for all viewers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def overview(server: FakeServer) -> StatusReader:
 
 
 def sample(redis: Redis, at_ms: int, **fields: Any) -> None:
-    """What a worker adds to the history every second."""
+    """Add to the history what a worker adds every second."""
     known = {
         "machine": "a",
         "seconds": 1.0,
@@ -144,8 +144,8 @@ def test_recent_jobs_are_the_last_ones_newest_first_with_their_timings(
         mapping={"kind": "chat", "model_id": "gone", "queue": "chat", "owner": "everyone"},
     )
     LogWriter(redis, "f" * 32).write(Failed("engine_failed", "It broke.", Usage(1, 2, 0)))
-    told = client.get("/api/engine/status").json()
-    failed, last, *_ = recent = told["recent"]
+    answer = client.get("/api/engine/status").json()
+    failed, last, *_ = recent = answer["recent"]
     assert len(recent) == keys.RECENT_LENGTH
     assert (failed["finish_reason"], failed["code"], failed["model"]) == (
         "error",
@@ -163,7 +163,7 @@ def test_recent_jobs_are_the_last_ones_newest_first_with_their_timings(
         last["queue_ms"],
         last["tokens_per_second"],
     ) == (2, 4, 1, 50)
-    assert told["ended"] == {"stop": 53, "error:engine_failed": 1}
+    assert answer["ended"] == {"stop": 53, "error:engine_failed": 1}
 
 
 def test_the_status_says_who_asks_how_old_heartbeats_are_and_how_many_run(
@@ -171,11 +171,11 @@ def test_the_status_says_who_asks_how_old_heartbeats_are_and_how_many_run(
 ) -> None:
     seconds, _ = redis.time()
     announce(redis, status("a.1", beat_ms=(seconds - 3) * 1000, running_total=7))
-    told = client.get("/api/engine/status").json()
-    assert told["you"] == "everyone"
-    assert told["running_total"] == 7
-    assert 2000 <= told["workers"][0]["heartbeat_age_ms"] < 5000
-    assert told["running"][0]["model"] == MODEL.name
+    answer = client.get("/api/engine/status").json()
+    assert answer["you"] == "everyone"
+    assert answer["running_total"] == 7
+    assert 2000 <= answer["workers"][0]["heartbeat_age_ms"] < 5000
+    assert answer["running"][0]["model"] == MODEL.name
 
 
 def read_events(chunk: bytes) -> list[tuple[str, Any]]:
@@ -201,8 +201,8 @@ def test_all_who_watch_share_one_look_and_it_ends_with_the_last(
         assert [name for name, _ in read_events(first[0])] == ["history", "status"]
         second = await asyncio.gather(*(anext(reader) for reader in readers))
         assert (len(set(second)), watch.looks) == (1, 2)
-        [(name, told)] = read_events(second[0])
-        assert (name, "tail" in told, "history" in told) == ("status", True, False)
+        [(name, data)] = read_events(second[0])
+        assert (name, "tail" in data, "history" in data) == ("status", True, False)
         for _ in readers:
             watch.leave()
         looks = watch.looks

@@ -1,4 +1,4 @@
-"""What a caller is told of its usage: its own, all time and day by day."""
+"""A caller's usage: its own alone, for all time and day by day."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wire.usage import day_of
 NOTHING = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0}
 
 
-def test_each_key_is_told_its_own_sums_for_all_time_and_thirty_days(
+def test_each_key_gets_its_own_sums_for_all_time_and_thirty_days(
     redis: Redis, tmp_path: Path
 ) -> None:
     for job_id, owner in (("1" * 32, "ann"), ("2" * 32, "ann"), ("3" * 32, "bob")):
@@ -34,17 +34,17 @@ def test_each_key_is_told_its_own_sums_for_all_time_and_thirty_days(
     file.chmod(0o600)
     with TestClient(fake_api(redis, Settings(api_keys_file=str(file)))) as client:
         assert client.get("/api/engine/usage").status_code == 401
-        told = {
+        usage = {
             n: client.get("/api/engine/usage", headers={"Authorization": f"Bearer {n}"}).json()
             for n in ("ann", "cid")
         }
     two = {"requests": 2, "prompt_tokens": 10, "completion_tokens": 4, "cached_tokens": 2}
-    assert (told["ann"]["owner"], told["ann"]["total"]) == ("ann", two)
-    days = told["ann"]["days"]
+    assert (usage["ann"]["owner"], usage["ann"]["total"]) == ("ann", two)
+    days = usage["ann"]["days"]
     assert len(days) == 30
     assert days[0]["used"] == NOTHING | {"requests": 7}
     assert days[-1] == {
         "day": datetime.fromtimestamp(today * 86400, UTC).date().isoformat(),
         "used": two,
     }
-    assert told["cid"]["total"] == NOTHING
+    assert usage["cid"]["total"] == NOTHING

@@ -1,9 +1,10 @@
-"""Every field of OpenAI's routes and of their relatives is honoured, refused by name, or
+"""Every field of OpenAI's routes and of compatible servers is honoured, refused by name, or
 accepted without effect."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from typing import Any
 
@@ -52,7 +53,9 @@ def of_mlx_lm() -> set[str]:
     """The fields that mlx_lm.server reads from a request."""
     server = pytest.importorskip("mlx_lm.server")
     found = set(re.findall(r"\bbody\.get\(\s*\"(\w+)\"", inspect.getsource(server)))
-    assert found >= {"top_k", "logit_bias", "role_mapping"}, "its source has changed"
+    assert found >= {"top_k", "logit_bias", "role_mapping"}, (
+        "the source of mlx_lm.server has changed"
+    )
     return found
 
 
@@ -98,8 +101,6 @@ def test_every_field_of_an_assistants_message_is_in_one_of_the_lists() -> None:
         {"logprobs": True},
         {"continue_final_message": True},
         {"add_generation_prompt": False},
-        {"chat_template_kwargs": {"enable_thinking": False}},
-        {"reasoning_effort": "low"},
         {"verbosity": "high"},
         {"web_search_options": {}, "n": 2},
         {"web_search_options": {"search_context_size": "low"}},
@@ -124,10 +125,10 @@ def test_every_field_of_an_assistants_message_is_in_one_of_the_lists() -> None:
 def test_a_field_that_would_change_the_answer_is_refused_by_name(
     api: Api, path: str, sent: dict[str, Any]
 ) -> None:
-    told = api.refused(400, path, **sent)
-    assert (told["code"], told["type"]) == ("unsupported", "invalid_request_error")
-    assert told["param"] == list(sent)[-1]
-    assert len(told["message"]) > 15
+    refusal = api.refused(400, path, **sent)
+    assert (refusal["code"], refusal["type"]) == ("unsupported", "invalid_request_error")
+    assert refusal["param"] == list(sent)[-1]
+    assert len(refusal["message"]) > 15
 
 
 def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
@@ -136,6 +137,52 @@ def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
         api.refused(400, COMPLETIONS, response_format={"type": "json_object"})["param"]
         == "response_format"
     )
+    kwargs = {"enable_thinking": False}
+    told = api.refused(400, COMPLETIONS, chat_template_kwargs=kwargs)
+    assert (told["code"], told["param"]) == ("unsupported", "chat_template_kwargs")
+    assert api.refused(400, COMPLETIONS, reasoning_effort="low")["param"] == "reasoning_effort"
+
+
+def test_options_for_the_chat_template_reach_the_job(api: Api) -> None:
+    kwargs = {"enable_thinking": False, "custom": [1], "unset": None}
+    job = api.job(chat_template_kwargs=kwargs, reasoning_effort="low")
+    assert json.loads(job.form.template_options or "") == {
+        "reasoning_effort": "low",
+        "enable_thinking": False,
+        "custom": [1],
+    }
+    assert api.job(chat_template_kwargs=None, reasoning_effort=None).form.template_options is None
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt", "tokenize"])
+def test_what_the_service_gives_the_template_is_no_option(api: Api, name: str) -> None:
+    told = api.refused(400, chat_template_kwargs={name: False})
+    assert (told["code"], told["param"]) == ("unsupported", f"chat_template_kwargs.{name}")
+    assert told["message"] == f"{name} is no option of a chat template."
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"chat_template_kwargs": "enable_thinking"},
+        {"chat_template_kwargs": {"a b": 1}},
+        {"chat_template_kwargs": {"": 1}},
+        {"chat_template_kwargs": {str(number): 1 for number in range(33)}},
+        {"reasoning_effort": "Very high"},
+        {"reasoning_effort": 3},
+    ],
+)
+def test_options_of_a_wrong_shape_are_refused(api: Api, sent: dict[str, Any]) -> None:
+    assert api.refused(400, **sent)["param"] == next(iter(sent))
+
+
+@pytest.mark.parametrize("name", ["enable_thinking", "thinking"])
+def test_an_answer_held_to_a_schema_can_not_think_first(api: Api, name: str) -> None:
+    schema = {"type": "json_object"}
+    told = api.refused(400, response_format=schema, chat_template_kwargs={name: True})
+    assert (told["code"], told["param"]) == ("unsupported", "chat_template_kwargs")
+    job = api.job(response_format=schema, chat_template_kwargs={name: False})
+    assert job.form.template_options == f'{{"{name}": false}}'
 
 
 @pytest.mark.parametrize(
@@ -245,7 +292,7 @@ def test_a_last_message_of_the_assistant_is_a_turn_like_others(api: Api) -> None
     assert [message.role for message in api.job(messages=turns).messages] == ["user", "assistant"]
 
 
-def test_thinking_is_taken_back_under_either_name(api: Api) -> None:
+def test_thinking_is_accepted_under_either_name(api: Api) -> None:
     for name in ("reasoning", "reasoning_content"):
         turns = [
             {"role": "user", "content": "Hi"},
@@ -259,7 +306,13 @@ def test_the_documentation_lists_every_field() -> None:
     text = (ROOT / "docs" / "openai.md").read_text(encoding="utf-8")
     sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
     names = ("Honoured", "Refused when set", "Accepted without effect")
-    told = [set(re.findall("`([a-z_.]+)`", sections[name])) for name in names]
-    assert {*ChatBody.model_fields, *CompletionBody.model_fields} - {"stream_options"} <= told[0]
-    assert {*other_fields.REFUSED, *other_fields.ON_CHATS, *other_fields.MESSAGE_REFUSED} <= told[1]
-    assert {*other_fields.WITHOUT_EFFECT, *other_fields.MESSAGE_WITHOUT_EFFECT} <= told[2]
+    documented = [set(re.findall("`([a-z_.]+)`", sections[name])) for name in names]
+    assert {*ChatBody.model_fields, *CompletionBody.model_fields} - {
+        "stream_options"
+    } <= documented[0]
+    assert {
+        *other_fields.REFUSED,
+        *other_fields.ON_CHATS,
+        *other_fields.MESSAGE_REFUSED,
+    } <= documented[1]
+    assert {*other_fields.WITHOUT_EFFECT, *other_fields.MESSAGE_WITHOUT_EFFECT} <= documented[2]

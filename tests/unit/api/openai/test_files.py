@@ -1,5 +1,5 @@
-"""Uploaded files: stored within the room there is, seen by their owner alone, and gone without a
-trace when refused."""
+"""Uploaded files: stored within the budget, visible to their owner alone, and not stored at all
+when refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wire import keys
 from wire.settings import Settings
 
 NOISE = random.Random(7).randbytes(17 << 20)
-"""Does not shrink."""
+"""Does not compress."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def client(redis: FakeRedis) -> Iterator[TestClient]:
         yield made
 
 
-def held(redis: FakeRedis) -> int:
+def stored_bytes(redis: FakeRedis) -> int:
     return int(redis.get(keys.BATCH_BYTES_TOTAL) or 0)
 
 
@@ -45,12 +45,12 @@ def upload(
 
 
 def test_a_file_takes_room_and_gives_it_back(client: TestClient, redis: FakeRedis) -> None:
-    status, told = upload(client, NOISE[: 3 << 20])
+    status, file = upload(client, NOISE[: 3 << 20])
     assert status == 200
-    assert held(redis) > 3 << 20
-    assert client.get(f"/v1/files/{told['id']}/content").content == NOISE[: 3 << 20]
-    assert client.delete(f"/v1/files/{told['id']}").status_code == 200
-    assert held(redis) == 0
+    assert stored_bytes(redis) > 3 << 20
+    assert client.get(f"/v1/files/{file['id']}/content").content == NOISE[: 3 << 20]
+    assert client.delete(f"/v1/files/{file['id']}").status_code == 200
+    assert stored_bytes(redis) == 0
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_a_refused_file_leaves_nothing(
     more: dict[str, str],
     status: int,
 ) -> None:
-    answered, told = upload(client, content, purpose, **more)
-    assert (answered, set(told)) == (status, {"error"})
-    assert held(redis) == 0
+    answered, refusal = upload(client, content, purpose, **more)
+    assert (answered, set(refusal)) == (status, {"error"})
+    assert stored_bytes(redis) == 0
     assert list(redis.scan_iter("*file*")) == []
 
 
@@ -79,36 +79,36 @@ def test_a_file_that_is_too_large_is_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_store, "MOST_BYTES", 1000)
-    status, told = upload(client, b"x" * 1001)
-    assert (status, told["error"]["code"]) == (413, "too_large")  # type: ignore[index]
+    status, refusal = upload(client, b"x" * 1001)
+    assert (status, refusal["error"]["code"]) == (413, "too_large")  # type: ignore[index]
 
 
 def test_a_file_can_ask_for_a_shorter_life(client: TestClient, redis: FakeRedis) -> None:
-    _, told = upload(
+    _, file = upload(
         client, b"{}", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
     )
-    assert told["expires_at"] - told["created_at"] == 3600  # type: ignore[operator]
-    for name in (keys.file(str(told["id"])), keys.file_piece(str(told["id"]), 0)):
+    assert file["expires_at"] - file["created_at"] == 3600  # type: ignore[operator]
+    for name in (keys.file(str(file["id"])), keys.file_piece(str(file["id"]), 0)):
         assert 3500 < redis.ttl(name) <= 3600
 
 
 def test_nobody_sees_the_files_and_batches_of_another(client: TestClient, redis: FakeRedis) -> None:
-    _, told = upload(client, b"{}\n")
+    _, file = upload(client, b"{}\n")
     body = {
-        "input_file_id": told["id"],
+        "input_file_id": file["id"],
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
     }
     batch = client.post("/v1/batches", json=body).json()
     assert client.get(f"/v1/batches/{batch['id']}").status_code == 200
     redis.hset(keys.order(batch["id"].removeprefix("batch_")), "owner", "somebody else")
-    redis.hset(keys.file(str(told["id"])), "owner", "somebody else")
+    redis.hset(keys.file(str(file["id"])), "owner", "somebody else")
     for path in (
-        f"/v1/files/{told['id']}",
-        f"/v1/files/{told['id']}/content",
+        f"/v1/files/{file['id']}",
+        f"/v1/files/{file['id']}/content",
         f"/v1/batches/{batch['id']}",
     ):
         assert client.get(path).status_code == 404
     assert client.post("/v1/batches", json=body).status_code == 404
     assert client.post(f"/v1/batches/{batch['id']}/cancel").status_code == 404
-    assert client.delete(f"/v1/files/{told['id']}").status_code == 404
+    assert client.delete(f"/v1/files/{file['id']}").status_code == 404

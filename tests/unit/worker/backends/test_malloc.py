@@ -1,4 +1,4 @@
-"""The heap of a worker, in a process of its own: the setting holds for all of it."""
+"""The heap settings of a worker, in a process of its own: they hold for the whole process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chats that are ready wait for those that follow, and never for long."""
+"""Chats that are ready wait a short time for those that are expected to follow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.engine.admission_window import ENOUGH, LONGEST_S, AdmissionWindow
 
 
 class Door:
-    """A gathering with a clock that a test moves, and the names of those who were let in."""
+    """An admission window with a clock that a test sets, and the names of admitted chats."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,5 +1,5 @@
-"""Prompts of batches in the engine, on the echo backend: chats first, batches in turn, and
-nothing lost on the way."""
+"""Prompts of batches in the engine, on the echo backend: chats first, batches in turn, and no
+prompt is lost."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.chats import sequence
+from tests.support.chats import Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
-from tests.unit.worker.engine.test_engine import Loads, Reader
 from worker.backends.base import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
@@ -18,7 +17,6 @@ from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
-from worker.sequence import Sequence
 
 
 @pytest.fixture
@@ -52,14 +50,14 @@ def engine(results: Results, loads: Loads, reader: Reader) -> Iterator[Engine]:
 def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = threading.Event()
+    release = threading.Event()
     posted: list[object] = []
     monkeypatch.setattr(lanes.context, "post", posted.append)
-    lanes.background._tokenising.submit(looked.wait, WAIT_S)
+    lanes.background._tokenising.submit(release.wait, WAIT_S)
     lanes.background.submit(prompts("b", 3))
     for _ in range(5):  # Not lanes.turns: it waits for the thread that is held here.
         lanes.background.run_turn(ChatLoad())
-    looked.set()
+    release.set()
     lanes.background._tokenising.submit(lambda: None).result(WAIT_S)
     assert len(posted) == 1
 
@@ -70,10 +68,10 @@ def test_prompts_say_the_known_text_beside_a_chat(
     engine.submit_prompts(prompts("b", 20))
     engine.submit(sequence("hello", seed=3, max_tokens=5))
     assert reader.text("job") == answer("hello", 3, 5)
-    told = results.wait(20)
-    assert all(right(one) for one in told)
-    assert {one.number for one in told} == set(range(1, 21))
-    assert told[0].usage.completion_tokens == 8
+    lines = results.wait(20)
+    assert all(right(one) for one in lines)
+    assert {one.number for one in lines} == set(range(1, 21))
+    assert lines[0].usage.completion_tokens == 8
 
 
 def test_a_bad_prompt_and_a_stop_text_concern_one_line(engine: Engine, results: Results) -> None:
@@ -81,23 +79,23 @@ def test_a_bad_prompt_and_a_stop_text_concern_one_line(engine: Engine, results: 
     engine.submit_prompts(
         [prompt(BAD_PROMPT, 1), prompt("b 2", 2, stop=(first,)), *prompts("b", 5)[2:]]
     )
-    told = {one.number: one for one in results.wait(5)}
-    assert told[1].error is not None
-    assert told[1].error[0] == "engine_failed"
-    assert (told[2].text, told[2].finish_reason) == (
+    lines = {one.number: one for one in results.wait(5)}
+    assert lines[1].error is not None
+    assert lines[1].error[0] == "engine_failed"
+    assert (lines[2].text, lines[2].finish_reason) == (
         " ".join(answer("b 2", 2, 8).split()[:3]) + " ",
         "stop",
     )
-    assert all(right(told[n]) for n in (3, 4, 5))
+    assert all(right(lines[n]) for n in (3, 4, 5))
 
 
 def test_a_step_that_raises_fails_its_culprit_and_the_rest_goes_on(
     engine: Engine, results: Results
 ) -> None:
     engine.submit_prompts([*prompts("b", 3), prompt(BAD_STEP, 4), *prompts("b", 6)[4:]])
-    told = {one.number: one for one in results.wait(6)}
-    assert told[4].error == ("engine_failed", "Generation failed (RuntimeError).")
-    good = [one for one in told.values() if one.error is None]
+    lines = {one.number: one for one in results.wait(6)}
+    assert lines[4].error == ("engine_failed", "Generation failed (RuntimeError).")
+    good = [one for one in lines.values() if one.error is None]
     assert len(good) >= 2
     assert all(right(one) for one in good)
 
@@ -111,9 +109,9 @@ def test_parked_prompts_go_on_at_the_exact_next_token(lanes: Lanes) -> None:
     assert len(lanes.running()) == 1
     lanes.turns(2, ChatLoad(inside=1))
     lanes.turns(20)
-    told = lanes.results.wait(4)
-    assert all(right(one) for one in told)
-    assert [one.usage.completion_tokens for one in told] == [8] * 4
+    lines = lanes.results.wait(4)
+    assert all(right(one) for one in lines)
+    assert [one.usage.completion_tokens for one in lines] == [8] * 4
 
 
 def test_no_step_is_made_while_a_chat_waits_for_its_first_token(lanes: Lanes) -> None:
@@ -155,31 +153,33 @@ def test_a_chat_that_comes_does_not_wait_for_a_turn_on_credit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [100.0]
-    company: list[bool] = []
+    beside_others: list[bool] = []
     monkeypatch.setattr("worker.engine.batch_scheduler.time.monotonic", lambda: clock[0])
     lanes = Lanes(share=0.1)
     step = EchoBackend.step
 
     def slow(backend: EchoBackend, others_waiting: bool = False) -> Step:
         clock[0] += 0.01
-        company.append(others_waiting)
+        beside_others.append(others_waiting)
         return step(backend, others_waiting)
 
     monkeypatch.setattr(EchoBackend, "step", slow)
     lanes.submit(*prompts("b", 4, max_tokens=1000))
     lanes.turns(20)
-    assert company
-    assert not any(company)
-    company.clear()
+    assert beside_others
+    assert not any(beside_others)
+    beside_others.clear()
     for _ in range(9):  # A tenth of nine steps is less than a turn takes.
         clock[0] += 0.01
         lanes.turns(1, ChatLoad(inside=1, waiting=1))
-    assert not company
+    assert not beside_others
     lanes.turns(1, ChatLoad())
-    assert company == [True], "another chat is likely to follow"
+    assert beside_others == [True], (
+        "another chat is likely to follow, so a step counts as beside others"
+    )
     clock[0] += 10.0
     lanes.turns(1, ChatLoad())
-    assert company == [True, False]
+    assert beside_others == [True, False]
     lanes.close()
 
 
@@ -214,50 +214,3 @@ def test_no_model_is_loaded_for_a_batch_while_chats_are_inside(lanes: Lanes) -> 
     lanes.background.submit(prompts("b", 2))
     lanes.turns(5, ChatLoad(inside=1))
     assert lanes.loads.opened == []
-
-
-class CachingEcho(EchoBackend):
-    """An echo backend with a prompt cache: the prompts that were taken out of a batch are known
-    afterwards."""
-
-    def __init__(self, known: list[list[int]]) -> None:
-        super().__init__(0, 16)
-        self._known = known
-
-    def add(self, sequence: Sequence) -> None:
-        super().add(sequence)
-        found = max((_common(row, sequence.prompt_ids) for row in self._known), default=0)
-        self._read[sequence] = found
-        if not sequence.position:
-            sequence.cached_tokens = found
-
-    def remove(self, sequence: Sequence) -> None:
-        self._known.append(list(sequence.prompt_ids))
-        super().remove(sequence)
-
-    def batch_lane(self) -> CachingEcho:
-        return CachingEcho(self._known)
-
-
-def _common(a: list[int], b: list[int]) -> int:
-    return next(
-        (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )
-
-
-def test_a_prefix_that_prompts_share_is_read_once(
-    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lanes.models, "_open", lambda _: CachingEcho([]))
-    shared = "the same long instructions for everyone, again and again: "
-    lanes.submit(*(prompt(f"{shared}{n}", n) for n in range(1, 9)))
-    lanes.turns(60)
-    ended = lanes.results.ended
-    assert len(ended) == 8
-    cached = sorted(one.cached_tokens for one in ended)
-    assert cached[0] == 0
-    assert cached[1] >= len(shared)
-    assert all(
-        one.result().text == answer(f"{shared}{one.line.number}", one.line.number, 8)
-        for one in ended
-    )

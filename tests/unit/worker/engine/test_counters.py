@@ -1,5 +1,5 @@
-"""What a worker counts: tokens, times to the first one, gaps between them; and what it tells of
-that."""
+"""A worker's counters: tokens, times to the first token, gaps between tokens; and what it publishes
+of them."""
 
 from __future__ import annotations
 
@@ -101,17 +101,21 @@ def test_a_sample_right_after_another_is_none() -> None:
 def test_an_end_in_numbers_has_reason_counts_and_times_and_no_text() -> None:
     chat = sequence("a secret")
     chat.fail(lambda usage, timings: Failed("engine_failed", "a sentence", usage, timings))
-    told = end_in_numbers(chat)
-    assert (told["job_id"], told["reason"], told["code"]) == ("job", "error", "engine_failed")
+    numbers = end_in_numbers(chat)
+    assert (numbers["job_id"], numbers["reason"], numbers["code"]) == (
+        "job",
+        "error",
+        "engine_failed",
+    )
     assert {
         "completion_tokens",
         "ttft_ms",
         "queue_ms",
         "tokens_per_second",
         "elapsed_ms",
-    } <= told.keys()
-    assert "secret" not in str(told)
-    assert "sentence" not in str(told)
+    } <= numbers.keys()
+    assert "secret" not in str(numbers)
+    assert "sentence" not in str(numbers)
 
 
 @pytest.fixture
@@ -129,13 +133,13 @@ def report(redis: FakeRedis) -> StatusReporter:
     return made
 
 
-def told(redis: FakeRedis, inside: list[Sequence]) -> WorkerStatus:
+def published_status(redis: FakeRedis, inside: list[Sequence]) -> WorkerStatus:
     report(redis).publish(inside)
     return WorkerStatus.model_validate_json(redis.get(keys.worker_status("here-1.7-8")) or b"")
 
 
 def test_a_status_is_bounded_however_many_chats_run(redis: FakeRedis) -> None:
-    status = told(redis, chats(1000, tokens=5))
+    status = published_status(redis, chats(1000, tokens=5))
     assert (len(status.running), status.running_total, status.machine) == (
         MOST_SHOWN,
         1000,
@@ -154,7 +158,7 @@ def test_the_history_keeps_the_last_minutes_only(
     monkeypatch.setattr("worker.engine.counters.SHORTEST_SAMPLE_S", 0.0)
     redis.xadd(keys.HISTORY, {"e": "{}"}, id="1-1")
     redis.rpush("rq:queue:chat", "a", "b")
-    told(redis, [])
+    published_status(redis, [])
     [(_, kept)] = redis.xrange(keys.HISTORY)
     assert Sample.model_validate_json(kept[b"e"]).waiting == 2
     assert 0 < redis.ttl(keys.HISTORY) <= 2 * keys.HISTORY_S

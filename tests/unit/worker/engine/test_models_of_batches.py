@@ -1,4 +1,5 @@
-"""Batches whose lines name several models, or one that is gone, changed or without room."""
+"""Batches whose lines name several models, or a model that is gone, changed or doesn't fit in
+memory."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ class Other(EchoBackend):
     to it."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
-        said = super().prepare(sequence)
+        warnings = super().prepare(sequence)
         sequence.prompt_ids = [id + 7 for id in sequence.prompt_ids]
-        return said
+        return warnings
 
     def batch_lane(self) -> Other:
         return Other(0, 16)
@@ -36,12 +37,12 @@ def test_each_line_of_a_batch_is_prepared_by_its_own_model(
     models = {n: first if n % 2 else second for n in range(1, 7)}
     lanes.submit(*(prompt(f"{shared}{n}", n, model=model) for n, model in models.items()))
     lanes.turns(60)
-    told = {one.line.number: one for one in lanes.results.ended}
-    assert set(told) == set(models)
+    ended = {one.line.number: one for one in lanes.results.ended}
+    assert set(ended) == set(models)
     for n, model in models.items():
         ids = [i + 7 * (model == "other") for i in f"user:{shared}{n}\n".encode()]
-        assert told[n].prompt_ids == ids
-        assert told[n].result().text == "".join(f"w{word(ids, n, place)} " for place in range(8))
+        assert ended[n].prompt_ids == ids
+        assert ended[n].result().text == "".join(f"w{word(ids, n, place)} " for place in range(8))
 
 
 def test_two_batches_of_a_model_that_cannot_be_loaded_fail_and_the_engine_goes_on(
@@ -59,10 +60,10 @@ def test_lines_of_changed_model_files_fail_alone(lanes: Lanes) -> None:
     old.job = old.job.model_copy(update={"model_revision": "older"})
     lanes.submit(old, new)
     lanes.turns(30)
-    told = {one.number: one for one in lanes.results.wait(2)}
-    assert told[1].error is not None
-    assert told[1].error[0] == "model_changed"
-    assert told[2].text == answer("new", 2, 8)
+    lines = {one.number: one for one in lanes.results.wait(2)}
+    assert lines[1].error is not None
+    assert lines[1].error[0] == "model_changed"
+    assert lines[2].text == answer("new", 2, 8)
 
 
 @pytest.mark.parametrize("stop", [(), ("no such word",)])
@@ -77,8 +78,8 @@ def test_a_prompt_whose_model_was_unloaded_meanwhile_is_prepared_anew_and_goes_o
     [key] = [key for key, _ in lanes.models.resident()]
     lanes.models.unload(key)
     lanes.turns(30)
-    [told] = lanes.results.wait(1)
-    assert right(told)
+    [line] = lanes.results.wait(1)
+    assert right(line)
     assert len(lanes.loads.opened) == 2
 
 

@@ -1,5 +1,5 @@
-"""Prompts that may be what kills their workers: one at a time, marked first, and never beside
-a suspect chat."""
+"""Prompts suspected of killing their workers: run one at a time, marked first, and never beside a
+suspect chat."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.chats import MODEL, sequence
+from tests.support.chats import MODEL, Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
-from tests.unit.worker.engine.test_engine import Loads, Reader
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.echo import EchoBackend, answer
@@ -29,23 +28,22 @@ def test_suspects_come_in_one_at_a_time(lanes: Lanes) -> None:
         lanes.turns(1)
         assert len(lanes.running()) <= 1
     assert all(right(one) for one in lanes.results.wait(4))
-    assert lanes.told == ["in 1", "in 2", "in 3", "in 4"]
+    assert lanes.suspects == ["in 1", "in 2", "in 3", "in 4"]
 
 
 def test_a_suspect_is_written_down_before_anything_is_done_with_it(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its model may kill the process as it is loaded, its prompt as it is prepared, its tokens in a
-    step."""
+    """The process may be killed by loading its model, by preparing its prompt, or in a step."""
     done: list[tuple[str, list[str]]] = []
     opened, prepare = lanes.models._open, EchoBackend.prepare
 
     def load(record: ModelRecord) -> Backend:
-        done.append(("load", list(lanes.told)))
+        done.append(("load", list(lanes.suspects)))
         return opened(record)
 
     def prepared(backend: EchoBackend, one: Sequence) -> list[str]:
-        done.append((one.job_id, list(lanes.told)))
+        done.append((one.job_id, list(lanes.suspects)))
         return prepare(backend, one)
 
     monkeypatch.setattr(lanes.models, "_open", load)
@@ -61,25 +59,29 @@ def test_while_a_suspect_is_prepared_no_other_is_let_in(lanes: Lanes) -> None:
     lanes.background.submit([*prompts("b", 2, suspect=True), *prompts("c", 2, suspect=True)])
     for _ in range(5):
         lanes.background.run_turn(ChatLoad())
-    assert (lanes.told, lanes.background.suspect) == (["in 1"], True)
+    assert (lanes.suspects, lanes.background.suspect) == (["in 1"], True)
     go_on.set()
     lanes.turns(60)
     assert len(lanes.results.wait(4)) == 4
-    assert lanes.told == ["in 1", "in 1", "in 2", "in 2"]
+    assert lanes.suspects == ["in 1", "in 1", "in 2", "in 2"]
 
 
 def test_a_suspect_chat_has_the_engine_without_prompts(lanes: Lanes) -> None:
-    """A crash beside it must be its own; and it never waits for a suspect prompt, whatever share
-    prompts have."""
+    """A crash while a suspect chat runs must be the chat's own; and the chat never waits for a
+    suspect prompt, whatever share prompts have."""
     lanes.submit(*prompts("b", 2, suspect=True), *prompts("c", 2))
     lanes.turns(3)
     assert set(lanes.running()) == {"b", "c"}
     lanes.turns(3, ChatLoad(inside=1, waiting=1, suspect=True))
-    assert (lanes.running(), lanes.background.suspect, lanes.told) == ([], False, ["in 1", "out 1"])
+    assert (lanes.running(), lanes.background.suspect, lanes.suspects) == (
+        [],
+        False,
+        ["in 1", "out 1"],
+    )
     lanes.turns(60)
-    told = lanes.results.wait(4)
-    assert all(right(one, one.custom_id[0]) for one in told if one.custom_id)
-    assert lanes.told == ["in 1", "out 1", "in 1", "in 2"]
+    lines = lanes.results.wait(4)
+    assert all(right(one, one.custom_id[0]) for one in lines if one.custom_id)
+    assert lanes.suspects == ["in 1", "out 1", "in 1", "in 2"]
 
 
 def test_the_good_prompts_of_a_batch_do_not_wait_behind_its_suspects(lanes: Lanes) -> None:

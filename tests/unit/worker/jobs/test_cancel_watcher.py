@@ -45,7 +45,7 @@ def test_a_watched_job_is_cancelled_until_it_ends(stops: Stops) -> None:
     stops.watcher.unwatch("b")
     stops.redis.set(keys.cancel("a"), "1")
     while (job_id := stops.next()) == "b":
-        pass  # A look that was under way.
+        pass  # A poll that was in progress.
     assert [job_id, stops.next()] == ["a", "a"]
 
 

@@ -1,5 +1,4 @@
-"""The event writer's promises: what comes first and last is written at once, what comes fast in
-between together."""
+"""The event writer: first and last events are written at once, fast ones between them together."""
 
 from __future__ import annotations
 
@@ -108,7 +107,7 @@ def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -
     assert "".join(entry.event.text for entry in written.entries("a")) == "one two"
 
 
-def test_told_to_flush_it_writes_what_would_linger(written: Written) -> None:
+def test_flush_writes_pending_events(written: Written) -> None:
     chat = written.hold("a")
     written.writer.put([(chat, Delta("one", (1,)))])
     written.writer.put([(chat, Delta(" two", (2,)))])

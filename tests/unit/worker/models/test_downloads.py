@@ -1,5 +1,5 @@
-"""Downloads: whole or not there, never outside their folder, and deleted only when they were
-made here."""
+"""Downloads: complete or absent, never outside their folder, and deleted only if they were
+downloaded here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "owner/tiny-4bit"
 
 
 class LocalHub:
-    """Writes a model, when it is let; counts how often."""
+    """Writes a model once it is allowed to; counts how often."""
 
     def __init__(self) -> None:
         self.go = threading.Event()

@@ -1,4 +1,4 @@
-"""Model folders become records; nothing outside the configured folders is looked at."""
+"""Model folders become records; nothing outside the configured folders is read."""
 
 from __future__ import annotations
 

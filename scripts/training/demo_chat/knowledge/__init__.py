@@ -1,0 +1,1 @@
+"""What the small chat model is to know: tables of facts, single facts, small talk, and their phrasings."""

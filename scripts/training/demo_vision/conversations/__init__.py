@@ -1,0 +1,1 @@
+"""Questions about pictures, conversations made of them, and the checks of answers."""

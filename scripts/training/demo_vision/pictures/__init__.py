@@ -1,0 +1,1 @@
+"""What the pictures show, and how they are drawn."""

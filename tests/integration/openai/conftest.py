@@ -1,0 +1,23 @@
+"""One service on the echo backend for each file, and clients for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.openai.batch_service import BatchService
+from tests.support.openai_service import Service, serving
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("openai")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def batch_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchService]:
+    made = BatchService(tmp_path_factory.mktemp("batches"))
+    yield made
+    made.close()

@@ -1,0 +1,238 @@
+"""Runs a model's sequences in one continuous batch: text, vision and quantised caches alike.
+
+A step decodes one token of every running row and then reads a chunk of the prompts that wait, so
+streams go on while prompts are read.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import mlx.core as mx
+
+from worker.backends.base import Step
+from worker.backends.batching import kv_cache
+from worker.backends.batching.checkpoints import chosen_places
+from worker.backends.batching.decode_batch import DecodeBatch
+from worker.backends.batching.prefill import Limits, Prefill
+from worker.backends.batching.row import Model, Row
+from worker.backends.batching.self_check import Abilities, abilities
+from worker.errors import WorkerError
+from worker.prompt_cache import PromptCache, common_prefix, reach
+from worker.sequence import Sequence
+
+IDLE_CHUNK = 512
+"""Prompt tokens a step when no stream is running: larger chunks are read faster."""
+READ_TOGETHER, READ_WHILE_OTHERS_WAIT, READ_IN_BATCH_LANE = 8, 4, 1
+"""Prompts of a whole chunk that are read at once; fewer while others wait for the end of the step,
+and still fewer in a batch lane. Of shorter prompts as many more are read as have the same number
+of tokens, unless others wait."""
+JOINING_PART = 4
+"""In a batch lane, new rows join when one in so many rows is free. Each join and each leave copies
+the caches of all rows, and rows of one length that join together leave together."""
+LEAST_AWAITED = 256
+"""Tokens that a chat's prompt must have in common with one that is being read to wait for it: fewer
+are sooner read beside it."""
+LEAST_SHARED = 32
+"""The same in a batch lane, and how much longer than what the prompt cache has the beginning of
+another row's prompt must be: copying a row out of the batch takes as long as reading some."""
+STEPS_BETWEEN_CLEARING = 512
+"""MLX keeps freed buffers for reuse, and batches of ever new shapes would accumulate them. mlx_lm
+clears as often."""
+
+
+class BatchBackend:
+    """Implements Backend. ``slots`` is how many rows may be in the batch, those whose prompts are
+    read included."""
+
+    def __init__(
+        self,
+        model: Model,
+        key: Any,
+        *,
+        slots: int,
+        prefill_step: int,
+        cache: PromptCache,
+    ) -> None:
+        self.weight_bytes = model.weight_bytes
+        self._model = model
+        self._key = key
+        self._abilities = Abilities()
+        self._slots = slots
+        self._prefill_step = prefill_step
+        self._prompt_cache = cache
+        self._steps = 0
+        self._attended = True
+        """Whether clients wait for the rows. Else rows join in groups, and their caches are dropped
+        when they end."""
+        self.reset()
+
+    def start(self) -> None:
+        self._model.start()
+        self._abilities = abilities(self._model)
+        self.reset()
+
+    def reset(self) -> None:
+        self._model.reset()
+        self._waiting: list[Row] = []
+        self._prefill = Prefill(
+            self._model,
+            abilities=self._abilities,
+            checkpoints=self._model.checkpoints,
+            least_shared=LEAST_AWAITED if self._attended else LEAST_SHARED,
+            look_up=self._look_up,
+        )
+        self._decode = DecodeBatch(
+            self._model,
+            together=self._abilities.batches,
+            lone=self._abilities.lone,
+            attended=self._attended,
+        )
+
+    def batch_lane(self) -> BatchBackend:
+        second = copy.copy(self)
+        second._attended = False
+        second.reset()
+        return second
+
+    def close(self) -> None:
+        self.reset()
+        self._model.close()
+        self._prompt_cache.forget(self._key)
+        mx.clear_cache()
+
+    def prepare(self, sequence: Sequence) -> list[str]:
+        return self._model.prepare(sequence)
+
+    def add(self, sequence: Sequence) -> None:
+        row = self._model.open(sequence)
+        if row.left <= 0:
+            raise WorkerError(
+                "prompt_too_long", "The conversation fills the model's context window."
+            )
+        if self._model.checkpoints:
+            row.places = chosen_places(sequence.checkpoints, row.last)
+        self._waiting.append(row)
+
+    def step(self, others_waiting: bool = False) -> Step:
+        step = Step()
+        self._steps += 1
+        if self._steps % STEPS_BETWEEN_CLEARING == 0:
+            mx.clear_cache()
+        rest_s = self._model.poll(others_waiting or not self._waits)
+        if self._decode.rows:
+            self._leave(self._decode.step(step, self._model.stop_tokens))
+        self._read(step, others_waiting)
+        if others_waiting and self._waits:
+            step.rest_s = rest_s
+        return step
+
+    def remove(self, sequence: Sequence) -> None:
+        for row in [row for row in self._rows() if row.sequence is sequence]:
+            self._model.removed(row)
+            if row in self._waiting:
+                self._waiting.remove(row)
+            elif row in self._prefill.rows:
+                self._keep(row, row.read, self._prefill.remove(row))
+            else:
+                self._keep(row, self._decode.held(row), self._decode.cache_of(row))
+                self._decode.remove([row])
+
+    def sequences(self) -> list[Sequence]:
+        return [row.sequence for row in self._rows()]
+
+    def prefilling(self) -> list[Sequence]:
+        return [sequence for sequence in self.sequences() if not sequence.generated]
+
+    def _rows(self) -> list[Row]:
+        return [*self._decode.rows, *self._prefill.rows, *self._waiting]
+
+    @property
+    def _waits(self) -> bool:
+        """Whether there is nothing to decode or read: all rows wait for their embeddings."""
+        return not self._decode.rows and not self._waiting and self._prefill.waits_for_embeddings
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _read(self, step: Step, others_waiting: bool) -> None:
+        room = self._slots - len(self._decode.rows) - len(self._prefill.rows)
+        if self._waiting and room > 0 and not self._gathers(room):
+            for row in self._waiting[:room]:
+                self._prefill.add(row)
+            del self._waiting[:room]
+        if not self._prefill.rows:
+            return
+        finished = self._prefill.step(step, self._limits(others_waiting))
+        if finished is not None:
+            self._decode.join(*finished)
+
+    def _gathers(self, room: int) -> bool:
+        """Whether prompts wait until more rows are free, to join together."""
+        if self._attended or not self._decode.rows or self._prefill.rows:
+            return False
+        return room < min(self._slots // JOINING_PART, len(self._waiting))
+
+    def _limits(self, others_waiting: bool) -> Limits:
+        busy = others_waiting or bool(self._decode.rows)
+        chunk = self._prefill_step if busy else IDLE_CHUNK
+        fewer = READ_WHILE_OTHERS_WAIT if self._attended else READ_IN_BATCH_LANE
+        prompts = fewer if others_waiting else self._slots
+        return Limits(chunk, prompts, chunk * READ_TOGETHER)
+
+    def _look_up(self, row: Row) -> None:
+        """Find the longest prefix of a row's prompt, in the other rows or in the prompt cache."""
+        row.cache = None
+        if row.reusable:
+            row.cache, row.read, row.checkpoints = self._prompt_cache.fetch(self._key, row.key_ids)
+            other, shared = self._sharing(row)
+            if other is not None:
+                self._prompt_cache.cached_tokens += shared - row.read
+                row.cache, row.read, row.checkpoints = self._share(other, row, shared)
+        if row.cache is None:
+            row.cache = self._model.new_cache()
+        if not row.sequence.position:
+            row.sequence.cached_tokens = row.read
+
+    def _sharing(self, row: Row) -> tuple[Row | None, int]:
+        """The row in the batch that has a longer beginning of another's prompt than its cache,
+        and how long that is."""
+        best, longest = None, row.read + LEAST_SHARED - 1
+        for other in (*self._decode.rows, *self._prefill.rows):
+            if other is row or not other.reusable or not other.read:
+                continue
+            held = min(other.read, row.last)
+            common = common_prefix(row.key_ids[:held], other.key_ids[:held])
+            if self._model.checkpoints:
+                common = reach(other.checkpoints, common)
+            if common > longest:
+                best, longest = other, common
+        return best, longest
+
+    def _share(self, other: Row, row: Row, shared: int) -> tuple[list[Any], int, dict[int, Any]]:
+        """A copy of the beginning of another row's cache. It is kept for further rows as well."""
+        decodes = other in self._decode.rows
+        held = self._decode.held(other) if decodes else other.read
+        cache = self._decode.cache_of(other) if decodes else self._prefill.cache_of(other)
+        assert cache is not None, "a row that has been read has a cache"
+        at = other.checkpoints.get(shared)
+        kept = kv_cache.settle(kv_cache.cut(cache, held - shared, at if held > shared else None))
+        inside = {n: copied for n, copied in other.checkpoints.items() if n <= shared}
+        self._prompt_cache.insert(self._key, row.key_ids[:shared], kept, inside)
+        return kv_cache.cut(kept, 0, None), shared, inside
+
+    # --- leaving ----------------------------------------------------------------------------------
+
+    def _leave(self, ended: list[Row]) -> None:
+        """Take rows out that have ended; their caches hold all their tokens that were fed."""
+        if self._attended:
+            for row in ended:
+                self._keep(row, self._decode.held(row), self._decode.cache_of(row))
+        self._decode.remove(ended)
+
+    def _keep(self, row: Row, held: int, cache: list[Any] | None) -> None:
+        row.embed = row.feed = None
+        if held and cache is not None and row.reusable:
+            self._prompt_cache.insert(
+                self._key, row.key_ids[:held], kv_cache.settle(cache), row.checkpoints
+            )

@@ -1,0 +1,151 @@
+"""The rows whose tokens are generated together.
+
+Tokens are returned one step behind: while the device computes the rows' next tokens, the host
+decodes and sends the ones before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+
+from worker.backends.base import EndOfText, Step, Token
+from worker.backends.batching.cache_batch import CacheBatch
+from worker.backends.batching.row import Model, Row
+from worker.backends.sampling.logits_processors import process_logits
+from worker.backends.sampling.sampler import RecentTokens, sample
+
+
+class DecodeBatch:
+    """Rows in decode.
+
+    ``together`` says whether the model's rows can be decoded in one batch; else each is fed by
+    itself, and all are sampled at once. ``lone`` is as in CacheBatch. ``attended`` says whether
+    clients wait for the tokens; else the first ones aren't returned early, which costs a step.
+    """
+
+    def __init__(self, model: Model, *, together: bool, lone: bool, attended: bool) -> None:
+        self._model = model
+        self._together = together
+        self._lone = lone
+        self._attended = attended
+        self.rows: list[Row] = []
+        self._batches: list[CacheBatch] = []
+        self._newest = mx.array([], dtype=mx.int32)
+        """The rows' newest tokens, sampled and not yet fed: [rows]."""
+        self._returned = False
+        """Whether the newest tokens have been returned already, and none are being computed."""
+        self._returns_first = False
+        """Whether the next step returns the newest tokens without starting others."""
+        self._recent = RecentTokens()
+
+    def join(self, rows: list[Row], batch: CacheBatch) -> None:
+        """Begin to generate for rows that have been read, and take them in."""
+        batch.lone = self._lone
+        if not self._lone:
+            batch.merge()
+        inputs = mx.array([row.tokens[-1] for row in rows], dtype=mx.int32)
+        assert self._together or batch.rows == 1, "rows that are fed alone are read alone"
+        newest = self._compute(rows, [batch], inputs, RecentTokens(), known=1)
+        begins = not self.rows
+        if self._returned and not begins:
+            self._advance(known=1)  # Now at the same point as the rows that join.
+        if begins:
+            self.rows, self._batches, self._newest = list(rows), [batch], newest
+        else:
+            self.rows += rows
+            self._newest = mx.concatenate([self._newest, newest])
+            if self._together:
+                self._batches[0].extend(batch)
+            else:
+                self._batches.append(batch)
+        self._returns_first, self._returned = begins and self._attended, False
+
+    def step(self, step: Step, stop_tokens: frozenset[int]) -> list[Row]:
+        """Add every row's token to the step, and start computing the next ones. Returns the rows
+        that have ended, which are still here."""
+        if self._returns_first:
+            # All rows are at their first token: its latency counts most.
+            self._returns_first, self._returned = False, True
+            tokens = self._newest
+        else:
+            if self._returned:
+                self._advance(known=1)
+            tokens = self._newest
+            self._advance(known=0)
+        numbers = [int(token) for token in tokens.tolist()]
+        return [
+            row
+            for row, token in zip(self.rows, numbers, strict=True)
+            if _take(row, token, step, stop_tokens)
+        ]
+
+    def held(self, row: Row) -> int:
+        """How many of a row's tokens its cache holds."""
+        return len(row.tokens) - self._returned
+
+    def cache_of(self, row: Row) -> list[Any]:
+        """The cache of a row; a copy if the row isn't alone."""
+        batch, index = self._find(row)
+        return batch.extract(index)
+
+    def remove(self, leaving: list[Row]) -> None:
+        """Drop rows."""
+        gone = {id(row) for row in leaving}
+        staying = [i for i, row in enumerate(self.rows) if id(row) not in gone]
+        if len(staying) == len(self.rows):
+            return
+        self.rows = [self.rows[i] for i in staying]
+        if not staying:
+            self._batches, self._newest = [], mx.array([], dtype=mx.int32)
+            self._returned = self._returns_first = False
+            return
+        if self._together:
+            self._batches[0].keep(staying)
+        else:
+            self._batches = [self._batches[i] for i in staying]
+        self._newest = self._newest[mx.array(staying)]
+
+    def _find(self, row: Row) -> tuple[CacheBatch, int]:
+        index = next(i for i, other in enumerate(self.rows) if other is row)
+        return (self._batches[0], index) if self._together else (self._batches[index], 0)
+
+    def _advance(self, *, known: int) -> None:
+        """Feed the newest tokens, and start computing the next ones. ``known``: whether the
+        newest tokens are among the rows' tokens already, 1 or 0."""
+        self._newest = self._compute(self.rows, self._batches, self._newest, self._recent, known)
+        self._returned = False
+
+    def _compute(
+        self,
+        rows: list[Row],
+        batches: list[CacheBatch],
+        inputs: mx.array,
+        recent: RecentTokens,
+        known: int,
+    ) -> mx.array:
+        """Feed each row its input and sample its next token."""
+        samplers = [row.sampler for row in rows]
+        logits, first = [], 0
+        for batch in batches:
+            end = first + batch.rows
+            logits.append(self._model.decode(inputs[first:end], batch.layers, rows[first:end]))
+            first = end
+        together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
+        processed = process_logits(together, samplers, inputs)
+        histories = [row.tokens[: len(row.tokens) - known] if known else row.tokens for row in rows]
+        window = recent.advance(rows, samplers, histories, inputs)
+        newest = sample(processed, samplers, window).astype(mx.int32)
+        mx.async_eval(newest)
+        return newest
+
+
+def _take(row: Row, token: int, step: Step, stop_tokens: frozenset[int]) -> bool:
+    """Add a row's token to the step; whether it was the row's last."""
+    row.tokens.append(token)
+    row.key_ids.append(token)
+    row.left -= 1
+    end: EndOfText | None = "stop" if token in stop_tokens else "length" if row.left == 0 else None
+    step.tokens.append(Token(row.sequence, token, end))
+    return end is not None

@@ -1,0 +1,121 @@
+"""One sequence in the batch loop, and what the loop needs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import mlx.core as mx
+
+from worker.backends.sampling.logits_processors import logits_processor_of
+from worker.backends.sampling.sampler import RowSampler
+from worker.prompt_cache import Checkpoint
+from worker.sequence import Sequence
+
+Feed = Callable[[int, int, list[Any]], object]
+"""Reads the prompt's tokens from a start up to a stop position into a cache of one row."""
+
+
+class Row:
+    """A sequence's tokens, its key in the prompt cache, and how far it has been read.
+
+    ``key_ids`` are the token ids, but with image hashes in place of image tokens. ``left`` is how
+    many tokens the answer may still have. ``embed`` runs before the first chunk, in steps of its
+    own, until it returns True; it sets ``feed``, and may set ``in_one_piece`` for a prompt that
+    can't be cut, and ``decode_inputs``: arrays [1, …] that the model wants in each decode step.
+    With ``shows_images`` embedding takes long; a row that isn't ``reusable`` shares its cache with
+    no other prompt.
+    """
+
+    def __init__(
+        self,
+        sequence: Sequence,
+        tokens: list[int],
+        left: int,
+        key_ids: list[int] | None = None,
+    ) -> None:
+        self.sequence = sequence
+        self.tokens = tokens
+        self.key_ids = list(tokens) if key_ids is None else key_ids
+        self.prompt_length = len(tokens)
+        self.left = left
+        self.read = 0
+        self.cache: list[Any] | None = None
+        """The row's own cache, from its look-up in the prompt cache until it joins others."""
+        self.places: set[int] = set()
+        """Positions in the prompt at which a checkpoint is made."""
+        self.checkpoints: dict[int, Checkpoint] = {}
+        self.awaits: tuple[Row, int] | None = None
+        """A row that is being read and shares the beginning of the prompt, of so many tokens."""
+        self.embed: Callable[[], bool] | None = None
+        self.feed: Feed | None = None
+        self.shows_images = False
+        self.in_one_piece = False
+        self.reusable = True
+        self.decode_inputs: dict[str, mx.array] = {}
+        self.sampler = RowSampler.of(
+            sequence.job.sampling, sequence.position, logits_processor_of(sequence)
+        )
+
+    @property
+    def last(self) -> int:
+        """How many tokens are read before decode: all but the last, which is its first input."""
+        return self.prompt_length - 1
+
+    def next_stop(self, chunk: int) -> int:
+        """Where the next chunk of the prompt ends: at a place for a checkpoint at the latest."""
+        end = self.last if self.in_one_piece else min(self.last, self.read + chunk)
+        return min((place for place in self.places if self.read < place <= end), default=end)
+
+    def read_in_one_piece(self, cache: list[Any]) -> None:
+        """Read the prompt from its first token to its last in one call, into an empty cache."""
+        self.in_one_piece, self.cache, self.read = True, cache, 0
+        self.places, self.checkpoints = set(), {}
+        if not self.sequence.position:
+            self.sequence.cached_tokens = 0
+
+
+class Model(Protocol):
+    """A loaded model as the batch loop runs it; everything but ``prepare`` on the engine's
+    thread."""
+
+    architecture: str
+    weight_bytes: int
+    stop_tokens: frozenset[int]
+    checkpoints: bool
+    """Whether the cache has layers that can't be cut."""
+    reads_together: bool
+    """Whether several prompts can be read at once, as tokens."""
+
+    def start(self) -> None:
+        """Find out what must be computed for it. Raises WorkerError for a model that can't be
+        used."""
+
+    def prepare(self, sequence: Sequence) -> list[str]:
+        """As in Backend."""
+
+    def open(self, sequence: Sequence) -> Row:
+        """A row for a prepared sequence."""
+
+    def new_cache(self) -> list[Any]:
+        """An empty cache of one row."""
+
+    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
+        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+
+    def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
+        """Feed one token to each row; ``inputs`` is [rows], the result [rows, vocabulary]."""
+
+    def poll(self, others_waiting: bool) -> float:
+        """Go on with work beside the batch, such as image features. ``others_waiting``: streams
+        wait for the end of this step. Returns for how long a row would find nothing to do, in
+        seconds."""
+
+    def removed(self, row: Row) -> None:
+        """A row has been taken out before its end."""
+
+    def reset(self) -> None:
+        """All rows have been taken out."""
+
+    def close(self) -> None:
+        """The model is unloaded."""

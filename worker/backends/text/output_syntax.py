@@ -1,0 +1,79 @@
+"""The syntax of one answer: the model's format, as far as the job asks to have it split."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from wire.messages import ChatJob
+from worker.backends.text.formats.chat_format import ChatFormat
+from worker.backends.text.formats.syntax import (
+    OPENING,
+    REASONING,
+    TEXT,
+    TOOL,
+    OutputSyntax,
+    ToolFormat,
+    Transitions,
+)
+
+
+def syntax_of(form: ChatFormat, job: ChatJob, *, opens_thinking: bool = False) -> OutputSyntax:
+    """How a model marks its answer; ``opens_thinking``: its prompt has begun the thinking."""
+    if not job.form.separate:
+        return OutputSyntax()
+    initial = form.initial or (REASONING if opens_thinking else TEXT)
+    if job.form.json_schema is not None:
+        return _schema_syntax(form, initial, must_call=job.form.must_call)
+    transitions = {state: list(edges) for state, edges in form.transitions.items()}
+    if not job.form.tools or form.tools is None:
+        return OutputSyntax(_without_tools(transitions), initial)
+    return _with_tools(form.tools, transitions, initial, list(job.form.tools))
+
+
+def _schema_syntax(form: ChatFormat, initial: str, *, must_call: bool) -> OutputSyntax:
+    """In an answer that follows a schema a mark is part of some value; only thinking that was begun
+    still ends."""
+    goal = TOOL if must_call else TEXT
+    transitions: Transitions = {goal: []}
+    if initial == REASONING and form.thinking is not None:
+        transitions[REASONING] = [(form.thinking.end, goal)]
+    else:
+        initial = goal
+    return OutputSyntax(transitions, initial, parse=json.loads, must_call=must_call)
+
+
+def _without_tools(transitions: Transitions) -> Transitions:
+    return {
+        state: [edge for edge in edges if edge[1] != TOOL] for state, edges in transitions.items()
+    }
+
+
+def _with_tools(
+    form: ToolFormat, transitions: Transitions, initial: str, tools: list[Any]
+) -> OutputSyntax:
+    syntaxes = form.syntaxes(tools)
+    if any(state == TOOL for edges in transitions.values() for _, state in edges):
+        # The library's own transitions say where calls begin.
+        (syntax,) = syntaxes.values()
+        return OutputSyntax(transitions, initial, calls={TOOL: syntax})
+    for mark in syntaxes:
+        for state in form.within if mark else ():
+            if state == TEXT or state in transitions:
+                transitions.setdefault(state, []).append((mark, TOOL + mark))
+    text = transitions.setdefault(TEXT, [])
+    text += [(mark, TEXT) for mark in form.dropped] + [(mark, OPENING) for mark in form.opening]
+    if "" in syntaxes:
+        transitions = _opening_before_text(transitions)
+        initial = OPENING if initial == TEXT else initial
+    calls = {TOOL + mark: syntax for mark, syntax in syntaxes.items()}
+    return OutputSyntax(transitions, initial, calls=calls)
+
+
+def _opening_before_text(transitions: Transitions) -> Transitions:
+    """Transitions whose text begins where calls without a mark may begin."""
+    thought = [
+        (mark, OPENING if state == TEXT else state)
+        for mark, state in transitions.get(REASONING, [])
+    ]
+    return transitions | ({REASONING: thought} if thought else {}) | {OPENING: []}
