@@ -14,7 +14,7 @@ from worker.backends import new_prompt_cache, open_backend
 from worker.models.folders import describe, with_kv
 from worker.sequence import Sequence
 
-ANSWER = 16
+ANSWER = 10
 """Tokens of an answer that doesn't end by itself."""
 CHUNK = 64
 

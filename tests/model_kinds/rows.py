@@ -13,10 +13,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 from tests.model_kinds import checks, vision_checks
 from tests.model_kinds.checks import Case
@@ -28,7 +30,8 @@ from tests.support.paths import ROOT
 from worker.errors import WorkerError
 
 MARK = "row: "
-TIMEOUT_S = 600
+LIMIT_S = 90
+"""A kind takes some seconds; on a busy machine ten times as long."""
 CHECKS: dict[str, Callable[[Case], list[str]]] = {
     "prompts": checks.prompts,
     "alone": checks.alone,
@@ -118,27 +121,43 @@ def _quantises(case: Case) -> bool:
     return True
 
 
-def rows_apart(kinds: Sequence[str]) -> dict[str, Row]:
-    """The rows of these kinds, made in one process of their own."""
-    command = [sys.executable, "-m", "tests.model_kinds.rows", *kinds]
+def rows_apart(kinds: Sequence[str]) -> Iterator[Row]:
+    """The rows of these kinds, made in a process of their own: a kind that ends it costs the others
+    nothing."""
+    left = list(kinds)
+    while left:
+        made = 0
+        with tempfile.TemporaryFile("w+") as errors:
+            for row in _rows_of_a_process(left, errors):
+                made += 1
+                yield row
+            errors.seek(0)
+            last = errors.read().strip().splitlines()[-1:]
+        if made < len(left):
+            yield Row(left[made], failures={"process": [f"the process ended: {last}"]})
+        left = left[made + 1 :]
+
+
+def _rows_of_a_process(kinds: Sequence[str], errors: IO[str]) -> Iterator[Row]:
+    """The rows that one process makes before it ends."""
     # Compiled, each kind would first wait for a C++ compiler.
     environment = {**os.environ, "MLX_DISABLE_COMPILE": "1"}
-    run = subprocess.run(
-        command,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.model_kinds.rows", *kinds],
         cwd=ROOT,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
-        timeout=TIMEOUT_S,
-        check=False,
     )
-    lines = [line for line in run.stdout.splitlines() if line.startswith(MARK)]
-    rows = {row.kind: row for row in (Row(**json.loads(line[len(MARK) :])) for line in lines)}
-    for kind in kinds:
-        last = run.stderr.strip().splitlines()[-1:]
-        failed = {"process": [f"ended with {run.returncode}: {last}"]}
-        rows.setdefault(kind, Row(kind, failures=failed))
-    return rows
+    watchdog = threading.Timer(LIMIT_S * (len(kinds) + 1), process.kill)
+    watchdog.start()
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(MARK):
+                yield Row(**json.loads(line.removeprefix(MARK)))
+    watchdog.cancel()
 
 
 if __name__ == "__main__":

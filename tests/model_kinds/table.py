@@ -79,9 +79,8 @@ def _word(holds: bool) -> str:
 
 
 if __name__ == "__main__":
-    for kind in sys.argv[1:] or [*TEXT, *VISION]:
-        row = rows_apart([kind])[kind]
+    for row in rows_apart(sys.argv[1:] or [*TEXT, *VISION]):
         print(line_of(row), end="", flush=True)
         for name, failures in row.failures.items():
-            print(*(f"    {name}: {failure}" for failure in failures), sep="\n")
+            print(*(f"    {name}: {failure}\n" for failure in failures), sep="", end="", flush=True)
         PAGE.write_text(with_lines(PAGE.read_text(encoding="utf-8"), [row]), encoding="utf-8")

@@ -23,11 +23,10 @@ QUICK = (
     "qwen3_5",  # a recurrent state in some layers
     "mamba",  # in all of them, and padding spoils it
     "falcon_h1",  # both in one layer
-    "llama4",  # chunks in some layers
+    "llama4",  # chunks, which can't be merged
     "deepseek_v3",  # latent attention
     "afm7",  # layers that share keys, and one position for all rows
     "gpt_bigcode",  # position ids that a batch can't have
-    "deepseek_v41",  # a cache that can't be merged
     f"gemma3{SEES}",
     f"qwen3_5{SEES}",
 )
@@ -35,14 +34,12 @@ KINDS = (*TEXT, *VISION) if os.environ.get("MODEL_KINDS") == "all" else QUICK
 
 
 @functools.cache
+def rows() -> dict[str, Row]:
+    return {row.kind: row for row in rows_apart(KINDS)}
+
+
 def row_of(kind: str) -> Row:
-    """The row of a kind. The quick ones are made in one process."""
-    return (_quick_rows() if kind in QUICK else rows_apart([kind]))[kind]
-
-
-@functools.cache
-def _quick_rows() -> dict[str, Row]:
-    return rows_apart(QUICK)
+    return rows()[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)

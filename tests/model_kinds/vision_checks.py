@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.model_kinds.chats import ANSWER
 from tests.model_kinds.checks import Case
 from tests.model_kinds.conversations import assistant, user
 from tests.model_kinds.pictures import shown
@@ -76,6 +77,6 @@ def pictures_continued(case: Case) -> list[str]:
     reference, chats = case.reference(), case.chats(remembers=False)
     messages = ALONE["one picture"]
     right = reference.answer(messages)
-    rest = chats.answered(messages, emitted=tuple(right[:9]))
-    why = reference.differs(messages, [*right[:9], *rest.generated], right)
+    rest = chats.answered(messages, emitted=tuple(right[: ANSWER // 2]))
+    why = reference.differs(messages, [*right[: ANSWER // 2], *rest.generated], right)
     return [why] if why else []
