@@ -17,11 +17,16 @@ def parts(message: Message, *, text_alone: bool = False) -> Any:
     """A message's content as chat templates take it; ``text_alone``: they take a string as well."""
     if isinstance(message.content, str):
         written = message.content
-        return written if text_alone else [{"type": "text", "text": written}]
+        return written if text_alone else [_text_part(written)]
     return [
-        {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        {"type": "image"} if isinstance(part, ImagePart) else _text_part(part.text)
         for part in message.content
     ]
+
+
+def _text_part(text: str) -> dict[str, str]:
+    """A text as mlx_vlm hands it to templates, which look for it under either name."""
+    return {"type": "text", "text": text, "content": text}
 
 
 class VisionReference(TextReference):
