@@ -130,7 +130,8 @@ class DecodeBatch:
         logits, first = [], 0
         for batch in batches:
             end = first + batch.rows
-            logits.append(self._model.decode(inputs[first:end], batch.layers, rows[first:end]))
+            part = inputs if batch.rows == len(rows) else inputs[first:end]
+            logits.append(self._model.decode(part, batch.layers, rows[first:end]))
             first = end
         together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
         processed = process_logits(together, samplers, inputs)
