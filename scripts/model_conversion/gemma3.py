@@ -72,8 +72,6 @@ def tokenizer(file: GgufFile) -> dict[str, Any]:
     ]
     added = [number for number, kind in enumerate(kinds) if kind in (_CONTROL, _USER_DEFINED)]
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    bos = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
-    text = {"Sequence": {"id": "A", "type_id": 0}}
     return {
         "version": "1.0",
         "truncation": None,
@@ -91,14 +89,7 @@ def tokenizer(file: GgufFile) -> dict[str, Any]:
             "behavior": "MergedWithPrevious",
             "invert": False,
         },
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [bos, text],
-            "pair": [bos, text, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {
-                "<bos>": {"id": "<bos>", "ids": [vocabulary["<bos>"]], "tokens": ["<bos>"]}
-            },
-        },
+        "post_processor": _begin_with_bos(vocabulary["<bos>"]),
         "decoder": {
             "type": "Sequence",
             "decoders": [
@@ -140,6 +131,17 @@ def merges(vocabulary: dict[str, int], first: set[int]) -> list[list[str]]:
                 found.append((rank, -len(left), -len(right), left, right))
     found.sort(key=lambda merge: merge[:3])
     return [[left, right] for *_, left, right in found]
+
+
+def _begin_with_bos(number: int) -> dict[str, Any]:
+    bos = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [bos, text],
+        "pair": [bos, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [number], "tokens": ["<bos>"]}},
+    }
 
 
 def tokenizer_config(file: GgufFile) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class ChatLane:
         if sequence.suspect:
             self._on_suspect(sequence)
         try:
-            loaded = self._models.get_beside(sequence.job, self._context.post)
+            loaded = self._models.get_beside(sequence.job, self._context.post_long)
         except WorkerError as error:
             self._emit_failure(sequence, error)
             return

@@ -106,7 +106,7 @@ class Engine:
 
     def load(self, record: ModelRecord) -> Future[Backend]:
         """Load a model beside the streams. For the engine's thread only, where the future ends."""
-        return self._models.load_beside(record, self._context.post)
+        return self._models.load_beside(record, self._context.post_long)
 
     def is_busy(self, model_key: Any) -> bool:
         """Whether a chat or prompt that needs the model is inside. For the engine's thread only."""

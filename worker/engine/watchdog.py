@@ -29,7 +29,7 @@ class Watchdog:
     @contextmanager
     def suspend(self) -> Iterator[None]:
         """Around what may take arbitrarily long on the engine's thread: loading a model for a
-        batch, waiting for room for events."""
+        batch, trying out a model, waiting for room for events."""
         self._suspended = True
         try:
             yield

@@ -59,6 +59,7 @@ class BatchBackend:
         self._model = model
         self._key = key
         self._abilities = Abilities()
+        self._started = False
         self._slots = slots
         self._prefill_step = prefill_step
         self._prompt_cache = cache
@@ -69,6 +70,9 @@ class BatchBackend:
         self.reset()
 
     def start(self) -> None:
+        if self._started:
+            return
+        self._started = True
         self._model.start()
         self._abilities = abilities(self._model)
         self.reset()

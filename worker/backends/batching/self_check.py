@@ -20,16 +20,16 @@ from worker.backends.batching.row import Model
 
 log = logging.getLogger(__name__)
 
-PROMPTS = (96, 17, 5)
-"""Tokens of the prompts: very unequal, so that padding weighs, and not all short, because errors of
-position grow with it."""
-BLOCKS_OF_POSITIONS = frozenset({"minimax_m3", "minimax_m3_vl"})
-"""Architectures that attend to blocks of positions, counted with the padding: short prompts have
-too few blocks to show it."""
+PROMPTS = (24, 9, 5)
+"""Tokens of the prompts: unequal, so that padding weighs, and few, because streams of other models
+wait meanwhile."""
+ONE_POSITION = frozenset({"afm7", "minimax_m3", "minimax_m3_vl"})
+"""Architectures that count positions, or blocks of them, with the padding: short prompts show it
+too faintly or not at all."""
 ROUNDING, ROUNDING_OF_16_BITS = 0.005, 0.06
 """Largest difference of logits, root mean square in standard deviations of the logits, that is
 rounding. With the shape of a batch, logits of 16 bits differ by 0.01 to 0.03; padding in a state
-makes 0.3 to 1.4, a wrong position 0.03 to 0.2."""
+makes 0.3 to 1.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def abilities(model: Model) -> Abilities:
     """Try a model out."""
     new_cache, forward = model.new_cache, model.forward
     layers = new_cache()
-    if model.architecture in BLOCKS_OF_POSITIONS or not kv_cache.can_merge(layers):
+    if model.architecture in ONE_POSITION or not kv_cache.can_merge(layers):
         return Abilities()
     logits = forward(mx.array([[0]]), layers)
     prompts = [_prompt(length, logits.shape[-1]) for length in PROMPTS]
