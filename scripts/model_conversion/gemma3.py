@@ -64,6 +64,22 @@ def tensors(file: GgufFile, _: Form) -> dict[str, Array]:
     return {name: array - 1 if name.endswith("norm") else array for name, array in found.items()}
 
 
+_PRE_TOKENIZER = {
+    "type": "Split",
+    "pattern": {"String": " "},
+    "behavior": "MergedWithPrevious",
+    "invert": False,
+}
+_DECODER = {
+    "type": "Sequence",
+    "decoders": [
+        {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ],
+}
+
+
 def tokenizer(file: GgufFile) -> dict[str, Any]:
     kinds = file["tokenizer.ggml.token_type"]
     tokens = [
@@ -83,21 +99,9 @@ def tokenizer(file: GgufFile) -> dict[str, Any]:
             for number in added
         ],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE},
-        "pre_tokenizer": {
-            "type": "Split",
-            "pattern": {"String": " "},
-            "behavior": "MergedWithPrevious",
-            "invert": False,
-        },
+        "pre_tokenizer": _PRE_TOKENIZER,
         "post_processor": _begin_with_bos(vocabulary["<bos>"]),
-        "decoder": {
-            "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-            ],
-        },
+        "decoder": _DECODER,
         "model": {
             "type": "BPE",
             "dropout": None,

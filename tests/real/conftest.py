@@ -47,7 +47,7 @@ def smollm2() -> Bench:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = folder_of(SMOLLM2)
-    started = Running(SERVE, tmp_path_factory.mktemp("d"), "--models", str(folder), limit_s=300)
+    started = Running(SERVE, tmp_path_factory.mktemp("d"), "--models", str(folder), limit_s=900)
     yield started
     started.close()
 
