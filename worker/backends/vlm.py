@@ -120,9 +120,6 @@ class VlmModel:
             max_tokens=job.sampling.max_tokens,
             shorten=job.form.truncation == "auto",
         )
-        # The search for the fewest messages to drop doesn't always end with its last attempt.
-        if prompts[0].token_ids is not built.token_ids:
-            encode(built.messages)
         self._ready[sequence] = prompts[0]
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
         if self.checkpoints and not job.form.raw:
