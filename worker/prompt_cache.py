@@ -110,7 +110,7 @@ class PromptCache:
         from.
         """
         self.prompt_tokens += len(tokens)
-        row, most = _row(tokens), len(tokens) - 1
+        row, most = encoded(tokens), len(tokens) - 1
         best: tuple[Any, bytes] | None = None
         longest = 0
         for name, entry in self._entries.items():
@@ -118,7 +118,7 @@ class PromptCache:
             needed = (longest + 1) * _WIDTH
             if longest >= most or name[0] != model or entry.row[:needed] != row[:needed]:
                 continue
-            reached = entry.reach(min(_common(row, entry.row), most))
+            reached = entry.reach(min(common_tokens(row, entry.row), most))
             if reached > longest and reached >= min(self._least_common, entry.length, most):
                 best, longest = name, reached
         if best is None:
@@ -145,7 +145,7 @@ class PromptCache:
         nbytes = self._operations.nbytes(cache)
         if nbytes > self._budget or not tokens:
             return
-        row = _row(tokens)
+        row = encoded(tokens)
         entry = _Entry(row, cache, nbytes, self._operations.is_cuttable(cache))
         if not entry.cuttable:
             entry.checkpoints = dict(checkpoints or {})
@@ -195,15 +195,16 @@ def reach(checkpoints: Mapping[int, Checkpoint], common: int) -> int:
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the common prefix of two rows of token ids."""
-    return _common(_row(a), _row(b))
+    return common_tokens(encoded(a), encoded(b))
 
 
-def _row(tokens: Sequence[int]) -> bytes:
+def encoded(tokens: Sequence[int]) -> bytes:
+    """A row of token ids as it is compared with others."""
     return np.asarray(tokens, dtype=np.int64).tobytes()
 
 
-def _common(a: bytes, b: bytes) -> int:
-    """Length of the common prefix, in tokens."""
+def common_tokens(a: bytes, b: bytes) -> int:
+    """Length of the common prefix of two encoded rows, in tokens."""
     length = min(len(a), len(b)) // _WIDTH
     one, other = np.frombuffer(a, np.int64, length), np.frombuffer(b, np.int64, length)
     different = np.flatnonzero(one != other)

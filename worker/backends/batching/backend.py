@@ -19,7 +19,7 @@ from worker.backends.batching.prefill import Limits, Prefill
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities, abilities
 from worker.errors import WorkerError
-from worker.prompt_cache import PromptCache, common_prefix, reach
+from worker.prompt_cache import PromptCache, common_tokens, reach
 from worker.sequence import Sequence
 
 IDLE_CHUNK = 512
@@ -205,8 +205,8 @@ class BatchBackend:
         for other in (*self._decode.rows, *self._prefill.rows):
             if other is row or not other.reusable or not other.read:
                 continue
-            held = min(other.read, row.last)
-            common = common_prefix(row.key_ids[:held], other.key_ids[:held])
+            same = common_tokens(row.prompt_key, other.prompt_key)
+            common = min(same, other.read, row.last)
             if self._model.checkpoints:
                 common = reach(other.checkpoints, common)
             if common > longest:

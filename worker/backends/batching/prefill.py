@@ -17,7 +17,7 @@ from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities
-from worker.prompt_cache import common_prefix
+from worker.prompt_cache import common_tokens
 
 TOKENS_BETWEEN_CLEARING = 2048
 """MLX keeps freed buffers for reuse; reading long prompts would collect many of different sizes.
@@ -69,7 +69,8 @@ class Prefill:
         """Let a row wait for the one that is reading the same beginning."""
         shared = 0
         for other in self.rows if row.reusable else ():
-            common = common_prefix(row.key_ids[: row.last], other.key_ids[: other.last])
+            same = common_tokens(row.prompt_key, other.prompt_key)
+            common = min(same, row.last, other.last)
             if (
                 other.reusable
                 and common >= max(self._least_shared, shared + 1)

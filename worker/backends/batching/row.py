@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
-from worker.prompt_cache import Checkpoint
+from worker.prompt_cache import Checkpoint, encoded
 from worker.sequence import Sequence
 
 Feed = Callable[[int, int, list[Any]], object]
@@ -38,6 +38,8 @@ class Row:
         self.tokens = tokens
         self.key_ids = list(tokens) if key_ids is None else key_ids
         self.prompt_length = len(tokens)
+        self.prompt_key = encoded(self.key_ids)
+        """The key of the prompt, to be compared with other rows' many times."""
         self.left = left
         self.read = 0
         self.cache: list[Any] | None = None
