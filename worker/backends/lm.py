@@ -12,8 +12,8 @@ from mlx_lm.models.cache import make_prompt_cache
 from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends.base import Backend
-from worker.backends.batching import kv_cache
 from worker.backends.batching.backend import BatchBackend
+from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
@@ -43,14 +43,8 @@ def open_model(
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
-    text = LmText(tokenizer, record.context_window)
-    return BatchBackend(
-        LmModel(model, text, record),
-        (record.id, record.revision, record.kv_quantization),
-        slots=slots,
-        prefill_step=prefill_step,
-        cache=cache,
-    )
+    calls = LmModel(model, LmText(tokenizer, record.context_window), record)
+    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
 
 
 class LmText:
@@ -60,15 +54,15 @@ class LmText:
         self.tokenizer = tokenizer
         self.context_window = context_window
         self.stop_tokens = frozenset(int(token) for token in tokenizer.eos_token_ids)
-        self.finds_checkpoints = False
-        """Whether prompts are searched for places where the model's cache is worth keeping."""
         self._grammars = Grammars(tokenizer, sorted(self.stop_tokens))
         self._decoders = Decoders(tokenizer)
         # mlx_lm's wrapper has no public name for what it wraps.
         self.prompts = PromptEncoder(tokenizer, tokenizer._tokenizer)
         self.encode = self.prompts.encode
 
-    def prepare(self, sequence: Sequence) -> list[str]:
+    def prepare(self, sequence: Sequence, *, finds_checkpoints: bool = False) -> list[str]:
+        """As in Backend. ``finds_checkpoints``: the prompt is searched for places where the model's
+        cache is worth keeping."""
         job = sequence.job
         built = prompt.build(
             job.messages,
@@ -78,7 +72,7 @@ class LmText:
             shorten=job.form.truncation == "auto",
         )
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
-        if self.finds_checkpoints and not job.form.raw:
+        if finds_checkpoints and not job.form.raw:
             sequence.checkpoints = checkpoints(
                 lambda messages: self.encode(messages, job.form), built.messages, built.token_ids
             )
@@ -98,45 +92,22 @@ class LmText:
 
 
 class LmModel:
-    """A text model as the batch loop runs it, with a plain or a quantised key-value cache.
-
-    A quantised cache is quantised from the first token on, so a prompt that is read in chunks,
-    reused or continued after a crash gives the same text; with ``kv_bits`` of mlx_lm's
-    generate_step, a chunk of a prompt would attend to itself unquantised.
-    """
+    """A text model as the batch loop runs it."""
 
     reads_together = True
 
     def __init__(self, model: Any, text: LmText, record: ModelRecord) -> None:
-        self.architecture = record.architecture
         self.weight_bytes = weight_bytes(model)
         self.stop_tokens = text.stop_tokens
-        self.checkpoints = kv_cache.needs_checkpoints(list(make_prompt_cache(model)))
+        self.caches = CacheMaker(lambda: list(make_prompt_cache(model)), record.kv_quantization)
         self._model = model
         self._text = text
-        text.finds_checkpoints = self.checkpoints
-        self._bits = record.kv_quantization
-        self._group = 0
-
-    def start(self) -> None:
-        if self._bits is not None:
-            self._group = kv_cache.quantisation_group(
-                lambda: list(make_prompt_cache(self._model)),
-                self._bits,
-                lambda cache: self.forward(mx.array([[0]]), cache),
-            )
 
     def prepare(self, sequence: Sequence) -> list[str]:
-        return self._text.prepare(sequence)
+        return self._text.prepare(sequence, finds_checkpoints=self.caches.needs_checkpoints)
 
     def open(self, sequence: Sequence) -> Row:
         return Row(sequence, sequence.tokens, self._text.tokens_left(sequence))
-
-    def new_cache(self) -> list[Any]:
-        layers = list(make_prompt_cache(self._model))
-        if self._bits is None:
-            return layers
-        return kv_cache.quantised(layers, self._group, self._bits)
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""

@@ -22,8 +22,8 @@ from wire.messages import Message
 from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends.base import Backend
-from worker.backends.batching import kv_cache
 from worker.backends.batching.backend import BatchBackend
+from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
@@ -60,13 +60,8 @@ def open_model(
     refuse_other_tasks(model, record.architecture)
     if on_cpu():
         widen_scales(model)
-    return BatchBackend(
-        VlmModel(model, processor, record),
-        (record.id, record.revision, record.kv_quantization),
-        slots=slots,
-        prefill_step=prefill_step,
-        cache=cache,
-    )
+    calls = VlmModel(model, processor, record)
+    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
 
 
 class VlmModel:
@@ -79,7 +74,6 @@ class VlmModel:
         # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
         self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
         self.stop_tokens = frozenset(_end_tokens(model, processor, self._text))
-        self.architecture = record.architecture
         self.weight_bytes = weight_bytes(model)
         self._grammars = Grammars(self._text, sorted(self.stop_tokens))
         self._decoders = Decoders(self._text)
@@ -91,17 +85,9 @@ class VlmModel:
         self._embedder = PromptEmbedder(model, self._encoder, self._vision_text.image_token)
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
-        self._bits = record.kv_quantization
-        self._group = 0
-        self.checkpoints = kv_cache.needs_checkpoints(list(make_prompt_cache(self._language)))
-
-    def start(self) -> None:
-        if self._bits is not None:
-            self._group = kv_cache.quantisation_group(
-                lambda: list(make_prompt_cache(self._language)),
-                self._bits,
-                lambda cache: self.forward(mx.array([[0]]), cache),
-            )
+        self.caches = CacheMaker(
+            lambda: list(make_prompt_cache(model.language_model)), record.kv_quantization
+        )
 
     # --- the prompt, on any thread ----------------------------------------------------------------
 
@@ -122,7 +108,7 @@ class VlmModel:
         )
         self._ready[sequence] = prompts[0]
         sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
-        if self.checkpoints and not job.form.raw:
+        if self.caches.needs_checkpoints and not job.form.raw:
             sequence.checkpoints = checkpoints(
                 lambda messages: self._vision_text.encode(messages, job.form, {}).token_ids,
                 built.messages,
@@ -160,14 +146,8 @@ class VlmModel:
         row.reusable = row.reusable and embedded.reusable
         row.feed = embedded.feed
         if embedded.in_one_piece:
-            row.read_in_one_piece(self.new_cache())
+            row.read_in_one_piece(self.caches.new())
         return True
-
-    def new_cache(self) -> list[Any]:
-        layers = list(make_prompt_cache(self._language))
-        if self._bits is None:
-            return layers
-        return kv_cache.quantised(layers, self._group, self._bits)
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""

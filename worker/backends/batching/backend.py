@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from wire.model_registry import ModelRecord
 from worker.backends.base import Step
 from worker.backends.batching import kv_cache
 from worker.backends.batching.checkpoints import chosen_places
@@ -49,7 +50,7 @@ class BatchBackend:
     def __init__(
         self,
         model: Model,
-        key: Any,
+        record: ModelRecord,
         *,
         slots: int,
         prefill_step: int,
@@ -57,7 +58,8 @@ class BatchBackend:
     ) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model
-        self._key = key
+        self._key = (record.id, record.revision, record.kv_quantization)
+        self._architecture = record.architecture
         self._abilities = Abilities()
         self._started = False
         self._slots = slots
@@ -73,8 +75,8 @@ class BatchBackend:
         if self._started:
             return
         self._started = True
-        self._model.start()
-        self._abilities = abilities(self._model)
+        self._model.caches.start(self._model.forward)
+        self._abilities = abilities(self._model, self._architecture)
         self.reset()
 
     def reset(self) -> None:
@@ -83,7 +85,7 @@ class BatchBackend:
         self._prefill = Prefill(
             self._model,
             abilities=self._abilities,
-            checkpoints=self._model.checkpoints,
+            checkpoints=self._model.caches.needs_checkpoints,
             least_shared=LEAST_AWAITED if self._attended else LEAST_SHARED,
             look_up=self._look_up,
         )
@@ -115,7 +117,7 @@ class BatchBackend:
             raise WorkerError(
                 "prompt_too_long", "The conversation fills the model's context window."
             )
-        if self._model.checkpoints:
+        if self._model.caches.needs_checkpoints:
             row.places = chosen_places(sequence.checkpoints, row.last)
         self._waiting.append(row)
 
@@ -194,7 +196,7 @@ class BatchBackend:
                 self._prompt_cache.cached_tokens += shared - row.read
                 row.cache, row.read, row.checkpoints = self._share(other, row, shared)
         if row.cache is None:
-            row.cache = self._model.new_cache()
+            row.cache = self._model.caches.new()
         if not row.sequence.position:
             row.sequence.cached_tokens = row.read
 
@@ -207,7 +209,7 @@ class BatchBackend:
                 continue
             same = common_tokens(row.prompt_key, other.prompt_key)
             common = min(same, other.read, row.last)
-            if self._model.checkpoints:
+            if self._model.caches.needs_checkpoints:
                 common = reach(other.checkpoints, common)
             if common > longest:
                 best, longest = other, common

@@ -1,5 +1,5 @@
 """What the batch loop and the prompt cache do with mlx_lm's and mlx_vlm's key-value caches: merge
-rows, take them apart, cut them, keep checkpoints, quantise.
+rows, take them apart, cut them, keep checkpoints.
 
 Both libraries have the same kinds of layer caches, with the same methods, as classes of their own;
 they are told apart by name here. A CacheList is a layer with several caches inside.
@@ -15,13 +15,8 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_vlm.models.cache import BatchQuantizedKVCache, QuantizedKVCache
 
-from worker.errors import WorkerError
-
 _PLAIN = ("KVCache", "QuantizedKVCache", "BatchKVCache", "BatchQuantizedKVCache")
 """Caches that hold every token by itself, so that they can be cut anywhere."""
-QUANTISED_GROUPS = (64, 32)
-"""Group sizes of a quantised cache, by preference; one must divide the size of an attention
-head."""
 
 
 def leaves(layers: list[Any]) -> Iterator[Any]:
@@ -157,53 +152,3 @@ def _quantised_row(layer: QuantizedKVCache) -> BatchQuantizedKVCache:
         batch.offset = batch.offset + held
         batch._idx = held
     return batch
-
-
-# --- quantisation ---------------------------------------------------------------------------------
-
-
-def quantised(layers: list[Any], group: int, bits: int) -> list[Any]:
-    """An empty cache like ``layers``, with a quantised one for each that holds every token by
-    itself; windows and states stay as they are."""
-    return [_quantised(layer, group, bits) for layer in layers]
-
-
-def _quantised(layer: Any, group: int, bits: int) -> Any:
-    if hasattr(layer, "caches"):
-        return type(layer)(*quantised(list(layer.caches), group, bits))
-    if type(layer).__name__ == "KVCache":
-        return QuantizedKVCache(group_size=group, bits=bits)
-    return layer
-
-
-def quantisation_group(
-    new_cache: Callable[[], list[Any]], bits: int, run: Callable[[list[Any]], object]
-) -> int:
-    """The group size for quantising a model's cache; ``run`` feeds tokens into an empty cache.
-
-    Raises WorkerError ``load_failed`` if this model's cache can't be quantised.
-    """
-    layers = new_cache()
-    if all(type(leaf).__name__ != "KVCache" for leaf in leaves(layers)):
-        raise WorkerError("load_failed", "This architecture's key-value cache can't be quantised.")
-    run(layers)
-    plain = [leaf for leaf in leaves(layers) if type(leaf).__name__ == "KVCache"]
-    held = [part for leaf in plain for part in (leaf.keys, leaf.values) if part is not None]
-    sizes = sorted({part.shape[-1] for part in held})
-    group = next((g for g in QUANTISED_GROUPS if all(size % g == 0 for size in sizes)), None)
-    if group is None or not sizes:
-        raise WorkerError(
-            "load_failed",
-            f"The key-value cache can't be quantised: heads of {sizes} values are too small.",
-        )
-    try:
-        quantised_layers = quantised(new_cache(), group, bits)
-        run(quantised_layers)
-        evaluate(quantised_layers)
-    except Exception as error:
-        raise WorkerError(
-            "load_failed",
-            "This architecture's attention can't read a quantised key-value cache"
-            f" ({type(error).__name__}).",
-        ) from error
-    return group

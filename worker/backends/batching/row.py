@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
+from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
 from worker.prompt_cache import Checkpoint, encoded
@@ -81,26 +82,17 @@ class Model(Protocol):
     """A loaded model as the batch loop runs it; everything but ``prepare`` on the engine's
     thread."""
 
-    architecture: str
     weight_bytes: int
     stop_tokens: frozenset[int]
-    checkpoints: bool
-    """Whether the cache has layers that can't be cut."""
+    caches: CacheMaker
     reads_together: bool
     """Whether several prompts can be read at once, as tokens."""
-
-    def start(self) -> None:
-        """Find out what must be computed for it. Raises WorkerError for a model that can't be
-        used."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
         """As in Backend."""
 
     def open(self, sequence: Sequence) -> Row:
         """A row for a prepared sequence."""
-
-    def new_cache(self) -> list[Any]:
-        """An empty cache of one row."""
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""

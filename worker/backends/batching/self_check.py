@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
+from worker.backends.batching.cache_maker import Forward
 from worker.backends.batching.row import Model
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,11 @@ class Abilities:
     lone: bool = True
 
 
-Forward = Callable[[mx.array, list[Any]], mx.array]
-
-
-def abilities(model: Model) -> Abilities:
+def abilities(model: Model, architecture: str) -> Abilities:
     """Try a model out."""
-    new_cache, forward = model.new_cache, model.forward
+    new_cache, forward = model.caches.new, model.forward
     layers = new_cache()
-    if model.architecture in ONE_POSITION or not kv_cache.can_merge(layers):
+    if architecture in ONE_POSITION or not kv_cache.can_merge(layers):
         return Abilities()
     logits = forward(mx.array([[0]]), layers)
     prompts = [_prompt(length, logits.shape[-1]) for length in PROMPTS]
@@ -62,7 +60,7 @@ def abilities(model: Model) -> Abilities:
     pads = model.reads_together and batches
     pads = pads and _agree(lambda: _read_together(new_cache, forward, prompts), alone, allowed)
     # Some models of mlx_vlm with windows or states take a batch of one apart in every step.
-    lone = not batches or (model.checkpoints and not model.reads_together)
+    lone = not batches or (model.caches.needs_checkpoints and not model.reads_together)
     return Abilities(pads=pads, batches=batches, lone=lone)
 
 
