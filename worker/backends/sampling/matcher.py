@@ -151,7 +151,7 @@ class Matcher:
         _library().llg_constraint_init_set_defaults(ctypes.byref(init), vocabulary.pointer)
         init.log_buffer_level = init.log_stderr_level = 0
         limits = matching.limits()
-        for name in ("initial_lexer_fuel", "step_lexer_fuel", "verbose_errors"):
+        for name, *_ in _Limits._fields_:
             setattr(init.limits, name, getattr(limits, name))
         self._vocabulary = vocabulary  # It has to outlive what was made of it.
         self._pointer = _library().llg_new_matcher(
