@@ -70,6 +70,14 @@ def test_control_tokens_in_parts_stay_text(tmp_path: Path) -> None:
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") not in ids
 
 
+def test_a_control_token_that_is_the_name_of_a_part_leaves_the_words_in(tmp_path: Path) -> None:
+    """Its characters are escaped in what clients write, not in the names of parts."""
+    tokenizer = tokenizer_of(tmp_path, Family(PARTS, None, tokens=("text",)))
+    ids = LmText(tokenizer, 8192).encode([Message(role="user", content="a text and more")])
+    assert tokenizer.decode(ids) == "user:a text and more;"
+    assert tokenizer.convert_tokens_to_ids("text") not in ids
+
+
 def test_words_that_no_form_brings_out_are_said_when_the_model_is_loaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

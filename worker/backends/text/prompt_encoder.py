@@ -47,13 +47,20 @@ class PromptEncoder:
         """The tokens of a prompt; in a raw one, control tokens are control tokens."""
         if form.raw:
             return self._encoded("".join(message.text() for message in messages))
-        rows, options = self._rows(messages), {}
+        rows, options = texts(messages), {}
+        if self._format.is_harmony:
+            rows = split_answers(rows)
         templated = self._tokenizer.has_chat_template
         if templated or form.template_options:
             options = template_options(form, self._tokenizer)
+        # Before messages are shaped: the names of parts, and calls that are written into the text,
+        # are the template's.
         escaped = self.controls.escaped(rows, options)
         if escaped is not None:
             rows, options = escaped.rows, escaped.options
+        if templated:
+            rows = self._form.shaped(rows)
+        if escaped is not None:
             text = self._rendered(rows, options) if templated else _plain(rows)
             ids = self.controls.encode(text, escaped.escape, add_special_tokens=not templated)
         elif not templated:
@@ -62,10 +69,6 @@ class PromptEncoder:
             ids = [int(i) for i in apply_template(self._tokenizer, rows, options, tokenize=True)]
         start = self._format.answer_start if form.json_schema is not None else ""
         return [*ids, *self._encoded(start, add_special_tokens=False)] if start else ids
-
-    def _rows(self, messages: Sequence[Message]) -> list[Row]:
-        rows = texts(messages)
-        return self._form.shaped(split_answers(rows) if self._format.is_harmony else rows)
 
     def _rendered(self, rows: list[Row], options: Row) -> str:
         return str(apply_template(self._tokenizer, rows, options, tokenize=False))
