@@ -10,9 +10,10 @@ import pytest
 from scripts.training.random_text_model import SMALL, make
 from wire.messages import ChatJob, Message, Sampling
 from wire.model_registry import ModelRecord
+from wire.settings import Settings
+from worker.backends import open_backend
 from worker.backends.base import Backend
 from worker.backends.batching import kv_cache
-from worker.backends.lm import open_model
 from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -29,13 +30,17 @@ class Bench:
     """Runs chats on one backend and gives back their token ids."""
 
     def __init__(
-        self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
+        self,
+        record: ModelRecord,
+        kv: Literal[4, 8] | None = None,
+        chunk: int = 32,
+        *,
+        cache_bytes: int = 1 << 28,
     ) -> None:
         self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, kv_cache)
-        self.backend: Backend = open_model(
-            self.record, slots=32, prefill_step=chunk, cache=self.cache
-        )
+        self.cache = PromptCache(cache_bytes, kv_cache)
+        settings = Settings(slots=32, prefill_step=chunk)
+        self.backend: Backend = open_backend(self.record, settings, self.cache)
         self.backend.start()
 
     def chat(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from tests.mlx.conftest import Bench
 from tests.model_kinds.pictures import IMAGES
 from tests.model_kinds.tokenizer import CHARACTERS
-from wire.messages import ChatJob, Message, Sampling
-from wire.settings import Settings
-from worker.backends import new_prompt_cache, open_backend
-from worker.models.folders import describe, with_kv
+from wire.messages import Message
+from worker.models.folders import describe
 from worker.sequence import Sequence
 
 ANSWER = 10
@@ -19,8 +19,8 @@ ANSWER = 10
 CHUNK = 64
 
 
-class Chats:
-    """One loaded model. Raises WorkerError where the service refuses it."""
+class Chats(Bench):
+    """One loaded model, whose chats are greedy. Raises WorkerError where the service refuses it."""
 
     def __init__(
         self, folder: Path, *, kv: Literal[4, 8] | None = None, remembers: bool = True
@@ -28,42 +28,15 @@ class Chats:
         """``remembers``: whether prompts are kept for later ones."""
         record = describe(folder)
         assert record is not None
-        self.record = with_kv(record, kv)
-        settings = Settings(
-            slots=8, prefill_step=CHUNK, prompt_cache_mb=256 if remembers else 0, models=(folder,)
-        )
-        self.backend = open_backend(self.record, settings, new_prompt_cache(settings))
-        self.backend.start()
+        super().__init__(record, kv, CHUNK, cache_bytes=1 << 28 if remembers else 0)
 
     def sequence(
         self, messages: list[Message], *, emitted: tuple[int, ...] = (), tokens: int = ANSWER
     ) -> Sequence:
-        job = ChatJob(
-            job_id="job",
-            owner="everyone",
-            model_id=self.record.id,
-            model_revision=self.record.revision,
-            messages=tuple(messages),
-            sampling=Sampling(
-                seed=1, max_tokens=tokens, temperature=0.0, top_p=1.0, repetition_penalty=0.0
-            ),
-            submitted_ms=0,
-        )
-        return Sequence(job, emitted=emitted, images=IMAGES)
-
-    def start(self, *sequences: Sequence) -> None:
-        for sequence in sequences:
-            self.backend.prepare(sequence)
-            self.backend.add(sequence)
-
-    def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Step until every chat has ended, or until the condition holds."""
-        while self.backend.sequences() and not until():
-            for token in self.backend.step().tokens:
-                if token.end == "stop":
-                    token.sequence.accept_last(token.token_id)
-                else:
-                    token.sequence.accept(token.token_id)
+        greedy = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
+        sequence = self.chat(messages, emitted=emitted, max_tokens=tokens, **greedy)
+        sequence.images = IMAGES
+        return sequence
 
     def answered(self, messages: list[Message], **more: object) -> Sequence:
         """One chat alone, from start to end."""
@@ -72,10 +45,30 @@ class Chats:
         self.run()
         return sequence
 
-    def close(self) -> None:
-        self.backend.close()
-
 
 def text_of(token_ids: list[int]) -> str:
     """What an answer's tokens spell, without the token that ended it."""
     return "".join(CHARACTERS[i] for i in token_ids if i < len(CHARACTERS))
+
+
+@contextmanager
+def widest_batch(*models: Any) -> Iterator[Callable[[], int]]:
+    """Watch the classes of these models; what is yielded tells the most rows of one decode step so far."""
+    most, kinds = [0], {type(model) for model in models}
+    originals = {kind: kind.__call__ for kind in kinds}
+
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if inputs.shape[1] == 1:
+                most[0] = max(most[0], inputs.shape[0])
+            return original(self, inputs, *args, **kwargs)
+
+        return call
+
+    try:
+        for kind in kinds:
+            kind.__call__ = watched(originals[kind])
+        yield lambda: most[0]
+    finally:
+        for kind, original in originals.items():
+            kind.__call__ = original

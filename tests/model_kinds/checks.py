@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.model_kinds import conversations
-from tests.model_kinds.batch_width import widest_batch
-from tests.model_kinds.chats import ANSWER, Chats, text_of
+from tests.model_kinds.chats import ANSWER, Chats, text_of, widest_batch
 from tests.model_kinds.conversations import assistant, question, system, unequal, user
 from tests.model_kinds.reference import Kept, TextReference, kept, reused
 from tests.model_kinds.tokenizer import Template

@@ -12,10 +12,6 @@ from PIL import Image, ImageDraw
 from tests.mlx.conftest import Bench
 from wire.messages import ImagePart, Message, TextPart
 from wire.model_registry import ModelRecord
-from worker.backends.batching import kv_cache
-from worker.backends.vlm import open_model
-from worker.models.folders import with_kv
-from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
@@ -28,10 +24,7 @@ class VisionBench(Bench):
     def __init__(
         self, record: ModelRecord, kv: Literal[4, 8] | None = None, chunk: int = 32
     ) -> None:
-        self.record = with_kv(record, kv)
-        self.cache = PromptCache(1 << 28, kv_cache)
-        self.backend = open_model(self.record, slots=32, prefill_step=chunk, cache=self.cache)
-        self.backend.start()
+        super().__init__(record, kv, chunk)
         self.images: dict[str, bytes] = {}
 
     def forget(self) -> None:
