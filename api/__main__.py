@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from api.app import create_app
 from api.server import Server, allow_descriptors, without_query
 from wire import log_format
-from wire.parent_process import exit_with_parent
+from wire.processes.parent_process import exit_with_parent
 from wire.redis_server import connect_once, unfit
 from wire.settings import BadSetting, from_command_line
 

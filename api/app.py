@@ -29,13 +29,8 @@ from api.http.security_headers import SecurityHeadersMiddleware
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle
-from api.openai import (
-    batch_routes,
-    chat_routes,
-    file_routes,
-    model_routes,
-    response_schemas,
-)
+from api.openai import chat_routes, model_routes, response_schemas
+from api.openai.batches import batch_routes, file_routes
 from api.redis_client import Clients, connect
 from api.services import build_services, running
 from wire.settings import Settings

@@ -35,9 +35,9 @@ from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
-from api.openai.batch_lines import READERS
-from api.openai.file_batches import FileBatches
-from api.openai.result_files import ResultFiles
+from api.openai.batches.batch_lines import READERS
+from api.openai.batches.file_batches import FileBatches
+from api.openai.batches.result_files import ResultFiles
 from api.redis_client import Clients
 from api.registry import RegistryReader
 from wire.settings import Settings

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from wire import log_format
-from wire.parent_process import exit_with_parent
+from wire.processes.parent_process import exit_with_parent
 from wire.redis_server import unfit
 from wire.settings import BadSetting, Settings, check_model_folders, from_command_line
 from worker.assemble import assemble

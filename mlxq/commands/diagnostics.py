@@ -97,7 +97,7 @@ def packages() -> Finding:
 def mlx_device(probe: str = _PROBE) -> Finding:
     """Whether MLX can compute here, and on what."""
     from mlxq.service.launch import tune_for_linux
-    from wire.code_path import code_path
+    from wire.processes.code_path import code_path
 
     try:
         command = [sys.executable, "-P", "-c", probe]

@@ -21,8 +21,9 @@ from pathlib import Path
 from api.auth.api_keys import admitted
 from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
-from wire import parent_process, settings
-from wire.code_path import code_path
+from wire import settings
+from wire.processes import parent_process
+from wire.processes.code_path import code_path
 from wire.redis_server import RedisUnusable, check
 from wire.settings import BadSetting, Settings
 

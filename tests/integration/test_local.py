@@ -26,7 +26,7 @@ from wire.redis_server import connect_once
 
 WORKER = """
 import os, signal, sys
-from wire.parent_process import exit_with_parent
+from wire.processes.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
 def stop(*_):
@@ -40,7 +40,7 @@ while True:
 """
 API = """
 import http.server, os, signal, sys
-from wire.parent_process import exit_with_parent
+from wire.processes.parent_process import exit_with_parent
 from wire.settings import load
 exit_with_parent()
 def stop(*_):

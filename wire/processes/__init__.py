@@ -1,1 +1,2 @@
-"""Child processes for dangerous work: the pool in the parent, and what every child does."""
+"""Child processes: where they look for code, how they end with their parent, and the pool and the
+children for dangerous work."""

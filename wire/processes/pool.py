@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
-from wire.code_path import code_path
+from wire.processes.code_path import code_path
 
 T = TypeVar("T")
 Payload = bytes | memoryview

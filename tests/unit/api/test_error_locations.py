@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from api.batches.lines import LineParser, parse_line
 from api.batches.routes import read
 from api.http.json_limits import LONG
-from api.openai.batch_lines import CHAT, reader
+from api.openai.batches.batch_lines import CHAT, reader
 from tests.support.api_support import announce
 from tests.support.fake_api import fake_api, fake_redis
 from wire.batches import LineResult

@@ -12,8 +12,8 @@ from api.auth.caller import Caller
 from api.batches.file_store import FileStore
 from api.batches.store import BatchRecord
 from api.errors import ApiError
-from api.openai.batch_lines import ResultLines
-from api.openai.file_batches import FileBatch, FileBatches
+from api.openai.batches.batch_lines import ResultLines
+from api.openai.batches.file_batches import FileBatch, FileBatches
 from api.registry import RegistryReader, public_name
 from wire import keys
 

@@ -16,11 +16,11 @@ from api.batches.file_store import FileRecord, FileStore
 from api.batches.store import BatchRecord
 from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
-from api.openai.batch_lines import CHAT, COMPLETION, ENDPOINTS
-from api.openai.file_batches import FileBatch, FileBatches
+from api.openai.batches.batch_lines import CHAT, COMPLETION, ENDPOINTS
+from api.openai.batches.file_batches import FileBatch, FileBatches
+from api.openai.batches.result_files import kinds, missing_batch
 from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
-from api.openai.result_files import kinds, missing_batch
 from api.schemas import Lenient, Text
 from wire import keys
 

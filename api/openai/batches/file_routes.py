@@ -20,8 +20,8 @@ from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
 from api.http.multipart import parts as parts_of_form
+from api.openai.batches.result_files import ResultFile, ResultFiles
 from api.openai.pagination import page
-from api.openai.result_files import ResultFile, ResultFiles
 
 router = APIRouter(
     prefix=f"{OPENAI_PREFIX}/files",

@@ -1,0 +1,1 @@
+"""OpenAI's files and batches: routes, and the lines of their files."""
