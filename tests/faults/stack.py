@@ -25,7 +25,8 @@ from redis.exceptions import RedisError
 from api.registry import _decode as decode_status
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support.paths import ROOT
-from wire import keys, parent_process
+from wire import keys
+from wire.processes import parent_process
 from wire.redis_server import connect_once
 
 LIMIT_S = 60.0
