@@ -15,6 +15,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from api import error_handlers, errors, models, pages
+from api.anthropic import routes as messages
 from api.auth import login
 from api.auth.api_keys import ApiKeys, admitted
 from api.auth.middleware import LOGIN_PATH, AuthMiddleware
@@ -32,6 +33,10 @@ from api.monitoring.rq_dashboard import dashboard, never_unpickle
 from api.openai import chat_routes, model_routes, response_schemas
 from api.openai.batches import batch_routes, file_routes
 from api.redis_client import Clients, connect
+from api.registry import ModelAliases
+from api.responses import response_schemas as responses_schemas
+from api.responses import routes as responses
+from api.responses.stored import routes as stored_responses
 from api.services import build_services, running
 from wire.settings import Settings
 
@@ -59,6 +64,7 @@ class _App(FastAPI):
             described = super().openapi()
             described["components"]["securitySchemes"] = _KEYS
             described["components"]["schemas"] |= response_schemas.components()
+            described["components"]["schemas"] |= responses_schemas.components()
             if self.needs_keys:
                 described["security"] = [{name: []} for name in _KEYS]
                 for path in _PUBLIC:
@@ -77,6 +83,9 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
         job_routes,
         models,
         *openais,
+        responses,
+        stored_responses,
+        messages,
         monitoring,
         usage_routes,
         metrics,
@@ -98,6 +107,7 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
     known = admitted(settings)
     for name in ("allowed_hosts", "image_hosts"):
         HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")
+    ModelAliases(settings.model_aliases)
     never_unpickle()
     rq_pages = dashboard(settings.redis_url, DASHBOARD) if settings.redis_url else None
 
@@ -149,6 +159,7 @@ def _add_middleware(
                 "X-Job-Id",
                 "Retry-After",
                 "X-Request-Id",
+                "Request-Id",
                 "X-Warning",
                 "X-Ignored-Fields",
                 "X-Cancelled",

@@ -1,4 +1,4 @@
-"""Where in a request an error is, by fields that a client can find there.
+"""Where in a request an error is, by fields that a client can find there, and what it is.
 
 pydantic's places hold more: the tag or the type of the member of a union that was tried, and the
 parts of what a validator has made of a simpler form, such as a text that stands for a list of
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 Place = tuple[str | int, ...]
+_NO_OBJECT = ("dict_type", "model_type", "model_attributes_type")
 _UNKNOWN: Any = object()
 _INNER = ("schema", "json_schema", "lax_schema", "python_schema")
 """Where a schema that only wraps another holds it."""
@@ -27,6 +28,17 @@ def shape_of(annotation: Any) -> type[BaseModel] | None:
     return (
         annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
     )
+
+
+def sentence(error: Mapping[str, Any]) -> str:
+    """pydantic's sentence, but for those that quote what was sent or speak of Python's types."""
+    if error["type"] in _NO_OBJECT:
+        return "Input should be an object"
+    if error["type"] == "union_tag_invalid":
+        return f"Input should have a type of {error['ctx']['expected_tags']}"
+    if error["type"] == "union_tag_not_found":
+        return "Input should have a type"
+    return str(error["msg"])
 
 
 def fields(place: Iterable[str | int], shape: type[BaseModel], body: Any = _UNKNOWN) -> Place:

@@ -1,7 +1,7 @@
 """Every answer that is an error: the one table from named codes to HTTP statuses.
 
 An error body is at most 1 KB, names what was wrong and never holds what was sent. Below ``/v1`` it
-has OpenAI's shape. Knows nothing of jobs or streams.
+has OpenAI's shape or Anthropic's. Knows nothing of jobs or streams.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from redis.exceptions import RedisError, ResponseError
 from starlette.types import Receive, Scope, Send
 
 from api import error_locations
+from api.error_shapes import anthropic, openai
+from api.error_shapes.anthropic import is_anthropic
 from wire import redis_refusals
 from wire.messages import ErrorCode
 
@@ -51,6 +53,7 @@ STATUS: dict[ErrorCode, int] = {
     "busy": 429,
     "internal_error": 500,
     "engine_failed": 500,
+    "tool_call_unreadable": 500,
     "gave_up_after_crashes": 500,
     "job_unreadable": 500,
     "redis_unavailable": 503,
@@ -64,20 +67,8 @@ STATUS: dict[ErrorCode, int] = {
     "insufficient_disk": 507,
 }
 OPENAI_PREFIX = "/v1"
-_OPENAI_STATUS: dict[ErrorCode, int] = {
-    "invalid_request": 400,
-    "prompt_too_long": 400,
-    "invalid_image": 400,
-    "template_failed": 400,
-    "bad_prompt": 400,
-}
-"""OpenAI's clients know a bad request as 400."""
-_OPENAI_CODES: dict[ErrorCode, str] = {
-    "prompt_too_long": "context_length_exceeded",
-    "unauthorized": "invalid_api_key",
-}
-"""Codes that programs look for under OpenAI's names."""
-_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+REQUEST_ID = "mlxq.request_id"
+"""Where a request below ``/v1`` has its id in its scope: its job's, once there is one."""
 BODY_LIMIT = 1024
 RETRY_SOON_S = 2
 RETRY_WHEN_FULL_S = 30
@@ -167,16 +158,22 @@ class ApiError(Exception):
         # elsewhere it is ``param``
         details = self.errors[:1] if self.code == "invalid_request" else ()
         message = " ".join([self.message, *details])
-        code = _OPENAI_CODES.get(self.code, self.code)
-        status = self.openai_status
-        kind = _OPENAI_TYPES.get(
-            status, "server_error" if status >= 500 else "invalid_request_error"
-        )
-        return {"error": {"message": message, "type": kind, "param": self.param, "code": code}}
+        return openai.body(self.code, self.openai_status, message, self.param)
+
+    def anthropic(self, request_id: str | None) -> dict[str, Any]:
+        """Anthropic's shape."""
+        message = self.message
+        if self.code == "invalid_request" and self.errors:
+            message = self.errors[0].partition(": ")[2]
+        return anthropic.body(self.code, self.anthropic_status, message, self.param, request_id)
+
+    @property
+    def anthropic_status(self) -> int:
+        return anthropic.status_of(self.code, status_of(self.code))
 
     @property
     def openai_status(self) -> int:
-        return _OPENAI_STATUS.get(self.code, status_of(self.code))
+        return openai.status_of(self.code, status_of(self.code))
 
 
 class _Answer(Response):
@@ -190,13 +187,16 @@ class _Answer(Response):
         self._error, self._extra = error, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_openai(scope):
+        error = self._error
+        if is_anthropic(scope):
+            body, status = error.anthropic(scope.get(REQUEST_ID)), error.anthropic_status
+        elif is_openai(scope):
+            body, status = error.openai(), error.openai_status
+        else:
             await super().__call__(scope, receive, send)
             return
-        body = json.dumps(self._error.openai()).encode("ascii")
-        await Response(body, self._error.openai_status, self._extra, "application/json")(
-            scope, receive, send
-        )
+        answer = Response(json.dumps(body), status, self._extra, "application/json")
+        await answer(scope, receive, send)
 
 
 def status_of(code: str) -> int:
@@ -205,18 +205,9 @@ def status_of(code: str) -> int:
 
 
 def is_openai(scope: Scope) -> bool:
-    """Whether a request is for the OpenAI-compatible API."""
+    """Whether a request is for an API of others; see :func:`is_anthropic`."""
     path: str = scope.get("path", "")
     return path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/")
-
-
-def workers_outdated(field: str) -> ApiError:
-    """A request that needs a field of the job which some running worker's release doesn't know."""
-    message = (
-        f"A worker of an older release is running, and it can't honour {field}. Try again "
-        f"once it is updated."
-    )
-    return ApiError("workers_outdated", message, RETRY_WHEN_FULL_S, param=field)
 
 
 def no_worker() -> ApiError:
@@ -253,7 +244,7 @@ def from_validation(
 ) -> ApiError:
     """A refused shape.
 
-    Only pydantic's own sentences and the names of fields are shown, never a value.
+    Only pydantic's sentences and the names of fields are shown, never a value.
 
     With the ``shape`` of the body, and what was sent as it, the fields are those that a client
     finds there.
@@ -262,7 +253,10 @@ def from_validation(
     if any(row["type"] == "json_invalid" for row in rows):
         return ApiError("bad_request", "The body is not valid JSON.")
     places = [_place(row["loc"], shape, body) for row in rows[:8]]
-    lines = [_line(place, row["msg"]) for place, row in zip(places, rows, strict=False)]
+    lines = [
+        _line(place, error_locations.sentence(row))
+        for place, row in zip(places, rows, strict=False)
+    ]
     # Several members of a union report the same of the same field.
     return ApiError(
         "invalid_request",

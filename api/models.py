@@ -70,6 +70,7 @@ def _listed(record: ModelRecord, in_memory: dict[str, Any]) -> dict[str, Any]:
     now = in_memory.get(record.id)
     row = {name: getattr(record, name) for name in _LISTED}
     return row | {
+        "sampling_defaults": record.sampling_defaults.given(),
         "loaded": now is not None,
         "kv_quantization": record.kv_quantization if now is None else now.kv_quantization,
     }

@@ -5,18 +5,56 @@ Reads only, in one round trip each; knows neither HTTP nor the queue.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import cast
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from api.errors import RETRY_WHEN_FULL_S, ApiError, unknown_model
 from wire import keys, model_registry
 from wire.model_registry import ModelRecord
+from wire.settings import BadSetting
 from wire.versions import FIRST, VERSION
 from wire.worker_status import LoadedModel, WorkerStatus
 
 DEFAULT_MODEL = "default"
 """The name of the default model, unless a model has this name."""
+_ALIAS = re.compile(r"([^=]{1,255})=([^=*?]{1,255})")
+
+
+class ModelAliases:
+    """Which models names stand for that no model has. The first one that fits counts.
+
+    A name may have ``*`` for any characters; what it stands for may be ``default``. An alias of the
+    name ``default`` says which model the default one is.
+    """
+
+    def __init__(self, aliases: Iterable[str] = ()) -> None:
+        """Each is ``name=model``. Raises BadSetting, which names the setting, for what is not."""
+        self._aliases: list[tuple[str, str]] = []
+        for alias in aliases:
+            matched = _ALIAS.fullmatch(alias)
+            if matched is None:
+                raise BadSetting(f"MLXQ_MODEL_ALIASES: {alias!r} is not NAME=MODEL")
+            self._aliases.append((matched[1], matched[2]))
+
+    def __bool__(self) -> bool:
+        return bool(self._aliases)
+
+    def meant(self, requested: str | None, records: Sequence[ModelRecord]) -> str | None:
+        """The name that a request means by one; its own, if a model has it or nothing is known."""
+        name = requested or DEFAULT_MODEL
+        if model_registry.find(records, name) is not None:
+            return requested
+        return next(
+            (model for pattern, model in self._aliases if fnmatchcase(name, pattern)), requested
+        )
+
+
+NO_ALIASES = ModelAliases()
 
 
 def names_no_model(requested: str | None) -> bool:
@@ -24,21 +62,60 @@ def names_no_model(requested: str | None) -> bool:
     return not requested or requested == DEFAULT_MODEL
 
 
-class RegistryReader:
-    """The models and the living workers."""
+_AS_SENT = {
+    "prompt_ids": "prompt",
+    "continue_final": "continue_final_message",
+    "template_options": "chat_template_kwargs",
+    "thinking_budget": "thinking_token_budget",
+    "prompt_logprobs": "logprobs",
+}
+"""Fields of a job that are called otherwise in requests."""
 
-    def __init__(self, redis: Redis) -> None:
+
+def workers_outdated(field: str) -> ApiError:
+    """A request that needs a field of the job which some running worker's release doesn't know."""
+    name = _AS_SENT.get(field, field)
+    message = (
+        f"A worker of an older release is running, and it can't honour {name}. Try again "
+        f"once it is updated."
+    )
+    return ApiError("workers_outdated", message, RETRY_WHEN_FULL_S, param=name)
+
+
+def servable(model: ModelRecord | None, param: str) -> ModelRecord:
+    """The model that was found for a request's field. Raises ApiError if it can't be served."""
+    if model is None:
+        raise unknown_model(param=param)
+    if not model.downloaded:
+        raise ApiError("model_not_found", "This model has not been downloaded yet.", param=param)
+    return model
+
+
+class RegistryReader:
+    """The models and the living workers. ``aliases`` are other names of models, below ``/v1``."""
+
+    def __init__(self, redis: Redis, aliases: ModelAliases = NO_ALIASES) -> None:
+        self.aliases = aliases
         self._redis = redis
-        self._stored: dict[bytes, bytes] = {}
+        self._stored: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
         self._models: list[ModelRecord] = []
 
     async def models(self) -> list[ModelRecord]:
         """The registered models by name; decoded again only when they have changed."""
-        return self._decoded(cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODELS)))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.MODELS)
+            pipe.hgetall(keys.MODEL_SAMPLING)
+            return self._decoded(*await pipe.execute())
 
     async def find(self, requested: str) -> ModelRecord | None:
         """The model with this id, name or repository name."""
         return model_registry.find(await self.models(), requested)
+
+    async def meant(self, requested: str | None) -> str | None:
+        """The name that a request below ``/v1`` means, behind an alias."""
+        if not self.aliases:
+            return requested
+        return self.aliases.meant(requested, await self.models())
 
     async def active(self) -> tuple[ModelRecord, LoadedModel] | None:
         """The model that a worker used last, and how it is loaded."""
@@ -66,9 +143,10 @@ class RegistryReader:
         """The same for a request that may name none, and whether a worker was seen."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.MODELS)
+            pipe.hgetall(keys.MODEL_SAMPLING)
             pipe.exists(keys.WORKER_SEEN)
-            stored, seen = await pipe.execute()
-        record = model_registry.find(self._decoded(stored), requested or DEFAULT_MODEL)
+            stored, sampling, seen = await pipe.execute()
+        record = model_registry.find(self._decoded(stored, sampling), requested or DEFAULT_MODEL)
         if record is None and names_no_model(requested):
             record = await self.default()
         return record, bool(seen)
@@ -111,9 +189,12 @@ class RegistryReader:
         """The values of Redis keys; MGET refuses an empty list."""
         return cast(list[bytes | None], await self._redis.mget(names)) if names else []
 
-    def _decoded(self, stored: dict[bytes, bytes]) -> list[ModelRecord]:
-        if stored != self._stored:
-            self._stored, self._models = stored, model_registry.decode(stored.values())
+    def _decoded(
+        self, stored: dict[bytes, bytes], sampling: dict[bytes, bytes]
+    ) -> list[ModelRecord]:
+        if (stored, sampling) != self._stored:
+            self._stored = stored, sampling
+            self._models = model_registry.decode(stored.values(), sampling)
         return list(self._models)
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 _MOST_FIELDS = 50
 MOST_LEVELS = 64
@@ -22,6 +29,16 @@ def whole(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair is not text") from None
     return text
+
+
+def integral(value: Any) -> Any:
+    """A whole number that is written as a fraction, as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(integral)
+"""On a whole number: 512.0 is one. JSON has one kind of number, and some clients write all as
+fractions. Stands behind the field's limits, or the OpenAPI schema loses them."""
 
 
 def is_shallow(value: Any) -> bool:
@@ -59,6 +76,12 @@ class Body(BaseModel):
 
 
 class Lenient(BaseModel):
-    """Base of another API's bodies: unknown fields are ignored."""
+    """Base of another API's bodies: unknown fields are ignored, and named by whoever reads the
+    whole body.
+
+    ``without_effect`` are fields of that API that change no answer here.
+    """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)

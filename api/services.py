@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 
@@ -21,6 +21,7 @@ from api.chat.disconnects import DisconnectWatcher
 from api.chat.json_schema import Schemas
 from api.chat.prompt_limit import PromptLimit
 from api.chat.readers import ChatReaders
+from api.chat.request import WithoutTemplate
 from api.chat.submit import Chats
 from api.deps import find_service
 from api.http.body_routes import BodyBudget
@@ -39,38 +40,48 @@ from api.openai.batches.batch_lines import READERS
 from api.openai.batches.file_batches import FileBatches
 from api.openai.batches.result_files import ResultFiles
 from api.redis_client import Clients
-from api.registry import RegistryReader
+from api.registry import ModelAliases, RegistryReader
+from api.responses.stored.store import ResponseStore
+from api.serving.token_counter import TokenCounter
 from wire.settings import Settings
 
-_PERIODIC: tuple[type[Any], ...] = (DisconnectWatcher, ImageIntake, BatchIntake, FileBatches)
-_CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas)
+_PERIODIC: tuple[type[Any], ...] = (
+    *(DisconnectWatcher, ImageIntake, BatchIntake, FileBatches),
+    TokenCounter,
+)
+_CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas, TokenCounter)
 _TASKS_END_S = 2.0
 """How long the periodic tasks of a process get to end when it stops."""
 
 
 def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict[type[Any], Any]:
     """The services by their types, none of them started."""
-    redis = clients.waiting
-    registry, relay = RegistryReader(redis), Relay(redis)
+    redis, aliases = clients.waiting, ModelAliases(settings.model_aliases)
+    registry, relay = RegistryReader(redis, aliases), Relay(redis)
     kept_s = int(settings.rq_history_hours * 3600)
     jobs = JobQueue(clients, registry, settings.queue_limit, settings.key_queue_limit, kept_s)
     records = JobRecords(redis, jobs.settle)
     disconnects = DisconnectWatcher(redis, relay, jobs)
+    tools = cast(WithoutTemplate, settings.tools_without_template)
     json_reader, prompt_limit, schemas = JsonReader(), PromptLimit(), Schemas()
     fetcher = ImageFetcher(HostNames(settings.image_hosts), TOO_LARGE)
     images = ImageIntake(clients.blocking, settings.images_mb << 20, fetcher)
     quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
     files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
-    file_batches = FileBatches(redis, batches, files, registry, READERS)
+    file_batches = FileBatches(redis, batches, files, registry, READERS, tools)
+    responses = ResponseStore(
+        redis, settings.responses_mb << 20, enabled=settings.store_responses == "on"
+    )
     status = StatusReader(redis, registry, records, batches.store, settings.queue_limit)
     services = (
         *(clients, registry, relay, jobs, records, disconnects),
-        *(json_reader, prompt_limit, schemas, images, BodyBudget()),
-        Chats(registry, jobs, relay, images, prompt_limit, json_reader),
+        *(json_reader, prompt_limit, schemas, images, TokenCounter(images), BodyBudget()),
+        Chats(registry, jobs, relay, images, prompt_limit, json_reader, tools),
         ChatReaders(records, relay, disconnects, settings.keepalive_s),
         ModelCommands(registry, jobs, relay, records),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
+        responses,
         *(status, StatusStream(status), known, Sessions(redis)),
     )
     return {type(one): one for one in services}

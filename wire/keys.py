@@ -21,6 +21,9 @@ MODELS = PREFIX + "models"
 """Hash: model id -> model record, JSON."""
 MODEL_CREATED = PREFIX + "model-created"
 """Hash: model id -> date of the model's files, seconds since the epoch."""
+MODEL_SAMPLING = PREFIX + "model-sampling"
+"""Hash: model id -> its own sampling defaults and its prompts' revision, JSON. Not in the records:
+the first release reads no record that has a field it doesn't know."""
 WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
@@ -71,6 +74,13 @@ BATCHES_OPEN = PREFIX + "batches-open"
 """Sorted set: batch id -> Redis time in milliseconds by which it must have ended. Ended batches
 aren't in it."""
 
+RESPONSES = PREFIX + "responses"
+"""Sorted set: job of a stored response -> Redis time in milliseconds at which it was stored."""
+RESPONSE_BYTES = PREFIX + "response-bytes"
+"""Hash: job of a stored response -> what it counts against the budget, bytes."""
+RESPONSE_BYTES_TOTAL = PREFIX + "response-bytes-total"
+"""Integer: the sum of that hash."""
+
 LOG_LIFETIME_S = 24 * 3600
 """Kept text is dropped this long after its job's last event."""
 RECORD_LIFETIME_S = 7 * 24 * 3600
@@ -80,6 +90,8 @@ CANCEL_LIFETIME_S = RECORD_LIFETIME_S
 RQ_LIFETIME_S = 24 * 3600
 """An RQ job that is ended by RQ's own tools stays this long for the dashboard; see the setting
 for all others."""
+RESPONSE_LIFETIME_S = LOG_LIFETIME_S
+"""A stored response is kept this long after its request: never longer than its answer's log."""
 IMAGE_LIFETIME_S = 24 * 3600
 """An image is gone after this time without an API process that looks after it; one does renew it
 for a live job."""
@@ -107,7 +119,7 @@ def log(job_id: str) -> str:
 
 
 def attempt(job_id: str) -> str:
-    """Integer: the lease on the log.
+    """Integer: the lease on the log, the time in microseconds at which it was taken.
 
     Taking a job up raises it; an append under an older one is refused.
     """
@@ -122,8 +134,10 @@ def cancel(job_id: str) -> str:
 def job(job_id: str) -> str:
     """Hash: what is known of a job, never its prompt.
 
-    Fields: owner, model_id, queue, kind, submitted_ms, state, on_disconnect, stream_options, and
-    the version of the release that submitted it.
+    Fields: owner, model_id, queue, kind, submitted_ms, state, attempts (how often
+    its log's lease was taken), on_disconnect, stream_options, and the version of the release that
+    submitted it. Of several answers to one request the first's job
+    has choices, the ids of all in order; the others' have first_choice, its id.
     """
     return f"{PREFIX}job:{job_id}"
 
@@ -170,6 +184,11 @@ def image(sha256: str) -> str:
 def image_jobs(sha256: str) -> str:
     """Sorted set: job that needs the image -> Redis time in milliseconds at which it said so."""
     return f"{PREFIX}image-jobs:{sha256}"
+
+
+def response(job_id: str) -> str:
+    """What was asked for with a stored response, and the conversation that it answers."""
+    return f"{PREFIX}response:{job_id}"
 
 
 def worker_status(name: str) -> str:

@@ -20,7 +20,8 @@ from wire.messages import (
     Piece,
     Progress,
     Timings,
-    ToolCall,
+    TokenLogprob,
+    ToolCallDelta,
     Usage,
     Warning,
     is_terminal,
@@ -33,10 +34,10 @@ class Entry(NamedTuple):
     """One event in a job's log; ``data`` is its JSON object in the native API, as bytes.
 
     ``more`` is JSON, too, and what the data leaves out: of a delta the token ids and what isn't its
-    text, of an end the reason, usage and timings. Neither is parsed before it is asked for: most
-    are only passed on. Sequence number 0 marks progress, which is published without being logged. A
-    delta leads from position ``start`` to ``position``; both are unknown where they weren't written
-    down: in other events, and in entries of the first release.
+    text (log-probabilities too), of an end the reason, usage and timings. Neither is parsed before
+    it is asked for: most are only passed on. Sequence number 0 marks progress, which is published
+    without being logged. A delta leads from position ``start`` to ``position``; both are unknown
+    where they weren't written down: in other events, and in entries of the first release.
     """
 
     job_id: str
@@ -67,12 +68,12 @@ class Entry(NamedTuple):
         if self.kind == "progress":
             return Progress(**frame["progress"])
         extra = self.extra
-        usage, timings = Usage(**extra.pop("usage")), Timings(**extra.pop("timings"))
+        usage, timings = usage_of(extra), Timings(**extra.pop("timings"))
         if self.kind == "failed":
-            return Failed(frame["code"], frame["error"], usage, timings)
-        return Finished(
-            extra["finish_reason"], usage, timings, extra.get("result"), extra.get("stop_reason")
-        )
+            return Failed(frame["code"], frame["error"], usage, timings, extra.get("param"))
+        last = None if "last" not in extra else TokenLogprob.of_stored(extra["last"])
+        result, stop_reason = extra.get("result"), extra.get("stop_reason")
+        return Finished(extra["finish_reason"], usage, timings, result, stop_reason, last)
 
     def placed(self, place: int) -> Entry:
         """The entry with its positions, given the position behind the entry before it."""
@@ -91,21 +92,31 @@ class Entry(NamedTuple):
         """The rest of a delta for a client that has seen the text up to a position inside it."""
         event = self.event
         assert isinstance(event, Delta)
-        at, before = self.start, Piece(0, 0)
-        for piece in event.pieces:
-            if at + piece.positions > seen:
-                break
-            at, before = at + piece.positions, before.joined(piece)
+        at, before, pieces = self.start, Piece(0, 0), event.pieces
+        while pieces and at + pieces[0].positions <= seen:
+            at, before, pieces = at + pieces[0].positions, before.joined(pieces[0]), pieces[1:]
         left = Delta(
             event.text[before.text :],
             event.token_ids[before.tokens :],
             event.reasoning[before.reasoning :],
             event.tool_calls[before.calls :],
+            pieces if len(pieces) > 1 else (),
+            event.logprobs[before.tokens :],
+            event.prompt if at == self.start else None,
         )
         cut = decode(encode(self.job_id, self.sequence, left).encode("ascii"))
         return cut._replace(start=at, position=self.position)
 
 
+def usage_of(extra: Any) -> Usage:
+    """The usage in what an end has beside its frame.
+
+    Beside and not inside ``usage`` stands what later releases count: earlier ones refuse it there.
+    """
+    return Usage(**extra["usage"], reasoning_tokens=extra.get(_REASONING, 0))
+
+
+_REASONING = "reasoning_tokens"
 _KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
 
 
@@ -117,12 +128,25 @@ def position_after(entries: Iterable[Entry]) -> int:
     return place
 
 
+def _is_plain(event: Delta) -> bool:
+    """Whether a delta is text and its tokens' ids, and nothing else."""
+    beside = event.reasoning or event.tool_calls or event.pieces or event.logprobs
+    return not beside and event.prompt is None
+
+
 def _beside_text(event: Delta) -> Any:
-    if not event.reasoning and not event.tool_calls and not event.pieces:
+    if _is_plain(event):
         return event.token_ids
-    calls = [call.model_dump() for call in event.tool_calls]
-    extra = {"token_ids": event.token_ids, "reasoning": event.reasoning, "tool_calls": calls}
-    return extra | {"pieces": [_short(piece) for piece in event.pieces]} if event.pieces else extra
+    calls = [call._asdict() for call in event.tool_calls]
+    extra: dict[str, Any] = {"token_ids": event.token_ids, "reasoning": event.reasoning}
+    extra["tool_calls"] = calls
+    if event.pieces:
+        extra["pieces"] = [_short(piece) for piece in event.pieces]
+    if event.logprobs:
+        extra["logprobs"] = [one.stored() for one in event.logprobs]
+    if event.prompt is not None:
+        extra["prompt"] = [one.stored() for one in event.prompt]
+    return extra
 
 
 def _short(piece: Piece) -> int | Piece:
@@ -137,9 +161,12 @@ def _piece(stored: Any) -> Piece:
 def _delta(text: str, extra: Any) -> Delta:
     if isinstance(extra, list):
         return Delta(text, tuple(extra))
-    calls = tuple(ToolCall(**call) for call in extra["tool_calls"])
+    calls = tuple(ToolCallDelta(**call) for call in extra["tool_calls"])
     pieces = tuple(map(_piece, extra.get("pieces", ())))
-    return Delta(text, tuple(extra["token_ids"]), extra["reasoning"], calls, pieces)
+    logprobs = tuple(map(TokenLogprob.of_stored, extra.get("logprobs", ())))
+    prompt = tuple(map(TokenLogprob.of_stored, extra["prompt"])) if "prompt" in extra else None
+    ids, reasoning = tuple(extra["token_ids"]), extra["reasoning"]
+    return Delta(text, ids, reasoning, calls, pieces, logprobs, prompt)
 
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -152,9 +179,15 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
         return "warning", {"text": "", "done": False, "warning": event.text}, None
     if isinstance(event, Progress):
         return "progress", {"text": "", "done": False, "progress": asdict(event)}, None
-    extra: dict[str, Any] = {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+    usage = asdict(event.usage)
+    reasoning = usage.pop(_REASONING)
+    extra: dict[str, Any] = {"usage": usage, "timings": asdict(event.timings)}
+    if reasoning:
+        extra[_REASONING] = reasoning
     if isinstance(event, Failed):
         extra["finish_reason"] = "error"
+        if event.param is not None:
+            extra["param"] = event.param
         return (
             "failed",
             {"text": "", "done": True, "error": event.message, "code": event.code},
@@ -165,6 +198,8 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
         extra["result"] = event.result
     if event.stop_reason is not None:
         extra["stop_reason"] = event.stop_reason
+    if event.last is not None:
+        extra["last"] = event.last.stored()
     return "finished", {"text": "", "done": True}, extra
 
 
@@ -179,7 +214,7 @@ def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> st
     if isinstance(event, Delta):
         if start != UNKNOWN:
             marks = f"0:{start}:{start + event.positions}"
-        if not event.reasoning and not event.tool_calls and not event.pieces:
+        if _is_plain(event):
             # Written out by hand, and equal to what follows below: there is one of these for every
             # token.
             ids = ",".join(map(str, event.token_ids))

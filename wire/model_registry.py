@@ -5,14 +5,39 @@ Knows names and shapes; looking into model folders is the worker's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from redis import Redis
 
 from wire import keys
 from wire.messages import TolerantRecord
+
+
+class SamplingDefaults(TolerantRecord):
+    """What a model's own ``generation_config.json`` says for requests that don't; None: nothing."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+    def given(self) -> dict[str, float]:
+        """Those that it has."""
+        return self.model_dump(exclude_none=True)
+
+
+NO_DEFAULTS = SamplingDefaults()
+_SAMPLING = tuple(SamplingDefaults.model_fields)
+
+
+class _Others(SamplingDefaults):
+    """What is stored beside a record."""
+
+    prompt_revision: str | None = None
 
 
 class ModelRecord(TolerantRecord):
@@ -21,8 +46,9 @@ class ModelRecord(TolerantRecord):
     ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
-    ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is how
-    the model is loaded next time when it isn't loaded now.
+    ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
+    none. ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is
+    how the model is loaded next time when it isn't loaded now.
     """
 
     id: str
@@ -38,15 +64,39 @@ class ModelRecord(TolerantRecord):
     kv_quantization: Literal[4, 8] | None = None
     repository: str | None = None
     revision: str
+    prompt_revision: str = ""
     deletable: bool = False
     takes_tools: bool = False
+    sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """What it can be asked for by."""
+        return self.id, self.name, self.repository
 
 
-def decode(values: Iterable[bytes]) -> list[ModelRecord]:
-    """The records in a stored hash, by name. One that this release can't read hides no other."""
-    return sorted(
-        (record for value in values for record in _decoded(value)), key=lambda r: (r.name, r.id)
-    )
+def decode(
+    values: Iterable[bytes], sampling: Mapping[bytes, bytes] | None = None
+) -> list[ModelRecord]:
+    """The records in a stored hash, by name, with what is stored of them in another, ``sampling``.
+    One that this release can't read hides no other."""
+    found = (record for value in values for record in _decoded(value))
+    told = (_with_others(record, sampling or {}) for record in found)
+    return sorted(told, key=lambda r: (r.name, r.id))
+
+
+def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelRecord:
+    """The record with the fields that an earlier release would not read in it."""
+    stored = sampling.get(record.id.encode())
+    if stored is None:
+        return record
+    try:
+        others = _Others.model_validate_json(stored)
+    except ValidationError:
+        return record
+    own = SamplingDefaults.model_validate(others.model_dump(include=set(_SAMPLING)))
+    revision = others.prompt_revision or ""
+    return record.model_copy(update={"sampling_defaults": own, "prompt_revision": revision})
 
 
 def _decoded(value: bytes) -> list[ModelRecord]:
@@ -76,8 +126,17 @@ class Registry:
         """Write a record, and when the model's files were created, in seconds since the epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
-        self._redis.hset(keys.MODELS, record.id, record.model_dump_json())
+        others = record.sampling_defaults.given() | (
+            {"prompt_revision": record.prompt_revision} if record.prompt_revision else {}
+        )
+        if others:
+            self._redis.hset(keys.MODEL_SAMPLING, record.id, json.dumps(others))
+        else:
+            self._redis.hdel(keys.MODEL_SAMPLING, record.id)
+        stored = record.model_dump_json(exclude={"prompt_revision"})
+        self._redis.hset(keys.MODELS, record.id, stored)
 
     def remove(self, model_id: str) -> None:
         self._redis.hdel(keys.MODELS, model_id)
         self._redis.hdel(keys.MODEL_CREATED, model_id)
+        self._redis.hdel(keys.MODEL_SAMPLING, model_id)

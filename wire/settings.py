@@ -58,12 +58,32 @@ class Settings:
     data: Path = setting(_DATA, "folder for the embedded Redis: queue, token logs, lock")
     models: tuple[Path, ...] = setting((), "folders of models, separated by the path separator")
     redis_url: str = setting("", "Redis to use in place of the embedded one; REDIS_URL is read too")
+    model_aliases: tuple[str, ...] = setting(
+        (),
+        "other names of models below /v1, NAME=MODEL with commas; * in a name stands for any "
+        "characters: claude-*=demo-chat",
+    )
     backend: str = setting(
         "mlx", "what generates text; echo needs no weights and is for tests", of="mlx|echo"
     )
+    generation_config: str = setting(
+        "auto",
+        "whether a model's generation_config.json has the sampling that a request leaves out; "
+        "ignore: never",
+        of="auto|ignore",
+    )
+    tools_without_template: str = setting(
+        "generic",
+        "tools for a model whose chat template has no place for them. generic: told as text in the "
+        "prompt; ignore: left out, with a warning; refuse",
+        of="generic|ignore|refuse",
+    )
     slots: int = setting(32, "chats that one worker generates at once", 1, 1024)
     prefill_step: int = setting(
-        128, "prompt tokens processed between two steps of the running streams", 16, 8192
+        128,
+        "prompt tokens of a chat that are read at once, between steps of the running streams",
+        16,
+        8192,
     )
     prompt_cache_mb: int = setting(1024, "memory for cached prompts, MiB", 0, 1 << 20)
     memory_mb: int = setting(
@@ -107,6 +127,16 @@ class Settings:
         "share of time for batch prompts under any number of chats, percent; 0: none",
         0,
         50,
+    )
+    store_responses: str = setting(
+        "on", "whether responses of /v1/responses may be stored", of="on|off"
+    )
+    responses_mb: int = setting(
+        256,
+        "memory of Redis for stored responses and their conversations; beyond it the oldest are "
+        "dropped, MiB",
+        16,
+        1 << 20,
     )
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
     api_keys: tuple[str, ...] = setting((), "API keys, name:key, separated by commas", secret=True)

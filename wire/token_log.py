@@ -1,8 +1,10 @@
 """The durable token log: every event of a job, in order, once, written by one worker at a time.
 
 A job's log is a Redis stream whose entry ids are ``<sequence number>-<attempt>``; sequence numbers
-start at 1 and have no gaps. Taking a job up raises its attempt number, and an append under an older
-attempt is refused, so a worker that was frozen and comes back writes nothing. One server-side
+start at 1 and have no gaps. Taking a job up gives it a higher attempt number, and an append under
+an older attempt is refused, so a worker that was frozen and comes back writes nothing. The number
+is Redis' time in microseconds: counted up from what Redis holds, a number would be given a second
+time after Redis has lost the first, and the writer of the first could go on. One server-side
 script per engine step appends to all logs concerned and publishes what was accepted as one message:
 what a reader missed on the channel it finds in the log.
 """
@@ -18,7 +20,7 @@ from redis.client import Pipeline
 
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
-from wire.messages import Event, Failed, Finished, Progress
+from wire.messages import Event, Failed, Finished, Progress, Warning
 from wire.usage import COUNT_USAGE, encode_usage
 
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and
@@ -38,9 +40,12 @@ local log, attempt, job = KEYS[1], KEYS[2], KEYS[3]
 if redis.call('EXISTS', job) == 0 then return {-1} end
 local number = redis.call('GET', attempt)
 if number and string.sub(number, 1, 6) == 'ended:' then return {-2} end
-number = redis.call('INCR', attempt)
-redis.call('EXPIRE', attempt, ARGV[1])
+local time = redis.call('TIME')
+-- A double holds whole microseconds until the year 2255.
+number = math.max((tonumber(number) or 0) + 1, time[1] * 1000000 + time[2])
+redis.call('SET', attempt, string.format('%.0f', number), 'EX', ARGV[1])
 redis.call('HSET', job, 'state', 'running')
+redis.call('HINCRBY', job, 'attempts', 1)
 return {number, redis.call('XRANGE', log, '-', '+')}
 """
 # A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps.
@@ -158,7 +163,8 @@ class TokenLog:
     def begin(self, job_id: str) -> tuple[int, list[Entry]]:
         """Take the lease on a job's log.
 
-        Returns the attempt number, counted from 1, and what earlier attempts wrote. Raises JobGone
+        Returns the attempt number, which no other attempt at the job has ever had, and what earlier
+        attempts wrote. Raises JobGone
         for a job that Redis doesn't know, JobEnded for one that has its terminal event.
         """
         return self.lease(job_id, self._begin(*_begin_arguments(job_id)))
@@ -208,9 +214,30 @@ class TokenLog:
             )
             entry = encode(item.job_id, item.sequence, item.event, item.start)
             args += (item.attempt, item.sequence, entry, how_it_ends(item.event))
-        passing = [
-            encode(item.job_id, 0, item.event) for item in step if isinstance(item.event, Progress)
-        ]
-        if passing:
-            self._redis.publish(keys.EVENTS_CHANNEL, "\n".join(passing))
-        return cast(list[int], self._append(keys=names, args=args)) if logged else []
+        before, behind = _passing(step)
+        self._publish(before)
+        written = cast(list[int], self._append(keys=names, args=args)) if logged else []
+        self._publish(behind)
+        return written
+
+    def _publish(self, entries: Sequence[str]) -> None:
+        if entries:
+            self._redis.publish(keys.EVENTS_CHANNEL, "\n".join(entries))
+
+
+def _passing(step: Sequence[Append]) -> tuple[list[str], list[str]]:
+    """The progress in a step, as published before what is logged, and behind it.
+
+    It stays behind a warning of its job: whoever sees that the prompt is being read must have been
+    told what was left out of it.
+    """
+    before: list[str] = []
+    behind: list[str] = []
+    warned = set()
+    for item in step:
+        if isinstance(item.event, Warning):
+            warned.add(item.job_id)
+        elif isinstance(item.event, Progress):
+            entries = behind if item.job_id in warned else before
+            entries.append(encode(item.job_id, 0, item.event))
+    return before, behind

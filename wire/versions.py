@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-VERSION = 3
+VERSION = 4
 """What this release writes and reads: raised once by each release that adds to the records."""
 FIRST = 1
 """The release before versions were recorded."""

@@ -94,6 +94,7 @@ def _model_folders(settings: Settings) -> ModelFolders:
         settings.backend == "echo",
         downloaded=settings.data / "models",
         registered=settings.data / "registered-models.json",
+        with_defaults=settings.generation_config == "auto",
     )
 
 

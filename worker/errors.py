@@ -9,19 +9,20 @@ from wire.messages import ErrorCode
 
 
 class WorkerError(Exception):
-    """A failure with a name.
+    """A failure with a name; ``param`` is the field of the request at fault, if it is one.
 
     The message is for the client: it holds no prompt, no path and no traceback.
     """
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.code: ErrorCode = code
         self.message = message
+        self.param = param
 
 
 def invalid_schema(reason: str) -> WorkerError:
-    """The error of an answer that can't be held to its schema, or not any longer."""
+    """The error of an answer that can't be held to its schema or grammar, or not any longer."""
     return WorkerError("invalid_schema", f"The answer can't be held to its schema: {reason}.")
 
 

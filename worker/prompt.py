@@ -52,14 +52,14 @@ def build(
     if len(whole) <= room:
         return Prompt(whole, tuple(messages))
     if not shorten:
-        raise WorkerError("prompt_too_long", too_long(context_window, f"{len(whole)}"))
+        raise WorkerError("prompt_too_long", too_long(context_window, len(whole), room))
     droppable = droppable_messages(messages)
     shortest = len(_encode(encode, without(messages, droppable))) if droppable else len(whole)
     if shortest > room:
         raise WorkerError(
             "prompt_too_long",
             f"The prompt is {shortest} tokens with the oldest turns left out; this model takes "
-            f"{room} beside an answer of {context_window - room}.",
+            f"{room} beside an answer of {context_window - room}: {shortest - room} too many.",
         )
     # Of the least room, so that requests for longer and shorter answers drop the same messages.
     block = max(1, (context_window - context_window // LARGEST_RESERVE) // BLOCKS)

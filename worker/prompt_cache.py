@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 MOST_ENTRIES = 512
-"""Bounds the look-up, which goes through every entry of the model: about a tenth of a
+"""Bounds the look-up, which goes through every entry of the model: about a fifth of a
 millisecond at this many."""
 LEAST_COMMON = 16
 """Tokens that a chat must have in common with another to begin behind them. Chats of one model
@@ -66,14 +66,11 @@ class Reuse(NamedTuple):
 @dataclass(slots=True)
 class _Entry:
     row: bytes
+    length: int
     cache: Cache
     nbytes: int
     cuttable: bool
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
-
-    @property
-    def length(self) -> int:
-        return len(self.row) // _WIDTH
 
     def reach(self, common: int) -> int:
         """To how many tokens, of ``common`` at most, the cache can be cut."""
@@ -114,12 +111,11 @@ class PromptCache:
         best: tuple[Any, bytes] | None = None
         longest = 0
         for name, entry in self._entries.items():
-            # Most entries differ before one token more than the best so far, which is seen at once.
-            needed = (longest + 1) * _WIDTH
-            if longest >= most or name[0] != model or entry.row[:needed] != row[:needed]:
+            if longest >= most or name[0] != model:
                 continue
-            reached = entry.reach(min(common_tokens(row, entry.row), most))
-            if reached > longest and reached >= min(self._least_common, entry.length, most):
+            least = max(longest + 1, min(self._least_common, entry.length, most))
+            common = common_tokens(row, entry.row, least)
+            if common and (reached := entry.reach(min(common, most))) >= least:
                 best, longest = name, reached
         if best is None:
             return Reuse(None, 0, {})
@@ -146,7 +142,7 @@ class PromptCache:
         if nbytes > self._budget or not tokens:
             return
         row = encoded(tokens)
-        entry = _Entry(row, cache, nbytes, self._operations.is_cuttable(cache))
+        entry = _Entry(row, len(tokens), cache, nbytes, self._operations.is_cuttable(cache))
         if not entry.cuttable:
             entry.checkpoints = dict(checkpoints or {})
         for name in [n for n in self._entries if n[0] == model and row.startswith(n[1])]:
@@ -203,8 +199,17 @@ def encoded(tokens: Sequence[int]) -> bytes:
     return np.asarray(tokens, dtype=np.int64).tobytes()
 
 
-def common_tokens(a: bytes, b: bytes) -> int:
-    """Length of the common prefix of two encoded rows, in tokens."""
+def common_tokens(a: bytes, b: bytes, least: int = 1) -> int:
+    """Length of the common prefix of two encoded rows, in tokens; may be 0 if it is less than
+    ``least``.
+
+    Rows of one model begin with the same few marks of its template, and most differ soon after. A
+    look at two places is fifty times faster than the whole comparison.
+    """
+    end = least * _WIDTH
+    head = min(end, LEAST_COMMON * _WIDTH)
+    if a[end - _WIDTH : end] != b[end - _WIDTH : end] or a[:head] != b[:head]:
+        return 0
     length = min(len(a), len(b)) // _WIDTH
     one, other = np.frombuffer(a, np.int64, length), np.frombuffer(b, np.int64, length)
     different = np.flatnonzero(one != other)

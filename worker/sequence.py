@@ -6,8 +6,9 @@ Knows no queue, no Redis and no MLX: a backend provides the decoder, the engine 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Items
+from typing import Protocol
 
 from wire.messages import (
     ChatJob,
@@ -17,45 +18,13 @@ from wire.messages import (
     FinishReason,
     LoggedEvent,
     Timings,
-    ToolCall,
+    TokenLogprob,
     Usage,
 )
+from worker.logprobs import CONTEXT_TOKENS, Measured, echo_of, refuse_many, with_bytes
+from worker.text_decoder import Output, TextDecoder
 
-
-class Output(NamedTuple):
-    """Decoded output of a model: text, reasoning, tool calls."""
-
-    text: str = ""
-    reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-
-    @classmethod
-    def together(cls, pieces: Iterable[Output | Delta]) -> Output:
-        """Several pieces as one."""
-        parts = list(pieces)
-        return cls(
-            "".join(piece.text for piece in parts),
-            "".join(piece.reasoning for piece in parts),
-            tuple(call for piece in parts for call in piece.tool_calls),
-        )
-
-
-class TextDecoder(Protocol):
-    """Turns token ids into text that is safe to show: whole characters, no part of a stop text."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop text has been seen; the text after it is dropped."""
-
-    @property
-    def stop_text(self) -> str | None:
-        """The stop text that has been seen."""
-
-    def add(self, token: int) -> Output:
-        """The output that is safe to show with this token; may be empty."""
-
-    def finish(self) -> Output:
-        """The output that is still held back."""
+_UNREADABLE_CALL = "The model wrote a tool call that can't be read to its end. Send it again."
 
 
 class Constraint(Protocol):
@@ -67,13 +36,27 @@ class Constraint(Protocol):
     """Why, as a phrase that fits after a colon."""
 
 
+class ThinkingBudget(Protocol):
+    """Limits how much an answer's model thinks; the backend implements it."""
+
+    def start(self, answer: Items[int]) -> None:
+        """Start after this part of the answer; does nothing if it is there already."""
+
+    def accept(self, token: int) -> None:
+        """The answer's next token."""
+
+    @property
+    def forced(self) -> int | None:
+        """The only token that may come next; None if any may."""
+
+
 class Sequence:
     """State of one chat from submission to its terminal event.
 
     ``emitted`` are the token ids that an earlier worker logged for the same job: they are prefilled
     after the prompt and generation goes on behind them. ``queue_ms`` is the time the job waited
     before this process took it up; ``images`` are the bytes of the images in its messages, by
-    SHA-256.
+    SHA-256. ``echoed``: whether an earlier worker has logged the echo of the prompt.
     """
 
     def __init__(
@@ -84,6 +67,7 @@ class Sequence:
         emitted: tuple[int, ...] = (),
         queue_ms: float = 0.0,
         images: Mapping[str, bytes] | None = None,
+        echoed: bool = False,
     ) -> None:
         self.job = job
         self.images = images or {}
@@ -96,10 +80,19 @@ class Sequence:
         """Positions in the prompt that other prompts are likely to share."""
         self.end: Finished | Failed | None = None
         self.constraint: Constraint | None = None
+        self.thinking_budget: ThinkingBudget | None = None
         self.rescued_at: int | None = None
         self.suspect = False
         """Whether this chat may crash its workers: one suspect is inside the engine at a time."""
+        self.last: TokenLogprob | None = None
+        """Of the token that ended the answer, if it is asked for."""
+        self._echoed = echoed
+        self._written: list[TokenLogprob] = []
+        """Of the prompt's tokens but the first, as far as they have their bytes."""
+        self._told: list[TokenLogprob] = []
+        """Log-probabilities of the tokens whose text is held back."""
         self._decoder: TextDecoder | None = None
+        self._stop_token: int | None = None
         self._held: list[int] = []
         self._queue_ms = queue_ms
         self._load_ms = 0.0
@@ -126,8 +119,21 @@ class Sequence:
         return self.job.sampling.max_tokens - self.position
 
     @property
+    def wanted_of_prompt(self) -> int | None:
+        """With how many of the likeliest tokens the prompt's log-probabilities are still to be
+        measured; None: not at all."""
+        return None if self._echoed else self.job.sampling.prompt_logprobs
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to compute, as when a crash came between the last token and the
+        end."""
+        return self.wanted_of_prompt is None and (self.stopped_by_text or self.tokens_left <= 0)
+
+    @property
     def usage(self) -> Usage:
-        return Usage(len(self.prompt_ids), self.position, self.cached_tokens)
+        thought = 0 if self._decoder is None else self._decoder.reasoning_tokens
+        return Usage(len(self.prompt_ids), self.position, self.cached_tokens, thought)
 
     @property
     def elapsed_ms(self) -> float:
@@ -157,18 +163,43 @@ class Sequence:
         self._load_ms = (time.monotonic() - since) * 1000
 
     def begin(self, prompt_ids: list[int], decoder: TextDecoder) -> None:
-        """Take the prompt's tokens and the decoder, and replay earlier output through it."""
+        """Take the prompt's tokens and the decoder, and replay earlier output through it.
+
+        Raises WorkerError for a prompt with too many log-probabilities.
+        """
+        refuse_many(len(prompt_ids), self.wanted_of_prompt)
         self.prompt_ids = prompt_ids
         self._decoder = decoder
         for token in self.emitted:
             decoder.add(token)
         self._prefill_began = time.monotonic()
 
-    def accept(self, token: int) -> list[LoggedEvent]:
+    def prompt_read(self, start: int, measured: Items[Measured]) -> None:
+        """Take what was measured of the prompt's tokens from ``start`` on, 1 at least. Their bytes
+        are worked out piece by piece: those of a long prompt take seconds."""
+        assert self._decoder is not None, "a sequence has a prompt only after begin()"
+        tokens, before = self.prompt_ids[start:], self.prompt_ids[:start][-CONTEXT_TOKENS:]
+        del self._written[start - 1 :]  # Of a reading that has begun anew.
+        self._written += with_bytes(
+            tokens[: len(measured)], measured, self._decoder, before, of_prompt=True
+        )
+
+    def echo(self, measured: Items[Measured] = ()) -> list[LoggedEvent]:
+        """What a reader should see of the prompt: nothing unless it is asked for and still to be
+        echoed. ``measured`` are all its tokens but the first, if that is asked for."""
+        if not self.job.form.echo or self._echoed:
+            return []
+        assert self._decoder is not None, "a sequence has a prompt only after begin()"
+        self._echoed = True
+        return [echo_of(self.job, self.prompt_ids, measured, self._decoder, self._written)]
+
+    def accept(self, token: int, measured: Measured | None = None) -> list[LoggedEvent]:
         """Count one more token; returns what a reader should see of it, maybe nothing yet."""
         assert self._decoder is not None, "a sequence gets tokens only after begin()"
         if self._first_token is None:
             self._first_token = time.monotonic()
+        if measured is not None:
+            self._told.append(self._with_bytes(token, measured))
         self.generated.append(token)
         self._held.append(token)
         return self._delta(self._decoder.add(token))
@@ -178,18 +209,33 @@ class Sequence:
         return self._decoder is not None and self._decoder.stopped
 
     @property
-    def stop_text(self) -> str | None:
-        """The stop text that ended the answer, if one did."""
+    def stop_reason(self) -> str | int | None:
+        """What of the request ended the answer, if anything did: a stop text, or one of its
+        ``stop_token_ids``."""
+        if self._stop_token is not None:
+            return self._stop_token
         return None if self._decoder is None else self._decoder.stop_text
 
-    def accept_last(self, token: int) -> None:
+    def _with_bytes(self, token: int, measured: Measured) -> TokenLogprob:
+        """The log-probability of the next token."""
+        assert self._decoder is not None
+        before = [*self.emitted[-CONTEXT_TOKENS:], *self.generated[-CONTEXT_TOKENS:]]
+        return measured.with_bytes(token, self._decoder, before[-CONTEXT_TOKENS:])
+
+    def accept_last(self, token: int, measured: Measured | None = None) -> None:
         """Count a token that ends the answer and is no text, such as end-of-sequence."""
+        if token in self.job.sampling.stop_token_ids:
+            self._stop_token = token
         if self._first_token is None:
             self._first_token = time.monotonic()
+        if measured is not None:
+            self.last = self._with_bytes(token, measured)
         self.generated.append(token)
 
     def finish(self, reason: FinishReason) -> list[LoggedEvent]:
-        """End well: the text still held back, then the terminal event.
+        """End well: the text still held back, then the terminal event. An answer that has reached
+        its limit has stopped if that text has a stop text. One that has stopped within a call that
+        was begun to be told, or with one that can't be read, has failed.
 
         Only the first end counts.
         """
@@ -200,8 +246,16 @@ class Sequence:
             if self._decoder is not None and not self.stopped_by_text
             else Output()
         )
-        events = self._delta(remaining)
-        self.end = Finished(reason, self.usage, self.timings, stop_reason=self.stop_text)
+        # Tokens without text, such as the beginning of a character, have log-probabilities still.
+        events = self._delta(remaining, always=bool(self._told) and not self.stopped_by_text)
+        if reason == "length" and self.stopped_by_text:
+            reason = "stop"
+        if reason == "stop" and self._decoder is not None and self._decoder.has_open_call:
+            self.end = Failed("tool_call_unreadable", _UNREADABLE_CALL, self.usage, self.timings)
+        else:
+            self.end = Finished(
+                reason, self.usage, self.timings, stop_reason=self.stop_reason, last=self.last
+            )
         return [*events, self.end]
 
     def fail(self, make: Callable[[Usage, Timings], Failed]) -> list[LoggedEvent]:
@@ -214,9 +268,16 @@ class Sequence:
         self.end = make(self.usage, self.timings)
         return [self.end]
 
-    def _delta(self, output: Output) -> list[LoggedEvent]:
-        if not any(output):
+    def _delta(self, output: Output, *, always: bool = False) -> list[LoggedEvent]:
+        if not any(output) and not always:
             return []
-        delta = Delta(output.text, tuple(self._held), output.reasoning, output.tool_calls)
+        delta = Delta(
+            output.text,
+            tuple(self._held),
+            output.reasoning,
+            output.tool_calls,
+            logprobs=tuple(self._told),
+        )
         self._held.clear()
+        self._told.clear()
         return [delta]

@@ -84,14 +84,15 @@ def sequence(
     images: Mapping[str, bytes] | None = None,
 ) -> Sequence:
     """The chat for the engine, continuing what an earlier attempt has logged."""
-    emitted = [
-        token
-        for entry in logged
-        if isinstance(event := entry.event, Delta)
-        for token in event.token_ids
-    ]
-    queue_ms = max(0.0, now_ms - job.submitted_ms)
-    return Sequence(job, attempt=attempt, emitted=tuple(emitted), queue_ms=queue_ms, images=images)
+    deltas = [event for entry in logged if isinstance(event := entry.event, Delta)]
+    return Sequence(
+        job,
+        attempt=attempt,
+        emitted=tuple(token for delta in deltas for token in delta.token_ids),
+        queue_ms=max(0.0, now_ms - job.submitted_ms),
+        images=images,
+        echoed=any(delta.prompt is not None for delta in deltas),
+    )
 
 
 # --- on a plain RQ worker -------------------------------------------------------------------------

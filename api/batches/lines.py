@@ -12,10 +12,17 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from api.chat.request import ChatSpec
-from api.errors import ApiError, from_validation, workers_outdated
-from api.images.draft import message_of
-from api.registry import DEFAULT_MODEL, names_no_model
+from api.chat.request import ChatSpec, WithoutTemplate
+from api.errors import ApiError, from_validation
+from api.images.draft import first_image, message_of
+from api.registry import (
+    DEFAULT_MODEL,
+    NO_ALIASES,
+    ModelAliases,
+    names_no_model,
+    servable,
+    workers_outdated,
+)
 from wire import model_registry
 from wire.batches import BatchLine, LineResult
 from wire.messages import ErrorCode
@@ -33,9 +40,11 @@ class LineParser:
     """How the lines of one upload are read.
 
     ``defaults`` are fields for lines that don't set them, ``default_model`` is for lines that name
-    none. ``read`` makes a line's fields, without its custom_id, into a model's name and what is
-    asked of it; it raises ApiError for a line that can't be run. ``settle`` makes what is asked for
-    into what a job carries, or raises ApiError. ``version`` is what all living workers read.
+    no model in their ``model_field``. ``read`` makes a line's fields, without its custom_id, into a
+    model's name and what is asked of it; it raises ApiError for a line that can't be run.
+    ``settle`` makes what is asked for into what a job carries, or raises ApiError. ``version`` is
+    what all living workers read, ``without_template`` what becomes of tools that a model's template
+    has no place for. ``aliases`` are other names of models.
     """
 
     models: list[ModelRecord]
@@ -44,6 +53,9 @@ class LineParser:
     settle: Callable[[ChatSpec], ChatSpec] = lambda spec: spec
     version: int = VERSION
     default_model: ModelRecord | None = None
+    model_field: str = "model_id"
+    without_template: WithoutTemplate = "generic"
+    aliases: ModelAliases = NO_ALIASES
 
 
 class _Refused(Exception):
@@ -91,16 +103,16 @@ def _custom_id(row: Fields) -> str:
 
 def _line(row: Fields, number: int, custom_id: str, parser: LineParser) -> BatchLine:
     requested, spec = parser.read({**parser.defaults, **row})
+    requested = parser.aliases.meant(requested, parser.models)
     model = model_registry.find(parser.models, requested or DEFAULT_MODEL)
     if model is None and names_no_model(requested):
         model = parser.default_model
-    if model is None or not model.downloaded:
-        raise _Refused("model_not_found", "No model of this id or name is there.")
-    if any(not isinstance(part, str) for draft in spec.messages for part in draft.parts):
-        raise _Refused(
-            "invalid_image", "Batch prompts are texts: send prompts with images as chats."
-        )
-    spec = parser.settle(spec.fitting(model))
+    model = servable(model, parser.model_field)
+    if (param := first_image(spec.messages)) is not None:
+        sentence = "Batch prompts are texts: send prompts with images as chats."
+        raise ApiError("invalid_image", sentence, param=param)
+    spec = spec.fitting(model, parser.version, without_template=parser.without_template)
+    spec = parser.settle(spec)
     line = BatchLine(
         number=number,
         custom_id=custom_id,

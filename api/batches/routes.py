@@ -24,10 +24,10 @@ from api.batches.upload import MOST_LINES
 from api.chat.request import ChatSpec
 from api.chat.schemas import ChatRequest
 from api.deps import service
-from api.errors import ApiError, unknown_model
+from api.errors import ApiError
 from api.http.body_routes import BATCH, LongBodyRoute, takes
 from api.http.json_limits import JsonReader
-from api.registry import RegistryReader
+from api.registry import RegistryReader, servable
 from api.schemas import Body, ModelId
 from wire.model_registry import ModelRecord
 
@@ -117,9 +117,9 @@ async def _rules_of(
     if "messages" in fields:
         # Validated with each of 50,000 prompts, a long conversation would keep a thread busy for
         # hours.
-        raise ApiError(
-            "invalid_request", "messages: they are a prompt's own; send them in prompts."
-        )
+        sentence = "messages: they are a prompt's own; send them in prompts."
+        raise ApiError("invalid_request", sentence, param="messages")
+    _refuse_streamed(fields)
     # A field that holds for every prompt is validated once, by itself.
     trial = {"model_id": body.model_id, "messages": [{"role": "user", "content": "."}]}
     await json_reader.validate(ChatRequest, trial | fields)
@@ -146,22 +146,42 @@ def _lines(start: int, prompts: list[Any]) -> bytes:
 
 def read(row: Fields) -> tuple[str, ChatSpec]:
     """Read a line of the native API: a chat's fields, or ``prompt`` in place of ``messages``."""
-    for name in _ONLY_STREAMED:
-        if name in row:
-            raise ApiError("invalid_request", f"{name}: a batch has no streams.")
-    if "prompt" in row:
-        if "messages" in row:
-            raise ApiError("invalid_request", "prompt: send either a prompt or messages.")
-        row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
-    body = checked(ChatRequest, row)
+    _refuse_streamed(row)
+    if "prompt" not in row:
+        body = checked(ChatRequest, row)
+        return body.model_id, body.spec()
+    if "messages" in row:
+        sentence = "prompt: send either a prompt or messages."
+        raise ApiError("invalid_request", sentence, param="prompt")
+    row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
+    try:
+        body = checked(ChatRequest, row)
+    except ApiError as refused:
+        raise _of_prompt(refused) from None
     return body.model_id, body.spec()
+
+
+def _refuse_streamed(fields: Fields) -> None:
+    """Raises ApiError for fields that are about a stream."""
+    for name in _ONLY_STREAMED:
+        if name in fields:
+            raise ApiError("invalid_request", f"{name}: a batch has no streams.", param=name)
+
+
+def _of_prompt(refused: ApiError) -> ApiError:
+    """The refusal of a prompt's message, with the field that was sent in its place."""
+    param, lines = refused.param or "", refused.errors
+    return ApiError(
+        refused.code,
+        refused.message,
+        errors=[line.replace("messages -> 0 -> content", "prompt", 1) for line in lines],
+        param=param.replace("messages[0].content", "prompt", 1) or None,
+    )
 
 
 async def _find(requested: str, registry: RegistryReader) -> ModelRecord:
     model, _ = await registry.find_to_serve(requested)
-    if model is None:
-        raise unknown_model()
-    return model
+    return servable(model, "model_id")
 
 
 @router.get("")
@@ -219,7 +239,7 @@ def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
     spent_s = ((record.ended_ms or now_ms) - record.started_ms) / 1000 if record.started_ms else 0.0
     usage = {
         name: getattr(record, name)
-        for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
+        for name in ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
     }
     return {
         "id": record.id,

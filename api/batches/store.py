@@ -74,6 +74,7 @@ class BatchRecord:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     details: Mapping[str, Any] | None = None
 
     @property

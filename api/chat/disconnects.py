@@ -75,5 +75,5 @@ class DisconnectWatcher:
             await self._redis.zrangebyscore(keys.ABANDONED_AFTER, 0, now, start=0, num=_AT_ONCE),
         )
         for job_id in overdue:
-            await self._jobs.stop(job_id.decode())
+            await self._jobs.stop_one(job_id.decode())
             await self._redis.zrem(keys.ABANDONED_AFTER, job_id)

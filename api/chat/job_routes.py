@@ -27,8 +27,10 @@ router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 class JobView(BaseModel):
     """What ``GET /api/engine/jobs/{job_id}`` returns.
 
-    ``last_event_id`` is the cursor after ``text``. ``held`` says why a job that has not ended makes
-    no progress: the queues are suspended, or no worker responds.
+    ``last_event_id`` is the cursor after ``text``. ``sampling`` is what was used, defaults and seed
+    included, but for the stop texts. ``held`` says why a job that has not ended makes
+    no progress: the queues are suspended, or no worker responds. ``choices`` are the jobs of all
+    answers to its request, in order, if that asked for several.
     """
 
     job_id: str
@@ -38,11 +40,13 @@ class JobView(BaseModel):
     text: str
     warnings: list[str]
     last_event_id: int
+    sampling: dict[str, Any] | None
     finish_reason: str | None = None
     usage: dict[str, int] | None = None
     timings: dict[str, float] | None = None
     code: str | None = None
     error: str | None = None
+    choices: list[str] = []
 
 
 @router.get("/{job_id}")
@@ -69,7 +73,9 @@ async def job(
         held=None if end else await readers.records.held(job_id),
         text="".join(event.text for event in events if isinstance(event, Delta)),
         warnings=[event.text for event in events if isinstance(event, Warning)],
+        choices=list(record.choices),
         last_event_id=position_after(entries) if record.by_tokens else len(entries),
+        sampling=record.sampling,
         **end,
     )
 

@@ -1,6 +1,7 @@
-"""Schemas that answers are held to: how requests carry them, and what jobs carry in their place.
+"""Schemas and grammars that answers are held to: how requests carry them, and what jobs carry in
+their place.
 
-A schema that no answer can be held to is refused before a job exists, with the reason. Nothing here
+One that no answer can be held to is refused before a job exists, with the reason. Nothing here
 reads one: a process of its own does (``wire.schemas.check``). Knows no models.
 """
 
@@ -19,9 +20,11 @@ from anyio import CapacityLimiter, to_thread
 
 from api.chat.request import ChatSpec
 from api.errors import ApiError
-from wire.schemas.check import SchemaCheck, Verdict
+from wire.schemas.check import Kind, SchemaCheck, Verdict
 from wire.schemas.rules import STRICT
+from wire.schemas.tree import MOST_LEVELS, levels
 
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
 MOST_CHARACTERS = 64 << 10
 CHILDREN = 2
 """Processes for requests; uploads have one more between them, so that no chat waits for one."""
@@ -33,20 +36,33 @@ MOST_WAITING = 64
 """Requests whose schemas wait to be read; a costly one takes two seconds."""
 RETRY_S = 5
 _PARAM = "response_format"
+_NAMES: dict[Kind, str] = {"new": "schema", "regex": "regular expression", "lark": "grammar"}
 
 
-def as_text(schema: dict[str, Any], *, strict: bool = False) -> str:
+def as_text(schema: dict[str, Any], *, strict: bool = False, param: str = _PARAM) -> str:
     """A schema as a request asks for it.
 
-    Raises ApiError for one that is too large or isn't JSON.
+    Raises ApiError for one that is too large or too deep, or isn't JSON.
     """
+    if levels(schema) > MOST_LEVELS:
+        raise _unreadable(f"it is nested more than {MOST_LEVELS} levels deep", param)
     try:
         text = json.dumps(schema | {STRICT: strict}, allow_nan=False)
     except ValueError:
-        raise _refused("it holds a number that is none") from None
+        raise _unreadable("it holds a number that is none", param) from None
+    if "\\ud" in text and not _is_unicode(schema):
+        raise _unreadable("half of a surrogate pair in it is not text", param)
     if len(text) > MOST_CHARACTERS:
-        raise _refused(f"it is longer than {MOST_CHARACTERS} characters")
+        raise _unreadable(f"it is longer than {MOST_CHARACTERS} characters", param)
     return text
+
+
+def _is_unicode(schema: dict[str, Any]) -> bool:
+    try:
+        json.dumps(schema, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Schemas:
@@ -65,14 +81,14 @@ class Schemas:
             self.check.warm_up()
 
     async def settle(self, spec: ChatSpec) -> ChatSpec:
-        """What is asked for, with its schema as a job carries it.
+        """What is asked for, with its schema or grammar as a job carries it.
 
         Raises ApiError ``invalid_schema``.
         """
-        schema = spec.form.json_schema
-        if schema is None:
+        guide = _guide(spec)
+        if guide is None:
             return spec
-        verdict = self.check.known(schema)
+        verdict = self.check.known(*guide)
         if verdict is not None:
             return _settled(spec, verdict)
         if self._waiting >= MOST_WAITING:
@@ -80,7 +96,7 @@ class Schemas:
         self._waiting += 1
         try:
             verdict = await to_thread.run_sync(
-                self._judged, schema, limiter=self._threads, abandon_on_cancel=True
+                self._judged, guide, limiter=self._threads, abandon_on_cancel=True
             )
         finally:
             self._waiting -= 1
@@ -96,28 +112,26 @@ class Schemas:
 
         def settle(spec: ChatSpec) -> ChatSpec:
             nonlocal spent_s
-            schema = spec.form.json_schema
-            if schema is None:
+            guide = _guide(spec)
+            if guide is None:
                 return spec
-            name = hashlib.sha256(schema.encode()).digest()
+            name = hashlib.sha256("\n".join(guide).encode()).digest()
             if name not in seen and len(seen) >= MOST_IN_AN_UPLOAD:
-                raise _refused(
-                    f"an upload may have {MOST_IN_AN_UPLOAD} different ones", _param(spec)
-                )
+                raise _refused(spec, f"an upload may have {MOST_IN_AN_UPLOAD} different ones")
             seen.add(name)
-            if spent_s > UPLOAD_S and self.check.known(schema) is None:
-                raise _refused("reading the schemas of this upload takes too long", _param(spec))
+            if spent_s > UPLOAD_S and self.check.known(*guide) is None:
+                raise _refused(spec, "reading the schemas of this upload takes too long")
             with self._uploads:
                 began = time.monotonic()
-                verdict = self._judged(schema)
+                verdict = self._judged(guide)
                 spent_s += time.monotonic() - began
             return _settled(spec, verdict)
 
         return settle
 
-    def _judged(self, schema: str) -> Verdict:
+    def _judged(self, guide: tuple[Kind, str]) -> Verdict:
         try:
-            return self.check.new(schema)
+            return self.check.verdict(*guide)
         except OSError:
             raise ApiError("busy", "The schema can't be read now. Try again.", RETRY_S) from None
 
@@ -125,17 +139,31 @@ class Schemas:
         self.check.close()
 
 
+def _guide(spec: ChatSpec) -> tuple[Kind, str] | None:
+    """What the answer is held to: its kind and its text."""
+    grammar = spec.form.grammar
+    if grammar is not None:
+        return grammar.kind, grammar.text
+    return None if spec.form.json_schema is None else ("new", spec.form.json_schema)
+
+
 def _settled(spec: ChatSpec, verdict: Verdict) -> ChatSpec:
     if verdict.reason:
-        raise _refused(verdict.reason, _param(spec))
-    return replace(spec, form=spec.form.model_copy(update={"json_schema": verdict.text}))
+        raise _refused(spec, verdict.reason)
+    grammar = spec.form.grammar
+    if grammar is None:
+        changes: dict[str, Any] = {"json_schema": verdict.text}
+    else:
+        changes = {"grammar": grammar.model_copy(update={"text": verdict.text})}
+    return replace(spec, form=spec.form.model_copy(update=changes))
 
 
-def _param(spec: ChatSpec) -> str:
-    return "tools" if spec.form.must_call else _PARAM
+def _refused(spec: ChatSpec, reason: str) -> ApiError:
+    guide = _guide(spec)
+    param = "tools" if spec.form.must_call or spec.form.holds_calls else spec.held_by
+    return _unreadable(reason, param, _NAMES[guide[0]] if guide else "schema")
 
 
-def _refused(reason: str, param: str = _PARAM) -> ApiError:
-    return ApiError(
-        "invalid_schema", f"Answers can't be held to this schema: {reason}.", param=param
-    )
+def _unreadable(reason: str, param: str, what: str = "schema") -> ApiError:
+    sentence = f"Answers can't be held to this {what}: {reason}."
+    return ApiError("invalid_schema", sentence, param=param)

@@ -33,8 +33,11 @@ class PromptLimit:
     async def check(
         self, model: ModelRecord, messages: Sequence[Message], form: OutputFormat = PLAIN_TEXT
     ) -> None:
-        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may
-        be."""
+        """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may be,
+        ``bad_prompt`` for token ids that the model doesn't have."""
+        if form.prompt_ids:
+            await self._check_ids(model, form.prompt_ids)
+            return
         kept = unshortened(messages) if form.truncation == "auto" else messages
         texts = [message.text() for message in kept]
         # A token is at least one byte, and a character at most four.
@@ -53,6 +56,17 @@ class PromptLimit:
         if tokens:
             raise _refused(limit, tokens, form)
 
+    async def _check_ids(self, model: ModelRecord, ids: Sequence[int]) -> None:
+        limit = model.context_window
+        if len(ids) >= limit:  # One token is left for the answer.
+            sentence = too_long(limit, len(ids), limit - 1)
+            raise ApiError("prompt_too_long", sentence, param="prompt")
+        if await to_thread.run_sync(
+            any_unknown, model.path, model.revision, ids, limiter=self._thread
+        ):
+            sentence = "The prompt has a token id that is not in the model's vocabulary."
+            raise ApiError("bad_prompt", sentence, param="prompt")
+
 
 def unshortened(messages: Sequence[Message]) -> list[Message]:
     """The messages that are in every shortened form of a conversation."""
@@ -67,12 +81,15 @@ def unshortened(messages: Sequence[Message]) -> list[Message]:
 
 def _refused(limit: int, tokens: int, form: OutputFormat) -> ApiError:
     """The error for a prompt of at least this many tokens."""
-    if form.truncation == "auto":
-        return ApiError(
-            "prompt_too_long", f"The prompt is too long: this model takes {limit} tokens in all."
-        )
     param = "prompt" if form.raw else "messages"
-    return ApiError("prompt_too_long", too_long(limit, f"at least {tokens}"), param=param)
+    if form.truncation == "auto":
+        sentence = (
+            f"The prompt is too long: it has at least {tokens} tokens with the oldest turns left "
+            f"out, and this model takes {limit} in all: at least {tokens - limit} too many."
+        )
+        return ApiError("prompt_too_long", sentence, param=param)
+    sentence = too_long(limit, tokens, limit - 1, at_least=True)
+    return ApiError("prompt_too_long", sentence, param=param)
 
 
 def beyond(path: str, revision: str, texts: Sequence[str], limit: int) -> int:
@@ -93,6 +110,15 @@ def beyond(path: str, revision: str, texts: Sequence[str], limit: int) -> int:
             if count > limit:
                 return count
     return 0
+
+
+def any_unknown(path: str, revision: str, ids: Sequence[int]) -> bool:
+    """Whether any of the token ids is not in the model's vocabulary.
+
+    False as well if the model's tokeniser can't be read here.
+    """
+    tokeniser = _tokeniser(path, revision)
+    return tokeniser is not None and any(tokeniser.id_to_token(i) is None for i in set(ids))
 
 
 @lru_cache(maxsize=_KEPT_TOKENISERS)

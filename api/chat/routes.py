@@ -24,6 +24,7 @@ from api.http.head_requests import GetAlone
 from api.jobs.idempotency import idempotency_key_of
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecord, JobRecords
+from wire.sampling_used import used
 
 router = APIRouter(
     prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodyRoute
@@ -53,10 +54,12 @@ async def chat(
     if key is not None and (earlier := await chats.jobs.existing_job(key)) is not None:
         return await _resume(earlier, 0, readers, caller)
     model = await chats.find_model(body.model_id)
-    submitted = await chats.submit(body.spec(), model, urls, caller, key)
+    spec = await chats.fitting(body.spec(), model)
+    submitted = await chats.submit(spec, model, urls, caller, key)
     if isinstance(submitted, str):
         return await _resume(submitted, 0, readers, caller)
-    options = StreamOptions(body.stream_options.enabled(), readers.keepalive_s)
+    wanted = spec.policy.stream_options
+    options = StreamOptions(wanted, readers.keepalive_s, used(spec.sampling))
     return EventStream(submitted, Stream(submitted, readers.records, options, "queued"))
 
 
@@ -87,7 +90,7 @@ async def _resume(job_id: str, cursor: int, readers: ChatReaders, caller: Caller
         # The one response after which a browser's EventSource doesn't reconnect.
         return Response(status_code=204, headers={"X-Job-Id": job_id})
     reader = await readers.attach(job_id, cursor, by_tokens=record.by_tokens)
-    options = StreamOptions(record.stream_options, readers.keepalive_s)
+    options = StreamOptions(record.stream_options, readers.keepalive_s, record.sampling)
     return EventStream(reader, Stream(reader, readers.records, options, record.state))
 
 

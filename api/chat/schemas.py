@@ -7,34 +7,52 @@ Knows no models, queue or Redis.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     FailFast,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
-from api.chat.content import StrictContentPart, as_parts, draft_parts
+from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_parts
+from api.chat.logprobs import FRAMES_WITH_LOGPROBS, Likeliest, likeliest
 from api.chat.request import ChatSpec, seed_or_any
+from api.chat.sampling import SamplingFields, TokenLimit, token_limit
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
-from api.schemas import Body, ModelId, Text
-from wire.messages import MAX_SEED, Role, Sampling
+from api.schemas import INTEGRAL, Body, ModelId, Text
+from wire.messages import MAX_SEED, OutputFormat, Role
 
 
 class ChatMessage(Body):
-    """One turn. ``reasoning`` is what an assistant thought before it; ``reasoning_content`` is its
-    older name."""
+    """One turn. An assistant's and a tool's may be without content.
+
+    ``reasoning`` is what an assistant thought before it; ``reasoning_content`` is its older name.
+    """
 
     role: Literal["system", "user", "assistant", "tool", "developer"]
     content: Annotated[
-        list[StrictContentPart], FailFast(), Field(min_length=1), BeforeValidator(as_parts)
-    ]
-
+        list[StrictContentPart],
+        FailFast(),
+        BeforeValidator(
+            as_parts,
+            json_schema_input_type=str | list[StrictContentPart] | None,
+        ),
+    ] = Field(default_factory=list, validate_default=True)
     reasoning: Text | None = None
     reasoning_content: Text | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _says_something(cls, content: list[Any], info: ValidationInfo) -> list[Any]:
+        role = info.data.get("role")
+        if not content and role is not None and role not in MAY_BE_EMPTY:
+            raise ValueError(f"a message of role {role} needs content")
+        return content
 
     @model_validator(mode="after")
     def _thinks(self) -> Self:
@@ -58,30 +76,36 @@ class StreamOptionsBody(Body):
         return frozenset(name for name in type(self).model_fields if getattr(self, name))
 
 
-class ChatRequest(Body):
+class ChatRequest(SamplingFields, Body):
     """``POST /api/engine/chat``."""
 
     model_id: ModelId
     messages: Annotated[list[ChatMessage], FailFast(), Field(min_length=1)]
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] = 0.7
-    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 512
+    max_tokens: TokenLimit = 512
     top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.9
     repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 1.1
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), INTEGRAL] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Likeliest | None = None
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
 
     def spec(self) -> ChatSpec:
-        """The chat that is asked for."""
-        sampling = Sampling(
+        """The chat that is asked for. Raises ApiError where its fields contradict each other."""
+        sampling = self.sampling(
             temperature=self.temperature,
             top_p=self.top_p,
             repetition_penalty=self.repetition_penalty,
-            max_tokens=self.max_tokens,
+            max_tokens=token_limit(self.max_tokens),
             seed=seed_or_any(self.seed),
+            logprobs=likeliest(self.logprobs, self.top_logprobs),
         )
-        policy = Policy(self.on_disconnect, self.stream_options.enabled())
-        return ChatSpec([message.draft() for message in self.messages], sampling, policy)
+        frames = {FRAMES_WITH_LOGPROBS} if self.logprobs else set()
+        policy = Policy(self.on_disconnect, self.stream_options.enabled() | frames)
+        drafts = [message.draft() for message in self.messages]
+        form = OutputFormat(continue_final=drafts[-1].can_go_on)
+        return ChatSpec(drafts, sampling, policy, form, left_open=self.left_open())
 
 
 class StopRequest(Body):

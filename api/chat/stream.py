@@ -1,7 +1,8 @@
 """A job's events as a Server-Sent Events response: frames, cursors, comments, the end.
 
 Passes the frames of the log through as they are; only the last one grows when the client asked for
-usage. Knows nothing of requests, RQ or Redis names.
+usage, and the others when it asked for log-probabilities. Knows nothing of requests, RQ or Redis
+names.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from redis.exceptions import RedisError
 
+from api.chat.logprobs import FRAMES_WITH_LOGPROBS, framed
 from api.http.event_stream import EventStreamResponse
 from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import POSITIONS_S, Held, JobRecords
-from wire.log_entries import Entry, decode, encode
+from wire.log_entries import Entry, decode, encode, usage_of
 from wire.messages import Failed
+from wire.sampling_used import SamplingUsed
 
 INCLUDE_USAGE = "include_usage"
 INCLUDE_PROGRESS = "include_progress"
@@ -27,10 +30,14 @@ _EXPIRED = Failed("expired", "The text of this job has expired.")
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What a client wants besides text, and how long a stream may be silent."""
+    """What a client wants besides text, and how long a stream may be silent.
+
+    ``sampling`` is what the chat runs with, if known.
+    """
 
     enabled: frozenset[str]
     keepalive_s: float
+    sampling: SamplingUsed | None = None
 
 
 def sse(position: int, data: bytes) -> bytes:
@@ -39,16 +46,20 @@ def sse(position: int, data: bytes) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (position, data)
 
 
-def _with_usage(entry: Entry) -> bytes:
+def _with_usage(entry: Entry, sampling: SamplingUsed | None) -> bytes:
     extra = entry.extra
     frame = json.loads(entry.data) | {
-        name: extra[name] for name in ("finish_reason", "usage", "timings")
+        "finish_reason": extra["finish_reason"],
+        "usage": asdict(usage_of(extra)),
+        "timings": extra["timings"],
     }
+    if sampling is not None:
+        frame["sampling"] = sampling
     return json.dumps(frame).encode("ascii")
 
 
 class Stream:
-    """The bytes of one response."""
+    """The bytes of one response. ``greeting`` is a comment that it begins with, if any."""
 
     def __init__(
         self, reader: Reader, records: JobRecords, options: StreamOptions, greeting: str
@@ -57,7 +68,9 @@ class Stream:
         self._records = records
         self._usage = INCLUDE_USAGE in options.enabled
         self._progress = INCLUDE_PROGRESS in options.enabled
+        self._logprobs = FRAMES_WITH_LOGPROBS in options.enabled
         self._keepalive_s = options.keepalive_s
+        self._sampling = options.sampling
         self._greeting = greeting
         # Not the reader's, which is a batch ahead: progress must not carry the id of an event still
         # to come.
@@ -67,7 +80,9 @@ class Stream:
         self._waits = self._progress and reader.cursor == 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield f": {self._greeting}\n\n".encode() + self._beginning()
+        greeting = f": {self._greeting}\n\n".encode() if self._greeting else b""
+        if begun := greeting + self._beginning():
+            yield begun
         sent_at = received_at = time.monotonic()
         while not self._reader.ended and not self._reader.closed:
             entries = await self._reader.batch(self._pause(sent_at, received_at))
@@ -81,7 +96,7 @@ class Stream:
             if not chunk and self._waits and not self._reader.ended:
                 chunk = await self._queue_position()
             if not chunk and now - sent_at >= self._keepalive_s:
-                chunk = b": keep-alive\n\n"
+                chunk = self._heartbeat()
             if chunk:
                 yield chunk
                 sent_at = time.monotonic()
@@ -89,6 +104,10 @@ class Stream:
     def _beginning(self) -> bytes:
         """Frames of what was read before the stream began."""
         return b""
+
+    def _heartbeat(self) -> bytes:
+        """What says that the stream is alive while nothing else does."""
+        return b": keep-alive\n\n"
 
     def _pause(self, sent_at: float, received_at: float) -> float:
         """How long to wait for the next entries before something else is due."""
@@ -101,7 +120,9 @@ class Stream:
             return sse(self._cursor, entry.data) if self._progress else b""
         # The end that is generated here for a lost job has no position of its own.
         self._cursor = max(self._cursor, entry.position)
-        return sse(self._cursor, _with_usage(entry) if entry.ends and self._usage else entry.data)
+        if entry.ends and self._usage:
+            return sse(self._cursor, _with_usage(entry, self._sampling))
+        return sse(self._cursor, framed(entry) if self._logprobs else entry.data)
 
     async def _after_silence(self) -> bytes:
         """Check that something can still end the job; send the end of a job that was lost."""

@@ -25,6 +25,8 @@ MAX_BODY = 64 << 20
 """Two images of 20 MB in base64, and room for their conversation."""
 MOST_BATCH_VALUES = 500_000
 """50,000 prompts with an id and some settings each."""
+MOST_TOKEN_IDS = 300_000
+"""Of a completion: prompts of token ids for the largest context windows, or many shorter ones."""
 MAX_TEXT = 6 << 20
 """What a body may hold besides its images: a million characters, each written as an escape; no
 model accepts as many."""
@@ -50,6 +52,7 @@ class BodyLimit:
 
 
 CHAT = BodyLimit(MAX_BODY)
+COMPLETION = BodyLimit(MAX_BODY, MOST_TOKEN_IDS)
 BATCH = BodyLimit(MAX_BODY, MOST_BATCH_VALUES, MAX_UPLOAD)
 FILE = BodyLimit(upload=MAX_UPLOAD)
 _limits: dict[Callable[..., Any], BodyLimit] = {}

@@ -44,10 +44,15 @@ class HeadMiddleware:
         await self._app(asked, received, sent)
 
 
-async def _get_alone(request: Request) -> None:
+def refuse_head(request: Request) -> None:
+    """Raises ApiError for a HEAD of what only a GET is answered with."""
     if request.scope.get(_ASKED):
         message = "This address does not take that method."
         raise ApiError("method_not_allowed", message, headers={"Allow": "GET"})
+
+
+async def _get_alone(request: Request) -> None:
+    refuse_head(request)
 
 
 GetAlone = Depends(_get_alone)

@@ -10,11 +10,8 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import is_openai
-
-REQUEST_ID = "mlxq.request_id"
-"""Where a request below ``/v1`` notes its job id in its scope, for ``x-request-id``, which OpenAI's
-clients log."""
+from api.error_shapes.anthropic import is_anthropic
+from api.errors import REQUEST_ID, is_openai
 
 _PAGES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -68,7 +65,11 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *more]
                 if openai:
-                    message["headers"].append((b"x-request-id", scope[REQUEST_ID].encode("ascii")))
+                    request_id = scope[REQUEST_ID].encode("ascii")
+                    # OpenAI's clients log the one, Anthropic's the other.
+                    message["headers"].append((b"x-request-id", request_id))
+                    if is_anthropic(scope):
+                        message["headers"].append((b"request-id", request_id))
             return send(message)
 
         await self._app(scope, receive, sent)

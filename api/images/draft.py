@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
@@ -10,9 +10,12 @@ from wire.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
-    """An image as a request holds it."""
+    """An image as a request holds it. ``place`` is its part's field, where that isn't a content
+    part of the message of the same number; ``field`` is where in the part it is."""
 
     url: str
+    place: str | None = None
+    field: str = "image_url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,27 @@ class DraftMessage:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     reasoning: str | None = None
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether an answer can go on in its words."""
+        texts = [part for part in self.parts if isinstance(part, str)]
+        is_plain = len(texts) == len(self.parts) and not self.tool_calls
+        return self.role == "assistant" and is_plain and bool("".join(texts) or self.reasoning)
+
+
+def first_image(drafts: Sequence[DraftMessage]) -> str | None:
+    """The field of a request that holds the first image of its messages; None without any."""
+    for index, draft in enumerate(drafts):
+        for number, part in enumerate(draft.parts):
+            if isinstance(part, ImageUrl):
+                return place_of(part, index, number)
+    return None
+
+
+def place_of(image: ImageUrl, message: int, part: int) -> str:
+    """The field that holds an image's part."""
+    return f"messages[{message}].content[{part}]" if image.place is None else image.place
 
 
 def message_of(draft: DraftMessage, stored: Mapping[str, ImagePart]) -> Message:

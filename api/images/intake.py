@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 from redis import Redis
@@ -19,7 +21,7 @@ from redis import Redis
 from api.errors import ApiError
 from api.http.data_urls import DataUrls
 from api.images.decoder_pool import CHILDREN, ImagePool, ImageRefused
-from api.images.draft import DraftMessage, ImageUrl, message_of
+from api.images.draft import DraftMessage, ImageUrl, message_of, place_of
 from api.images.fetch import ImageFetcher, is_address
 from api.images.store import ImagesFull, ImageStore
 from api.images.urls import payload, refused
@@ -33,8 +35,8 @@ MANY_MESSAGES = 500
 """Beyond this many messages, which take a millisecond or two, they are assembled and serialised on
 a thread."""
 _MOST_KNOWN = 1000
-_Location = tuple[int, int]
-"""Which message, and which of its parts."""
+_Location = str
+"""The field that holds an image."""
 
 _SENTENCES = {
     "unknown": "An image is not a PNG, JPEG, WebP or GIF.",
@@ -72,6 +74,39 @@ class ImageIntake:
 
         Raises ApiError ``invalid_image`` and ``images_full``; nothing is held for the job then.
         """
+        stored: dict[str, ImagePart] = {}
+        take = partial(self._decode_and_store, job_id=job_id)
+        try:
+            return await self._taken(drafts, urls, take, stored)
+        except BaseException:
+            self._release(job_id, stored.values())
+            raise
+
+    async def opened(
+        self, drafts: Sequence[DraftMessage], urls: DataUrls
+    ) -> tuple[tuple[Message, ...], dict[str, bytes]]:
+        """The messages of a request that no job comes of, and their images as PNG by SHA-256;
+        nothing is stored.
+
+        Raises ApiError ``invalid_image``.
+        """
+        pictures: dict[str, bytes] = {}
+
+        def take(image: memoryview) -> ImagePart:
+            part, data = self._decode(image)
+            pictures[part.sha256] = data
+            return part
+
+        return await self._taken(drafts, urls, take, {}), pictures
+
+    async def _taken(
+        self,
+        drafts: Sequence[DraftMessage],
+        urls: DataUrls,
+        take: Callable[[memoryview], ImagePart],
+        taken: dict[str, ImagePart],
+    ) -> tuple[Message, ...]:
+        """The messages with what ``take`` makes of each image, on a thread; noted in ``taken``."""
         locations = _locations(drafts)
         if len(locations) > MOST_IMAGES:
             raise refused(f"A request may hold at most {MOST_IMAGES} images.")
@@ -80,18 +115,24 @@ class ImageIntake:
         for url, location in locations:
             with _naming(location):
                 encoded[url] = self._payload(url, urls)
-        stored: dict[str, ImagePart] = {}
-        try:
-            for url, location in locations:
-                if url not in stored:
-                    with _naming(location):
-                        stored[url] = await self._stored(url, encoded[url], job_id)
-            if len(drafts) > MANY_MESSAGES:
-                return await asyncio.to_thread(_messages, drafts, stored)
-            return _messages(drafts, stored)
-        except BaseException:
-            self._release(job_id, stored.values())
-            raise
+        for url, location in locations:
+            if url not in taken:
+                with _naming(location):
+                    taken[url] = await self._fetched(url, encoded[url], take)
+        if len(drafts) > MANY_MESSAGES:
+            return await asyncio.to_thread(_messages, drafts, taken)
+        return _messages(drafts, taken)
+
+    async def share(self, messages: Iterable[Message], job_ids: Sequence[str]) -> None:
+        """Note that further jobs need the images of messages that one has stored."""
+        hashes = {part.sha256 for message in messages for part in message.images()}
+        if hashes and job_ids:
+            await to_thread.run_sync(self._hold, hashes, job_ids, limiter=self._threads)
+
+    def _hold(self, hashes: Iterable[str], job_ids: Iterable[str]) -> None:
+        for sha256 in hashes:
+            for job_id in job_ids:
+                self._store.hold(sha256, job_id)
 
     def _payload(self, url: str, urls: DataUrls) -> memoryview | None:
         """What a URL holds; None if that is elsewhere."""
@@ -100,16 +141,18 @@ class ImageIntake:
             return None
         return payload(url, urls)
 
-    async def _stored(self, url: str, encoded: memoryview | None, job_id: str) -> ImagePart:
+    async def _fetched(
+        self, url: str, encoded: memoryview | None, take: Callable[[memoryview], ImagePart]
+    ) -> ImagePart:
         if encoded is not None:
-            return await self._decoded(encoded, job_id)
+            return await self._on_thread(take, encoded)
         async with self._fetcher.fetched(url) as fetched:
-            return await self._decoded(fetched, job_id)
+            return await self._on_thread(take, fetched)
 
-    async def _decoded(self, image: memoryview, job_id: str) -> ImagePart:
-        return await to_thread.run_sync(
-            self._decode_and_store, image, job_id, limiter=self._threads, abandon_on_cancel=True
-        )
+    async def _on_thread(
+        self, take: Callable[[memoryview], ImagePart], image: memoryview
+    ) -> ImagePart:
+        return await to_thread.run_sync(take, image, limiter=self._threads, abandon_on_cancel=True)
 
     def forget(self, job_id: str, messages: Iterable[Message]) -> None:
         """Release the images of a job that was not created. Returns at once."""
@@ -141,24 +184,24 @@ class ImageIntake:
             known = self._known.get(sent)
         if known is not None and self._store.hold(known.sha256, job_id):
             return known
+        part, data = self._decode(image)
         try:
-            picture = self.pool.open(image)
-        except ImageRefused as reason:
-            raise refused(_SENTENCES.get(str(reason), _SENTENCES["crash"])) from None
-        # Hashed here: a compromised child must not choose the name of a picture.
-        part = ImagePart(
-            sha256=hashlib.sha256(picture.data).hexdigest(),
-            width=picture.width,
-            height=picture.height,
-        )
-        try:
-            self._store.put(part.sha256, picture.data, job_id)
+            self._store.put(part.sha256, data, job_id)
         except ImagesFull:
             raise ApiError(
                 "images_full", "Running chats hold too many images. Try again later.", RETRY_S
             ) from None
         self._remember(sent, part)
         return part
+
+    def _decode(self, image: memoryview) -> tuple[ImagePart, bytes]:
+        try:
+            picture = self.pool.open(image)
+        except ImageRefused as reason:
+            raise refused(_SENTENCES.get(str(reason), _SENTENCES["crash"])) from None
+        # Hashed here: a compromised child must not choose the name of a picture.
+        sha256 = hashlib.sha256(picture.data).hexdigest()
+        return ImagePart(sha256=sha256, width=picture.width, height=picture.height), picture.data
 
     def _remember(self, sent: bytes, part: ImagePart) -> None:
         with self._known_lock:
@@ -171,9 +214,9 @@ class ImageIntake:
 def _locations(drafts: Sequence[DraftMessage]) -> list[tuple[str, _Location]]:
     """The images in order, and the location of each."""
     return [
-        (part.url, (message, location))
+        (part.url, f"{place_of(part, message, number)}.{part.field}")
         for message, draft in enumerate(drafts)
-        for location, part in enumerate(draft.parts)
+        for number, part in enumerate(draft.parts)
         if isinstance(part, ImageUrl)
     ]
 
@@ -186,10 +229,8 @@ def _naming(location: _Location) -> Iterator[None]:
     except ApiError as error:
         if error.code not in ("invalid_image", "unsupported"):
             raise
-        message, part = location
-        line = f"body -> messages -> {message} -> content -> {part} -> image_url"
-        param = f"messages[{message}].content[{part}].image_url"
-        raise ApiError(error.code, error.message, errors=[line], param=param) from None
+        line = " -> ".join(["body", *re.findall(r"\w+", location)])
+        raise ApiError(error.code, error.message, errors=[line], param=location) from None
 
 
 def _messages(

@@ -28,12 +28,15 @@ def payload(url: str, urls: DataUrls) -> memoryview:
     match = _URL.match(start)
     if match is None or match[1].strip().lower() not in _KINDS or match[3] is None:
         raise refused(_why_no_image(start, match))
-    if view is None:
+    if view is not None:
+        encoded = view[match.end() :]
+    elif (taken := urls.get(url[match.end() :])) is not None:
+        encoded = taken  # Sent without a URL around it.
+    else:
         try:
-            view = memoryview(url.encode("ascii"))
+            encoded = memoryview(url.encode("ascii"))[match.end() :]
         except UnicodeEncodeError:
             raise refused("An image is not valid base64.") from None
-    encoded = view[match.end() :]
     if _decoded_length(encoded) >= TOO_LARGE:
         raise refused("An image must be under 20 MB.")
     return encoded

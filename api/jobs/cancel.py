@@ -5,6 +5,7 @@ Synchronous, for threads. Knows nothing of HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from redis import Redis
@@ -39,18 +40,44 @@ class JobCanceller:
     def stop_all(self, owner: str) -> None:
         """Stop all chats of an owner."""
         live = cast(list[bytes], self._redis.zrange(keys.live(owner), 0, -1))
-        # All keys first: otherwise each slot that a stop frees takes up the next chat of the same
-        # owner.
-        pipe = self._redis.pipeline(transaction=False)
+        self._mark([job_id.decode() for job_id in live])
         for job_id in live:
-            pipe.set(keys.cancel(job_id.decode()), 1, ex=keys.CANCEL_LIFETIME_S)
-        pipe.execute()
-        for job_id in live:
-            if not self.stop(job_id.decode()):
+            if not self.stop_one(job_id.decode()):
                 self._redis.zrem(keys.live(owner), job_id)
 
-    def stop(self, job_id: str, owner: str = "") -> bool:
-        """Stop one job, of this owner if one is named. Whether there was something to stop."""
+    def stop(self, job_id: str, owner: str = "") -> None:
+        """Stop one job, of this owner if one is named; of several choices the first stops all."""
+        about = self._redis.hmget(keys.job(job_id), "owner", "choices")
+        whose, choices = (value or b"" for value in cast(list[bytes | None], about))
+        if not choices or owner not in ("", whose.decode()):
+            self.stop_one(job_id, owner)
+            return
+        ids = self._unended(choices.decode().split())
+        self._mark(ids)
+        for one in ids:
+            self.stop_one(one, owner)
+
+    def _unended(self, job_ids: Sequence[str]) -> list[str]:
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hget(keys.job(job_id), "state")
+        states = pipe.execute()
+        return [
+            job_id
+            for job_id, state in zip(job_ids, states, strict=True)
+            if state not in (None, b"ended")
+        ]
+
+    def _mark(self, job_ids: Sequence[str]) -> None:
+        """Write the cancel keys of jobs that will all be stopped: otherwise each slot that a stop
+        frees takes up the next of them."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.set(keys.cancel(job_id), 1, ex=keys.CANCEL_LIFETIME_S)
+        pipe.execute()
+
+    def stop_one(self, job_id: str, owner: str = "") -> bool:
+        """Stop one job alone. Whether there was something to stop."""
         queue = queue_key(keys.CHAT_QUEUE)
         outcome = self._script(
             keys=[keys.job(job_id), keys.cancel(job_id), queue, keys.STOPPING],

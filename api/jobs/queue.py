@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar, cast
 
@@ -20,15 +20,15 @@ from redis.exceptions import WatchError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from api.errors import ApiError, workers_outdated
+from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
-from api.registry import RegistryReader
-from wire import clock, keys
+from api.registry import RegistryReader, workers_outdated
+from wire import clock, keys, sampling_used
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
@@ -87,17 +87,23 @@ class JobQueue:
         """
         return key.job_in(cast(bytes | None, await self._waiting.get(key.name)))
 
-    async def submit_chat(
-        self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None
+    async def submit_chats(
+        self, jobs: Sequence[ChatJob], policy: Policy, key: IdempotencyKey | None = None
     ) -> str:
-        """Put a chat at the end of the queue; returns its id, or that of the job that ``key`` has.
+        """Put the chats of one request at the end of the queue, all or none of them.
 
-        Raises ApiError ``queue_full`` when too many wait, ``conflict`` when the key belongs to
-        another request, ``workers_outdated`` when a running worker can't read the job.
+        Returns the id of the first, or that of the job that ``key`` has. Raises ApiError
+        ``queue_full`` when too many wait, ``conflict`` when the key belongs to another request,
+        ``workers_outdated`` when a running worker can't read the jobs, ``invalid_request`` for more
+        than an empty queue takes.
         """
-        job = await self._readable(job)
+        jobs = [await self._readable(job) for job in jobs]
+        own = self._limit if jobs[0].owner == EVERYONE else self._key_limit
+        if len(jobs) > (most := min(self._limit, own)):
+            sentence = f"The queue takes {most} answers at most: ask for fewer."
+            raise ApiError("invalid_request", sentence, param="n")
         try:
-            return await self._in_thread(self._submit_chat, job, policy, key)
+            return await self._in_thread(self._submit_chats, jobs, policy, key)
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
@@ -116,12 +122,16 @@ class JobQueue:
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
-        """Stop one job, queued or running.
+        """Stop one job, queued or running; with the first of several choices all of them.
 
         Unknown and ended jobs, and another owner's, are left as they are.
         """
         if is_job_id(job_id):
             await self._in_thread(self._canceller.stop, job_id, owner)
+
+    async def stop_one(self, job_id: str) -> None:
+        """Stop one job, and none of the other answers to its request."""
+        await self._in_thread(self._canceller.stop_one, job_id)
 
     async def stop_all(self, owner: str) -> None:
         """Stop all chats of an owner; batch prompts and model commands go on."""
@@ -171,7 +181,9 @@ class JobQueue:
         time, depth = pipe.execute()
         return int(clock.milliseconds(time)), depth
 
-    def _submit_chat(self, job: ChatJob, policy: Policy, key: IdempotencyKey | None = None) -> str:
+    def _submit_chats(
+        self, jobs: Sequence[ChatJob], policy: Policy, key: IdempotencyKey | None = None
+    ) -> str:
         while True:
             with self._redis.pipeline(transaction=True) as pipe:
                 if key is not None:
@@ -180,41 +192,50 @@ class JobQueue:
                     if earlier is not None:
                         return earlier
                     pipe.multi()
-                    pipe.set(key.name, key.value(job.job_id), ex=LIFETIME_S)
+                    pipe.set(key.name, key.value(jobs[0].job_id), ex=LIFETIME_S)
                 try:
-                    self._put_in_queue(job, policy, pipe)
+                    self._put_in_queue(jobs, policy, pipe)
                 except WatchError:
                     continue  # Another request with this key has created its job meanwhile.
-                return job.job_id
+                return jobs[0].job_id
 
-    def _put_in_queue(self, job: ChatJob, policy: Policy, pipe: Pipeline) -> None:
+    def _put_in_queue(self, jobs: Sequence[ChatJob], policy: Policy, pipe: Pipeline) -> None:
         now, depth = self._now_and_depth()
-        if depth >= self._limit:
+        if depth + len(jobs) > self._limit:
             raise _QueueFull(depth)
-        if job.owner != EVERYONE and (own := self._unended(job.owner)) >= self._key_limit:
-            raise _QueueFull(own)
-        record = {
-            "owner": job.owner,
-            "model_id": job.model_id,
-            "kind": "chat",
-            "on_disconnect": policy.on_disconnect,
-            "stream_options": " ".join(sorted(policy.stream_options)),
-        }
-        queued = job.model_copy(update={"submitted_ms": now})
-        enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
-        pipe.zadd(keys.live(job.owner), {job.job_id: now})
+        owner = jobs[0].owner
+        if owner != EVERYONE:
+            own = self._unended(owner, len(jobs))
+            if own + len(jobs) > self._key_limit:
+                raise _QueueFull(own)
+        ids = [job.job_id for job in jobs]
+        for job in jobs:
+            record = {
+                "owner": owner,
+                "model_id": job.model_id,
+                "kind": "chat",
+                "on_disconnect": policy.on_disconnect,
+                "stream_options": " ".join(sorted(policy.stream_options)),
+                "sampling": sampling_used.stored(job.sampling),
+            }
+            if len(jobs) > 1:
+                first = job.job_id == ids[0]
+                record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
+            queued = job.model_copy(update={"submitted_ms": now})
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
+        pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
         if policy.on_disconnect == "cancel":
-            pipe.zadd(keys.ABANDONED_AFTER, {job.job_id: now + ABANDONED_AFTER_S * 1000})
+            pipe.zadd(keys.ABANDONED_AFTER, dict.fromkeys(ids, now + ABANDONED_AFTER_S * 1000))
         pipe.execute()
 
-    def _unended(self, owner: str) -> int:
+    def _unended(self, owner: str, coming: int) -> int:
         """How many chats of an owner wait or run.
 
-        Near the bound those are ended that are over for RQ, and left out of which Redis lost the
-        job.
+        If so many more would be beyond the bound, those are ended that are over for RQ, and left
+        out of which Redis lost the job.
         """
         name = keys.live(owner)
-        if self._redis.zcard(name) >= self._key_limit:
+        if self._redis.zcard(name) + coming > self._key_limit:
             live = [value.decode() for value in cast(list[bytes], self._redis.zrange(name, 0, -1))]
             pipe = self._redis.pipeline(transaction=False)
             for job_id in live:

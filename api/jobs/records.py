@@ -14,9 +14,10 @@ from typing import Any, Literal, cast
 from redis.asyncio import Redis
 
 from api.jobs.ids import is_job_id
-from wire import keys
+from wire import keys, sampling_used
 from wire.log_entries import UNKNOWN, decode_rows, position_after
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
+from wire.sampling_used import SamplingUsed
 from wire.versions import FIRST
 
 JobState = Literal["queued", "running", "ended", "gone"]
@@ -30,7 +31,11 @@ POSITIONS_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What is remembered of a job. ``by_tokens``: its readers' cursors count tokens, not events."""
+    """What is remembered of a job. ``by_tokens``: its readers' cursors count tokens, not events.
+
+    ``sampling``: what a chat ran with. ``choices`` are the jobs of all answers to its request, in
+    order, if it has several.
+    """
 
     job_id: str
     owner: str
@@ -38,6 +43,8 @@ class JobRecord:
     state: Literal["queued", "running", "ended"]
     stream_options: frozenset[str]
     by_tokens: bool
+    choices: tuple[str, ...] = ()
+    sampling: SamplingUsed | None = None
 
 
 class JobRecords:
@@ -70,7 +77,28 @@ class JobRecords:
             cast(Literal["queued", "running", "ended"], row["state"]),
             frozenset(row.get("stream_options", "").split()),
             int(row.get("version", FIRST)) > FIRST,
+            tuple(row["choices"].split())
+            if "choices" in row
+            else await self.choices(row.get("first_choice")),
+            sampling_used.read(row.get("sampling")),
         )
+
+    async def choices(self, first_id: str | None) -> tuple[str, ...]:
+        """The jobs of all answers to a request, in order, by the first's; empty if it has one."""
+        if first_id is None:
+            return ()
+        stored = cast(bytes | None, await self._redis.hget(keys.job(first_id), "choices"))
+        return tuple((stored or b"").decode().split())
+
+    async def sampling(self, job_id: str) -> SamplingUsed | None:
+        """What a chat ran with, if that is known."""
+        kept = cast(bytes | None, await self._redis.hget(keys.job(job_id), "sampling"))
+        return sampling_used.read(None if kept is None else kept.decode())
+
+    async def submitted_s(self, job_id: str) -> int | None:
+        """When a job was submitted, in seconds since the epoch; None once that is forgotten."""
+        kept = cast(bytes | None, await self._redis.hget(keys.job(job_id), "submitted_ms"))
+        return None if kept is None else int(kept) // 1000
 
     async def has_log(self, job_id: str) -> bool:
         """Whether there is anything of a job to read."""

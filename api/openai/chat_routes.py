@@ -5,37 +5,38 @@ A client that goes away ends its job at once. Errors have OpenAI's shape; api.er
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
 import time
 from collections.abc import Callable
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from redis.exceptions import RedisError
 
-from api.auth.caller import Caller, CallerOf
-from api.chat.json_schema import Schemas
-from api.chat.readers import ChatReaders
-from api.chat.request import ChatSpec
-from api.chat.submit import Chats
-from api.deps import JsonOnly, service
-from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
-from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
-from api.http.security_headers import REQUEST_ID
+from api.deps import JsonOnly
+from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES
+from api.http.body_routes import CHAT, COMPLETION, LongBodyRoute, takes
 from api.jobs.idempotency import idempotency_key_of
-from api.jobs.queue import JobQueue
 from api.jobs.reader import Reader
-from api.openai import other_fields
+from api.openai.choices import responses as choices
+from api.openai.choices.answer import ChoicesAnswer
+from api.openai.choices.readers import ChoiceReaders
 from api.openai.response_schemas import ChatCompletion, ChatCompletionChunk, Completion, answers
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer
 from api.openai.schemas import ChatBody, CompletionBody
-from api.openai.streaming import HOLD_S, BoundStream, ChunkStream, begin, header, whole
-from api.registry import names_no_model, public_name
+from api.openai.streaming import ChunkStream
+from api.serving.fields import named
+from api.serving.reading import HOLD_S, BoundStream, begin, header, whole
+from api.serving.submission import (
+    ContextOf,
+    RequestContext,
+    check_images,
+    find_model,
+    keep_running,
+    model_name,
+    stop_soon,
+    submitted_jobs,
+)
 from wire.messages import Finished
-from wire.model_registry import ModelRecord
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
@@ -44,36 +45,6 @@ router = APIRouter(
     responses=OPENAI_RESPONSES,
     route_class=LongBodyRoute,
 )
-
-_log = logging.getLogger(__name__)
-_leaving: set[asyncio.Task[None]] = set()
-"""Stops under way: a task that nothing refers to may be collected."""
-Key = Annotated[str | None, Header(alias="Idempotency-Key")]
-
-
-class RequestContext:
-    """What a route of this API needs besides the body."""
-
-    def __init__(
-        self,
-        request: Request,
-        chats: Annotated[Chats, service(Chats)],
-        readers: Annotated[ChatReaders, service(ChatReaders)],
-        schemas: Annotated[Schemas, service(Schemas)],
-        urls: DataUrlsOf,
-        caller: CallerOf,
-        idempotency_key: Key = None,
-    ) -> None:
-        self.request, self.urls, self.caller = request, urls, caller
-        self.chats, self.readers, self.schemas = chats, readers, schemas
-        self.idempotency_key = idempotency_key
-
-    def note_job(self, job_id: str) -> None:
-        """Have the answer carry the job's id, an error's answer too."""
-        self.request.scope[REQUEST_ID] = job_id
-
-
-ContextOf = Annotated[RequestContext, Depends(RequestContext)]
 
 
 @router.post(
@@ -88,50 +59,52 @@ async def chat_completions(body: ChatBody, context: ContextOf) -> Response:
 
 
 @router.post("/completions", response_class=JSONResponse, responses=answers(Completion, Completion))
-@takes(CHAT)
+@takes(COMPLETION)
 async def completions(body: CompletionBody, context: ContextOf) -> Response:
-    """A text that is continued as it is, streamed or whole."""
+    """Texts or token ids that are continued as they are, streamed or whole."""
     return await _answer(body, CompletionAnswer, context)
 
 
 async def _answer(
     body: ChatBody | CompletionBody, kind: type[Answer], context: RequestContext
 ) -> Response:
-    chats, spec = context.chats, body.spec()
+    chats, specs = context.chats, body.specs()
     key = await idempotency_key_of(
         context.idempotency_key, context.caller.owner, body, context.urls
     )
-    model = await chats.find_model(body.model)
-    spec = await context.schemas.settle(_fitting(spec, model))
-    submitted: Reader | str | None = None
-    if key is not None:
-        submitted = await chats.jobs.existing_job(key)
-    if submitted is None:
-        submitted = await chats.submit(spec, model, context.urls, context.caller, key)
-    if isinstance(submitted, str):
-        submitted = await _resume(submitted, context.readers)
-    reader = submitted
-    context.note_job(reader.job_id)
-    headers = {"X-Job-Id": reader.job_id}
+    model = await find_model(body.model, chats)
+    for spec in specs:
+        check_images(spec, model)
+    specs = [await context.schemas.settle(await chats.fitting(spec, model)) for spec in specs]
+    readers, sampling = await submitted_jobs(specs, model, key, context)
+    first_id = readers[0].job_id
+    context.note_job(first_id)
+    headers = {"X-Job-Id": first_id}
     if ignored := body.ignored():
-        headers["X-Ignored-Fields"] = other_fields.named(ignored)
-    answer = kind(
-        reader.job_id,
+        headers["X-Ignored-Fields"] = named(ignored)
+    several = len(readers) > 1
+    made = functools.partial(
+        kind,
+        first_id,
         int(time.time()),
-        public_name(model, await chats.registry.models())
-        if names_no_model(body.model)
-        else str(body.model),
+        await model_name(body.model, model, chats),
         model.revision,
-        with_usage=body.wants_usage,
+        with_usage=body.wants_usage and not several,
         one_call=body.one_call,
-        warnings=spec.warnings,
+        warnings=specs[0].warnings,
+        sampling=sampling,
     )
     # A client that sends a key may come back with it: its job goes on for a while without a reader.
-    stop = functools.partial(_leave, chats.jobs, reader.job_id, context.caller)
-    leave = stop if key is None else _stay
-    if body.stream:
-        return await _streamed(reader, answer, context, leave, headers)
-    return await _whole(reader, answer, context, leave, headers)
+    stop = functools.partial(stop_soon, chats.jobs, first_id, context.caller)
+    leave = stop if key is None else keep_running
+    if several:
+        group = ChoiceReaders(readers, stop, leave)
+        each = [made() for _ in readers]
+        together = ChoicesAnswer(each, body.choices, with_usage=body.wants_usage)
+        respond = choices.streamed if body.stream else choices.unstreamed
+        return await respond(group, together, context.readers, context.request, headers)
+    respond_once = _streamed if body.stream else _whole
+    return await respond_once(readers[0], made(), context, leave, headers)
 
 
 async def _streamed(
@@ -166,47 +139,3 @@ async def _whole(
     if body.get("cancelled"):
         headers["X-Cancelled"] = "true"
     return JSONResponse(body, headers=headers | header(body.get("warnings", ())))
-
-
-def _fitting(spec: ChatSpec, model: ModelRecord) -> ChatSpec:
-    """What is asked for as the model can answer it.
-
-    Raises ApiError for pictures that it couldn't see.
-    """
-    if not model.is_vision:
-        for index, draft in enumerate(spec.messages):
-            for number, part in enumerate(draft.parts):
-                if not isinstance(part, str):
-                    param = f"messages[{index}].content[{number}]"
-                    raise ApiError(
-                        "unsupported", "This model does not support images.", param=param
-                    )
-    return spec.fitting(model)
-
-
-async def _resume(job_id: str, readers: ChatReaders) -> Reader:
-    """A reader, from the start, of a job that an earlier request created."""
-    # In this order: its end may arrive in between.
-    records = readers.records
-    if await records.state(job_id) == "ended" and not await records.has_log(job_id):
-        raise ApiError("expired", "The text of this job has expired.")
-    return await readers.attach(job_id)
-
-
-def _leave(jobs: JobQueue, job_id: str, caller: Caller) -> None:
-    """Stop a disconnected client's job, in a new task: the request's own is being cancelled."""
-    task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
-    _leaving.add(task)
-    task.add_done_callback(_leaving.discard)
-
-
-async def _stop(jobs: JobQueue, job_id: str, caller: Caller) -> None:
-    try:
-        await jobs.stop(job_id, caller.owner)
-    except RedisError as error:
-        # Without a reader it ends in a while anyway.
-        _log.info("a job whose client has gone could not be stopped (%s)", type(error).__name__)
-
-
-def _stay() -> None:
-    """Leave the job to go on."""

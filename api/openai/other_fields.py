@@ -6,134 +6,99 @@ is honoured and doesn't stand here; to honour one, move it from the table into t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from api.errors import ApiError
+from api.serving import fields as common
+from api.serving.fields import Harmless, at_most, only, unset
 
-MOST_NAMED = 20
-"""Names of unknown fields in one header: a request may hold thousands."""
-_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
-
-Harmless = Callable[[Any], bool]
-"""Whether a value asks for nothing but what is done anyway."""
-
-
-def _unset(value: Any) -> bool:
-    return value is None or value in ("", [], {})
-
-
-def _only(*values: Any) -> Harmless:
-    # To Python 0 is False, and 1 is True; to a client that sends them they are not.
-    return lambda value: (
-        _unset(value) or any(value == one and _is_bool(value) == _is_bool(one) for one in values)
-    )
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _at_most(limit: float) -> Harmless:
-    return lambda value: value is None or (isinstance(value, (int, float)) and value <= limit)
-
-
-_OFF = _only(False)
-_ON = _only(True)
-_ZERO = _at_most(0)
+_OFF = only(False)
+_ON = only(True)
+_ZERO = at_most(0)
 
 REFUSED: dict[str, Harmless] = {
     # Which tokens are chosen
-    "logit_bias": _unset,
-    "top_k": _ZERO,
-    "min_p": _ZERO,
-    "typical_p": _only(1),
+    "typical_p": only(1),
     "top_n_sigma": _ZERO,
-    "xtc_probability": _ZERO,
     "dynatemp_range": _ZERO,
-    "mirostat": _only(0),
+    "mirostat": only(0),
     "adaptive_target": _ZERO,
     "dry_multiplier": _ZERO,
     "min_keep": _ZERO,
-    "samplers": _unset,
-    "repeat_penalty": _only(1),
-    "repeat_last_n": _unset,
-    "repetition_context_size": _unset,
-    "presence_context_size": _unset,
-    "frequency_context_size": _unset,
-    "bad_words": _unset,
-    "allowed_token_ids": _unset,
+    "samplers": unset,
+    "repeat_penalty": only(1),
+    "repeat_last_n": unset,
+    "presence_context_size": unset,
+    "frequency_context_size": unset,
+    "bad_words": unset,
+    "allowed_token_ids": unset,
     "watermarking": _OFF,
     "use_beam_search": _OFF,
-    "length_penalty": _only(1),
-    "best_of": _only(1),
-    "n": _only(1),
-    "n_cmpl": _only(1),
+    "length_penalty": only(1),
+    "best_of": only(1),
+    "n_cmpl": only(1),
     # Where an answer ends
-    "stop_token_ids": _unset,
     "include_stop_str_in_output": _OFF,
-    "ignore_eos": _OFF,
-    "min_tokens": _ZERO,
-    "n_predict": _at_most(-1),
+    "n_predict": at_most(-1),
     "n_indent": _ZERO,
     "t_max_predict_ms": _ZERO,
-    "repetition_detection": _unset,
+    "repetition_detection": unset,
     # What the prompt is made of
-    "suffix": _unset,
-    "continue_final_message": _OFF,
-    "add_generation_prompt": _ON,
-    "chat_template": _unset,
-    "role_mapping": _unset,
-    "documents": _unset,
-    "prompt_embeds": _unset,
-    "truncate_prompt_tokens": _at_most(-1),
-    "mm_processor_kwargs": _unset,
-    "media_io_kwargs": _unset,
-    "web_search_options": _unset,
-    "functions": _unset,
-    "function_call": _only("none", "auto"),
-    "cache_salt": _unset,
+    "suffix": unset,
+    "chat_template": unset,
+    "role_mapping": unset,
+    "documents": unset,
+    "prompt_embeds": unset,
+    "truncate_prompt_tokens": at_most(-1),
+    "mm_processor_kwargs": unset,
+    "media_io_kwargs": unset,
+    "web_search_options": lambda value: value is None,  # An empty object switches it on.
+    "functions": unset,
+    "function_call": only("none", "auto"),
+    "cache_salt": unset,
     # How the model thinks and says it
-    "verbosity": _unset,
-    "thinking_token_budget": _unset,
-    "reasoning_budget_tokens": _at_most(-1),
-    "reasoning_budget_message": _unset,
+    "verbosity": unset,
+    "reasoning_budget_message": unset,
+    "reasoning_budget_start_tag": unset,
+    "reasoning_budget_end_tag": unset,
+    "reasoning_budget_arm_immediately": _OFF,
     "include_reasoning": _ON,
-    "reasoning_format": _only("auto", "deepseek"),
+    "reasoning_format": only("auto", "deepseek"),
+    "reasoning_in_content": _OFF,
     "thinking_forced_open": _OFF,
     # What the answer is held to
-    "structured_outputs": _unset,
-    "guided_json": _unset,
-    "guided_regex": _unset,
-    "guided_choice": _unset,
-    "guided_grammar": _unset,
-    "grammar": _unset,
-    "json_schema": _unset,
+    "json_schema": unset,
+    "guided_whitespace_pattern": unset,
+    "grammar_lazy": _OFF,
+    "grammar_triggers": unset,
+    # How the answer is read
+    "chat_format": unset,
+    "chat_parser": unset,
+    "parse_tool_calls": _ON,
+    "preserved_tokens": unset,
     # What the answer holds
-    "echo": _OFF,
-    "logprobs": _OFF,
-    "top_logprobs": _ZERO,
-    "prompt_logprobs": _unset,
-    "logprob_token_ids": _unset,
+    "prompt_logprobs": unset,
+    "logprob_token_ids": unset,
     "n_probs": _ZERO,
-    "modalities": _only(["text"]),
-    "audio": _unset,
-    "moderation": _unset,
+    "post_sampling_probs": _OFF,
+    "return_tokens_as_token_ids": _OFF,
+    "modalities": only(["text"]),
+    "audio": unset,
+    "moderation": unset,
     "skip_special_tokens": _ON,
     "spaces_between_special_tokens": _ON,
     "return_tokens": _OFF,
     "return_token_ids": _OFF,
     "return_prompt_text": _OFF,
-    "response_fields": _unset,
+    "response_fields": unset,
     # Which model answers
-    "draft_model": _only("default_model"),
-    "adapters": _unset,
-    "lora": _unset,
-    "lora_request": _unset,
-    "kv_transfer_params": _unset,
-    "ec_transfer_params": _unset,
-    "vllm_xargs": _unset,
+    "draft_model": only("default_model"),
+    "adapters": unset,
+    "lora": unset,
+    "lora_request": unset,
+    "kv_transfer_params": unset,
+    "ec_transfer_params": unset,
+    "vllm_xargs": unset,
 }
 """What would change the answer and can't be had, and the values that ask for nothing."""
 
@@ -156,14 +121,12 @@ WITHOUT_EFFECT = frozenset(
         "priority",
         "stream_interval",
         "truncation_side",
-        "return_tokens_as_token_ids",
         "return_token_offsets",
         "return_mm_kwargs",
         "routed_experts_prompt_start",
         "guided_decoding_backend",
-        "guided_whitespace_pattern",
         # llama-server: its cache, its slots, what it tells beside, and what belongs to a field that
-        # is refused
+        # is refused. What belongs to one that is honoured changes the answer, and is refused.
         "cache_prompt",
         "n_cache_reuse",
         "id_slot",
@@ -171,9 +134,7 @@ WITHOUT_EFFECT = frozenset(
         "n_discard",
         "timings_per_token",
         "return_progress",
-        "post_sampling_probs",
         "backend_sampling",
-        "xtc_threshold",
         "dynatemp_exponent",
         "mirostat_tau",
         "mirostat_eta",
@@ -182,16 +143,6 @@ WITHOUT_EFFECT = frozenset(
         "dry_allowed_length",
         "dry_penalty_last_n",
         "dry_sequence_breakers",
-        "grammar_lazy",
-        "grammar_triggers",
-        "preserved_tokens",
-        "chat_format",
-        "chat_parser",
-        "parse_tool_calls",
-        "reasoning_in_content",
-        "reasoning_budget_start_tag",
-        "reasoning_budget_end_tag",
-        "reasoning_budget_arm_immediately",
         "speculative.n_min",
         "speculative.n_max",
         "speculative.p_min",
@@ -205,23 +156,26 @@ WITHOUT_EFFECT = frozenset(
 )
 """Accepted: the answer is the same with them and without."""
 
-ON_CHATS: dict[str, Harmless] = {"add_special_tokens": _OFF}
+ON_CHATS: dict[str, Harmless] = {"add_special_tokens": _OFF, "echo": _OFF}
 ON_COMPLETIONS: dict[str, Harmless] = {
     "add_special_tokens": _ON,
-    "chat_template_kwargs": _unset,
-    "reasoning_effort": _unset,
-    "response_format": _only({"type": "text"}),
+    "chat_template_kwargs": unset,
+    "reasoning_effort": unset,
+    "thinking_token_budget": at_most(-1),
+    "reasoning_budget_tokens": at_most(-1),
+    "continue_final_message": _OFF,
+    "add_generation_prompt": _ON,
+    "response_format": only({"type": "text"}),
+    "truncation": only("disabled"),
+    "top_logprobs": _ZERO,
 }
 """What one of the two has in another way than the other, or not at all."""
 
 MESSAGE_REFUSED: dict[str, Harmless] = {
-    "audio": _unset,
-    "function_call": _unset,
-    "refusal": _unset,
-    "prefix": _OFF,
+    "audio": unset,
+    "function_call": unset,
 }
-"""The same for the fields of one message. A ``prefix`` is continued elsewhere; here an answer is
-a new turn."""
+"""The same for the fields of one message."""
 
 MESSAGE_WITHOUT_EFFECT = frozenset({"annotations"})
 STREAM_REFUSED: dict[str, Harmless] = {"continuous_usage_stats": _OFF}
@@ -229,22 +183,18 @@ STREAM_WITHOUT_EFFECT = frozenset({"include_obfuscation"})
 """The same for ``stream_options``."""
 
 _SENTENCES = {
-    "n": "One answer a request: n must be 1.",
-    "best_of": "One answer a request: best_of must be 1.",
+    "best_of": "Answers are not compared with each other: send n in place of best_of.",
+    "n_cmpl": "Send n in place of n_cmpl.",
     "suffix": "A suffix is not offered: a prompt is only continued at its end.",
-    "echo": "The prompt is not echoed: echo must be false.",
-    "logprobs": "Log-probabilities are not offered.",
+    "echo": "The prompt of a chat is not echoed: echo must be false.",
+    "top_logprobs": "Of a completion, logprobs is the number of the likeliest tokens.",
+    "prompt_logprobs": "Send a completion with echo and logprobs in place of prompt_logprobs.",
     "functions": "Functions are called tools now: send tools.",
     "function_call": "Functions are called tools now: send tool_choice.",
     "repeat_penalty": "Send repetition_penalty in place of repeat_penalty.",
+    "repeat_last_n": "Send repetition_context_size in place of repeat_last_n.",
     "n_predict": "Send max_tokens in place of n_predict.",
     "json_schema": "Send response_format in place of json_schema.",
-    "structured_outputs": "Send response_format in place of structured_outputs.",
-    "guided_json": "Send response_format in place of guided_json.",
-    "continue_final_message": (
-        "The last message is not continued: every answer is a turn of its own."
-    ),
-    "prefix": "The last message is not continued: every answer is a turn of its own.",
     "modalities": 'Answers are text: modalities must be ["text"].',
 }
 
@@ -253,21 +203,9 @@ def refuse(
     fields: Mapping[str, Any], table: Mapping[str, Harmless] = REFUSED, prefix: str = ""
 ) -> None:
     """Raises ApiError ``unsupported`` for a field that would change the answer and can't be had."""
-    for name, value in fields.items():
-        harmless = table.get(name)
-        if harmless is not None and not harmless(value):
-            sentence = _SENTENCES.get(name, f"{name} is not offered: leave it out.")
-            raise ApiError("unsupported", sentence, param=f"{prefix}{name}")
+    common.refuse(fields, table, prefix, _SENTENCES)
 
 
-def unknown(fields: Mapping[str, Any], *known: Container[str], prefix: str = "") -> list[str]:
-    """Which of the fields are unknown, of those that are set to something."""
-    present = (name for name, value in fields.items() if not _unset(value))
-    return [f"{prefix}{name}" for name in present if not any(name in names for names in known)]
-
-
-def named(fields: Iterable[str]) -> str:
-    """The names as one line of ASCII, however many and whatever they are."""
-    names = sorted({name if _NAME.fullmatch(name) else "(not a name)" for name in fields})
-    rest = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f", and {rest} more" if rest > 0 else "")
+def refuse_all(fields: Mapping[str, Any], prefix: str) -> None:
+    """Raises ApiError for the first of the fields that is set."""
+    refuse(fields, dict.fromkeys(fields, _OFF), prefix)

@@ -5,14 +5,17 @@ Only described, never validated against: api.openai.responses builds them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from api.errors import OpenAiErrorBody
+from api.openai.schemas import MOST_ANSWERS
 
 _PLACE = "#/components/schemas/"
+Index = Annotated[int, Field(ge=0, lt=MOST_ANSWERS)]
+"""Of an answer: the number of its prompt times ``n``, and its number among those to the prompt."""
 
 
 class _Described(BaseModel):
@@ -25,11 +28,16 @@ class PromptTokens(_Described):
     cached_tokens: int
 
 
+class ReasoningTokens(_Described):
+    reasoning_tokens: int
+
+
 class Usage(_Described):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokens
+    completion_tokens_details: ReasoningTokens
 
 
 class CalledFunction(_Described):
@@ -43,8 +51,18 @@ class CalledTool(_Described):
     function: CalledFunction
 
 
-class CalledToolDelta(CalledTool):
+class CalledFunctionDelta(_Described):
+    name: str = ""
+    arguments: str
+
+
+class CalledToolDelta(_Described):
+    """The first one of a call has its id, type and name; arguments of all of them are joined."""
+
     index: int
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: CalledFunctionDelta
 
 
 class ChatMessage(_Described):
@@ -58,12 +76,39 @@ class ChatMessage(_Described):
     tool_calls: list[CalledTool] = []
 
 
+class TopLogprob(_Described):
+    """One of the likeliest tokens at a position. Bytes that are no whole characters are written
+    as ``\\xf0`` in ``token``."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(_Described):
+    content: list[TokenLogprob]
+    refusal: None
+
+
+class TextLogprobs(_Described):
+    """Lists with an item a token; the first of an echoed prompt has null."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
 class ChatChoice(_Described):
-    index: Literal[0]
+    index: Index
     message: ChatMessage
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"]
-    stop_reason: str | None
+    stop_reason: str | int | None
 
 
 class ChatDelta(_Described):
@@ -75,23 +120,27 @@ class ChatDelta(_Described):
 
 
 class ChatChunkChoice(_Described):
-    index: Literal[0]
+    index: Index
     delta: ChatDelta
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"] | None
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
 
 
 class TextChoice(_Described):
-    index: Literal[0]
+    index: Index
     text: str
-    logprobs: None
+    logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"] | None
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
 
 
 class _Answer(_Described):
-    """``warnings`` are present when there are any, ``cancelled`` when the chat was stopped."""
+    """``warnings`` are present when there are any, ``cancelled`` when the chat was stopped.
+
+    ``sampling`` stands beside ``usage``: what was used, defaults and seed included, but for the
+    stop texts.
+    """
 
     id: str
     created: int
@@ -99,6 +148,7 @@ class _Answer(_Described):
     system_fingerprint: str
     warnings: list[str] = []
     cancelled: bool = False
+    sampling: dict[str, Any] = {}
 
 
 class ChatCompletion(_Answer):
@@ -141,10 +191,6 @@ class BatchFailures(_Described):
 
 class CachedTokens(_Described):
     cached_tokens: int
-
-
-class ReasoningTokens(_Described):
-    reasoning_tokens: int
 
 
 class BatchUsage(_Described):
@@ -204,7 +250,10 @@ class BatchList(_Described):
 
 
 HEADERS: dict[str, Any] = {
-    "X-Job-Id": {"description": "The job that answers.", "schema": {"type": "string"}},
+    "X-Job-Id": {
+        "description": "The job that answers; of several answers the first's.",
+        "schema": {"type": "string"},
+    },
     "X-Request-Id": {
         "description": "The same; of a refusal some id.",
         "schema": {"type": "string"},

@@ -9,7 +9,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from wire.messages import Delta, ErrorCode, Event, Finished, ToolCall, Usage, Warning
+from api.openai.logprobs import TextLogprobs, chat_logprobs, joined
+from api.serving.reading import OF_THE_PROMPT
+from wire.messages import (
+    Delta,
+    ErrorCode,
+    Event,
+    Finished,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+    Warning,
+    whole_calls,
+)
 
 Json = dict[str, Any]
 
@@ -21,6 +34,7 @@ def usage_of(usage: Usage) -> Json:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 
@@ -28,7 +42,7 @@ class Answer(ABC):
     """One response, built chunk by chunk or whole. ``created`` is in seconds since the epoch.
 
     ``warnings`` are sentences known before any event; with ``one_call`` only the first tool call is
-    returned.
+    returned. ``sampling``, what was used, comes beside the usage.
     """
 
     prefix: str
@@ -47,6 +61,7 @@ class Answer(ABC):
         with_usage: bool = False,
         one_call: bool = False,
         warnings: Sequence[str] = (),
+        sampling: Json | None = None,
     ) -> None:
         self._head: Json = {"id": f"{self.prefix}-{job_id}", "created": created, "model": model}
         self._fingerprint = fingerprint
@@ -54,11 +69,12 @@ class Answer(ABC):
         self._one_call = one_call
         self.warnings = tuple(warnings)
         self._untold = list(warnings)
+        self._sampling = {} if sampling is None else {"sampling": sampling}
 
     @classmethod
     def param_of(cls, code: ErrorCode) -> str | None:
         """The field that a job's bad end is the fault of."""
-        return cls.prompt_field if code == "prompt_too_long" else None
+        return cls.prompt_field if code in OF_THE_PROMPT else None
 
     @abstractmethod
     def pieces(self, event: Event) -> list[Json]:
@@ -81,14 +97,17 @@ class Answer(ABC):
         if self._with_usage:
             chunks = [chunk | {"usage": None} for chunk in chunks]
             if isinstance(event, Finished):
-                chunks.append(self._told(self.chunk_object, []) | {"usage": usage_of(event.usage)})
+                chunks.append(self.usage_chunk(event.usage))
         return chunks
+
+    def usage_chunk(self, usage: Usage) -> Json:
+        """The chunk that follows the last choice's."""
+        return self._told(self.chunk_object, []) | {"usage": usage_of(usage)} | self._sampling
 
     def whole(self, events: Sequence[Event], end: Finished) -> Json:
         """The answer to a request without a stream."""
-        body = self._told(self.whole_object, [self.choice(events, end)]) | {
-            "usage": usage_of(end.usage)
-        }
+        usage = {"usage": usage_of(end.usage)} | self._sampling
+        body = self._told(self.whole_object, [self.choice(events, end)]) | usage
         warnings = [*self._untold, *(event.text for event in events if isinstance(event, Warning))]
         if warnings:
             body["warnings"] = warnings
@@ -120,8 +139,9 @@ class ChatAnswer(Answer):
     def pieces(self, event: Event) -> list[Json]:
         pieces: list[Json] = []
         if isinstance(event, Delta):
-            if delta := self._delta(event):
-                pieces.append(_piece(delta))
+            delta = self._delta(event)
+            if delta or event.logprobs:
+                pieces.append(_piece(delta, logprobs=event.logprobs))
         elif isinstance(event, Finished):
             reason = _reason(event, called=self._calls > 0)
             pieces.append(_piece({}, reason) | {"stop_reason": event.stop_reason})
@@ -135,9 +155,8 @@ class ChatAnswer(Answer):
         text, reasoning = (
             "".join(getattr(delta, kind) for delta in deltas) for kind in ("text", "reasoning")
         )
-        calls = [_call(call) for delta in deltas for call in delta.tool_calls][
-            : 1 if self._one_call else None
-        ]
+        told = whole_calls(item for delta in deltas for item in delta.tool_calls)
+        calls = [_call(call) for call in told[: 1 if self._one_call else None]]
         message: Json = {
             "role": "assistant",
             "content": text if text or not calls else None,
@@ -148,7 +167,9 @@ class ChatAnswer(Answer):
         if calls:
             message["tool_calls"] = calls
         reason = _reason(end, called=bool(calls))
-        body = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        measured = [one for delta in deltas for one in delta.logprobs]
+        logprobs = chat_logprobs(measured) if measured or end.last is not None else None
+        body = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reason}
         return body | {"stop_reason": end.stop_reason}
 
     def _delta(self, event: Delta) -> Json:
@@ -158,21 +179,33 @@ class ChatAnswer(Answer):
             body["reasoning"] = body["reasoning_content"] = event.reasoning
         if event.text:
             body["content"] = event.text
-        calls = event.tool_calls[: max(0, 1 - self._calls) if self._one_call else None]
-        if calls:
-            # A call is sent whole: it can be parsed only once it is complete.
-            body["tool_calls"] = [
-                {"index": self._calls + i} | _call(call) for i, call in enumerate(calls)
-            ]
-            self._calls += len(calls)
+        if items := self._items(event.tool_calls):
+            body["tool_calls"] = items
         return body
 
+    def _items(self, told: Sequence[ToolCallDelta]) -> list[Json]:
+        """Beginnings of calls and pieces of their arguments, one of each call at most."""
+        items: list[Json] = []
+        for one in told:
+            self._calls += bool(one.name)
+            if self._one_call and self._calls > 1:
+                break
+            if one.name:
+                items.append({"index": self._calls - 1} | _call(one))
+            elif items:
+                items[-1]["function"]["arguments"] += one.arguments
+            else:
+                function = {"arguments": one.arguments}
+                items.append({"index": self._calls - 1, "function": function})
+        return items
 
-def _piece(delta: Json, reason: str | None = None) -> Json:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+
+def _piece(delta: Json, reason: str | None = None, logprobs: Sequence[TokenLogprob] = ()) -> Json:
+    told = chat_logprobs(logprobs) if logprobs else None
+    return {"index": 0, "delta": delta, "logprobs": told, "finish_reason": reason}
 
 
-def _call(call: ToolCall) -> Json:
+def _call(call: ToolCall | ToolCallDelta) -> Json:
     return {
         "id": call.id,
         "type": "function",
@@ -194,18 +227,25 @@ class CompletionAnswer(Answer):
     whole_object = chunk_object = "text_completion"
     prompt_field = "prompt"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._logprobs = TextLogprobs()
+
     def pieces(self, event: Event) -> list[Json]:
         if isinstance(event, Delta):
-            return [_text(event.text)]
-        return [_end("", event)] if isinstance(event, Finished) else []
+            return [_text(event.text, self._logprobs.of(event))]
+        return [self._end("", None, event)] if isinstance(event, Finished) else []
 
     def choice(self, events: Sequence[Event], end: Finished) -> Json:
-        return _end("".join(event.text for event in events if isinstance(event, Delta)), end)
+        deltas = [event for event in events if isinstance(event, Delta)]
+        told = joined([self._logprobs.of(delta) for delta in deltas])
+        return self._end("".join(delta.text for delta in deltas), told, end)
+
+    def _end(self, text: str, told: Json | None, end: Finished) -> Json:
+        body = _text(text, joined([told, self._logprobs.of(end)]))
+        body["finish_reason"] = _reason(end, called=False)
+        return body | {"stop_reason": end.stop_reason}
 
 
-def _text(text: str, reason: str | None = None) -> Json:
-    return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-
-
-def _end(text: str, end: Finished) -> Json:
-    return _text(text, _reason(end, called=False)) | {"stop_reason": end.stop_reason}
+def _text(text: str, logprobs: Json | None) -> Json:
+    return {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": None}

@@ -6,27 +6,49 @@ Turns a body into what the service is asked for. Knows no models, queue or Redis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field
+from pydantic import AfterValidator, FailFast, Field
 
-from api.chat.json_schema import as_text
+from api.chat.json_schema import ANY_OBJECT, as_text
+from api.chat.logprobs import Likeliest, likeliest
 from api.chat.request import ChatSpec, seed_or_any
+from api.chat.sampling import (
+    MAX_TOKENS,
+    WHAT_IS_LEFT,
+    CappedTokenLimit,
+    EchoTokenLimit,
+    SamplingFields,
+    token_limit,
+)
 from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.openai import other_fields
-from api.openai.messages import Message, Open
-from api.openai.other_fields import Harmless
+from api.openai.continuation import goes_on
+from api.openai.guided import (
+    Guided,
+    ObjectFormat,
+    SchemaFormat,
+    TextFormat,
+    several_guides,
+)
+from api.openai.messages import Message
+from api.openai.prompts import Prompt, Prompts
 from api.openai.tools import Choice, Tools, calls_of
-from api.schemas import Lenient, Text, whole
+from api.schemas import INTEGRAL, whole
+from api.serving.fields import Harmless, unknown
+from api.serving.open_body import Open
+from api.serving.output_format import Guide, format_of_chat, guided
 from wire.messages import OutputFormat, Sampling
 
-MAX_TOKENS = 32768
-"""The most tokens an answer may have; who asks for more, or names no limit, gets this or the
-model's context."""
-MOST_STOPS = 64
+MOST_CHOICES = 16
+"""Answers to one prompt."""
+MOST_ANSWERS = 128
+"""Answers to all prompts of a request: each is a job with a stream of its own."""
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
 NO_PENALTY = 1.0
@@ -39,11 +61,7 @@ class StreamOptions(Open):
     include_usage: bool | None = None
 
 
-def _as_list(stop: Any) -> Any:
-    return [stop] if isinstance(stop, str) else stop
-
-
-class Generation(Open):
+class Generation(SamplingFields, Guided):
     """What the bodies of chats and of completions have in common.
 
     Without a ``model`` the default one is meant.
@@ -57,18 +75,19 @@ class Generation(Open):
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: Annotated[list[Text], Field(max_length=MOST_STOPS), BeforeValidator(_as_list)] | None = (
-        None
-    )
+    max_tokens: CappedTokenLimit | None = None
+    max_completion_tokens: CappedTokenLimit | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES), INTEGRAL] | None = None
 
     @property
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def choices(self) -> int:
+        """How many answers each prompt gets."""
+        return 1 if self.n is None else self.n
 
     @property
     def most_tokens(self) -> int | None:
@@ -86,47 +105,38 @@ class Generation(Open):
     def ignored(self) -> list[str]:
         """The unknown fields, so that they can be named."""
         known = (self.refused, other_fields.WITHOUT_EFFECT)
-        unknown_fields = other_fields.unknown(self.others, *known)
+        unknown_fields = [*unknown(self.others, *known), *self.unknown_below]
         if self.stream_options is not None:
             known = (other_fields.STREAM_REFUSED, other_fields.STREAM_WITHOUT_EFFECT)
-            unknown_fields += other_fields.unknown(
-                self.stream_options.others, *known, prefix="stream_options."
-            )
+            unknown_fields += unknown(self.stream_options.others, *known, prefix="stream_options.")
         return unknown_fields
 
     def _sampling(self, most: int | None) -> Sampling:
-        return Sampling(
+        return self.sampling(
             temperature=_given(self.temperature, DEFAULT_TEMPERATURE),
             top_p=_given(self.top_p, DEFAULT_TOP_P),
             repetition_penalty=_given(self.repetition_penalty, NO_PENALTY),
-            max_tokens=min(MAX_TOKENS, MAX_TOKENS if most is None else most),
+            max_tokens=token_limit(WHAT_IS_LEFT if most is None else most),
             seed=seed_or_any(self.seed),
-            stop=tuple(text for text in self.stop or () if text),
-            presence_penalty=_given(self.presence_penalty, 0.0),
-            frequency_penalty=_given(self.frequency_penalty, 0.0),
         )
 
-
-class TextFormat(Lenient):
-    type: Literal["text"]
-
-
-class ObjectFormat(Lenient):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class Schema(Lenient):
-    """A named JSON schema; ``strict`` asks to refuse what can't be enforced."""
-
-    definition: dict[str, Any] = Field(alias="schema")
-    strict: bool | None = None
-
-
-class SchemaFormat(Lenient):
-    type: Literal["json_schema"]
-    json_schema: Schema
+    def _spec(
+        self,
+        drafts: list[DraftMessage],
+        sampling: Sampling,
+        form: OutputFormat,
+        guide: Guide | None,
+    ) -> ChatSpec:
+        held_by = "response_format" if guide is None else guide.param
+        return ChatSpec(
+            drafts,
+            sampling,
+            Policy("cancel"),
+            form,
+            held_by=held_by,
+            left_open=self.left_open(),
+            choices=self.choices,
+        )
 
 
 class ChatBody(Generation):
@@ -143,84 +153,124 @@ class ChatBody(Generation):
     )
     chat_template_kwargs: TemplateKwargs | None = None
     reasoning_effort: Effort | None = None
+    thinking_token_budget: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
+    reasoning_budget_tokens: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Likeliest | None = None
 
     def ignored(self) -> list[str]:
         known = (other_fields.MESSAGE_REFUSED, other_fields.MESSAGE_WITHOUT_EFFECT)
         unknown_fields = [
-            other_fields.unknown(message.others, *known, prefix="messages[].")
-            for message in self.messages
+            unknown(message.others, *known, prefix="messages[].") for message in self.messages
         ]
-        return super().ignored() + [name for names in unknown_fields for name in names]
+        below = [f"messages[].{name}" for turn in self.messages for name in turn.unknown_below]
+        return super().ignored() + below + [name for names in unknown_fields for name in names]
 
-    def _form(self) -> OutputFormat:
+    def _form(self, guide: Guide | None) -> OutputFormat:
         tools = (
             ()
             if self.tool_choice == "none"
             else tuple(tool.model_dump() for tool in self.tools or ())
         )
-        if self.tool_choice not in (None, "none", "auto"):
-            called = calls_of(tools, self.tool_choice)
-            return OutputFormat(
-                separate=True,
-                tools=tools,
-                json_schema=called,
-                must_call=True,
-                truncation="disabled",
-            )
-        schema = self._schema()
-        if tools and schema is not None:
-            raise _unsupported(
-                "response_format", "An answer is held to a schema or may call tools, not both."
-            )
-        return OutputFormat(separate=True, tools=tools, json_schema=schema, truncation="disabled")
+        several = self.parallel_tool_calls is True
+        is_forced = self.tool_choice not in (None, "none", "auto")
+        called = partial(calls_of, tools, self.tool_choice, several=several)
+        return format_of_chat(
+            tools,
+            guide,
+            called=called if is_forced else None,
+            truncation=self.truncation or "disabled",
+        )
+
+    def _guide(self) -> Guide | None:
+        guide, schema = self.guide(), self._schema()
+        if schema is None:
+            return guide
+        if guide is not None:
+            raise several_guides("response_format", guide.param)
+        return Guide("response_format", json_schema=schema)
 
     def _schema(self) -> str | None:
         if isinstance(self.response_format, SchemaFormat):
             schema_format = self.response_format.json_schema
             return as_text(schema_format.definition, strict=bool(schema_format.strict))
-        return (
-            as_text({"type": "object"}) if isinstance(self.response_format, ObjectFormat) else None
-        )
+        if isinstance(self.response_format, ObjectFormat):
+            return as_text(self.response_format.definition or ANY_OBJECT)
+        return None
 
     @property
     def one_call(self) -> bool:
         """Whether of several calls only the first is wanted."""
         return self.parallel_tool_calls is False
 
-    def spec(self) -> ChatSpec:
-        """The chat that is asked for. Raises ApiError for what can't be had."""
+    def specs(self) -> list[ChatSpec]:
+        """The one chat that is asked for. Raises ApiError for what can't be had."""
         self.refuse()
         drafts = [message.draft(index) for index, message in enumerate(self.messages)]
-        form = self._form()
-        options = options_of(
-            self.chat_template_kwargs,
-            self.reasoning_effort,
-            has_schema=form.json_schema is not None,
+        guide = self._guide()
+        form = self._form(guide)
+        options = options_of(self.chat_template_kwargs, self.reasoning_effort)
+        continues = goes_on(
+            drafts,
+            asked=self.continue_final_message,
+            prefixes=[bool(message.prefix) for message in self.messages],
+            new_turn=self.add_generation_prompt,
+            has_schema=form.is_guided,
         )
-        form = form.model_copy(update={"template_options": options})
-        return ChatSpec(drafts, self._sampling(self.most_tokens), Policy("cancel"), form)
+        form = form.model_copy(update={"template_options": options, "continue_final": continues})
+        asked = {
+            "thinking_budget": self._thinking_budget,
+            "logprobs": likeliest(self.logprobs, self.top_logprobs),
+        }
+        sampling = self._sampling(self.most_tokens).model_copy(update=asked)
+        spec = self._spec(drafts, sampling, form, guide)
+        return [replace(spec, call_schema=partial(calls_of, form.tools, None))]
 
-
-def _one_text(prompt: Any) -> Any:
-    return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
+    @property
+    def _thinking_budget(self) -> int | None:
+        """The limit of thinking, by vLLM's name or llama-server's; -1 is none."""
+        budget = self.thinking_token_budget
+        budget = self.reasoning_budget_tokens if budget is None else budget
+        return None if budget in (None, -1) else min(budget, MAX_TOKENS)
 
 
 class CompletionBody(Generation):
-    """``POST /v1/completions``: one text, continued as it is."""
+    """``POST /v1/completions``: texts, continued as they are."""
 
     refused = other_fields.REFUSED | other_fields.ON_COMPLETIONS
     one_call: ClassVar[bool] = False
 
-    prompt: Annotated[Text, BeforeValidator(_one_text), Field(min_length=1)]
+    prompt: Prompts
+    max_tokens: EchoTokenLimit | None = None
+    echo: bool | None = None
+    logprobs: Likeliest | None = None
 
-    def spec(self) -> ChatSpec:
-        """The continuation that is asked for. Raises ApiError for what can't be had."""
+    def specs(self) -> list[ChatSpec]:
+        """The continuation of each prompt. Raises ApiError for what can't be had."""
         self.refuse()
+        if len(self.prompt) * self.choices > MOST_ANSWERS:
+            sentence = f"A request has {MOST_ANSWERS} answers at most, n of each prompt."
+            raise ApiError("invalid_request", sentence, param="n")
+        return [self._continuation(prompt) for prompt in self.prompt]
+
+    def _continuation(self, prompt: Prompt) -> ChatSpec:
         most = DEFAULT_COMPLETION_TOKENS if self.most_tokens is None else self.most_tokens
-        form = OutputFormat(raw=True, truncation="disabled")
-        return ChatSpec(
-            [DraftMessage("user", (self.prompt,))], self._sampling(most), Policy("cancel"), form
-        )
+        if most == 0 and not self.echo:
+            sentence = "max_tokens: 0 is for a prompt that is echoed: without echo, ask for 1."
+            raise ApiError("invalid_request", sentence, param="max_tokens")
+        guide = self.guide()
+        text, ids = (prompt, ()) if isinstance(prompt, str) else ("", prompt)
+        form = OutputFormat(raw=True, truncation="disabled", prompt_ids=ids, echo=bool(self.echo))
+        asked = {
+            "logprobs": self.logprobs,
+            "prompt_logprobs": self.logprobs if self.echo else None,
+        }
+        sampling = self._sampling(most).model_copy(update=asked)
+        drafts = [DraftMessage("user", (text,))]
+        return self._spec(drafts, sampling, guided(form, guide), guide)
 
 
 def _given(value: float | None, default: float) -> float:

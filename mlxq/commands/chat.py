@@ -10,7 +10,8 @@ import typer
 
 from mlxq.chat_client import Answer
 from mlxq.commands.conversation import Conversation
-from mlxq.commands.inputs import number_option, piped_text, text_option
+from mlxq.commands.inputs import piped_text, text_option
+from mlxq.commands.sampling_options import NOTHING_SET, Fields, takes_sampling
 from mlxq.commands.screen import Screen, read
 from mlxq.commands.user_message import image_part, user_message
 from mlxq.errors import DONE, FAILED, INTERRUPTED, Problem, WrongUse
@@ -44,48 +45,27 @@ Images = Annotated[
     list[Path] | None,
     typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated."),
 ]
-Temperature = Annotated[
-    float | None,
-    typer.Option(help="0 to 2; 0 always takes the likeliest token.", callback=number_option),
-]
-MaxTokens = Annotated[int | None, typer.Option(help="Most tokens of the answer.")]
-TopP = Annotated[float | None, typer.Option(help="0 to 1.", callback=number_option)]
-RepetitionPenalty = Annotated[
-    float | None, typer.Option(help="0 to 5; 0 and 1 are off.", callback=number_option)
-]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answer.")]
 
 
+@takes_sampling
 def chat(
     context: typer.Context,
     prompt: Prompt = None,
     model: Model = None,
     system: System = None,
     image: Images = None,
-    temperature: Temperature = None,
-    max_tokens: MaxTokens = None,
-    top_p: TopP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = None,
+    sampling: Fields = NOTHING_SET,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model, with a prompt, standard input, or in a conversation on a terminal."""
-    sampling = {
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "top_p": top_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-    }
-    options = {name: value for name, value in sampling.items() if value is not None}
     images = [image_part(path) for path in image or ()]
     question = asked(prompt, talks=not as_json)
     messages = [{"role": "system", "content": system}] if system else []
     with connect(context, url) as client:
         body = {
             "model_id": model or usual_model(client, vision=bool(images)),
-            **options,
+            **sampling,
             "messages": messages,
         }
         if question is None:

@@ -12,17 +12,20 @@ from pathlib import Path
 
 import uvloop
 
+from scripts.benchmarks.measured import Measured
 from scripts.benchmarks.parts import crowd, durability, equal_text, rounds, startup
 from scripts.benchmarks.parts.text import TextLoad
 from scripts.benchmarks.parts.vision import VisionLoad
-from scripts.benchmarks.report import Measured, equal_answers, report
+from scripts.benchmarks.report import equal_answers, report
 from scripts.benchmarks.report_file import write_section
 from scripts.benchmarks.systems import machine, models, processes, servers
 from scripts.benchmarks.systems.plan import (
+    CLIENTS,
+    CLIENTS_OF_OWN_MODEL,
     DEFAULT_PARTS,
     IN_TURN,
     PARTS,
-    REPEATS,
+    PARTS_OF_OWN_MODEL,
     BenchError,
     Plan,
     Results,
@@ -46,8 +49,32 @@ def _commands() -> argparse.ArgumentParser:
         "--large", action="store_true", help="a text model of 10 M parameters in place of 1.4 M"
     )
     commands.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help=(
+            "a text model of your own in place of the generated one; without --only its "
+            "throughput, prefill, turn2, join and stop are measured"
+        ),
+    )
+    commands.add_argument(
         "--stock-blas", action="store_true", help="the BLAS of MLX's wheel, also where OpenBLAS is"
     )
+    _add_amounts(commands)
+    commands.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help=(
+            "put the report into this Markdown file, each table in place of an earlier one on "
+            "this model and BLAS"
+        ),
+    )
+    return commands
+
+
+def _add_amounts(commands: argparse.ArgumentParser) -> None:
+    """The options for how much is measured."""
     commands.add_argument("--only", metavar="NAME,…", help=f"some of the parts: {', '.join(PARTS)}")
     commands.add_argument(
         "--equal-text", action="store_true", help="also count equal answers, alone and among 32"
@@ -64,25 +91,19 @@ def _commands() -> argparse.ArgumentParser:
         metavar="N",
         help="only a crowd of N streaming clients, against the echo backend",
     )
-    commands.add_argument(
-        "--write",
-        type=Path,
-        metavar="FILE",
-        help=(
-            "put the report into this Markdown file, each table in place of an earlier one on "
-            "this model and BLAS"
-        ),
-    )
-    return commands
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of a run; what can't be run ends the program with one line."""
     commands = _commands()
     chosen = commands.parse_args(argv)
-    parts = tuple(chosen.only.split(",")) if chosen.only else DEFAULT_PARTS
-    if unknown := [part for part in parts if part not in PARTS]:
-        commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}")
+    possible = PARTS_OF_OWN_MODEL if chosen.model else PARTS
+    default = PARTS_OF_OWN_MODEL[:-1] if chosen.model else DEFAULT_PARTS
+    parts = tuple(chosen.only.split(",")) if chosen.only else default
+    if unknown := [part for part in parts if part not in possible]:
+        commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(possible)}")
+    if chosen.model and not (chosen.model / "config.json").is_file():
+        commands.error(f"--model {chosen.model} is no folder of a model")
     if chosen.rounds < 1:
         commands.error("--rounds must be at least 1")
     if chosen.clients is not None and not 1 <= chosen.clients <= crowd.MOST:
@@ -98,7 +119,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def measure(plan: Plan, folder: Path) -> Measured:
     """The parts of the plan: first those in which systems take turns, then those of this service
     alone."""
-    found = Measured()
+    found = Measured(generated=not plan.own_model)
     if {*IN_TURN, "stop", "vision"} & set(plan.parts):
         with servers.ours(plan, folder) as server:
             found.blas.append(server.blas)
@@ -144,9 +165,10 @@ def sections(size: str, plan: Plan, moment: str, found: Measured) -> dict[str, s
     if found.ours:
         blas = machine.OPENBLAS if plan.openblas else "the BLAS in MLX's wheel"
         # Some parts start services of their own, whose BLAS is not checked.
-        notes = bullets([*machine.conditions(), *method(size, found.blas or [blas])])
+        notes = bullets([*machine.conditions(), *method(size, plan, found.blas or [blas])])
         measured = f"Measured {moment}; rounds: {plan.rounds}."
-        result[f"{SIZES[size]}, {blas}"] = f"{notes}\n\n{report(found, measured)}"
+        name = plan.own_model or SIZES[size]
+        result[f"{name}, {blas}"] = f"{notes}\n\n{report(found, measured)}"
     if found.equal:
         model = (
             "Random weights, 1.4 M parameters; 64 tokens an answer, prompts of different lengths"
@@ -160,12 +182,14 @@ def bullets(notes: list[str]) -> str:
     return "\n".join(f"- {note}." for note in notes)
 
 
-def method(size: str, blas: list[str]) -> list[str]:
+def method(size: str, plan: Plan, blas: list[str]) -> list[str]:
     """What was measured and how, in sentences."""
-    bursts = ", ".join(f"{repeats} of {clients}" for clients, repeats in REPEATS.items())
+    bursts = ", ".join(f"{plan.repeats_of(clients)} of {clients}" for clients in plan.clients)
     return [
         f"BLAS: {' / '.join(dict.fromkeys(blas))}",
-        f"Random weights, {SIZES[size]}, fp32; vision: qwen2_vl, 1.2 M parameters",
+        f"The model {plan.own_model}, with an end-of-text token that it does not write"
+        if plan.own_model
+        else f"Random weights, {SIZES[size]}, fp32; vision: qwen2_vl, 1.2 M parameters",
         "What is compared takes turns, round by round, every other round in the other order, and "
         "a ratio is the median "
         f"of the rounds' ratios; bursts a round: {bursts} clients, whose median is the round's; "
@@ -205,25 +229,31 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.clients is not None:
         show(run_crowd(chosen.clients), chosen.write)
         return
-    openblas = "" if chosen.stock_blas else machine.find_openblas()
     moment = machine.moment()
+    size = "large" if chosen.large else "small"
     with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
-        folder = Path(name)
-        made = folder / "models"
-        size = "large" if chosen.large else "small"
-        if set(chosen.parts) - {"start", "equal-text"}:
-            command = processes.python("scripts.benchmarks.systems.models", str(made), size)
-            processes.finished(command, processes.environment(), folder / "models.log")
-        number = 1 if chosen.quick else chosen.rounds
-        plan = Plan(
-            str(made / models.TEXT_NAME),
-            str(made / models.VISION_NAME),
-            number,
-            chosen.parts,
-            openblas,
-        )
-        found = measure(plan, folder)
+        plan = _prepare(chosen, Path(name), size)
+        found = measure(plan, Path(name))
     show(sections(size, plan, moment, found), chosen.write)
+
+
+def _prepare(chosen: argparse.Namespace, folder: Path, size: str) -> Plan:
+    """Make the models of a run."""
+    made = folder / "models"
+    if chosen.model:
+        models.copy_without_end(chosen.model.resolve(), made / models.TEXT_NAME)
+    elif set(chosen.parts) - {"start", "equal-text"}:
+        command = processes.python("scripts.benchmarks.systems.models", str(made), size)
+        processes.finished(command, processes.environment(), folder / "models.log")
+    return Plan(
+        str(made / models.TEXT_NAME),
+        str(made / models.VISION_NAME),
+        1 if chosen.quick else chosen.rounds,
+        chosen.parts,
+        "" if chosen.stock_blas else machine.find_openblas(),
+        CLIENTS_OF_OWN_MODEL if chosen.model else CLIENTS,
+        chosen.model.resolve().name if chosen.model else "",
+    )
 
 
 def main() -> None:

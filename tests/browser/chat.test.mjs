@@ -67,6 +67,28 @@ onPage("settings reach the model: a limit of tokens and a seed", async (page) =>
   assert.match(await last(page).locator(".facts").innerText(), /5 tokens .*Stopped at the token limit/);
 });
 
+onPage("further settings reach the model when they are set, and only then", async (page) => {
+  const open = () => page.getByRole("button", { name: "Settings" }).click();
+  const done = () => page.getByRole("button", { name: "Done" }).click();
+  await open();
+  await page.getByLabel("Max tokens").fill("5");
+  await page.getByText("More", { exact: true }).click();
+  await page.getByLabel("Top-k").fill("0.5");
+  await done();
+  assert.match(await page.locator("#settings-problem").innerText(), /Top-k is a whole number from 0 to 1000000/);
+  await page.getByLabel("Top-k").fill("40");
+  await page.getByLabel("Min-p").fill("0.05");
+  await done();
+  const sent = page.waitForRequest("**/api/engine/chat");
+  await write(page, "Count to a hundred.");
+  const body = (await sent).postDataJSON();
+  assert.deepEqual([body.top_k, body.min_p], [40, 0.05]);
+  assert.ok(!("top_p" in body) && !("repetition_penalty" in body));
+  await finished(page);
+  await open();
+  assert.equal(await page.getByLabel("Top-k").inputValue(), "40");
+});
+
 onPage("who waits is told the place in the queue", async (page) => {
   const model = await page.locator("#model").inputValue();
   const body = { model_id: model, messages: [{ role: "user", content: "Count to a hundred." }], on_disconnect: "continue" };

@@ -8,7 +8,7 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
   "--disable-component-update", "--disable-sync"];
 export const SERVICE = process.env.PAGE_URL;
 export const KEYED = process.env.KEYED_URL; // a service with keys, on the echo backend
-const LIMIT_MS = 45_000;
+const LIMIT_MS = 120_000;
 export const HUNDRED = Array.from({ length: 100 }, (_, index) => index + 1).join(", ") + ".";
 let browser;
 

@@ -16,13 +16,16 @@ onPage("an answer goes on after a reload in its middle", (page) => countTo(page,
 
 onPage("a reload before the service has answered asks for the same chat again", async (page) => {
   const keys = [];
+  let arrived;
+  const asked = new Promise((resolve) => { arrived = resolve; });
   await page.route("**/api/engine/chat", (route) => {
     keys.push(route.request().headers()["idempotency-key"]);
+    arrived();
     return keys.length === 1 ? new Promise(() => {}) : route.continue();
   });
   await write(page, "What is the opposite of hot?");
   await page.waitForFunction(() => indexedDB.databases && document.querySelector(".answer"));
-  while (keys.length === 0) await page.waitForEvent("request");
+  await asked;
   await page.reload();
   await page.waitForSelector(".answer");
   assert.equal(await finished(page), "The opposite of hot is cold.");

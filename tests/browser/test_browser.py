@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.test.mjs"))
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 NAMES = ("chromium", "chromium-browser", "google-chrome", MAC)
-LIMIT_S = 180
+LIMIT_S = 600
 
 
 def chromium() -> str:

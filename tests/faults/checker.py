@@ -16,6 +16,7 @@ from typing import Any
 from redis import Redis
 
 from tests.faults.client import Chat
+from tests.faults.stack import Stack
 from wire import keys
 from wire.log_entries import Entry, decode_rows
 from worker.backends import echo
@@ -33,9 +34,10 @@ class Checker:
     """Checks chats one by one; remembers how each ended, and checks that again at the end of the
     session."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._ends: dict[str, str] = {}
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._redis = stack.redis
+        self._ends: dict[str, tuple[int, str]] = {}
 
     def check(
         self, chats: Iterable[Chat], *, code: str | None = None, stopped: bool = False
@@ -52,16 +54,13 @@ class Checker:
             for wrong in wrongs
         ]
 
-    def forget(self) -> None:
-        """Redis has lost its data, and with it the ends of earlier chats."""
-        self._ends.clear()
-
     def changed(self) -> list[str]:
-        """I4, checked again: the logs that have changed since they were checked."""
+        """I4, checked again: the logs that have changed since they were checked. Those from before
+        Redis last lost data are left out: their ends may have been lost and written again."""
         return [
             f"{job_id}: changed after its end"
-            for job_id, end in self._ends.items()
-            if self._print(job_id) != end
+            for job_id, (losses, end) in self._ends.items()
+            if losses == self._stack.losses and self._print(job_id) != end
         ]
 
     def _wrong(self, chat: Chat, code: str | None, stopped: bool) -> list[str]:
@@ -74,7 +73,7 @@ class Checker:
         if code in LOST or not chat.job_id:
             return wrong
         wrong += self._log(chat)
-        self._ends[chat.job_id] = self._print(chat.job_id)
+        self._ends[chat.job_id] = (self._stack.losses, self._print(chat.job_id))
         return wrong
 
     def _log(self, chat: Chat) -> list[str]:

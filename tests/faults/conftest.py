@@ -31,7 +31,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def checker(shared_stack: Stack) -> Iterator[Checker]:
-    invariants = Checker(shared_stack.redis)
+    invariants = Checker(shared_stack)
     yield invariants
     assert invariants.changed() == []
 

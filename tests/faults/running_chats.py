@@ -30,6 +30,12 @@ def logged(stack: Stack, job_id: str) -> int:
     return position_after(decode_rows(rows))
 
 
+def attempts(stack: Stack, chat: Chat) -> int:
+    """How often a chat's log was begun or taken up."""
+    count: Any = stack.redis.hget(keys.job(chat.job_id), "attempts")
+    return int(count)
+
+
 async def at_token(some: Sequence[Chat], number: int) -> None:
     """Wait until each chat has streamed so many tokens, or ended."""
     await until(

@@ -62,6 +62,8 @@ class Stack:
         self.processes: dict[str, Process] = {}
         self._settings = {"MLXQ_BACKEND": "echo", "MLXQ_ECHO_DELAY_MS": "20", **settings}
         self._ports: dict[str, int] = {}
+        self.losses = 0
+        """How often Redis has lost data: what it held before may be gone, or written again."""
         self._lifeline, self._our_end = os.pipe()
 
     # --- starting ---------------------------------------------------------------------------------
@@ -147,14 +149,27 @@ class Stack:
 
     async def start_redis(self, *, empty: bool = False, lost_bytes: int = 0) -> None:
         """Restart Redis: with its data, empty, or without the last bytes of its file."""
-        kept = self.server.folder / "appendonlydir"
+        self.losses += bool(empty or lost_bytes)
         if empty:
-            shutil.rmtree(kept)
+            shutil.rmtree(self.server.folder / "appendonlydir")
         elif lost_bytes:
-            log = max(kept.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+            log = self._redis_log()
             os.truncate(log, max(0, log.stat().st_size - lost_bytes))
         self.server.launch()
         await until(self.redis.ping, what="Redis")
+
+    def bytes_since(self, text: bytes) -> int:
+        """How many bytes Redis' file has from the last place of a text on."""
+        written = self._redis_log().read_bytes()
+        return len(written) - written.rindex(text)
+
+    def _redis_log(self) -> Path:
+        kept = self.server.folder / "appendonlydir"
+        return max(kept.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+
+    def flush_redis(self) -> None:
+        self.losses += 1
+        self.redis.flushall()
 
     # --- the end ----------------------------------------------------------------------------------
 

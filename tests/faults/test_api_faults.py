@@ -13,7 +13,15 @@ import pytest
 
 from tests.faults.checker import Checker, expected
 from tests.faults.client import CHAT, Chat, Client, Connection, ask
-from tests.faults.running_chats import Limits, at_token, chats, logged, repeated, streamed
+from tests.faults.running_chats import (
+    Limits,
+    at_token,
+    attempts,
+    chats,
+    logged,
+    repeated,
+    streamed,
+)
 from tests.faults.stack import Stack, until
 from wire import keys
 
@@ -38,7 +46,7 @@ def test_fifty_clients_come_back_after_the_api_has_ended(
 
     asyncio.run(streamed(stack, fifty, end()))
     assert checker.check(fifty) == []
-    assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in fifty} == {b"ended:1"}
+    assert {attempts(stack, chat) for chat in fifty} == {1}
 
 
 def test_streams_cut_at_random_bytes_are_whole_in_the_end(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.faults.client import Chat, Connection, ask
 from tests.faults.cuts import Cuts, Result
 from tests.faults.running_chats import at_token, chats, logged, streamed
 from tests.faults.stack import Stack, until
+from wire import keys
 from worker.backends import echo
 
 V1 = "/v1/chat/completions"
@@ -61,7 +63,7 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
 
     async def run() -> None:
         await stack.worker_ready()
-        await streamed(stack, four, openai(), command(), lose_a_tail(stack, four))
+        await streamed(stack, four, openai(), command(), lose_a_tail(stack, four, 2))
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
     asyncio.run(run())
@@ -96,13 +98,20 @@ def command_text(port: int, prompt: str, seed: int) -> str:
         return answer.text
 
 
-async def lose_a_tail(stack: Stack, some: list[Chat]) -> None:
-    """Restart Redis without the end of its file, while these chats are running."""
+async def lose_a_tail(stack: Stack, some: list[Chat], others: int) -> None:
+    """Restart Redis without the end of its file, while these chats are running and so many others:
+    all have more in their logs than is lost."""
     await at_token(some, 300)
+    await until(lambda: are_under_way(stack, len(some) + others), what="the other readers")
     stack.kill_redis()
     seen = [chat.cursor for chat in some]
     await stack.start_redis(lost_bytes=LOST_BYTES)
     assert any(logged(stack, chat.job_id) < had for chat, had in zip(some, seen, strict=True))
+
+
+def are_under_way(stack: Stack, chats: int) -> bool:
+    live: Any = stack.redis.zrange(keys.live("everyone"), 0, -1)
+    return len(live) == chats and all(logged(stack, job.decode()) >= 300 for job in live)
 
 
 def text_of(stream: str) -> str:

@@ -112,12 +112,14 @@ def wrong(side: str, chat: Chat) -> list[str]:
 
 async def batch(port: int, prompts: int) -> str:
     body = {"model_id": "echo", "prompts": [f"p{n}" for n in range(prompts)], "max_tokens": 20}
-    return str((await ask(port, "POST", BATCHES, body)).json["id"])
+    answer = await ask(port, "POST", BATCHES, body)
+    assert answer.status < 300, answer.body
+    return str(answer.json["id"])
 
 
 async def uploaded(port: int) -> str:
     """Upload a file for a batch; return its id."""
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         form = {"files": {"file": ("p.jsonl", FILE)}, "data": {"purpose": "batch"}}
         return str((await client.post(f"http://127.0.0.1:{port}/v1/files", **form)).json()["id"])
 

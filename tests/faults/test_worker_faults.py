@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tests.faults.checker import Checker
 from tests.faults.client import Chat
-from tests.faults.running_chats import all_ended, at_token, chats, streamed
+from tests.faults.running_chats import all_ended, at_token, attempts, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, HANGING
@@ -120,7 +120,7 @@ def test_a_frozen_worker_is_taken_over_and_its_writes_are_refused(
     for chat in four:
         lines = stack.log("worker").read_text().splitlines()
         assert [line for line in lines if "has been taken over" in line and chat.job_id in line]
-        assert stack.redis.get(keys.attempt(chat.job_id)) == b"ended:2"
+        assert attempts(stack, chat) == 2
     assert stack.kill("second", signal.SIGTERM) == 0
 
 
@@ -153,8 +153,8 @@ def test_a_stopping_worker_drains_hands_back_and_loses_nothing(
 
     asyncio.run(streamed(stack, [*lengthy, *brief], stop(), come_late()))
     assert checker.check([*lengthy, *brief, *late]) == []
-    assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in brief} == {b"ended:1"}
-    assert {stack.redis.get(keys.attempt(chat.job_id)) for chat in lengthy} == {b"ended:2"}
+    assert {attempts(stack, chat) for chat in brief} == {1}
+    assert {attempts(stack, chat) for chat in lengthy} == {2}
     assert not any(stack.redis.hexists(keys.job(chat.job_id), "crashes") for chat in lengthy)
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -75,14 +75,17 @@ def wait_until(condition: Callable[[], object]) -> None:
     raise AssertionError("the text was not written in time")
 
 
-def read_until(stream: Any, text: str) -> str:
-    """Read a stream up to a text; blocks until the text is there."""
-    seen = ""
-    while text not in seen:
-        piece = stream.read(1)
-        assert piece, f"{text!r} never came: {seen!r}"
+def read_until(pipe: IO[str], text: str) -> str:
+    """Read a child's pipe up to a text; blocks until the text is there.
+
+    Reads the descriptor itself: what a buffered reader has taken in, ``communicate`` never sees.
+    """
+    seen = b""
+    while text.encode() not in seen:
+        piece = os.read(pipe.fileno(), 1)
+        assert piece, f"{text!r} never came: {seen.decode()!r}"
         seen += piece
-    return seen
+    return seen.decode()
 
 
 def test_a_chat_answers_from_an_argument_and_from_a_pipe(shell: Shell) -> None:

@@ -24,7 +24,7 @@ from redis import Redis
 
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support import picture_files as files
-from tests.support.api_support import QUEUE, FakeWorker, LogWriter, announce, wait_for
+from tests.support.api_support import LIMIT_S, QUEUE, FakeWorker, LogWriter, announce, wait_for
 from tests.support.image_support import CHAT, body
 from wire import keys
 
@@ -43,12 +43,12 @@ class Served:
         return self.send(json.dumps(body(*urls)).encode())
 
     def send(self, content: bytes) -> httpx2.Response:
-        return httpx2.post(self.url + CHAT, content=content, headers=JSON, timeout=60)
+        return httpx2.post(self.url + CHAT, content=content, headers=JSON, timeout=LIMIT_S)
 
     def queued(self, *urls: str) -> str:
         """Queue a chat that no worker starts, and return its job's id."""
         with httpx2.stream(
-            "POST", self.url + CHAT, content=json.dumps(body(*urls)), headers=JSON
+            "POST", self.url + CHAT, content=json.dumps(body(*urls)), headers=JSON, timeout=LIMIT_S
         ) as answer:
             assert answer.status_code == 200
             return answer.headers["x-job-id"]
@@ -138,7 +138,10 @@ def test_a_hundred_images_of_20_mb_at_once(api: Served) -> None:
         pieces = itertools.chain([head], middle, [last])
         length = str(len(head) + len(encoded) + len(last))
         return httpx2.post(
-            api.url + CHAT, content=pieces, headers=JSON | {"content-length": length}, timeout=60
+            api.url + CHAT,
+            content=pieces,
+            headers=JSON | {"content-length": length},
+            timeout=LIMIT_S,
         )
 
     with FakeWorker(api.redis).running(), Watch(api) as watch, ThreadPoolExecutor(100) as clients:
@@ -210,10 +213,11 @@ def test_an_api_process_that_is_killed_leaves_no_child(api: Served) -> None:
     with FakeWorker(api.redis).running(), ThreadPoolExecutor(1) as client:
         assert api.chat(files.url(files.plain())).status_code == 200
         children = api.children()
+        used = [child.cpu_times().user for child in children]
         slow = client.submit(api.chat, files.url(files.plain("WEBP", size=(8000, 5000)), "webp"))
-        time.sleep(0.3)
+        # Until one is in the middle of the image.
+        wait_for(lambda: any(c.cpu_times().user > u for c, u in zip(children, used, strict=True)))
         api.process.kill()
-        assert children
         wait_for(lambda: ended(*children), 20)
         with pytest.raises(httpx2.HTTPError):
             slow.result()
@@ -249,5 +253,6 @@ def test_a_body_that_stops_in_the_middle_gives_its_room_back(api: Served) -> Non
                     api.url + CHAT,
                     content=half(),
                     headers=JSON | {"content-length": str(len(content))},
+                    timeout=LIMIT_S,
                 )
         assert api.send(content).status_code == 200

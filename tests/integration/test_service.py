@@ -59,7 +59,8 @@ def test_the_last_frame_tells_usage_and_timings_when_asked(fast: RunningService)
     stream.rest()
     last = stream.frames[-1]
     assert last["finish_reason"] == "length"
-    assert last["usage"] == {"prompt_tokens": 11, "completion_tokens": 5, "cached_tokens": 0}
+    counts = {"prompt_tokens": 11, "completion_tokens": 5, "cached_tokens": 0}
+    assert last["usage"] == counts | {"reasoning_tokens": 0}
     assert {"queue_ms", "load_ms", "prefill_ms", "ttft_ms", "tokens_per_second"} == set(
         last["timings"]
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from scripts.training.random_text_model import SMALL, make
+from tests.model_kinds.kinds import make_folder
 from wire.messages import ChatJob, Message, Sampling
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
@@ -41,7 +43,7 @@ class Bench:
         self.cache = PromptCache(cache_bytes, kv_cache)
         settings = Settings(slots=32, prefill_step=chunk)
         self.backend: Backend = open_backend(self.record, settings, self.cache)
-        self.backend.start()
+        list(self.backend.start())
 
     def chat(
         self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any
@@ -72,12 +74,23 @@ class Bench:
                 else:
                     token.sequence.accept(token.token_id)
 
+    def forget(self) -> None:
+        """Empty the prompt cache of the model."""
+        self.cache.forget((self.record.id, self.record.revision, self.record.kv_quantization))
+
     def answer(self, text: str | list[Message], **sampling: Any) -> list[int]:
         """One chat alone, from start to end."""
         chat = self.chat(text, **sampling)
         self.start(chat)
         self.run()
         return chat.generated
+
+
+def bench_of_kind(kind: str, below: Path) -> Bench:
+    """A bench of a small model of an architecture, made in a folder."""
+    described = describe(make_folder(kind, below / kind))
+    assert described is not None
+    return Bench(described)
 
 
 @pytest.fixture(scope="session")

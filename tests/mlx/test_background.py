@@ -10,14 +10,13 @@ from typing import Literal
 import pytest
 
 from tests.mlx.conftest import Bench
-from tests.support.lanes import Immediate
+from tests.support.lanes import Immediate, InlineLoads
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
 from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.counters import Counters
-from worker.models.loaded import LoadedModels
 
 LIMIT_S = 60
 SLOTS = 4
@@ -32,7 +31,7 @@ class Lanes:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.ended: list[BatchSequence] = []
-        models = LoadedModels(
+        self.models = InlineLoads(
             {bench.record.id: bench.record}.get,
             lambda _: bench.backend,
             budget=1 << 40,
@@ -40,7 +39,7 @@ class Lanes:
         )
         self.counters = Counters()
         self.background = BatchScheduler(
-            models,
+            self.models,
             slots=SLOTS,
             share=0,
             context=Immediate(),
@@ -66,6 +65,7 @@ class Lanes:
         deadline = time.monotonic() + LIMIT_S
         while not self.background.idle and not (until and until()):
             self.background.run_turn(chats)
+            self.models.start_all()
             assert time.monotonic() < deadline
 
     def tokens(self) -> int:
@@ -143,7 +143,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 ) -> None:
     texts = [f"question {number}: " + "why? " * words for number in range(12)]
     alone = [bench.answer(text, seed=number) for number, text in enumerate(texts)]
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     chats = [bench.chat(text, seed=number) for number, text in enumerate(texts)]
     bench.start(*chats)
     most = 0
@@ -158,7 +158,7 @@ def test_as_many_prompts_are_read_at_once_as_nobody_waits_for_and_all_say_the_sa
 
 def test_in_a_small_batch_the_first_free_row_is_used(bench: Bench) -> None:
     backend = open_model(bench.record, slots=4, prefill_step=32, cache=bench.cache)
-    backend.start()
+    list(backend.start())
     lane = backend.batch_lane()
     long, *short = [
         bench.chat(f"question {n}", max_tokens=64 if n == 0 else 4, temperature=0.0)
@@ -197,3 +197,27 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
     # They join when eight rows are free.
     assert groups == [32, 8, 8]
     assert [chat.generated for chat in chats] == alone
+
+
+def test_rows_that_end_together_are_replaced_together(bench: Bench) -> None:
+    """Those that take their places are submitted when the ends are known, as the scheduler does."""
+    waves = [[bench.chat(f"wave {w}: {n}", seed=n, max_tokens=4) for n in range(32)] for w in "ab"]
+    ahead = waves[1][:AHEAD]
+    later = waves[1][AHEAD:]
+    lane = bench.backend.batch_lane()
+    for chat in (*waves[0], *ahead):
+        lane.prepare(chat)
+        lane.add(chat)
+    groups, seen = [], set[int]()
+    while lane.sequences():
+        step = lane.step()
+        new = {id(sequence) for sequence, *_ in step.prefill} - seen
+        seen |= new
+        groups += [len(new)] if new else []
+        for token in step.tokens:
+            token.sequence.accept(token.token_id)
+            if token.end is not None and later:
+                chat = later.pop()
+                lane.prepare(chat)
+                lane.add(chat)
+    assert groups == [32, 32]

@@ -25,7 +25,7 @@ def load(folder: Path, kv: Any = None) -> None:
     described = describe(folder, name="broken")
     assert described is not None
     cache = PromptCache(1 << 20, kv_cache)
-    open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=cache).start()
+    list(open_model(with_kv(described, kv), slots=2, prefill_step=32, cache=cache).start())
 
 
 @pytest.fixture
@@ -84,6 +84,17 @@ def test_a_config_that_names_a_code_file_does_not_load(copy: Path, tmp_path: Pat
         load(copy)
     assert caught.value.code == "load_failed"
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["moondream1", "moondream2"])
+def test_a_model_whose_library_fetches_code_does_not_load(copy: Path, kind: str) -> None:
+    """mlx_vlm has their tokeniser from another repository, and runs that one's code."""
+    config = json.loads((copy / "config.json").read_text())
+    changed = {**config, "model_type": kind, "vision_config": {}}
+    (copy / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(WorkerError, match="fetches its tokeniser") as caught:
+        load(copy)
+    assert caught.value.code == "load_failed"
 
 
 def test_a_head_size_that_cannot_be_quantised_is_refused_at_load(tmp_path: Path) -> None:

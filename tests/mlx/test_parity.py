@@ -48,7 +48,7 @@ def test_alone_and_among_thirty_two_the_same_seed_says_the_same(
     bench: Bench, settings: dict[str, float]
 ) -> None:
     alone = [bench.answer(text, seed=i, **settings) for i, text in enumerate(TEXTS)]
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     chats = [bench.chat(text, seed=i, **settings) for i, text in enumerate(TEXTS)]
     bench.start(*chats[:10])
     bench.run(until=lambda: len(chats[0].generated) >= 5)
@@ -86,7 +86,7 @@ def test_whoever_comes_at_the_first_tokens_changes_nothing(
         bench.answer(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)
     ]
     for leaves in (False, True):
-        bench.cache.forget((bench.record.id, bench.record.revision, None))
+        bench.forget()
         first, second, third = (
             bench.chat(text, **setting) for text, setting in zip(TEXTS[:3], settings, strict=True)
         )
@@ -117,7 +117,7 @@ def test_a_chat_cut_and_continued_says_the_same(
     bench: Bench, settings: dict[str, float], cut: int
 ) -> None:
     whole = bench.answer("tell me something", **settings)
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     rest = bench.chat("tell me something", emitted=tuple(whole[:cut]), **settings)
     bench.start(rest)
     bench.run()
@@ -136,7 +136,7 @@ def test_the_next_turn_reuses_the_last_and_says_the_same_as_without(bench: Bench
     bench.start(warm)
     bench.run()
     assert warm.cached_tokens >= len(chat.prompt_ids) - 1
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     assert bench.answer(turns) == warm.generated
 
 
@@ -152,7 +152,7 @@ def test_the_same_prompt_twice_is_read_from_the_cache_but_for_one_token(bench: B
 @pytest.mark.parametrize("when", ["prefill", "decode"])
 def test_a_removed_chat_leaves_its_work_and_its_neighbours_alone(bench: Bench, when: str) -> None:
     expected = bench.answer("neighbour", seed=5)
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     neighbour, stopped = bench.chat("neighbour", seed=5), bench.chat("word " * 300)
     bench.start(neighbour)
     bench.run(until=lambda: len(neighbour.generated) >= 3)
@@ -170,7 +170,7 @@ def test_a_removed_chat_leaves_its_work_and_its_neighbours_alone(bench: Bench, w
     bench.start(again)
     bench.run()
     assert again.cached_tokens > 0
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     assert bench.answer("word " * 300) == again.generated
 
 

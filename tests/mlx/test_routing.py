@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx_vlm
 import pytest
 from mlx.utils import tree_flatten
-from mlx_vlm.models.mllama.language import LanguageModel as CrossAttending
+from mlx_vlm.models.florence2.language import LanguageModel as CrossAttending
 from mlx_vlm.models.qwen2_vl.language import LanguageModel
 from mlx_vlm.utils import get_model_and_args
 
@@ -22,7 +22,7 @@ from wire.messages import ImagePart, Message, TextPart
 from wire.settings import Settings
 from worker.backends import new_prompt_cache, open_backend
 from worker.backends.loading import refuse_other_tasks
-from worker.backends.vlm import _end_tokens
+from worker.backends.prompting.vision import _end_tokens
 from worker.errors import WorkerError
 from worker.models.folders import describe
 
@@ -68,7 +68,7 @@ def test_a_text_model_that_mlx_vlm_alone_has_says_what_it_says_there(tmp_path: P
     bench = Bench.__new__(Bench)
     bench.record = record
     bench.backend = open_backend(record, settings, new_prompt_cache(settings))
-    bench.backend.start()
+    list(bench.backend.start())
     model, processor = mlx_vlm.load(record.path)
     rows = [{"role": "user", "content": "what is it?"}]
     prompt = processor.apply_chat_template(rows, add_generation_prompt=True, tokenize=False)
@@ -118,11 +118,11 @@ def test_models_that_answer_no_chats_are_refused_in_a_sentence(model: Any, why: 
 
 
 def test_an_answer_ends_at_the_processors_own_marks_too() -> None:
-    model = SimpleNamespace(config=SimpleNamespace(eos_token_id=[2, 3]))
+    config = SimpleNamespace(eos_token_id=[2, 3])
     tokenizer = SimpleNamespace(eos_token_id=2)
-    assert _end_tokens(model, SimpleNamespace(additional_eos_token_ids=(7,)), tokenizer) == [
+    assert _end_tokens(config, SimpleNamespace(additional_eos_token_ids=(7,)), tokenizer) == [
         2,
         3,
         7,
     ]
-    assert _end_tokens(model, SimpleNamespace(), tokenizer) == [2, 3]
+    assert _end_tokens(config, SimpleNamespace(), tokenizer) == [2, 3]

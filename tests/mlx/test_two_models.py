@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.support.lanes import Immediate
+from tests.support.lanes import Immediate, InlineLoads
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from wire.model_registry import ModelRecord
@@ -16,7 +16,6 @@ from worker import backends
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.batch_sequence import BatchSequence
 from worker.models.folders import ModelFolders
-from worker.models.loaded import LoadedModels
 
 LIMIT_S = 120
 ASKED = [
@@ -35,7 +34,7 @@ class Service:
         self.cache = backends.new_prompt_cache(settings)
         self.catalogue = ModelFolders(())
         self.catalogue.scan()
-        self.models = LoadedModels(
+        self.models = InlineLoads(
             self.catalogue.find,
             lambda record: backends.open_backend(record, settings, self.cache),
             budget=1 << 40,
@@ -71,6 +70,7 @@ class Service:
         deadline = time.monotonic() + LIMIT_S
         while not background.idle:
             background.run_turn(ChatLoad())
+            self.models.start_all()
             assert time.monotonic() < deadline
         background.close()
         results = {}

@@ -15,6 +15,8 @@ from tests.model_kinds.conversations import assistant, question, system, unequal
 from tests.model_kinds.reference import Kept, TextReference, kept, reused
 from tests.model_kinds.tokenizer import Template
 from wire.messages import Message
+from worker.backends.batching import kv_cache
+from worker.backends.prompting.counter import open_counter
 from worker.errors import WorkerError
 
 AT_ONCE = 6
@@ -24,6 +26,10 @@ FEW = 4
 CLEAR_QUANTISED = {8: 0.05, 4: 0.5}
 """What counts as a clear lead where keys and values are rounded: a difference in the last bit can
 move one to the next step."""
+
+CLEAR_8 = 0.2
+"""The same between a cache of 8 bits and a plain one. One answer of several may be another: in
+models of experts, rounding can send a token to another one."""
 
 
 class Case:
@@ -35,17 +41,19 @@ class Case:
     def __init__(
         self,
         folder_of: Callable[[Template], Path],
-        library: type[TextReference] = TextReference,
+        library: Callable[[Path], TextReference] = TextReference,
         *,
         reuses: bool = True,
+        one_picture: bool = False,
     ) -> None:
-        """``reuses``: whether a prompt's beginning can be used again at all."""
-        self._reuses = reuses
+        """``reuses``: whether a prompt's beginning can be used again at all; ``one_picture``:
+        whether a prompt has room for one picture alone."""
+        self._reuses, self.one_picture = reuses, one_picture
         self._folder_of = folder_of
         self._library = library
         self._references: dict[Template, TextReference] = {}
         self._chats: dict[tuple[Template, bool], Chats] = {}
-        self._quantised: dict[int, Chats | WorkerError] = {}
+        self._quantised: dict[tuple[int, bool], Chats | WorkerError] = {}
 
     def reference(self, template: Template = "A") -> TextReference:
         if template not in self._references:
@@ -71,14 +79,16 @@ class Case:
         self._chats.clear()
         self._quantised.clear()
 
-    def quantised(self, bits: Literal[4, 8]) -> Chats:
+    def quantised(self, bits: Literal[4, 8], *, remembers: bool = False) -> Chats:
         """The same with a quantised key-value cache. Raises WorkerError where that is refused."""
-        if bits not in self._quantised:
+        if (bits, remembers) not in self._quantised:
             try:
-                self._quantised[bits] = Chats(self._folder_of("A"), kv=bits, remembers=False)
+                made = Chats(self._folder_of("A"), kv=bits, remembers=remembers)
             except WorkerError as error:
-                self._quantised[bits] = error
-        found = self._quantised[bits]
+                self._quantised[bits, remembers] = error
+            else:
+                self._quantised[bits, remembers] = made
+        found = self._quantised[bits, remembers]
         if isinstance(found, WorkerError):
             raise found
         return found
@@ -94,6 +104,29 @@ def prompts(case: Case) -> list[str]:
         if sequence.prompt_ids != reference.prompt(messages):
             failures.append(f"a prompt of {len(messages)} messages has other tokens")
     return failures
+
+
+def counted(case: Case) -> list[str]:
+    """A prompt has as many tokens where it is counted without the weights."""
+    said = [system("counted"), question(1), assistant("yes."), question(2)]
+    templates: list[Template] = ["A", "B", "C"]
+    found = {
+        f"template {template}, {len(messages)} messages": miscounted(case, messages, template)
+        for template in templates
+        for messages in (unequal(1)[0], said)
+    }
+    return [f"{name}: {why}" for name, why in found.items() if why]
+
+
+def miscounted(case: Case, messages: list[Message], template: Template = "A") -> str:
+    """How the count of a prompt differs from its tokens; empty if it doesn't."""
+    chats = case.chats(template, remembers=False)
+    sequence = chats.sequence(messages)
+    chats.backend.prepare(sequence)
+    counter = open_counter(chats.record)
+    tokens = counter.count(sequence.job, sequence.images)
+    right = sequence.usage.prompt_tokens
+    return "" if tokens == right else f"{tokens} tokens in place of {right}"
 
 
 def alone(case: Case) -> list[str]:
@@ -197,23 +230,51 @@ def continued(case: Case) -> list[str]:
 
 
 def quantised(case: Case, bits: Literal[4, 8]) -> list[str]:
-    """With a quantised cache, chats at once say what they say alone; refused is only what mlx_lm
-    can't run either."""
-    reference, asked = case.reference(), unequal(4)
+    """With a quantised cache, a chat says with others, after a crash and behind a prompt that was
+    read before what it says alone, which in 8 bits is what it says with a plain one; refused is
+    only what mlx_lm can't run either."""
+    reference = case.reference()
     try:
         chats = case.quantised(bits)
     except WorkerError as refusal:
         return [f"refused: {refusal}"] if reference.can_quantise(bits) else []
+    asked, clear = unequal(4), CLEAR_QUANTISED[bits]
     singly = [chats.answered(messages).generated for messages in asked]
+    told = _as_plain(reference, asked, singly) if bits == 8 else []
     together = [chats.sequence(messages) for messages in asked]
     chats.start(*together)
     chats.run()
-    clear = CLEAR_QUANTISED[bits]
-    found = [
-        (i, reference.differs(asked[i], together[i].generated, singly[i], clear))
-        for i in range(len(asked))
+    found = [(f"chat {i}", asked[i], together[i].generated, singly[i]) for i in range(len(asked))]
+    for cut in (1, ANSWER // 2):
+        rest = chats.answered(asked[3], emitted=tuple(singly[3][:cut]))
+        found.append((f"cut after {cut}", asked[3], [*singly[3][:cut], *rest.generated], singly[3]))
+    again = [*asked[0], assistant(text_of(singly[0])), question(2)]
+    remembering = case.quantised(bits, remembers=True)
+    first, second = remembering.answered(asked[0]), remembering.answered(again)
+    found.append(("second", again, second.generated, chats.answered(again).generated))
+    earlier = [kept(reference, asked[0], first.prompt_ids, first.generated)]
+    told += [(name, reference.differs(*rest, clear)) for name, *rest in found]
+    return [
+        *_told("second", second.cached_tokens, case.least(earlier, second.prompt_ids)),
+        *(f"{name}: {why}" for name, why in told if why),
     ]
-    return [f"chat {i}: {why}" for i, why in found if why]
+
+
+def _as_plain(
+    reference: TextReference, asked: list[list[Message]], answers: list[list[int]]
+) -> list[tuple[str, str | None]]:
+    """Where more than one answer with 8 bits is clearly not that of a plain cache."""
+    found = [
+        (f"plain {i}", reference.differs(messages, answer, reference.answer(messages), CLEAR_8))
+        for i, (messages, answer) in enumerate(zip(asked, answers, strict=True))
+    ]
+    return found if sum(why is not None for _, why in found) > 1 else []
+
+
+def quantises_all(case: Case) -> bool:
+    """Whether all layers that hold every token are quantised. Raises WorkerError if none is."""
+    layers = case.quantised(8).backend._model.caches.new()  # type: ignore[attr-defined]
+    return all(type(leaf).__name__ != "KVCache" for leaf in kv_cache.leaves(layers))
 
 
 def _second(case: Case, first: list[Message], second: list[Message], *before: Kept) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pydoc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.model_kinds.configs import (
     experts,
     other_vision_kinds,
     recurrent,
+    text_template_kinds,
     vision_kinds,
     windows,
 )
@@ -26,13 +28,20 @@ SEES = "+vision"
 """Ends the names of vision models: many model types are also loaded without their tower."""
 VISION: dict[str, VisionRecipe] = {
     f"{kind}{SEES}": recipe
-    for kind, recipe in {**vision_kinds.KINDS, **other_vision_kinds.KINDS}.items()
+    for kind, recipe in {
+        **vision_kinds.KINDS,
+        **other_vision_kinds.KINDS,
+        **text_template_kinds.KINDS,
+    }.items()
 }
 
 NOT_RUN = {
     f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
     "gear": "mlx_lm fails on it",
+    f"minicpmv{SEES}": "neither library has it",
+    f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
+    f"moondream2{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
     "muse_spark": "its kernels are Metal's alone",
     "olmo": "needs the package ai2-olmo",
     "phi3small": "damages the heap of MLX's CPU backend",
@@ -49,14 +58,62 @@ TAKES_TURNS = {
     "llama4": "takes turns: chunks can't be merged",
     f"llama4{SEES}": "takes turns: chunks can't be merged",
     "minimax_m3_vl": _POSITIONS,
+    f"mllama{SEES}": _POSITIONS,
     f"paligemma{SEES}": "takes turns: its library says something else in company",
 }
 """Kinds whose chats can't share a forward pass, and why."""
 REUSES_NOTHING = {
     f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
 }
-REFUSED = {f"mllama{SEES}": "looks at pictures by cross attention"}
-"""Kinds that the service refuses with a sentence, and why."""
+ONE_PICTURE = dict.fromkeys(
+    (f"molmo{SEES}", f"moondream3{SEES}"), "sees one picture in a conversation: a second is refused"
+)
+"""Kinds that see one picture and no more, and why."""
+_LATENT = "isn't quantised: its attention multiplies with the cached latents itself"
+_ITSELF = "isn't quantised: its attention works on keys and values itself"
+_STATES = "isn't quantised: it has states in place of keys and values"
+NOT_QUANTISED = {
+    "bailing_hybrid": _LATENT,
+    "bailing_moe_v3": _LATENT,
+    "deepseek_v3": _LATENT,
+    "deepseek_v32": _LATENT,
+    "deepseek_v41": "isn't quantised: its cache is of a kind of its own",
+    "falcon_mamba": _STATES,
+    "gemma2": _ITSELF,
+    "glm4_moe_lite": _LATENT,
+    "glm_moe_dsa": _LATENT,
+    "gpt_oss": "isn't quantised: its library has no quantised attention with sinks",
+    "iquestloopcoder": "isn't quantised: all its layers read the keys a second time, as plain ones",
+    "joyai_llm_flash": _LATENT,
+    "kimi_k2": _LATENT,
+    "kimi_k25": _LATENT,
+    "kimi_k3": _LATENT,
+    "kimi_linear": _LATENT,
+    "kimi_vl": _LATENT,
+    "longcat_flash": _LATENT,
+    "longcat_flash_ngram": _LATENT,
+    "mamba": _STATES,
+    "mamba2": _STATES,
+    "mistral4": _LATENT,
+    f"moondream3{SEES}": _ITSELF,
+    "phi": _ITSELF,
+    f"phi3_v{SEES}": _ITSELF,
+    f"phi4mm{SEES}": _ITSELF,
+    "phixtral": _ITSELF,
+    "plamo": _ITSELF,
+    "plamo2": _ITSELF,
+    "recurrent_gemma": "isn't quantised: it has states and windows in place of plain keys and values",
+    "rwkv7": _STATES,
+    "stablelm": _ITSELF,
+}
+"""Kinds of which no layer's cache can be quantised, and why."""
+_SHARED = "quantises all but the layer whose keys others read, as plain ones"
+QUANTISED_IN_PART = {
+    "afm7": _SHARED,
+    "gemma4_text": _SHARED,
+    "minimax_m3_vl": "quantises its dense layers: the others work on keys themselves",
+}
+"""Kinds of which some layers that hold every token stay as they are, and why."""
 
 
 def make_folder(kind: str, path: Path, template: Template = "A") -> Path:
@@ -85,6 +142,9 @@ def _make_vision(kind: str, path: Path, template: Template) -> None:
     from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
 
     recipe = VISION[kind]
+    for name, sizes in recipe.fixed.items():
+        for size, value in sizes.items():
+            setattr(pydoc.locate(name), size, value)
     special = tokenizer.special_tokens(template, recipe.marks)
     ids = {mark: len(tokenizer.CHARACTERS) + i for i, mark in enumerate(special)}
     _write_config(path, vision_config(kind.removesuffix(SEES), recipe, ids), template)
@@ -94,7 +154,8 @@ def _make_vision(kind: str, path: Path, template: Template) -> None:
         marks=recipe.marks,
         picture=recipe.picture,
         names=recipe.names,
-        parts_only=recipe.parts_only,
+        content=recipe.content,
+        further=recipe.tokenizer,
     )
     for name in ("preprocessor", "processor"):
         if content := getattr(recipe, name):

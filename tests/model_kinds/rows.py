@@ -22,7 +22,8 @@ from typing import IO
 
 from tests.model_kinds import checks, vision_checks
 from tests.model_kinds.checks import Case
-from tests.model_kinds.kinds import REUSES_NOTHING, VISION, make_folder
+from tests.model_kinds.formulas.mllama import MllamaReference
+from tests.model_kinds.kinds import ONE_PICTURE, REUSES_NOTHING, SEES, VISION, make_folder
 from tests.model_kinds.reference import TextReference
 from tests.model_kinds.tokenizer import Template
 from tests.model_kinds.vision_reference import VisionReference
@@ -34,6 +35,7 @@ LIMIT_S = 90
 """A kind takes some seconds; on a busy machine ten times as long."""
 CHECKS: dict[str, Callable[[Case], list[str]]] = {
     "prompts": checks.prompts,
+    "counted": checks.counted,
     "alone": checks.alone,
     "at once": checks.at_once,
     "turns A": functools.partial(checks.turns, template="A"),
@@ -47,28 +49,40 @@ CHECKS: dict[str, Callable[[Case], list[str]]] = {
     "kv 4": functools.partial(checks.quantised, bits=4),
 }
 OF_VISION: dict[str, Callable[[Case], list[str]]] = {
+    "pictures counted": vision_checks.pictures_counted,
     "pictures alone": vision_checks.pictures_alone,
     "pictures at once": vision_checks.pictures_at_once,
     "pictures remembered": vision_checks.pictures_remembered,
     "pictures continued": vision_checks.pictures_continued,
 }
+RIGHT: dict[str, type[VisionReference]] = {f"mllama{SEES}": MllamaReference}
+"""What to compare with in place of a library that says the wrong thing."""
 REUSE = ("turns A", "turns B", "turns C", "regenerated", "edited", "shared")
 
 
 @dataclass
 class Row:
     """What the service does with one kind. ``refused`` is the sentence of a model that doesn't
-    load; ``failures`` are by check."""
+    load; ``quantises_all``: no layer that holds every token stays as it is; ``failures`` are by
+    check."""
 
     kind: str
     cache: str = ""
     refused: str = ""
     batch_width: int = 0
     quantises: bool = False
+    quantises_all: bool = False
     failures: dict[str, list[str]] = field(default_factory=dict)
 
     def failed(self, *names: str) -> bool:
         return any(self.failures.get(name) for name in names)
+
+
+def reference_of(kind: str) -> Callable[[Path], TextReference]:
+    """What makes the model to compare a kind's answers with, from its folder."""
+    if kind not in VISION:
+        return TextReference
+    return functools.partial(RIGHT.get(kind, VisionReference), VISION[kind])
 
 
 def row_of(kind: str, below: Path) -> Row:
@@ -80,8 +94,8 @@ def row_of(kind: str, below: Path) -> Row:
         return make_folder(kind, below / f"{kind}-{template}", template)
 
     sees = kind in VISION
-    library = VisionReference if sees else TextReference
-    case = Case(folder_of, library, reuses=kind not in REUSES_NOTHING)
+    reuses, one = kind not in REUSES_NOTHING, kind in ONE_PICTURE
+    case = Case(folder_of, reference_of(kind), reuses=reuses, one_picture=one)
     row.cache = _cache_of(case)
     try:
         case.chats(remembers=False)
@@ -90,7 +104,9 @@ def row_of(kind: str, below: Path) -> Row:
         return row
     for name, check in {**CHECKS, **(OF_VISION if sees else {})}.items():
         row.failures[name] = _run(check, case)
-    row.quantises = _quantises(case)
+    with contextlib.suppress(WorkerError):
+        row.quantises_all = checks.quantises_all(case)
+        row.quantises = True
     with contextlib.suppress(Exception):
         row.batch_width = checks.batches(case)
     return row
@@ -111,14 +127,6 @@ def _cache_of(case: Case) -> str:
 
     names = [type(layer).__name__ for layer in make_prompt_cache(case.reference().model)]
     return " ".join(dict.fromkeys(name.removesuffix("Cache") for name in names))
-
-
-def _quantises(case: Case) -> bool:
-    try:
-        case.quantised(8)
-    except WorkerError:
-        return False
-    return True
 
 
 def rows_apart(kinds: Sequence[str]) -> Iterator[Row]:

@@ -10,12 +10,23 @@ import itertools
 import sys
 from collections.abc import Iterable
 
-from tests.model_kinds.kinds import NOT_RUN, REUSES_NOTHING, SEES, TAKES_TURNS, TEXT, VISION
+from tests.model_kinds.kinds import (
+    NOT_QUANTISED,
+    NOT_RUN,
+    ONE_PICTURE,
+    QUANTISED_IN_PART,
+    REUSES_NOTHING,
+    SEES,
+    TAKES_TURNS,
+    TEXT,
+    VISION,
+)
 from tests.model_kinds.rows import OF_VISION, REUSE, Row, rows_apart
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "models.md"
 HEAD = "| model type | cache | loads | batches | reuses | quantises | sees | notes |\n"
+NOTES = (TAKES_TURNS, REUSES_NOTHING, ONE_PICTURE, NOT_QUANTISED, QUANTISED_IN_PART)
 RULE = "|---|---|---|---|---|---|---|---|\n"
 
 
@@ -34,7 +45,7 @@ def line_of(row: Row) -> str:
         _word(loads and not row.failed(*OF_VISION)) if sees else "",
         "; ".join(
             [
-                *filter(None, [notes.get(row.kind) for notes in (TAKES_TURNS, REUSES_NOTHING)]),
+                *filter(None, [notes.get(row.kind) for notes in NOTES]),
                 *filter(None, [row.refused]),
                 *(f"fails: {name}" for name in failed),
             ]

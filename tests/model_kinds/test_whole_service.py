@@ -14,13 +14,14 @@ import pytest
 
 from tests.model_kinds.chats import text_of
 from tests.model_kinds.conversations import assistant, question, system, unequal
-from tests.model_kinds.kinds import make_folder
+from tests.model_kinds.kinds import SEES, make_folder
 from tests.model_kinds.reference import TextReference
+from tests.model_kinds.rows import reference_of
 from tests.support.http_client import Service, Stream
 from tests.support.service_support import SERVE, Running
 from wire.messages import Message
 
-KINDS = ("gemma3_text", "qwen3_5", "nemotron_h", "deepseek_v41")
+KINDS = ("gemma3_text", "qwen3_5", "nemotron_h", "deepseek_v41", f"mllama{SEES}")
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0, "max_tokens": 40}
 
 
@@ -53,7 +54,7 @@ def asked(http: Service, kind: str, messages: list[Message]) -> Stream:
 
 @functools.cache
 def library(folder: Path) -> TextReference:
-    return TextReference(folder)
+    return reference_of(folder.name)(folder)
 
 
 def expected(folder: Path, messages: list[Message]) -> str:
@@ -83,7 +84,7 @@ def test_the_next_turn_is_read_from_the_cache_and_says_what_the_library_says(
     assert stream.frames[-1]["usage"]["cached_tokens"] >= least
 
 
-@pytest.mark.parametrize("kind", ["qwen3_5", "gemma3_text"])
+@pytest.mark.parametrize("kind", ["qwen3_5", "gemma3_text", f"mllama{SEES}"])
 def test_an_answer_goes_on_when_its_worker_is_killed(
     running: Running, http: Service, folders: dict[str, Path], kind: str
 ) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Template = Literal["A", "B", "C"]
+Content = Literal["any", "parts", "text"]
+"""What a chat template takes as a message's content: a string or parts, or one of them alone."""
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 MARKS = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|end|>", "<|return|>")
@@ -34,19 +36,22 @@ _WITHOUT_THINKING = (
 _OPENING = "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 
 
-def template_text(template: Template, picture: str, parts_only: bool = False) -> str:
+def template_text(template: Template, picture: str, content: Content = "any") -> str:
     """A chat template: A is plain ChatML.
 
     B begins the answer with thinking, and earlier turns' thinking is left out. C ends an answer in
     history with another mark than the model does. ``picture`` stands for a picture. With
-    ``parts_only`` a message that is a plain string renders as nothing, as with some vision kinds.
+    ``content`` parts, a message that is a plain string renders as nothing, as with some vision
+    kinds.
     """
     text, end, opening = _TEXT, "'<|im_end|>\\n'", _OPENING
     if template == "B":
         text = _WITHOUT_THINKING
         opening = opening.replace("assistant\\n'", "assistant\\n<think>\\n'")
-    if parts_only:
+    if content == "parts":
         text = _PARTS
+    if content == "text":
+        text = text.replace(_TEXT, "{{- m['content'] -}}")
     if template == "C":
         end = "('<|end|>' if m['role'] == 'assistant' else '<|im_end|>') + '\\n'"
     turns = "{%- for m in messages -%}" + _TURN + text + "{{- " + end + " -}}{%- endfor -%}"
@@ -85,10 +90,12 @@ def save(
     marks: tuple[str, ...] = (),
     picture: str = "",
     names: dict[str, str] | None = None,
-    parts_only: bool = False,
+    content: Content = "any",
+    further: dict[str, Any] | None = None,
 ) -> None:
     """Write the tokeniser's files. A vision model has ``marks`` of its own, ``picture`` in its
-    template, which may take ``parts_only``, and ``names`` by which its processor asks for marks."""
+    template, which takes ``content``, ``names`` by which its processor asks for marks, and
+    ``further`` settings."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     # Byte-level, since some of the library's classes for a model type set that up themselves.
@@ -107,9 +114,10 @@ def save(
         "additional_special_tokens": list(special),
         "clean_up_tokenization_spaces": False,
         "model_max_length": 2048,
-        "chat_template": template_text(template, picture, parts_only),
+        "chat_template": template_text(template, picture, content),
     }
     if names:
         config["extra_special_tokens"] = names
         config |= {name: mark for name, mark in names.items() if name == "bos_token"}
+    config |= further or {}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.model_kinds.chats import text_of
+from tests.model_kinds.configs.vision import VisionRecipe
 from tests.model_kinds.pictures import BY_NAME
 from tests.model_kinds.reference import TextReference
 from wire.messages import ImagePart, Message
+from worker.backends.vision.own_code import register_configurations
+from worker.backends.vision.positions import number_text
+from worker.backends.vision.tiles import add_overviews
 
 
 def parts(message: Message, *, text_alone: bool = False) -> Any:
@@ -24,6 +29,16 @@ def parts(message: Message, *, text_alone: bool = False) -> Any:
     ]
 
 
+def in_text(message: Message, picture: str, numbers: Iterator[int]) -> str:
+    """A message's content as templates for strings take it, with ``picture`` for each picture."""
+    if isinstance(message.content, str):
+        return message.content
+    return "".join(
+        picture.format(n=next(numbers)) if isinstance(part, ImagePart) else part.text
+        for part in message.content
+    )
+
+
 def _text_part(text: str) -> dict[str, str]:
     """A text as mlx_vlm hands it to templates, which look for it under either name."""
     return {"type": "text", "text": text, "content": text}
@@ -32,16 +47,27 @@ def _text_part(text: str) -> dict[str, str]:
 class VisionReference(TextReference):
     """One model in mlx_vlm, without a prompt cache."""
 
+    def __init__(self, recipe: VisionRecipe, folder: Path) -> None:
+        self._recipe = recipe
+        super().__init__(folder)
+
     def _load(self, folder: Path) -> None:
         import mlx_vlm
 
-        self.whole, self.processor = mlx_vlm.load(str(folder))
+        register_configurations()
+        self.whole, self.processor = mlx_vlm.load(str(folder), trust_remote_code=False)
+        add_overviews(self.processor)
+        number_text(self.whole)
         self.model = self.whole.language_model
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
         own = getattr(self.processor, "chat_template", None)
         self._owner = self.processor if own else self.tokenizer
 
     def text(self, messages: Iterable[Message], *, opened: bool = True) -> str:
+        if self._recipe.content == "text":
+            numbers, picture = itertools.count(1), self._recipe.picture
+            texts = [(m.role, in_text(m, picture, numbers)) for m in messages]
+            return self._rendered([{"role": r, "content": t} for r, t in texts], opened=opened)
         alone = self._takes_text
         rows = [{"role": m.role, "content": parts(m, text_alone=alone)} for m in messages]
         return self._rendered(rows, opened=opened)
@@ -61,7 +87,7 @@ class VisionReference(TextReference):
         messages = list(messages)
         inputs = prepare_inputs(
             self.processor,
-            images=_pictures(messages) or None,
+            images=pictures_of(messages) or None,
             prompts=[self.text(messages, opened=opened)],
         )
         return [int(token) for token in inputs["input_ids"][0].tolist()]
@@ -91,12 +117,12 @@ class VisionReference(TextReference):
                 self.whole,
                 self.processor,
                 self.text(messages) + said,
-                image=_pictures(messages) or None,
+                image=pictures_of(messages) or None,
                 max_tokens=tokens,
                 temperature=0.0,
             )
         )
 
 
-def _pictures(messages: Iterable[Message]) -> list[Any]:
+def pictures_of(messages: Iterable[Message]) -> list[Any]:
     return [BY_NAME[part.sha256] for message in messages for part in message.images()]

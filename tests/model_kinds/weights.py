@@ -14,6 +14,10 @@ TIED_DEVIATION = 0.1
 """Small embeddings where the head is tied to them: what the layers add then decides the next token,
 and not the last token by itself."""
 
+OPEN = 0.15
+"""About the value of gates of a single number. Libraries make them closed, which would hide what is
+behind them; wide open, pictures would leave no room for words."""
+
 
 def seed(kind: str) -> None:
     """Seed MLX for one kind: the same weights wherever the folder is made."""
@@ -52,6 +56,8 @@ def _random(name: str, like: Any, *, tied: bool) -> Any:
     if name.endswith(AS_THEY_ARE):
         return like
     noise = mx.random.normal(like.shape)
+    if "gate" in name and like.size == 1:
+        return OPEN + 0.03 * noise
     if like.ndim < 2:
         return like + 0.1 * noise
     if like.ndim == 2 and like.shape[0] == VOCABULARY and ("emb" in name or "wte" in name):

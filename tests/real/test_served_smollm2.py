@@ -9,8 +9,9 @@ from typing import Any
 
 import psutil
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import OpenAI
 
+from api.chat.request import TOOLS_AS_TEXT
 from tests.real.conftest import SMOLLM2
 from tests.support.http_client import Message, Service, Stream
 from tests.support.service_support import Running
@@ -82,15 +83,21 @@ WEATHER: Any = {
 }
 
 
-def test_a_model_without_tools_answers_in_text_or_refuses_a_required_call(client: OpenAI) -> None:
-    messages: Any = [SYSTEM, {"role": "user", "content": CAPITAL}]
+def test_a_model_without_a_template_for_tools_is_told_them_and_calls_one(client: OpenAI) -> None:
+    question = {"role": "user", "content": "What is the weather in Oslo?"}
+    messages: Any = [SYSTEM, question]
     answer = client.chat.completions.create(
-        model=SMOLLM2, messages=messages, temperature=0, max_tokens=8, tools=[WEATHER]
+        model=SMOLLM2,
+        messages=messages,
+        temperature=0,
+        max_tokens=60,
+        tools=[WEATHER],
+        tool_choice="required",
     )
-    assert answer.warnings == ["This model has no way to call tools. Answered without them."]  # type: ignore[attr-defined]
-    assert answer.choices[0].message.content == "The capital of France is Paris."
-    with pytest.raises(BadRequestError, match="no way to call tools"):
-        said(client, CAPITAL, tools=[WEATHER], tool_choice="required")
+    assert answer.warnings == [TOOLS_AS_TEXT]  # type: ignore[attr-defined]
+    call: Any = (answer.choices[0].message.tool_calls or [None])[0]
+    assert call.function.name == "get_weather"
+    assert "Oslo" in call.function.arguments
 
 
 def test_the_results_of_tools_are_text_that_it_reads(client: OpenAI) -> None:

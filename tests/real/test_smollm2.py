@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx_lm
 import pytest
+from mlx_lm.sample_utils import make_logits_processors
 from mlx_lm.utils import load_tokenizer
 
 from tests.mlx.conftest import Bench
@@ -105,3 +106,29 @@ def test_with_a_quantised_cache_rows_of_unequal_length_say_what_they_say_alone(
     bench.start(*chats)
     bench.run()
     assert [chat.generated for chat in chats] == alone
+
+
+def test_logits_processors_are_mlx_lms(smollm2: Bench) -> None:
+    """Of the fields that decide with greedy draws; what filters keep is a question of logits."""
+    model, tokenizer = mlx_lm.load(str(folder_of(SMOLLM2)))
+    settings: list[dict[str, Any]] = [
+        {"logit_bias": {28: 4.0, 30: -100.0}},
+        {"repetition_penalty": 1.4, "repetition_context_size": 3},
+        {"repetition_penalty": 1.4, "repetition_context_size": 0, "logit_bias": {28: 6.0}},
+    ]
+    chats = []
+    for given in settings:
+        bias = tuple(given.get("logit_bias", {}).items())
+        asked = {**GREEDY, **given, "logit_bias": bias, "max_tokens": LENGTH}
+        chats.append(smollm2.chat(messages(ASKED[1][0]), **asked))
+    smollm2.start(*chats)
+    smollm2.run()
+    for chat, given in zip(chats, settings, strict=True):
+        expected = mlx_lm.stream_generate(
+            model,
+            tokenizer,
+            chat.prompt_ids,
+            max_tokens=LENGTH,
+            logits_processors=make_logits_processors(**given),
+        )
+        assert chat.generated == [response.token for response in expected], given

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from wire import keys
 from wire.log_entries import position_after
 from wire.messages import ChatJob, Delta, Event, Finished, ModelCommand, Timings, Usage
 from wire.model_registry import ModelRecord, Registry
-from wire.token_log import Append, TokenLog
+from wire.token_log import Append, JobEnded, TokenLog
 from wire.versions import VERSION
 from wire.worker_status import LoadedModel, Memory, PromptCacheUse, RunningJob, WorkerStatus
 
@@ -33,6 +33,8 @@ MODEL = ModelRecord(
     repository="someone/tiny-chat",
     revision="r1",
 )
+LIMIT_S = 60.0
+"""Far longer than anything that is waited for, also on a busy machine."""
 QUEUE = "rq:queue:chat"
 
 
@@ -124,8 +126,19 @@ class FakeWorker:
     redis: Redis
     answer: Answer = hello
     seen: list[ChatJob | ModelCommand] = field(default_factory=list)
+    _at_work: threading.Lock = field(default_factory=threading.Lock)
 
     def step(self) -> bool:
+        with self._at_work:
+            return self._step()
+
+    def settle(self) -> None:
+        """Wait until all that was queued has been answered, also what nobody waits for."""
+        wait_for(lambda: not self.redis.llen(QUEUE))
+        with self._at_work:
+            pass
+
+    def _step(self) -> bool:
         popped: Any = self.redis.lpop(QUEUE)
         if popped is None:
             return False
@@ -133,9 +146,9 @@ class FakeWorker:
         kind = ChatJob if job.func_name == keys.CHAT_TASK else ModelCommand
         request = kind.model_validate(job.kwargs["job"])
         self.seen.append(request)
-        LogWriter(self.redis, request.job_id, getattr(request, "owner", "everyone")).write(
-            *self.answer(request)
-        )
+        with suppress(JobEnded):  # The API ended it after it was popped.
+            writer = LogWriter(self.redis, request.job_id, getattr(request, "owner", "everyone"))
+            writer.write(*self.answer(request))
         return True
 
     @contextmanager
@@ -156,8 +169,9 @@ class FakeWorker:
             thread.join()
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 5.0) -> None:
-    """Wait until the condition is true; fail after the limit."""
+def wait_for(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
+    """Wait until the condition is true; fail after the limit: far longer than a busy machine takes
+    where nothing is promised."""
     until = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < until, "timed out"

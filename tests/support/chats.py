@@ -10,7 +10,7 @@ from worker.backends.echo import EchoBackend
 from worker.sequence import Sequence
 
 MODEL, REVISION = "echo", "echo"
-WAIT_S = 10
+WAIT_S = 60
 
 
 def chat_job(

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from tests.support.chats import MODEL, REVISION, Loads
 from wire.batches import BatchLine, BatchSlice, LineResult
-from wire.messages import Message, Sampling
+from wire.messages import ChatJob, Message, Sampling
+from wire.model_registry import ModelRecord
+from worker.backends.base import Backend
 from worker.backends.echo import answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.batch_sequence import BatchSequence
-from worker.engine.context import EngineContext
+from worker.engine.context import EngineContext, attempt
 from worker.engine.counters import Counters
 from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
-WAIT_S = 10
+WAIT_S = 60
 SLOTS = 4
 
 
@@ -75,6 +78,41 @@ class Immediate(EngineContext):
         work()
 
 
+class _Inline:
+    """In place of the thread that opens models."""
+
+    def submit(self, work: Callable[[], Backend]) -> Future[Backend]:
+        return attempt(work)
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+
+class InlineLoads(LoadedModels):
+    """Models that are loaded on the thread that asks for them."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._thread = _Inline()  # type: ignore[assignment]
+
+    def start_all(self) -> bool:
+        """End all loads; whether there were any."""
+        begun = self.starting
+        while self.starting:
+            self.start_some()
+        return begun
+
+    def loaded(self, job: ChatJob) -> Backend:
+        """A chat's model, loaded now. Raises WorkerError."""
+        return self.of(self._record_of(job))
+
+    def of(self, record: ModelRecord) -> Backend:
+        """A record's model, loaded now. Raises WorkerError."""
+        done = self.load(record, lambda work: work())
+        self.start_all()
+        return done.result()
+
+
 class Lanes:
     """The batch scheduler without a thread: a test runs its turns."""
 
@@ -84,7 +122,7 @@ class Lanes:
         self.suspects: list[str] = []
         """Suspects in the order of their marks: "in" or "out", and a line's number."""
         records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
-        models = LoadedModels(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
+        models = InlineLoads(records.get, self.loads, budget=1 << 30, available=lambda: 1 << 30)
         self.context, self.counters = Immediate(), Counters()
         self.background = BatchScheduler(
             models,
@@ -103,14 +141,20 @@ class Lanes:
         release = threading.Event()
         self.background._tokenising.submit(release.wait, WAIT_S)
         self.background.submit(list(some))
-        self.background.run_turn(ChatLoad())
+        self._turn(ChatLoad())
         release.set()
         self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
     def turns(self, count: int, chats: ChatLoad = ChatLoad()) -> None:  # noqa: B008 (frozen)
         for _ in range(count):
-            self.background.run_turn(chats)
+            self._turn(chats)
             self.background._tokenising.submit(lambda: None).result(WAIT_S)
+
+    def _turn(self, chats: ChatLoad) -> None:
+        """One turn, and another if a model is loaded in it."""
+        self.background.run_turn(chats)
+        if self.models.start_all():
+            self.background.run_turn(chats)
 
     def running(self) -> list[str]:
         return [s.batch_id for s in self.background._running]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from openai import OpenAI
+from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from tests.faults.stack import Stack
 from wire import keys
@@ -98,3 +99,11 @@ def serving(folder: Path) -> Iterator[Service]:
 
 def text_of(chunks: list[Any]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def calls_of(chunks: list[Any]) -> list[Any]:
+    """The tool calls of a stream, as the official client puts them together."""
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    for chunk in chunks:
+        state.handle_chunk(chunk)
+    return list(state.current_completion_snapshot.choices[0].message.tool_calls or ())

@@ -27,7 +27,7 @@ except MemoryError:
 def output_of(program: str) -> str:
     """What a Python program prints; fails if it ends with an error."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()

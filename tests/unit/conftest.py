@@ -29,6 +29,7 @@ def image_api_running() -> Iterator[ImageApi]:
 
 @pytest.fixture
 def images(image_api_running: ImageApi) -> ImageApi:
+    image_api_running.worker.settle()
     image_api_running.worker.seen.clear()
     return image_api_running
 

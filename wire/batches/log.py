@@ -51,9 +51,9 @@ end
 # KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches, the
 # owner's usage and that of the day. ARGV: attempt, lifetime of the attempt key, batch id, now in
 # ms, results that the slice will have, whether it ends without the missing ones, the slice's
-# number, then for each result: line, result, whether it failed, prompt tokens, completion tokens
-# and cached tokens. Answers 1 when the slice has ended, 0 when results are missing still, -1 when
-# another worker has the slice or the batch is gone.
+# number, then for each result: line, result, whether it failed, prompt tokens, completion tokens,
+# cached tokens and reasoning tokens. Answers 1 when the slice has ended, 0 when results are missing
+# still, -1 when another worker has the slice or the batch is gone.
 _WRITE = (
     _END
     + COUNT_USAGE
@@ -62,18 +62,20 @@ local holder = redis.call('GET', KEYS[1])
 if holder == 'ended:' .. ARGV[1] then return 1 end
 local expires = redis.call('HGET', KEYS[3], 'expires_ms')
 if holder ~= ARGV[1] or not expires then return -1 end
-local sums, bytes = {0, 0, 0, 0, 0}, 0
-for i = 8, #ARGV, 6 do
+local sums, bytes = {0, 0, 0, 0, 0, 0}, 0
+for i = 8, #ARGV, 7 do
   if redis.call('HSETNX', KEYS[5], ARGV[i], ARGV[i+1]) == 1 then
     bytes = bytes + #ARGV[i+1]
     local failed = tonumber(ARGV[i+2])
     sums[1], sums[2] = sums[1] + 1 - failed, sums[2] + failed
-    for n = 3, 5 do sums[n] = sums[n] + tonumber(ARGV[i+n]) end
+    for n = 3, 6 do sums[n] = sums[n] + tonumber(ARGV[i+n]) end
   end
 end
 if bytes > 0 then
   redis.call('PEXPIREAT', KEYS[5], expires)
-  local names = {'done', 'failed', 'prompt_tokens', 'completion_tokens', 'cached_tokens'}
+  local names = {
+    'done', 'failed', 'prompt_tokens', 'completion_tokens', 'cached_tokens', 'reasoning_tokens'
+  }
   for n, name in ipairs(names) do
     if sums[n] > 0 then redis.call('HINCRBY', KEYS[3], name, sums[n]) end
   end
@@ -220,6 +222,7 @@ class BatchLog:
             usage = result.usage
             args += (result.number, result.encode(), int(result.error is not None))
             args += (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+            args.append(usage.reasoning_tokens)
         return int(cast(int, self._write(keys=names, args=args)))
 
     def states(self, batch_ids: Sequence[str]) -> list[str | None]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from wire import sampling_used
 from wire.messages import (
     PLAIN_TEXT,
     ErrorCode,
@@ -14,6 +15,7 @@ from wire.messages import (
     OutputFormat,
     Record,
     Sampling,
+    TokenLogprob,
     ToolCall,
     Usage,
 )
@@ -71,7 +73,8 @@ _NOTHING_USED = Usage()
 class LineResult:
     """What a line came to: a text and why it ended, or a code, a sentence and the field at fault.
 
-    Unread, it has a number below 1.
+    Unread, it has a number below 1. ``logprobs`` and the like are as in the events of a chat;
+    ``prompt`` is the text of a prompt that is echoed. ``sampling`` is what it ran with.
     """
 
     number: int
@@ -83,9 +86,14 @@ class LineResult:
     error: tuple[ErrorCode, str] | None = None
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
     warnings: tuple[str, ...] = ()
     param: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: str | None = None
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    last: TokenLogprob | None = None
+    sampling: Sampling | None = None
 
     def encode(self) -> str:
         """The line of the results."""
@@ -103,7 +111,10 @@ class LineResult:
             "completion_tokens": self.usage.completion_tokens,
         }
         row |= {"model_id": self.model_id, "text": self.text, "finish_reason": self.finish_reason}
-        row["usage"] = usage | {"cached_tokens": self.usage.cached_tokens}
+        row["usage"] = usage | {
+            "cached_tokens": self.usage.cached_tokens,
+            "reasoning_tokens": self.usage.reasoning_tokens,
+        }
         if self.reasoning:
             row["reasoning"] = self.reasoning
         if self.tool_calls:
@@ -112,7 +123,22 @@ class LineResult:
             row["stop_reason"] = self.stop_reason
         if self.warnings:
             row["warnings"] = list(self.warnings)
+        if self.sampling is not None:
+            row["sampling"] = sampling_used.short(self.sampling)
+        row |= self._probabilities()
         return json.dumps(row, separators=(",", ":"))
+
+    def _probabilities(self) -> dict[str, Any]:
+        """What the row has for a line that asks for log-probabilities, or to echo its prompt."""
+        lists = {"logprobs": self.logprobs, "prompt_logprobs": self.prompt_logprobs}
+        row: dict[str, Any] = {
+            name: [one.view() for one in values] for name, values in lists.items() if values
+        }
+        if self.prompt is not None:
+            row["prompt"] = self.prompt
+        if self.last is not None:
+            row["last_logprob"] = self.last.view()
+        return row
 
 
 def slice_job_id(batch_id: str, number: int) -> str:

@@ -37,6 +37,7 @@ ErrorCode = Literal[
     "insufficient_disk",
     "template_failed",
     "engine_failed",
+    "tool_call_unreadable",
     "job_lost",
     "job_timeout",
     "gave_up_after_crashes",

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from wire.messages.chats import ToolCall
 from wire.messages.error_codes import ErrorCode
+from wire.messages.logprobs import TokenLogprob
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer; ``cached_tokens`` of the prompt came from the prompt cache."""
+    """Token counts of one answer; ``cached_tokens`` of the prompt came from the prompt cache.
+
+    ``reasoning_tokens`` of the answer are thinking: those between the marks that the model writes
+    around it.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,33 @@ class Timings:
     tokens_per_second: float = 0.0
 
 
+class ToolCallDelta(NamedTuple):
+    """A tool call, or a part of one.
+
+    With a name it begins a call, and may be all of it. Without one it goes on with the call that
+    was begun last: ``arguments`` are the next characters of the JSON text.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+def whole_calls(items: Iterable[ToolCallDelta]) -> tuple[ToolCall, ...]:
+    """The calls that some items make up, from the first one of a call on."""
+    calls: list[tuple[ToolCallDelta, list[str]]] = []
+    for item in items:
+        if item.name:
+            calls.append((item, []))
+        calls[-1][1].append(item.arguments)
+    return tuple(
+        ToolCall(id=first.id, name=first.name, arguments="".join(pieces)) for first, pieces in calls
+    )
+
+
 class Piece(NamedTuple):
-    """What one engine step added to a delta: tokens, characters of text and reasoning, calls."""
+    """What one engine step added to a delta: tokens, characters of text and reasoning, items of
+    tool calls."""
 
     tokens: int
     text: int
@@ -57,16 +89,22 @@ class Delta:
     """New text and the ids of its tokens, which may outnumber the text's at a cut character.
 
     ``reasoning`` (what the model thinks before it answers) and ``tool_calls`` are separate from
-    the text for jobs that ask for it. One event holds all that came of its tokens, so that a log
-    never ends between the two. ``pieces`` are those of a delta that was made of several: it can be
-    cut between them.
+    the text for jobs that ask for it; calls come whole, or in pieces if the job asks for those. One
+    event holds all that came of its tokens, so that a log never ends between the two. ``pieces``
+    are those of a delta that was made of several: it can be cut between them.
+
+    ``logprobs``, for jobs that ask for them, has an item for each of ``token_ids``. ``prompt`` is
+    None unless the delta's text is the prompt, echoed: then it has the log-probabilities of the
+    prompt's tokens, or is empty if only the text was asked for.
     """
 
     text: str
     token_ids: tuple[int, ...]
     reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
+    tool_calls: tuple[ToolCallDelta, ...] = ()
     pieces: tuple[Piece, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: tuple[TokenLogprob, ...] | None = None
 
     @property
     def positions(self) -> int:
@@ -101,24 +139,31 @@ class Progress:
 class Finished:
     """The successful end. ``result`` answers a :class:`ModelCommand`; a chat has none.
 
-    ``stop_reason`` is the stop text that ended the answer, if one did.
+    ``stop_reason`` is the stop text that ended the answer, or the id of the token in
+    ``stop_token_ids`` that did, if one did. ``last``, for jobs that ask for log-probabilities, is
+    that of the token that ended the answer and is no text.
     """
 
     finish_reason: FinishReason
     usage: Usage = Usage()
     timings: Timings = Timings()
     result: dict[str, Any] | None = None
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
+    last: TokenLogprob | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The failed end: a code from :data:`ErrorCode`, and a message that quotes no request."""
+    """The failed end: a code from :data:`ErrorCode`, and a message that quotes no request.
+
+    ``param`` is the field of the request at fault, if it is one.
+    """
 
     code: ErrorCode
     message: str
     usage: Usage = Usage()
     timings: Timings = Timings()
+    param: str | None = None
 
 
 LoggedEvent = Delta | Warning | Finished | Failed

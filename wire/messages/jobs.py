@@ -6,12 +6,14 @@ from typing import Literal
 
 from wire.messages.chats import PLAIN_TEXT, Message, OutputFormat, Sampling
 from wire.messages.records import Record
+from wire.versions import added
 
 
 class ChatJob(Record):
     """One chat request as a worker reads it.
 
-    ``submitted_ms`` is Redis time, in milliseconds since the epoch.
+    ``submitted_ms`` is Redis time, in milliseconds since the epoch. ``group`` is the same for the
+    chats that answer one prompt several times, the id of the first: a worker reads it once.
     """
 
     job_id: str
@@ -22,6 +24,7 @@ class ChatJob(Record):
     sampling: Sampling
     form: OutputFormat = PLAIN_TEXT
     submitted_ms: int
+    group: str | None = added(None, since=4, refines=True)
 
 
 class ModelCommand(Record):

@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from typing import BinaryIO
 
 Head = dict[str, object]
 NICE = 5
@@ -35,10 +36,7 @@ def run(
     os.nice(NICE)
     warm_up()
     lock_down(memory)
-    try:
-        _serve(answer, limit_time)
-    except BrokenPipeError:
-        sys.exit(1)
+    serve(answer, limit_time, sys.stdout.buffer)
 
 
 def lock_down(memory: int) -> None:
@@ -52,10 +50,27 @@ def lock_down(memory: int) -> None:
             resource.setrlimit(getattr(resource, name), (most, most))
 
 
-def _serve(
-    answer: Callable[[str, bytes], tuple[Head, bytes]], limit_time: Callable[[], None]
+def serve(
+    answer: Callable[[str, bytes], tuple[Head, bytes]],
+    limit_time: Callable[[], None],
+    answers: BinaryIO,
+    is_worn: Callable[[], bool] = lambda: False,
 ) -> None:
-    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    """Answer until the parent closes the pipe, or until ``is_worn`` holds after an answer: a fresh
+    process answers the next question then."""
+    try:
+        _serve(answer, limit_time, answers, is_worn)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _serve(
+    answer: Callable[[str, bytes], tuple[Head, bytes]],
+    limit_time: Callable[[], None],
+    answers: BinaryIO,
+    is_worn: Callable[[], bool],
+) -> None:
+    questions = sys.stdin.buffer
     while line := questions.readline(64):
         kind, length = line.decode("ascii").split()
         limit_time()
@@ -67,5 +82,5 @@ def _serve(
         answers.write(json.dumps(head).encode("ascii") + b"\n")
         answers.write(data)
         answers.flush()
-        if head.get("refused") == "memory":
-            return  # A fresh process answers the next question.
+        if head.get("refused") == "memory" or is_worn():
+            return

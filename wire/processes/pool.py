@@ -80,6 +80,7 @@ class _Child:
         self._limits = limits
         self.pid = self._process.pid
         self.left = limits.questions
+        self.idle_since = time.monotonic()
 
     def ask(self, kind: str, payload: Payload) -> tuple[dict[str, Any], bytes]:
         """The answer's head, and what followed it. Raises Refused, or Died."""
@@ -252,9 +253,19 @@ class ChildPool(Generic[T]):
         with self._lock:
             self._busy.discard(child)
             if usable and child.left > 0 and child.alive() and not self._closed:
+                child.idle_since = time.monotonic()
                 self._idle.append(child)
                 return
         child.close()
+
+    def close_idle(self, after_s: float) -> None:
+        """End the processes that have had no question for so long."""
+        until = time.monotonic() - after_s
+        with self._lock:
+            old = [child for child in self._idle if child.idle_since <= until]
+            self._idle = [child for child in self._idle if child not in old]
+        for child in old:
+            child.close()
 
     def close(self) -> None:
         """End all processes; a call in progress raises Refused."""

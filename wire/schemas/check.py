@@ -1,4 +1,5 @@
-"""Checks schemas in child processes: the text that a job carries, or the reason for a refusal.
+"""Checks schemas and grammars in child processes: the text that a job carries, or the reason for a
+refusal.
 
 Blocking, for threads; verdicts are cached. Knows no requests.
 """
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from wire.processes.pool import ChildPool, Limits, Refused
 
@@ -23,6 +24,8 @@ SCHEMAS_EACH = 1_000
 """A child is replaced after this many schemas, whatever the library may have leaked."""
 MOST_ANSWER = 4 << 20
 _MOST_KEPT = 256
+Kind = Literal["new", "kept", "regex", "lark"]
+"""A client's schema, a job's schema, a regular expression, a grammar."""
 _REASONS = {
     "time": "reading it takes too long",
     "cpu": "reading it takes too long",
@@ -62,15 +65,15 @@ class SchemaCheck:
 
         Raises OSError when no process can be started.
         """
-        return self._checked("new", schema)
+        return self.verdict("new", schema)
 
     def kept(self, text: str) -> Verdict:
         """The verdict on a job's schema, which is used unchanged or refused."""
-        return self._checked("kept", text)
+        return self.verdict("kept", text)
 
-    def known(self, schema: str) -> Verdict | None:
-        """The cached verdict on a client's schema, without waiting."""
-        return self._remembered(_name("new", schema))
+    def known(self, kind: Kind, text: str) -> Verdict | None:
+        """The cached verdict, without waiting."""
+        return self._remembered(_name(kind, text))
 
     def _remembered(self, name: tuple[str, bytes]) -> Verdict | None:
         with self._lock:
@@ -79,7 +82,11 @@ class SchemaCheck:
                 self._kept.move_to_end(name)
             return verdict
 
-    def _checked(self, kind: str, schema: str) -> Verdict:
+    def verdict(self, kind: Kind, schema: str) -> Verdict:
+        """The verdict on a text of this kind.
+
+        Raises OSError when no process can be started.
+        """
         name = _name(kind, schema)
         verdict = self._remembered(name)
         if verdict is not None:

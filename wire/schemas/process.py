@@ -2,7 +2,8 @@
 
 Native code reads clients' schemas here, so that a crash or an endless loop harms no other process.
 A question is a line ``new 1234`` (a client's) or ``kept 1234`` (one that is a job's already) and
-that many bytes of JSON; the answer is ``{"length": …}`` and JSON. It ends with the pipe it reads,
+that many bytes of JSON, or ``regex 1234`` or ``lark 1234`` and as many bytes of a regular
+expression or a grammar; the answer is ``{"length": …}`` and JSON. It ends with the pipe it reads,
 thus with its parent, however that ended.
 """
 
@@ -19,6 +20,7 @@ import sys
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from wire.processes.child import Head, run
 from wire.schemas import matching
@@ -42,6 +44,12 @@ _CLOSING = frozenset(b'"}]')
 _REASON_LIMIT = 200
 _MOST_CALLS = 10_000
 """Inside one another: references lead from schema to schema, some hundreds in a large one."""
+_PATTERN_ERROR = re.compile(
+    r"regex parse error:.*?\nerror: ([^\n]{1,100})|(lookarounds not supported)", re.DOTALL
+)
+_LITERALS = re.compile(r'"(?:[^"\\\n]|\\.)*"|/(?:[^/\\\n]|\\.)+/|//[^\n]*|#[^\n]*')
+"""Texts, regular expressions and comments of a grammar."""
+_TOKEN_NUMBERS = re.compile(r"<\s*\[")
 _UNKNOWN_KEYS = re.compile(r'Unimplemented keys: \["([^"]{1,60})"')
 
 
@@ -91,6 +99,30 @@ def keep(text: str) -> None:
     check_satisfiable(text)
 
 
+def settle_grammar(kind: str, text: str) -> str:
+    """A regular expression or a grammar as a job is to carry it: a grammar in llama.cpp's syntax
+    (GBNF) as one in Lark's.
+
+    Raises Refused for one that can't be read, and for one that no answer matches.
+    """
+    try:
+        if kind == "regex":
+            _check_ends(_started(LLMatcher.grammar_from_regex(text)))
+            return text
+        text = any_to_lark(text)
+        # Tokens by number are another vocabulary's here, and control tokens in a model's.
+        if _TOKEN_NUMBERS.search(_LITERALS.sub("", text)):
+            raise Refused("it names tokens by their numbers")
+        _check_ends(_started(LLMatcher.grammar_from_lark(text)))
+    except GbnfToLarkError as error:
+        raise Refused(f"it is neither Lark's syntax nor GBNF ({_first_line(str(error))})") from None
+    return text
+
+
+def _first_line(error: str) -> str:
+    return error.split("\n")[0][:_REASON_LIMIT].rstrip(". ")
+
+
 def _ruled(schema: Any) -> Rules:
     if not isinstance(schema, dict):
         raise Refused("it is not an object")
@@ -121,7 +153,11 @@ def _as_stored(schema: Schema, warnings: list[str]) -> str:
 
 def check_satisfiable(text: str) -> None:
     """Raises Refused if the matcher can't read a schema, or no answer gets to its end."""
-    matcher = _matcher(text)
+    _check_ends(_matcher(text))
+
+
+def _check_ends(matcher: LLMatcher) -> None:
+    """Raises Refused if no answer gets to its end."""
     trouble = ""
     for seed in range(_WALKS):
         trouble = _walk(matcher.deep_copy(), random.Random(seed))
@@ -154,6 +190,10 @@ def _matcher(text: str) -> LLMatcher:
         grammar = LLMatcher.grammar_from_json_schema(text)
     except ValueError as error:
         raise Refused(_reason(str(error))) from None
+    return _started(grammar)
+
+
+def _started(grammar: str) -> LLMatcher:
     matcher = LLMatcher(VOCABULARY, grammar, log_level=0, limits=matching.limits())
     if matcher.is_error():
         raise Refused(_reason(matcher.get_error()))
@@ -164,10 +204,14 @@ def _reason(error: str) -> str:
     known = matching.known_reason(error)
     if known:
         return known
+    if found := _PATTERN_ERROR.search(error):
+        return f"a regular expression can't be read: {found[1] or found[2]}"
     key = _UNKNOWN_KEYS.search(error)
     if key:
         return f'the keyword "{key[1]}" can\'t be enforced while an answer is written'
-    return " ".join(error.split("<state>")[0].split())[:_REASON_LIMIT].rstrip(". ")
+    # The lines below the first one quote what was sent, and lists are of the library's own names.
+    first = error.split("<state>")[0].split("\n   1 | ")[0].split("; following")[0]
+    return " ".join(first.split())[:_REASON_LIMIT].rstrip(". ")
 
 
 def answer(kind: str, payload: bytes) -> dict[str, Any]:
@@ -176,6 +220,8 @@ def answer(kind: str, payload: bytes) -> dict[str, Any]:
         if kind == "kept":
             keep(payload.decode())
             return {}
+        if kind in ("regex", "lark"):
+            return {"text": settle_grammar(kind, payload.decode())}
         text, warnings = settle(json.loads(payload))
         return {"text": text, "warnings": warnings}
     except Refused as refused:
@@ -206,6 +252,8 @@ def warm_up() -> None:
     )
     with contextlib.suppress(Refused):
         settle({"type": "string", "pattern": "("})
+    settle_grammar("regex", "a+")
+    settle_grammar("lark", 'root ::= "a" | "b"')
 
 
 def encoded_answer(kind: str, payload: bytes) -> tuple[Head, bytes]:

@@ -7,6 +7,7 @@ Knows no matcher: ``wire.schemas.process`` tries the outcome on one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from wire.schemas import numbers
@@ -162,8 +163,13 @@ def _names_pattern(names: Any) -> str | None:
         and listed
         and all(isinstance(name, str) for name in listed)
     ):
-        return "^(?:" + "|".join(_SPECIAL.sub(r"\\\1", name) for name in listed) + ")$"
+        return any_of(listed)
     return None
+
+
+def any_of(texts: Iterable[str]) -> str:
+    """A regular expression that matches each of these texts, and nothing else."""
+    return "^(?:" + "|".join(_SPECIAL.sub(r"\\\1", text) for text in texts) + ")$"
 
 
 def _settle_closed(schema: Schema) -> None:

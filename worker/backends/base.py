@@ -6,9 +6,11 @@ thread.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from worker.logprobs import Measured
 from worker.sequence import Sequence
 
 EndOfText = Literal["stop", "length"]
@@ -18,12 +20,14 @@ EndOfText = Literal["stop", "length"]
 class Token:
     """One generated token. With ``end`` it is the sequence's last, which has left the batch.
 
-    A token that ends with ``stop`` is the model's end token and not text.
+    A token that ends with ``stop`` is the model's end token and not text. ``measured`` is there for
+    sequences that ask for log-probabilities.
     """
 
     sequence: Sequence
     token_id: int
     end: EndOfText | None = None
+    measured: Measured | None = None
 
 
 @dataclass(slots=True)
@@ -31,12 +35,15 @@ class Step:
     """The result of one step: tokens, and the progress of prefill (sequence, tokens read, tokens in
     all).
 
+    ``prompts``: prompts that have been read whose log-probabilities are asked for, with those of
+    all their tokens but the first. If no answer is asked for, the sequence has left the batch.
     ``rest_s`` is for how long the next step would have nothing to do, because its inputs are still
     being computed.
     """
 
     tokens: list[Token] = field(default_factory=list)
     prefill: list[tuple[Sequence, int, int]] = field(default_factory=list)
+    prompts: list[tuple[Sequence, list[Measured]]] = field(default_factory=list)
     rest_s: float = 0.0
 
 
@@ -46,9 +53,10 @@ class Backend(Protocol):
     weight_bytes: int
     """Bytes of the model's weights in memory."""
 
-    def start(self) -> None:
+    def start(self) -> Iterator[None]:
         """End the load with what must be computed on the engine's thread: models are opened on
-        another. Raises WorkerError for a model that can't be used."""
+        another. In pieces, between which other models make their steps. Raises WorkerError for a
+        model that can't be used."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
         """Turn the job's messages into token ids and begin the sequence; returns warnings for the

@@ -1,4 +1,9 @@
-"""A backend without weights, for tests: token i is a known function of (prompt, seed, i)."""
+"""A backend without weights, for tests: token i is a known function of (prompt, seed, i).
+
+It honours what says where an answer ends (``max_tokens``, ``min_tokens``, ``ignore_eos``, ``stop``,
+``stop_token_ids``) and refuses token ids that it doesn't have. It samples nothing: the other
+settings of a request change nothing in its answers.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,19 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from weakref import WeakKeyDictionary
 
-from wire.messages import ChatJob, Message
+from wire.messages import ChatJob, Message, OutputFormat
 from worker import prompt
-from worker.backends import echo_script
-from worker.backends.base import Step, Token
+from worker.backends import echo_logprobs, echo_script
+from worker.backends.base import EndOfText, Step, Token
+from worker.backends.sampling.special_tokens import refuse_unknown_ids
+from worker.backends.stop_texts import StopTexts
 from worker.errors import WorkerError
-from worker.sequence import Output, Sequence, TextDecoder
+from worker.sequence import Sequence
+from worker.text_decoder import Output, TextDecoder
 
 CONTEXT_WINDOW = 4096
 WORDS = 4096
@@ -48,27 +58,74 @@ def answer(text: str, seed: int, length: int) -> str:
     return "".join(f"w{word(ids, seed, i)} " for i in range(length))
 
 
-def _line(message: Message, *, raw: bool) -> str:
-    return message.text() if raw else f"{message.role}:{message.text()}\n"
+def _prompt(messages: Items[Message], form: OutputFormat) -> str:
+    """A line a message; one that goes on is left open."""
+    if form.raw:
+        return "".join(message.text() for message in messages)
+    lines = "".join(f"{message.role}:{message.text()}\n" for message in messages)
+    return lines.removesuffix("\n") if form.continue_final else lines
+
+
+def _tokens(messages: Items[Message], form: OutputFormat) -> list[int]:
+    """A prompt's tokens: bytes, or the ids that were sent."""
+    if any(token >= WORDS for token in form.prompt_ids):
+        raise WorkerError("bad_prompt", "The prompt has a token id that no word has.")
+    if form.prompt_ids:
+        return list(form.prompt_ids)
+    return list(_prompt(messages, form).encode())
+
+
+def prompt_of(job: ChatJob) -> prompt.Prompt:
+    """A job's prompt. Raises WorkerError for one that can't be used."""
+    # As a template, a tokeniser or a grammar may do.
+    if DEADLY_PROMPT in job.messages[-1].text():
+        os.kill(os.getpid(), signal.SIGSEGV)
+        # The signal may take its time, and nothing comes of such a prompt.
+        threading.Event().wait()
+    if HANGING_PROMPT in job.messages[-1].text():
+        threading.Event().wait()
+    if job.form.is_guided:
+        raise WorkerError("unsupported", "The echo backend keeps to no schema and no grammar.")
+    if job.sampling.thinking_budget is not None and echo_script.script_of(job) is not None:
+        raise WorkerError("unsupported", "The echo backend limits no thinking.")
+    return prompt.build(
+        job.messages,
+        lambda messages: _tokens(messages, job.form),
+        context_window=CONTEXT_WINDOW,
+        max_tokens=job.sampling.max_tokens,
+        shorten=job.form.truncation == "auto",
+    )
 
 
 def _next(sequence: Sequence, text: str) -> Token:
-    script = echo_script.script_of(sequence.job)
+    script, sampling = echo_script.script_of(sequence.job), sequence.job.sampling
+    may_end = sequence.position >= sampling.min_tokens
     if script is None:
-        token = word_after(text, sequence.job.sampling.seed, sequence.position)
+        token = word_after(text, sampling.seed, sequence.position)
     else:
-        token = echo_script.token_at(script, sequence.position)
-    if token == echo_script.FIRST:
-        return Token(sequence, token, "stop")
-    return Token(sequence, token, "length" if sequence.tokens_left <= 1 else None)
+        ends = may_end and not sampling.ignore_eos
+        token = echo_script.token_at(script, sequence.position, ends=ends)
+    if not may_end:
+        token = _another(token, sampling.stop_token_ids)
+    measured = echo_logprobs.of_token(sequence, token)
+    if token == echo_script.FIRST or token in sampling.stop_token_ids:
+        return Token(sequence, token, "stop", measured)
+    end: EndOfText | None = "length" if sequence.tokens_left <= 1 else None
+    return Token(sequence, token, end, measured)
+
+
+def _another(token: int, held_back: tuple[int, ...]) -> int:
+    """The token, or the next one that isn't held back."""
+    following = (token + i for i in range(len(held_back) + 1))
+    return next(other for other in following if other not in held_back)
 
 
 def _decoder(job: ChatJob) -> TextDecoder:
     if echo_script.script_of(job) is None:
-        return EchoDecoder(job.sampling.stop)
-    from worker.backends.echo_decoder import ScriptDecoder  # Imports MLX.
+        return EchoDecoder(job.sampling.stop, job.sampling.min_tokens)
+    from worker.backends.echo_decoder import script_decoder  # Imports MLX.
 
-    return ScriptDecoder(job)
+    return script_decoder(job)
 
 
 def _misbehave(text: str) -> None:
@@ -84,9 +141,12 @@ def _misbehave(text: str) -> None:
 class EchoDecoder:
     """Words become text at once; a stop text is recognised within one word."""
 
-    def __init__(self, stop: tuple[str, ...]) -> None:
+    reasoning_tokens = 0
+    has_open_call = False
+
+    def __init__(self, stop: tuple[str, ...], min_tokens: int = 0) -> None:
         self.stop_text: str | None = None
-        self._stop = stop
+        self._stops = StopTexts(stop, min_tokens)
 
     @property
     def stopped(self) -> bool:
@@ -94,13 +154,18 @@ class EchoDecoder:
 
     def add(self, token: int) -> Output:
         text = f"w{token} "
-        self.stop_text = next((stop for stop in self._stop if stop in text), None)
+        self._stops.count_token()
+        if self._stops.heeded:
+            self.stop_text = self._stops.inside(text)
         if self.stopped:
             return Output()
         return Output(text)
 
     def finish(self) -> Output:
         return Output()
+
+    def token_bytes(self, token: int, before: Items[int], *, of_prompt: bool = False) -> bytes:  # noqa: ARG002
+        return bytes([token % 256]) if of_prompt else f"w{token} ".encode()
 
 
 class EchoBackend:
@@ -114,33 +179,19 @@ class EchoBackend:
         self._read: dict[Sequence, int] = {}
         self._fingerprints: WeakKeyDictionary[Sequence, str] = WeakKeyDictionary()
 
-    def start(self) -> None:
-        pass
+    def start(self) -> Iterator[None]:
+        return iter(())
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        # As a template, a tokeniser or a grammar may do.
-        if DEADLY_PROMPT in job.messages[-1].text():
-            os.kill(os.getpid(), signal.SIGSEGV)
-            # The signal may take its time, and nothing comes of such a prompt.
-            threading.Event().wait()
-        if HANGING_PROMPT in job.messages[-1].text():
-            threading.Event().wait()
-        if job.form.json_schema is not None:
-            raise WorkerError("unsupported", "The echo backend keeps to no schema.")
-        built = prompt.build(
-            job.messages,
-            lambda messages: list("".join(_line(m, raw=job.form.raw) for m in messages).encode()),
-            context_window=CONTEXT_WINDOW,
-            max_tokens=job.sampling.max_tokens,
-            shorten=job.form.truncation == "auto",
-        )
+        built = prompt_of(job)
         sequence.begin(built.token_ids, _decoder(job))
         return prompt.warnings(built, job.messages, sees_images=False)
 
     def add(self, sequence: Sequence) -> None:
         if BAD_PROMPT in sequence.job.messages[-1].text():
             raise WorkerError("engine_failed", "The echo backend was asked to fail.")
+        refuse_unknown_ids(sequence.job.sampling, echo_script.VOCABULARY)
         self._read[sequence] = 0
         self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
@@ -152,6 +203,8 @@ class EchoBackend:
             if self._read[sequence] < total:
                 self._read[sequence] = min(total, self._read[sequence] + self._prefill_step)
                 step.prefill.append((sequence, self._read[sequence], total))
+                if self._read[sequence] == total:
+                    self._tell_of_prompt(sequence, step)
                 continue
             _misbehave(sequence.job.messages[-1].text())
             token = _next(sequence, self._fingerprints[sequence])
@@ -159,6 +212,14 @@ class EchoBackend:
             if token.end is not None:
                 del self._read[sequence]
         return step
+
+    def _tell_of_prompt(self, sequence: Sequence, step: Step) -> None:
+        wanted = sequence.wanted_of_prompt
+        if wanted is None:
+            return
+        step.prompts.append((sequence, echo_logprobs.of_prompt(sequence.prompt_ids, wanted)))
+        if sequence.tokens_left <= 0:
+            del self._read[sequence]
 
     def _keep_pace(self) -> None:
         """Wait until a step's time has passed since the last one, whatever was done meanwhile."""

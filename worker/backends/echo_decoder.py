@@ -6,13 +6,15 @@ In a file of its own because mlx_lm's state machine imports MLX, and most tests 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wire.messages import ChatJob
 from worker.backends.echo_script import FIRST, format_name
+from worker.backends.text.decoder import ReasoningCounter, StreamingDecoder
 from worker.backends.text.formats import harmony, json_calls
 from worker.backends.text.formats.chat_format import ChatFormat, Thinking, marked
 from worker.backends.text.output_parser import OutputParser
-from worker.backends.text.output_syntax import syntax_of
-from worker.sequence import Output
+from worker.backends.text.output_syntax import syntax_of, thinking_syntax_of
 
 _THINKING = Thinking("<think>", "</think>")
 _FORMATS: dict[str | None, ChatFormat] = {
@@ -23,23 +25,29 @@ _FORMATS: dict[str | None, ChatFormat] = {
 }
 
 
-class ScriptDecoder:
+def script_decoder(job: ChatJob) -> StreamingDecoder:
     """The decoder of one job's script."""
+    form, goes_on = _FORMATS[format_name(job)], job.form.continue_final
+    syntax, sampling = syntax_of(form, job, goes_on=goes_on), job.sampling
+    parser = OutputParser(
+        syntax,
+        sampling.stop,
+        job.job_id,
+        sampling.min_tokens,
+        call_pieces=job.form.call_pieces,
+    )
+    watching = OutputParser(thinking_syntax_of(form, job, goes_on=goes_on), (), job.job_id)
+    return StreamingDecoder(_Characters(), parser, ReasoningCounter(watching))
 
-    def __init__(self, job: ChatJob) -> None:
-        syntax = syntax_of(_FORMATS[format_name(job)], job)
-        self._parser = OutputParser(syntax, job.sampling.stop, job.job_id)
 
-    @property
-    def stopped(self) -> bool:
-        return self._parser.stopped
+class _Characters:
+    """The detokeniser of a script: a character a token."""
 
-    @property
-    def stop_text(self) -> str | None:
-        return self._parser.stop_text
+    def add(self, token: int) -> str:
+        return chr(token - FIRST)
 
-    def add(self, token: int) -> Output:
-        return self._parser.add(chr(token - FIRST))
+    def finish(self) -> str:
+        return ""
 
-    def finish(self) -> Output:
-        return self._parser.finish()
+    def bytes_of(self, token: int, before: Sequence[int], *, of_prompt: bool = False) -> bytes:  # noqa: ARG002
+        return bytes([token % 256]) if of_prompt else chr(token - FIRST).encode("utf-8", "replace")

@@ -3,25 +3,22 @@ key-value cache."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
 
 from wire.model_registry import ModelRecord
-from worker import prompt
 from worker.backends.base import Backend
 from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.cache_maker import CacheMaker
-from worker.backends.batching.checkpoints import checkpoints
 from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
 from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
-from worker.backends.sampling.json_schema import Grammars, warnings_of
-from worker.backends.text.decoder import Decoders
-from worker.backends.text.prompt_encoder import PromptEncoder
+from worker.backends.prompting.text import LmText, open_text
 from worker.errors import kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -35,60 +32,15 @@ def open_model(
     try:
         # Only safetensors are read, and no code from the model's folder is run.
         with kept_alive():
-            model, tokenizer = mlx_lm.load(
-                record.path, tokenizer_config={"trust_remote_code": False}
-            )
+            model, _ = load_model(Path(record.path))
             evaluate(model)
+            text = open_text(record)
     except Exception as error:
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
-    calls = LmModel(model, LmText(tokenizer, record.context_window), record)
+    calls = LmModel(model, text, record)
     return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
-
-
-class LmText:
-    """A model's tokeniser: messages in, token ids out. Thread-safe."""
-
-    def __init__(self, tokenizer: Any, context_window: int) -> None:
-        self.tokenizer = tokenizer
-        self.context_window = context_window
-        self.stop_tokens = frozenset(int(token) for token in tokenizer.eos_token_ids)
-        self._grammars = Grammars(tokenizer, sorted(self.stop_tokens))
-        self._decoders = Decoders(tokenizer)
-        # mlx_lm's wrapper has no public name for what it wraps.
-        self.prompts = PromptEncoder(tokenizer, tokenizer._tokenizer)
-        self.encode = self.prompts.encode
-
-    def prepare(self, sequence: Sequence, *, finds_checkpoints: bool = False) -> list[str]:
-        """As in Backend. ``finds_checkpoints``: the prompt is searched for places where the model's
-        cache is worth keeping."""
-        job = sequence.job
-        built = prompt.build(
-            job.messages,
-            lambda messages: self.encode(messages, job.form),
-            context_window=self.context_window,
-            max_tokens=job.sampling.max_tokens,
-            shorten=job.form.truncation == "auto",
-        )
-        sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
-        if finds_checkpoints and not job.form.raw:
-            sequence.checkpoints = checkpoints(
-                lambda messages: self.encode(messages, job.form), built.messages, built.token_ids
-            )
-        if job.form.json_schema is not None:
-            answer = [*sequence.emitted, *sequence.generated]
-            sequence.constraint = self._grammars.constraint(
-                job.form.json_schema, built.token_ids, answer
-            )
-        return [
-            *prompt.warnings(built, job.messages, sees_images=False),
-            *warnings_of(job.form.json_schema),
-        ]
-
-    def tokens_left(self, sequence: Sequence) -> int:
-        """How many more tokens the answer may have, by its own limit and by the context window."""
-        return min(sequence.tokens_left, self.context_window - len(sequence.tokens))
 
 
 class LmModel:
@@ -98,7 +50,6 @@ class LmModel:
 
     def __init__(self, model: Any, text: LmText, record: ModelRecord) -> None:
         self.weight_bytes = weight_bytes(model)
-        self.stop_tokens = text.stop_tokens
         self.caches = CacheMaker(lambda: list(make_prompt_cache(model)), record.kv_quantization)
         self._model = model
         self._text = text
@@ -107,7 +58,8 @@ class LmModel:
         return self._text.prepare(sequence, finds_checkpoints=self.caches.needs_checkpoints)
 
     def open(self, sequence: Sequence) -> Row:
-        return Row(sequence, sequence.tokens, self._text.tokens_left(sequence))
+        left = self._text.tokens_left(sequence)
+        return Row(sequence, sequence.tokens, left, self._text.answers.special)
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_vlm.generate.diffusion import is_diffusion_model
 
 from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
+
+_FETCHES_CODE = {"moondream1", "moondream2"}
+"""Model types whose processors run code from the network, whatever they are told."""
 
 
 def refuse_code(record: ModelRecord) -> None:
@@ -23,27 +25,62 @@ def refuse_code(record: ModelRecord) -> None:
         config = json.loads((Path(record.path) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # Loading the model reports what is wrong with it.
-    if isinstance(config, dict) and config.get("model_file") is not None:
+    if not isinstance(config, dict):
+        return
+    if config.get("model_file") is not None:
         raise WorkerError(
             "load_failed", "The model brings code of its own (model_file), and that is never run."
+        )
+    if str(config.get("model_type")).lower() in _FETCHES_CODE:
+        raise WorkerError(
+            "load_failed",
+            "This model can't be run here: mlx_vlm fetches its tokeniser from another repository,"
+            " with code that it would run.",
         )
 
 
 def refuse_other_tasks(model: Any, architecture: str) -> None:
     """Raises WorkerError for a model of mlx_vlm that doesn't answer a chat token by token from what
     a key-value cache holds."""
+    from mlx_vlm.generate.diffusion import is_diffusion_model  # Who counts prompts needs it not.
+
     language = getattr(model, "language_model", None)
     why = None
     if language is None:
         why = "has no language model that answers chats"
     elif is_diffusion_model(model):
         why = "writes its answers by diffusion and not token by token"
-    elif "cross_attention_states" in inspect.getsource(sys.modules[type(language).__module__]):
-        why = "looks at images by cross attention, and its steps can't be batched"
+    elif not looks_across(language) and _takes_cross_attention(language):
+        why = "looks at images by a kind of cross attention that isn't known here"
     if why is not None:
         raise WorkerError(
             "load_failed", f"This model can't be run here: the architecture {architecture} {why}."
         )
+
+
+def looks_across(language: Any) -> bool:
+    """Whether some layers of a language model look at pictures in place of the prompt, as those of
+    Llama 3.2 Vision."""
+    return bool(getattr(getattr(language, "config", None), "cross_attention_layers", None))
+
+
+def _takes_cross_attention(language: Any) -> bool:
+    return "cross_attention_states" in inspect.getsource(sys.modules[type(language).__module__])
+
+
+def configured_ends(folder: Path) -> set[int]:
+    """The end-of-text tokens that a model's files name: one id or a list, in config.json and in
+    generation_config.json. mlx_lm and mlx_vlm take those of one of the two files."""
+    ends: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        try:
+            config = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        named = config.get("eos_token_id") if isinstance(config, dict) else None
+        ids = named if isinstance(named, list) else [named]
+        ends.update(token for token in ids if type(token) is int and token >= 0)
+    return ends
 
 
 def load_failed(error: Exception) -> WorkerError:

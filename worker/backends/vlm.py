@@ -14,11 +14,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import mlx.core as mx
-from mlx_lm.utils import load_tokenizer
-from mlx_vlm import load
 from mlx_vlm.models.cache import make_prompt_cache
+from mlx_vlm.utils import load_model
 
-from wire.messages import Message
 from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends.base import Backend
@@ -31,16 +29,18 @@ from worker.backends.device import on_cpu
 from worker.backends.loading import (
     evaluate,
     load_failed,
+    looks_across,
     refuse_code,
     refuse_other_tasks,
     weight_bytes,
 )
-from worker.backends.sampling.json_schema import Grammars, warnings_of
-from worker.backends.text.decoder import Decoders
+from worker.backends.prompting.vision import VlmText, open_text
+from worker.backends.vision.cross_attention import CrossAttention
 from worker.backends.vision.embeddings import PromptEmbedder
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
-from worker.backends.vision.prompt import VisionPrompt, VisionText
-from worker.errors import kept_alive
+from worker.backends.vision.positions import number_text
+from worker.backends.vision.prompt import VisionPrompt
+from worker.errors import WorkerError, kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -53,14 +53,20 @@ def open_model(
     try:
         # The processors are the library's own; code in a model's folder is not run.
         with kept_alive():
-            model, processor = load(record.path, trust_remote_code=False)
+            model = load_model(Path(record.path), trust_remote_code=False)
             evaluate(model)
     except Exception as error:
         raise load_failed(error) from error
     refuse_other_tasks(model, record.architecture)
+    try:
+        with kept_alive():
+            text = open_text(record, model.config)
+    except Exception as error:
+        raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
-    calls = VlmModel(model, processor, record)
+    number_text(model)
+    calls = VlmModel(model, text, record)
     return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
 
 
@@ -70,68 +76,51 @@ class VlmModel:
 
     reads_together = False
 
-    def __init__(self, model: Any, processor: Any, record: ModelRecord) -> None:
-        # mlx_lm's wrapper creates a streaming detokeniser for each chat; the processor shares one.
-        self._text = load_tokenizer(Path(record.path), {"trust_remote_code": False})
-        self.stop_tokens = frozenset(_end_tokens(model, processor, self._text))
+    def __init__(self, model: Any, text: VlmText, record: ModelRecord) -> None:
+        self._text = text
         self.weight_bytes = weight_bytes(model)
-        self._grammars = Grammars(self._text, sorted(self.stop_tokens))
-        self._decoders = Decoders(self._text)
         self._encoder = VisionEncoder(model.vision_tower) if _takes_features(model) else None
         self._language = model.language_model
-        self._vision_text = VisionText(
-            processor, self._text, model.config, sees_images=record.is_vision
-        )
-        self._embedder = PromptEmbedder(model, self._encoder, self._vision_text.image_token)
+        self._embedder = PromptEmbedder(model, self._encoder, text.vision.image_token)
+        self._across = CrossAttention(model) if looks_across(model.language_model) else None
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
-        self.caches = CacheMaker(
-            lambda: list(make_prompt_cache(model.language_model)), record.kv_quantization
-        )
+        self.caches = CacheMaker(self._new_cache, record.kv_quantization)
+
+    def _new_cache(self) -> list[Any]:
+        if self._across is not None:
+            return self._across.new_cache()
+        return list(make_prompt_cache(self._language))
 
     # --- the prompt, on any thread ----------------------------------------------------------------
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        prompts: list[VisionPrompt] = []
-
-        def encode(messages: Items[Message]) -> list[int]:
-            prompts[:] = [self._vision_text.encode(messages, job.form, sequence.images)]
-            return prompts[0].token_ids
-
-        built = prompt.build(
-            job.messages,
-            encode,
-            context_window=self._record.context_window,
-            max_tokens=job.sampling.max_tokens,
-            shorten=job.form.truncation == "auto",
-        )
-        self._ready[sequence] = prompts[0]
-        sequence.begin(built.token_ids, self._decoders.of(job, built.token_ids))
+        built, self._ready[sequence] = self._text.prompt(job, sequence.images)
+        self._text.answers.begin(sequence, built.token_ids)
         if self.caches.needs_checkpoints and not job.form.raw:
             sequence.checkpoints = checkpoints(
-                lambda messages: self._vision_text.encode(messages, job.form, {}).token_ids,
+                lambda messages: self._text.vision.encode(messages, job.form, {}).token_ids,
                 built.messages,
                 built.token_ids,
             )
-        if job.form.json_schema is not None:
-            answer = [*sequence.emitted, *sequence.generated]
-            sequence.constraint = self._grammars.constraint(
-                job.form.json_schema, built.token_ids, answer
-            )
         return [
             *prompt.warnings(built, job.messages, sees_images=self._record.is_vision),
-            *warnings_of(job.form.json_schema),
+            *self._text.answers.warnings(job.form),
         ]
 
     # --- the batch, on the engine's thread --------------------------------------------------------
 
     def open(self, sequence: Sequence) -> Row:
+        if self._embedder.always_whole and sequence.wanted_of_prompt is not None:
+            sentence = "This model's prompts are not read from left to right: echo has no logprobs."
+            raise WorkerError("unsupported", sentence, param="logprobs")
         ready = self._ready[sequence]
         answer = [*sequence.emitted, *sequence.generated]
         tokens = [*ready.token_ids, *answer]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
-        row = Row(sequence, tokens, left, [*ready.key_ids, *answer])
+        key = ready.key_ids if self._across is None else self._across.key_ids(ready)
+        row = Row(sequence, tokens, left, self._text.answers.special, [*key, *answer])
         row.reusable = ready.reusable
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
@@ -139,21 +128,30 @@ class VlmModel:
 
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
         """Embed a row's prompt; False while image features are still being computed."""
+        if self._across is not None:
+            if ready.hashes:
+                assert row.cache is not None, "a row has been looked up before"
+                feed = self._across.show(ready, row.tokens, row.cache, row.read)
+                row.feed = lambda start, stop, cache: _logits(feed(start, stop, cache))
+            return True
         embedded = self._embedder.embed(ready, row.tokens, row.read)
         if embedded is None:
             return False
         row.decode_inputs = embedded.decode_inputs
         row.reusable = row.reusable and embedded.reusable
-        row.feed = embedded.feed
+        row.feed = lambda start, stop, cache: _logits(embedded.feed(start, stop, cache))
         if embedded.in_one_piece:
             row.read_in_one_piece(self.caches.new())
         return True
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
-        return _logits(self._language(ids, cache=cache))
+        extra = {} if self._across is None else self._across.inputs(cache)
+        return _logits(self._language(ids, cache=cache, **extra))
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
+        if self._across is not None:
+            return self.forward(inputs[:, None], cache)[:, -1, :]
         names = {name for row in rows for name in row.decode_inputs}
         extra = {name: _joined(name, rows) for name in names}
         return _logits(self._language(inputs[:, None], cache=cache, **extra))[:, -1, :]
@@ -186,17 +184,6 @@ def _joined(name: str, rows: Items[Row]) -> mx.array:
     """One input of a decode step, of all rows: zeros for those that have none."""
     like = next(row.decode_inputs[name] for row in rows if name in row.decode_inputs)
     return mx.concatenate([row.decode_inputs.get(name, mx.zeros_like(like)) for row in rows])
-
-
-def _end_tokens(model: Any, processor: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: the model's, the tokeniser's, and further ones of the
-    processor's, such as ``<end_of_utterance>``."""
-    ends = getattr(model.config, "eos_token_id", None)
-    tokens = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
-    if tokenizer.eos_token_id is not None:
-        tokens.add(tokenizer.eos_token_id)
-    tokens.update(getattr(processor, "additional_eos_token_ids", ()))
-    return sorted(int(token) for token in tokens)
 
 
 def _takes_features(model: Any) -> bool:

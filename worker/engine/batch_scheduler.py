@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from wire.messages import Failed
 from worker.backends.base import Backend, Token
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
@@ -22,7 +22,7 @@ from worker.engine.context import EngineContext
 from worker.engine.counters import Counters
 from worker.engine.model_turn import ModelTurn
 from worker.engine.prompt_thread import BatchPreparation, PromptThread
-from worker.engine.step_failure import broken_schema, failure, rescue
+from worker.engine.step_failure import broken_schema, failed_end, rescue
 from worker.engine.suspects import SuspectSlot
 from worker.engine.time_share import TimeShare
 from worker.errors import WorkerError, kept_alive
@@ -183,13 +183,18 @@ class BatchScheduler:
         try:
             return self._is_there(sequence, chats)
         except WorkerError as error:
-            for other in [other for other in self._queue if other.same_model(sequence)]:
-                self._queue.remove(other)
-                self._fail(other, error)
+            self._fail_all(sequence, error)
             return False
 
+    def _fail_all(self, sequence: BatchSequence, error: Exception) -> None:
+        """Fail all prompts that wait for the model of one."""
+        for other in [other for other in self._queue if other.same_model(sequence)]:
+            self._queue.remove(other)
+            self._fail(other, error)
+
     def _is_there(self, sequence: BatchSequence, chats: ChatLoad) -> bool:
-        """Whether the prompt and its model are ready; loads the model if no chat has to wait."""
+        """Whether the prompt and its model are ready; begins to load the model, if no chat is
+        inside, and to tokenise the prompt."""
         job = sequence.job
         if not self._models.is_loaded(job):
             if chats.inside or self._models.is_loading(job):
@@ -197,16 +202,33 @@ class BatchScheduler:
             if not self._models.has_room(job):
                 self._model_turn.wants(sequence.group)
                 return False
-            self._suspect.let_in(sequence)
-            with self._context.watchdog.suspend():
-                self._models.get(job)
+            self._load(sequence)
+            return False
         self._model_turn.has(sequence.group)
         lane = self._models.batch_lane(self._models.get(job))
         if not sequence.is_ready_for(lane) and not sequence.preparing:
             self._preparation.begin(sequence, lane)
         return sequence.is_ready_for(lane)
 
+    def _load(self, sequence: BatchSequence) -> None:
+        """Have a prompt's model loaded beside the chats that come meanwhile. Raises WorkerError for
+        what is known before."""
+        self._suspect.let_in(sequence)
+        loading = self._models.load_for(sequence.job, self._context.post)
+        sequence.preparing = True
+        loading.add_done_callback(partial(self._loaded, sequence))
+
+    def _loaded(self, sequence: BatchSequence, loaded: Future[Backend]) -> None:
+        sequence.preparing = False
+        if sequence not in self._queue:
+            self._suspect.ended(sequence)
+        if isinstance(error := loaded.exception(), Exception):
+            self._fail_all(sequence, error)
+
     def _enter(self, sequence: BatchSequence) -> None:
+        if sequence.is_whole:
+            self._finish(sequence, "length")
+            return
         try:
             lane = self._models.batch_lane(self._models.get(sequence.job))
             self._suspect.let_in(sequence)
@@ -231,6 +253,10 @@ class BatchScheduler:
             rescue(lane, error, self._fail)
             return
         self._counters.batch_step(len(step.tokens))
+        for sequence, measured in step.prompts:
+            sequence.echo(measured)
+            if sequence.is_whole:
+                self._finish(sequence, "length")
         for token in step.tokens:
             self._accept(lane, token)
 
@@ -238,22 +264,23 @@ class BatchScheduler:
         sequence = token.sequence
         assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
         if token.end == "stop":
-            sequence.accept_last(token.token_id)
+            sequence.accept_last(token.token_id, token.measured)
             if (broken := broken_schema(sequence)) is not None:
                 self._fail(sequence, broken)
                 return
             self._finish(sequence, "stop")
             return
-        sequence.accept(token.token_id)
+        sequence.accept(token.token_id, token.measured)
         if sequence.stopped_by_text:
             lane.remove(sequence)
             self._finish(sequence, "stop")
         elif token.end == "length":
             self._finish(sequence, "length")
 
-    def _finish(self, sequence: BatchSequence, reason: Literal["stop", "length"]) -> None:
+    def _finish(self, sequence: Sequence, reason: Literal["stop", "length"]) -> None:
+        assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
         sequence.finish(reason)
-        del self._running[sequence]
+        self._running.pop(sequence, None)
         self._suspect.ended(sequence)
         self._on_end(sequence)
 
@@ -261,5 +288,5 @@ class BatchScheduler:
         assert isinstance(sequence, BatchSequence), "only prompts are in the batch lane"
         self._running.pop(sequence, None)
         self._suspect.ended(sequence)
-        sequence.fail(partial(Failed, *failure(error)))
+        sequence.fail(partial(failed_end, error))
         self._on_end(sequence)

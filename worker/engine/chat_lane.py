@@ -13,14 +13,14 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
-from wire.messages import ErrorCode, Event, Failed, Progress, Warning
+from wire.messages import ErrorCode, Event, Failed, FinishReason, Progress, Warning
 from worker.backends.base import Backend, Token
 from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_scheduler import ChatLoad
 from worker.engine.context import EngineContext, attempt
 from worker.engine.counters import Counters
 from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
-from worker.engine.step_failure import broken_schema, failure, rescue
+from worker.engine.step_failure import broken_schema, failed_end, rescue
 from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
@@ -152,7 +152,7 @@ class ChatLane:
         if sequence.suspect:
             self._on_suspect(sequence)
         try:
-            loaded = self._models.get_beside(sequence.job, self._context.post_long)
+            loaded = self._models.load_for(sequence.job, self._context.post)
         except WorkerError as error:
             self._emit_failure(sequence, error)
             return
@@ -202,11 +202,9 @@ class ChatLane:
             return
         try:
             warnings = prepared.result()
-            # A crash came between the last token and the end.
-            if sequence.stopped_by_text or sequence.tokens_left <= 0:
-                self._emit(
-                    sequence, sequence.finish("stop" if sequence.stopped_by_text else "length")
-                )
+            if sequence.is_whole:
+                reason: FinishReason = "stop" if sequence.stopped_by_text else "length"
+                self._emit(sequence, [*sequence.echo(), *sequence.finish(reason)])
                 return
             backend.add(sequence)
         except Exception as error:
@@ -215,6 +213,8 @@ class ChatLane:
         self._running[sequence.job_id] = (sequence, backend)
         if not sequence.emitted:
             self._emit(sequence, [Warning(text) for text in [*warnings, *self._context.notes()]])
+        if sequence.wanted_of_prompt is None:
+            self._emit(sequence, sequence.echo())
 
     # --- a step -----------------------------------------------------------------------------------
 
@@ -230,6 +230,10 @@ class ChatLane:
         for sequence, read, total in step.prefill:
             if read < total - 1:  # Else the first token comes next, which shows as much.
                 self._events.append((sequence, Progress("prefill", read, total)))
+        for sequence, measured in step.prompts:
+            self._emit(sequence, sequence.echo(measured))
+            if sequence.is_whole:
+                self._emit(sequence, sequence.finish("length"))
         for token in step.tokens:
             try:
                 self._accept(backend, token)
@@ -252,13 +256,13 @@ class ChatLane:
     def _accept(self, backend: Backend, token: Token) -> None:
         sequence = token.sequence
         if token.end == "stop":
-            sequence.accept_last(token.token_id)
+            sequence.accept_last(token.token_id, token.measured)
             if (broken := broken_schema(sequence)) is not None:
                 self._emit_failure(sequence, broken)
                 return
             self._emit(sequence, sequence.finish("stop"))
             return
-        self._emit(sequence, sequence.accept(token.token_id))
+        self._emit(sequence, sequence.accept(token.token_id, token.measured))
         if sequence.stopped_by_text:
             backend.remove(sequence)
             self._emit(sequence, sequence.finish("stop"))
@@ -271,8 +275,7 @@ class ChatLane:
             self._running.pop(sequence.job_id, None)
 
     def _emit_failure(self, sequence: Sequence, error: Exception) -> None:
-        code, message = failure(error)
-        self._emit(sequence, failed(sequence, code=code, message=message))
+        self._emit(sequence, sequence.fail(partial(failed_end, error)))
 
     def _flush(self) -> None:
         if self._events:

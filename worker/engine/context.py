@@ -30,15 +30,6 @@ class EngineContext:
         """Run something on the engine's thread, between two steps."""
         self.inbox.put(work)
 
-    def post_long(self, work: Work) -> None:
-        """Run something that may take arbitrarily long, such as trying out a model."""
-
-        def unwatched() -> None:
-            with self.watchdog.suspend():
-                work()
-
-        self.post(unwatched)
-
     def notes(self) -> list[str]:
         """Warnings about this machine for a chat or a prompt that begins now, in sentences."""
         memory = self._memory_percent()

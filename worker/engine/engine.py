@@ -106,7 +106,7 @@ class Engine:
 
     def load(self, record: ModelRecord) -> Future[Backend]:
         """Load a model beside the streams. For the engine's thread only, where the future ends."""
-        return self._models.load_beside(record, self._context.post_long)
+        return self._models.load(record, self._context.post)
 
     def is_busy(self, model_key: Any) -> bool:
         """Whether a chat or prompt that needs the model is inside. For the engine's thread only."""
@@ -132,6 +132,9 @@ class Engine:
     def _run(self) -> None:
         while not self._closing:
             self._receive()
+            if self._models.starting:
+                with self._context.watchdog.suspend():
+                    self._models.start_some()
             if self._chats.admit(suspect_inside=self._prompts.suspect):
                 self._prompts.make_way()
             self._chats.step()
@@ -154,6 +157,7 @@ class Engine:
             wait_s = LOADING_S if wait_s is None else min(wait_s, LOADING_S)
         if (window_s := chats.window.remaining_s) is not None:
             wait_s = window_s if wait_s is None else min(wait_s, window_s)
+        waits = waits and not self._models.starting
         try:
             while True:
                 work = self._inbox.get(waits, wait_s)

@@ -20,7 +20,9 @@ from worker.engine.suspects import SuspectSlot
 from worker.sequence import Sequence
 
 LONG_PROMPT_CHARACTERS = 8_000
-"""A longer prompt, or one with images, tools or a schema, is prepared on another thread."""
+LONG_PROMPT_TOKENS = 2_000
+"""A longer prompt, or one with images, tools or a schema, is prepared on another thread. What was
+said before a crash, and a prompt of token ids, are counted in tokens."""
 One = TypeVar("One", bound=Sequence)
 Prepared = tuple[One, Future[list[str]]]
 """A prompt, and the warnings about it or its error."""
@@ -29,7 +31,9 @@ Prepared = tuple[One, Future[list[str]]]
 def takes_long(sequence: Sequence) -> bool:
     """Whether to prepare a prompt on another thread."""
     job = sequence.job
-    if sequence.images or job.form.tools or job.form.json_schema is not None:
+    if sequence.images or job.form.tools or job.form.is_guided:
+        return True
+    if len(sequence.emitted) + len(job.form.prompt_ids or ()) > LONG_PROMPT_TOKENS:
         return True
     return sum(len(message.text()) for message in job.messages) > LONG_PROMPT_CHARACTERS
 
@@ -108,7 +112,7 @@ class BatchPreparation:
                 self._suspect.ended(sequence)
                 continue
             error = prepared.exception()
-            if error is None and sequence.tokens_left > 0:
+            if error is None:
                 sequence.ready_for(lane)
                 sequence.warnings += prepared.result()
                 continue

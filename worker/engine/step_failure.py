@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wire.messages import ErrorCode
+from wire.messages import ErrorCode, Failed, Timings, Usage
 from worker.backends.base import Backend
 from worker.errors import WorkerError, invalid_schema
 from worker.sequence import Sequence
@@ -35,6 +35,12 @@ def failure(error: Exception) -> tuple[ErrorCode, str]:
     if isinstance(error, WorkerError):
         return error.code, error.message
     return "engine_failed", f"Generation failed ({type(error).__name__})."
+
+
+def failed_end(error: Exception, usage: Usage, timings: Timings) -> Failed:
+    """The end of a chat or a line of a batch with an exception."""
+    param = error.param if isinstance(error, WorkerError) else None
+    return Failed(*failure(error), usage, timings, param)
 
 
 def broken_schema(sequence: Sequence) -> WorkerError | None:

@@ -28,8 +28,8 @@ class Watchdog:
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
-        """Around what may take arbitrarily long on the engine's thread: loading a model for a
-        batch, trying out a model, waiting for room for events."""
+        """Around what may take arbitrarily long on the engine's thread: a layer of a model that is
+        tried out, waiting for room for events."""
         self._suspended = True
         try:
             yield

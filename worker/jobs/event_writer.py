@@ -171,20 +171,22 @@ class EventWriter:
         )
         logged = [item for item in numbered.appends if not isinstance(item.event, Progress)]
         refused = self._let_go_of_refused(_refusals(logged, replies), logged, listener)
-        self._held.advance(
-            {job: after for job, after in numbered.reached.items() if job not in refused}
-        )
+        numbered.advance()
         for item in logged:
-            if is_terminal(item.event) and item.job_id not in refused:
+            if is_terminal(item.event) and item.job_id not in refused and self._holds(item):
                 self._end(item.job_id, listener)
+
+    def _holds(self, item: Append) -> bool:
+        """Whether a log is still held as when this was numbered: the job may have come back to this
+        worker meanwhile, under a new attempt."""
+        return self._held.attempt(item.job_id) == item.attempt
 
     def _let_go_of_refused(
         self, refusals: dict[str, int], logged: list[Append], listener: LogListener
     ) -> set[str]:
         """Write no more of logs that refused a write; returns the jobs of all of these."""
         for item in logged:
-            # Unless the job has come back to this worker meanwhile, under a new attempt.
-            if item.job_id in refusals and self._held.attempt(item.job_id) == item.attempt:
+            if item.job_id in refusals and self._holds(item):
                 self.let_go(item.job_id)
                 if refusals[item.job_id] == FORGOTTEN:
                     listener.forgotten(item.job_id)

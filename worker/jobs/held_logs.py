@@ -28,7 +28,7 @@ class HeldLog:
     def is_urgent(self, event: Event) -> bool:
         """Whether a reader would notice a delay of the event."""
         first = not self.begun
-        self.begun = self.begun or isinstance(event, Delta)
+        self.begun = self.begun or (isinstance(event, Delta) and event.prompt is None)
         return first or not isinstance(event, Delta)
 
 
@@ -37,7 +37,13 @@ class NumberedStep:
     """A step as appends, and the next number and position of each log after it."""
 
     appends: list[Append]
-    reached: dict[str, tuple[int, int]]
+    reached: list[tuple[HeldLog, int, int]]
+
+    def advance(self) -> None:
+        """Go on behind what has been written, or refused: a log that is held anew by now stays
+        where it is."""
+        for held, number, position in self.reached:
+            held.next_number, held.position = number, position
 
 
 class HeldLogs:
@@ -76,36 +82,32 @@ class HeldLogs:
     def numbered(self, step: Step) -> NumberedStep:
         """Number a step's events, merged; those of logs that aren't held any more are dropped."""
         appends: list[Append] = []
-        reached: dict[str, tuple[int, int]] = {}
+        reached: dict[Sequence, tuple[HeldLog, int, int]] = {}
         for sequence, event in merged(step):
             held = self._logs.get(sequence.job_id)
             if held is None or held.sequence is not sequence:
                 continue
-            number, position = reached.get(sequence.job_id, (held.next_number, held.position))
+            unmoved = (held, held.next_number, held.position)
+            _, number, position = reached.get(sequence, unmoved)
             owner, attempt = sequence.job.owner, sequence.attempt
             appends.append(Append(sequence.job_id, owner, attempt, number, event, position))
             if isinstance(event, Delta):
                 position += event.positions
             if not isinstance(event, Progress):
-                reached[sequence.job_id] = (number + 1, position)
-        return NumberedStep(appends, reached)
-
-    def advance(self, reached: dict[str, tuple[int, int]]) -> None:
-        """Go on behind what has been written."""
-        for job_id, (number, position) in reached.items():
-            if (held := self._logs.get(job_id)) is not None:
-                held.next_number, held.position = number, position
+                reached[sequence] = (held, number + 1, position)
+        return NumberedStep(appends, list(reached.values()))
 
 
 def merged(step: Step) -> Step:
-    """The same events, in order, with each chat's consecutive deltas merged into one."""
+    """The same events, in order, with each chat's consecutive deltas merged into one; an echoed
+    prompt stays by itself."""
     result: Step = []
     last: dict[str, int] = {}
     for sequence, event in step:
         index = last.get(sequence.job_id)
         if index is not None and isinstance(event, Delta):
             earlier, before = result[index]
-            if earlier is sequence and isinstance(before, Delta):
+            if earlier is sequence and isinstance(before, Delta) and before.prompt is None:
                 result[index] = sequence, _joined(before, event)
                 continue
         last[sequence.job_id] = len(result)
@@ -120,4 +122,5 @@ def _joined(first: Delta, second: Delta) -> Delta:
         first.reasoning + second.reasoning,
         first.tool_calls + second.tool_calls,
         first.cuts + second.cuts,
+        first.logprobs + second.logprobs,
     )

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from wire import model_registry
-from wire.model_registry import ModelRecord
+from wire.model_registry import NO_DEFAULTS, ModelRecord
 from worker.errors import WorkerError
-from worker.models import model_config
+from worker.models import generation_config, model_config
 from worker.models.chat_templates import takes_tools
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
@@ -28,6 +28,8 @@ MOST_FOLDERS = 10_000
 hold up the start."""
 _OF_A_MODEL = ("config.json", "model_index.json")
 """Files of a model's own folder; folders below it are its parts."""
+_OF_PROMPTS = ("*.json", "*.jsonl", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*/*.jinja")
+"""Files that a tokeniser, a template or a processor is read from."""
 log = logging.getLogger(__name__)
 _SAMPLE = 64 << 10
 """Bytes read from each end of a weight file for the revision: the header is in the first, and
@@ -46,13 +48,18 @@ class ModelFolders:
         echo: bool = False,
         downloaded: Path | None = None,
         registered: Path | None = None,
+        with_defaults: bool = True,
     ) -> None:
-        """``registered`` is the file that keeps the names and folders of registered models."""
+        """``registered`` is the file that keeps the names and folders of registered models.
+
+        ``with_defaults``: the records tell the models' own defaults for sampling.
+        """
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
         self._registered = registered
         self._names = _read_names(registered)
         self._echo = echo
+        self._with_defaults = with_defaults
         self._records: dict[str, ModelRecord] = {}
 
     def all(self) -> list[ModelRecord]:
@@ -62,13 +69,20 @@ class ModelFolders:
         return model_registry.find(self._records.values(), name)
 
     def put(self, record: ModelRecord) -> None:
-        self._records = {**self._records, record.id: record}
+        self._records = {**self._records, record.id: self._published(record)}
+
+    def _published(self, record: ModelRecord) -> ModelRecord:
+        """A record as others see it: without the model's own defaults where they are ignored."""
+        if self._with_defaults:
+            return record
+        return record.model_copy(update={"sampling_defaults": NO_DEFAULTS})
 
     def scan(self) -> list[ModelRecord]:
         """Read the folders again; known models keep their cache's quantisation."""
         found = [ECHO_MODEL]
         if not self._echo:
             found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
+        found = list(map(self._published, found))
         known = self._records
         self._records = {
             r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization})
@@ -99,7 +113,7 @@ class ModelFolders:
             _write_names(self._registered, names)
         self._names = names
         self.put(record)
-        return record
+        return self._published(record)
 
     def _inside(self, path: str) -> Path | None:
         """The model folder at a path below the configured folders."""
@@ -228,8 +242,19 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
         is_vision=is_vision,
         repository=repository,
         revision=revision,
+        prompt_revision=prompt_revision(folder),
         takes_tools=takes_tools(folder, is_vision=is_vision),
+        sampling_defaults=generation_config.sampling_defaults(folder),
     )
+
+
+def prompt_revision(folder: Path | str) -> str:
+    """A hash of all that makes a model's prompts: its files but the weights."""
+    digest = hashlib.sha256()
+    files = (file for pattern in _OF_PROMPTS for file in Path(folder).glob(pattern))
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _revision(folder: Path, weights: Sequence[Path]) -> str:

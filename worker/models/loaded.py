@@ -6,11 +6,10 @@ meanwhile. Knows model records and backends; knows no chat's text and no Redis.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -18,18 +17,13 @@ from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.cpu import malloc
-from worker.errors import WorkerError, kept_alive
+from worker.errors import WorkerError
+from worker.models.load import Load, Open, opened
 from worker.models.load_thread import LoadThread
-
-log = logging.getLogger(__name__)
 
 HEADROOM = 1.1
 """A load needs this many times the bytes on disk: weights are cast and warmed up before the
 file's pages go."""
-
-WHAT_TO_DO = (
-    "The worker's log says more, and `mlxq doctor` looks for what is wrong with the machine."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +35,8 @@ class ModelKey:
     kv_quantization: Literal[4, 8] | None
 
 
-Open = Callable[[ModelRecord], Backend]
 Find = Callable[[str], ModelRecord | None]
 Post = Callable[[Callable[[], None]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """A model that is being opened, and the memory that is kept for it."""
-
-    reserved: float
-    done: Future[Backend] = field(default_factory=Future)
 
 
 class LoadedModels:
@@ -72,7 +57,7 @@ class LoadedModels:
         self._available = available
         self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
         self._batch_lanes: dict[Backend, Backend] = {}
-        self._loads: dict[ModelKey, _Load] = {}
+        self._loads: dict[ModelKey, Load] = {}
         self._claims: dict[str, Backend] = {}
         self._thread = LoadThread()
 
@@ -88,59 +73,65 @@ class LoadedModels:
         return self.key(job) in self._loads
 
     def get(self, job: ChatJob) -> Backend:
-        """The chat's model, loaded on this thread if it isn't.
+        """The chat's model, which is loaded; marked as used.
 
-        Raises WorkerError with the reason if that can't be.
+        Raises WorkerError if it is registered no more, or its files have changed.
         """
-        return self.load(self._record_of(job))
+        return self._used(_key(self._record_of(job)))
 
-    def get_beside(self, job: ChatJob, post: Post) -> Future[Backend]:
-        """The chat's model, as ``load_beside`` loads it."""
-        return self.load_beside(self._record_of(job), post)
+    def load_for(self, job: ChatJob, post: Post) -> Future[Backend]:
+        """The chat's model, as ``load`` loads it."""
+        return self.load(self._record_of(job), post)
 
-    def load(self, record: ModelRecord) -> Backend:
-        """Load a model on this thread, or mark it as used. The same model loaded another way is
-        replaced.
+    def load(self, record: ModelRecord, post: Post) -> Future[Backend]:
+        """Load a model, or mark it as used. The same model loaded another way is replaced.
 
-        Raises WorkerError ``insufficient_memory`` before anything is loaded, ``load_failed`` for a
-        bad model.
-        """
-        key = _key(record)
-        if key not in self._resident:
-            self._make_way(record)
-            self._resident[key] = self._started(self._opened(record))
-        self._resident.move_to_end(key)
-        return self._resident[key]
-
-    def load_beside(self, record: ModelRecord, post: Post) -> Future[Backend]:
-        """Like ``load``, but on a thread of its own; ``post`` brings work back to this one.
-
-        The future ends on this thread. Raises WorkerError for what is known before.
+        It is opened on a thread of its own; ``post`` brings work back to this one, which goes on
+        with ``start_some`` for as long as a model is ``starting``. The future ends on this thread,
+        with ``load_failed`` for a bad model. Raises WorkerError for what is known before, such as
+        ``insufficient_memory``.
         """
         key = _key(record)
         if (load := self._loads.get(key)) is not None:
             return load.done
-        load = _Load(record.size * HEADROOM)
+        load = Load(record.size * HEADROOM)
         if key in self._resident:
-            load.done.set_result(self.load(record))
+            load.done.set_result(self._used(key))
             return load.done
         self._make_way(record)
         self._loads[key] = load
-        opened = self._thread.submit(partial(self._opened, record))
-        opened.add_done_callback(lambda opened: post(partial(self._end_load, key, opened)))
+        opening = self._thread.submit(partial(opened, self._open, record))
+        opening.add_done_callback(lambda ended: post(partial(self._begin_start, key, ended)))
         return load.done
 
-    def _end_load(self, key: ModelKey, opened: Future[Backend]) -> None:
-        load = self._loads.pop(key)
-        if (error := opened.exception()) is not None:
-            load.done.set_exception(error)
+    def _used(self, key: ModelKey) -> Backend:
+        self._resident.move_to_end(key)
+        return self._resident[key]
+
+    def _begin_start(self, key: ModelKey, opening: Future[Backend]) -> None:
+        if (error := opening.exception()) is not None:
+            self._loads.pop(key).done.set_exception(error)
             return
+        self._loads[key].opened(opening.result())
+
+    @property
+    def starting(self) -> bool:
+        """Whether a model is open and has to be tried out."""
+        return any(load.is_open for load in self._loads.values())
+
+    def start_some(self) -> None:
+        """Go on with trying out a model, for some hundredths of a second or one layer."""
+        key, load = next((key, load) for key, load in self._loads.items() if load.is_open)
         try:
-            self._resident[key] = self._started(opened.result())
+            backend = load.run_pieces()
         except WorkerError as refused:
+            del self._loads[key]
             load.done.set_exception(refused)
             return
-        load.done.set_result(self._resident[key])
+        if backend is not None:
+            del self._loads[key]
+            self._resident[key] = backend
+            load.done.set_result(backend)
 
     def _make_way(self, record: ModelRecord) -> None:
         """Unload what the model takes the place of. Raises WorkerError if it can't be loaded."""
@@ -157,32 +148,6 @@ class LoadedModels:
         for other, _ in others:
             self.unload(other)
         self._make_room(record)
-
-    def _opened(self, record: ModelRecord) -> Backend:
-        """The model, opened on the thread that calls this. Raises WorkerError."""
-        try:
-            with kept_alive():
-                return self._open(record)
-        except WorkerError:
-            raise
-        except Exception as error:
-            log.exception("model %s could not be loaded", record.id)
-            why = f"The model could not be loaded ({type(error).__name__}). {WHAT_TO_DO}"
-            raise WorkerError("load_failed", why) from error
-
-    def _started(self, backend: Backend) -> Backend:
-        """The model, tried out on the engine's thread. Raises WorkerError."""
-        try:
-            backend.start()
-        except Exception as error:
-            backend.close()
-            malloc.give_back()
-            if isinstance(error, WorkerError):
-                raise
-            log.exception("a model that was loaded could not be started")
-            why = f"The model could not be run ({type(error).__name__}). {WHAT_TO_DO}"
-            raise WorkerError("load_failed", why) from error
-        return backend
 
     def has_room(self, job: ChatJob) -> bool:
         """Whether the chat's model can be loaded now, by unloading idle ones if need be.
@@ -232,11 +197,13 @@ class LoadedModels:
 
     @property
     def loading(self) -> list[ModelKey]:
-        """The models that are being loaded on their thread."""
+        """The models that are being opened or tried out."""
         return list(self._loads)
 
     def close(self) -> None:
         self._thread.close()
+        for load in self._loads.values():
+            load.close()
         for key in list(self._resident):
             self.unload(key)
 

@@ -6,21 +6,23 @@ Knows no files and no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from api.batches.lines import checked
 from api.chat.request import ChatSpec
 from api.errors import ApiError
-from api.openai import other_fields
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer, Json
 from api.openai.schemas import ChatBody, CompletionBody
-from wire.messages import Delta, Finished, ToolCall, Usage
+from api.serving.fields import named, unknown
+from wire import sampling_used
+from wire.messages import Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
 
 Read = Callable[[Json], tuple[str | None, ChatSpec]]
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
 _BODIES: dict[str, type[ChatBody | CompletionBody]] = {CHAT: ChatBody, COMPLETION: CompletionBody}
 _ANSWERS: dict[str, type[Answer]] = {CHAT: ChatAnswer, COMPLETION: CompletionAnswer}
 ENDPOINTS = tuple(_BODIES)
+_OF_A_LINE = frozenset({"custom_id", "method", "url", "body"})
 EXPIRED: Json = {
     "code": "batch_expired",
     "message": "This request could not be executed before the completion window expired.",
@@ -42,17 +44,27 @@ def reader(endpoint: str) -> Read:
         body = checked(_BODIES[endpoint], row["body"])
         if body.stream:
             raise ApiError("unsupported", "A batch has no streams.", param="stream")
-        spec = body.spec()
+        spec = _only_answer(body)
         if body.one_call and spec.form.tools and not spec.form.must_call:
             sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."
             raise ApiError("unsupported", sentence, param="parallel_tool_calls")
-        if ignored := body.ignored():
-            spec = replace(
-                spec, warnings=(f"Unknown fields were ignored: {other_fields.named(ignored)}.",)
-            )
+        if ignored := [*unknown(row, _OF_A_LINE), *body.ignored()]:
+            spec = replace(spec, warnings=(f"Unknown fields were ignored: {named(ignored)}.",))
         return body.model, spec
 
     return read
+
+
+def _only_answer(body: ChatBody | CompletionBody) -> ChatSpec:
+    """What a line asks for. Raises ApiError for several answers: a line has one result."""
+    if body.choices > 1:
+        sentence = "In a batch a line has one answer: repeat the line with other seeds."
+        raise ApiError("unsupported", sentence, param="n")
+    first, *others = body.specs()
+    if others:
+        sentence = "In a batch a line has one prompt: send a line for each."
+        raise ApiError("unsupported", sentence, param="prompt")
+    return first
 
 
 READERS = {endpoint: reader(endpoint) for endpoint in ENDPOINTS}
@@ -85,14 +97,23 @@ class ResultLines:
 
     def _done(self, result: Json, request_id: str) -> tuple[int, Json]:
         used = result["usage"]
-        usage = Usage(used["prompt_tokens"], used["completion_tokens"], used["cached_tokens"])
+        # Results that an earlier release wrote have no reasoning tokens and no sampling.
+        usage = Usage(**{item.name: used.get(item.name, 0) for item in fields(Usage)})
         name, fingerprint = self._models.get(result["model_id"], (result["model_id"], ""))
         warnings = result.get("warnings", ())
-        answer = self._answer(request_id, self._created, name, fingerprint, warnings=warnings)
-        calls = tuple(ToolCall(**call) for call in result.get("tool_calls", ()))
-        delta = Delta(result["text"], (), result.get("reasoning", ""), calls)
-        end = Finished(result["finish_reason"], usage, stop_reason=result.get("stop_reason"))
-        return 200, answer.whole([delta], end)
+        kept = result.get("sampling")
+        sampling = None if kept is None else sampling_used.completed(kept)
+        answer = self._answer(
+            request_id, self._created, name, fingerprint, warnings=warnings, sampling=sampling
+        )
+        last = result.get("last_logprob")
+        end = Finished(
+            result["finish_reason"],
+            usage,
+            stop_reason=result.get("stop_reason"),
+            last=None if last is None else TokenLogprob.of_view(last),
+        )
+        return 200, answer.whole(_events(result), end)
 
     def _failed(self, error: Json) -> tuple[int, Json]:
         refused = ApiError(
@@ -106,3 +127,16 @@ class ResultLines:
         """A line that the window ended before."""
         head = {"id": f"batch_req_{self._batch_id[:24]}{number:08x}", "custom_id": custom_id}
         return head | {"response": None, "error": EXPIRED}
+
+
+def _events(result: Json) -> list[Event]:
+    """The events that a line would have as a stream, but for its end."""
+    calls = tuple(ToolCallDelta(**call) for call in result.get("tool_calls", ()))
+    told = tuple(map(TokenLogprob.of_view, result.get("logprobs", ())))
+    # As many ids as there are tokens; what they are doesn't matter here.
+    ids = (0,) * len(told)
+    text = Delta(result["text"], ids, result.get("reasoning", ""), calls, logprobs=told)
+    if "prompt" not in result:
+        return [text]
+    prompt = tuple(map(TokenLogprob.of_view, result.get("prompt_logprobs", ())))
+    return [Delta(result["prompt"], (), prompt=prompt), text]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from api.auth.caller import Caller, CallerOf
@@ -16,12 +16,15 @@ from api.batches.file_store import FileRecord, FileStore
 from api.batches.store import BatchRecord
 from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
+from api.openai import other_fields
 from api.openai.batches.batch_lines import CHAT, COMPLETION, ENDPOINTS
 from api.openai.batches.file_batches import FileBatch, FileBatches
 from api.openai.batches.result_files import kinds, missing_batch
 from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
-from api.schemas import Lenient, Text
+from api.schemas import Text
+from api.serving.fields import Harmless, named, unknown
+from api.serving.open_body import Open
 from wire import keys
 
 router = APIRouter(
@@ -36,13 +39,14 @@ BatchesOf = Annotated[FileBatches, service(FileBatches)]
 WINDOW = "24h"
 PREFIX = "batch_"
 MOST_METADATA = 16
+_REFUSED: dict[str, Harmless] = {"output_expires_after": lambda value: value is None}
 _LINE = re.compile(r"line (\d+)")
 Pair = tuple[FileBatch, BatchRecord | None]
 Key = Annotated[Text, Field(max_length=64)]
 Value = Annotated[Text, Field(max_length=512)]
 
 
-class BatchBody(Lenient):
+class BatchBody(Open):
     """``POST /v1/batches``."""
 
     input_file_id: Text
@@ -57,8 +61,12 @@ async def create(
     files: Annotated[FileStore, service(FileStore)],
     file_batches: BatchesOf,
     caller: CallerOf,
+    response: Response,
 ) -> dict[str, Any]:
     """Run the prompts of an uploaded file."""
+    other_fields.refuse(body.others, _REFUSED)
+    if ignored := unknown(body.others, _REFUSED):
+        response.headers["X-Ignored-Fields"] = named(ignored)
     if body.endpoint not in ENDPOINTS:
         raise ApiError(
             "unsupported", f"Batches are offered for {CHAT} and {COMPLETION}.", param="endpoint"
@@ -184,6 +192,6 @@ def _usage(batch: BatchRecord | None) -> dict[str, Any] | None:
         "input_tokens": batch.prompt_tokens,
         "input_tokens_details": {"cached_tokens": batch.cached_tokens},
         "output_tokens": batch.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": batch.reasoning_tokens},
         "total_tokens": batch.prompt_tokens + batch.completion_tokens,
     }

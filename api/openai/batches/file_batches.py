@@ -20,7 +20,7 @@ from api.batches.file_store import FileRecord, FileStore
 from api.batches.intake import BatchIntake
 from api.batches.lines import LineParser
 from api.batches.store import BatchRecord
-from api.chat.request import ChatSpec
+from api.chat.request import ChatSpec, WithoutTemplate
 from api.errors import ApiError
 from api.jobs.ids import is_job_id, new_job_id
 from api.periodic import repeat
@@ -69,8 +69,10 @@ class FileBatches:
         files: FileStore,
         registry: RegistryReader,
         readers: Readers,
+        without_template: WithoutTemplate = "generic",
     ) -> None:
         self._redis = redis
+        self._without_template = without_template
         self._batches = batches
         self._files = files
         self._registry = registry
@@ -211,7 +213,13 @@ class FileBatches:
         models, version = await self._registry.models(), await self._registry.oldest_version()
         default = await self._registry.default()
         rules = LineParser(
-            models, self._readers[file_batch.endpoint], version=version, default_model=default
+            models,
+            self._readers[file_batch.endpoint],
+            version=version,
+            default_model=default,
+            aliases=self._registry.aliases,
+            model_field="model",
+            without_template=self._without_template,
         )
         details = {"ends_by_ms": file_batch.ends_by_ms}
         pieces = self._leased(file_batch, self._files.content(file))

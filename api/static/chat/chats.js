@@ -12,6 +12,8 @@ import { newId } from "./store.js";
 const SAVE_MS = 400; // while text comes; a reload asks the service for what is missing anyway
 const TITLE_LENGTH = 60;
 
+const tokensOf = (answer) => (answer?.saidTokens ?? 0) + (answer?.usage?.completion_tokens ?? 0);
+
 export class Chats extends EventTarget {
   constructor(store) {
     super();
@@ -84,6 +86,15 @@ export class Chats extends EventTarget {
     this._ask(this.open, settings);
   }
 
+  /** Have an answer go on in its own words; the messages after it are removed. */
+  goOn(answer, settings) {
+    const index = this._indexOf(answer);
+    if (this.running() || index < 0) return;
+    const [begun, ...later] = this.open.messages.splice(index);
+    this._dropImages(later);
+    this._ask(this.open, settings, begun);
+  }
+
   stop() {
     const answer = this.running();
     if (answer) this._followers.get(answer.id)?.stop();
@@ -152,12 +163,17 @@ export class Chats extends EventTarget {
     return conversation;
   }
 
-  _ask(conversation, settings) {
+  /** Ask for an answer, or for the rest of one that is `begun`. */
+  _ask(conversation, settings, begun = null) {
+    const said = begun?.text ?? "";
     const answer = {
-      id: newId(), role: "assistant", text: "", state: "running", settings: { ...settings },
+      id: newId(), role: "assistant", text: said, state: "running", settings: { ...settings },
       key: newId(), jobId: null,
       cursor: 0, warnings: [], error: null, finish: null, usage: null, timings: null,
+      // What an earlier chat has said of it: the text, its tokens, whether all of it is thinking.
+      said, saidTokens: tokensOf(begun), thought: begun?.thought ?? false,
     };
+    if (begun) answer.settings = { ...begun.settings, maxTokens: settings.maxTokens };
     conversation.messages.push(answer);
     conversation.updated = Date.now();
     conversation.settings = { ...settings };

@@ -125,7 +125,10 @@ export class Follower {
 
   _end({ finish, usage = null, timings = null, code, detail }) {
     const error = code ? { code, words: errorWords(code, detail) } : null;
-    Object.assign(this.answer, { state: "done", finish, usage, timings, error });
+    // Without a mark in the text only the count tells that it is still the model's thinking.
+    const thought = (!this.answer.said || this.answer.thought) && usage?.reasoning_tokens > 0 &&
+      usage.reasoning_tokens === usage.completion_tokens;
+    Object.assign(this.answer, { state: "done", finish, usage, timings, error, thought });
   }
 
   /**
@@ -133,7 +136,7 @@ export class Follower {
    */
   async _lookUpEnd() {
     const record = await job(this.answer.jobId);
-    this.answer.text = record.text;
+    this.answer.text = (this.answer.said ?? "") + record.text;
     const { finish_reason: finish, usage, timings, code, error: detail } = record;
     this._end({ finish, usage, timings, code, detail });
   }

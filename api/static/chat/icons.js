@@ -11,6 +11,7 @@ const PATHS = {
   stop: "M7 7h10v10H7z",
   copy: "M9 9h10v11H9zM15 9V5H5v11h4",
   again: "M19 12a7 7 0 1 1-2-5M17 3v4h-4",
+  onward: "M5 12h13M12 6l6 6-6 6",
   pencil: "M5 19l1-4L16 5l3 3L9 18zM14 7l3 3",
   trash: "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
   close: "M6 6l12 12M18 6L6 18",

@@ -56,6 +56,10 @@ const thread = new Thread(
       chats.regenerate(answer, settings);
       composer.focus();
     },
+    goOn: (answer) => {
+      chats.goOn(answer, settings);
+      composer.focus();
+    },
   },
 );
 const sidebar = new Sidebar(chats, { opened: open, fresh: () => open(null) });

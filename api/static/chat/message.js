@@ -130,9 +130,14 @@ export class AnswerMessage {
     else if (!text && finish !== "cancelled")
       this._text.append(element("p", { class: "muted" }, "The model returned no text."));
     const again = error ? "Try again" : "Answer again";
-    this._foot.append(
+    const cut = text !== "" && (error || finish === "length" || finish === "cancelled");
+    const actions = [
       action("copy", "Copy the answer", (button) => copyWith(button, this._answer.text)),
       action("again", again, () => this._on.regenerate(this._answer)),
+      cut && action("onward", "Continue the answer", () => this._on.goOn(this._answer)),
+    ];
+    this._foot.append(
+      ...actions.filter(Boolean),
       element("span", { class: "facts", title: figuresAtLength(this._answer) }, facts.join(" · ")),
     );
   }

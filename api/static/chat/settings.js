@@ -4,6 +4,10 @@ import { byId } from "../dom.js";
 import { DEFAULTS } from "./request.js";
 
 const NAME = "mlxq-settings";
+// Folded away: the setting, and the id of its field, which has the range.
+const MORE = Object.entries({
+  topP: "top-p", topK: "top-k", minP: "min-p", repetitionPenalty: "repetition-penalty",
+});
 
 /** The settings that the reader chose last: new chats begin with them. */
 export class RememberedSettings {
@@ -49,11 +53,14 @@ export class SettingsDialog {
     this._dialog.showModal();
   }
 
-  _fill({ system, temperature, maxTokens, seed }) {
+  _fill(settings) {
+    const { system, temperature, maxTokens, seed } = settings;
     byId("system").value = system;
     byId("temperature").value = String(temperature);
     byId("max-tokens").value = String(maxTokens);
     byId("seed").value = seed === null ? "" : String(seed);
+    for (const [name, id] of MORE) byId(id).value = settings[name] ?? "";
+    byId("more-settings").open = MORE.some(([, id]) => byId(id).value !== "");
     this._say("");
     this._showTemperature();
   }
@@ -74,10 +81,22 @@ export class SettingsDialog {
     // Larger numbers lose their last digits in a browser.
     if (seed && !(/^\d+$/.test(seed) && Number.isSafeInteger(Number(seed))))
       return this._say("A seed is a whole number up to 9007199254740991, or empty.");
+    const wrong = MORE.map(([, id]) => byId(id)).find((field) => !field.validity.valid);
+    if (wrong) return this._refuse(wrong);
     this._set({
+      ...Object.fromEntries(MORE.map(([name, id]) => [name, numberIn(byId(id))])),
       system: byId("system").value, temperature: Number(byId("temperature").value), maxTokens,
       seed: seed ? Number(seed) : null,
     });
     this._dialog.close();
   }
+
+  _refuse(field) {
+    byId("more-settings").open = true;
+    const whole = field.step === "1" ? "whole " : "";
+    const range = `${whole}number from ${field.min} to ${field.max}`;
+    this._say(`${field.labels[0].textContent} is a ${range}, or empty.`);
+  }
 }
+
+const numberIn = (field) => (field.value === "" ? null : Number(field.value));

@@ -16,6 +16,7 @@ const ERRORS = {
   load_failed: "The model could not be loaded.",
   template_failed: "The model's chat template refused this conversation.",
   engine_failed: "An error occurred while the answer was generated.",
+  tool_call_unreadable: "The model wrote a tool call that could not be read.",
   gave_up_after_crashes: "The answer was abandoned after the worker crashed on it repeatedly.",
   model_changed: "The model's files changed while the answer was generated.",
   job_lost: "The answer was lost.",
@@ -56,10 +57,11 @@ export const duration = (ms) =>
     : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`);
 
 /** The figures of an answer, for the line below it. */
-export function figures({ usage, timings }) {
+export function figures({ usage, timings, saidTokens = 0 }) {
   const parts = [];
-  if (usage?.completion_tokens === 1) parts.push("1 token");
-  else if (usage) parts.push(`${number.format(usage.completion_tokens)} tokens`);
+  const tokens = saidTokens + (usage?.completion_tokens ?? 0);
+  if (usage && tokens === 1) parts.push("1 token");
+  else if (usage) parts.push(`${number.format(tokens)} tokens`);
   if (timings?.tokens_per_second > 0) parts.push(`${rate(timings.tokens_per_second)} tokens/s`);
   if (timings?.ttft_ms > 0) parts.push(`first token after ${duration(timings.ttft_ms)}`);
   return parts;

@@ -65,7 +65,7 @@ def count(folder: Path, dtype: str) -> dict[str, int]:
         backend = open_model(
             record, slots=SEQUENCES, prefill_step=128, cache=PromptCache(0, kv_cache)
         )
-        backend.start()
+        list(backend.start())
         alone = [
             answer
             for i in range(SEQUENCES)

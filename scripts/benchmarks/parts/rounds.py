@@ -58,7 +58,7 @@ async def take_turns(
     for case in plan.cases:
         log(f"{case.part} {case.name}" if case.part == "throughput" else case.part)
         names = IN_TURN[case.part]
-        for turn in range(WARM_UP, plan.rounds_of(case)):
+        for turn in range(plan.first_turn_of(case), plan.rounds_of(case)):
             for name in names[::-1] if turn % 2 else names:
                 results = await running[name](case, turn)
                 await asyncio.sleep(PAUSE_S)

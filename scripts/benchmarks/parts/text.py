@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scripts.benchmarks.systems.client import Answer, Stream, burst, http_post, rate, send
 from scripts.benchmarks.systems.plan import (
     GREEDY,
-    REPEATS,
+    READ_TOKENS,
     SAMPLED,
     TOKENS,
     BenchError,
@@ -46,6 +46,11 @@ class TextLoad:
         match case.part:
             case "throughput":
                 return {case.name: await self._throughput(case, turn)}
+            case "prefill":
+                request = self.server.chat(
+                    self.prompts.chat(f"read {turn}", READ_TOKENS), GREEDY, 0
+                )
+                return {"prefill": Figures([(await self._alone(request)).ttft])}
             case "turn2":
                 return await self._second_turn(turn)
             case "join":
@@ -59,7 +64,7 @@ class TextLoad:
 
     async def _throughput(self, case: Case, turn: int) -> Figures:
         ttft, rates = [], []
-        for repeat in range(REPEATS[case.clients]):
+        for repeat in range(self.plan.repeats_of(case.clients)):
             label = f"{case.name} {turn} {repeat}"
             requests = [
                 self._request(f"{label} {i}", case.sampling, seed=i) for i in range(case.clients)

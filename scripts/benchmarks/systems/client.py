@@ -20,7 +20,7 @@ from scripts.benchmarks.systems.plan import BenchError
 _FRAME = re.compile(rb"data: (\{.*\})\r?\n")
 """One event. Neither server cuts a frame into two chunks of the transfer encoding."""
 _JOB_ID = re.compile(rb"x-job-id: ([0-9a-f]{32})", re.IGNORECASE)
-LIMIT_S = 120.0
+LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from typing import Any
 
 import mlx_lm
 from mlx_lm.generate import BatchGenerator
-from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 
 from scripts.benchmarks.systems.machine import blas_of
 from scripts.benchmarks.systems.plan import (
     BATCH_PROMPTS,
-    REPEATS,
+    READ_TOKENS,
     TOKENS,
     WARM_UP,
     WARM_UP_PROMPTS,
@@ -46,6 +46,7 @@ class Limit:
 
     def __init__(self, plan: Plan) -> None:
         self._model, self._tokenizer = mlx_lm.load(plan.model)
+        self._plan = plan
         self._prompts = Prompts(plan.model)
         self._ready: dict[str, Once] = {}
 
@@ -54,6 +55,8 @@ class Limit:
         match case.part:
             case "throughput":
                 return {case.name: self._throughput(case, turn)}
+            case "prefill":
+                return self._read(turn)
             case "turn2":
                 return self._second_turn(turn)
             case "batch":
@@ -68,15 +71,20 @@ class Limit:
                 self._one_stream(case.sampling) if one else self._rows(case.sampling, case.clients)
             )
         ttft, rates = [], []
-        for repeat in range(REPEATS[case.clients]):
+        for repeat in range(self._plan.repeats_of(case.clients)):
             firsts, seconds = self._ready[case.name](f"{case.name} {turn} {repeat}")
             ttft += firsts
             rates.append(case.clients * TOKENS / seconds)
         return Figures(ttft, [statistics.median(rates)])
 
+    def _read(self, turn: int) -> dict[str, Figures]:
+        """TTFT of a prompt that takes long to read."""
+        messages = self._prompts.chat(f"read {turn}", READ_TOKENS)
+        return {"prefill": Figures([self._first_token(messages, [], None)])}
+
     def _second_turn(self, turn: int) -> dict[str, Figures]:
         """TTFT of the second turn of the long conversation, with the first one's cache and
-        without."""
+        without. A cache that can't be trimmed is of no use to the library."""
         first = self._prompts.long_chat(f"turn {turn} warm")
         cache = make_prompt_cache(self._model)
         ids = self._encode(first)
@@ -104,6 +112,8 @@ class Limit:
         ids = self._encode(messages)
         pairs = enumerate(zip(ids, known, strict=False))
         common = next((i for i, (a, b) in pairs if a != b), min(len(ids), len(known)))
+        if cache is not None and not can_trim_prompt_cache(cache):
+            cache, common = None, 0
         if cache is not None:
             trim_prompt_cache(cache, cache[0].offset - common)
         next(

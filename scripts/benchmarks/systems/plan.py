@@ -8,21 +8,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-REPEATS = {1: 5, 8: 3, 32: 1}
+REPEATS = {1: 5, 4: 3, 8: 3, 32: 1}
 """How often so many clients are measured in a round, whose figure is the median: a few are served
 in tenths of a second."""
-CLIENTS = tuple(REPEATS)
+CLIENTS = (1, 8, 32)
+CLIENTS_OF_OWN_MODEL = (1, 4, 8)
+"""A model that somebody brings is larger than the generated ones."""
 TOKENS = 64
 PROMPT_TOKENS = 32
 LONG_TOKENS = 1600
 """Tokens of the long conversation's first message; with the answer and the second question it
 has about 1,700."""
+READ_TOKENS = 1000
+"""Tokens of the prompt whose reading is measured by itself."""
 BATCH_PROMPTS = 1000
 """Prompts of the batch; each has an answer of the usual length."""
 WARM_UP_PROMPTS = 64
 """Prompts of a batch that is not counted."""
 PARTS = (
     "throughput",
+    "prefill",
     "turn2",
     "join",
     "stop",
@@ -33,6 +38,8 @@ PARTS = (
     "equal-text",
 )
 DEFAULT_PARTS = PARTS[:-2]
+PARTS_OF_OWN_MODEL = ("throughput", "prefill", "turn2", "join", "stop", "batch")
+"""What can be measured with any text model; the last one takes hours on a large one."""
 
 
 class BenchError(Exception):
@@ -57,6 +64,7 @@ WARM_UP = -1
 """The turn that each system takes before the first round of a case, and that is not counted."""
 IN_TURN = {
     "throughput": ("limit", "peer", "ours"),
+    "prefill": ("limit", "peer", "ours"),
     "turn2": ("limit", "peer", "ours"),
     "join": ("peer", "ours"),
     "batch": ("limit", "ours"),
@@ -94,15 +102,33 @@ class Plan:
     parts: tuple[str, ...]
     openblas: str = ""
     """The library to preload; empty for the BLAS that MLX brings."""
+    clients: tuple[int, ...] = CLIENTS
+    """How many clients there are at once, case by case."""
+    own_model: str = ""
+    """The name of a text model that somebody brought; empty for a generated one."""
 
     @property
     def cases(self) -> list[Case]:
         """The parts in which systems take turns, in their order."""
         streams = [
-            Case("throughput", sampling, clients) for sampling in SAMPLINGS for clients in CLIENTS
+            Case("throughput", sampling, clients)
+            for sampling in self.samplings
+            for clients in self.clients
         ]
         cases = [*streams, *(Case(part) for part in IN_TURN if part != "throughput")]
         return [case for case in cases if case.part in self.parts]
+
+    @property
+    def samplings(self) -> tuple[Sampling, ...]:
+        """How tokens are sampled costs little beside a step of a model that is not tiny."""
+        return (GREEDY,) if self.own_model else SAMPLINGS
+
+    def repeats_of(self, clients: int) -> int:
+        return 1 if self.own_model else REPEATS[clients]
+
+    def first_turn_of(self, case: Case) -> int:
+        """The warm-up, or the first round: a large model is warm after its first case."""
+        return 0 if self.own_model and case != self.cases[0] else WARM_UP
 
     def rounds_of(self, case: Case) -> int:
         """A batch takes as long as all the rest of a round: beside other parts it has one round
@@ -124,7 +150,8 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Plan:
         values: dict[str, Any] = json.loads(text)
-        return cls(**{**values, "parts": tuple(values["parts"])})
+        lists = {name: tuple(values[name]) for name in ("parts", "clients")}
+        return cls(**(values | lists))
 
 
 @dataclass(slots=True)

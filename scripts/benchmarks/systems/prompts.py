@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from scripts.benchmarks.systems.plan import LONG_TOKENS, PROMPT_TOKENS, TOKENS, BenchError
 
 Messages = list[dict[str, object]]
-_SPACE = "Ġ"
-"""How a byte-level vocabulary writes the space before a word."""
+_SPACES = "Ġ▁"
+"""How a byte-level vocabulary and one of SentencePiece write the space before a word."""
 IMAGE_SIDE = 560
 
 
@@ -33,7 +33,7 @@ class Prompts:
         self._next = [
             word[1:]
             for word in words
-            if word[0] == _SPACE and word[1:].isascii() and word[1:].isalpha()
+            if word[0] in _SPACES and word[1:].isascii() and word[1:].isalpha()
         ]
 
     def text(self, label: str, tokens: int = PROMPT_TOKENS) -> str:
@@ -42,13 +42,13 @@ class Prompts:
         for _ in range(100):
             words = [chance.choice(self._first), *chance.choices(self._next, k=tokens - 1)]
             text = " ".join(words)
-            if len(self._tokenizer.encode(text).ids) == tokens:
+            if len(self._tokenizer.encode(text, add_special_tokens=False).ids) == tokens:
                 return text
         raise BenchError(f"no text of {tokens} tokens was found")
 
-    def chat(self, label: str) -> Messages:
-        """One short question."""
-        return [user(self.text(label))]
+    def chat(self, label: str, tokens: int = PROMPT_TOKENS) -> Messages:
+        """One question, by default a short one."""
+        return [user(self.text(label, tokens))]
 
     def long_chat(self, label: str) -> Messages:
         """The first turn of the long conversation."""

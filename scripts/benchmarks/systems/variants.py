@@ -50,7 +50,7 @@ def stamped_worker() -> None:
     """On the echo backend: a client on the same machine sees how long each token took."""
     import worker.backends.echo
     from worker.__main__ import main
-    from worker.sequence import Output
+    from worker.text_decoder import Output
 
     class StampingDecoder(worker.backends.echo.EchoDecoder):
         """The time in microseconds in place of a word."""

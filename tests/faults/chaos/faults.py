@@ -142,5 +142,5 @@ class Faults:
 
     async def _empty_redis(self) -> None:
         async with self._redis_lock:
-            self._stack.redis.flushall()
+            self._stack.flush_redis()
             self.lost.append(time.monotonic())

@@ -61,15 +61,15 @@ def scores(logits: Any, row: Any, tokens: list[int]) -> Any:
     import mlx.core as mx
     import numpy as np
 
-    from worker.backends.sampling import sampler
+    from worker.backends.sampling.repetition_penalty import penalise
+    from worker.backends.sampling.top_p import nucleus
 
     logits = logits.astype(mx.float32)
     if row.penalty != 1.0:
-        logits = sampler.penalise(
-            logits, mx.array([sampler.window(tokens)]), mx.array([[row.penalty]])
-        )
+        recent = mx.array([tokens[-row.context_size :]])
+        logits = penalise(logits, recent, mx.array([[row.penalty]]))
     if row.is_greedy:
         return logits[0]
-    kept = sampler.nucleus(logits, mx.array([[row.top_p]]))
+    kept = nucleus(logits, mx.array([[row.top_p]]))
     key = mx.array(np.array(row.next_key(), dtype=np.uint32))
     return (kept / row.temperature + mx.random.gumbel(logits.shape[1:], key=key))[0]

@@ -42,6 +42,7 @@ def test_a_batch_runs_from_the_upload_to_its_results(batch_service: BatchService
             "refusal": None,
         }
         assert body["usage"]["completion_tokens"] == 4
+        assert (body["sampling"]["seed"], body["sampling"]["top_k"]) == (n, 0)
     assert len({row["id"] for row in rows.values()}) == 40
     about = batch_service.client.files.retrieve(batch.output_file_id)
     assert (about.purpose, about.bytes) == (

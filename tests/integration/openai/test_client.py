@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 
 from tests.integration.openai.chat_requests import CALL, CLOCK
-from tests.support.openai_service import MODEL, Service, text_of
+from tests.support.openai_service import MODEL, Service, calls_of, text_of
 from worker.backends.echo import answer
 from worker.backends.echo_script import SAY
 
@@ -74,7 +74,7 @@ def test_thinking_and_tool_calls_are_separate_fields(service: Service) -> None:
     deltas = [chunk.choices[0].delta for chunk in chunks]
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == "Hm."
-    calls = [call for delta in deltas for call in delta.tool_calls or ()]
+    calls = calls_of(chunks)
     assert [(call.index, json.loads(call.function.arguments)) for call in calls] == [
         (0, {"zone": "UTC"}),
         (1, {"zone": "UTC"}),
@@ -116,8 +116,8 @@ def test_the_native_stream_shows_the_models_words_as_they_are(service: Service) 
 
 def test_errors_are_the_clients_own(service: Service) -> None:
     with pytest.raises(openai.BadRequestError) as bad:
-        service.chat("hello", n=2)
-    assert (bad.value.param, bad.value.code) == ("n", "unsupported")
+        service.chat("hello", functions=[{"name": "clock"}])
+    assert (bad.value.param, bad.value.code) == ("functions", "unsupported")
     with pytest.raises(openai.BadRequestError, match="temperature"):
         service.chat("hello", temperature=3)
     with pytest.raises(openai.NotFoundError) as missing:

@@ -112,6 +112,9 @@ def test_an_answer_goes_on_behind_a_killed_worker_marks_and_all(service: Service
     deltas = [chunk.choices[0].delta for chunk in chunks]
     assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == sentences
     assert text_of(chunks) == sentences + sentences
-    assert [call.function.name for delta in deltas for call in delta.tool_calls or ()] == ["clock"]
+    calls = [call.function for delta in deltas for call in delta.tool_calls or ()]
+    assert [call.name for call in calls if call.name] == ["clock"]
+    assert "".join(call.arguments for call in calls) in CALL
+    assert calls[-1].arguments.endswith("}")
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     asyncio.run(service.stack.worker_ready())

@@ -89,7 +89,7 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
     row = {"custom_id": "long", "method": "POST", "url": "/v1/chat/completions"}
     lines = [
         row | {"body": {"model": MODEL, "messages": LONG}},
-        row | {"custom_id": "field", "body": {"model": MODEL, "messages": LONG[-1:], "top_k": 1}},
+        row | {"custom_id": "field", "body": {"model": MODEL, "messages": LONG[-1:], "lora": 1}},
         row
         | {
             "custom_id": "unknown",
@@ -115,12 +115,14 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
     assert (failed["field"]["status_code"], error["code"], error["param"]) == (
         400,
         "unsupported",
-        "top_k",
+        "lora",
     )
     (good,) = _rows(service, batch.output_file_id)
     assert good["response"]["body"]["warnings"] == ["Unknown fields were ignored: chat_id."]
     assert good["response"]["body"]["model"] == MODEL
 
+
+def test_a_native_batch_shortens_and_warns(service: Service) -> None:
     native = {"model_id": "default", "prompts": [{"messages": LONG}], "max_tokens": 2}
     batch_id = service.json("/api/engine/batches", native)["id"]
     wait_for(lambda: service.json(f"/api/engine/batches/{batch_id}")["status"] == "completed", 30)
@@ -145,7 +147,9 @@ def test_of_several_calls_a_client_that_wants_one_gets_the_first(service: Servic
     choice = service.chat(f"{SAY}{CALL}{CALL}", **fields).choices[0]
     assert (len(choice.message.tool_calls), choice.finish_reason) == (1, "tool_calls")
     chunks = service.stream(f"{SAY}{CALL}{CALL}", **fields)
-    assert len([call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]) == 1
+    told = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert len([call for call in told if call.function.name]) == 1
+    assert {call.index for call in told} == {0}
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -16,10 +16,12 @@ from redis import Redis
 
 from api.app import create_app
 from api.server import Server
-from tests.support.api_support import QUEUE, LogWriter, chat_body, wait_for
+from tests.support.api_support import LIMIT_S, QUEUE, LogWriter, chat_body, wait_for
 from wire.settings import Settings
 
 CHAT = "/api/engine/chat"
+NEVER_S = 3600.0
+"""Between keep-alive comments: they would hide from a client's limit that a frame doesn't come."""
 USAGE = {"stream_options": {"include_usage": True}}
 Frame = dict[str, Any]
 # The dashboard uses a deprecated property of RQ's jobs.
@@ -44,7 +46,7 @@ class Running:
         return self._opened(Stream("GET", f"{self.url}{CHAT}/{job_id}/events", headers=headers))
 
     def get(self, path: str, **headers: str) -> httpx2.Response:
-        return httpx2.get(self.url + path, headers=headers)
+        return httpx2.get(self.url + path, headers=headers, timeout=LIMIT_S)
 
     def _opened(self, stream: Stream) -> Stream:
         self.streams.append(stream)
@@ -60,7 +62,7 @@ class Stream:
     """A client that reads one response line by line."""
 
     def __init__(self, method: str, url: str, **arguments: Any) -> None:
-        self._client = httpx2.Client(timeout=15, verify=False)
+        self._client = httpx2.Client(timeout=LIMIT_S, verify=False)
         self._context = self._client.stream(method, url, **arguments)
         self.response = self._context.__enter__()
         assert self.response.status_code == 200, self.response.read()
@@ -99,7 +101,11 @@ class Stream:
 @contextmanager
 def serving(url: str, **more: Any) -> Iterator[Running]:
     settings = Settings(
-        redis_url=url, port=0, keepalive_s=more.pop("keepalive_s", 15), log_level="error", **more
+        redis_url=url,
+        port=0,
+        keepalive_s=more.pop("keepalive_s", NEVER_S),
+        log_level="error",
+        **more,
     )
     app = create_app(settings)
     server = Server(app, settings)

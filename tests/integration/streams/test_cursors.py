@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from tests.integration.streams.served_api import CHAT, Running, text
+from tests.support.api_support import LIMIT_S
 from wire import keys
 
 
@@ -49,7 +50,9 @@ def test_a_cursor_at_the_end_is_204(api: Running) -> None:
 def test_a_cursor_that_is_none_is_400(api: Running, cursor: str) -> None:
     stream = api.chat()
     api.writer(stream.job_id).text("secret")
-    answer = httpx2.get(f"{api.url}{CHAT}/{stream.job_id}/events", params={"after": cursor})
+    answer = httpx2.get(
+        f"{api.url}{CHAT}/{stream.job_id}/events", params={"after": cursor}, timeout=LIMIT_S
+    )
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 

@@ -12,7 +12,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from tests.integration.streams.served_api import CHAT, Running, rq_noise
-from tests.support.api_support import QUEUE
+from tests.support.api_support import LIMIT_S, QUEUE
 
 
 @rq_noise
@@ -26,7 +26,7 @@ def test_the_dashboard_shows_jobs_in_every_state(api: Running) -> None:
         registry = {"started": "wip"}.get(state, state)
         entry = f"{job.id}:execution" if state == "started" else job.id
         api.redis.zadd(f"rq:{registry}:chat", {entry: time.time() + 600})
-    httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": ids["canceled"]})
+    httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": ids["canceled"]}, timeout=LIMIT_S)
     for page in (
         "queues",
         "workers",
@@ -61,5 +61,5 @@ def test_nothing_that_a_hostile_writer_puts_into_redis_is_unpickled(
     api.redis.hset(f"rq:job:{job_id}", mapping={"data": trap, "result": trap, "meta": trap})
     for path in (f"/rq/job/{job_id}", "/rq/jobs", "/rq/queues"):
         api.get(path)
-    httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": job_id})
+    httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": job_id}, timeout=LIMIT_S)
     assert not (tmp_path / "sprung").exists()

@@ -18,26 +18,31 @@ from api.monitoring.status_stream import StatusStream
 from api.redis_client import connect
 from api.registry import RegistryReader
 from tests.integration.streams.served_api import CHAT, USAGE, Running, rq_noise
-from tests.support.api_support import QUEUE, announce, wait_for
+from tests.support.api_support import LIMIT_S, QUEUE, announce, wait_for
 from wire import keys
 
 
 def test_stopping_a_queued_chat_ends_its_stream(api: Running) -> None:
     stream, other = api.chat(**USAGE), api.chat()
-    assert httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}).json() == {
-        "status": "stopped"
-    }
+    assert httpx2.post(
+        f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}, timeout=LIMIT_S
+    ).json() == {"status": "stopped"}
     [(sequence, frame)] = stream.rest()
     assert (sequence, frame["done"], frame["finish_reason"]) == (1, True, "cancelled")
     assert api.redis.lrange(QUEUE, 0, -1) == [other.job_id.encode()]
     api.writer(other.job_id).finish()
     other.rest()
-    assert httpx2.post(f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}).status_code == 200
+    assert (
+        httpx2.post(
+            f"{api.url}{CHAT}/stop", json={"job_id": stream.job_id}, timeout=LIMIT_S
+        ).status_code
+        == 200
+    )
 
 
 def test_stop_without_a_body_stops_all_chats(api: Running) -> None:
     streams = [api.chat() for _ in range(3)]
-    assert httpx2.post(f"{api.url}{CHAT}/stop").status_code == 200
+    assert httpx2.post(f"{api.url}{CHAT}/stop", timeout=LIMIT_S).status_code == 200
     assert all(stream.rest() == [(1, {"text": "", "done": True})] for stream in streams)
 
 
@@ -53,7 +58,7 @@ def test_a_job_that_redis_lost_ends_with_an_error(api: Running) -> None:
 @rq_noise
 def test_a_queued_job_deleted_from_the_dashboard_ends_with_an_error(api: Running) -> None:
     stream = api.chat()
-    assert httpx2.delete(f"{api.url}/rq/job/{stream.job_id}").status_code == 200
+    assert httpx2.delete(f"{api.url}/rq/job/{stream.job_id}", timeout=LIMIT_S).status_code == 200
     assert stream.rest()[-1][1]["code"] == "job_lost"
 
 
@@ -66,11 +71,11 @@ def attend(api: Running, enough: Callable[[], object]) -> None:
         task = asyncio.create_task(
             DisconnectWatcher(clients.waiting, find_service(api.app, Relay), jobs, 0.05, 2.0).run()
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LIMIT_S
         while not enough() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         task.cancel()
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=LIMIT_S)
         await clients.close()
 
     asyncio.run(run())
@@ -99,7 +104,7 @@ def test_a_reader_who_comes_back_is_in_time(api: Running) -> None:
 
 def test_a_status_stream_ends_with_its_client_and_nobody_looks_any_more(api: Running) -> None:
     announce(api.redis)
-    with httpx2.Client(timeout=15, verify=False) as client:
+    with httpx2.Client(timeout=LIMIT_S, verify=False) as client:
         for _ in range(2):
             with client.stream("GET", f"{api.url}/api/engine/status/events") as answer:
                 lines = answer.iter_lines()

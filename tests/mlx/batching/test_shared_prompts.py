@@ -8,28 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.mlx.conftest import Bench
-from tests.model_kinds.kinds import make_folder
 from wire.messages import Message
-from worker.models.folders import describe
 from worker.sequence import Sequence
 
 SYSTEM = Message(role="system", content="these are the rules of this house, read them well. " * 12)
 QUESTIONS = ("what is allowed?", "and what is not?", "who says so?")
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
-
-
-@pytest.fixture(scope="module", params=["qwen3", "gemma3_text", "qwen3_5", "llama4"])
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Keys and values of all tokens, a sliding window, a state, and rows that are fed alone."""
-    kind: str = request.param
-    record = describe(make_folder(kind, tmp_path_factory.mktemp("kinds") / kind))
-    assert record is not None
-    return Bench(record)
-
-
-@pytest.fixture(autouse=True)
-def _empty_cache(bench: Bench) -> None:
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
 
 
 def asked(bench: Bench, question: str) -> Sequence:
@@ -40,7 +24,7 @@ def alone(bench: Bench, question: str) -> list[int]:
     chat = asked(bench, question)
     bench.start(chat)
     bench.run()
-    bench.cache.forget((bench.record.id, bench.record.revision, None))
+    bench.forget()
     return chat.generated
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wire.messages import ChatJob, Message, OutputFormat, Sampling
+from wire.messages import ChatJob, Message, OutputFormat, Sampling, ToolCall, whole_calls
 from worker.backends.text.formats.chat_format import ChatFormat, Thinking, marked
 from worker.backends.text.formats.syntax import ToolFormat
 from worker.backends.text.output_parser import OutputParser
 from worker.backends.text.output_syntax import syntax_of
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 SIZES = (1, 7, 100_000)
 Call = tuple[str, dict[str, Any]]
@@ -55,17 +55,30 @@ def of(tools: ToolFormat, thinking: tuple[str, str] | None = None) -> ChatFormat
     return ChatFormat(thinking=marks, tools=tools, transitions=marked(marks))
 
 
-def parser_of(form: ChatFormat, job: ChatJob | None = None, **options: bool) -> OutputParser:
+def parser_of(
+    form: ChatFormat, job: ChatJob | None = None, *, call_pieces: bool = False, **options: bool
+) -> OutputParser:
     job = chat() if job is None else job
-    return OutputParser(syntax_of(form, job, **options), job.sampling.stop, job.job_id)
+    return OutputParser(
+        syntax_of(form, job, **options), job.sampling.stop, job.job_id, call_pieces=call_pieces
+    )
 
 
 def said(form: ChatFormat, text: str, job: ChatJob | None = None, **options: bool) -> Output:
     """What a reader gets of an answer: the same however it comes in pieces, also if a worker dies
-    in between."""
+    in between. Calls that are told in pieces are the same, unless they turn out unreadable."""
     told = {size: _in_pieces(parser_of(form, job, **options), text, size) for size in SIZES}
     assert told[1] == told[7] == told[SIZES[-1]]
+    for size in SIZES:
+        parser = parser_of(form, job, call_pieces=True, **options)
+        output = _in_pieces(parser, text, size)
+        if not parser.has_open_call:
+            assert joined(output) == joined(told[1])
     return told[1]
+
+
+def joined(output: Output) -> tuple[str, str, tuple[ToolCall, ...]]:
+    return output.text, output.reasoning, whole_calls(output.tool_calls)
 
 
 def _in_pieces(parser: OutputParser, text: str, size: int) -> Output:

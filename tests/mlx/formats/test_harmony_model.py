@@ -16,7 +16,8 @@ from tests.support.schema_support import settled
 from wire.messages import Delta, OutputFormat
 from worker.errors import WorkerError
 from worker.models.folders import describe
-from worker.sequence import Output, Sequence
+from worker.sequence import Sequence
+from worker.text_decoder import Output
 
 ZONE = {
     "type": "object",

@@ -94,7 +94,7 @@ def test_a_template_that_refuses_the_probe_gets_text_and_loses_nothing(tmp_path:
     tools = "{{ tools[0].function.name }}"
     text = prompt(tmp_path / "tools", tools + PLAIN, *TURNS, tools=TOOLS)
     assert text.startswith("write<|im_start|>system\nBe brief.")
-    assert MessageForm.of("", refuse) == MessageForm()
+    assert MessageForm.of("", refuse) == MessageForm(takes_system=False)
 
 
 def refuse(_: object) -> str:
@@ -118,7 +118,7 @@ def test_a_system_message_that_a_template_refuses_is_not_lost() -> None:
             raise ValueError("no system messages")
         return ";".join(row["content"] for row in rows)
 
-    assert MessageForm.of("", render) == MessageForm()
+    assert MessageForm.of("", render) == MessageForm(takes_system=False)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,7 @@ def refused(folder: Path, template: str | Family, **options: Any) -> str:
     with pytest.raises(WorkerError) as error:
         prompt(folder, template, *TURNS, template_options=options)
     assert error.value.code == "unsupported"
+    assert error.value.param in {f"chat_template_kwargs.{name}" for name in options}
     return error.value.message
 
 
@@ -218,10 +219,8 @@ def test_options_reach_a_template_that_has_them(tmp_path: Path) -> None:
     assert "Reasoning: medium" in prompt(tmp_path / "none", FAMILIES["gpt-oss"], *TURNS)
 
 
-def test_no_effort_turns_off_thinking_that_has_no_other_switch(tmp_path: Path) -> None:
-    none = {"reasoning_effort": "none"}
-    assert prompt(tmp_path / "off", SWITCH, *TURNS, template_options=none).endswith("OFF")
-    told = refused(tmp_path / "low", SWITCH, reasoning_effort="low")
+def test_an_effort_of_another_name_is_refused_where_no_template_reads_it(tmp_path: Path) -> None:
+    told = refused(tmp_path, SWITCH, reasoning_effort="extreme")
     assert told == "This model's chat template has no option reasoning_effort."
 
 

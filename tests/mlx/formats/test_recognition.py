@@ -26,7 +26,7 @@ from worker.backends.text.formats import tagged_calls
 from worker.backends.text.formats.chat_format import chat_format
 from worker.errors import WorkerError
 from worker.models.folders import describe
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 every = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 

@@ -9,7 +9,7 @@ from worker.backends.text.formats import harmony, json_calls, tagged_calls
 from worker.backends.text.formats.chat_format import ChatFormat
 from worker.backends.text.formats.syntax import ToolFormat
 from worker.backends.text.harmony_history import split_answers
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 HARMONY = ChatFormat.harmony(harmony.FORMAT)
 CALL = '{"name": "clock", "arguments": {"zone": "UTC"}}'

@@ -13,7 +13,7 @@ import pytest
 from tests.mlx.formats.format_support import TRICKY, calls_of, chat, of, parser_of, said
 from worker.backends.text.formats import harmony, json_calls, tagged_calls
 from worker.backends.text.formats.chat_format import ChatFormat
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from tests.support.schema_support import settled
 from wire.messages import OutputFormat
 from worker.backends.sampling import json_schema
 from worker.backends.sampling.json_schema import Constraint, Grammars
+from worker.backends.text import chat_template
+from worker.backends.text.formats.chat_format import ChatFormat, Thinking
 from worker.errors import WorkerError
 from worker.models.folders import DEMO_MODELS, describe
 from worker.sequence import Sequence
@@ -88,33 +90,25 @@ def test_a_vision_models_answer_keeps_it() -> None:
     assert json.loads(text)["colour"] in ("red", "green")
 
 
-def test_thinking_that_the_prompt_began_goes_first() -> None:
-    class Text:
-        """The parts of a tokeniser that a constraint uses."""
-
-        has_thinking = True
-        think_end_tokens = (7, 8)
-
-        def rfind_think_start(self, ids: list[int]) -> int:
-            return max((i for i, token in enumerate(ids) if token == 5), default=-1)
-
-        def rfind_think_end(self, ids: list[int]) -> int:
-            return max((i for i, token in enumerate(ids) if token == 7), default=-1)
-
-    grammars = Grammars(Text(), [2])
+def test_thinking_that_the_prompt_began_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    thinks = ChatFormat(thinking=Thinking("<t>", "</t>", (5,), (7, 8)))
+    monkeypatch.setattr(chat_template, "chat_format", lambda _: thinks)
+    grammars = Grammars(None, [2])
     real = load_tokenizer(DEMO_MODELS / "chat")
     grammars._vocabulary = Grammars(real, [2])._llguidance_vocabulary()
-    constraint = grammars.constraint(settled({"enum": ["x"]}), [1, 5])
+    guided = OutputFormat(json_schema=settled({"enum": ["x"]}))
+    constraint = grammars.constraint(guided, [1, 5])
     mask = np.ones(1300, dtype=np.bool_)
     for token in (9, 7, 9):
         constraint.accept(token)
+        mask[:] = True
         constraint.fill_mask(mask)
-        assert mask.all()
+        assert np.flatnonzero(~mask).tolist() == [2]
     constraint.accept(7)
     constraint.accept(8)
     constraint.fill_mask(mask)
     assert [real.decode([int(i)]) for i in np.flatnonzero(mask)] == ['"']
-    assert grammars.constraint(settled({"enum": ["x"]}), [1, 5, 7])._thinking is None
+    assert grammars.constraint(guided, [1, 5, 7, 8])._thinking is None
 
 
 def raw(bench: Bench, schema: str) -> Sequence:

@@ -18,6 +18,7 @@ from mlx_lm.utils import load_tokenizer
 
 from scripts.training.random_text_model import SMALL, make
 from tests.support.schema_support import settled
+from wire.messages import OutputFormat
 from wire.schemas import matching
 from worker.backends.sampling import matcher
 from worker.backends.sampling.json_schema import Grammars, vocabulary_of
@@ -167,5 +168,5 @@ def test_no_vocabulary_is_built_under_the_gil(
     )
     grammars = Grammars(tokenizer, ends_of(tokenizer))
     for _ in range(2):
-        grammars.constraint(settled(SCHEMAS[0]), [1])
+        grammars.constraint(OutputFormat(json_schema=settled(SCHEMAS[0])), [1])
     assert built == ["beside"]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from mlx_lm.sample_utils import apply_top_p, make_repetition_penalty
 
-from wire.messages import ChatJob, Sampling
+from wire.messages import REPETITION_CONTEXT_SIZE, ChatJob, Sampling
 from worker.backends.cpu import partition
 from worker.backends.sampling import top_p
 from worker.backends.sampling.logits_processors import logits_processor_of, process_logits
-from worker.backends.sampling.sampler import PENALTY_WINDOW, RowSampler, penalise, sample, window
+from worker.backends.sampling.repetition_penalty import penalise
+from worker.backends.sampling.sampler import RowSampler, sample
 from worker.backends.sampling.top_p import nucleus, nucleus_threshold
 from worker.sequence import Sequence
 
@@ -26,9 +27,15 @@ def row(**settings: float) -> RowSampler:
     return RowSampler.of(Sampling(**{**defaults, **settings}), position=0)
 
 
+def penalised(logits: mx.array, rows: list[RowSampler], recent: mx.array) -> mx.array:
+    """The next tokens after the repetition penalty."""
+    inputs = mx.zeros((len(rows),), dtype=mx.int32)
+    return sample(process_logits(logits, rows, inputs, recent), rows)
+
+
 def draws(sampler: RowSampler, count: int) -> Counter[int]:
     logits = mx.array([LOGITS])
-    return Counter(int(sample(logits, [sampler], None).item()) for _ in range(count))
+    return Counter(int(sample(logits, [sampler]).item()) for _ in range(count))
 
 
 def test_draws_follow_the_softmax() -> None:
@@ -88,11 +95,10 @@ def test_a_tiny_top_p_keeps_the_likeliest_and_forbidden_tokens_stay_forbidden() 
 
 def test_the_penalty_is_the_librarys() -> None:
     tokens = [3, 1, 1, 5]
-    theirs = make_repetition_penalty(1.3, context_size=PENALTY_WINDOW)(
+    theirs = make_repetition_penalty(1.3, context_size=REPETITION_CONTEXT_SIZE)(
         mx.array(tokens), mx.array([LOGITS])
     )
-    recent = mx.array([[token if token >= 0 else 5 for token in window(tokens)]])
-    ours = penalise(mx.array([LOGITS]), recent, mx.array([[1.3]]))
+    ours = penalise(mx.array([LOGITS]), mx.array([tokens]), mx.array([[1.3]]))
     assert np.array_equal(np.array(ours), np.array(theirs))
 
 
@@ -107,10 +113,10 @@ def test_a_rows_token_does_not_depend_on_its_neighbours() -> None:
         {"temperature": 2.0},
         {"temperature": 0.7, "repetition_penalty": 1.4},
     ]
-    recent = mx.array(rng.integers(0, 200, size=(6, PENALTY_WINDOW)))
-    together = sample(logits, [row(**s) for s in settings], recent).tolist()
+    recent = mx.array(rng.integers(0, 200, size=(6, REPETITION_CONTEXT_SIZE)))
+    together = penalised(logits, [row(**s) for s in settings], recent).tolist()
     alone = [
-        int(sample(logits[i : i + 1], [row(**s)], recent[i : i + 1]).item())
+        int(penalised(logits[i : i + 1], [row(**s)], recent[i : i + 1]).item())
         for i, s in enumerate(settings)
     ]
     assert together == alone
@@ -141,8 +147,8 @@ def test_a_tiny_temperature_takes_the_likeliest_token_beside_others(
     logits = mx.array([[800.0, 2.0, 3.0, 900.0, 1.0]] * 3).astype(dtype)
     for bound in (1.0, 0.9):
         rows = [row(temperature=temperature, top_p=bound), row(), row(temperature=0.0)]
-        assert sample(logits, rows, None).tolist() == [3, 3, 3]
-        assert sample(logits[:1], [row(temperature=temperature, top_p=bound)], None).tolist() == [3]
+        assert sample(logits, rows).tolist() == [3, 3, 3]
+        assert sample(logits[:1], [row(temperature=temperature, top_p=bound)]).tolist() == [3]
 
 
 @pytest.mark.parametrize("top_p", TINY)
@@ -156,10 +162,12 @@ def test_a_tiny_penalty_repeats_the_likeliest_of_what_was_said(
     penalty: float, dtype: mx.Dtype
 ) -> None:
     logits = mx.array([WIDE, WIDE]).astype(dtype)
-    recent = mx.array([[2, 0, 1] + [2] * (PENALTY_WINDOW - 3), [5] * PENALTY_WINDOW])
+    recent = mx.array(
+        [[2, 0, 1] + [2] * (REPETITION_CONTEXT_SIZE - 3), [5] * REPETITION_CONTEXT_SIZE]
+    )
     for temperature in (0.0, 1e-5, 0.01):
         rows = [row(repetition_penalty=penalty, temperature=temperature), row(temperature=0.0)]
-        assert sample(logits, rows, recent).tolist() == [1, 1]
+        assert penalised(logits, rows, recent).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16])

@@ -102,3 +102,13 @@ def test_where_nothing_is_fused_nothing_is_built(
     monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
     assert new_builder().ready(LENGTH)
     assert not builders
+
+
+def test_for_a_large_vocabulary_nothing_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(top_p, "on_cpu", lambda: True)
+    monkeypatch.setattr(top_p._cpu_kernels, "ready", lambda length: bool(asked.append(length)))
+    for length in (top_p.FUSED_BELOW - 1, top_p.FUSED_BELOW):
+        keys = mx.array([[1, 2]], dtype=mx.uint32)
+        mx.eval(top_p.gumbel_max(mx.zeros((1, length)), keys, mx.ones((1, 1))))
+    assert asked == [top_p.FUSED_BELOW - 1]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker.backends.text.output_parser import REASONING, TEXT, TOOL, OutputParser, OutputSyntax
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 STYLE = OutputSyntax(
     {
@@ -101,6 +101,23 @@ def test_stop_texts_count_in_the_text_alone() -> None:
     assert channels.stopped
     assert (all_of_it.text, all_of_it.reasoning) == ("cd", "a\nb")
     assert len(all_of_it.tool_calls) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("least", range(12))
+def test_a_stop_text_that_ends_too_early_is_text(size: int, least: int) -> None:
+    """``least`` is how many pieces come before stop texts count."""
+    text = "aENDbEND<think>ENDc</think>END.END"
+    channels = OutputParser(STYLE, ("END",), "job", least)
+    pieces = [channels.add(text[at : at + size]) for at in range(0, len(text), size)]
+    pieces.append(channels.finish())
+    said = Output.together(pieces)
+    ends = [at for at in (1, 5, 27, 31) if (at + 2) // size >= least]
+    assert channels.stopped is bool(ends)
+    assert channels.stop_text == ("END" if ends else None)
+    before = text[: ends[0]] if ends else text
+    assert said.text == before.replace("<think>ENDc</think>", "")
+    assert said.reasoning == ("ENDc" if "</think>" in before else "")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from wire.messages import Message, OutputFormat, ToolCall
 from worker import prompt
 from worker.backends.lm import LmText
 from worker.backends.text.control_tokens import ControlTokens
+from worker.backends.text.decoder import Decoders
 from worker.models.folders import DEMO_MODELS
 
 
@@ -136,7 +137,8 @@ def test_an_assistants_own_marks_stay_and_others_make_none(tools: LmText) -> Non
     assert seen("assistant", marks + "<|im_end|>") == len(MARKS)
     assert [seen(role) for role in ("user", "system", "tool")] == [0, 0, 0]
     # Otherwise the answer would be read as thinking.
-    decoder = tools._decoders.of(_job("<think>"), tools.encode(user("<think>")))
+    prompt = tools.encode(user("<think>"))
+    decoder = Decoders(tools.tokenizer).of(_job("<think>"), prompt)
     assert decoder.add(tools.tokenizer.encode("a")[0]).text == "a"
 
 

@@ -23,7 +23,7 @@ from tests.mlx.conftest import Bench
 from wire.messages import ChatJob, Message, OutputFormat, Sampling
 from worker.backends.text.decoder import Decoders
 from worker.backends.text.detokenizer import detokenizers
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 CODE = "    return a - b\n        if x:\n\tpass  # ä 漢字 🙂 e\u0301\n\n  end "
 TEXTS = (CODE, " 4, 5, 6", "  two", "\n  line", "plain", " ", "🙂", " a , b . c 's", "a\0b")
@@ -143,6 +143,53 @@ def test_a_text_that_is_continued_keeps_its_first_blank(tokenizer: Any, rest: st
 def test_a_token_beyond_the_tokenisers_says_nothing(tokenizer: Any) -> None:
     ids = tokenizer.encode("a", add_special_tokens=False)
     assert streamed(tokenizer, [*ids, len(tokenizer) + 5]).strip() == "a"
+
+
+def written(tokenizer: Any, ids: Sequence[int], before: Sequence[int] | None = None) -> bytes:
+    """The bytes of all tokens of an answer."""
+    made, context = detokenizers(tokenizer)(before), list(before or ())
+    found = b""
+    for token in ids:
+        found += made.bytes_of(token, context)
+        context.append(token)
+    return found
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_bytes_of_tokens_are_those_of_the_text(tokenizer: Any, text: str) -> None:
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert written(tokenizer, ids) == decoded(tokenizer, ids).encode()
+    for cut in range(1, len(ids)):
+        rest = streamed(tokenizer, ids[cut:], ids[:cut])
+        if "\N{REPLACEMENT CHARACTER}" not in decoded(tokenizer, ids[:cut]):
+            assert written(tokenizer, ids[cut:], ids[:cut]) == rest.encode()
+
+
+def test_a_token_inside_a_character_has_its_own_bytes(tokenizer: Any) -> None:
+    ids = tokenizer.encode("\N{SLIGHTLY SMILING FACE}", add_special_tokens=False)
+    if tokenizer.unk_token_id in ids:
+        pytest.skip("this tokeniser has no bytes")
+    made, character = detokenizers(tokenizer)(None), "\N{SLIGHTLY SMILING FACE}".encode()
+    pieces = [made.bytes_of(token, ids[:at]) for at, token in enumerate(ids)]
+    assert len(ids) > 1
+    assert b"".join(pieces).strip() == character
+    assert all(piece.strip() in character for piece in pieces)
+
+
+@pytest.mark.parametrize("form", [{"raw": True}, {"continue_final": True}], ids=["raw", "goes on"])
+@pytest.mark.parametrize("rest", [" 4", "    return a", "a", "  "])
+def test_the_bytes_of_a_continued_text_begin_with_its_blank(
+    tokenizer: Any, rest: str, form: dict[str, bool]
+) -> None:
+    whole = tokenizer.encode(f"a,{rest}", add_special_tokens=False)
+    start = next(n for n in range(1, len(whole)) if decoded(tokenizer, whole[:n]).strip() == "a,")
+    plain = job("a,")
+    message = Message(role="assistant", content="a,")
+    asked = plain.model_copy(update={"messages": (message,), "form": OutputFormat(**form)})
+    decoder = Decoders(tokenizer).of(asked, whole[:start])
+    answer = whole[start:]
+    told = [decoder.token_bytes(token, answer[:at]) for at, token in enumerate(answer)]
+    assert b"".join(told).decode() == rest
 
 
 def job(text: str, *, raw: bool = False, stop: tuple[str, ...] = ()) -> ChatJob:

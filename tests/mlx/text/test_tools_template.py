@@ -19,7 +19,8 @@ from wire.model_registry import ModelRecord
 from worker.engine.batch_sequence import BatchSequence
 from worker.errors import WorkerError
 from worker.models.folders import describe
-from worker.sequence import Output, Sequence
+from worker.sequence import Sequence
+from worker.text_decoder import Output
 
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 TEMPLATE = """\

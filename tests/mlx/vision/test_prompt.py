@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.mlx.vision.vision_bench import FAMILIES, GREEDY, VisionBench
-from wire.messages import Message, TextPart
+from wire.messages import Message, OutputFormat, TextPart
 from worker.backends.vision.prompt import key_ids
 from worker.errors import WorkerError
 
@@ -21,10 +21,21 @@ def test_the_system_prompt_and_every_turn_are_in_the_prompt(bench: VisionBench) 
     ]
     chat = bench.chat(turns)
     bench.backend.prepare(chat)
-    text = bench.backend._model._text.decode(chat.prompt_ids)  # type: ignore[attr-defined]
+    text = bench.backend._model._text.tokenizer.decode(chat.prompt_ids)  # type: ignore[attr-defined]
     for part in ("be brief", "first question", "first answer", "second question"):
         assert part in text
     assert text.index("<|image_pad|>") < text.index("first question")
+
+
+def test_a_last_message_goes_on_behind_a_picture(bench: VisionBench) -> None:
+    begun = Message(role="assistant", content=" a box,  ")
+    chat = bench.chat([bench.shown("what is it?", 1), begun])
+    form = OutputFormat(continue_final=True)
+    chat.job = chat.job.model_copy(update={"form": form})
+    bench.backend.prepare(chat)
+    text = bench.backend._model._text.tokenizer.decode(chat.prompt_ids)  # type: ignore[attr-defined]
+    assert text.endswith(" a box,  ")
+    assert text.index("<|image_pad|>") < text.index("what is it?") < text.index(" a box,")
 
 
 def test_an_image_that_is_gone_is_a_named_error(bench: VisionBench) -> None:
@@ -76,7 +87,7 @@ def test_a_placeholder_in_a_message_is_text_and_no_picture(
     marked, expected = bench.chat(turns), bench.chat(plain)
     for chat in (marked, expected):
         bench.backend.prepare(chat)
-    tokenizer = bench.backend._model._text  # type: ignore[attr-defined]
+    tokenizer = bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
     for mark in ("<|image_pad|>", "<|vision_start|>", "<|im_start|>", "<|im_end|>"):
         number = tokenizer.convert_tokens_to_ids(mark)
         assert marked.prompt_ids.count(number) == expected.prompt_ids.count(number)
@@ -90,7 +101,7 @@ def test_a_placeholder_cut_in_two_by_parts_is_text(bench: VisionBench) -> None:
     chat, plain = bench.chat(turns), bench.chat([turns[0], Message(role="user", content="two")])
     for prepared in (chat, plain):
         bench.backend.prepare(prepared)
-    pad = bench.backend._model._text.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[attr-defined]
+    pad = bench.backend._model._text.tokenizer.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[attr-defined]
     assert chat.prompt_ids.count(pad) == plain.prompt_ids.count(pad)
 
 

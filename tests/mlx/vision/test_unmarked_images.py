@@ -18,7 +18,7 @@ def test_another_image_of_the_same_size_is_seen_and_nothing_is_reused(tmp_path: 
     right = [marked.answer([marked.shown("what is this?", seed)], **GREEDY) for seed in range(3)]
     bench = VisionBench(record)
     model: Any = cast(BatchBackend, bench.backend)._model
-    model._vision_text.image_token = model._embedder._image_token = None
+    model._text.vision.image_token = model._embedder._image_token = None
     for seed in (0, 1, 2, 0):
         chat = bench.chat([bench.shown("what is this?", seed)], **GREEDY)
         bench.start(chat)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 from tokenizers import AddedToken
 
+from tests.mlx.conftest import Bench
+from tests.model_kinds.kinds import SEES, make_folder
 from wire.messages import ImagePart, Message, TextPart
 from worker.backends.text.control_tokens import ControlTokens
 from worker.backends.vision.template import VisionTemplate
+from worker.errors import WorkerError
+from worker.models.folders import describe
 
 STRINGS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
 EITHER = (
@@ -77,6 +85,29 @@ def test_every_turns_words_and_images_are_in_the_prompt(source: str) -> None:
 def test_a_template_of_strings_gets_the_processors_marks(source: str) -> None:
     made = template(source, "phi3_v")
     assert made.render(made.rows(TALK), {}) == WHOLE.replace("<image>", "<|image_1|>")
+
+
+def test_numbered_marks_go_on_from_message_to_message() -> None:
+    made = template(STRINGS, "phi3_v")
+    rows = made.rows([*TALK, TALK[1], TALK[1]])
+    text = made.render(rows, {})
+    assert re.findall(r"<\|image_\d+\|>", text) == [f"<|image_{i}|>" for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("kind", ["phi3_v", "molmo", "kimi_vl"])
+def test_a_template_runs_in_a_sandbox(kind: str, tmp_path: Path) -> None:
+    """Processors of mlx_vlm that render by themselves would run what it says."""
+    folder, marker = make_folder(f"{kind}{SEES}", tmp_path / "model"), tmp_path / "was-run"
+    evil = f"{{{{ cycler.__init__.__globals__.os.mkdir('{marker}') }}}}"
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": evil}))
+    record = describe(folder)
+    assert record is not None
+    assert record.is_vision
+    with contextlib.suppress(WorkerError, SecurityError):
+        bench = Bench(record)
+        bench.backend.prepare(bench.chat("hello"))
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize("source", [STRINGS, EITHER, LOOPS, IMAGES_FIRST, UNDER_CONTENT, JOINS])

@@ -3,6 +3,9 @@ that depend on the image."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any, Literal
 
 import mlx_vlm
@@ -13,6 +16,7 @@ from wire.messages import Message
 from worker.backends.batching import kv_cache
 from worker.backends.batching.backend import BatchBackend
 from worker.backends.vision import tower_pieces
+from worker.models.folders import describe
 
 
 def library(bench: VisionBench, text: str, seed: int) -> list[int]:
@@ -157,3 +161,18 @@ def test_quantised_caches_serve_images_in_a_batch(records: Any, bits: Literal[4,
     bench.start(*chats)
     bench.run()
     assert [chat.generated for chat in chats] == alone
+
+
+def test_every_end_of_text_token_of_the_files_ends_an_answer(records: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(records("qwen2_vl").path, folder)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [300, 299]}')
+    record = describe(folder, name="ends")
+    assert record is not None
+    own = json.loads((folder / "config.json").read_text())["eos_token_id"]
+    bench = VisionBench(record)
+    for token in (*own, 299, 300):
+        forced = GREEDY | {"logit_bias": ((token, 1000.0),), "max_tokens": 5}
+        assert bench.answer("hello", **forced) == [token]
+        assert len(bench.answer("hello", **forced, min_tokens=3)) == 4
+        assert bench.answer("hello", **forced, ignore_eos=True) == [token] * 5

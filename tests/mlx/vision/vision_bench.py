@@ -27,9 +27,6 @@ class VisionBench(Bench):
         super().__init__(record, kv, chunk)
         self.images: dict[str, bytes] = {}
 
-    def forget(self) -> None:
-        self.cache.forget((self.record.id, self.record.revision, self.record.kv_quantization))
-
     def shown(self, text: str, *seeds: int) -> Message:
         """A user's message with pictures before its text."""
         parts: list[Any] = []

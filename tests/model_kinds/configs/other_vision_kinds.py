@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.model_kinds.configs.recipe import EXPERTS, SIZES
 from tests.model_kinds.configs.vision import IMAGE, NORM, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision_kinds import MROPE, QWEN3_FILES, QWEN3_TOWER
 
 _PIXTRAL: dict[str, Any] = {
     "picture": "[IMG]",
@@ -40,6 +42,30 @@ _LLAVA_FILES = {
     "image_processor_type": "CLIPImageProcessor",
     "processor_class": "LlavaProcessor",
 }
+_MOLMO2_ATTENTION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+_MOLMO2_IDS = {
+    "image_patch_id": "<im_patch>",
+    "image_low_res_id": "<im_low>",
+    "image_start_token_id": "<im_start>",
+    "low_res_image_start_token_id": "<low_res_im_start>",
+    "image_end_token_id": "<im_end>",
+    "image_col_id": "<im_col>",
+}
+_OMNI_NAMES = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "audio_token": "<|audio_pad|>",
+    "vision_bos_token": "<|vision_start|>",
+    "vision_eos_token": "<|vision_end|>",
+    "audio_bos_token": "<|audio_start|>",
+    "audio_eos_token": "<|audio_end|>",
+}
 
 KINDS: dict[str, VisionRecipe] = {
     "aya_vision": VisionRecipe(
@@ -73,7 +99,7 @@ KINDS: dict[str, VisionRecipe] = {
             "do_image_splitting": False,
         },
         processor={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
-        parts_only=True,
+        content="parts",
     ),
     "internvl_chat": VisionRecipe(
         text={"model_type": "qwen2", "use_sliding_window": False},
@@ -171,5 +197,77 @@ KINDS: dict[str, VisionRecipe] = {
         preprocessor=_PIXTRAL_FILES,
         processor={"patch_size": 14, "processor_class": "PixtralProcessor"},
         **_PIXTRAL,
+    ),
+    "molmo2": VisionRecipe(
+        text={"additional_vocab_size": 8},
+        own={
+            "vit_config": {
+                **_MOLMO2_ATTENTION,
+                "num_hidden_layers": 2,
+                "image_num_pos": 729,
+                "image_default_input_size": [378, 378],
+            },
+            "adapter_config": {
+                **_MOLMO2_ATTENTION,
+                "text_hidden_size": 64,
+                "vit_layers": [-1, -2],
+            },
+        },
+        picture=IMAGE,
+        token="",
+        marks=(IMAGE, *_MOLMO2_IDS.values()),
+        ids=_MOLMO2_IDS,
+        preprocessor={
+            **NORM,
+            "image_processor_type": "Molmo2ImageProcessor",
+            "processor_class": "Molmo2Processor",
+            "size": {"height": 378, "width": 378},
+            "patch_size": 14,
+            "pooling_size": [2, 2],
+            "max_crops": 8,
+            "overlap_margins": [4, 4],
+        },
+    ),
+    "qwen3_omni_moe": VisionRecipe(
+        text={"model_type": "qwen3_omni_moe_text", "rope_scaling": MROPE},
+        tower={
+            **QWEN3_TOWER,
+            "model_type": "qwen3_omni_moe_vision_encoder",
+            "deepstack_visual_indexes": [0],
+        },
+        own={
+            "audio_config": {
+                "d_model": 32,
+                "encoder_layers": 1,
+                "num_hidden_layers": 1,
+                "encoder_attention_heads": 2,
+                "encoder_ffn_dim": 64,
+                "output_dim": 64,
+                "downsample_hidden_size": 16,
+            }
+        },
+        section="thinker_config",
+        beside={
+            "enable_audio_output": False,
+            "talker_config": {"text_config": {**SIZES, **EXPERTS}},
+        },
+        picture="<|vision_start|><|image_pad|><|vision_end|>",
+        token="<|image_pad|>",
+        marks=tuple(_OMNI_NAMES.values()),
+        names=_OMNI_NAMES,
+        ids={
+            "video_token_id": "<|video_pad|>",
+            "audio_token_id": "<|audio_pad|>",
+            "audio_start_token_id": "<|audio_start|>",
+            "audio_end_token_id": "<|audio_end|>",
+            "vision_start_token_id": "<|vision_start|>",
+            "vision_end_token_id": "<|vision_end|>",
+        },
+        preprocessor={
+            **QWEN3_FILES,
+            "processor_class": "Qwen3OmniMoeProcessor",
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "feature_size": 128,
+        },
     ),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.model_kinds.configs.recipe import SHARED
-from tests.model_kinds.tokenizer import PAD, VOCABULARY
+from tests.model_kinds.tokenizer import PAD, VOCABULARY, Content
 
 START, IMAGE, END = "<|vision_start|>", "<|image|>", "<|vision_end|>"
 TOWER: dict[str, Any] = {
@@ -29,8 +29,9 @@ class VisionRecipe:
     """One vision kind.
 
     ``picture`` is what a chat template writes for a picture, ``token`` the mark that stands for each
-    of its features, ``marks`` all special tokens that the kind needs, ``names`` those that its
-    processor asks the tokeniser for. ``preprocessor`` and ``processor`` are its files.
+    of its features (empty where the configuration names none), ``marks`` all special tokens that the kind needs, ``names`` those that its
+    processor asks the tokeniser for. ``preprocessor`` and ``processor`` are its files,
+    ``tokenizer`` is in tokenizer_config.json beside what all have.
     """
 
     text: dict[str, Any] = field(default_factory=dict)
@@ -42,30 +43,54 @@ class VisionRecipe:
     names: dict[str, str] = field(default_factory=dict)
     preprocessor: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, Any] = field(default_factory=dict)
     flat: bool = False
     """Whether the language model's part is at the top of the configuration."""
     model_type: str = ""
-    parts_only: bool = False
-    """Whether the chat template takes a message as a list of parts alone, as the kind's own does."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """Further marks by the names that the configuration has for their ids."""
+    section: str = ""
+    """The section of the configuration that holds both parts; empty for the top."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """What is beside that section."""
+    content: Content = "any"
+    """What the chat template takes as a message, as the kind's own does. One that takes strings has
+    ``picture`` in them, with ``{n}`` for the picture's number."""
+    fixed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Sizes that the library's code fixes, by the name of the class that has them."""
     tied: bool = False
     """Whether the model's own head is never used."""
 
 
 def vision_config(kind: str, recipe: VisionRecipe, ids: dict[str, int]) -> dict[str, Any]:
     """The config.json of a vision model; ``ids`` are those of its marks."""
+    from mlx_vlm.utils import MODEL_REMAPPING
+
     model_type = recipe.model_type or kind
-    module = importlib.import_module(f"mlx_vlm.models.{model_type}")
-    known = inspect.signature(module.TextConfig).parameters
+    module = importlib.import_module(
+        f"mlx_vlm.models.{MODEL_REMAPPING.get(model_type, model_type)}"
+    )
+    known = {**inspect.signature(module.TextConfig).parameters}
+    if recipe.flat:
+        known |= inspect.signature(module.ModelConfig).parameters
     shared = {name: value for name, value in SHARED.items() if name in known}
     text = {"model_type": model_type, **shared, **recipe.text}
-    tower = {"model_type": model_type, **recipe.tower}
     config = {
         "vocab_size": VOCABULARY,
         "pad_token_id": PAD,
-        "image_token_id": ids[recipe.token],
-        "image_token_index": ids[recipe.token],
+        **_token_ids(recipe, ids),
         **recipe.own,
         "model_type": model_type,
-        "vision_config": tower,
     }
-    return {**text, **config} if recipe.flat else {**config, "text_config": text}
+    if recipe.tower:
+        config["vision_config"] = {"model_type": model_type, **recipe.tower}
+    config = {**text, **config} if recipe.flat else {**config, "text_config": text}
+    if not recipe.section:
+        return config
+    return {"model_type": model_type, **recipe.beside, recipe.section: config}
+
+
+def _token_ids(recipe: VisionRecipe, ids: dict[str, int]) -> dict[str, int]:
+    names = ("image_token_id", "image_token_index") if recipe.token else ()
+    marks = {**dict.fromkeys(names, recipe.token), **recipe.ids}
+    return {name: ids[mark] for name, mark in marks.items()}

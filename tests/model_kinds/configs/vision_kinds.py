@@ -7,7 +7,7 @@ from typing import Any
 from tests.model_kinds.configs.recipe import WINDOW
 from tests.model_kinds.configs.vision import END, IMAGE, NORM, START, TOWER, VisionRecipe
 
-_MROPE = {"type": "mrope", "mrope_section": [4, 6, 6]}
+MROPE = {"type": "mrope", "mrope_section": [4, 6, 6]}
 _QWEN_TOWER: dict[str, Any] = {
     "depth": 2,
     "num_heads": 2,
@@ -30,14 +30,14 @@ _QWEN_FILES: dict[str, Any] = {
     "image_processor_type": "Qwen2VLImageProcessor",
     "processor_class": "Qwen2VLProcessor",
 }
-_QWEN3_TOWER = {
+QWEN3_TOWER = {
     **_QWEN_TOWER,
     "patch_size": 16,
     "spatial_patch_size": 16,
     "num_position_embeddings": 64,
     "deepstack_visual_indexes": [],
 }
-_QWEN3_FILES = {**_QWEN_FILES, "patch_size": 16, "min_pixels": 64 * 64, "max_pixels": 128 * 128}
+QWEN3_FILES = {**_QWEN_FILES, "patch_size": 16, "min_pixels": 64 * 64, "max_pixels": 128 * 128}
 _QWEN_MARKS = (START, "<|image_pad|>", END, "<|video_pad|>")
 _QWEN: dict[str, Any] = {
     "picture": START + "<|image_pad|>" + END,
@@ -79,35 +79,33 @@ _GLM_FILES = {
 
 KINDS: dict[str, VisionRecipe] = {
     "qwen2_vl": VisionRecipe(
-        text={"rope_scaling": _MROPE, "sliding_window": 32768},
+        text={"rope_scaling": MROPE, "sliding_window": 32768},
         tower={**_QWEN_TOWER, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
         preprocessor=_QWEN_FILES,
         flat=True,
         **_QWEN,
     ),
     "qwen2_5_vl": VisionRecipe(
-        text={"rope_scaling": _MROPE, "sliding_window": 32768},
+        text={"rope_scaling": MROPE, "sliding_window": 32768},
         tower={**_QWEN_TOWER, "window_size": 56, "fullatt_block_indexes": [1]},
         preprocessor=_QWEN_FILES,
         flat=True,
         **_QWEN,
     ),
     "qwen3_vl": VisionRecipe(
-        text={"model_type": "qwen3_vl_text", "rope_scaling": _MROPE},
-        tower={**_QWEN3_TOWER, "deepstack_visual_indexes": [0]},
-        preprocessor=_QWEN3_FILES,
+        text={"model_type": "qwen3_vl_text", "rope_scaling": MROPE},
+        tower={**QWEN3_TOWER, "deepstack_visual_indexes": [0]},
+        preprocessor=QWEN3_FILES,
         **_QWEN,
     ),
     "qwen3_vl_moe": VisionRecipe(
-        text={"model_type": "qwen3_vl_moe_text", "rope_scaling": _MROPE},
-        tower={**_QWEN3_TOWER, "deepstack_visual_indexes": [0]},
-        preprocessor=_QWEN3_FILES,
+        text={"model_type": "qwen3_vl_moe_text", "rope_scaling": MROPE},
+        tower={**QWEN3_TOWER, "deepstack_visual_indexes": [0]},
+        preprocessor=QWEN3_FILES,
         **_QWEN,
     ),
-    "qwen3_5": VisionRecipe(text=_DELTA, tower=_QWEN3_TOWER, preprocessor=_QWEN3_FILES, **_QWEN),
-    "qwen3_5_moe": VisionRecipe(
-        text=_DELTA, tower=_QWEN3_TOWER, preprocessor=_QWEN3_FILES, **_QWEN
-    ),
+    "qwen3_5": VisionRecipe(text=_DELTA, tower=QWEN3_TOWER, preprocessor=QWEN3_FILES, **_QWEN),
+    "qwen3_5_moe": VisionRecipe(text=_DELTA, tower=QWEN3_TOWER, preprocessor=QWEN3_FILES, **_QWEN),
     "gemma3": VisionRecipe(
         text={
             "model_type": "gemma3_text",
@@ -198,7 +196,7 @@ KINDS: dict[str, VisionRecipe] = {
             "do_image_splitting": False,
         },
         processor={"image_seq_len": 4, "processor_class": "SmolVLMProcessor"},
-        parts_only=True,
+        content="parts",
     ),
     "llama4": VisionRecipe(
         text={
@@ -235,7 +233,7 @@ KINDS: dict[str, VisionRecipe] = {
             "<|tile_x_separator|>",
             "<|tile_y_separator|>",
         ),
-        preprocessor={**NORM, "size": {"height": 56, "width": 56}, "max_patches": 1},
+        preprocessor={**NORM, "size": {"height": 56, "width": 56}, "max_patches": 16},
     ),
     "glm4v": VisionRecipe(
         text=_GLM_TEXT,

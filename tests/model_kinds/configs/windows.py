@@ -81,6 +81,8 @@ KINDS: dict[str, Recipe] = {
     "gemma4_text": plain(
         **_GEMMA4
         | {
+            "num_hidden_layers": 6,
+            "layer_types": _MIX * 3,
             "num_kv_shared_layers": 2,
             "hidden_size_per_layer_input": 16,
             "vocab_size_per_layer_input": VOCABULARY,

@@ -59,6 +59,9 @@ BOTH: list[tuple[dict[str, Any], list[str | int]]] = [
     ({"messages": "a"}, ["messages"]),
     ({"messages": ["a"]}, ["messages", 0]),
     (user_message("a") | {"temperature": "a"}, ["temperature"]),
+    (user_message("a") | {"logit_bias": {"5": 101}}, ["logit_bias", "5"]),
+    (user_message("a") | {"logit_bias": {"a": 1}}, ["logit_bias", "a"]),
+    (user_message("a") | {"stop_token_ids": [1, 1.5]}, ["stop_token_ids", 1]),
 ]
 OPENAI: list[tuple[dict[str, Any], list[str | int]]] = [
     (user_message("a") | {"model": 5}, ["model"]),
@@ -141,6 +144,25 @@ def test_so_do_lines_of_batches(body: dict[str, Any], place: list[str | int]) ->
         assert isinstance(refused, LineResult)
         assert refused.error is not None
         assert refused.error[1].startswith(" -> ".join(map(str, place)) + ": ")
+
+
+@pytest.mark.parametrize("padding", [b"", b" " * LONG], ids=["short", "long"])
+def test_no_sentence_quotes_the_type_that_was_sent(client: TestClient, padding: bytes) -> None:
+    body = content({"type": "secret"})
+    told = [
+        post(client, "/v1/chat/completions", body, padding)["error"]["message"],
+        post(client, "/api/engine/chat", body, padding)["errors"][0],
+    ]
+    line = json.dumps({"custom_id": "a", "model_id": "m", **body}).encode()
+    refused = parse_line(line, 1, LineParser([], read))
+    assert isinstance(refused, LineResult)
+    for sentence in (*told, str(refused.error)):
+        assert "Input should have a type of 'text', " in sentence
+        assert "secret" not in sentence
+    untyped = post(client, "/api/engine/chat", content({}), padding)["errors"]
+    assert untyped == ["body -> messages -> 0 -> content -> 0: Input should have a type"]
+    wrong = post(client, "/api/engine/chat", user_message("a") | {"stream_options": 5}, padding)
+    assert wrong["errors"] == ["body -> stream_options: Input should be an object"]
 
 
 def test_what_members_of_a_union_say_alike_is_said_once(client: TestClient) -> None:

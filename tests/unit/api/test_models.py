@@ -26,6 +26,7 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "downloaded": True,
         "downloading": False,
         "download_progress": 1.0,
+        "sampling_defaults": {},
         "loaded": True,
         "kv_quantization": 8,
     }

@@ -148,7 +148,7 @@ def test_a_chat_that_cannot_be_queued_says_why(
     def refused(*_: object) -> str:
         raise in_a_pipeline(refusal(REPLIES["MISCONF"]))
 
-    monkeypatch.setattr(jobs, "_submit_chat", refused)
+    monkeypatch.setattr(jobs, "_submit_chats", refused)
     for path, field in (("/api/engine/chat", "model_id"), ("/v1/chat/completions", "model")):
         body = {field: "model-1", "messages": chat_body()["messages"]}
         answer = client.post(path, json=body)

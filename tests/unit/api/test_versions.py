@@ -18,6 +18,7 @@ from api.batches.routes import read
 from api.errors import ApiError, status_of
 from api.registry import RegistryReader
 from tests.support.api_support import MODEL, status
+from tests.unit.api.jobs.queued_chats import a_chat
 from wire import keys, model_registry
 from wire.messages import OutputFormat, Record
 from wire.versions import FIRST, VERSION, TooNew, added, needs, readable
@@ -71,6 +72,16 @@ def test_a_jobs_template_options_are_not_for_a_worker_of_the_release_before() ->
     with pytest.raises(TooNew) as refused:
         readable(asking, 2)
     assert refused.value.field == "template_options"
+
+
+def test_a_group_is_left_out_for_the_release_before_and_a_prompt_of_ids_refused() -> None:
+    job = a_chat().model_copy(update={"group": "g"})
+    assert (needs(job), readable(job, 3).group) == (4, None)
+    ids = job.model_copy(update={"form": OutputFormat(raw=True, prompt_ids=(1, 2))})
+    assert type(job).model_validate_json(ids.model_dump_json()) == ids
+    with pytest.raises(TooNew) as refused:
+        readable(ids, 3)
+    assert refused.value.field == "prompt_ids"
 
 
 @pytest.mark.parametrize("where", ["inner", "many"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from api.chat.schemas import ChatRequest
 from tests.support.cli_support import MODEL, FakeService, end, events, frame, mlxq, refusal
 from tests.support.picture_files import plain
 
@@ -38,6 +39,60 @@ def test_an_answer_is_printed_as_it_is_and_ends_with_a_newline() -> None:
     ]
     assert (body["model_id"], body["seed"], body["max_tokens"]) == ("m1", 7, 9)
     assert "temperature" not in body
+
+
+def test_every_sampling_option_is_a_field_of_the_request() -> None:
+    service = FakeService(**{CHAT: hello()})
+    options = {
+        "temperature": 0.5,
+        "max_tokens": -1,
+        "top_p": 0.8,
+        "top_k": -1,
+        "min_p": 0.1,
+        "repetition_penalty": 1.2,
+        "repetition_context_size": 64,
+        "presence_penalty": -1.5,
+        "frequency_penalty": 0.0,
+        "xtc_probability": 0.5,
+        "xtc_threshold": 0.2,
+        "min_tokens": 0,
+        "seed": 7,
+    }
+    flags = [part for name, value in options.items() for part in (_flag(name), str(value))]
+    more = ["--stop", "END", "--stop", "\n", "--stop-token-id", "3", "--ignore-eos"]
+    more += ["--logit-bias", "17=-100", "--logit-bias", "5=2.5"]
+    result = mlxq(service, "chat", "Hi", *flags, *more)
+    assert result.exit_code == 0, result.stderr
+    [body] = service.sent("/api/engine/chat")
+    lists = {"stop": ["END", "\n"], "stop_token_ids": [3], "ignore_eos": True}
+    expected = options | lists | {"logit_bias": {"17": -100.0, "5": 2.5}}
+    assert {name: body.get(name) for name in expected} == expected
+    native = set(ChatRequest.model_fields) - {"model_id", "messages", "stream_options"}
+    assert native - {"on_disconnect", "logprobs", "top_logprobs"} == set(expected)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+@pytest.mark.parametrize("bias", ["17", "17=", "x=1", "-1=1", "17=nan", "=1", "²=1"])
+def test_a_bias_that_is_none_ends_in_one_line(bias: str) -> None:
+    service = FakeService(**{CHAT: hello()})
+    result = mlxq(service, "chat", "Hi", "--logit-bias", bias)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "mlxq: --logit-bias: a token id and a number are needed, such as 17=-100\n"
+    )
+    assert service.sent("/api/engine/chat") == []
+
+
+def test_two_biases_of_one_token_end_in_one_line() -> None:
+    service = FakeService(**{CHAT: hello()})
+    twice = ["--logit-bias", "17=1", "--logit-bias", "17=2"]
+    result = mlxq(service, "chat", "Hi", *twice)
+    assert result.exit_code == 2
+    assert result.stderr == "mlxq: --logit-bias: a token id is given twice\n"
+    assert service.sent("/api/engine/chat") == []
 
 
 @pytest.mark.parametrize("arguments", [["chat"], ["chat", "-"]])

@@ -144,7 +144,7 @@ def test_closed_and_full_streams_end_a_command_in_order(command: str, streams: s
         ["sh", "-c", f'exec "$0" -P -m mlxq.cli {command} {streams}', sys.executable],
         env=ascii_locale | {"PYTHONPATH": str(ROOT), "MLXQ_URL": "http://127.0.0.1:1"},
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode in (0, 1, 2, 3)

@@ -1,6 +1,7 @@
 """How scripts/bench compares: turns, ratios, the child that is the in-process limit, and its
 file of reports."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 import uvloop
 
 from scripts.benchmarks import report_file
+from scripts.benchmarks.cells import paired
+from scripts.benchmarks.measured import Measured
 from scripts.benchmarks.parts import rounds
-from scripts.benchmarks.report import Measured, paired, report
+from scripts.benchmarks.report import report
 from scripts.benchmarks.systems.limit import limit
+from scripts.benchmarks.systems.models import copy_without_end
 from scripts.benchmarks.systems.plan import (
     IN_TURN,
     WARM_UP,
@@ -148,3 +152,54 @@ def test_a_report_has_lines_of_100_columns_and_whole_rows_of_tables(tmp_path: Pa
     lines = file.read_text("utf-8").split("\n")
     assert [line for line in lines if len(line) > 100] == [row]
     assert [line[:6] for line in lines if "word" in line] == ["- word", "  word"]
+
+
+def brought_model(folder: Path) -> Path:
+    folder.mkdir()
+    added = [
+        {"id": 0, "content": "<pad>", "special": True},
+        {"id": 1, "content": "<unused>", "special": True},
+        {"id": 2, "content": "<end>", "special": True},
+        {"id": 3, "content": "a word", "special": False},
+    ]
+    files = {
+        "config.json": {"eos_token_id": [2], "hidden_size": 8},
+        "generation_config.json": {"eos_token_id": 2},
+        "tokenizer_config.json": {"eos_token": "<end>", "pad_token": "<pad>"},
+        "tokenizer.json": {"added_tokens": added},
+    }
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values), encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_a_model_of_ones_own_is_copied_with_an_end_that_it_does_not_write(tmp_path: Path) -> None:
+    own = brought_model(tmp_path / "own")
+    before = {file.name: file.read_bytes() for file in own.iterdir()}
+    copy = tmp_path / "below" / "copy"
+    copy_without_end(own, copy)
+
+    def read(name: str) -> object:
+        return json.loads((copy / name).read_text("utf-8"))
+
+    assert read("config.json") == {"eos_token_id": 1, "hidden_size": 8}
+    assert read("generation_config.json") == {"eos_token_id": 1}
+    assert read("tokenizer_config.json") == {"eos_token": "<unused>", "pad_token": "<pad>"}
+    assert (copy / "model.safetensors").read_bytes() == b"weights"
+    assert {file.name: file.read_bytes() for file in own.iterdir()} == before
+
+
+def test_a_folder_without_a_tokeniser_can_not_be_measured(tmp_path: Path) -> None:
+    own = brought_model(tmp_path / "own")
+    (own / "tokenizer.json").unlink()
+    with pytest.raises(BenchError, match="can't be measured: FileNotFoundError"):
+        copy_without_end(own, tmp_path / "copy")
+
+
+def test_a_model_of_ones_own_is_aimed_higher_than_a_tiny_one() -> None:
+    figures = {"greedy 1": Figures([0.1], [90.0])}, {"greedy 1": Figures([0.1], [100.0])}
+    own = Measured(ours=figures[0], limit=figures[1], generated=False)
+    assert "| 90% | – | ≥ 95 % of in-process | **no** |" in report(own, "Now.")
+    tiny = Measured(ours=figures[0], limit=figures[1])
+    assert "| 90% | – | – | – |" in report(tiny, "Now.")

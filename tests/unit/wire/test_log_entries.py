@@ -9,7 +9,17 @@ import pytest
 
 from tests.unit.wire.one_log import JOB, decode_step
 from wire.log_entries import UNKNOWN, Entry, decode, encode, position_after
-from wire.messages import Delta, Event, Failed, Finished, Piece, Progress, ToolCall, Usage, Warning
+from wire.messages import (
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Piece,
+    Progress,
+    ToolCallDelta,
+    Usage,
+    Warning,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,14 +29,28 @@ from wire.messages import Delta, Event, Failed, Finished, Piece, Progress, ToolC
         Warning("High memory usage (91%). Generation may be slow."),
         Progress("prefill", 3, 9),
         Finished("length", Usage(1, 2, 3)),
+        Finished("length", Usage(1, 9, 3, reasoning_tokens=5)),
+        Failed("engine_failed", "It broke.", Usage(4, 5, 6, reasoning_tokens=2)),
         Finished("stop", result={"status": "loaded"}),
+        Finished("stop", stop_reason="END"),
+        Finished("stop", stop_reason=7),
         Failed("engine_failed", "It broke.", Usage(4, 5, 6)),
+        Failed("invalid_request", "There is no such token.", param="logit_bias"),
     ],
 )
 def test_an_event_comes_back_as_it_went_in(event: Event) -> None:
     (entry,) = decode_step(encode(JOB, 7, event).encode())
     assert entry.event == event
     assert (entry.job_id, entry.sequence) == (JOB, 7)
+
+
+def test_an_earlier_release_reads_an_end_with_thinking_and_its_own_are_read() -> None:
+    (entry,) = decode_step(encode(JOB, 7, Finished("stop", Usage(1, 9, 3, 5))).encode())
+    counted = {"prompt_tokens": 1, "completion_tokens": 9, "cached_tokens": 3}
+    assert entry.extra["usage"] == counted
+    (plain,) = decode_step(encode(JOB, 7, Finished("stop", Usage(1, 9, 3))).encode())
+    assert set(plain.extra) == {"usage", "timings", "finish_reason"}
+    assert plain.event == Finished("stop", Usage(1, 9, 3))
 
 
 def test_the_frame_of_a_delta_is_the_contracts() -> None:
@@ -64,7 +88,7 @@ MERGED = Delta(
     "Größe one!",
     (1, 2, 3, 4, 5),
     "thought",
-    (ToolCall(id="c", name="f", arguments="{}"),),
+    (ToolCallDelta(id="c", name="f", arguments="{}"),),
     (Piece(1, 5, 3), Piece(2, 4, 4), Piece(2, 0, 0, 1), Piece(0, 1)),
 )
 
@@ -139,7 +163,7 @@ def first_release(line: str) -> tuple[Any, ...]:
         details = (
             tuple(extra["token_ids"]),
             extra["reasoning"],
-            tuple(ToolCall(**call) for call in extra["tool_calls"]),
+            tuple(ToolCallDelta(**call) for call in extra["tool_calls"]),
         )
     return (
         job_id.decode(),
@@ -164,3 +188,13 @@ def test_the_first_release_reads_what_this_one_writes(event: Delta) -> None:
         event.reasoning,
         event.tool_calls,
     )
+
+
+def test_the_rest_of_a_merged_delta_can_be_cut_where_the_whole_could() -> None:
+    entry = decode(encode(JOB, 1, MERGED, 0).encode("ascii"))
+    rest = entry.rest(1).event
+    assert isinstance(rest, Delta)
+    assert rest.cuts == MERGED.pieces[1:]
+    last = entry.rest(5).event
+    assert isinstance(last, Delta)
+    assert (last.pieces, last.cuts) == ((), MERGED.pieces[3:])

@@ -21,12 +21,16 @@ def test_an_end_adds_to_its_owners_usage_once_however_often_it_is_written(
     redis: Any, log: TokenLog
 ) -> None:
     redis.hset(keys.job(JOB), mapping={"kind": "chat"})
-    log.begin(JOB)
-    append(log, 1, 1, Delta("t", (1,)))
+    attempt, _ = log.begin(JOB)
+    append(log, attempt, 1, Delta("t", (1,)))
     assert used(redis) == [Sums(), Sums()]
     end = Finished("stop", Usage(5, 2, 1))
-    assert [append(log, 1, 2, end) for _ in range(3)] == [WRITTEN, ALREADY_THERE, ALREADY_THERE]
-    assert append(log, 1, 3, end) == REFUSED
+    assert [append(log, attempt, 2, end) for _ in range(3)] == [
+        WRITTEN,
+        ALREADY_THERE,
+        ALREADY_THERE,
+    ]
+    assert append(log, attempt, 3, end) == REFUSED
     assert used(redis) == [Sums(1, 5, 2, 1)] * 2
     assert redis.hgetall(keys.ENDED) == {b"stop": b"1"}
     day = keys.usage_day("everyone", day_of(redis.time()[0]))
@@ -38,16 +42,16 @@ def test_a_failed_chat_counts_with_what_it_took_and_an_older_attempt_counts_noth
     redis: Any, log: TokenLog
 ) -> None:
     redis.hset(keys.job(JOB), mapping={"kind": "chat", "owner": "ann"})
-    log.begin(JOB)
-    log.begin(JOB)
-    assert append(log, 1, 1, Finished("stop", Usage(9, 9, 9))) == REFUSED
+    first, _ = log.begin(JOB)
+    second, _ = log.begin(JOB)
+    assert append(log, first, 1, Finished("stop", Usage(9, 9, 9))) == REFUSED
     assert used(redis, "ann") == [Sums(), Sums()]
-    assert append(log, 2, 1, Failed("engine_failed", "It broke.", Usage(4, 1, 0))) == WRITTEN
+    assert append(log, second, 1, Failed("engine_failed", "It broke.", Usage(4, 1, 0))) == WRITTEN
     assert used(redis, "ann") == [Sums(1, 4, 1, 0)] * 2
 
 
 def test_commands_to_models_are_nobodys_usage(redis: Any, log: TokenLog) -> None:
     redis.hset(keys.job(JOB), mapping={"kind": "model"})
-    log.begin(JOB)
-    assert append(log, 1, 1, Finished("stop")) == WRITTEN
+    attempt, _ = log.begin(JOB)
+    assert append(log, attempt, 1, Finished("stop")) == WRITTEN
     assert used(redis) == [Sums(), Sums()]

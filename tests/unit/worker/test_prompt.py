@@ -105,6 +105,19 @@ def test_a_last_message_that_alone_is_too_long_is_refused_with_numbers() -> None
     with pytest.raises(WorkerError, match="20 tokens") as caught:
         prompt.build(conversation(4), encode, context_window=20, max_tokens=5)
     assert caught.value.code == "prompt_too_long"
+    assert caught.value.message == (
+        "The prompt is 20 tokens with the oldest turns left out; this model takes 15 beside an answer of 5: 5 too many."
+    )
+
+
+@pytest.mark.parametrize(("window", "excess"), [(100, "1 token"), (90, "11 tokens")])
+def test_what_may_not_be_shortened_is_refused_by_how_much(window: int, excess: str) -> None:
+    with pytest.raises(WorkerError) as caught:
+        prompt.build(conversation(4), encode, context_window=window, max_tokens=5, shorten=False)
+    assert caught.value.message == (
+        f"This model's maximum context length is {window} tokens. However, your messages resulted in 100 tokens. Please "
+        f"reduce the length of the messages. The prompt is {excess} too long: {window - 1} fit beside the answer."
+    )
 
 
 def test_a_template_that_raises_is_a_named_error_without_its_words() -> None:

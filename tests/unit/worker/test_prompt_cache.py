@@ -6,6 +6,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
+from worker import prompt_cache
 from worker.prompt_cache import Cache, Checkpoint, PromptCache
 
 
@@ -155,10 +158,30 @@ def test_a_cache_that_can_be_cut_after_all_needs_no_checkpoints() -> None:
     assert cache.fetch("m", [*range(17), 99])[1] == 17
 
 
-def test_the_index_agrees_with_a_plain_search() -> None:
+def test_entries_that_begin_with_the_same_marks_alone_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All chats of a model begin with the marks of its template, and there are hundreds."""
+    cache = PromptCache(1 << 20, CUT, least_common=16)
+    marks = [1, 2, 3]
+    for n in range(50):
+        cache.insert("m", [*marks, *range(100 + n, 130 + n)], [Layer(33)])
+    compared: list[int] = []
+    real = prompt_cache.np.flatnonzero
+    monkeypatch.setattr(
+        prompt_cache.np, "flatnonzero", lambda array: (compared.append(1), real(array))[1]
+    )
+    assert cache.fetch("m", [*marks, *range(9_000, 9_030)]).length == 0
+    assert compared == []
+    assert cache.fetch("m", [*marks, *range(107, 130), 7]).length == 26
+    assert compared == [1]
+
+
+@pytest.mark.parametrize("least_common", [1, 2, 4])
+def test_the_index_agrees_with_a_plain_search(least_common: int) -> None:
     rng = random.Random(4)
     for _ in range(200):
-        cache = PromptCache(1 << 20, CUT, least_common=1)
+        cache = PromptCache(1 << 20, CUT, least_common=least_common)
         kept: list[list[int]] = []
         for _ in range(rng.randrange(12)):
             tokens = [rng.randrange(2) for _ in range(rng.randrange(1, 9))]
@@ -172,7 +195,11 @@ def test_the_index_agrees_with_a_plain_search() -> None:
             )
             for k in kept
         ]
-        best = min(max(common, default=0), len(wanted) - 1)
+        # What is no prefix as a whole must have so much in common.
+        most = len(wanted) - 1
+        reached = [min(c, most) for c in common]
+        enough = [min(least_common, len(k), most) for k in kept]
+        best = max((r for r, e in zip(reached, enough, strict=True) if r >= e), default=0)
         found, known, _ = cache.fetch("m", wanted)
         assert known == best
         assert best == 0 or length(found) == best

@@ -7,6 +7,7 @@ streams go on while prompts are read.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
@@ -14,11 +15,13 @@ import mlx.core as mx
 from wire.model_registry import ModelRecord
 from worker.backends.base import Step
 from worker.backends.batching import kv_cache
+from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.checkpoints import chosen_places
 from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities, abilities
+from worker.backends.sampling.special_tokens import refuse_unknown_ids
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache, common_tokens, reach
 from worker.sequence import Sequence
@@ -61,6 +64,8 @@ class BatchBackend:
         self._key = (record.id, record.revision, record.kv_quantization)
         self._architecture = record.architecture
         self._abilities = Abilities()
+        self._vocabulary = 0
+        """How many logits the model has, once it has been started."""
         self._started = False
         self._slots = slots
         self._prefill_step = prefill_step
@@ -71,12 +76,15 @@ class BatchBackend:
         when they end."""
         self.reset()
 
-    def start(self) -> None:
+    def start(self) -> Iterator[None]:
         if self._started:
             return
         self._started = True
-        self._model.caches.start(self._model.forward)
-        self._abilities = abilities(self._model, self._architecture)
+        yield from self._model.caches.start(self._model.forward)
+        # Nothing of this is computed: the shape is known before.
+        logits = self._model.forward(mx.array([[0]]), self._model.caches.new())
+        self._vocabulary = logits.shape[-1]
+        self._abilities = yield from abilities(self._model, self._architecture)
         self.reset()
 
     def reset(self) -> None:
@@ -86,6 +94,7 @@ class BatchBackend:
             self._model,
             abilities=self._abilities,
             checkpoints=self._model.caches.needs_checkpoints,
+            attended=self._attended,
             least_shared=LEAST_AWAITED if self._attended else LEAST_SHARED,
             look_up=self._look_up,
         )
@@ -112,13 +121,16 @@ class BatchBackend:
         return self._model.prepare(sequence)
 
     def add(self, sequence: Sequence) -> None:
+        refuse_unknown_ids(sequence.job.sampling, self._vocabulary)
         row = self._model.open(sequence)
-        if row.left <= 0:
+        if row.left <= 0 and row.prompt_logprobs is None:
             raise WorkerError(
                 "prompt_too_long", "The conversation fills the model's context window."
             )
         if self._model.caches.needs_checkpoints:
             row.places = chosen_places(sequence.checkpoints, row.last)
+            if sequence.job.group is not None and row.last:
+                row.places.add(row.last)  # where other answers to the prompt begin
         self._waiting.append(row)
 
     def step(self, others_waiting: bool = False) -> Step:
@@ -127,9 +139,12 @@ class BatchBackend:
         if self._steps % STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
         rest_s = self._model.poll(others_waiting or not self._waits)
+        room = self._room
         if self._decode.rows:
-            self._leave(self._decode.step(step, self._model.stop_tokens))
-        self._read(step, others_waiting)
+            self._leave(self._decode.step(step))
+        # In a batch lane, places that become free now are taken after this step: who takes them is
+        # submitted when the ends are known, and rows that end together are to be replaced together.
+        self._read(step, others_waiting, self._room if self._attended else room)
         if others_waiting and self._waits:
             step.rest_s = rest_s
         return step
@@ -140,7 +155,8 @@ class BatchBackend:
             if row in self._waiting:
                 self._waiting.remove(row)
             elif row in self._prefill.rows:
-                self._keep(row, row.read, self._prefill.remove(row))
+                cache = self._prefill.remove(row)  # This may read the row further.
+                self._keep(row, row.read, cache)
             else:
                 self._keep(row, self._decode.held(row), self._decode.cache_of(row))
                 self._decode.remove([row])
@@ -161,8 +177,12 @@ class BatchBackend:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def _read(self, step: Step, others_waiting: bool) -> None:
-        room = self._slots - len(self._decode.rows) - len(self._prefill.rows)
+    @property
+    def _room(self) -> int:
+        """How many more rows may be in the batch."""
+        return self._slots - len(self._decode.rows) - len(self._prefill.rows)
+
+    def _read(self, step: Step, others_waiting: bool, room: int) -> None:
         if self._waiting and room > 0 and not self._gathers(room):
             for row in self._waiting[:room]:
                 self._prefill.add(row)
@@ -170,8 +190,20 @@ class BatchBackend:
         if not self._prefill.rows:
             return
         finished = self._prefill.step(step, self._limits(others_waiting))
-        if finished is not None:
+        if finished is not None and not self._ends_with_prompt(*finished, step):
             self._decode.join(*finished)
+
+    def _ends_with_prompt(self, rows: list[Row], batch: CacheBatch, step: Step) -> bool:
+        """Return the log-probabilities of a prompt, if they are asked for; whether nothing else
+        is. Such a row is read by itself."""
+        row = rows[0]
+        if row.prompt_logprobs is None:
+            return False
+        step.prompts.append((row.sequence, row.measured))
+        if row.left > 0:
+            return False
+        self._keep(row, row.read, batch.extract(0))
+        return True
 
     def _gathers(self, room: int) -> bool:
         """Whether prompts wait until more rows are free, to join together."""
@@ -189,7 +221,7 @@ class BatchBackend:
     def _look_up(self, row: Row) -> None:
         """Find the longest prefix of a row's prompt, in the other rows or in the prompt cache."""
         row.cache = None
-        if row.reusable:
+        if row.reads_ahead:
             row.cache, row.read, row.checkpoints = self._prompt_cache.fetch(self._key, row.key_ids)
             other, shared = self._sharing(row)
             if other is not None:
@@ -203,15 +235,15 @@ class BatchBackend:
     def _sharing(self, row: Row) -> tuple[Row | None, int]:
         """The row in the batch that has a longer beginning of another's prompt than its cache,
         and how long that is."""
-        best, longest = None, row.read + LEAST_SHARED - 1
+        best, longest = None, row.read
         for other in (*self._decode.rows, *self._prefill.rows):
             if other is row or not other.reusable or not other.read:
                 continue
-            same = common_tokens(row.prompt_key, other.prompt_key)
+            same = common_tokens(row.prompt_key, other.prompt_key, longest + 1)
             common = min(same, other.read, row.last)
             if self._model.caches.needs_checkpoints:
                 common = reach(other.checkpoints, common)
-            if common > longest:
+            if common > longest and common >= row.read + row.least_shared(other, LEAST_SHARED):
                 best, longest = other, common
         return best, longest
 

@@ -56,6 +56,9 @@ def _others(messages: list[Message], user: Message) -> Iterator[tuple[int, list[
     asked = [i for i, message in enumerate(messages) if message.role == "user"]
     if asked and asked[-1] > system:
         yield asked[-1], [*messages[: asked[-1]], user]
+    if messages[-1].role == "assistant":
+        yield len(messages), [*messages, user]
+        return
     answer = Message(role="assistant", content=_TEXT)
     yield len(messages), [*messages, answer, user]
 
@@ -65,9 +68,10 @@ def _without_images(message: Message) -> Message:
 
 
 def chosen_places(likely: tuple[int, ...], last: int) -> set[int]:
-    """Where to make checkpoints in a prompt that is read up to ``last``."""
+    """Where to make checkpoints in a prompt that is read up to ``last``: none in one of a single
+    token, of which nothing is read ahead."""
     places = {place for place in likely if 0 < place <= last}
-    if not any(place > last - CLOSE for place in places):
+    if last and not any(place > last - CLOSE for place in places):
         places.add(last)
     for place in range(CHECKPOINT_EVERY, last, CHECKPOINT_EVERY):
         if not any(abs(place - other) < CHECKPOINT_EVERY // 2 for other in places):

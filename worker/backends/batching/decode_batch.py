@@ -14,7 +14,10 @@ from worker.backends.base import EndOfText, Step, Token
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
 from worker.backends.sampling.logits_processors import process_logits
-from worker.backends.sampling.sampler import RecentTokens, sample
+from worker.backends.sampling.logprobs import Measurement, measure
+from worker.backends.sampling.repetition_penalty import RecentTokens
+from worker.backends.sampling.sampler import sample
+from worker.logprobs import Measured
 
 
 class DecodeBatch:
@@ -36,6 +39,8 @@ class DecodeBatch:
         """The rows' newest tokens, sampled and not yet fed: [rows]."""
         self._returned = False
         """Whether the newest tokens have been returned already, and none are being computed."""
+        self._measurements: list[Measurement] = []
+        """Of the newest tokens, for the rows that ask for log-probabilities."""
         self._returns_first = False
         """Whether the next step returns the newest tokens without starting others."""
         self._recent = RecentTokens()
@@ -47,7 +52,7 @@ class DecodeBatch:
             batch.merge()
         inputs = mx.array([row.tokens[-1] for row in rows], dtype=mx.int32)
         assert self._together or batch.rows == 1, "rows that are fed alone are read alone"
-        newest = self._compute(rows, [batch], inputs, RecentTokens(), known=1)
+        newest, measurement = self._compute(rows, [batch], inputs, RecentTokens(), known=1)
         begins = not self.rows
         if self._returned and not begins:
             self._advance(known=1)  # Now at the same point as the rows that join.
@@ -60,25 +65,28 @@ class DecodeBatch:
                 self._batches[0].extend(batch)
             else:
                 self._batches.append(batch)
+        self._measurements += [] if measurement is None else [measurement]
         self._returns_first, self._returned = begins and self._attended, False
 
-    def step(self, step: Step, stop_tokens: frozenset[int]) -> list[Row]:
+    def step(self, step: Step) -> list[Row]:
         """Add every row's token to the step, and start computing the next ones. Returns the rows
         that have ended, which are still here."""
         if self._returns_first:
             # All rows are at their first token: its latency counts most.
             self._returns_first, self._returned = False, True
-            tokens = self._newest
+            tokens, measurements = self._newest, self._measurements
         else:
             if self._returned:
                 self._advance(known=1)
-            tokens = self._newest
+            tokens, measurements = self._newest, self._measurements
             self._advance(known=0)
         numbers = [int(token) for token in tokens.tolist()]
+        # Computed together with the tokens: there is nothing more to wait for.
+        measured = {id(row): one for part in measurements for row, one in part.read()}
         return [
             row
             for row, token in zip(self.rows, numbers, strict=True)
-            if _take(row, token, step, stop_tokens)
+            if _take(row, token, step, measured.get(id(row)))
         ]
 
     def held(self, row: Row) -> int:
@@ -99,6 +107,7 @@ class DecodeBatch:
         self.rows = [self.rows[i] for i in staying]
         if not staying:
             self._batches, self._newest = [], mx.array([], dtype=mx.int32)
+            self._measurements = []
             self._returned = self._returns_first = False
             return
         if self._together:
@@ -114,7 +123,10 @@ class DecodeBatch:
     def _advance(self, *, known: int) -> None:
         """Feed the newest tokens, and start computing the next ones. ``known``: whether the
         newest tokens are among the rows' tokens already, 1 or 0."""
-        self._newest = self._compute(self.rows, self._batches, self._newest, self._recent, known)
+        self._newest, measurement = self._compute(
+            self.rows, self._batches, self._newest, self._recent, known
+        )
+        self._measurements = [] if measurement is None else [measurement]
         self._returned = False
 
     def _compute(
@@ -124,8 +136,8 @@ class DecodeBatch:
         inputs: mx.array,
         recent: RecentTokens,
         known: int,
-    ) -> mx.array:
-        """Feed each row its input and sample its next token."""
+    ) -> tuple[mx.array, Measurement | None]:
+        """Feed each row its input and sample its next token; measure those of the rows that ask."""
         samplers = [row.sampler for row in rows]
         logits, first = [], 0
         for batch in batches:
@@ -134,19 +146,23 @@ class DecodeBatch:
             logits.append(self._model.decode(part, batch.layers, rows[first:end]))
             first = end
         together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
-        processed = process_logits(together, samplers, inputs)
-        histories = [row.tokens[: len(row.tokens) - known] if known else row.tokens for row in rows]
-        window = recent.advance(rows, samplers, histories, inputs)
-        newest = sample(processed, samplers, window).astype(mx.int32)
-        mx.async_eval(newest)
-        return newest
+        histories = [row.tokens for row in rows]
+        window = recent.advance(rows, samplers, histories, inputs, known)
+        processed = process_logits(together, samplers, inputs, window)
+        newest = sample(processed, samplers).astype(mx.int32)
+        measurement = measure(together, newest, rows, [row.logprobs for row in rows])
+        if measurement is None:
+            mx.async_eval(newest)
+        else:
+            mx.async_eval(newest, measurement.values, measurement.ids)
+        return newest, measurement
 
 
-def _take(row: Row, token: int, step: Step, stop_tokens: frozenset[int]) -> bool:
+def _take(row: Row, token: int, step: Step, measured: Measured | None) -> bool:
     """Add a row's token to the step; whether it was the row's last."""
     row.tokens.append(token)
     row.key_ids.append(token)
     row.left -= 1
-    end: EndOfText | None = "stop" if token in stop_tokens else "length" if row.left == 0 else None
-    step.tokens.append(Token(row.sequence, token, end))
+    end: EndOfText | None = "stop" if token in row.ends else "length" if row.left == 0 else None
+    step.tokens.append(Token(row.sequence, token, end, measured))
     return end is not None

@@ -8,15 +8,24 @@ they are told apart by name here. A CacheList is a layer with several caches ins
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_vlm.models.cache import BatchQuantizedKVCache, QuantizedKVCache
 
-_PLAIN = ("KVCache", "QuantizedKVCache", "BatchKVCache", "BatchQuantizedKVCache")
-"""Caches that hold every token by itself, so that they can be cut anywhere."""
+Result = TypeVar("Result")
+Pieces = Generator[None, None, Result]
+"""Work in pieces, of which the longest is about a layer for all tokens; returns its result."""
+_PLAIN = (
+    "KVCache",
+    "QuantizedKVCache",
+    "BatchKVCache",
+    "BatchQuantizedKVCache",
+    "CrossAttentionCache",
+)
+"""Caches that can be cut anywhere: those that hold every token by itself, and one that holds
+none."""
 
 
 def leaves(layers: list[Any]) -> Iterator[Any]:
@@ -31,6 +40,13 @@ def leaves(layers: list[Any]) -> Iterator[Any]:
 def evaluate(layers: list[Any]) -> None:
     """Compute what is in the caches."""
     mx.eval([layer.state for layer in layers])
+
+
+def evaluate_by_layer(layers: list[Any]) -> Iterator[None]:
+    """The same in pieces: what one layer holds depends on all of the layer before."""
+    for layer in layers:
+        mx.eval(layer.state)
+        yield
 
 
 def settle(layers: list[Any]) -> list[Any]:
@@ -119,9 +135,7 @@ def _cut(layer: Any, dropped: int, kept: Any) -> Any:
 
 def can_merge(layers: list[Any]) -> bool:
     """Whether the cache of a row can become a row of a batch."""
-    return all(
-        isinstance(leaf, QuantizedKVCache) or hasattr(leaf, "merge") for leaf in leaves(layers)
-    )
+    return all(hasattr(leaf, "merge") for leaf in leaves(layers))
 
 
 def merge(rows: list[list[Any]]) -> list[Any]:
@@ -135,20 +149,4 @@ def _merged(layers: list[Any]) -> Any:
         joined = type(first)()
         joined.caches = tuple(merge([list(layer.caches) for layer in layers]))
         return joined
-    if isinstance(first, QuantizedKVCache):
-        batch = _quantised_row(first)
-        for layer in layers[1:]:
-            batch.extend(_quantised_row(layer))
-        return batch
     return type(first).merge(layers)
-
-
-def _quantised_row(layer: QuantizedKVCache) -> BatchQuantizedKVCache:
-    batch = BatchQuantizedKVCache([0], group_size=layer.group_size, bits=layer.bits)
-    if layer.keys is not None:
-        held = layer.offset
-        batch.keys = tuple(part[..., :held, :] for part in layer.keys)
-        batch.values = tuple(part[..., :held, :] for part in layer.values)
-        batch.offset = batch.offset + held
-        batch._idx = held
-    return batch

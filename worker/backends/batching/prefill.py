@@ -13,8 +13,8 @@ from typing import Any
 import mlx.core as mx
 
 from worker.backends.base import Step
-from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
+from worker.backends.batching.chunk import PIECE_S, Chunk, Pace
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities
 from worker.prompt_cache import common_tokens
@@ -42,19 +42,25 @@ class Prefill:
         *,
         abilities: Abilities,
         checkpoints: bool,
+        attended: bool,
         least_shared: int,
         look_up: Callable[[Row], None],
     ) -> None:
-        """``checkpoints``: the model's cache has layers that can't be cut. ``least_shared`` is how
-        many tokens a prompt must have in common with one that is being read to wait for it.
-        ``look_up`` sets ``cache`` and ``read`` of a row that is about to be read."""
+        """``checkpoints``: the model's cache has layers that can't be cut. ``attended``: clients
+        wait for the rows. ``least_shared`` is how many tokens a prompt must have in common with one
+        that is being read to wait for it. ``look_up`` sets ``cache`` and ``read`` of a row that is
+        about to be read."""
         self._model = model
         self._pads = abilities.pads
         self._checkpoints = checkpoints
         self._lone = abilities.lone
+        self._attended = attended
         self._least_shared = least_shared
         self._look_up = look_up
         self._unclear = 0
+        self._pace = Pace()
+        self._chunk: Chunk | None = None
+        """What is being read now."""
         self.rows: list[Row] = []
         self._together: list[Row] = []
         """The rows whose caches are in ``_batch`` now; they are among ``rows``."""
@@ -68,14 +74,11 @@ class Prefill:
     def _wait_for_another(self, row: Row) -> None:
         """Let a row wait for the one that is reading the same beginning."""
         shared = 0
-        for other in self.rows if row.reusable else ():
-            same = common_tokens(row.prompt_key, other.prompt_key)
+        for other in self.rows if row.reads_ahead else ():
+            least = max(row.least_shared(other, self._least_shared), shared + 1)
+            same = common_tokens(row.prompt_key, other.prompt_key, least)
             common = min(same, row.last, other.last)
-            if (
-                other.reusable
-                and common >= max(self._least_shared, shared + 1)
-                and common > other.read
-            ):
+            if other.reusable and common >= least and common > other.read:
                 row.awaits, shared = (other, common), common
         if row.awaits is not None and self._checkpoints:
             row.awaits[0].places.add(shared)
@@ -86,17 +89,32 @@ class Prefill:
         return all(row.embed is not None for row in self.rows)
 
     def step(self, step: Step, limits: Limits) -> tuple[list[Row], CacheBatch] | None:
-        """Embed a prompt, or read a chunk of some. Returns rows that have been read to their last
+        """Embed a prompt, or read a chunk of some, for a tenth of a second or one layer: what is
+        left of the chunk is read in the next steps. Returns rows that have been read to their last
         token, with their caches."""
-        if self._embed_some():
+        if self._chunk is None:
+            if self._embed_some():
+                return None
+            if (known := self._known_whole()) is not None:
+                return known
+            chosen = self._choose(limits)
+            if not chosen:
+                return None
+            batch = self._gather(chosen)
+            self._chunk = Chunk(self._model, chosen, batch, limits.chunk, self._pace)
+        if not self._chunk.run(PIECE_S):
             return None
-        if (known := self._known_whole()) is not None:
-            return known
-        chosen = self._choose(limits)
-        if not chosen:
-            return None
-        batch = self._gather(chosen)
-        self._read(chosen, batch, limits.chunk)
+        return self._end_chunk(step)
+
+    def _end_chunk(self, step: Step) -> tuple[list[Row], CacheBatch] | None:
+        chunk, self._chunk = self._chunk, None
+        assert chunk is not None, "a chunk has been read"
+        self._clear(chunk.tokens)
+        chosen, batch = chunk.rows, chunk.batch
+        if chunk.measured and self._attended:
+            # Else the bytes are worked out after the end, beside the engine.
+            first = chosen[0].read + 1 - len(chunk.measured)
+            chosen[0].sequence.prompt_read(first, chunk.measured)
         for index, row in enumerate(chosen):
             if row.read in row.places:
                 row.places.discard(row.read)
@@ -106,6 +124,9 @@ class Prefill:
 
     def remove(self, row: Row) -> list[Any] | None:
         """Drop a row; returns its cache, which holds what was read, None if it has none yet."""
+        if self._chunk is not None and row in self._chunk.rows:
+            self._chunk.drop(row)
+            self._chunk = self._chunk if self._chunk.rows else None
         cache = self.cache_of(row)
         self.rows.remove(row)
         if self._batch is not None and row in self._together:
@@ -151,7 +172,8 @@ class Prefill:
         """Rows of whose prompts nothing is left to read: the whole was found in a cache."""
         rows = [row for row in self.rows if row.embed is None and row not in self._together]
         known = [row for row in rows if row.cache is not None and row.read == row.last]
-        known = known if self._pads else known[:1]
+        apart = [row for row in known if row.prompt_logprobs is not None]
+        known = apart[:1] or (known if self._pads else known[:1])
         if not known:
             return None
         self.rows = [row for row in self.rows if row not in known]
@@ -176,7 +198,7 @@ class Prefill:
         return chosen
 
     def _reads_together(self, row: Row) -> bool:
-        return self._pads and row.feed is None
+        return self._pads and row.feed is None and row.prompt_logprobs is None
 
     def _gather(self, chosen: list[Row]) -> CacheBatch:
         """The batch of the chosen rows' caches."""
@@ -197,33 +219,6 @@ class Prefill:
         # Embedded prompts are fed to their own cache.
         lone = self._lone or rows[0].feed is not None
         return CacheBatch([row.cache for row in rows if row.cache is not None], lone=lone)
-
-    def _read(self, rows: list[Row], batch: CacheBatch, chunk: int) -> None:
-        """Read each row's next chunk; shorter ones are padded behind their end."""
-        stops = [row.next_stop(chunk) for row in rows]
-        lengths = [stop - row.read for row, stop in zip(rows, stops, strict=True)]
-        longest = max(lengths)
-        if longest == 0:
-            return
-        if (feed := rows[0].feed) is not None:
-            feed(rows[0].read, stops[0], batch.layers)
-        else:
-            ids = [
-                row.tokens[row.read : stop] + [0] * (longest - length)
-                for row, stop, length in zip(rows, stops, lengths, strict=True)
-            ]
-            padding = [longest - length for length in lengths]
-            if any(padding):
-                for layer in batch.layers:
-                    layer.prepare(lengths=lengths, right_padding=padding)
-            self._model.forward(mx.array(ids), batch.layers)
-            if batch.rows > 1:
-                for layer in batch.layers:
-                    layer.finalize()
-        kv_cache.evaluate(batch.layers)
-        self._clear(longest * len(rows))
-        for row, stop in zip(rows, stops, strict=True):
-            row.read = stop
 
     def _clear(self, tokens: int) -> None:
         self._unclear += tokens

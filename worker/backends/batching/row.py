@@ -10,11 +10,16 @@ import mlx.core as mx
 from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
+from worker.backends.sampling.special_tokens import SpecialTokens, ends_of
+from worker.logprobs import Measured
 from worker.prompt_cache import Checkpoint, encoded
 from worker.sequence import Sequence
 
-Feed = Callable[[int, int, list[Any]], object]
-"""Reads the prompt's tokens from a start up to a stop position into a cache of one row."""
+LEAST_IN_GROUP = 4
+"""Fewer tokens are read as quickly as a cache is copied."""
+Feed = Callable[[int, int, list[Any]], mx.array]
+"""Reads the prompt's tokens from a start up to a stop position into a cache of one row; returns
+their logits, [1, tokens, vocabulary], which are only computed if they are used."""
 
 
 class Row:
@@ -25,7 +30,9 @@ class Row:
     own, until it returns True; it sets ``feed``, and may set ``in_one_piece`` for a prompt that
     can't be cut, and ``decode_inputs``: arrays [1, …] that the model wants in each decode step.
     With ``shows_images`` embedding takes long; a row that isn't ``reusable`` shares its cache with
-    no other prompt.
+    no other prompt. ``logprobs`` and ``prompt_logprobs`` say with how many of the likeliest tokens
+    the log-probabilities of the answer's tokens and of the prompt's are measured, None that they
+    are not. A row with the latter reads its prompt from the start and by itself.
     """
 
     def __init__(
@@ -33,6 +40,7 @@ class Row:
         sequence: Sequence,
         tokens: list[int],
         left: int,
+        special: SpecialTokens,
         key_ids: list[int] | None = None,
     ) -> None:
         self.sequence = sequence
@@ -56,14 +64,38 @@ class Row:
         self.in_one_piece = False
         self.reusable = True
         self.decode_inputs: dict[str, mx.array] = {}
+        self.measured: list[Measured] = []
+        """Log-probabilities of the prompt's tokens, as far as it has been read."""
+        self._set_sampling(sequence, special, longest=len(tokens) + left)
+
+    def _set_sampling(self, sequence: Sequence, special: SpecialTokens, longest: int) -> None:
+        sampling = sequence.job.sampling
+        self.ends = ends_of(sampling, special, constrained=sequence.constraint is not None)
+        """The tokens that end the answer."""
+        self.logprobs = sampling.logprobs
+        self.prompt_logprobs = sequence.wanted_of_prompt
+        processor = logits_processor_of(sequence, special)
         self.sampler = RowSampler.of(
-            sequence.job.sampling, sequence.position, logits_processor_of(sequence)
+            sampling, sequence.position, processor, special=special, longest=longest
         )
+
+    def least_shared(self, other: Row, otherwise: int) -> int:
+        """How many tokens the two prompts must have in common to be read once: of rows that answer
+        one prompt several times a few, else ``otherwise``."""
+        group = self.sequence.job.group
+        same = group is not None and group == other.sequence.job.group
+        return LEAST_IN_GROUP if same else otherwise
 
     @property
     def last(self) -> int:
         """How many tokens are read before decode: all but the last, which is its first input."""
         return self.prompt_length - 1
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether it may begin behind what another prompt has in common with its own: not if the
+        logits of all its tokens are wanted."""
+        return self.reusable and self.prompt_logprobs is None
 
     def next_stop(self, chunk: int) -> int:
         """Where the next chunk of the prompt ends: at a place for a checkpoint at the latest."""
@@ -83,7 +115,6 @@ class Model(Protocol):
     thread."""
 
     weight_bytes: int
-    stop_tokens: frozenset[int]
     caches: CacheMaker
     reads_together: bool
     """Whether several prompts can be read at once, as tokens."""

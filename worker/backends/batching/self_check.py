@@ -17,13 +17,14 @@ import mlx.core as mx
 from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.cache_maker import Forward
+from worker.backends.batching.kv_cache import Pieces
 from worker.backends.batching.row import Model
 
 log = logging.getLogger(__name__)
 
-PROMPTS = (24, 9, 5)
-"""Tokens of the prompts: unequal, so that padding weighs, and few, because streams of other models
-wait meanwhile."""
+PROMPTS = (9, 5, 3)
+"""Tokens of the prompts: unequal, so that padding weighs, and few, because on a CPU some models
+take a tenth of a second for each."""
 ONE_POSITION = frozenset({"afm7", "minimax_m3", "minimax_m3_vl"})
 """Architectures that count positions, or blocks of them, with the padding: short prompts show it
 too faintly or not at all."""
@@ -46,19 +47,27 @@ class Abilities:
     lone: bool = True
 
 
-def abilities(model: Model, architecture: str) -> Abilities:
-    """Try a model out."""
+def abilities(model: Model, architecture: str) -> Pieces[Abilities]:
+    """Try a model out, a layer at a time: other models' streams go on between the pieces."""
     new_cache, forward = model.caches.new, model.forward
     layers = new_cache()
     if architecture in ONE_POSITION or not kv_cache.can_merge(layers):
         return Abilities()
     logits = forward(mx.array([[0]]), layers)
     prompts = [_prompt(length, logits.shape[-1]) for length in PROMPTS]
-    alone = [_alone(new_cache, forward, prompt) for prompt in prompts]
     allowed = ROUNDING if logits.dtype == mx.float32 else ROUNDING_OF_16_BITS
-    batches = _agree(lambda: _decoded_together(new_cache, forward, prompts), alone, allowed)
+    rows = []
+    for prompt in prompts:
+        rows.append((yield from _read(forward, prompt, new_cache())))
+    decoded = yield from _unless_refused(_decoded_together(forward, prompts, rows))
+    alone = []
+    for prompt, row in zip(prompts, rows, strict=True):
+        alone.append((yield from _decoded(forward, [prompt], row)))
+    batches = _agree(decoded, alone, allowed)
     pads = model.reads_together and batches
-    pads = pads and _agree(lambda: _read_together(new_cache, forward, prompts), alone, allowed)
+    if pads:
+        read = yield from _unless_refused(_read_together(new_cache, forward, prompts))
+        pads = _agree(read, alone, allowed)
     # Some models of mlx_vlm with windows or states take a batch of one apart in every step.
     lone = not batches or (model.caches.needs_checkpoints and not model.reads_together)
     return Abilities(pads=pads, batches=batches, lone=lone)
@@ -72,33 +81,24 @@ def _prompt(length: int, vocabulary: int) -> list[int]:
     ]
 
 
-def _read(forward: Forward, prompt: list[int], layers: list[Any]) -> None:
+def _read(forward: Forward, prompt: list[int], layers: list[Any]) -> Pieces[list[Any]]:
+    """The cache of a prompt but for its last token."""
     forward(mx.array([prompt[:-1]]), layers)
-    kv_cache.evaluate(layers)
-
-
-def _alone(new_cache: Callable[[], list[Any]], forward: Forward, prompt: list[int]) -> mx.array:
-    layers = new_cache()
-    _read(forward, prompt, layers)
-    logits = _decoded(forward, [prompt], layers)
-    mx.eval(logits)
-    return logits
+    yield from kv_cache.evaluate_by_layer(layers)
+    return layers
 
 
 def _decoded_together(
-    new_cache: Callable[[], list[Any]], forward: Forward, prompts: list[list[int]]
-) -> mx.array:
-    rows = []
-    for prompt in prompts:
-        layers = new_cache()
-        _read(forward, prompt, layers)
-        rows.append(layers)
-    return _decoded(forward, prompts, CacheBatch(rows, lone=False).layers)
+    forward: Forward, prompts: list[list[int]], rows: list[list[Any]]
+) -> Pieces[mx.array]:
+    """The rows stay as they are."""
+    copies = [kv_cache.cut(row, 0, kv_cache.checkpoint(row)) for row in rows]
+    return (yield from _decoded(forward, prompts, CacheBatch(copies, lone=False).layers))
 
 
 def _read_together(
     new_cache: Callable[[], list[Any]], forward: Forward, prompts: list[list[int]]
-) -> mx.array:
+) -> Pieces[mx.array]:
     batch = CacheBatch([new_cache() for _ in prompts], lone=False)
     lengths = [len(prompt) - 1 for prompt in prompts]
     padding = [max(lengths) - length for length in lengths]
@@ -106,29 +106,38 @@ def _read_together(
         layer.prepare(lengths=lengths, right_padding=padding)
     ids = [prompt[:-1] + [0] * pad for prompt, pad in zip(prompts, padding, strict=True)]
     forward(mx.array(ids), batch.layers)
+    yield from kv_cache.evaluate_by_layer(batch.layers)
     for layer in batch.layers:
         layer.finalize()
-    kv_cache.evaluate(batch.layers)
-    return _decoded(forward, prompts, batch.layers)
+    return (yield from _decoded(forward, prompts, batch.layers))
 
 
-def _decoded(forward: Forward, prompts: list[list[int]], layers: list[Any]) -> mx.array:
+def _decoded(forward: Forward, prompts: list[list[int]], layers: list[Any]) -> Pieces[mx.array]:
     """The logits of two steps, [rows, steps, vocabulary]: some errors show only in the second."""
-    steps = [
-        forward(mx.array([[prompt[at]] for prompt in prompts]), layers)[:, -1:, :] for at in (-1, 0)
-    ]
+    steps = []
+    for at in (-1, 0):
+        logits = forward(mx.array([[prompt[at]] for prompt in prompts]), layers)[:, -1:, :]
+        yield from kv_cache.evaluate_by_layer(layers)
+        mx.eval(logits)
+        yield
+        steps.append(logits)
     return mx.concatenate(steps, axis=1).astype(mx.float32)
 
 
-def _agree(together: Callable[[], mx.array], alone: list[mx.array], allowed: float) -> bool:
-    """Whether rows in company have the logits that they have alone; an error means no."""
-    expected = mx.concatenate(alone)
+def _unless_refused(logits: Pieces[mx.array]) -> Pieces[mx.array | None]:
+    """The logits of rows in company, or None if the library raises an error for them."""
     try:
-        got = together()
-        mx.eval(got)
+        return (yield from logits)
     except Exception as error:
         log.info("rows of this model can't be run together", extra={"error": repr(error)})
+        return None
+
+
+def _agree(got: mx.array | None, alone: list[mx.array], allowed: float) -> bool:
+    """Whether rows in company have the logits that they have alone."""
+    if got is None:
         return False
+    expected = mx.concatenate(alone)
     difference = mx.sqrt(mx.mean(mx.square(got - expected), axis=-1))
     scale = mx.sqrt(mx.var(expected, axis=-1))
     return bool(mx.all(difference <= allowed * scale).item())

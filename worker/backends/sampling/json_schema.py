@@ -1,4 +1,4 @@
-"""JSON schemas as masks over a model's vocabulary: which token may come next.
+"""JSON schemas and grammars as masks over a model's vocabulary: which token may come next.
 
 llguidance does the matching, on the host. A schema gets here only after a process of its own has
 read it. Knows no batch and no MLX.
@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.messages import OutputFormat
 from wire.schemas import matching
 from wire.schemas.check import SchemaCheck
-from worker.backends.sampling.matcher import Matcher, Vocabulary
+from worker.backends.sampling.matcher import Kind, Matcher, Vocabulary
 from worker.backends.text.chat_template import end_of_open_thinking
+from worker.backends.text.formats.prompt_tools import ANSWER_WITH_CALLS
 from worker.backends.text.tokenizer_file import tokenizer_json
 from worker.errors import WorkerError, invalid_schema
 
@@ -53,24 +55,25 @@ class Grammars:
         self._vocabulary: Vocabulary | None = None
 
     def constraint(
-        self, schema: str, prompt_ids: Sequence[int], answer: Sequence[int] = ()
+        self, form: OutputFormat, prompt_ids: Sequence[int], answer: Sequence[int] = ()
     ) -> Constraint:
-        """The constraint of one answer, its next mask computed. Raises WorkerError for schemas that
-        can't be enforced.
+        """The constraint of one answer, its next mask computed. Raises WorkerError for schemas and
+        grammars that can't be enforced.
 
         ``answer`` is the part of the answer that exists already. After a prompt that ends in the
         middle of the model's thinking, the schema holds once the thinking has ended. Not for the
         engine's thread: reading a schema and computing its first mask may take long.
         """
-        _refuse_unread(schema)
+        kind, text = _refuse_unread(form)
         after = end_of_open_thinking(self._tokenizer, prompt_ids)
-        matcher = Matcher(self._llguidance_vocabulary(), schema)
+        vocabulary = self._llguidance_vocabulary()
+        matcher = Matcher(vocabulary, text, kind)
         if error := matcher.error:
             # The matcher's message may quote the schema at length.
             raise invalid_schema(
                 matching.known_reason(error) or "this model's matcher can't read it"
             )
-        constraint = Constraint(matcher, self._ends, after)
+        constraint = Constraint(matcher, vocabulary.ends, after)
         constraint.prepare(answer)
         if constraint.broken:
             raise invalid_schema(constraint.why)
@@ -89,30 +92,38 @@ class Grammars:
 
 
 def vocabulary_of(tokenizer: Any, ends: Sequence[int]) -> Vocabulary:
-    """``tokenizer`` is mlx_lm's wrapper."""
+    """``tokenizer`` is mlx_lm's wrapper. A model's files may name ends that it doesn't have, and
+    llguidance would refuse them."""
     backend = tokenizer._tokenizer.backend_tokenizer
+    known = set(tokenizer.get_vocab().values())
     return Vocabulary(
         tokenizer_json(tokenizer),
         lambda text: list(backend.encode(text, add_special_tokens=False).ids),
-        ends,
+        [end for end in ends if end in known],
     )
 
 
-def _refuse_unread(schema: str) -> None:
-    """Raises WorkerError for a schema that the reading process refuses."""
+def _refuse_unread(form: OutputFormat) -> tuple[Kind, str]:
+    """The kind and the text of what an answer is held to. Raises WorkerError if the reading process
+    refuses it."""
+    kind: Kind = "json_schema" if form.grammar is None else form.grammar.kind
+    text = form.json_schema if form.grammar is None else form.grammar.text
+    assert text is not None, "only guided answers have a constraint"
     try:
-        verdict = schema_check().kept(schema)
+        verdict = schema_check().verdict("kept" if kind == "json_schema" else kind, text)
     except OSError:
         raise WorkerError(
             "engine_failed", "The schema can't be read: no process can be started."
         ) from None
     if verdict.reason:
         raise invalid_schema(verdict.reason)
+    text = verdict.text or text
+    return ("lark", ANSWER_WITH_CALLS + text) if form.holds_calls else (kind, text)
 
 
 class Constraint:
-    """One answer's state in its schema. Once ``broken`` the schema can't be followed and the answer
-    may only end; ``why`` gives the reason.
+    """One answer's state in its schema or grammar. Once ``broken`` it can't be followed and the
+    answer may only end; ``why`` gives the reason.
     """
 
     def __init__(self, matcher: Matcher, ends: Sequence[int], after: tuple[int, ...]) -> None:
@@ -160,15 +171,17 @@ class Constraint:
                 self._break(matching.CONTRADICTION)
 
     def fill_mask(self, mask: Mask) -> None:
-        """Write which tokens may come next; all of them while the model is thinking. A model may
-        have more logits than tokens."""
+        """Write which tokens may come next; while the model is thinking all but those that end the
+        answer. A model may have more logits than tokens, or fewer."""
+        ends = [end for end in self._ends if end < len(mask)]
         if self._thinking is not None:
+            mask[ends] = False
             return
         mask[:] = False
         if not self.broken and not self._matcher.stopped and not self._bits_current:
             self._compute_bits()
         if self.broken or self._matcher.stopped:
-            mask[self._ends] = True
+            mask[ends] = True
             return
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(mask)]
         mask[: len(bits)] = bits

@@ -11,7 +11,7 @@ import ctypes
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from llguidance import _lib
@@ -21,6 +21,7 @@ from wire.schemas import matching
 
 Bits = NDArray[np.uint32]
 _ERROR_LENGTH = 1024
+Kind = Literal["json_schema", "regex", "lark"]
 Encode = Callable[[str], Sequence[int]]
 _Tokenize = ctypes.CFUNCTYPE(
     ctypes.c_size_t,
@@ -118,6 +119,7 @@ class Vocabulary:
 
         Raises ValueError for a tokeniser that llguidance can't read.
         """
+        self.ends = tuple(ends)
         self._tokenize = _tokenize_function(encode)
         init = _TokenizerInit(struct_size=ctypes.sizeof(_TokenizerInit), tok_eos=ends[0])
         init.tokenizer_json = tokenizer_json
@@ -143,9 +145,9 @@ def _tokenize_function(encode: Encode) -> Any:
 
 
 class Matcher:
-    """Where one answer is in its schema. One thread at a time."""
+    """Where one answer is in its schema or grammar. One thread at a time."""
 
-    def __init__(self, vocabulary: Vocabulary, schema: str) -> None:
+    def __init__(self, vocabulary: Vocabulary, text: str, kind: Kind = "json_schema") -> None:
         """Look at ``error`` before anything else."""
         init = _MatcherInit()
         _library().llg_constraint_init_set_defaults(ctypes.byref(init), vocabulary.pointer)
@@ -154,9 +156,7 @@ class Matcher:
         for name, *_ in _Limits._fields_:
             setattr(init.limits, name, getattr(limits, name))
         self._vocabulary = vocabulary  # It has to outlive what was made of it.
-        self._pointer = _library().llg_new_matcher(
-            ctypes.byref(init), b"json_schema", schema.encode()
-        )
+        self._pointer = _library().llg_new_matcher(ctypes.byref(init), kind.encode(), text.encode())
         weakref.finalize(self, _library().llg_free_matcher, self._pointer).atexit = False
 
     @property

@@ -13,13 +13,22 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from wire.messages import GREEDY_BELOW, NO_PENALTY, SMALLEST_PENALTY, Sampling
+from wire.messages import (
+    GREEDY_BELOW,
+    NO_PENALTY,
+    REPETITION_CONTEXT_SIZE,
+    SMALLEST_PENALTY,
+    Sampling,
+)
+from worker.backends.sampling.filters import Filters, keep_likely
+from worker.backends.sampling.logit_bias import LogitBias, logit_bias_of
 from worker.backends.sampling.logits_processors import LogitsProcessor
+from worker.backends.sampling.repetition_penalty import context_size
+from worker.backends.sampling.special_tokens import NO_SPECIAL_TOKENS, SpecialTokens, held_back
 from worker.backends.sampling.top_p import gumbel_max
 
-PENALTY_WINDOW = 20
-"""Last tokens to which the repetition penalty applies, those of the prompt included: mlx_lm's
-default."""
+Key = tuple[int, int]
+"""A random key as MLX takes it: two 32-bit words."""
 _MASK = (1 << 64) - 1
 
 
@@ -32,11 +41,18 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+def coin_of(key: Key) -> float:
+    """XTC's coin of the position with this key, 0 to 1: from a second key, made of the first."""
+    return (_mix(key[0] << 32 | key[1]) >> 11) / (1 << 53)
+
+
 @dataclass(slots=True)
 class RowSampler:
     """One row's settings. ``position`` counts the tokens of the answer that have been sampled.
 
-    ``processor`` changes the row's logits by the answer so far; most rows have none.
+    ``processor`` changes the row's logits by the answer so far; ``bias`` changes single ones,
+    whatever the answer says; ``filters`` leave tokens out. Most rows have none of them.
+    ``context_size`` is how many of the last tokens ``penalty`` applies to.
     """
 
     temperature: float
@@ -45,42 +61,76 @@ class RowSampler:
     seed: int
     position: int
     processor: LogitsProcessor | None = None
+    bias: LogitBias | None = None
+    filters: Filters | None = None
+    context_size: int = REPETITION_CONTEXT_SIZE
 
     @classmethod
     def of(
-        cls, sampling: Sampling, position: int, processor: LogitsProcessor | None = None
+        cls,
+        sampling: Sampling,
+        position: int,
+        processor: LogitsProcessor | None = None,
+        *,
+        special: SpecialTokens = NO_SPECIAL_TOKENS,
+        longest: int = 0,
     ) -> RowSampler:
+        """``special`` are the model's special tokens; ``longest`` is how many tokens the row may
+        have at its end, the prompt's included."""
         penalty = 1.0 if sampling.repetition_penalty in NO_PENALTY else sampling.repetition_penalty
-        penalty = max(penalty, SMALLEST_PENALTY)
+        # A schema may leave nothing but an end: its mask decides what is held back.
+        held = (
+            [] if processor is not None and processor.constrained else held_back(sampling, special)
+        )
         return cls(
-            sampling.temperature, sampling.top_p, penalty, sampling.seed, position, processor
+            sampling.temperature,
+            sampling.top_p,
+            max(penalty, SMALLEST_PENALTY),
+            sampling.seed,
+            position,
+            processor,
+            logit_bias_of(sampling.logit_bias, held, sampling.min_tokens),
+            Filters.of(sampling, special.kept_by_xtc),
+            context_size(sampling.repetition_context_size, longest),
         )
 
     @property
     def is_greedy(self) -> bool:
         return self.temperature < GREEDY_BELOW or self.top_p == 0
 
-    def next_key(self) -> tuple[int, int]:
-        """The random key of this position, as MLX takes it (two 32-bit words); moves on to the
-        next position."""
+    def next_key(self) -> Key:
+        """The random key of this position; moves on to the next position."""
         mixed = _mix(_mix(self.seed & _MASK) ^ self.position)
         self.position += 1
         return mixed >> 32, mixed & 0xFFFFFFFF
 
 
-def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) -> mx.array:
+def sample(logits: mx.array, rows: Rows[RowSampler]) -> mx.array:
     """The next token of each row.
 
-    ``logits`` is [rows, vocabulary]; ``recent`` is [rows, PENALTY_WINDOW] token ids, or None when
-    no row has a penalty. Returns [rows] token ids, unevaluated. As in mlx_lm, the penalty comes
-    first, top_p is measured before the temperature, and a temperature of (nearly) 0 takes the
-    likeliest token.
+    ``logits`` is [rows, vocabulary], processed. Returns [rows] token ids, unevaluated. As in
+    mlx_lm, tokens are filtered before the temperature, and a temperature of (nearly) 0 takes the
+    likeliest token. Rows with filters are sampled by themselves: the others' operations stay what
+    they are without such rows.
     """
     keys = [row.next_key() for row in rows]
-    if recent is not None:
-        logits = penalise(
-            logits, recent, mx.array([[row.penalty] for row in rows], dtype=logits.dtype)
-        )
+    filtered = [i for i, row in enumerate(rows) if row.filters is not None and not row.is_greedy]
+    if not filtered:
+        return _draw(logits, rows, keys)
+    if len(filtered) == len(rows):
+        return _draw_filtered(logits, rows, keys)
+    others = sorted(set(range(len(rows))) - set(filtered))
+    tokens = mx.concatenate(
+        [
+            draw(logits[mx.array(some)], [rows[i] for i in some], [keys[i] for i in some])
+            for draw, some in ((_draw, others), (_draw_filtered, filtered))
+        ]
+    )
+    return tokens[mx.array(np.argsort([*others, *filtered]).astype(np.int32))]
+
+
+def _draw(logits: mx.array, rows: Rows[RowSampler], keys: Rows[Key]) -> mx.array:
+    """The next tokens of rows without filters."""
     if all(row.is_greedy for row in rows):
         return mx.argmax(logits, axis=-1)
     logits = logits.astype(mx.float32)
@@ -94,54 +144,10 @@ def sample(logits: mx.array, rows: Rows[RowSampler], recent: mx.array | None) ->
     return mx.argmax(noisy, axis=-1)
 
 
-def penalise(logits: mx.array, recent: mx.array, penalties: mx.array) -> mx.array:
-    """Apply the repetition penalty to recent tokens: divide positive logits, multiply negative
-    ones.
-
-    From Keskar et al., CTRL, 2019 (section 4.1), in the form that mlx_lm and Hugging Face use.
-    """
-    chosen = mx.take_along_axis(logits, recent, axis=-1)
-    chosen = mx.where(chosen < 0, chosen * penalties, chosen / penalties)
-    return mx.put_along_axis(logits, recent, chosen, axis=-1)
-
-
-def window(tokens: Rows[int]) -> list[int]:
-    """The last tokens of a row, padded with -1."""
-    last = list(tokens[-PENALTY_WINDOW:])
-    return [-1] * (PENALTY_WINDOW - len(last)) + last
-
-
-class RecentTokens:
-    """The tokens to which penalties apply, [rows, PENALTY_WINDOW], on the device.
-
-    Rebuilt from the host's lists only when the rows change: a step must not wait for its own
-    tokens.
-    """
-
-    def __init__(self) -> None:
-        self._array: mx.array | None = None
-        self._rows: tuple[object, ...] = ()
-
-    def advance(
-        self,
-        rows: Rows[object],
-        samplers: Rows[RowSampler],
-        histories: Rows[Rows[int]],
-        inputs: mx.array,
-    ) -> mx.array | None:
-        """Add this step's input tokens; returns what :func:`sample` needs, None if no row has a
-        penalty.
-
-        ``rows`` identifies the rows; ``histories`` are their tokens before ``inputs``, which is
-        [rows].
-        """
-        if all(sampler.penalty == 1.0 for sampler in samplers):
-            self._array = None
-            return None
-        if self._array is None or self._rows != tuple(rows):
-            self._array = mx.array([window(history) for history in histories])
-            self._rows = tuple(rows)
-        column = inputs[:, None].astype(self._array.dtype)
-        self._array = mx.concatenate([self._array[:, 1:], column], axis=1)
-        mx.async_eval(self._array)
-        return mx.where(self._array < 0, column, self._array)
+def _draw_filtered(logits: mx.array, rows: Rows[RowSampler], keys: Rows[Key]) -> mx.array:
+    """The next tokens of rows with filters."""
+    filters = [row.filters for row in rows if row.filters is not None]
+    likely = keep_likely(logits, filters, [coin_of(key) for key in keys])
+    temperatures = mx.array([[row.temperature] for row in rows])
+    noisy = gumbel_max(likely, mx.array(np.array(keys, dtype=np.uint32)), temperatures)
+    return mx.argmax(noisy, axis=-1)

@@ -12,14 +12,13 @@ from typing import Any
 from jinja2 import TemplateError, UndefinedError
 
 from wire.messages import RESERVED_OPTIONS, Message, OutputFormat, ToolCall
-from worker.backends.text.formats.chat_format import chat_format
+from worker.backends.text.formats.chat_format import ChatFormat, chat_format
+from worker.backends.text.reasoning_effort import EFFORT, EFFORTS, SWITCHES, effort_options
 from worker.backends.text.template_text import TOOLS, template_source, uses
 from worker.errors import WorkerError
 
 Row = dict[str, Any]
-EFFORT = "reasoning_effort"
 _NO_DETAILS: Row = {"description": "", "parameters": {"type": "object", "properties": {}}}
-THINKING_SWITCHES = ("enable_thinking", "thinking")
 
 
 def row(message: Message, content: Any) -> Row:
@@ -57,36 +56,64 @@ def _call(call: ToolCall) -> Row:
 def template_options(form: OutputFormat, tokenizer: Any) -> Row:
     """The chat template's arguments besides the messages. Raises WorkerError for tools or options
     that the model's template has no place for."""
-    source, thinks = template_source(tokenizer), chat_format(tokenizer).thinks
+    source, marks = template_source(tokenizer), chat_format(tokenizer)
+    thinks = marks.thinks
     options: Row = {}
     if thinks and not tokenizer.has_thinking and uses(source, "enable_thinking"):
         # mlx_lm would turn off what it doesn't know.
         options["enable_thinking"] = True
-    options |= _asked(form, source, thinks=thinks)
-    # A schema from the first token on leaves no room for thinking.
-    if form.json_schema is not None:
+    asked = _asked(form, source, marks)
+    options |= asked
+    if form.is_guided and thinks_first(asked):
+        if marks.thinking is None:
+            sentence = (
+                "This model's thinking can't be told from an answer that is held to a schema."
+            )
+            raise WorkerError("unsupported", sentence)
+    elif form.is_guided:
+        # What holds from the first token on leaves no room for thinking.
         options["enable_thinking"] = False
-    if not form.tools:
+    if not form.tools or form.prompt_tools:
         return options
     if not uses(source, TOOLS):
-        raise WorkerError("unsupported", "This model has no way to call tools.")
+        raise WorkerError("unsupported", "This model has no way to call tools.", param=TOOLS)
     return options | {TOOLS: list(form.tools)}
 
 
-def _asked(form: OutputFormat, source: str, *, thinks: bool) -> Row:
+def _asked(form: OutputFormat, source: str, marks: ChatFormat) -> Row:
     """The options that the request sets, as the template knows them."""
+    asked = json.loads(form.template_options or "{}")
     options: Row = {}
-    for name, value in json.loads(form.template_options or "{}").items():
+    if asked.get(EFFORT) in EFFORTS:
+        options = effort_options(asked.pop(EFFORT), source, is_harmony=marks.is_harmony)
+    for name, value in asked.items():
+        param = f"chat_template_kwargs.{name}"
         if name in RESERVED_OPTIONS:
-            raise WorkerError("unsupported", f"{name} is no option of a chat template.")
+            sentence = f"{name} is no option of a chat template."
+            raise WorkerError("unsupported", sentence, param=param)
         if uses(source, name):
             options[name] = value
-        elif name == EFFORT and value == "none" and uses(source, "enable_thinking"):
-            options["enable_thinking"] = False
-        elif name not in THINKING_SWITCHES or value or thinks:
+        elif name not in SWITCHES or value or marks.thinks:
             # A model that doesn't think need not be told not to.
-            raise WorkerError("unsupported", f"This model's chat template has no option {name}.")
+            sentence = f"This model's chat template has no option {name}."
+            raise WorkerError("unsupported", sentence, param=param)
     return options
+
+
+def thinks_first(options: Row) -> bool:
+    """Whether an answer that is held to something is to think before it."""
+    return any(options.get(name) for name in SWITCHES)
+
+
+def guided_start(options: Row, marks: ChatFormat, *, is_open: bool) -> str:
+    """What a prompt ends with whose answer is held to something. ``is_open``: the template has
+    begun the thinking.
+
+    A model that is to think first would begin that by itself, or not: the mark leaves no choice.
+    """
+    if marks.thinking is not None and thinks_first(options):
+        return "" if is_open else marks.thinking.start
+    return marks.answer_start
 
 
 def own_marks(tokenizer: Any) -> list[str]:
@@ -94,13 +121,17 @@ def own_marks(tokenizer: Any) -> list[str]:
     return chat_format(tokenizer).own_marks()
 
 
-def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
-    """A conversation rendered by the template of a tokeniser or a processor.
+def apply_template(
+    owner: Any, rows: list[Row], options: Row, *, tokenize: bool, opens: bool = True
+) -> Any:
+    """A conversation rendered by the template of a tokeniser or a processor; ``opens``: with what
+    begins a new answer.
 
     Raises WorkerError with the template's own message if the template refuses the conversation.
     """
     try:
-        return _applied(owner, rows, options, tokenize=tokenize)
+        arguments = {"add_generation_prompt": opens, "tokenize": tokenize}
+        return _applied(owner, rows, options, arguments)
     except TemplateError as error:
         sentence, source = str(error), template_source(owner)
         # A message that isn't in the source literally may quote the conversation.
@@ -112,8 +143,7 @@ def apply_template(owner: Any, rows: list[Row], options: Row, *, tokenize: bool)
         ) from error
 
 
-def _applied(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> Any:
-    arguments = {"add_generation_prompt": True, "tokenize": tokenize}
+def _applied(owner: Any, rows: list[Row], options: Row, arguments: dict[str, bool]) -> Any:
     try:
         return owner.apply_chat_template(rows, **arguments, **options)
     except UndefinedError:
@@ -127,8 +157,5 @@ def _applied(owner: Any, rows: list[Row], options: Row, *, tokenize: bool) -> An
 def end_of_open_thinking(tokenizer: Any, prompt_ids: Sequence[int]) -> tuple[int, ...]:
     """The tokens that end the model's thinking if a prompt ends in the middle of it, as some
     templates begin it; none if it doesn't."""
-    if tokenizer.has_thinking:
-        is_open = tokenizer.rfind_think_start(prompt_ids) > tokenizer.rfind_think_end(prompt_ids)
-        return tuple(tokenizer.think_end_tokens) if is_open else ()
     thinking = chat_format(tokenizer).thinking
     return thinking.end_ids if thinking is not None and thinking.is_open(prompt_ids) else ()

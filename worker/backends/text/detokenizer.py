@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, SPMStreamingDetokenizer
 
+from worker.logprobs import CONTEXT_TOKENS
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-CONTEXT_TOKENS = 5
-"""Tokens of a prompt that a text continues: how a token is written may depend on those before it.
-As in vLLM."""
 _LONGEST_HELD = 16
 """Tokens without a whole character: more than any character has."""
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
@@ -30,6 +29,10 @@ class Detokenizer(Protocol):
 
     def finish(self) -> str:
         """The text still held back; an incomplete character becomes a replacement character."""
+
+    def bytes_of(self, token: int, before: Sequence[int], *, of_prompt: bool = False) -> bytes:
+        """The bytes of a token behind others of the answer, or of its prompt. What an answer
+        continues comes before these."""
 
 
 DetokenizerFactory = Callable[[Sequence[int] | None], Detokenizer]
@@ -60,17 +63,22 @@ class ByteDetokenizer:
         """``table``: the bytes of each token; ``trims``: whether a blank that comes first is
         left out."""
         self._table = table
-        self._trims = trims
+        self._trims = self._begins_trimmed = trims
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, token: int) -> str:
-        # A model may have more logits than its tokeniser has tokens.
-        return self._trimmed(
-            self._decoder.decode(self._table[token] if token < len(self._table) else b"")
-        )
+        return self._trimmed(self._decoder.decode(self._bytes(token)))
 
     def finish(self) -> str:
         return self._trimmed(self._decoder.decode(b"", True))
+
+    def bytes_of(self, token: int, before: Sequence[int], *, of_prompt: bool = False) -> bytes:
+        begins = self._begins_trimmed and not before and not of_prompt
+        return self._bytes(token).removeprefix(b" ") if begins else self._bytes(token)
+
+    def _bytes(self, token: int) -> bytes:
+        # A model may have more logits than its tokeniser has tokens.
+        return self._table[token] if token < len(self._table) else b""
 
     def _trimmed(self, text: str) -> str:
         if self._trims and text:
@@ -88,6 +96,10 @@ class ContextDetokenizer:
         self._ids = list(before)
         """The tokens returned last, and those held back."""
         self._returned = len(self._ids)
+        self._continued = list(before)
+        self._context: list[int] = []
+        self._context_text = ""
+        """What the tokens say behind which bytes were last asked for."""
 
     def add(self, token: int) -> str:
         self._ids.append(token)
@@ -102,6 +114,15 @@ class ContextDetokenizer:
 
     def finish(self) -> str:
         return self._new()
+
+    def bytes_of(self, token: int, before: Sequence[int], *, of_prompt: bool = False) -> bytes:
+        name = self._tokenizer.convert_ids_to_tokens(token)
+        if isinstance(name, str) and _BYTE.fullmatch(name):
+            return bytes([int(name[3:5], 16)])
+        context = [*([] if of_prompt else self._continued), *before][-CONTEXT_TOKENS:]
+        if context != self._context:
+            self._context, self._context_text = context, self._decode(context)
+        return self._decode([*context, token])[len(self._context_text) :].encode()
 
     def _new(self) -> str:
         return self._decode(self._ids)[len(self._decode(self._ids[: self._returned])) :]

@@ -9,7 +9,7 @@ from typing import Any
 from worker.backends.text.formats import harmony
 from worker.backends.text.formats.syntax import OutputSyntax
 from worker.backends.text.output_parser import OutputParser
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 Row = dict[str, Any]
 _SYNTAX = OutputSyntax(harmony.transitions(), harmony.HEADER)

@@ -30,7 +30,8 @@ class MessageForm:
     ``reasoning``: the names of an assistant's thinking. ``text_arguments``: arguments of tool calls
     as JSON text. ``one_text``: an assistant's message that calls tools has content or thinking.
     ``write``: what writes tool calls into content, for a template that leaves them out. ``lost``
-    are the roles whose words come out in no form.
+    are the roles whose words come out in no form. ``takes_system``: a system message is not
+    refused.
     """
 
     parts: bool = False
@@ -39,6 +40,7 @@ class MessageForm:
     one_text: bool = False
     write: Write | None = None
     lost: tuple[str, ...] = ()
+    takes_system: bool = True
 
     @classmethod
     def of(cls, source: str, render: Render, write: Write | None = None) -> MessageForm:
@@ -52,6 +54,7 @@ class MessageForm:
             one_text="thinking" in named and "<|channel|>" in source,
             write=write if write and not _has_call(render, parts=parts) else None,
             lost=lost,
+            takes_system=_takes_system(render, parts=parts),
         )
 
     def warning(self) -> str | None:
@@ -122,6 +125,16 @@ def _lost(render: Render, *, parts: bool) -> tuple[str, ...] | None:
             continue
         return tuple(role for role in _ROLES[first:] if _probe(role) not in text)
     return None
+
+
+def _takes_system(render: Render, *, parts: bool) -> bool:
+    rows: list[Row] = [{"role": role, "content": _probe(role)} for role in _ROLES[:2]]
+    if parts:
+        rows = [row | {"content": as_parts(row["content"])} for row in rows]
+    try:
+        return _probe(_ROLES[0]) in render(rows)
+    except Exception:  # Templates raise errors of any type.
+        return False
 
 
 def _has_call(render: Render, *, parts: bool) -> bool:

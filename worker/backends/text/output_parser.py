@@ -7,43 +7,50 @@ Works on decoded text, so a mark may span tokens: mlx_lm's state machine finds t
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import re
 from collections.abc import Sequence
-from typing import Any
 
 from mlx_lm.generate import TextStateMachine
 
-from wire.messages import ToolCall
+from wire.messages import ToolCallDelta
+from worker.backends.stop_texts import StopTexts
 from worker.backends.text.formats.call_body import CallBody, End, body_of
+from worker.backends.text.formats.call_teller import CallTeller, calls_in, cut_calls
 from worker.backends.text.formats.syntax import (
     OPENING,
     REASONING,
     TEXT,
     TOOL,
     CallSyntax,
+    Item,
     OutputSyntax,
     Transitions,
 )
-from worker.sequence import Output
+from worker.text_decoder import Output
 
 __all__ = ["REASONING", "TEXT", "TOOL", "OutputParser", "OutputSyntax", "Transitions"]
-log = logging.getLogger(__name__)
 _CALL_ID_LENGTH = 9
 _BETWEEN_CALLS = " \t\r\n;"
-_BEGUN = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*")(?:, "arguments": (.*)|,.*)?', re.DOTALL)
-"""The beginning of a required tool call: its schema leaves one way of writing it."""
 
 
 class OutputParser:
-    """The parser of one answer. Stop texts count in the text alone: a tool call may contain a line
-    break."""
+    """The parser of one answer. Stop texts count in the text alone (a tool call may contain a line
+    break), and not within the first ``min_tokens`` tokens. With ``call_pieces`` calls are told as
+    they are written, else each at its end."""
 
-    def __init__(self, syntax: OutputSyntax, stop: Sequence[str], job_id: str) -> None:
+    def __init__(
+        self,
+        syntax: OutputSyntax,
+        stop: Sequence[str],
+        job_id: str,
+        min_tokens: int = 0,
+        *,
+        call_pieces: bool = False,
+    ) -> None:
         self.stopped = False
+        self.has_open_call = False
+        """Whether a call that was begun to be told can't be read, or has no end yet."""
         self.stop_text: str | None = None
-        self._stop = tuple(stop)
+        self._stops = StopTexts(stop, min_tokens)
         self._calls = _calls_of(syntax)
         transitions = {state: list(edges) for state, edges in syntax.transitions.items()}
         transitions.setdefault(TEXT, []).extend((text, None) for text in stop)
@@ -58,11 +65,28 @@ class OutputParser:
         self._trims = False
         """Whether line breaks are skipped: those after a mark belong to it."""
         self._state: str | None = syntax.initial
+        self._call_pieces = call_pieces
+        self._teller = CallTeller(None)
         self._body = self._body_in(syntax.initial)
         self._machine = self._marks.make_state(syntax.initial)
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the text that comes next is thinking, or the mark that ends it."""
+        return self._state == REASONING
+
+    @property
+    def held(self) -> str:
+        """The last text if it may be the beginning of a mark."""
+        *_, held = self._machine
+        return str(held)
+
     def add(self, text: str) -> Output:
-        """The output that this text completes."""
+        """The output that the text of the next token completes."""
+        self._stops.count_token()
+        return self._read(text)
+
+    def _read(self, text: str) -> Output:
         pieces: list[Output] = []
         while text and not self.stopped:
             if self._body is not None:
@@ -73,20 +97,20 @@ class OutputParser:
                 text = self._take(text, pieces)
         return pieces[0] if len(pieces) == 1 else Output.together(pieces)
 
-    def finish(self) -> Output:
-        """The output still held back. An incomplete or unreadable tool call becomes text:
-        nothing is lost.
+    def finish(self, text: str = "") -> Output:
+        """The output still held back, behind a last text that no token has completed. An incomplete
+        or unreadable tool call becomes text: nothing is lost.
 
         A required one becomes a call even so, with its arguments as far as they go.
         """
-        pieces: list[Output] = []
+        pieces = [self._read(text)]
         while not self.stopped and (self._body is not None or self._opening):
             if self._body is not None:
                 rest = self._take_cut_call(self._body, pieces)
             else:
                 rest, self._opening = self._opening, ""
                 self._go_on_in(TEXT, trims=self._trims)
-            pieces.append(self.add(rest))
+            pieces.append(self._read(rest))
         if not self.stopped:
             self._machine, held, _ = TextStateMachine.flush(self._machine)
             pieces.append(self._said(held))
@@ -101,20 +125,23 @@ class OutputParser:
         """Take a text as far as the next call; returns the rest."""
         *_, held = self._machine
         self._machine, segments = TextStateMachine.split(self._machine, text)
+        stop, rest = None, ""
         if self._machine[0] is None:
             *_, rest = self._machine
-            self.stop_text = self._stop_at_end((held + text).removesuffix(rest))
+            stop = self._stops.at_end((held + text).removesuffix(rest))
         (_, first), *entered = segments
         pieces.append(self._said(first))
         for state, segment in entered:
+            if state is None and stop is not None and not self._stops.heeded:
+                pieces.append(self._said(stop))
+                self._machine = self._marks.make_state(TEXT)
+                return rest
             self._enter(state)
             if self._body is not None or state == OPENING:
                 return str(segment)
             pieces.append(self._said(segment))
+        self.stop_text = stop
         return ""
-
-    def _stop_at_end(self, text: str) -> str | None:
-        return max((stop for stop in self._stop if text.endswith(stop)), key=len, default=None)
 
     def _enter(self, state: str | None) -> None:
         """Note that a mark has led into a state."""
@@ -131,7 +158,12 @@ class OutputParser:
 
     def _body_in(self, state: str | None) -> CallBody | None:
         syntax = self._calls.get(state or "")
-        return None if syntax is None else body_of(syntax)
+        return None if syntax is None else self._body_of(syntax)
+
+    def _body_of(self, syntax: CallSyntax) -> CallBody:
+        makes = syntax.pieces if self._call_pieces else None
+        self._teller = CallTeller(None if makes is None else makes())
+        return body_of(syntax)
 
     def _said(self, text: str) -> Output:
         """The output of a text in the present state."""
@@ -161,7 +193,7 @@ class OutputParser:
             return ""
         if begun[0] in "{[" and _may_begin(self._syntax, begun):
             self._opening = self._opening.removesuffix(begun)
-            self._body = body_of(self._syntax)
+            self._body = self._body_of(self._syntax)
             return begun
         held, self._opening = self._opening, ""
         self._go_on_in(TEXT, trims=self._trims)
@@ -172,16 +204,28 @@ class OutputParser:
         end = body.add(text)
         if end is None and not _may_begin(self._syntax, body.text):
             end = End(body.text, "", TEXT)
-        return "" if end is None else self._ended(end, pieces)
+        if end is not None:
+            return self._ended(end, pieces)
+        self._tell(self._teller.read(body.text), pieces)
+        return ""
+
+    def _tell(self, items: Sequence[Item], pieces: list[Output]) -> None:
+        if items:
+            pieces.append(Output(tool_calls=tuple(self._told(*item) for item in items)))
 
     def _ended(self, end: End, pieces: list[Output], *, whole: bool = True) -> str:
         """Take a call that has ended, or was cut and is text; returns what is to be taken next."""
         syntax, before = self._syntax, self._opening
         self._opening = ""
-        if whole and (calls := _read(syntax, end.content)):
-            pieces.append(Output(tool_calls=tuple(self._call(*call) for call in calls)))
+        calls = self._teller.rest(calls_in(syntax, end.content)) if whole else None
+        if calls or (calls is not None and self._teller.has_told):
+            self._tell(calls, pieces)
             self._go_on_in(end.state, trims=True)
             return end.rest
+        if self._teller.has_told:
+            self.has_open_call = self.stopped = True
+            self._body = None
+            return ""
         start = syntax.start.removesuffix(syntax.kept)
         if syntax.is_value:
             # It was text all along, and may hold marks and stop texts.
@@ -196,10 +240,12 @@ class OutputParser:
         """Take a call that ends with the answer; returns what is to be taken next."""
         syntax, text = self._syntax, body.text
         # A value that is whole has ended already.
-        if not (syntax.is_value or syntax.needs_end) and _read(syntax, text):
+        if not (syntax.is_value or syntax.needs_end) and calls_in(syntax, text):
             return self._ended(End(text, "", TEXT), pieces)
-        if self._must_call:
-            pieces.append(self._begun(text))
+        if self._teller.has_told or self._must_call:
+            self.has_open_call = not self._must_call
+            if not self._teller.has_told:
+                self._tell(cut_calls(text), pieces)
             self._body = None
             return ""
         # Where a string was not closed, the first mark is the end.
@@ -209,19 +255,12 @@ class OutputParser:
         at, mark, state = min(marks)
         return self._ended(End(text[:at], text[at + len(mark) :], state), pieces)
 
-    def _begun(self, text: str) -> Output:
-        """An incomplete tool call, once its name is complete; nothing before that."""
-        begun = _BEGUN.fullmatch(text)
-        if begun is None:
-            return Output()
-        return Output(tool_calls=(self._call(json.loads(begun[1]), begun[2] or ""),))
-
-    def _call(self, name: str, arguments: str) -> ToolCall:
+    def _told(self, name: str, arguments: str) -> ToolCallDelta:
         # Its id is the same when an answer continues after a crash. Mistral's templates accept only
         # nine letters or digits.
-        self._made += 1
+        self._made += bool(name)
         digest = hashlib.sha256(f"{self._job_id}:{self._made}".encode()).hexdigest()
-        return ToolCall(id=digest[:_CALL_ID_LENGTH], name=name, arguments=arguments)
+        return ToolCallDelta(digest[:_CALL_ID_LENGTH], name, arguments)
 
 
 def _calls_of(syntax: OutputSyntax) -> dict[str, CallSyntax]:
@@ -234,24 +273,3 @@ def _calls_of(syntax: OutputSyntax) -> dict[str, CallSyntax]:
 
 def _may_begin(syntax: CallSyntax, text: str) -> bool:
     return syntax.may_begin is None or syntax.may_begin(text)
-
-
-def _read(syntax: CallSyntax, text: str) -> list[tuple[str, str]]:
-    """Names and arguments of the calls in a text; none if it can't be read."""
-    try:
-        parsed = syntax.parse(text)
-        calls = parsed if isinstance(parsed, list) else [parsed]
-        return [_name_and_arguments(call) for call in calls]
-    except Exception as error:  # The library's parsers raise errors of any type.
-        log.info("a call of a tool could not be read (%s)", type(error).__name__)
-        return []
-
-
-def _name_and_arguments(call: Any) -> tuple[str, str]:
-    """A call's name and the JSON text of its arguments. Raises ValueError if it isn't a call."""
-    name, arguments = call["name"], call.get("arguments") or {}
-    if isinstance(arguments, str):
-        arguments = json.loads(arguments)
-    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-        raise ValueError("a call has a name and an object of arguments")
-    return name, json.dumps(arguments, ensure_ascii=False)

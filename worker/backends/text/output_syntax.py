@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 from wire.messages import ChatJob
+from worker.backends.text.formats import json_calls
 from worker.backends.text.formats.chat_format import ChatFormat
+from worker.backends.text.formats.json_reader import JsonReader
+from worker.backends.text.formats.raw_json import read_json
 from worker.backends.text.formats.syntax import (
     OPENING,
     REASONING,
     TEXT,
     TOOL,
+    CallSyntax,
     OutputSyntax,
     ToolFormat,
     Transitions,
 )
 
 
-def syntax_of(form: ChatFormat, job: ChatJob, *, opens_thinking: bool = False) -> OutputSyntax:
-    """How a model marks its answer; ``opens_thinking``: its prompt has begun the thinking."""
+def syntax_of(
+    form: ChatFormat, job: ChatJob, *, opens_thinking: bool = False, goes_on: bool = False
+) -> OutputSyntax:
+    """How a model marks its answer; ``opens_thinking``: its prompt has begun the thinking;
+    ``goes_on``: or else the text, or an answer that it continues."""
     if not job.form.separate:
         return OutputSyntax()
-    initial = form.initial or (REASONING if opens_thinking else TEXT)
-    if job.form.json_schema is not None:
+    begun = REASONING if opens_thinking else TEXT
+    initial = begun if goes_on else form.initial or begun
+    if job.form.is_guided:
         return _schema_syntax(form, initial, must_call=job.form.must_call)
     transitions = {state: list(edges) for state, edges in form.transitions.items()}
-    if not job.form.tools or form.tools is None:
+    tools = json_calls.HERMES if job.form.prompt_tools else form.tools
+    if not job.form.tools or tools is None:
         return OutputSyntax(_without_tools(transitions), initial)
-    return _with_tools(form.tools, transitions, initial, list(job.form.tools))
+    syntax = _with_tools(tools, transitions, initial, list(job.form.tools))
+    # No call without a mark stands behind a beginning.
+    return replace(syntax, initial=initial) if goes_on else syntax
+
+
+def thinking_syntax_of(form: ChatFormat, job: ChatJob, **begun: bool) -> OutputSyntax:
+    """The marks of thinking alone, whether the answer is split or not."""
+    whole = job.form.model_copy(update={"separate": True, "tools": ()})
+    return syntax_of(form, job.model_copy(update={"form": whole}), **begun)
 
 
 def _schema_syntax(form: ChatFormat, initial: str, *, must_call: bool) -> OutputSyntax:
@@ -40,7 +57,8 @@ def _schema_syntax(form: ChatFormat, initial: str, *, must_call: bool) -> Output
         transitions[REASONING] = [(form.thinking.end, goal)]
     else:
         initial = goal
-    return OutputSyntax(transitions, initial, parse=json.loads, must_call=must_call)
+    call = CallSyntax("", read_json, pieces=JsonReader)
+    return OutputSyntax(transitions, initial, must_call=must_call, calls={TOOL: call})
 
 
 def _without_tools(transitions: Transitions) -> Transitions:

@@ -57,19 +57,20 @@ class Embedded:
         """Whether tokens count what a cache has read: else it can't be cut by them."""
         return self.surplus == 0
 
-    def feed(self, start: int, stop: int, cache: list[Any]) -> None:
+    def feed(self, start: int, stop: int, cache: list[Any]) -> Any:
         """Read the tokens from ``start`` up to ``stop`` into a cache of one row, which holds all
-        those before."""
+        those before. Returns the language model's output for them, or, where a ``prefix`` is
+        read at once, for that alone."""
         if not self.prefix:
-            self._read(start, stop, cache)
-            return
-        self._read(0, self.prefix, cache)
+            return self._read(start, stop, cache)
+        output = self._read(0, self.prefix, cache)
         for token in range(self.prefix, stop):
             self._read(token, token + 1, cache)
         for layer in cache if stop < self.prefix else ():
             layer.trim(self.prefix - stop)
+        return output
 
-    def _read(self, start: int, stop: int, cache: list[Any]) -> None:
+    def _read(self, start: int, stop: int, cache: list[Any]) -> Any:
         part = slice(start + self.surplus if start else 0, stop + self.surplus)
         extra: dict[str, Any] = {name: value[:, part] for name, value in self.aligned.items()}
         if self.positions is not None:
@@ -81,10 +82,11 @@ class Embedded:
             extra["deepstack_visual_embeds"] = [layer[rows] for layer in self.layers]
         embeddings = self.embeddings[:, part]
         self._forget_positions()
-        self.language(
+        output = self.language(
             self.ids[:, part], inputs_embeds=embeddings, cache=cache, **extra, **self.whole
         )
         self._forget_positions()
+        return output
 
     def _forget_positions(self) -> None:
         """No other row may take the positions that a language model keeps of this one."""
@@ -105,7 +107,8 @@ class PromptEmbedder:
         # Some language models keep a prompt's positions, where the next prompt's overwrite them.
         self._keeps_positions = hasattr(self._language, "_position_ids")
         self._keeps_offset = hasattr(self._language, "_rope_deltas")
-        self._always_whole = not self._may_be_cut(None, {}, {})
+        self.always_whole = not self._may_be_cut(None, {}, {})
+        """Whether a prompt's tokens see each other in both directions, also without images."""
         self._source = inspect.getsource(sys.modules[type(self._language).__module__])
 
     def embed(self, ready: VisionPrompt, tokens: list[int], read: int) -> Embedded | None:
@@ -114,7 +117,7 @@ class PromptEmbedder:
         The first ``read`` of them are in a cache already. None while image features are still being
         computed: ask again after the next step.
         """
-        unread = bool(ready.hashes) and (self._always_whole or self._has_images(ready, read))
+        unread = bool(ready.hashes) and (self.always_whole or self._has_images(ready, read))
         arrays: dict[str, Any] = {}
         if unread:
             if self._encoder is not None:

@@ -5,8 +5,8 @@ Images are bytes that the API has decoded and encoded again; nothing here opens 
 
 from __future__ import annotations
 
+import inspect
 import io
-import secrets
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -19,11 +19,23 @@ from PIL import Image
 
 from wire.messages import ImagePart, Message, OutputFormat
 from worker.backends.text import chat_template
+from worker.backends.text.continuation import continued, goes_on
 from worker.backends.text.control_tokens import PLACEHOLDERS, ControlTokens
+from worker.backends.text.formats.chat_format import chat_format
+from worker.backends.text.formats.prompt_tools import with_tools
 from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
 from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
+
+_IMAGE_TOKENS = (
+    "image_token_id",
+    "image_token_index",
+    "media_placeholder_token_id",
+    "image_patch_id",
+)
+_TAKE_ONE_IMAGE = {"moondream3"}
+"""Model types whose prompts have room for one image, and whose processors don't say so."""
 
 
 @dataclass(slots=True)
@@ -51,18 +63,20 @@ class VisionText:
         self, processor: Any, tokenizer: Any, config: Any, sees_images: bool = True
     ) -> None:
         self._sees_images = sees_images
-        self.image_token = _image_token(config, processor)
+        self._takes_one = getattr(config, "model_type", None) in _TAKE_ONE_IMAGE
         self._processor = processor
         self._text = tokenizer
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        owner = processor if getattr(processor, "chat_template", None) else tokenizer
-        if not tokenizer.chat_template:
+        self.image_token = _image_token(config, processor, self._tokenizer)
+        owner = processor if _renders(processor) else tokenizer
+        if owner is tokenizer or not tokenizer.chat_template:
             # Thinking and tool calls are told from it.
-            tokenizer.chat_template = getattr(processor, "chat_template", None)
+            own = getattr(processor, "chat_template", None)
+            tokenizer.chat_template = own or tokenizer.chat_template
         self._controls = _controls(
             self._tokenizer, processor, owner, chat_template.own_marks(tokenizer)
         )
-        self._template = VisionTemplate(owner, processor, config, sees_images=sees_images)
+        self.template = VisionTemplate(owner, processor, config, sees_images=sees_images)
 
     def encode(
         self, messages: Items[Message], form: OutputFormat, images: Mapping[str, bytes]
@@ -76,7 +90,13 @@ class VisionText:
             for name, value in inputs.items()
             if isinstance(value, (mx.array, np.ndarray, list))
         }
-        token_ids = [int(token) for token in arrays.pop("input_ids")[0]]
+        first, *others = arrays.pop("input_ids")
+        if len(others) > 0 or (self._takes_one and len(parts) > 1):
+            # Molmo's processor writes a prompt for each image.
+            raise WorkerError(
+                "template_failed", "This model takes one image in a conversation, and no more."
+            )
+        token_ids = [int(token) for token in first]
         arrays.pop("attention_mask", None)
         hashes = tuple(part.sha256 for part in parts)
         return VisionPrompt(token_ids, key_ids(token_ids, self.image_token, hashes), arrays, hashes)
@@ -89,12 +109,26 @@ class VisionText:
             return _process(
                 self._processor, "".join(message.text() for message in messages), pictures
             )
-        rows = self._template.rows(messages)
+        if form.prompt_tools:
+            takes_system = self.template.takes_system
+            messages = with_tools(messages, form.tools, takes_system=takes_system)
+        rows = self.template.rows(messages)
         options = chat_template.template_options(form, self._text)
         escaped = self._controls.escaped(rows, options)
         if escaped is not None:
             rows, options = escaped.rows, escaped.options
-        text = self._template.render(rows, options)
+        marks = chat_format(self._text)
+        if form.continue_final and goes_on(rows):
+            text = continued(
+                rows,
+                lambda turns, opens: self.template.render(turns, options, opens=opens),
+                marks.thinking,
+            )
+        else:
+            text = self.template.render(rows, options)
+        if form.is_guided:
+            is_open = marks.thinking is not None and marks.thinking.is_open_in(text)
+            text += chat_template.guided_start(options, marks, is_open=is_open)
         if escaped is None:
             return _process(self._processor, text, pictures)
         tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
@@ -155,11 +189,6 @@ def is_mark(token: int, image_token: int | None) -> bool:
     return token == image_token or token < 0
 
 
-def never_found() -> int:
-    """A negative number for the first token of a prompt that must not be found again."""
-    return -1 - secrets.randbits(60)
-
-
 def hash_together(hashes: Items[str]) -> int:
     """A negative number for several images in their order."""
     combined = 0
@@ -183,10 +212,22 @@ def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> Co
     return ControlTokens(tokenizer, template_source(owner), own, others)
 
 
-def _image_token(config: Any, processor: Any) -> int | None:
+def _renders(processor: Any) -> bool:
+    """Whether a processor renders the model's chat template. Some of mlx_vlm's do so without a
+    sandbox, where a template can run any code: for these the tokeniser does."""
+    if not getattr(processor, "chat_template", None):
+        return False
+    return "jinja2" not in inspect.getsource(type(processor).apply_chat_template)
+
+
+def _image_token(config: Any, processor: Any, tokenizer: Any) -> int | None:
     """The token that stands for images in a model's prompts; None if there is none of that kind."""
-    for owner in (config, processor):
-        for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
+    for owner in (config, getattr(config, "thinker_config", None), processor):
+        for name in _IMAGE_TOKENS:
             if isinstance(value := getattr(owner, name, None), int):
                 return value
-    return None
+    # Molmo's and MiniCPM's are told by their processors alone, as texts.
+    image_processor = getattr(processor, "image_processor", None)
+    marks = getattr(processor, "image_patch_token", None), getattr(image_processor, "unk", None)
+    mark = next((mark for mark in marks if isinstance(mark, str)), None)
+    return None if mark is None else tokenizer.convert_tokens_to_ids(mark)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import accumulate, count
 from typing import Any
 
-from mlx_vlm.prompt_utils import apply_chat_template, get_message_json
+from mlx_vlm.prompt_utils import (
+    MODEL_CONFIG,
+    MessageFormat,
+    apply_chat_template,
+    get_message_json,
+)
 
 from wire.messages import ImagePart, Message
 from worker.backends.text.chat_template import Row, apply_template, row
@@ -38,15 +44,21 @@ class VisionTemplate:
         if warning := self._form.warning():
             log.warning("%s", warning)
 
+    @property
+    def takes_system(self) -> bool:
+        """Whether the template takes a system message."""
+        return self._form.takes_system
+
     def rows(self, messages: Sequence[Message]) -> list[Row]:
         """A conversation for :meth:`render`."""
         return [row(message, self._content(message)) for message in messages]
 
-    def render(self, rows: Sequence[Row], options: Row) -> str:
-        """The text of a conversation, with a mark for each image."""
+    def render(self, rows: Sequence[Row], options: Row | None = None, *, opens: bool = True) -> str:
+        """The text of a conversation, with a mark for each image; ``opens``: with what begins a new
+        answer."""
         if self._is_there:
-            shaped = self._form.shaped([self._with_images(row) for row in rows])
-            return self._apply(shaped, options)
+            shaped = self._form.shaped(self._with_images(rows))
+            return self._apply(shaped, options, opens=opens)
         texts = [row | {"content": _text(row["content"])} for row in rows]
         images = sum(_images(row["content"]) for row in rows)
         return str(apply_chat_template(self._processor, self._config, texts, num_images=images))
@@ -56,19 +68,28 @@ class VisionTemplate:
             return message.text()
         return [None if isinstance(part, ImagePart) else part.text for part in message.content]
 
-    def _with_images(self, row: Row) -> Row:
-        """A message as the template takes it: images as parts, or as the marks in its text that the
-        processor looks for."""
-        content = row["content"]
-        if not isinstance(content, list):
-            return row
+    def _with_images(self, rows: Sequence[Row]) -> list[Row]:
+        """Messages as the template takes them: images as parts, or as the marks in the text that
+        the processor looks for."""
+        before = list(accumulate((_images(row["content"]) for row in rows), initial=0))
+        return [
+            row | {"content": self._shown(row, shown)} if isinstance(row["content"], list) else row
+            for row, shown in zip(rows, before, strict=False)
+        ]
+
+    def _shown(self, row: Row, before: int) -> Any:
+        """The content of a message that shows images, behind ``before`` images."""
+        content, family = row["content"], self._config.model_type
         parts = [IMAGE if piece is None else {"type": "text", "text": piece} for piece in content]
         if self._takes_images:
-            return row | {"content": parts}
-        marked = get_message_json(
-            self._config.model_type, parts, row["role"], num_images=_images(content)
-        )
-        return row | {"content": marked["content"] if isinstance(marked, dict) else marked}
+            return parts
+        if MODEL_CONFIG.get(family) is MessageFormat.NUMBERED_IMAGE_TOKENS:
+            # The library begins anew in each message, and its processors want no number twice.
+            numbers = count(before + 1)
+            marks = (f"<|image_{next(numbers)}|>" if piece is None else piece for piece in content)
+            return "".join(marks)
+        marked = get_message_json(family, parts, row["role"], num_images=_images(content))
+        return marked["content"] if isinstance(marked, dict) else marked
 
     def _shows_text_beside_image(self) -> bool:
         parts = as_parts([IMAGE, {"type": "text", "text": _PROBE}])
@@ -79,8 +100,9 @@ class VisionTemplate:
         # One for strings may print the list, as Python writes it.
         return _PROBE in shown.lower() and "'type'" not in shown
 
-    def _apply(self, rows: list[Row], options: Row | None = None) -> str:
-        return str(apply_template(self._owner, rows, options or {}, tokenize=False))
+    def _apply(self, rows: list[Row], options: Row | None = None, *, opens: bool = True) -> str:
+        rendered = apply_template(self._owner, rows, options or {}, tokenize=False, opens=opens)
+        return str(rendered)
 
 
 def _images(content: Any) -> int:

@@ -186,6 +186,11 @@ def test_prompts_can_be_sent_as_a_list(api: TestClient, redis: Redis) -> None:
     assert made["model_id"] == MODEL.id
     bad = api.post(URL, json=body | {"temperature": 5})
     assert (bad.status_code, bad.json()["code"]) == (422, "invalid_request")
+    streamed = api.post(URL, json=body | {"stream_options": {}})
+    assert (streamed.status_code, streamed.json()["detail"]) == (
+        422,
+        "stream_options: a batch has no streams.",
+    )
     assert api.post(URL, json={"model_id": "none", "prompts": ["a"]}).status_code == 404
     assert api.post(URL, json={"model_id": MODEL.id, "prompts": []}).status_code == 422
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -14,7 +15,7 @@ from api.chat.json_schema import Schemas, as_text
 from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.jobs.queue import Policy
-from wire.messages import OutputFormat, Sampling
+from wire.messages import Grammar, OutputFormat, Sampling
 from wire.schemas.check import Verdict
 
 
@@ -82,7 +83,7 @@ def test_schemas_that_are_known_do_not_wait_and_not_too_many_others_do(
 
     async def many() -> None:
         await schemas.settle(ask(0))
-        monkeypatch.setattr(schemas.check._pool, "ask", lambda *_: over.wait(10) and Verdict("{}"))
+        monkeypatch.setattr(schemas.check._pool, "ask", lambda *_: over.wait(60) and Verdict("{}"))
         monkeypatch.setattr(json_schema, "MOST_WAITING", 3)
         waiting = [asyncio.create_task(schemas.settle(ask(number))) for number in (1, 2, 3)]
         await asyncio.sleep(0)
@@ -95,3 +96,30 @@ def test_schemas_that_are_known_do_not_wait_and_not_too_many_others_do(
         await schemas.settle(ask(5))
 
     asyncio.run(many())
+
+
+def guided(kind: Literal["regex", "lark"], text: str) -> ChatSpec:
+    form = OutputFormat(grammar=Grammar(kind=kind, text=text))
+    sampling = Sampling(seed=1)
+    return ChatSpec([], sampling, Policy("cancel"), form, held_by="guided_grammar")
+
+
+def test_a_grammar_is_settled_as_a_job_carries_it(schemas: Schemas) -> None:
+    settled = asyncio.run(schemas.settle(guided("regex", "a+")))
+    assert settled.form.grammar == Grammar(kind="regex", text="a+")
+    rewritten = asyncio.run(schemas.settle(guided("lark", 'root ::= "a"'))).form.grammar
+    assert rewritten is not None
+    assert "start:" in rewritten.text
+    assert schemas.for_upload()(guided("regex", "a+")) == settled
+
+
+def test_one_that_can_not_be_read_is_refused_by_the_name_that_asked_for_it(
+    schemas: Schemas,
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(schemas.settle(guided("regex", "(")))
+    assert (refused.value.code, refused.value.param) == ("invalid_schema", "guided_grammar")
+    assert refused.value.message == (
+        "Answers can't be held to this regular expression: a regular expression can't be read: "
+        "unclosed group."
+    )

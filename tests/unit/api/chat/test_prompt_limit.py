@@ -42,6 +42,10 @@ def test_what_is_never_left_out_is_counted(model: ModelRecord) -> None:
     with pytest.raises(ApiError) as caught:
         run(model, Message(role="user", content="word " * 101))
     assert caught.value.code == "prompt_too_long"
+    assert caught.value.message == (
+        "The prompt is too long: it has at least 101 tokens with the oldest turns left out, and this model takes 100 in "
+        "all: at least 1 too many."
+    )
     with pytest.raises(ApiError):
         run(
             model,
@@ -80,7 +84,7 @@ def test_every_turn_counts_in_a_conversation_that_is_not_shortened(model: ModelR
     assert (caught.value.code, caught.value.param) == ("prompt_too_long", "messages")
     assert caught.value.message == (
         "This model's maximum context length is 100 tokens. However, your messages resulted in at least 101 tokens. "
-        "Please reduce the length of the messages."
+        "Please reduce the length of the messages. The prompt is at least 2 tokens too long: 99 fit beside the answer."
     )
 
 
@@ -106,3 +110,23 @@ def test_a_million_characters_are_not_read_to_the_end(
     monkeypatch.setattr("api.chat.prompt_limit._tokeniser", lambda *_: Counting())
     assert beyond(model.path, model.revision, ["x" * 1_000_000], 20_000)
     assert sum(read) < 50_000
+
+
+def ids(*tokens: int) -> OutputFormat:
+    return OutputFormat(raw=True, truncation="disabled", prompt_ids=tokens)
+
+
+def test_token_ids_are_counted_exactly_and_looked_up(model: ModelRecord) -> None:
+    empty = Message(role="user", content="")
+    run(model, empty, form=ids(*[0, 1] * 49, 1))
+    with pytest.raises(ApiError) as long:
+        run(model, empty, form=ids(*[0] * 100))
+    assert (long.value.code, "resulted in 100 tokens" in long.value.message) == (
+        "prompt_too_long",
+        True,
+    )
+    with pytest.raises(ApiError) as unknown:
+        run(model, empty, form=ids(0, 2, 1))
+    assert (unknown.value.code, unknown.value.param) == ("bad_prompt", "prompt")
+    elsewhere = model.model_copy(update={"path": f"{model.path}/nowhere"})
+    run(elsewhere, empty, form=ids(0, 2, 1))

@@ -92,12 +92,14 @@ def test_a_model_is_known_by_id_name_and_repository(api: Api, wanted: str) -> No
         ("temperature", 2.0),
         ("max_tokens", 1),
         ("max_tokens", 32768),
+        ("max_tokens", 9.0),
         ("top_p", 0.0),
         ("top_p", 1),
         ("repetition_penalty", 0.0),
         ("repetition_penalty", 5.0),
         ("seed", 0),
         ("seed", 2**63 - 1),
+        ("seed", 1.0),
     ],
 )
 def test_the_ends_of_every_range_are_accepted(api: Api, field: str, value: float) -> None:
@@ -129,7 +131,7 @@ def test_the_ends_of_every_range_are_accepted(api: Api, field: str, value: float
         ("repetition_penalty", 5.1),
         ("seed", -1),
         ("seed", 2**63),
-        ("seed", 1.0),
+        ("seed", 1.5),
         ("on_disconnect", "wait"),
         ("stream_options", {"include_usage": 1}),
         ("stream_options", {"include_cost": True}),

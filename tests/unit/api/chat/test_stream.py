@@ -15,7 +15,8 @@ from api.jobs.reader import Reader
 from api.jobs.records import JobState
 from api.jobs.relay import Relay
 from api.openai.responses import ChatAnswer
-from api.openai.streaming import ChunkStream, Collected
+from api.openai.streaming import ChunkStream
+from api.serving.reading import Collected
 from wire.log_entries import Entry, decode, encode
 from wire.messages import Delta, Event, Failed, Finished
 

@@ -18,6 +18,8 @@ from wire.settings import Settings
 
 KEY = "head-0123456789abcdef"
 STREAMS = ["/api/engine/chat/{job_id}/events", "/api/engine/status/events"]
+ON_DEMAND = "/v1/responses/{response_id}"
+"""A stream if the query asks for one."""
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +83,15 @@ def test_of_every_stream_head_is_refused_and_nobody_reads_it(
         for path, operations in paths.items()
         if "text/event-stream" in str(operations.get("get", {}))
     ]
-    assert sorted(streams) == STREAMS
+    assert sorted(streams) == [*STREAMS, ON_DEMAND]
     relay: Any = client.app.state.services[Relay]  # type: ignore[attr-defined]
     watch: Any = client.app.state.services[StatusStream]  # type: ignore[attr-defined]
     relay.attach = watch.join = None  # which a reader would call
     try:
         for path in streams:
-            status, headers = status_and_headers(client, "HEAD", path.format(job_id=job_id))
+            filled = path.format(job_id=job_id, response_id=f"resp_{job_id}")
+            asked = f"{filled}?stream=true" if path == ON_DEMAND else filled
+            status, headers = status_and_headers(client, "HEAD", asked)
             assert (status, headers["allow"]) == (405, "GET")
     finally:
         del relay.attach, watch.join

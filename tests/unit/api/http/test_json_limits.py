@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from api.batches.upload import MOST_LINES
 from api.http import body_routes, json_limits
-from api.http.body_routes import MAX_BODY, MAX_TEXT, MOST_BATCH_VALUES
+from api.http.body_routes import MAX_BODY, MAX_TEXT, MOST_BATCH_VALUES, MOST_TOKEN_IDS
 from api.http.json_limits import LONG, MOST_VALUES, JsonReader, values_in
 from tests.support.api_support import FakeWorker, announce, chat_body, message
 from tests.support.fake_api import fake_api, fake_redis
@@ -94,9 +94,9 @@ def test_counting_ends_with_anything(
 
 
 def hostile() -> Iterator[tuple[str, bytes]]:
-    for path in (CHAT, OPENAI, COMPLETION):
-        for value in (b"[]", b"0", b'""', b'{"role":"user","content":"a"}'):
-            inside = b",".join([value] * (MOST_VALUES + 1))
+    for path, most in ((CHAT, MOST_VALUES), (OPENAI, MOST_VALUES), (COMPLETION, MOST_TOKEN_IDS)):
+        for value in (b"[]", b"0", b'""', b'{"role":"","content":""}'):
+            inside = b",".join([value] * (most + 1 if len(value) < 3 else most // 4))
             yield path, b'{"model_id":"model-1","model":"model-1","messages":[' + inside + b"]}"
     yield (
         BATCH,
@@ -217,11 +217,11 @@ WRONG: list[tuple[str, Any]] = [
         ),
     ),
     (OPENAI, {"model": "model-1"}),
-    (OPENAI, {"model": "model-1", "messages": [message()], "n": 2}),
+    (OPENAI, {"model": "model-1", "messages": [message()], "n": 17}),
     (OPENAI, {"model": "model-1", "messages": [message()], "stop": ["x"] * 65}),
     (OPENAI, {"model": "model-1", "messages": [message() | {"tool_calls": [{}] * 200}]}),
     (OPENAI, {"model": "model-1", "messages": [message()], "response_format": {"type": "xml"}}),
-    (COMPLETION, {"model": "model-1", "prompt": ["a", "b"]}),
+    (COMPLETION, {"model": "model-1", "prompt": ["a", 1]}),
     (COMPLETION, {"model": "model-1", "prompt": ""}),
     (BATCH, {"model_id": "model-1", "prompts": []}),
     (BATCH, {"model_id": "model-1", "prompts": ["a"], "temperature": 3}),

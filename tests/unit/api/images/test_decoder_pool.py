@@ -17,6 +17,7 @@ import pytest
 from api.images import decoder_pool
 from api.images.decoder_pool import COMMAND, ImagePool, ImageRefused
 from tests.support import picture_files as files
+from tests.support.api_support import wait_for
 
 GOOD = memoryview(base64.b64encode(files.plain()))
 
@@ -31,13 +32,15 @@ def pool(program: str | None = None, limit_s: float = 10) -> Iterator[ImagePool]
 
 
 def ended(*pids: int) -> None:
-    until = time.monotonic() + 5
-    while any(
-        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        for pid in pids
-    ):
-        assert time.monotonic() < until, "the process is still running"
-        time.sleep(0.01)
+    wait_for(
+        lambda: (
+            not any(
+                psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+                for pid in pids
+            )
+        ),
+        5,
+    )
 
 
 def refused(made: ImagePool) -> str:
@@ -57,15 +60,15 @@ def test_no_process_before_the_first_image_and_one_for_many() -> None:
 
 
 def test_two_at_once_are_two_processes() -> None:
-    with pool() as made:
-        large = memoryview(base64.b64encode(files.plain(size=(5000, 5000))))
-        threads = [threading.Thread(target=made.open, args=(large,)) for _ in range(2)]
+    with pool("import time; time.sleep(3600)") as made:
+        threads = [threading.Thread(target=refused, args=(made,)) for _ in range(2)]
         for thread in threads:
             thread.start()
+        wait_for(lambda: len(made.pids()) == 2)
+        pids = made.pids()
+        made.close()
         for thread in threads:
             thread.join()
-        pids = made.pids()
-        assert len(pids) == 2
     ended(*pids)
 
 
@@ -150,12 +153,11 @@ def test_an_image_that_needs_more_than_the_limit_is_refused_and_the_next_is_not(
 
 
 def test_closing_ends_an_image_in_the_middle() -> None:
-    with pool("import time; time.sleep(60)") as made:
+    with pool("import time; time.sleep(3600)") as made:
         answers: list[str] = []
         thread = threading.Thread(target=lambda: answers.append(refused(made)))
         thread.start()
-        while not made.pids():
-            time.sleep(0.01)
+        wait_for(made.pids)
         made.close()
         thread.join(5)
         assert answers == ["crash"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from fakeredis import FakeRedis
 from redis import Redis
@@ -42,6 +40,12 @@ def fill(store: ImageStore, redis: Redis, *names: str) -> None:
         store.put(name, bytes(SIZE), job(redis, f"job-{name}"))
 
 
+def pass_time(redis: Redis, seconds: float) -> None:
+    """Let idle images have been idle for longer."""
+    for sha256 in redis.zrange(keys.IMAGES_IDLE, 0, -1):
+        redis.zincrby(keys.IMAGES_IDLE, -seconds * 1000, sha256)
+
+
 def test_an_image_is_dropped_after_its_last_job(redis: Redis) -> None:
     store = ImageStore(redis, BUDGET, kept_s=0)
     store.put("a", b"picture", job(redis, "one"))
@@ -58,17 +62,17 @@ def test_an_image_is_dropped_after_its_last_job(redis: Redis) -> None:
 
 
 def test_it_stays_a_while_for_the_next_turn(redis: Redis) -> None:
-    store = ImageStore(redis, BUDGET, kept_s=0.2)
+    store = ImageStore(redis, BUDGET, kept_s=100)
     store.put("a", b"picture", job(redis, "one", "ended"))
     store.sweep()
     assert stored(redis) == {"a"}
     assert store.hold("a", job(redis, "two"))
-    time.sleep(0.25)
+    pass_time(redis, 101)
     store.sweep()
     assert stored(redis) == {"a"}
     job(redis, "two", "ended")
     store.sweep()
-    time.sleep(0.25)
+    pass_time(redis, 101)
     store.sweep()
     assert stored(redis) == set()
     assert not store.hold("a", "three")
@@ -88,7 +92,7 @@ def test_room_is_made_by_what_was_idle_longest(redis: Redis) -> None:
     fill(store, redis, "a", "b", "c")
     for name in ("b", "a"):
         store.forget(f"job-{name}", [name])
-        time.sleep(0.005)
+        pass_time(redis, 1)
     fill(store, redis, "d")
     assert stored(redis) == {"a", "c", "d"}
 

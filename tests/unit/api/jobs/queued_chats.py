@@ -31,8 +31,15 @@ def a_chat(text: str = "the canary sings") -> ChatJob:
 
 def submit(jobs: JobQueue, policy: Policy | None = None) -> str:
     chat = a_chat()
-    jobs._submit_chat(chat, policy or Policy("cancel"))
+    jobs._submit_chats([chat], policy or Policy("cancel"))
     return chat.job_id
+
+
+def submit_several(jobs: JobQueue, number: int, policy: Policy | None = None) -> list[str]:
+    """The jobs of a request with so many answers."""
+    chats = [a_chat() for _ in range(number)]
+    jobs._submit_chats(chats, policy or Policy("cancel"))
+    return [chat.job_id for chat in chats]
 
 
 def log_of(redis: Redis, job_id: str) -> list[Any]:

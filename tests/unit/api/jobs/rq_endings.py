@@ -30,7 +30,7 @@ def chat(jobs: JobQueue, owner: str = EVERYONE) -> str:
         sampling=Sampling(seed=1),
         submitted_ms=0,
     )
-    return jobs._submit_chat(made, Policy("continue"))
+    return jobs._submit_chats([made], Policy("continue"))
 
 
 def rq(redis: Redis, job_id: str) -> Job:

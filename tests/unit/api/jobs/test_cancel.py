@@ -14,7 +14,7 @@ from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
 from api.jobs.reaper import STOPPING_S
 from tests.support.api_support import QUEUE, FakeWorker, LogWriter
-from tests.unit.api.jobs.queued_chats import CHAT, log_of, submit
+from tests.unit.api.jobs.queued_chats import CHAT, log_of, submit, submit_several
 from wire import keys
 from wire.keys import EVERYONE
 from wire.messages import Finished, ModelCommand
@@ -91,6 +91,23 @@ def test_stop_all_ends_chats_and_leaves_commands(jobs: JobQueue, redis: Redis) -
     jobs._canceller.stop_all(EVERYONE)
     assert redis.lrange(QUEUE, 0, -1) == [command.job_id.encode()]
     assert all(log_of(redis, job_id)[-1].finish_reason == "cancelled" for job_id in chats)
+
+
+def test_a_stop_of_the_first_choice_ends_all_and_of_another_that_one(
+    jobs: JobQueue, redis: Redis
+) -> None:
+    first, second, third, fourth = submit_several(jobs, 4)
+    jobs._canceller.stop(third)
+    assert redis.lrange(QUEUE, 0, -1) == [job.encode() for job in (first, second, fourth)]
+    jobs._canceller.stop(first, "somebody else")
+    assert redis.llen(QUEUE) == 3
+    assert redis.exists(*(keys.cancel(job) for job in (first, second, fourth))) == 0
+    FakeWorker(redis).step()
+    jobs._canceller.stop(first, EVERYONE)
+    assert redis.llen(QUEUE) == redis.zcard(keys.live(EVERYONE)) == 0
+    assert not redis.exists(keys.cancel(first))  # It had ended.
+    ends = [log_of(redis, job)[-1].finish_reason for job in (first, second, third, fourth)]
+    assert ends == ["stop", "cancelled", "cancelled", "cancelled"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +17,10 @@ from api import errors
 from api.errors import ApiError
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue, Policy
+from api.registry import RegistryReader
 from tests.support.api_support import QUEUE, announce, chat_body, status
-from tests.support.fake_api import fake_api
-from tests.unit.api.jobs.queued_chats import CHAT, a_chat, submit
+from tests.support.fake_api import connections, fake_api
+from tests.unit.api.jobs.queued_chats import CHAT, a_chat, submit, submit_several
 from wire import keys
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
@@ -66,6 +68,7 @@ def test_what_is_remembered_of_a_chat_holds_no_prompt_and_expires(
     job_id = submit(jobs, Policy("cancel", frozenset({"include_usage"})))
     record = text_of(redis.hgetall(keys.job(job_id)))
     assert record.pop("submitted_ms").isdigit()
+    assert json.loads(record.pop("sampling"))["seed"] == 1
     assert record == {
         "owner": "everyone",
         "model_id": "model-1",
@@ -86,6 +89,44 @@ def test_only_chats_that_end_with_their_readers_are_watched(
 ) -> None:
     submit(jobs, Policy(policy))
     assert redis.zcard(keys.ABANDONED_AFTER) == watched
+
+
+def test_several_answers_are_queued_all_or_none(redis: Redis) -> None:
+    clients = connections(redis)
+    jobs = JobQueue(clients, RegistryReader(clients.waiting), queue_limit=6, key_limit=4)
+    announce(redis)
+    submit_several(jobs, 4)
+    before = sorted(redis.keys())
+    for chats in ([a_chat() for _ in range(3)], [a_chat().model_copy(update={"owner": "ann"})] * 5):
+        with pytest.raises(ApiError) as refused:
+            asyncio.run(jobs.submit_chats(chats, Policy("cancel")))
+        assert sorted(redis.keys()) == before
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "n")
+    assert "4 answers at most" in refused.value.message
+    assert len(submit_several(jobs, 2)) == 2
+    assert redis.llen(QUEUE) == 6
+
+
+def test_several_answers_count_against_their_owners_bound(redis: Redis) -> None:
+    clients = connections(redis)
+    jobs = JobQueue(clients, RegistryReader(clients.waiting), queue_limit=100, key_limit=4)
+    announce(redis)
+    chats = [a_chat().model_copy(update={"owner": "ann"}) for _ in range(8)]
+    asyncio.run(jobs.submit_chats(chats[:3], Policy("cancel")))
+    with pytest.raises(ApiError) as full:
+        asyncio.run(jobs.submit_chats(chats[3:5], Policy("cancel")))
+    assert (full.value.code, "3 chats wait" in full.value.message) == ("queue_full", True)
+    asyncio.run(jobs.submit_chats(chats[5:6], Policy("cancel")))
+    assert redis.zcard(keys.live("ann")) == redis.llen(QUEUE) == 4
+
+
+def test_jobs_of_one_request_know_each_other(jobs: JobQueue, redis: Redis) -> None:
+    first, second, third = submit_several(jobs, 3)
+    assert redis.hget(keys.job(first), "choices") == f"{first} {second} {third}".encode()
+    assert redis.hget(keys.job(third), "first_choice") == first.encode()
+    assert redis.lrange(QUEUE, 0, -1) == [job.encode() for job in (first, second, third)]
+    assert set(redis.zrange(keys.ABANDONED_AFTER, 0, -1)) == set(redis.lrange(QUEUE, 0, -1))
+    assert not redis.hexists(keys.job(submit(jobs)), "choices")
 
 
 def test_commands_go_before_what_waits(jobs: JobQueue, redis: Redis) -> None:
@@ -145,6 +186,6 @@ def test_a_chat_that_a_living_worker_cannot_read_is_refused_by_name(
     monkeypatch.setattr("api.jobs.queue.needs", {chat: 2}.__getitem__)
     monkeypatch.setattr("api.jobs.queue.readable", too_new)
     with pytest.raises(ApiError, match="flavour") as refused:
-        asyncio.run(jobs.submit_chat(chat, Policy("cancel")))
+        asyncio.run(jobs.submit_chats([chat], Policy("cancel")))
     assert (refused.value.code, errors.STATUS[refused.value.code]) == ("workers_outdated", 503)
     assert not redis.exists("rq:queue:chat")

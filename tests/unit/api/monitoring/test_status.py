@@ -203,11 +203,12 @@ def test_all_who_watch_share_one_look_and_it_ends_with_the_last(
         assert (len(set(second)), watch.looks) == (1, 2)
         [(name, data)] = read_events(second[0])
         assert (name, "tail" in data, "history" in data) == ("status", True, False)
+        task = watch._task
         for _ in readers:
             watch.leave()
-        looks = watch.looks
-        await asyncio.sleep(0.3)
-        assert watch.looks == looks
+        assert task is not None
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     asyncio.run(run())
 

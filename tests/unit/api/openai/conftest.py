@@ -17,6 +17,7 @@ def running() -> Iterator[Api]:
 
 @pytest.fixture
 def api(running: Api) -> Api:
+    running.worker.settle()
     running.worker.seen.clear()
     running.worker.answer = lambda _: ANSWER
     return running

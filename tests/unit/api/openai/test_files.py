@@ -112,3 +112,23 @@ def test_nobody_sees_the_files_and_batches_of_another(client: TestClient, redis:
     assert client.post("/v1/batches", json=body).status_code == 404
     assert client.post(f"/v1/batches/{batch['id']}/cancel").status_code == 404
     assert client.delete(f"/v1/files/{file['id']}").status_code == 404
+
+
+def test_fields_of_a_batch_are_refused_or_named(client: TestClient) -> None:
+    _, file = upload(client, b"{}\n")
+    body = {
+        "input_file_id": file["id"],
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }
+    answer = client.post("/v1/batches", json=body | {"chat_id": 1, "output_expires_after": None})
+    assert (answer.status_code, answer.headers["x-ignored-fields"]) == (200, "chat_id")
+    assert "x-ignored-fields" not in client.post("/v1/batches", json=body).headers
+    expiry = {"anchor": "created_at", "seconds": 3600}
+    refused = client.post("/v1/batches", json=body | {"output_expires_after": expiry})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (
+        400,
+        "unsupported",
+        "output_expires_after",
+    )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from api.openai.response_schemas import ChatCompletion, Completion
 from tests.support.openai_support import ANSWER, CHAT, COMPLETIONS, Api, body, error
-from wire.messages import Delta, Failed, Finished, ToolCall, Warning
+from wire.messages import Delta, ErrorCode, Failed, Finished, ToolCallDelta, Usage, Warning
 
 
 def test_a_whole_answer_has_openais_shape(api: Api) -> None:
     answer = api.client.post(CHAT, json=body(CHAT) | {"model": "Tiny Chat"}).json()
     assert answer.pop("id") == f"chatcmpl-{api.worker.seen[-1].job_id}"
     assert answer.pop("created") > 1_700_000_000
+    assert answer.pop("sampling")["max_tokens"] == 32768
     assert answer == {
         "object": "chat.completion",
         "model": "Tiny Chat",
@@ -33,6 +35,7 @@ def test_a_whole_answer_has_openais_shape(api: Api) -> None:
             "completion_tokens": 3,
             "total_tokens": 8,
             "prompt_tokens_details": {"cached_tokens": 2},
+            "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }
 
@@ -50,7 +53,7 @@ def test_answers_are_as_the_description_says(api: Api) -> None:
         assert done == {"const": "[DONE]"}
         assert {"$ref": f"#/components/schemas/{chunk}"} in data["contentSchema"]["anyOf"]
         assert {whole, chunk} <= set(schemas)
-    call = ToolCall(id="c1", name="clock", arguments="{}")
+    call = ToolCallDelta(id="c1", name="clock", arguments="{}")
     api.worker.answer = lambda _: (
         Warning("Slow."),
         Delta("Hi", (1,), "Hm.", (call,)),
@@ -78,16 +81,33 @@ def test_warnings_are_in_the_header_and_in_a_field(api: Api, path: str) -> None:
     assert stream.headers["x-warning"].startswith(sentences[0])
 
 
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_warning_that_names_any_text_makes_a_header_of_ascii(
+    api: Api, stream: bool, n: int
+) -> None:
+    told = 'The format "ключ\r\nX-Evil: 1" is not enforced.'
+    api.worker.answer = lambda _: (Warning(told), Warning("x" * 5_000), *ANSWER)
+    answer = api.client.post(CHAT, json=body(CHAT) | {"stream": stream, "n": n})
+    assert answer.status_code == 200, answer.text
+    line = answer.headers["x-warning"]
+    assert line.startswith('The format "??????X-Evil: 1" is not enforced. xxx')
+    assert len(line) == 2048
+    assert "x-evil" not in answer.headers
+    assert json.dumps(told) in answer.text or told in answer.json()["warnings"]
+
+
+@pytest.mark.parametrize("code", ["prompt_too_long", "bad_prompt", "template_failed"])
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-def test_a_stream_that_fails_before_its_first_word_is_a_status(api: Api, path: str) -> None:
-    api.worker.answer = lambda _: (
-        Failed("prompt_too_long", "This model's maximum context length is 5 tokens."),
-    )
+def test_a_stream_that_fails_before_its_first_word_is_a_status(
+    api: Api, path: str, code: ErrorCode
+) -> None:
+    api.worker.answer = lambda _: (Failed(code, "This prompt can't be read."),)
     response = api.client.post(path, json=body(path) | {"stream": True})
     assert response.status_code == 400
     details = error(response)
     assert (details["code"], details["param"]) == (
-        "context_length_exceeded",
+        "context_length_exceeded" if code == "prompt_too_long" else code,
         "messages" if path == CHAT else "prompt",
     )
     assert response.headers["x-request-id"] == api.worker.seen[-1].job_id
@@ -116,6 +136,17 @@ def test_usage_comes_in_a_chunk_of_its_own(api: Api) -> None:
     assert {chunk["usage"] for chunk in chunks} == {None}
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] == 8
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_tokens_of_thinking_are_told_whole_and_streamed(api: Api, path: str) -> None:
+    end = Finished("stop", Usage(5, 9, 2, reasoning_tokens=4))
+    api.worker.answer = lambda _: (Delta("Hi", (1,)), end)
+    whole = api.client.post(path, json=body(path)).json()
+    *_, streamed = api.chunks(path, stream_options={"include_usage": True})
+    for usage in (whole["usage"], streamed["usage"]):
+        assert usage["completion_tokens_details"] == {"reasoning_tokens": 4}
+        assert (usage["completion_tokens"], usage["total_tokens"]) == (9, 14)
 
 
 def test_a_failure_in_mid_stream_is_an_error_event(api: Api) -> None:

@@ -67,13 +67,13 @@ def test_one_that_hangs_is_ended_and_may_be_asked_again() -> None:
     with checking("import time; time.sleep(60)", limit_s=0.2) as made:
         assert made.new(GOOD).reason == "reading it takes too long"
         assert made.pids() == []
-        assert made.known(GOOD) is None
+        assert made.known("new", GOOD) is None
 
 
 def test_one_that_computes_too_long_is_ended_by_the_system_and_is_known_for_it() -> None:
     with checking(COMPUTES) as made:
         assert made.new(GOOD).reason == "reading it takes too long"
-        assert made.known(GOOD) is not None
+        assert made.known("new", GOOD) is not None
 
 
 def test_a_schema_that_takes_for_ever_is_refused_and_the_next_is_read() -> None:

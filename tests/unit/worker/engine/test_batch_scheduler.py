@@ -50,6 +50,7 @@ def engine(results: Results, loads: Loads, reader: Reader) -> Iterator[Engine]:
 def test_prompts_that_are_being_made_into_tokens_are_handed_over_once(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lanes.models.loaded(prompt("b").job)
     release = threading.Event()
     posted: list[object] = []
     monkeypatch.setattr(lanes.context, "post", posted.append)

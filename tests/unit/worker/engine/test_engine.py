@@ -7,10 +7,11 @@ import threading
 import pytest
 
 from tests.support.chats import WAIT_S, Loads, Reader, chat_job, sequence
-from wire.messages import Delta, Finished, Progress, Warning, is_terminal
+from wire.messages import Delta, Finished, OutputFormat, Progress, Warning, is_terminal
 from worker.backends.base import Step
 from worker.backends.echo import EchoBackend, answer
 from worker.engine.engine import Engine
+from worker.engine.prompt_thread import LONG_PROMPT_TOKENS, takes_long
 from worker.sequence import Sequence
 
 
@@ -204,3 +205,13 @@ def test_an_engine_that_had_nothing_to_do_has_not_hung(
     engine.submit(sequence("y", job_id="second", max_tokens=1))
     reader.wait("second", least=1)
     assert engine._context.watchdog.last_step > 0
+
+
+def test_what_takes_long_is_prepared_beside_the_engine() -> None:
+    many = tuple(range(LONG_PROMPT_TOKENS + 1))
+    assert takes_long(Sequence(chat_job(), emitted=many))
+    job = chat_job()
+    ids = job.model_copy(update={"form": OutputFormat(raw=True, prompt_ids=many)})
+    assert takes_long(Sequence(ids))
+    assert takes_long(sequence("a" * 8_001))
+    assert not takes_long(Sequence(chat_job(), emitted=many[:5]))

@@ -17,7 +17,7 @@ from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
-WAIT_S = 10
+WAIT_S = 60
 
 
 class Exiting(EchoBackend):

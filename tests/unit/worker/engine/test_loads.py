@@ -4,7 +4,7 @@ it together."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,6 +21,25 @@ from worker.sequence import Sequence
 
 SIZE = 100 << 20
 BUDGET = 250 << 20
+PIECES = 20
+
+
+class TriedOut(EchoBackend):
+    """Is tried out in pieces; ``piece`` is called before each."""
+
+    def __init__(self, piece: Callable[[], None]) -> None:
+        super().__init__(0.001, prefill_step=16)
+        self.closed = False
+        self._piece = piece
+
+    def start(self) -> Iterator[None]:
+        for _ in range(PIECES):
+            self._piece()
+            yield
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
 
 
 class SlowLoads:
@@ -28,19 +47,24 @@ class SlowLoads:
 
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.slow_begun = threading.Event()
         self.opened: list[str] = []
         self.threads: set[str] = set()
         self.fault: Exception | None = None
+        self.piece: Callable[[], None] = lambda: None
+        self.backends: list[TriedOut] = []
 
     def __call__(self, record: ModelRecord) -> EchoBackend:
         self.threads.add(threading.current_thread().name)
         self.opened.append(record.id)
         if record.id == "slow":
+            self.slow_begun.set()
             assert self.go.wait(WAIT_S)
         if self.fault is not None:
             raise self.fault
-        backend = EchoBackend(0.001, prefill_step=16)
+        backend = TriedOut(self.piece)
         backend.weight_bytes = record.size
+        self.backends.append(backend)
         return backend
 
 
@@ -100,6 +124,7 @@ def test_streams_go_on_and_others_come_in_while_a_model_is_loaded(
     since = tokens(reader, "before")
     reader.wait("before", least=since + 20)
     assert reader.events["first"] == reader.events["second"] == [Progress("loading")]
+    assert loads.slow_begun.wait(WAIT_S)
     assert loads.opened == ["quick", "slow"]
     assert loads.threads == {"model-loads"}
     loads.go.set()
@@ -154,6 +179,7 @@ def test_the_memory_of_a_model_that_is_being_loaded_is_taken(
     reader.wait("busy", least=5)
     engine.submit(chat("slow", "slow", max_tokens=4))
     engine.submit(chat("third", "third", max_tokens=4))
+    assert loads.slow_begun.wait(WAIT_S)
     inside(engine)
     assert loads.opened == ["quick", "slow"]
     loads.go.set()
@@ -212,3 +238,59 @@ def test_a_command_loads_beside_the_streams_and_is_told_the_end(
     loads.go.set()
     assert loading.result(WAIT_S) in engine.call(models.backends).result(WAIT_S)
     engine.cancel("before")
+
+
+def test_streams_go_on_between_the_pieces_of_a_trial(
+    engine: Engine, reader: Reader, loads: SlowLoads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.models.load.PIECES_S", 0.0)
+    engine.submit(chat("before", "quick", max_tokens=4000))
+    reader.wait("before", least=5)
+    seen: list[int] = []
+    loads.piece = lambda: seen.append(tokens(reader, "before"))
+    loads.go.set()
+    engine.submit(chat("job", "slow"))
+    assert reader.text("job") == answer("hello", 1, 8)
+    assert len(seen) == PIECES
+    assert sorted(set(seen)) == seen, "a token between two pieces"
+    engine.cancel("before")
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (WorkerError("load_failed", "It can't be quantised."), "It can't be quantised."),
+        (ValueError("no"), "The model could not be run (ValueError)."),
+    ],
+)
+def test_a_model_that_fails_its_trial_is_closed_and_those_that_wait_are_told(
+    engine: Engine, reader: Reader, loads: SlowLoads, fault: Exception, sentence: str
+) -> None:
+    def piece() -> None:
+        raise fault
+
+    loads.piece = piece
+    loads.go.set()
+    engine.submit(chat("job", "slow"))
+    end = reader.wait("job")[-1]
+    assert isinstance(end, Failed)
+    assert (end.code, end.message[: len(sentence)]) == ("load_failed", sentence)
+    assert loads.backends[0].closed
+    loads.piece = lambda: None
+    engine.submit(chat("again", "slow"))
+    assert reader.text("again") == answer("hello", 1, 8)
+
+
+def test_an_engine_that_ends_in_the_middle_of_a_trial_closes_the_model(
+    models: LoadedModels, reader: Reader, loads: SlowLoads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.models.load.PIECES_S", 0.0)
+    engine = Engine(models, reader)
+    # The first piece asks the engine to end; it does so before the second.
+    loads.piece = lambda: engine._inbox.put(engine._close)
+    loads.go.set()
+    engine.start()
+    engine.submit(chat("job", "slow"))
+    engine._thread.join(WAIT_S)
+    engine.close()
+    assert [backend.closed for backend in loads.backends] == [True]

@@ -3,13 +3,35 @@ memory."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import pytest
 
-from tests.support.chats import MODEL
-from tests.support.lanes import Lanes, prompt, prompts, right
+from tests.support.chats import MODEL, Reader, sequence
+from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
+from wire.model_registry import ModelRecord
 from worker.backends.echo import EchoBackend, answer, word
+from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.context import EngineContext
+from worker.engine.engine import Engine
 from worker.engine.model_turn import MODEL_TURN_S
+from worker.models.folders import ECHO_MODEL
+from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
+
+
+class HeldLoads:
+    """Opens echo backends; that of the model "other" only once it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, record: ModelRecord) -> EchoBackend:
+        if record.id == "other":
+            self.begun.set()
+            assert self.go.wait(WAIT_S)
+        return EchoBackend(0, prefill_step=16)
 
 
 class Other(EchoBackend):
@@ -42,6 +64,7 @@ def test_each_line_of_a_batch_is_prepared_by_its_own_model(
     for n, model in models.items():
         ids = [i + 7 * (model == "other") for i in f"user:{shared}{n}\n".encode()]
         assert ended[n].prompt_ids == ids
+        assert ended[n].result().sampling == ended[n].line.sampling
         assert ended[n].result().text == "".join(f"w{word(ids, n, place)} " for place in range(8))
 
 
@@ -97,4 +120,43 @@ def test_a_cancelled_batch_that_waited_for_memory_holds_nobody_up(
     lanes.submit(*prompts("c", 2))
     lanes.turns(30)
     assert len(lanes.results.ended) == 2
+    lanes.close()
+
+
+def test_chats_are_answered_while_the_model_of_a_batch_is_loaded() -> None:
+    records = {name: ECHO_MODEL.model_copy(update={"id": name}) for name in (MODEL, "other")}
+    loads, results, reader, context = HeldLoads(), Results(), Reader(), EngineContext()
+    models = LoadedModels(records.get, loads, budget=1 << 30, available=lambda: 1 << 30)
+    background = BatchScheduler(models, slots=SLOTS, share=0, context=context, on_end=results)
+    engine = Engine(models, reader, context=context, prompts=background)
+    engine.start()
+    engine.submit(sequence("first", job_id="first"))
+    reader.wait("first")
+    engine.submit_prompts(prompts("b", 3, model="other"))
+    assert loads.begun.wait(WAIT_S)
+    engine.submit(sequence("hello", seed=3, max_tokens=5))
+    assert reader.text("job") == answer("hello", 3, 5)
+    assert results.ended == []
+    loads.go.set()
+    assert all(right(line) for line in results.wait(3))
+    engine.close()
+
+
+def test_a_suspect_stays_marked_while_its_model_is_loaded_whatever_chats_want(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A load can't be interrupted: if it ends the process, that is known to be the suspect's."""
+    lanes = Lanes()
+    ends: list[Callable[[], None]] = []
+    monkeypatch.setattr(lanes.context, "post", ends.append)
+    lanes.background.submit([prompt("b 1", suspect=True)])
+    lanes.background.run_turn(ChatLoad())
+    lanes.background.make_way()
+    assert lanes.suspects == ["in 1"]
+    lanes.background.drop("slice-b")
+    assert lanes.background.suspect
+    [end] = ends
+    end()
+    lanes.models.start_all()
+    assert (lanes.background.suspect, lanes.background.idle) == (False, True)
     lanes.close()

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as Away
 from wire import keys
 from worker.jobs.cancel_watcher import CancelWatcher
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Stops:

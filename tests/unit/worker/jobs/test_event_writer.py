@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,14 +13,14 @@ import pytest
 from tests.support.chats import sequence
 from wire import keys
 from wire.log_entries import Entry, decode, decode_rows, encode
-from wire.messages import Delta, Finished, Piece, ToolCall, Warning
-from wire.token_log import TokenLog
+from wire.messages import Delta, Finished, Piece, ToolCallDelta, Warning
+from wire.token_log import Append, TokenLog
 from worker.jobs import event_writer
 from worker.jobs.event_writer import EventWriter
 from worker.jobs.held_logs import merged
 from worker.sequence import Sequence
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 NEVER_S = 3600.0
 
 
@@ -97,6 +98,33 @@ def test_positions_go_on_behind_what_an_earlier_attempt_logged(written: Written)
     assert (new[0].sequence, new[0].start, new[0].position) == (4, 3, 4)
 
 
+def test_a_write_of_an_attempt_that_redis_has_lost_is_none_of_the_next(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first write waits for Redis, which comes back without the attempt; the chat is taken up
+    again before the write is tried again."""
+    under_way, go_on, append = threading.Event(), threading.Event(), TokenLog.append
+
+    def late(log: TokenLog, step: list[Append]) -> list[int]:
+        under_way.set()
+        assert go_on.wait(PATIENCE_S)
+        return append(log, step)
+
+    monkeypatch.setattr(TokenLog, "append", late)
+    lost = written.hold("a")
+    written.writer.put([(lost, Delta("one two", (1, 2)))])
+    assert under_way.wait(PATIENCE_S)
+    written.redis.delete(keys.attempt("a"))
+    chat = written.hold("a")
+    go_on.set()
+    written.writer.put([(chat, Delta("one", (1,))), (chat, Delta(" two three", (2, 3)))])
+    written.writer.put([(chat, Finished("stop"))])
+    assert written.ends.get(timeout=PATIENCE_S) is chat
+    entries = written.entries("a")
+    assert "".join(entry.event.text for entry in entries[:-1]) == "one two three"
+    assert [(entry.sequence, entry.start, entry.position) for entry in entries[:-1]] == [(1, 0, 3)]
+
+
 def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -> None:
     first, second = written.hold("a"), written.hold("b")
     written.writer.put([(first, Delta("one", (1,)))])
@@ -123,7 +151,7 @@ def test_the_pause_between_writes_grows_from_one_frame_of_a_display_to_two() -> 
 
 def test_deltas_are_joined_within_a_chat_and_never_across_another_event() -> None:
     one, two = sequence(job_id="a"), sequence(job_id="b")
-    call = ToolCall(id="call", name="f", arguments="{}")
+    call = ToolCallDelta(id="call", name="f", arguments="{}")
     step = [
         (one, Delta("a", (1,), "thought")),
         (two, Delta("x", (7,))),

@@ -32,7 +32,7 @@ class LocalHub:
         assert repository == NAME
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text('{"model_type": "qwen3"}')
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         if self.fault:
             raise self.fault
         (folder / "model.safetensors").write_bytes(b"weights")
@@ -65,9 +65,9 @@ def test_a_model_is_there_once_it_is_whole(
         downloads.start(NAME)
     assert caught.value.code == "conflict"
     hub.go.set()
-    assert news.acquire(timeout=10)
+    assert news.acquire(timeout=60)
     while downloads.records():
-        assert news.acquire(timeout=10)
+        assert news.acquire(timeout=60)
     catalogue.scan()
     found = catalogue.find(NAME)
     assert found is not None
@@ -85,13 +85,13 @@ def test_a_failed_download_can_be_tried_again(
     hub.go.set()
     downloads.start(NAME)
     while any(record.downloading for record in downloads.records()):
-        assert news.acquire(timeout=10)
+        assert news.acquire(timeout=60)
     (failed,) = downloads.records()
     assert not failed.downloaded
     hub.fault = None
     downloads.start(NAME)
     while downloads.records():
-        assert news.acquire(timeout=10)
+        assert news.acquire(timeout=60)
 
 
 @pytest.mark.parametrize(

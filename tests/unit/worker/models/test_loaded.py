@@ -9,12 +9,12 @@ from typing import Literal
 import pytest
 
 from tests.support.chats import chat_job, sequence
+from tests.support.lanes import InlineLoads
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 from worker.backends.echo import EchoBackend
 from worker.errors import WorkerError
 from worker.models.folders import ECHO_MODEL, with_kv
-from worker.models.loaded import LoadedModels
 
 MIB = 1 << 20
 
@@ -45,7 +45,7 @@ class House:
     def __init__(self, available: int = 1 << 40) -> None:
         self.records = {name: model(name) for name in "abc"}
         self.opened: dict[str, Sized] = {}
-        self.models = LoadedModels(
+        self.models = InlineLoads(
             self.records.get, self._open, budget=250 * MIB, available=lambda: available
         )
 
@@ -64,21 +64,21 @@ def house() -> House:
 
 def test_the_least_recently_used_model_makes_room(house: House) -> None:
     for name in "abac":
-        house.models.get(job(name))
+        house.models.loaded(job(name))
     assert house.resident() == ["c", "a"]
     assert house.opened["b"].closed
 
 
 def test_a_busy_model_is_not_let_go_and_the_newcomer_waits(house: House) -> None:
     for name in "ab":
-        backend = house.models.get(job(name))
+        backend = house.models.loaded(job(name))
         chat = sequence()
         backend.prepare(chat)
         backend.add(chat)
     assert not house.models.has_room(job("c"))
     house.opened["a"].reset()
     assert house.models.has_room(job("c"))
-    house.models.get(job("c"))
+    house.models.loaded(job("c"))
     assert house.resident() == ["c", "b"]
 
 
@@ -86,7 +86,7 @@ def test_a_model_larger_than_the_budget_is_refused_before_it_is_opened(house: Ho
     house.records["big"] = model("big", 300 * MIB)
     assert house.models.has_room(job("big"))
     with pytest.raises(WorkerError) as caught:
-        house.models.get(job("big"))
+        house.models.loaded(job("big"))
     assert caught.value.code == "insufficient_memory"
     assert "330 MiB" in caught.value.message
     assert house.opened == {}
@@ -94,7 +94,7 @@ def test_a_model_larger_than_the_budget_is_refused_before_it_is_opened(house: Ho
 
 def test_a_machine_without_memory_refuses() -> None:
     with pytest.raises(WorkerError) as caught:
-        House(available=50 * MIB).models.get(job("a"))
+        House(available=50 * MIB).models.loaded(job("a"))
     assert caught.value.code == "insufficient_memory"
 
 
@@ -102,22 +102,22 @@ def test_a_machine_without_memory_refuses() -> None:
 def test_another_quantisation_replaces_the_model_unless_it_is_busy(
     house: House, bits: Literal[4, 8]
 ) -> None:
-    backend = house.models.get(job("a"))
+    backend = house.models.loaded(job("a"))
     chat = sequence()
     backend.prepare(chat)
     backend.add(chat)
     with pytest.raises(WorkerError) as caught:
-        house.models.load(with_kv(house.records["a"], bits))
+        house.models.of(with_kv(house.records["a"], bits))
     assert caught.value.code == "load_conflict"
     backend.reset()
-    house.models.load(with_kv(house.records["a"], bits))
+    house.models.of(with_kv(house.records["a"], bits))
     assert [(key.model_id, key.kv_quantization) for key, _ in house.models.resident()] == [
         ("a", bits)
     ]
 
 
 def test_changed_files_wait_for_the_chats_on_the_old_ones(house: House) -> None:
-    backend = house.models.get(job("a"))
+    backend = house.models.loaded(job("a"))
     chat = sequence()
     backend.prepare(chat)
     backend.add(chat)
@@ -126,18 +126,18 @@ def test_changed_files_wait_for_the_chats_on_the_old_ones(house: House) -> None:
     backend.reset()
     assert house.models.has_room(job("a", "2"))
     with pytest.raises(WorkerError) as caught:
-        house.models.get(job("a", "1"))
+        house.models.loaded(job("a", "1"))
     assert caught.value.code == "model_changed"
-    house.models.get(job("a", "2"))
+    house.models.loaded(job("a", "2"))
 
 
 def test_a_fault_of_the_library_is_a_named_error(house: House) -> None:
     def broken(_: ModelRecord) -> Sized:
         raise KeyError("/a/path")
 
-    models = LoadedModels(house.records.get, broken, budget=250 * MIB, available=lambda: 1 << 40)
+    models = InlineLoads(house.records.get, broken, budget=250 * MIB, available=lambda: 1 << 40)
     with pytest.raises(WorkerError) as caught:
-        models.get(job("a"))
+        models.loaded(job("a"))
     assert caught.value.code == "load_failed"
     assert "/a/path" not in caught.value.message
 
@@ -146,19 +146,19 @@ def test_a_library_that_ends_the_process_fails_the_load_alone(house: House) -> N
     def leave(_record: ModelRecord) -> EchoBackend:
         sys.exit(1)
 
-    house.models = LoadedModels(
+    house.models = InlineLoads(
         house.records.get, leave, budget=250 * MIB, available=lambda: 1 << 40
     )
     with pytest.raises(WorkerError) as caught:
-        house.models.get(job("a"))
+        house.models.loaded(job("a"))
     assert caught.value.code == "load_failed"
 
 
 def test_a_model_that_a_chat_is_about_to_join_makes_no_room(house: House) -> None:
     for name in "ab":
-        house.models.claim(f"chat of {name}", house.models.get(job(name)))
+        house.models.claim(f"chat of {name}", house.models.loaded(job(name)))
     assert not house.models.has_room(job("c"))
     house.models.unclaim("chat of b")
     assert house.models.has_room(job("c"))
-    house.models.get(job("c"))
+    house.models.loaded(job("c"))
     assert house.resident() == ["c", "a"]

@@ -36,7 +36,7 @@ def body_of(syntax: CallSyntax) -> CallBody:
     return _ValueBody(syntax) if syntax.is_value else _MarkedBody(syntax)
 
 
-class _Scanner:
+class Scanner:
     """Walks over a growing text from one match to the next, skipping regions."""
 
     def __init__(self, wanted: str, regions: tuple[Region, ...]) -> None:
@@ -91,7 +91,7 @@ class _MarkedBody:
         self.text = ""
         self._ends = dict(syntax.ends)
         marks = sorted(self._ends, key=len, reverse=True)
-        self._scanner = _Scanner("|".join(map(re.escape, marks)) or "(?!)", syntax.regions)
+        self._scanner = Scanner("|".join(map(re.escape, marks)) or "(?!)", syntax.regions)
         self._longest = max(
             map(len, [*marks, *(region.opens for region in syntax.regions), "."]), default=1
         )
@@ -110,7 +110,7 @@ class _ValueBody:
     def __init__(self, syntax: CallSyntax) -> None:
         self.text = syntax.kept
         self._syntax = syntax
-        self._scanner = _Scanner(r"[{}\[\]]", PYTHON_STRINGS)
+        self._scanner = Scanner(r"[{}\[\]]", PYTHON_STRINGS)
         self._depth = 0
         self._begun = False
 

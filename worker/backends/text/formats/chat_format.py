@@ -56,6 +56,10 @@ class Thinking(NamedTuple):
         """Whether these tokens end in the middle of it."""
         return _last(ids, self.start_ids) > _last(ids, self.end_ids)
 
+    def is_open_in(self, text: str) -> bool:
+        """The same of a prompt's text."""
+        return text.rfind(self.start) > text.rfind(self.end)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFormat:
@@ -67,6 +71,8 @@ class ChatFormat:
     transitions: Transitions = field(default_factory=dict)
     initial: str | None = None
     is_harmony: bool = False
+    around: tuple[str, ...] = ()
+    """The marks around the text of an answer."""
 
     @classmethod
     def of(cls, tokenizer: Any) -> ChatFormat:
@@ -87,6 +93,7 @@ class ChatFormat:
             tools=tools,
             transitions=transitions,
             initial=tokenizer.response_initial_state,
+            around=tuple(around),
         )
 
     @classmethod
@@ -104,6 +111,16 @@ class ChatFormat:
         return self.is_harmony or self.thinking is not None
 
     @property
+    def marks_thinking(self) -> bool:
+        """Whether thinking can be told from text."""
+        return REASONING in self.transitions
+
+    @property
+    def thinking_end(self) -> str | None:
+        """The mark that ends the thinking."""
+        return next((mark for mark, _ in self.transitions.get(REASONING, ())), None)
+
+    @property
     def answer_start(self) -> str:
         """What a prompt ends with whose answer is held to a schema: no room for thinking."""
         return harmony.FINAL if self.is_harmony else ""
@@ -114,6 +131,7 @@ class ChatFormat:
         if self.is_harmony:
             return []
         marks = [] if self.thinking is None else [self.thinking.start, self.thinking.end]
+        marks += self.around
         if self.tools is not None:
             marks += [*self.tools.dropped, *self.tools.opening]
             for syntax in self.tools.syntaxes([]).values():

@@ -9,16 +9,18 @@ The recipient may also stand before the channel. Commentary without a recipient 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from mlx_vlm.tools.parsers import harmony
-
+from worker.backends.text.formats.json_reader import HeadedReader
+from worker.backends.text.formats.raw_json import object_at
 from worker.backends.text.formats.syntax import (
     JSON_STRINGS,
     REASONING,
     TEXT,
     CallSyntax,
+    PieceReader,
     ToolFormat,
     Transitions,
 )
@@ -26,6 +28,8 @@ from worker.backends.text.formats.syntax import (
 HEADER = "header"
 FINAL = "<|channel|>final<|message|>"
 """What begins an answer without thinking."""
+FINAL_AFTER_THINKING = f"<|end|><|start|>assistant{FINAL}"
+"""What ends the thinking and begins the text behind it."""
 _REASONING_HEADER, _TEXT_HEADER = "header of reasoning", "header of text"
 _MESSAGE, _RECIPIENT = "<|message|>", "to="
 _ENDS = ("<|end|>", "<|return|>", "<|call|>", "<|start|>")
@@ -52,15 +56,29 @@ def transitions() -> Transitions:
     }
 
 
+_HEAD = re.compile(
+    r"\s*(?:functions\.)?([^\s<|]+)(?:(?!<\|message\|>).)*<\|message\|>\s*", re.DOTALL
+)
+_HEAD_OF_OBJECT = re.compile(_HEAD.pattern + r"(?=\{)", re.DOTALL)
+
+
 def _read(text: str) -> Any:
-    if not text.partition(_MESSAGE)[2].strip():
-        raise ValueError("no arguments yet")
-    return harmony.parse_tool_call(text)
+    head = _HEAD.match(text)
+    if head is None:
+        raise ValueError("a call has a recipient and a message")
+    arguments, end = object_at(text, head.end())
+    if text[end:].strip():
+        raise ValueError("something stands behind the arguments")
+    return {"name": head[1], "arguments": arguments}
+
+
+def _reader() -> PieceReader:
+    return HeadedReader(_HEAD_OF_OBJECT, lambda found: found[1])
 
 
 def _syntaxes(_: list[Any]) -> Mapping[str, CallSyntax]:
     ends = tuple((mark, HEADER) for mark in _ENDS)
-    call = CallSyntax(_RECIPIENT, _read, ends, JSON_STRINGS)
+    call = CallSyntax(_RECIPIENT, _read, ends, JSON_STRINGS, pieces=_reader)
     return {_RECIPIENT: call}
 
 

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlx_lm.tool_parsers import pythonic
-from mlx_vlm.tools.parsers import cohere2_moe
 
+from worker.backends.text.formats.argument_reader import ArgumentReader
+from worker.backends.text.formats.call_teller import EitherReader
+from worker.backends.text.formats.json_reader import HeadedReader, JsonReader
+from worker.backends.text.formats.python_calls import PYTHON
+from worker.backends.text.formats.raw_json import object_at, read_json
 from worker.backends.text.formats.syntax import (
     JSON_STRINGS,
     OPENING,
     TEXT,
     CallSyntax,
+    Item,
     Parse,
+    PieceReader,
     ToolFormat,
 )
 
 _MISTRAL_HEAD = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\]\s*[\w-]*\s*)?(?:\[ARGS\]\s*)?")
 _FIRST_KEYS = ("name", "type", "function", "parameters", "arguments")
 _FIRST_KEY = re.compile(r'\{\s*(?:"([^"]*)("?)|\Z)')
+_OBJECT_IN_LIST = re.compile(r"\[\s*\{")
+_FIRST_NAME_WHOLE = re.compile(r"\[\s*[A-Za-z_][\w.]*\s*\(")
 _FIRST_NAME = re.compile(r"\[\s*(?:([A-Za-z_][\w.]*)\s*(\(?)|\Z)")
-
-
-def read_json(text: str) -> Any:
-    """One call or a list of them. Models write line breaks into strings."""
-    value = json.loads(text, strict=False)
-    return [_call(one) for one in value] if isinstance(value, list) else _call(value)
-
-
-def _call(value: dict[str, Any]) -> dict[str, Any]:
-    inner = value.get("function")
-    call = inner if isinstance(inner, dict) else value
-    arguments = call["parameters"] if "parameters" in call else call.get("arguments")
-    return {"name": call["name"], "arguments": arguments}
 
 
 # --- Mistral: [TOOL_CALLS][{…}], or [TOOL_CALLS]name[ARGS]{…} with [CALL_ID]… before [ARGS] -------
@@ -49,12 +44,35 @@ def _read_mistral(text: str) -> Any:
     head = _MISTRAL_HEAD.fullmatch(text[:start])
     if head is None:
         raise ValueError("no name before the arguments")
-    return {"name": head[1], "arguments": json.loads(text[start:], strict=False)}
+    return {"name": head[1], "arguments": _object(text, start)}
+
+
+def _object(text: str, start: int) -> str:
+    """The object that the rest of a text is, as it was written. Raises ValueError."""
+    written, end = object_at(text, start)
+    if text[end:].strip():
+        raise ValueError("something stands behind the arguments")
+    return written
+
+
+def _mistral_reader() -> PieceReader:
+    head = re.compile(rf"{_MISTRAL_HEAD.pattern}(?=\{{)")
+    return EitherReader(
+        lambda begun: (
+            None
+            if not begun
+            else JsonReader()
+            if begun[0] in "[{"
+            else HeadedReader(head, lambda found: found[1])
+        )
+    )
 
 
 def _mistral(_: list[Any]) -> Mapping[str, CallSyntax]:
     mark = "[TOOL_CALLS]"
-    return {mark: CallSyntax(mark, _read_mistral, is_value=True, named=True)}
+    return {
+        mark: CallSyntax(mark, _read_mistral, is_value=True, named=True, pieces=_mistral_reader)
+    }
 
 
 MISTRAL = ToolFormat(_mistral)
@@ -64,7 +82,7 @@ MISTRAL = ToolFormat(_mistral)
 
 
 def _list_behind(mark: str, kept: str = "") -> CallSyntax:
-    return CallSyntax(mark, read_json, is_value=True, kept=kept)
+    return CallSyntax(mark, read_json, is_value=True, kept=kept, pieces=JsonReader)
 
 
 def _granite(_: list[Any]) -> Mapping[str, CallSyntax]:
@@ -75,10 +93,27 @@ def _phi(tools: list[Any]) -> Mapping[str, CallSyntax]:
     return {**_granite(tools), "functools[": _list_behind("functools[", kept="[")}
 
 
-def between(start: str, end: str, parse: Parse) -> ToolFormat:
+def between(
+    start: str, end: str, parse: Parse, pieces: Callable[[], PieceReader] = JsonReader
+) -> ToolFormat:
     """Calls between two marks, in JSON."""
-    syntax = CallSyntax(start, parse, ((end, TEXT),), JSON_STRINGS)
+    syntax = CallSyntax(start, parse, ((end, TEXT),), JSON_STRINGS, pieces=pieces)
     return ToolFormat(lambda _: {start: syntax})
+
+
+class _CohereReader:
+    """As :func:`_read_cohere`."""
+
+    def __init__(self) -> None:
+        self._reader = JsonReader()
+
+    def read(self, text: str) -> list[Item]:
+        return self._reader.read(text.removesuffix("\\").replace("\\|", "|"))
+
+
+def _read_cohere(text: str) -> Any:
+    """As mlx_vlm reads it: models write ``\\|`` into patterns, which JSON doesn't have."""
+    return read_json(text.replace("\\|", "|"))
 
 
 def _write_granite(calls: list[dict[str, Any]]) -> str:
@@ -88,7 +123,7 @@ def _write_granite(calls: list[dict[str, Any]]) -> str:
 GRANITE = ToolFormat(_granite, write=_write_granite)
 PHI = ToolFormat(_phi, dropped=("<|/tool_call|>",))
 NEMOTRON = between("<TOOLCALL>", "</TOOLCALL>", read_json)
-COHERE = between("<|START_ACTION|>", "<|END_ACTION|>", cohere2_moe.parse_tool_call)
+COHERE = between("<|START_ACTION|>", "<|END_ACTION|>", _read_cohere, _CohereReader)
 HERMES = between("<tool_call>", "</tool_call>", read_json)
 
 
@@ -131,18 +166,41 @@ class _Unmarked:
             raise ValueError("no tool of this name")
         return several
 
+    def reader(self) -> PieceReader:
+        return EitherReader(self._choose)
+
+    def _choose(self, begun: str) -> PieceReader | None:
+        if begun[:1] == "{" or _OBJECT_IN_LIST.match(begun):
+            return JsonReader(self._names)
+        if _FIRST_NAME_WHOLE.match(begun):
+            return ArgumentReader(PYTHON, pythonic.parse_tool_call, self._names)
+        return None
+
 
 def _read_named(text: str) -> Any:
     """What is behind ``<function=``: a name, then JSON."""
     name, _, arguments = text.partition(">")
-    return {"name": name, "arguments": json.loads(arguments, strict=False)}
+    return {"name": name, "arguments": _object(arguments.strip(), 0)}
+
+
+def _named_reader() -> PieceReader:
+    head = re.compile(r"([^>]*)>\s*(?=\{)")
+    return HeadedReader(head, lambda found: found[1])
 
 
 def _unmarked(tools: list[Any]) -> Mapping[str, CallSyntax]:
     calls = _Unmarked(tools)
-    syntax = CallSyntax("", calls.read, is_value=True, then=OPENING, may_begin=calls.may_begin)
-    ends = (("</function>", OPENING),)
-    return {"": syntax, "<function=": CallSyntax("<function=", _read_named, ends, JSON_STRINGS)}
+    syntax = CallSyntax(
+        "",
+        calls.read,
+        is_value=True,
+        pieces=calls.reader,
+        then=OPENING,
+        may_begin=calls.may_begin,
+    )
+    mark, ends = "<function=", (("</function>", OPENING),)
+    named = CallSyntax(mark, _read_named, ends, JSON_STRINGS, pieces=_named_reader)
+    return {"": syntax, mark: named}
 
 
 UNMARKED = ToolFormat(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
 """mlx_lm's names. The text of other states is the model's markup, and dropped."""
@@ -15,6 +15,11 @@ OPENING = "opening"
 """Before the text, where some models write tool calls without a mark."""
 Edges = list[tuple[str, str | None]]
 Transitions = dict[str, Edges]
+Item = tuple[str, str]
+"""A call's name and the first of its arguments, or no name and the next ones."""
+MOST_HEAD = 1_000
+"""Characters between two arguments, or before the first. Behind more a call is told at its end:
+they are looked through again with each token."""
 Parse = Callable[[str], Any]
 """Reads the text of one or more calls: an object with a name and arguments, or a list of them.
 Raises an error of any type if there is none."""
@@ -32,6 +37,21 @@ class Region:
 
 JSON_STRINGS = (Region('"', '"', escapes=True),)
 PYTHON_STRINGS = (*JSON_STRINGS, Region("'", "'", escapes=True))
+
+
+class PieceReader(Protocol):
+    """Tells the calls of a text while it grows. What it has told is the beginning of what the
+    parser of the whole text returns; otherwise the text is no call that can be read."""
+
+    def read(self, text: str) -> list[Item]:
+        """What can be told now; ``text`` is the one of the last time with more behind it. Raises an
+        error of any type where it can't go on."""
+
+
+def check_head(text: str, position: int) -> None:
+    """Raises ValueError if what is looked for from a position on should have come."""
+    if len(text) - position > MOST_HEAD:
+        raise ValueError("too much before the next part of a call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,8 @@ class CallSyntax:
     named: bool = False
     needs_end: bool = False
     kept: str = ""
+    pieces: Callable[[], PieceReader] | None = None
+    """Makes what tells a call while it is written; without it calls are told at their end."""
     then: str = TEXT
     """The state behind a call that ends with its value."""
     may_begin: Callable[[str], bool] | None = None

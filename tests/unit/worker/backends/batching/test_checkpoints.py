@@ -93,6 +93,7 @@ def test_a_checkpoint_before_the_answer_is_not_made_twice() -> None:
     assert chosen_places((100, 292), 299) == {100, 292}
     assert chosen_places((100, 200), 299) == {100, 200, 299}
     assert chosen_places((100, 300), 299) == {100, 299}
+    assert chosen_places((), 0) == set()
 
 
 def test_long_prompts_have_checkpoints_on_the_way() -> None:

@@ -8,19 +8,18 @@ import io
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import OpenAI
 from PIL import Image, ImageDraw
-from pydantic import BaseModel, Field
 
+from api.chat.request import TOOLS_AS_TEXT
 from scripts.training.random_text_model import make
 from tests.support.http_client import Service
-from tests.support.service_support import SERVE, Running
+from tests.support.service_support import Running
 
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 
@@ -32,18 +31,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(make(folder / "random"), folder / "broken")
     (folder / "broken" / "model.safetensors").rename(folder / "hidden")
     return folder
-
-
-@pytest.fixture(scope="module")
-def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models), limit_s=400)
-    yield started
-    started.close()
-
-
-@pytest.fixture(scope="module")
-def http(running: Running) -> Service:
-    return Service(running.line("Ready: ").removeprefix("Ready: "))
 
 
 def worker_of(running: Running) -> psutil.Process:
@@ -66,79 +53,21 @@ def test_the_shipped_models_are_listed_by_kind(http: Service) -> None:
     assert by_name["random"]["context_window"] == 8192
 
 
-@pytest.fixture
-def client(http: Service) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{http.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
-        yield made
-
-
-class Person(BaseModel):
-    """Short: the text of a small model may have no end, and the schema sets none."""
-
-    name: str = Field(max_length=10)
-    age: int = Field(ge=0, le=150)
-    likes: Literal["tea", "coffee"]
-
-
 def ask(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def test_openais_client_gets_objects_of_its_own_class(client: OpenAI) -> None:
-    for seed in range(5):
-        answer = client.chat.completions.parse(
-            model="demo-chat",
-            messages=ask("Who are you?"),
-            response_format=Person,
-            seed=seed,
-            temperature=1.0,
-        )
-        message = answer.choices[0].message
-        assert isinstance(message.parsed, Person)
-        assert json.loads(message.content or "") == message.parsed.model_dump()
-
-
-def test_a_schema_that_is_none_is_refused_with_the_reason(client: OpenAI) -> None:
-    schema: Any = {"name": "bad", "schema": {"type": "nonsense"}}
-    with pytest.raises(BadRequestError, match="Invalid type: nonsense") as refused:
-        client.chat.completions.create(
-            model="demo-chat",
-            messages=ask("Hello!"),
-            response_format={"type": "json_schema", "json_schema": schema},
-            stream=True,
-        )
-    assert (refused.value.code, refused.value.param) == ("invalid_schema", "response_format")
-
-
-def test_a_schema_of_too_many_alternatives_is_refused_before_it_is_queued(client: OpenAI) -> None:
-    many = [
-        {"type": "object", "properties": {f"p{i}{j}": {"type": "string"} for j in range(10)}}
-        for i in range(150)
-    ]
-    schema: Any = {"name": "many", "schema": {"anyOf": many}}
-    with pytest.raises(BadRequestError, match="optional or alternatives") as refused:
-        client.chat.completions.create(
-            model="demo-chat",
-            messages=ask("Hello!"),
-            response_format={"type": "json_schema", "json_schema": schema},
-        )
-    assert refused.value.code == "invalid_schema"
-
-
-def test_a_model_that_has_no_tools_answers_without_them_unless_one_must_be_called(
-    client: OpenAI,
+@pytest.mark.parametrize("model", ["demo-chat", "demo-vision"])
+def test_a_model_without_a_template_for_tools_calls_one_that_must_be_called(
+    client: OpenAI, model: str
 ) -> None:
     tools: Any = [{"type": "function", "function": {"name": "clock"}}]
     answer: Any = client.chat.completions.create(
-        model="demo-chat", messages=ask("Hello!"), tools=tools
+        model=model, messages=ask("Hello!"), tools=tools, tool_choice="required"
     )
-    assert answer.choices[0].message.content
-    assert answer.warnings == ["This model has no way to call tools. Answered without them."]
-    with pytest.raises(BadRequestError) as refused:
-        client.chat.completions.create(
-            model="demo-chat", messages=ask("Hello!"), tools=tools, tool_choice="required"
-        )
-    assert refused.value.param == "tools"
+    assert answer.warnings == [TOOLS_AS_TEXT]
+    (call,) = answer.choices[0].message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("clock", "{}")
 
 
 def test_openais_client_shows_the_vision_model_a_picture(client: OpenAI) -> None:
@@ -180,6 +109,28 @@ def test_stop_seed_and_cached_tokens_are_openais(client: OpenAI) -> None:
         for seed in (-7, -7)
     ]
     assert seeded[0] == seeded[1]
+
+
+def test_a_last_message_goes_on_from_the_cache_and_an_effort_is_warned_of(client: OpenAI) -> None:
+    settings: Any = {"model": "demo-chat", "temperature": 0}
+    whole = client.chat.completions.create(messages=ask("Count to twenty."), **settings)
+    text = whole.choices[0].message.content or ""
+    assert whole.usage is not None
+    begun = text[: text.index(" 12")]
+    turns = [*ask("Count to twenty."), {"role": "assistant", "content": begun}]
+    answer = client.chat.completions.with_raw_response.create(
+        messages=turns, reasoning_effort="high", **settings
+    )
+    rest = answer.parse()
+    assert begun + (rest.choices[0].message.content or "") == text
+    assert rest.usage is not None
+    assert rest.usage.prompt_tokens_details is not None
+    assert (rest.usage.prompt_tokens_details.cached_tokens or 0) > whole.usage.prompt_tokens
+    assert rest.usage.completion_tokens_details is not None
+    assert rest.usage.completion_tokens_details.reasoning_tokens == 0
+    assert (
+        answer.headers["x-warning"] == "reasoning_effort has no effect: this model does not think."
+    )
 
 
 def test_a_conversation_is_shortened_with_a_warning(http: Service) -> None:

@@ -1,0 +1,1 @@
+"""Several answers to one request: a job each, one response."""

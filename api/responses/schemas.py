@@ -1,0 +1,244 @@
+"""The body of ``POST /v1/responses``: every field here is honoured; see fields for others.
+
+Turns a body into what the service is asked for. Knows no models, queue or Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from api.chat.json_schema import ANY_OBJECT, as_text
+from api.chat.logprobs import Likeliest
+from api.chat.request import ChatSpec, seed_or_any
+from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, CappedTokenLimit, SamplingFields
+from api.chat.sampling import token_limit as most_tokens
+from api.chat.template_options import TemplateKwargs, options_of
+from api.errors import ApiError
+from api.jobs.queue import Policy
+from api.openai import other_fields
+from api.openai.guided import Guided, ObjectFormat, TextFormat, several_guides
+from api.openai.schemas import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, NO_PENALTY
+from api.openai.tools import calls_of
+from api.responses import fields
+from api.responses.items import AdditionalTools, Input
+from api.responses.tools import Choice, Tools, ToolSet, offered
+from api.responses.turns import Turns
+from api.schemas import INTEGRAL, Lenient, Text, whole
+from api.serving.fields import unknown as unknown_fields
+from api.serving.output_format import Guide
+from wire.messages import OutputFormat, Sampling
+
+FORMAT = "text.format"
+MOST_METADATA = 16
+HIGHEST = "high"
+_NOT_HIGHER = f"The highest effort is {HIGHEST}: reasoning.effort counts as that."
+
+Short = Annotated[str, Field(max_length=512), AfterValidator(whole)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64), AfterValidator(whole)], Short],
+    Field(max_length=MOST_METADATA),
+]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Summary = Literal["auto", "concise", "detailed"]
+
+
+class JsonSchemaFormat(Lenient):
+    """A named JSON schema; ``strict`` asks to refuse what can't be enforced."""
+
+    type: Literal["json_schema"]
+    name: Text
+    definition: dict[str, Any] = Field(alias="schema")
+    description: Text | None = None
+    strict: bool | None = None
+
+
+class TextConfig(Lenient):
+    """``verbosity`` is accepted without effect."""
+
+    format: TextFormat | ObjectFormat | JsonSchemaFormat | None = Field(None, discriminator="type")
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(Lenient):
+    """``generate_summary`` is an older name for ``summary``."""
+
+    effort: Effort | None = None
+    summary: Summary | None = None
+    generate_summary: Summary | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: Literal["standard"] | None = None
+
+
+class StreamOptions(Lenient):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"include_obfuscation"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a body asks for: the chat, its tools, and the fields that were ignored."""
+
+    spec: ChatSpec
+    tools: ToolSet
+    ignored: tuple[str, ...]
+
+
+class ResponsesBody(SamplingFields, Guided):
+    """``POST /v1/responses``. Without a ``model`` the default one is meant."""
+
+    model: Annotated[str, Field(max_length=255), AfterValidator(whole)] | None = None
+    input: Input
+    instructions: Text | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: Tools | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextConfig | None = None
+    reasoning: Reasoning | None = None
+    include: Annotated[list[Short], Field(max_length=64)] | None = None
+    max_output_tokens: CappedTokenLimit | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    top_logprobs: Likeliest | None = None
+    store: bool | None = None
+    background: bool | None = None
+    previous_response_id: Short | None = None
+    metadata: Metadata | None = None
+    user: Short | None = None
+    safety_identifier: Short | None = None
+    prompt_cache_key: Short | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
+    thinking_token_budget: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
+    reasoning_budget_tokens: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
+
+    @property
+    def one_call(self) -> bool:
+        """Whether of several calls only the first is wanted."""
+        return self.parallel_tool_calls is False
+
+    @property
+    def summary(self) -> Summary | None:
+        """How the thinking is to be summed up, by its newer name or its older."""
+        if self.reasoning is None:
+            return None
+        return self.reasoning.summary or self.reasoning.generate_summary
+
+    def includes(self, what: str) -> bool:
+        return what in (self.include or ())
+
+    def asked(self, earlier: Sequence[Any] = ()) -> Asked:
+        """What is asked for, also without submitting it, behind the items of the conversation
+        before. Raises ApiError for what can't be had."""
+        other_fields.refuse(self.others, fields.REFUSED)
+        self._check_includes()
+        tools = self._tool_set(earlier)
+        turns = Turns(self.instructions)
+        turns.add(earlier, "previous_response_id")
+        turns.add(self.input)
+        context = None if self.reasoning is None else self.reasoning.context
+        drafts = turns.drafts(past_thinking=context != "current_turn")
+        guide = self._guide()
+        form = self._form(tools, guide)
+        spec = ChatSpec(
+            drafts,
+            self._sampling(),
+            Policy("continue" if self.background else "cancel"),
+            form,
+            warnings=(_NOT_HIGHER,) if self._effort_is_capped else (),
+            held_by=FORMAT if guide is None else guide.param,
+            left_open=self.left_open(),
+            call_schema=partial(calls_of, form.tools, None),
+        )
+        known = (fields.REFUSED, fields.WITHOUT_EFFECT)
+        unknown = [*unknown_fields(self.others, *known), *self.unknown_below]
+        return Asked(spec, tools, (*unknown, *tools.dropped, *turns.ignored))
+
+    def _check_includes(self) -> None:
+        for number, name in enumerate(self.include or ()):
+            if name not in fields.INCLUDES:
+                sentence = "There is nothing of this name to include."
+                raise ApiError("invalid_request", sentence, param=f"include[{number}]")
+
+    def _tool_set(self, earlier: Sequence[Any]) -> ToolSet:
+        tools = ToolSet()
+        tools.add(self.tools or (), "tools")
+        for number, item in enumerate((*earlier, *self.input), -len(earlier)):
+            if isinstance(item, AdditionalTools):
+                tools.add(item.tools, f"input[{number}].tools", anew=True)
+        return tools
+
+    @property
+    def _effort_is_capped(self) -> bool:
+        return self.reasoning is not None and self.reasoning.effort in ("xhigh", "max")
+
+    def _sampling(self) -> Sampling:
+        asks = bool(self.top_logprobs) or self.includes(fields.LOGPROBS)
+        limit = WHAT_IS_LEFT if self.max_output_tokens is None else self.max_output_tokens
+        return self.sampling(
+            temperature=_given(self.temperature, DEFAULT_TEMPERATURE),
+            top_p=_given(self.top_p, DEFAULT_TOP_P),
+            repetition_penalty=_given(self.repetition_penalty, NO_PENALTY),
+            max_tokens=most_tokens(limit),
+            seed=seed_or_any(self.seed),
+        ).model_copy(
+            update={
+                "thinking_budget": self._thinking_budget,
+                "logprobs": (self.top_logprobs or 0) if asks else None,
+            }
+        )
+
+    @property
+    def _thinking_budget(self) -> int | None:
+        budget = self.thinking_token_budget
+        budget = self.reasoning_budget_tokens if budget is None else budget
+        return None if budget in (None, -1) else min(budget, MAX_TOKENS)
+
+    def _guide(self) -> Guide | None:
+        guide, schema = self.guide(), self._schema()
+        if schema is None:
+            return guide
+        if guide is not None:
+            raise several_guides(FORMAT, guide.param)
+        return Guide(FORMAT, json_schema=schema)
+
+    def _schema(self) -> str | None:
+        wanted = None if self.text is None else self.text.format
+        if isinstance(wanted, JsonSchemaFormat):
+            return as_text(wanted.definition, strict=bool(wanted.strict), param=FORMAT)
+        if isinstance(wanted, ObjectFormat):
+            return as_text(wanted.definition or ANY_OBJECT, param=FORMAT)
+        return None
+
+    def _form(self, tools: ToolSet, guide: Guide | None) -> OutputFormat:
+        functions, must_call = offered(tools, self.tool_choice)
+        if guide is not None and (functions or must_call):
+            sentence = "An answer is held to a schema or may call tools, not both."
+            raise ApiError("unsupported", sentence, param=guide.param)
+        effort = None if self.reasoning is None else self.reasoning.effort
+        form = OutputFormat(
+            separate=True,
+            tools=tuple(functions),
+            truncation=self.truncation or "disabled",
+            template_options=options_of(
+                self.chat_template_kwargs, HIGHEST if self._effort_is_capped else effort
+            ),
+        )
+        if must_call:
+            called = calls_of(functions, "required")
+            return form.model_copy(update={"json_schema": called, "must_call": True})
+        if guide is None:
+            return form
+        held = {"json_schema": guide.json_schema, "grammar": guide.grammar}
+        return form.model_copy(update=held)
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,1 @@
+"""Models computed by their published formulas, where a library says the wrong thing."""

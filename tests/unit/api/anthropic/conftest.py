@@ -1,0 +1,24 @@
+"""Anthropic's routes over a fake worker that gives every chat the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.openai_support import ANSWER
+from tests.unit.api.anthropic.messages_api import AnthropicApi, serving
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[AnthropicApi]:
+    with serving() as api:
+        yield api
+
+
+@pytest.fixture
+def api(running: AnthropicApi) -> AnthropicApi:
+    running.worker.settle()
+    running.worker.seen.clear()
+    running.worker.answer = lambda _: ANSWER
+    return running

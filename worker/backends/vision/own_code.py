@@ -1,0 +1,42 @@
+"""Files that others read with code from a model's own repository. That is never run here, and what
+it would do is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlx_lm.utils import load_tokenizer
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+
+class Phi4MMConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Phi-4-multimodal's. transformers completes a rotation of the type longrope with the context
+    window, and fails where the class has none of its own."""
+
+    model_type = "phi4mm"
+    max_position_embeddings: int = 131072
+
+
+def register_configurations() -> None:
+    """Let transformers' automatic classes find these."""
+    AutoConfig.register(Phi4MMConfig.model_type, Phi4MMConfig, exist_ok=True)
+
+
+def text_tokenizer(folder: Path, processor: Any) -> Any:
+    """mlx_lm's wrapper of a folder's tokeniser. One that names a class of its own, such as
+    MiniCPM-o's, is of the class that the processor reads it with."""
+    options = {"trust_remote_code": False}
+    try:
+        return load_tokenizer(folder, options)
+    except ValueError:
+        name = type(getattr(processor, "tokenizer", processor)).__name__.removesuffix("Fast")
+        families = [
+            family
+            for family, known in TOKENIZER_MAPPING_NAMES.items()
+            if known is not None and known.removesuffix("Fast") == name
+        ]
+        if not families:
+            raise
+        return load_tokenizer(folder, options | {"tokenizer_type": families[0]})
