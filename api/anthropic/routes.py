@@ -7,7 +7,6 @@ it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -19,23 +18,9 @@ from api.anthropic.streaming import MOST_SILENT_S, EventsStream
 from api.deps import JsonOnly
 from api.error_shapes.anthropic import ANTHROPIC_RESPONSES, MESSAGES
 from api.http.body_routes import CHAT, LongBodyRoute, takes
-from api.jobs.idempotency import idempotency_key_of
-from api.jobs.reader import Reader
 from api.serving.fields import named
-from api.serving.reading import HOLD_S, BoundStream, begin, header, whole
-from api.serving.submission import (
-    ContextOf,
-    CounterOf,
-    RequestContext,
-    check_images,
-    find_model,
-    keep_running,
-    model_name,
-    prompt_tokens,
-    stop_soon,
-    submitted_jobs,
-)
-from wire.messages import Finished
+from api.serving.respond import streamed, unstreamed
+from api.serving.submission import ContextOf, CounterOf, prompt_tokens, submit
 
 router = APIRouter(
     prefix=MESSAGES,
@@ -50,31 +35,21 @@ router = APIRouter(
 @takes(CHAT)
 async def messages(body: CreateBody, context: ContextOf) -> Response:
     """A message, streamed or whole."""
-    chats = context.chats
-    spec = body.spec()
-    key = await idempotency_key_of(
-        context.idempotency_key, context.caller.owner, body, context.urls
-    )
-    model = await find_model(body.model, chats)
-    check_images(spec, model)
-    spec = await context.schemas.settle(await chats.fitting(spec, model))
-    [reader], sampling = await submitted_jobs([spec], model, key, context)
-    context.note_job(reader.job_id)
-    headers = {"X-Job-Id": reader.job_id}
-    if ignored := body.ignored():
-        headers["X-Ignored-Fields"] = named(ignored)
+    submitted = await submit(body, body.model, [body.spec()], body.ignored(), context)
     answer = MessageAnswer(
-        reader.job_id,
-        await model_name(body.model, model, chats),
+        submitted.job_id,
+        submitted.model_name,
         one_call=body.one_call,
         hides_thinking=body.hides_thinking,
-        warnings=spec.warnings,
-        sampling=sampling,
+        warnings=submitted.warnings,
+        sampling=submitted.sampling,
     )
-    # A client that sends a key may come back with it: its job goes on for a while without a reader.
-    stop = functools.partial(stop_soon, chats.jobs, reader.job_id, context.caller)
-    respond = _streamed if body.stream else _whole
-    return await respond(reader, answer, context, stop if key is None else keep_running, headers)
+    if not body.stream:
+        return await unstreamed(submitted, context, answer, answer.whole)
+    [reader], readers = submitted.readers, context.readers
+    silence_s = min(MOST_SILENT_S, readers.keepalive_s)
+    stream = functools.partial(EventsStream, reader, readers.records, silence_s, answer)
+    return await streamed(submitted, context, answer, stream, silence_s, named_warning)
 
 
 @router.post("/count_tokens")
@@ -87,39 +62,3 @@ async def count_tokens(
         response.headers["X-Ignored-Fields"] = named(ignored)
     counted = await prompt_tokens(body.spec(), body.model, context, counter)
     return InputTokens(input_tokens=counted)
-
-
-async def _streamed(
-    reader: Reader,
-    answer: MessageAnswer,
-    context: RequestContext,
-    leave: Callable[[], None],
-    headers: dict[str, str],
-) -> Response:
-    keepalive_s = context.readers.keepalive_s
-    limit_s = min(HOLD_S, MOST_SILENT_S, keepalive_s)
-    first = await begin(reader, answer, context.request, limit_s, leave)
-    if first is None:
-        return Response()  # the client has gone
-    records = context.readers.records
-    stream = EventsStream(reader, records, keepalive_s, answer, reader.job_id, first.entries)
-    warnings = header([*answer.warnings, *map(named_warning, first.warnings)])
-    return BoundStream(reader, stream, leave, headers | warnings)
-
-
-async def _whole(
-    reader: Reader,
-    answer: MessageAnswer,
-    context: RequestContext,
-    leave: Callable[[], None],
-    headers: dict[str, str],
-) -> Response:
-    events = await whole(reader, answer, context.readers.records, context.request, leave)
-    if events is None:
-        return Response()  # the client has gone
-    end = events[-1]
-    assert isinstance(end, Finished), "whole() answers with a good end or not at all"
-    body = answer.whole(events, end)
-    if body.get("cancelled"):
-        headers["X-Cancelled"] = "true"
-    return JSONResponse(body, headers=headers | header(body.get("warnings", ())))

@@ -4,13 +4,12 @@ Redis names."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from api.anthropic.answer import Json, MessageAnswer
-from api.chat.stream import Stream, StreamOptions
 from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
-from api.serving.reading import interrupted, refused
+from api.serving.reading import AnswerStream, interrupted, refused
 from wire.log_entries import Entry
 from wire.messages import Failed
 
@@ -24,8 +23,8 @@ def sse(data: Json) -> bytes:
     return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode("ascii")
 
 
-class EventsStream(Stream):
-    """The bytes of a streamed message, from a beginning that has been read already."""
+class EventsStream(AnswerStream):
+    """The bytes of a streamed message."""
 
     def __init__(
         self,
@@ -33,24 +32,17 @@ class EventsStream(Stream):
         records: JobRecords,
         keepalive_s: float,
         answer: MessageAnswer,
-        request_id: str,
         begun: Sequence[Entry] = (),
     ) -> None:
-        options = StreamOptions(frozenset(), min(MOST_SILENT_S, keepalive_s))
-        super().__init__(reader, records, options, "")
+        super().__init__(reader, records, keepalive_s, begun)
         self._answer = answer
-        self._request_id = request_id
-        self._begun = begun
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in super().__aiter__():
-            yield chunk
-        if not self._reader.ended:
-            yield sse(interrupted().anthropic(self._request_id))
+    def _cut_off(self) -> bytes:
+        return sse(interrupted().anthropic(self._reader.job_id))
 
     def _beginning(self) -> bytes:
         # First what is told already: its warnings stand in the first event.
-        begun = b"".join(self._frame(entry) for entry in self._begun)
+        begun = super()._beginning()
         return sse(self._answer.start()) + begun
 
     def _heartbeat(self) -> bytes:
@@ -59,5 +51,5 @@ class EventsStream(Stream):
     def _frame(self, entry: Entry) -> bytes:
         event = entry.event
         if isinstance(event, Failed):
-            return sse(refused(event, self._answer).anthropic(self._request_id))
+            return sse(refused(event, self._answer).anthropic(self._reader.job_id))
         return b"".join(sse(told) for told in self._answer.events(event))

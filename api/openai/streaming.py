@@ -4,13 +4,12 @@ names."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
-from api.chat.stream import Stream, StreamOptions
 from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
 from api.openai.responses import Answer, Json
-from api.serving.reading import interrupted, refused
+from api.serving.reading import AnswerStream, interrupted, refused
 from wire.log_entries import Entry
 from wire.messages import Failed, Finished
 
@@ -22,11 +21,9 @@ def sse(data: Json) -> bytes:
     return f"data: {json.dumps(data)}\n\n".encode("ascii")
 
 
-class ChunkStream(Stream):
-    """The bytes of a streamed answer, from a beginning that has been read already.
-
-    After an error comes the same last line as after a good end.
-    """
+class ChunkStream(AnswerStream):
+    """The bytes of a streamed answer. After an error comes the same last line as after a good
+    end."""
 
     def __init__(
         self,
@@ -36,18 +33,11 @@ class ChunkStream(Stream):
         answer: Answer,
         begun: Sequence[Entry] = (),
     ) -> None:
-        super().__init__(reader, records, StreamOptions(frozenset(), keepalive_s), "queued")
+        super().__init__(reader, records, keepalive_s, begun, "queued")
         self._answer = answer
-        self._begun = begun
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in super().__aiter__():
-            yield chunk
-        if not self._reader.ended:
-            yield sse(interrupted().openai()) + DONE
-
-    def _beginning(self) -> bytes:
-        return b"".join(self._frame(entry) for entry in self._begun)
+    def _cut_off(self) -> bytes:
+        return sse(interrupted().openai()) + DONE
 
     def _frame(self, entry: Entry) -> bytes:
         event = entry.event

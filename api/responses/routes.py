@@ -5,10 +5,9 @@ A client that goes away ends its job at once. Errors have OpenAI's shape; api.er
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -17,9 +16,7 @@ from api.deps import JsonOnly
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import CHAT, LongBodyRoute, takes
 from api.http.data_urls import DataUrls
-from api.jobs.idempotency import idempotency_key_of
 from api.jobs.ids import new_job_id
-from api.jobs.reader import Reader
 from api.responses.answer import failures
 from api.responses.answer.events import Events
 from api.responses.answer.expansion import Expansion, View
@@ -33,19 +30,17 @@ from api.responses.stored.reading import StoredOf, StoredResponses
 from api.responses.stored.record import ResponseRecord, named
 from api.responses.streaming import SILENCE_S, ResponseStream, sent
 from api.serving import fields as other_fields
-from api.serving.reading import HOLD_S, BoundStream, begin, header, whole
+from api.serving.respond import streamed, unstreamed
 from api.serving.submission import (
     ContextOf,
     CounterOf,
     RequestContext,
-    check_images,
-    find_model,
+    Submitted,
     keep_running,
-    model_name,
     prompt_tokens,
-    stop_soon,
-    submitted_jobs,
+    submit,
 )
+from wire.log_entries import Entry
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
@@ -85,69 +80,67 @@ async def count_input_tokens(
     return InputTokens(input_tokens=counted)
 
 
-@dataclass(frozen=True, slots=True)
-class _Submitted:
-    """A request whose job exists: its reader, its events, what its answer's headers say."""
-
-    reader: Reader
-    events: Events
-    leave: Callable[[], None]
-    headers: dict[str, str]
-    warnings: tuple[str, ...]
-    resumable: bool
-
-
 async def _answer(
     body: ResponsesBody, context: RequestContext, stored: StoredResponses
 ) -> Response:
-    submitted = await _submitted(body, context, stored)
-    if body.background and not body.stream:
-        submitted.reader.detach()
-        found = await stored.find(ID + submitted.reader.job_id)
-        return JSONResponse(await stored.now(found), headers=submitted.headers)
-    respond = _streamed if body.stream else _whole
-    return await respond(submitted, context)
-
-
-async def _submitted(
-    body: ResponsesBody, context: RequestContext, stored: StoredResponses
-) -> _Submitted:
-    chats = context.chats
     earlier = await earlier_items(body.previous_response_id, stored)
     asked = body.asked(read(earlier))
-    stores, ignored = _stores(body, stored.store.enabled)
-    key = await idempotency_key_of(
-        context.idempotency_key, context.caller.owner, body, context.urls
-    )
-    model = await find_model(body.model, chats)
-    check_images(asked.spec, model)
-    spec = await context.schemas.settle(await chats.fitting(asked.spec, model))
-    (reader,), sampling = await submitted_jobs([spec], model, key, context)
-    job_id = reader.job_id
-    context.note_job(job_id)
-    # A client that sends a key may come back with it: its job goes on for a while without a reader.
-    stop = functools.partial(stop_soon, chats.jobs, job_id, context.caller)
+    stores, not_honoured = _stores(body, stored.store.enabled)
+    ignored = (*asked.ignored, *not_honoured)
+    submitted = await submit(body, body.model, [asked.spec], ignored, context)
+    if body.background:
+        submitted = replace(submitted, leave=keep_running)
     record = ResponseRecord(
         context.caller.owner,
-        await model_name(body.model, model, chats),
+        submitted.model_name,
         asked_for(body),
         view_of(body, asked.tools),
-        spec.warnings,
+        submitted.warnings,
         background=bool(body.background),
         stored=stores,
     )
     if stores:
-        items = (*earlier, *named(_sent(body, context.urls), job_id, len(earlier)))
-        await _keep(job_id, replace(record, items=items), stored, reader, stop)
-    created_at = await context.readers.records.submitted_s(job_id)
-    events = record.events(
-        job_id, int(time.time()) if created_at is None else created_at, sampling, FIELDS
-    )
-    headers = {"X-Job-Id": job_id}
-    if all_ignored := (*asked.ignored, *ignored):
-        headers["X-Ignored-Fields"] = other_fields.named(all_ignored)
-    leave = stop if key is None and not body.background else keep_running
-    return _Submitted(reader, events, leave, headers, spec.warnings, bool(body.background))
+        new = named(_sent(body, context.urls), submitted.job_id, len(earlier))
+        record = replace(record, items=(*earlier, *new))
+    events = await _kept(record, submitted, stored)
+    if body.background and not body.stream:
+        submitted.readers[0].detach()
+        found = await stored.find(ID + submitted.job_id)
+        return JSONResponse(await stored.now(found), headers=submitted.headers)
+    if not body.stream:
+        return await unstreamed(submitted, context, FIELDS, lambda all_, _: events.whole(all_))
+    return await _streamed(events, submitted, context, resumable=bool(body.background))
+
+
+async def _kept(record: ResponseRecord, submitted: Submitted, stored: StoredResponses) -> Events:
+    """Store the response if it is to be, and give it its date. A job whose response can't be found
+    again is stopped."""
+    job_id = submitted.job_id
+    try:
+        if record.stored:
+            await stored.store.put(job_id, record)
+        created_at = await stored.readers.records.submitted_s(job_id)
+    except BaseException:
+        submitted.readers[0].detach()
+        submitted.stop()
+        raise
+    created_s = int(time.time()) if created_at is None else created_at
+    return record.events(job_id, created_s, submitted.sampling, FIELDS)
+
+
+async def _streamed(
+    events: Events, submitted: Submitted, context: RequestContext, *, resumable: bool
+) -> Response:
+    readers = context.readers
+    silence_s = min(readers.keepalive_s, SILENCE_S)
+
+    def stream_from(begun: Sequence[Entry]) -> ResponseStream:
+        [reader] = submitted.readers
+        return ResponseStream(
+            reader, readers.records, silence_s, events, begun, resumable=resumable
+        )
+
+    return await streamed(submitted, context, FIELDS, stream_from, silence_s)
 
 
 def _stores(body: ResponsesBody, enabled: bool) -> tuple[bool, Sequence[str]]:
@@ -160,21 +153,6 @@ def _stores(body: ResponsesBody, enabled: bool) -> tuple[bool, Sequence[str]]:
         sentence = "A response in the background must be stored."
         raise ApiError("unsupported", sentence, param="background")
     return stores, ("store",) if body.store and not stores else ()
-
-
-async def _keep(
-    job_id: str,
-    record: ResponseRecord,
-    stored: StoredResponses,
-    reader: Reader,
-    stop: Callable[[], None],
-) -> None:
-    try:
-        await stored.store.put(job_id, record)
-    except BaseException:
-        reader.detach()
-        stop()
-        raise
 
 
 def _sent(body: ResponsesBody, urls: DataUrls) -> list[Json]:
@@ -193,36 +171,6 @@ def _sent(body: ResponsesBody, urls: DataUrls) -> list[Json]:
 def _parts(item: Json, name: str) -> list[Json]:
     value = item.get(name)
     return value if isinstance(value, list) else []
-
-
-async def _streamed(submitted: _Submitted, context: RequestContext) -> Response:
-    reader, leave = submitted.reader, submitted.leave
-    keepalive_s = min(context.readers.keepalive_s, SILENCE_S)
-    first = await begin(reader, FIELDS, context.request, min(HOLD_S, keepalive_s), leave)
-    if first is None:
-        return Response()  # the client has gone
-    records = context.readers.records
-    stream = ResponseStream(
-        reader,
-        records,
-        keepalive_s,
-        submitted.events,
-        first.entries,
-        resumable=submitted.resumable,
-    )
-    warnings = header([*submitted.warnings, *first.warnings])
-    return BoundStream(reader, stream, leave, submitted.headers | warnings)
-
-
-async def _whole(submitted: _Submitted, context: RequestContext) -> Response:
-    records = context.readers.records
-    logged = await whole(submitted.reader, FIELDS, records, context.request, submitted.leave)
-    if logged is None:
-        return Response()  # the client has gone
-    body, headers = submitted.events.whole(logged), submitted.headers
-    if body["status"] == "cancelled":
-        headers["X-Cancelled"] = "true"
-    return JSONResponse(body, headers=headers | header(body.get("warnings", ())))
 
 
 def _refused_in_stream(body: ResponsesBody, error: ApiError) -> Response:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from api.chat.stream import Stream, StreamOptions
 from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
 from api.responses.answer.events import Events
 from api.responses.answer.output_items import Json, encoded
-from api.serving.reading import interrupted
+from api.serving.reading import AnswerStream, interrupted
 from wire.log_entries import Entry
 
 SILENCE_S = 10.0
@@ -21,8 +20,8 @@ def sent(events: Iterable[Json]) -> bytes:
     return b"".join(map(encoded, events))
 
 
-class ResponseStream(Stream):
-    """The bytes of a streamed response, from a beginning that has been read already.
+class ResponseStream(AnswerStream):
+    """The bytes of a streamed response.
 
     Nothing follows the last event: the connection is closed. Events up to the number ``after`` are
     left out. One that is ``resumable`` ends without an event when this process stops: it goes on at
@@ -40,19 +39,15 @@ class ResponseStream(Stream):
         after: int = -1,
         resumable: bool = False,
     ) -> None:
-        super().__init__(reader, records, StreamOptions(frozenset(), keepalive_s), "")
+        super().__init__(reader, records, keepalive_s, begun)
         self._events = events
-        self._begun = begun
         self._after, self._resumable = after, resumable
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in super().__aiter__():
-            yield chunk
-        if not self._reader.ended and not self._resumable:
-            yield sent(self._events.failed(interrupted()))
+    def _cut_off(self) -> bytes:
+        return b"" if self._resumable else sent(self._events.failed(interrupted()))
 
     def _beginning(self) -> bytes:
-        return self._new(self._events.beginning()) + b"".join(map(self._frame, self._begun))
+        return self._new(self._events.beginning()) + super()._beginning()
 
     def _frame(self, entry: Entry) -> bytes:
         return self._new(self._events.of(entry.event))

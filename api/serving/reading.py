@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -132,6 +133,37 @@ class Collected(Stream):
         """Read to the end, or until this process stops."""
         async for _ in self:
             pass
+
+
+class AnswerStream(Stream, ABC):
+    """The bytes of a streamed answer, from a beginning that has been read already.
+
+    ``state`` is what the first comment says, if it is something.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        records: JobRecords,
+        keepalive_s: float,
+        begun: Sequence[Entry],
+        state: str = "",
+    ) -> None:
+        super().__init__(reader, records, StreamOptions(frozenset(), keepalive_s), state)
+        self._begun = begun
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in super().__aiter__():
+            yield chunk
+        if not self._reader.ended and (told := self._cut_off()):
+            yield told
+
+    def _beginning(self) -> bytes:
+        return b"".join(map(self._frame, self._begun))
+
+    @abstractmethod
+    def _cut_off(self) -> bytes:
+        """What ends a stream that can't go on here, if anything does."""
 
 
 class BoundStream(EventStream):

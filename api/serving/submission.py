@@ -6,11 +6,14 @@ Knows no API's shapes.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from api.auth.caller import Caller, CallerOf
@@ -22,10 +25,11 @@ from api.deps import service
 from api.errors import REQUEST_ID, ApiError
 from api.http.body_routes import DataUrlsOf
 from api.images.draft import first_image
-from api.jobs.idempotency import IdempotencyKey
+from api.jobs.idempotency import IdempotencyKey, idempotency_key_of
 from api.jobs.queue import JobQueue
 from api.jobs.reader import Reader
 from api.registry import public_name
+from api.serving.fields import named
 from api.serving.token_counter import TokenCounter
 from wire.model_registry import ModelRecord
 from wire.sampling_used import SamplingUsed, used
@@ -62,9 +66,57 @@ ContextOf = Annotated[RequestContext, Depends(RequestContext)]
 CounterOf = Annotated[TokenCounter, service(TokenCounter)]
 
 
-async def find_model(requested: str | None, chats: Chats) -> ModelRecord:
-    """The model that a request below ``/v1`` means. Raises ApiError if it can't be served."""
-    return await chats.find_model(await chats.registry.meant(requested))
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A request whose jobs exist, one for each answer.
+
+    ``model_name`` is the model's in answers, ``warnings`` are known before any event. ``stop`` ends
+    the jobs; ``leave`` does what is due when the client has gone.
+    """
+
+    readers: list[Reader]
+    model: ModelRecord
+    model_name: str
+    warnings: tuple[str, ...]
+    sampling: SamplingUsed | None
+    headers: dict[str, str]
+    stop: Callable[[], None]
+    leave: Callable[[], None]
+
+    @property
+    def job_id(self) -> str:
+        """The first answer's job."""
+        return self.readers[0].job_id
+
+
+async def submit(
+    body: BaseModel,
+    model_asked: str | None,
+    specs: Sequence[ChatSpec],
+    ignored: Sequence[str],
+    context: RequestContext,
+) -> Submitted:
+    """Create the jobs of a request, or find those that the first request with its key created.
+
+    ``ignored`` are the fields that the answer's headers name. Raises ApiError for a request that
+    can't be served.
+    """
+    chats = context.chats
+    key = await idempotency_key_of(
+        context.idempotency_key, context.caller.owner, body, context.urls
+    )
+    model, specs = await _fitting(specs, model_asked, context)
+    name = await _model_name(model_asked, model, chats)
+    readers, sampling = await _jobs(specs, model, key, context)
+    job_id = readers[0].job_id
+    context.note_job(job_id)
+    headers = {"X-Job-Id": job_id}
+    if ignored:
+        headers["X-Ignored-Fields"] = named(ignored)
+    stop = functools.partial(_stop_soon, chats.jobs, job_id, context.caller)
+    # A client that sends a key may come back with it: its job goes on for a while without a reader.
+    leave = stop if key is None else keep_running
+    return Submitted(readers, model, name, specs[0].warnings, sampling, headers, stop, leave)
 
 
 async def prompt_tokens(
@@ -74,20 +126,29 @@ async def prompt_tokens(
 
     Raises ApiError for what would be refused.
     """
-    model = await find_model(requested, context.chats)
-    check_images(spec, model)
-    spec = await context.schemas.settle(await context.chats.fitting(spec, model))
-    return await counter.count(spec, model, context.urls, context.caller)
+    model, [fitting] = await _fitting([spec], requested, context)
+    return await counter.count(fitting, model, context.urls, context.caller)
 
 
-async def model_name(requested: str | None, model: ModelRecord, chats: Chats) -> str:
+async def _fitting(
+    specs: Sequence[ChatSpec], requested: str | None, context: RequestContext
+) -> tuple[ModelRecord, list[ChatSpec]]:
+    """The model that is meant, and what is asked of it as its jobs carry it."""
+    chats = context.chats
+    model = await chats.find_model(await chats.registry.meant(requested))
+    for spec in specs:
+        _check_images(spec, model)
+    return model, [await context.schemas.settle(await chats.fitting(spec, model)) for spec in specs]
+
+
+async def _model_name(requested: str | None, model: ModelRecord, chats: Chats) -> str:
     """The model's name in answers: the one that it was asked for by, if it is its own."""
     if requested and requested in model.names:
         return str(requested)
     return public_name(model, await chats.registry.models())
 
 
-async def submitted_jobs(
+async def _jobs(
     specs: Sequence[ChatSpec],
     model: ModelRecord,
     key: IdempotencyKey | None,
@@ -104,17 +165,17 @@ async def submitted_jobs(
         submitted = await chats.submit_all(specs, model, context.urls, context.caller, key)
     if isinstance(submitted, str):
         sampling = await readers.records.sampling(submitted)
-        return await resume(submitted, sum(s.choices for s in specs), readers), sampling
+        return await _resume(submitted, sum(s.choices for s in specs), readers), sampling
     return submitted, used(specs[0].sampling)
 
 
-def check_images(spec: ChatSpec, model: ModelRecord) -> None:
+def _check_images(spec: ChatSpec, model: ModelRecord) -> None:
     """Raises ApiError for pictures that the model couldn't see."""
     if not model.is_vision and (param := first_image(spec.messages)) is not None:
         raise ApiError("unsupported", "This model does not support images.", param=param)
 
 
-async def resume(first_id: str, answers: int, readers: ChatReaders) -> list[Reader]:
+async def _resume(first_id: str, answers: int, readers: ChatReaders) -> list[Reader]:
     """Readers, from the start, of the jobs that an earlier request created."""
     records = readers.records
     job_ids = [first_id] if answers == 1 else await records.choices(first_id)
@@ -127,7 +188,7 @@ async def resume(first_id: str, answers: int, readers: ChatReaders) -> list[Read
     return [await readers.attach(job_id) for job_id in job_ids]
 
 
-def stop_soon(jobs: JobQueue, job_id: str, caller: Caller) -> None:
+def _stop_soon(jobs: JobQueue, job_id: str, caller: Caller) -> None:
     """Stop a disconnected client's job, in a new task: the request's own is being cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)
