@@ -66,7 +66,8 @@ def open_model(
     if on_cpu():
         widen_scales(model)
     number_text(model)
-    calls = VlmModel(model, text, record)
+    kind = AcrossModel if looks_across(model.language_model) else VlmModel
+    calls = kind(model, text, record)
     return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
 
 
@@ -82,14 +83,11 @@ class VlmModel:
         self._encoder = VisionEncoder(model.vision_tower) if _takes_features(model) else None
         self._language = model.language_model
         self._embedder = PromptEmbedder(model, self._encoder, text.vision.image_token)
-        self._across = CrossAttention(model) if looks_across(model.language_model) else None
         self._record = record
         self._ready: WeakKeyDictionary[Sequence, VisionPrompt] = WeakKeyDictionary()
         self.caches = CacheMaker(self._new_cache, record.kv_quantization)
 
     def _new_cache(self) -> list[Any]:
-        if self._across is not None:
-            return self._across.new_cache()
         return list(make_prompt_cache(self._language))
 
     # --- the prompt, on any thread ----------------------------------------------------------------
@@ -119,21 +117,20 @@ class VlmModel:
         answer = [*sequence.emitted, *sequence.generated]
         tokens = [*ready.token_ids, *answer]
         left = min(sequence.tokens_left, self._record.context_window - len(tokens))
-        key = ready.key_ids if self._across is None else self._across.key_ids(ready)
-        row = Row(sequence, tokens, left, self._text.answers.special, [*key, *answer])
+        row = Row(
+            sequence, tokens, left, self._text.answers.special, [*self._key_ids(ready), *answer]
+        )
         row.reusable = ready.reusable
         row.embed = lambda: self._embed(ready, row)
         row.shows_images = bool(ready.hashes)
         return row
 
+    def _key_ids(self, ready: VisionPrompt) -> Items[int]:
+        """What the cache of a prompt is found by."""
+        return ready.key_ids
+
     def _embed(self, ready: VisionPrompt, row: Row) -> bool:
         """Embed a row's prompt; False while image features are still being computed."""
-        if self._across is not None:
-            if ready.hashes:
-                assert row.cache is not None, "a row has been looked up before"
-                feed = self._across.show(ready, row.tokens, row.cache, row.read)
-                row.feed = lambda start, stop, cache: _logits(feed(start, stop, cache))
-            return True
         embedded = self._embedder.embed(ready, row.tokens, row.read)
         if embedded is None:
             return False
@@ -146,12 +143,9 @@ class VlmModel:
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
-        extra = {} if self._across is None else self._across.inputs(cache)
-        return _logits(self._language(ids, cache=cache, **extra))
+        return _logits(self._language(ids, cache=cache))
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
-        if self._across is not None:
-            return self.forward(inputs[:, None], cache)[:, -1, :]
         names = {name for row in rows for name in row.decode_inputs}
         extra = {name: _joined(name, rows) for name in names}
         return _logits(self._language(inputs[:, None], cache=cache, **extra))[:, -1, :]
@@ -173,6 +167,33 @@ class VlmModel:
     def close(self) -> None:
         if self._encoder is not None:
             self._encoder.close()
+
+
+class AcrossModel(VlmModel):
+    """A model whose text looks across at its pictures, which have no tokens of their own."""
+
+    def __init__(self, model: Any, text: VlmText, record: ModelRecord) -> None:
+        self._across = CrossAttention(model)
+        super().__init__(model, text, record)
+
+    def _new_cache(self) -> list[Any]:
+        return self._across.new_cache()
+
+    def _key_ids(self, ready: VisionPrompt) -> Items[int]:
+        return self._across.key_ids(ready)
+
+    def _embed(self, ready: VisionPrompt, row: Row) -> bool:
+        if ready.hashes:
+            assert row.cache is not None, "a row has been looked up before"
+            feed = self._across.show(ready, row.tokens, row.cache, row.read)
+            row.feed = lambda start, stop, cache: _logits(feed(start, stop, cache))
+        return True
+
+    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
+        return _logits(self._language(ids, cache=cache, **self._across.inputs(cache)))
+
+    def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:  # noqa: ARG002
+        return self.forward(inputs[:, None], cache)[:, -1, :]
 
 
 def _logits(output: Any) -> mx.array:
