@@ -13,11 +13,11 @@ from typing import Any, Literal
 from pydantic_core import from_json
 
 from api.anthropic.blocks import OWN_ID
+from api.serving.reading import OF_THE_PROMPT
 from wire.messages import Delta, ErrorCode, Event, Finished, ToolCallDelta, Usage, Warning
 
 Json = dict[str, Any]
 Kind = Literal["thinking", "text", "tool_use"]
-_OF_THE_PROMPT: tuple[ErrorCode, ...] = ("prompt_too_long", "bad_prompt", "template_failed")
 _FIELDS = {"reasoning_effort": "thinking"}
 """Fields of jobs that are called otherwise in these requests."""
 
@@ -66,7 +66,7 @@ class MessageAnswer:
     @classmethod
     def param_of(cls, code: ErrorCode) -> str | None:
         """The field that a job's bad end is the fault of."""
-        return "messages" if code in _OF_THE_PROMPT else None
+        return "messages" if code in OF_THE_PROMPT else None
 
     def start(self) -> Json:
         """The first event. The prompt's tokens are counted when it has been read, at the end."""
@@ -132,21 +132,15 @@ class MessageAnswer:
         return {"warnings": told} if told else {}
 
     def _delta(self, event: Delta) -> Iterator[Json]:
-        text = reasoning = calls = 0
         # In the order in which they were made, however the log has grouped them.
-        for piece in event.cuts:
-            items = list(event.tool_calls[calls : calls + piece.calls])
+        for piece in event.apart():
+            items = list(piece.tool_calls)
             while items and not items[0].name:  # The rest of the open call.
                 yield from self._call(items.pop(0))
-            yield from self._think(event.reasoning[reasoning : reasoning + piece.reasoning])
-            yield from self._say(event.text[text : text + piece.text])
+            yield from self._think(piece.reasoning)
+            yield from self._say(piece.text)
             for call in items:
                 yield from self._call(call)
-            text, reasoning, calls = (
-                text + piece.text,
-                reasoning + piece.reasoning,
-                calls + piece.calls,
-            )
 
     def _think(self, thinking: str) -> Iterator[Json]:
         if thinking:

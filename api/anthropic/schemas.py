@@ -14,21 +14,15 @@ from api.anthropic.blocks import TextBlock, as_blocks
 from api.anthropic.tools import ToolChoice, Tools, forced, functions_of
 from api.anthropic.turns import Conversation, Turn, system_message
 from api.chat.json_schema import as_text
-from api.chat.request import ChatSpec, seed_or_any
-from api.chat.sampling import (
-    MAX_TOKENS,
-    MOST_STOPS,
-    MOST_TOP_K,
-    WHAT_IS_LEFT,
-    SamplingFields,
-    token_limit,
-)
+from api.chat.request import ChatSpec
+from api.chat.sampling import MAX_TOKENS, MOST_STOPS, MOST_TOP_K
 from api.chat.template_options import options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.schemas import INTEGRAL, Lenient, Text, whole
 from api.serving.fields import Harmless, refuse, unknown, unset
+from api.serving.generation import Sampled
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat
 from api.serving.tools import schema_of_call
@@ -197,13 +191,16 @@ class MessagesBody(Open):
 
     def _sampling(self) -> Sampling:
         budget = self.thinking.budget_tokens if isinstance(self.thinking, ThinkingOn) else None
-        return SamplingFields(top_k=self.top_k, stop=self.stop_sequences).sampling(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            repetition_penalty=1.0,
-            max_tokens=token_limit(WHAT_IS_LEFT if self.max_tokens is None else self.max_tokens),
-            seed=seed_or_any(self.seed),
-            thinking_budget=None if budget is None else min(budget, MAX_TOKENS),
+        asked = Sampled(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            stop=self.stop_sequences,
+            seed=self.seed,
+        )
+        thinking_budget = None if budget is None else min(budget, MAX_TOKENS)
+        return asked.sampled(self.max_tokens).model_copy(
+            update={"thinking_budget": thinking_budget}
         )
 
 

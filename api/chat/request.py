@@ -11,7 +11,7 @@ from typing import Any, Literal
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
-from wire.messages import MAX_SEED, PLAIN_TEXT, OutputFormat, Sampling
+from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, Message, OutputFormat, Sampling
 from wire.model_registry import ModelRecord
 from wire.versions import VERSION, needs
 
@@ -70,6 +70,21 @@ class ChatSpec:
         if not self.form.tools or model.takes_tools:
             return fitting
         return fitting._without_template(without_template)
+
+    def job(
+        self, job_id: str, model: ModelRecord, messages: tuple[Message, ...], owner: str
+    ) -> ChatJob:
+        """The job of it, its messages as they are kept. Its time is set when it is queued."""
+        return ChatJob(
+            job_id=job_id,
+            owner=owner,
+            model_id=model.id,
+            model_revision=model.revision,
+            messages=messages,
+            sampling=self.sampling,
+            form=self.form,
+            submitted_ms=0,
+        )
 
     def in_call_pieces(self) -> ChatSpec:
         """The same with its tool calls told in pieces, as the model writes them."""

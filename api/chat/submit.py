@@ -145,16 +145,7 @@ class Chats:
         except BaseException:
             self.images.forget(job_id, messages)
             raise
-        return ChatJob(
-            job_id=job_id,
-            owner=caller.owner,
-            model_id=model.id,
-            model_revision=model.revision,
-            messages=messages,
-            sampling=spec.sampling,
-            form=spec.form,
-            submitted_ms=0,  # Redis time, set when the job is queued
-        )
+        return spec.job(job_id, model, messages, caller.owner)
 
 
 def _choices(job: ChatJob, number: int) -> list[ChatJob]:

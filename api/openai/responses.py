@@ -38,6 +38,17 @@ def usage_of(usage: Usage) -> Json:
     }
 
 
+def input_and_output(usage: Usage) -> Json:
+    """Token counts under the names that OpenAI's newer objects have: responses and batches."""
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
 class Answer(ABC):
     """One response, built chunk by chunk or whole. ``created`` is in seconds since the epoch.
 

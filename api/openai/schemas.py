@@ -14,15 +14,8 @@ from pydantic import AfterValidator, FailFast, Field
 
 from api.chat.json_schema import ANY_OBJECT, as_text
 from api.chat.logprobs import Likeliest, likeliest
-from api.chat.request import ChatSpec, seed_or_any
-from api.chat.sampling import (
-    MAX_TOKENS,
-    WHAT_IS_LEFT,
-    CappedTokenLimit,
-    EchoTokenLimit,
-    SamplingFields,
-    token_limit,
-)
+from api.chat.request import ChatSpec
+from api.chat.sampling import CappedTokenLimit, EchoTokenLimit
 from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
@@ -41,6 +34,7 @@ from api.openai.prompts import Prompt, Prompts
 from api.openai.tools import Choice, Tools, calls_of
 from api.schemas import INTEGRAL, whole
 from api.serving.fields import Harmless, unknown
+from api.serving.generation import Sampled, ThinkingLimit
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat, guided
 from wire.messages import OutputFormat, Sampling
@@ -49,9 +43,6 @@ MOST_CHOICES = 16
 """Answers to one prompt."""
 MOST_ANSWERS = 128
 """Answers to all prompts of a request: each is a job with a stream of its own."""
-DEFAULT_TEMPERATURE = 1.0
-DEFAULT_TOP_P = 1.0
-NO_PENALTY = 1.0
 DEFAULT_COMPLETION_TOKENS = 16
 """Of a completion that names no limit: a text that is only continued has no end of its own.
 OpenAI's default."""
@@ -61,7 +52,7 @@ class StreamOptions(Open):
     include_usage: bool | None = None
 
 
-class Generation(SamplingFields, Guided):
+class Generation(Sampled, Guided):
     """What the bodies of chats and of completions have in common.
 
     Without a ``model`` the default one is meant.
@@ -72,12 +63,8 @@ class Generation(SamplingFields, Guided):
     model: Annotated[str, Field(max_length=255), AfterValidator(whole)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
-    repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] | None = None
     max_tokens: CappedTokenLimit | None = None
     max_completion_tokens: CappedTokenLimit | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES), INTEGRAL] | None = None
 
     @property
@@ -111,15 +98,6 @@ class Generation(SamplingFields, Guided):
             unknown_fields += unknown(self.stream_options.others, *known, prefix="stream_options.")
         return unknown_fields
 
-    def _sampling(self, most: int | None) -> Sampling:
-        return self.sampling(
-            temperature=_given(self.temperature, DEFAULT_TEMPERATURE),
-            top_p=_given(self.top_p, DEFAULT_TOP_P),
-            repetition_penalty=_given(self.repetition_penalty, NO_PENALTY),
-            max_tokens=token_limit(WHAT_IS_LEFT if most is None else most),
-            seed=seed_or_any(self.seed),
-        )
-
     def _spec(
         self,
         drafts: list[DraftMessage],
@@ -139,7 +117,7 @@ class Generation(SamplingFields, Guided):
         )
 
 
-class ChatBody(Generation):
+class ChatBody(Generation, ThinkingLimit):
     """``POST /v1/chat/completions``."""
 
     refused = other_fields.REFUSED | other_fields.ON_CHATS
@@ -153,8 +131,6 @@ class ChatBody(Generation):
     )
     chat_template_kwargs: TemplateKwargs | None = None
     reasoning_effort: Effort | None = None
-    thinking_token_budget: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
-    reasoning_budget_tokens: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -222,19 +198,12 @@ class ChatBody(Generation):
         )
         form = form.model_copy(update={"template_options": options, "continue_final": continues})
         asked = {
-            "thinking_budget": self._thinking_budget,
+            "thinking_budget": self.thinking_budget,
             "logprobs": likeliest(self.logprobs, self.top_logprobs),
         }
-        sampling = self._sampling(self.most_tokens).model_copy(update=asked)
+        sampling = self.sampled(self.most_tokens).model_copy(update=asked)
         spec = self._spec(drafts, sampling, form, guide)
         return [replace(spec, call_schema=partial(calls_of, form.tools, None))]
-
-    @property
-    def _thinking_budget(self) -> int | None:
-        """The limit of thinking, by vLLM's name or llama-server's; -1 is none."""
-        budget = self.thinking_token_budget
-        budget = self.reasoning_budget_tokens if budget is None else budget
-        return None if budget in (None, -1) else min(budget, MAX_TOKENS)
 
 
 class CompletionBody(Generation):
@@ -268,14 +237,6 @@ class CompletionBody(Generation):
             "logprobs": self.logprobs,
             "prompt_logprobs": self.logprobs if self.echo else None,
         }
-        sampling = self._sampling(most).model_copy(update=asked)
+        sampling = self.sampled(most).model_copy(update=asked)
         drafts = [DraftMessage("user", (text,))]
         return self._spec(drafts, sampling, guided(form, guide), guide)
-
-
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
-def _unsupported(param: str, sentence: str) -> ApiError:
-    return ApiError("unsupported", sentence, param=param)

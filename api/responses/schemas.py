@@ -14,23 +14,22 @@ from pydantic import AfterValidator, Field
 
 from api.chat.json_schema import ANY_OBJECT, as_text
 from api.chat.logprobs import Likeliest
-from api.chat.request import ChatSpec, seed_or_any
-from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, CappedTokenLimit, SamplingFields
-from api.chat.sampling import token_limit as most_tokens
+from api.chat.request import ChatSpec
+from api.chat.sampling import CappedTokenLimit
 from api.chat.template_options import TemplateKwargs, options_of
 from api.errors import ApiError
 from api.jobs.queue import Policy
 from api.openai import other_fields
 from api.openai.guided import Guided, ObjectFormat, TextFormat, several_guides
-from api.openai.schemas import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, NO_PENALTY
 from api.openai.tools import calls_of
 from api.responses import fields
 from api.responses.items import AdditionalTools, Input
 from api.responses.tools import Choice, Tools, ToolSet, offered
 from api.responses.turns import Turns
-from api.schemas import INTEGRAL, Lenient, Text, whole
+from api.schemas import Lenient, Text, whole
 from api.serving.fields import unknown as unknown_fields
-from api.serving.output_format import Guide
+from api.serving.generation import Sampled, ThinkingLimit
+from api.serving.output_format import Guide, format_of_chat
 from wire.messages import OutputFormat, Sampling
 
 FORMAT = "text.format"
@@ -87,7 +86,7 @@ class Asked:
     ignored: tuple[str, ...]
 
 
-class ResponsesBody(SamplingFields, Guided):
+class ResponsesBody(Sampled, ThinkingLimit, Guided):
     """``POST /v1/responses``. Without a ``model`` the default one is meant."""
 
     model: Annotated[str, Field(max_length=255), AfterValidator(whole)] | None = None
@@ -103,8 +102,6 @@ class ResponsesBody(SamplingFields, Guided):
     include: Annotated[list[Short], Field(max_length=64)] | None = None
     max_output_tokens: CappedTokenLimit | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
     top_logprobs: Likeliest | None = None
     store: bool | None = None
     background: bool | None = None
@@ -113,11 +110,7 @@ class ResponsesBody(SamplingFields, Guided):
     user: Short | None = None
     safety_identifier: Short | None = None
     prompt_cache_key: Short | None = None
-    repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
     chat_template_kwargs: TemplateKwargs | None = None
-    thinking_token_budget: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
-    reasoning_budget_tokens: Annotated[int, Field(ge=-1), INTEGRAL] | None = None
 
     @property
     def one_call(self) -> bool:
@@ -181,25 +174,11 @@ class ResponsesBody(SamplingFields, Guided):
 
     def _sampling(self) -> Sampling:
         asks = bool(self.top_logprobs) or self.includes(fields.LOGPROBS)
-        limit = WHAT_IS_LEFT if self.max_output_tokens is None else self.max_output_tokens
-        return self.sampling(
-            temperature=_given(self.temperature, DEFAULT_TEMPERATURE),
-            top_p=_given(self.top_p, DEFAULT_TOP_P),
-            repetition_penalty=_given(self.repetition_penalty, NO_PENALTY),
-            max_tokens=most_tokens(limit),
-            seed=seed_or_any(self.seed),
-        ).model_copy(
-            update={
-                "thinking_budget": self._thinking_budget,
-                "logprobs": (self.top_logprobs or 0) if asks else None,
-            }
-        )
-
-    @property
-    def _thinking_budget(self) -> int | None:
-        budget = self.thinking_token_budget
-        budget = self.reasoning_budget_tokens if budget is None else budget
-        return None if budget in (None, -1) else min(budget, MAX_TOKENS)
+        more = {
+            "thinking_budget": self.thinking_budget,
+            "logprobs": (self.top_logprobs or 0) if asks else None,
+        }
+        return self.sampled(self.max_output_tokens).model_copy(update=more)
 
     def _guide(self) -> Guide | None:
         guide, schema = self.guide(), self._schema()
@@ -219,26 +198,14 @@ class ResponsesBody(SamplingFields, Guided):
 
     def _form(self, tools: ToolSet, guide: Guide | None) -> OutputFormat:
         functions, must_call = offered(tools, self.tool_choice)
-        if guide is not None and (functions or must_call):
-            sentence = "An answer is held to a schema or may call tools, not both."
-            raise ApiError("unsupported", sentence, param=guide.param)
-        effort = None if self.reasoning is None else self.reasoning.effort
-        form = OutputFormat(
-            separate=True,
-            tools=tuple(functions),
+        form = format_of_chat(
+            functions,
+            guide,
+            called=partial(calls_of, functions, "required") if must_call else None,
             truncation=self.truncation or "disabled",
-            template_options=options_of(
-                self.chat_template_kwargs, HIGHEST if self._effort_is_capped else effort
-            ),
         )
-        if must_call:
-            called = calls_of(functions, "required")
-            return form.model_copy(update={"json_schema": called, "must_call": True})
-        if guide is None:
-            return form
-        held = {"json_schema": guide.json_schema, "grammar": guide.grammar}
-        return form.model_copy(update=held)
-
-
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value
+        effort = None if self.reasoning is None else self.reasoning.effort
+        options = options_of(
+            self.chat_template_kwargs, HIGHEST if self._effort_is_capped else effort
+        )
+        return form.model_copy(update={"template_options": options})

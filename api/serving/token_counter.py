@@ -20,7 +20,7 @@ from api.images.intake import ImageIntake
 from api.periodic import repeat
 from api.serving.reading import interrupted
 from wire.counting import CountAnswer, CountQuestion
-from wire.messages import ChatJob, ErrorCode, Message
+from wire.messages import ErrorCode, Message
 from wire.model_registry import ModelRecord
 from wire.processes.pool import ChildPool, Limits, Refused
 
@@ -106,16 +106,7 @@ class TokenCounter:
         pictures: Mapping[str, bytes],
         caller: Caller,
     ) -> CountAnswer:
-        job = ChatJob(
-            job_id=_KIND,
-            owner=caller.owner,
-            model_id=model.id,
-            model_revision=model.revision,
-            messages=messages,
-            sampling=spec.sampling,
-            form=spec.form,
-            submitted_ms=0,
-        )
+        job = spec.job(_KIND, model, messages, caller.owner)
         try:
             return self.pool.ask(_KIND, CountQuestion(model, job, pictures).packed())
         except Refused as refused:

@@ -118,6 +118,25 @@ class Delta:
             Piece(len(self.token_ids), len(self.text), len(self.reasoning), len(self.tool_calls)),
         )
 
+    def apart(self) -> list[Delta]:
+        """What each engine step added, as deltas of their own."""
+        if not self.pieces:
+            return [self]
+        made, at = [], Piece(0, 0)
+        for piece in self.pieces:
+            to = at.joined(piece)
+            made.append(
+                Delta(
+                    self.text[at.text : to.text],
+                    self.token_ids[at.tokens : to.tokens],
+                    self.reasoning[at.reasoning : to.reasoning],
+                    self.tool_calls[at.calls : to.calls],
+                    logprobs=self.logprobs[at.tokens : to.tokens],
+                )
+            )
+            at = to
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class Warning:

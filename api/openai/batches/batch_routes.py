@@ -22,10 +22,12 @@ from api.openai.batches.file_batches import FileBatch, FileBatches
 from api.openai.batches.result_files import kinds, missing_batch
 from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
+from api.openai.responses import input_and_output
 from api.schemas import Text
 from api.serving.fields import Harmless, named, unknown
 from api.serving.open_body import Open
 from wire import keys
+from wire.messages import Usage
 
 router = APIRouter(
     prefix=f"{OPENAI_PREFIX}/batches",
@@ -188,10 +190,11 @@ def _counts(batch: BatchRecord | None) -> dict[str, int]:
 def _usage(batch: BatchRecord | None) -> dict[str, Any] | None:
     if batch is None:
         return None
-    return {
-        "input_tokens": batch.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": batch.cached_tokens},
-        "output_tokens": batch.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": batch.reasoning_tokens},
-        "total_tokens": batch.prompt_tokens + batch.completion_tokens,
-    }
+    return input_and_output(
+        Usage(
+            batch.prompt_tokens,
+            batch.completion_tokens,
+            batch.cached_tokens,
+            batch.reasoning_tokens,
+        )
+    )

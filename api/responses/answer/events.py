@@ -15,7 +15,7 @@ from api.responses.answer.expansion import Expansion
 from api.responses.answer.output_items import Json, Status
 from api.responses.answer.response_object import ResponseObject, Unended
 from api.serving.reading import Fields, refused
-from wire.messages import Delta, Event, Failed, Finished, Piece, Warning
+from wire.messages import Delta, Event, Failed, Finished, Warning
 
 RANGE = 1024
 """Numbers a token position has. A piece has as many positions as tokens, and a call, which takes
@@ -80,7 +80,7 @@ class Events:
 
     def _pieces(self, delta: Delta) -> list[Json]:
         events = []
-        for piece in pieces_of(delta):
+        for piece in delta.apart():
             events += self._numbered(_first(self._place), self._expansion.piece(piece))
             self._place += piece.positions
         return events
@@ -102,23 +102,3 @@ class Events:
 def _first(position: int) -> int:
     """The first number of the range of a position. The first range is in front of the answer."""
     return (position + 1) * RANGE
-
-
-def pieces_of(delta: Delta) -> list[Delta]:
-    """A delta as what each step of the engine added."""
-    if not delta.pieces:
-        return [delta]
-    made, at = [], Piece(0, 0)
-    for piece in delta.pieces:
-        to = at.joined(piece)
-        made.append(
-            Delta(
-                delta.text[at.text : to.text],
-                delta.token_ids[at.tokens : to.tokens],
-                delta.reasoning[at.reasoning : to.reasoning],
-                delta.tool_calls[at.calls : to.calls],
-                logprobs=delta.logprobs[at.tokens : to.tokens],
-            )
-        )
-        at = to
-    return made

@@ -6,28 +6,18 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from api.errors import ApiError
-from api.openai.schemas import DEFAULT_TEMPERATURE, DEFAULT_TOP_P
+from api.openai.responses import input_and_output
 from api.responses import fields
 from api.responses.answer import failures
 from api.responses.answer.expansion import View
 from api.responses.answer.output_items import Json
 from api.responses.schemas import HIGHEST, ResponsesBody
 from api.responses.tools import OtherTool, ToolSet
+from api.serving.generation import DEFAULT_TEMPERATURE, DEFAULT_TOP_P
 from wire.messages import Failed, Finished, Usage
 
 ID = "resp_"
 Unended = Literal["queued", "in_progress"]
-
-
-def usage_of(usage: Usage) -> Json:
-    """Token counts under the names of this API."""
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-    }
 
 
 def view_of(body: ResponsesBody, tools: ToolSet) -> View:
@@ -144,7 +134,7 @@ class ResponseObject:
     def _last(self, status: str, output: list[Json], usage: Usage | None) -> Json:
         told = self._told(status, output) | self._sampling
         if usage is not None:
-            told["usage"] = usage_of(usage)
+            told["usage"] = input_and_output(usage)
         if self._warnings:
             told["warnings"] = list(self._warnings)
         return told

@@ -1,0 +1,59 @@
+"""Fields that request bodies below ``/v1`` have alike, and what they ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from api.chat.request import seed_or_any
+from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, SamplingFields, token_limit
+from api.schemas import INTEGRAL
+from wire.messages import Sampling
+
+DEFAULT_TEMPERATURE = 1.0
+DEFAULT_TOP_P = 1.0
+NO_PENALTY = 1.0
+
+Budget = Annotated[int, Field(ge=-1), INTEGRAL]
+"""Of thinking, in tokens; -1 is none."""
+
+
+class Sampled(SamplingFields):
+    """Base of request bodies: the sampling whose defaults are OpenAI's."""
+
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
+
+    def sampled(self, most: int | None) -> Sampling:
+        """The sampling of an answer of ``most`` tokens; None is what the context leaves.
+
+        Raises ApiError where fields contradict each other.
+        """
+        return self.sampling(
+            temperature=_given(self.temperature, DEFAULT_TEMPERATURE),
+            top_p=_given(self.top_p, DEFAULT_TOP_P),
+            repetition_penalty=_given(self.repetition_penalty, NO_PENALTY),
+            max_tokens=token_limit(WHAT_IS_LEFT if most is None else most),
+            seed=seed_or_any(self.seed),
+        )
+
+
+class ThinkingLimit(BaseModel):
+    """Base of request bodies: the limit of thinking by vLLM's name, and by llama-server's."""
+
+    thinking_token_budget: Budget | None = None
+    reasoning_budget_tokens: Budget | None = None
+
+    @property
+    def thinking_budget(self) -> int | None:
+        """The limit in tokens, if there is one."""
+        budget = self.thinking_token_budget
+        budget = self.reasoning_budget_tokens if budget is None else budget
+        return None if budget in (None, -1) else min(budget, MAX_TOKENS)
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
