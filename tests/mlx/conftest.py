@@ -45,6 +45,15 @@ class Bench:
         self.backend: Backend = open_backend(self.record, settings, self.cache)
         list(self.backend.start())
 
+    @property
+    def tokenizer(self) -> Any:
+        """The model's own."""
+        return self.backend._model._text.tokenizer  # type: ignore[attr-defined]
+
+    def prompt(self, chat: Sequence) -> str:
+        """The text of a prompt that has been prepared."""
+        return str(self.tokenizer.decode(chat.prompt_ids))
+
     def chat(
         self, text: str | list[Message], *, emitted: tuple[int, ...] = (), **sampling: Any
     ) -> Sequence:

@@ -64,14 +64,6 @@ def chat(bench: Bench, form: OutputFormat, *messages: Message, **sampling: Any) 
     return sequence
 
 
-def tokeniser(bench: Bench) -> Any:
-    return bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
-
-
-def prompt(bench: Bench, sequence: Sequence) -> str:
-    return str(tokeniser(bench).decode(sequence.prompt_ids))
-
-
 def test_calls_and_results_are_told_in_turns_that_alternate() -> None:
     told = with_tools(TURNS, [WEATHER], takes_system=True)
     assert [message.role for message in told] == ["system", "user", "assistant", "user"]
@@ -87,7 +79,7 @@ def test_calls_and_results_are_told_in_turns_that_alternate() -> None:
 
 def test_a_prompt_tells_the_tools_in_the_words_of_its_template(record: ModelRecord) -> None:
     bench = Bench(record)
-    text = prompt(bench, chat(bench, held(), *TURNS))
+    text = bench.prompt(chat(bench, held(), *TURNS))
     assert json.dumps(WEATHER["function"]) in text
     assert WRITTEN in text
     assert "8 degrees</tool_response>\nAnd?" in text
@@ -101,7 +93,7 @@ def test_a_template_without_system_messages_gets_the_tools_with_the_first_turn(
     described = describe(folder)
     assert described is not None
     bench = Bench(described)
-    text = prompt(bench, chat(bench, held(), *TURNS[1:]))
+    text = bench.prompt(chat(bench, held(), *TURNS[1:]))
     assert text.startswith("<user>You can call these tools")
     assert "\nIs it cold?\n<assistant>I look." in text
 
@@ -109,7 +101,7 @@ def test_a_template_without_system_messages_gets_the_tools_with_the_first_turn(
 def test_a_call_is_held_to_its_schema_and_text_is_free(record: ModelRecord) -> None:
     bench = Bench(record)
     sequence = chat(bench, held())
-    encode = tokeniser(bench).encode
+    encode = bench.tokenizer.encode
     for token in encode("I look <tool at it. <tool_call>", add_special_tokens=False):
         assert allows(sequence, token)
         sequence.constraint.accept(token)  # type: ignore[union-attr]
@@ -132,7 +124,7 @@ def test_calls_are_told_apart_from_the_text(record: ModelRecord) -> None:
     bench = Bench(record)
     sequence = chat(bench, held())
     text = f"I look. {WRITTEN}\n{WRITTEN} Done."
-    ids = tokeniser(bench).encode(text, add_special_tokens=False)
+    ids = bench.tokenizer.encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
     output = Output.together(
         event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
@@ -146,12 +138,12 @@ def test_calls_are_told_apart_from_the_text(record: ModelRecord) -> None:
 def test_a_random_model_writes_whole_calls_or_text(record: ModelRecord) -> None:
     """Whatever it says, nothing between the marks is other than a call."""
     bench = Bench(record)
-    starts = tokeniser(bench).encode("<tool_call>", add_special_tokens=False)
+    starts = bench.tokenizer.encode("<tool_call>", add_special_tokens=False)
     job = chat(bench, held(), max_tokens=200, temperature=1.0).job
     sequence = Sequence(job, emitted=tuple(starts))
     bench.start(sequence)
     bench.run()
-    said = tokeniser(bench).decode([*starts, *sequence.generated])
+    said = bench.tokenizer.decode([*starts, *sequence.generated])
     beginning = '<tool_call>{"name": "weather", "arguments": {"city": "'
     assert "".join(said.split()).startswith("".join(beginning.split()))
 
@@ -173,6 +165,6 @@ def test_a_vision_model_is_told_its_tools_too() -> None:
     assert not described.takes_tools
     bench = Bench(described)
     sequence = chat(bench, held(), *TURNS)
-    text = prompt(bench, sequence)
+    text = bench.prompt(sequence)
     assert json.dumps(WEATHER["function"]) in text
     assert WRITTEN in text

@@ -40,7 +40,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def closing(bench: Bench) -> list[int]:
-    return list(bench.backend._model._text.tokenizer.encode("</think>\n\n"))  # type: ignore[attr-defined]
+    return list(bench.tokenizer.encode("</think>\n\n"))
 
 
 def run(bench: Bench, *chats: Sequence) -> list[list[int]]:
@@ -131,7 +131,7 @@ def test_an_answer_that_was_cut_goes_on_from_the_cache(bench: Bench) -> None:
         "Tell me something long, please.", thinking_budget=2, max_tokens=12, **GREEDY
     )
     run(bench, first)
-    tokenizer = bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
+    tokenizer = bench.tokenizer
     said = tokenizer.decode(first.generated)
     job = first.job.model_copy(
         update={

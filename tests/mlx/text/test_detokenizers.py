@@ -240,7 +240,7 @@ def test_an_answer_that_goes_on_after_a_crash_has_the_same_text(bench: Bench) ->
         for token in bench.backend.step().tokens:
             if token.end != "stop":
                 texts += [event.text for event in token.sequence.accept(token.token_id)]  # type: ignore[union-attr]
-    whole = streamed(bench.backend._model._text.tokenizer, chat.generated)  # type: ignore[attr-defined]
+    whole = streamed(bench.tokenizer, chat.generated)
     assert "".join(texts) == whole[: len("".join(texts))]
     for cut in range(1, len(chat.generated)):
         before, after = chat.generated[:cut], chat.generated[cut:]

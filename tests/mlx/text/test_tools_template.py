@@ -68,17 +68,9 @@ def chat(bench: Bench, *messages: Message, **form: Any) -> Sequence:
     return sequence
 
 
-def tokeniser(bench: Bench) -> Any:
-    return bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
-
-
-def prompt(bench: Bench, sequence: Sequence) -> str:
-    return str(tokeniser(bench).decode(sequence.prompt_ids))
-
-
 def output_of(bench: Bench, sequence: Sequence, text: str) -> Output:
     """The parsed output of a text that the model generates token by token."""
-    ids = tokeniser(bench).encode(text, add_special_tokens=False)
+    ids = bench.tokenizer.encode(text, add_special_tokens=False)
     events = [event for token in ids for event in sequence.accept(token)]
     return Output.together(
         event for event in [*events, *sequence.finish("stop")] if isinstance(event, Delta)
@@ -102,7 +94,7 @@ def test_the_template_gets_tools_calls_and_their_answers(bench: Bench) -> None:
         Message(role="assistant", content="", tool_calls=(call,)),
         Message(role="tool", content="noon", tool_call_id="c1"),
     )
-    text = prompt(bench, chat(bench, *turns, tools=(CLOCK,)))
+    text = bench.prompt(chat(bench, *turns, tools=(CLOCK,)))
     assert json.dumps(CLOCK) in text
     assert "(Ann) What time is it?" in text
     assert '<tool_call>{"name": "clock", "arguments": {"zone": "UTC"}}</tool_call>' in text
@@ -111,7 +103,7 @@ def test_the_template_gets_tools_calls_and_their_answers(bench: Bench) -> None:
 
 def test_without_tools_there_are_none_in_the_prompt_and_none_are_called(bench: Bench) -> None:
     sequence = chat(bench)
-    assert "tools" not in prompt(bench, sequence)
+    assert "tools" not in bench.prompt(sequence)
     assert output_of(bench, sequence, f"Well.{CALL}") == Output(f"Well.{CALL}")
 
 
@@ -139,7 +131,7 @@ def test_the_native_api_gets_the_words_as_they_are(bench: Bench) -> None:
 
 def test_a_model_held_to_a_schema_does_not_think(bench: Bench) -> None:
     sequence = chat(bench, json_schema='{"type": "object"}')
-    assert prompt(bench, sequence).endswith("<think></think>")
+    assert bench.prompt(sequence).endswith("<think></think>")
     assert output_of(bench, sequence, '{"a": "<think>"}') == Output('{"a": "<think>"}')
 
 
@@ -161,7 +153,7 @@ def test_a_call_that_must_be_made_is_made_by_whatever_model(bench: Bench, text: 
     ).job
     # A random model would never think to the end.
     sequence = Sequence(
-        job, emitted=tokeniser(bench).think_end_tokens if text == "think first" else ()
+        job, emitted=bench.tokenizer.think_end_tokens if text == "think first" else ()
     )
     bench.start(sequence)
     events = []
@@ -228,7 +220,7 @@ def _output_at_the_limit(bench: Bench, sequence: Sequence) -> Output:
 
 def test_a_raw_prompt_is_the_text_alone(bench: Bench) -> None:
     sequence = chat(bench, Message(role="user", content="Once upon"), raw=True, separate=False)
-    assert prompt(bench, sequence) == "Once upon"
+    assert bench.prompt(sequence) == "Once upon"
 
 
 @pytest.mark.parametrize("where", ["tokenizer_config.json", "chat_template.jinja"])

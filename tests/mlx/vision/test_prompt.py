@@ -21,7 +21,7 @@ def test_the_system_prompt_and_every_turn_are_in_the_prompt(bench: VisionBench) 
     ]
     chat = bench.chat(turns)
     bench.backend.prepare(chat)
-    text = bench.backend._model._text.tokenizer.decode(chat.prompt_ids)  # type: ignore[attr-defined]
+    text = bench.prompt(chat)
     for part in ("be brief", "first question", "first answer", "second question"):
         assert part in text
     assert text.index("<|image_pad|>") < text.index("first question")
@@ -33,7 +33,7 @@ def test_a_last_message_goes_on_behind_a_picture(bench: VisionBench) -> None:
     form = OutputFormat(continue_final=True)
     chat.job = chat.job.model_copy(update={"form": form})
     bench.backend.prepare(chat)
-    text = bench.backend._model._text.tokenizer.decode(chat.prompt_ids)  # type: ignore[attr-defined]
+    text = bench.prompt(chat)
     assert text.endswith(" a box,  ")
     assert text.index("<|image_pad|>") < text.index("what is it?") < text.index(" a box,")
 
@@ -87,7 +87,7 @@ def test_a_placeholder_in_a_message_is_text_and_no_picture(
     marked, expected = bench.chat(turns), bench.chat(plain)
     for chat in (marked, expected):
         bench.backend.prepare(chat)
-    tokenizer = bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
+    tokenizer = bench.tokenizer
     for mark in ("<|image_pad|>", "<|vision_start|>", "<|im_start|>", "<|im_end|>"):
         number = tokenizer.convert_tokens_to_ids(mark)
         assert marked.prompt_ids.count(number) == expected.prompt_ids.count(number)
@@ -101,7 +101,7 @@ def test_a_placeholder_cut_in_two_by_parts_is_text(bench: VisionBench) -> None:
     chat, plain = bench.chat(turns), bench.chat([turns[0], Message(role="user", content="two")])
     for prepared in (chat, plain):
         bench.backend.prepare(prepared)
-    pad = bench.backend._model._text.tokenizer.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[attr-defined]
+    pad = bench.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     assert chat.prompt_ids.count(pad) == plain.prompt_ids.count(pad)
 
 
