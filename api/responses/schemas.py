@@ -30,7 +30,7 @@ from api.responses.tools import Choice, Tools, ToolSet, offered
 from api.responses.turns import Turns
 from api.schemas import INTEGRAL, Lenient, Text, whole
 from api.serving.fields import unknown as unknown_fields
-from api.serving.output_format import Guide
+from api.serving.output_format import Guide, format_of_chat
 from wire.messages import OutputFormat, Sampling
 
 FORMAT = "text.format"
@@ -219,25 +219,17 @@ class ResponsesBody(SamplingFields, Guided):
 
     def _form(self, tools: ToolSet, guide: Guide | None) -> OutputFormat:
         functions, must_call = offered(tools, self.tool_choice)
-        if guide is not None and (functions or must_call):
-            sentence = "An answer is held to a schema or may call tools, not both."
-            raise ApiError("unsupported", sentence, param=guide.param)
         effort = None if self.reasoning is None else self.reasoning.effort
-        form = OutputFormat(
-            separate=True,
-            tools=tuple(functions),
+        form = format_of_chat(
+            functions,
+            guide,
+            called=partial(calls_of, functions, "required") if must_call else None,
             truncation=self.truncation or "disabled",
-            template_options=options_of(
-                self.chat_template_kwargs, HIGHEST if self._effort_is_capped else effort
-            ),
         )
-        if must_call:
-            called = calls_of(functions, "required")
-            return form.model_copy(update={"json_schema": called, "must_call": True})
-        if guide is None:
-            return form
-        held = {"json_schema": guide.json_schema, "grammar": guide.grammar}
-        return form.model_copy(update=held)
+        options = options_of(
+            self.chat_template_kwargs, HIGHEST if self._effort_is_capped else effort
+        )
+        return form.model_copy(update={"template_options": options})
 
 
 def _given(value: float | None, default: float) -> float:
