@@ -110,8 +110,9 @@ class OutputParser:
             if self._body is not None:
                 rest = self._take_cut_call(self._body, pieces)
             else:
-                rest, self._opening = self._opening, ""
-                if self._begins_mark(rest.lstrip(_BETWEEN_CALLS)):
+                begun, rest = self._opening.lstrip(_BETWEEN_CALLS), self._opening
+                self._opening = ""
+                if self._openings and (not begun or self._begins_mark(begun)):
                     rest = ""
                 self._go_on_in(TEXT, trims=self._trims)
             pieces.append(self._read(rest))

@@ -71,6 +71,24 @@ MARKS = (
 """The special tokens of all formats."""
 FORMS: dict[str, ChatFormat] = {name: case.form for name, case in CASES.items()}
 FORMS |= {name: form_of(name) for name in WRITERS}
+CLOSES = {
+    "deepseek v3": ("<｜tool▁calls▁end｜>",),
+    "deepseek v3.1": ("<｜tool▁calls▁end｜>",),
+    "deepseek v3.2": ("</｜DSML｜parameter>", "</｜DSML｜function_calls>"),
+    "seed-oss": ("</parameter>",),
+    "minimax m3": ("]<]minimax[>[</", "]<]minimax[>[</tool_call>"),
+    "qwen 3 coder": ("</parameter>",),
+    "qwen3_coder": ("</parameter>",),
+    "glm47": ("</arg_value>",),
+    "longcat": ("</longcat_arg_value>",),
+    "kimi_k3": ("<|close|>argument<|sep|>",),
+    "minimax_m2": ("</parameter>", "</minimax:tool_call>"),
+    "minicpm5": ("</param>",),
+    "muse_spark": ("</atem:parameter>", "</atem:function_calls>"),
+    "gemma4": ('<|"|>',),
+    "function_gemma": ("<escape>",),
+}
+"""Marks behind values that may be any text, and behind all calls."""
 LONGEST = 900
 
 
@@ -98,15 +116,22 @@ class Speaker:
     """A tokeniser of a format, a token a byte: writes answers that its grammar allows."""
 
     def __init__(
-        self, folder: Path, format_: ChatFormat, special: Collection[str], asked: OutputFormat
+        self,
+        folder: Path,
+        name: str,
+        special: Collection[str],
+        asked: OutputFormat,
+        *,
+        format_: ChatFormat | None = None,
     ) -> None:
         self.tokenizer = tokenizer_of(folder, Family(PLAIN, None, tuple(special)))
-        chat_format._formats[self.tokenizer] = format_
+        chat_format._formats[self.tokenizer] = format_ or FORMS[name]
         self.end: int = self.tokenizer.eos_token_id
         self.asked = asked
         self._grammars = Grammars(self.tokenizer, [self.end])
         self._words: dict[str, int] = self.tokenizer.get_vocab()
         self._texts = {number: word for word, number in self._words.items()}
+        self._closes = [self.encode(mark) for mark in CLOSES.get(name, ())]
 
     def constraint(self, answer: Sequence[int] = ()) -> Constraint:
         return self._grammars.constraint(self.asked, [0], answer)
@@ -145,22 +170,18 @@ class Speaker:
         raise AssertionError(f"no end: {self.tokenizer.decode(ids)}")
 
     def _next(self, ids: list[int], allowed: list[int], chance: random.Random) -> int:
-        said = self.tokenizer.decode(ids[-30:])
-        going_on = {
-            self._words.get(mark[n])
-            for mark in CLOSES
-            for n in range(1, len(mark))
-            if said.endswith(mark[:n])
-        }
-        wanted = [token for token in allowed if token in going_on]
-        if wanted and chance.random() < 0.9:
-            return chance.choice(wanted)
-        closing = [
-            token
-            for token in allowed
-            if self._texts[token] in MARKS or self._texts[token] in '"}])<'
+        """What closes values and calls is begun now and then, and then written to its end."""
+        begun = [
+            (n, mark[n])
+            for mark in self._closes
+            for n in range(len(mark))
+            if ids[len(ids) - n :] == mark[:n] and mark[n] in allowed
         ]
-        return chance.choice(closing if closing and chance.random() < 0.5 else allowed)
+        longest = max(begun, default=(0, 0))[0]
+        if begun and (longest or chance.random() < 0.3):
+            return chance.choice([token for n, token in begun if n == longest])
+        closing = [t for t in allowed if self._texts[t] in MARKS or self._texts[t] in '"}])<']
+        return chance.choice(closing if closing and chance.random() < 0.4 else allowed)
 
     def read(self, ids: Sequence[int], *, call_pieces: bool = False) -> tuple[Output, bool]:
         """What a reader gets of an answer, and whether a call in it can't be read."""
@@ -169,10 +190,3 @@ class Speaker:
         decoder = Decoders(self.tokenizer, frozenset({self.end})).of(job, [0])
         pieces = [decoder.add(token) for token in ids]
         return Output.together([*pieces, decoder.finish()]), decoder.has_open_call
-
-
-CLOSES = (
-    *("</parameter>", "</param>", "</arg_value>", "</longcat_arg_value>", "</atem:parameter>"),
-    *("</｜DSML｜parameter>", "<escape>", '<|"|>', "]<]minimax[>[</", "<|close|>argument<|sep|>"),
-)
-"""Marks behind values that may be any text."""

@@ -45,7 +45,7 @@ def start_of(form_: ChatFormat) -> str:
 def test_what_begins_as_a_call_is_read_as_calls(
     tmp_path: Path, name: str, special: tuple[str, ...]
 ) -> None:
-    speaker = Speaker(tmp_path, FORMS[name], special, form())
+    speaker = Speaker(tmp_path, name, special, form())
     for seed in range(6):
         ids = speaker.write(start_of(FORMS[name]), seed)
         for call_pieces in (False, True):
@@ -62,7 +62,7 @@ def test_what_does_not_is_held_to_the_schema(
     tmp_path: Path, name: str, special: tuple[str, ...]
 ) -> None:
     format_ = FORMS[name]
-    speaker = Speaker(tmp_path, format_, special, form())
+    speaker = Speaker(tmp_path, name, special, form())
     for seed in range(3):
         ids = speaker.write(format_.answer_start + '{"said', seed)
         output, _ = speaker.read(ids)
@@ -73,8 +73,8 @@ def test_what_does_not_is_held_to_the_schema(
 @every
 def test_marks_in_the_answer_are_text(tmp_path: Path, name: str) -> None:
     format_ = FORMS[name]
-    speaker = Speaker(tmp_path, format_, (), form())
-    answer = json.dumps({"said": f"{start_of(format_)}</think>"[:60], "level": 7})
+    speaker = Speaker(tmp_path, name, (), form())
+    answer = json.dumps({"said": start_of(format_), "level": 7}, ensure_ascii=False)
     assert speaker.allows(format_.answer_start + answer)
     output, _ = speaker.read(speaker.encode(format_.answer_start + answer))
     assert (output.text, output.tool_calls) == (answer, ())
@@ -85,10 +85,10 @@ def test_calls_are_allowed_as_their_models_write_them(tmp_path: Path, name: str)
     case = CASES[name]
     special = [mark for mark in MARKS if mark != "[ARGS]" or name == "mistral v13"]
     tools = (tool("write", text="string", count="integer"), tool("clock", zone="string"))
-    speaker = Speaker(tmp_path, case.form, special, form(tools))
+    speaker = Speaker(tmp_path, name, special, form(tools))
     given: list[tuple[str, dict[str, Any]]] = [("clock", {"zone": "Ö/UTC {x}"})]
     if not case.form.is_harmony:
-        given.append(("write", {"text": 'She said "hi"\n', "count": 3}))
+        given.append(("write", {"text": 'She\nsaid "hi"', "count": 3}))
     said = case.write(given).removesuffix("<|call|>").removeprefix("<|start|>assistant")
     assert speaker.allows(said)
     assert calls_of(speaker.read(speaker.encode(said))[0]) == given
@@ -100,7 +100,7 @@ def test_calls_are_allowed_as_their_models_write_them(tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", WRITERS)
 def test_so_are_those_that_the_library_reads(tmp_path: Path, name: str) -> None:
     tools = (tool("write", text="string", count="integer"), tool("clock", zone="string"))
-    speaker = Speaker(tmp_path, FORMS[name], MARKS, form(tools))
+    speaker = Speaker(tmp_path, name, MARKS, form(tools))
     said = WRITERS[name]("write", {"text": "She said hi", "count": 3})
     assert speaker.allows(said)
     ((called, given),) = calls_of(speaker.read(speaker.encode(said))[0])
@@ -116,7 +116,7 @@ UNKNOWN = of(ToolFormat(json_calls.HERMES.syntaxes))
 def test_of_an_unknown_format_anything_up_to_its_end_is_a_call(
     tmp_path: Path, special: tuple[str, ...]
 ) -> None:
-    speaker = Speaker(tmp_path, UNKNOWN, special, form())
+    speaker = Speaker(tmp_path, "", special, form(), format_=UNKNOWN)
     said = '<tool_call>{"name": "clock", "arguments": {}}</tool_call>'
     assert speaker.allows(said)
     assert speaker.allows(f"{said}\n{said}")
@@ -126,7 +126,7 @@ def test_of_an_unknown_format_anything_up_to_its_end_is_a_call(
 
 @pytest.mark.parametrize("call_pieces", [False, True])
 def test_what_begins_as_a_call_and_is_none_is_no_text(tmp_path: Path, call_pieces: bool) -> None:
-    speaker = Speaker(tmp_path, UNKNOWN, MARKS, form())
+    speaker = Speaker(tmp_path, "", MARKS, form(), format_=UNKNOWN)
     ids = speaker.encode("<tool_call>clock, please</tool_call>")
     output, is_open = speaker.read(ids, call_pieces=call_pieces)
     assert output == ("", "", ())
@@ -135,7 +135,7 @@ def test_what_begins_as_a_call_and_is_none_is_no_text(tmp_path: Path, call_piece
 
 @every
 def test_a_call_that_is_cut_is_no_text(tmp_path: Path, name: str) -> None:
-    speaker = Speaker(tmp_path, FORMS[name], MARKS, form())
+    speaker = Speaker(tmp_path, name, MARKS, form())
     ids = speaker.write(start_of(FORMS[name]), 0)
     for cut in range(1, len(ids), 5):
         output, _ = speaker.read(ids[:cut])
@@ -145,7 +145,7 @@ def test_a_call_that_is_cut_is_no_text(tmp_path: Path, name: str) -> None:
 
 def test_a_format_without_a_mark_or_a_grammar_is_refused(tmp_path: Path) -> None:
     unmarked = ToolFormat(json_calls.UNMARKED.syntaxes)
-    speaker = Speaker(tmp_path, of(unmarked), MARKS, form())
+    speaker = Speaker(tmp_path, "", MARKS, form(), format_=of(unmarked))
     with pytest.raises(WorkerError, match="This model marks no calls") as refused:
         speaker.constraint()
     assert (refused.value.code, refused.value.param) == ("unsupported", "tools")
@@ -154,7 +154,7 @@ def test_a_format_without_a_mark_or_a_grammar_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("schema", ["{}", "[]", '{"anyOf": [{}], "x-guidance": {}}'])
 def test_a_schema_of_calls_that_is_none_is_refused(tmp_path: Path, schema: str) -> None:
     asked = form().model_copy(update={"call_schema": schema})
-    speaker = Speaker(tmp_path, FORMS["granite 4"], MARKS, asked)
+    speaker = Speaker(tmp_path, "granite 4", MARKS, asked)
     with pytest.raises(WorkerError) as refused:
         speaker.constraint()
     assert refused.value.code == "invalid_schema"

@@ -64,6 +64,7 @@ _KIMI_K3 = TagForm(
     tail="<|close|>call<|sep|>",
     end="<|close|>tools<|sep|>",
     around_all=True,
+    kind=lambda of: of if of == "string" else "{other}",
 )
 _GEMMA4 = NotationForm(
     start="<|tool_call>",

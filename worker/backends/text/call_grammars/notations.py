@@ -9,7 +9,7 @@ from worker.backends.text.call_grammars.json_calls import Build, each_tool
 from worker.backends.text.call_grammars.writer import Tool, Writer, literal
 
 _NUMBER = r"/-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?/"
-_STRING = r"/\"([^\"\\\x00-\x1f]|\\[\"\\nrt])*\"/"
+_STRING = "/" + "|".join(rf"{q}([^{q}\\\x00-\x1f]|\\[{q}\\nrt])*{q}" for q in "\"'") + "/"
 _WORD = "/[A-Za-z_][A-Za-z0-9_]*/"
 
 

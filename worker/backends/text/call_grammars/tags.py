@@ -16,7 +16,11 @@ _TEXT = "string"
 _ANY_NAME = "/[A-Za-z_][A-Za-z0-9_.-]*/"
 _NAMED_SCHEMAS = ("$defs", "definitions")
 _NAME, _KEY, _KIND = "{name}", "{key}", "{kind}"
-_AS_RULES = {"{blanks}": BLANKS, "{number}": "/[0-9]{1,3}/"}
+_AS_RULES = {
+    "{blanks}": BLANKS,
+    "{number}": "/[0-9]{1,3}/",
+    "{other}": "/(integer|number|boolean|object|array|null)/",
+}
 _VARIES = re.compile("(" + "|".join(map(re.escape, _AS_RULES)) + ")")
 Kind = Callable[[str], str]
 
@@ -24,9 +28,10 @@ Kind = Callable[[str], str]
 @dataclass(frozen=True, slots=True)
 class TagForm:
     """How calls are written. ``head`` has a place for the tool's name, ``parameter`` for that of an
-    argument and for its kind; ``{blanks}`` and ``{number}`` vary. ``close`` stands behind a value,
-    perhaps with the argument's name again, ``tail`` behind a call. ``start`` and ``end`` are around
-    each call, or ``around_all`` of them. ``kind`` tells a value's kind by its type in JSON."""
+    argument and for its kind; ``{blanks}``, ``{number}`` and ``{other}`` vary. ``close`` stands
+    behind a value, perhaps with the argument's name again, ``tail`` behind a call. ``start`` and
+    ``end`` are around each call, or ``around_all`` of them. ``kind`` tells a value's kind by its
+    type in JSON. ``lacks`` is what no value may hold."""
 
     start: str
     head: str
@@ -35,6 +40,7 @@ class TagForm:
     tail: str
     end: str
     around_all: bool = False
+    lacks: str = ""
     kind: Kind = str
 
     @property
@@ -78,21 +84,24 @@ class _TagWriter:
             head, behind = self._form.parameter.split(_KEY)
             behind = behind.replace(_KIND, self._form.kind(_TEXT))
             name = f"{self._mark(head)} {_ANY_NAME} {self._mark(behind)}"
-            close, *rest = self._form.close.split(_KEY)
-            last = f"{_ANY_NAME} {self._mark(rest[0])}" if rest else ""
-            yield f"({name} {self._writer.until(close)} {last} {BLANKS})*"
+            yield f"({name} {self._until_close(_ANY_NAME)} {BLANKS})*"
+
+    def _until_close(self, key: str) -> str:
+        """Any text, and the mark behind it with this key."""
+        close, *rest = self._form.close.split(_KEY)
+        behind = f" {key} {self._mark(rest[0])}" if rest else ""
+        return self._writer.until(close, lacks=self._form.lacks) + behind
 
     def _parameter(self, key: str, value: Any, root: Schema) -> str:
         kind = value.get("type", _TEXT) if isinstance(value, dict) else _TEXT
         if not isinstance(kind, str) or not _stands_alone(value):
             kind = _TEXT
         head = self._form.parameter.replace(_KEY, key).replace(_KIND, self._form.kind(kind))
-        close = self._form.close.replace(_KEY, key)
-        return f"{self._mark(head)} {self._value(kind, value, root, close)}"
+        return f"{self._mark(head)} {self._value(kind, value, root, key)}"
 
-    def _value(self, kind: str, value: Any, root: Schema, close: str) -> str:
+    def _value(self, kind: str, value: Any, root: Schema, key: str) -> str:
         """A value and the mark behind it."""
-        behind = self._mark(close)
+        behind = self._mark(self._form.close.replace(_KEY, key))
         if kind != _TEXT:
             whole = {name: root[name] for name in _NAMED_SCHEMAS if name in root} | value
             whole[matching.OPTIONS_KEY] = matching.OPTIONS
@@ -102,7 +111,7 @@ class _TagWriter:
         if isinstance(listed, list) and listed and all(isinstance(one, str) for one in listed):
             ways = self._writer.any_of(literal(one) for one in listed)
             return f"{BLANKS} {ways} {BLANKS} {behind}"
-        return self._writer.until(close)
+        return self._until_close(literal(key))
 
 
 def _stands_alone(schema: Any) -> bool:

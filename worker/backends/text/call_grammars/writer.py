@@ -87,17 +87,19 @@ class Writer:
         """A text, the special tokens in it by their numbers."""
         return " ".join(map(self._one, self._split(text)))
 
-    def until(self, mark: str) -> str:
-        """Any text without special tokens, up to this mark and with it."""
+    def until(self, mark: str, *, lacks: str = "") -> str:
+        """Any text without special tokens, and without what it ``lacks``, up to this mark and with
+        it."""
         first, *others = self._split(mark)
         if not others and first not in self.special:
-            return self.rule(_ANY, options=f"[suffix={literal(mark)}]")
+            text = self._without(lacks) if lacks else _ANY
+            return self.rule(text, options=f"[suffix={literal(mark)}]")
         before = _ANY
         if first in self.special:
             others = [first, *others]
         else:
             before += f" {literal(first)}"
-        return f"{self._without(mark, before)} {' '.join(map(self._one, others))}"
+        return f"{self._without(lacks or mark, before)} {' '.join(map(self._one, others))}"
 
     def anything_until(self, mark: str) -> str:
         """Any tokens but those that end an answer, up to this mark and with it; without a mark up
@@ -112,7 +114,7 @@ class Writer:
         return before + self.until(mark)
 
     def _without(self, mark: str, text: str = _ANY) -> str:
-        """A text in which a mark's text isn't."""
+        """A text in which a mark isn't spelled."""
         return self.rule(f"({text}) & ~({_ANY} {literal(mark)} {_ANY})", is_terminal=True)
 
     def _one(self, part: str) -> str:

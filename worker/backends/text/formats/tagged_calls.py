@@ -236,5 +236,6 @@ _M3_FORM = TagForm(
     tail=f"{_M3}</invoke>",
     end=minimax_m3.tool_call_end,
     around_all=True,
+    lacks=_M3,
 )
 MINIMAX_M3 = ToolFormat(_minimax_m3, grammar=_M3_FORM.build)
