@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import CapacityLimiter, to_thread
 
@@ -65,6 +65,19 @@ def _is_unicode(schema: dict[str, Any]) -> bool:
     return True
 
 
+class _Guide(NamedTuple):
+    """A schema or a grammar: the field of a job's form that has it, its kind and text, and the
+    request's field that asks for it."""
+
+    field: str
+    kind: Kind
+    text: str
+    param: str
+
+    def refused(self, reason: str) -> ApiError:
+        return _unreadable(reason, self.param, _NAMES[self.kind])
+
+
 class Schemas:
     """Settles the schemas of requests: a job carries what its worker can hold the answer to."""
 
@@ -85,22 +98,23 @@ class Schemas:
 
         Raises ApiError ``invalid_schema``.
         """
-        guide = _guide(spec)
-        if guide is None:
-            return spec
-        verdict = self.check.known(*guide)
-        if verdict is not None:
-            return _settled(spec, verdict)
+        for guide in _guides(spec):
+            verdict = self.check.known(guide.kind, guide.text)
+            if verdict is None:
+                verdict = await self._awaited(guide)
+            spec = _settled(spec, guide, verdict)
+        return spec
+
+    async def _awaited(self, guide: _Guide) -> Verdict:
         if self._waiting >= MOST_WAITING:
             raise ApiError("busy", "Too many schemas wait to be read. Try again.", RETRY_S)
         self._waiting += 1
         try:
-            verdict = await to_thread.run_sync(
+            return await to_thread.run_sync(
                 self._judged, guide, limiter=self._threads, abandon_on_cancel=True
             )
         finally:
             self._waiting -= 1
-        return _settled(spec, verdict)
 
     def for_upload(self) -> Callable[[ChatSpec], ChatSpec]:
         """The same for the lines of one upload, whose schemas are bounded in number and time.
@@ -111,27 +125,29 @@ class Schemas:
         spent_s = 0.0
 
         def settle(spec: ChatSpec) -> ChatSpec:
+            for guide in _guides(spec):
+                spec = _settled(spec, guide, judged(guide))
+            return spec
+
+        def judged(guide: _Guide) -> Verdict:
             nonlocal spent_s
-            guide = _guide(spec)
-            if guide is None:
-                return spec
-            name = hashlib.sha256("\n".join(guide).encode()).digest()
+            name = hashlib.sha256(f"{guide.kind}\n{guide.text}".encode()).digest()
             if name not in seen and len(seen) >= MOST_IN_AN_UPLOAD:
-                raise _refused(spec, f"an upload may have {MOST_IN_AN_UPLOAD} different ones")
+                raise guide.refused(f"an upload may have {MOST_IN_AN_UPLOAD} different ones")
             seen.add(name)
-            if spent_s > UPLOAD_S and self.check.known(*guide) is None:
-                raise _refused(spec, "reading the schemas of this upload takes too long")
+            if spent_s > UPLOAD_S and self.check.known(guide.kind, guide.text) is None:
+                raise guide.refused("reading the schemas of this upload takes too long")
             with self._uploads:
                 began = time.monotonic()
                 verdict = self._judged(guide)
                 spent_s += time.monotonic() - began
-            return _settled(spec, verdict)
+            return verdict
 
         return settle
 
-    def _judged(self, guide: tuple[Kind, str]) -> Verdict:
+    def _judged(self, guide: _Guide) -> Verdict:
         try:
-            return self.check.verdict(*guide)
+            return self.check.verdict(guide.kind, guide.text)
         except OSError:
             raise ApiError("busy", "The schema can't be read now. Try again.", RETRY_S) from None
 
@@ -139,29 +155,26 @@ class Schemas:
         self.check.close()
 
 
-def _guide(spec: ChatSpec) -> tuple[Kind, str] | None:
-    """What the answer is held to: its kind and its text."""
-    grammar = spec.form.grammar
-    if grammar is not None:
-        return grammar.kind, grammar.text
-    return None if spec.form.json_schema is None else ("new", spec.form.json_schema)
+def _guides(spec: ChatSpec) -> list[_Guide]:
+    """What an answer is held to, and its calls."""
+    form, found = spec.form, list[_Guide]()
+    if form.grammar is not None:
+        found.append(_Guide("grammar", form.grammar.kind, form.grammar.text, spec.held_by))
+    elif form.json_schema is not None:
+        param = "tools" if form.must_call or form.holds_calls else spec.held_by
+        found.append(_Guide("json_schema", "new", form.json_schema, param))
+    if form.call_schema is not None:
+        found.append(_Guide("call_schema", "new", form.call_schema, "tools"))
+    return found
 
 
-def _settled(spec: ChatSpec, verdict: Verdict) -> ChatSpec:
+def _settled(spec: ChatSpec, guide: _Guide, verdict: Verdict) -> ChatSpec:
     if verdict.reason:
-        raise _refused(spec, verdict.reason)
-    grammar = spec.form.grammar
-    if grammar is None:
-        changes: dict[str, Any] = {"json_schema": verdict.text}
-    else:
-        changes = {"grammar": grammar.model_copy(update={"text": verdict.text})}
-    return replace(spec, form=spec.form.model_copy(update=changes))
-
-
-def _refused(spec: ChatSpec, reason: str) -> ApiError:
-    guide = _guide(spec)
-    param = "tools" if spec.form.must_call or spec.form.holds_calls else spec.held_by
-    return _unreadable(reason, param, _NAMES[guide[0]] if guide else "schema")
+        raise guide.refused(verdict.reason)
+    changed: Any = verdict.text
+    if guide.field == "grammar" and spec.form.grammar is not None:
+        changed = spec.form.grammar.model_copy(update={"text": verdict.text})
+    return replace(spec, form=spec.form.model_copy(update={guide.field: changed}))
 
 
 def _unreadable(reason: str, param: str, what: str = "schema") -> ApiError:

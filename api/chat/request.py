@@ -97,7 +97,9 @@ class ChatSpec:
             raise ApiError(
                 "unsupported", "This model has no way to call tools: send none.", param="tools"
             )
-        changes: dict[str, Any] = {"tools": ()} if policy == "ignore" else {"prompt_tools": True}
+        changes: dict[str, Any] = {"prompt_tools": True}
+        if policy == "ignore":
+            changes = {"tools": (), "call_schema": None}
         if policy == "generic" and not self.form.is_guided and self.call_schema is not None:
             changes["json_schema"] = self.call_schema()
         warning = WITHOUT_TOOLS if policy == "ignore" else TOOLS_AS_TEXT

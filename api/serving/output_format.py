@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.errors import ApiError
+from api.serving.tools import schema_of_call
 from wire.messages import Grammar, OutputFormat
 
 
@@ -35,13 +36,18 @@ def format_of_chat(
 ) -> OutputFormat:
     """The form of an answer that may call ``tools``, or has to be a call of the schema
     that ``called`` returns. Raises ApiError for what can't be had."""
-    if guide is not None and (tools or called is not None):
+    form = OutputFormat(separate=True, tools=tuple(tools), truncation=truncation)
+    if called is not None:
+        # Without an answer beside the call there is nothing to guide.
+        return form.model_copy(update={"json_schema": called(), "must_call": True})
+    if guide is None or not tools:
+        return guided(form, guide)
+    if guide.grammar is not None:
         raise ApiError(
             "unsupported",
-            "An answer is held to a schema or may call tools, not both.",
+            "Beside tools an answer can be held to a JSON schema, and to no grammar, regular "
+            "expression or choice.",
             param=guide.param,
         )
-    form = OutputFormat(separate=True, tools=tuple(tools), truncation=truncation)
-    if called is None:
-        return guided(form, guide)
-    return form.model_copy(update={"json_schema": called(), "must_call": True})
+    call = schema_of_call([tool["function"] for tool in tools])
+    return guided(form, guide).model_copy(update={"call_schema": call})

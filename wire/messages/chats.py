@@ -172,6 +172,8 @@ class OutputFormat(Record):
     place for tools, so the prompt tells them as text; unless a call is a must, ``json_schema`` is
     that of a call, and other text is free. ``call_pieces``:
     tool calls are told in pieces, as the model writes them, and not each at its end.
+    ``call_schema`` is the JSON text of the schema of a call where an answer is either calls or held
+    to ``json_schema``.
     """
 
     raw: bool = False
@@ -187,6 +189,7 @@ class OutputFormat(Record):
     echo: bool = added(False, since=4, refines=False)
     prompt_tools: bool = added(False, since=4, refines=False)
     call_pieces: bool = added(False, since=4, refines=True)
+    call_schema: str | None = added(None, since=4, refines=False)
 
     @property
     def is_guided(self) -> bool:
@@ -197,7 +200,13 @@ class OutputFormat(Record):
     @property
     def holds_calls(self) -> bool:
         """Whether only the calls in the answer are held to the schema."""
-        return self.prompt_tools and not self.must_call and self.json_schema is not None
+        is_generic = self.prompt_tools and not self.must_call and not self.may_call
+        return is_generic and self.json_schema is not None
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the answer as a whole is either calls or held to the schema."""
+        return self.call_schema is not None
 
 
 PLAIN_TEXT = OutputFormat()

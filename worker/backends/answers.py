@@ -38,4 +38,5 @@ class Answers:
 
     def warnings(self, form: OutputFormat) -> list[str]:
         """What the client should know about the form of its answer, in sentences."""
-        return [*warnings_of(form.json_schema), *effort_warnings(form, self._tokenizer)]
+        held = [*warnings_of(form.json_schema), *warnings_of(form.call_schema)]
+        return [*held, *effort_warnings(form, self._tokenizer)]

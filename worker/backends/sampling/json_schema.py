@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from wire.messages import OutputFormat
 from wire.schemas import matching
 from wire.schemas.check import SchemaCheck
+from worker.backends.sampling.answer_grammar import either_grammar
 from worker.backends.sampling.matcher import Kind, Matcher, Vocabulary
 from worker.backends.text.chat_template import end_of_open_thinking
+from worker.backends.text.formats.chat_format import chat_format
 from worker.backends.text.formats.prompt_tools import ANSWER_WITH_CALLS
 from worker.backends.text.tokenizer_file import tokenizer_json
 from worker.errors import WorkerError, invalid_schema
@@ -66,6 +68,8 @@ class Grammars:
         """
         kind, text = _refuse_unread(form)
         after = end_of_open_thinking(self._tokenizer, prompt_ids)
+        if form.may_call:
+            kind, text = "lark", self._either(form, thinks=bool(after))
         vocabulary = self._llguidance_vocabulary()
         matcher = Matcher(vocabulary, text, kind)
         if error := matcher.error:
@@ -78,6 +82,12 @@ class Grammars:
         if constraint.broken:
             raise invalid_schema(constraint.why)
         return constraint
+
+    def _either(self, form: OutputFormat, *, thinks: bool) -> str:
+        added = self._tokenizer._tokenizer.added_tokens_decoder
+        special = {token.content: number for number, token in added.items() if token.special}
+        marks = chat_format(self._tokenizer)
+        return either_grammar(form, marks, special, self._ends, thinks=thinks)
 
     def _llguidance_vocabulary(self) -> Vocabulary:
         with self._lock:
@@ -109,6 +119,14 @@ def _refuse_unread(form: OutputFormat) -> tuple[Kind, str]:
     kind: Kind = "json_schema" if form.grammar is None else form.grammar.kind
     text = form.json_schema if form.grammar is None else form.grammar.text
     assert text is not None, "only guided answers have a constraint"
+    text = _read(kind, text)
+    if form.call_schema is not None:
+        _read("json_schema", form.call_schema)
+    return ("lark", ANSWER_WITH_CALLS + text) if form.holds_calls else (kind, text)
+
+
+def _read(kind: Kind, text: str) -> str:
+    """The text as the reading process has it."""
     try:
         verdict = schema_check().verdict("kept" if kind == "json_schema" else kind, text)
     except OSError:
@@ -117,8 +135,7 @@ def _refuse_unread(form: OutputFormat) -> tuple[Kind, str]:
         ) from None
     if verdict.reason:
         raise invalid_schema(verdict.reason)
-    text = verdict.text or text
-    return ("lark", ANSWER_WITH_CALLS + text) if form.holds_calls else (kind, text)
+    return verdict.text or text
 
 
 class Constraint:

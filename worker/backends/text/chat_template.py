@@ -105,15 +105,16 @@ def thinks_first(options: Row) -> bool:
     return any(options.get(name) for name in SWITCHES)
 
 
-def guided_start(options: Row, marks: ChatFormat, *, is_open: bool) -> str:
+def guided_start(options: Row, marks: ChatFormat, form: OutputFormat, *, is_open: bool) -> str:
     """What a prompt ends with whose answer is held to something. ``is_open``: the template has
     begun the thinking.
 
     A model that is to think first would begin that by itself, or not: the mark leaves no choice.
+    What begins a text is left to an answer that may be a call.
     """
     if marks.thinking is not None and thinks_first(options):
         return "" if is_open else marks.thinking.start
-    return marks.answer_start
+    return "" if form.may_call else marks.answer_start
 
 
 def own_marks(tokenizer: Any) -> list[str]:

@@ -14,7 +14,7 @@ from mlx_lm.generate import TextStateMachine
 from wire.messages import ToolCallDelta
 from worker.backends.stop_texts import StopTexts
 from worker.backends.text.formats.call_body import CallBody, End, body_of
-from worker.backends.text.formats.call_teller import CallTeller, calls_in, cut_calls
+from worker.backends.text.formats.call_teller import CallTeller, begun_calls, calls_in, cut_calls
 from worker.backends.text.formats.syntax import (
     OPENING,
     REASONING,
@@ -56,6 +56,8 @@ class OutputParser:
         transitions.setdefault(TEXT, []).extend((text, None) for text in stop)
         self._marks = TextStateMachine(transitions | {state: [] for state in self._calls})
         self._must_call = syntax.must_call
+        self._openings = syntax.openings
+        self._calls_stay = syntax.calls_stay
         self._job_id = job_id
         self._made = 0
         self._opening = ""
@@ -108,7 +110,10 @@ class OutputParser:
             if self._body is not None:
                 rest = self._take_cut_call(self._body, pieces)
             else:
-                rest, self._opening = self._opening, ""
+                begun, rest = self._opening.lstrip(_BETWEEN_CALLS), self._opening
+                self._opening = ""
+                if self._openings and (not begun or self._begins_mark(begun)):
+                    rest = ""
                 self._go_on_in(TEXT, trims=self._trims)
             pieces.append(self._read(rest))
         if not self.stopped:
@@ -185,19 +190,35 @@ class OutputParser:
         """The syntax of the present call."""
         return self._calls[TOOL if self._state == OPENING else str(self._state)]
 
+    @property
+    def _stays_call(self) -> bool:
+        """Whether the present call can't become text any more."""
+        return self._teller.has_told or (self._calls_stay and bool(self._syntax.start))
+
     def _take_opening(self, text: str) -> str:
         """Take a text where a call without a mark may begin; returns what is to be taken next."""
         self._opening += text
         begun = self._opening.lstrip(_BETWEEN_CALLS)
-        if not begun:
+        if not begun or self._begins_mark(begun):
             return ""
-        if begun[0] in "{[" and _may_begin(self._syntax, begun):
+        mark = next((mark for mark in self._openings if begun.startswith(mark)), None)
+        if mark is not None:
+            self._opening = ""
+            self._go_on_in(self._openings[mark], trims=True)
+            return begun.removeprefix(mark)
+        if begun[0] in "{[" and TOOL in self._calls and _may_begin(self._calls[TOOL], begun):
             self._opening = self._opening.removesuffix(begun)
-            self._body = self._body_of(self._syntax)
+            self._body = self._body_of(self._calls[TOOL])
             return begun
         held, self._opening = self._opening, ""
+        if self._openings:
+            held = begun
         self._go_on_in(TEXT, trims=self._trims)
         return held
+
+    def _begins_mark(self, text: str) -> bool:
+        """Whether a text may go on as one that an answer may begin with."""
+        return any(mark != text and mark.startswith(text) for mark in self._openings if text)
 
     def _take_call(self, body: CallBody, text: str, pieces: list[Output]) -> str:
         """Take the next text of a call; returns what came behind its end."""
@@ -222,7 +243,7 @@ class OutputParser:
             self._tell(calls, pieces)
             self._go_on_in(end.state, trims=True)
             return end.rest
-        if self._teller.has_told:
+        if self._stays_call:
             self.has_open_call = self.stopped = True
             self._body = None
             return ""
@@ -242,10 +263,11 @@ class OutputParser:
         # A value that is whole has ended already.
         if not (syntax.is_value or syntax.needs_end) and calls_in(syntax, text):
             return self._ended(End(text, "", TEXT), pieces)
-        if self._teller.has_told or self._must_call:
+        if self._stays_call or self._must_call:
             self.has_open_call = not self._must_call
             if not self._teller.has_told:
-                self._tell(cut_calls(text), pieces)
+                cut = cut_calls(text) if self._must_call else begun_calls(syntax, text)
+                self._tell(cut, pieces)
             self._body = None
             return ""
         # Where a string was not closed, the first mark is the end.

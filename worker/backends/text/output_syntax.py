@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from wire.messages import ChatJob
-from worker.backends.text.formats import json_calls
+from wire.messages import ChatJob, OutputFormat
+from worker.backends.text.formats import harmony, json_calls
 from worker.backends.text.formats.chat_format import ChatFormat
 from worker.backends.text.formats.json_reader import JsonReader
 from worker.backends.text.formats.raw_json import read_json
@@ -31,15 +31,22 @@ def syntax_of(
         return OutputSyntax()
     begun = REASONING if opens_thinking else TEXT
     initial = begun if goes_on else form.initial or begun
+    tools = call_format(form, job.form)
+    if job.form.may_call and tools is not None:
+        return _either_syntax(form, initial, tools, list(job.form.tools))
     if job.form.is_guided:
         return _schema_syntax(form, initial, must_call=job.form.must_call)
     transitions = {state: list(edges) for state, edges in form.transitions.items()}
-    tools = json_calls.HERMES if job.form.prompt_tools else form.tools
     if not job.form.tools or tools is None:
         return OutputSyntax(_without_tools(transitions), initial)
     syntax = _with_tools(tools, transitions, initial, list(job.form.tools))
     # No call without a mark stands behind a beginning.
     return replace(syntax, initial=initial) if goes_on else syntax
+
+
+def call_format(form: ChatFormat, asked: OutputFormat) -> ToolFormat | None:
+    """The format of an answer's calls: the model's own, or the one that its prompt tells it."""
+    return json_calls.HERMES if asked.prompt_tools else form.tools
 
 
 def thinking_syntax_of(form: ChatFormat, job: ChatJob, **begun: bool) -> OutputSyntax:
@@ -59,6 +66,32 @@ def _schema_syntax(form: ChatFormat, initial: str, *, must_call: bool) -> Output
         initial = goal
     call = CallSyntax("", read_json, pieces=JsonReader)
     return OutputSyntax(transitions, initial, must_call=must_call, calls={TOOL: call})
+
+
+def _either_syntax(
+    form: ChatFormat, initial: str, tools: ToolFormat, offered: list[Any]
+) -> OutputSyntax:
+    """An answer that is either calls or held to a schema: how it begins shows which. In the text
+    that the schema holds no mark counts."""
+    syntaxes = tools.syntaxes(offered)
+    openings = {syntax.start: TOOL + mark for mark, syntax in syntaxes.items() if mark}
+    openings |= dict.fromkeys((*tools.dropped, *tools.opening), OPENING)
+    if form.is_harmony:
+        openings = dict(harmony.OPENINGS)
+    if form.answer_start:
+        openings |= {form.answer_start: TEXT}
+    calls = {
+        TOOL + mark: replace(
+            syntax, ends=tuple((end, OPENING) for end, _ in syntax.ends), then=OPENING
+        )
+        for mark, syntax in syntaxes.items()
+    }
+    transitions: Transitions = {TEXT: [], OPENING: []}
+    if initial == REASONING and form.thinking is not None:
+        transitions[REASONING] = [(form.thinking.end, OPENING)]
+    else:
+        initial = OPENING
+    return OutputSyntax(transitions, initial, calls=calls, openings=openings, calls_stay=True)
 
 
 def _without_tools(transitions: Transitions) -> Transitions:

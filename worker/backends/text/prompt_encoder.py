@@ -75,7 +75,7 @@ class PromptEncoder:
             return ids
         thinking = self._format.thinking
         is_open = thinking is not None and thinking.is_open(ids)
-        start = guided_start(options, self._format, is_open=is_open)
+        start = guided_start(options, self._format, form, is_open=is_open)
         return [*ids, *self._encoded(start, add_special_tokens=False)]
 
     def render(self, rows: Sequence[Row], options: Row | None = None, *, opens: bool = True) -> str:

@@ -128,7 +128,7 @@ class VisionText:
             text = self.template.render(rows, options)
         if form.is_guided:
             is_open = marks.thinking is not None and marks.thinking.is_open_in(text)
-            text += chat_template.guided_start(options, marks, is_open=is_open)
+            text += chat_template.guided_start(options, marks, form, is_open=is_open)
         if escaped is None:
             return _process(self._processor, text, pictures)
         tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)

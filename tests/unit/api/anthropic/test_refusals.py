@@ -78,10 +78,6 @@ from wire.messages import Failed, too_long
         ({"stop_sequences": "END"}, "stop_sequences: "),
         ({"thread": {"id": "x"}}, "thread: "),
         (
-            {"tools": [CLOCK], "output_format": {"type": "json_schema", "schema": {}}},
-            "output_format: ",
-        ),
-        (
             {"output_config": {"format": {"type": "json_schema", "schema": {"type": 7}}}},
             "output_config.format: ",
         ),

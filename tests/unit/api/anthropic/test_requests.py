@@ -179,6 +179,28 @@ def test_a_format_is_a_schema(api: AnthropicApi, field: str) -> None:
     assert json.loads(api.job(**sent).form.json_schema or "")["type"] == "object"
 
 
+@pytest.mark.parametrize(
+    ("choice", "calls", "must_call", "held"),
+    [
+        (None, True, False, "integer"),
+        ("auto", True, False, "integer"),
+        ("any", False, True, None),
+        ("none", False, False, "integer"),
+    ],
+)
+def test_a_format_beside_tools_holds_what_is_no_call(
+    api: AnthropicApi, choice: str | None, calls: bool, must_call: bool, held: str | None
+) -> None:
+    wanted = {"type": "json_schema", "schema": {"type": "integer"}}
+    chosen = {} if choice is None else {"tool_choice": {"type": choice}}
+    form = api.job(output_config={"format": wanted}, tools=[CLOCK], **chosen).form
+    assert (form.may_call, form.must_call) == (calls, must_call)
+    assert json.loads(form.json_schema or "").get("type") == held
+    if calls:
+        (call,) = json.loads(form.call_schema or "")["anyOf"]
+        assert call["properties"]["name"] == {"const": CLOCK["name"]}
+
+
 def test_unknown_fields_are_named_and_known_ones_not(api: AnthropicApi) -> None:
     cached = {"cache_control": {"type": "ephemeral"}}
     block = {"type": "text", "text": "Hello", "strange": 1, **cached}

@@ -87,13 +87,20 @@ def test_two_things_at_once_are_refused_by_name() -> None:
     )
     code, param, _ = refusal(guided_json={}, response_format={"type": "json_object"})
     assert (code, param) == ("unsupported", "guided_json")
-    named = {"type": "function", "function": {"name": "look"}}
-    for choice in (None, "auto", "required", named):
-        told = refusal(guided_regex="a", tools=[TOOL], tool_choice=choice)
-        assert told[:2] == ("unsupported", "guided_regex")
-        schema = {"type": "json_object"}
-        told = refusal(response_format=schema, tools=[TOOL], tool_choice=choice)
-        assert told[:2] == ("unsupported", "response_format")
+
+
+@pytest.mark.parametrize("asked", ["guided_regex", "guided_choice", "guided_grammar"])
+def test_beside_tools_a_schema_can_be_had_and_no_grammar(asked: str) -> None:
+    for choice in (None, "auto"):
+        fields = {asked: ["a"] if asked == "guided_choice" else "a", "tools": [TOOL]}
+        code, param, sentence = refusal(**fields, tool_choice=choice)
+        assert (code, param) == ("unsupported", asked)
+        assert sentence == (
+            "Beside tools an answer can be held to a JSON schema, and to no grammar, regular "
+            "expression or choice."
+        )
+        form = chat(guided_json={"type": "object"}, tools=[TOOL], tool_choice=choice).form
+        assert (form.may_call, form.is_guided, form.must_call) == (True, True, False)
 
 
 def test_what_is_no_schema_is_refused_by_name() -> None:

@@ -128,7 +128,6 @@ def test_calls_of_tools_and_their_answers_are_turns_like_others(api: Api) -> Non
             "tool_choice",
         ),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
-        ({"tools": [CLOCK], "response_format": {"type": "json_object"}}, "response_format"),
         ({"functions": [{"name": "clock"}]}, "functions"),
         ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"top_logprobs": 1}, "top_logprobs"),

@@ -75,7 +75,7 @@ CUSTOM_OUTPUT = {"type": "custom_tool_call_output", "call_id": "c1", "output": "
         ({"tools": [CLOCK], "tool_choice": {"type": "web_search"}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [CLOCK], "tool_choice": CANARY}, "tool_choice"),
-        ({"tools": [CLOCK], "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": [CLOCK], "guided_regex": "a"}, "guided_regex"),
         ({"text": {"format": {"type": CANARY}}}, "text.format"),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
         ({"text": {"verbosity": CANARY}}, "text.verbosity"),

@@ -80,6 +80,11 @@ def calls_in(syntax: CallSyntax, text: str) -> list[Item]:
         return []
 
 
+def begun_calls(syntax: CallSyntax, text: str) -> list[Item]:
+    """What the beginning of a call's text has to be told."""
+    return CallTeller(None if syntax.pieces is None else syntax.pieces()).read(text)
+
+
 def cut_calls(text: str) -> list[Item]:
     """The calls in the beginning of a text that is nothing else; the last may have no end. One
     whose name is incomplete is none."""

@@ -13,12 +13,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from worker.backends.text.call_grammars import json_calls
 from worker.backends.text.formats.json_reader import HeadedReader
 from worker.backends.text.formats.raw_json import object_at
 from worker.backends.text.formats.syntax import (
     JSON_STRINGS,
     REASONING,
     TEXT,
+    TOOL,
     CallSyntax,
     PieceReader,
     ToolFormat,
@@ -30,9 +32,12 @@ FINAL = "<|channel|>final<|message|>"
 """What begins an answer without thinking."""
 FINAL_AFTER_THINKING = f"<|end|><|start|>assistant{FINAL}"
 """What ends the thinking and begins the text behind it."""
+CALL = "<|channel|>commentary to="
+"""What begins an answer that is a call."""
 _REASONING_HEADER, _TEXT_HEADER = "header of reasoning", "header of text"
 _MESSAGE, _RECIPIENT = "<|message|>", "to="
 _ENDS = ("<|end|>", "<|return|>", "<|call|>", "<|start|>")
+OPENINGS = {CALL: TOOL + _RECIPIENT}
 
 
 def is_harmony(template: str) -> bool:
@@ -82,4 +87,8 @@ def _syntaxes(_: list[Any]) -> Mapping[str, CallSyntax]:
     return {_RECIPIENT: call}
 
 
-FORMAT = ToolFormat(_syntaxes, within=(HEADER, _REASONING_HEADER, _TEXT_HEADER))
+FORMAT = ToolFormat(
+    _syntaxes,
+    within=(HEADER, _REASONING_HEADER, _TEXT_HEADER),
+    grammar=json_calls.harmony,
+)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_lm.tool_parsers import pythonic
 
+from worker.backends.text.call_grammars import json_calls as grammars
 from worker.backends.text.formats.argument_reader import ArgumentReader
 from worker.backends.text.formats.call_teller import EitherReader
 from worker.backends.text.formats.json_reader import HeadedReader, JsonReader
@@ -28,6 +29,7 @@ from worker.backends.text.formats.syntax import (
 _MISTRAL_HEAD = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\]\s*[\w-]*\s*)?(?:\[ARGS\]\s*)?")
 _FIRST_KEYS = ("name", "type", "function", "parameters", "arguments")
 _FIRST_KEY = re.compile(r'\{\s*(?:"([^"]*)("?)|\Z)')
+_NAME_FIRST = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)("|\Z)')
 _OBJECT_IN_LIST = re.compile(r"\[\s*\{")
 _FIRST_NAME_WHOLE = re.compile(r"\[\s*[A-Za-z_][\w.]*\s*\(")
 _FIRST_NAME = re.compile(r"\[\s*(?:([A-Za-z_][\w.]*)\s*(\(?)|\Z)")
@@ -75,7 +77,7 @@ def _mistral(_: list[Any]) -> Mapping[str, CallSyntax]:
     }
 
 
-MISTRAL = ToolFormat(_mistral)
+MISTRAL = ToolFormat(_mistral, grammar=grammars.mistral)
 
 
 # --- a mark, then a list: Granite 3 and Phi-4-mini, which may close it; Nemotron, Cohere ----------
@@ -94,11 +96,16 @@ def _phi(tools: list[Any]) -> Mapping[str, CallSyntax]:
 
 
 def between(
-    start: str, end: str, parse: Parse, pieces: Callable[[], PieceReader] = JsonReader
+    start: str,
+    end: str,
+    parse: Parse,
+    pieces: Callable[[], PieceReader] = JsonReader,
+    *,
+    grammar: grammars.Build,
 ) -> ToolFormat:
     """Calls between two marks, in JSON."""
     syntax = CallSyntax(start, parse, ((end, TEXT),), JSON_STRINGS, pieces=pieces)
-    return ToolFormat(lambda _: {start: syntax})
+    return ToolFormat(lambda _: {start: syntax}, grammar=grammar)
 
 
 class _CohereReader:
@@ -120,11 +127,23 @@ def _write_granite(calls: list[dict[str, Any]]) -> str:
     return "<|tool_call|>" + json.dumps(calls, ensure_ascii=False)
 
 
-GRANITE = ToolFormat(_granite, write=_write_granite)
-PHI = ToolFormat(_phi, dropped=("<|/tool_call|>",))
-NEMOTRON = between("<TOOLCALL>", "</TOOLCALL>", read_json)
-COHERE = between("<|START_ACTION|>", "<|END_ACTION|>", _read_cohere, _CohereReader)
-HERMES = between("<tool_call>", "</tool_call>", read_json)
+GRANITE = ToolFormat(_granite, write=_write_granite, grammar=grammars.listed("<|tool_call|>"))
+PHI = ToolFormat(_phi, dropped=("<|/tool_call|>",), grammar=grammars.phi)
+NEMOTRON = between(
+    "<TOOLCALL>",
+    "</TOOLCALL>",
+    read_json,
+    grammar=grammars.listed("<TOOLCALL>", "</TOOLCALL>"),
+)
+COHERE = between(
+    "<|START_ACTION|>", "<|END_ACTION|>", _read_cohere, _CohereReader, grammar=grammars.cohere
+)
+HERMES = between(
+    "<tool_call>",
+    "</tool_call>",
+    read_json,
+    grammar=grammars.between("<tool_call>", "</tool_call>"),
+)
 
 
 # --- no mark: Llama 3 in JSON (or behind <function=name>), Llama 4 also as Python calls, and models
@@ -147,6 +166,8 @@ class _Unmarked:
         key = _FIRST_KEY.match(text)
         if key is None:
             return False
+        if (name := _NAME_FIRST.match(text)) is not None:
+            return self._may_be_name(name[1], bool(name[2]), name, text)
         written = key[1] or ""
         return written in _FIRST_KEYS if key[2] else any(k.startswith(written) for k in _FIRST_KEYS)
 
@@ -204,5 +225,8 @@ def _unmarked(tools: list[Any]) -> Mapping[str, CallSyntax]:
 
 
 UNMARKED = ToolFormat(
-    _unmarked, dropped=("<|python_end|>",), opening=("<|python_tag|>", "<|python_start|>")
+    _unmarked,
+    dropped=("<|python_end|>",),
+    opening=("<|python_tag|>", "<|python_start|>"),
+    grammar=grammars.unmarked,
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlx_lm.tool_parsers import kimi_k2
 
+from worker.backends.text.call_grammars.library import BUILDS
 from worker.backends.text.formats.argument_reader import ArgumentReader, Notation
 from worker.backends.text.formats.json_reader import HeadedReader, JsonReader
 from worker.backends.text.formats.python_calls import PYTHON, gemma
@@ -57,6 +58,8 @@ _NEED_END = frozenset(
     }
 )
 """Parsers that take the beginning of a call for a whole one."""
+_LONGCAT, _NAME_ALONE = "longcat", re.compile(r"\s*[\w.-]+\s*")
+"""The library doesn't read its calls without arguments."""
 _GLM_TAGS = Tags(
     head=r"\A\s*(?P<name>[^<{]+?)(?=<arg_key>)",
     parameter=r"<arg_key>(?P<name>.*?)</arg_key>(?:\\n|\s)*<arg_value>",
@@ -162,6 +165,8 @@ def library_format(tokenizer: Any) -> ToolFormat:
 
     def syntaxes(tools: list[Any]) -> Mapping[str, CallSyntax]:
         def parse(text: str) -> Any:
+            if name == _LONGCAT and _NAME_ALONE.fullmatch(text):
+                return {"name": text.strip(), "arguments": {}}
             return read(text.strip(), tools)
 
         reads, pieces = _JSON.get(name, (parse, _reader_of(name, parse)))
@@ -175,4 +180,4 @@ def library_format(tokenizer: Any) -> ToolFormat:
         )
         return {start: syntax}
 
-    return ToolFormat(syntaxes)
+    return ToolFormat(syntaxes, grammar=BUILDS.get(str(name)))

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from worker.backends.text.call_grammars.json_calls import Build
+
 TEXT, REASONING, TOOL = "normal", "reasoning", "tool"
 """mlx_lm's names. The text of other states is the model's markup, and dropped."""
 OPENING = "opening"
-"""Before the text, where some models write tool calls without a mark."""
+"""Before the text, where some models write tool calls without a mark, and where an answer that is
+either calls or held to a schema shows which."""
 Edges = list[tuple[str, str | None]]
 Transitions = dict[str, Edges]
 Item = tuple[str, str]
@@ -92,6 +95,10 @@ class OutputSyntax:
     must_call: bool = False
     """Whether the answer is a tool call and no part of it can be text."""
     calls: Mapping[str, CallSyntax] = field(default_factory=dict)
+    openings: Mapping[str, str] = field(default_factory=dict)
+    """Texts that an answer may begin with, and the state behind each."""
+    calls_stay: bool = False
+    """Whether what begins with the mark of a call can be no text, even if it can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +116,5 @@ class ToolFormat:
     opening: tuple[str, ...] = ()
     write: Callable[[list[Any]], str] | None = None
     """Writes calls of an earlier turn, for templates that leave them out."""
+    grammar: Build | None = None
+    """Writes the grammar of calls; of a format without one any text behind its mark is a call."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlx_lm.tool_parsers import qwen3_coder
 from mlx_vlm.tools.parsers import minimax_m3
 
+from worker.backends.text.call_grammars import json_calls
+from worker.backends.text.call_grammars.library import coder
+from worker.backends.text.call_grammars.tags import TagForm
+from worker.backends.text.call_grammars.writer import Writer
 from worker.backends.text.formats.json_reader import HeadedReader
 from worker.backends.text.formats.raw_json import object_at
 from worker.backends.text.formats.syntax import (
@@ -65,7 +70,7 @@ def _deepseek(_: list[Any]) -> Mapping[str, CallSyntax]:
     }
 
 
-DEEPSEEK = ToolFormat(_deepseek)
+DEEPSEEK = ToolFormat(_deepseek, grammar=json_calls.deepseek)
 
 # --- DSML: DeepSeek V3.2 and later ----------------------------------------------------------------
 
@@ -121,7 +126,25 @@ def _dsml(_: list[Any]) -> Mapping[str, CallSyntax]:
     }
 
 
-DSML_FORMAT = ToolFormat(_dsml)
+_DSML_FORM = TagForm(
+    start=f"<{DSML}{_BLOCKS[0]}>",
+    head=f'<{DSML}invoke name="{{name}}">',
+    parameter=f'<{DSML}parameter name="{{key}}" string="{{kind}}">',
+    close=f"</{DSML}parameter>",
+    tail=f"</{DSML}invoke>",
+    end=f"</{DSML}{_BLOCKS[0]}>",
+    around_all=True,
+    kind=lambda of: "true" if of == "string" else "false",
+)
+
+
+def _dsml_grammar(writer: Writer) -> str:
+    """In either block."""
+    forms = [replace(_DSML_FORM, start=f"<{DSML}{b}>", end=f"</{DSML}{b}>") for b in _BLOCKS]
+    return writer.any_of(form.build(writer) for form in forms)
+
+
+DSML_FORMAT = ToolFormat(_dsml, grammar=_dsml_grammar)
 
 # --- functions and parameters as tags, as Qwen3-Coder has them ------------------------------------
 
@@ -147,7 +170,7 @@ def tagged(start: str, end: str) -> ToolFormat:
 
         return {start: CallSyntax(start, parse, ((end, TEXT),), PARAMETERS, pieces=reader)}
 
-    return ToolFormat(syntaxes)
+    return ToolFormat(syntaxes, grammar=coder(start, end).build)
 
 
 SEED = tagged("<seed:tool_call>", "</seed:tool_call>")
@@ -205,4 +228,14 @@ def _minimax_m3(tools: list[Any]) -> Mapping[str, CallSyntax]:
     return {start: CallSyntax(start, parse, ((end, TEXT),), calls, pieces=reader)}
 
 
-MINIMAX_M3 = ToolFormat(_minimax_m3)
+_M3_FORM = TagForm(
+    start=minimax_m3.tool_call_start,
+    head=f'{_M3}<invoke name="{{name}}">',
+    parameter=f"{_M3}<{{key}}>",
+    close=f"{_M3}</{{key}}>",
+    tail=f"{_M3}</invoke>",
+    end=minimax_m3.tool_call_end,
+    around_all=True,
+    lacks=_M3,
+)
+MINIMAX_M3 = ToolFormat(_minimax_m3, grammar=_M3_FORM.build)
