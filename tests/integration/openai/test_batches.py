@@ -40,6 +40,7 @@ def test_a_batch_runs_from_the_upload_to_its_results(batch_service: BatchService
             "role": "assistant",
             "content": answer(f"chat {n}", n, 4),
             "refusal": None,
+            "annotations": [],
         }
         assert body["usage"]["completion_tokens"] == 4
         assert (body["sampling"]["seed"], body["sampling"]["top_k"]) == (n, 0)
