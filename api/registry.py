@@ -68,6 +68,7 @@ _AS_SENT = {
     "template_options": "chat_template_kwargs",
     "thinking_budget": "thinking_token_budget",
     "prompt_logprobs": "logprobs",
+    "asked": "url",
 }
 """Fields of a job that are called otherwise in requests."""
 

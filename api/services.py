@@ -36,11 +36,12 @@ from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
-from api.openai.batches.batch_lines import READERS
+from api.openai.batches.batch_lines import ENDPOINTS
 from api.openai.batches.file_batches import FileBatches
 from api.openai.batches.result_files import ResultFiles
 from api.redis_client import Clients
 from api.registry import ModelAliases, RegistryReader
+from api.responses.batch_lines import RESPONSE_LINES, RESPONSES
 from api.responses.stored.store import ResponseStore
 from api.serving.token_counter import TokenCounter
 from wire.settings import Settings
@@ -69,7 +70,8 @@ def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict
     quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
     files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
-    file_batches = FileBatches(redis, batches, files, registry, READERS, tools)
+    endpoints = {**ENDPOINTS, RESPONSES: RESPONSE_LINES}
+    file_batches = FileBatches(redis, batches, files, registry, endpoints, tools)
     responses = ResponseStore(
         redis, settings.responses_mb << 20, enabled=settings.store_responses == "on"
     )

@@ -20,17 +20,22 @@ Json = dict[str, Any]
 Kind = Literal["thinking", "text", "tool_use"]
 _FIELDS = {"reasoning_effort": "thinking"}
 """Fields of jobs that are called otherwise in these requests."""
+_NOTHING_CACHED = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}
 
 
 def usage_of(usage: Usage) -> Json:
     """Token counts under Anthropic's names: those from the prompt cache are counted by
-    themselves."""
+    themselves. What only its own service does is null, as its clients' types have it."""
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
+        "cache_creation": dict(_NOTHING_CACHED),
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+        "server_tool_use": None,
+        "service_tier": "standard",
+        "inference_geo": None,
     }
 
 
@@ -105,7 +110,7 @@ class MessageAnswer:
             "role": "assistant",
             "model": self._model,
             "content": content,
-            **(self._stop(end) if end else {"stop_reason": None, "stop_sequence": None}),
+            **(self._stop(end) if end else _stopped(None)),
             "usage": usage_of(usage),
         }
 
@@ -117,10 +122,7 @@ class MessageAnswer:
             reason = "tool_use"
         else:
             reason = "end_turn" if sequence is None else "stop_sequence"
-        return {
-            "stop_reason": reason,
-            "stop_sequence": sequence if reason == "stop_sequence" else None,
-        }
+        return _stopped(reason, sequence if reason == "stop_sequence" else None)
 
     def _end(self, end: Finished) -> Json:
         """What other services don't tell."""
@@ -152,7 +154,7 @@ class MessageAnswer:
     def _say(self, text: str) -> Iterator[Json]:
         if text:
             if self._open != "text":
-                yield from self._begin("text", {"text": ""})
+                yield from self._begin("text", {"text": "", "citations": None})
             yield self._piece("text_delta", "text", text)
 
     def _call(self, call: ToolCallDelta) -> Iterator[Json]:
@@ -161,8 +163,8 @@ class MessageAnswer:
             self._drops = self._calls == self._most_calls
             if not self._drops:
                 self._calls += 1
-                head = {"id": f"{OWN_ID}{call.id}", "name": call.name, "input": {}}
-                yield from self._begin("tool_use", head)
+                head: Json = {"id": f"{OWN_ID}{call.id}", "name": call.name, "input": {}}
+                yield from self._begin("tool_use", head | {"caller": {"type": "direct"}})
         if call.arguments and not self._drops:
             yield self._piece("input_json_delta", "partial_json", call.arguments)
 
@@ -187,6 +189,16 @@ class MessageAnswer:
     def _signature(self) -> str:
         """Something that clients keep and send back; the same whenever the answer is read."""
         return hashlib.sha256(f"{self._job_id}:{self._index}".encode()).hexdigest()
+
+
+def _stopped(reason: str | None, sequence: str | None = None) -> Json:
+    """Why an answer ended. No message is refused by its content, and none has a container."""
+    return {
+        "stop_reason": reason,
+        "stop_sequence": sequence,
+        "stop_details": None,
+        "container": None,
+    }
 
 
 def named_warning(warning: str) -> str:

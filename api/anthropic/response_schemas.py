@@ -20,19 +20,29 @@ class ThinkingTokens(_Described):
     thinking_tokens: int
 
 
+class CacheCreation(_Described):
+    ephemeral_5m_input_tokens: Literal[0]
+    ephemeral_1h_input_tokens: Literal[0]
+
+
 class MessageUsage(_Described):
     """``input_tokens`` are those that had to be read; the others came from the prompt cache."""
 
     input_tokens: int
     cache_creation_input_tokens: Literal[0]
     cache_read_input_tokens: int
+    cache_creation: CacheCreation
     output_tokens: int
     output_tokens_details: ThinkingTokens
+    server_tool_use: None
+    service_tier: Literal["standard"]
+    inference_geo: None
 
 
 class TextContent(_Described):
     type: Literal["text"]
     text: str
+    citations: None
 
 
 class ThinkingContent(_Described):
@@ -41,11 +51,16 @@ class ThinkingContent(_Described):
     signature: str
 
 
+class DirectCaller(_Described):
+    type: Literal["direct"]
+
+
 class ToolUseContent(_Described):
     type: Literal["tool_use"]
     id: str
     name: str
     input: dict[str, Any]
+    caller: DirectCaller
 
 
 Content = Annotated[TextContent | ThinkingContent | ToolUseContent, Field(discriminator="type")]
@@ -65,6 +80,8 @@ class AnthropicMessage(_Described):
     content: list[Content]
     stop_reason: StopReason | None
     stop_sequence: str | None
+    stop_details: None
+    container: None
     usage: MessageUsage
     warnings: list[str] = []
     cancelled: bool = False

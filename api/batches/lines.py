@@ -122,6 +122,7 @@ def _line(row: Fields, number: int, custom_id: str, parser: LineParser) -> Batch
         sampling=spec.sampling,
         form=spec.form,
         warnings=spec.warnings,
+        asked=spec.asked,
     )
     try:
         return readable(line, parser.version)

@@ -31,7 +31,8 @@ class ChatSpec:
     what was ignored. ``left_open`` are the fields of the sampling
     that the request didn't set, and for which a model may have defaults of its own. ``held_by`` is
     the field that asks for the answer's schema or grammar. ``choices`` is how many answers are
-    wanted.
+    wanted. ``asked`` is what the result of a batch's line is to tell of its request, as its reader
+    packs it.
     """
 
     messages: Sequence[DraftMessage]
@@ -43,6 +44,7 @@ class ChatSpec:
     left_open: frozenset[str] = frozenset()
     choices: int = 1
     call_schema: Callable[[], str] | None = None
+    asked: str = ""
 
     def fitting(
         self,

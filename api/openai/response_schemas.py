@@ -71,6 +71,7 @@ class ChatMessage(_Described):
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    annotations: Annotated[list[Any], Field(max_length=0)]
     reasoning: str = ""
     reasoning_content: str = ""
     tool_calls: list[CalledTool] = []

@@ -172,6 +172,7 @@ class ChatAnswer(Answer):
             "role": "assistant",
             "content": text if text or not calls else None,
             "refusal": None,
+            "annotations": [],  # no model searches the web
         }
         if reasoning:
             message["reasoning"] = message["reasoning_content"] = reasoning

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from api.openai.response_schemas import HEADERS, CachedTokens, ReasoningTokens, TokenLogprob
+from api.openai.response_schemas import HEADERS, ReasoningTokens, TokenLogprob
 
 _PLACE = "#/components/schemas/"
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -79,9 +79,14 @@ OutputItem = Annotated[
 ]
 
 
+class InputTokensDetails(_Described):
+    cached_tokens: int
+    cache_write_tokens: Literal[0]
+
+
 class ResponseUsage(_Described):
     input_tokens: int
-    input_tokens_details: CachedTokens
+    input_tokens_details: InputTokensDetails
     output_tokens: int
     output_tokens_details: ReasoningTokens
     total_tokens: int

@@ -28,6 +28,7 @@ from api.responses.schemas import ResponsesBody
 from api.responses.stored.chain import earlier_items, read
 from api.responses.stored.reading import StoredOf, StoredResponses
 from api.responses.stored.record import ResponseRecord, named
+from api.responses.stored.references import with_items
 from api.responses.streaming import SILENCE_S, ResponseStream, sent
 from api.serving import fields as other_fields
 from api.serving.respond import streamed, unstreamed
@@ -73,6 +74,7 @@ async def count_input_tokens(
     response: Response,
 ) -> InputTokens:
     """How many tokens a response's prompt has, without asking for it."""
+    body = await with_items(body, stored)
     asked = body.asked(read(await earlier_items(body.previous_response_id, stored)))
     if asked.ignored:
         response.headers["X-Ignored-Fields"] = other_fields.named(asked.ignored)
@@ -83,6 +85,7 @@ async def count_input_tokens(
 async def _answer(
     body: ResponsesBody, context: RequestContext, stored: StoredResponses
 ) -> Response:
+    body = await with_items(body, stored)
     earlier = await earlier_items(body.previous_response_id, stored)
     asked = body.asked(read(earlier))
     stores, not_honoured = _stores(body, stored.store.enabled)

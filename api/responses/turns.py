@@ -100,7 +100,7 @@ class Turns:
         elif isinstance(item, HostedItem):
             self.ignored.append(f"input[].{item.type}")
         elif isinstance(item, ItemReference):
-            sentence = "Items are not referred to: send the item, or previous_response_id."
+            sentence = "Items are not stored here: send the item in place of its id."
             raise ApiError("unsupported", sentence, param=f"{place}.id")
         else:
             assert isinstance(item, AdditionalTools), "tools are taken from the items before"

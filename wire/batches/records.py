@@ -41,7 +41,8 @@ LOST: tuple[ErrorCode, str] = ("job_lost", "The prompt is gone from Redis. Send 
 class BatchLine(Record):
     """One prompt of a batch, ready to run. ``number`` is its line in the upload, counted from 1.
 
-    ``warnings`` are sentences for its result: what of the line was left out.
+    ``warnings`` are sentences for its result: what of the line was left out. ``asked`` is for its
+    result, too, and nothing to a worker: what the API that wrote it tells of the request.
     """
 
     number: int
@@ -52,6 +53,7 @@ class BatchLine(Record):
     sampling: Sampling
     form: OutputFormat = PLAIN_TEXT
     warnings: tuple[str, ...] = added((), since=2, refines=True)
+    asked: str = added("", since=4, refines=False)
 
 
 class BatchSlice(Record):
@@ -74,7 +76,8 @@ class LineResult:
     """What a line came to: a text and why it ended, or a code, a sentence and the field at fault.
 
     Unread, it has a number below 1. ``logprobs`` and the like are as in the events of a chat;
-    ``prompt`` is the text of a prompt that is echoed. ``sampling`` is what it ran with.
+    ``prompt`` is the text of a prompt that is echoed. ``sampling`` is what it ran with, ``asked``
+    that of its line.
     """
 
     number: int
@@ -94,6 +97,7 @@ class LineResult:
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     last: TokenLogprob | None = None
     sampling: Sampling | None = None
+    asked: str = ""
 
     def encode(self) -> str:
         """The line of the results."""
@@ -125,6 +129,8 @@ class LineResult:
             row["warnings"] = list(self.warnings)
         if self.sampling is not None:
             row["sampling"] = sampling_used.short(self.sampling)
+        if self.asked:
+            row["asked"] = self.asked
         row |= self._probabilities()
         return json.dumps(row, separators=(",", ":"))
 

@@ -147,6 +147,7 @@ class BatchSequence(Sequence):
             prompt_logprobs=() if echo is None else echo.prompt or (),
             last=self.last if self.job.form.raw else None,
             sampling=self.job.sampling,
+            asked=self.line.asked,
         )
 
     def _whole_output(self) -> Output:

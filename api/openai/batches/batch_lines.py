@@ -1,12 +1,13 @@
 """One line of an OpenAI batch: read as a prompt, and its result written in OpenAI's shape. Pure.
 
+An endpoint says how its bodies are read and its answers written; the Responses API adds its own.
 Knows no files and no HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 from api.batches.lines import checked
 from api.chat.request import ChatSpec
@@ -15,13 +16,11 @@ from api.openai.responses import Answer, ChatAnswer, CompletionAnswer, Json
 from api.openai.schemas import ChatBody, CompletionBody
 from api.serving.fields import named, unknown
 from wire import sampling_used
-from wire.messages import Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
+from wire.messages import Delta, ErrorCode, Event, Finished, TokenLogprob, ToolCallDelta, Usage
 
 Read = Callable[[Json], tuple[str | None, ChatSpec]]
+ReadBody = Callable[[Json], tuple[str | None, ChatSpec, Sequence[str]]]
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
-_BODIES: dict[str, type[ChatBody | CompletionBody]] = {CHAT: ChatBody, COMPLETION: CompletionBody}
-_ANSWERS: dict[str, type[Answer]] = {CHAT: ChatAnswer, COMPLETION: CompletionAnswer}
-ENDPOINTS = tuple(_BODIES)
 _OF_A_LINE = frozenset({"custom_id", "method", "url", "body"})
 EXPIRED: Json = {
     "code": "batch_expired",
@@ -29,8 +28,42 @@ EXPIRED: Json = {
 }
 
 
-def reader(endpoint: str) -> Read:
-    """What reads the lines of a batch for this endpoint, raising ApiError as a request does."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the answer to a line is made of, beside its events. ``created`` is in seconds,
+    ``asked`` what the line's reader left for the answer."""
+
+    request_id: str
+    created: int
+    model: str
+    fingerprint: str
+    warnings: Sequence[str]
+    sampling: Json | None
+    asked: str
+
+
+Write = Callable[[Answered, Sequence[Event], Finished], Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What batches can be for. ``param_of`` names the field that a line's bad end is the fault
+    of."""
+
+    read: Read
+    write: Write
+    param_of: Callable[[ErrorCode], str | None]
+
+
+Endpoints = Mapping[str, Endpoint]
+
+
+def reader(endpoint: str, read_body: ReadBody) -> Read:
+    """What reads the lines of a batch for this endpoint, raising ApiError as a request does.
+
+    ``read_body`` makes a body into a model's name, what is asked of it, and the fields that were
+    ignored.
+    """
 
     def read(row: Json) -> tuple[str | None, ChatSpec]:
         if row.get("method") != "POST":
@@ -41,16 +74,30 @@ def reader(endpoint: str) -> Read:
             )
         if not isinstance(row.get("body"), dict):
             raise ApiError("invalid_request", "The body must be an object.", param="body")
-        body = checked(_BODIES[endpoint], row["body"])
-        if body.stream:
-            raise ApiError("unsupported", "A batch has no streams.", param="stream")
+        model, spec, ignored = read_body(row["body"])
+        if ignored := [*unknown(row, _OF_A_LINE), *ignored]:
+            warning = f"Unknown fields were ignored: {named(ignored)}."
+            spec = replace(spec, warnings=(warning, *spec.warnings))
+        return model, spec
+
+    return read
+
+
+def refuse_stream(asked: bool | None) -> None:
+    """Raises ApiError for a line that asks for a stream."""
+    if asked:
+        raise ApiError("unsupported", "A batch has no streams.", param="stream")
+
+
+def _body_reader(shape: type[ChatBody | CompletionBody]) -> ReadBody:
+    def read(sent: Json) -> tuple[str | None, ChatSpec, Sequence[str]]:
+        body = checked(shape, sent)
+        refuse_stream(body.stream)
         spec = _only_answer(body)
         if body.one_call and spec.form.tools and not spec.form.must_call:
             sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."
             raise ApiError("unsupported", sentence, param="parallel_tool_calls")
-        if ignored := [*unknown(row, _OF_A_LINE), *body.ignored()]:
-            spec = replace(spec, warnings=(f"Unknown fields were ignored: {named(ignored)}.",))
-        return body.model, spec
+        return body.model, spec, body.ignored()
 
     return read
 
@@ -67,7 +114,29 @@ def _only_answer(body: ChatBody | CompletionBody) -> ChatSpec:
     return first
 
 
-READERS = {endpoint: reader(endpoint) for endpoint in ENDPOINTS}
+def _writer(kind: type[Answer]) -> Write:
+    def write(answered: Answered, events: Sequence[Event], end: Finished) -> Json:
+        answer = kind(
+            answered.request_id,
+            answered.created,
+            answered.model,
+            answered.fingerprint,
+            warnings=answered.warnings,
+            sampling=answered.sampling,
+        )
+        return answer.whole(events, end)
+
+    return write
+
+
+ENDPOINTS: Endpoints = {
+    CHAT: Endpoint(reader(CHAT, _body_reader(ChatBody)), _writer(ChatAnswer), ChatAnswer.param_of),
+    COMPLETION: Endpoint(
+        reader(COMPLETION, _body_reader(CompletionBody)),
+        _writer(CompletionAnswer),
+        CompletionAnswer.param_of,
+    ),
+}
 
 
 class ResultLines:
@@ -77,10 +146,14 @@ class ResultLines:
     """
 
     def __init__(
-        self, batch_id: str, endpoint: str, created: int, models: Mapping[str, tuple[str, str]]
+        self,
+        batch_id: str,
+        endpoint: Endpoint,
+        created: int,
+        models: Mapping[str, tuple[str, str]],
     ) -> None:
         self._batch_id = batch_id
-        self._answer = _ANSWERS[endpoint]
+        self._endpoint = endpoint
         self._created = created
         self._models = models
 
@@ -100,11 +173,15 @@ class ResultLines:
         # Results that an earlier release wrote have no reasoning tokens and no sampling.
         usage = Usage(**{item.name: used.get(item.name, 0) for item in fields(Usage)})
         name, fingerprint = self._models.get(result["model_id"], (result["model_id"], ""))
-        warnings = result.get("warnings", ())
         kept = result.get("sampling")
-        sampling = None if kept is None else sampling_used.completed(kept)
-        answer = self._answer(
-            request_id, self._created, name, fingerprint, warnings=warnings, sampling=sampling
+        answered = Answered(
+            request_id,
+            self._created,
+            name,
+            fingerprint,
+            result.get("warnings", ()),
+            None if kept is None else sampling_used.completed(kept),
+            result.get("asked", ""),
         )
         last = result.get("last_logprob")
         end = Finished(
@@ -113,13 +190,13 @@ class ResultLines:
             stop_reason=result.get("stop_reason"),
             last=None if last is None else TokenLogprob.of_view(last),
         )
-        return 200, answer.whole(_events(result), end)
+        return 200, self._endpoint.write(answered, _events(result), end)
 
     def _failed(self, error: Json) -> tuple[int, Json]:
         refused = ApiError(
             error["code"],
             error["message"],
-            param=error.get("param") or self._answer.param_of(error["code"]),
+            param=error.get("param") or self._endpoint.param_of(error["code"]),
         )
         return refused.openai_status, refused.openai()
 

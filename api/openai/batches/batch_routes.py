@@ -17,7 +17,6 @@ from api.batches.store import BatchRecord
 from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.openai import other_fields
-from api.openai.batches.batch_lines import CHAT, COMPLETION, ENDPOINTS
 from api.openai.batches.file_batches import FileBatch, FileBatches
 from api.openai.batches.result_files import kinds, missing_batch
 from api.openai.pagination import page
@@ -69,10 +68,9 @@ async def create(
     other_fields.refuse(body.others, _REFUSED)
     if ignored := unknown(body.others, _REFUSED):
         response.headers["X-Ignored-Fields"] = named(ignored)
-    if body.endpoint not in ENDPOINTS:
-        raise ApiError(
-            "unsupported", f"Batches are offered for {CHAT} and {COMPLETION}.", param="endpoint"
-        )
+    if body.endpoint not in file_batches.endpoints:
+        offered = ", ".join(file_batches.endpoints)
+        raise ApiError("unsupported", f"Batches are offered for {offered}.", param="endpoint")
     if body.completion_window != WINDOW:
         raise ApiError(
             "invalid_request", f"The completion window must be {WINDOW}.", param="completion_window"

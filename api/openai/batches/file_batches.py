@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -20,15 +20,15 @@ from api.batches.file_store import FileRecord, FileStore
 from api.batches.intake import BatchIntake
 from api.batches.lines import LineParser
 from api.batches.store import BatchRecord
-from api.chat.request import ChatSpec, WithoutTemplate
+from api.chat.request import WithoutTemplate
 from api.errors import ApiError
 from api.jobs.ids import is_job_id, new_job_id
+from api.openai.batches.batch_lines import Endpoints
 from api.periodic import repeat
 from api.registry import RegistryReader
 from wire import keys
 
 ImportState = Literal["validating", "accepted", "failed"]
-Readers = Mapping[str, Callable[[dict[str, Any]], tuple[str | None, ChatSpec]]]
 
 WINDOW_S = 24 * 3600
 """What is not done by then is not done: the only window that OpenAI's API has."""
@@ -60,7 +60,7 @@ class FileBatch:
 
 
 class FileBatches:
-    """The file batches in Redis. ``readers`` turn a line of a file into a prompt, by endpoint."""
+    """The file batches in Redis. ``endpoints`` are what they can be for."""
 
     def __init__(
         self,
@@ -68,15 +68,15 @@ class FileBatches:
         batches: BatchIntake,
         files: FileStore,
         registry: RegistryReader,
-        readers: Readers,
+        endpoints: Endpoints,
         without_template: WithoutTemplate = "generic",
     ) -> None:
+        self.endpoints = endpoints
         self._redis = redis
         self._without_template = without_template
         self._batches = batches
         self._files = files
         self._registry = registry
-        self._readers = readers
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def create(
@@ -214,7 +214,7 @@ class FileBatches:
         default = await self._registry.default()
         rules = LineParser(
             models,
-            self._readers[file_batch.endpoint],
+            self.endpoints[file_batch.endpoint].read,
             version=version,
             default_model=default,
             aliases=self._registry.aliases,

@@ -57,7 +57,8 @@ class ResultFile:
         records = await self.source.registry.models()
         models = {record.id: (public_name(record, records), record.revision) for record in records}
         ended = (self.batch.ended_ms or self.batch.created_ms) // 1000
-        lines = ResultLines(self.file_batch.id, self.file_batch.endpoint, ended, models)
+        endpoint = self.source.batches.endpoints[self.file_batch.endpoint]
+        lines = ResultLines(self.file_batch.id, endpoint, ended, models)
         seen: set[str] = set()
         async for piece in self.source.batches.results(self.batch):
             rows = [json.loads(row) for row in piece.splitlines()]

@@ -20,6 +20,14 @@ ID = "resp_"
 Unended = Literal["queued", "in_progress"]
 
 
+def usage_of(usage: Usage) -> Json:
+    """Token counts under the names of this API."""
+    told = input_and_output(usage)
+    # What is kept of a prompt costs nothing here, and is not counted.
+    told["input_tokens_details"]["cache_write_tokens"] = 0
+    return told
+
+
 def view_of(body: ResponsesBody, tools: ToolSet) -> View:
     """What a request wants to see of its answer."""
     return View(
@@ -134,7 +142,7 @@ class ResponseObject:
     def _last(self, status: str, output: list[Json], usage: Usage | None) -> Json:
         told = self._told(status, output) | self._sampling
         if usage is not None:
-            told["usage"] = input_and_output(usage)
+            told["usage"] = usage_of(usage)
         if self._warnings:
             told["warnings"] = list(self._warnings)
         return told

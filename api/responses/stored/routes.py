@@ -45,6 +45,12 @@ class InputItems(BaseModel):
     has_more: bool
 
 
+@router.post("/responses/compact", include_in_schema=False)
+async def compact_response() -> None:
+    """Refused: without a route this would be the address of a response named ``compact``."""
+    raise ApiError("not_found", "Conversations are not compacted here: send truncation: auto.")
+
+
 @router.get("/responses/{response_id}", response_class=JSONResponse, responses=answers())
 async def response(
     request: Request,

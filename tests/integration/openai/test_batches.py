@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.responses import Response
 
 from tests.integration.openai.batch_service import CHAT, ENDED, BatchService, line, wait
 from wire import keys
@@ -40,6 +41,7 @@ def test_a_batch_runs_from_the_upload_to_its_results(batch_service: BatchService
             "role": "assistant",
             "content": answer(f"chat {n}", n, 4),
             "refusal": None,
+            "annotations": [],
         }
         assert body["usage"]["completion_tokens"] == 4
         assert (body["sampling"]["seed"], body["sampling"]["top_k"]) == (n, 0)
@@ -158,6 +160,40 @@ def test_completions_continue_their_prompt_as_it_is(batch_service: BatchService)
     assert completion["choices"][0]["text"] == "".join(
         f"w{word(list(b'once upon'), 5, n)} " for n in range(3)
     )
+
+
+def test_responses_are_whole_in_the_output_file(batch_service: BatchService) -> None:
+    prompt = SAY + '<think>hm</think>Well.<tool_call>{"name": "look", "arguments": {}}</tool_call>'
+    look = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
+    body = {"model": "demo-chat", "input": prompt, "tools": [look], "seed": 5}
+    rows = [
+        {"custom_id": name, "method": "POST", "url": "/v1/responses", "body": body | more}
+        for name, more in (("whole", {}), ("stored", {"store": True}), ("cut", {"input": "x"}))
+    ]
+    rows[-1]["body"]["max_output_tokens"] = 4  # type: ignore[index]
+    batch = batch_service.submit(*rows, endpoint="/v1/responses")
+    # What a line repeats of its request doesn't depend on the file.
+    batch_service.until(batch, "in_progress", *ENDED)
+    batch_service.client.files.delete(batch.input_file_id)
+    batch = batch_service.until(batch, *ENDED)
+    told = batch_service.rows(batch.output_file_id)
+    assert told.keys() == {"whole", "cut"}
+    response = Response.model_validate(told["whole"]["response"]["body"])
+    assert (response.status, response.output_text, response.model) == (
+        "completed",
+        "Well.",
+        "demo-chat",
+    )
+    assert [item.type for item in response.output] == ["reasoning", "message", "function_call"]
+    assert [tool.name for tool in response.tools] == ["look"]  # type: ignore[union-attr]
+    asked = {name: value for name, value in body.items() if name != "seed"} | {"store": False}
+    direct: Any = batch_service.client.responses.create(**asked, extra_body={"seed": 5})  # type: ignore[call-overload]
+    assert set(told["whole"]["response"]["body"]) == set(direct.to_dict())
+    assert told["cut"]["response"]["body"]["status"] == "incomplete"
+    [refused] = batch_service.rows(batch.error_file_id).values()
+    assert refused["response"]["body"]["error"]["param"] == "store"
+    with pytest.raises(openai.NotFoundError):
+        batch_service.client.responses.retrieve(response.id)
 
 
 def test_a_batch_that_is_cancelled_keeps_what_was_finished(batch_service: BatchService) -> None:

@@ -83,6 +83,22 @@ def test_a_conversation_is_kept_for_the_client(service: Service) -> None:
     assert third.output_text == "Yes."
 
 
+def test_the_client_refers_to_items_by_their_ids(service: Service) -> None:
+    first = create(service, f"{SAY}<think>Hm.</think>Yes.")
+    assert [item.type for item in first.output] == ["reasoning", "message"]
+    by_id: Any = [{"type": "item_reference", "id": item.id} for item in first.output]
+    asked: Any = {"type": "message", "role": "user", "content": "And now?"}
+    referred, sent = [*by_id, asked], [*(item.to_dict() for item in first.output), asked]
+    answers = [create(service, items, max_output_tokens=8) for items in (referred, sent)]
+    assert answers[0].output_text == answers[1].output_text
+    assert answers[0].usage.input_tokens == answers[1].usage.input_tokens
+    counted = service.client.responses.input_tokens.count(model=MODEL, input=referred)
+    assert counted.input_tokens == answers[0].usage.input_tokens
+    with pytest.raises(openai.NotFoundError) as missing:
+        create(service, [{"type": "item_reference", "id": "rs_1"}, asked])
+    assert (missing.value.param, missing.value.code) == ("input[0].id", "not_found")
+
+
 def test_a_response_in_the_background_outlives_its_client_and_can_be_cancelled(
     service: Service,
 ) -> None:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from api.batches.lines import LineParser, parse_line
 from api.batches.routes import read
 from api.http.json_limits import LONG
-from api.openai.batches.batch_lines import CHAT, reader
+from api.openai.batches.batch_lines import CHAT, ENDPOINTS
 from tests.support.api_support import announce
 from tests.support.fake_api import fake_api, fake_redis
 from wire.batches import LineResult
@@ -138,7 +138,7 @@ def test_so_do_lines_of_batches(body: dict[str, Any], place: list[str | int]) ->
     of_openai = {"method": "POST", "url": CHAT, "body": {"model": "m", **body}}
     for rules, row in (
         (LineParser([], read), {"model_id": "m", **body}),
-        (LineParser([], reader(CHAT)), of_openai),
+        (LineParser([], ENDPOINTS[CHAT].read), of_openai),
     ):
         refused = parse_line(json.dumps({"custom_id": "a", **row}).encode(), 1, rules)
         assert isinstance(refused, LineResult)

@@ -37,7 +37,7 @@ def calls(*pieces: str, name: str = "clock") -> list[Delta]:
 
 def test_a_text(api: AnthropicApi) -> None:
     answer = api.message()
-    assert answer["content"] == [{"type": "text", "text": "Hello"}]
+    assert answer["content"] == [{"type": "text", "text": "Hello", "citations": None}]
     assert (answer["stop_reason"], answer["stop_sequence"]) == ("end_turn", None)
     assert answer["model"] == "model-1"
     assert answer["id"].startswith("msg_")
@@ -48,7 +48,12 @@ def test_a_text(api: AnthropicApi) -> None:
         "cache_read_input_tokens": 2,
         "output_tokens": 3,
         "output_tokens_details": {"thinking_tokens": 0},
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "server_tool_use": None,
+        "service_tier": "standard",
+        "inference_geo": None,
     }
+    assert (answer["stop_details"], answer["container"]) == (None, None)
 
 
 def test_a_stream(api: AnthropicApi) -> None:
@@ -64,7 +69,7 @@ def test_a_stream(api: AnthropicApi) -> None:
     ]
     assert events[0]["message"]["content"] == []
     assert events[-2]["usage"]["cache_read_input_tokens"] == 2
-    assert blocks_of(events) == [{"type": "text", "text": "Hello"}]
+    assert blocks_of(events) == [{"type": "text", "text": "Hello", "citations": None}]
 
 
 ANSWERS: list[tuple[list[Event], list[str], str]] = [

@@ -10,7 +10,7 @@ import pytest
 
 from api.batches.lines import LineParser, parse_line
 from api.batches.routes import read
-from api.openai.batches.batch_lines import CHAT, COMPLETION, READERS
+from api.openai.batches.batch_lines import CHAT, COMPLETION, ENDPOINTS
 from api.openai.schemas import ChatBody, CompletionBody
 from tests.support.api_support import MODEL
 from wire.batches import BatchLine, LineResult
@@ -18,7 +18,7 @@ from wire.batches import BatchLine, LineResult
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
 NATIVE = LineParser([MODEL], read, default_model=MODEL)
-OPENAI = LineParser([MODEL], READERS[CHAT], default_model=MODEL, model_field="model")
+OPENAI = LineParser([MODEL], ENDPOINTS[CHAT].read, default_model=MODEL, model_field="model")
 
 
 def parsed(parser: LineParser, row: dict[str, Any]) -> BatchLine | LineResult:
@@ -66,7 +66,7 @@ def test_what_a_line_can_not_have_is_refused_by_name(fields: dict[str, Any], par
 
 
 def test_a_model_that_is_not_there_is_refused_as_in_a_request() -> None:
-    absent = LineParser([MODEL.model_copy(update={"downloaded": False})], READERS[CHAT])
+    absent = LineParser([MODEL.model_copy(update={"downloaded": False})], ENDPOINTS[CHAT].read)
     for parser, row, param in (
         (NATIVE, {"model_id": "nope", "prompt": "a"}, "model_id"),
         (OPENAI, of_openai({"model": "nope"}), "model"),
@@ -110,7 +110,7 @@ def test_one_line_with_a_deep_schema_is_refused_alone() -> None:
 def test_what_an_older_worker_can_not_do_is_named_as_it_was_sent(
     endpoint: str, fields: dict[str, Any]
 ) -> None:
-    older = LineParser([MODEL], READERS[endpoint], default_model=MODEL, version=3)
+    older = LineParser([MODEL], ENDPOINTS[endpoint].read, default_model=MODEL, version=3)
     code, sentence, param = refusal(older, {"method": "POST", "url": endpoint, "body": fields})
     assert code == "workers_outdated"
     shape = ChatBody if endpoint == CHAT else CompletionBody

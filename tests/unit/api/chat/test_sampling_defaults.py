@@ -11,7 +11,7 @@ import pytest
 
 from api.batches.lines import LineParser, parse_line
 from api.batches.routes import read
-from api.openai.batches.batch_lines import READERS
+from api.openai.batches.batch_lines import ENDPOINTS
 from tests.support.api_support import MODEL, chat_body
 from tests.support.fake_api import fake_redis
 from tests.support.openai_support import ANSWER, CHAT, COMPLETIONS, Api, body, serving
@@ -68,7 +68,7 @@ def line(model: ModelRecord, endpoint: str | None, fields: dict[str, Any]) -> Ba
             "url": endpoint,
             "body": body(endpoint) | {"model": model.id} | fields,
         }
-        parser = LineParser([model], READERS[endpoint])
+        parser = LineParser([model], ENDPOINTS[endpoint].read)
         made = parse_line(json.dumps(row).encode(), 1, parser)
     assert isinstance(made, BatchLine), made
     return made

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.openai.batches.batch_lines import CHAT as CHAT_LINES
-from api.openai.batches.batch_lines import COMPLETION, ResultLines
+from api.openai.batches.batch_lines import COMPLETION, ENDPOINTS, ResultLines
 from api.openai.logprobs import TextLogprobs, joined
 from api.openai.response_schemas import ChatCompletion, Completion
 from tests.support.openai_support import CHAT, COMPLETIONS, Api, body
@@ -224,7 +224,7 @@ def test_a_line_of_a_batch_has_what_a_request_has(api: Api, endpoint: str) -> No
         assert echo.prompt is not None
         result = replace(result, prompt=echo.text, prompt_logprobs=echo.prompt)
     row = json.loads(result.encode())
-    line = ResultLines("b" * 32, endpoint, 1, {}).line(row)
+    line = ResultLines("b" * 32, ENDPOINTS[endpoint], 1, {}).line(row)
     assert line["response"]["body"]["choices"] == expected
     assert "sampling" not in line["response"]["body"]
 
@@ -235,5 +235,5 @@ def test_a_line_of_a_batch_says_what_it_ran_with(seed: int) -> None:
     row = json.loads(LineResult(1, "one", "m", "Hi", sampling=chosen).encode())
     assert row["sampling"] == {"seed": seed, "top_k": 5, "logit_bias": {"3": 1.5}}
     for endpoint in (CHAT_LINES, COMPLETION):
-        line = ResultLines("b" * 32, endpoint, 1, {}).line(row)
+        line = ResultLines("b" * 32, ENDPOINTS[endpoint], 1, {}).line(row)
         assert line["response"]["body"]["sampling"] == used(chosen)

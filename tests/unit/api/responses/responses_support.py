@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from openai.types.responses import Response as OpenAiResponse
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
+
 from api.responses.response_schemas import Response, ResponseEvent
 from tests.support.api_support import MODEL
 from tests.support.openai_support import Api, error
@@ -13,6 +17,7 @@ from wire.messages import ChatJob, Event
 
 RESPONSES = "/v1/responses"
 CLOCK = {"type": "function", "name": "clock", "parameters": {"type": "object", "properties": {}}}
+_OPENAI_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 PATCH = {"type": "custom", "name": "apply_patch", "description": "Changes files."}
 
 
@@ -57,6 +62,7 @@ class ResponsesApi:
         assert response.status_code == 200, response.text
         told: dict[str, Any] = response.json()
         Response.model_validate(told)
+        OpenAiResponse.model_validate(told)
         return told
 
     def events(self, **fields: Any) -> list[dict[str, Any]]:
@@ -81,6 +87,8 @@ def read(stream: str) -> list[dict[str, Any]]:
         event = json.loads(data.removeprefix("data: "))
         assert kind == f"event: {event['type']}"
         ResponseEvent.model_validate(event)
+        if event["type"] != "response.failed":  # its codes are this service's, beside OpenAI's
+            _OPENAI_EVENT.validate_python(event)
         events.append(event)
     numbers = [event["sequence_number"] for event in events]
     assert numbers == sorted(set(numbers))

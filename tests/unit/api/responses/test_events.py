@@ -52,7 +52,7 @@ def test_a_text(api: ResponsesApi) -> None:
     assert events[-2]["item"] == item
     assert last["usage"] == {
         "input_tokens": 5,
-        "input_tokens_details": {"cached_tokens": 2},
+        "input_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 0},
         "output_tokens": 3,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 8,
@@ -251,7 +251,7 @@ def test_log_probabilities_stand_beside_their_text(api: ResponsesApi) -> None:
 
 def test_tools_are_named_to_the_client_as_it_named_them(api: ResponsesApi) -> None:
     api.answers(called('{"input": "x"}', "files__apply_patch"), END)
-    space = {"type": "namespace", "name": "files", "tools": [PATCH]}
+    space = {"type": "namespace", "name": "files", "description": "", "tools": [PATCH]}
     (item,) = api.whole(tools=[space])["output"]
     assert (item["type"], item["namespace"], item["name"], item["input"]) == (
         "custom_tool_call",

@@ -56,8 +56,6 @@ CUSTOM_OUTPUT = {"type": "custom_tool_call_output", "call_id": "c1", "output": "
         ({"input": [user(), call("x" * 257)]}, "input[1].call_id"),
         ({"input": [user(), call("c1", CANARY * 20)]}, "input[1].name"),
         ({"input": [user(), call("c1") | {"arguments": {}}]}, "input[1].arguments"),
-        ({"input": [{"type": "item_reference", "id": CANARY}]}, "input[0].id"),
-        ({"input": [{"id": CANARY}]}, "input[0].id"),
         ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input"),
         ({"input": [user("\ud800")]}, "input[0].content"),
         ({"input": [user("\0")]}, "input[0].content"),

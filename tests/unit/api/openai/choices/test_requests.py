@@ -10,7 +10,7 @@ import pytest
 from api.chat.request import seed_of_choice
 from api.errors import ApiError
 from api.openai.batches.batch_lines import CHAT as CHAT_LINE
-from api.openai.batches.batch_lines import COMPLETION, READERS
+from api.openai.batches.batch_lines import COMPLETION, ENDPOINTS
 from tests.support.openai_support import CHAT, COMPLETIONS, Api, body
 from wire.messages import ChatJob
 
@@ -154,7 +154,7 @@ def test_a_request_has_128_answers_at_most(api: Api) -> None:
     ],
 )
 def test_a_line_of_a_batch_has_one_answer(url: str, sent: dict[str, Any], param: str) -> None:
-    read = READERS[url]
+    read = ENDPOINTS[url].read
     row = {"method": "POST", "url": url, "body": {"model": "model-1"} | sent}
     with pytest.raises(ApiError) as refused:
         read(row)
@@ -163,4 +163,4 @@ def test_a_line_of_a_batch_has_one_answer(url: str, sent: dict[str, Any], param:
 
 def test_a_line_of_a_batch_may_be_token_ids() -> None:
     row = {"method": "POST", "url": COMPLETION, "body": {"prompt": [1, 2], "n": 1}}
-    assert READERS[COMPLETION](row)[1].form.prompt_ids == (1, 2)
+    assert ENDPOINTS[COMPLETION].read(row)[1].form.prompt_ids == (1, 2)
