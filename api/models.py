@@ -32,6 +32,7 @@ _LISTED = (
     "architecture",
     "context_window",
     "is_vision",
+    "takes_tools",
     "downloaded",
     "downloading",
     "download_progress",

@@ -21,6 +21,7 @@ from mlxq.commands.inputs import prepare_streams
 from mlxq.commands.models import models
 from mlxq.commands.operations import ps, serve, status, stop
 from mlxq.commands.overview import overview
+from mlxq.connect.command import connect
 from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
 from mlxq.output import note
 
@@ -114,6 +115,7 @@ app.command()(ps)
 app.command()(stop)
 app.command()(status)
 app.command()(doctor)
+app.command()(connect)
 app.command(
     context_settings={
         "allow_extra_args": True,

@@ -66,9 +66,18 @@ _MOST = 640
 """Bytes of a sentence in JSON: with the rest a body is less than 1 KB."""
 
 
+_THREAD = "thread"
+"""The field that asks for a conversation that is kept here. The clients' tool runners send it and,
+told that it can't be had, send the whole conversation each turn."""
+_NO_THREADS = {"error_code": "thread_unsupported_request", "unsupported": [_THREAD]}
+
+
 class AnthropicError(BaseModel):
+    """``details`` is there where clients act by it."""
+
     type: Kind
     message: str
+    details: dict[str, Any] | None = None
 
 
 class AnthropicErrorBody(BaseModel):
@@ -109,7 +118,9 @@ def body(
         place = _INDEX.sub(r".\1", param)
         message = f"{place}: {message}"
     kind = _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
-    error = {"type": kind, "message": _short(message)}
+    error: dict[str, Any] = {"type": kind, "message": _short(message)}
+    if param == _THREAD:
+        error["details"] = _NO_THREADS
     return {"type": "error", "error": error, "request_id": request_id}
 
 

@@ -4,13 +4,16 @@ that runs a command."""
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from typer.testing import CliRunner, Result
 
 from mlxq.cli import app
+from mlxq.connect.agents import AGENTS
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 MODEL = {
@@ -97,3 +100,37 @@ def mlxq(service: httpx2.BaseTransport, *arguments: str, stdin: str = "") -> Res
     return CliRunner(env={"MLXQ_URL": None, "MLXQ_API_KEY": None}).invoke(
         app, list(arguments), input=stdin, obj=service, prog_name="mlxq"
     )
+
+
+# --- `mlxq connect --write` ------------------------------------------------------------------------
+
+KEY = "ann-0123456789abcdef"
+BIG = MODEL | {"name": "Big 7B", "context_window": 131072, "takes_tools": True}
+FOLDERS = ("CODEX_HOME", "CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME", "CONTINUE_GLOBAL_DIR")
+
+
+def connect_write(name: str, *options: str, key: str | None = None, model: Any = BIG) -> Result:
+    runner = CliRunner(env={"MLXQ_URL": None, "MLXQ_API_KEY": key})
+    service = FakeService(**{"GET /models": [model]})
+    return runner.invoke(app, ["connect", name, "--write", *options], obj=service, prog_name="mlxq")
+
+
+def put(path: Path, text: str, mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    path.chmod(mode)
+    return path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def first_file(home: Path, name: str) -> Path:
+    """A program's first file of settings."""
+    [file, *_] = next(agent for agent in AGENTS if agent.name == name).files
+    return home / file.shown_path.removeprefix("~/")

@@ -9,7 +9,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from anthropic import Anthropic
+from anthropic import Anthropic, beta_tool
 
 from tests.support.openai_service import MODEL, Service
 from worker.backends.echo import answer
@@ -74,6 +74,21 @@ def test_a_conversation_goes_on_behind_a_tools_result(client: Anthropic) -> None
     ]
     second: Any = client.messages.create(**asked("", messages=turns, tools=[CLOCK]))
     assert (second.content[0].text, second.stop_reason) == ("It is noon.", "end_turn")
+
+
+def test_the_clients_tool_runner_calls_and_goes_on(client: Anthropic) -> None:
+    """It asks for a conversation that the server keeps first, and goes on without one."""
+    asked_for: list[str] = []
+
+    @beta_tool
+    def clock(zone: str) -> str:
+        """The time in a zone."""
+        asked_for.append(zone)
+        return f"{SAY}It is noon."
+
+    runner = client.beta.messages.tool_runner(**asked(f"{SAY}{CALL}"), tools=[clock])
+    message: Any = runner.until_done()
+    assert (asked_for, message.content[0].text) == (["UTC"], "It is noon.")
 
 
 def test_a_stop_sequence_is_told(client: Anthropic) -> None:

@@ -23,6 +23,7 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "architecture": "llama",
         "context_window": 2048,
         "is_vision": False,
+        "takes_tools": False,
         "downloaded": True,
         "downloading": False,
         "download_progress": 1.0,

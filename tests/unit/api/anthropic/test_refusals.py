@@ -92,6 +92,16 @@ def test_what_cannot_be_is_refused_by_name(
     assert "n" * 100 not in message
 
 
+def test_clients_that_ask_for_a_thread_are_told_to_go_on_without(api: AnthropicApi) -> None:
+    sent = {"model": "m", "max_tokens": 1, "messages": [user()], "thread": {"type": "create"}}
+    error = api.client.post(MESSAGES, json=sent).json()["error"]
+    assert error["details"] == {
+        "error_code": "thread_unsupported_request",
+        "unsupported": ["thread"],
+    }
+    assert "details" not in api.client.post(MESSAGES, json={"model": "m"}).json()["error"]
+
+
 def test_a_body_that_is_no_json_and_one_of_another_type(api: AnthropicApi) -> None:
     for content, kind in ((b"{", "application/json"), (b"{}", "text/plain")):
         response = api.client.post(MESSAGES, content=content, headers={"Content-Type": kind})
