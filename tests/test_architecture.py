@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
@@ -124,22 +125,24 @@ def private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-@functools.cache
-def names_of(library: str) -> set[str]:
-    """Private names that a library defines or sets anywhere."""
+def defined(library: str, wanted: set[str]) -> set[str]:
+    """Which of some private names a library defines or sets anywhere."""
     spec = importlib.util.find_spec(library)
     assert spec is not None, library
     names: set[str] = set()
+    # Parsing a whole library takes long: most of its files name none of these.
+    named = re.compile(rf"\b(?:{'|'.join(wanted)})\b")
     for folder in spec.submodule_search_locations or ():
         for path in Path(folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = path.read_text(encoding="utf-8")
+            for node in ast.walk(ast.parse(text)) if named.search(text) else ():
                 if isinstance(node, Function):
                     names.add(node.name)
                 elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
                     names.add(node.attr)
                 elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                     names.add(node.target.id)
-    return {name for name in names if private(name)}
+    return names & wanted
 
 
 def imported_names(path: Path) -> dict[str, str]:
@@ -180,16 +183,17 @@ def libraries_of(name: str) -> set[str]:
 def touched() -> dict[str, set[str]]:
     """Private names of libraries that the product uses: inherited ones, and those of other objects."""
     ours = {node.name for _, node in functions(*PACKAGES)}
-    found: dict[str, set[str]] = {library: set() for library in WATCHED_LIBRARIES}
+    used: dict[str, set[str]] = {library: set() for library in WATCHED_LIBRARIES}
     for path in sources(*PACKAGES):
+        libraries = _libraries_imported_by(path)
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 for library in libraries_of(f"{module_of(path)}.{node.name}"):
-                    found[library] |= _inherited(node) & names_of(library)
-            for name in _of_others(node):
-                for library in set(_libraries_imported_by(path)):
-                    if name in names_of(library) and name not in ours:
-                        found[library].add(name)
+                    used[library] |= _inherited(node)
+            others = set(_of_others(node)) - ours
+            for library in libraries if others else ():
+                used[library] |= others
+    found = {library: defined(library, names) for library, names in used.items() if names}
     return {library: names for library, names in found.items() if names}
 
 

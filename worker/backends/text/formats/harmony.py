@@ -61,8 +61,9 @@ def transitions() -> Transitions:
     }
 
 
+# Nothing is tried again: a long head without its end would take the square of its length.
 _HEAD = re.compile(
-    r"\s*(?:functions\.)?([^\s<|]+)(?:(?!<\|message\|>).)*<\|message\|>\s*", re.DOTALL
+    r"\s*(?:functions\.)?([^\s<|]++)(?:(?!<\|message\|>).)*+<\|message\|>\s*", re.DOTALL
 )
 _HEAD_OF_OBJECT = re.compile(_HEAD.pattern + r"(?=\{)", re.DOTALL)
 
