@@ -18,8 +18,9 @@ __all__ = ["ImagePool", "ImageRefused", "Picture"]
 
 CHILDREN = 2
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("decoder_process.py")))
-LIMIT_S = 10.0
-"""Time for one image; the largest allowed take two or three seconds."""
+LIMIT_S = 30.0
+"""Time for one image. The largest allowed take two or three seconds, and ten times as long on a
+machine that is busy: that must not be the client's fault."""
 IMAGES_EACH = 200
 """A child is replaced after this many images, whatever a decoder may have leaked."""
 MEMORY = 1 << 30

@@ -30,7 +30,7 @@ STORED_PIXELS = 1 << 22
 """Larger pictures are scaled down to about this: vision models look at one to four megapixels."""
 MAX_ASPECT = 200
 """The processors of the qwen2_vl family raise beyond it."""
-ALARM_S = 20
+ALARM_S = 45
 """The parent's limit is shorter; this one applies when the parent has died."""
 SIGNATURES = {
     "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
