@@ -176,8 +176,9 @@ def test_in_a_small_batch_the_first_free_row_is_used(bench: Bench) -> None:
 
 def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench) -> None:
     lengths = [4 + number for number in range(48)]
-    some = [0, 7, 15, 31, 32, 40, 47]
-    alone = [bench.answer(f"question {n}", seed=n, max_tokens=lengths[n]) for n in some]
+    alone = [
+        bench.answer(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
+    ]
     lane = bench.backend.batch_lane()
     chats = [
         bench.chat(f"question {n}", seed=n, max_tokens=length) for n, length in enumerate(lengths)
@@ -196,7 +197,7 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
             token.sequence.accept(token.token_id)
     # They join when eight rows are free.
     assert groups == [32, 8, 8]
-    assert [chats[n].generated for n in some] == alone
+    assert [chat.generated for chat in chats] == alone
 
 
 def test_rows_that_end_together_are_replaced_together(bench: Bench) -> None:

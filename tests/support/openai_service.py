@@ -38,10 +38,12 @@ class Service:
         return list(self.chat(text, stream=True, **fields))
 
     def raw(
-        self, body: dict[str, Any], path: str = "/v1/chat/completions"
+        self, body: dict[str, Any], path: str = "/v1/chat/completions", **headers: str
     ) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent |= {"Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body), sent)
         return connection
 
     def json(self, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tests.faults.chaos import cuts, kills, unstreamed
+from tests.faults.chaos.background import BackgroundClients
 from tests.faults.chaos.clients import Clients
 from tests.faults.chaos.faults import Faults
 from tests.faults.chaos.interference import Interference
@@ -36,6 +37,9 @@ def arguments() -> argparse.Namespace:
         "--seed", type=int, default=secrets.randbelow(1 << 32), help="seed of the random numbers"
     )
     parser.add_argument("--clients", type=int, default=20, help="chats at once (default: 20)")
+    parser.add_argument(
+        "--background", type=int, default=4, help="responses in the background at once (default: 4)"
+    )
     parser.add_argument(
         "--kills",
         type=int,
@@ -63,7 +67,7 @@ def arguments() -> argparse.Namespace:
 
 async def run_chaos(
     stack: Stack, options: argparse.Namespace
-) -> tuple[Faults, Interference, Clients]:
+) -> tuple[Faults, Interference, Clients, BackgroundClients]:
     """Run faults, interference and clients, wait for all chats to end, then check Redis."""
     faults = Faults(stack, random.Random(options.seed), options.pace)
     checker = Checker(stack)
@@ -71,28 +75,28 @@ async def run_chaos(
     def lost_since(began: float) -> bool:
         return any(at >= began for at in faults.lost)
 
+    def killed_since(began: float) -> bool:
+        return any(at >= began for at in faults.killed)
+
     interference = Interference(stack, faults.port, random.Random(options.seed + 2), lost_since)
-    clients = Clients(
-        faults.port,
-        checker,
-        random.Random(options.seed + 1),
-        lost_since,
-        lambda began: any(at >= began for at in faults.killed),
-        interference.cancelled,
-    )
+    known = (lost_since, killed_since, interference.cancelled)
+    clients = Clients(faults.port, checker, random.Random(options.seed + 1), *known)
+    background = BackgroundClients(faults.port, random.Random(options.seed + 3), *known)
     await faults.begin()
     async with asyncio.TaskGroup() as group:
         group.create_task(faults.supervise())
         reading = group.create_task(clients.run(options.clients))
+        following = group.create_task(background.run(options.background))
         interfering = group.create_task(interference.run(INTERFERENCE_PACE_S))
         await faults.run(options.minutes * 60)
-        clients.stop()
-        interference.stop()
-        await asyncio.wait([reading, interfering], timeout=END_S)
+        for one in (clients, background, interference):
+            one.stop()
+        await asyncio.wait([reading, following, interfering], timeout=END_S)
+        clients.tally.violations += background.tally.violations
         clients.tally.violations += interference.violations
         clients.tally.violations += await check_at_rest(stack, checker)
         faults.stop()
-    return faults, interference, clients
+    return faults, interference, clients, background
 
 
 async def check_at_rest(stack: Stack, checker: Checker) -> list[str]:
@@ -105,7 +109,11 @@ async def check_at_rest(stack: Stack, checker: Checker) -> list[str]:
 
 
 def table(
-    options: argparse.Namespace, faults: Faults, interference: Interference, clients: Clients
+    options: argparse.Namespace,
+    faults: Faults,
+    interference: Interference,
+    clients: Clients,
+    background: BackgroundClients,
 ) -> str:
     """The results as a Markdown table."""
     tally = clients.tally
@@ -115,6 +123,11 @@ def table(
     rows += [(f"outside: {name}", count) for name, count in sorted(interference.counts.items())]
     rows += [("fault: connection cut", tally.cuts), ("chats", len(tally.silences))]
     rows += [(f"chats {kind}", count) for kind, count in sorted(tally.ended.items())]
+    rows += [
+        (f"in the background {kind}", count)
+        for kind, count in sorted(background.tally.ended.items())
+    ]
+    rows += [("readings in the background", background.readings)]
     rows += [("longest silence in a stream, p50", f"{percent[49]:.2f} s")]
     rows += [
         ("longest silence in a stream, p99", f"{percent[98]:.2f} s"),
@@ -142,16 +155,17 @@ def main() -> int:
             return cuts.main(options, Path(folder))
         stack = Stack(Path(folder))
         try:
-            faults, interference, clients = asyncio.run(run_chaos(stack, options))
+            ran = asyncio.run(run_chaos(stack, options))
         finally:
             stack.close()
-        print(table(options, faults, interference, clients))
-        for line in clients.tally.violations[:SHOWN]:
+        print(table(options, *ran))
+        violations = ran[2].tally.violations
+        for line in violations[:SHOWN]:
             print(f"VIOLATION {line}")
-        if clients.tally.violations:
+        if violations:
             keep_logs(Path(folder))
     print(f"took {time.monotonic() - began:.0f} s")
-    return 1 if clients.tally.violations else 0
+    return 1 if violations else 0
 
 
 def keep_logs(folder: Path) -> None:

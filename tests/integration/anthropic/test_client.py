@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
 from anthropic import Anthropic, beta_tool
 
-from tests.support.openai_service import MODEL, Service
+from tests.integration.anthropic.requests import CALL, CLOCK, asked
+from tests.support.openai_service import MODEL
 from worker.backends.echo import answer
 from worker.backends.echo_script import SAY
-
-CLOCK: Any = {
-    "name": "clock",
-    "description": "The time in a zone.",
-    "input_schema": {"type": "object", "properties": {"zone": {"type": "string"}}},
-}
-CALL = '<tool_call>{"name": "clock", "arguments": {"zone": "UTC"}}</tool_call>'
-BODIES = sorted((Path(__file__).parent / "bodies").glob("*.json"))
-
-
-def asked(text: Any, **fields: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": text}]
-    seeded = {"extra_body": {"seed": 1}}
-    return {"model": MODEL, "max_tokens": 200, "messages": messages, **seeded} | fields
 
 
 def test_a_whole_message_and_its_stream_are_the_same_text(client: Anthropic) -> None:
@@ -111,58 +95,3 @@ def test_errors_are_the_clients_own(client: Anthropic) -> None:
 def test_models_are_listed_and_found(client: Anthropic) -> None:
     assert [model.id for model in client.models.list()] == [MODEL]
     assert client.models.retrieve(MODEL).type == "model"
-
-
-@pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
-def test_bodies_of_agents_are_answered(service: Service, path: Path) -> None:
-    sent = json.loads(path.read_text(encoding="utf-8"))
-    connection = service.raw(sent | {"model": MODEL, "max_tokens": 8}, "/v1/messages?beta=true")
-    response = connection.getresponse()
-    text = response.read().decode()
-    connection.close()
-    assert response.status == 200, text
-    assert "event: message_stop" in text
-
-
-def test_a_worker_killed_inside_a_call_changes_no_byte(service: Service) -> None:
-    zone = "U" * 400
-    call = CALL.replace("UTC", zone)
-    body = asked(f"{SAY}<think>Hm.</think>So.{call}", tools=[CLOCK], stream=True, max_tokens=2000)
-    body |= body.pop("extra_body")
-    undisturbed = told(service, body)
-    connection = service.raw(body, "/v1/messages")
-    response = connection.getresponse()
-    lines = []
-    while b"content_block_start" not in b"".join(lines) or b"text" not in b"".join(lines):
-        lines.append(response.readline())
-    # The call has begun or is about to: its hundreds of tokens take longer than all before them.
-    service.stack.kill("worker")
-    service.stack.start_worker()
-    asyncio.run(service.stack.worker_ready())
-    stream = b"".join(lines) + response.read()
-    connection.close()
-    assert content_of(stream.decode()) == undisturbed
-    assert zone in json.dumps(undisturbed)
-
-
-def told(service: Service, body: dict[str, Any]) -> Any:
-    connection = service.raw(body, "/v1/messages")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return content_of(text)
-
-
-def content_of(stream: str) -> Any:
-    """What a stream says, event by event, but for what differs between two jobs: ids, signatures
-    and where texts are cut."""
-    told: list[list[str]] = []
-    for line in stream.splitlines():
-        event = json.loads(line[6:]) if line.startswith("data: ") else {}
-        if event.get("type") == "content_block_start":
-            told.append([event["content_block"]["type"], ""])
-        elif event.get("type") == "content_block_delta":
-            kind, text = event["delta"].values()
-            told[event["index"]][1] += "" if kind == "signature_delta" else text
-        elif event.get("type") == "message_delta":
-            told.append([event["delta"]["stop_reason"], str(event["usage"]["output_tokens"])])
-    return told

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from anthropic.types import Message, RawMessageStreamEvent
+from pydantic import TypeAdapter
 from redis import Redis
 from starlette.testclient import TestClient
 
@@ -19,6 +21,7 @@ from wire.model_registry import Registry
 from wire.settings import Settings
 
 MESSAGES = "/v1/messages"
+_ANTHROPIC_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 CLOCK: dict[str, Any] = {
     "name": "clock",
     "description": "The time.",
@@ -54,6 +57,7 @@ class AnthropicApi:
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         AnthropicMessage.model_validate(answer)
+        Message.model_validate(answer)
         return answer
 
     def job(self, **fields: Any) -> ChatJob:
@@ -87,6 +91,8 @@ def events_in(stream: str) -> list[dict[str, Any]]:
             name, data = frame.split("\n")
             events.append(json.loads(data.removeprefix("data: ")))
             assert events[-1]["type"] == name.removeprefix("event: ")
+            if events[-1]["type"] not in ("ping", "error"):
+                _ANTHROPIC_EVENT.validate_python(events[-1])
     return events
 
 

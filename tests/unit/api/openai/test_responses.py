@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import openai.types.chat
 import pytest
 
 from api.openai.response_schemas import ChatCompletion, Completion
@@ -64,9 +65,15 @@ def test_answers_are_as_the_description_says(api: Api) -> None:
         Delta("Hi", (1,), "Hm.", (call,)),
         Finished("cancelled"),
     )
-    ChatCompletion.model_validate(api.client.post(CHAT, json=body(CHAT)).json())
-    Completion.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
-    assert api.chunks()[-1]["cancelled"]
+    # As we describe them, and as OpenAI's client does.
+    for kind in (ChatCompletion, openai.types.chat.ChatCompletion):
+        kind.model_validate(api.client.post(CHAT, json=body(CHAT)).json())
+    for kind in (Completion, openai.types.Completion):
+        kind.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
+    chunks = api.chunks()
+    for chunk in chunks:
+        openai.types.chat.ChatCompletionChunk.model_validate(chunk)
+    assert chunks[-1]["cancelled"]
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
