@@ -91,8 +91,6 @@ async def _answer(
     stores, not_honoured = _stores(body, stored.store.enabled)
     ignored = (*asked.ignored, *not_honoured)
     submitted = await submit(body, body.model, [asked.spec], ignored, context)
-    if body.background:
-        submitted = replace(submitted, leave=keep_running)
     record = ResponseRecord(
         context.caller.owner,
         submitted.model_name,
@@ -106,6 +104,8 @@ async def _answer(
         new = named(_sent(body, context.urls), submitted.job_id, len(earlier))
         record = replace(record, items=(*earlier, *new))
     events = await _kept(record, submitted, stored)
+    if body.background:
+        submitted = replace(submitted, leave=keep_running)
     if body.background and not body.stream:
         submitted.readers[0].detach()
         found = await stored.find(ID + submitted.job_id)
@@ -117,15 +117,16 @@ async def _answer(
 
 async def _kept(record: ResponseRecord, submitted: Submitted, stored: StoredResponses) -> Events:
     """Store the response if it is to be, and give it its date. A job whose response can't be found
-    again is stopped."""
+    again is stopped; not one that its client comes back to with a key."""
     job_id = submitted.job_id
     try:
         if record.stored:
             await stored.store.put(job_id, record)
         created_at = await stored.readers.records.submitted_s(job_id)
-    except BaseException:
+    except BaseException as error:
         submitted.readers[0].detach()
-        submitted.stop()
+        end = submitted.stop if isinstance(error, ApiError) else submitted.leave
+        end()
         raise
     created_s = int(time.time()) if created_at is None else created_at
     return record.events(job_id, created_s, submitted.sampling, FIELDS)
