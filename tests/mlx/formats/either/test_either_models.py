@@ -172,11 +172,12 @@ def test_what_begins_as_a_call_is_one_and_what_does_not_keeps_the_schema(
 @every
 def test_a_model_writes_one_or_the_other(benches: dict[str, Bench], name: str) -> None:
     bench = benches[name]
-    chats = [chat(bench, seed=seed) for seed in range(4)]
+    chats = [chat(bench, seed=seed, thinking_budget=BUDGET) for seed in range(4)]
     run(bench, *chats)
     for one in chats:
         text, reasoning, calls = told(bench, one)
-        assert not reasoning
+        # Harmony's models begin their thinking themselves.
+        assert not reasoning or name == "harmony"
         check(text, calls)
 
 
@@ -240,6 +241,23 @@ def test_a_model_that_thinks_first_decides_behind_it(benches: dict[str, Bench], 
         run(bench, resumed)
         check(told(bench, resumed)[0], told(bench, resumed)[2])
     assert [*resumed.emitted, *resumed.generated] == tokens
+
+
+@pytest.mark.parametrize("begin", [harmony.CALL, harmony.FINAL])
+def test_a_model_of_harmony_may_think_first(benches: dict[str, Bench], begin: str) -> None:
+    bench = benches["harmony"]
+    thought = encode(bench, f"{harmony.ANALYSIS}Hm.")
+    whole = chat(bench, thought, thinking_budget=BUDGET)
+    run(bench, whole)
+    text, reasoning, calls = told(bench, whole)
+    check(text, calls)
+    assert reasoning.startswith("Hm.")
+    end = encode(bench, f"{harmony.END_OF_THINKING}{begin}")
+    one = chat(bench, (*thought, *end), thinking_budget=BUDGET)
+    run(bench, one)
+    text, reasoning, calls = told(bench, one)
+    check(text, calls)
+    assert (reasoning, bool(calls)) == ("Hm.", begin == harmony.CALL)
 
 
 def test_a_call_in_the_thinking_is_thought(benches: dict[str, Bench]) -> None:
