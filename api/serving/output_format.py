@@ -37,17 +37,17 @@ def format_of_chat(
     """The form of an answer that may call ``tools``, or has to be a call of the schema
     that ``called`` returns. Raises ApiError for what can't be had."""
     form = OutputFormat(separate=True, tools=tuple(tools), truncation=truncation)
-    if called is not None:
-        # Without an answer beside the call there is nothing to guide.
-        return form.model_copy(update={"json_schema": called(), "must_call": True})
-    if guide is None or not tools:
-        return guided(form, guide)
-    if guide.grammar is not None:
+    if guide is not None and guide.grammar is not None and (tools or called is not None):
         raise ApiError(
             "unsupported",
             "Beside tools an answer can be held to a JSON schema, and to no grammar, regular "
             "expression or choice.",
             param=guide.param,
         )
+    if called is not None:
+        # Without an answer beside the call there is nothing to guide.
+        return form.model_copy(update={"json_schema": called(), "must_call": True})
+    if guide is None or not tools:
+        return guided(form, guide)
     call = schema_of_call([tool["function"] for tool in tools])
     return guided(form, guide).model_copy(update={"call_schema": call})

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from wire.messages import OutputFormat
 from worker.backends.text.call_grammars.json_calls import repeated
 from worker.backends.text.call_grammars.writer import BLANKS, Writer, tools_of
+from worker.backends.text.formats import harmony
 from worker.backends.text.formats.chat_format import ChatFormat
 from worker.backends.text.formats.syntax import ToolFormat
 from worker.backends.text.output_syntax import call_format
@@ -42,6 +43,9 @@ def either_grammar(
     calls = build(writer) if build is not None else _marked(writer, tools, form)
     answer = f"{writer.text(marks.answer_start)} {writer.rule(f'%json {form.json_schema}')}"
     ways = writer.any_of((answer, calls))
+    if marks.is_harmony:
+        thinking = f"{writer.text(harmony.ANALYSIS)} {writer.until(harmony.END_OF_THINKING)}"
+        return writer.grammar(f"({thinking})? {ways}")
     return writer.grammar(f"{BLANKS} {ways}" if thinks else ways)
 
 

@@ -121,6 +121,8 @@ class ThinkingBudgets:
         if job.form.is_guided:
             # The schema holds right behind the mark, and has no place for what a template writes.
             closing = end_of_open_thinking(self._tokenizer, prompt_ids)
+            if job.form.may_call and self._format.is_harmony:
+                closing = self._encoded(harmony.END_OF_THINKING)
             if not closing:
                 return None
         return ThinkingBudget(tokens, closing, lambda: self._decoders.of(job, prompt_ids), answer)

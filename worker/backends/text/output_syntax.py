@@ -76,8 +76,10 @@ def _either_syntax(
     syntaxes = tools.syntaxes(offered)
     openings = {syntax.start: TOOL + mark for mark, syntax in syntaxes.items() if mark}
     openings |= dict.fromkeys((*tools.dropped, *tools.opening), OPENING)
+    transitions: Transitions = {TEXT: [], OPENING: []}
     if form.is_harmony:
         openings = dict(harmony.OPENINGS)
+        transitions[REASONING] = [("<|end|>", OPENING)]
     if form.answer_start:
         openings |= {form.answer_start: TEXT}
     calls = {
@@ -86,7 +88,6 @@ def _either_syntax(
         )
         for mark, syntax in syntaxes.items()
     }
-    transitions: Transitions = {TEXT: [], OPENING: []}
     if initial == REASONING and form.thinking is not None:
         transitions[REASONING] = [(form.thinking.end, OPENING)]
     else:

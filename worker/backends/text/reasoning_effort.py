@@ -44,7 +44,8 @@ def effort_warnings(form: OutputFormat, tokenizer: Any) -> list[str]:
         return []
     source, marks = template_source(tokenizer), chat_format(tokenizer)
     if uses(source, EFFORT):
-        held = marks.is_harmony and form.is_guided and effort not in _OFF
+        is_held = form.is_guided and not form.may_call
+        held = marks.is_harmony and is_held and effort not in _OFF
         reason = "an answer of this model that is held to a schema begins with it" if held else ""
     else:
         reason = _why_none(effort, source, marks)

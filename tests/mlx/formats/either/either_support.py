@@ -19,7 +19,7 @@ from tests.mlx.formats.test_tool_formats import CASES
 from tests.support.schema_support import settled
 from wire.messages import OutputFormat
 from worker.backends.sampling.json_schema import Constraint, Grammars
-from worker.backends.text.decoder import Decoders
+from worker.backends.text.decoder import Decoders, StreamingDecoder
 from worker.backends.text.formats import chat_format
 from worker.backends.text.formats.chat_format import ChatFormat
 from worker.text_decoder import Output
@@ -185,8 +185,16 @@ class Speaker:
 
     def read(self, ids: Sequence[int], *, call_pieces: bool = False) -> tuple[Output, bool]:
         """What a reader gets of an answer, and whether a call in it can't be read."""
-        asked = self.asked.model_copy(update={"call_pieces": call_pieces})
-        job = chat().model_copy(update={"form": asked})
-        decoder = Decoders(self.tokenizer, frozenset({self.end})).of(job, [0])
+        decoder = self._decoder(call_pieces=call_pieces)
         pieces = [decoder.add(token) for token in ids]
         return Output.together([*pieces, decoder.finish()]), decoder.has_open_call
+
+    def pieces(self, ids: Sequence[int]) -> list[Output]:
+        """What a reader has got of an answer that goes on."""
+        decoder = self._decoder(call_pieces=True)
+        return [decoder.add(token) for token in ids]
+
+    def _decoder(self, *, call_pieces: bool) -> StreamingDecoder:
+        asked = self.asked.model_copy(update={"call_pieces": call_pieces})
+        job = chat().model_copy(update={"form": asked})
+        return Decoders(self.tokenizer, frozenset({self.end})).of(job, [0])

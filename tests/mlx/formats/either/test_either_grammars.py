@@ -143,6 +143,18 @@ def test_a_call_that_is_cut_is_no_text(tmp_path: Path, name: str) -> None:
         assert output.text == "" or FORMS[name].tools is json_calls.UNMARKED
 
 
+def test_an_answer_that_begins_as_an_unmarked_call_is_told_once_it_is_none(tmp_path: Path) -> None:
+    named = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    speaker = Speaker(tmp_path, "llama 3", (), form(schema=named))
+    for said, told in (('{"name": "wri', ""), ('{"name": "Wri', '{"name": "Wri')):
+        assert "".join(piece.text for piece in speaker.pieces(speaker.encode(said))) == told
+    for name, is_call in (("Writer", False), ("write", True)):
+        whole = json.dumps({"name": name})
+        assert speaker.allows(whole)
+        output, _ = speaker.read(speaker.encode(whole))
+        assert (output.text, bool(output.tool_calls)) == ("" if is_call else whole, is_call)
+
+
 def test_a_format_without_a_mark_or_a_grammar_is_refused(tmp_path: Path) -> None:
     unmarked = ToolFormat(json_calls.UNMARKED.syntaxes)
     speaker = Speaker(tmp_path, "", MARKS, form(), format_=of(unmarked))
@@ -151,7 +163,13 @@ def test_a_format_without_a_mark_or_a_grammar_is_refused(tmp_path: Path) -> None
     assert (refused.value.code, refused.value.param) == ("unsupported", "tools")
 
 
-@pytest.mark.parametrize("schema", ["{}", "[]", '{"anyOf": [{}], "x-guidance": {}}'])
+NUMBER = {"properties": {"name": {"const": 5}, "arguments": {}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    ["{}", "[]", '{"anyOf": [{}], "x-guidance": {}}', json.dumps({"anyOf": [NUMBER]})],
+)
 def test_a_schema_of_calls_that_is_none_is_refused(tmp_path: Path, schema: str) -> None:
     asked = form().model_copy(update={"call_schema": schema})
     speaker = Speaker(tmp_path, "granite 4", MARKS, asked)

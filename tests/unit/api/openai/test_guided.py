@@ -91,7 +91,7 @@ def test_two_things_at_once_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("asked", ["guided_regex", "guided_choice", "guided_grammar"])
 def test_beside_tools_a_schema_can_be_had_and_no_grammar(asked: str) -> None:
-    for choice in (None, "auto"):
+    for choice in (None, "auto", "required"):
         fields = {asked: ["a"] if asked == "guided_choice" else "a", "tools": [TOOL]}
         code, param, sentence = refusal(**fields, tool_choice=choice)
         assert (code, param) == ("unsupported", asked)
@@ -100,7 +100,7 @@ def test_beside_tools_a_schema_can_be_had_and_no_grammar(asked: str) -> None:
             "expression or choice."
         )
         form = chat(guided_json={"type": "object"}, tools=[TOOL], tool_choice=choice).form
-        assert (form.may_call, form.is_guided, form.must_call) == (True, True, False)
+        assert (form.may_call, form.must_call) == (choice != "required", choice == "required")
 
 
 def test_what_is_no_schema_is_refused_by_name() -> None:

@@ -216,35 +216,6 @@ def test_what_the_text_is_held_to(api: ResponsesApi, sent: Any, schema: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("choice", "called", "must_call", "held"),
-    [
-        ("auto", ["clock", "apply_patch"], False, "integer"),
-        ("required", [], True, None),
-        ("none", [], False, "integer"),
-        (
-            {
-                "type": "allowed_tools",
-                "mode": "auto",
-                "tools": [{"type": "function", "name": "clock"}],
-            },
-            ["clock"],
-            False,
-            "integer",
-        ),
-    ],
-)
-def test_a_format_beside_tools_holds_what_is_no_call(
-    api: ResponsesApi, choice: Any, called: list[str], must_call: bool, held: str | None
-) -> None:
-    wanted = {"type": "json_schema", "name": "n", "schema": {"type": "integer"}}
-    form = api.job(text={"format": wanted}, tools=[CLOCK, PATCH], tool_choice=choice).form
-    assert (form.may_call, form.must_call) == (bool(called), must_call)
-    assert json.loads(form.json_schema or "").get("type") == held
-    calls = json.loads(form.call_schema or '{"anyOf": []}')["anyOf"]
-    assert [call["properties"]["name"]["const"] for call in calls] == called
-
-
-@pytest.mark.parametrize(
     ("asked", "option"), [("none", "none"), ("high", "high"), ("xhigh", "high"), ("max", "high")]
 )
 def test_the_effort_is_the_templates_option(api: ResponsesApi, asked: str, option: str) -> None:

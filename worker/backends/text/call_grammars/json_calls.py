@@ -10,12 +10,15 @@ from worker.backends.text.call_grammars.writer import BLANKS, Tool, Writer, lite
 
 Build = Callable[[Writer], str]
 """Writes the rules of a format's calls, and returns what an answer with calls is."""
+MOST_CALLS = 16
+"""In one answer: a small model that may only go on with calls or end might never end."""
+_COMMA = f'"," {BLANKS}'
 _CALL_ID = "/[A-Za-z0-9]{9}/"
 
 
-def repeated(one: str) -> str:
+def repeated(one: str, between: str = BLANKS) -> str:
     """A call, or several."""
-    return f"{one} ({BLANKS} {one})*"
+    return f"{one} ({between} {one}){{0,{MOST_CALLS - 1}}}"
 
 
 def each_tool(writer: Writer, write: Callable[[Tool], str]) -> str:
@@ -49,7 +52,7 @@ def listed(start: str, end: str = "", *, name: str = "name", arguments: str = "a
     def build(writer: Writer) -> str:
         call = _object(writer, name, arguments)
         opens = "" if start.endswith("[") else f'{BLANKS} "["'
-        items = f'{BLANKS} {call} ("," {BLANKS} {call})* {BLANKS} "]"'
+        items = f'{BLANKS} {repeated(call, _COMMA)} {BLANKS} "]"'
         behind = f"{BLANKS} {writer.text(end)}" if end else ""
         return writer.rule(f"{writer.text(start)} {opens} {items} {behind}")
 
@@ -66,7 +69,7 @@ def cohere(writer: Writer) -> str:
         return f'"{{" {BLANKS} {number} {name} {BLANKS} {arguments} {BLANKS} "}}"'
 
     call = each_tool(writer, write)
-    items = f'"[" {BLANKS} {call} ("," {BLANKS} {call})* {BLANKS} "]"'
+    items = f'"[" {BLANKS} {repeated(call, _COMMA)} {BLANKS} "]"'
     start, end = writer.text("<|START_ACTION|>"), writer.text("<|END_ACTION|>")
     return f"{start} {BLANKS} {items} {BLANKS} {end}"
 
@@ -106,7 +109,7 @@ def unmarked(writer: Writer) -> str:
     call = writer.any_of(write(tool, key) for tool in writer.tools for key in keys)
     marks = [mark for mark in ("<|python_tag|>", "<|python_start|>") if mark in writer.special]
     opening = f"({' | '.join(map(writer.text, marks))})? " if marks else ""
-    return f'{opening}{call} (";" {BLANKS} {call})*'
+    return opening + repeated(call, f'";" {BLANKS}')
 
 
 def deepseek(writer: Writer) -> str:

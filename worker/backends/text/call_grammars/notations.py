@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.backends.text.call_grammars.json_calls import Build, each_tool
+from worker.backends.text.call_grammars.json_calls import Build, each_tool, repeated
 from worker.backends.text.call_grammars.writer import Tool, Writer, literal
 
+_COMMA = '", "'
 _NUMBER = r"/-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?/"
 _STRING = "/" + "|".join(rf"{q}([^{q}\\\x00-\x1f]|\\[{q}\\nrt])*{q}" for q in "\"'") + "/"
 _WORD = "/[A-Za-z_][A-Za-z0-9_]*/"
@@ -45,8 +46,8 @@ class _NotationWriter:
         call = each_tool(self._writer, self._call)
         start, end = self._writer.text(self._form.start), self._writer.text(self._form.end)
         if self._form.are_listed:
-            return f'{start} "[" {call} (", " {call})* "]" {end}'
-        return self._writer.rule(f"{start} {call} {end}") + "+"
+            return f'{start} "[" {repeated(call, _COMMA)} "]" {end}'
+        return repeated(self._writer.rule(f"{start} {call} {end}"))
 
     def _call(self, tool: Tool) -> str:
         form = self._form

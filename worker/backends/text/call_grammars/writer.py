@@ -35,7 +35,10 @@ def tools_of(call_schema: str) -> list[Tool]:
     options = {matching.OPTIONS_KEY: schema[matching.OPTIONS_KEY]}
     # A tool whose arguments never end has no schema.
     calls = [call["properties"] for call in schema["anyOf"] if isinstance(call, dict)]
-    return [Tool(call["name"]["const"], call["arguments"] | options) for call in calls]
+    tools = [Tool(call["name"]["const"], call["arguments"] | options) for call in calls]
+    if not all(isinstance(tool.name, str) for tool in tools):
+        raise ValueError("the name of a tool is a text")
+    return tools
 
 
 class Writer:

@@ -18,6 +18,7 @@ from worker.backends.text.formats.json_reader import HeadedReader
 from worker.backends.text.formats.raw_json import object_at
 from worker.backends.text.formats.syntax import (
     JSON_STRINGS,
+    OPENING,
     REASONING,
     TEXT,
     TOOL,
@@ -32,12 +33,17 @@ FINAL = "<|channel|>final<|message|>"
 """What begins an answer without thinking."""
 FINAL_AFTER_THINKING = f"<|end|><|start|>assistant{FINAL}"
 """What ends the thinking and begins the text behind it."""
+ANALYSIS = "<|channel|>analysis<|message|>"
+"""What begins an answer with thinking."""
 CALL = "<|channel|>commentary to="
 """What begins an answer that is a call."""
 _REASONING_HEADER, _TEXT_HEADER = "header of reasoning", "header of text"
 _MESSAGE, _RECIPIENT = "<|message|>", "to="
 _ENDS = ("<|end|>", "<|return|>", "<|call|>", "<|start|>")
-OPENINGS = {CALL: TOOL + _RECIPIENT}
+_AFTER_THINKING = "<|start|>assistant"
+END_OF_THINKING = f"<|end|>{_AFTER_THINKING}"
+"""What ends the thinking and leaves open whether a call or a text stands behind it."""
+OPENINGS = {CALL: TOOL + _RECIPIENT, ANALYSIS: REASONING, _AFTER_THINKING: OPENING}
 
 
 def is_harmony(template: str) -> bool:
