@@ -1,8 +1,8 @@
 """Agents in an empty home folder, set up by ``mlxq connect``: a call of a tool, and an answer.
 
 The agents are the vendors' own programs, and are tried where they are installed: ``npm install -g
-@openai/codex @anthropic-ai/claude-code``. What they send is answered by the echo backend, which
-says what the prompt, and then what the tool printed, tells it to.
+@openai/codex @anthropic-ai/claude-code opencode-ai @continuedev/cli``. What they send is answered
+by the echo backend, which says what the prompt, and then what the tool printed, tells it to.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Desk:
             "PATH": os.environ["PATH"],
             "MLXQ_URL": url,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CONTINUE_TELEMETRY_ENABLED": "0",
         }
 
     def connect(self, agent: str) -> None:
@@ -58,13 +59,13 @@ class Desk:
         environ = {**self._environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, cwd=self.home, env=environ, timeout=LIMIT_S, check=True)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, stdin: str = "") -> str:
         """What a program prints on its standard output."""
         done = subprocess.run(
             command,
             cwd=self.project,
             env=self._environ,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -116,4 +117,22 @@ def test_claude_code_runs_a_command_and_answers(desk: Desk) -> None:
     result = json.loads(said)
     assert (result["is_error"], result["result"], result["num_turns"]) == (False, "It works.", 2)
     assert result["modelUsage"]["demo-chat"]["contextWindow"] == WINDOW
+    assert (desk.project / "told").read_text() == f"{SAY}It works.\n"
+
+
+@installed("opencode", "opencode-ai")
+def test_opencode_runs_a_command_and_answers(desk: Desk) -> None:
+    desk.connect("opencode")
+    # It puts quotation marks around a prompt that is an argument.
+    said = desk.run("opencode", "run", stdin=prompt("bash", command=COMMAND, description="Tell"))
+    assert said.strip().endswith("It works.")
+    assert (desk.project / "told").read_text() == f"{SAY}It works.\n"
+
+
+@installed("cn", "@continuedev/cli")
+def test_continue_runs_a_command_and_answers(desk: Desk) -> None:
+    desk.connect("continue")
+    config = str(desk.home / ".continue" / "config.yaml")
+    said = desk.run("cn", "--config", config, "--auto", "-p", prompt("Bash", command=COMMAND))
+    assert said.strip() == "It works."
     assert (desk.project / "told").read_text() == f"{SAY}It works.\n"
