@@ -155,6 +155,9 @@ class Settings:
     echo_delay_ms: float = setting(
         0.0, "duration of one step of the echo backend, milliseconds", 0, 60_000
     )
+    echo_context_window: int = setting(
+        4096, "context window of the echo backend's model, tokens", 1, 1 << 24
+    )
     log_level: str = setting("info", "how much is logged", of="debug|info|warning|error")
     log_format: str = setting(
         "auto", "format of log lines; auto is text on a terminal, else JSON", of="auto|text|json"

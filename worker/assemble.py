@@ -38,7 +38,7 @@ from worker.jobs.model_publisher import ModelPublisher
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.status_reporter import StatusReporter
-from worker.models.folders import ModelFolders
+from worker.models.folders import ECHO_MODEL, ModelFolders
 from worker.models.loaded import LoadedModels
 from worker.prompt_cache import PromptCache
 
@@ -89,9 +89,10 @@ def _machine(name: str) -> str:
 
 
 def _model_folders(settings: Settings) -> ModelFolders:
+    window = {"context_window": settings.echo_context_window}
     return ModelFolders(
         settings.models,
-        settings.backend == "echo",
+        ECHO_MODEL.model_copy(update=window) if settings.backend == "echo" else None,
         downloaded=settings.data / "models",
         registered=settings.data / "registered-models.json",
         with_defaults=settings.generation_config == "auto",

@@ -18,8 +18,3 @@ def find(name: str) -> Agent:
         guess = close_to(name, by_name)
         raise WrongUse(f"there is no setup for {name!r}{guess}: `mlxq connect` lists them")
     return agent
-
-
-def complete_name(incomplete: str) -> list[str]:
-    """Names for shell completion."""
-    return [agent.name for agent in AGENTS if agent.name.startswith(incomplete)]

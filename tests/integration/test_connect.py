@@ -20,14 +20,20 @@ from tests.support.service_support import LIMIT_S, SERVE, Running
 from worker.backends.echo import answer
 
 KEY = "ann-0123456789abcdef"
+WINDOW = 50_000
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = tmp_path_factory.mktemp("connect")
     running = Running(
-        SERVE, data, limit_s=300, MLXQ_BACKEND="echo", MLXQ_API_KEYS=f"ann:{KEY}", MLXQ_ECHO_DELAY_MS="1"
-    )  # fmt: skip
+        SERVE,
+        data,
+        limit_s=300,
+        MLXQ_BACKEND="echo",
+        MLXQ_API_KEYS=f"ann:{KEY}",
+        MLXQ_ECHO_CONTEXT_WINDOW=str(WINDOW),
+    )
     yield running.line("Ready: ").removeprefix("Ready: ")
     running.close()
 
@@ -73,19 +79,20 @@ def test_the_clients_work_with_the_variables_that_are_printed(
         for variable, value in exported(environ, name).items():
             if variable.startswith(("OPENAI_", "ANTHROPIC_")):
                 monkeypatch.setenv(variable, value)
+    long = "hello" * 2000
     with OpenAI(max_retries=0) as openai:
         chat = openai.chat.completions.create(
             model="demo-chat",
-            messages=[{"role": "user", "content": "hello"}],
+            messages=[{"role": "user", "content": long}],
             seed=1,
             max_tokens=3,
         )
-    assert chat.choices[0].message.content == answer("hello", 1, 3)
+    assert chat.choices[0].message.content == answer(long, 1, 3)
     with Anthropic(max_retries=0) as anthropic:
         counted = anthropic.messages.count_tokens(
-            model="demo-chat", messages=[{"role": "user", "content": "hello"}]
+            model="demo-chat", messages=[{"role": "user", "content": long}]
         )
-    assert counted.input_tokens == len("user:hello\n")
+    assert counted.input_tokens == len(f"user:{long}\n")
 
 
 def test_claude_codes_variables_name_the_model_and_the_key(environ: dict[str, str]) -> None:
@@ -102,6 +109,7 @@ def test_a_file_is_written_into_an_empty_home_and_merged_into_one_that_is_there(
     first = connect(environ, "codex", "--write")
     assert (first.returncode, first.stdout) == (0, f"Wrote {path}.\n")
     config = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert config["model_context_window"] == WINDOW
     assert config["model_providers"]["mlxq"]["base_url"] == f"{environ['MLXQ_URL']}/v1"
     assert config["model_providers"]["mlxq"]["env_key"] == "MLXQ_API_KEY"
     path.write_text('model = "other" # mine\n[tui]\ntheme = "dark"\n', encoding="utf-8")

@@ -23,7 +23,9 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
     if settings.backend == "echo":
         from worker.backends.echo import EchoBackend
 
-        return EchoBackend(settings.echo_delay_ms / 1000, settings.prefill_step)
+        return EchoBackend(
+            settings.echo_delay_ms / 1000, settings.prefill_step, record.context_window
+        )
     load_libraries(settings)
     if library_of(record.architecture, record.is_vision) == "mlx_vlm":
         from worker.backends import vlm

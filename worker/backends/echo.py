@@ -27,6 +27,7 @@ from worker.sequence import Sequence
 from worker.text_decoder import Output, TextDecoder
 
 CONTEXT_WINDOW = 4096
+"""That of its model unless another one is set."""
 WORDS = 4096
 BAD_PROMPT = "please fail in prefill"
 BAD_STEP = "please fail in decode"
@@ -75,7 +76,7 @@ def _tokens(messages: Items[Message], form: OutputFormat) -> list[int]:
     return list(_prompt(messages, form).encode())
 
 
-def prompt_of(job: ChatJob) -> prompt.Prompt:
+def prompt_of(job: ChatJob, context_window: int) -> prompt.Prompt:
     """A job's prompt. Raises WorkerError for one that can't be used."""
     # As a template, a tokeniser or a grammar may do.
     if DEADLY_PROMPT in job.messages[-1].text():
@@ -91,7 +92,7 @@ def prompt_of(job: ChatJob) -> prompt.Prompt:
     return prompt.build(
         job.messages,
         lambda messages: _tokens(messages, job.form),
-        context_window=CONTEXT_WINDOW,
+        context_window=context_window,
         max_tokens=job.sampling.max_tokens,
         shorten=job.form.truncation == "auto",
     )
@@ -171,11 +172,14 @@ class EchoDecoder:
 class EchoBackend:
     """Runs any number of sequences, one word each a step; a step takes ``delay_s`` seconds."""
 
-    def __init__(self, delay_s: float, prefill_step: int) -> None:
+    def __init__(
+        self, delay_s: float, prefill_step: int, context_window: int = CONTEXT_WINDOW
+    ) -> None:
         self.weight_bytes = 0
         self._delay_s = delay_s
         self._due = 0.0
         self._prefill_step = prefill_step
+        self._context_window = context_window
         self._read: dict[Sequence, int] = {}
         self._fingerprints: WeakKeyDictionary[Sequence, str] = WeakKeyDictionary()
 
@@ -184,7 +188,7 @@ class EchoBackend:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         job = sequence.job
-        built = prompt_of(job)
+        built = prompt_of(job, self._context_window)
         sequence.begin(built.token_ids, _decoder(job))
         return prompt.warnings(built, job.messages, sees_images=False)
 
@@ -241,7 +245,7 @@ class EchoBackend:
         self._read.clear()
 
     def batch_lane(self) -> EchoBackend:
-        return EchoBackend(self._delay_s, self._prefill_step)
+        return EchoBackend(self._delay_s, self._prefill_step, self._context_window)
 
     def close(self) -> None:
         self._read.clear()

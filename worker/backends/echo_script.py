@@ -1,8 +1,9 @@
 """Answers whose every character is known, for tests of what answers are split into: thinking, tool
 calls, stop texts.
 
-The echo backend answers a prompt that begins with ``SAY`` with the rest of the prompt, a character
-a token, so that every marker spans tokens. With ``say_in`` it does so as a model of another format.
+Where a line of a prompt begins with ``SAY``, the echo backend answers with what follows it, a
+character a token, so that every marker spans tokens. With ``say_in`` it does so as a model of
+another format.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ FIRST = 1 << 16
 """The token of a character is this plus its code point; the one at FIRST ends the answer."""
 VOCABULARY = FIRST + sys.maxunicode + 1
 """How many token ids there are."""
-_SAY_IN = re.compile(r"please say in (\w+): ")
+_BEGINNING = "please say"
+_SAY = re.compile(rf"{_BEGINNING}(?: in (\w+))?: ")
 
 
 def say_in(name: str) -> str:
@@ -28,24 +30,32 @@ def say_in(name: str) -> str:
 def script_of(job: ChatJob) -> str | None:
     """The answer that a chat prescribes, if it does."""
     text, said = _asked(job)
-    if text.startswith(SAY):
-        return text.removeprefix(SAY).removeprefix(said)
-    named = _SAY_IN.match(text)
-    return None if named is None else text[named.end() :].removeprefix(said)
+    found = _found(text)
+    return None if found is None else text[found.end() :].removeprefix(said)
 
 
 def format_name(job: ChatJob) -> str | None:
     """The name of the format that a prescribed answer is in, if it isn't the usual one."""
-    named = _SAY_IN.match(_asked(job)[0])
-    return None if named is None else named[1]
+    found = _found(_asked(job)[0])
+    return None if found is None else found[1]
+
+
+def _found(text: str) -> re.Match[str] | None:
+    """Where a line begins that prescribes the rest: agents put texts of their own before it."""
+    if text.startswith(_BEGINNING):
+        return _SAY.match(text)
+    line = text.find(f"\n{_BEGINNING}")
+    return None if line < 0 else _SAY.match(text, line + 1)
 
 
 def _asked(job: ChatJob) -> tuple[str, str]:
     """What prescribes the answer, and what has been said of it: the rest follows."""
-    *_, last = job.messages
-    if not job.form.continue_final or len(job.messages) == 1:
-        return last.text(), ""
-    return job.messages[-2].text(), last.text()
+    *before, last = job.messages
+    if job.form.continue_final and before:
+        return before[-1].text(), last.text()
+    # Some agents end a conversation with a system message.
+    turns = [message for message in job.messages if message.role != "system"]
+    return (turns or [last])[-1].text(), ""
 
 
 def token_at(script: str, position: int, *, ends: bool = True) -> int:

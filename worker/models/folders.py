@@ -45,12 +45,14 @@ class ModelFolders:
     def __init__(
         self,
         folders: Sequence[Path],
-        echo: bool = False,
+        echo: ModelRecord | None = None,
         downloaded: Path | None = None,
         registered: Path | None = None,
         with_defaults: bool = True,
     ) -> None:
-        """``registered`` is the file that keeps the names and folders of registered models.
+        """``echo`` is the one model of the echo backend, if that runs.
+
+        ``registered`` is the file that keeps the names and folders of registered models.
 
         ``with_defaults``: the records tell the models' own defaults for sampling.
         """
@@ -79,8 +81,9 @@ class ModelFolders:
 
     def scan(self) -> list[ModelRecord]:
         """Read the folders again; known models keep their cache's quantisation."""
-        found = [ECHO_MODEL]
-        if not self._echo:
+        if self._echo is not None:
+            found = [self._echo]
+        else:
             found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
         found = list(map(self._published, found))
         known = self._records

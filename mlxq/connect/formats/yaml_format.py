@@ -66,6 +66,7 @@ def edit(text: str, values: dict[str, Any]) -> str:
     root = yaml.compose(text)
     if root is None:
         return text + ("\n" if text and not text.endswith("\n") else "") + render(values)
+    # Of insertions at one place the one that is set in least comes last: a blank sorts first.
     for start, end, new in sorted(_changes(text, root, values), reverse=True):
         text = text[:start] + new + text[end:]
     return text
@@ -117,12 +118,15 @@ def _items(text: str, node: Any, items: list[dict[str, Any]]) -> Iterator[Edit]:
         raise CannotMerge("a list is not one with an item a line")
     # The blanks before the first line are part of a list's form.
     there = parse(" " * node.start_mark.column + text[_start(node) : _end(node)])
+    missing: list[str] = []
     for item in items:
         place = place_of(item, there)
         if place is None:
-            yield _behind(text, node, _item(item), node.start_mark.column)
+            missing += _item(item)
         else:
             yield from _changes(text, node.value[place], item)
+    if missing:
+        yield _behind(text, node, missing, node.start_mark.column)
 
 
 def _behind(text: str, node: Any, lines: list[str], column: int) -> Edit:

@@ -25,15 +25,18 @@ class PromptCounter(Protocol):
 
 
 class _Echo:
+    def __init__(self, context_window: int) -> None:
+        self._context_window = context_window
+
     def count(self, job: ChatJob, images: Mapping[str, bytes]) -> int:  # noqa: ARG002
-        return len(echo.prompt_of(job).token_ids)
+        return len(echo.prompt_of(job, self._context_window).token_ids)
 
 
 def open_counter(record: ModelRecord) -> PromptCounter:
     """What counts a model's prompts. Raises WorkerError ``load_failed`` for a model whose files
     aren't here or can't be read."""
     if record.architecture == "echo" and not record.path:
-        return _Echo()
+        return _Echo(record.context_window)
     if not (Path(record.path) / "config.json").is_file():
         sentence = (
             "The prompts of this model can't be counted: the machine of the API has no copy of its "

@@ -118,7 +118,7 @@ def test_a_file_that_another_program_changes_meanwhile_is_left_alone(
         path.write_text("a = 2\n")
         return change
 
-    monkeypatch.setattr("mlxq.connect.command.plan", slow)
+    monkeypatch.setattr("mlxq.connect.setups.plan", slow)
     result = write("codex")
     assert "another program has just changed it): try again" in result.stderr
     assert path.read_text() == "a = 2\n"
