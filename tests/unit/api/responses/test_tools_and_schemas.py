@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.responses.batch_lines import RESPONSE_LINES, RESPONSES
 from tests.unit.api.responses.responses_support import CLOCK, PATCH, ResponsesApi
 
 
@@ -37,3 +38,10 @@ def test_a_format_beside_tools_holds_what_is_no_call(
     assert json.loads(form.json_schema or "").get("type") == held
     calls = json.loads(form.call_schema or '{"anyOf": []}')["anyOf"]
     assert [call["properties"]["name"]["const"] for call in calls] == called
+
+
+def test_a_line_of_a_batch_may_have_both() -> None:
+    wanted = {"type": "json_schema", "name": "n", "schema": {"type": "integer"}}
+    body = {"model": "model-1", "input": "Hi", "tools": [CLOCK], "text": {"format": wanted}}
+    _, spec = RESPONSE_LINES.read({"method": "POST", "url": RESPONSES, "body": body})
+    assert (spec.form.may_call, len(spec.form.tools)) == (True, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.chat.request import TOOLS_AS_TEXT, WITHOUT_TOOLS
-from api.openai.batches.batch_lines import READERS
+from api.openai.batches.batch_lines import ENDPOINTS
 from api.openai.schemas import ChatBody
 from tests.support.api_support import MODEL
 from tests.support.openai_support import CHAT, CLOCK, TAKES_TOOLS, Api, body
@@ -134,5 +134,5 @@ def test_a_line_of_a_batch_may_have_both() -> None:
         "url": CHAT,
         "body": body(CHAT) | {"model": "model-1"} | held({"type": "integer"}),
     }
-    _, spec = READERS[CHAT](row)
+    _, spec = ENDPOINTS[CHAT].read(row)
     assert (spec.form.may_call, spec.form.tools) == (True, (CLOCK,))
