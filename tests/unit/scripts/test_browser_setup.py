@@ -32,7 +32,11 @@ def bare_path(tmp_path: Path) -> Path:
 def test_a_missing_browser_is_named(bare_path: Path) -> None:
     script = PREPARE.read_text("utf-8")
     assert MAC in script
-    (bare_path / "prepare").write_text(script.replace(MAC, str(bare_path)), "utf-8")
-    command, environment = [BASH, bare_path / "prepare"], {"PATH": str(bare_path)}
+    for folder in ("browser", "node"):
+        (bare_path / "tests" / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "node" / "npm_packages", bare_path / "tests" / "node")
+    prepare = bare_path / "tests" / "browser" / "prepare"
+    prepare.write_text(script.replace(MAC, str(bare_path)), "utf-8")
+    command, environment = [BASH, prepare], {"PATH": str(bare_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "install chromium (" in done.stderr
