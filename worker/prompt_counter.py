@@ -16,6 +16,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 
+import psutil
+
 from wire.counting import CountAnswer, CountQuestion
 from wire.model_registry import ModelRecord
 from wire.processes.child import NICE, Head, serve
@@ -28,13 +30,10 @@ MOST_MODELS = 2
 """Models whose tokenisers are kept; one with a vocabulary of 262,000 tokens takes some hundred
 megabytes."""
 WORN_BYTES = 1 << 30
-"""Memory that this process has had at most before it is replaced; the parent allows twice as
-much."""
+"""Memory with which this process is replaced; the parent allows twice as much."""
 ALARM_S = 120
 """The parent's limit is shorter; this one holds when the parent is gone."""
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in which the system tells the memory that a process has had."""
 
 
 class Counters:
@@ -86,8 +85,9 @@ def counted(question: CountQuestion, counters: Counters) -> CountAnswer:
 
 
 def is_worn() -> bool:
-    """Whether a fresh process should take over: this one has had much memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT > WORN_BYTES
+    """Whether a fresh process should take over: this one has much memory."""
+    # Not the most that it has had: on Linux that begins with what the parent had.
+    return psutil.Process().memory_info().rss > WORN_BYTES
 
 
 def limit_time() -> None:

@@ -2,8 +2,8 @@
 
 Imports the standard library alone: whatever this file imports, every child has in memory. A
 question is a line ``kind 1234`` and that many bytes; the answer is a line of JSON, with a
-``length`` and that many bytes, or ``{"refused": "reason"}``. A child ends with the pipe it reads,
-thus with its parent, however that ended.
+``length`` and that many bytes, or ``{"refused": "reason"}``; ``last`` in it says that the child
+ends now. A child ends with the pipe it reads, thus with its parent, however that ended.
 """
 
 from __future__ import annotations
@@ -79,8 +79,11 @@ def _serve(
         except MemoryError:
             head, data = {"refused": "memory"}, b""
         signal.alarm(0)
+        is_last = head.get("refused") == "memory" or is_worn()
+        if is_last:
+            head = head | {"last": True}
         answers.write(json.dumps(head).encode("ascii") + b"\n")
         answers.write(data)
         answers.flush()
-        if head.get("refused") == "memory" or is_worn():
+        if is_last:
             return

@@ -112,6 +112,8 @@ class _Child:
                 raise Died
         line, _, rest = received.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
+        if head.get("last"):
+            self.left = 0
         if "refused" in head:
             raise Refused(str(head["refused"]))
         while len(rest) < min(head["length"], self._limits.answer):

@@ -163,7 +163,7 @@ async def test_one_too_many_is_told_to_come_again(
     results = await asyncio.gather(
         *(count(counter, spec("hi")) for _ in range(4)), return_exceptions=True
     )
-    (refused,) = (one for one in results if isinstance(one, ApiError))
+    [refused] = [one for one in results if isinstance(one, ApiError)]
     assert (refused.code, refused.retry_after) == ("busy", token_counter.RETRY_S)
     assert await count(counter, spec("hi")) == 8
 
@@ -252,3 +252,11 @@ async def test_idle_processes_end(made: Make) -> None:
     counter.pool.close_idle(0)
     assert counter.pool.pids() == []
     assert await count(counter, spec("hi")) == 8
+
+
+async def test_a_worn_process_is_asked_nothing_more(made: Make) -> None:
+    worn = "import worker.prompt_counter as p; p.WORN_BYTES = 0; p.main()"
+    counter = made(command=(sys.executable, "-c", worn))
+    for _ in range(3):
+        assert await count(counter, spec("hi")) == 8
+        assert counter.pool.pids() == []

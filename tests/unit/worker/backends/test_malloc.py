@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.paths import ROOT
+
 MEGABYTES, TIMES = 20, 20
 PROGRAM = f"""
 import resource, threading
@@ -32,7 +34,7 @@ def test_memory_that_a_thread_frees_is_used_again() -> None:
         text=True,
         timeout=60,
         check=True,
-        cwd=sys.path[0] or ".",
+        cwd=ROOT,
     )
     pages = (MEGABYTES << 20) // 4096
     assert sys.platform != "linux" or int(done.stdout) < 4 * pages
