@@ -112,7 +112,7 @@ class _Child:
                 raise Died
         line, _, rest = received.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
-        if head.get("last"):
+        if "last" in head:
             self.left = 0
         if "refused" in head:
             raise Refused(str(head["refused"]))
