@@ -200,10 +200,16 @@ _SENTENCES = {
 
 
 def refuse(
-    fields: Mapping[str, Any], table: Mapping[str, Harmless] = REFUSED, prefix: str = ""
+    fields: Mapping[str, Any],
+    table: Mapping[str, Harmless] = REFUSED,
+    prefix: str = "",
+    sentences: Mapping[str, str] | None = None,
 ) -> None:
-    """Raises ApiError ``unsupported`` for a field that would change the answer and can't be had."""
-    common.refuse(fields, table, prefix, _SENTENCES)
+    """Raises ApiError ``unsupported`` for a field that would change the answer and can't be had.
+
+    ``sentences`` are those of another API, which says some things in fields of other names.
+    """
+    common.refuse(fields, table, prefix, _SENTENCES | dict(sentences or {}))
 
 
 def refuse_all(fields: Mapping[str, Any], prefix: str) -> None:

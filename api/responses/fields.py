@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from api.openai.other_fields import REFUSED as REFUSED_ON_CHATS
 from api.openai.other_fields import WITHOUT_EFFECT as WITHOUT_EFFECT_ON_CHATS
-from api.serving.fields import Harmless
+from api.serving.fields import Harmless, unset
 from api.serving.reading import OF_THE_PROMPT
 from wire.messages import ErrorCode
-
-
-def _unset(value: object) -> bool:
-    return value is None or value in ("", [], {})
 
 
 def _false(value: object) -> bool:
@@ -21,15 +17,15 @@ def _false(value: object) -> bool:
 
 
 REFUSED: dict[str, Harmless] = REFUSED_ON_CHATS | {
-    "conversation": _unset,
-    "prompt": _unset,
-    "context_management": _unset,
-    "messages": _unset,
-    "max_tokens": _unset,
-    "max_completion_tokens": _unset,
+    "conversation": unset,
+    "prompt": unset,
+    "context_management": unset,
+    "messages": unset,
+    "max_tokens": unset,
+    "max_completion_tokens": unset,
     "n": lambda value: value is None or (value == 1 and value is not True),
-    "response_format": _unset,
-    "reasoning_effort": _unset,
+    "response_format": unset,
+    "reasoning_effort": unset,
     "logprobs": _false,
     "continue_final_message": _false,
     "add_generation_prompt": lambda value: value is None or value is True,
@@ -45,10 +41,15 @@ SENTENCES = {
     "max_tokens": "Send max_output_tokens in place of max_tokens.",
     "max_completion_tokens": "Send max_output_tokens in place of max_completion_tokens.",
     "n": "A response is one answer: leave n out.",
+    "n_cmpl": "A response is one answer: leave n_cmpl out.",
+    "best_of": "A response is one answer: leave best_of out.",
+    "n_predict": "Send max_output_tokens in place of n_predict.",
     "response_format": "Send text.format in place of response_format.",
+    "json_schema": "Send text.format in place of json_schema.",
     "reasoning_effort": "Send reasoning.effort in place of reasoning_effort.",
     "logprobs": "Send include: message.output_text.logprobs in place of logprobs.",
 }
+"""What to send in place of a field that is refused."""
 
 WITHOUT_EFFECT = (
     WITHOUT_EFFECT_ON_CHATS - {"metadata", "store", "user", "prompt_cache_key", "safety_identifier"}

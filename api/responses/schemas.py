@@ -130,7 +130,7 @@ class ResponsesBody(Sampled, ThinkingLimit, Guided):
     def asked(self, earlier: Sequence[Any] = ()) -> Asked:
         """What is asked for, also without submitting it, behind the items of the conversation
         before. Raises ApiError for what can't be had."""
-        other_fields.refuse(self.others, fields.REFUSED)
+        other_fields.refuse(self.others, fields.REFUSED, sentences=fields.SENTENCES)
         self._check_includes()
         tools = self._tool_set(earlier)
         turns = Turns(self.instructions)

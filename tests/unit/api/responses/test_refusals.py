@@ -107,6 +107,29 @@ def test_what_cannot_be_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("max_tokens", 5, "Send max_output_tokens in place of max_tokens."),
+        ("n_predict", 5, "Send max_output_tokens in place of n_predict."),
+        ("n", 2, "A response is one answer: leave n out."),
+        ("best_of", 2, "A response is one answer: leave best_of out."),
+        (
+            "response_format",
+            {"type": "json_object"},
+            "Send text.format in place of response_format.",
+        ),
+        ("reasoning_effort", "low", "Send reasoning.effort in place of reasoning_effort."),
+        ("prompt", {"id": "p"}, "Prompts are not stored: send instructions and input."),
+        ("repeat_penalty", 2, "Send repetition_penalty in place of repeat_penalty."),
+    ],
+)
+def test_a_refusal_says_what_to_send_in_its_place(
+    api: ResponsesApi, field: str, value: Any, sentence: str
+) -> None:
+    assert api.refused(400, **{field: value})["message"] == sentence
+
+
+@pytest.mark.parametrize(
     ("fields", "ignored"),
     [
         ({"colour": "red"}, "colour"),
