@@ -66,23 +66,23 @@ class MessageItem(Lenient):
     content: Parts
 
 
-class FunctionCall(Lenient):
+class Call(Lenient):
+    """What the calls of functions and of custom tools have in common."""
+
     without_effect: ClassVar[frozenset[str]] = frozenset({"id", "status", "caller"})
 
-    type: Literal["function_call"]
     call_id: CallId
     name: Name
     namespace: Name | None = None
+
+
+class FunctionCall(Call):
+    type: Literal["function_call"]
     arguments: Text
 
 
-class CustomCall(Lenient):
-    without_effect: ClassVar[frozenset[str]] = frozenset({"id", "status", "caller"})
-
+class CustomCall(Call):
     type: Literal["custom_tool_call"]
-    call_id: CallId
-    name: Name
-    namespace: Name | None = None
     input: Text
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from wire.messages import ChatJob
 from worker.backends.echo_script import FIRST, format_name
-from worker.backends.text.decoder import ReasoningCounter, StreamingDecoder
+from worker.backends.text.decoder import ReasoningCounter, StreamingDecoder, parser_of
 from worker.backends.text.formats import harmony, json_calls
 from worker.backends.text.formats.chat_format import ChatFormat, Thinking, marked
 from worker.backends.text.output_parser import OutputParser
@@ -28,14 +28,7 @@ _FORMATS: dict[str | None, ChatFormat] = {
 def script_decoder(job: ChatJob) -> StreamingDecoder:
     """The decoder of one job's script."""
     form, goes_on = _FORMATS[format_name(job)], job.form.continue_final
-    syntax, sampling = syntax_of(form, job, goes_on=goes_on), job.sampling
-    parser = OutputParser(
-        syntax,
-        sampling.stop,
-        job.job_id,
-        sampling.min_tokens,
-        call_pieces=job.form.call_pieces,
-    )
+    parser = parser_of(syntax_of(form, job, goes_on=goes_on), job)
     watching = OutputParser(thinking_syntax_of(form, job, goes_on=goes_on), (), job.job_id)
     return StreamingDecoder(_Characters(), parser, ReasoningCounter(watching))
 

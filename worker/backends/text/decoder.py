@@ -11,9 +11,18 @@ from worker.backends.text.chat_template import end_of_open_thinking
 from worker.backends.text.continuation import is_thought
 from worker.backends.text.detokenizer import REPLACEMENT, Detokenizer, detokenizers
 from worker.backends.text.formats.chat_format import ChatFormat, chat_format
+from worker.backends.text.formats.syntax import OutputSyntax
 from worker.backends.text.output_parser import OutputParser
 from worker.backends.text.output_syntax import syntax_of, thinking_syntax_of
 from worker.text_decoder import Output
+
+
+def parser_of(syntax: OutputSyntax, job: ChatJob) -> OutputParser:
+    """What splits a job's answer."""
+    sampling, form = job.sampling, job.form
+    return OutputParser(
+        syntax, sampling.stop, job.job_id, sampling.min_tokens, call_pieces=form.call_pieces
+    )
 
 
 class ReasoningCounter:
@@ -125,13 +134,7 @@ class Decoders:
         syntax, sampling = syntax_of(form, job, **begun), job.sampling
         parser = None
         if syntax.transitions or sampling.stop:
-            parser = OutputParser(
-                syntax,
-                sampling.stop,
-                job.job_id,
-                sampling.min_tokens,
-                call_pieces=job.form.call_pieces,
-            )
+            parser = parser_of(syntax, job)
         return StreamingDecoder(
             self._detokenizers(prompt_ids if job.form.raw or goes_on else None),
             parser,
