@@ -184,10 +184,20 @@ def test_who_sends_a_key_may_come_back_for_all(service: Service) -> None:
     assert (whole.id, whole.choices) == (again.id, again.choices)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_failure_of_one_ends_the_others(service: Service, stream: bool) -> None:
-    prompts = [BAD_PROMPT, "this one goes on"]
-    with pytest.raises(openai.InternalServerError) as failed:
+@pytest.mark.parametrize(
+    ("other", "stream", "kind"),
+    [
+        ("this one goes on", False, openai.InternalServerError),
+        (f"{BAD_PROMPT}, too", True, openai.InternalServerError),
+        # The other may have begun: then the error comes in the stream.
+        ("this one goes on", True, openai.APIError),
+    ],
+)
+def test_a_failure_of_one_ends_the_others(
+    service: Service, other: str, stream: bool, kind: type[openai.APIError]
+) -> None:
+    prompts = [BAD_PROMPT, other]
+    with pytest.raises(kind) as failed:
         list(
             service.client.completions.create(
                 model=MODEL, prompt=prompts, max_tokens=LONG, stream=stream
