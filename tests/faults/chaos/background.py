@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.chaos.clients import CUT_SHARE, GAVE_UP, LONGEST_S, Tally
-from tests.faults.client import BREATH_S, MODEL, Answer, Connection, Where, ask
+from tests.faults.chaos.clients import CUT_SHARE, GAVE_UP, LONGEST_S, Requesters
+from tests.faults.client import BREATH_S, MODEL, Answer, Connection, ask
 from worker.backends import echo
 
 RESPONSES = "/v1/responses"
@@ -62,43 +61,13 @@ class Background:
         return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
 
 
-class BackgroundClients:
-    """Clients that each follow one response after the other. The arguments are those of
-    :class:`tests.faults.chaos.clients.Clients`."""
+class BackgroundClients(Requesters):
+    """Clients that create responses and follow them. ``readings`` counts how often one was read."""
 
-    def __init__(
-        self,
-        where: Where,
-        rng: random.Random,
-        lost_since: Callable[[float], bool],
-        killed_since: Callable[[float], bool],
-        cancelled: Collection[str] = (),
-    ) -> None:
-        self.tally = Tally()
-        self._where = where
-        self._rng = rng
-        self._lost_since, self._killed_since = lost_since, killed_since
-        self._cancelled = cancelled
-        self._stopping = False
-        self._number = 0
-        self.readings = 0
+    readings = 0
 
-    def stop(self) -> None:
-        """Create no new response; those that run are read to their end."""
-        self._stopping = True
-
-    async def run(self, count: int) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(count):
-                group.create_task(self._create_responses())
-
-    async def _create_responses(self) -> None:
-        while not self._stopping:
-            self._number += 1
-            seed, tokens = self._rng.randrange(1 << 40), self._rng.randrange(10, 250)
-            await self._follow(Background(f"{PROMPT} {self._number}", seed, tokens))
-
-    async def _follow(self, one: Background) -> None:
+    async def _request(self, number: int, seed: int, tokens: int) -> None:
+        one = Background(f"{PROMPT} {number}", seed, tokens)
         began = time.monotonic()
         cancels = self._rng.random() < CANCELLED_SHARE
         try:

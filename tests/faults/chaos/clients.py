@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,13 +35,53 @@ class Tally:
         self.ended[kind] = self.ended.get(kind, 0) + 1
 
 
-class Clients:
-    """Clients that each send one chat after the other.
+class Requesters(ABC):
+    """Clients that each send one request after the other.
 
     ``lost_since`` says whether Redis has lost its data since a time, ``killed_since`` whether it
-    may have lost its last moments, and with them a chat that it had just accepted. ``cancelled``
-    are the chats that were cancelled through RQ.
+    may have lost its last moments, and with them a job that it had just accepted. ``cancelled``
+    are the jobs that were cancelled through RQ.
     """
+
+    def __init__(
+        self,
+        where: Where,
+        rng: random.Random,
+        lost_since: Callable[[float], bool],
+        killed_since: Callable[[float], bool],
+        cancelled: Collection[str] = (),
+    ) -> None:
+        self.tally = Tally()
+        self._where = where
+        self._rng = rng
+        self._lost_since = lost_since
+        self._killed_since = killed_since
+        self._cancelled = cancelled
+        self._stopping = False
+        self._number = 0
+
+    def stop(self) -> None:
+        """Send no new request; the answers under way are read to their end."""
+        self._stopping = True
+
+    async def run(self, count: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(self._make_requests())
+
+    async def _make_requests(self) -> None:
+        while not self._stopping:
+            self._number += 1
+            seed, tokens = self._rng.randrange(1 << 40), self._rng.randrange(10, 250)
+            await self._request(self._number, seed, tokens)
+
+    @abstractmethod
+    async def _request(self, number: int, seed: int, tokens: int) -> None:
+        """Send a request, follow it to its end, and tally what came."""
+
+
+class Clients(Requesters):
+    """Clients that send chats. ``checker`` knows what each must say."""
 
     def __init__(
         self,
@@ -51,34 +92,12 @@ class Clients:
         killed_since: Callable[[float], bool],
         cancelled: Collection[str] = (),
     ) -> None:
-        self.tally = Tally()
-        self._where = where
+        super().__init__(where, rng, lost_since, killed_since, cancelled)
         self._checker = checker
-        self._rng = rng
-        self._lost_since = lost_since
-        self._killed_since = killed_since
-        self._cancelled = cancelled
-        self._stopping = False
-        self._number = 0
 
-    def stop(self) -> None:
-        """Send no new chat; running ones are read to their end."""
-        self._stopping = True
-
-    async def run(self, count: int) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(count):
-                group.create_task(self._send_chats())
-
-    async def _send_chats(self) -> None:
-        while not self._stopping:
-            await self._chat()
-
-    async def _chat(self) -> None:
-        self._number += 1
+    async def _request(self, number: int, seed: int, tokens: int) -> None:
         deadly = self._rng.random() < DEADLY_SHARE
-        prompt = f"{DEADLY if deadly else 'chaos'} {self._number}"
-        chat = Chat(prompt, seed=self._rng.randrange(1 << 40), tokens=self._rng.randrange(10, 250))
+        chat = Chat(f"{DEADLY if deadly else 'chaos'} {number}", seed=seed, tokens=tokens)
         stopped = self._rng.random() < STOPPED_SHARE
         began = time.monotonic()
         try:
