@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.node.node_tests import run_node_tests
 from tests.support.service_support import SERVE, Running
 
 KEYS = {"MLXQ_API_KEYS": "ann:ann-0123456789abcdef,bob:bob-0123456789abcdef"}
@@ -110,8 +110,4 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.split(".")[0])
 def test_in_the_browser(file: Path, environment: dict[str, str]) -> None:
-    command = ["node", "--test", "--test-reporter=spec", str(file)]
-    run = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    assert run.returncode == 0, f"{run.stdout[-6000:]}\n{run.stderr[-2000:]}"
+    run_node_tests(file, environment, LIMIT_S)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from scripts.training.random_text_model import SMALL, make
+from scripts.training.random_text_model import SMALL, make, train_tokenizer
 from tests.model_kinds.kinds import make_folder
 from wire.messages import ChatJob, Message, Sampling
 from wire.model_registry import ModelRecord
@@ -98,6 +98,19 @@ class Bench:
 def bench_of_kind(kind: str, below: Path) -> Bench:
     """A bench of a small model of an architecture, made in a folder."""
     described = describe(make_folder(kind, below / kind))
+    assert described is not None
+    return Bench(described)
+
+
+def bench_of_template(folder: Path, template: str, tokens: tuple[str, ...] = ()) -> Bench:
+    """A bench of a small random model with a template, and with tokens that are marks of it.
+
+    The weights are made in ``folder`` unless they are there.
+    """
+    if not (folder / "config.json").exists():
+        make(folder, SMALL)
+    train_tokenizer(SMALL.vocabulary, tokens, template).save_pretrained(folder)
+    described = describe(folder)
     assert described is not None
     return Bench(described)
 

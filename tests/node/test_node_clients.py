@@ -7,13 +7,13 @@ import base64
 import io
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.node.node_tests import run_node_tests
 from tests.support.service_support import SERVE, Running
 
 HERE = Path(__file__).parent
@@ -44,8 +44,4 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.split(".")[0])
 def test_the_client(file: Path, environment: dict[str, str]) -> None:
-    command = ["node", "--test", "--test-reporter=spec", str(file)]
-    run = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    assert run.returncode == 0, f"{run.stdout[-6000:]}\n{run.stderr[-2000:]}"
+    run_node_tests(file, environment, LIMIT_S)

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from api.openai.tools import calls_of
-from scripts.training.random_text_model import SMALL, make, train_tokenizer
-from tests.mlx.conftest import Bench
+from tests.mlx.conftest import Bench, bench_of_template
 from tests.mlx.formats.template_support import FAMILIES
 from tests.support.schema_support import settled
 from wire.messages import Delta, OutputFormat
 from worker.errors import WorkerError
-from worker.models.folders import describe
 from worker.sequence import Sequence
 from worker.text_decoder import Output
 
@@ -30,13 +28,10 @@ CLOCK = {"type": "function", "function": {"name": "clock", "parameters": ZONE}}
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = make(tmp_path_factory.mktemp("models") / "harmony", SMALL)
-    family = FAMILIES["gpt-oss"]
-    train_tokenizer(SMALL.vocabulary, family.tokens, family.template).save_pretrained(folder)
-    record = describe(folder)
-    assert record is not None
-    assert record.takes_tools
-    return Bench(record)
+    folder, family = tmp_path_factory.mktemp("models") / "harmony", FAMILIES["gpt-oss"]
+    made = bench_of_template(folder, family.template, family.tokens)
+    assert made.record.takes_tools
+    return made
 
 
 def told(bench: Bench, **form: Any) -> Output:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from api.openai.tools import calls_of
-from scripts.training.random_text_model import SMALL, make, train_tokenizer
-from tests.mlx.conftest import Bench
+from scripts.training.random_text_model import SMALL
+from tests.mlx.conftest import Bench, bench_of_template
 from tests.support.paths import ROOT
 from tests.support.schema_support import settled
 from wire.messages import Delta, Message, OutputFormat, ToolCall
@@ -88,11 +88,7 @@ def test_a_prompt_tells_the_tools_in_the_words_of_its_template(record: ModelReco
 def test_a_template_without_system_messages_gets_the_tools_with_the_first_turn(
     tmp_path: Path,
 ) -> None:
-    folder = make(tmp_path / "plain", SMALL)
-    train_tokenizer(SMALL.vocabulary, (), NO_SYSTEM).save_pretrained(folder)
-    described = describe(folder)
-    assert described is not None
-    bench = Bench(described)
+    bench = bench_of_template(tmp_path / "plain", NO_SYSTEM)
     text = bench.prompt(chat(bench, held(), *TURNS[1:]))
     assert text.startswith("<user>You can call these tools")
     assert "\nIs it cold?\n<assistant>I look." in text

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from scripts.training.random_text_model import SMALL, make, train_tokenizer
-from tests.mlx.conftest import Bench
+from tests.mlx.conftest import Bench, bench_of_template
 from tests.support.schema_support import settled
 from wire.messages import Delta, Grammar, LoggedEvent, OutputFormat
-from worker.models.folders import describe
 from worker.sequence import Sequence
 
 TEMPLATE = (
@@ -38,12 +36,8 @@ END = 2
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = make(tmp_path_factory.mktemp("models") / "thinks", SMALL)
-    tokenizer = train_tokenizer(SMALL.vocabulary, ("<think>", "</think>"), TEMPLATE)
-    tokenizer.save_pretrained(folder)
-    record = describe(folder)
-    assert record is not None
-    return Bench(record)
+    folder = tmp_path_factory.mktemp("models") / "thinks"
+    return bench_of_template(folder, TEMPLATE, ("<think>", "</think>"))
 
 
 def chat(bench: Bench, emitted: tuple[int, ...] = (), **form: Any) -> Sequence:

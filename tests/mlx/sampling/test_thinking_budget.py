@@ -9,12 +9,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from scripts.training.random_text_model import SMALL, make, train_tokenizer
-from tests.mlx.conftest import Bench
+from scripts.training.random_text_model import SMALL
+from tests.mlx.conftest import Bench, bench_of_template
 from wire.messages import Message, OutputFormat
 from worker.backends.sampling.logits_processors import process_logits
 from worker.backends.text.decoder import Decoders
-from worker.models.folders import describe
 from worker.sequence import Sequence
 
 TEMPLATE = (
@@ -31,12 +30,8 @@ BUDGET = 6
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = make(tmp_path_factory.mktemp("models") / "thinks", SMALL)
-    tokenizer = train_tokenizer(SMALL.vocabulary, ("<think>", "</think>"), TEMPLATE)
-    tokenizer.save_pretrained(folder)
-    record = describe(folder)
-    assert record is not None
-    return Bench(record)
+    folder = tmp_path_factory.mktemp("models") / "thinks"
+    return bench_of_template(folder, TEMPLATE, ("<think>", "</think>"))
 
 
 def closing(bench: Bench) -> list[int]:

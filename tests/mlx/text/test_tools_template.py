@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from api.openai.tools import calls_of
-from scripts.training.random_text_model import SMALL, make, train_tokenizer
-from tests.mlx.conftest import Bench
+from tests.mlx.conftest import Bench, bench_of_template
 from tests.support.schema_support import settled
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import ChatJob, Delta, LoggedEvent, Message, OutputFormat, Sampling, ToolCall
@@ -45,11 +44,7 @@ CALL = '<tool_call>\n{"name": "clock", "arguments": {"zone": "UTC"}}\n</tool_cal
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = make(tmp_path_factory.mktemp("models") / "tools", SMALL)
-    train_tokenizer(SMALL.vocabulary, MARKS, TEMPLATE).save_pretrained(folder)
-    record = describe(folder)
-    assert record is not None
-    return Bench(record)
+    return bench_of_template(tmp_path_factory.mktemp("models") / "tools", TEMPLATE, MARKS)
 
 
 def chat(bench: Bench, *messages: Message, **form: Any) -> Sequence:

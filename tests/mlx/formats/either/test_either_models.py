@@ -4,19 +4,17 @@ and each is what it has to be, behind thinking, after a crash and with a prompt 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
 
-from scripts.training.random_text_model import SMALL, make, train_tokenizer
-from tests.mlx.conftest import Bench
+from scripts.training.random_text_model import SMALL, make
+from tests.mlx.conftest import Bench, bench_of_template
 from tests.mlx.formats.either.either_support import form
 from tests.mlx.formats.template_support import GPT_OSS, PLAIN, with_tools
 from wire.messages import Delta, Finished, LoggedEvent, ToolCall, whole_calls
 from worker.backends.text.formats import harmony
-from worker.models.folders import describe
 from worker.sequence import Sequence
 from worker.text_decoder import Output
 
@@ -83,20 +81,12 @@ def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
     weights = make(tmp_path_factory.mktemp("weights") / "random", SMALL)
     for name, (template, tokens) in MODELS.items():
         folder = copytree(weights, tmp_path_factory.mktemp("models") / name)
-        made[name] = bench_of(folder, template, tokens)
+        made[name] = bench_of_template(folder, template, tokens)
     return made
 
 
-def bench_of(folder: Path, template: str, tokens: tuple[str, ...]) -> Bench:
-    train_tokenizer(SMALL.vocabulary, tokens, template).save_pretrained(folder)
-    record = describe(folder)
-    assert record is not None
-    return Bench(record)
-
-
 def encode(bench: Bench, text: str) -> tuple[int, ...]:
-    tokenizer = bench.backend._model._text.tokenizer  # type: ignore[attr-defined]
-    return tuple(int(i) for i in tokenizer.encode(text, add_special_tokens=False))
+    return tuple(int(i) for i in bench.tokenizer.encode(text, add_special_tokens=False))
 
 
 def chat(
