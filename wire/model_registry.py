@@ -14,6 +14,7 @@ from redis import Redis
 
 from wire import keys
 from wire.messages import TolerantRecord
+from wire.models import packaged
 from wire.versions import added
 
 
@@ -120,13 +121,16 @@ def _decoded(value: bytes) -> list[ModelRecord]:
 
 
 def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
-    """The record that an id, a name or a repository name stands for; an id wins over a name."""
+    """The record that an id, a name or a repository name stands for; an id wins over a name, and
+    that over another name of a packaged model."""
     rows = list(records)
     for field in ("id", "name", "repository"):
         for record in rows:
             if getattr(record, field) == wanted:
                 return record
-    return None
+    packaged_model = packaged.find(wanted)
+    name = None if packaged_model is None else packaged_model.name
+    return next((r for r in rows if r.name == name and r.repository is None), None)
 
 
 class Registry:

@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from wire import model_registry
 from wire.model_registry import NO_DEFAULTS, ModelRecord
 from worker.errors import WorkerError
 from worker.models import generation_config, model_config
 from worker.models.chat_templates import takes_tools
+from worker.models.files import PARTIAL, download_id, repository_of
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
@@ -132,15 +133,17 @@ class ModelFolders:
                 yield from _described(folder, name=name)
 
     def _downloads(self) -> Iterable[ModelRecord]:
-        """Models downloaded here: folders named <owner>--<name>.
+        """Models downloaded here: folders named <owner>--<name>, or <name> for packaged ones.
 
         One still under way has another ending.
         """
-        for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
-            owner, _, name = config.parent.name.partition("--")
-            if not name.endswith(".partial"):
-                for record in _described(config.parent, name=name, repository=f"{owner}/{name}"):
-                    yield record.model_copy(update={"deletable": True})
+        for config in sorted(self._downloaded.glob("*/config.json")) if self._downloaded else []:
+            folder = config.parent
+            if folder.name.endswith(PARTIAL):
+                continue
+            repository, name = repository_of(folder.name)
+            for record in _described(folder, name=name, repository=repository):
+                yield record.model_copy(update={"deletable": True, "id": download_id(folder.name)})
 
     def _in_folders(self) -> Iterable[ModelRecord]:
         for root in self._folders:
@@ -213,7 +216,7 @@ def _write_names(file: Path, names: dict[str, str]) -> None:
         raise WorkerError("insufficient_disk", message) from error
 
 
-def _described(folder: Path, **named: str) -> Iterable[ModelRecord]:
+def _described(folder: Path, **named: Any) -> Iterable[ModelRecord]:
     record = describe(folder, **named)
     return [] if record is None else [record]
 
