@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import AfterValidator, Field
 
+from api.auth.caller import CallerOf
 from api.deps import JsonOnly, service
 from api.errors import unknown_model
 from api.jobs.ids import new_job_id
@@ -61,10 +62,13 @@ class RegisterRequest(Body):
 
 
 @router.get("")
-async def models(registry: RegistryOf) -> list[dict[str, Any]]:
-    """All registered models."""
-    in_memory = loaded(await registry.workers())
-    return [_listed(record, in_memory) for record in await registry.models()]
+async def models(registry: RegistryOf, caller: CallerOf) -> list[dict[str, Any]]:
+    """All registered models; ``default`` marks the one for requests that name none."""
+    in_memory, default = loaded(await registry.workers()), await registry.default(caller.owner)
+    return [
+        _listed(record, in_memory) | {"default": default is not None and record.id == default.id}
+        for record in await registry.models()
+    ]
 
 
 def _listed(record: ModelRecord, in_memory: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class _Others(SamplingDefaults):
     """What is stored beside a record."""
 
     prompt_revision: str | None = None
+    demo: bool = False
 
 
 class ModelRecord(TolerantRecord):
@@ -54,7 +55,7 @@ class ModelRecord(TolerantRecord):
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
     ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
     none. ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is
-    how the model is loaded next time when it isn't loaded now.
+    how the model is loaded next time when it isn't loaded now. ``demo``: it came with the service.
     """
 
     id: str
@@ -76,6 +77,7 @@ class ModelRecord(TolerantRecord):
     prompt_revision: str = ""
     deletable: bool = False
     takes_tools: bool = False
+    demo: bool = Field(default=False, exclude=True)
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
 
     @property
@@ -110,7 +112,8 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
         return record
     own = SamplingDefaults.model_validate(others.model_dump(include=set(_SAMPLING)))
     revision = others.prompt_revision or ""
-    return record.model_copy(update={"sampling_defaults": own, "prompt_revision": revision})
+    told = {"sampling_defaults": own, "prompt_revision": revision, "demo": others.demo}
+    return record.model_copy(update=told)
 
 
 def _decoded(value: bytes) -> list[ModelRecord]:
@@ -143,9 +146,11 @@ class Registry:
         """Write a record, and when the model's files were created, in seconds since the epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
-        others = record.sampling_defaults.given() | (
-            {"prompt_revision": record.prompt_revision} if record.prompt_revision else {}
-        )
+        others: dict[str, object] = {**record.sampling_defaults.given()}
+        if record.prompt_revision:
+            others["prompt_revision"] = record.prompt_revision
+        if record.demo:
+            others["demo"] = True
         if others:
             self._redis.hset(keys.MODEL_SAMPLING, record.id, json.dumps(others))
         else:

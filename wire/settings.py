@@ -58,6 +58,10 @@ class Settings:
     data: Path = setting(_DATA, "folder for the embedded Redis: queue, token logs, lock")
     models: tuple[Path, ...] = setting((), "folders of models, separated by the path separator")
     redis_url: str = setting("", "Redis to use in place of the embedded one; REDIS_URL is read too")
+    default_model: str = setting(
+        "", "model for requests that name none; unset: the one last used, else the first"
+    )
+    demo_models: int = setting(1, "whether the shipped demo models are served; 0: no", 0, 1)
     model_aliases: tuple[str, ...] = setting(
         (),
         "other names of models below /v1, NAME=MODEL with commas; * in a name stands for any "

@@ -96,6 +96,7 @@ def _model_folders(settings: Settings) -> ModelFolders:
         downloaded=settings.data / "models",
         registered=settings.data / "registered-models.json",
         with_defaults=settings.generation_config == "auto",
+        with_demos=bool(settings.demo_models),
     )
 
 

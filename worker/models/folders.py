@@ -50,19 +50,21 @@ class ModelFolders:
         downloaded: Path | None = None,
         registered: Path | None = None,
         with_defaults: bool = True,
+        with_demos: bool = True,
     ) -> None:
         """``echo`` is the one model of the echo backend, if that runs.
 
         ``registered`` is the file that keeps the names and folders of registered models.
 
-        ``with_defaults``: the records tell the models' own defaults for sampling.
+        ``with_defaults``: the records tell the models' own defaults for sampling. ``with_demos``:
+        the shipped models are among them.
         """
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
         self._registered = registered
         self._names = _read_names(registered)
         self._echo = echo
-        self._with_defaults = with_defaults
+        self._with_defaults, self._with_demos = with_defaults, with_demos
         self._records: dict[str, ModelRecord] = {}
 
     def all(self) -> list[ModelRecord]:
@@ -85,7 +87,7 @@ class ModelFolders:
         if self._echo is not None:
             found = [self._echo]
         else:
-            found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
+            found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
         found = list(map(self._published, found))
         known = self._records
         self._records = {
@@ -131,6 +133,11 @@ class ModelFolders:
         for name, path in self._names.items():
             if (folder := self._inside(path)) is not None:
                 yield from _described(folder, name=name)
+
+    def _demos(self) -> Iterable[ModelRecord]:
+        for config in sorted(DEMO_MODELS.glob("*/config.json")) if self._with_demos else []:
+            for record in _described(config.parent, name=f"demo-{config.parent.name}"):
+                yield record.model_copy(update={"demo": True})
 
     def _downloads(self) -> Iterable[ModelRecord]:
         """Models downloaded here: folders named <owner>--<name>, or <name> for packaged ones.
@@ -219,11 +226,6 @@ def _write_names(file: Path, names: dict[str, str]) -> None:
 def _described(folder: Path, **named: Any) -> Iterable[ModelRecord]:
     record = describe(folder, **named)
     return [] if record is None else [record]
-
-
-def _demo_models() -> Iterable[ModelRecord]:
-    for config in sorted(DEMO_MODELS.glob("*/config.json")):
-        yield from _described(config.parent, name=f"demo-{config.parent.name}")
 
 
 def describe(folder: Path, *, name: str = "", repository: str | None = None) -> ModelRecord | None:

@@ -30,6 +30,7 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "sampling_defaults": {},
         "loaded": True,
         "kv_quantization": 8,
+        "default": True,
     }
     assert client.get("/models/active").json()["model"]["id"] == "model-1"
 
