@@ -14,6 +14,7 @@ from redis import Redis
 
 from wire import keys
 from wire.messages import TolerantRecord
+from wire.versions import added
 
 
 class SamplingDefaults(TolerantRecord):
@@ -45,6 +46,10 @@ class ModelRecord(TolerantRecord):
 
     ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
 
+    ``download_speed`` is bytes per second and ``download_eta`` seconds to go, None unless a
+    download is under way and they are known. ``download_error`` is the sentence that says why the
+    last download ended; what it had fetched is kept, and the next one resumes it.
+
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
     ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
     none. ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is
@@ -61,6 +66,9 @@ class ModelRecord(TolerantRecord):
     downloaded: bool = True
     downloading: bool = False
     download_progress: float = 1.0
+    download_speed: float | None = added(None, since=4, refines=True)
+    download_eta: float | None = added(None, since=4, refines=True)
+    download_error: str | None = added(None, since=4, refines=True)
     kv_quantization: Literal[4, 8] | None = None
     repository: str | None = None
     revision: str
@@ -68,6 +76,11 @@ class ModelRecord(TolerantRecord):
     deletable: bool = False
     takes_tools: bool = False
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
+
+    @property
+    def local_path(self) -> str:
+        """The model's folder on its worker's machine; that of a download is there once it ends."""
+        return self.path
 
     @property
     def names(self) -> tuple[str | None, ...]:
