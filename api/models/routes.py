@@ -41,8 +41,8 @@ _LISTED_BEFORE = (
     "download_progress",
 )
 
-listed = APIRouter()
-listed_before = APIRouter()
+current = APIRouter(dependencies=[JsonOnly])
+earlier = APIRouter()
 commands = APIRouter(dependencies=[JsonOnly])
 
 
@@ -51,14 +51,14 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model}}
 
 
-@listed.get("", summary="List models")
+@current.get("", summary="List models")
 async def models(registry: RegistryOf) -> list[EngineModel]:
     """All registered models and downloads, by name."""
     in_memory = loaded(await registry.workers())
     return [model_view(record, in_memory.get(record.id)) for record in await registry.models()]
 
 
-@listed_before.get("", summary="List models")
+@earlier.get("", summary="List models")
 async def models_before(registry: RegistryOf) -> list[dict[str, Any]]:
     """All registered models; ``download_progress`` is 0 to 1 here."""
     in_memory = loaded(await registry.workers())
@@ -132,6 +132,17 @@ async def download(body: views.DownloadRequest, commands: CommandsOf) -> dict[st
     )
 
 
+@current.post("/download/cancel", responses=_answers(views.Cancelled), summary="Cancel a download")
+async def cancel_download(body: views.ModelRequest, commands: CommandsOf) -> dict[str, Any]:
+    """End a download early. What was fetched is kept: downloading the model again goes on there.
+
+    404: no download of this name is under way.
+    """
+    return await commands.run(
+        ModelCommand(job_id=new_job_id(), action="cancel_download", model_id=body.model_id)
+    )
+
+
 @commands.post("/delete", responses=_answers(views.Deleted), summary="Delete a model")
 async def delete(body: views.ModelRequest, commands: CommandsOf) -> dict[str, Any]:
     """Delete a model that was downloaded here, or what is there of a download that failed.
@@ -159,9 +170,9 @@ async def _deprecated(response: Response) -> None:
 def _router() -> APIRouter:
     """The routes at their addresses, and at those of earlier releases for one release more."""
     both = APIRouter(tags=["Models"])
-    for part in (listed, commands):
+    for part in (current, commands):
         both.include_router(part, prefix=PREFIX)
-    for part in (listed_before, commands):
+    for part in (earlier, commands):
         both.include_router(
             part, prefix=OLD_PREFIX, deprecated=True, dependencies=[Depends(_deprecated)]
         )

@@ -41,8 +41,7 @@ class DownloadRequest(Body):
     """Which model to fetch."""
 
     model_id: ModelId = Field(
-        description="The repository's name on the hub, owner/name.",
-        examples=["mlx-community/Qwen3-4B-4bit"],
+        description="A repository of the hub, owner/name, or the name of a packaged model: smollm2."
     )
 
 
@@ -83,6 +82,9 @@ class EngineModel(BaseModel):
     download_eta: float | None = Field(
         description="Seconds until a download is done; null if that isn't known."
     )
+    download_error: str | None = Field(
+        description="Why the last download ended early, as a sentence; it can be resumed."
+    )
     deletable: bool = Field(description="Whether it was downloaded here and may be deleted.")
     loaded: bool = Field(description="Whether a worker has it in memory.")
     kv_quantization: KvBits = Field(
@@ -97,8 +99,6 @@ def model_view(record: ModelRecord, now: LoadedModel | None) -> EngineModel:
         local_path=record.path if record.downloaded and record.path else None,
         sampling_defaults=record.sampling_defaults.given(),
         download_progress=percent(record),
-        download_speed=None,
-        download_eta=None,
         loaded=now is not None,
         kv_quantization=record.kv_quantization if now is None else now.kv_quantization,
     )

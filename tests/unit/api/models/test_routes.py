@@ -21,6 +21,8 @@ HALF = MODEL.model_copy(
         "downloaded": False,
         "downloading": True,
         "download_progress": 0.5432,
+        "download_speed": 2_000_000.5,
+        "download_eta": 31.0,
         "deletable": True,
     }
 )
@@ -45,6 +47,7 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "download_progress": 100.0,
         "download_speed": None,
         "download_eta": None,
+        "download_error": None,
         "deletable": False,
         "sampling_defaults": {},
         "loaded": True,
@@ -71,6 +74,18 @@ def test_a_download_is_shown_in_percent_and_has_no_local_path_yet(
     row = client.get(MODELS).json()[0]
     shown = ("id", "downloaded", "downloading", "download_progress", "local_path", "deletable")
     assert [row[name] for name in shown] == ["half", False, True, 54.3, None, True]
+    assert (row["download_speed"], row["download_eta"]) == (2_000_000.5, 31.0)
+
+
+def test_a_download_is_cancelled_by_any_of_its_names(client: TestClient, redis: Redis) -> None:
+    announce(redis)
+    answer = {"status": "cancelled", "model_id": "half"}
+    with FakeWorker(redis, lambda _: [Finished("stop", result=answer)]).running() as worker:
+        response = client.post(f"{MODELS}/download/cancel", json={"model_id": "someone/half"})
+    assert (response.status_code, response.json()) == (200, answer)
+    [command] = worker.seen
+    assert isinstance(command, ModelCommand)
+    assert (command.action, command.model_id) == ("cancel_download", "someone/half")
 
 
 def test_the_addresses_of_earlier_releases_answer_as_they_did_and_say_so(
