@@ -151,7 +151,9 @@ class Settings:
         (), "Host headers to accept besides this machine's names, or *.name, with commas"
     )
     cors_origins: tuple[str, ...] = setting(
-        (), "origins whose pages may call the API, separated by commas"
+        (),
+        "origins whose pages may call the API, separated by commas; null: pages without an "
+        "address, such as a desktop shell's",
     )
     keepalive_s: float = setting(
         15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60

@@ -120,6 +120,20 @@ def part(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", name]
 
 
+def _parts(
+    chosen: Settings, worker: Sequence[str], api: Sequence[str], pipe: int
+) -> tuple[Child, Child]:
+    """The worker and the API."""
+    # Keys are the API's alone.
+    workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
+    run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
+    run_api = functools.partial(spawn, api, child_environment(chosen), pipe)
+    return (
+        Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5),
+        Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S),
+    )
+
+
 def serve(
     chosen: Settings, worker: Sequence[str], api: Sequence[str], command: str = "mlxq"
 ) -> int:
@@ -148,13 +162,7 @@ def serve(
                 )
                 children[0].adopt(embedded.process)
             say("Starting the worker and the API")
-            ours = child_environment(chosen)
-            # Keys are the API's alone.
-            workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
-            run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
-            run_api = functools.partial(spawn, api, ours, pipe)
-            children.append(Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5))
-            children.append(Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S))
+            children += _parts(chosen, worker, api, pipe)
             ready = functools.partial(answers_ready, chosen.host, chosen.port)
             url = f"http://{reachable(chosen.host)}:{chosen.port}"
             greet = functools.partial(greeting, url, chosen, bool(keys), command)
