@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import error_handlers, errors, models, pages
+from api import error_handlers, errors, pages
 from api.anthropic import routes as messages
 from api.auth import login
 from api.auth.api_keys import ApiKeys, admitted
@@ -27,6 +27,7 @@ from api.http.head_requests import HeadMiddleware
 from api.http.host_names import HostNames
 from api.http.request_metrics import RequestMetrics, RequestMetricsMiddleware
 from api.http.security_headers import SecurityHeadersMiddleware
+from api.models import routes as models
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle

@@ -1,4 +1,4 @@
-"""The HTML pages: chat at ``/``, ``/status``, the API's reference at ``/docs``.
+"""The HTML pages: chat at ``/``, models, ``/status``, the API's reference at ``/docs``.
 
 Files only; what a page shows it asks for over the API like any other client. Knows nothing of
 chats, models or keys.
@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 STATIC = "/static"
+MODELS = "/manage/models"
 FOLDER = Path(__file__).parent / "static"
 # Asked for again each time and answered with 304 mostly: after an update no page runs with half of
 # the old files.
@@ -27,6 +28,12 @@ router = APIRouter(include_in_schema=False)
 async def chat_page() -> FileResponse:
     """The chat page."""
     return page("index.html")
+
+
+@router.get(MODELS)
+async def models_page() -> FileResponse:
+    """The models page. Not at ``/models``: that is a deprecated route of the API."""
+    return page("models.html")
 
 
 @router.get("/status")

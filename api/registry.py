@@ -93,10 +93,16 @@ def servable(model: ModelRecord | None, param: str) -> ModelRecord:
 
 
 class RegistryReader:
-    """The models and the living workers. ``aliases`` are other names of models, below ``/v1``."""
+    """The models and the living workers. ``aliases`` are other names of models, below ``/v1``.
 
-    def __init__(self, redis: Redis, aliases: ModelAliases = NO_ALIASES) -> None:
+    ``default_model`` is the name of the default model; without one it is chosen for each owner.
+    """
+
+    def __init__(
+        self, redis: Redis, aliases: ModelAliases = NO_ALIASES, default_model: str = ""
+    ) -> None:
         self.aliases = aliases
+        self._default_model = default_model
         self._redis = redis
         self._stored: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
         self._models: list[ModelRecord] = []
@@ -129,19 +135,35 @@ class RegistryReader:
                 return record, in_memory[record.id]
         return None
 
-    async def default(self) -> ModelRecord | None:
-        """The default model: the one used last, else the first by name that can be served."""
-        if (active := await self.active()) is not None:
-            return active[0]
-        return next((record for record in await self.models() if record.downloaded), None)
+    async def default(self, owner: str) -> ModelRecord | None:
+        """The default model for an owner of chats: the configured one; else the one that the
+        owner's last chat was for, while it is loaded; else the first by name, demo models last.
+
+        None if there is no such model.
+        """
+        records = await self.models()
+        if self._default_model:
+            named = model_registry.find(records, self._default_model)
+            return named if named is not None and named.downloaded else None
+        last = cast(bytes | None, await self._redis.hget(keys.LAST_MODELS, owner))
+        ready = [record for record in records if record.downloaded]
+        used = next((r for r in ready if last is not None and r.id == last.decode()), None)
+        if used is not None and used.id in loaded(await self.workers()):
+            return used
+        return min(ready, key=lambda record: record.demo, default=None)
 
     async def created(self) -> dict[str, int]:
         """The dates of models' files by model id, seconds since the epoch; some may be missing."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
         return {model_id.decode(): int(value) for model_id, value in stored.items()}
 
-    async def find_to_serve(self, requested: str | None) -> tuple[ModelRecord | None, bool]:
-        """The same for a request that may name none, and whether a worker was seen."""
+    async def find_to_serve(
+        self, requested: str | None, owner: str
+    ) -> tuple[ModelRecord | None, bool]:
+        """The same for an owner's request that may name none, and whether a worker was seen.
+
+        Raises ApiError when the configured default model is needed and isn't there.
+        """
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.MODELS)
             pipe.hgetall(keys.MODEL_SAMPLING)
@@ -149,7 +171,10 @@ class RegistryReader:
             stored, sampling, seen = await pipe.execute()
         record = model_registry.find(self._decoded(stored, sampling), requested or DEFAULT_MODEL)
         if record is None and names_no_model(requested):
-            record = await self.default()
+            record = await self.default(owner)
+            if record is None and self._default_model:
+                message = "The default model, which MLXQ_DEFAULT_MODEL names, is not there."
+                raise ApiError("model_not_found", message, param="model")
         return record, bool(seen)
 
     async def workers(self) -> list[WorkerStatus]:

@@ -58,7 +58,7 @@ _TASKS_END_S = 2.0
 def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict[type[Any], Any]:
     """The services by their types, none of them started."""
     redis, aliases = clients.waiting, ModelAliases(settings.model_aliases)
-    registry, relay = RegistryReader(redis, aliases), Relay(redis)
+    registry, relay = RegistryReader(redis, aliases, settings.default_model), Relay(redis)
     kept_s = int(settings.rq_history_hours * 3600)
     jobs = JobQueue(clients, registry, settings.queue_limit, settings.key_queue_limit, kept_s)
     records = JobRecords(redis, jobs.settle)

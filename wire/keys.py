@@ -22,8 +22,11 @@ MODELS = PREFIX + "models"
 MODEL_CREATED = PREFIX + "model-created"
 """Hash: model id -> date of the model's files, seconds since the epoch."""
 MODEL_SAMPLING = PREFIX + "model-sampling"
-"""Hash: model id -> its own sampling defaults and its prompts' revision, JSON. Not in the records:
+"""Hash: model id -> its own sampling defaults, its prompts' revision and whether it is a
+demo model, JSON. Not in the records:
 the first release reads no record that has a field it doesn't know."""
+LAST_MODELS = PREFIX + "last-models"
+"""Hash: owner of chats -> id of the model that the last of them was for."""
 WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"

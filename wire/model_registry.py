@@ -14,6 +14,8 @@ from redis import Redis
 
 from wire import keys
 from wire.messages import TolerantRecord
+from wire.models import packaged
+from wire.versions import added
 
 
 class SamplingDefaults(TolerantRecord):
@@ -38,6 +40,7 @@ class _Others(SamplingDefaults):
     """What is stored beside a record."""
 
     prompt_revision: str | None = None
+    demo: bool = False
 
 
 class ModelRecord(TolerantRecord):
@@ -45,10 +48,14 @@ class ModelRecord(TolerantRecord):
 
     ``size`` is bytes on disk, ``context_window`` tokens, ``download_progress`` 0 to 1.
 
+    ``download_speed`` is bytes per second and ``download_eta`` seconds to go, None unless a
+    download is under way and they are known. ``download_error`` is the sentence that says why the
+    last download ended; what it had fetched is kept, and the next one resumes it.
+
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
     ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
     none. ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is
-    how the model is loaded next time when it isn't loaded now.
+    how the model is loaded next time when it isn't loaded now. ``demo``: it came with the service.
     """
 
     id: str
@@ -61,13 +68,22 @@ class ModelRecord(TolerantRecord):
     downloaded: bool = True
     downloading: bool = False
     download_progress: float = 1.0
+    download_speed: float | None = added(None, since=4, refines=True)
+    download_eta: float | None = added(None, since=4, refines=True)
+    download_error: str | None = added(None, since=4, refines=True)
     kv_quantization: Literal[4, 8] | None = None
     repository: str | None = None
     revision: str
     prompt_revision: str = ""
     deletable: bool = False
     takes_tools: bool = False
+    demo: bool = Field(default=False, exclude=True)
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
+
+    @property
+    def local_path(self) -> str:
+        """The model's folder on its worker's machine; that of a download is there once it ends."""
+        return self.path
 
     @property
     def names(self) -> tuple[str | None, ...]:
@@ -96,7 +112,8 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
         return record
     own = SamplingDefaults.model_validate(others.model_dump(include=set(_SAMPLING)))
     revision = others.prompt_revision or ""
-    return record.model_copy(update={"sampling_defaults": own, "prompt_revision": revision})
+    told = {"sampling_defaults": own, "prompt_revision": revision, "demo": others.demo}
+    return record.model_copy(update=told)
 
 
 def _decoded(value: bytes) -> list[ModelRecord]:
@@ -107,13 +124,16 @@ def _decoded(value: bytes) -> list[ModelRecord]:
 
 
 def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
-    """The record that an id, a name or a repository name stands for; an id wins over a name."""
+    """The record that an id, a name or a repository name stands for; an id wins over a name, and
+    that over another name of a packaged model."""
     rows = list(records)
     for field in ("id", "name", "repository"):
         for record in rows:
             if getattr(record, field) == wanted:
                 return record
-    return None
+    packaged_model = packaged.find(wanted)
+    name = None if packaged_model is None else packaged_model.name
+    return next((r for r in rows if r.name == name and r.repository is None), None)
 
 
 class Registry:
@@ -126,9 +146,11 @@ class Registry:
         """Write a record, and when the model's files were created, in seconds since the epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
-        others = record.sampling_defaults.given() | (
-            {"prompt_revision": record.prompt_revision} if record.prompt_revision else {}
-        )
+        others: dict[str, object] = {**record.sampling_defaults.given()}
+        if record.prompt_revision:
+            others["prompt_revision"] = record.prompt_revision
+        if record.demo:
+            others["demo"] = True
         if others:
             self._redis.hset(keys.MODEL_SAMPLING, record.id, json.dumps(others))
         else:

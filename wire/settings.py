@@ -58,6 +58,10 @@ class Settings:
     data: Path = setting(_DATA, "folder for the embedded Redis: queue, token logs, lock")
     models: tuple[Path, ...] = setting((), "folders of models, separated by the path separator")
     redis_url: str = setting("", "Redis to use in place of the embedded one; REDIS_URL is read too")
+    default_model: str = setting(
+        "", "model for requests that name none; unset: the one last used, else the first"
+    )
+    demo_models: int = setting(1, "whether the shipped demo models are served; 0: no", 0, 1)
     model_aliases: tuple[str, ...] = setting(
         (),
         "other names of models below /v1, NAME=MODEL with commas; * in a name stands for any "
@@ -147,7 +151,9 @@ class Settings:
         (), "Host headers to accept besides this machine's names, or *.name, with commas"
     )
     cors_origins: tuple[str, ...] = setting(
-        (), "origins whose pages may call the API, separated by commas"
+        (),
+        "origins whose pages may call the API, separated by commas; null: pages without an "
+        "address, such as a desktop shell's",
     )
     keepalive_s: float = setting(
         15.0, "longest silence of a stream before a comment is sent, seconds", 0.05, 60

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from wire import keys
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
-from worker import backends
+from worker import backends, warm_up
 from worker.backends.base import Backend
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
@@ -75,11 +75,12 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     runner = JobRunner(redis, worker, runners, BatchFeed(queues[1]), marks, reporter, rq_meta)
     recovery = Recovery(redis, queues, name, lambda other: _machine(other) == _machine(name))
     worker.equip(runner, recovery, beat, settings)
-    reporter.open()
     publisher.scan()
+    reporter.open()
     runners.chats.open()
     runners.slices.start()
     engine.start()
+    warm_up.start(engine, cache, [record for record in folders.all() if record.demo])
     return worker
 
 
@@ -96,6 +97,7 @@ def _model_folders(settings: Settings) -> ModelFolders:
         downloaded=settings.data / "models",
         registered=settings.data / "registered-models.json",
         with_defaults=settings.generation_config == "auto",
+        with_demos=bool(settings.demo_models),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
 import socket
 import stat
@@ -18,11 +19,18 @@ from pathlib import Path
 from wire.keys import EVERYONE
 from wire.settings import BadSetting, Settings
 
+_log = logging.getLogger(__name__)
+
 SHORTEST = 16
 """Characters of a key. Nothing here counts wrong tries, so a key must be too long to be guessed."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.\-]*://[a-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?"
+)
+"""Of any scheme: desktop shells have their own, such as tauri://localhost."""
+NO_ORIGIN = "null"
+"""What browsers send for a page without an address: a file, a frame in a sandbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +89,15 @@ def admitted(settings: Settings) -> ApiKeys:
             f"MLXQ_API_KEYS, or use 127.0.0.1"
         )
     for origin in settings.cors_origins:
-        if _ORIGIN.fullmatch(origin) is None:
+        if origin != NO_ORIGIN and _ORIGIN.fullmatch(origin) is None:
             raise BadSetting(
                 f"MLXQ_CORS_ORIGINS: {origin!r} is no origin such as https://chat.example"
             )
+    if NO_ORIGIN in settings.cors_origins and not known:
+        _log.warning(
+            "MLXQ_CORS_ORIGINS allows the origin null without API keys: any web page that is open "
+            "in a browser of this machine can use the service"
+        )
     return ApiKeys(known)
 
 

@@ -86,7 +86,7 @@ async def create(
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if declared == "application/json":
         body = await json_reader.read(PromptsRequest, await request.body())
-        rules = await _rules_of(body, registry, json_reader)
+        rules = await _rules_of(body, registry, json_reader, caller)
         lines = _as_lines(body.prompts)
         model_id = rules.defaults["model_id"]
         return _answer(await intake.accept(caller.owner, lines, rules, model_id=model_id))
@@ -94,8 +94,9 @@ async def create(
         message = "Send JSON Lines with the header Content-Type: application/jsonl, or JSON."
         raise ApiError("unsupported_media_type", message)
     try:
-        defaults = {} if model_id is None else {"model_id": (await _find(model_id, registry)).id}
-        rules = await _parser(registry, defaults, await registry.default())
+        named = None if model_id is None else await _find(model_id, registry, caller)
+        defaults = {} if named is None else {"model_id": named.id}
+        rules = await _parser(registry, defaults, await registry.default(caller.owner))
         shown = defaults.get("model_id", "")
         return _answer(await intake.accept(caller.owner, request.stream(), rules, model_id=shown))
     except ClientDisconnect:
@@ -110,7 +111,7 @@ async def _parser(
 
 
 async def _rules_of(
-    body: PromptsRequest, registry: RegistryReader, json_reader: JsonReader
+    body: PromptsRequest, registry: RegistryReader, json_reader: JsonReader, caller: Caller
 ) -> LineParser:
     """How the prompts of a request are read. Raises ApiError for fields that no prompt can have."""
     fields = dict(body.model_extra or {})
@@ -123,7 +124,7 @@ async def _rules_of(
     # A field that holds for every prompt is validated once, by itself.
     trial = {"model_id": body.model_id, "messages": [{"role": "user", "content": "."}]}
     await json_reader.validate(ChatRequest, trial | fields)
-    model = await _find(body.model_id, registry)
+    model = await _find(body.model_id, registry, caller)
     return await _parser(registry, fields | {"model_id": model.id}, model)
 
 
@@ -179,8 +180,8 @@ def _of_prompt(refused: ApiError) -> ApiError:
     )
 
 
-async def _find(requested: str, registry: RegistryReader) -> ModelRecord:
-    model, _ = await registry.find_to_serve(requested)
+async def _find(requested: str, registry: RegistryReader, caller: Caller) -> ModelRecord:
+    model, _ = await registry.find_to_serve(requested, caller.owner)
     return servable(model, "model_id")
 
 

@@ -53,7 +53,7 @@ async def chat(
     key = await idempotency_key_of(idempotency_key, caller.owner, body, urls)
     if key is not None and (earlier := await chats.jobs.existing_job(key)) is not None:
         return await _resume(earlier, 0, readers, caller)
-    model = await chats.find_model(body.model_id)
+    model = await chats.find_model(body.model_id, caller.owner)
     spec = await chats.fitting(body.spec(), model)
     submitted = await chats.submit(spec, model, urls, caller, key)
     if isinstance(submitted, str):

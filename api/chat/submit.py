@@ -46,12 +46,12 @@ class Chats:
     json_reader: JsonReader
     without_template: WithoutTemplate = "generic"
 
-    async def find_model(self, requested: str | None) -> ModelRecord:
-        """The model with this id, name or repository name; the default model if none is named.
+    async def find_model(self, requested: str | None, owner: str) -> ModelRecord:
+        """The model with this id, name or repository name; the owner's default model if none is.
 
         Raises ApiError if it can't be served.
         """
-        model, worker_seen = await self.registry.find_to_serve(requested)
+        model, worker_seen = await self.registry.find_to_serve(requested, owner)
         if not worker_seen:
             raise no_worker()
         return servable(model, "model")

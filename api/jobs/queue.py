@@ -223,6 +223,7 @@ class JobQueue:
                 record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
             queued = job.model_copy(update={"submitted_ms": now})
             enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
+        pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.ABANDONED_AFTER, dict.fromkeys(ids, now + ABANDONED_AFTER_S * 1000))

@@ -6,6 +6,7 @@ Continues from where it read last. Knows nothing of HTTP; holds no text of any c
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -90,10 +91,27 @@ class History:
     async def recent(self) -> Rows:
         """The jobs that ended last, newest first."""
         stored = cast(Stored, await self._redis.xrevrange(keys.RECENT, count=keys.RECENT_LENGTH))
+        new = [fields[b"job"].decode() for row_id, fields in stored if row_id not in self._ended]
+        owners = await self._owners(new)
         self._ended = {
-            row_id: self._ended.get(row_id) or _ended(row_id, fields) for row_id, fields in stored
+            row_id: self._ended.get(row_id) or _ended(row_id, fields, owners)
+            for row_id, fields in stored
         }
         return list(self._ended.values())
+
+    async def _owners(self, job_ids: list[str]) -> dict[str, str]:
+        """Whose jobs these are; their records are kept as long as their texts."""
+        if not job_ids:
+            return {}
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hget(keys.job(job_id), "owner")
+            found = cast(list[bytes | None], await pipe.execute())
+        return {
+            job_id: owner.decode()
+            for job_id, owner in zip(job_ids, found, strict=True)
+            if owner is not None
+        }
 
 
 def _order(row_id: str) -> tuple[int, int]:
@@ -101,11 +119,13 @@ def _order(row_id: str) -> tuple[int, int]:
     return int(at), int(number)
 
 
-def _ended(row_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
+def _ended(row_id: bytes, fields: dict[bytes, bytes], owners: Mapping[str, str]) -> dict[str, Any]:
     event = decode(fields[b"e"]).event
     assert isinstance(event, (Finished, Failed))
+    job_id = fields[b"job"].decode()
     return {
-        "job_id": fields[b"job"].decode(),
+        "job_id": job_id,
+        "owner": owners.get(job_id),
         "model_id": fields[b"model"].decode(),
         "queue": fields[b"queue"].decode(),
         "ended_ms": _order(row_id.decode())[0],

@@ -5,6 +5,8 @@ One read serves all viewers. Reads only; knows neither HTTP nor RQ.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,10 +14,24 @@ from redis.asyncio import Redis
 
 from api.batches.store import BatchRecord, BatchStore
 from api.jobs.records import JobRecords
+from api.models.views import percent
 from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
 from wire import clock, keys
+from wire.model_registry import ModelRecord
 from wire.worker_status import WorkerStatus
+
+_DOWNLOAD = (
+    "id",
+    "name",
+    "repository",
+    "size",
+    "downloading",
+    "download_speed",
+    "download_eta",
+    "download_error",
+)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +84,8 @@ class StatusReader:
     async def status(self) -> dict[str, Any]:
         """What the status page shows, without the history."""
         snapshot = await self.snapshot()
-        names = {model.id: model.name for model in await self._registry.models()}
+        records = await self._registry.models()
+        names = ModelNames(records)
         workers = snapshot.workers
         return {
             "now_ms": snapshot.now_ms,
@@ -77,23 +94,25 @@ class StatusReader:
             "queues": snapshot.waiting,
             "queue_limit": self._queue_limit,
             "running": [
-                job.model_dump()
-                | {"worker": worker.name, "model": names.get(job.model_id, job.model_id)}
+                job.model_dump() | {"worker": worker.name, "model": names.name(job.model_id)}
                 for worker in workers
                 for job in worker.running
             ],
             "running_total": sum(worker.running_total for worker in workers),
             "recent": [
-                job | {"model": names.get(job["model_id"], job["model_id"])}
-                for job in await self._history.recent()
+                job | {"model": names.name(job["model_id"])} for job in await self._history.recent()
             ],
-            "batches": [_batch(record) for record in await self._batches.open_batches()],
+            "batches": [
+                _batch(record) | {"model": names.name(record.model_id)}
+                for record in await self._batches.open_batches()
+            ],
             "ended": snapshot.ended,
             "models": [
-                model.model_dump() | {"worker": worker.name, "name": names.get(model.id, model.id)}
+                model.model_dump() | {"worker": worker.name, "name": names.name(model.id)}
                 for worker in workers
                 for model in worker.models
             ],
+            "downloads": [_download(record) for record in records if not record.downloaded],
             "memory": [worker.memory.model_dump() | {"host": worker.host} for worker in workers],
             "workers": [_worker_row(worker, snapshot) for worker in workers],
         }
@@ -101,6 +120,19 @@ class StatusReader:
     async def history(self, now_ms: int) -> Rows:
         """The last minutes."""
         return await self._history.rows(now_ms)
+
+
+class ModelNames:
+    """The names of models by their ids."""
+
+    def __init__(self, records: Iterable[ModelRecord]) -> None:
+        self._names = {record.id: record.name for record in records}
+
+    def name(self, model_id: str) -> str:
+        """A name for people; of a model that isn't there any more, what is left of its id."""
+        if model_id in self._names:
+            return self._names[model_id]
+        return f"removed model ({model_id[:8]})" if _UUID.fullmatch(model_id) else model_id
 
 
 def newest(workers: list[WorkerStatus]) -> list[WorkerStatus]:
@@ -124,6 +156,12 @@ def _worker_row(worker: WorkerStatus, snapshot: Snapshot) -> dict[str, Any]:
     }
     row = worker.model_dump(exclude={"running", "work", "beat_ms"})
     return row | counts | {"heartbeat_age_ms": snapshot.age_ms(worker)}
+
+
+def _download(record: ModelRecord) -> dict[str, Any]:
+    """A download under way, or one that ended early and can be resumed; progress in percent."""
+    row = {name: getattr(record, name) for name in _DOWNLOAD}
+    return row | {"download_progress": percent(record)}
 
 
 def _batch(record: BatchRecord) -> dict[str, Any]:

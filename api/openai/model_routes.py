@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel
 
+from api.auth.caller import CallerOf
 from api.chat.sampling import MAX_TOKENS
 from api.deps import JsonOnly, service
 from api.error_shapes.anthropic import VERSION_HEADER, AnthropicErrorBody, is_anthropic
@@ -107,12 +108,12 @@ async def models(
 
 @router.get("/{model:path}", response_model=ModelView | AnthropicModel)
 async def model(
-    request: Request, model: str, registry: RegistryOf, _: Version = None
+    request: Request, model: str, registry: RegistryOf, caller: CallerOf, _: Version = None
 ) -> dict[str, Any]:
     """One model, by any of its names; behind an alias under its own."""
     record = await registry.find(await registry.meant(model) or model)
     if record is None and names_no_model(await registry.meant(model)):
-        record = await registry.default()
+        record = await registry.default(caller.owner)
     if record is None or not record.downloaded:
         raise unknown_model(param="model")
     name = model if model in record.names else public_name(record, await registry.models())

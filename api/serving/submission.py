@@ -135,7 +135,8 @@ async def _fitting(
 ) -> tuple[ModelRecord, list[ChatSpec]]:
     """The model that is meant, and what is asked of it as its jobs carry it."""
     chats = context.chats
-    model = await chats.find_model(await chats.registry.meant(requested))
+    named = await chats.registry.meant(requested)
+    model = await chats.find_model(named, context.caller.owner)
     for spec in specs:
         _check_images(spec, model)
     return model, [await context.schemas.settle(await chats.fitting(spec, model)) for spec in specs]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import http.client
-import json
 import os
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from api.auth.api_keys import admitted
 from mlxq.service.embedded_redis import EmbeddedRedis
+from mlxq.service.greeting import greeting
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import settings
 from wire.processes import parent_process
@@ -61,25 +61,6 @@ def answers_ready(host: str, port: int) -> bool:
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
-
-
-def greeting(host: str, port: int, keys: bool = False) -> str:
-    """What is printed once the service is ready: where it is, and a line to paste."""
-    with_key = ' -H "Authorization: Bearer $MLXQ_KEY"' if keys else ""
-    url = f"http://{reachable(host)}:{port}"
-    question = {
-        "model_id": "demo-chat",
-        "messages": [{"role": "user", "content": "Hello! Who are you?"}],
-    }
-    # Curl's own escapes and history expansion of interactive shells stay out of single quotes.
-    ask = (
-        f"curl -N {url}/api/engine/chat{with_key} -H 'Content-Type: application/json' -d "
-        f"'{json.dumps(question)}'"
-    )
-    return (
-        f"\nReady: {url}\nDashboard: {url}/rq\nAsk the shipped model:\n\n{ask}\n\nCtrl-C "
-        f"stops the service."
-    )
 
 
 def compiler_works() -> bool:
@@ -139,8 +120,26 @@ def part(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", name]
 
 
-def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
+def _parts(
+    chosen: Settings, worker: Sequence[str], api: Sequence[str], pipe: int
+) -> tuple[Child, Child]:
+    """The worker and the API."""
+    # Keys are the API's alone.
+    workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
+    run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
+    run_api = functools.partial(spawn, api, child_environment(chosen), pipe)
+    return (
+        Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5),
+        Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S),
+    )
+
+
+def serve(
+    chosen: Settings, worker: Sequence[str], api: Sequence[str], command: str = "mlxq"
+) -> int:
     """Run the service until it is stopped; returns the exit status.
+
+    ``command`` is what the command line is called here.
 
     Raises CannotStart, RedisUnusable and BadSetting.
     """
@@ -163,17 +162,11 @@ def serve(chosen: Settings, worker: Sequence[str], api: Sequence[str]) -> int:
                 )
                 children[0].adopt(embedded.process)
             say("Starting the worker and the API")
-            ours = child_environment(chosen)
-            # Keys are the API's alone.
-            workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
-            run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
-            run_api = functools.partial(spawn, api, ours, pipe)
-            children.append(Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5))
-            children.append(Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S))
+            children += _parts(chosen, worker, api, pipe)
             ready = functools.partial(answers_ready, chosen.host, chosen.port)
-            return Supervisor(
-                children, signals, ready, greeting(chosen.host, chosen.port, bool(keys))
-            ).run()
+            url = f"http://{reachable(chosen.host)}:{chosen.port}"
+            greet = functools.partial(greeting, url, chosen, bool(keys), command)
+            return Supervisor(children, signals, ready, greet).run()
         finally:
             if embedded is not None:
                 embedded.close()
@@ -195,7 +188,9 @@ def main(
         program, "Run the chat service on this machine: Redis, worker and API.", argv
     )
     try:
-        sys.exit(serve(chosen, worker or part("worker"), api or part("api")))
+        # scripts/serve is for a checkout, where the command line is a script as well.
+        command = "scripts/mlxq" if program == "serve" else "mlxq"
+        sys.exit(serve(chosen, worker or part("worker"), api or part("api"), command))
     except (CannotStart, RedisUnusable) as problem:
         sys.exit(f"{program}: {problem}")
     except BadSetting as bad:

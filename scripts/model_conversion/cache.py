@@ -7,7 +7,6 @@ nothing behind that looks like a model.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import sys
@@ -17,8 +16,9 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from scripts.model_conversion.catalogue import Conversion, Source
-from scripts.model_conversion.packages import ConversionError, sha256_of
+from worker.errors import WorkerError
+from worker.models.packaged.catalogue import Conversion, Source
+from worker.models.packaged.conversion import digest_of
 
 Fetch = Callable[[Source, Path], Path]
 Convert = Callable[[Conversion, Path, Path], None]
@@ -50,7 +50,7 @@ def make(
     convert: Convert,
     say: Callable[[str], None],
 ) -> None:
-    """Make those of the models that are not there. Raises ConversionError."""
+    """Make those of the models that are not there. Raises WorkerError."""
     if all(is_made(conversion, root) for conversion in conversions):
         return
     with _alone(root):
@@ -71,19 +71,13 @@ def _make(
     new.mkdir()
     convert(conversion, gguf, new)
     if (found := digest_of(new)) != conversion.sha256:
-        raise ConversionError(f"{conversion.name} came out with SHA-256 {found}, not the known.")
+        raise WorkerError(
+            "internal_error", f"{conversion.name} came out with SHA-256 {found}, not the known."
+        )
     (new / _DIGEST).write_text(f"{conversion.sha256}\n", encoding="utf-8")
     if target.exists():  # made by an earlier version of this program
         target.rename(scratch / f"{conversion.name}.old")
     new.rename(target)
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -5,13 +5,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.model_conversion import tensor_names
-from scripts.model_conversion.catalogue import Form
-from scripts.model_conversion.gguf_file import Array, GgufFile
+from scripts.model_conversion.gguf_library import LibraryFile
+from worker.models.packaged import tensor_names
+from worker.models.packaged.catalogue import Form
+from worker.models.packaged.gguf_file import Array
+from worker.models.packaged.tensor_names import TensorNames
 
 _CONTROL, _USER_DEFINED = 3, 4
 """GGUF's numbers for kinds of tokens."""
 _SPACE = "▁"
+_NAMES = TensorNames(
+    {
+        **tensor_names.ATTENTION_AND_MLP,
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+        "post_attention_norm": "post_attention_layernorm",
+        "ffn_norm": "pre_feedforward_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    }
+)
 _IMAGES = ("<start_of_image>", "<end_of_image>")
 
 CHAT_TEMPLATE = """\
@@ -32,7 +44,7 @@ CHAT_TEMPLATE = """\
 its answers are text that goes on, not replies."""
 
 
-def config(file: GgufFile) -> dict[str, Any]:
+def config(file: LibraryFile) -> dict[str, Any]:
     return {
         "architectures": ["Gemma3ForCausalLM"],
         "model_type": "gemma3_text",
@@ -58,8 +70,8 @@ def config(file: GgufFile) -> dict[str, Any]:
     }
 
 
-def tensors(file: GgufFile, _: Form) -> dict[str, Array]:
-    found = {tensor_names.GEMMA3.of(name): file.array(name) for name in file.names()}
+def tensors(file: LibraryFile, _: Form) -> dict[str, Array]:
+    found = {_NAMES.of(name): file.array(name) for name in file.names()}
     # Of norms llama.cpp keeps the factor, MLX what is added to 1.
     return {name: array - 1 if name.endswith("norm") else array for name, array in found.items()}
 
@@ -80,7 +92,7 @@ _DECODER = {
 }
 
 
-def tokenizer(file: GgufFile) -> dict[str, Any]:
+def tokenizer(file: LibraryFile) -> dict[str, Any]:
     kinds = file["tokenizer.ggml.token_type"]
     tokens = [
         token.replace(" ", _SPACE) if kind == _USER_DEFINED else token
@@ -148,7 +160,7 @@ def _begin_with_bos(number: int) -> dict[str, Any]:
     }
 
 
-def tokenizer_config(file: GgufFile) -> dict[str, Any]:
+def tokenizer_config(file: LibraryFile) -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,

@@ -1,6 +1,6 @@
 // The status page, with a real service and with states that a real service is rarely in.
 
-import { SERVICE, ask, assert, kill, onPage } from "./page.mjs";
+import { KEYED, SERVICE, ask, assert, kill, onPage } from "./page.mjs";
 
 const EVENTS = "**/api/engine/status/events";
 
@@ -14,7 +14,7 @@ async function pretend(page, status, history = []) {
   const worker = { name: "w.1", host: "mac-studio", slots: 32, running_total: 1, draining: false, heartbeat_age_ms: 400, restarts: 2,
     memory: { percent: 61, available_bytes: 1, mlx_bytes: 1 }, prompt_cache: { bytes: 3 << 20, entries: 2, prompt_tokens: 200, cached_tokens: 150 } };
   const whole = { now_ms: 1_700_000_300_000, queues: { chat: 7, batch: 0 }, queue_limit: 1000, suspended: false, silent_workers: [], running: [], running_total: 0, recent: [],
-    batches: [], ended: { stop: 5, "error:engine_failed": 2 }, models: [], workers: [worker], tail: [], ...status };
+    batches: [], downloads: [], memory: [], ended: { stop: 5, "error:engine_failed": 2 }, models: [], workers: [worker], tail: [], ...status };
   const body = `event: history\ndata: ${JSON.stringify(history)}\n\nevent: status\ndata: ${JSON.stringify(whole)}\n\n`;
   await page.route(EVENTS, (route) => route.fulfill({ contentType: "text/event-stream", body }));
   await page.goto(`${SERVICE}/status`);
@@ -80,10 +80,10 @@ onPage("names that a model's folder may have are text and nothing else", async (
 });
 
 onPage("sums, batches and a missing worker are told in words", async (page) => {
-  const batch = { id: "b".repeat(32), owner: "everyone", status: "running", created_ms: 1, total: 1000, done: 240, failed: 10 };
+  const batch = { id: "b".repeat(32), owner: "everyone", status: "running", created_ms: 1, total: 1000, done: 240, failed: 10, model: "demo-chat" };
   await pretend(page, { batches: [batch], workers: [] });
   assert.match(await page.locator("#sums").innerText(), /Waiting\s+7 of 1,000[^]*Ended\s+7 2 failed/);
-  assert.match(await page.locator("#batches tbody").innerText(), /bbbbbbbb\s+running\s+240 of 1,000\s+10/);
+  assert.match(await page.locator("#batches tbody").innerText(), /bbbbbbbb\s+demo-chat\s+running\s+240 of 1,000\s+10/);
   assert.equal(await page.locator("#batches progress").evaluate((bar) => bar.value), 250);
   assert.match(await page.locator("#trouble").innerText(), /No worker is running/);
 });
@@ -104,3 +104,32 @@ for (const colorScheme of ["light", "dark"]) {
     assert.ok(inside <= outside, `${inside} > ${outside}`);
   }, { viewport: { width: 360, height: 740 }, colorScheme });
 }
+
+onPage("downloads are shown with their speed and time left, and why one ended early", async (page) => {
+  const one = { id: "d", name: "Model", repository: "someone/Model", size: 3 * 2 ** 30, downloading: true, download_progress: 42.7,
+    download_speed: 31 * 2 ** 20, download_eta: 107, download_error: null };
+  const failed = { ...one, id: "f", repository: "someone/Other", downloading: false, download_speed: null, download_eta: null, download_error: "The disk is full." };
+  await pretend(page, { downloads: [one, failed], memory: [{ host: "mac", percent: 50, available_bytes: 8 * 2 ** 30, mlx_bytes: 1 }] });
+  assert.match(await page.locator("#downloads tbody").innerText(), /someone\/Model\s+31 MiB\/s\s+2 min\s+3.0 GiB\s+someone\/Other\s+The disk is full./);
+  assert.equal(await page.locator("#downloads progress").evaluate((bar) => bar.value), 42.7);
+  assert.match(await page.locator("#sums").innerText(), /Model memory\s+0 B 8.0 GiB free/);
+  assert.equal(await page.getByRole("link", { name: "Load, unload, download" }).getAttribute("href"), "/manage/models");
+});
+
+onPage("owners are shown where there are keys, and not where all is everyone's", async (page) => {
+  await pretend(page, { running: [running()] });
+  assert.ok(await page.locator("#running th", { hasText: "Owner" }).isHidden());
+  await page.goto(`${KEYED}/login`);
+  await page.getByLabel("API key").fill("ann-0123456789abcdef");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`${KEYED}/`);
+  const chat = { model_id: "demo-chat", messages: [{ role: "user", content: "Hello" }], max_tokens: 3 };
+  await page.evaluate(async (body) => (await fetch("/api/engine/chat",
+    { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).text(), chat);
+  await page.unroute(EVENTS);
+  await page.goto(`${KEYED}/status`);
+  const recent = page.locator("#recent tbody tr").first();
+  await recent.waitFor();
+  assert.match(await recent.innerText(), /demo-chat\s+ann\s+(stop|length)/);
+  assert.ok(await page.locator("#recent th", { hasText: "Owner" }).isVisible());
+});

@@ -3,9 +3,7 @@ API."""
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -92,17 +90,14 @@ def server_process(service: Running) -> psutil.Process:
     return found
 
 
-def test_a_start_prints_where_the_service_is_and_a_line_to_paste(
+def test_a_start_prints_where_the_service_is_and_that_there_is_no_model(
     tmp_path: Path, serve: Serve
 ) -> None:
     service = serve(tmp_path)
     url = service.line("Ready:").split()[1]
+    assert service.line("No model") == "No model was found."
+    assert "mlxq pull smollm2" in service.line("To get a real one:")
     assert service.line("Dashboard:") == f"Dashboard: {url}/rq"
-    words = shlex.split(service.line("curl"))
-    assert words[:3] == ["curl", "-N", f"{url}/api/engine/chat"]
-    body = json.loads(words[words.index("-d") + 1])
-    assert body["model_id"] == "demo-chat"
-    assert body["messages"][0]["role"] == "user"
 
 
 def test_the_parts_get_every_setting_and_the_embedded_redis(tmp_path: Path, serve: Serve) -> None:

@@ -11,8 +11,9 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
 
-from scripts.model_conversion import gemma3, smollm2, weights_file
-from scripts.model_conversion.gguf_file import GROUP, GgufFile
+from scripts.model_conversion import gemma3
+from worker.models.packaged import smollm2, weights_file
+from worker.models.packaged.gguf_file import GROUP, GgufFile
 
 ROWS, COLUMNS = 12, 96
 

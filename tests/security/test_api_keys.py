@@ -76,11 +76,22 @@ def test_other_addresses_want_a_key(host: str, private: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["*", "chat.example", "https://chat.example/", "null", "https://*.example"]
+    "origin",
+    ["*", "chat.example", "https://chat.example/", "https://*.example", "file://", "NULL", "://a"],
 )
 def test_only_whole_origins_are_accepted(origin: str) -> None:
     with pytest.raises(BadSetting, match="no origin"):
         admitted(Settings(cors_origins=(origin,)))
+
+
+@pytest.mark.parametrize("origin", ["null", "tauri://localhost", "http://localhost:5173"])
+def test_origins_of_desktop_shells_are_accepted(
+    caplog: pytest.LogCaptureFixture, origin: str
+) -> None:
+    assert admitted(Settings(cors_origins=(origin,), api_keys=(f"a:{KEY}",)))
+    assert caplog.text == ""
+    admitted(Settings(cors_origins=(origin,)))
+    assert ("any web page" in caplog.text) is (origin == "null")
 
 
 @pytest.mark.parametrize(

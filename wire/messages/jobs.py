@@ -28,10 +28,13 @@ class ChatJob(Record):
 
 
 class ModelCommand(Record):
-    """Something to do with models, run by a worker as a job whose end carries the answer."""
+    """Something to do with models, run by a worker as a job whose end carries the answer.
+
+    ``cancel_download`` names the model by its id, name or repository, and keeps what was fetched.
+    """
 
     job_id: str
-    action: Literal["load", "unload", "register", "scan", "download", "delete"]
+    action: Literal["load", "unload", "register", "scan", "download", "cancel_download", "delete"]
     model_id: str | None = None
     kv_quantization: Literal[4, 8] | None = None
     name: str | None = None

@@ -1,4 +1,4 @@
-"""Model commands of a worker: load, unload, register, scan, download, delete.
+"""Model commands of a worker: load, unload, register, scan, download, cancel a download, delete.
 
 Answers are JSON objects; failures are WorkerErrors. Weights are touched on the engine's thread
 only.
@@ -42,6 +42,7 @@ class ModelCommands:
             "register": self._register,
             "scan": self._scan,
             "download": self._download,
+            "cancel_download": self._cancel_download,
             "delete": self._delete,
         }
         return actions[command.action](command)
@@ -105,10 +106,24 @@ class ModelCommands:
 
     def _download(self, command: ModelCommand) -> Answer:
         record = self._downloads.start(command.model_id or "")
-        return {"status": "downloading", "model_id": record.id, "size": record.size}
+        return {
+            "status": "downloading",
+            "model_id": record.id,
+            "name": record.name,
+            "size": record.size,
+        }
+
+    def _cancel_download(self, command: ModelCommand) -> Answer:
+        record = self._under_way(command) or self._record(command)
+        self._downloads.cancel(record)
+        return {"status": "cancelled", "model_id": record.id}
+
+    def _under_way(self, command: ModelCommand) -> ModelRecord | None:
+        """The model as a download that hasn't ended well."""
+        return model_registry.find(self._downloads.records(), command.model_id or "")
 
     def _delete(self, command: ModelCommand) -> Answer:
-        under_way = model_registry.find(self._downloads.records(), command.model_id or "")
+        under_way = self._under_way(command)
         record = under_way or self._record(command)
         if under_way is None:
             self._unload(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from redis import Redis
@@ -21,8 +22,13 @@ class ModelPublisher:
         self._folders = folders
         self.downloads = Downloads(download_folder, self._download_changed)
         self._published: set[str] = set()
+        self._lock = threading.Lock()
 
     def publish(self) -> None:
+        with self._lock:
+            self._publish()
+
+    def _publish(self) -> None:
         records = {
             record.id: record for record in (*self._folders.all(), *self.downloads.records())
         }
@@ -37,8 +43,11 @@ class ModelPublisher:
         self._folders.scan()
         self.publish()
 
-    def _download_changed(self) -> None:
+    def _download_changed(self, ended: bool) -> None:
         try:
-            self.scan()
+            if ended:
+                self.scan()
+            else:
+                self.publish()
         except RedisError:
             return  # The next change publishes all.

@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from wire import model_registry
 from wire.model_registry import NO_DEFAULTS, ModelRecord
 from worker.errors import WorkerError
 from worker.models import generation_config, model_config
 from worker.models.chat_templates import takes_tools
+from worker.models.files import PARTIAL, download_id, repository_of
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
@@ -49,19 +50,21 @@ class ModelFolders:
         downloaded: Path | None = None,
         registered: Path | None = None,
         with_defaults: bool = True,
+        with_demos: bool = True,
     ) -> None:
         """``echo`` is the one model of the echo backend, if that runs.
 
         ``registered`` is the file that keeps the names and folders of registered models.
 
-        ``with_defaults``: the records tell the models' own defaults for sampling.
+        ``with_defaults``: the records tell the models' own defaults for sampling. ``with_demos``:
+        the shipped models are among them.
         """
         self._folders = [folder.resolve() for folder in folders]
         self._downloaded = downloaded
         self._registered = registered
         self._names = _read_names(registered)
         self._echo = echo
-        self._with_defaults = with_defaults
+        self._with_defaults, self._with_demos = with_defaults, with_demos
         self._records: dict[str, ModelRecord] = {}
 
     def all(self) -> list[ModelRecord]:
@@ -84,7 +87,7 @@ class ModelFolders:
         if self._echo is not None:
             found = [self._echo]
         else:
-            found = [*_demo_models(), *self._downloads(), *self._in_folders(), *self._under_names()]
+            found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
         found = list(map(self._published, found))
         known = self._records
         self._records = {
@@ -131,16 +134,23 @@ class ModelFolders:
             if (folder := self._inside(path)) is not None:
                 yield from _described(folder, name=name)
 
+    def _demos(self) -> Iterable[ModelRecord]:
+        for config in sorted(DEMO_MODELS.glob("*/config.json")) if self._with_demos else []:
+            for record in _described(config.parent, name=f"demo-{config.parent.name}"):
+                yield record.model_copy(update={"demo": True})
+
     def _downloads(self) -> Iterable[ModelRecord]:
-        """Models downloaded here: folders named <owner>--<name>.
+        """Models downloaded here: folders named <owner>--<name>, or <name> for packaged ones.
 
         One still under way has another ending.
         """
-        for config in sorted(self._downloaded.glob("*--*/config.json")) if self._downloaded else []:
-            owner, _, name = config.parent.name.partition("--")
-            if not name.endswith(".partial"):
-                for record in _described(config.parent, name=name, repository=f"{owner}/{name}"):
-                    yield record.model_copy(update={"deletable": True})
+        for config in sorted(self._downloaded.glob("*/config.json")) if self._downloaded else []:
+            folder = config.parent
+            if folder.name.endswith(PARTIAL):
+                continue
+            repository, name = repository_of(folder.name)
+            for record in _described(folder, name=name, repository=repository):
+                yield record.model_copy(update={"deletable": True, "id": download_id(folder.name)})
 
     def _in_folders(self) -> Iterable[ModelRecord]:
         for root in self._folders:
@@ -213,14 +223,9 @@ def _write_names(file: Path, names: dict[str, str]) -> None:
         raise WorkerError("insufficient_disk", message) from error
 
 
-def _described(folder: Path, **named: str) -> Iterable[ModelRecord]:
+def _described(folder: Path, **named: Any) -> Iterable[ModelRecord]:
     record = describe(folder, **named)
     return [] if record is None else [record]
-
-
-def _demo_models() -> Iterable[ModelRecord]:
-    for config in sorted(DEMO_MODELS.glob("*/config.json")):
-        yield from _described(config.parent, name=f"demo-{config.parent.name}")
 
 
 def describe(folder: Path, *, name: str = "", repository: str | None = None) -> ModelRecord | None:

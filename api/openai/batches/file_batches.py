@@ -211,7 +211,7 @@ class FileBatches:
         if file is None:
             raise ApiError("not_found", "The input file has been deleted.", param="input_file_id")
         models, version = await self._registry.models(), await self._registry.oldest_version()
-        default = await self._registry.default()
+        default = await self._registry.default(file_batch.owner)
         rules = LineParser(
             models,
             self.endpoints[file_batch.endpoint].read,

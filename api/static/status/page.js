@@ -21,9 +21,12 @@ const charts = [
 byId("charts").append(...charts.map((chart) => chart.element));
 
 const model = { title: "Model", cell: (job) => job.model };
+// Shown where there are API keys: without them all is everyone's.
+const owner = { title: "Owner", cell: (job) => job.owner ?? "–", kind: "owner" };
 const tables = {
   running: new Table(byId("running"), [
     model,
+    owner,
     { title: "Job", cell: (job, held) => held ?? jobName(job), side: true },
     { title: "Tokens", cell: (job) => whole(job.tokens), number: true },
     { title: "Tokens/s", cell: (job) => (job.tokens > 1 ? rate(job.tokens_per_second) : "–"),
@@ -36,6 +39,8 @@ const tables = {
   batches: new Table(byId("batches"), [
     { title: "Batch",
       cell: (batch, held) => held ?? element("span", { class: "mono" }, batch.id.slice(0, 8)) },
+    { title: "Model", cell: (batch) => batch.model || "several", side: true },
+    owner,
     { title: "State", cell: (batch) => batch.status },
     { title: "Progress", cell: progress },
     { title: "Done", cell: (batch) => `${whole(batch.done)} of ${whole(batch.total)}`,
@@ -45,6 +50,7 @@ const tables = {
   recent: new Table(byId("recent"), [
     { title: "Ended", cell: (job) => ago(job.ago_ms) },
     model,
+    owner,
     { title: "Result", cell: reason },
     { title: "Prompt", cell: (job) => prompt(job), number: true, side: true },
     { title: "Tokens", cell: (job) => whole(job.completion_tokens), number: true },
@@ -53,6 +59,15 @@ const tables = {
     { title: "First token", cell: (job) => (job.ttft_ms ? span(job.ttft_ms) : "–"), number: true },
     { title: "Queued", cell: (job) => span(job.queue_ms), number: true },
   ], "Nothing has ended yet.", (job) => `${job.job_id} ${job.ended_ms}`),
+  downloads: new Table(byId("downloads"), [
+    { title: "Model", cell: (one) => one.repository ?? one.name },
+    { title: "Progress", cell: downloaded },
+    { title: "Speed", cell: (one) => (one.download_speed === null ? "–"
+      : `${bytes(one.download_speed)}/s`), number: true },
+    { title: "Time left", cell: (one) => (one.download_eta === null ? "–"
+      : span(one.download_eta * 1000)), number: true },
+    { title: "Size", cell: (one) => bytes(one.size), number: true, side: true },
+  ], "No downloads.", (one) => one.id),
   models: new Table(byId("models"), [
     { title: "Model", cell: (one) => one.name },
     { title: "Cache",
@@ -91,6 +106,16 @@ function progress(batch, held) {
   const bar = held ?? element("progress", { "aria-label": `Batch ${batch.id.slice(0, 8)}` });
   bar.max = Math.max(1, batch.total);
   bar.value = batch.done + batch.failed;
+  return bar;
+}
+
+/** A bar while a download runs; the reason once it has ended early. */
+function downloaded(one, held) {
+  if (!one.downloading) return one.download_error ?? "interrupted";
+  const bar = held?.localName === "progress" ? held
+    : element("progress", { max: 100, "aria-label": `Download of ${one.name}` });
+  bar.value = one.download_progress;
+  bar.title = `${Math.floor(one.download_progress)} %`;
   return bar;
 }
 
@@ -148,7 +173,15 @@ function showSums(status, rows) {
   sum("Tokens per second", rows.length ? rate(rows.at(-1).tokens_per_second) : "–");
   sum("Prompt cache hits", share(cachedTokens, promptTokens),
     promptTokens ? "of prompt tokens" : "");
+  const weights = status.models.reduce((all, one) => all + one.bytes, 0);
+  sum("Model memory", bytes(weights), free(status.memory));
   sum("Ended", whole(ended.reduce((all, [, count]) => all + count, 0)), `${whole(failed)} failed`);
+}
+
+/** The memory that is left, on the machine that has least of it. */
+function free(machines) {
+  return machines.length
+    ? `${bytes(Math.min(...machines.map((one) => one.available_bytes)))} free` : "";
 }
 
 const sums = new Map();
@@ -174,11 +207,14 @@ function show(status) {
     .sort((a, b) => a.at - b.at);
   for (const chart of charts) chart.draw(rows, now);
   showSums(status, rows);
+  document.querySelector("main").toggleAttribute("data-owners", you !== "everyone");
   tables.running.show(status.running);
   byId("batches-section").hidden = status.batches.length === 0;
   tables.batches.show(status.batches);
   tables.recent.show(
     status.recent.map((job) => ({ ...job, ago_ms: Math.max(0, status.now_ms - job.ended_ms) })));
+  byId("downloads-section").hidden = status.downloads.length === 0;
+  tables.downloads.show(status.downloads);
   tables.models.show(status.models);
   tables.workers.show(status.workers);
   const more = status.running_total - status.running.length;

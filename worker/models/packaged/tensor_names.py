@@ -25,7 +25,7 @@ def part_of(name: str) -> str:
     return name.split(".")[2] if name.startswith("blk.") else ""
 
 
-_ATTENTION_AND_MLP = {
+ATTENTION_AND_MLP = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -35,17 +35,7 @@ _ATTENTION_AND_MLP = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-LLAMA = TensorNames({**_ATTENTION_AND_MLP, "ffn_norm": "post_attention_layernorm"})
-GEMMA3 = TensorNames(
-    {
-        **_ATTENTION_AND_MLP,
-        "attn_q_norm": "self_attn.q_norm",
-        "attn_k_norm": "self_attn.k_norm",
-        "post_attention_norm": "post_attention_layernorm",
-        "ffn_norm": "pre_feedforward_layernorm",
-        "post_ffw_norm": "post_feedforward_layernorm",
-    }
-)
+LLAMA = TensorNames({**ATTENTION_AND_MLP, "ffn_norm": "post_attention_layernorm"})
 
 
 def added_token(number: int, text: str, *, special: bool) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from scripts.model_conversion import tensor_names
-from scripts.model_conversion.catalogue import Form
-from scripts.model_conversion.gguf_file import Array, GgufFile, Quantised
+from worker.models.packaged import tensor_names
+from worker.models.packaged.catalogue import Form
+from worker.models.packaged.gguf_file import Array, GgufFile, Quantised
 
 _CONTROL = 3
 """A control token, in GGUF's numbers for kinds of tokens."""

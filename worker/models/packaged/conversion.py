@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from scripts.model_conversion import gemma3, smollm2, weights_file
-from scripts.model_conversion.catalogue import Conversion
-from scripts.model_conversion.gguf_file import GROUP, Array, GgufFile, Quantised
+from worker.models.packaged import smollm2, weights_file
+from worker.models.packaged.catalogue import Conversion, Form
+from worker.models.packaged.gguf_file import GROUP, Array, GgufFile, Quantised
 
-_FAMILIES = {"smollm2": smollm2, "gemma3": gemma3}
+
+class Family(Protocol):
+    """What a family of models has in its folder, out of a GGUF file."""
+
+    def config(self, file: Any) -> dict[str, Any]: ...
+
+    def tensors(self, file: Any, form: Form) -> Mapping[str, Array | Quantised]: ...
+
+    def tokenizer(self, file: Any) -> dict[str, Any]: ...
+
+    def tokenizer_config(self, file: Any) -> dict[str, Any]: ...
+
+
+_FAMILIES: dict[str, Family] = {"smollm2": smollm2}
 
 
 def convert(conversion: Conversion, gguf: Path, folder: Path) -> None:
-    """Write the model into an empty folder."""
-    file, family = GgufFile(gguf), _FAMILIES[conversion.source.family]
-    tensors = family.tensors(file, conversion.form)
+    """Write a packaged model into an empty folder."""
+    write(GgufFile(gguf), _FAMILIES[conversion.source.family], conversion.form, folder)
+
+
+def write(file: Any, family: Family, form: Form, folder: Path) -> None:
+    """Write a model of a family into an empty folder."""
+    tensors = family.tensors(file, form)
     config = family.config(file) | {"torch_dtype": "float32"} | _quantization(tensors)
     weights_file.write(folder / "model.safetensors", _arrays(tensors))
     contents = {
@@ -31,6 +49,19 @@ def convert(conversion: Conversion, gguf: Path, folder: Path) -> None:
     for name, content in contents.items():
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (folder / name).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _arrays(tensors: Mapping[str, Array | Quantised]) -> dict[str, Array]:

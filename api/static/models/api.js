@@ -1,0 +1,26 @@
+// The calls of the models page. A refusal is an Error with the service's sentence.
+
+const MODELS = "/api/engine/models";
+
+/** The caller's session is over, or keys were added. */
+export class SignedOut extends Error {}
+
+async function call(path, body) {
+  const options = body === undefined ? {} : { method: "POST",
+    headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(MODELS + path, options).catch(() => null);
+  if (response === null) throw new Error("The service can't be reached. Try again.");
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  if (response.status === 401) throw new SignedOut("You are signed out.");
+  const words = [answer.detail, ...(answer.errors ?? [])].filter(Boolean).join(" ");
+  throw new Error(words || `The service answered with status ${response.status}.`);
+}
+
+export const listModels = () => call("");
+export const load = (id, bits) => call("/load", { model_id: id, kv_quantization: bits });
+export const unload = (id) => call("/unload", { model_id: id });
+export const scan = () => call("/scan", {});
+export const download = (name) => call("/download", { model_id: name });
+export const cancelDownload = (id) => call("/download/cancel", { model_id: id });
+export const remove = (id) => call("/delete", { model_id: id });

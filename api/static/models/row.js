@@ -1,0 +1,125 @@
+// One model in the list. It keeps its elements while values change, so that a button keeps the
+// focus and a menu stays open.
+
+import { element } from "../dom.js";
+import { bytes, span, whole } from "../status/format.js";
+
+const BITS = [["", "Cache: full"], ["8", "Cache: 8 bits"], ["4", "Cache: 4 bits"]];
+const DOING = { load: "Loading", unload: "Unloading", remove: "Deleting", cancel: "Cancelling",
+  download: "Starting the download" };
+
+const button = (text, kind = "") =>
+  element("button", { type: "button", class: `button small ${kind}`.trim() }, text);
+
+function set(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Speed, time left and share of a download, in words. */
+export function progressText(model) {
+  const parts = [`${Math.floor(model.download_progress)} %`];
+  if (model.size) {
+    const there = (model.size * model.download_progress) / 100;
+    parts.push(`${bytes(there)} of ${bytes(model.size)}`);
+  }
+  if (model.download_speed !== null) parts.push(`${bytes(model.download_speed)}/s`);
+  if (model.download_eta !== null) parts.push(`${span(model.download_eta * 1000)} left`);
+  return parts.join(" · ");
+}
+
+/** What is known of a model besides its name, in a line. */
+export function factsText(model, known) {
+  const parts = [];
+  if (model.size) parts.push(bytes(model.size));
+  if (model.context_window) parts.push(`context of ${whole(model.context_window)} tokens`);
+  if (model.architecture !== "unknown") parts.push(model.architecture);
+  if (known?.license) parts.push(known.license);
+  if (model.repository && model.repository !== model.name) parts.push(model.repository);
+  return parts.join(" · ");
+}
+
+/** The chips of a model. `known` is its suggestion, which tells what its files don't. */
+function chips(model, known) {
+  const bits = model.kv_quantization;
+  return [
+    model.loaded && ["Loaded", "chip"],
+    model.loaded && bits && [`${bits}-bit cache`, "chip"],
+    model.is_vision && ["Sees images", "chip plain"],
+    model.takes_tools && ["Tools", "chip plain"],
+    known?.thinks && ["Thinks", "chip plain"],
+  ].filter(Boolean);
+}
+
+export class ModelRow {
+  /** `act(action, model, bits)` is called for a button. */
+  constructor(model, act) {
+    this.model = model;
+    this.title = element("span");
+    this.chips = element("span", { class: "chips" });
+    this.facts = element("p", { class: "facts" });
+    this.select = element("select", { "aria-label": `Key-value cache of ${model.name}` },
+      ...BITS.map(([value, text]) => element("option", { value }, text)));
+    this.chosen = false;
+    this.buttons = {
+      load: button("Load"), unload: button("Unload"), cancel: button("Cancel"),
+      download: button("Resume"), remove: button("Delete", "danger"),
+    };
+    for (const [action, one] of Object.entries(this.buttons)) {
+      one.setAttribute("aria-label", `${one.textContent} ${model.name}`);
+      one.addEventListener("click",
+        () => act(action, this.model, Number(this.select.value) || null));
+    }
+    this.select.addEventListener("change", () => { this.chosen = true; this.show(this.model); });
+    this.bar = element("progress", { max: 100, "aria-label": `Progress of ${model.name}` });
+    this.words = element("span");
+    this.doing = element("div", { class: "doing" }, this.bar, this.words);
+    this.failed = element("p", { class: "doing failed" });
+    this.element = element("li", { class: "model" },
+      element("div", {}, element("p", { class: "name" }, this.title, this.chips), this.facts),
+      element("div", { class: "actions" }, this.select, ...Object.values(this.buttons)),
+      this.doing, this.failed);
+  }
+
+  /** `known` is what the suggestions tell of it; `doing` {action, since} while a command runs. */
+  show(model, known = this.known, doing = this.underWay) {
+    Object.assign(this, { model, known, underWay: doing });
+    set(this.title, model.name);
+    set(this.facts, factsText(model, known));
+    const shown = chips(model, known);
+    if (this.chips.textContent !== shown.map(([text]) => text).join(""))
+      this.chips.replaceChildren(
+        ...shown.map(([text, kind]) => element("span", { class: kind }, text)));
+    this.showActions(model, Boolean(doing));
+    this.showProgress(model, doing);
+    this.failed.hidden = model.downloaded || model.downloading || Boolean(doing);
+    set(this.failed, model.download_error ?? "The download was interrupted.");
+  }
+
+  showActions(model, busy) {
+    const bits = String(model.kv_quantization ?? "");
+    if (!this.chosen && this.select.value !== bits) this.select.value = bits;
+    if (this.select.value === bits) this.chosen = false;
+    const { load, unload, cancel, download, remove } = this.buttons;
+    set(load, model.loaded ? "Reload" : "Load");
+    load.setAttribute("aria-label", `${load.textContent} ${model.name}`);
+    load.hidden = this.select.hidden = !model.downloaded;
+    load.disabled = busy || (model.loaded && this.select.value === bits);
+    unload.hidden = !model.loaded;
+    cancel.hidden = !model.downloading;
+    download.hidden = model.downloaded || model.downloading;
+    remove.hidden = !model.deletable || model.downloading;
+    this.select.disabled = busy;
+    for (const one of [unload, cancel, download, remove]) one.disabled = busy;
+  }
+
+  showProgress(model, doing) {
+    this.doing.hidden = !doing && !model.downloading;
+    if (doing && !model.downloading) {
+      this.bar.removeAttribute("value");
+      set(this.words, `${DOING[doing.action]}… ${Math.floor((Date.now() - doing.since) / 1000)} s`);
+    } else if (model.downloading) {
+      this.bar.value = model.download_progress;
+      set(this.words, doing ? `${DOING[doing.action]}…` : progressText(model));
+    }
+  }
+}

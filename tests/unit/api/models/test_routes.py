@@ -1,0 +1,188 @@
+"""The routes of models: the list, and commands that a worker answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+from starlette.testclient import TestClient
+
+from tests.support.api_support import MODEL, QUEUE, FakeWorker, announce, status
+from wire.messages import Failed, Finished, ModelCommand
+from wire.model_registry import Registry
+
+MODELS = "/api/engine/models"
+HALF = MODEL.model_copy(
+    update={
+        "id": "half",
+        "name": "Half",
+        "repository": "someone/half",
+        "downloaded": False,
+        "downloading": True,
+        "download_progress": 0.5432,
+        "download_speed": 2_000_000.5,
+        "download_eta": 31.0,
+        "deletable": True,
+    }
+)
+
+
+def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) -> None:
+    announce(redis)
+    [row] = client.get(MODELS).json()
+    assert row == {
+        "id": "model-1",
+        "name": "Tiny Chat",
+        "path": "models/tiny",
+        "local_path": "models/tiny",
+        "repository": "someone/tiny-chat",
+        "size": 1234,
+        "architecture": "llama",
+        "context_window": 2048,
+        "is_vision": False,
+        "takes_tools": False,
+        "downloaded": True,
+        "downloading": False,
+        "default": True,
+        "demo": False,
+        "download_progress": 100.0,
+        "download_speed": None,
+        "download_eta": None,
+        "download_error": None,
+        "deletable": False,
+        "sampling_defaults": {},
+        "loaded": True,
+        "kv_quantization": 8,
+    }
+    assert client.get(f"{MODELS}/active").json() == {
+        "model": {
+            "id": "model-1",
+            "name": "Tiny Chat",
+            "path": "models/tiny",
+            "architecture": "llama",
+            "context_window": 2048,
+            "is_vision": False,
+            "kv_quantization": 8,
+        }
+    }
+
+
+def test_a_download_is_shown_in_percent_and_has_no_local_path_yet(
+    client: TestClient, redis: Redis
+) -> None:
+    announce(redis)
+    Registry(redis).put(HALF)
+    row = client.get(MODELS).json()[0]
+    shown = ("id", "downloaded", "downloading", "download_progress", "local_path", "deletable")
+    assert [row[name] for name in shown] == ["half", False, True, 54.3, None, True]
+    assert (row["download_speed"], row["download_eta"]) == (2_000_000.5, 31.0)
+
+
+def test_a_download_is_cancelled_by_any_of_its_names(client: TestClient, redis: Redis) -> None:
+    announce(redis)
+    answer = {"status": "cancelled", "model_id": "half"}
+    with FakeWorker(redis, lambda _: [Finished("stop", result=answer)]).running() as worker:
+        response = client.post(f"{MODELS}/download/cancel", json={"model_id": "someone/half"})
+    assert (response.status_code, response.json()) == (200, answer)
+    [command] = worker.seen
+    assert isinstance(command, ModelCommand)
+    assert (command.action, command.model_id) == ("cancel_download", "someone/half")
+
+
+def test_the_addresses_of_earlier_releases_answer_as_they_did_and_say_so(
+    client: TestClient, redis: Redis
+) -> None:
+    announce(redis)
+    Registry(redis).put(HALF)
+    answer = client.get("/models")
+    assert (answer.headers["deprecation"], answer.headers["link"]) == (
+        "@1796083200",
+        '</api/engine/models>; rel="successor-version"',
+    )
+    half, tiny = answer.json()
+    assert (half["download_progress"], tiny["download_progress"]) == (0.5432, 1.0)
+    assert tiny["loaded"] is True
+    assert "local_path" not in tiny
+    assert client.get("/models/active").json() == client.get(f"{MODELS}/active").json()
+    assert "deprecation" not in client.get(MODELS).headers
+    paths = client.get("/openapi.json").json()["paths"]
+    old = {path: methods for path, methods in paths.items() if path.startswith("/models")}
+    assert {f"/api/engine{path}" for path in old} <= set(paths)
+    assert all(route.get("deprecated") for methods in old.values() for route in methods.values())
+
+
+def test_without_a_loaded_model_none_is_active(client: TestClient, redis: Redis) -> None:
+    announce(redis, status(models=(), active_model=None))
+    assert client.get(f"{MODELS}/active").json() == {"model": None}
+    assert client.get(MODELS).json()[0]["loaded"] is False
+
+
+@pytest.mark.parametrize("prefix", [MODELS, "/models"])
+def test_a_command_answers_with_what_the_worker_found(
+    client: TestClient, redis: Redis, prefix: str
+) -> None:
+    announce(redis)
+    answer = {"status": "loaded", "model_id": "model-1"}
+    with FakeWorker(redis, lambda _: [Finished("stop", result=answer)]).running() as worker:
+        response = client.post(
+            f"{prefix}/load", json={"model_id": "Tiny Chat", "kv_quantization": 4}
+        )
+    assert (response.status_code, response.json()) == (200, answer)
+    [command] = worker.seen
+    assert isinstance(command, ModelCommand)
+    assert (command.action, command.model_id, command.kv_quantization) == ("load", "model-1", 4)
+
+
+def test_the_url_of_a_registration_is_ignored(client: TestClient, redis: Redis) -> None:
+    announce(redis)
+    answer = {"status": "registered", "model_id": "x", "name": "Mine"}
+    body = {"name": "Mine", "path": "/models/mine", "url": "https://elsewhere.example/x"}
+    with FakeWorker(redis, lambda _: [Finished("stop", result=answer)]).running() as worker:
+        response = client.post(f"{MODELS}/register", json=body)
+    assert (response.status_code, response.json()) == (200, answer)
+    [command] = worker.seen
+    assert isinstance(command, ModelCommand)
+    assert (command.action, command.name, command.path) == ("register", "Mine", "/models/mine")
+    assert "elsewhere" not in command.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("load_conflict", 409),
+        ("load_failed", 422),
+        ("insufficient_memory", 507),
+        ("model_not_found", 404),
+    ],
+)
+def test_a_failed_command_has_the_status_of_its_code(
+    client: TestClient, redis: Redis, code: Any, expected: int
+) -> None:
+    announce(redis)
+    with FakeWorker(redis, lambda _: [Failed(code, "It did not work.")]).running():
+        response = client.post(f"{MODELS}/load", json={"model_id": "model-1"})
+    assert (response.status_code, response.json()["code"]) == (expected, code)
+
+
+@pytest.mark.parametrize("path", ["load", "unload", "delete"])
+def test_commands_about_an_unknown_model_are_404_unqueued(
+    client: TestClient, redis: Redis, path: str
+) -> None:
+    announce(redis)
+    assert client.post(f"{MODELS}/{path}", json={"model_id": "other"}).status_code == 404
+    assert redis.llen(QUEUE) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("load", {"model_id": "m", "kv_quantization": 2}),
+        ("register", {"name": "a"}),
+        ("download", {}),
+        ("load", {}),
+        ("download", {"model_id": "a/b", "url": "https://elsewhere.example"}),
+    ],
+)
+def test_commands_of_another_shape_are_refused(client: TestClient, path: str, body: Any) -> None:
+    assert client.post(f"{MODELS}/{path}", json=body).status_code == 422

@@ -1,0 +1,1 @@
+"""Facts about models that API and worker share."""

