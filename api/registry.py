@@ -118,6 +118,10 @@ class RegistryReader:
         """The model with this id, name or repository name."""
         return model_registry.find(await self.models(), requested)
 
+    def last_known_name(self, model_id: str) -> str:
+        """A model's name as of the last look at the registry, from any thread; else its id."""
+        return next((one.name for one in self._models if one.id == model_id), model_id)
+
     async def meant(self, requested: str | None) -> str | None:
         """The name that a request below ``/v1`` means, behind an alias."""
         if not self.aliases:

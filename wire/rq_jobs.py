@@ -49,12 +49,23 @@ _REGISTRIES = {
 }
 _KEPT = ("created_at", "enqueued_at", "started_at", "origin", "description", "worker_name")
 """Fields that a closed job keeps. With the others goes all that RQ's tools could go on with."""
+DESCRIBE = """
+local function describe(job, words)
+  local name = redis.call('HGET', job, 'description')
+  if not name then return end
+  name = string.gsub(name, ' %[[^%[%]]*%]$', '')
+  redis.call('HSET', job, 'description', name .. ' [' .. words .. ']')
+end
+"""
+"""Lua: puts words behind a job's description, in place of those that are there."""
 # KEYS: job, results, the registry it belongs to, its executions, the other registries. ARGV: job
-# id, seconds to keep, now in seconds, how many fields to keep, these, then fields and values to
-# set. A job that was deleted meanwhile stays so. It is rewritten: a hash that has once held a
-# prompt would take several times the memory.
-_CLOSE = """
-local now, seconds, fields = tonumber(ARGV[3]), tonumber(ARGV[2]), tonumber(ARGV[4])
+# id, seconds to keep, now in seconds, words for its description, how many fields to keep, these,
+# then fields and values to set. A job that was deleted meanwhile stays so. It is rewritten: a hash
+# that has once held a prompt would take several times the memory.
+_CLOSE = (
+    DESCRIBE
+    + """
+local now, seconds, fields = tonumber(ARGV[3]), tonumber(ARGV[2]), tonumber(ARGV[5])
 for i = 3, #KEYS do
   if i ~= 4 then
     redis.call('ZREM', KEYS[i], ARGV[1])
@@ -66,17 +77,19 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
 end
 redis.call('DEL', KEYS[2], KEYS[4])
 local there = redis.call('HEXISTS', KEYS[1], 'data') == 1
-local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 5, 4 + fields))
+local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 6, 5 + fields))
 redis.call('DEL', KEYS[1])
 if seconds <= 0 or not there then return 0 end
 for i = 1, fields do
-  if kept[i] then redis.call('HSET', KEYS[1], ARGV[4 + i], kept[i]) end
+  if kept[i] then redis.call('HSET', KEYS[1], ARGV[5 + i], kept[i]) end
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 5 + fields))
+if ARGV[4] ~= '' then describe(KEYS[1], ARGV[4]) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 6 + fields))
 redis.call('EXPIRE', KEYS[1], seconds)
 redis.call('ZADD', KEYS[3], now + seconds, ARGV[1])
 return 1
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +122,21 @@ def rq_job_key(job_id: str) -> str:
     return f"{Job.redis_job_namespace_prefix}{job_id}"
 
 
-def described(job: ChatJob) -> str:
+def described(model: str, owner: str) -> str:
     """A chat as RQ's pages name it: model and owner, nothing of the text."""
-    return f"{job.model_id} for {job.owner}"
+    return f"{model} for {owner}"
+
+
+def progress_words(meta: Mapping[str, Any]) -> str:
+    """How a chat gets on, for its description, from its ``meta``; empty if that has no state."""
+    state = meta.get("state", "")
+    reason = meta.get("finish_reason") or meta.get("code")
+    parts = [f"{state}: {reason}" if state and reason else state]
+    if state:
+        parts.append(f"{meta.get('tokens', 0)} tokens")
+    if rate := meta.get("tokens_per_second"):
+        parts.append(f"{rate} tokens/s")
+    return ", ".join(parts)
 
 
 def enqueue(
@@ -174,7 +199,8 @@ def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) 
     # noted of the run.
     executions = ExecutionRegistry.key_template.format(job_id)
     names = [rq_job_key(job_id), Result.get_key(job_id), registry, executions, *others]
-    head = [job_id, closing.kept_s, current_timestamp(), len(_KEPT), *_KEPT]
+    words = "" if closing.meta is None else progress_words(closing.meta)
+    head = [job_id, closing.kept_s, current_timestamp(), words, len(_KEPT), *_KEPT]
     # The text, not its hash: in a transaction there is no way to answer that Redis doesn't know the
     # script any more.
     pipe.eval(_CLOSE, len(names), *names, *head, *set_to)

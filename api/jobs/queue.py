@@ -222,7 +222,8 @@ class JobQueue:
                 first = job.job_id == ids[0]
                 record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
             queued = job.model_copy(update={"submitted_ms": now})
-            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, described(job), record, now)
+            name = described(self._registry.last_known_name(job.model_id), owner)
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now)
         pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
         if policy.on_disconnect == "cancel":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from rq.serializers import JSONSerializer
 
@@ -19,7 +21,9 @@ def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: RunningService) 
     with busy(service) as streams:
         queued = service.http.chat(CANARY)
         running = service.job(streams[0].job_id)
-        assert running.description == "echo for everyone"
+        assert running.description.startswith("demo-chat for everyone")
+        of = r"demo-chat for everyone \[running, \d+ tokens, [\d.]+ tokens/s\]"
+        wait(lambda: re.fullmatch(of, service.job(running.id).description))
         # Its first words in RQ are said when it is taken up, before it has a token.
         meta = wait(lambda: (meta := service.job(running.id).get_meta()).get("tokens") and meta)
         assert meta["state"] == "running"
@@ -32,6 +36,8 @@ def test_rqs_pages_tell_jobs_apart_and_how_they_get_on(service: RunningService) 
         lambda: (meta := service.job(queued.job_id).get_meta())["state"] == "ended" and meta
     )
     assert ended["finish_reason"] == "length"
+    words = f"[ended: length, {ended['tokens']} tokens]"
+    assert service.job(queued.job_id).description == f"demo-chat for everyone {words}"
 
 
 def test_of_an_ended_chat_rq_keeps_no_prompt_and_no_result(service: RunningService) -> None:

@@ -14,24 +14,29 @@ from redis import Redis
 from wire import keys
 from wire.log_entries import decode_rows
 from wire.messages import Event, Failed, Finished
-from wire.rq_jobs import rq_job_key
+from wire.rq_jobs import DESCRIBE, progress_words, rq_job_key
 from wire.worker_status import MOST_SHOWN
 from worker.jobs.rq_worker.bookkeeping import Outcome
 from worker.sequence import Sequence
 
 NOT_AGAIN = "A chat that has ended is not run again: send it as a new one."
-# KEYS: queue. ARGV: how many to show of it, how names of RQ's jobs begin, then job id and meta for
-# each that runs. A job that was deleted stays so.
-_SHOW = """
-local function show(id, meta)
+# KEYS: queue. ARGV: how many to show of it, how names of RQ's jobs begin, then job id, meta and
+# words for each that runs. A job that was deleted stays so.
+_SHOW = (
+    DESCRIBE
+    + """
+local function show(id, meta, words)
   local job = ARGV[2] .. id
-  if redis.call('HEXISTS', job, 'data') == 1 then redis.call('HSET', job, 'meta', meta) end
+  if redis.call('HEXISTS', job, 'data') == 0 then return end
+  redis.call('HSET', job, 'meta', meta)
+  describe(job, words)
 end
 for place, id in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)) do
-  show(id, '{"state": "queued", "place": ' .. place .. '}')
+  show(id, '{"state": "queued", "place": ' .. place .. '}', 'queued, place ' .. place)
 end
-for i = 3, #ARGV, 2 do show(ARGV[i], ARGV[i + 1]) end
+for i = 3, #ARGV, 3 do show(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
 """
+)
 
 
 def meta_of(sequence: Sequence) -> dict[str, Any]:
@@ -64,7 +69,8 @@ class RqMeta:
         """Renew what is shown of the oldest chats that run and the first that wait."""
         args: list[str | int] = [MOST_SHOWN, rq_job_key("")]
         for sequence in inside[:MOST_SHOWN]:
-            args += (sequence.job_id, json.dumps(meta_of(sequence)))
+            meta = meta_of(sequence)
+            args += (sequence.job_id, json.dumps(meta), progress_words(meta))
         self._script(keys=[self._queue_key], args=args)
 
     def ended_as(self, job_id: str) -> tuple[Outcome, str]:

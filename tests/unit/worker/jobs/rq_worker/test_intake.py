@@ -110,10 +110,17 @@ def test_a_chat_whose_text_has_expired_is_not_run_again_either(redis: Redis) -> 
 def test_jobs_that_run_and_wait_tell_how_they_get_on_and_deleted_ones_stay_deleted(
     redis: Redis, queue: Queue
 ) -> None:
-    waiting = [queue.enqueue("worker.tasks.chat") for _ in range(2)]
+    waiting = [queue.enqueue("worker.tasks.chat", description="a [b] for ann") for _ in range(2)]
     running, deleted = sequence(job_id="running"), sequence(job_id="deleted")
-    redis.hset("rq:job:running", mapping={"data": b"x", "status": "started"})
-    RqMeta(redis, queue.key).publish([running, deleted])
+    before = {"data": b"x", "status": "started", "description": "m for bob [queued, place 1]"}
+    redis.hset("rq:job:running", mapping=before)
+    for _ in range(2):
+        RqMeta(redis, queue.key).publish([running, deleted])
+    assert redis.hget("rq:job:running", "description") == b"m for bob [running, 0 tokens]"
+    assert [redis.hget(job.key, "description") for job in waiting] == [
+        b"a [b] for ann [queued, place 1]",
+        b"a [b] for ann [queued, place 2]",
+    ]
     assert [job.get_meta() for job in waiting] == [
         {"state": "queued", "place": 1},
         {"state": "queued", "place": 2},

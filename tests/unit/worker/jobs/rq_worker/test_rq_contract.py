@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
+from typing import Any
 
 import fakeredis
 import pytest
@@ -169,6 +170,29 @@ def test_a_closed_job_stands_where_rqs_tools_look_for_it(
     assert 0 < redis.ttl(job.key) <= 60
     with pytest.warns(DeprecationWarning, match="exc_info"):
         assert (shown.exc_info or "") == closing.reason  # what its pages show
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ({"state": "ended", "finish_reason": "stop", "tokens": 7}, "ended: stop, 7 tokens"),
+        ({"state": "failed", "code": "bad_prompt", "tokens": 0}, "failed: bad_prompt, 0 tokens"),
+        (
+            {"state": "running", "tokens": 120, "tokens_per_second": 48.2},
+            "running, 120 tokens, 48.2 tokens/s",
+        ),
+    ],
+)
+def test_a_closed_jobs_description_says_how_it_ended(meta: dict[str, Any], words: str) -> None:
+    redis = fakeredis.FakeRedis()
+    chats = Queue("chat", connection=redis, serializer=JSONSerializer)
+    job = chats.enqueue("worker.tasks.chat", description="m for ann [running, 3 tokens]")
+    with redis.pipeline() as pipe:
+        closing = Closing(JobStatus.FINISHED, 60, meta=meta)
+        rq_jobs.close(pipe, job.id, "chat", "worker.tasks.chat", closing)
+        pipe.execute()
+    shown = Job.fetch(job.id, connection=redis, serializer=JSONSerializer)
+    assert (shown.description, shown.meta) == (f"m for ann [{words}]", meta)
 
 
 def test_a_job_that_is_not_kept_leaves_nothing() -> None:
