@@ -33,6 +33,7 @@ _LISTED = (
     "context_window",
     "is_vision",
     "takes_tools",
+    "reasoning_efforts",
     "downloaded",
     "downloading",
     "download_progress",

@@ -38,6 +38,7 @@ class _Others(SamplingDefaults):
     """What is stored beside a record."""
 
     prompt_revision: str | None = None
+    reasoning_efforts: tuple[str, ...] = ()
 
 
 class ModelRecord(TolerantRecord):
@@ -47,7 +48,8 @@ class ModelRecord(TolerantRecord):
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
     ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
-    none. ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is
+    none. ``takes_tools``: its chat template knows of tools. ``reasoning_efforts`` are
+    the values of ``reasoning_effort`` that it tells apart. ``kv_quantization`` is in bits, and is
     how the model is loaded next time when it isn't loaded now.
     """
 
@@ -67,6 +69,7 @@ class ModelRecord(TolerantRecord):
     prompt_revision: str = ""
     deletable: bool = False
     takes_tools: bool = False
+    reasoning_efforts: tuple[str, ...] = Field(default=(), exclude=True)
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
 
     @property
@@ -95,8 +98,12 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
     except ValidationError:
         return record
     own = SamplingDefaults.model_validate(others.model_dump(include=set(_SAMPLING)))
-    revision = others.prompt_revision or ""
-    return record.model_copy(update={"sampling_defaults": own, "prompt_revision": revision})
+    beside = {
+        "sampling_defaults": own,
+        "prompt_revision": others.prompt_revision or "",
+        "reasoning_efforts": others.reasoning_efforts,
+    }
+    return record.model_copy(update=beside)
 
 
 def _decoded(value: bytes) -> list[ModelRecord]:
@@ -126,9 +133,11 @@ class Registry:
         """Write a record, and when the model's files were created, in seconds since the epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
-        others = record.sampling_defaults.given() | (
-            {"prompt_revision": record.prompt_revision} if record.prompt_revision else {}
-        )
+        beside = {
+            "prompt_revision": record.prompt_revision,
+            "reasoning_efforts": record.reasoning_efforts,
+        }
+        others = record.sampling_defaults.given() | {k: v for k, v in beside.items() if v}
         if others:
             self._redis.hset(keys.MODEL_SAMPLING, record.id, json.dumps(others))
         else:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Set
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from api.errors import ApiError
+from api.schemas import INTEGRAL
 from wire.log_entries import Entry
-from wire.messages import Delta
+from wire.messages import MOST_LOGPROBS, Delta
 
 WITH_LOGPROBS = "logprobs"
 WITH_REASONING = "reasoning"
 """The stream options of a chat that asked for more than text."""
+Likeliest = Annotated[int, Field(ge=0, le=MOST_LOGPROBS), INTEGRAL]
+
+
+def likeliest(logprobs: bool | None, top_logprobs: int | None) -> int | None:
+    """How many of the likeliest tokens a chat asks for at each position; None: no log-probabilities
+    at all. Raises ApiError for likeliest tokens without log-probabilities."""
+    if not logprobs and top_logprobs:
+        raise ApiError(
+            "invalid_request", "top_logprobs needs logprobs to be true.", param="top_logprobs"
+        )
+    return top_logprobs or 0 if logprobs else None
 
 
 def framed(entry: Entry, enabled: Set[str]) -> bytes:

@@ -19,8 +19,7 @@ from pydantic import (
 )
 
 from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_parts
-from api.chat.frames import WITH_LOGPROBS, WITH_REASONING
-from api.chat.logprobs import Likeliest, likeliest
+from api.chat.frames import WITH_LOGPROBS, WITH_REASONING, Likeliest, likeliest
 from api.chat.request import ChatSpec, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
 from api.chat.template_options import Effort, TemplateKwargs, options_of

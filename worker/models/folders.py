@@ -19,7 +19,7 @@ from wire import model_registry
 from wire.model_registry import NO_DEFAULTS, ModelRecord
 from worker.errors import WorkerError
 from worker.models import generation_config, model_config
-from worker.models.chat_templates import takes_tools
+from worker.models.chat_templates import reasoning_efforts, takes_tools
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
@@ -247,6 +247,7 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
         revision=revision,
         prompt_revision=prompt_revision(folder),
         takes_tools=takes_tools(folder, is_vision=is_vision),
+        reasoning_efforts=reasoning_efforts(folder, is_vision=is_vision),
         sampling_defaults=generation_config.sampling_defaults(folder),
     )
 
