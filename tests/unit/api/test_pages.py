@@ -15,7 +15,10 @@ from tests.support.fake_api import fake_api, fake_redis
 
 FILES = sorted(file for file in FOLDER.rglob("*") if file.is_file())
 TYPES = {".js": "javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.[a-z]", re.IGNORECASE)
+TYPES[".txt"] = "text/plain"
+ELSEWHERE = re.compile(
+    r"(?:https?:)?//(?!www\.w3\.org/(?:2000/svg|1998/Math/MathML))[a-z0-9-]+\.[a-z]", re.IGNORECASE
+)
 
 
 @pytest.fixture(scope="module")
