@@ -3,6 +3,7 @@
 
 const NAME = "mlxq-drafts";
 const NEW = ""; // the conversation that has not begun
+const NOTHING = { text: "", attached: [] };
 const MOST = 200_000; // characters of all texts; browsers refuse to store more than some megabytes
 
 export class Drafts {
@@ -15,6 +16,12 @@ export class Drafts {
   /** `{text, attached}` of a conversation; null is the one that has not begun. */
   of(id) {
     return { text: this._texts[id ?? NEW] ?? "", attached: this._attached.get(id ?? NEW) ?? [] };
+  }
+
+  /** Forget the drafts of conversations that are gone; `ids` are those that are there. */
+  prune(ids) {
+    const kept = new Set([NEW, ...ids]);
+    for (const id of Object.keys(this._texts)) if (!kept.has(id)) this.set(id, NOTHING);
   }
 
   set(id, { text, attached }) {

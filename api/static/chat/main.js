@@ -29,7 +29,8 @@ const chats = new Chats(store);
 let settings = remembered.get();
 
 const announcer = new Announcer(byId("live"));
-const composer = new Composer(new Drafts(reader), {
+const drafts = new Drafts(reader);
+const composer = new Composer(drafts, {
   send,
   stop: () => chats.stop(),
   editLast: () => thread.editLast(),
@@ -165,5 +166,6 @@ listen({
 });
 
 await chats.start();
+drafts.prune(chats.list().map(({ id }) => id));
 open(location.hash.slice(1) || null);
 models.start();
