@@ -58,8 +58,9 @@ def test_no_file_is_exempt_from_ruffs_limit_of_complexity() -> None:
 
 
 def test_no_line_of_the_pages_scripts_is_too_long() -> None:
-    """Ruff holds the limit for Python."""
-    scripts = sorted((ROOT / "api" / "static").rglob("*.js"))
+    """Ruff holds the limit for Python. Libraries below ``vendor`` are as they were published."""
+    static = ROOT / "api" / "static"
+    scripts = sorted(set(static.rglob("*.js")) - set((static / "vendor").rglob("*.js")))
     assert len(scripts) > 20
     long = [
         f"{path.relative_to(ROOT)}:{number}"

@@ -41,6 +41,7 @@ class _Others(SamplingDefaults):
 
     prompt_revision: str | None = None
     demo: bool = False
+    reasoning_efforts: tuple[str, ...] = ()
 
 
 class ModelRecord(TolerantRecord):
@@ -54,7 +55,8 @@ class ModelRecord(TolerantRecord):
 
     ``revision`` is a hash of the model's files: a job goes on only with the model it began with.
     ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
-    none. ``takes_tools``: its chat template knows of tools. ``kv_quantization`` is in bits, and is
+    none. ``takes_tools``: its chat template knows of tools. ``reasoning_efforts`` are
+    the values of ``reasoning_effort`` that it tells apart. ``kv_quantization`` is in bits, and is
     how the model is loaded next time when it isn't loaded now. ``demo``: it came with the service.
     """
 
@@ -78,6 +80,7 @@ class ModelRecord(TolerantRecord):
     deletable: bool = False
     takes_tools: bool = False
     demo: bool = Field(default=False, exclude=True)
+    reasoning_efforts: tuple[str, ...] = Field(default=(), exclude=True)
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
 
     @property
@@ -111,9 +114,13 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
     except ValidationError:
         return record
     own = SamplingDefaults.model_validate(others.model_dump(include=set(_SAMPLING)))
-    revision = others.prompt_revision or ""
-    told = {"sampling_defaults": own, "prompt_revision": revision, "demo": others.demo}
-    return record.model_copy(update=told)
+    beside = {
+        "sampling_defaults": own,
+        "prompt_revision": others.prompt_revision or "",
+        "reasoning_efforts": others.reasoning_efforts,
+        "demo": others.demo,
+    }
+    return record.model_copy(update=beside)
 
 
 def _decoded(value: bytes) -> list[ModelRecord]:
@@ -146,11 +153,12 @@ class Registry:
         """Write a record, and when the model's files were created, in seconds since the epoch."""
         if created:
             self._redis.hset(keys.MODEL_CREATED, record.id, created)
-        others: dict[str, object] = {**record.sampling_defaults.given()}
-        if record.prompt_revision:
-            others["prompt_revision"] = record.prompt_revision
-        if record.demo:
-            others["demo"] = True
+        beside = {
+            "prompt_revision": record.prompt_revision,
+            "reasoning_efforts": record.reasoning_efforts,
+            "demo": record.demo,
+        }
+        others = record.sampling_defaults.given() | {k: v for k, v in beside.items() if v}
         if others:
             self._redis.hset(keys.MODEL_SAMPLING, record.id, json.dumps(others))
         else:

@@ -24,7 +24,7 @@ from wire.processes.child import NICE, Head, serve
 from worker.backends import mlx_import
 from worker.backends.prompting.counter import PromptCounter, keep_off_gpu, open_counter
 from worker.errors import WorkerError
-from worker.models.folders import prompt_revision
+from worker.models.files import prompt_revision
 
 MOST_MODELS = 2
 """Models whose tokenisers are kept; one with a vocabulary of 262,000 tokens takes some hundred

@@ -27,7 +27,8 @@ router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
 class JobView(BaseModel):
     """What ``GET /api/engine/jobs/{job_id}`` returns.
 
-    ``last_event_id`` is the cursor after ``text``. ``sampling`` is what was used, defaults and seed
+    ``reasoning`` is the model's thinking, where the chat asked to have it apart from ``text``.
+    ``last_event_id`` is the cursor after both. ``sampling`` is what was used, defaults and seed
     included, but for the stop texts. ``held`` says why a job that has not ended makes
     no progress: the queues are suspended, or no worker responds. ``choices`` are the jobs of all
     answers to its request, in order, if that asked for several.
@@ -38,6 +39,7 @@ class JobView(BaseModel):
     position: int | None
     held: Held | None
     text: str
+    reasoning: str
     warnings: list[str]
     last_event_id: int
     sampling: dict[str, Any] | None
@@ -61,6 +63,7 @@ async def job(
     if record.state == "ended" and not entries:
         raise ApiError("expired", "The text of this job has expired.")
     events = [entry.event for entry in entries]
+    deltas = [event for event in events if isinstance(event, Delta)]
     end = _end(events[-1]) if entries and entries[-1].ends else {}
     queued = None if end else await readers.records.position(job_id)
     position = None if queued is None else queued[0]
@@ -71,7 +74,8 @@ async def job(
         state="ended" if end else "queued" if position is not None else record.state,
         position=position,
         held=None if end else await readers.records.held(job_id),
-        text="".join(event.text for event in events if isinstance(event, Delta)),
+        text="".join(delta.text for delta in deltas),
+        reasoning="".join(delta.reasoning for delta in deltas),
         warnings=[event.text for event in events if isinstance(event, Warning)],
         choices=list(record.choices),
         last_event_id=position_after(entries) if record.by_tokens else len(entries),

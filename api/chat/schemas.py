@@ -19,9 +19,10 @@ from pydantic import (
 )
 
 from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_parts
-from api.chat.logprobs import FRAMES_WITH_LOGPROBS, Likeliest, likeliest
+from api.chat.frames import WITH_LOGPROBS, WITH_REASONING, Likeliest, likeliest
 from api.chat.request import ChatSpec, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
+from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.schemas import INTEGRAL, Body, ModelId, Text
@@ -88,6 +89,9 @@ class ChatRequest(SamplingFields, Body):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), INTEGRAL] | None = None
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
+    include_reasoning: bool | None = None
+    reasoning_effort: Effort | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
 
@@ -101,11 +105,19 @@ class ChatRequest(SamplingFields, Body):
             seed=seed_or_any(self.seed),
             logprobs=likeliest(self.logprobs, self.top_logprobs),
         )
-        frames = {FRAMES_WITH_LOGPROBS} if self.logprobs else set()
-        policy = Policy(self.on_disconnect, self.stream_options.enabled() | frames)
+        policy = Policy(self.on_disconnect, self.stream_options.enabled() | self._in_frames())
         drafts = [message.draft() for message in self.messages]
-        form = OutputFormat(continue_final=drafts[-1].can_go_on)
+        form = OutputFormat(
+            separate=bool(self.include_reasoning),
+            template_options=options_of(self.chat_template_kwargs, self.reasoning_effort),
+            continue_final=drafts[-1].can_go_on,
+        )
         return ChatSpec(drafts, sampling, policy, form, left_open=self.left_open())
+
+    def _in_frames(self) -> frozenset[str]:
+        """What the frames have beside text."""
+        wanted = {WITH_LOGPROBS: self.logprobs, WITH_REASONING: self.include_reasoning}
+        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 class StopRequest(Body):

@@ -1,8 +1,8 @@
 """A job's events as a Server-Sent Events response: frames, cursors, comments, the end.
 
 Passes the frames of the log through as they are; only the last one grows when the client asked for
-usage, and the others when it asked for log-probabilities. Knows nothing of requests, RQ or Redis
-names.
+usage, and the others when it asked for thinking or log-probabilities. Knows nothing of requests,
+RQ or Redis names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from redis.exceptions import RedisError
 
-from api.chat.logprobs import FRAMES_WITH_LOGPROBS, framed
+from api.chat.frames import framed
 from api.http.event_stream import EventStreamResponse
 from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import POSITIONS_S, Held, JobRecords
@@ -68,7 +68,7 @@ class Stream:
         self._records = records
         self._usage = INCLUDE_USAGE in options.enabled
         self._progress = INCLUDE_PROGRESS in options.enabled
-        self._logprobs = FRAMES_WITH_LOGPROBS in options.enabled
+        self._enabled = options.enabled
         self._keepalive_s = options.keepalive_s
         self._sampling = options.sampling
         self._greeting = greeting
@@ -122,7 +122,7 @@ class Stream:
         self._cursor = max(self._cursor, entry.position)
         if entry.ends and self._usage:
             return sse(self._cursor, _with_usage(entry, self._sampling))
-        return sse(self._cursor, framed(entry) if self._logprobs else entry.data)
+        return sse(self._cursor, framed(entry, self._enabled))
 
     async def _after_silence(self) -> bytes:
         """Check that something can still end the job; send the end of a job that was lost."""

@@ -26,6 +26,7 @@ _STATUS: dict[ErrorCode, int] = {
     "prompt_too_long": 400,
     "invalid_image": 400,
     "load_failed": 400,
+    "unsupported_model": 400,
     "template_failed": 400,
     "bad_prompt": 400,
     "redis_unavailable": OVERLOADED,
@@ -36,6 +37,7 @@ _STATUS: dict[ErrorCode, int] = {
     "job_lost": OVERLOADED,
     "insufficient_memory": OVERLOADED,
     "insufficient_disk": OVERLOADED,
+    "hub_unreachable": OVERLOADED,
 }
 """What has another status here. A full queue stays 429: it is what a limit of ours says, and the
 client comes back when Retry-After has passed."""

@@ -37,6 +37,7 @@ _LISTED_BEFORE = (
     "context_window",
     "is_vision",
     "takes_tools",
+    "reasoning_efforts",
     "downloaded",
     "downloading",
     "download_progress",

@@ -70,6 +70,9 @@ class EngineModel(BaseModel):
     context_window: int = Field(description="Tokens; 0 while it isn't known.")
     is_vision: bool = Field(description="Whether it sees images.")
     takes_tools: bool = Field(description="Whether its chat template knows of tools.")
+    reasoning_efforts: list[str] = Field(
+        description="The values of `reasoning_effort` that its chat template tells apart."
+    )
     sampling_defaults: dict[str, float] = Field(
         description="What its generation_config.json says for requests that leave it out."
     )

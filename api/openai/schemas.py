@@ -12,8 +12,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, FailFast, Field
 
+from api.chat.frames import Likeliest, likeliest
 from api.chat.json_schema import ANY_OBJECT, as_text
-from api.chat.logprobs import Likeliest, likeliest
 from api.chat.request import ChatSpec
 from api.chat.sampling import CappedTokenLimit, EchoTokenLimit
 from api.chat.template_options import Effort, TemplateKwargs, options_of

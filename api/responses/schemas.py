@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from api.chat.frames import Likeliest
 from api.chat.json_schema import ANY_OBJECT, as_text
-from api.chat.logprobs import Likeliest
 from api.chat.request import ChatSpec
 from api.chat.sampling import CappedTokenLimit
 from api.chat.template_options import TemplateKwargs, options_of

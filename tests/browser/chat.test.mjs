@@ -78,15 +78,48 @@ onPage("further settings reach the model when they are set, and only then", asyn
   assert.match(await page.locator("#settings-problem").innerText(), /Top-k is a whole number from 0 to 1000000/);
   await page.getByLabel("Top-k").fill("40");
   await page.getByLabel("Min-p").fill("0.05");
+  await page.getByLabel("Presence penalty").fill("0.5");
+  await page.getByLabel("Frequency penalty").fill("-0.25");
+  await page.getByLabel("Stop texts").fill("END\n\\n\\n\nback\\\\slash");
   await done();
   const sent = page.waitForRequest("**/api/engine/chat");
   await write(page, "Count to a hundred.");
   const body = (await sent).postDataJSON();
-  assert.deepEqual([body.top_k, body.min_p], [40, 0.05]);
+  assert.deepEqual([body.top_k, body.min_p, body.presence_penalty, body.frequency_penalty], [40, 0.05, 0.5, -0.25]);
+  assert.deepEqual(body.stop, ["END", "\n\n", "back\\slash"]);
   assert.ok(!("top_p" in body) && !("repetition_penalty" in body));
   await finished(page);
   await open();
   assert.equal(await page.getByLabel("Top-k").inputValue(), "40");
+  assert.equal(await page.getByLabel("Stop texts").inputValue(), "END\n\\n\\n\nback\\\\slash");
+});
+
+onPage("a system prompt that is set is seen, and a click away", async (page) => {
+  const sign = page.locator("#system-set");
+  assert.ok(!(await sign.isVisible()));
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByLabel("System prompt").fill("Be brief.");
+  await page.getByRole("button", { name: "Done" }).click();
+  assert.equal(await sign.innerText(), "System prompt: Be brief.");
+  const sent = page.waitForRequest("**/api/engine/chat");
+  await ask(page, "What is the opposite of hot?");
+  assert.deepEqual((await sent).postDataJSON().messages[0], { role: "system", content: "Be brief." });
+  await sign.click();
+  await page.getByLabel("System prompt").fill("");
+  await page.getByRole("button", { name: "Done" }).click();
+  assert.ok(!(await sign.isVisible()));
+});
+
+onPage("the model that the service calls its default is chosen first", async (page) => {
+  await page.route("**/models", async (route) => {
+    const rows = await (await route.fetch()).json();
+    await route.fulfill({ json: rows.map((row) => ({ ...row, default: row.name === "demo-vision" })) });
+  });
+  await page.evaluate(() => localStorage.clear());
+  await page.goto("about:blank");
+  await page.goto(SERVICE);
+  await page.waitForSelector("#model option[value]", { state: "attached" });
+  assert.match(await page.locator("#model option:checked").innerText(), /^demo-vision/);
 });
 
 onPage("who waits is told the place in the queue", async (page) => {

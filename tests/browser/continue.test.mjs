@@ -58,31 +58,40 @@ onPage("a stopped answer goes on, also over a reload while it does", async (page
   assert.equal(await answers(page).count(), 1);
 });
 
-onPage("thinking that was cut is sent as thinking", async (page) => {
-  const frame = (fields) => `id: 3\ndata: ${JSON.stringify({ text: "", done: true, ...fields })}\n\n`;
+onPage("thinking that was cut is sent as thinking, and goes on in it", async (page) => {
   const timings = { queue_ms: 1, load_ms: 0, prefill_ms: 1, ttft_ms: 2, tokens_per_second: 9 };
   const usage = { prompt_tokens: 5, completion_tokens: 2, cached_tokens: 0, reasoning_tokens: 2 };
-  const answer = (text, counted, finish) => (route) => route.fulfill({
+  const event = (id, fields) => `id: ${id}\ndata: ${JSON.stringify({ text: "", done: false, ...fields })}\n\n`;
+  const answer = (fields, finish) => page.route("**/api/engine/chat", (route) => route.fulfill({
     status: 200, contentType: "text/event-stream", headers: { "X-Job-Id": "f".repeat(32) },
-    body: `id: 2\ndata: ${JSON.stringify({ text, done: false })}\n\n${frame({ finish_reason: finish, usage: counted, timings })}`,
-  });
-  await page.route("**/api/engine/chat", answer("Hm, let", usage, "length"), { times: 1 });
+    body: event(2, fields) + event(3, { done: true, finish_reason: finish, usage, timings }),
+  }), { times: 1 });
+  const goOn = async (fields, finish) => {
+    await answer(fields, finish);
+    await again(page).click();
+    await finished(page);
+  };
+  const thought = async () => {
+    const folded = last(page).locator("details.thinking");
+    await folded.locator("summary").click();
+    return (await folded.locator(".text").innerText()).trim();
+  };
+  await answer({ reasoning: "Hm, let" }, "length");
   await write(page, "What is the opposite of hot?");
-  assert.equal(await finished(page), "Hm, let");
+  assert.equal(await finished(page), "");
+  assert.equal(await thought(), "Hm, let");
   const bodies = [];
   page.on("request", (request) => request.url().endsWith("/api/engine/chat") && bodies.push(request.postDataJSON()));
-  await page.route("**/api/engine/chat", answer(" me see", usage, "length"), { times: 1 });
-  await again(page).click();
-  assert.equal(await finished(page), "Hm, let me see");
-  await page.route("**/api/engine/chat", answer(".</think>Cold", { ...usage, reasoning_tokens: 1 }, "length"), { times: 1 });
-  await again(page).click();
-  await finished(page);
-  await page.route("**/api/engine/chat", answer(".", { ...usage, reasoning_tokens: 0 }, "stop"), { times: 1 });
-  await again(page).click();
-  await finished(page);
+  await goOn({ reasoning: " me see" }, "length");
+  assert.equal(await thought(), "Hm, let me see");
+  await goOn({ reasoning: ".", text: "Cold" }, "length");
+  assert.equal(await textOf(page), "Cold");
+  await goOn({ text: "." }, "stop");
+  assert.equal(await textOf(page), "Cold.");
+  assert.equal(await answers(page).count(), 1);
   assert.deepEqual(bodies.map(({ messages }) => messages.at(-1)), [
     { role: "assistant", content: "", reasoning: "Hm, let" },
     { role: "assistant", content: "", reasoning: "Hm, let me see" },
-    { role: "assistant", content: "Hm, let me see.</think>Cold" },
+    { role: "assistant", content: "Cold", reasoning: "Hm, let me see." },
   ]);
 });

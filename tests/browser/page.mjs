@@ -8,7 +8,7 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
   "--disable-component-update", "--disable-sync"];
 export const SERVICE = process.env.PAGE_URL;
 export const KEYED = process.env.KEYED_URL; // a service with keys, on the echo backend
-const LIMIT_MS = 120_000;
+const LIMIT_MS = Number(process.env.LIMIT_MS ?? 120_000);
 export const HUNDRED = Array.from({ length: 100 }, (_, index) => index + 1).join(", ") + ".";
 let browser;
 
@@ -44,7 +44,7 @@ export async function open(page, url = SERVICE) {
 
 export const answers = (page) => page.locator(".answer");
 export const last = (page) => answers(page).last();
-export const textOf = async (page) => (await last(page).locator(".text").innerText()).trim();
+export const textOf = async (page) => (await last(page).locator("> .text").innerText()).trim();
 
 export async function write(page, text) {
   await page.fill("#message", text);
@@ -52,7 +52,7 @@ export async function write(page, text) {
 }
 
 /** Until the last answer has begun to show text. */
-export const begun = (page) => page.waitForFunction(() => [...document.querySelectorAll(".answer")].at(-1)?.querySelector(".text").textContent.length > 20);
+export const begun = (page) => page.waitForFunction(() => [...document.querySelectorAll(".answer")].at(-1)?.querySelector(":scope > .text").textContent.length > 20);
 
 /** Until the last answer is over; its text. */
 export async function finished(page) {
@@ -70,6 +70,8 @@ export async function chooseVision(page) {
   await page.selectOption("#model", value);
 }
 
-export const kill = (part) => fetch(`${process.env.CONTROL_URL}/${part}`, { method: "POST" });
+/** Have the service's surroundings change: see Control in test_browser.py. */
+export const control = (action) => fetch(`${process.env.CONTROL_URL}/${action}`, { method: "POST" });
+export const kill = control;
 
 export { assert };

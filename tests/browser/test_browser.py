@@ -10,13 +10,16 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
+from redis import Redis
+from rq import suspension
 
+from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.node.node_tests import run_node_tests
 from tests.support.service_support import SERVE, Running
 
@@ -39,11 +42,11 @@ def chromium() -> str:
     return browser
 
 
-def kill(service: Running, part: str) -> None:
-    """kill -9 the worker or the API; the supervisor restarts it."""
+def send(service: Running, part: str, number: signal.Signals) -> None:
+    """Send a signal to the worker or the API; the supervisor restarts what is killed."""
     for child in psutil.Process(service.process.pid).children():
         if child.cmdline()[-1] == part:
-            child.send_signal(signal.SIGKILL)
+            child.send_signal(number)
 
 
 def drain_output(service: Running) -> None:
@@ -52,12 +55,22 @@ def drain_output(service: Running) -> None:
 
 
 class Control(ThreadingHTTPServer):
-    """``POST /worker`` and ``POST /api`` kill that part."""
+    """``POST /worker`` and ``POST /api`` kill that part, ``/freeze`` and ``/thaw`` stop and
+    continue the worker, ``/suspend`` and ``/resume`` the queues."""
 
-    def __init__(self, service: Running) -> None:
+    def __init__(self, service: Running, redis: Redis) -> None:
+        actions: dict[str, Callable[[], object]] = {
+            "worker": lambda: send(service, "worker", signal.SIGKILL),
+            "api": lambda: send(service, "api", signal.SIGKILL),
+            "freeze": lambda: send(service, "worker", signal.SIGSTOP),
+            "thaw": lambda: send(service, "worker", signal.SIGCONT),
+            "suspend": lambda: suspension.suspend(redis),
+            "resume": lambda: suspension.resume(redis),
+        }
+
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                kill(service, self.path.strip("/"))
+                actions[self.path.strip("/")]()
                 self.send_response(204)
                 self.end_headers()
 
@@ -82,7 +95,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     One service has a single slot, so that chats queue; the other has keys.
     """
     path, limit_s = chromium(), len(FILES) * LIMIT_S
-    service = Running(SERVE, tmp_path_factory.mktemp("data"), "--slots", "1", limit_s=limit_s)
+    data = tmp_path_factory.mktemp("data")
+    service = Running(SERVE, data, "--slots", "1", limit_s=limit_s)
     keyed = Running(
         SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS
     )
@@ -93,7 +107,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     ]
     for drain in drains:
         drain.start()
-    control = Control(service)
+    redis = Redis.from_url(EmbeddedRedis(data).url)
+    control = Control(service, redis)
     yield {
         **os.environ,
         "PAGE_URL": urls[0],
@@ -102,6 +117,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "CHROMIUM": path,
     }
     control.close()
+    redis.close()
     for one, drain in zip((service, keyed), drains, strict=True):
         one.signal(signal.SIGINT)
         drain.join()

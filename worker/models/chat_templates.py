@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from worker.backends.text.template_text import TOOLS, uses
+from worker.backends.text.template_text import EFFORT, SWITCHES, TOOLS, uses
 
 _RENDERER = "chat_template_type"
 """In a tokeniser's config: a renderer of mlx_lm's, in Python. All of them take tools."""
@@ -16,6 +16,15 @@ def takes_tools(folder: Path, *, is_vision: bool) -> bool:
     """Whether a model can be given tools. A model that is loaded answers the same."""
     config = _object(folder / "tokenizer_config.json")
     return config.get(_RENDERER) is not None or uses(_template(folder, config, is_vision), TOOLS)
+
+
+def reasoning_efforts(folder: Path, *, is_vision: bool) -> tuple[str, ...]:
+    """The values of ``reasoning_effort`` that a model's chat template tells apart; none if it has
+    no say in how much the model thinks."""
+    template = _template(folder, _object(folder / "tokenizer_config.json"), is_vision)
+    if uses(template, EFFORT):
+        return ("none", "low", "medium", "high")
+    return ("none", "high") if any(uses(template, name) for name in SWITCHES) else ()
 
 
 def _template(folder: Path, config: dict[str, Any], is_vision: bool) -> str:

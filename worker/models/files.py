@@ -1,10 +1,12 @@
-"""Dates of a model's files, and ids of downloaded ones. Reads model folders; knows neither MLX nor
-Redis."""
+"""Dates and hashes of a model's files, and ids of downloaded ones. Reads model folders; knows
+neither MLX nor Redis."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +14,11 @@ from wire.model_registry import ModelRecord
 
 PARTIAL = ".partial"
 """The ending of a folder that is being downloaded into, behind the model's own."""
+_OF_PROMPTS = ("*.json", "*.jsonl", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*/*.jinja")
+"""Files that a tokeniser, a template or a processor is read from."""
+_SAMPLE = 64 << 10
+"""Bytes read from each end of a weight file for the revision: the header is in the first, and
+is most of it."""
 _DOWNLOADS = uuid.UUID("d40e2d0f-3f0b-4d5a-8a4d-0c5f1f0d7c11")
 
 
@@ -46,3 +53,27 @@ def created(record: ModelRecord) -> int:
         )
     except OSError:
         return 0
+
+
+def prompt_revision(folder: Path | str) -> str:
+    """A hash of all that makes a model's prompts: its files but the weights."""
+    digest = hashlib.sha256()
+    files = (file for pattern in _OF_PROMPTS for file in Path(folder).glob(pattern))
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def revision(folder: Path, weights: Sequence[Path]) -> str:
+    """A hash that changes when the model does: small files whole, weights by both ends."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in weights:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(_SAMPLE))
+            opened.seek(max(0, size - _SAMPLE))
+            digest.update(opened.read(_SAMPLE))
+    return digest.hexdigest()[:16]

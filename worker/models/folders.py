@@ -5,7 +5,6 @@ Reads model folders; knows neither MLX nor Redis.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,8 +17,8 @@ from typing import Any, Literal
 from wire import model_registry
 from wire.model_registry import NO_DEFAULTS, ModelRecord
 from worker.errors import WorkerError
-from worker.models import generation_config, model_config
-from worker.models.chat_templates import takes_tools
+from worker.models import files, generation_config, model_config
+from worker.models.chat_templates import reasoning_efforts, takes_tools
 from worker.models.files import PARTIAL, download_id, repository_of
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
@@ -29,12 +28,7 @@ MOST_FOLDERS = 10_000
 hold up the start."""
 _OF_A_MODEL = ("config.json", "model_index.json")
 """Files of a model's own folder; folders below it are its parts."""
-_OF_PROMPTS = ("*.json", "*.jsonl", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*/*.jinja")
-"""Files that a tokeniser, a template or a processor is read from."""
 log = logging.getLogger(__name__)
-_SAMPLE = 64 << 10
-"""Bytes read from each end of a weight file for the revision: the header is in the first, and
-is most of it."""
 
 
 class ModelFolders:
@@ -237,7 +231,7 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
     if not isinstance(config, dict):
         return None
     weights = sorted(folder.glob("*.safetensors"))
-    revision = _revision(folder, weights)
+    revision = files.revision(folder, weights)
     name = name or folder.name
     is_vision = model_config.sees_images(config, folder)
     return ModelRecord(
@@ -250,34 +244,11 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
         is_vision=is_vision,
         repository=repository,
         revision=revision,
-        prompt_revision=prompt_revision(folder),
+        prompt_revision=files.prompt_revision(folder),
         takes_tools=takes_tools(folder, is_vision=is_vision),
+        reasoning_efforts=reasoning_efforts(folder, is_vision=is_vision),
         sampling_defaults=generation_config.sampling_defaults(folder),
     )
-
-
-def prompt_revision(folder: Path | str) -> str:
-    """A hash of all that makes a model's prompts: its files but the weights."""
-    digest = hashlib.sha256()
-    files = (file for pattern in _OF_PROMPTS for file in Path(folder).glob(pattern))
-    for file in sorted(files):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _revision(folder: Path, weights: Sequence[Path]) -> str:
-    """A hash that changes when the model does: small files whole, weights by both ends."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    for file in weights:
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        with file.open("rb") as opened:
-            digest.update(opened.read(_SAMPLE))
-            opened.seek(max(0, size - _SAMPLE))
-            digest.update(opened.read(_SAMPLE))
-    return digest.hexdigest()[:16]
 
 
 def with_kv(record: ModelRecord, bits: Literal[4, 8] | None) -> ModelRecord:

@@ -11,12 +11,16 @@ export class Announcer {
 
   /** An answer has changed. */
   changed(answer, status) {
-    const words = answer.state === "running" ? (answer.text ? "Answering." : sentence(status))
-      : ended(answer);
+    const words = answer.state === "running" ? underWay(answer, status) : ended(answer);
     if (this._last.get(answer.id) === words) return;
     this._last.set(answer.id, words);
     this._region.textContent = words;
   }
+}
+
+function underWay({ text, reasoning }, status) {
+  if (text) return "Answering.";
+  return reasoning && !status ? "Thinking." : sentence(status);
 }
 
 // A countdown would be read out each second.

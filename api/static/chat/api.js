@@ -73,7 +73,7 @@ export const session = () => json(SESSION);
 export const sessionNow = async () => (await callOnce(SESSION)).json();
 export const endSession = () => callOnce("/logout", { method: "POST" });
 
-export const listModels = () => json("/models");
+export const listModels = () => json("/api/engine/models");
 export const job = (id) => json(`/api/engine/jobs/${id}`);
 export const stopJob = (id) =>
   json("/api/engine/chat/stop", { method: "POST", body: JSON.stringify({ job_id: id }) });

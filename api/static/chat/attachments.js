@@ -1,20 +1,20 @@
-// The images of the message being written: pasted, dropped or picked; shown as thumbnails that can
-// be removed.
+// The images and text files of the message being written: pasted, dropped or picked; each can be
+// removed.
 
 import { element } from "../dom.js";
+import { FileProblem, isImage, sizeWords, textOf } from "./files.js";
 import { icon } from "./icons.js";
-import { ImageProblem, MOST_IMAGES, TYPES, prepared } from "./images.js";
+import { ImageProblem, MOST_IMAGES, prepared } from "./images.js";
 
 export class Attachments {
   /**
-   * Calls `changed` when images were added or removed, `problem` with a sentence; `already()` is
-   * how many were sent.
+   * Calls `changed` when something was added or removed, `problem` with a sentence; `already()` is
+   * how many images were sent.
    */
   constructor({ list, input, button, dropOn }, { changed, problem, already }) {
-    this.images = [];
+    this.all = []; // {image, name} or {file}
     this._list = list;
     this._on = { changed, problem, already };
-    input.accept = TYPES;
     button.addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
       this.add([...input.files]);
@@ -23,7 +23,10 @@ export class Attachments {
     this._listenForDrops(dropOn);
   }
 
-  /** Add the images of a paste; whether there were any. */
+  get images() { return this.all.flatMap(({ image }) => image ?? []); }
+  get files() { return this.all.flatMap(({ file }) => file ?? []); }
+
+  /** Add the files of a paste; whether there were any. */
   paste(event) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) this.add(files);
@@ -33,43 +36,44 @@ export class Attachments {
   async add(files) {
     for (const file of files) {
       try {
-        if (this.images.length + this._on.already() >= MOST_IMAGES) {
-          throw new ImageProblem(`A conversation can hold ${MOST_IMAGES} images.`);
-        }
-        this._show(await prepared(file), file.name || "Pasted image");
+        const attached = isImage(file) ? await this._image(file)
+          : { file: await textOf(file, this.files) };
+        this.show([...this.all, attached]);
       } catch (problem) {
-        if (!(problem instanceof ImageProblem)) throw problem;
+        if (!(problem instanceof ImageProblem || problem instanceof FileProblem)) throw problem;
         this._on.problem(problem.message);
       }
     }
   }
 
-  /** Remove and return all images. */
-  take() {
-    const images = this.images;
-    this.images = [];
-    this._list.replaceChildren();
-    this._list.hidden = true;
-    return images;
+  async _image(file) {
+    if (this.images.length + this._on.already() >= MOST_IMAGES)
+      throw new ImageProblem(`A conversation can hold ${MOST_IMAGES} images.`);
+    return { image: await prepared(file), name: file.name || "Pasted image" };
   }
 
-  _show(image, name) {
-    const url = URL.createObjectURL(image.blob);
-    const picture = element("img", { src: url, alt: name });
-    picture.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+  /** Remove everything, and return it as what a message holds. */
+  take() {
+    const { images, files } = this;
+    this.show([]);
+    return { images, files };
+  }
+
+  /** Show these in place of what is shown. */
+  show(all) {
+    this.all = all;
+    this._list.replaceChildren(...all.map((attached) => this._row(attached)));
+    this._list.hidden = all.length === 0;
+    this._on.changed();
+  }
+
+  _row(attached) {
+    const name = attached.name ?? attached.file.name;
     const remove = element("button",
       { type: "button", class: "remove", "aria-label": `Remove ${name}` }, icon("close"));
-    const row = element("li", {}, picture, remove);
-    remove.addEventListener("click", () => {
-      this.images = this.images.filter((other) => other !== image);
-      row.remove();
-      this._list.hidden = this.images.length === 0;
-      this._on.changed();
-    });
-    this.images.push(image);
-    this._list.append(row);
-    this._list.hidden = false;
-    this._on.changed();
+    remove.addEventListener("click", () => this.show(this.all.filter((one) => one !== attached)));
+    return element("li", {},
+      attached.image ? thumbnail(attached.image, name) : fileChip(attached.file), remove);
   }
 
   _listenForDrops(target) {
@@ -88,3 +92,13 @@ export class Attachments {
     });
   }
 }
+
+function thumbnail({ blob }, name) {
+  const url = URL.createObjectURL(blob);
+  const picture = element("img", { src: url, alt: name });
+  picture.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+  return picture;
+}
+
+const fileChip = ({ name, text }) => element("span", { class: "file-name" }, icon("file"),
+  element("span", {}, name), element("small", {}, sizeWords(new Blob([text]).size)));

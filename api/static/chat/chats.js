@@ -1,15 +1,16 @@
 // The conversations: their messages, the one that is open, the answers that are running, and saving
 // them. An EventTarget. Events: "list" (names, order, which is open), "open" (show the open one
-// again), "answer" (detail: the record of an answer of the open one that has changed), "problem"
-// (detail: words). Knows nothing of the page.
+// again; detail: whether only a version was chosen), "answer" (detail: the record of an answer of
+// the open one that has changed), "problem" (detail: words). Knows nothing of the page.
 
 import { stopJob } from "./api.js";
 import { Follower } from "./follower.js";
 import { asDataUrl } from "./images.js";
 import { requestFor } from "./request.js";
+import { Saver } from "./saver.js";
 import { newId } from "./store.js";
+import { FORMAT, add, choose, migrated, replace, runningIn, shown, versions } from "./tree.js";
 
-const SAVE_MS = 400; // while text comes; a reload asks the service for what is missing anyway
 const TITLE_LENGTH = 60;
 
 const tokensOf = (answer) => (answer?.saidTokens ?? 0) + (answer?.usage?.completion_tokens ?? 0);
@@ -22,22 +23,25 @@ export class Chats extends EventTarget {
     this._all = new Map();
     this._followers = new Map(); // by answer id
     this._statuses = new Map();
-    this._saving = new Map(); // timers by conversation id
-    this._channel = new BroadcastChannel(store.name);
-    this._channel.onmessage = ({ data }) => this._changedElsewhere(data);
+    this._saver = new Saver(store, {
+      changedElsewhere: (id) => this._changedElsewhere(id),
+      full: () =>
+        this._emit("problem", "This browser's storage is too full to save the conversation."),
+    });
   }
 
   /** Load the saved conversations and follow the answers that were running. */
   async start() {
     for (const conversation of await this._store.conversations.all())
-      this._all.set(conversation.id, conversation);
+      this._all.set(conversation.id, migrated(conversation));
     for (const conversation of this._all.values()) this._resume(conversation);
     this._emit("list");
   }
 
-  /** All conversations, the newest first. */
+  /** All conversations, pinned ones before others, and of each the newest first. */
   list() {
-    return [...this._all.values()].sort((one, other) => other.updated - one.updated);
+    return [...this._all.values()].sort((one, other) =>
+      Boolean(other.pinned) - Boolean(one.pinned) || other.updated - one.updated);
   }
 
   select(id) {
@@ -47,52 +51,72 @@ export class Chats extends EventTarget {
     return this.open !== null || id === null;
   }
 
+  /** The open conversation's messages, in the chosen versions. */
+  shown() {
+    return this.open ? shown(this.open) : [];
+  }
+
+  /** All versions of a message of the open conversation. */
+  versions(message) {
+    return versions(this.open, message);
+  }
+
   /** The running answer of a conversation, or null. */
   running(conversation = this.open) {
-    const last = conversation?.messages.at(-1);
-    return last?.role === "assistant" && last.state === "running" ? last : null;
+    return runningIn(conversation);
   }
 
-  /** The status line of a running answer. */
+  /** The status line of a running answer; empty while its text arrives. */
   status(answer) {
-    return this._statuses.get(answer.id) ?? "Sending";
+    return this._statuses.get(answer.id) ?? (answer.text || answer.reasoning ? "" : "Sending");
   }
 
-  /** Send a message in the open conversation, or in a new one. `images` are prepared ones. */
-  async send(text, images, settings) {
+  /**
+   * Send a message in the open conversation, or in a new one. `images` are prepared ones, `files`
+   * have a name and a text.
+   */
+  async send(text, { images, files }, settings) {
     if (this.running()) return;
+    const begun = this.open;
     const ids = await Promise.all(images.map((image) => this._keepImage(image)));
-    const conversation = this.open ?? this._begin(text);
-    conversation.messages.push({ id: newId(), role: "user", text, images: ids });
-    this._ask(conversation, settings);
+    const conversation = begun ?? this._begin(text || files[0]?.name || "Image");
+    const message = { id: newId(), role: "user", text, images: ids, files };
+    add(conversation, message, shown(conversation).at(-1)?.id ?? null);
+    this._ask(conversation, message.id, settings);
   }
 
-  /** Replace the text of a message and ask again; the messages after it are removed. */
-  resend(message, text, settings) {
-    const conversation = this.open;
-    const index = this._indexOf(message);
-    if (this.running() || index < 0) return;
-    const last = conversation.messages.splice(index);
-    conversation.messages.push({ ...message, id: newId(), text });
-    this._dropImages(last.slice(1));
-    this._ask(conversation, settings);
+  /** Ask again with another text in place of a message's; that becomes a version of it. */
+  resend({ id }, text, settings) {
+    const message = this._find(id);
+    if (this.running() || !message) return;
+    const edited = { ...message, id: newId(), text };
+    add(this.open, edited, message.parent);
+    this._ask(this.open, edited.id, settings);
   }
 
-  /** Ask again for an answer; the messages after it are removed. */
-  regenerate(answer, settings) {
-    const index = this._indexOf(answer);
-    if (this.running() || index < 0) return;
-    this._dropImages(this.open.messages.splice(index));
-    this._ask(this.open, settings);
+  /** Ask again for an answer: another version of it. */
+  regenerate({ id }, settings) {
+    const answer = this._find(id);
+    if (!this.running() && answer) this._ask(this.open, answer.parent, settings);
   }
 
-  /** Have an answer go on in its own words; the messages after it are removed. */
-  goOn(answer, settings) {
-    const index = this._indexOf(answer);
-    if (this.running() || index < 0) return;
-    const [begun, ...later] = this.open.messages.splice(index);
-    this._dropImages(later);
-    this._ask(this.open, settings, begun);
+  /** Have an answer go on in its own words. */
+  goOn({ id }, settings) {
+    const begun = this._find(id);
+    if (!this.running() && begun) this._ask(this.open, begun.parent, settings, begun);
+  }
+
+  /** Show another version of a message, `step` further on in their order; returns it. */
+  turnTo({ id }, step) {
+    const message = this._find(id);
+    if (!message || this.running()) return null;
+    const all = this.versions(message);
+    const wanted = all[all.indexOf(message) + step];
+    if (!wanted) return null;
+    choose(this.open, wanted);
+    this._saver.save(this.open);
+    this._emit("open", true);
+    return wanted;
   }
 
   stop() {
@@ -103,7 +127,25 @@ export class Chats extends EventTarget {
   rename(id, title) {
     const conversation = this._all.get(id);
     conversation.title = title.trim() || conversation.title;
-    this._save(conversation);
+    this._saver.save(conversation);
+    this._emit("list");
+  }
+
+  /** Keep a conversation above the others, or no longer. */
+  pin(id, pinned) {
+    const conversation = this._all.get(id);
+    conversation.pinned = pinned;
+    this._saver.save(conversation);
+    this._emit("list");
+  }
+
+  /** Add conversations from elsewhere, in the present format; images are `{id, blob}`. */
+  async adopt(conversations, images) {
+    for (const image of images) await this._store.images.put(image);
+    for (const conversation of conversations) {
+      this._all.set(conversation.id, conversation);
+      this._saver.save(conversation);
+    }
     this._emit("list");
   }
 
@@ -116,13 +158,12 @@ export class Chats extends EventTarget {
     const answer = this.running(conversation);
     if (answer) this._abandon(answer);
     this._all.delete(id);
-    this._store.conversations.delete(id).catch(() => {});
-    this._channel.postMessage(id);
+    this._saver.remove(id);
     if (this.open === conversation) this.select(null);
     this._emit("list");
     return () => {
       this._all.set(id, conversation);
-      this._save(conversation);
+      this._saver.save(conversation);
       this._emit("list");
     };
   }
@@ -138,47 +179,43 @@ export class Chats extends EventTarget {
 
   /** Save everything that is not saved yet, before the page is closed. */
   flush() {
-    for (const [id, timer] of this._saving) {
-      clearTimeout(timer);
-      this._write(this._all.get(id));
-    }
-    this._saving.clear();
+    this._saver.flush();
   }
 
-  /**
-   * The index of a message in the open conversation. By id: another tab may have replaced the
-   * records.
-   */
-  _indexOf({ id }) {
-    return this.open.messages.findIndex((message) => message.id === id);
+  /** A message of the open conversation. By id: another tab may have replaced the records. */
+  _find(id) {
+    return this.open?.messages.find((message) => message.id === id);
   }
 
   _begin(text) {
     const now = Date.now();
-    const line = text.trim().split("\n")[0] || "Image";
+    const line = text.trim().split("\n")[0];
     const title = line.length > TITLE_LENGTH ? `${line.slice(0, TITLE_LENGTH).trimEnd()}…` : line;
-    const conversation = { id: newId(), title, created: now, updated: now, messages: [] };
+    const conversation = { id: newId(), format: FORMAT, title, created: now, updated: now,
+      pinned: false, messages: [], chosen: {} };
     this._all.set(conversation.id, conversation);
     this.open = conversation;
     return conversation;
   }
 
-  /** Ask for an answer, or for the rest of one that is `begun`. */
-  _ask(conversation, settings, begun = null) {
-    const said = begun?.text ?? "";
+  /** Ask for an answer to the message with this id, or for the rest of one that is `begun`. */
+  _ask(conversation, parent, settings, begun = null) {
+    const said = begun?.text ?? "", thought = begun?.reasoning ?? "";
     const answer = {
-      id: newId(), role: "assistant", text: said, state: "running", settings: { ...settings },
-      key: newId(), jobId: null,
+      id: newId(), role: "assistant", text: said, reasoning: thought, state: "running",
+      settings: { ...settings }, key: newId(), jobId: null, created: Date.now(),
       cursor: 0, warnings: [], error: null, finish: null, usage: null, timings: null,
-      // What an earlier chat has said of it: the text, its tokens, whether all of it is thinking.
-      said, saidTokens: tokensOf(begun), thought: begun?.thought ?? false,
+      thinkingSince: null, thoughtMs: begun?.thoughtMs ?? 0,
+      // What earlier chats have said of it: text, thinking, its time, and tokens.
+      said, saidReasoning: thought, saidMs: begun?.thoughtMs ?? 0, saidTokens: tokensOf(begun),
     };
     if (begun) answer.settings = { ...begun.settings, maxTokens: settings.maxTokens };
-    conversation.messages.push(answer);
+    if (begun) replace(conversation, begun, answer);
+    else add(conversation, answer, parent);
     conversation.updated = Date.now();
     conversation.settings = { ...settings };
     // Before it is sent: after a reload the same chat is asked for, by its key.
-    this._save(conversation);
+    this._saver.save(conversation);
     this._emit("list");
     this._emit("open");
     this._follow(conversation, answer);
@@ -193,22 +230,22 @@ export class Chats extends EventTarget {
     const changed = () => {
       if (this.open === conversation) this._emit("answer", answer);
     };
-    const request = () => requestFor(conversation, answer, (id) => this._dataUrl(id));
+    const request = () => requestFor(conversation, answer, (id) => this.dataUrl(id));
     const follower = new Follower(answer, request, {
-      started: () => this._save(conversation),
+      started: () => this._saver.save(conversation),
       status: (words) => {
         this._statuses.set(answer.id, words);
         changed();
       },
       text: () => {
         this._statuses.delete(answer.id);
-        this._saveSoon(conversation);
+        this._saver.soon(conversation);
         changed();
       },
       ended: () => {
         this._followers.delete(answer.id);
         this._statuses.delete(answer.id);
-        if (this._all.has(conversation.id)) this._save(conversation);
+        if (this._all.has(conversation.id)) this._saver.save(conversation);
         changed();
         this._emit("list");
       },
@@ -231,43 +268,25 @@ export class Chats extends EventTarget {
     return id;
   }
 
-  async _dataUrl(id) {
+  /** An image as a data: URL; throws when it is gone. */
+  async dataUrl(id) {
     const blob = await this.image(id);
     if (!blob) throw new Error("an image of this conversation is no longer in the browser");
     return asDataUrl(blob);
   }
 
   _dropImages(messages) {
-    for (const id of messages.flatMap((message) => message.images ?? []))
+    for (const id of new Set(messages.flatMap((message) => message.images ?? [])))
       this._store.images.delete(id).catch(() => {});
-  }
-
-  _saveSoon(conversation) {
-    const { id } = conversation;
-    if (this._saving.has(id)) return;
-    this._saving.set(id, setTimeout(() => this._save(conversation), SAVE_MS));
-  }
-
-  _save(conversation) {
-    clearTimeout(this._saving.get(conversation.id));
-    this._saving.delete(conversation.id);
-    this._write(conversation);
-    this._channel.postMessage(conversation.id);
-  }
-
-  _write(conversation) {
-    if (!conversation) return;
-    this._store.conversations.put(conversation).catch(() => {
-      this._emit("problem", "This browser's storage is too full to save the conversation.");
-    });
   }
 
   /** Another tab has saved or deleted a conversation. This tab alone saves what it follows. */
   async _changedElsewhere(id) {
-    const saved = await this._store.conversations.get(id);
+    const stored = await this._store.conversations.get(id);
+    const saved = stored && migrated(stored);
     const known = this._all.get(id);
     const answer = known && this.running(known);
-    if (answer && saved?.messages.at(-1)?.id === answer.id) return;
+    if (answer && saved?.messages.some((message) => message.id === answer.id)) return;
     if (answer) this._followers.get(answer.id)?.leave();
     if (saved) this._all.set(id, saved);
     else this._all.delete(id);

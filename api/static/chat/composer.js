@@ -1,22 +1,38 @@
-// The field for a message, with the buttons that send it or stop the running answer.
+// The field for a message, with the buttons that send it or stop the running answer, and the
+// notices above it. What was begun and not sent stays with its conversation, and so do notices.
 
 import { byId } from "../dom.js";
 import { Attachments } from "./attachments.js";
 
-/** Show an error below the field; an empty text removes it. */
-export function say(words) {
-  byId("problem").textContent = words;
+let general = ""; // what concerns the whole page
+let own = ""; // what concerns the open conversation
+
+function showNotice() {
+  const words = general || own;
+  if (byId("problem").textContent !== words) byId("problem").textContent = words;
   byId("problem").hidden = words === "";
 }
 
+/** Show an error that concerns the whole page; an empty text removes it. */
+export function say(words = "") {
+  general = words;
+  showNotice();
+}
+
 export class Composer {
-  /** `on`: send(text, images), stop(), editLast(), already() images of the conversation. */
-  constructor(on) {
+  /**
+   * `on`: send(text, {images, files}), stop(), editLast(), already() images of the conversation;
+   * `drafts` keeps what was begun.
+   */
+  constructor(drafts, on) {
+    this._drafts = drafts;
     this._on = on;
     this._field = byId("message");
     this._send = byId("send");
     this._stop = byId("stop");
     this._running = false;
+    this._open = null; // the id of the conversation
+    this._notices = new Map(); // by the id of a conversation
     this.attachments = new Attachments(
       { list: byId("attachments"), input: byId("files"), button: byId("attach"),
         dropOn: byId("main") },
@@ -35,6 +51,21 @@ export class Composer {
     });
   }
 
+  /** Show what was begun in a conversation, and its notice. */
+  open(id) {
+    this._open = id;
+    const { text, attached } = this._drafts.of(id);
+    this._field.value = text;
+    this.attachments.show(attached);
+    own = this._notices.get(id) ?? "";
+    showNotice();
+  }
+
+  /** A conversation that had not begun has this id now. */
+  begun(id) {
+    this._open = id;
+  }
+
   focus() {
     this._field.focus();
   }
@@ -50,12 +81,14 @@ export class Composer {
     this._changed();
   }
 
-  /** Show an error; without an argument it is removed. */
+  /** Show an error of the open conversation; without an argument it is removed. */
   problem(words = "") {
-    say(words);
+    this._notices.set(this._open, words);
+    own = words;
+    showNotice();
   }
 
-  /** Put a text that could not be sent back into the field. */
+  /** Put back what could not be sent. */
   restore(text) {
     this._field.value ||= text;
     this._changed();
@@ -63,7 +96,7 @@ export class Composer {
 
   send() {
     const text = this._field.value.trim();
-    if (this._running || (!text && this.attachments.images.length === 0)) return;
+    if (this._running || (!text && this.attachments.all.length === 0)) return;
     this.problem();
     this._field.value = "";
     this._on.send(text, this.attachments.take());
@@ -71,7 +104,9 @@ export class Composer {
   }
 
   _changed() {
-    this._send.disabled = this._field.value.trim() === "" && this.attachments.images.length === 0;
+    const text = this._field.value;
+    this._send.disabled = text.trim() === "" && this.attachments.all.length === 0;
+    this._drafts.set(this._open, { text, attached: this.attachments.all });
     // The field is as high as its text, up to a limit that the style sheet sets. Not by a style
     // attribute, which a strict policy forbids in HTML only: setting the property is allowed.
     this._field.style.height = "auto";

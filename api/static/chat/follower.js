@@ -11,7 +11,7 @@ const SILENCE_MS = 60_000;
 const PAUSES_MS = [200, 500, 1000, 2000, 4000, 8000];
 const RETRY_FOR_MS = 10 * 60_000; // how long a chat that is refused for the moment is retried
 const TEMPORARY = new Set(["queue_full", "images_full", "busy", "no_worker", "workers_outdated",
-  "redis_unavailable", "redis_full"]);
+  "redis_unavailable", "redis_full", "suspended"]);
 
 /**
  * Calls `on`: text() and status(words) while it runs, started() when the job id is known, ended()
@@ -106,11 +106,22 @@ export class Follower {
       if (frame.warning) this._addWarning(frame.warning);
       else if (id <= this.answer.cursor && !frame.done) continue; // received before
       this.answer.cursor = id;
-      this.answer.text += frame.text;
-      hasText = true;
+      hasText = this._append(frame) || hasText;
       if (frame.done) this._readEnd(frame);
     }
     if (hasText && this.answer.state === "running") this._on.text();
+  }
+
+  /** Add what a frame says; whether that is something. */
+  _append({ text, reasoning = "" }) {
+    const { answer } = this;
+    if (reasoning) answer.thinkingSince ??= Date.now();
+    // To the first text behind it: the thinking ends there.
+    if (answer.thinkingSince && (reasoning || answer.text === answer.said))
+      answer.thoughtMs = answer.saidMs + Math.max(1, Date.now() - answer.thinkingSince);
+    answer.reasoning += reasoning;
+    answer.text += text;
+    return Boolean(text || reasoning);
   }
 
   /** A warning has no token: after a reconnect at the same cursor it arrives again. */
@@ -125,10 +136,7 @@ export class Follower {
 
   _end({ finish, usage = null, timings = null, code, detail }) {
     const error = code ? { code, words: errorWords(code, detail) } : null;
-    // Without a mark in the text only the count tells that it is still the model's thinking.
-    const thought = (!this.answer.said || this.answer.thought) && usage?.reasoning_tokens > 0 &&
-      usage.reasoning_tokens === usage.completion_tokens;
-    Object.assign(this.answer, { state: "done", finish, usage, timings, error, thought });
+    Object.assign(this.answer, { state: "done", finish, usage, timings, error });
   }
 
   /**
@@ -136,7 +144,8 @@ export class Follower {
    */
   async _lookUpEnd() {
     const record = await job(this.answer.jobId);
-    this.answer.text = (this.answer.said ?? "") + record.text;
+    this.answer.text = this.answer.said + record.text;
+    this.answer.reasoning = this.answer.saidReasoning + record.reasoning;
     const { finish_reason: finish, usage, timings, code, error: detail } = record;
     this._end({ finish, usage, timings, code, detail });
   }

@@ -14,6 +14,13 @@ const PATHS = {
   onward: "M5 12h13M12 6l6 6-6 6",
   pencil: "M5 19l1-4L16 5l3 3L9 18zM14 7l3 3",
   trash: "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
+  file: "M7 3h7l4 4v14H7zM14 3v4h4",
+  clip: "M19 11l-7.5 7.5a4.2 4.2 0 0 1-6-6L13.5 4.5a2.8 2.8 0 0 1 4 4" +
+    "L9.5 16.5a1.4 1.4 0 0 1-2-2L15 7",
+  pin: "M9 4h6l-1 6 3 3H7l3-3zM12 13v7",
+  back: "M14.5 6l-6 6 6 6",
+  next: "M9.5 6l6 6-6 6",
+  transfer: "M8 20V5M4 9l4-4 4 4M16 4v15M12 15l4 4 4-4",
   close: "M6 6l12 12M18 6L6 18",
 };
 const SVG = "http://www.w3.org/2000/svg";

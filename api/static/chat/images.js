@@ -6,7 +6,6 @@ const MOST_BYTES = 4_000_000;
 const MOST_FILE = 200_000_000; // bytes of a file that is opened at all
 const MOST_DECODED = 120_000_000; // pixels
 export const MOST_IMAGES = 16; // of a whole conversation
-export const TYPES = "image/png,image/jpeg,image/webp,image/gif";
 
 /** Its message is shown to the reader as it is. */
 export class ImageProblem extends Error {}

@@ -4,6 +4,8 @@ import { byId } from "../dom.js";
 import { Announcer } from "./announcer.js";
 import { Chats } from "./chats.js";
 import { Composer, say } from "./composer.js";
+import { Drafts } from "./drafts.js";
+import { EffortChoice } from "./effort.js";
 import { suggest } from "./examples.js";
 import { drawIcons } from "./icons.js";
 import { ModelChoice } from "./models.js";
@@ -14,6 +16,7 @@ import { Sidebar } from "./sidebar.js";
 import { askForKeys } from "./signin.js";
 import { openStore } from "./store.js";
 import { Thread } from "./thread.js";
+import { TransferDialog } from "./transferdialog.js";
 
 drawIcons();
 let reader = null;
@@ -26,20 +29,26 @@ const chats = new Chats(store);
 let settings = remembered.get();
 
 const announcer = new Announcer(byId("live"));
-const composer = new Composer({
+const drafts = new Drafts(reader);
+const composer = new Composer(drafts, {
   send,
   stop: () => chats.stop(),
   editLast: () => thread.editLast(),
-  already: () => (chats.open?.messages ?? [])
+  already: () => chats.shown()
     .reduce((sum, message) => sum + (message.images?.length ?? 0), 0),
 });
 const models = new ModelChoice(byId("model"), {
   changed: (byReader) => {
     settings.model = models.chosen.id;
     if (byReader) remembered.set({ ...remembered.get(), model: settings.model });
+    effort.show(models.chosen, settings.effort);
     suggest(models.chosen, example);
   },
-  problem: (words) => composer.problem(words),
+  problem: say,
+});
+const effort = new EffortChoice(byId("effort"), (chosen) => {
+  settings.effort = chosen;
+  remembered.set({ ...remembered.get(), effort: chosen });
 });
 const thread = new Thread(
   { list: byId("thread"), scroller: byId("scroller"), toEnd: byId("to-end"), empty: byId("empty") },
@@ -48,16 +57,20 @@ const thread = new Thread(
     image: (id) => chats.image(id),
     modelName: (id) => models.name(id),
     busy: () => chats.running() !== null,
+    turn: (message, step) => {
+      const now = chats.turnTo(message, step);
+      if (now) thread.focusVersion(now, step);
+    },
     resend: (message, text) => {
-      chats.resend(message, text, settings);
+      chats.resend(message, text, asked());
       composer.focus();
     },
     regenerate: (answer) => {
-      chats.regenerate(answer, settings);
+      chats.regenerate(answer, asked());
       composer.focus();
     },
     goOn: (answer) => {
-      chats.goOn(answer, settings);
+      chats.goOn(answer, asked());
       composer.focus();
     },
   },
@@ -68,13 +81,23 @@ const dialog = new SettingsDialog({
   set: (chosen) => {
     settings = { ...settings, ...chosen };
     remembered.set(settings);
+    showSettings();
   },
 });
+new TransferDialog(chats, (id) => models.name(id));
+byId("system-set").addEventListener("click", () => dialog.open());
 
-async function send(text, images) {
-  if (!models.chosen) return composer.problem("There is no model to send this to.");
+/** The settings that a chat is asked with: of the thinking what the model has. */
+const asked = () => ({ ...settings, effort: effort.show(models.chosen, settings.effort) });
+
+async function send(text, attached) {
+  if (!models.chosen) {
+    composer.restore(text);
+    return composer.problem("There is no model to send this to.");
+  }
   try {
-    await chats.send(text, images, settings);
+    await chats.send(text, attached, asked());
+    composer.begun(chats.open.id);
   } catch {
     composer.restore(text);
     composer.problem("This browser's storage is too full for the images.");
@@ -92,17 +115,27 @@ function open(id) {
   chats.select(id);
   settings = { ...remembered.get(), ...chats.open?.settings };
   models.choose(settings.model);
+  composer.open(chats.open?.id ?? null);
+  showSettings();
   // On a phone its keyboard would cover half of the page.
   if (matchMedia("(hover: hover)").matches) composer.focus();
 }
 
-function showOpen() {
+/** A sign that the model is told something before the conversation. */
+function showSettings() {
+  const system = settings.system.trim();
+  byId("system-set").hidden = system === "";
+  byId("system-shown").textContent = system;
+}
+
+function showOpen({ detail: stay }) {
   const title = chats.open?.title ?? "New chat";
   byId("heading").textContent = title;
   document.title = `${title} · MLX chat queue`;
   const address = chats.open ? `#${chats.open.id}` : location.pathname;
   if (chats.open ? location.hash !== address : location.hash) history.pushState(null, "", address);
-  thread.open(chats.open);
+  thread.open(chats.shown(), { versionsOf: (message) => chats.versions(message), stay });
+  if (!chats.open) composer.open(null);
   composer.running(chats.running() !== null);
 }
 
@@ -125,12 +158,14 @@ listen({
     else byId("new").focus();
   },
   KeyR: () => {
-    const last = chats.open?.messages.at(-1);
-    if (last?.role === "assistant") chats.regenerate(last, settings);
+    const last = chats.shown().at(-1);
+    if (last?.role === "assistant") chats.regenerate(last, asked());
   },
+  KeyF: () => sidebar.search(),
   KeyS: () => dialog.open(),
 });
 
 await chats.start();
+drafts.prune(chats.list().map(({ id }) => id));
 open(location.hash.slice(1) || null);
 models.start();

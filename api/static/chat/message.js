@@ -4,7 +4,10 @@
 import { copy } from "../clipboard.js";
 import { element } from "../dom.js";
 import { MarkdownAnswer } from "../markdown/answer.js";
+import { sizeWords } from "./files.js";
 import { icon } from "./icons.js";
+import { Thinking } from "./thinking.js";
+import { Versions } from "./versions.js";
 import { endWords, figures, figuresAtLength } from "./words.js";
 
 function action(name, label, run) {
@@ -25,6 +28,7 @@ export class UserMessage {
   constructor(message, on) {
     this._message = message;
     this._on = on;
+    this.versions = new Versions((step) => on.turn(this._message, step));
     this.element =
       element("li", { class: "message user" }, element("h2", { class: "visually-hidden" }, "You"));
     this._shown = element("div", { class: "content" });
@@ -33,14 +37,16 @@ export class UserMessage {
   }
 
   _show() {
-    const { text, images } = this._message;
+    const { text, images, files = [] } = this._message;
     const pictures = images.length
       ? element("div", { class: "pictures" }, ...images.map((id) => this._picture(id))) : null;
     this._shown.replaceChildren(
-      ...[pictures, text && element("p", { class: "bubble" }, text)].filter(Boolean),
+      ...[pictures, ...files.map(fileShown), text && element("p", { class: "bubble" }, text)]
+        .filter(Boolean),
       element("div", { class: "actions" },
         action("copy", "Copy the message", (button) => copyWith(button, text)),
-        action("pencil", "Edit and send again", () => this.edit())),
+        action("pencil", "Edit and send again", () => this.edit()),
+        this.versions.element),
     );
   }
 
@@ -67,12 +73,12 @@ export class UserMessage {
       element("form", { class: "edit" }, field, element("div", { class: "actions" }, cancel, send));
     const close = () => {
       this._show();
-      this._shown.querySelector("button:last-of-type").focus();
+      this._shown.querySelector(".actions > button:last-of-type").focus();
     };
     cancel.addEventListener("click", close);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (field.value.trim() || this._message.images.length)
+      if (field.value.trim() || this._message.images.length || this._message.files?.length)
         this._on.resend(this._message, field.value.trim());
     });
     form.addEventListener("keydown", (event) => {
@@ -88,10 +94,22 @@ export class UserMessage {
   }
 }
 
+/** A text file of a message: its name, and what it holds when it is unfolded. */
+function fileShown({ name, text }) {
+  const content = element("pre", { tabindex: "0", role: "region", "aria-label": name });
+  const shown = element("details", { class: "file" },
+    element("summary", {}, icon("file"), element("span", {}, name),
+      element("small", {}, sizeWords(new Blob([text]).size))), content);
+  shown.addEventListener("toggle", () => { content.textContent = shown.open ? text : ""; });
+  return shown;
+}
+
 export class AnswerMessage {
   constructor(answer, on) {
     this._answer = answer;
     this._on = on;
+    this.versions = new Versions((step) => on.turn(answer, step));
+    this._thinking = new Thinking();
     this._text = element("div", { class: "text" });
     this._markdown = new MarkdownAnswer(this._text);
     this._status = element("p", { class: "waiting" });
@@ -99,7 +117,7 @@ export class AnswerMessage {
     this._foot = element("div", { class: "foot-line" });
     this.element = element("li", { class: "message answer" },
       element("h2", { class: "visually-hidden" }, "Answer"),
-      this._notices, this._text, this._status, this._foot);
+      this._notices, this._thinking.element, this._text, this._status, this._foot);
     this.show();
   }
 
@@ -107,6 +125,7 @@ export class AnswerMessage {
   show() {
     const { text, state, warnings } = this._answer;
     const running = state === "running";
+    this._thinking.show(this._answer);
     this._markdown.show(text);
     this.element.setAttribute("aria-busy", String(running));
     this.element.classList.toggle("growing",
@@ -115,7 +134,7 @@ export class AnswerMessage {
       this._notices.replaceChildren(
         ...warnings.map((words) => element("p", { class: "notice warning" }, words)));
     }
-    const status = running ? this._on.status(this._answer) || (text ? "" : "Sending") : "";
+    const status = running ? this._on.status(this._answer) : "";
     if (this._status.textContent !== status) this._status.textContent = status;
     this._status.hidden = status === "";
     if (!running && !this._ended) this._end();
@@ -123,14 +142,14 @@ export class AnswerMessage {
 
   _end() {
     this._ended = true;
-    const { error, finish, text, settings } = this._answer;
+    const { error, finish, text, reasoning, settings } = this._answer;
     const facts = [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)]
       .filter(Boolean);
     if (error) this._text.after(element("p", { class: "notice error" }, error.words));
-    else if (!text && finish !== "cancelled")
+    else if (!text && finish !== "cancelled" && !(reasoning && finish === "length"))
       this._text.append(element("p", { class: "muted" }, "The model returned no text."));
     const again = error ? "Try again" : "Answer again";
-    const cut = text !== "" && (error || finish === "length" || finish === "cancelled");
+    const cut = (text || reasoning) && (error || finish === "length" || finish === "cancelled");
     const actions = [
       action("copy", "Copy the answer", (button) => copyWith(button, this._answer.text)),
       action("again", again, () => this._on.regenerate(this._answer)),
@@ -138,6 +157,7 @@ export class AnswerMessage {
     ];
     this._foot.append(
       ...actions.filter(Boolean),
+      this.versions.element,
       element("span", { class: "facts", title: figuresAtLength(this._answer) }, facts.join(" · ")),
     );
   }

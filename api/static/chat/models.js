@@ -1,5 +1,5 @@
 // The list of models to choose from: those that are downloaded, by name, with a mark on those that
-// see images.
+// see images; and how much the chosen one thinks, where its chat template has a setting for that.
 
 import { element } from "../dom.js";
 import { listModels } from "./api.js";
@@ -71,8 +71,13 @@ export class ModelChoice {
         model.is_vision ? `${model.name} (sees images)` : model.name));
     this._select.replaceChildren(...options);
     const known = this._models.some((model) => model.id === this._requested);
-    this._select.value = known ? this._requested
-      : (this._models.find((model) => !model.is_vision) ?? this._models[0]).id;
+    this._select.value = known ? this._requested : this._first().id;
     this._on.changed(false);
+  }
+
+  /** The model for who has chosen none. */
+  _first() {
+    return this._models.find((model) => model.default) ??
+      this._models.find((model) => !model.is_vision) ?? this._models[0];
   }
 }

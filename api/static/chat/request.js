@@ -1,49 +1,61 @@
 // Builds the chat request for an answer from the messages before it.
 
+import { asSentFile } from "./files.js";
+import { before } from "./tree.js";
+
 /** What is null is left out of the request: the service or the model has a value for it. */
 export const DEFAULTS = Object.freeze({
-  temperature: 0.7, maxTokens: 512, system: "", seed: null,
+  temperature: 0.7, maxTokens: 512, system: "", seed: null, effort: null,
   topP: null, topK: null, minP: null, repetitionPenalty: null,
+  presencePenalty: null, frequencyPenalty: null, stop: null,
+});
+
+/** Settings by the names that the request has for them. */
+const FIELDS = Object.entries({
+  top_p: "topP", top_k: "topK", min_p: "minP", repetition_penalty: "repetitionPenalty",
+  presence_penalty: "presencePenalty", frequency_penalty: "frequencyPenalty", stop: "stop",
+  reasoning_effort: "effort",
 });
 
 /** The body of a chat request. `dataUrl(id)` resolves to an image's data: URL. */
 export async function requestFor(conversation, answer, dataUrl) {
-  const before = conversation.messages.slice(0, conversation.messages.indexOf(answer));
-  const { model, temperature, maxTokens, system, seed } = answer.settings;
-  const { topP, topK, minP, repetitionPenalty } = answer.settings;
-  const messages =
-    await Promise.all(before.filter(saysSomething).map((message) => asSent(message, dataUrl)));
-  if (answer.said) messages.push(begunBy(answer));
-  if (system.trim()) messages.unshift({ role: "system", content: system });
+  const { settings } = answer;
+  const messages = await Promise.all(before(conversation, answer).filter(saysSomething)
+    .map((message) => asSent(message, dataUrl)));
+  if (answer.said || answer.saidReasoning) messages.push(begunBy(answer));
+  if (settings.system.trim()) messages.unshift({ role: "system", content: settings.system });
   return {
-    model_id: model,
+    model_id: settings.model,
     messages: alternating(messages),
-    temperature,
-    max_tokens: maxTokens,
-    seed,
-    ...given({
-      top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty,
-    }),
+    temperature: settings.temperature,
+    max_tokens: settings.maxTokens,
+    seed: settings.seed,
+    ...given(settings),
+    include_reasoning: true,
     stream_options: { include_usage: true, include_progress: true },
     on_disconnect: "continue",
   };
 }
 
 /** The last message of a request whose answer goes on in its words, or in its thinking. */
-const begunBy = ({ said, thought }) => ({
-  role: "assistant", ...(thought ? { content: "", reasoning: said } : { content: said }),
+const begunBy = ({ said, saidReasoning }) => ({
+  role: "assistant", content: said, ...(saidReasoning ? { reasoning: saidReasoning } : {}),
 });
+
 /** The fields that are set: conversations of older versions of this page lack some. */
-const given = (fields) =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => (value ?? null) !== null));
+const given = (settings) => Object.fromEntries(FIELDS
+  .map(([field, name]) => [field, settings[name] ?? null]).filter(([, value]) => value !== null));
 
-const saysSomething = (message) => message.text !== "" || Boolean(message.images?.length);
+const saysSomething = ({ text, images, files }) =>
+  text !== "" || Boolean(images?.length) || Boolean(files?.length);
 
-async function asSent({ role, text, images = [] }, dataUrl) {
-  if (images.length === 0) return { role, content: text };
+/** A message as history: a model's thinking is no part of it. */
+async function asSent({ role, text, images = [], files = [] }, dataUrl) {
+  const words = [...files.map(asSentFile), text].filter(Boolean).join("\n\n");
+  if (images.length === 0) return { role, content: words };
   const parts = await Promise.all(images.map(
     async (id) => ({ type: "image_url", image_url: { url: await dataUrl(id) } })));
-  if (text) parts.unshift({ type: "text", text });
+  if (words) parts.unshift({ type: "text", text: words });
   return { role, content: parts };
 }
 

@@ -7,7 +7,9 @@ const NAME = "mlxq-settings";
 // Folded away: the setting, and the id of its field, which has the range.
 const MORE = Object.entries({
   topP: "top-p", topK: "top-k", minP: "min-p", repetitionPenalty: "repetition-penalty",
+  presencePenalty: "presence-penalty", frequencyPenalty: "frequency-penalty",
 });
+const MOST_STOPS = 64;
 
 /** The settings that the reader chose last: new chats begin with them. */
 export class RememberedSettings {
@@ -60,7 +62,9 @@ export class SettingsDialog {
     byId("max-tokens").value = String(maxTokens);
     byId("seed").value = seed === null ? "" : String(seed);
     for (const [name, id] of MORE) byId(id).value = settings[name] ?? "";
-    byId("more-settings").open = MORE.some(([, id]) => byId(id).value !== "");
+    byId("stop-texts").value = (settings.stop ?? []).map(asLine).join("\n");
+    byId("more-settings").open =
+      [...MORE.map(([, id]) => id), "stop-texts"].some((id) => byId(id).value !== "");
     this._say("");
     this._showTemperature();
   }
@@ -83,10 +87,12 @@ export class SettingsDialog {
       return this._say("A seed is a whole number up to 9007199254740991, or empty.");
     const wrong = MORE.map(([, id]) => byId(id)).find((field) => !field.validity.valid);
     if (wrong) return this._refuse(wrong);
+    const stop = byId("stop-texts").value.split("\n").filter(Boolean).map(fromLine);
+    if (stop.length > MOST_STOPS) return this._say(`There can be ${MOST_STOPS} stop texts.`);
     this._set({
       ...Object.fromEntries(MORE.map(([name, id]) => [name, numberIn(byId(id))])),
       system: byId("system").value, temperature: Number(byId("temperature").value), maxTokens,
-      seed: seed ? Number(seed) : null,
+      seed: seed ? Number(seed) : null, stop: stop.length ? stop : null,
     });
     this._dialog.close();
   }
@@ -99,4 +105,7 @@ export class SettingsDialog {
   }
 }
 
+/** A stop text as a line of its field, where \\n stands for a line break. */
+const asLine = (text) => text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+const fromLine = (line) => line.replace(/\\(n|\\)/g, (_, char) => (char === "n" ? "\n" : char));
 const numberIn = (field) => (field.value === "" ? null : Number(field.value));

@@ -10,6 +10,7 @@ const LISTED = [
   [["Alt", "N"], "New chat"],
   [["Alt", "M"], "Go to the message field"],
   [["Alt", "L"], "Go to the conversations"],
+  [["Alt", "F"], "Search the conversations"],
   [["Alt", "R"], "Answer again"],
   [["Alt", "S"], "Settings"],
   [["Alt", "K"], "Keyboard shortcuts"],

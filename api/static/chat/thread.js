@@ -10,20 +10,32 @@ export class Thread {
     this._empty = empty;
     this._on = { ...on, grown: () => this._scroll.keep() };
     this._scroll = new StayAtEnd(scroller, toEnd);
+    list.addEventListener("drawn", () => this._scroll.keep()); // mathematics, once it is loaded
     this._shown = new Map(); // by message id
     this._dirty = new Set();
     this._frame = 0;
   }
 
-  /** Show a conversation; messages that are already shown keep their elements. */
-  open(conversation) {
-    const messages = conversation?.messages ?? [];
+  /**
+   * Show messages; those that are already shown keep their elements. `versionsOf(message)` are all
+   * versions of one; with `stay` the reader stays at the place where they are.
+   */
+  open(messages, { versionsOf, stay = false }) {
     const before = this._shown;
     this._shown = new Map(messages.map(
       (message) => [message.id, before.get(message.id) ?? this._view(message)]));
     this._list.replaceChildren(...[...this._shown.values()].map((shown) => shown.element));
     this._empty.hidden = messages.length > 0;
-    this._scroll.toEnd();
+    for (const message of messages) {
+      const all = versionsOf(message);
+      this._shown.get(message.id).versions.show(all.indexOf(message), all.length);
+    }
+    if (!stay) this._scroll.toEnd();
+  }
+
+  /** Focus the button that has shown this version. */
+  focusVersion({ id }, step) {
+    this._shown.get(id)?.versions.focus(step);
   }
 
   _view(message) {

@@ -20,6 +20,7 @@ const ERRORS = {
   gave_up_after_crashes: "The answer was abandoned after the worker crashed on it repeatedly.",
   model_changed: "The model's files changed while the answer was generated.",
   job_lost: "The answer was lost.",
+  suspended: "The queue is suspended.",
   job_not_found: "The service no longer has this answer.",
   job_unreadable: "The worker could not read this chat.",
   job_timeout: "The answer took too long and was stopped.",
@@ -55,6 +56,14 @@ const rate = (value) => (value < 10 ? value.toFixed(1) : number.format(value));
 export const duration = (ms) =>
   (ms < 1000 ? `${Math.max(1, Math.round(ms))} ms`
     : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`);
+
+/** How long a model has thought, in ms; 0: that isn't known. */
+export function thoughtWords(ms) {
+  if (!ms) return "Thought";
+  const seconds = Math.max(1, Math.round(ms / 1000));
+  return seconds < 60 ? `Thought for ${seconds} s`
+    : `Thought for ${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
 
 /** The figures of an answer, for the line below it. */
 export function figures({ usage, timings, saidTokens = 0 }) {

@@ -1,7 +1,8 @@
 // Parses lines into a tree of Markdown blocks: headings, paragraphs, lists, quotes, tables, code,
-// rules. Builds no elements. Each node has a `key`, its source: nodes with equal keys look the
-// same. HTML blocks are text.
+// formulas, rules. Builds no elements. Each node has a `key`, its source: nodes with equal keys
+// look the same. HTML blocks are text.
 
+import { displayed, opensDisplay } from "./display.js";
 import { isTableStart, table } from "./tables.js";
 
 const DEEPEST = 12; // levels of nested quotes and lists; anything deeper is text
@@ -35,6 +36,8 @@ function blockAt(lines, at, depth) {
   if (fenceOf(line)) return fencedCode(lines, at);
   if (HEADING.test(line)) return heading(line, at);
   if (isRule(line)) return { type: "rule", end: at + 1 };
+  const formula = displayed(lines, at);
+  if (formula) return formula;
   if (depth < DEEPEST && QUOTE.test(line)) return quote(lines, at, depth);
   if (depth < DEEPEST && ITEM.test(line)) return list(lines, at, depth);
   if (isTableStart(lines, at)) return table(lines, at, (next) => startsBlock(lines, next));
@@ -61,6 +64,7 @@ function isRule(line) {
 function startsBlock(lines, at) {
   const line = lines[at];
   if (fenceOf(line) || HEADING.test(line) || isRule(line) || QUOTE.test(line)) return true;
+  if (opensDisplay(line)) return true;
   const item = ITEM.exec(line);
   // As in CommonMark: a number that begins a line of a paragraph starts a list only if it is 1.
   return Boolean(item?.[4]) && (!/\d/.test(item[2]) || /^1[.)]$/.test(item[2]));

@@ -4,6 +4,7 @@
 import { element } from "../dom.js";
 import { CodeBlock } from "./code.js";
 import { parseInline } from "./inline.js";
+import { formula } from "./math.js";
 
 const INLINE = { strong: "strong", em: "em", del: "del" };
 
@@ -16,6 +17,7 @@ function inlineNode(node) {
   if (node.type === "text") return document.createTextNode(node.text);
   if (node.type === "break") return element("br");
   if (node.type === "code") return element("code", {}, node.text);
+  if (node.type === "math") return formula(node.text, node.display, node.written);
   const children = node.children.map(inlineNode);
   if (node.type === "link")
     return element("a", { href: node.href, rel: "noopener noreferrer nofollow", target: "_blank" },
@@ -41,6 +43,7 @@ class NodeView {
       case "quote": return this._container(element("blockquote"), node);
       case "list": return this._container(listElement(node), node);
       case "item": return this._container(itemElement(node), node);
+      case "math": return element("p", {}, formula(node.text, true, node.written));
       case "table": return this._table(node);
       case "head": case "row": return tableRow(node);
       default: return element("p", {}, ...inline(node.text));

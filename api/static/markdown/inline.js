@@ -1,7 +1,9 @@
-// Text within a block, as a tree: code, emphasis, links, breaks. Builds no elements; linear in the
-// length of the text. Raw HTML stays text. Only http, https and mailto addresses become links.
+// Text within a block, as a tree: code, formulas, emphasis, links, breaks. Builds no elements;
+// linear in the length of the text. Raw HTML stays text. Only http, https and mailto addresses
+// become links.
 
 import { emphasise } from "./emphasis.js";
+import { Dollars } from "./dollars.js";
 
 const MOST_MARKS = 1000; // emphasis marks and brackets in one block; the text after them is plain
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
@@ -15,7 +17,8 @@ const BREAK_TAG = /<br ?\/?>/iy;
 const ADDRESS = /<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*)/.source;
 const TITLE = /\s+(?:"[^"]*"|'[^']*')/.source;
 const DESTINATION = new RegExp(`\\(\\s*(?:${ADDRESS})(?:${TITLE})?\\s*\\)`, "y");
-const PLAIN = /[^\\`*_~[\]!<&\nhH]+/y;
+const PLAIN = /[^\\`*_~[\]!<&$\nhH]+/y;
+const CLOSING = { "(": "\\)", "[": "\\]" }; // of formulas in TeX's marks
 
 /** The address if links to it are allowed, else null. */
 export function safeAddress(text) {
@@ -40,6 +43,8 @@ class Inline {
     this.nodes = [];
     this.brackets = []; // of links that may begin here: {index: in nodes, image, active}
     this.marks = 0;
+    this.dollars = new Dollars(text);
+    this.unclosed = new Set(); // marks of TeX without an end behind here
     this.ticks = null; // where runs of backticks begin, by their length
   }
 
@@ -54,7 +59,8 @@ class Inline {
 
   special(char) {
     const handled =
-      char === "\\" ? this.escape() :
+      char === "\\" ? this.formula() || this.escape() :
+      char === "$" ? this.dollar() :
       char === "`" ? this.code() :
       char === "\n" ? this.lineBreak() :
       char === "&" ? this.entity() :
@@ -84,6 +90,28 @@ class Inline {
     this.nodes.push(node);
     this.at += length;
     return true;
+  }
+
+  /** A formula between `\\(` and `\\)`, or between `\\[` and `\\]`. */
+  formula() {
+    const opening = this.text[this.at + 1], closing = CLOSING[opening];
+    if (!closing || this.unclosed.has(opening)) return false;
+    const end = this.text.indexOf(closing, this.at + 2);
+    if (end < 0) this.unclosed.add(opening);
+    return end >= 0 && this.math(this.at + 2, end, end + 2, opening === "[");
+  }
+
+  /** A formula between dollar signs. */
+  dollar() {
+    const found = this.dollars.formulaAt(this.at);
+    return found !== null && this.math(found.from, found.to, found.end, found.display);
+  }
+
+  math(from, to, end, display) {
+    const text = this.text.slice(from, to);
+    if (!text.trim()) return false;
+    const written = this.text.slice(this.at, end);
+    return this.push({ type: "math", text, display, written }, end - this.at);
   }
 
   escape() {
@@ -145,7 +173,7 @@ class Inline {
     const before = this.text[this.at - 1] ?? " ";
     const match = /[\w@/]/.test(before) ? null : this.match(BARE_URL);
     if (!match) {
-      const word = /[hH][^\\`*_~[\]!<&\nhH]*/y;
+      const word = /[hH][^\\`*_~[\]!<&$\nhH]*/y;
       return this.add(this.match(word)[0]);
     }
     const shown = withoutTail(match[0]);

@@ -11,7 +11,7 @@ import pytest
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.integration.streams.served_api import CHAT, USAGE, Running, serving
 from tests.support.api_support import LIMIT_S, chat_body
-from wire.messages import Failed, Progress, Warning
+from wire.messages import Delta, Failed, Progress, Warning
 
 PROGRESS = {"stream_options": {"include_progress": True}}
 
@@ -91,6 +91,25 @@ def test_progress_tells_the_place_in_the_queue_and_what_the_worker_does(api: Run
     writer.progress(Progress("prefill", 1, 2))
     writer.finish()
     assert [sequence for sequence, _ in second.rest()] == [1, 1, 2]
+
+
+def test_thinking_comes_in_a_field_of_its_own_to_those_who_ask(api: Running) -> None:
+    asked, other = api.chat(include_reasoning=True), api.chat()
+    thought = {"text": "", "done": False, "reasoning": "Hm, "}
+    for stream in (asked, other):
+        writer = api.writer(stream.job_id)
+        writer.write(Delta("", (1,), "Hm, "), Delta("", (2,), "cold?"))
+        writer.text("Cold")
+        writer.finish()
+    frames = asked.rest()
+    assert frames[:2] == [(1, thought), (2, thought | {"reasoning": "cold?"})]
+    assert frames[2:] == [
+        (3, {"text": "Cold", "done": False}),
+        (4, {"text": "", "done": True}),
+    ]
+    resumed = api.events(asked.job_id, **{"Last-Event-ID": "1"})
+    assert resumed.rest() == frames[1:]
+    assert all("reasoning" not in frame for _, frame in other.rest())
 
 
 def test_progress_is_sent_only_when_asked_for(api: Running) -> None:

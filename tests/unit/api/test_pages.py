@@ -20,8 +20,11 @@ TYPES = {
     ".html": "text/html",
     ".svg": "image/svg+xml",
     ".json": "json",
+    ".txt": "text/plain",
 }
-ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.[a-z]", re.IGNORECASE)
+ELSEWHERE = re.compile(
+    r"(?:https?:)?//(?!www\.w3\.org/(?:2000/svg|1998/Math/MathML))[a-z0-9-]+\.[a-z]", re.IGNORECASE
+)
 
 
 @pytest.fixture(scope="module")

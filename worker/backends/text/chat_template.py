@@ -13,8 +13,8 @@ from jinja2 import TemplateError, UndefinedError
 
 from wire.messages import RESERVED_OPTIONS, Message, OutputFormat, ToolCall
 from worker.backends.text.formats.chat_format import ChatFormat, chat_format
-from worker.backends.text.reasoning_effort import EFFORT, EFFORTS, SWITCHES, effort_options
-from worker.backends.text.template_text import TOOLS, template_source, uses
+from worker.backends.text.reasoning_effort import EFFORTS, effort_options
+from worker.backends.text.template_text import EFFORT, SWITCHES, TOOLS, template_source, uses
 from worker.errors import WorkerError
 
 Row = dict[str, Any]

@@ -12,10 +12,8 @@ from typing import Any
 
 from wire.messages import OutputFormat
 from worker.backends.text.formats.chat_format import ChatFormat, chat_format
-from worker.backends.text.template_text import template_source, uses
+from worker.backends.text.template_text import EFFORT, SWITCHES, template_source, uses
 
-EFFORT = "reasoning_effort"
-SWITCHES = ("enable_thinking", "thinking")
 EFFORTS = ("none", "minimal", "low", "medium", "high")
 _OFF = ("none", "minimal")
 _HARMONYS_LEAST = "low"

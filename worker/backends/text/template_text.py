@@ -10,6 +10,9 @@ from typing import Any
 from jinja2 import Environment, TemplateError, meta
 
 TOOLS = "tools"
+EFFORT = "reasoning_effort"
+SWITCHES = ("enable_thinking", "thinking")
+"""Variables by which templates set how much a model thinks, and whether it does."""
 
 
 def template_source(tokenizer: Any) -> str:

@@ -226,8 +226,16 @@ def test_a_repeated_request_is_told_the_sampling_of_the_first(api: Api) -> None:
 def test_a_models_record_is_as_the_release_before_reads_it(api: Api) -> None:
     """That one reads no record with a field that it doesn't know."""
     stored = json.loads(api.redis.hget(keys.MODELS, MODEL.id))
-    assert set(stored) == set(ModelRecord.model_fields) - {"sampling_defaults", "prompt_revision"}
+    beside = {"sampling_defaults", "prompt_revision", "reasoning_efforts", "demo"}
+    of_downloads = {"download_speed", "download_eta", "download_error"}
+    assert set(stored) == set(ModelRecord.model_fields) - beside - of_downloads
     assert json.loads(api.redis.hget(keys.MODEL_SAMPLING, MODEL.id)) == OWN.given()
+
+
+def test_efforts_are_stored_beside_a_record_and_shown_with_it(api: Api) -> None:
+    Registry(api.redis).put(MODEL.model_copy(update={"reasoning_efforts": ("none", "high")}))
+    [row] = api.client.get("/models").json()
+    assert row["reasoning_efforts"] == ["none", "high"]
 
 
 def test_defaults_go_with_their_model_and_unreadable_ones_are_none() -> None:

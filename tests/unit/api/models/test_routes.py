@@ -42,6 +42,7 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "context_window": 2048,
         "is_vision": False,
         "takes_tools": False,
+        "reasoning_efforts": [],
         "downloaded": True,
         "downloading": False,
         "default": True,
