@@ -12,6 +12,7 @@ from tests.model_kinds import tokenizer, weights
 from tests.model_kinds.configs import (
     dense,
     experts,
+    llava_kinds,
     other_vision_kinds,
     recurrent,
     text_template_kinds,
@@ -32,6 +33,7 @@ VISION: dict[str, VisionRecipe] = {
         **vision_kinds.KINDS,
         **other_vision_kinds.KINDS,
         **text_template_kinds.KINDS,
+        **llava_kinds.KINDS,
     }.items()
 }
 
@@ -65,9 +67,10 @@ TAKES_TURNS = {
 REUSES_NOTHING = {
     f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
 }
-ONE_PICTURE = dict.fromkeys(
-    (f"molmo{SEES}", f"moondream3{SEES}"), "sees one picture in a conversation: a second is refused"
-)
+_ONE = ("granite4_vision", "granite_vision", "llava_next", "molmo", "moondream3", "paligemma")
+ONE_PICTURE = {
+    f"{kind}{SEES}": "sees one picture in a conversation: a second is refused" for kind in _ONE
+}
 """Kinds that see one picture and no more, and why."""
 _LATENT = "isn't quantised: its attention multiplies with the cached latents itself"
 _ITSELF = "isn't quantised: its attention works on keys and values itself"

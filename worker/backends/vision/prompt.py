@@ -34,8 +34,15 @@ _IMAGE_TOKENS = (
     "media_placeholder_token_id",
     "image_patch_id",
 )
-_TAKE_ONE_IMAGE = {"moondream3"}
-"""Model types whose prompts have room for one image, and whose processors don't say so."""
+_TAKE_ONE_IMAGE = {
+    "granite4_vision",
+    "granite_vision",
+    "llava_next",
+    "moondream3",
+    "paligemma",
+}
+"""Model types that see one image, and whose processors don't say so: mlx_vlm's models leave out
+what is behind the first."""
 
 
 @dataclass(slots=True)
@@ -99,7 +106,8 @@ class VisionText:
         token_ids = [int(token) for token in first]
         arrays.pop("attention_mask", None)
         hashes = tuple(part.sha256 for part in parts)
-        return VisionPrompt(token_ids, key_ids(token_ids, self.image_token, hashes), arrays, hashes)
+        keys = key_ids(token_ids, self.image_token, hashes, together=_are_padded(arrays))
+        return VisionPrompt(token_ids, keys, arrays, hashes)
 
     def _inputs(
         self, messages: Items[Message], form: OutputFormat, pictures: list[Image.Image]
@@ -160,27 +168,40 @@ def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str
         ) from error
 
 
-def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
+def _are_padded(arrays: Mapping[str, Any]) -> bool:
+    """Whether a processor has padded images to the size of others. mlx_vlm's Idefics 2 attends to
+    the padding, so what it sees of an image depends on those beside it."""
+    shown = arrays.get("pixel_attention_mask")
+    return isinstance(shown, np.ndarray) and not shown.all()
+
+
+def key_ids(
+    token_ids: Items[int],
+    image_token: int | None,
+    hashes: Items[str],
+    *,
+    together: bool = False,
+) -> list[int]:
     """Token ids with each image's hash, as a negative number, in place of its tokens.
 
-    Where the runs of image tokens don't match the images one to one (some models cut an image into
-    tiles), every image token carries the hash of all images together.
+    ``together``: every image token carries the hash of all images. So it does where the runs of
+    image tokens don't match the images one to one: some models cut an image into tiles.
     """
     runs = [
         i
         for i, token in enumerate(token_ids)
         if is_mark(token, image_token) and (i == 0 or token_ids[i - 1] != token)
     ]
-    one_each = len(runs) == len(hashes)
+    one_each = not together and len(runs) == len(hashes)
     numbers = [-1 - int(sha[:15], 16) for sha in hashes]
-    together = hash_together(hashes)
+    of_all = hash_together(hashes)
     result, run = [], -1
     for i, token in enumerate(token_ids):
         if not hashes or not is_mark(token, image_token):
             result.append(token)
             continue
         run += i == 0 or token_ids[i - 1] != token
-        result.append(numbers[run] if one_each else together)
+        result.append(numbers[run] if one_each else of_all)
     return result
 
 
