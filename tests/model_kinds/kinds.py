@@ -11,6 +11,7 @@ from typing import Any
 from tests.model_kinds import tokenizer, weights
 from tests.model_kinds.configs import (
     dense,
+    document_kinds,
     experts,
     llava_kinds,
     other_vision_kinds,
@@ -34,12 +35,14 @@ VISION: dict[str, VisionRecipe] = {
         **other_vision_kinds.KINDS,
         **text_template_kinds.KINDS,
         **llava_kinds.KINDS,
+        **document_kinds.KINDS,
     }.items()
 }
 
 NOT_RUN = {
     f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
+    f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
     "gear": "mlx_lm fails on it",
     f"minicpmv{SEES}": "neither library has it",
     f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
@@ -60,6 +63,7 @@ TAKES_TURNS = {
     "llama4": "takes turns: chunks can't be merged",
     f"llama4{SEES}": "takes turns: chunks can't be merged",
     "minimax_m3_vl": _POSITIONS,
+    f"hunyuan_vl{SEES}": _POSITIONS,
     f"mllama{SEES}": _POSITIONS,
     f"paligemma{SEES}": "takes turns: its library says something else in company",
 }
@@ -67,7 +71,16 @@ TAKES_TURNS = {
 REUSES_NOTHING = {
     f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
 }
-_ONE = ("granite4_vision", "granite_vision", "llava_next", "molmo", "moondream3", "paligemma")
+_ONE = (
+    "deepseekocr",
+    "granite4_vision",
+    "granite_vision",
+    "llava_next",
+    "molmo",
+    "moondream3",
+    "paddleocr_vl",
+    "paligemma",
+)
 ONE_PICTURE = {
     f"{kind}{SEES}": "sees one picture in a conversation: a second is refused" for kind in _ONE
 }

@@ -36,7 +36,7 @@ from worker.backends.loading import (
 )
 from worker.backends.prompting.vision import VlmText, open_text
 from worker.backends.vision.cross_attention import CrossAttention
-from worker.backends.vision.embeddings import PromptEmbedder
+from worker.backends.vision.embeddings import PromptEmbedder, forget_positions
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
 from worker.backends.vision.positions import number_text
 from worker.backends.vision.prompt import VisionPrompt
@@ -143,6 +143,7 @@ class VlmModel:
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+        forget_positions(self._language)
         return _logits(self._language(ids, cache=cache))
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:

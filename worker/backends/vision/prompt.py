@@ -25,6 +25,7 @@ from worker.backends.text.formats.chat_format import chat_format
 from worker.backends.text.formats.prompt_tools import with_tools
 from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
+from worker.backends.vision.host_arrays import on_host
 from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
 
@@ -35,14 +36,17 @@ _IMAGE_TOKENS = (
     "image_patch_id",
 )
 _TAKE_ONE_IMAGE = {
+    "deepseekocr",
+    "deepseekocr_2",
     "granite4_vision",
     "granite_vision",
     "llava_next",
     "moondream3",
+    "paddleocr_vl",
     "paligemma",
 }
-"""Model types that see one image, and whose processors don't say so: mlx_vlm's models leave out
-what is behind the first."""
+"""Model types that see one image: mlx_vlm's models leave out what is behind the first without a
+word, or their processors fail on it."""
 
 
 @dataclass(slots=True)
@@ -90,19 +94,18 @@ class VisionText:
     ) -> VisionPrompt:
         """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
         parts = [part for message in messages for part in message.images() if self._sees_images]
+        if self._takes_one and len(parts) > 1:
+            raise _one_image()
         pictures = [_picture(images, part) for part in parts]
         inputs = self._inputs(messages, form, pictures)
         arrays = {
-            name: _on_host(value)
+            name: on_host(value)
             for name, value in inputs.items()
             if isinstance(value, (mx.array, np.ndarray, list))
         }
         first, *others = arrays.pop("input_ids")
-        if len(others) > 0 or (self._takes_one and len(parts) > 1):
-            # Molmo's processor writes a prompt for each image.
-            raise WorkerError(
-                "template_failed", "This model takes one image in a conversation, and no more."
-            )
+        if others:
+            raise _one_image()  # Molmo's processor writes a prompt for each image.
         token_ids = [int(token) for token in first]
         arrays.pop("attention_mask", None)
         hashes = tuple(part.sha256 for part in parts)
@@ -148,11 +151,10 @@ class VisionText:
         return inputs
 
 
-def _on_host(value: Any) -> Any:
-    """An array of the processor's, or a list of arrays, as the host's."""
-    if isinstance(value, (list, tuple)):
-        return [_on_host(part) for part in value]
-    return np.array(value) if isinstance(value, mx.array) else value
+def _one_image() -> WorkerError:
+    return WorkerError(
+        "template_failed", "This model takes one image in a conversation, and no more."
+    )
 
 
 def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
