@@ -43,6 +43,7 @@ NOT_RUN = {
     f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
     f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
+    f"florence2{SEES}": "refused: an encoder-decoder model",
     "gear": "mlx_lm fails on it",
     f"minicpmv{SEES}": "neither library has it",
     f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",

@@ -31,6 +31,7 @@ from worker.backends.loading import (
     load_failed,
     looks_across,
     refuse_code,
+    refuse_other_kinds,
     refuse_other_tasks,
     weight_bytes,
 )
@@ -50,6 +51,7 @@ def open_model(
 ) -> Backend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
+    refuse_other_kinds(record)
     try:
         # The processors are the library's own; code in a model's folder is not run.
         with kept_alive():
