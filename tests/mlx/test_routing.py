@@ -18,10 +18,11 @@ from mlx_vlm.utils import get_model_and_args
 from scripts.training.random_text_model import CHAT_TEMPLATE, train_tokenizer
 from tests.mlx.conftest import Bench
 from tests.mlx.vision.vision_bench import GREEDY
+from tests.model_kinds.kinds import SEES, VISION
 from wire.messages import ImagePart, Message, TextPart
 from wire.settings import Settings
 from worker.backends import new_prompt_cache, open_backend
-from worker.backends.loading import refuse_other_tasks
+from worker.backends.loading import refuse_other_kinds, refuse_other_tasks
 from worker.backends.prompting.vision import _end_tokens
 from worker.errors import WorkerError
 from worker.models.folders import describe
@@ -115,6 +116,39 @@ def test_models_that_answer_no_chats_are_refused_in_a_sentence(model: Any, why: 
     refuse_other_tasks(
         SimpleNamespace(language_model=LanguageModel.__new__(LanguageModel)), "qwen2_vl"
     )
+
+
+def record_of(tmp_path: Path, model_type: str) -> Any:
+    config = {"model_type": model_type, "vision_config": {}, "text_config": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return describe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        ("sam3", "is not a chat model"),
+        ("rf-detr", "is not a chat model"),
+        ("flux2", "is not a chat model"),
+        ("qwen3_embedding", "is not a chat model"),
+        ("qwen3_vl_embedding", "makes embeddings and no text"),
+        ("florence2", "is an encoder-decoder model"),
+    ],
+)
+def test_types_for_other_tasks_are_refused_before_their_weights_are_read(
+    tmp_path: Path, model_type: str, why: str
+) -> None:
+    settings = Settings()
+    with pytest.raises(WorkerError) as caught:
+        open_backend(record_of(tmp_path, model_type), settings, new_prompt_cache(settings))
+    assert caught.value.code == "load_failed"
+    assert caught.value.message.startswith("This model can't be run here")
+    assert f"{model_type} {why}" in caught.value.message
+
+
+def test_chat_models_are_no_other_kind(tmp_path: Path) -> None:
+    for recipe_type in {recipe.model_type or kind for kind, recipe in VISION.items()}:
+        refuse_other_kinds(record_of(tmp_path, recipe_type.removesuffix(SEES)))
 
 
 def test_an_answer_ends_at_the_processors_own_marks_too() -> None:

@@ -11,7 +11,9 @@ from typing import Any
 from tests.model_kinds import tokenizer, weights
 from tests.model_kinds.configs import (
     dense,
+    document_kinds,
     experts,
+    llava_kinds,
     other_vision_kinds,
     recurrent,
     text_template_kinds,
@@ -32,12 +34,16 @@ VISION: dict[str, VisionRecipe] = {
         **vision_kinds.KINDS,
         **other_vision_kinds.KINDS,
         **text_template_kinds.KINDS,
+        **llava_kinds.KINDS,
+        **document_kinds.KINDS,
     }.items()
 }
 
 NOT_RUN = {
     f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
+    f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
+    f"florence2{SEES}": "refused: an encoder-decoder model",
     "gear": "mlx_lm fails on it",
     f"minicpmv{SEES}": "neither library has it",
     f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
@@ -58,6 +64,7 @@ TAKES_TURNS = {
     "llama4": "takes turns: chunks can't be merged",
     f"llama4{SEES}": "takes turns: chunks can't be merged",
     "minimax_m3_vl": _POSITIONS,
+    f"hunyuan_vl{SEES}": _POSITIONS,
     f"mllama{SEES}": _POSITIONS,
     f"paligemma{SEES}": "takes turns: its library says something else in company",
 }
@@ -65,9 +72,19 @@ TAKES_TURNS = {
 REUSES_NOTHING = {
     f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
 }
-ONE_PICTURE = dict.fromkeys(
-    (f"molmo{SEES}", f"moondream3{SEES}"), "sees one picture in a conversation: a second is refused"
+_ONE = (
+    "deepseekocr",
+    "granite4_vision",
+    "granite_vision",
+    "llava_next",
+    "molmo",
+    "moondream3",
+    "paddleocr_vl",
+    "paligemma",
 )
+ONE_PICTURE = {
+    f"{kind}{SEES}": "sees one picture in a conversation: a second is refused" for kind in _ONE
+}
 """Kinds that see one picture and no more, and why."""
 _LATENT = "isn't quantised: its attention multiplies with the cached latents itself"
 _ITSELF = "isn't quantised: its attention works on keys and values itself"

@@ -50,6 +50,7 @@ CHECKS: dict[str, Callable[[Case], list[str]]] = {
 }
 OF_VISION: dict[str, Callable[[Case], list[str]]] = {
     "pictures counted": vision_checks.pictures_counted,
+    "pictures seen": vision_checks.pictures_seen,
     "pictures alone": vision_checks.pictures_alone,
     "pictures at once": vision_checks.pictures_at_once,
     "pictures remembered": vision_checks.pictures_remembered,

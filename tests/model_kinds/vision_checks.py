@@ -6,6 +6,7 @@ from tests.model_kinds.chats import ANSWER, Chats
 from tests.model_kinds.checks import Case, miscounted
 from tests.model_kinds.conversations import assistant, user
 from tests.model_kinds.pictures import shown
+from tests.model_kinds.vision_reference import VisionReference
 from wire.messages import Message
 from worker.errors import WorkerError
 
@@ -22,10 +23,22 @@ ALONE: dict[str, list[Message]] = {
     ],
 }
 
+OTHERS: dict[str, tuple[list[Message], list[Message]]] = {
+    name: ([shown("what is this?", *seeds)], [shown("what is this?", *others)])
+    for name, seeds, others in (
+        ("one picture", (WIDE,), (WIDE + 2,)),
+        ("the first of two", (WIDE, WIDE + 2), (WIDE + 4, WIDE + 2)),
+        ("the second of two", (WIDE, WIDE + 2), (WIDE, WIDE + 4)),
+        ("the second, of another size", (WIDE, TALL), (WIDE, TALL + 2)),
+    )
+}
+"""Chats, and the same about other pictures."""
+
 
 def pictures_counted(case: Case) -> list[str]:
     """A prompt with pictures has as many tokens where it is counted without the weights."""
-    found = {name: miscounted(case, messages) for name, messages in ALONE.items()}
+    taken = _taken(case, ALONE)
+    found = {name: miscounted(case, messages) for name, messages in taken.items()}
     return [f"{name}: {why}" for name, why in found.items() if why]
 
 
@@ -46,6 +59,19 @@ def pictures_alone(case: Case) -> list[str]:
             if name not in found and not _is_refused(chats, messages)
         ),
     ]
+
+
+def pictures_seen(case: Case) -> list[str]:
+    """Every picture of a conversation matters: another one in its place changes what the likeliest
+    next tokens are. The service's answers are the library's by the other checks."""
+    reference = case.reference()
+    assert isinstance(reference, VisionReference)
+    found = {
+        name: reference.changes(*asked)
+        for name, asked in OTHERS.items()
+        if len(asked[0][0].images()) == 1 or not case.one_picture
+    }
+    return [f"{name}: not seen" for name, changes in found.items() if not changes]
 
 
 def _taken(case: Case, chats: dict[str, list[Message]]) -> dict[str, list[Message]]:

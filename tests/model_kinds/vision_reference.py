@@ -17,6 +17,9 @@ from worker.backends.vision.own_code import register_configurations
 from worker.backends.vision.positions import number_text
 from worker.backends.vision.tiles import add_overviews
 
+SEEN = 1e-3
+"""By how much a log probability must change for a picture to matter: rounding changes less."""
+
 
 def parts(message: Message, *, text_alone: bool = False) -> Any:
     """A message's content as chat templates take it; ``text_alone``: they take a string as well."""
@@ -107,6 +110,11 @@ class VisionReference(TextReference):
         said = before[len(self.prompt(self._asked)) :]
         first, *_ = self._results(self._asked, 1, text_of(said))
         return float(first.logprobs[one] - first.logprobs[other])
+
+    def changes(self, messages: list[Message], others: list[Message]) -> bool:
+        """Whether the first token's probabilities are others after another conversation."""
+        first, other = (self._results(said, 1)[0].logprobs for said in (messages, others))
+        return float(abs(first - other).max()) > SEEN
 
     def _results(self, messages: list[Message], tokens: int, said: str = "") -> list[Any]:
         """The library's results behind a conversation and the beginning of its answer."""

@@ -39,6 +39,42 @@ def refuse_code(record: ModelRecord) -> None:
         )
 
 
+def refuse_other_kinds(record: ModelRecord) -> None:
+    """Raises WorkerError for a model type that mlx_vlm has for other tasks than chats, such as
+    embeddings, detection and images: told by its code, before any weights are read."""
+    from mlx_vlm.utils import get_model_and_args, load_config
+
+    try:
+        module, _ = get_model_and_args(load_config(Path(record.path)))
+    except Exception:  # The library raises errors of any type; loading the model reports them.
+        return
+    kind = getattr(module, "Model", None)
+    sources = [
+        inspect.getsource(sys.modules[base.__module__])
+        for base in getattr(kind, "__mro__", ())
+        if base.__module__.startswith("mlx_vlm.")
+    ]
+    why = None
+    if not (hasattr(kind, "get_input_embeddings") and _is_in("language_model", sources)):
+        why = "is not a chat model"
+    elif _is_in("lm_head = None", sources[:1]):
+        why = "makes embeddings and no text"
+    elif _is_in("decoder_inputs_embeds", sources[:1]):
+        why = "is an encoder-decoder model, and chats need a decoder-only one"
+    if why is not None:
+        raise _cant_run(record.architecture, why)
+
+
+def _is_in(text: str, sources: list[str]) -> bool:
+    return any(text in source for source in sources)
+
+
+def _cant_run(architecture: str, why: str) -> WorkerError:
+    return WorkerError(
+        "load_failed", f"This model can't be run here: the architecture {architecture} {why}."
+    )
+
+
 def refuse_other_tasks(model: Any, architecture: str) -> None:
     """Raises WorkerError for a model of mlx_vlm that doesn't answer a chat token by token from what
     a key-value cache holds."""
@@ -53,9 +89,7 @@ def refuse_other_tasks(model: Any, architecture: str) -> None:
     elif not looks_across(language) and _takes_cross_attention(language):
         why = "looks at images by a kind of cross attention that isn't known here"
     if why is not None:
-        raise WorkerError(
-            "load_failed", f"This model can't be run here: the architecture {architecture} {why}."
-        )
+        raise _cant_run(architecture, why)
 
 
 def looks_across(language: Any) -> bool:

@@ -31,12 +31,13 @@ from worker.backends.loading import (
     load_failed,
     looks_across,
     refuse_code,
+    refuse_other_kinds,
     refuse_other_tasks,
     weight_bytes,
 )
 from worker.backends.prompting.vision import VlmText, open_text
 from worker.backends.vision.cross_attention import CrossAttention
-from worker.backends.vision.embeddings import PromptEmbedder
+from worker.backends.vision.embeddings import PromptEmbedder, forget_positions
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
 from worker.backends.vision.positions import number_text
 from worker.backends.vision.prompt import VisionPrompt
@@ -50,6 +51,7 @@ def open_model(
 ) -> Backend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
+    refuse_other_kinds(record)
     try:
         # The processors are the library's own; code in a model's folder is not run.
         with kept_alive():
@@ -143,6 +145,7 @@ class VlmModel:
 
     def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
         """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+        forget_positions(self._language)
         return _logits(self._language(ids, cache=cache))
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:

@@ -57,6 +57,15 @@ def test_keys_carry_the_images_hash_in_place_of_its_tokens() -> None:
     assert key_ids([5, 9], 9, ()) == [5, 9]
 
 
+def test_padded_images_are_told_by_all_images_of_the_prompt() -> None:
+    one, two = "1" * 64, "2" * 64
+    alone, padded = (
+        key_ids([5, 9, 6, 9, 7], 9, shas, together=True) for shas in ((one,), (one, two))
+    )
+    assert padded[1] == padded[3] < 0
+    assert padded[1] != alone[1]
+
+
 PLACEHOLDERS = (
     "<|image_pad|>",
     "<|placeholder|>",

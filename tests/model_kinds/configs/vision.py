@@ -24,6 +24,19 @@ TOWER: dict[str, Any] = {
 NORM = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
 
 
+class Fixed:
+    """An attribute of a class that keeps its value, whatever the class gives it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self._value
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class VisionRecipe:
     """One vision kind.

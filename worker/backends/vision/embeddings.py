@@ -16,6 +16,7 @@ import numpy as np
 from mlx_vlm.models.base import InputEmbeddingsFeatures
 
 from worker.backends.vision.encoder import VisionEncoder
+from worker.backends.vision.host_arrays import on_device
 from worker.backends.vision.prompt import VisionPrompt, is_mark
 
 PER_POSITION = ("per_layer_inputs", "visual_pos_masks", "pos_hw")
@@ -81,17 +82,21 @@ class Embedded:
             rows = slice(first, first + int(seen[:, part].sum()))
             extra["deepstack_visual_embeds"] = [layer[rows] for layer in self.layers]
         embeddings = self.embeddings[:, part]
-        self._forget_positions()
+        forget_positions(self.language)
+        if "rope_deltas" in self.decode_inputs:
+            # Steps of other rows, between two pieces of this one, leave theirs.
+            self.language._rope_deltas = self.decode_inputs["rope_deltas"]
         output = self.language(
             self.ids[:, part], inputs_embeds=embeddings, cache=cache, **extra, **self.whole
         )
-        self._forget_positions()
+        forget_positions(self.language)
         return output
 
-    def _forget_positions(self) -> None:
-        """No other row may take the positions that a language model keeps of this one."""
-        if hasattr(self.language, "_position_ids"):
-            self.language._position_ids = None
+
+def forget_positions(language: Any) -> None:
+    """No other row may take the positions that a language model keeps of one."""
+    if hasattr(language, "_position_ids"):
+        language._position_ids = None
 
 
 class PromptEmbedder:
@@ -163,8 +168,7 @@ class PromptEmbedder:
     def _set_kept(self, offset: mx.array | None) -> None:
         """Leave no positions in the language model, so that it takes each row's own; where it has
         an offset, it doesn't count them anew."""
-        if self._keeps_positions:
-            self._language._position_ids = None
+        forget_positions(self._language)
         if self._keeps_offset:
             self._language._rope_deltas = offset
 
@@ -279,19 +283,13 @@ def _arrays(ready: VisionPrompt, length: int) -> dict[str, Any]:
     arrays = dict(ready.arrays)
     if length > count:
         arrays.pop("position_ids", None)
-    return {name: _on_device(_padded(value, count, length)) for name, value in arrays.items()}
+    return {name: on_device(_padded(value, count, length)) for name, value in arrays.items()}
 
 
 def _padded(value: Any, count: int, length: int) -> Any:
     if isinstance(value, np.ndarray) and value.ndim > 1 and value.shape[:2] == (1, count):
         return np.pad(value, [(0, 0), (0, length - count), *[(0, 0)] * (value.ndim - 2)])
     return value
-
-
-def _on_device(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return mx.array(value)
-    return [_on_device(part) for part in value] if isinstance(value, list) else value
 
 
 def _cut_positions(positions: mx.array, length: int, part: slice) -> mx.array:

@@ -25,6 +25,7 @@ from worker.backends.text.formats.chat_format import chat_format
 from worker.backends.text.formats.prompt_tools import with_tools
 from worker.backends.text.template_text import template_source
 from worker.backends.vision.escaped_tokenizer import EscapedTokenizer
+from worker.backends.vision.host_arrays import on_host
 from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
 
@@ -34,8 +35,18 @@ _IMAGE_TOKENS = (
     "media_placeholder_token_id",
     "image_patch_id",
 )
-_TAKE_ONE_IMAGE = {"moondream3"}
-"""Model types whose prompts have room for one image, and whose processors don't say so."""
+_TAKE_ONE_IMAGE = {
+    "deepseekocr",
+    "deepseekocr_2",
+    "granite4_vision",
+    "granite_vision",
+    "llava_next",
+    "moondream3",
+    "paddleocr_vl",
+    "paligemma",
+}
+"""Model types that see one image: mlx_vlm's models leave out what is behind the first without a
+word, or their processors fail on it."""
 
 
 @dataclass(slots=True)
@@ -83,23 +94,23 @@ class VisionText:
     ) -> VisionPrompt:
         """The prompt of a conversation; ``images`` are its pictures' bytes by SHA-256."""
         parts = [part for message in messages for part in message.images() if self._sees_images]
+        if self._takes_one and len(parts) > 1:
+            raise _one_image()
         pictures = [_picture(images, part) for part in parts]
         inputs = self._inputs(messages, form, pictures)
         arrays = {
-            name: _on_host(value)
+            name: on_host(value)
             for name, value in inputs.items()
             if isinstance(value, (mx.array, np.ndarray, list))
         }
         first, *others = arrays.pop("input_ids")
-        if len(others) > 0 or (self._takes_one and len(parts) > 1):
-            # Molmo's processor writes a prompt for each image.
-            raise WorkerError(
-                "template_failed", "This model takes one image in a conversation, and no more."
-            )
+        if others:
+            raise _one_image()  # Molmo's processor writes a prompt for each image.
         token_ids = [int(token) for token in first]
         arrays.pop("attention_mask", None)
         hashes = tuple(part.sha256 for part in parts)
-        return VisionPrompt(token_ids, key_ids(token_ids, self.image_token, hashes), arrays, hashes)
+        keys = key_ids(token_ids, self.image_token, hashes, together=_are_padded(arrays))
+        return VisionPrompt(token_ids, keys, arrays, hashes)
 
     def _inputs(
         self, messages: Items[Message], form: OutputFormat, pictures: list[Image.Image]
@@ -140,11 +151,10 @@ class VisionText:
         return inputs
 
 
-def _on_host(value: Any) -> Any:
-    """An array of the processor's, or a list of arrays, as the host's."""
-    if isinstance(value, (list, tuple)):
-        return [_on_host(part) for part in value]
-    return np.array(value) if isinstance(value, mx.array) else value
+def _one_image() -> WorkerError:
+    return WorkerError(
+        "template_failed", "This model takes one image in a conversation, and no more."
+    )
 
 
 def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
@@ -160,27 +170,40 @@ def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str
         ) from error
 
 
-def key_ids(token_ids: Items[int], image_token: int | None, hashes: Items[str]) -> list[int]:
+def _are_padded(arrays: Mapping[str, Any]) -> bool:
+    """Whether a processor has padded images to the size of others. mlx_vlm's Idefics 2 attends to
+    the padding, so what it sees of an image depends on those beside it."""
+    shown = arrays.get("pixel_attention_mask")
+    return isinstance(shown, np.ndarray) and not shown.all()
+
+
+def key_ids(
+    token_ids: Items[int],
+    image_token: int | None,
+    hashes: Items[str],
+    *,
+    together: bool = False,
+) -> list[int]:
     """Token ids with each image's hash, as a negative number, in place of its tokens.
 
-    Where the runs of image tokens don't match the images one to one (some models cut an image into
-    tiles), every image token carries the hash of all images together.
+    ``together``: every image token carries the hash of all images. So it does where the runs of
+    image tokens don't match the images one to one: some models cut an image into tiles.
     """
     runs = [
         i
         for i, token in enumerate(token_ids)
         if is_mark(token, image_token) and (i == 0 or token_ids[i - 1] != token)
     ]
-    one_each = len(runs) == len(hashes)
+    one_each = not together and len(runs) == len(hashes)
     numbers = [-1 - int(sha[:15], 16) for sha in hashes]
-    together = hash_together(hashes)
+    of_all = hash_together(hashes)
     result, run = [], -1
     for i, token in enumerate(token_ids):
         if not hashes or not is_mark(token, image_token):
             result.append(token)
             continue
         run += i == 0 or token_ids[i - 1] != token
-        result.append(numbers[run] if one_each else together)
+        result.append(numbers[run] if one_each else of_all)
     return result
 
 

@@ -1,0 +1,140 @@
+"""Vision kinds made to read documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.model_kinds.configs.vision import NORM, TOWER, Fixed, VisionRecipe
+from tests.model_kinds.tokenizer import VOCABULARY
+
+_QWEN_FILES: dict[str, Any] = {
+    **NORM,
+    "min_pixels": 56 * 56,
+    "max_pixels": 112 * 112,
+    "patch_size": 14,
+    "temporal_patch_size": 1,
+    "merge_size": 2,
+}
+_DOTS_MARKS = ("<|img|>", "<|imgpad|>", "<|endofimg|>", "<|video_pad|>")
+_HUNYUAN_MARKS = ("<|hy_start|>", "<|hy_end|>", "<|hy_image|>", "<|hy_pad|>")
+_HUNYUAN_IDS = {
+    name: VOCABULARY - len(_HUNYUAN_MARKS) + i
+    for i, name in enumerate(
+        ("IM_START_TOKEN_ID", "IM_END_TOKEN_ID", "IMAGE_TOKEN_ID", "PAD_TOKEN_ID")
+    )
+}
+_SAM = {"__defaults__": (128, 32, 1, 2, 16, 4, 256, (), (512, 1024))}
+_VIEWS = {
+    "images": None,
+    "inference_mode": True,
+    "image_size": 64,
+    "base_size": 128,
+    "cropping": True,
+    "padding": True,
+    "return_tensors": "mx",
+}
+"""Sizes of DeepSeek-OCR's first tower and of its pictures: the library's code fixes both."""
+_DEEPSEEK_FILES: dict[str, Any] = {
+    "candidate_resolutions": [[1024, 1024]],
+    "patch_size": 16,
+    "downsample_ratio": 4,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "processor_class": "DeepseekOCRProcessor",
+}
+
+KINDS: dict[str, VisionRecipe] = {
+    "dots_ocr": VisionRecipe(
+        tower={
+            "model_type": "dots_vit",
+            "embed_dim": 32,
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        },
+        picture="<|img|><|imgpad|><|endofimg|>",
+        token="<|imgpad|>",
+        marks=_DOTS_MARKS,
+        ids={"video_token_id": "<|video_pad|>"},
+        preprocessor={**_QWEN_FILES, "image_processor_type": "Qwen2VLImageProcessor"},
+        fixed={
+            "mlx_vlm.models.dots_ocr.processing_dots_ocr.DotsVLProcessor": {
+                "image_token_id": Fixed(VOCABULARY - len(_DOTS_MARKS) + 1)
+            }
+        },
+        flat=True,
+    ),
+    "paddleocr_vl": VisionRecipe(
+        text={"hidden_size": 1024, "rope_scaling": {"type": "default", "mrope_section": [4, 6, 6]}},
+        tower={**TOWER, "spatial_merge_size": 2},
+        picture="<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>",
+        token="<|IMAGE_PLACEHOLDER|>",
+        marks=("<|IMAGE_START|>", "<|IMAGE_PLACEHOLDER|>", "<|IMAGE_END|>", "<|video|>"),
+        ids={
+            "video_token_id": "<|video|>",
+            "vision_start_token_id": "<|IMAGE_START|>",
+            "vision_end_token_id": "<|IMAGE_END|>",
+        },
+        preprocessor={**_QWEN_FILES, "image_processor_type": "PaddleOCRVLImageProcessor"},
+        flat=True,
+    ),
+    "hunyuan_vl": VisionRecipe(
+        text={
+            "attention_head_dim": 32,
+            "use_qk_norm": True,
+            "rope_scaling": {
+                "alpha": 1000.0,
+                "beta_fast": 32,
+                "beta_slow": 1,
+                "factor": 1.0,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "type": "xdrope",
+                "xdrope_section": [4, 4, 4, 4],
+            },
+        },
+        tower={
+            **TOWER,
+            "out_hidden_size": 64,
+            "patch_size": 16,
+            "max_image_size": 128,
+            "spatial_merge_size": 2,
+        },
+        own={"min_pixels": 64 * 64, "max_pixels": 128 * 128, "tie_word_embeddings": False},
+        picture="<|hy_start|><|hy_image|><|hy_end|>",
+        token="<|hy_image|>",
+        marks=_HUNYUAN_MARKS,
+        ids={"image_start_token_id": "<|hy_start|>", "image_end_token_id": "<|hy_end|>"},
+        fixed={"mlx_vlm.models.hunyuan_vl.processing_hunyuan_vl.HunYuanVLProcessor": _HUNYUAN_IDS},
+        preprocessor=_QWEN_FILES,
+    ),
+    "deepseekocr": VisionRecipe(
+        text={
+            "model_type": "deepseek_v2",
+            "qk_rope_head_dim": 0,
+            "qk_nope_head_dim": 0,
+            "scoring_func": "softmax",
+            "topk_method": "greedy",
+        },
+        tower={
+            "model_type": "vision",
+            "layers": 1,
+            "hidden_size": 1024,
+            "intermediate_size": 64,
+            "num_attention_heads": 2,
+        },
+        own={"projector_config": {"projector_type": "linear", "input_dim": 2048, "n_embed": 64}},
+        picture="<image>\n",
+        token="<image>",
+        marks=("<image>",),
+        fixed={
+            "mlx_vlm.models.deepseekocr.config.SAMViTConfig.__init__": _SAM,
+            "mlx_vlm.models.deepseekocr.processing_deepseekocr.DeepseekOCRProcessor.__call__": {
+                "__kwdefaults__": _VIEWS
+            },
+        },
+        processor=_DEEPSEEK_FILES,
+        content="text",
+    ),
+}
