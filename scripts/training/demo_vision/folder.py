@@ -40,6 +40,7 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "rope_theta": 10.0,
         "rope_scaling": {"type": "mrope", "mrope_section": [pairs - 2 * along, along, along]},
         "tie_word_embeddings": True,
+        "bos_token_id": None,
         "eos_token_id": [tokenizer.eos_token_id],
         "pad_token_id": tokenizer.pad_token_id,
         "image_token_id": token(PICTURE),
