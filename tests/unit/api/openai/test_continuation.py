@@ -111,9 +111,11 @@ def test_the_native_route_continues_a_last_message_as_well(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["thinking_budget", "reasoning_effort", "chat_template_kwargs", "continue_final_message"],
+    ["thinking_token_budget", "reasoning_budget_tokens", "continue_final_message"],
 )
-def test_the_native_route_takes_no_parameters_of_thinking(api: Api, field: str) -> None:
+def test_the_native_route_has_no_limit_of_thinking_and_continues_unasked(
+    api: Api, field: str
+) -> None:
     response = api.client.post("/api/engine/chat", json=chat_body(**{field: None}))
     assert response.status_code == 422
     assert field in response.text
