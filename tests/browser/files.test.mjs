@@ -21,6 +21,7 @@ onPage("text files are sent as text before the message, and shown with it", asyn
   await page.reload();
   await page.waitForSelector(".answer");
   await page.locator(".file summary").first().click();
+  await page.waitForFunction(() => document.querySelector(".file pre").textContent !== "");
   assert.equal(await page.locator(".file pre").first().innerText(), "a,b\n1,2\n");
   assert.equal(await page.locator(".bubble").innerText(), "What is in them?");
 });

@@ -117,6 +117,26 @@ onPage("conversations leave as JSON and Markdown, and come back from JSON with t
   assert.equal(await answers(page).count(), 2);
 });
 
+onPage("an imported copy is a conversation of its own, with its images", async (page) => {
+  const drawn = await page.evaluate(() => document.createElement("canvas").toDataURL("image/png").split(",")[1]);
+  await page.setInputFiles("#files", { name: "x.png", mimeType: "image/png", buffer: Buffer.from(drawn, "base64") });
+  await page.waitForSelector("#attachments img");
+  await ask(page, "Hello!");
+  await page.getByRole("button", { name: "Export or import" }).click();
+  const { text } = await saved(page, "JSON");
+  await importing(page, text);
+  await page.waitForFunction(() => document.getElementById("transfer-said").textContent === "1 conversation was imported.");
+  await page.getByRole("button", { name: "Close" }).click();
+  await ask(page, "Tell me a joke.");
+  await rows(page).last().locator(".open").click();
+  assert.equal(await answers(page).count(), 1);
+  await rows(page).first().hover();
+  await rows(page).first().getByRole("button", { name: /^Delete/ }).click();
+  await page.locator(".toast").waitFor({ state: "detached" });
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector(".pictures img")?.naturalWidth > 0);
+});
+
 onPage("a file that is none is refused in words, and nothing in one can run", async (page) => {
   await page.getByRole("button", { name: "Export or import" }).click();
   const said = async (text, words) => {
@@ -141,6 +161,7 @@ onPage("a file that is none is refused in words, and nothing in one can run", as
   assert.equal((await textOf(page)), hostile);
   await last(page).locator(".thinking summary").click();
   await page.locator(".file summary").click();
+  await page.waitForFunction(() => document.querySelector(".file pre").textContent !== "");
   assert.equal(await page.locator(".file pre").innerText(), hostile);
   assert.equal(await page.locator("#thread img, #conversations img").count(), 0);
   assert.equal(await page.evaluate(() => globalThis.ran), undefined);

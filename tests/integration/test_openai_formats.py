@@ -178,3 +178,37 @@ def test_a_harmony_answer_has_its_thinking_and_its_final_text(service: Service) 
     )
     message = service.chat(text).choices[0].message
     assert (message.content, message.reasoning_content) == ("It is noon.", "Hm.")
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_natively_thinking_is_told_apart_too_also_behind_a_killed_worker(
+    service: Service, kill: bool
+) -> None:
+    text = (
+        say_in("harmony") + f"<|channel|>analysis<|message|>{TALK}<|end|>"
+        f"<|start|>assistant<|channel|>final<|message|>It is noon."
+    )
+    body = {"model_id": MODEL, "messages": [{"role": "user", "content": text}], "seed": 1}
+    connection = service.raw(body | {"include_reasoning": True}, "/api/engine/chat")
+    response = connection.getresponse()
+    frames: list[Any] = []
+    for line in response:
+        if line.startswith(b"data: "):
+            frames.append(json.loads(line.removeprefix(b"data: ")))
+            if kill and len(frames) == 20:
+                service.stack.kill("worker")
+                service.stack.start_worker()
+    connection.close()
+    assert frames[-1] == {"text": "", "done": True}
+    assert natively_told(frames) == ("It is noon.", TALK)
+    job = service.json(f"/api/engine/jobs/{response.headers['X-Job-Id']}")
+    assert (job["text"], job["reasoning"]) == ("It is noon.", TALK)
+    asyncio.run(service.stack.worker_ready())
+
+
+def natively_told(frames: list[Any]) -> tuple[str, str]:
+    """The text and the thinking of a stream."""
+    return (
+        "".join(frame["text"] for frame in frames),
+        "".join(frame.get("reasoning", "") for frame in frames),
+    )

@@ -9,7 +9,9 @@ import { asDataUrl } from "./images.js";
 import { requestFor } from "./request.js";
 import { Saver } from "./saver.js";
 import { newId } from "./store.js";
-import { FORMAT, add, choose, migrated, replace, runningIn, shown, versions } from "./tree.js";
+import {
+  FORMAT, add, choose, imagesOf, migrated, replace, runningIn, shown, versions,
+} from "./tree.js";
 
 const TITLE_LENGTH = 60;
 
@@ -168,9 +170,12 @@ export class Chats extends EventTarget {
     };
   }
 
-  /** Drop the images of a deleted conversation, unless it was brought back. */
+  /** Drop the images of a deleted conversation, unless it was brought back or another has them. */
   forget(conversation) {
-    if (!this._all.has(conversation.id)) this._dropImages(conversation.messages);
+    if (this._all.has(conversation.id)) return;
+    const needed = new Set([...this._all.values()].flatMap(imagesOf));
+    for (const id of imagesOf(conversation))
+      if (!needed.has(id)) this._store.images.delete(id).catch(() => {});
   }
 
   async image(id) {
@@ -273,11 +278,6 @@ export class Chats extends EventTarget {
     const blob = await this.image(id);
     if (!blob) throw new Error("an image of this conversation is no longer in the browser");
     return asDataUrl(blob);
-  }
-
-  _dropImages(messages) {
-    for (const id of new Set(messages.flatMap((message) => message.images ?? [])))
-      this._store.images.delete(id).catch(() => {});
   }
 
   /** Another tab has saved or deleted a conversation. This tab alone saves what it follows. */

@@ -1,8 +1,7 @@
 // Conversations as files: all of them or one as JSON, which can be read again, and one as Markdown.
 
 import { DEFAULTS } from "./request.js";
-import { newId } from "./store.js";
-import { FORMAT, migrated, shown } from "./tree.js";
+import { FORMAT, copyOf, imagesOf, migrated, shown } from "./tree.js";
 
 export const KIND = "mlx-chat-queue conversations";
 const IMAGE = /^data:image\/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}$/;
@@ -19,8 +18,6 @@ export async function asJson(conversations, dataUrl) {
     conversations, images }, null, 1);
 }
 
-const imagesOf = ({ messages }) => messages.flatMap((message) => message.images ?? []);
-
 /** The shown versions of a conversation as Markdown, without thinking. */
 export function asMarkdown(conversation, modelName) {
   const parts = [`# ${conversation.title}`];
@@ -34,8 +31,8 @@ export function asMarkdown(conversation, modelName) {
 }
 
 /**
- * The conversations and images in an exported text: `{conversations, images}`. Conversations whose
- * id is `taken(id)` get another. Throws a TransferProblem.
+ * The conversations and images in an exported text: `{conversations, images}`. Those whose id is
+ * `taken(id)` become copies under other ids. Throws a TransferProblem.
  */
 export async function fromJson(text, taken) {
   const file = parsed(text);
@@ -47,7 +44,7 @@ export async function fromJson(text, taken) {
   const known = new Set(images.map(({ id }) => id));
   const conversations = file.conversations.map((one) => {
     const read = conversationIn(one, known);
-    return taken(read.id) ? { ...read, id: newId() } : read;
+    return taken(read.id) ? copyOf(read) : read;
   });
   return { conversations, images };
 }

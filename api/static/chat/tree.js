@@ -84,6 +84,20 @@ export function replace(conversation, old, message) {
   add(conversation, message, old.parent);
 }
 
+/** The ids of all images of a conversation. */
+export const imagesOf = ({ messages }) => messages.flatMap((message) => message.images ?? []);
+
+/** The same conversation under other ids, beside the one that it was copied from. */
+export function copyOf(conversation) {
+  const ids = new Map(conversation.messages.map(({ id }) => [id, newId()]));
+  const renamed = (id) => ids.get(id) ?? null;
+  return { ...conversation, id: newId(),
+    messages: conversation.messages.map(
+      (message) => ({ ...message, id: renamed(message.id), parent: renamed(message.parent) })),
+    chosen: Object.fromEntries(Object.entries(conversation.chosen).map(
+      ([parent, id]) => [key(renamed(parent)), renamed(id)])) };
+}
+
 /** The answer that is being written, or null. */
 export const runningIn = (conversation) => conversation?.messages
   .find(({ role, state }) => role === "assistant" && state === "running") ?? null;

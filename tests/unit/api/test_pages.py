@@ -3,6 +3,7 @@ version."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ TYPES = {
     ".json": "json",
     ".txt": "text/plain",
 }
+TEMML_0_13_5 = "1ab19148afe0dbc836b7a74f344071b3f3a70a7a8259ae4049e76894fcdf8d95"
 ELSEWHERE = re.compile(
     r"(?:https?:)?//(?!www\.w3\.org/(?:2000/svg|1998/Math/MathML))[a-z0-9-]+\.[a-z]", re.IGNORECASE
 )
@@ -45,6 +47,11 @@ def test_each_file_is_served_with_its_type_and_asked_for_again_each_time(
         f"/static/{file.relative_to(FOLDER)}", headers={"If-None-Match": answer.headers["etag"]}
     )
     assert again.status_code == 304
+
+
+def test_vendored_files_are_as_they_were_published() -> None:
+    content = (FOLDER / "vendor/temml/temml.min.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == TEMML_0_13_5
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(FOLDER)))

@@ -36,6 +36,14 @@ def of_openai(body: dict[str, Any], **beside: Any) -> dict[str, Any]:
     return {"method": "POST", "url": CHAT, "body": ASKED | body} | beside
 
 
+@pytest.mark.parametrize("asked", [{}, {"include_reasoning": True}])
+def test_a_line_may_ask_for_thinking_apart_from_its_text(asked: dict[str, Any]) -> None:
+    line = parsed(NATIVE, {"model_id": MODEL.id, "prompt": "Hi", "reasoning_effort": "low"} | asked)
+    assert isinstance(line, BatchLine)
+    assert line.form.separate == bool(asked)
+    assert line.form.template_options == '{"reasoning_effort": "low"}'
+
+
 @pytest.mark.parametrize(
     ("prompt", "rest"),
     [

@@ -109,8 +109,13 @@ def test_the_native_route_continues_a_last_message_as_well(api: Api) -> None:
         assert job.form.continue_final == expected
 
 
-@pytest.mark.parametrize("field", ["thinking_budget", "continue_final_message"])
-def test_the_native_route_takes_no_fields_of_openai_alone(api: Api, field: str) -> None:
+@pytest.mark.parametrize(
+    "field",
+    ["thinking_token_budget", "reasoning_budget_tokens", "continue_final_message"],
+)
+def test_the_native_route_has_no_limit_of_thinking_and_continues_unasked(
+    api: Api, field: str
+) -> None:
     response = api.client.post("/api/engine/chat", json=chat_body(**{field: None}))
     assert response.status_code == 422
     assert field in response.text
