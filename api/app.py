@@ -22,6 +22,7 @@ from api.auth.middleware import LOGIN_PATH, AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
 from api.chat import routes as chat
+from api.description import describe
 from api.http.body_limits import BodyLimitMiddleware
 from api.http.head_requests import HeadMiddleware
 from api.http.host_names import HostNames
@@ -66,6 +67,7 @@ class _App(FastAPI):
             described["components"]["securitySchemes"] = _KEYS
             described["components"]["schemas"] |= response_schemas.components()
             described["components"]["schemas"] |= responses_schemas.components()
+            describe.complete(described)
             if self.needs_keys:
                 described["security"] = [{name: []} for name in _KEYS]
                 for path in _PUBLIC:

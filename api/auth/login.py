@@ -28,7 +28,7 @@ KeysOf = Annotated[ApiKeys, service(ApiKeys)]
 SessionsOf = Annotated[Sessions, service(Sessions)]
 
 _PAGE = (Path(__file__).parents[1] / "static" / "login.html").read_text(encoding="utf-8")
-_WRONG = '<p class="wrong" role="alert">Unknown API key.</p>'
+_WRONG = '<p class="notice error" role="alert">Unknown API key.</p>'
 
 
 class Session(BaseModel):

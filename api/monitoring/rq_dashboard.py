@@ -15,6 +15,8 @@ from fastapi.exceptions import FastAPIDeprecationWarning
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.monitoring.dashboard_frame import Frame
+
 _WAIT_S = 2
 
 
@@ -29,8 +31,9 @@ def never_unpickle() -> None:
 class OnItsOwnLoop:
     """Runs an application on the event loop of another thread, so that it blocks no stream."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, frame: Frame) -> None:
         self._app = app
+        self._frame = frame
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="dashboard", daemon=True
@@ -47,7 +50,7 @@ class OnItsOwnLoop:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
         answer = asyncio.run_coroutine_threadsafe(self._answer(scope, body), self._loop)
-        for message in await asyncio.wrap_future(answer):
+        for message in self._frame.around(await asyncio.wrap_future(answer)):
             await send(message)
 
     async def _answer(self, scope: Scope, body: bytes) -> list[Message]:
@@ -80,4 +83,4 @@ def dashboard(redis_url: str, prefix: str) -> OnItsOwnLoop:
     with warnings.catch_warnings():
         # about an argument of theirs, not of ours
         warnings.simplefilter("ignore", FastAPIDeprecationWarning)
-        return OnItsOwnLoop(RedisQueueDashboard(patient, prefix, **no_pages))
+        return OnItsOwnLoop(RedisQueueDashboard(patient, prefix, **no_pages), Frame(prefix))

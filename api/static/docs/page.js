@@ -44,6 +44,7 @@ function route(method, path, about, schemas) {
     element("summary", {},
       element("span", { class: `method ${method}` }, method.toUpperCase()),
       element("code", {}, path),
+      about.deprecated && element("span", { class: "chip bad" }, "deprecated"),
       element("span", { class: "muted" }, about.summary)),
     element("div", { class: "body" },
       element("p", { class: "prose" }, plain(about.description)),
@@ -58,8 +59,16 @@ function parameters(about, schemas) {
 }
 
 function request(about, schemas) {
-  return Object.entries(about.requestBody?.content ?? {}).flatMap(([type, { schema }]) =>
-    [element("h3", {}, "Request body ", element("code", {}, type)), schemas.fields(schema)]);
+  return Object.entries(about.requestBody?.content ?? {}).flatMap(([type, content]) =>
+    [element("h3", {}, "Request body ", element("code", {}, type)),
+      schemas.fields(content.schema), ...example(content)]);
+}
+
+/** The example of a body, as it is sent. */
+function example({ example: body }) {
+  if (body === undefined) return [];
+  const text = typeof body === "string" ? body : JSON.stringify(body, null, 2);
+  return [element("pre", { class: "example", tabindex: "0", "aria-label": "Example" }, text)];
 }
 
 function answers(about, schemas) {
@@ -71,7 +80,8 @@ function answers(about, schemas) {
         ` ${answer.description} `,
         ...content.map(([type]) => element("code", {}, type))),
       ...content.filter(([, { schema }]) => schema)
-        .map(([, { schema }]) => schemas.details(schema)));
+        .map(([, { schema }]) => schemas.details(schema)),
+      ...content.flatMap(([, one]) => example(one)));
   });
   return [element("h3", {}, "Responses"), ...rows];
 }

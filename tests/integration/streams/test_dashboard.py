@@ -37,6 +37,8 @@ def test_the_dashboard_shows_jobs_in_every_state(api: Running) -> None:
         answer = api.get(f"/rq/{page}")
         assert answer.status_code == 200, (page, answer.text)
         assert "Hello" not in answer.text
+        assert '<a href="/status">' in answer.text
+        assert len(answer.content) == int(answer.headers["content-length"])
     for job_id in ids.values():
         answer = api.get(f"/rq/job/{job_id}")
         assert answer.status_code == 200

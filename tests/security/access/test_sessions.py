@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -64,7 +65,9 @@ def test_the_way_on_after_signing_in_leads_nowhere_else(client: TestClient, plac
 
 
 def test_parameters_of_the_sign_in_page_are_escaped(client: TestClient) -> None:
-    assert "<script" not in client.get("/login", params={"next": '/"><script>'}).text
+    page = client.get("/login", params={"next": '/"><script>alert(1)'}).text
+    assert re.findall("<script[^>]*>", page) == ['<script src="/static/theme.js">']
+    assert 'value="/&quot;&gt;&lt;script&gt;alert(1)"' in page
 
 
 def test_a_session_ends_with_its_key(client: TestClient, redis: Redis) -> None:

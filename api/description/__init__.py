@@ -1,0 +1,1 @@
+"""What the API's description says beside the shapes: summaries, texts of fields, examples."""
