@@ -16,6 +16,7 @@ from tests.model_kinds.configs import (
     llava_kinds,
     other_vision_kinds,
     recurrent,
+    text_and_vision_kinds,
     text_template_kinds,
     vision_kinds,
     windows,
@@ -36,6 +37,7 @@ VISION: dict[str, VisionRecipe] = {
         **text_template_kinds.KINDS,
         **llava_kinds.KINDS,
         **document_kinds.KINDS,
+        **text_and_vision_kinds.KINDS,
     }.items()
 }
 
@@ -112,6 +114,7 @@ NOT_QUANTISED = {
     "mamba": _STATES,
     "mamba2": _STATES,
     "mistral4": _LATENT,
+    f"kimi_k25{SEES}": _LATENT,
     f"moondream3{SEES}": _ITSELF,
     "phi": _ITSELF,
     f"phi3_v{SEES}": _ITSELF,
