@@ -39,6 +39,7 @@ TEXTS = {
     "presence_penalty": "Taken from the logit of each token that has been said.",
     "frequency_penalty": "Taken from a token's logit for each time it has been said.",
     "logit_bias": "Added to the logits of tokens, by their ids.",
+    "include_reasoning": "Whether the model's thinking comes apart, in a frame's `reasoning`.",
     "logprobs": "The log-probabilities of the answer's tokens.",
     "top_logprobs": "And those of so many of the likeliest tokens at each place.",
     "n": "How many answers to the prompt.",
