@@ -88,7 +88,13 @@ _ACTIVE = {
         "kv_quantization",
     )
 }
-_PAGE: dict[str, Any] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+_PAGE: dict[str, Any] = {
+    "object": "list",
+    "data": [],
+    "first_id": None,
+    "last_id": None,
+    "has_more": False,
+}
 _USED = {"requests": 1, "prompt_tokens": 15, "completion_tokens": 8, "cached_tokens": 14}
 RESPONSES: dict[str, Any] = {
     "GET /api/engine/chat/{job_id}/events": _FRAME,

@@ -13,6 +13,16 @@ const model = (more) => ({ id: "m", name: "Model", path: "/models/m", local_path
 const fetching = (more) => model({ downloaded: false, downloading: true, local_path: null, deletable: true, repository: "someone/Model", download_progress: 42.7,
   download_speed: 31 * 2 ** 20, download_eta: 107, ...more });
 
+/** Until no model is loaded: chats of earlier tests may still hold one. */
+async function unloaded() {
+  for (;;) {
+    const answer = await fetch(`${SERVICE}/api/engine/models/unload`, { method: "POST" });
+    if (answer.ok) return;
+    assert.equal(answer.status, 409);
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
+  }
+}
+
 /** The page with these models on a machine of so much memory; returns a list that may be changed. */
 async function pretend(page, list, { percent = 50, available = 8 * GIB, loaded = [] } = {}) {
   const shown = { list };
@@ -37,10 +47,10 @@ async function command(page, path, answer, status = 200, done = () => {}) {
 
 onPage("a model is loaded, loaded again with another cache, and unloaded by the keyboard", async (page) => {
   const chat = row(page, "demo-chat");
-  await chat.getByRole("button", { name: "Load demo-chat" }).waitFor();
+  await chat.getByRole("button", { name: "Load demo-chat", exact: true }).waitFor();
   assert.match(await chat.innerText(), /\d MiB · context of 4,096 tokens · qwen3/);
   await chat.getByRole("combobox").selectOption("8");
-  await chat.getByRole("button", { name: "Load demo-chat" }).focus();
+  await chat.getByRole("button", { name: "Load demo-chat", exact: true }).focus();
   await page.keyboard.press("Enter");
   await chat.getByText("8-bit cache").waitFor();
   const reload = chat.getByRole("button", { name: "Reload demo-chat" });
@@ -54,7 +64,7 @@ onPage("a model is loaded, loaded again with another cache, and unloaded by the 
   await page.keyboard.press("Enter");
   await chat.getByText("Loaded").waitFor({ state: "detached" });
   assert.equal(await chat.getByRole("button", { name: /Delete/ }).count(), 0);
-}, { opened });
+}, { opened: async (page) => { await unloaded(); await opened(page); } });
 
 onPage("a scan and an unknown model are answered by the service", async (page) => {
   await row(page, "demo-vision").waitFor();
