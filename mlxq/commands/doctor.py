@@ -10,7 +10,7 @@ import typer
 
 from mlxq.commands.diagnostics import Finding, of_this_machine
 from mlxq.errors import FAILED, NoService, Problem
-from mlxq.http_client import MODEL_FIELDS, AsJson, Client, Url, connect
+from mlxq.http_client import MODEL_FIELDS, MODELS, AsJson, Client, Url, connect
 from mlxq.output import clean, show_json
 from wire.settings import URL_VARIABLE, BadSetting, Settings, load
 
@@ -65,7 +65,7 @@ def _service(client: Client) -> Iterator[Finding]:
     yield Finding("service", "ok", f"answers at {client.url}")
     try:
         client.get("/ready", limit_s=5.0)
-        models = client.get("/models", 5.0, rows=MODEL_FIELDS)
+        models = client.get(MODELS, 5.0, rows=MODEL_FIELDS)
     except Problem as problem:
         fix = "see what the worker's log says, or start one: `mlxq serve`, `python -m worker`"
         yield Finding("ready", "problem", str(problem), fix)
