@@ -42,8 +42,11 @@ MODEL_FIELDS = (
     *("download_progress", "loaded", "kv_quantization"),
 )
 """What commands read of a model."""
+_LIST = "`mlxq list` lists those there are"
+LIST_HINT = f": {_LIST}"
+"""What a refusal ends with when a model isn't there."""
 _HINTS = {
-    "model_not_found": "`mlxq list` lists those there are",
+    "model_not_found": _LIST,
     "no_worker": "`mlxq doctor` says more",
     "redis_unavailable": "`mlxq doctor` says more",
     "unauthorized": f"set {API_KEY_VARIABLE} to one of the service's keys",

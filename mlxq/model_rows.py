@@ -33,7 +33,7 @@ def find(client: Client, wanted: str) -> Row:
     if packaged.find(wanted) is not None:
         raise Problem(f"{wanted} is not here yet: `mlxq pull {wanted}` gets it")
     names = [row["name"] for row in rows]
-    guess = close_to(wanted, [*names, *_packaged_names()])
+    guess = close_to(wanted, [*names, *packaged_names()])
     raise Problem(f"there is no model {wanted!r}{guess}: `mlxq list` lists those there are")
 
 
@@ -76,5 +76,6 @@ def close_to(wanted: str, names: Iterable[str]) -> str:
     return f" (did you mean {by_fold[close[0]]!r}?)" if close else ""
 
 
-def _packaged_names() -> list[str]:
+def packaged_names() -> list[str]:
+    """Every name that a packaged model can be pulled by."""
     return [name for m in packaged.PACKAGED_MODELS for name in (m.name, *m.aliases)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,12 @@ class Conversation:
         rest = rest.strip()
         if word in ("/bye", "/quit", "/exit"):
             return False
-        known = {
+        known: dict[str, Callable[[str], str]] = {
             "/image": self._image,
             "/model": self._other_model,
             "/system": self._system,
             "/new": self._new,
-            "/help": lambda _: _HELP,
+            "/help": self._help,
         }
         if word in known:
             print(clean(known[word](rest)))
@@ -96,6 +97,9 @@ class Conversation:
             guess = close_to(word, known)
             print(clean(f"There is no command {word}{guess}; /help lists them."))
         return True
+
+    def _help(self, _: str) -> str:
+        return _HELP
 
     def _image(self, rest: str) -> str:
         if not rest:

@@ -60,8 +60,8 @@ class MarkdownText:
         console = Console(file=sys.stdout, highlight=False)
         with console.capture() as captured:
             console.print(Markdown(block, hyperlinks=False))
-        lines = [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
-        self._write("\n".join(lines) + end)
+        lines = [line.rstrip() for line in captured.get().split("\n")]
+        self._write("\n".join(lines).strip("\n") + end)
 
     @staticmethod
     def _write(text: str) -> None:

@@ -68,7 +68,7 @@ def _details(row: Row) -> dict[str, object]:
         "Architecture": row["architecture"],
         "Context": f"{row['context_window']:,} tokens" if row["context_window"] else "",
         "Sees images": "yes" if row["is_vision"] else "no",
-        "Takes tools": {True: "yes", False: "no"}.get(row.get("takes_tools"), ""),
+        "Takes tools": "yes" if row.get("takes_tools") else "no",
         "Sampling": ", ".join(f"{name} {value:g}" for name, value in sampling.items()),
         "Folder": row["path"],
         "Id": row["id"],

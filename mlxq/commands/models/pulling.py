@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from mlxq.errors import INTERRUPTED, Problem, Refused
-from mlxq.http_client import COMMAND_S, MODELS, AsJson, Client, Url, connect
-from mlxq.model_rows import Row, among, rows_of
+from mlxq.http_client import COMMAND_S, LIST_HINT, MODELS, AsJson, Client, Url, connect
+from mlxq.model_rows import Row, among, close_to, packaged_names, rows_of
 from mlxq.output import duration, note, show_json, size
 from wire.models.packaged import PACKAGED_MODELS
 
@@ -69,6 +69,9 @@ def _started(client: Client, wanted: str) -> tuple[Row | None, dict[str, Any]]:
             f"{MODELS}/download", {"model_id": wanted}, COMMAND_S, fields=("model_id",)
         )
     except Refused as refused:
+        if refused.code == "model_not_found":  # The list of what is here is no help.
+            sentence = str(refused).removesuffix(LIST_HINT)
+            raise Problem(f"{sentence}{close_to(wanted, packaged_names())}") from None
         row = among(rows_of(client), wanted.strip()) if refused.code == "conflict" else None
         if row is None or not (row["downloaded"] or row["downloading"]):
             raise
