@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 import typer
@@ -75,6 +76,19 @@ def _service(client: Client) -> Iterator[Finding]:
         "ok",
         f"a worker is there; models: {', '.join(row['name'] for row in models) or 'none'}",
     )
+    yield from _empty_folders(client, [str(row["path"]) for row in models])
+
+
+def _empty_folders(client: Client, paths: list[str]) -> Iterator[Finding]:
+    """The model folders of the service's workers in which none of its models is."""
+    try:
+        workers = client.get("/api/engine/status", 5.0, fields=("workers",))["workers"]
+    except Problem:
+        return
+    for folder in sorted({name for row in workers for name in row.get("model_folders", ())}):
+        if not any(PurePath(path).is_relative_to(folder) for path in paths):
+            fix = "put a model's folder, with its config.json, below it: `mlxq models scan`"
+            yield Finding("models", "warning", f"the service found no model in {folder}", fix)
 
 
 def _show(finding: Finding) -> None:
