@@ -8,21 +8,25 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from mlxq.commands.batch import batch, batches
-from mlxq.commands.chat import chat
+from mlxq.commands.chat import chat, run
 from mlxq.commands.doctor import doctor
 from mlxq.commands.inputs import prepare_streams
-from mlxq.commands.models import models
-from mlxq.commands.operations import ps, serve, status, stop
-from mlxq.commands.overview import overview
+from mlxq.commands.models.group import models
+from mlxq.commands.models.listing import show, show_list
+from mlxq.commands.models.memory import delete, load, unload
+from mlxq.commands.models.pulling import pull
+from mlxq.commands.operations import logs, ps, serve, status, stop
+from mlxq.commands.overview import overview, show_help, this_version
 from mlxq.connect.command import connect
 from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
+from mlxq.http_client import Url
+from mlxq.key_option import keep_url, with_key
 from mlxq.output import note
 
 ABOUT = """Chat with the models of an MLX chat queue, and operate it.
@@ -86,16 +90,15 @@ app = typer.Typer(
 
 def _show_version(requested: bool) -> None:
     if requested:
-        try:
-            print(version("mlx-chat-queue"))
-        except PackageNotFoundError:
-            print("not installed as a package")
+        print(this_version())
         raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
+@with_key
 def everywhere(
     context: typer.Context,
+    url: Url = None,
     version: Annotated[
         bool,
         typer.Option(
@@ -104,18 +107,32 @@ def everywhere(
     ] = False,
 ) -> None:
     del version
+    keep_url(context, url)
     if context.invoked_subcommand is None:
         overview(context)
 
 
-app.command()(chat)
-app.command()(batch)
-app.command()(batches)
-app.command()(ps)
-app.command()(stop)
-app.command()(status)
-app.command()(doctor)
-app.command()(connect)
+_COMMANDS: dict[str, Any] = {
+    "run": run,
+    "chat": chat,
+    "pull": pull,
+    "list": show_list,
+    "show": show,
+    "load": load,
+    "unload": unload,
+    "rm": delete,
+    "batch": batch,
+    "batches": batches,
+    "ps": ps,
+    "stop": stop,
+    "status": status,
+    "doctor": doctor,
+    "connect": connect,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(with_key(_command))
+app.command("logs")(logs)
+app.command("help")(show_help)
 app.command(
     context_settings={
         "allow_extra_args": True,

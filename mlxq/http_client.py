@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import typer
 
 from mlxq.errors import ConnectionLost, NoService, Refused, WrongUse
+from mlxq.key_option import KEY_GIVEN, URL_GIVEN
 from wire.settings import API_KEY_VARIABLE, URL_VARIABLE
 
+MODELS = "/api/engine/models"
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_S = 5.0
 ANSWER_S = 60.0
@@ -40,8 +42,11 @@ MODEL_FIELDS = (
     *("download_progress", "loaded", "kv_quantization"),
 )
 """What commands read of a model."""
+_LIST = "`mlxq list` lists those there are"
+LIST_HINT = f": {_LIST}"
+"""What a refusal ends with when a model isn't there."""
 _HINTS = {
-    "model_not_found": "`mlxq models` lists those there are",
+    "model_not_found": _LIST,
     "no_worker": "`mlxq doctor` says more",
     "redis_unavailable": "`mlxq doctor` says more",
     "unauthorized": f"set {API_KEY_VARIABLE} to one of the service's keys",
@@ -111,13 +116,14 @@ class Response(Protocol):
 class Client:
     """The service at a URL. Close it, or use it in a ``with``."""
 
-    def __init__(self, url: str, transport: Any = None) -> None:
+    def __init__(self, url: str, transport: Any = None, key: str | None = None) -> None:
         import httpx2
 
         self.url = whole_url(url)
-        key = os.environ.get(API_KEY_VARIABLE, "")
+        source = API_KEY_VARIABLE if key is None else "--key"
+        key = os.environ.get(API_KEY_VARIABLE, "") if key is None else key
         if not (key.isascii() and key.isprintable()):
-            raise WrongUse(f"{API_KEY_VARIABLE} holds characters that no key has")
+            raise WrongUse(f"{source} holds characters that no key has")
         local = urlsplit(self.url).hostname in ("127.0.0.1", "::1", "localhost")
         try:
             self._http = httpx2.Client(
@@ -159,11 +165,25 @@ class Client:
             raise self._other_program()
         return value
 
-    def post(self, path: str, body: object = None, limit_s: float = ANSWER_S, **more: Any) -> Any:
-        """The JSON response to a JSON body, within ``limit_s``."""
+    def post(
+        self,
+        path: str,
+        body: object = None,
+        limit_s: float = ANSWER_S,
+        *,
+        fields: Collection[str] = (),
+        **more: Any,
+    ) -> Any:
+        """The JSON response to a JSON body, within ``limit_s``: an object, if it has ``fields``.
+
+        Raises NoService for another shape.
+        """
         content = {} if body is None else {"json": body}
         with self.open("POST", path, limit_s=limit_s, **content, **more) as response:
-            return self._decoded(response)
+            value = self._decoded(response)
+        if fields and not _has(value, fields):
+            raise self._other_program()
+        return value
 
     @contextlib.contextmanager
     def open(
@@ -230,8 +250,9 @@ class Client:
 def connect(context: typer.Context, url: str | None) -> Client:
     """The client of a command; tests pass a transport as the context's object."""
     transport = context.find_root().obj
-    where = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-    return Client(where, None if isinstance(transport, dict) else transport)
+    where = url or context.meta.get(URL_GIVEN) or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    key = context.meta.get(KEY_GIVEN)
+    return Client(where, None if isinstance(transport, dict) else transport, key)
 
 
 def complete_model(context: typer.Context, incomplete: str) -> list[str]:
@@ -239,7 +260,7 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     try:
         with (
             connect(context, context.params.get("url")) as client,
-            client.open("GET", "/models", limit_s=1.0) as response,
+            client.open("GET", MODELS, limit_s=1.0) as response,
         ):
             names = [str(row["name"]) for row in json.loads(response.read())]
     except Exception as error:

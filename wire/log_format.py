@@ -8,12 +8,19 @@ so theirs is cut here.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, TextIO
 
 _OURS = frozenset({"api", "wire", "worker", "scripts"})
+FILE_VARIABLE = "CHATQUEUE_LOG_FILE"
+"""Names the log file in a child's environment: each process has its own, so it is no setting."""
+_FILE_BYTES = 10_000_000
+"""A log file is begun anew beyond this; the one before is kept beside it."""
 _QUIET = ("rq", "rq.worker", "uvicorn")
 """Loggers of libraries that tell at INFO what our own lines tell already, or several times for
 every job."""
@@ -93,9 +100,10 @@ def _json() -> logging.Formatter:
 
 
 def set_up(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Log to standard error, or to ``stream``.
+    """Log to standard error, or to ``stream``; to a file as well, if the supervisor names one.
 
-    ``form`` is text, json, or auto: text on a terminal.
+    ``form`` is text, json, or auto: text on a terminal and in the file. A file that can't be
+    written is named in the log.
     """
     target = sys.stderr if stream is None else stream
     as_text = form == "text" or (form == "auto" and target.isatty())
@@ -105,5 +113,19 @@ def set_up(level: str, form: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if file := os.environ.pop(FILE_VARIABLE, ""):
+        _add_file(root, file, form)
     for name in _QUIET:
         logging.getLogger(name).setLevel("WARNING" if level == "info" else level.upper())
+
+
+def _add_file(root: logging.Logger, file: str, form: str) -> None:
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8")
+    except OSError as error:
+        logging.getLogger(__name__).warning("the log file can't be written (%s)", error.strerror)
+        return
+    handler.setFormatter(_json() if form == "json" else _Text())
+    handler.addFilter(_Discreet())
+    root.addHandler(handler)

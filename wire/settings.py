@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-_DATA = Path(".mlxq")
+LOCAL_DATA = Path(".mlxq")
 URL_VARIABLE = "MLXQ_URL"
 API_KEY_VARIABLE = "MLXQ_API_KEY"
 CLIENT_VARIABLES = {
@@ -55,7 +56,9 @@ class Settings:
 
     host: str = setting("127.0.0.1", "address the API listens on")
     port: int = setting(8000, "port the API listens on; 0 takes a free one", 0, 65535)
-    data: Path = setting(_DATA, "folder for the embedded Redis: queue, token logs, lock")
+    data: Path = setting(
+        LOCAL_DATA, "data folder: queue, models, logs; unset: ./.mlxq, else the user's"
+    )
     models: tuple[Path, ...] = setting((), "folders of models, separated by the path separator")
     redis_url: str = setting("", "Redis to use in place of the embedded one; REDIS_URL is read too")
     default_model: str = setting(
@@ -196,6 +199,17 @@ def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
     return value
 
 
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """The data folder where none is named: the current folder's if it has one, else the user's."""
+    if LOCAL_DATA.is_dir():
+        return LOCAL_DATA
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "mlxq"
+    chosen = Path(environ.get("XDG_DATA_HOME", ""))
+    return (chosen if chosen.is_absolute() else home / ".local" / "share") / "mlxq"
+
+
 def parser(program: str, about: str) -> argparse.ArgumentParser:
     """A command line with a flag for every setting; help names variable, default and unit."""
     secrets = [
@@ -223,6 +237,8 @@ def parser(program: str, about: str) -> argparse.ArgumentParser:
 
 def shown_default(name: str) -> str:
     """A setting's default as help and README print it."""
+    if name == "data":
+        return "by the system"
     value = getattr(Settings(), name)
     return "none" if value in ("", ()) else str(value)
 
@@ -246,6 +262,7 @@ def load(
             raw = env.get("REDIS_URL")
         if raw is not None:
             given[item.name] = _convert(item.name, item.type, raw, item.metadata)
+    given.setdefault("data", data_folder(env))
     known = {"MLXQ_" + item.name.upper() for item in fields(Settings)} | set(CLIENT_VARIABLES)
     unknown = [name for name in env if name.startswith("MLXQ_") and name not in known]
     if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,9 @@ import typer
 
 from mlxq.commands.batch_files import Results, Ticket, read_prompts
 from mlxq.commands.batch_run import BATCH_FIELDS, ENDED, ROUTE, Run, View
-from mlxq.commands.chat import usual_model
 from mlxq.errors import DONE, FAILED, INTERRUPTED, Problem, WrongUse
-from mlxq.http_client import AsJson, Url, complete_model, connect
+from mlxq.http_client import AsJson, Client, Url, complete_model, connect
+from mlxq.model_rows import default_of, find, names_by_id, rows_of
 from mlxq.output import duration, note, plural, show_json, table
 
 COLUMNS = (
@@ -66,8 +67,8 @@ def batch(
     ):
         if retry_failed and not cancel:
             results.forget_failed()
-        model_id = (lambda: model) if model else (lambda: usual_model(client, vision=False))
-        run = Run(client, prompts, rows, results, Ticket(path), model_id, show)
+        named = functools.partial(_model_id, client, model)
+        run = Run(client, prompts, rows, results, Ticket(path), named, show)
         view, interrupted = _run(run, cancel)
     if cancel and view is None and not interrupted:
         raise Problem(f"no batch runs for {path}")
@@ -78,6 +79,11 @@ def batch(
     again = f"mlxq batch {prompts} -o {path}"
     advise(outcome, again, view["status"] if view else "lost", running=run.batch_id, cancel=cancel)
     raise typer.Exit(exit_status(outcome, cancel))
+
+
+def _model_id(client: Client, model: str | None) -> str:
+    row = default_of(rows_of(client)) if model is None else find(client, model)
+    return str(row["id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ def batches(
 ) -> None:
     """List batches, newest first."""
     with connect(context, url) as client:
-        rows = client.get(ROUTE, rows=BATCH_FIELDS, limit=limit)
+        rows = with_names(client, client.get(ROUTE, rows=BATCH_FIELDS, limit=limit))
     if as_json:
         show_json(rows)
     elif rows:
@@ -195,10 +201,25 @@ def batches(
         print("There are no batches.")
 
 
+def with_names(client: Client, batches: list[View]) -> list[View]:
+    """The batches with the names of their models, which are known to the service by ids."""
+    if not batches:
+        return []
+    names = names_by_id(rows_of(client))
+    return [row | {"model": names.get(row["model_id"], row["model_id"])} for row in batches]
+
+
 def listed(view: View) -> tuple[object, ...]:
     """A batch as a row of a table."""
     counts, rate, left = view["counts"], view["tokens_per_second"], view["seconds_left"]
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(view["created_at"]))
     numbers = counts["done"], counts["failed"], counts["total"], f"{rate:,.0f}" if rate else "-"
     remaining = "-" if left is None or view["status"] in ENDED else duration(left)
-    return view["id"], view["status"], view["model_id"] or "-", *numbers, remaining, began
+    return (
+        view["id"],
+        view["status"],
+        view.get("model") or view["model_id"] or "-",
+        *numbers,
+        remaining,
+        began,
+    )

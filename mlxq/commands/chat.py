@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from mlxq.commands.inputs import piped_text, text_option
 from mlxq.commands.sampling_options import NOTHING_SET, Fields, takes_sampling
 from mlxq.commands.screen import Screen, read
 from mlxq.commands.user_message import image_part, user_message
-from mlxq.errors import DONE, FAILED, INTERRUPTED, Problem, WrongUse
-from mlxq.http_client import MODEL_FIELDS, AsJson, Client, Url, complete_model, connect, interactive
+from mlxq.errors import DONE, FAILED, INTERRUPTED, WrongUse
+from mlxq.http_client import AsJson, Client, Url, complete_model, connect, interactive
+from mlxq.model_rows import default_of, find, rows_of
 from mlxq.output import note, show_json
 
 Prompt = Annotated[
@@ -33,9 +35,25 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Id or name; by default the model used last.",
+        help="Id or name; by default the default model.",
         autocompletion=complete_model,
         callback=text_option,
+    ),
+]
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Name, repository name or id.",
+        autocompletion=complete_model,
+        callback=text_option,
+    ),
+]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PROMPT]...",
+        help="The question. Text piped in beside it follows after a blank line.",
     ),
 ]
 System = Annotated[
@@ -59,20 +77,47 @@ def chat(
     as_json: AsJson = False,
 ) -> None:
     """Ask a model, with a prompt, standard input, or in a conversation on a terminal."""
-    images = [image_part(path) for path in image or ()]
     question = asked(prompt, talks=not as_json)
-    messages = [{"role": "system", "content": system}] if system else []
     with connect(context, url) as client:
-        body = {
-            "model_id": model or usual_model(client, vision=bool(images)),
-            **sampling,
-            "messages": messages,
-        }
-        if question is None:
-            Conversation(client, body, images).run()
-            return
-        messages.append(user_message(question, images))
-        raise typer.Exit(_once(client, body, as_json))
+        _talk(client, model, question, system, image or (), sampling, as_json)
+
+
+@takes_sampling
+def run(
+    context: typer.Context,
+    model: Named,
+    prompt: Words = None,
+    system: System = None,
+    image: Images = None,
+    sampling: Fields = NOTHING_SET,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to a model, or ask it one question: `mlxq chat` with the model first."""
+    question = asked(" ".join(prompt) if prompt else None, talks=not as_json)
+    with connect(context, url) as client:
+        _talk(client, model, question, system, image or (), sampling, as_json)
+
+
+def _talk(
+    client: Client,
+    model: str | None,
+    question: str | None,
+    system: str | None,
+    image: Sequence[Path],
+    sampling: Fields,
+    as_json: bool,
+) -> None:
+    """One question, or a conversation where there is none."""
+    images = [image_part(path) for path in image]
+    row = default_of(rows_of(client), bool(images)) if model is None else find(client, model)
+    messages = [{"role": "system", "content": system}] if system else []
+    body = {"model_id": row["id"], **sampling, "messages": messages}
+    if question is None:
+        Conversation(client, body, images, row["name"]).run()
+        return
+    messages.append(user_message(question, images))
+    raise typer.Exit(_once(client, body, row["name"], as_json))
 
 
 def asked(prompt: str | None, talks: bool) -> str | None:
@@ -92,24 +137,7 @@ def asked(prompt: str | None, talks: bool) -> str | None:
     return text
 
 
-def usual_model(client: Client, vision: bool) -> str:
-    """The model used last, or the first one there is; one that sees when there are images.
-    Raises Problem."""
-    active = client.get("/models/active", fields=("model",))["model"]
-    ready = [row for row in client.get("/models", rows=MODEL_FIELDS) if row["downloaded"]]
-    fit = [row for row in ready if row["is_vision"]] if vision else ready
-    if active and any(row["id"] == active["id"] for row in fit):
-        return str(active["id"])
-    if not fit:
-        what = "vision model" if ready else "model"
-        raise Problem(
-            f"there is no {what}: name a folder with `mlxq serve --models`, or `mlxq models "
-            f"download`"
-        )
-    return str(sorted(fit, key=lambda row: (not row["loaded"], row["is_vision"]))[0]["id"])
-
-
-def _once(client: Client, body: dict[str, Any], as_json: bool) -> int:
+def _once(client: Client, body: dict[str, Any], model: str, as_json: bool) -> int:
     """One question and its answer; the exit status."""
     screen = Screen(quiet=as_json)
     answer = Answer(
@@ -125,9 +153,8 @@ def _once(client: Client, body: dict[str, Any], as_json: bool) -> int:
         raise
     if as_json:
         end = {name: value for name, value in answer.end.items() if name not in ("text", "done")}
-        show_json(
-            {"job_id": answer.job_id, "model_id": body["model_id"], "text": answer.text} | end
-        )
+        which = {"job_id": answer.job_id, "model_id": body["model_id"], "model": model}
+        show_json(which | {"text": answer.text} | end)
     if "error" in answer.end:
         note(f"mlxq: {answer.end['error']}")
         return FAILED

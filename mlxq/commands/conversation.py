@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from mlxq.commands.screen import Screen, read
 from mlxq.commands.user_message import image_part, user_message
 from mlxq.errors import Problem
 from mlxq.http_client import Client
+from mlxq.model_rows import close_to, find, rows_of
 from mlxq.output import clean, note
 
 _HELP = """\
 /image FILE     show the next question together with a picture
-/model NAME     go on with another model
-/system TEXT    what the model should be; without a text: nothing in particular
-/new            forget the conversation
-/quit           leave (as does Ctrl-D)
+/model NAME     go on with another model; without a name: which one it is
+/system TEXT    set the system prompt; without a text: remove it
+/new            begin a new conversation
+/help           these lines
+/bye            leave (as do /quit and Ctrl-D)
 A line that ends with \\ goes on with the next one. \
 Ctrl-C stops an answer; what came so far is kept."""
 _FIRST, _NEXT = "> ", "… "
@@ -31,8 +34,11 @@ _FIRST, _NEXT = "> ", "… "
 class Conversation:
     """A conversation with one model after another."""
 
-    def __init__(self, client: Client, body: dict[str, Any], images: list[dict[str, Any]]) -> None:
-        self._client, self._body, self._images = client, body, images
+    def __init__(
+        self, client: Client, body: dict[str, Any], images: list[dict[str, Any]], model: str
+    ) -> None:
+        """``model`` is the name of the body's model."""
+        self._client, self._body, self._images, self._model = client, body, images, model
         self._messages: list[dict[str, Any]] = list(body["messages"])
 
     def run(self) -> None:
@@ -40,7 +46,7 @@ class Conversation:
         # Gives input() its editing keys and the lines of this conversation on the arrow keys.
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401
-        note(f"Talking to {self._body['model_id']}. /help tells what else there is; Ctrl-D leaves.")
+        note(f"Talking to {self._model}. /help tells what else there is; /bye leaves.")
         while (line := self._line()) is not None:
             try:
                 if line.startswith("/"):
@@ -76,22 +82,48 @@ class Conversation:
         """Carry out a /command; False when it ends the conversation."""
         word, _, rest = line.partition(" ")
         rest = rest.strip()
-        if word in ("/quit", "/exit"):
+        if word in ("/bye", "/quit", "/exit"):
             return False
-        if word == "/image" and rest:
-            self._images.append(image_part(_path(rest)))
-            note(f"{rest} goes with the next question.")
-        elif word == "/model" and rest:
-            self._body["model_id"] = rest
-        elif word == "/system":
-            others = [message for message in self._messages if message["role"] != "system"]
-            self._messages = [{"role": "system", "content": rest}, *others] if rest else others
-        elif word == "/new":
-            self._messages = [message for message in self._messages if message["role"] == "system"]
-            self._images = []
+        known: dict[str, Callable[[str], str]] = {
+            "/image": self._image,
+            "/model": self._other_model,
+            "/system": self._system,
+            "/new": self._new,
+            "/help": self._help,
+        }
+        if word in known:
+            print(clean(known[word](rest)))
         else:
-            print(_HELP)
+            guess = close_to(word, known)
+            print(clean(f"There is no command {word}{guess}; /help lists them."))
         return True
+
+    def _help(self, _: str) -> str:
+        return _HELP
+
+    def _image(self, rest: str) -> str:
+        if not rest:
+            return "Name a picture: /image FILE"
+        self._images.append(image_part(_path(rest)))
+        return f"{rest} goes with the next question."
+
+    def _other_model(self, rest: str) -> str:
+        if not rest:
+            names = ", ".join(row["name"] for row in rows_of(self._client) if row["downloaded"])
+            return f"Talking to {self._model}. There are: {names}."
+        row = find(self._client, rest)
+        self._body["model_id"], self._model = row["id"], row["name"]
+        return f"Talking to {self._model} now."
+
+    def _system(self, rest: str) -> str:
+        others = [message for message in self._messages if message["role"] != "system"]
+        self._messages = [{"role": "system", "content": rest}, *others] if rest else others
+        return "The system prompt is set." if rest else "There is no system prompt now."
+
+    def _new(self, _: str) -> str:
+        self._messages = [message for message in self._messages if message["role"] == "system"]
+        self._images = []
+        return "This is a new conversation."
 
     def _ask(self, text: str) -> None:
         """One question and its answer; both stay in the conversation unless there was no answer."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 import typer
 
 from mlxq.commands.diagnostics import Finding, of_this_machine
 from mlxq.errors import FAILED, NoService, Problem
-from mlxq.http_client import MODEL_FIELDS, AsJson, Client, Url, connect
+from mlxq.http_client import MODEL_FIELDS, MODELS, AsJson, Client, Url, connect
 from mlxq.output import clean, show_json
 from wire.settings import URL_VARIABLE, BadSetting, Settings, load
 
@@ -65,7 +66,7 @@ def _service(client: Client) -> Iterator[Finding]:
     yield Finding("service", "ok", f"answers at {client.url}")
     try:
         client.get("/ready", limit_s=5.0)
-        models = client.get("/models", 5.0, rows=MODEL_FIELDS)
+        models = client.get(MODELS, 5.0, rows=MODEL_FIELDS)
     except Problem as problem:
         fix = "see what the worker's log says, or start one: `mlxq serve`, `python -m worker`"
         yield Finding("ready", "problem", str(problem), fix)
@@ -75,6 +76,19 @@ def _service(client: Client) -> Iterator[Finding]:
         "ok",
         f"a worker is there; models: {', '.join(row['name'] for row in models) or 'none'}",
     )
+    yield from _empty_folders(client, [str(row["path"]) for row in models])
+
+
+def _empty_folders(client: Client, paths: list[str]) -> Iterator[Finding]:
+    """The model folders of the service's workers in which none of its models is."""
+    try:
+        workers = client.get("/api/engine/status", 5.0, fields=("workers",))["workers"]
+    except Problem:
+        return
+    for folder in sorted({name for row in workers for name in row.get("model_folders", ())}):
+        if not any(PurePath(path).is_relative_to(folder) for path in paths):
+            fix = "put a model's folder, with its config.json, below it: `mlxq models scan`"
+            yield Finding("models", "warning", f"the service found no model in {folder}", fix)
 
 
 def _show(finding: Finding) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from mlxq.commands.batch import COLUMNS, listed
+from mlxq.commands.batch import COLUMNS, listed, with_names
 from mlxq.commands.batch_run import BATCH_FIELDS, ENDED, ROUTE
 from mlxq.errors import FAILED, Problem, Refused, WrongUse
 from mlxq.http_client import AsJson, Client, Url, connect
-from mlxq.output import duration, note, plural, show_json, size, table
+from mlxq.output import clean, duration, note, plural, show_json, size, table
 
 MOST_BATCHES = 1000
 STATUS_FIELDS = ("queues", "running", "running_total", "workers", "models")
@@ -25,6 +27,29 @@ def serve(context: typer.Context) -> None:
     launch.main(argv=context.args, program="mlxq serve")
 
 
+def logs(
+    lines: Annotated[int, typer.Option("--lines", "-n", help="The last so many.", min=0)] = 50,
+    data: Annotated[Path | None, typer.Option("--data", help="Data folder of the service.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the end of the logs of the service on this machine, and where they are."""
+    from mlxq.service.launch import log_files
+    from wire.settings import load
+
+    folder = log_files((data or load().data).resolve())
+    files = sorted(folder.glob("*.log")) if folder.is_dir() else []
+    if not files:
+        raise Problem(f"there are no logs in {folder}: name the service's data folder with --data")
+    if as_json:
+        show_json({"files": [str(file) for file in files]})
+        return
+    for file in files:
+        print(f"==> {file} <==", flush=True)
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            for line in deque(opened, maxlen=lines):
+                print(clean(line), end="")
+
+
 def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
     """Show running and waiting chats, and batches that have not ended."""
     with connect(context, url) as client:
@@ -34,6 +59,7 @@ def ps(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None
             for row in client.get(ROUTE, rows=BATCH_FIELDS, limit=MOST_BATCHES)
             if row["status"] not in ENDED
         ]
+        batches = with_names(client, batches)
     if as_json:
         show_json({"running": status["running"], "queues": status["queues"], "batches": batches})
         return
@@ -52,7 +78,7 @@ def _job(row: dict[str, Any]) -> tuple[object, ...]:
     rate = f"{row['tokens_per_second']:.1f}"
     return (
         row["job_id"],
-        row["model_id"],
+        row.get("model", row["model_id"]),
         row["tokens"],
         rate,
         first,
@@ -132,7 +158,7 @@ def _show_status(url: str, status_view: dict[str, Any]) -> None:
     if status_view["models"]:
         print()
         rows = [
-            (m["id"], size(m["bytes"]), m["kv_quantization"] or "-", m["worker"])
+            (m.get("name", m["id"]), size(m["bytes"]), m["kv_quantization"] or "-", m["worker"])
             for m in status_view["models"]
         ]
         table(("LOADED MODEL", "WEIGHTS>", "KV BITS>", "WORKER"), rows)

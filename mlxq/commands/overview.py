@@ -1,30 +1,41 @@
-"""``mlxq`` without a command: the commands to start with, and whether a service answers."""
+"""``mlxq`` without a command, ``mlxq help`` and ``mlxq --version``."""
 
 from __future__ import annotations
 
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from mlxq.errors import NoService, Problem
+from mlxq.errors import NoService, Problem, WrongUse
 from mlxq.http_client import connect
 
 LOOK_S = 2.0
+_DISTRIBUTION = "mlx-chat-queue"
 _TEXT = """\
 Chat with the models of an MLX chat queue, and operate it.
 
-  mlxq serve                           run the service on this machine
-  mlxq chat "Why is the sky blue?"     ask a question; without one, on a terminal, a conversation
-  mlxq batch prompts.jsonl             run a file of prompts
-  mlxq models                          list the models
-  mlxq status                          queues, workers, loaded models, memory
-  mlxq doctor                          find out what is wrong
+  mlxq serve                         run the service on this machine
+  mlxq pull smollm2                  download a model; also OWNER/NAME of the hub
+  mlxq run smollm2                   a conversation with it
+  mlxq run smollm2 "Why is the sky blue?"
+  mlxq chat "Why is the sky blue?"   ask the default model
+  mlxq list, show, rm                the models; one of them; delete one
+  mlxq load, unload                  have a model in memory, or not
+  mlxq batch prompts.jsonl           run a file of prompts; `mlxq batches` lists them
+  mlxq ps, stop                      what runs and waits; stop it
+  mlxq status, logs, doctor          queues and memory; the service's logs; what is wrong
+  mlxq connect                       set up another program for this service
 """
 
 
 def overview(context: typer.Context) -> None:
-    """Print the commands to start with, and whether a service answers at its address."""
+    """Print the commands, and whether a service answers at its address."""
     print(_TEXT)
     print(_service_line(context))
-    print("`mlxq --help` lists every command.")
+    print("`mlxq help COMMAND` says more about one, `mlxq --help` about all.")
 
 
 def _service_line(context: typer.Context) -> str:
@@ -37,3 +48,31 @@ def _service_line(context: typer.Context) -> str:
         return f"{sentence[0].upper()}{sentence[1:]}."
     except Problem as problem:  # a wrong address, or a service that refuses
         return f"The service: {problem}."
+
+
+def show_help(
+    context: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(help="By default all of them.")] = None,
+) -> None:
+    """Show the help of a command."""
+    shown = context.find_root()
+    for word in command or ():
+        known = getattr(shown.command, "commands", {})
+        if word not in known:
+            raise WrongUse(f"there is no command {word!r}: `mlxq help` lists those there are")
+        if word == "serve":
+            from mlxq.service import launch
+
+            launch.main(argv=["--help"], program="mlxq serve")
+        shown = type(shown)(known[word], info_name=word, parent=shown)
+    print(shown.get_help())
+
+
+def this_version() -> str:
+    """The version of the installed package, or of the checkout that this code is in."""
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        file = Path(__file__).parents[2] / "pyproject.toml"
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        return f"{project['version']} (checkout)"

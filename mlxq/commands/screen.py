@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from mlxq.chat_client import Answer, Frame, stopped_by_ctrl_c
+from mlxq.commands.markdown import MarkdownText
 from mlxq.output import clean, note
 
 _SAVE_CURSOR, _RESTORE_AND_CLEAR = "\x1b7", "\x1b8\x1b[J"
@@ -22,6 +23,8 @@ class Screen:
         self._shows_status = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self._status = ""
         self._at_start = True
+        renders = self._terminal and not quiet and os.environ.get("TERM") != "dumb"
+        self._markdown = MarkdownText() if renders else None
 
     def show(self, frame: Frame) -> None:
         if "progress" in frame:
@@ -32,7 +35,10 @@ class Screen:
         text = str(frame["text"])
         if text and not self._quiet:
             self.status("")
-            print(clean(text) if self._terminal else text, end="", flush=True)
+            if self._markdown is not None:
+                self._markdown.add(clean(text))
+            else:
+                print(clean(text) if self._terminal else text, end="", flush=True)
             self._at_start = text.endswith("\n")
 
     def status(self, text: str) -> None:
@@ -46,6 +52,8 @@ class Screen:
 
     def end_line(self) -> None:
         self.status("")
+        if self._markdown is not None:
+            self._markdown.close()
         if not self._quiet and not self._at_start:
             print(flush=True)
             self._at_start = True

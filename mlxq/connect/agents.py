@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mlxq.connect import editors, programs, terminal_agents
 from mlxq.connect.agent import Agent
-from mlxq.connect.target import close_to
 from mlxq.errors import WrongUse
+from mlxq.model_rows import close_to
 
 AGENTS: tuple[Agent, ...] = (*terminal_agents.AGENTS, *editors.AGENTS, *programs.AGENTS)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mlxq.errors import Problem
-from mlxq.http_client import MODEL_FIELDS, Client
+from mlxq.http_client import Client
+from mlxq.model_rows import find, how_to_get_one, rows_of
 from wire.settings import API_KEY_VARIABLE
 
 NO_KEY = "none"
@@ -57,12 +57,12 @@ class Target:
 
 def find_target(client: Client, wanted: str | None, has_key: bool) -> Target:
     """The model to set up. Raises Problem when there is none, or none of that name."""
-    rows = [row for row in client.get("/models", rows=MODEL_FIELDS) if row["downloaded"]]
+    rows = [row for row in rows_of(client) if row["downloaded"]]
     if not rows:
-        raise Problem(
-            "there is no model: name a folder with `mlxq serve --models`, or `mlxq models download`"
-        )
-    row = _usual(client, rows) if wanted is None else _named(rows, wanted)
+        raise Problem(f"there is no model: {how_to_get_one()}")
+    row = _usual(rows) if wanted is None else find(client, wanted)
+    if not row["downloaded"]:
+        raise Problem(f"{row['name']} is not complete: `mlxq pull` downloads the rest")
     return Target(
         url=client.url,
         model=_name(row, rows),
@@ -74,30 +74,12 @@ def find_target(client: Client, wanted: str | None, has_key: bool) -> Target:
     )
 
 
-def _usual(client: Client, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One whose chat template has tools; among those the one used last, else the first."""
-    active = client.get("/models/active", fields=("model",))["model"] or {}
-    return min(rows, key=lambda row: (not row.get("takes_tools"), row["id"] != active.get("id")))
-
-
-def _named(rows: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
-    found = [row for field in ("id", "name") for row in rows if row[field] == wanted]
-    if found:
-        return found[0]
-    guess = close_to(wanted, [row["name"] for row in rows])
-    raise Problem(f"there is no model {wanted!r}{guess}: `mlxq models` lists those there are")
+def _usual(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One whose chat template has tools; among those the default one, else the first."""
+    return min(rows, key=lambda row: (not row.get("takes_tools"), not row.get("default")))
 
 
 def _name(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The name, or the id where several have the name."""
     alone = sum(other["name"] == row["name"] for other in rows) == 1
     return str(row["name"] if alone else row["id"])
-
-
-def close_to(wanted: str, names: Iterable[str]) -> str:
-    """The name that was probably meant, in brackets; empty when none is like it."""
-    import difflib
-
-    by_fold = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(wanted.casefold(), by_fold, n=1, cutoff=0.5)
-    return f" (did you mean {by_fold[close[0]]!r}?)" if close else ""

@@ -21,7 +21,7 @@ from api.auth.api_keys import admitted
 from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.greeting import greeting
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
-from wire import settings
+from wire import log_format, settings
 from wire.processes import parent_process
 from wire.processes.code_path import code_path
 from wire.redis_server import RedisUnusable, check
@@ -78,11 +78,19 @@ def compiler_works() -> bool:
     return trial.returncode == 0
 
 
-def child_environment(chosen: Settings) -> dict[str, str]:
-    """The environment of worker and API: inherited, with every setting and a clean path."""
+def log_files(data: Path) -> Path:
+    """The folder of the log files of a service on this data folder."""
+    return data / "logs"
+
+
+def child_environment(chosen: Settings, name: str) -> dict[str, str]:
+    """The environment of worker and API: inherited, with every setting, a clean path and a log
+    file of this name."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"}
     path = code_path(ours.get("PYTHONPATH", ""))
-    return {**ours, **settings.to_environment(chosen), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    log = str((log_files(chosen.data) / f"{name}.log").resolve())
+    more = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", log_format.FILE_VARIABLE: log}
+    return {**ours, **settings.to_environment(chosen), **more}
 
 
 def openblas() -> Path:
@@ -125,9 +133,9 @@ def _parts(
 ) -> tuple[Child, Child]:
     """The worker and the API."""
     # Keys are the API's alone.
-    workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""))
+    workers = child_environment(replace(chosen, api_keys=(), api_keys_file=""), "worker")
     run_worker = functools.partial(spawn, worker, tune_for_linux(workers), pipe)
-    run_api = functools.partial(spawn, api, child_environment(chosen), pipe)
+    run_api = functools.partial(spawn, api, child_environment(chosen, "api"), pipe)
     return (
         Child("worker", run_worker, stop_limit_s=chosen.drain_s + 5),
         Child("API", run_api, stop_limit_s=API_STOP_LIMIT_S),
@@ -146,6 +154,7 @@ def serve(
     keys = admitted(chosen)
     settings.check_model_folders(chosen)
     chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
+    say(f"Data folder: {chosen.data.resolve()}")
     embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
     pipe, our_end = os.pipe()
     with Signals() as signals:

@@ -144,6 +144,8 @@ class Terminal:
 
     def __init__(self, shell: Shell, *options: str) -> None:
         ours, theirs = pty.openpty()
+        # Without TERM=dumb Markdown would be rendered: what is compared here is the text.
+        shell.environ["TERM"] = "dumb"
         self.process = shell.start(
             "chat", "--seed", "3", *options, stdin=theirs, stdout=theirs, stderr=theirs
         )
@@ -182,15 +184,20 @@ def test_a_conversation_asks_with_all_that_was_said(shell: Shell) -> None:
     terminal = Terminal(shell, "--max-tokens", "3")
     try:
         assert terminal.ask("one") == words("user:one\n", 3)
-        terminal.ask("/model nope")
-        assert "mlxq: No model of this id or name" in terminal.ask("two")
-        terminal.ask("/model demo-chat")
+        assert "there is no model 'nope'" in terminal.ask("/model nope")
+        assert terminal.ask("/model demo-chat") == "Talking to demo-chat now."
+        assert "/system TEXT" in terminal.ask("/help")
+        assert terminal.ask("/sytem") == (
+            "There is no command /sytem (did you mean '/system'?); /help lists them."
+        )
+        assert terminal.ask("/system brief") == "The system prompt is set."
+        assert terminal.ask("/system") == "There is no system prompt now."
         assert terminal.ask("two") == words(
             f"user:one\nassistant:{words('user:one' + chr(10), 3)}\nuser:two\n", 3
         )
-        terminal.ask("/new")
+        assert terminal.ask("/new") == "This is a new conversation."
         assert terminal.ask("one") == words("user:one\n", 3)
-        terminal.raw.write(b"\x04")
+        terminal.raw.write(b"/bye\n")
         assert terminal.process.wait(LIMIT_S) == 0
     finally:
         terminal.close()
@@ -259,7 +266,9 @@ def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:
     assert [row["name"] for row in json.loads(shell.run("models", "--json").stdout)] == [
         "demo-chat"
     ]
-    assert shell.run("models", "load", "demo-chat").stdout == "Loaded demo-chat.\n"
+    assert shell.run("load", "demo-chat").stdout == "Loaded demo-chat.\n"
+    assert "demo-chat" in shell.run("list").stdout
+    assert "did you mean 'demo-chat'" in shell.run("run", "demo-chta", "hi").stderr
     assert json.loads(shell.run("models", "scan", "--json").stdout)["status"] == "scanned"
     assert json.loads(shell.run("status", "--json").stdout)["ready"] is True
     states = {

@@ -38,8 +38,7 @@ class FakeService(httpx2.BaseTransport):
 
     def __init__(self, **answers: Any) -> None:
         self.answers: dict[str, Any] = {
-            "GET /models": [MODEL],
-            "GET /models/active": {"model": None},
+            "GET /api/engine/models": [MODEL],
         } | answers
         self.requests: list[httpx2.Request] = []
 
@@ -111,7 +110,7 @@ FOLDERS = ("CODEX_HOME", "CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME", "CONTINUE_GLOBA
 
 def connect_write(name: str, *options: str, key: str | None = None, model: Any = BIG) -> Result:
     runner = CliRunner(env={"MLXQ_URL": None, "MLXQ_API_KEY": key})
-    service = FakeService(**{"GET /models": [model]})
+    service = FakeService(**{"GET /api/engine/models": [model]})
     return runner.invoke(app, ["connect", name, "--write", *options], obj=service, prog_name="mlxq")
 
 

@@ -184,5 +184,6 @@ class StatusReporter:
                 prompt_tokens=cache.prompt_tokens,
                 cached_tokens=cache.cached_tokens,
             ),
+            model_folders=tuple(str(folder.resolve()) for folder in self._settings.models),
             work=self.counters.work(),
         )

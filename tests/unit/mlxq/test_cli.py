@@ -42,6 +42,7 @@ STATUS = {
         {
             "job_id": "j1",
             "model_id": "m1",
+            "model": "Tiny",
             "tokens": 12,
             "tokens_per_second": 31.25,
             "ttft_ms": 150.0,
@@ -49,7 +50,9 @@ STATUS = {
             "worker": "w1",
         }
     ],
-    "models": [{"id": "m1", "kv_quantization": 4, "bytes": 5 << 30, "worker": "w1"}],
+    "models": [
+        {"id": "m1", "name": "Tiny", "kv_quantization": 4, "bytes": 5 << 30, "worker": "w1"}
+    ],
     "memory": [],
     "workers": [
         {
@@ -102,8 +105,10 @@ def test_every_command_explains_itself_prints_json_and_is_in_the_docs(command: s
         return
     shown = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="mlxq")
     assert shown.exit_code == 0
-    assert "--json" in shown.stdout
-    assert "--url" in shown.stdout
+    if command in ("help", "logs"):  # They ask no service.
+        return
+    for option in ("--json", "--url", "--key"):
+        assert option in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -165,10 +170,13 @@ def test_wrong_use_is_one_line_and_nothing_is_sent(arguments: list[str], says: s
 
 
 def test_an_unknown_model_is_refused_with_where_to_look() -> None:
-    service = FakeService(
-        **{"POST /api/engine/chat": refusal(404, "model_not_found", "No model of this name.")}
-    )
-    assert "`mlxq models` lists those there are" in ended(1, service, "chat", "hi", "-m", "nope")
+    service = FakeService()
+    assert "`mlxq list` lists those there are" in ended(1, service, "chat", "hi", "-m", "nope")
+    for words in (("run", "tinny", "hi"), ("load", "tinny"), ("show", "tinny"), ("rm", "tinny")):
+        assert "there is no model 'tinny' (did you mean 'Tiny'?)" in ended(1, service, *words)
+    assert "`mlxq pull smollm2` gets it" in ended(1, service, "run", "smollm2", "hi")
+    assert service.sent("/api/engine/chat") == []
+    assert "Did you mean 'models'" in ended(2, service, "modles")
 
 
 def test_a_refusal_names_the_wrong_field_and_when_to_come_back() -> None:
@@ -189,19 +197,21 @@ def test_a_refusal_names_the_wrong_field_and_when_to_come_back() -> None:
     "answer", [httpx2.Response(200, text="<html>"), httpx2.Response(404, text="what?")]
 )
 def test_another_program_at_the_address_is_recognised(answer: httpx2.Response) -> None:
-    assert "is not this service" in ended(3, FakeService(**{"GET /models": answer}), "models")
+    assert "is not this service" in ended(
+        3, FakeService(**{"GET /api/engine/models": answer}), "models"
+    )
 
 
 def test_a_connection_that_breaks_in_an_answer_is_one_line() -> None:
     def broken(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ReadTimeout("late")
 
-    assert "was lost" in ended(3, FakeService(**{"GET /models": broken}), "models")
+    assert "was lost" in ended(3, FakeService(**{"GET /api/engine/models": broken}), "models")
 
 
 def test_the_key_is_sent_and_a_missing_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = refusal(401, "unauthorized", "A key is needed.")
-    assert "MLXQ_API_KEY" in ended(1, FakeService(**{"GET /models": wanted}), "models")
+    assert "MLXQ_API_KEY" in ended(1, FakeService(**{"GET /api/engine/models": wanted}), "models")
     service = FakeService()
     monkeypatch.setenv("MLXQ_API_KEY", "secret")
     assert CliRunner().invoke(app, ["models"], obj=service).exit_code == 0
@@ -217,13 +227,13 @@ def test_ps_and_status_show_what_runs_and_what_waits() -> None:
     }
     service = FakeService(**answers)
     shown = mlxq(service, "ps").stdout
-    assert re.search(r"j1 +m1 +12 +31\.2 +0\.1 s +1 min 04 s", shown)
-    assert re.search(r"b1 +running +m1 +7 +1 +10 +99 +1 min 05 s", shown)
+    assert re.search(r"j1 +Tiny +12 +31\.2 +0\.1 s +1 min 04 s", shown)
+    assert re.search(r"b1 +running +Tiny +7 +1 +10 +99 +1 min 05 s", shown)
     assert "1 chat running, 3 waiting; 1 batch." in shown
     assert json.loads(mlxq(service, "ps", "--json").stdout)["running"] == STATUS["running"]
     shown = mlxq(service, "status").stdout
     assert re.search(r"w1 +here +1 +4 +50 % +6\.0 GiB +draining", shown)
-    assert re.search(r"m1 +5\.0 GiB +4 +w1", shown)
+    assert re.search(r"Tiny +5\.0 GiB +4 +w1", shown)
     assert json.loads(mlxq(service, "status", "--json").stdout)["ready"] is True
 
 
@@ -250,31 +260,35 @@ def test_stop_ends_one_chat_or_all_and_says_when_there_is_no_such_chat() -> None
 
 
 def test_models_are_listed_and_commands_are_passed_on() -> None:
+    row = MODEL | {"default": True, "repository": None, "sampling_defaults": {"top_k": 20}}
     service = FakeService(
         **{
-            "POST /models/load": {"status": "loaded", "model_id": "m1"},
-            "POST /models/scan": {"models": 2},
+            "GET /api/engine/models": [row],
+            "POST /api/engine/models/load": {"status": "loaded", "model_id": "m1"},
+            "POST /api/engine/models/unload": {"status": "unloaded", "models": ["m1"]},
+            "POST /api/engine/models/scan": {"models": 2},
+            "POST /api/engine/models/delete": {"status": "deleted", "model_id": "m1"},
         }
     )
-    assert re.search(r"Tiny +m1 +llama +2048 +3\.0 MiB +no +loaded", mlxq(service, "models").stdout)
-    assert json.loads(mlxq(service, "models", "list", "--json").stdout) == [MODEL]
-    assert mlxq(service, "models", "load", "Tiny", "--kv", "4").stdout == "Loaded Tiny.\n"
-    assert service.sent("/models/load") == [{"model_id": "Tiny", "kv_quantization": 4}]
+    for words in (("list",), ("models",), ("models", "list")):
+        shown = mlxq(service, *words).stdout
+        assert re.search(r"Tiny +3\.0 MiB +2,048 +no +loaded, default", shown)
+        assert "m1" not in shown
+    assert json.loads(mlxq(service, "models", "list", "--json").stdout) == [row]
+    for words in (("load",), ("models", "load")):
+        assert mlxq(service, *words, "Tiny", "--kv", "4").stdout == "Loaded Tiny.\n"
+    assert service.sent("/api/engine/models/load")[0] == {"model_id": "m1", "kv_quantization": 4}
+    reply = json.loads(mlxq(service, "unload", "--json").stdout)
+    assert (reply["models"], reply["names"]) == (["m1"], ["Tiny"])
+    assert mlxq(service, "unload", "m1").stdout == "Unloaded Tiny.\n"
+    assert mlxq(service, "rm", "m1").stdout == "Deleted Tiny.\n"
     assert json.loads(mlxq(service, "models", "scan", "--json").stdout) == {"models": 2}
-
-
-def test_a_download_is_waited_for_and_its_failure_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlxq.commands.models.POLL_S", 0)
-    row = MODEL | {"path": "/data/models/some--tiny", "downloaded": False, "downloading": True}
-    begun = {"status": "downloading", "model_id": "x", "size": 1}
-    looks = [[row], [], [row | {"downloaded": True, "downloading": False}]]
-    service = FakeService(**{"POST /models/download": begun, "GET /models": iter(looks)})
-    assert mlxq(service, "models", "download", "some/tiny").stdout == "Downloaded some/tiny.\n"
-    looks = [[row], [row | {"downloading": False}]]
-    service = FakeService(**{"POST /models/download": begun, "GET /models": iter(looks)})
-    assert "failed" in ended(1, service, "models", "download", "some/tiny")
+    shown = mlxq(service, "show", "Tiny").stdout
+    assert re.search(r"Name +Tiny\n", shown)
+    assert re.search(r"Sampling +top_k 20\n", shown)
+    assert re.search(r"Context +2,048 tokens\n", shown)
 
 
 def test_what_a_server_says_cannot_steer_the_terminal() -> None:
-    service = FakeService(**{"GET /models": [MODEL | {"name": "\x1b[2Jevil\x07"}]})
+    service = FakeService(**{"GET /api/engine/models": [MODEL | {"name": "\x1b[2Jevil\x07"}]})
     assert "\x1b" not in mlxq(service, "models").stdout

@@ -136,7 +136,7 @@ def test_every_prompt_gets_its_result_and_nothing_else_is_left_behind(files: Pat
     assert "5 prompts: 5 done, 0 failed, 0 left." in result.stdout
     assert output(files) == ALL
     assert sorted(path.name for path in files.iterdir()) == ["in.jsonl", "out.jsonl"]
-    assert service.requests[2].url.params["model_id"] == "m1"
+    assert service.requests[1].url.params["model_id"] == "m1"
 
 
 def test_run_again_it_sends_only_what_has_no_result(files: Path) -> None:
@@ -288,6 +288,6 @@ def test_json_tells_counts_and_batches_are_listed(files: Path) -> None:
     service = FakeBatches()
     answer = json.loads(run(service, files, "--json").stdout)
     assert (answer["total"], answer["done"], answer["batch_id"]) == (5, 5, "b1")
-    assert re.search(r"b1 +completed +m1 +5 +0 +5 +20 +-", mlxq(service, "batches").stdout)
+    assert re.search(r"b1 +completed +Tiny +5 +0 +5 +20 +-", mlxq(service, "batches").stdout)
     assert json.loads(mlxq(service, "batches", "--json").stdout)[0]["id"] == "b1"
     assert mlxq(service, "stop", "b1").stdout == "Stopped b1.\n"

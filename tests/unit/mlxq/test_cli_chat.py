@@ -117,7 +117,7 @@ def test_json_holds_the_whole_answer() -> None:
 def test_a_picture_goes_as_a_data_url_to_a_model_that_sees(tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(plain())
     sees = MODEL | {"id": "m2", "is_vision": True, "loaded": False}
-    service = FakeService(**{CHAT: hello(), "GET /models": [MODEL, sees]})
+    service = FakeService(**{CHAT: hello(), "GET /api/engine/models": [MODEL, sees]})
     assert mlxq(service, "chat", "What is it?", "--image", str(tmp_path / "red.png")).exit_code == 0
     [body] = service.sent("/api/engine/chat")
     assert body["model_id"] == "m2"

@@ -35,6 +35,14 @@ def test_a_healthy_service_is_found_with_its_models() -> None:
 
 
 @pytest.mark.usefixtures("only_the_service")
+def test_an_empty_model_folder_of_the_service_is_named() -> None:
+    workers = [{"model_folders": ["/models", "/empty"]}]
+    found = findings(FakeService(**HEALTHY, **{"GET /api/engine/status": {"workers": workers}}))
+    assert found["models"]["state"] == "warning"
+    assert found["models"]["detail"] == "the service found no model in /empty"
+
+
+@pytest.mark.usefixtures("only_the_service")
 def test_no_service_is_a_warning_and_no_worker_is_a_problem() -> None:
     def refused(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused")

@@ -24,7 +24,7 @@ from wire.settings import (
 
 
 def test_defaults_need_no_environment() -> None:
-    assert load(environ={}) == Settings()
+    assert load(environ={"MLXQ_DATA": ".mlxq"}) == Settings()
     assert Settings().host == "127.0.0.1"
 
 
@@ -91,3 +91,21 @@ def test_a_model_folder_that_is_not_there_stops_the_start_with_one_line(
         [sys.executable, "-m", "worker"], capture_output=True, text=True, check=False
     )
     assert (alone.returncode, alone.stderr) == (1, f"worker: {line}")
+
+
+def test_the_data_folder_is_the_users_own_unless_the_current_folder_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = {"HOME": "/home/ann"}
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert load(environ=home).data == Path("/home/ann/.local/share/mlxq")
+    assert load(environ=home | {"XDG_DATA_HOME": "/data"}).data == Path("/data/mlxq")
+    assert load(environ=home | {"XDG_DATA_HOME": "here"}).data == Path(
+        "/home/ann/.local/share/mlxq"
+    )
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert load(environ=home).data == Path("/home/ann/Library/Application Support/mlxq")
+    assert load(environ=home | {"MLXQ_DATA": "/mine"}).data == Path("/mine")
+    (tmp_path / ".mlxq").mkdir()
+    assert load(environ=home).data == Path(".mlxq")

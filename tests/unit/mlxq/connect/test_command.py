@@ -22,9 +22,9 @@ SEES = BIG | {"id": "m3", "name": "Seer", "is_vision": True}
 
 
 def service(*models: dict[str, Any], active: dict[str, Any] | None = None) -> FakeService:
-    return FakeService(
-        **{"GET /models": list(models or (BIG,)), "GET /models/active": {"model": active}}
-    )
+    """A service whose default model is ``active``."""
+    rows = [row | {"default": row is active} for row in models or (BIG,)]
+    return FakeService(**{"GET /api/engine/models": rows})
 
 
 def printed(name: str, *options: str, of: FakeService | None = None) -> str:
@@ -200,7 +200,7 @@ def model_of(text: str) -> str:
     return str(tomllib.loads(text)["model"])
 
 
-def test_a_model_with_tools_comes_before_the_one_used_last() -> None:
+def test_a_model_with_tools_comes_before_the_default_one() -> None:
     chosen = printed("codex", of=service(MODEL, BIG, SEES, active=MODEL))
     assert model_of(chosen) == "Big 7B"
     assert model_of(printed("codex", of=service(MODEL, BIG, SEES, active=SEES))) == "Seer"
@@ -225,7 +225,7 @@ def test_a_model_that_is_still_being_downloaded_is_not_chosen() -> None:
     assert model_of(printed("codex", of=service(waiting, MODEL))) == "Tiny"
     result = mlxq(service(waiting), "connect", "codex")
     assert result.exit_code == 1
-    assert result.stderr.startswith("mlxq: there is no model: name a folder")
+    assert result.stderr.startswith("mlxq: there is no model: `mlxq pull smollm2` gets one")
 
 
 def test_small_windows_and_templates_without_tools_are_told() -> None:
@@ -248,7 +248,7 @@ def test_small_windows_and_templates_without_tools_are_told() -> None:
         ("connect --write", 2, "name the program that is meant"),
         ("connect cline --write", 2, "Cline has no file to write"),
         ("connect codex --model big", 1, "there is no model 'big' (did you mean 'Big 7B'?)"),
-        ("connect codex --model xyzzy", 1, "there is no model 'xyzzy': `mlxq models`"),
+        ("connect codex --model xyzzy", 1, "there is no model 'xyzzy': `mlxq list`"),
     ],
 )
 def test_mistakes_are_one_line(words: str, code: int, sentence: str) -> None:
@@ -260,7 +260,7 @@ def test_mistakes_are_one_line(words: str, code: int, sentence: str) -> None:
 
 
 def test_a_service_that_wants_a_key_says_so() -> None:
-    closed = FakeService(**{"GET /models": refusal(401, "unauthorized", "No API key.")})
+    closed = FakeService(**{"GET /api/engine/models": refusal(401, "unauthorized", "No API key.")})
     result = mlxq(closed, "connect", "codex")
     assert result.exit_code == 1
     assert "set MLXQ_API_KEY" in result.stderr

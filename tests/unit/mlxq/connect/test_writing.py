@@ -40,7 +40,7 @@ def test_a_new_file_holds_what_is_printed_for_it(agent: Any, home: Path) -> None
     shown = runner.invoke(
         app,
         ["connect", agent.name, "--json"],
-        obj=FakeService(**{"GET /models": [BIG]}),
+        obj=FakeService(**{"GET /api/engine/models": [BIG]}),
         prog_name="mlxq",
     )
     texts = [block["text"] for block in json.loads(shown.stdout)["blocks"]]

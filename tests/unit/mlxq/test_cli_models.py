@@ -1,0 +1,89 @@
+"""``mlxq pull``, options before the command, ``mlxq help`` and ``mlxq logs``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli_support import MODEL, FakeService, mlxq, refusal
+from tests.unit.mlxq.test_cli import ended
+
+DOWNLOAD = "POST /api/engine/models/download"
+COMING = MODEL | {
+    "name": "tiny",
+    "repository": "some/tiny",
+    "downloaded": False,
+    "downloading": True,
+}
+
+
+def pulling(*looks: list[dict[str, object]], answer: object = None) -> FakeService:
+    begun = answer or {"status": "downloading", "model_id": "m1", "name": "tiny", "size": 1}
+    return FakeService(**{DOWNLOAD: begun, "GET /api/engine/models": iter(looks)})
+
+
+def test_a_download_is_waited_for_and_its_failure_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxq.commands.models.pulling.POLL_S", 0)
+    whole = COMING | {"downloaded": True, "downloading": False}
+    for words in (("pull",), ("models", "download")):
+        service = pulling([COMING], [], [whole])
+        done = mlxq(service, *words, "some/tiny")
+        assert done.stdout == "tiny is here: `mlxq run tiny` talks to it.\n", done.output
+        assert service.sent("/api/engine/models/download") == [{"model_id": "some/tiny"}]
+    failed = COMING | {"downloading": False, "download_error": "The disk is full."}
+    assert "tiny was not downloaded: The disk is full\n" in ended(
+        1, pulling([COMING], [failed]), "pull", "some/tiny"
+    )
+
+
+def test_what_is_here_or_under_way_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxq.commands.models.pulling.POLL_S", 0)
+    whole = COMING | {"downloaded": True, "downloading": False}
+    refused = refusal(409, "conflict", "tiny is here already.")
+    shown = mlxq(pulling([whole], answer=refused), "pull", "some/tiny")
+    assert (shown.exit_code, shown.stdout) == (0, "tiny is here already.\n")
+    shown = mlxq(pulling([COMING], [COMING], [whole], answer=refused), "pull", "some/tiny")
+    assert shown.stdout.startswith("tiny is here: ")
+    gone = refusal(502, "hub_unreachable", "There is no connection to the model hub.")
+    assert "no connection" in ended(1, pulling(answer=gone), "pull", "some/tiny")
+
+
+def test_a_download_can_be_cancelled() -> None:
+    service = FakeService(
+        **{
+            "GET /api/engine/models": [COMING],
+            "POST /api/engine/models/download/cancel": {"status": "cancelled", "model_id": "m1"},
+        }
+    )
+    assert "`mlxq pull some/tiny` resumes" in mlxq(service, "pull", "some/tiny", "--cancel").stdout
+    assert service.sent("/api/engine/models/download/cancel") == [{"model_id": "m1"}]
+    assert "not being downloaded" in ended(1, service, "pull", "other/one", "--cancel")
+
+
+def test_url_and_key_stand_before_or_behind_the_command() -> None:
+    options = ("--url", "http://127.0.0.1:9", "--key", "mine")
+    for words in ((*options, "list"), ("list", *options), (*options, "models", "list")):
+        service = FakeService()
+        assert mlxq(service, *words).exit_code == 0
+        [request] = service.requests
+        assert (request.url.port, request.headers["Authorization"]) == (9, "Bearer mine")
+
+
+def test_help_and_version_need_no_service() -> None:
+    assert "Commands:" in mlxq(FakeService(), "help").output
+    assert mlxq(FakeService(), "help", "pull").stdout.startswith("Usage: mlxq pull")
+    shown = mlxq(FakeService(), "help", "models", "load").stdout
+    assert shown.startswith("Usage: mlxq models load")
+    assert "no command 'nope'" in ended(2, FakeService(), "help", "nope")
+    assert re.match(r"\d+\.\d+\.\d+", mlxq(FakeService(), "--version").stdout)
+
+
+def test_logs_are_shown_with_their_files(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    file = tmp_path / "logs" / "worker.log"
+    file.write_text("".join(f"line {number}\n" for number in range(9)))
+    shown = mlxq(FakeService(), "logs", "--data", str(tmp_path), "-n", "2").stdout
+    assert shown == f"==> {file} <==\nline 7\nline 8\n"
+    assert "--data" in ended(1, FakeService(), "logs", "--data", str(tmp_path / "none"))
