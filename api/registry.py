@@ -141,9 +141,9 @@ class RegistryReader:
 
     async def default(self, owner: str) -> ModelRecord | None:
         """The default model for an owner of chats: the configured one; else the one that the
-        owner's last chat was for, while it is loaded; else the first by name, demo models last.
+        owner's last chat was for, while it is loaded; else the first by name.
 
-        None if there is no such model.
+        A demo model only where there is no other. None if there is no model.
         """
         records = await self.models()
         if self._default_model:
@@ -151,10 +151,11 @@ class RegistryReader:
             return named if named is not None and named.downloaded else None
         last = cast(bytes | None, await self._redis.hget(keys.LAST_MODELS, owner))
         ready = [record for record in records if record.downloaded]
+        ready = [record for record in ready if not record.demo] or ready
         used = next((r for r in ready if last is not None and r.id == last.decode()), None)
         if used is not None and used.id in loaded(await self.workers()):
             return used
-        return min(ready, key=lambda record: record.demo, default=None)
+        return next(iter(ready), None)
 
     async def created(self) -> dict[str, int]:
         """The dates of models' files by model id, seconds since the epoch; some may be missing."""

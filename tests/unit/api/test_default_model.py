@@ -69,9 +69,24 @@ def test_each_caller_keeps_its_own_while_it_is_loaded(
     redis.hset(keys.LAST_MODELS, mapping={"ann": OTHER.id, "bob": DEMO.id})
     assert chosen("ann") == chosen("bob") == MODEL.id
     load(server, OTHER.id, DEMO.id)
-    assert [chosen("ann"), chosen("bob"), chosen("new")] == [OTHER.id, DEMO.id, MODEL.id]
+    assert [chosen("ann"), chosen("new")] == [OTHER.id, MODEL.id]
+    assert chosen("bob") == MODEL.id  # who has tried a demo model, and then got a real one
     redis.hset(keys.LAST_MODELS, "ann", "gone")
     assert chosen("ann") == MODEL.id
+
+
+def test_of_demo_models_alone_the_one_used_last_stays(
+    server: FakeServer, chosen: Callable[..., str | None]
+) -> None:
+    redis = fakeredis.FakeRedis(server=server)
+    registry = Registry(redis)
+    another = DEMO.model_copy(update={"id": "demo-2", "name": "b-demo"})
+    registry.put(another)
+    load(server, another.id)
+    for record in (MODEL, OTHER):
+        registry.remove(record.id)
+    redis.hset(keys.LAST_MODELS, mapping={"ann": DEMO.id, "bob": another.id})
+    assert [chosen("ann"), chosen("bob"), chosen("new")] == [DEMO.id, another.id, DEMO.id]
 
 
 def test_the_setting_wins_and_is_not_replaced_where_its_model_is_missing(
