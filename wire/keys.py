@@ -204,6 +204,14 @@ def worker_reads(name: str) -> str:
     return f"{PREFIX}worker-reads:{name}"
 
 
+def worker_folders(name: str) -> str:
+    """JSON: the model folders that a worker was told to look into; expires with its status.
+
+    Not in the status: earlier releases read none that has a field they don't know.
+    """
+    return f"{PREFIX}worker-folders:{name}"
+
+
 def worker_starts(machine: str) -> str:
     """Integer: how often a worker has started on a machine and data folder."""
     return f"{PREFIX}worker-starts:{machine}"

@@ -154,7 +154,7 @@ class WorkerStatus(TolerantRecord):
     ``active_model`` is the model used last; ``models`` are most recently used first.
 
     ``beat_ms`` is the Redis time of the status, in milliseconds. ``running`` are the oldest of
-    ``running_total`` jobs. ``model_folders`` are those that it was told to look into.
+    ``running_total`` jobs.
     """
 
     name: str
@@ -171,7 +171,6 @@ class WorkerStatus(TolerantRecord):
     memory: Memory
     prompt_cache: PromptCacheUse
     work: Totals = Totals()
-    model_folders: tuple[str, ...] = ()
 
     @property
     def machine(self) -> str:

@@ -5,6 +5,7 @@ One read serves all viewers. Reads only; knows neither HTTP nor RQ.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -114,8 +115,18 @@ class StatusReader:
             ],
             "downloads": [_download(record) for record in records if not record.downloaded],
             "memory": [worker.memory.model_dump() | {"host": worker.host} for worker in workers],
-            "workers": [_worker_row(worker, snapshot) for worker in workers],
+            "workers": [
+                _worker_row(worker, snapshot) | {"model_folders": folders}
+                for worker, folders in zip(workers, await self._folders(workers), strict=True)
+            ],
         }
+
+    async def _folders(self, workers: list[WorkerStatus]) -> list[list[str]]:
+        """The model folders of each worker; none of one of an earlier release."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for worker in workers:
+                pipe.get(keys.worker_folders(worker.name))
+            return [json.loads(stored) if stored else [] for stored in await pipe.execute()]
 
     async def history(self, now_ms: int) -> Rows:
         """The last minutes."""

@@ -96,7 +96,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """
     path, limit_s = chromium(), len(FILES) * LIMIT_S
     data = tmp_path_factory.mktemp("data")
-    service = Running(SERVE, data, "--slots", "1", limit_s=limit_s)
+    # Some tests choose another model: it is not to be the next one's default.
+    options = ("--slots", "1", "--default-model", "demo-chat")
+    service = Running(SERVE, data, *options, limit_s=limit_s)
     keyed = Running(
         SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS
     )

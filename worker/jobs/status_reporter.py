@@ -6,6 +6,7 @@ looks. Tells counts, times and names, never a text.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -86,6 +87,7 @@ class StatusReporter:
         self._queue_key = queue_key
         self._machine = name.split(".")[0]
         self._started_ms = int(time.time() * 1000)
+        self._folders = json.dumps([str(folder.resolve()) for folder in settings.models])
         self._clock_ms = 0.0
         self._waiting = 0
         self.counters = counters
@@ -128,6 +130,9 @@ class StatusReporter:
                 ex=keys.WORKER_STATUS_LIFETIME_S,
             )
             pipeline.set(keys.worker_reads(self._name), VERSION, ex=keys.WORKER_STATUS_LIFETIME_S)
+            pipeline.set(
+                keys.worker_folders(self._name), self._folders, ex=keys.WORKER_STATUS_LIFETIME_S
+            )
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
@@ -151,7 +156,8 @@ class StatusReporter:
 
     def close(self) -> None:
         """Take this worker off the list of workers."""
-        self._redis.delete(keys.worker_status(self._name), keys.worker_reads(self._name))
+        of_worker = (keys.worker_status, keys.worker_reads, keys.worker_folders)
+        self._redis.delete(*(key(self._name) for key in of_worker))
         self._redis.srem(keys.WORKERS, self._name)
 
     def _status(self, inside: list[Sequence]) -> WorkerStatus:
@@ -184,6 +190,5 @@ class StatusReporter:
                 prompt_tokens=cache.prompt_tokens,
                 cached_tokens=cache.cached_tokens,
             ),
-            model_folders=tuple(str(folder.resolve()) for folder in self._settings.models),
             work=self.counters.work(),
         )
