@@ -58,7 +58,10 @@ class RegisterRequest(Body):
 class EngineModel(BaseModel):
     """One model, with what is loaded of it and how far its download is."""
 
-    id: str = Field(description="Its id; it changes with the model's files.")
+    id: str = Field(
+        description="Its id. A model that was downloaded here keeps it, others get another "
+        "with other files."
+    )
     name: str = Field(description="The name that people know it by.")
     path: str = Field(description="Its folder on the worker's machine.")
     local_path: str | None = Field(

