@@ -80,9 +80,10 @@ onPage("names are read from what people paste", async (page) => {
   const read = await page.evaluate(async (texts) => {
     const { wantedModel } = await import("/static/models/names.js");
     return texts.map(wantedModel);
-  }, ["mlx-community/Qwen3-4B-4bit", "  https://huggingface.co/mlx-community/Qwen3-4B-4bit/tree/main?x=1 ", "hf.co/a/b", "hf download a/b",
-    '"a/b"', "smollm2", "https://huggingface.co/models", "https://elsewhere.example/a/b", "a/b/c", "../etc", ""]);
-  assert.deepEqual(read, ["mlx-community/Qwen3-4B-4bit", "mlx-community/Qwen3-4B-4bit", "a/b", "a/b", "a/b", "smollm2", null, null, null, null, null]);
+  }, ["mlx-community/Qwen3-4B-4bit", "  https://hub.example/a/b/tree/main?x=1 ", "<https://hub.example/a/b>", "hf download a/b",
+    '"a/b"', "smollm2", "ftp://hub.example/a/b", "a/b/c", "../etc", ""]);
+  assert.deepEqual(read, ["mlx-community/Qwen3-4B-4bit", "https://hub.example/a/b/tree/main?x=1", "https://hub.example/a/b", "a/b", "a/b",
+    "smollm2", null, null, null, null]);
 }, { opened });
 
 onPage("a download shows its progress, and can be cancelled and resumed", async (page) => {
@@ -106,11 +107,11 @@ onPage("a pasted address is downloaded; a refusal is said in the service's words
   const shown = await pretend(page, [model()]);
   const refused = await command(page, "download", { detail: "The disk is too small.", code: "insufficient_disk", errors: [] }, 507);
   const field = page.getByLabel("Download a model");
-  await field.fill("https://huggingface.co/someone/Model");
+  await field.fill("https://hub.example/someone/Model");
   await page.keyboard.press("Enter");
   await page.getByText("The disk is too small.").waitFor();
-  assert.equal(await field.inputValue(), "https://huggingface.co/someone/Model");
-  assert.deepEqual(refused, [{ model_id: "someone/Model" }]);
+  assert.equal(await field.inputValue(), "https://hub.example/someone/Model");
+  assert.deepEqual(refused, [{ model_id: "https://hub.example/someone/Model" }]);
   await page.unroute(`${MODELS}/download`);
   await command(page, "download", { status: "downloading", model_id: "n", size: 1 });
   shown.list = [model(), fetching({ id: "n", name: "New" })];
