@@ -15,7 +15,7 @@ _NATIVE_BATCH = {
     "id": _CHAT,
     "status": "running",
     "model_id": "demo-chat",
-    "counts": {"total": 2, "completed": 1, "failed": 0, "cancelled": 0, "left": 1},
+    "counts": {"total": 2, "done": 1, "failed": 0, "cancelled": 0, "left": 1},
     "tokens_per_second": 48.2,
     "seconds_left": 0.2,
 }
