@@ -10,7 +10,7 @@ from typing import Any
 
 from mlxq.errors import Problem
 from mlxq.http_client import MODEL_FIELDS, MODELS, Client
-from wire.models import packaged
+from wire.models import lookup, packaged
 
 Row = dict[str, Any]
 DEFAULT = "default"
@@ -39,13 +39,7 @@ def find(client: Client, wanted: str) -> Row:
 
 def among(rows: Iterable[Row], wanted: str) -> Row | None:
     """The model of these that a name stands for."""
-    listed = list(rows)
-    for field in ("id", "name", "repository"):
-        for row in listed:
-            if row.get(field) == wanted:
-                return row
-    known = packaged.find(wanted)
-    return next((row for row in listed if known is not None and row["name"] == known.name), None)
+    return lookup.find(rows, wanted, dict.get)
 
 
 def default_of(rows: Iterable[Row], vision: bool = False) -> Row:

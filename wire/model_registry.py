@@ -14,7 +14,7 @@ from redis import Redis
 
 from wire import keys
 from wire.messages import TolerantRecord
-from wire.models import packaged
+from wire.models import lookup
 from wire.versions import added
 
 
@@ -84,11 +84,6 @@ class ModelRecord(TolerantRecord):
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
 
     @property
-    def local_path(self) -> str:
-        """The model's folder on its worker's machine; that of a download is there once it ends."""
-        return self.path
-
-    @property
     def names(self) -> tuple[str | None, ...]:
         """What it can be asked for by."""
         return self.id, self.name, self.repository
@@ -131,16 +126,8 @@ def _decoded(value: bytes) -> list[ModelRecord]:
 
 
 def find(records: Iterable[ModelRecord], wanted: str) -> ModelRecord | None:
-    """The record that an id, a name or a repository name stands for; an id wins over a name, and
-    that over another name of a packaged model."""
-    rows = list(records)
-    for field in ("id", "name", "repository"):
-        for record in rows:
-            if getattr(record, field) == wanted:
-                return record
-    packaged_model = packaged.find(wanted)
-    name = None if packaged_model is None else packaged_model.name
-    return next((r for r in rows if r.name == name and r.repository is None), None)
+    """The record that a name stands for."""
+    return lookup.find(records, wanted, getattr)
 
 
 class Registry:
