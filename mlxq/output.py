@@ -25,6 +25,14 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def show_reply(reply: Any, sentence: str, as_json: bool) -> None:
+    """Print what a command did: the reply as JSON, or the sentence."""
+    if as_json:
+        show_json(reply)
+    else:
+        print(sentence)
+
+
 def note(text: str) -> None:
     """Print a line on standard error."""
     print(clean(text), file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ from mlxq.http_client import (
     interactive,
 )
 from mlxq.model_rows import find, names_by_id, rows_of
-from mlxq.output import plural, show_json
+from mlxq.output import plural, show_reply
 
 
 def load(
@@ -34,7 +34,7 @@ def load(
         row = find(client, model)
         body = {"model_id": row["id"], "kv_quantization": kv}
         reply = client.post(f"{MODELS}/load", body, COMMAND_S, fields=("status",))
-    _show_reply({"name": row["name"], **reply}, f"Loaded {row['name']}.", as_json)
+    show_reply({"name": row["name"], **reply}, f"Loaded {row['name']}.", as_json)
 
 
 def unload(
@@ -57,7 +57,7 @@ def unload(
     said = f"Unloaded {', '.join(unloaded)}." if unloaded else "It was not loaded."
     if model is None and not unloaded:
         said = "No model was loaded."
-    _show_reply({**reply, "names": unloaded}, said, as_json)
+    show_reply({**reply, "names": unloaded}, said, as_json)
 
 
 def scan(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
@@ -65,7 +65,7 @@ def scan(context: typer.Context, url: Url = None, as_json: AsJson = False) -> No
     with connect(context, url) as client:
         reply = client.post(f"{MODELS}/scan", None, COMMAND_S, fields=("models",))
     found = plural(reply.get("models", 0), "model")
-    _show_reply(reply, f"Scanned the model folders: {found}, see `mlxq list`.", as_json)
+    show_reply(reply, f"Scanned the model folders: {found}, see `mlxq list`.", as_json)
 
 
 def register(
@@ -81,7 +81,7 @@ def register(
     with connect(context, url) as client:
         body = {"name": name, "path": path}
         reply = client.post(f"{MODELS}/register", body, COMMAND_S, fields=("status",))
-    _show_reply(reply, f"Registered {name}.", as_json)
+    show_reply(reply, f"Registered {name}.", as_json)
 
 
 def delete(
@@ -100,11 +100,4 @@ def delete(
         reply = client.post(
             f"{MODELS}/delete", {"model_id": row["id"]}, COMMAND_S, fields=("status",)
         )
-    _show_reply({"name": name, **reply}, f"Deleted {name}.", as_json)
-
-
-def _show_reply(reply: Any, sentence: str, as_json: bool) -> None:
-    if as_json:
-        show_json(reply)
-    else:
-        print(sentence)
+    show_reply({"name": name, **reply}, f"Deleted {name}.", as_json)

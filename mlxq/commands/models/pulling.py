@@ -13,7 +13,7 @@ import typer
 from mlxq.errors import INTERRUPTED, Problem, Refused
 from mlxq.http_client import COMMAND_S, LIST_HINT, MODELS, AsJson, Client, Url, connect
 from mlxq.model_rows import Row, among, close_to, packaged_names, rows_of
-from mlxq.output import duration, note, show_json, size
+from mlxq.output import duration, note, show_reply, size
 from wire.models.packaged import PACKAGED_MODELS
 
 POLL_S = 0.25
@@ -48,10 +48,10 @@ def pull(
             return
         row, said = _started(client, model)
         if row is None or not (wait or row["downloaded"]):
-            _tell(said, f"Downloading {said['name']}.", as_json)
+            show_reply(said, f"Downloading {said['name']}.", as_json)
             return
         if row["downloaded"]:
-            _tell(row, f"{row['name']} is here already.", as_json)
+            show_reply(row, f"{row['name']} is here already.", as_json)
             return
         try:
             row = _followed(client, row["id"], row["name"])
@@ -59,7 +59,7 @@ def pull(
             note(f"The download goes on: `mlxq pull {model} --cancel` ends it.")
             raise typer.Exit(INTERRUPTED) from None
     name = row["name"]
-    _tell(row, f"{name} is here: `mlxq run {name}` talks to it.", as_json)
+    show_reply(row, f"{name} is here: `mlxq run {name}` talks to it.", as_json)
 
 
 def _started(client: Client, wanted: str) -> tuple[Row | None, dict[str, Any]]:
@@ -136,11 +136,4 @@ def _cancel(client: Client, wanted: str, as_json: bool) -> None:
         f"{MODELS}/download/cancel", {"model_id": row["id"]}, COMMAND_S, fields=("status",)
     )
     said = f"Ended the download of {row['name']}: `mlxq pull {wanted}` resumes it."
-    _tell({"name": row["name"], **reply}, said, as_json)
-
-
-def _tell(reply: Any, sentence: str, as_json: bool) -> None:
-    if as_json:
-        show_json(reply)
-    else:
-        print(sentence)
+    show_reply({"name": row["name"], **reply}, said, as_json)
