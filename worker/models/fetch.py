@@ -6,6 +6,7 @@ standard output, and exit status 1.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WorkerError as error:
         return _tell(error)
     except OSError as error:
-        code: ErrorCode = "insufficient_disk" if error.errno == 28 else "internal_error"
+        code: ErrorCode = "insufficient_disk" if error.errno == errno.ENOSPC else "internal_error"
         reason = error.strerror or type(error).__name__
         return _tell(WorkerError(code, f"The model can't be written ({reason})."))
     return 0

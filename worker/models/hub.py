@@ -6,6 +6,7 @@ process.
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
 from collections.abc import Iterator
@@ -131,7 +132,7 @@ def explained(error: Exception, repository: str) -> WorkerError:
         return WorkerError("model_not_found", _NAMED)
     if isinstance(error, errors.HfHubHTTPError):
         return _answered(error, repository)
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return WorkerError("insufficient_disk", "The disk is full.")
     return WorkerError(
         "hub_unreachable", f"There is no connection to the model hub ({type(error).__name__})."
