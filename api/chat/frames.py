@@ -16,6 +16,7 @@ from wire.messages import MOST_LOGPROBS, Delta
 WITH_LOGPROBS = "logprobs"
 WITH_REASONING = "reasoning"
 """The stream options of a chat that asked for more than text."""
+MORE = frozenset({WITH_LOGPROBS, WITH_REASONING})
 Likeliest = Annotated[int, Field(ge=0, le=MOST_LOGPROBS), INTEGRAL]
 
 
@@ -29,17 +30,17 @@ def likeliest(logprobs: bool | None, top_logprobs: int | None) -> int | None:
     return top_logprobs or 0 if logprobs else None
 
 
-def framed(entry: Entry, enabled: Set[str]) -> bytes:
+def framed(entry: Entry, wanted: Set[str]) -> bytes:
     """The frame of an entry, as it is stored unless it has something more that was asked for.
 
     Tokens that were logged together share a frame: one may end the thinking and begin the text.
     """
-    if entry.kind != "delta" or not enabled & {WITH_LOGPROBS, WITH_REASONING}:
+    if entry.kind != "delta" or not wanted:
         return entry.data
     event, more = entry.event, dict[str, Any]()
     assert isinstance(event, Delta)
-    if WITH_REASONING in enabled and event.reasoning:
+    if WITH_REASONING in wanted and event.reasoning:
         more["reasoning"] = event.reasoning
-    if WITH_LOGPROBS in enabled and event.logprobs:
+    if WITH_LOGPROBS in wanted and event.logprobs:
         more["logprobs"] = [one.view() for one in event.logprobs]
     return json.dumps(json.loads(entry.data) | more).encode("ascii") if more else entry.data

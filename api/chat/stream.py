@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from redis.exceptions import RedisError
 
-from api.chat.frames import framed
+from api.chat.frames import MORE, framed
 from api.http.event_stream import EventStreamResponse
 from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import POSITIONS_S, Held, JobRecords
@@ -68,7 +68,7 @@ class Stream:
         self._records = records
         self._usage = INCLUDE_USAGE in options.enabled
         self._progress = INCLUDE_PROGRESS in options.enabled
-        self._enabled = options.enabled
+        self._wanted = options.enabled & MORE
         self._keepalive_s = options.keepalive_s
         self._sampling = options.sampling
         self._greeting = greeting
@@ -122,7 +122,7 @@ class Stream:
         self._cursor = max(self._cursor, entry.position)
         if entry.ends and self._usage:
             return sse(self._cursor, _with_usage(entry, self._sampling))
-        return sse(self._cursor, framed(entry, self._enabled))
+        return sse(self._cursor, framed(entry, self._wanted))
 
     async def _after_silence(self) -> bytes:
         """Check that something can still end the job; send the end of a job that was lost."""
