@@ -184,6 +184,7 @@ class Downloading(BaseModel):
 
     status: Literal["downloading"]
     model_id: str = Field(description="The id under which the list shows it meanwhile.")
+    name: str = Field(description="The name that it will have.")
     size: int = Field(description="Bytes.")
 
 
