@@ -3,6 +3,7 @@ logs."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -176,3 +177,9 @@ def wait_for(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
     while not condition():
         assert time.monotonic() < until, "timed out"
         time.sleep(0.005)
+
+
+def frames(text: str) -> list[Any]:
+    """The data of a stream's events."""
+    lines = [line for line in text.splitlines() if line.startswith("data: ")]
+    return [json.loads(line.removeprefix("data: ")) for line in lines]

@@ -8,6 +8,17 @@ from tests.model_kinds.configs.recipe import EXPERTS, SIZES
 from tests.model_kinds.configs.vision import IMAGE, NORM, TOWER, VisionRecipe
 from tests.model_kinds.configs.vision_kinds import MROPE, QWEN3_FILES, QWEN3_TOWER
 
+MOONVIT = {
+    "model_type": "moonvit",
+    "depth": 2,
+    "embed_dim": 32,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "patch_size": 14,
+    "init_pos_emb_height": 8,
+    "init_pos_emb_width": 8,
+}
 _PIXTRAL: dict[str, Any] = {
     "picture": "[IMG]",
     "token": "[IMG]",
@@ -112,17 +123,7 @@ KINDS: dict[str, VisionRecipe] = {
     ),
     "kimi_vl": VisionRecipe(
         text={"model_type": "deepseek_v3"},
-        tower={
-            "model_type": "moonvit",
-            "depth": 2,
-            "embed_dim": 32,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "patch_size": 14,
-            "init_pos_emb_height": 8,
-            "init_pos_emb_width": 8,
-        },
+        tower=MOONVIT,
         picture="<|media_pad|>",
         token="<|media_pad|>",
         marks=("<|media_pad|>", "<|media_start|>", "<|media_end|>"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.model_kinds.configs.other_vision_kinds import MOONVIT
 from tests.model_kinds.configs.vision import END, IMAGE, NORM, START, VisionRecipe
 
 KINDS: dict[str, VisionRecipe] = {
@@ -34,17 +35,7 @@ KINDS: dict[str, VisionRecipe] = {
     ),
     "kimi_k25": VisionRecipe(
         text={"model_type": "deepseek_v3"},
-        tower={
-            "model_type": "moonvit",
-            "depth": 2,
-            "embed_dim": 32,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "patch_size": 14,
-            "init_pos_emb_height": 8,
-            "init_pos_emb_width": 8,
-        },
+        tower=MOONVIT,
         picture="<|media_pad|>",
         token="<|media_pad|>",
         marks=("<|media_pad|>", "<|media_start|>", "<|media_end|>"),

@@ -3,14 +3,13 @@ again."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
-from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.api_support import FakeWorker, announce, chat_body, frames
 from wire.messages import Alternative, ChatJob, Delta, Event, Finished, TokenLogprob
 
 CHAT = "/api/engine/chat"
@@ -46,11 +45,6 @@ FRAMES: list[dict[str, Any]] = [
 def worker(redis: Redis) -> FakeWorker:
     announce(redis)
     return FakeWorker(redis, lambda _: ANSWER)
-
-
-def frames(text: str) -> list[Any]:
-    lines = [line for line in text.splitlines() if line.startswith("data: ")]
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
 def test_frames_have_them_and_have_them_again_when_they_are_read_again(

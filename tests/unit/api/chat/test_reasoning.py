@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
-from tests.support.api_support import FakeWorker, announce, chat_body
+from tests.support.api_support import FakeWorker, announce, chat_body, frames
 from wire.messages import Alternative, ChatJob, Delta, Event, Finished, Piece, TokenLogprob, Usage
 
 CHAT = "/api/engine/chat"
@@ -42,11 +42,6 @@ def with_reasoning(*reasoning: str) -> list[dict[str, Any]]:
 def worker(redis: Redis) -> FakeWorker:
     announce(redis)
     return FakeWorker(redis, lambda _: ANSWER)
-
-
-def frames(text: str) -> list[Any]:
-    lines = [line for line in text.splitlines() if line.startswith("data: ")]
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
 def test_thinking_comes_apart_from_the_text_and_again_when_it_is_read_again(
