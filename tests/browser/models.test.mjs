@@ -103,6 +103,14 @@ onPage("a download shows its progress, and can be cancelled and resumed", async 
   assert.deepEqual(begun, [{ model_id: "someone/Model" }]);
 });
 
+onPage("the end of a download is said, also to who doesn't see it", async (page) => {
+  const shown = await pretend(page, [fetching()]);
+  await row(page, "Model").locator("progress").waitFor();
+  shown.list = [model({ repository: "someone/Model" })];
+  await page.waitForFunction(() => document.querySelector("#live").textContent === "Model has been downloaded.");
+  assert.ok(await row(page, "Model").getByRole("button", { name: "Load Model" }).isVisible());
+});
+
 onPage("a pasted address is downloaded; a refusal is said in the service's words", async (page) => {
   const shown = await pretend(page, [model()]);
   const refused = await command(page, "download", { detail: "The disk is too small.", code: "insufficient_disk", errors: [] }, 507);

@@ -56,9 +56,7 @@ function look() {
 /** Say what became of downloads: they end without anybody's doing. */
 function announce(list) {
   for (const before of models.filter((one) => one.downloading)) {
-    const isIt = (one) => one.id === before.id
-      || (before.repository !== null && one.repository === before.repository);
-    const now = list.find((one) => isIt(one) && one.downloaded) ?? list.find(isIt);
+    const now = list.find((one) => one.id === before.id);
     if (now?.downloaded) say(`${before.name} has been downloaded.`);
     else if (now && !now.downloading && now.download_error) say(now.download_error);
   }
