@@ -26,6 +26,7 @@ from worker.assemble import assemble
 from worker.backends import load_libraries
 from worker.backends.cpu.malloc import keep_freed_memory
 from worker.backends.mlx_import import LibraryError
+from worker.disk_cache.folder import FolderRefused
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 
 log = logging.getLogger("worker")
@@ -117,6 +118,10 @@ def main() -> None:
         sys.exit(CANNOT_WORK)
     try:
         worker = build(settings)
+    except FolderRefused as refused:
+        lock.close()
+        print(f"worker: MLXQ_DISK_CACHE: {refused}", file=sys.stderr)
+        sys.exit(CANNOT_WORK)
     except RedisError as error:
         sys.exit(f"worker: Redis went away or has no room ({type(error).__name__})")
     # Everything allocated so far is permanent: collecting through it would hold up every stream.

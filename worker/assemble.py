@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 from redis import Redis
@@ -17,6 +18,9 @@ from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends, warm_up
 from worker.backends.base import Backend
+from worker.disk_cache.disk_cache import DiskCache
+from worker.disk_cache.folder import Folder
+from worker.disk_cache.store import Store
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
@@ -49,7 +53,7 @@ LineEnds = queue.SimpleQueue[BatchSequence | None]
 def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> ChatWorker:
     """A worker with its threads started, ready for ``work()``.
 
-    RQ changes the time-outs of its client, so ``rq_redis`` is its own.
+    RQ changes the time-outs of its client, so ``rq_redis`` is its own. Raises FolderRefused.
     """
     queues = [
         Queue(queue_name, connection=rq_redis, serializer=JSONSerializer)
@@ -60,7 +64,9 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     writer, line_ends, deadlines = EventWriter(redis), LineEnds(), Deadlines(settings.job_timeout_s)
     folders = _model_folders(settings)
     models = _loaded_models(settings, folders, cache, counters)
-    engine = _engine(settings, models, counters, writer, marks, line_ends)
+    context = EngineContext(lambda: float(psutil.virtual_memory().percent))
+    disk = _disk_cache(settings, cache, context)
+    engine = _engine(settings, models, counters, writer, marks, line_ends, context, disk)
     reporter = StatusReporter(redis, settings, name, queues[0].key, counters, models, cache)
     rq_meta = RqMeta(redis, queues[0].key)
     publisher = ModelPublisher(redis, folders, settings.data / "models")
@@ -80,6 +86,8 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     runners.chats.open()
     runners.slices.start()
     engine.start()
+    if disk is not None:
+        disk.start(lambda: engine.busy)
     warm_up.start(engine, cache, [record for record in folders.all() if record.demo])
     return worker
 
@@ -99,6 +107,16 @@ def _model_folders(settings: Settings) -> ModelFolders:
         with_defaults=settings.generation_config == "auto",
         with_demos=bool(settings.demo_models),
     )
+
+
+def _disk_cache(settings: Settings, cache: PromptCache, context: EngineContext) -> DiskCache | None:
+    """None if it is switched off. Raises FolderRefused."""
+    cap, budget = int(settings.disk_cache_gb * 1e9), settings.prompt_cache_mb << 20
+    if not cap or not budget or settings.backend == "echo":
+        return None
+    folder = Folder(Path(settings.disk_cache or settings.data / "prompt-cache"))
+    store = Store(folder, cap, settings.disk_cache_hours * 3600)
+    return DiskCache(store, cache, budget, context.post)
 
 
 def _loaded_models(
@@ -134,8 +152,9 @@ def _engine(
     writer: EventWriter,
     marks: CrashMarks,
     line_ends: LineEnds,
+    context: EngineContext,
+    disk: DiskCache | None,
 ) -> Engine:
-    context = EngineContext(lambda: float(psutil.virtual_memory().percent))
     prompts = BatchScheduler(
         models,
         slots=settings.slots,
@@ -153,4 +172,5 @@ def _engine(
         counters=counters,
         prompts=prompts,
         on_suspect=marks.enter,
+        before_close=(lambda _: None) if disk is None else disk.close,
     )

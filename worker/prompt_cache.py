@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -63,20 +63,50 @@ class Reuse(NamedTuple):
     checkpoints: dict[int, Checkpoint]
 
 
-@dataclass(slots=True)
-class _Entry:
+@dataclass(slots=True, eq=False)
+class Entry:
+    """The cache of a conversation. ``stored``: it need not be written to the disk (any more);
+    ``replaced``: it must not be written: another entry holds all of it, or it was deleted."""
+
     row: bytes
     length: int
     cache: Cache
     nbytes: int
     cuttable: bool
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    stored: bool = False
+    replaced: bool = False
 
     def reach(self, common: int) -> int:
         """To how many tokens, of ``common`` at most, the cache can be cut."""
         if self.cuttable or common >= self.length:
             return min(common, self.length)
         return reach(self.checkpoints, common)
+
+
+class Wait(Protocol):
+    """For an entry that is being read from the disk: it has an end in any case."""
+
+    @property
+    def pending(self) -> bool: ...
+
+
+class DiskCache(Protocol):
+    """What keeps entries on the disk. On the engine's thread; waits for no disk."""
+
+    def attach(self, model: Any, folder: str, revision: str, codec: Any) -> None:
+        """A model has been loaded; ``codec`` makes files of its caches."""
+
+    def detach(self, model: Any) -> None:
+        """A model has been unloaded."""
+
+    def find(self, model: Any, row: bytes, known: int, token_s: float) -> Wait | None:
+        """Begin to read an entry that has a longer prefix of a row than the ``known`` tokens, if
+        that is worth it: it comes into the cache. ``token_s``: how long the model takes to read a
+        token, infinite if that isn't known."""
+
+    def left(self, model: Any, entry: Entry) -> None:
+        """An entry has been dropped, and no other holds all of it."""
 
 
 class PromptCache:
@@ -92,7 +122,10 @@ class PromptCache:
         self._budget = budget
         self._least_common = least_common
         self._operations = operations
-        self._entries: OrderedDict[tuple[Any, bytes], _Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[Any, bytes], Entry] = OrderedDict()
+        self.disk: DiskCache | None = None
+        self.inserted = 0
+        """How many entries have been taken in, ever."""
         self.nbytes = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
@@ -107,16 +140,7 @@ class PromptCache:
         from.
         """
         self.prompt_tokens += len(tokens)
-        row, most = encoded(tokens), len(tokens) - 1
-        best: tuple[Any, bytes] | None = None
-        longest = 0
-        for name, entry in self._entries.items():
-            if longest >= most or name[0] != model:
-                continue
-            least = max(longest + 1, min(self._least_common, entry.length, most))
-            common = common_tokens(row, entry.row, least)
-            if common and (reached := entry.reach(min(common, most))) >= least:
-                best, longest = name, reached
+        best, longest = self._longest(model, encoded(tokens), len(tokens) - 1)
         if best is None:
             return Reuse(None, 0, {})
         entry = self._entries[best]
@@ -127,14 +151,34 @@ class PromptCache:
         inside = {n: kept for n, kept in entry.checkpoints.items() if n <= longest}
         return Reuse(self._operations.cut(entry.cache, dropped, at), longest, inside)
 
+    def known(self, model: Any, row: bytes) -> int:
+        """How many tokens ``fetch`` would find of an encoded row. Changes nothing."""
+        return self._longest(model, row, len(row) // _WIDTH - 1)[1]
+
+    def _longest(self, model: Any, row: bytes, most: int) -> tuple[tuple[Any, bytes] | None, int]:
+        """The entry with the longest prefix of a row, of so many tokens at most, and its length."""
+        best: tuple[Any, bytes] | None = None
+        longest = 0
+        for name, entry in self._entries.items():
+            if longest >= most or name[0] != model:
+                continue
+            least = max(longest + 1, min(self._least_common, entry.length, most))
+            common = common_tokens(row, entry.row, least)
+            if common and (reached := entry.reach(min(common, most))) >= least:
+                best, longest = name, reached
+        return best, longest
+
     def insert(
         self,
         model: Any,
         tokens: Sequence[int],
         cache: Cache,
         checkpoints: Mapping[int, Checkpoint] | None = None,
+        *,
+        stored: bool = False,
     ) -> None:
-        """Keep a finished chat's cache, which holds exactly ``tokens``.
+        """Keep a finished chat's cache, which holds exactly ``tokens``. ``stored``: it came from
+        the disk.
 
         Shorter forms of the same chat go; their checkpoints stay.
         """
@@ -142,23 +186,37 @@ class PromptCache:
         if nbytes > self._budget or not tokens:
             return
         row = encoded(tokens)
-        entry = _Entry(row, len(tokens), cache, nbytes, self._operations.is_cuttable(cache))
+        entry = Entry(row, len(tokens), cache, nbytes, self._operations.is_cuttable(cache))
+        entry.stored = stored
         if not entry.cuttable:
             entry.checkpoints = dict(checkpoints or {})
         for name in [n for n in self._entries if n[0] == model and row.startswith(n[1])]:
             other = self._drop(name)
+            other.replaced = True
             if not entry.cuttable and other.length < entry.length:
                 end = {other.length: self._operations.checkpoint(other.cache)}
                 entry.checkpoints = {**other.checkpoints, **end, **entry.checkpoints}
         entry.nbytes += sum(map(self._operations.nbytes, entry.checkpoints.values()))
         self._entries[(model, row)] = entry
         self.nbytes += entry.nbytes
+        self.inserted += 1
         self._shrink()
+
+    def unstored(self) -> Iterator[tuple[Any, Entry]]:
+        """The entries that aren't on the disk, with their models: most recently used first."""
+        for (model, _), entry in reversed(self._entries.items()):
+            if not entry.stored:
+                yield model, entry
 
     def forget(self, model: Any) -> None:
         """Drop every entry of a model that has been unloaded."""
         for name in [name for name in self._entries if name[0] == model]:
-            self._drop(name)
+            self._leave(name)
+
+    def clear(self) -> None:
+        """Drop every entry for good: they are not written to the disk either."""
+        for name in list(self._entries):
+            self._drop(name).replaced = True
 
     def _shrink(self) -> None:
         while self.nbytes > self._budget:
@@ -167,9 +225,9 @@ class PromptCache:
                 break
             self._thin(fullest)
         while self.nbytes > self._budget or len(self._entries) > MOST_ENTRIES:
-            self._drop(next(iter(self._entries)))
+            self._leave(next(iter(self._entries)))
 
-    def _thin(self, entry: _Entry) -> None:
+    def _thin(self, entry: Entry) -> None:
         """Drop the checkpoint, but the first, that costs the fewest tokens to read again."""
         places = sorted(entry.checkpoints)
         gaps = {b: b - a for a, b in itertools.pairwise(places)}
@@ -178,7 +236,13 @@ class PromptCache:
         entry.nbytes -= freed
         self.nbytes -= freed
 
-    def _drop(self, name: tuple[Any, bytes]) -> _Entry:
+    def _leave(self, name: tuple[Any, bytes]) -> None:
+        """Drop an entry that the disk may take."""
+        entry = self._drop(name)
+        if self.disk is not None:
+            self.disk.left(name[0], entry)
+
+    def _drop(self, name: tuple[Any, bytes]) -> Entry:
         entry = self._entries.pop(name)
         self.nbytes -= entry.nbytes
         return entry

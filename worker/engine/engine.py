@@ -28,6 +28,9 @@ Result = TypeVar("Result")
 
 PREPARING_S = 0.01
 """Longest sleep while prompts are being prepared and there is nothing else to do."""
+BEFORE_CLOSE_S = 3.0
+"""What is done before the end, such as writing cached prompts to disk, may take so long: a
+supervisor waits a few seconds longer than chats may take to end."""
 LOADING_S = 0.5
 """Longest sleep while a model is being loaded: a load may take longer than an engine may hang."""
 
@@ -44,10 +47,12 @@ class Engine:
         counters: Counters | None = None,
         prompts: BatchScheduler | None = None,
         on_suspect: Callable[[Sequence], None] = lambda _: None,
+        before_close: Callable[[float], None] = lambda _: None,
     ) -> None:
         """``prompts`` is for batches, and shares the context.
 
-        ``on_suspect`` is called, on the engine's thread, before a suspect is let in.
+        ``on_suspect`` is called, on the engine's thread, before a suspect is let in;
+        ``before_close`` while the thread still runs, with how long it may take in seconds.
         """
         self._models = models
         self._context = context or EngineContext()
@@ -56,6 +61,7 @@ class Engine:
         self._prompts = prompts or BatchScheduler(
             models, slots=0, share=0, on_end=lambda _: None, context=self._context
         )
+        self._before_close = before_close
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._closing = False
 
@@ -64,6 +70,7 @@ class Engine:
 
     def close(self, patience_s: float | None = None) -> None:
         """End the thread after the step in progress; running sequences get no more events."""
+        self._before_close(BEFORE_CLOSE_S)
         self._inbox.put(self._close)
         self._thread.join(patience_s)
         self._chats.close()
@@ -114,6 +121,11 @@ class Engine:
             self._models.key(s.job) == model_key
             for s in (*self.snapshot(), *self._prompts.inside())
         )
+
+    @property
+    def busy(self) -> bool:
+        """Whether any chat or prompt is inside; any thread may ask."""
+        return bool(self.snapshot()) or not self._prompts.idle
 
     def snapshot(self) -> list[Sequence]:
         """The chats inside, in the order they came; slightly old is good enough."""

@@ -16,6 +16,7 @@ from wire.model_registry import ModelRecord
 from worker.backends.base import Step
 from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
+from worker.backends.batching.cache_codec import CacheCodec
 from worker.backends.batching.checkpoints import chosen_places
 from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
@@ -41,6 +42,9 @@ are sooner read beside it."""
 LEAST_SHARED = 32
 """The same in a batch lane, and how much longer than what the prompt cache has the beginning of
 another row's prompt must be: copying a row out of the batch takes as long as reading some."""
+DISK_POLL_S = 0.05
+"""How long the engine may rest while all prompts wait for the disk; what comes from there ends the
+rest."""
 STEPS_BETWEEN_CLEARING = 512
 """MLX keeps freed buffers for reuse, and batches of ever new shapes would accumulate them. mlx_lm
 clears as often."""
@@ -62,7 +66,7 @@ class BatchBackend:
         self.weight_bytes = model.weight_bytes
         self._model = model
         self._key = (record.id, record.revision, record.kv_quantization)
-        self._architecture = record.architecture
+        self._architecture, self._folder = record.architecture, record.path
         self._abilities = Abilities()
         self._vocabulary = 0
         """How many logits the model has, once it has been started."""
@@ -86,6 +90,9 @@ class BatchBackend:
         self._vocabulary = logits.shape[-1]
         self._abilities = yield from abilities(self._model, self._architecture)
         self.reset()
+        if (disk := self._prompt_cache.disk) is not None:
+            codec = CacheCodec(self._model.caches.new())
+            disk.attach(self._key, self._folder, self._key[1], codec)
 
     def reset(self) -> None:
         self._model.reset()
@@ -115,6 +122,8 @@ class BatchBackend:
         self.reset()
         self._model.close()
         self._prompt_cache.forget(self._key)
+        if (disk := self._prompt_cache.disk) is not None:
+            disk.detach(self._key)
         mx.clear_cache()
 
     def prepare(self, sequence: Sequence) -> list[str]:
@@ -145,7 +154,9 @@ class BatchBackend:
         # In a batch lane, places that become free now are taken after this step: who takes them is
         # submitted when the ends are known, and rows that end together are to be replaced together.
         self._read(step, others_waiting, self._room if self._attended else room)
-        if others_waiting and self._waits:
+        if not self._decode.rows and not self._waiting and self._prefill.waits_for_disk:
+            step.rest_s = DISK_POLL_S
+        elif others_waiting and self._waits:
             step.rest_s = rest_s
         return step
 
@@ -221,6 +232,8 @@ class BatchBackend:
     def _look_up(self, row: Row) -> None:
         """Find the longest prefix of a row's prompt, in the other rows or in the prompt cache."""
         row.cache = None
+        if row.reads_ahead and self._waits_for_disk(row):
+            return
         if row.reads_ahead:
             row.cache, row.read, row.checkpoints = self._prompt_cache.fetch(self._key, row.key_ids)
             other, shared = self._sharing(row)
@@ -231,6 +244,14 @@ class BatchBackend:
             row.cache = self._model.caches.new()
         if not row.sequence.position:
             row.sequence.cached_tokens = row.read
+
+    def _waits_for_disk(self, row: Row) -> bool:
+        """Whether a row waits for the beginning of its prompt, for which the disk is asked once."""
+        if (disk := self._prompt_cache.disk) is not None and self._attended and not row.asked_disk:
+            row.asked_disk = True
+            known = max(self._prompt_cache.known(self._key, row.prompt_key), self._sharing(row)[1])
+            row.disk_wait = disk.find(self._key, row.prompt_key, known, self._prefill.token_s)
+        return row.waits_for_disk
 
     def _sharing(self, row: Row) -> tuple[Row | None, int]:
         """The row in the batch that has a longer beginning of another's prompt than its cache,

@@ -49,7 +49,7 @@ class Prefill:
         """``checkpoints``: the model's cache has layers that can't be cut. ``attended``: clients
         wait for the rows. ``least_shared`` is how many tokens a prompt must have in common with one
         that is being read to wait for it. ``look_up`` sets ``cache`` and ``read`` of a row that is
-        about to be read."""
+        about to be read, unless it waits for the disk."""
         self._model = model
         self._pads = abilities.pads
         self._checkpoints = checkpoints
@@ -87,6 +87,16 @@ class Prefill:
     def waits_for_embeddings(self) -> bool:
         """Whether no row can be read, because all wait for their embeddings."""
         return all(row.embed is not None for row in self.rows)
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether no row can be read, because all wait for an entry on the disk."""
+        return bool(self.rows) and all(row.waits_for_disk for row in self.rows)
+
+    @property
+    def token_s(self) -> float:
+        """How long a token took to be read in the last chunk; infinite before the first."""
+        return self._pace.token_s
 
     def step(self, step: Step, limits: Limits) -> tuple[list[Row], CacheBatch] | None:
         """Embed a prompt, or read a chunk of some, for a tenth of a second or one layer: what is
@@ -156,7 +166,8 @@ class Prefill:
                 row.awaits = None
             if row.cache is None and row not in self._together:
                 self._look_up(row)
-            yield row
+            if not row.waits_for_disk:
+                yield row
 
     def _embed_some(self) -> bool:
         """Embed prompts, those without images first, until one is done; whether one is."""

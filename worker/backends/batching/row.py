@@ -12,7 +12,7 @@ from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
 from worker.backends.sampling.special_tokens import SpecialTokens, ends_of
 from worker.logprobs import Measured
-from worker.prompt_cache import Checkpoint, encoded
+from worker.prompt_cache import Checkpoint, Wait, encoded
 from worker.sequence import Sequence
 
 LEAST_IN_GROUP = 4
@@ -56,6 +56,9 @@ class Row:
         self.places: set[int] = set()
         """Positions in the prompt at which a checkpoint is made."""
         self.checkpoints: dict[int, Checkpoint] = {}
+        self.disk_wait: Wait | None = None
+        """For the prompt's beginning, which is being read from the disk."""
+        self.asked_disk = False
         self.awaits: tuple[Row, int] | None = None
         """A row that is being read and shares the beginning of the prompt, of so many tokens."""
         self.embed: Callable[[], bool] | None = None
@@ -96,6 +99,11 @@ class Row:
         """Whether it may begin behind what another prompt has in common with its own: not if the
         logits of all its tokens are wanted."""
         return self.reusable and self.prompt_logprobs is None
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether the beginning of the prompt is about to come from the disk."""
+        return self.disk_wait is not None and self.disk_wait.pending
 
     def next_stop(self, chunk: int) -> int:
         """Where the next chunk of the prompt ends: at a place for a checkpoint at the latest."""

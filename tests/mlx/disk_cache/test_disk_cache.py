@@ -1,0 +1,98 @@
+"""Cached prompts on disk, with every kind of cache: a hit is what the memory would have had, bit for
+bit, and the answer the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import mlx.core as mx
+import pytest
+
+from tests.mlx.conftest import Bench
+from tests.mlx.disk_cache.conftest import DiskBench
+from tests.model_kinds.kinds import make_folder
+from wire.messages import Message
+from wire.model_registry import ModelRecord
+from worker.models.folders import describe
+from worker.prompt_cache import encoded
+
+OpenBench = Callable[..., DiskBench]
+FIRST = "Tell me about rivers, and what they carry to the sea. " * 12
+"""Some hundreds of tokens."""
+KINDS = ["qwen3", "gemma3_text", "qwen3_5", "llama4"]
+"""Keys and values of all tokens, a sliding window, a state, chunks."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
+    return _record(request.param, tmp_path_factory.mktemp("kinds"))
+
+
+def _record(kind: str, below: Path) -> ModelRecord:
+    found = describe(make_folder(kind, below / kind))
+    assert found is not None
+    return found
+
+
+def _second_turn(answer: str) -> list[Message]:
+    said = (("user", FIRST), ("assistant", answer), ("user", "And the lakes?"))
+    return [Message(role=role, content=text) for role, text in said]  # type: ignore[arg-type]
+
+
+def _ask(bench: Bench, text: str | list[Message]) -> tuple[list[int], int]:
+    """The tokens of an answer, and how many of the prompt's came from a cache."""
+    chat = bench.chat(text, max_tokens=12, temperature=0.0)
+    bench.start(chat)
+    bench.run()
+    return chat.generated, chat.cached_tokens
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two caches, or parts of them, are the same to the bit."""
+    if isinstance(one, mx.array):
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        return bytes(memoryview(mx.contiguous(one))) == bytes(memoryview(mx.contiguous(other)))
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if one is None or isinstance(one, (int, float, str)):
+        return bool(one == other)
+    return type(one) is type(other) and _same(_held(one), _held(other))
+
+
+def _held(layer: Any) -> list[Any]:
+    """What is in a layer's cache, without room for more tokens."""
+    if type(layer).__name__ == "QuantizedKVCache":
+        parts = [part[..., : layer.offset, :] for part in (*layer.keys, *layer.values)]
+        return [layer.offset, layer.bits, layer.group_size, *parts]
+    return list(vars(layer).items())
+
+
+@pytest.mark.parametrize("kv", [None, 8])
+def test_a_hit_is_the_cache_in_memory_bit_for_bit_and_says_the_same(
+    kind: ModelRecord, kv: Literal[8] | None, open_bench: OpenBench
+) -> None:
+    memory = Bench(kind, kv)
+    _ask(memory, FIRST)
+    second = memory.chat(_second_turn("They carry silt."), max_tokens=1)
+    memory.backend.prepare(second)
+    row, key = second.prompt_ids, (kind.id, kind.revision, kv)
+    in_memory = memory.cache.fetch(key, row)
+    assert in_memory.length >= 256
+    answer, cached = _ask(memory, _second_turn("They carry silt."))
+
+    before = open_bench(kind, kv=kv)
+    assert _ask(before, FIRST)[1] == 0
+    before.written(1)
+    after = open_bench(kind, kv=kv)
+    assert after.disk.find(key, encoded(row), 0, float("inf")) is not None
+    after.serve(until=lambda: after.store.counts.hits == 1)
+    from_disk = after.cache.fetch(key, row)
+    assert from_disk.length == in_memory.length
+    assert _same(from_disk.cache, in_memory.cache)
+    assert _same(list(from_disk.checkpoints.items()), list(in_memory.checkpoints.items()))
+    after.cache.clear()
+    assert _ask(after, _second_turn("They carry silt.")) == (answer, cached)
+    assert after.store.counts.hits == 2

@@ -1,0 +1,21 @@
+"""The loaded models, as the disk cache knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.disk_cache.codec import Codec
+
+
+@dataclass(slots=True, eq=False)
+class DiskModel:
+    """``key`` is the model's in the prompt cache. ``fingerprint`` is empty until the weights have
+    been hashed: until then nothing is found, and nothing written."""
+
+    key: Any
+    folder: Path
+    revision: str
+    codec: Codec
+    fingerprint: str = ""
