@@ -33,7 +33,7 @@ takes."""
 PATIENCE = 0.25
 """A prompt waits for its entry for this share of the time that reading the tokens would take, at
 most; then it is read as if there were none."""
-LEAST_PATIENCE_S = 0.25
+LEAST_PATIENCE_S = 0.5
 TIMES_EXPECTED = 3
 """Until a model's pace is known: it waits so many times as long as loading should take."""
 SHARE_OF_UNKNOWN = 0.25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -58,11 +59,13 @@ class DiskBench(Bench):
                 continue
 
     def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        rest_s = 0.0
         while self.backend.sequences() and not until():
-            while not self._inbox.empty():
-                self._inbox.get()()
-            rest = self.backend.step()
-            for token in rest.tokens:
+            with contextlib.suppress(queue.Empty):
+                self._inbox.get(timeout=rest_s or None, block=rest_s > 0)()
+            step = self.backend.step()
+            rest_s = step.rest_s
+            for token in step.tokens:
                 if token.end == "stop":
                     token.sequence.accept_last(token.token_id)
                 else:
