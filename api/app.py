@@ -28,6 +28,7 @@ from api.http.head_requests import HeadMiddleware
 from api.http.host_names import HostNames
 from api.http.request_metrics import RequestMetrics, RequestMetricsMiddleware
 from api.http.security_headers import SecurityHeadersMiddleware
+from api.models import prompt_cache
 from api.models import routes as models
 from api.monitoring import metrics, usage_routes
 from api.monitoring import routes as monitoring
@@ -86,6 +87,7 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
         batches,
         job_routes,
         models,
+        prompt_cache,
         *openais,
         responses,
         stored_responses,

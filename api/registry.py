@@ -18,7 +18,7 @@ from wire import keys, model_registry
 from wire.model_registry import ModelRecord, Task
 from wire.settings import BadSetting
 from wire.versions import FIRST, VERSION
-from wire.worker_status import LoadedModel, WorkerStatus
+from wire.worker_status import DiskCacheUse, LoadedModel, WorkerStatus
 
 DEFAULT_MODEL = "default"
 """The name of the default model, unless a model has this name."""
@@ -210,6 +210,16 @@ class RegistryReader:
         names = await self._worker_names()
         values = await self._values([keys.worker_status(name) for name in names])
         return [status for value in values if value is not None for status in _decode(value)]
+
+    async def disk_caches(self) -> dict[str, DiskCacheUse]:
+        """The cached prompts on disk by worker; without those of earlier releases."""
+        names = await self._worker_names()
+        values = await self._values([keys.worker_disk_cache(name) for name in names])
+        return {
+            name: DiskCacheUse.model_validate_json(value)
+            for name, value in zip(names, values, strict=True)
+            if value is not None
+        }
 
     async def oldest_version(self) -> int:
         """The lowest record version of running workers; this release's if none runs."""

@@ -27,6 +27,9 @@ demo model, JSON. Not in the records:
 the first release reads no record that has a field it doesn't know."""
 LAST_MODELS = PREFIX + "last-models"
 """Hash: owner of chats -> id of the model that the last of them was for."""
+PROMPTS_CLEARED = PREFIX + "prompts-cleared"
+"""The mark of the last request to delete cached prompts: each worker deletes them once for it, one
+that didn't run at the time when it starts."""
 WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
@@ -202,6 +205,11 @@ def worker_status(name: str) -> str:
 def worker_reads(name: str) -> str:
     """Integer: the version of records that a worker reads; expires with the worker's status."""
     return f"{PREFIX}worker-reads:{name}"
+
+
+def worker_disk_cache(name: str) -> str:
+    """JSON: a worker's cached prompts on disk; expires with its status. Not in the status, either."""
+    return f"{PREFIX}worker-disk-cache:{name}"
 
 
 def worker_folders(name: str) -> str:

@@ -48,6 +48,26 @@ class PromptCacheUse(TolerantRecord):
     cached_tokens: int
 
 
+class DiskCacheUse(TolerantRecord):
+    """The cached prompts on a worker's disk: what is there, and what happened since the start.
+
+    Without a ``folder`` it is switched off. ``problem`` says why nothing is being written; empty if
+    nothing is wrong. ``cleared`` is the mark of the last deletion.
+    """
+
+    folder: str = ""
+    bytes: int = 0
+    cap_bytes: int = 0
+    entries: int = 0
+    hits: int = 0
+    loaded_tokens: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    bad_entries: int = 0
+    problem: str = ""
+    cleared: str = ""
+
+
 BUCKETS: dict[str, tuple[float, ...]] = {
     "ttft": (
         0.005,

@@ -67,7 +67,7 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     context = EngineContext(lambda: float(psutil.virtual_memory().percent))
     disk = _disk_cache(settings, cache, context)
     engine = _engine(settings, models, counters, writer, marks, line_ends, context, disk)
-    reporter = StatusReporter(redis, settings, name, queues[0].key, counters, models, cache)
+    reporter = StatusReporter(redis, settings, name, queues[0].key, counters, models, cache, disk)
     rq_meta = RqMeta(redis, queues[0].key)
     publisher = ModelPublisher(redis, folders, settings.data / "models")
     beat = Beat(settings, engine, deadlines, publisher, reporter, rq_meta)

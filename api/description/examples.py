@@ -126,6 +126,7 @@ RESPONSES: dict[str, Any] = {
     "GET /api/engine/models/active": {"model": _ACTIVE},
     "GET /models/active": {"model": _ACTIVE},
     "POST /api/engine/models/scan": {"status": "scanned", "models": 3},
+    "DELETE /api/engine/prompt-cache": {"status": "deleted", "workers": 1},
     "POST /models/scan": {"status": "scanned", "models": 3},
     "GET /v1/models": {"object": "list", "data": [{"id": "demo-chat", "object": "model"}]},
     "GET /v1/models/{model}": {"id": "demo-chat", "object": "model"},

@@ -49,6 +49,26 @@ class Times:
     field: str
 
 
+@dataclass(frozen=True, slots=True)
+class OfDiskCaches:
+    """A number of each worker's cached prompts on disk, where there is one."""
+
+    name: str
+    text: str
+    field: str
+    counts: bool = False
+
+
+DISK_CACHES = (
+    OfDiskCaches("mlxq_disk_cache_bytes", "Disk space of cached prompts.", "bytes"),
+    OfDiskCaches("mlxq_disk_cache_entries", "Cached prompts on disk.", "entries"),
+    OfDiskCaches("mlxq_disk_cache_hits", "Prompts that began with one of them.", "hits", True),
+    OfDiskCaches("mlxq_disk_cache_read_bytes", "Bytes read of them.", "bytes_read", True),
+    OfDiskCaches("mlxq_disk_cache_written_bytes", "Bytes written of them.", "bytes_written", True),
+    OfDiskCaches(
+        "mlxq_disk_cache_bad_entries", "Files that could not be used.", "bad_entries", True
+    ),
+)
 GAUGES = (
     OfWorkers("mlxq_num_requests_running", "Chats inside the engine.", lambda w: w.running_total),
     OfWorkers("mlxq_slots", "Chats that the worker can run at once.", lambda w: w.slots),
@@ -138,6 +158,8 @@ class Shared(Collector):
             for worker in workers:
                 family.add_metric([worker.machine], float(row.value(worker)))
             yield family
+        for of_disk in DISK_CACHES:
+            yield self._of_disk_caches(of_disk)
         for times in TIMES:
             yield _histogram(times, workers)
         yield self._heartbeats()
@@ -164,6 +186,15 @@ class Shared(Collector):
             reason, _, code = how.partition(":")
             family.add_metric([reason, code], count)
         yield family
+
+    def _of_disk_caches(self, row: OfDiskCaches) -> Family:
+        kind = CounterMetricFamily if row.counts else GaugeMetricFamily
+        family = kind(row.name, row.text, labels=["worker"])
+        for worker in self._snapshot.workers:
+            use = self._snapshot.disk_caches.get(worker.name)
+            if use is not None and use.folder:
+                family.add_metric([worker.machine], float(getattr(use, row.field)))
+        return family
 
     def _heartbeats(self) -> Family:
         name, text = "mlxq_worker_heartbeat_age_seconds", "Time since a worker has told of itself."

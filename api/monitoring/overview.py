@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -20,7 +20,7 @@ from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
 from wire import clock, keys
 from wire.model_registry import ModelRecord
-from wire.worker_status import WorkerStatus
+from wire.worker_status import DiskCacheUse, WorkerStatus
 
 _DOWNLOAD = (
     "id",
@@ -39,13 +39,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Snapshot:
     """A look at Redis.
 
-    ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log).
+    ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log);
+    ``disk_caches`` are by worker.
     """
 
     now_ms: int
     workers: list[WorkerStatus]
     waiting: dict[str, int]
     ended: dict[str, int]
+    disk_caches: dict[str, DiskCacheUse] = field(default_factory=dict)
 
     def age_ms(self, worker: WorkerStatus) -> int:
         """The age of a worker's last report."""
@@ -80,7 +82,8 @@ class StatusReader:
         counts = {
             name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
         }
-        return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts)
+        disks = await self._registry.disk_caches()
+        return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts, disks)
 
     async def status(self) -> dict[str, Any]:
         """What the status page shows, without the history."""
@@ -166,7 +169,12 @@ def _worker_row(worker: WorkerStatus, snapshot: Snapshot) -> dict[str, Any]:
         "batch_tokens": work.batch_tokens,
     }
     row = worker.model_dump(exclude={"running", "work", "beat_ms"})
-    return row | counts | {"heartbeat_age_ms": snapshot.age_ms(worker)}
+    disk = snapshot.disk_caches.get(worker.name, DiskCacheUse())
+    others = {
+        "heartbeat_age_ms": snapshot.age_ms(worker),
+        "disk_cache": disk.model_dump(exclude={"cleared"}) if disk.folder else None,
+    }
+    return row | counts | others
 
 
 def _download(record: ModelRecord) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wire.worker_status import DiskCacheUse
 from worker.disk_cache.codec import Codec, Restored
 from worker.disk_cache.engine_calls import EngineCalls, Post
 from worker.disk_cache.fingerprint import WeightHashes
@@ -77,19 +78,32 @@ class DiskCache:
 
     def clear(self, mark: str) -> None:
         """Delete all entries, on the disk and in memory, unless that was done for this mark before.
-        Returns at once: ``cleared`` is the mark when it is done."""
-        if mark != self.cleared:
+        Returns at once: ``use`` has the mark when it is done."""
+        if mark != self._writer.cleared:
             self._writer.clear(mark, self._memory.clear)
+
+    def use(self) -> DiskCacheUse:
+        """For the worker's status."""
+        counts = self.store.counts
+        return DiskCacheUse(
+            folder=str(self.store.folder.path),
+            bytes=self.store.nbytes,
+            cap_bytes=self.store.cap,
+            entries=len(self.store),
+            hits=counts.hits,
+            loaded_tokens=counts.loaded_tokens,
+            bytes_read=counts.bytes_read,
+            bytes_written=counts.bytes_written,
+            bad_entries=counts.bad_entries,
+            problem=counts.problem,
+            cleared=self._writer.cleared,
+        )
 
     @property
     def ready(self) -> bool:
         """Whether the folder has been listed, and the weights of all loaded models are known."""
         hashed = all(model.fingerprint for model in list(self._models.values()))
         return self._reader.ready and hashed
-
-    @property
-    def cleared(self) -> str:
-        return self._writer.cleared
 
     # --- on the engine's thread -------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from wire.settings import Settings
 from wire.versions import VERSION
 from wire.worker_status import (
     MOST_SHOWN,
+    DiskCacheUse,
     LoadedModel,
     Memory,
     PromptCacheUse,
@@ -30,6 +31,7 @@ from wire.worker_status import (
     WorkerStatus,
 )
 from worker import backends
+from worker.disk_cache.disk_cache import DiskCache
 from worker.engine.counters import Counters
 from worker.models.loaded import LoadedModels
 from worker.prompt_cache import PromptCache
@@ -80,6 +82,7 @@ class StatusReporter:
         counters: Counters,
         models: LoadedModels,
         cache: PromptCache,
+        disk: DiskCache | None = None,
     ) -> None:
         self._redis = redis
         self._settings = settings
@@ -91,7 +94,8 @@ class StatusReporter:
         self._clock_ms = 0.0
         self._waiting = 0
         self.counters = counters
-        self._models, self._cache = models, cache
+        self._models, self._cache, self._disk = models, cache, disk
+        self._cleared = ""
         self.draining = False
 
     def open(self) -> None:
@@ -120,7 +124,7 @@ class StatusReporter:
         return self._clock_ms + time.monotonic() * 1000
 
     def publish(self, inside: list[Sequence]) -> None:
-        """Renew the status and add to the history."""
+        """Renew the status, add to the history; see whether cached prompts are to be deleted."""
         status = self._status(inside)
         sample = self.counters.sample(self._machine, len(inside), self._waiting)
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -133,6 +137,11 @@ class StatusReporter:
             pipeline.set(
                 keys.worker_folders(self._name), self._folders, ex=keys.WORKER_STATUS_LIFETIME_S
             )
+            pipeline.set(
+                keys.worker_disk_cache(self._name),
+                self._disk_use().model_dump_json(),
+                ex=keys.WORKER_STATUS_LIFETIME_S,
+            )
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
@@ -142,7 +151,17 @@ class StatusReporter:
                     keys.HISTORY, {"e": sample.model_dump_json()}, minid=oldest, approximate=False
                 )
                 pipeline.expire(keys.HISTORY, 2 * keys.HISTORY_S)
-            pipeline.execute()
+            pipeline.get(keys.PROMPTS_CLEARED)
+            mark = pipeline.execute()[-1]
+        if mark is not None:
+            self._cleared = mark.decode()
+            if self._disk is not None:
+                self._disk.clear(self._cleared)
+
+    def _disk_use(self) -> DiskCacheUse:
+        if self._disk is None:
+            return DiskCacheUse(cleared=self._cleared)
+        return self._disk.use()
 
     def note_rate(self, seconds: float) -> None:
         """Record how long a chat took: the API computes Retry-After from it."""
@@ -156,7 +175,10 @@ class StatusReporter:
 
     def close(self) -> None:
         """Take this worker off the list of workers."""
-        of_worker = (keys.worker_status, keys.worker_reads, keys.worker_folders)
+        of_worker = (
+            *(keys.worker_status, keys.worker_reads),
+            *(keys.worker_folders, keys.worker_disk_cache),
+        )
         self._redis.delete(*(key(self._name) for key in of_worker))
         self._redis.srem(keys.WORKERS, self._name)
 
