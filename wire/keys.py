@@ -1,4 +1,7 @@
-"""Every Redis name and lifetime of the service, in one place. RQ's own keys (``rq:…``) are RQ's."""
+"""The Redis names and lifetimes of the service; RQ's own keys (``rq:…``) are RQ's.
+
+API keys and quotas have theirs in :mod:`wire.access`, sums of usage in :mod:`wire.usage`.
+"""
 
 from __future__ import annotations
 
