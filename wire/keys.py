@@ -1,4 +1,7 @@
-"""Every Redis name and lifetime of the service, in one place. RQ's own keys (``rq:…``) are RQ's."""
+"""The Redis names and lifetimes of the service; RQ's own keys (``rq:…``) are RQ's.
+
+API keys and quotas have theirs in :mod:`wire.access`, sums of usage in :mod:`wire.usage`.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,7 @@ the first release reads no record that has a field it doesn't know."""
 LAST_MODELS = PREFIX + "last-models"
 """Hash: owner of chats -> id of the model that the last of them was for."""
 PROMPTS_CLEARED = PREFIX + "prompts-cleared"
-"""The mark of the last request to delete cached prompts: each worker deletes them once for it, one
-that didn't run at the time when it starts."""
+"""Mark of the last deletion of cached prompts: each worker does it once, also one that starts."""
 WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
@@ -208,15 +210,13 @@ def worker_reads(name: str) -> str:
 
 
 def worker_disk_cache(name: str) -> str:
-    """JSON: a worker's cached prompts on disk; expires with its status. Not in the status, either."""
+    """JSON: a worker's cached prompts on disk; beside its status, and expires with it."""
     return f"{PREFIX}worker-disk-cache:{name}"
 
 
 def worker_folders(name: str) -> str:
-    """JSON: the model folders that a worker was told to look into; expires with its status.
-
-    Not in the status: earlier releases read none that has a field they don't know.
-    """
+    """JSON: the model folders that a worker was told to look into; expires with its status. Not in
+    it: earlier releases read none that has a field they don't know."""
     return f"{PREFIX}worker-folders:{name}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import PurePath
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from mlxq.commands.diagnostics import Finding, of_this_machine
 from mlxq.errors import FAILED, NoService, Problem
 from mlxq.http_client import MODEL_FIELDS, MODELS, AsJson, Client, Url, connect
-from mlxq.output import clean, show_json
+from mlxq.output import clean, plural, show_json, size
 from wire.settings import URL_VARIABLE, BadSetting, Settings, load
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("problem", "red")}
@@ -76,15 +77,28 @@ def _service(client: Client) -> Iterator[Finding]:
         "ok",
         f"a worker is there; models: {', '.join(row['name'] for row in models) or 'none'}",
     )
-    yield from _empty_folders(client, [str(row["path"]) for row in models])
-
-
-def _empty_folders(client: Client, paths: list[str]) -> Iterator[Finding]:
-    """The model folders of the service's workers in which none of its models is."""
     try:
         workers = client.get("/api/engine/status", 5.0, fields=("workers",))["workers"]
     except Problem:
         return
+    yield from _empty_folders(workers, [str(row["path"]) for row in models])
+    yield from _disk_caches(workers)
+
+
+def _disk_caches(workers: list[dict[str, Any]]) -> Iterator[Finding]:
+    """What the workers keep of prompts on their disks, and why they can't."""
+    for cache in [row["disk_cache"] for row in workers if row.get("disk_cache")]:
+        use = f"{size(cache['bytes'])} of {size(cache['cap_bytes'])} in {cache['folder']}"
+        counts = f"{plural(cache['hits'], 'hit')}, {size(cache['bytes_written'])} written"
+        if cache["problem"]:
+            fix = "free some space, mount the disk, or choose another folder with --disk-cache"
+            yield Finding("disk cache", "warning", f"{use}: {cache['problem']}", fix)
+        else:
+            yield Finding("disk cache", "ok", f"{use}; {counts}")
+
+
+def _empty_folders(workers: list[dict[str, Any]], paths: list[str]) -> Iterator[Finding]:
+    """The model folders of the service's workers in which none of its models is."""
     for folder in sorted({name for row in workers for name in row.get("model_folders", ())}):
         if not any(PurePath(path).is_relative_to(folder) for path in paths):
             fix = "put a model's folder, with its config.json, below it: `mlxq models scan`"
@@ -94,6 +108,6 @@ def _empty_folders(client: Client, paths: list[str]) -> Iterator[Finding]:
 def _show(finding: Finding) -> None:
     word, colour = _MARKS[finding.state]
     typer.secho(f"{word:9}", fg=colour, nl=False)
-    print(f"{finding.check:10}{clean(finding.detail)}", flush=True)
+    print(f"{finding.check:11}{clean(finding.detail)}", flush=True)
     if finding.fix:
-        print(f"{'':19}-> {clean(finding.fix)}", flush=True)
+        print(f"{'':20}-> {clean(finding.fix)}", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -36,23 +36,20 @@ def setting(
     return field(default=default, metadata=meta, repr=not secret)
 
 
+_READERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "Path": Path,
+    "tuple[Path, ...]": lambda text: tuple(map(Path, filter(None, text.split(os.pathsep)))),
+    "tuple[str, ...]": lambda text: tuple(filter(None, map(str.strip, text.split(",")))),
+}
+
+
 def convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
     """A setting's value. Raises BadSetting."""
     variable = "MLXQ_" + name.upper()
     try:
-        value: Any
-        if kind == "int":
-            value = int(text)
-        elif kind == "float":
-            value = float(text)
-        elif kind == "Path":
-            value = Path(text)
-        elif kind == "tuple[Path, ...]":
-            value = tuple(Path(part) for part in text.split(os.pathsep) if part)
-        elif kind == "tuple[str, ...]":
-            value = tuple(part.strip() for part in text.split(",") if part.strip())
-        else:
-            value = text
+        value: Any = _READERS.get(kind, str)(text)
     except ValueError:
         raise BadSetting(f"{variable}={text!r} is not a number") from None
     low, high, choices = meta["low"], meta["high"], meta["choices"]

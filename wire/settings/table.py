@@ -119,6 +119,9 @@ class Settings:
     )
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
     api_keys: tuple[str, ...] = setting((), "API keys, name:key, separated by commas", secret=True)
+    require_keys: str = setting(
+        "auto", "when keys are required. auto: once there is one; on: always", of="auto|on"
+    )
     key_queue_limit: int = setting(
         200, "chats of one key that may wait or run; beyond it a request gets 429", 1, 1_000_000
     )

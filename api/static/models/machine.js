@@ -40,6 +40,17 @@ function row(holder, host) {
   return shown.get(host);
 }
 
+/** One line about the cached prompts on disk; nothing where there are none. */
+export function showDiskCaches(line, workers) {
+  const caches = workers.map((worker) => worker.disk_cache).filter(Boolean);
+  const sum = (field) => caches.reduce((all, one) => all + one[field], 0);
+  const problem = caches.find((one) => one.problem)?.problem;
+  line.hidden = !caches.length;
+  set(line, `Cached prompts on disk: ${sum("entries")}, ${bytes(sum("bytes"))} of `
+    + `${bytes(sum("cap_bytes"))}; ${sum("hits")} hits, ${bytes(sum("bytes_written"))} written`
+    + (problem ? `. ${problem}` : ""));
+}
+
 function update({ used, free, meter }, machine, weights, named) {
   const all = total(machine), taken = all - machine.available_bytes;
   const where = named ? `${machine.host}: ` : "";

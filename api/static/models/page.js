@@ -3,7 +3,7 @@
 
 import { byId } from "../dom.js";
 import * as api from "./api.js";
-import { showMemory, total } from "./machine.js";
+import { showDiskCaches, showMemory, total } from "./machine.js";
 import { wantedModel } from "./names.js";
 import { ModelRow } from "./row.js";
 import { isSame, readSuggestions, Suggestions } from "./suggestions.js";
@@ -175,6 +175,7 @@ function told(status) {
   connection("live", "Live");
   notice("trouble", status.workers.length ? "" : "No worker is running: models can't be loaded.");
   showMemory(byId("memory"), status.memory, status.workers, status.models);
+  showDiskCaches(byId("disk-caches"), status.workers);
   memory = Math.max(0, ...status.memory.map(total));
   const loaded = new Set(status.models.map((one) => one.id));
   const changed = models.some((one) => one.loaded !== loaded.has(one.id));

@@ -43,6 +43,15 @@ def test_an_empty_model_folder_of_the_service_is_named() -> None:
 
 
 @pytest.mark.usefixtures("only_the_service")
+def test_a_disk_that_takes_no_cached_prompts_is_named() -> None:
+    cache = {"folder": "/p", "bytes": 0, "cap_bytes": 1, "hits": 0, "bytes_written": 0}
+    workers = [{"disk_cache": cache | {"problem": "No space left on device"}}]
+    found = findings(FakeService(**HEALTHY, **{"GET /api/engine/status": {"workers": workers}}))
+    assert found["disk cache"]["state"] == "warning"
+    assert "No space left" in found["disk cache"]["detail"]
+
+
+@pytest.mark.usefixtures("only_the_service")
 def test_no_service_is_a_warning_and_no_worker_is_a_problem() -> None:
     def refused(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused")

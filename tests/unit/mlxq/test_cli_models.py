@@ -87,3 +87,30 @@ def test_logs_are_shown_with_their_files(tmp_path: Path) -> None:
     shown = mlxq(FakeService(), "logs", "--data", str(tmp_path), "-n", "2").stdout
     assert shown == f"==> {file} <==\nline 7\nline 8\n"
     assert "--data" in ended(1, FakeService(), "logs", "--data", str(tmp_path / "none"))
+
+
+def test_cached_prompts_are_shown_and_deleted() -> None:
+    use = {
+        "folder": "/data/prompt-cache",
+        "bytes": 5 << 20,
+        "cap_bytes": 4_000_000_000,
+        "entries": 2,
+        "hits": 3,
+        "bytes_read": 1 << 20,
+        "bytes_written": 9 << 20,
+        "problem": "",
+    }
+    workers = [{"name": "a.1", "disk_cache": use}, {"name": "b.1", "disk_cache": None}]
+    cleared = {"status": "deleted", "workers": 2}
+    service = FakeService(
+        **{
+            "GET /api/engine/status": {"workers": workers},
+            "DELETE /api/engine/prompt-cache": cleared,
+        }
+    )
+    shown = mlxq(service, "cache").stdout
+    assert "/data/prompt-cache" in shown
+    assert len(shown.splitlines()) == 2
+    assert mlxq(service, "cache", "--clear").stdout == "Deleted the cached prompts of 2 workers.\n"
+    off = FakeService(**{"GET /api/engine/status": {"workers": workers[1:]}})
+    assert mlxq(off, "cache").stdout == "No worker keeps prompts on disk.\n"
