@@ -112,6 +112,7 @@ class Totals(TolerantRecord):
     ``restarts`` counts starts of earlier workers on its data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
+    ``draft_tokens`` were guessed and fed for both, ``accepted_tokens`` of them were right.
     """
 
     restarts: int = 0
@@ -119,6 +120,8 @@ class Totals(TolerantRecord):
     cached_tokens: int = 0
     generation_tokens: int = 0
     batch_tokens: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     ttft: Histogram = Histogram()
     inter_token: Histogram = Histogram()
     queue: Histogram = Histogram()

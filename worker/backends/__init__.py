@@ -36,7 +36,11 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
     from worker.backends import lm
 
     return lm.open_model(
-        record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+        record,
+        slots=settings.slots,
+        prefill_step=settings.prefill_step,
+        cache=cache,
+        num_draft_tokens=settings.num_draft_tokens,
     )
 
 

@@ -30,10 +30,19 @@ class Token:
     measured: Measured | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DraftCount:
+    """What came of tokens that were guessed for a sequence and fed in one step."""
+
+    sequence: Sequence
+    drafted: int
+    accepted: int
+
+
 @dataclass(slots=True)
 class Step:
     """The result of one step: tokens, and the progress of prefill (sequence, tokens read, tokens in
-    all).
+    all). A sequence may have several tokens, in their order.
 
     ``prompts``: prompts that have been read whose log-probabilities are asked for, with those of
     all their tokens but the first. If no answer is asked for, the sequence has left the batch.
@@ -44,6 +53,7 @@ class Step:
     tokens: list[Token] = field(default_factory=list)
     prefill: list[tuple[Sequence, int, int]] = field(default_factory=list)
     prompts: list[tuple[Sequence, list[Measured]]] = field(default_factory=list)
+    drafts: list[DraftCount] = field(default_factory=list)
     rest_s: float = 0.0
 
 

@@ -25,7 +25,12 @@ from worker.sequence import Sequence
 
 
 def open_model(
-    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+    record: ModelRecord,
+    *,
+    slots: int,
+    prefill_step: int,
+    cache: PromptCache,
+    num_draft_tokens: int = 0,
 ) -> Backend:
     """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
@@ -40,7 +45,14 @@ def open_model(
     if on_cpu():
         widen_scales(model)
     calls = LmModel(model, text, record)
-    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
+    return BatchBackend(
+        calls,
+        record,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+        num_draft_tokens=num_draft_tokens,
+    )
 
 
 class LmModel:

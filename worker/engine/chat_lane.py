@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from wire.messages import ErrorCode, Event, Failed, FinishReason, Progress, Warning
-from worker.backends.base import Backend, Token
+from worker.backends.base import Backend, Step, Token
 from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_scheduler import ChatLoad
 from worker.engine.context import EngineContext, attempt
@@ -234,16 +234,27 @@ class ChatLane:
             self._emit(sequence, sequence.echo(measured))
             if sequence.is_whole:
                 self._emit(sequence, sequence.finish("length"))
+        self._accept_all(backend, step)
+        return step.rest_s
+
+    def _accept_all(self, backend: Backend, step: Step) -> None:
+        accepted = []
+        for count in step.drafts:
+            count.sequence.draft_tokens += count.drafted
+            count.sequence.accepted_tokens += count.accepted
         for token in step.tokens:
+            if token.sequence.end is not None:
+                continue  # A token before it in this step completed a stop text.
+            accepted.append(token)
             try:
                 self._accept(backend, token)
             except Exception as error:
                 log.exception("a token could not be decoded")
                 backend.remove(token.sequence)
                 self._emit_failure(token.sequence, error)
-        if step.tokens:
-            self._counters.step(backend, step.tokens)
-        return step.rest_s
+        if accepted:
+            self._counters.step(backend, accepted)
+            self._counters.drafts(step.drafts)
 
     def _others_waiting(self, backend: Backend) -> bool:
         """Whether another model's chats are being answered, or any chat is about to come in."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from wire.worker_status import BUCKETS, Histogram, Sample, Totals
-from worker.backends.base import Backend, Token
+from worker.backends.base import Backend, DraftCount, Token
 from worker.sequence import Sequence
 
 SHORTEST_SAMPLE_S = 0.5
@@ -55,6 +55,7 @@ class Counters:
         )
         self._first_tokens = 0
         self._batch_tokens = 0
+        self._draft_tokens = self._accepted_tokens = 0
         self._stepped: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
@@ -63,14 +64,17 @@ class Counters:
         """Count a step's tokens, once their sequences have them. For the engine's thread."""
         now = time.monotonic()
         continuing = 0
+        rows = set()
         for token in tokens:
             if len(token.sequence.generated) > 1:
                 continuing += 1
+                rows.add(token.sequence)
             else:
                 self._first(token.sequence)
         if continuing:
-            # Every continuing row got a token in the batch's previous step: one interval for all.
-            self._gap.add(now - self._stepped.get(backend, now), continuing)
+            # Every continuing row got tokens in the batch's previous step: one interval for all.
+            # Those of a row that come together have one interval, too.
+            self._gap.add(now - self._stepped.get(backend, now), len(rows))
             self._generation_tokens += continuing
         self._stepped[backend] = now
 
@@ -85,6 +89,12 @@ class Counters:
         self._prefill.add(timings.prefill_ms / 1000)
         self._prompt_tokens += usage.prompt_tokens
         self._cached_tokens += usage.cached_tokens
+
+    def drafts(self, counts: Iterable[DraftCount]) -> None:
+        """Count what came of a step's guessed tokens. For the engine's thread."""
+        for count in counts:
+            self._draft_tokens += count.drafted
+            self._accepted_tokens += count.accepted
 
     def batch_step(self, tokens: int) -> None:
         """Count the tokens of a step of batch prompts. For the engine's thread."""
@@ -106,6 +116,8 @@ class Counters:
             cached_tokens=self._cached_tokens,
             generation_tokens=self._generation_tokens,
             batch_tokens=self._batch_tokens,
+            draft_tokens=self._draft_tokens,
+            accepted_tokens=self._accepted_tokens,
             ttft=self._ttft.spread(),
             inter_token=self._gap.spread(),
             queue=self._queue.spread(),
