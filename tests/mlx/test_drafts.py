@@ -136,3 +136,44 @@ def test_the_same_ids_with_and_without(
         for chat, other in zip(chats, expected[start:], strict=False):
             assert chat.generated == other.generated, chat.job.sampling
             assert chat._told == other._told
+
+
+def test_an_answer_that_was_cut_goes_on_the_same(
+    drafting: Bench, known: Callable[[Items[int]], list[Sequence]]
+) -> None:
+    numbers = range(8)
+    expected = known(numbers)
+    cut = [
+        drafting.chat(
+            TEXTS[i],
+            seed=i,
+            max_tokens=chat.job.sampling.max_tokens,
+            emitted=tuple(chat.generated[: 5 + i]),
+            **SAMPLINGS[i],
+        )
+        for i, chat in zip(numbers, expected, strict=True)
+    ]
+    assert run(drafting, cut)["accepted"] > 3 * len(cut)
+    for chat, whole in zip(cut, expected, strict=True):
+        assert [*chat.emitted, *chat.generated] == whole.generated
+
+
+def test_rows_that_leave_and_join_between_guesses_change_nothing(
+    drafting: Bench, known: Callable[[Items[int]], list[Sequence]]
+) -> None:
+    numbers = range(16)
+    expected = known(numbers)
+    chats = chats_of(drafting, numbers)
+    drafting.start(*chats[:8])
+    drafting.run(until=lambda: len(chats[0].generated) > 9)
+    drafting.backend.remove(chats[3])
+    cut = list(chats[3].generated)
+    run(drafting, chats[8:])
+    for number, (chat, whole) in enumerate(zip(chats, expected, strict=True)):
+        assert chat.generated == (cut if number == 3 else whole.generated)
+    assert cut == expected[3].generated[: len(cut)]
+    # What was computed for the row that left is reused.
+    again = chats_of(drafting, [3])
+    run(drafting, again)
+    assert again[0].generated == expected[3].generated
+    assert again[0].cached_tokens >= len(again[0].prompt_ids) - 1
