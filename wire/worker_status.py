@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from wire.messages import TolerantRecord
+from wire.versions import added
 
 
 class RunningJob(TolerantRecord):
@@ -113,6 +114,7 @@ class Totals(TolerantRecord):
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
     ``draft_tokens`` were guessed and fed for both, ``accepted_tokens`` of them were right.
+    ``texts`` have become vectors or scores, and had ``text_tokens`` together.
     """
 
     restarts: int = 0
@@ -120,8 +122,10 @@ class Totals(TolerantRecord):
     cached_tokens: int = 0
     generation_tokens: int = 0
     batch_tokens: int = 0
-    draft_tokens: int = 0
-    accepted_tokens: int = 0
+    draft_tokens: int = added(0, since=4, refines=True)
+    accepted_tokens: int = added(0, since=4, refines=True)
+    texts: int = added(0, since=4, refines=True)
+    text_tokens: int = added(0, since=4, refines=True)
     ttft: Histogram = Histogram()
     inter_token: Histogram = Histogram()
     queue: Histogram = Histogram()

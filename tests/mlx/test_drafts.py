@@ -86,8 +86,7 @@ def run(bench: Bench, chats: list[Sequence]) -> Counter[str]:
     counts: Counter[str] = Counter()
     while bench.backend.sequences():
         step = bench.backend.step()
-        for count in step.drafts:
-            counts.update(drafted=count.drafted, accepted=count.accepted)
+        counts.update(drafted=step.draft_tokens, accepted=step.accepted_tokens)
         for token in step.tokens:
             if token.end == "stop":
                 token.sequence.accept_last(token.token_id, token.measured)

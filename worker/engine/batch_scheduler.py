@@ -252,8 +252,8 @@ class BatchScheduler:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)
             return
-        self._counters.batch_step(len(step.tokens))
-        self._counters.drafts(step.drafts)
+        self._count(step.tokens)
+        self._counters.drafts(step)
         for sequence, measured in step.prompts:
             sequence.echo(measured)
             if sequence.is_whole:
@@ -261,6 +261,12 @@ class BatchScheduler:
         for token in step.tokens:
             if token.sequence.end is None:  # Else a token before it completed a stop text.
                 self._accept(lane, token)
+
+    def _count(self, tokens: list[Token]) -> None:
+        if tokens and tokens[0].sequence.pools:
+            self._counters.texts(tokens)
+        else:
+            self._counters.batch_step(len(tokens))
 
     def _accept(self, lane: Backend, token: Token) -> None:
         sequence = token.sequence

@@ -10,10 +10,11 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
+from collections.abc import Sequence as Items
 from weakref import WeakKeyDictionary
 
 from wire.worker_status import BUCKETS, Histogram, Sample, Totals
-from worker.backends.base import Backend, DraftCount, Token
+from worker.backends.base import Backend, Step, Token
 from worker.sequence import Sequence
 
 SHORTEST_SAMPLE_S = 0.5
@@ -56,12 +57,16 @@ class Counters:
         self._first_tokens = 0
         self._batch_tokens = 0
         self._draft_tokens = self._accepted_tokens = 0
+        self._texts = self._text_tokens = 0
         self._stepped: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
 
-    def step(self, backend: Backend, tokens: Iterable[Token]) -> None:
+    def step(self, backend: Backend, tokens: Items[Token]) -> None:
         """Count a step's tokens, once their sequences have them. For the engine's thread."""
+        if not tokens or tokens[0].sequence.pools:
+            self.texts(tokens)
+            return
         now = time.monotonic()
         continuing = 0
         rows = set()
@@ -90,11 +95,16 @@ class Counters:
         self._prompt_tokens += usage.prompt_tokens
         self._cached_tokens += usage.cached_tokens
 
-    def drafts(self, counts: Iterable[DraftCount]) -> None:
+    def drafts(self, step: Step) -> None:
         """Count what came of a step's guessed tokens. For the engine's thread."""
-        for count in counts:
-            self._draft_tokens += count.drafted
-            self._accepted_tokens += count.accepted
+        self._draft_tokens += step.draft_tokens
+        self._accepted_tokens += step.accepted_tokens
+
+    def texts(self, done: Iterable[Token]) -> None:
+        """Count texts that have their vectors or scores. For the engine's thread."""
+        for text in done:
+            self._texts += 1
+            self._text_tokens += text.token_id
 
     def batch_step(self, tokens: int) -> None:
         """Count the tokens of a step of batch prompts. For the engine's thread."""
@@ -118,6 +128,8 @@ class Counters:
             batch_tokens=self._batch_tokens,
             draft_tokens=self._draft_tokens,
             accepted_tokens=self._accepted_tokens,
+            texts=self._texts,
+            text_tokens=self._text_tokens,
             ttft=self._ttft.spread(),
             inter_token=self._gap.spread(),
             queue=self._queue.spread(),

@@ -111,8 +111,8 @@ def answer(backend: Backend, chats: list[Sequence], figures: Figures | None = No
         if figures is not None:
             figures.row_steps += len({token.sequence for token in step.tokens})
             figures.tokens += len(step.tokens)
-            figures.drafted += sum(count.drafted for count in step.drafts)
-            figures.accepted += sum(count.accepted for count in step.drafts)
+            figures.drafted += step.draft_tokens
+            figures.accepted += step.accepted_tokens
     seconds, busy = time.perf_counter() - began, time.process_time() - cpu
     return Rates(counted / seconds, counted / busy)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from worker.backends.base import DraftCount, EndOfText, Step, Token
+from worker.backends.base import EndOfText, Step, Token
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
 from worker.backends.drafting.draft_length import DraftLength
@@ -128,9 +128,7 @@ class DecodeBatch:
         for row, draft, taken in zip(
             self.rows, drafts, verify(logits, self.rows, drafts), strict=True
         ):
-            if draft and row.drafts is not None:
-                row.drafts.note(len(draft), len(taken) - 1)
-                step.drafts.append(DraftCount(row.sequence, len(draft), len(taken) - 1))
+            _count(row, len(draft), len(taken) - 1, step)
             count = 0
             for token, measured in taken:
                 count += 1
@@ -207,6 +205,17 @@ class DecodeBatch:
             first = end
         together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
         return draw(together, rows, inputs, recent, known)
+
+
+def _count(row: Row, drafted: int, accepted: int, step: Step) -> None:
+    """Take note of what came of a row's draft."""
+    if row.drafts is None or not drafted:
+        return
+    row.drafts.note(drafted, accepted)
+    row.sequence.draft_tokens += drafted
+    row.sequence.accepted_tokens += accepted
+    step.draft_tokens += drafted
+    step.accepted_tokens += accepted
 
 
 def _take(row: Row, token: int, step: Step, measured: Measured | None) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.chats import Reader, sequence
 from wire.messages import Finished
-from worker.backends.base import DraftCount, Step, Token
+from worker.backends.base import Step, Token
 from worker.backends.echo import EchoBackend, answer, word
 from worker.engine.counters import Counters
 from worker.engine.engine import Engine
@@ -31,7 +31,9 @@ class _Several(EchoBackend):
                 for at in range(count)
             ]
             step.tokens = [Token(sequence, token_id) for token_id in ids]
-            step.drafts = [DraftCount(sequence, AT_ONCE, count - 1)]
+            step.draft_tokens, step.accepted_tokens = AT_ONCE, count - 1
+            sequence.draft_tokens += AT_ONCE
+            sequence.accepted_tokens += count - 1
             if count == sequence.tokens_left:
                 step.tokens[-1].end = "length"
                 self.remove(sequence)
