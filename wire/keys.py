@@ -25,6 +25,10 @@ MODEL_SAMPLING = PREFIX + "model-sampling"
 """Hash: model id -> its own sampling defaults, its prompts' revision and whether it is a
 demo model, JSON. Not in the records:
 the first release reads no record that has a field it doesn't know."""
+PINNED_MODELS = PREFIX + "pinned-models"
+"""Hash: id of a pinned model -> how it is loaded, JSON. Also of models that are not there now."""
+PRELOADS = PREFIX + "preloads"
+"""Hash: id of a pinned model -> loads of it that workers began at their start and did not end."""
 LAST_MODELS = PREFIX + "last-models"
 """Hash: owner of chats -> id of the model that the last of them was for."""
 WORKERS = PREFIX + "workers"
@@ -210,6 +214,11 @@ def worker_folders(name: str) -> str:
     Not in the status: earlier releases read none that has a field they don't know.
     """
     return f"{PREFIX}worker-folders:{name}"
+
+
+def worker_loads(name: str) -> str:
+    """JSON: model id -> percent, of the models that a worker loads; expires with its status."""
+    return f"{PREFIX}worker-loads:{name}"
 
 
 def worker_starts(machine: str) -> str:

@@ -3,6 +3,8 @@ need it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker.backends import mlx_import
@@ -18,8 +20,16 @@ def load_libraries(settings: Settings) -> None:
         mlx_import.import_libraries()
 
 
-def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
-    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded."""
+def open_backend(
+    record: ModelRecord,
+    settings: Settings,
+    cache: PromptCache,
+    report: Callable[[float], None] = lambda _: None,
+) -> Backend:
+    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded.
+
+    ``report`` is told, from time to time, which share of its weights is in memory, 0 to 1.
+    """
     if settings.backend == "echo":
         from worker.backends.echo import EchoBackend
 
@@ -31,12 +41,20 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
         from worker.backends import vlm
 
         return vlm.open_model(
-            record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+            record,
+            slots=settings.slots,
+            prefill_step=settings.prefill_step,
+            cache=cache,
+            report=report,
         )
     from worker.backends import lm
 
     return lm.open_model(
-        record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+        record,
+        slots=settings.slots,
+        prefill_step=settings.prefill_step,
+        cache=cache,
+        report=report,
     )
 
 
