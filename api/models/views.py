@@ -78,6 +78,12 @@ class EngineModel(BaseModel):
     context_window: int = Field(description="Tokens; 0 while it isn't known.")
     is_vision: bool = Field(description="Whether it sees images.")
     takes_tools: bool = Field(description="Whether its chat template knows of tools.")
+    capabilities: list[str] = Field(
+        description="What it is for: chat, embeddings, rerank; of a chat model vision and tools."
+    )
+    dimensions: int | None = Field(
+        description="How many numbers a vector of it has; null for a model that makes none."
+    )
     reasoning_efforts: list[str] = Field(
         description="The values of `reasoning_effort` that its chat template tells apart."
     )
@@ -104,8 +110,8 @@ class EngineModel(BaseModel):
     loaded: bool = Field(description="Whether a worker has it in memory.")
     load_progress: float | None = Field(
         description="While it is being loaded, percent of its weights' bytes that have been read "
-        "into memory: 0 to 100. It is loaded a little later: it is tried out first. null if it is "
-        "not being loaded."
+        "into memory: 0 to 100; its tokeniser is read, and it is tried out, after that. null if "
+        "it is not being loaded."
     )
     pinned: bool = Field(
         description="Whether it is pinned: no worker unloads it to make room, and workers load it "
@@ -130,6 +136,8 @@ def model_view(
         **{name: getattr(record, name) for name in _AS_RECORDED},
         local_path=record.path if record.downloaded and record.path else None,
         sampling_defaults=record.sampling_defaults.given(),
+        capabilities=record.capabilities,
+        dimensions=record.dimensions or None,
         download_progress=percent(record),
         default=record.id == default_id,
         loaded=now is not None,
@@ -141,7 +149,8 @@ def model_view(
 
 _AS_RECORDED = sorted(
     set(EngineModel.model_fields)
-    & set(ModelRecord.model_fields) - {"sampling_defaults", "download_progress", "kv_quantization"}
+    & set(ModelRecord.model_fields)
+    - {"sampling_defaults", "download_progress", "kv_quantization", "dimensions"}
 )
 
 

@@ -115,7 +115,7 @@ onPage("a load shows how much of the weights is read, whoever began it; pinning 
   assert.equal(await one.locator("progress").evaluate((bar) => bar.value), 42.7);
   assert.ok(await pin.isDisabled());
   shown.list = [model({ load_progress: 100 })];
-  await one.getByText("Loading: trying it out").waitFor();
+  await one.getByText("Loading: weights read, getting ready").waitFor();
   shown.list = [model({ loaded: true })];
   await one.locator(".doing").first().waitFor({ state: "hidden" });
   await one.getByRole("combobox").selectOption("4");

@@ -30,26 +30,28 @@ def open_backend(
 
     ``report`` is told, from time to time, which share of its weights is in memory, 0 to 1.
     """
+    pools = "chat" not in record.tasks
     if settings.backend == "echo":
+        if pools:
+            from worker.backends.pooling.backend import PoolingBackend
+            from worker.backends.pooling.echo import EchoPooling
+
+            return PoolingBackend(EchoPooling(settings.echo_delay_ms / 1000, record.context_window))
         from worker.backends.echo import EchoBackend
 
         return EchoBackend(
             settings.echo_delay_ms / 1000, settings.prefill_step, record.context_window
         )
     load_libraries(settings)
+    if pools:
+        from worker.backends.pooling import encoder
+
+        return encoder.open_model(record, report)
     if library_of(record.architecture, record.is_vision) == "mlx_vlm":
-        from worker.backends import vlm
-
-        return vlm.open_model(
-            record,
-            slots=settings.slots,
-            prefill_step=settings.prefill_step,
-            cache=cache,
-            report=report,
-        )
-    from worker.backends import lm
-
-    return lm.open_model(
+        from worker.backends.vlm import open_model
+    else:
+        from worker.backends.lm import open_model
+    return open_model(
         record,
         slots=settings.slots,
         prefill_step=settings.prefill_step,

@@ -27,9 +27,9 @@ export function progressText(model) {
   return parts.join(" · ");
 }
 
-/** How far a load is, in words: the weights are read, then the model is tried out. */
+/** How far a load is, in words: the weights are read, then the tokeniser, and it is tried out. */
 export function loadText({ load_progress: percent, size }) {
-  if (percent >= 100) return "Loading: trying it out";
+  if (percent >= 100) return "Loading: weights read, getting ready";
   return `Loading: ${Math.floor(percent)} %${size ? ` of ${bytes(size)}` : ""} read`;
 }
 

@@ -73,7 +73,7 @@ def _look(client: Client, model_id: str, show: Bar, ended: threading.Event) -> N
         except (Problem, RuntimeError):  # RuntimeError: the client was closed meanwhile.
             continue
         if (percent := row.get("load_progress")) is not None:
-            show(percent, "trying it out" if percent >= READ else f"of {size(row['size'])} read")
+            show(percent, "getting ready" if percent >= READ else f"of {size(row['size'])} read")
 
 
 def unpin(context: typer.Context, model: Model, url: Url = None, as_json: AsJson = False) -> None:

@@ -123,4 +123,4 @@ def test_a_load_that_is_waited_for_tells_how_much_is_read(monkeypatch: pytest.Mo
     service = FakeService(**{"GET /api/engine/models": looks})
     with Client("http://127.0.0.1:9", service) as client:
         memory._look(client, "m1", show, ended)
-    assert shown == [(41.6, "of 3.0 MiB read"), (100.0, "trying it out")]
+    assert shown == [(41.6, "of 3.0 MiB read"), (100.0, "getting ready")]
