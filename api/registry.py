@@ -182,7 +182,7 @@ class RegistryReader:
 
     async def pinned(self) -> dict[str, Pin]:
         """The pinned models by id, also those that aren't there now."""
-        stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.PINNED_MODELS))
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(pins.PINNED_MODELS))
         return pins.decode(stored)
 
     async def loading(self) -> dict[str, float]:

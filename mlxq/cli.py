@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mlxq.commands.admin.keys import keys
+from mlxq.commands.admin.usage import usage
 from mlxq.commands.batch import batch, batches
 from mlxq.commands.chat import chat, run
 from mlxq.commands.doctor import doctor
@@ -127,6 +129,7 @@ _COMMANDS: dict[str, Any] = {
     "ps": ps,
     "stop": stop,
     "status": status,
+    "usage": usage,
     "doctor": doctor,
     "connect": connect,
 }
@@ -143,6 +146,7 @@ app.command(
     add_help_option=False,
 )(serve)
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

@@ -1,4 +1,8 @@
-"""Every Redis name and lifetime of the service, in one place. RQ's own keys (``rq:…``) are RQ's."""
+"""The Redis names and lifetimes of the service; RQ's own keys (``rq:…``) are RQ's.
+
+API keys and quotas have theirs in :mod:`wire.access`, sums of usage in :mod:`wire.usage`, pins of
+models in :mod:`wire.models.pins`.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,6 @@ MODEL_SAMPLING = PREFIX + "model-sampling"
 """Hash: model id -> its own sampling defaults, its prompts' revision and whether it is a
 demo model, JSON. Not in the records:
 the first release reads no record that has a field it doesn't know."""
-PINNED_MODELS = PREFIX + "pinned-models"
-"""Hash: id of a pinned model -> how it is loaded, JSON. Also of models that are not there now."""
-PRELOADS = PREFIX + "preloads"
-"""Hash: id of a pinned model -> loads of it that workers began at their start and did not end."""
 LAST_MODELS = PREFIX + "last-models"
 """Hash: owner of chats -> id of the model that the last of them was for."""
 WORKERS = PREFIX + "workers"

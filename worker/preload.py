@@ -10,7 +10,6 @@ from typing import cast
 
 from redis import Redis
 
-from wire import keys
 from wire.model_registry import ModelRecord
 from wire.models import pins
 from worker.engine.engine import Engine
@@ -26,7 +25,7 @@ come up any more."""
 def pinned(redis: Redis, folders: ModelFolders) -> list[ModelRecord]:
     """The pinned models that are here, recorded with the key-value cache that they are loaded
     with."""
-    stored = cast(dict[bytes, bytes], redis.hgetall(keys.PINNED_MODELS))
+    stored = cast(dict[bytes, bytes], redis.hgetall(pins.PINNED_MODELS))
     found = [(folders.find(model_id), pin) for model_id, pin in pins.decode(stored).items()]
     records = [with_kv(record, pin.kv_quantization) for record, pin in found if record is not None]
     for record in records:
@@ -45,14 +44,14 @@ def start(redis: Redis, engine: Engine, records: Iterable[ModelRecord]) -> threa
 def _run(redis: Redis, engine: Engine, records: Iterable[ModelRecord]) -> None:
     for record in records:
         try:
-            if redis.hincrby(keys.PRELOADS, record.id, 1) > MOST_TRIES:
+            if redis.hincrby(pins.PRELOADS, record.id, 1) > MOST_TRIES:
                 log.error("a pinned model has ended its workers; not loaded", extra=_named(record))
                 continue
             try:
                 engine.call(partial(engine.load, record)).result().result()
             except WorkerError as error:
                 log.warning("a pinned model was not loaded: %s", error, extra=_named(record))
-            redis.hdel(keys.PRELOADS, record.id)
+            redis.hdel(pins.PRELOADS, record.id)
         except Exception:  # Redis is away: a chat will load the model.
             log.warning("a pinned model was not loaded", exc_info=True, extra=_named(record))
 

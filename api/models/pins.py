@@ -8,7 +8,7 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from wire import keys
+from wire.models import pins
 from wire.models.pins import Pin
 
 
@@ -24,21 +24,21 @@ class ModelPins:
 
         Unless it is pinned ``anew`` only the pin of a pinned one is changed.
         """
-        before = cast(bytes | None, await self._redis.hget(keys.PINNED_MODELS, model_id))
+        before = cast(bytes | None, await self._redis.hget(pins.PINNED_MODELS, model_id))
         if anew or before is not None:
-            await self._redis.hset(keys.PINNED_MODELS, model_id, pin.model_dump_json())
+            await self._redis.hset(pins.PINNED_MODELS, model_id, pin.model_dump_json())
         # Somebody wants it now: earlier ends of workers that loaded it count no more.
-        await self._redis.hdel(keys.PRELOADS, model_id)
+        await self._redis.hdel(pins.PRELOADS, model_id)
         try:
             yield
         except BaseException:
             if before is not None:
-                await self._redis.hset(keys.PINNED_MODELS, model_id, before)
+                await self._redis.hset(pins.PINNED_MODELS, model_id, before)
             elif anew:
-                await self._redis.hdel(keys.PINNED_MODELS, model_id)
+                await self._redis.hdel(pins.PINNED_MODELS, model_id)
             raise
 
     async def remove(self, *model_ids: str) -> None:
         """Unpin models; those that aren't pinned are no error."""
         if model_ids:
-            await self._redis.hdel(keys.PINNED_MODELS, *model_ids)
+            await self._redis.hdel(pins.PINNED_MODELS, *model_ids)

@@ -10,7 +10,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from wire.keys import PREFIX
 from wire.messages import TolerantRecord
+
+PINNED_MODELS = PREFIX + "pinned-models"
+"""Hash: id of a pinned model -> how it is loaded, JSON. Also of models that are not there now."""
+PRELOADS = PREFIX + "preloads"
+"""Hash: id of a pinned model -> loads of it that workers began at their start and did not end."""
 
 
 class Pin(TolerantRecord):

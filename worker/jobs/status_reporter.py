@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from wire import clock, keys
 from wire.messages import Failed, Finished
+from wire.models import pins
 from wire.settings import Settings
 from wire.versions import VERSION
 from wire.worker_status import (
@@ -113,7 +114,7 @@ class StatusReporter:
             pipeline.time()
             pipeline.llen(self._queue_key)
             pipeline.exists(keys.MODELS)
-            pipeline.hkeys(keys.PINNED_MODELS)
+            pipeline.hkeys(pins.PINNED_MODELS)
             time_reply, self._waiting, known, pinned = pipeline.execute()
         self._models.pinned = frozenset(model_id.decode() for model_id in pinned)
         self._clock_ms = clock.milliseconds(time_reply) - time.monotonic() * 1000

@@ -8,7 +8,7 @@ import pytest
 from fakeredis import FakeRedis
 
 from tests.support.chats import Loads, Reader
-from wire import keys
+from wire.models import pins
 from worker import preload
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
@@ -21,8 +21,8 @@ class Start:
 
     def __init__(self) -> None:
         self.redis, self.loads = FakeRedis(), Loads()
-        self.redis.hset(keys.PINNED_MODELS, ECHO_MODEL.id, '{"kv_quantization":8,"later":1}')
-        self.redis.hset(keys.PINNED_MODELS, "gone", "not JSON")
+        self.redis.hset(pins.PINNED_MODELS, ECHO_MODEL.id, '{"kv_quantization":8,"later":1}')
+        self.redis.hset(pins.PINNED_MODELS, "gone", "not JSON")
         self.folders = ModelFolders([], echo=ECHO_MODEL)
         self.folders.scan()
         self.models = LoadedModels(
@@ -49,7 +49,7 @@ def test_a_pinned_model_is_loaded_with_its_cache(start: Start) -> None:
     record = start.folders.find("echo")
     assert record is not None
     assert record.kv_quantization == 8
-    assert not start.redis.exists(keys.PRELOADS)
+    assert not start.redis.exists(pins.PRELOADS)
 
 
 def test_a_model_that_cannot_be_loaded_is_told_of_and_tried_at_the_next_start(
@@ -66,6 +66,6 @@ def test_a_model_that_cannot_be_loaded_is_told_of_and_tried_at_the_next_start(
 def test_a_load_that_ends_its_workers_is_not_tried_for_ever(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start.redis.hset(keys.PRELOADS, "echo", preload.MOST_TRIES)  # Each began it and was gone.
+    start.redis.hset(pins.PRELOADS, "echo", preload.MOST_TRIES)  # Each began it and was gone.
     assert start.run() == []
     assert "has ended its workers" in caplog.text

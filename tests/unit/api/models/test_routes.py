@@ -153,7 +153,7 @@ def test_a_model_is_pinned_before_it_is_loaded_and_until_it_is_unpinned_or_unloa
     seen: list[dict[bytes, bytes]] = []
 
     def done(command: Any) -> list[Any]:
-        seen.append(redis.hgetall(keys.PINNED_MODELS))
+        seen.append(redis.hgetall(pins.PINNED_MODELS))
         unloaded = {"status": "unloaded", "models": ["model-1"]}
         return [Finished("stop", result=unloaded if command.action == "unload" else {})]
 
@@ -181,11 +181,11 @@ def test_a_load_that_fails_leaves_the_pin_as_it_was(client: TestClient, redis: R
     with FakeWorker(redis, lambda _: [Failed("load_failed", "It did not work.")]).running():
         for before in ({}, {"model-1": '{"kv_quantization":8}'}):
             for model_id, pin in before.items():
-                redis.hset(keys.PINNED_MODELS, model_id, pin)
+                redis.hset(pins.PINNED_MODELS, model_id, pin)
             for pinned in (True, False):
                 body = {"model_id": "model-1", "pin": pinned}
                 assert client.post(f"{MODELS}/load", json=body).status_code == 422
-                stored = redis.hgetall(keys.PINNED_MODELS)
+                stored = redis.hgetall(pins.PINNED_MODELS)
                 assert stored == {k.encode(): v.encode() for k, v in before.items()}
 
 

@@ -12,6 +12,7 @@ from fakeredis import FakeRedis
 from tests.support.chats import chat_job, sequence
 from wire import keys
 from wire.messages import Failed, Finished
+from wire.models import pins
 from wire.settings import Settings
 from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
 from worker import backends
@@ -163,7 +164,7 @@ def test_loads_and_pins_are_told_beside_the_status(
     redis: FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The release before reads no status with a field that it doesn't know."""
-    redis.hset(keys.PINNED_MODELS, "echo", "{}")
+    redis.hset(pins.PINNED_MODELS, "echo", "{}")
     made = report(redis)
     assert made._models.pinned == {"echo"}
     monkeypatch.setattr(made._models, "load_progress", lambda: {"echo": 0.4242})
