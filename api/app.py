@@ -34,6 +34,7 @@ from api.monitoring import routes as monitoring
 from api.monitoring.rq_dashboard import dashboard, never_unpickle
 from api.openai import chat_routes, model_routes, response_schemas
 from api.openai.batches import batch_routes, file_routes
+from api.openai.pooling import routes as pooling_routes
 from api.redis_client import Clients, connect
 from api.registry import ModelAliases
 from api.responses import response_schemas as responses_schemas
@@ -79,7 +80,7 @@ class _App(FastAPI):
 
 
 def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
-    openais = (chat_routes, model_routes, file_routes, batch_routes)
+    openais = (chat_routes, pooling_routes, model_routes, file_routes, batch_routes)
     routers = (
         chat,
         batches,

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from api.errors import RETRY_WHEN_FULL_S, ApiError, unknown_model
 from wire import keys, model_registry
-from wire.model_registry import ModelRecord
+from wire.model_registry import ModelRecord, Task
 from wire.settings import BadSetting
 from wire.versions import FIRST, VERSION
 from wire.worker_status import LoadedModel, WorkerStatus
@@ -68,6 +68,7 @@ _AS_SENT = {
     "template_options": "chat_template_kwargs",
     "thinking_budget": "thinking_token_budget",
     "prompt_logprobs": "logprobs",
+    "pooling": "embeddings and scores",
     "asked": "url",
 }
 """Fields of a job that are called otherwise in requests."""
@@ -83,12 +84,27 @@ def workers_outdated(field: str) -> ApiError:
     return ApiError("workers_outdated", message, RETRY_WHEN_FULL_S, param=name)
 
 
-def servable(model: ModelRecord | None, param: str) -> ModelRecord:
+_INSTEAD = {
+    ("chat", "embed"): "This model makes vectors of texts and answers no chats: send texts to "
+    "/v1/embeddings, or ask another model.",
+    ("chat", "rerank"): "This model ranks documents and answers no chats: send them to /v1/rerank, "
+    "or ask another model.",
+    ("embed", "chat"): "This model answers chats and makes no vectors: ask an embedding model.",
+    ("embed", "rerank"): "This model ranks documents and makes no vectors: ask an embedding model.",
+    ("rerank", "chat"): "This model answers chats and ranks no documents: ask a reranker or an "
+    "embedding model.",
+}
+"""What to do about a model that is for something else: by what is asked, and what it is for."""
+
+
+def servable(model: ModelRecord | None, param: str, task: Task = "chat") -> ModelRecord:
     """The model that was found for a request's field. Raises ApiError if it can't be served."""
     if model is None:
         raise unknown_model(param=param)
     if not model.downloaded:
         raise ApiError("model_not_found", "This model has not been downloaded yet.", param=param)
+    if task not in model.tasks:
+        raise ApiError("unsupported", _INSTEAD[task, model.tasks[0]], param=param)
     return model
 
 
@@ -139,18 +155,22 @@ class RegistryReader:
                 return record, in_memory[record.id]
         return None
 
-    async def default(self, owner: str) -> ModelRecord | None:
+    async def default(self, owner: str, task: Task = "chat") -> ModelRecord | None:
         """The default model for an owner of chats: the configured one; else the one that the
         owner's last chat was for, while it is loaded; else the first by name.
 
-        A demo model only where there is no other. None if there is no model.
+        A demo model only where there is no other. None if there is no model. For another task the
+        first by name that is for it.
         """
         records = await self.models()
+        if task != "chat":
+            fit = (record for record in records if record.downloaded and task in record.tasks)
+            return next(fit, None)
         if self._default_model:
             named = model_registry.find(records, self._default_model)
             return named if named is not None and named.downloaded else None
         last = cast(bytes | None, await self._redis.hget(keys.LAST_MODELS, owner))
-        ready = [record for record in records if record.downloaded]
+        ready = [record for record in records if record.downloaded and "chat" in record.tasks]
         ready = [record for record in ready if not record.demo] or ready
         used = next((r for r in ready if last is not None and r.id == last.decode()), None)
         if used is not None and used.id in loaded(await self.workers()):
@@ -163,7 +183,7 @@ class RegistryReader:
         return {model_id.decode(): int(value) for model_id, value in stored.items()}
 
     async def find_to_serve(
-        self, requested: str | None, owner: str
+        self, requested: str | None, owner: str, task: Task = "chat"
     ) -> tuple[ModelRecord | None, bool]:
         """The same for an owner's request that may name none, and whether a worker was seen.
 
@@ -176,7 +196,10 @@ class RegistryReader:
             stored, sampling, seen = await pipe.execute()
         record = model_registry.find(self._decoded(stored, sampling), requested or DEFAULT_MODEL)
         if record is None and names_no_model(requested):
-            record = await self.default(owner)
+            record = await self.default(owner, task)
+            if record is None and task != "chat":
+                sentence = "There is no model that can do this: get an embedding model."
+                raise ApiError("model_not_found", sentence, param="model")
             if record is None and self._default_model:
                 message = "The default model, which MLXQ_DEFAULT_MODEL names, is not there."
                 raise ApiError("model_not_found", message, param="model")

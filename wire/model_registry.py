@@ -32,6 +32,7 @@ class SamplingDefaults(TolerantRecord):
         return self.model_dump(exclude_none=True)
 
 
+Task = Literal["chat", "embed", "rerank"]
 NO_DEFAULTS = SamplingDefaults()
 _SAMPLING = tuple(SamplingDefaults.model_fields)
 
@@ -42,6 +43,9 @@ class _Others(SamplingDefaults):
     prompt_revision: str | None = None
     demo: bool = False
     reasoning_efforts: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ("chat",)
+    dimensions: int = 0
+    shorter_dimensions: tuple[int, ...] | None = None
 
 
 class ModelRecord(TolerantRecord):
@@ -58,6 +62,9 @@ class ModelRecord(TolerantRecord):
     none. ``takes_tools``: its chat template knows of tools. ``reasoning_efforts`` are
     the values of ``reasoning_effort`` that it tells apart. ``kv_quantization`` is in bits, and is
     how the model is loaded next time when it isn't loaded now. ``demo``: it came with the service.
+    ``tasks``: what it is for. ``dimensions`` is how many numbers its vectors have, 0 for a model
+    that makes none; ``shorter_dimensions`` are how many they can be cut to: any number if the list
+    is empty, none without a list.
     """
 
     id: str
@@ -82,6 +89,16 @@ class ModelRecord(TolerantRecord):
     demo: bool = Field(default=False, exclude=True)
     reasoning_efforts: tuple[str, ...] = Field(default=(), exclude=True)
     sampling_defaults: SamplingDefaults = Field(default=NO_DEFAULTS, exclude=True)
+    tasks: tuple[Task, ...] = Field(default=("chat",), exclude=True)
+    dimensions: int = Field(default=0, exclude=True)
+    shorter_dimensions: tuple[int, ...] | None = Field(default=None, exclude=True)
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What it can do, in words for clients."""
+        named = {"chat": "chat", "embed": "embeddings", "rerank": "rerank"}
+        more = {"vision": self.is_vision, "tools": self.takes_tools and "chat" in self.tasks}
+        return [*(named[task] for task in self.tasks), *(name for name, has in more.items() if has)]
 
     @property
     def names(self) -> tuple[str | None, ...]:
@@ -114,6 +131,9 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
         "prompt_revision": others.prompt_revision or "",
         "reasoning_efforts": others.reasoning_efforts,
         "demo": others.demo,
+        "tasks": others.tasks,
+        "dimensions": others.dimensions,
+        "shorter_dimensions": others.shorter_dimensions,
     }
     return record.model_copy(update=beside)
 
@@ -144,8 +164,11 @@ class Registry:
             "prompt_revision": record.prompt_revision,
             "reasoning_efforts": record.reasoning_efforts,
             "demo": record.demo,
+            "dimensions": record.dimensions,
         }
         others = record.sampling_defaults.given() | {k: v for k, v in beside.items() if v}
+        if record.tasks != ("chat",):
+            others |= {"tasks": record.tasks, "shorter_dimensions": record.shorter_dimensions}
         if others:
             self._redis.hset(keys.MODEL_SAMPLING, record.id, json.dumps(others))
         else:

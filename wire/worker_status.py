@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from wire.messages import TolerantRecord
+from wire.versions import added
 
 
 class RunningJob(TolerantRecord):
@@ -112,6 +113,7 @@ class Totals(TolerantRecord):
     ``restarts`` counts starts of earlier workers on its data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
+    ``texts`` have become vectors or scores, and had ``text_tokens`` together.
     """
 
     restarts: int = 0
@@ -119,6 +121,8 @@ class Totals(TolerantRecord):
     cached_tokens: int = 0
     generation_tokens: int = 0
     batch_tokens: int = 0
+    texts: int = added(0, since=4, refines=True)
+    text_tokens: int = added(0, since=4, refines=True)
     ttft: Histogram = Histogram()
     inter_token: Histogram = Histogram()
     queue: Histogram = Histogram()

@@ -56,7 +56,8 @@ class Sequence:
     ``emitted`` are the token ids that an earlier worker logged for the same job: they are prefilled
     after the prompt and generation goes on behind them. ``queue_ms`` is the time the job waited
     before this process took it up; ``images`` are the bytes of the images in its messages, by
-    SHA-256. ``echoed``: whether an earlier worker has logged the echo of the prompt.
+    SHA-256. ``echoed``: whether an earlier worker has logged the echo of the prompt. ``rows`` are
+    those of an answer of vectors or scores that this process has computed.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class Sequence:
     ) -> None:
         self.job = job
         self.images = images or {}
-        self.attempt = attempt
-        self.emitted = emitted
+        self.attempt, self.emitted = attempt, emitted
         self.prompt_ids: list[int] = []
         self.generated: list[int] = []
         self.cached_tokens = 0
+        self.rows: list[bytes] = []
         self.checkpoints: tuple[int, ...] = ()
         """Positions in the prompt that other prompts are likely to share."""
         self.end: Finished | Failed | None = None
@@ -105,6 +106,12 @@ class Sequence:
         return self.job.job_id
 
     @property
+    def pools(self) -> bool:
+        """Whether vectors or scores of texts are asked for: a token is a text then, and its number
+        how many tokens that has."""
+        return self.job.form.pooling is not None
+
+    @property
     def tokens(self) -> list[int]:
         """Everything to prefill: the prompt and what has been generated so far."""
         return [*self.prompt_ids, *self.emitted, *self.generated]
@@ -132,6 +139,8 @@ class Sequence:
 
     @property
     def usage(self) -> Usage:
+        if self.pools:
+            return Usage(sum(self.emitted) + sum(self.generated))
         thought = 0 if self._decoder is None else self._decoder.reasoning_tokens
         return Usage(len(self.prompt_ids), self.position, self.cached_tokens, thought)
 

@@ -35,6 +35,8 @@ class PromptLimit:
     ) -> None:
         """Raises ApiError ``prompt_too_long`` for a prompt that can't fit, shortened if it may be,
         ``bad_prompt`` for token ids that the model doesn't have."""
+        if form.pooling is not None:
+            return  # Of several texts each has to fit: the worker looks before it begins.
         if form.prompt_ids:
             await self._check_ids(model, form.prompt_ids)
             return

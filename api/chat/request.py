@@ -12,7 +12,7 @@ from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, Message, OutputFormat, Sampling
-from wire.model_registry import ModelRecord
+from wire.model_registry import ModelRecord, Task
 from wire.versions import VERSION, needs
 
 _PLAIN_SAMPLING = Sampling(seed=0)
@@ -46,6 +46,11 @@ class ChatSpec:
     call_schema: Callable[[], str] | None = None
     asked: str = ""
 
+    @property
+    def task(self) -> Task:
+        """What a model must be for to do it."""
+        return "chat" if self.form.pooling is None else self.form.pooling.task
+
     def fitting(
         self,
         model: ModelRecord,
@@ -59,8 +64,12 @@ class ChatSpec:
         ``version`` is what all living workers read. Defaults that are newer are left out: nobody
         asked for them, and the request must not be refused for them.
 
-        Raises ApiError for tools that are refused.
+        Raises ApiError for tools that are refused, and for vectors of a length that the model can't
+        make.
         """
+        if self.form.pooling is not None:
+            _check_dimensions(self.form.pooling.dimensions, model)
+            return self
         settled = {
             name: value
             for name, value in model.sampling_defaults.given().items()
@@ -107,6 +116,21 @@ class ChatSpec:
         warning = WITHOUT_TOOLS if policy == "ignore" else TOOLS_AS_TEXT
         form = self.form.model_copy(update=changes)
         return replace(self, form=form, warnings=(*self.warnings, warning))
+
+
+def _check_dimensions(wanted: int | None, model: ModelRecord) -> None:
+    shorter = model.shorter_dimensions
+    if wanted in (None, model.dimensions):
+        return
+    if shorter is None:
+        sentence = f"This model's vectors have {model.dimensions} dimensions and no other number."
+    elif wanted not in shorter and (shorter or wanted > model.dimensions):
+        listed = ", ".join(map(str, sorted({*shorter, model.dimensions})))
+        sentence = f"This model's vectors have {listed} dimensions"
+        sentence += "." if shorter else ", or fewer."
+    else:
+        return
+    raise ApiError("unsupported", sentence, param="dimensions")
 
 
 def seed_or_any(seed: int | None) -> int:

@@ -25,7 +25,7 @@ from api.jobs.reader import Reader
 from api.jobs.relay import Relay
 from api.registry import RegistryReader, servable
 from wire.messages import ChatJob
-from wire.model_registry import ModelRecord
+from wire.model_registry import ModelRecord, Task
 from wire.versions import needs
 
 MUCH_TEXT = 256 << 10
@@ -46,15 +46,17 @@ class Chats:
     json_reader: JsonReader
     without_template: WithoutTemplate = "generic"
 
-    async def find_model(self, requested: str | None, owner: str) -> ModelRecord:
+    async def find_model(
+        self, requested: str | None, owner: str, task: Task = "chat"
+    ) -> ModelRecord:
         """The model with this id, name or repository name; the owner's default model if none is.
 
         Raises ApiError if it can't be served.
         """
-        model, worker_seen = await self.registry.find_to_serve(requested, owner)
+        model, worker_seen = await self.registry.find_to_serve(requested, owner, task)
         if not worker_seen:
             raise no_worker()
-        return servable(model, "model")
+        return servable(model, "model", task)
 
     async def fitting(self, spec: ChatSpec, model: ModelRecord) -> ChatSpec:
         """What is asked for as this model, and every living worker, can answer it.

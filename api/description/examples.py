@@ -43,6 +43,13 @@ REQUESTS: dict[str, Any] = {
     "POST /api/engine/models/delete": _MODEL,
     "POST /v1/chat/completions": {"model": "demo-chat", "messages": _HELLO, "stream": True},
     "POST /v1/completions": {"model": "demo-chat", "prompt": "A queue is", "max_tokens": 20},
+    "POST /v1/embeddings": {"model": "all-MiniLM-L6-v2", "input": ["A man eats.", "A cat sleeps."]},
+    "POST /v1/rerank": {
+        "model": "bge-reranker-v2-m3",
+        "query": "Who eats?",
+        "documents": ["A cat sleeps.", "A man eats."],
+        "top_n": 1,
+    },
     "POST /v1/batches": {
         "input_file_id": _FILE,
         "endpoint": "/v1/chat/completions",

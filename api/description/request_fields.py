@@ -117,6 +117,18 @@ TEXTS = {
     "call_id": "Names the call, and its result.",
     "is_error": "Whether the call failed.",
     "namespace": "The group that a tool belongs to.",
+    # Vectors and scores
+    "EmbeddingsBody.input": "A text, or a list of texts.",
+    "encoding_format": "`float`, or `base64` of numbers of 32 bits, the lowest byte first.",
+    "dimensions": "How many numbers a vector has, of models whose vectors can be cut.",
+    "prompt_name": "Which of the model's prompts begins each text.",
+    "truncate": "Cut texts that are longer than the model takes; they are refused without.",
+    "truncate_prompt_tokens": "Cut texts at so many tokens; -1: at what the model takes.",
+    "query": "What is looked for.",
+    "documents": "The texts that are ranked.",
+    "top_n": "Only the best so many.",
+    "return_documents": "Whether each result has its document.",
+    "instruction": "How to judge whether a document fits, for rerankers that take that.",
     # Files and batches
     "input_file_id": "The uploaded file of prompts.",
     "endpoint": "The endpoint that its lines are requests for.",

@@ -100,6 +100,12 @@ TEXTS = {
     "request_id": "The request's id, as in the header `Request-Id`.",
     "incomplete_details": "Why the response is not whole.",
     "reason": "Why it ended early.",
+    # Vectors and scores
+    "embedding": "The vector: its numbers, or these in base64.",
+    "results": "The documents, the best first.",
+    "relevance_score": "How well it fits the query.",
+    "document": "The document, if it was asked for.",
+    "capabilities": "What the model is for: chat, embeddings, rerank, vision, tools.",
     # Models
     "owned_by": "Who provides it.",
     "max_model_len": "The context window in tokens, as vLLM names it.",

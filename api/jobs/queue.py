@@ -224,7 +224,8 @@ class JobQueue:
             queued = job.model_copy(update={"submitted_ms": now})
             name = described(self._registry.last_known_name(job.model_id), owner)
             enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now)
-        pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
+        if jobs[0].form.pooling is None:
+            pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.ABANDONED_AFTER, dict.fromkeys(ids, now + ABANDONED_AFTER_S * 1000))

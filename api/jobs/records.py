@@ -104,6 +104,10 @@ class JobRecords:
         """Whether there is anything of a job to read."""
         return bool(await self._redis.exists(keys.log(job_id)))
 
+    async def drop_text(self, job_id: str) -> None:
+        """Drop what a job that has ended said."""
+        await self._redis.delete(keys.log(job_id))
+
     async def last_position(self, record: JobRecord) -> int:
         """The id of the last event of a job; 0 when there is no event, or the log has expired."""
         rows = await self._redis.xrevrange(keys.log(record.job_id), count=2)

@@ -73,6 +73,12 @@ class EngineModel(BaseModel):
     context_window: int = Field(description="Tokens; 0 while it isn't known.")
     is_vision: bool = Field(description="Whether it sees images.")
     takes_tools: bool = Field(description="Whether its chat template knows of tools.")
+    capabilities: list[str] = Field(
+        description="What it is for: chat, embeddings, rerank; of a chat model vision and tools."
+    )
+    dimensions: int | None = Field(
+        description="How many numbers a vector of it has; null for a model that makes none."
+    )
     reasoning_efforts: list[str] = Field(
         description="The values of `reasoning_effort` that its chat template tells apart."
     )
@@ -111,6 +117,8 @@ def model_view(
         **{name: getattr(record, name) for name in _AS_RECORDED},
         local_path=record.path if record.downloaded and record.path else None,
         sampling_defaults=record.sampling_defaults.given(),
+        capabilities=record.capabilities,
+        dimensions=record.dimensions or None,
         download_progress=percent(record),
         default=record.id == default_id,
         loaded=now is not None,
@@ -120,7 +128,8 @@ def model_view(
 
 _AS_RECORDED = sorted(
     set(EngineModel.model_fields)
-    & set(ModelRecord.model_fields) - {"sampling_defaults", "download_progress", "kv_quantization"}
+    & set(ModelRecord.model_fields)
+    - {"sampling_defaults", "download_progress", "kv_quantization", "dimensions"}
 )
 
 

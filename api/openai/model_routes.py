@@ -37,10 +37,11 @@ Version = Annotated[str | None, Header(alias=VERSION_HEADER)]
 
 
 class ModelView(BaseModel):
-    """A model in OpenAI's shape, a field of vLLM's and three of ours.
+    """A model in OpenAI's shape, a field of vLLM's and four of ours.
 
     ``created`` is the date of its files. ``sampling_defaults`` are its own for requests that leave
-    these fields out.
+    these fields out. ``capabilities``: ``chat``, ``embeddings``, ``rerank``, and of a chat model
+    ``vision`` and ``tools``.
     """
 
     id: str
@@ -50,6 +51,7 @@ class ModelView(BaseModel):
     max_model_len: int | None
     context_window: int | None
     is_vision: bool
+    capabilities: list[str]
     sampling_defaults: dict[str, float]
 
 
@@ -99,7 +101,7 @@ async def models(
     listed = [
         view(public_name(record, records), record, created)
         for record in records
-        if record.downloaded
+        if record.downloaded and ("chat" in record.tasks or view is _listed)
     ]
     if is_anthropic(request.scope):
         return _page(listed, limit, before_id, after_id)
@@ -126,6 +128,7 @@ def _listed(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[
     row = {"id": name, "object": "model", "created": created.get(record.id, 0), "owned_by": owner}
     window = record.context_window
     row |= {"max_model_len": window, "context_window": window, "is_vision": record.is_vision}
+    row["capabilities"] = record.capabilities
     return row | {"sampling_defaults": record.sampling_defaults.given()}
 
 

@@ -136,7 +136,7 @@ async def _fitting(
     """The model that is meant, and what is asked of it as its jobs carry it."""
     chats = context.chats
     named = await chats.registry.meant(requested)
-    model = await chats.find_model(named, context.caller.owner)
+    model = await chats.find_model(named, context.caller.owner, specs[0].task)
     for spec in specs:
         _check_images(spec, model)
     return model, [await context.schemas.settle(await chats.fitting(spec, model)) for spec in specs]

@@ -1,6 +1,6 @@
 // A chat from the reader's side: send, answer, stop, regenerate, store.
 
-import { HUNDRED, SERVICE, answers, ask, assert, begun, finished, last, onPage, textOf, write } from "./page.mjs";
+import { HUNDRED, SERVICE, answers, ask, assert, begun, finished, last, onPage, reload, textOf, write } from "./page.mjs";
 
 onPage("a question is answered, with its figures", async (page) => {
   assert.equal(await ask(page, "What is the opposite of hot?"), "The opposite of hot is cold.");
@@ -34,8 +34,7 @@ onPage("conversations are kept over a reload, renamed, deleted and brought back"
   await ask(page, "Tell me a joke.");
   await page.keyboard.press("Alt+KeyN");
   await ask(page, "What is the opposite of hot?");
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await textOf(page), "The opposite of hot is cold.");
   const rows = page.locator("#conversations li");
   assert.equal(await rows.count(), 2);

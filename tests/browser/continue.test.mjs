@@ -1,6 +1,6 @@
 // An answer that was cut goes on in its own words, in the same message.
 
-import { HUNDRED, answers, assert, begun, finished, last, onPage, textOf, write } from "./page.mjs";
+import { HUNDRED, answers, assert, begun, finished, last, onPage, reload, textOf, write } from "./page.mjs";
 
 const again = (page) => last(page).getByRole("button", { name: "Continue the answer" });
 const stored = (page) => page.evaluate(async () => {
@@ -36,8 +36,7 @@ onPage("an answer at its limit of tokens goes on to its end, and is one message"
   assert.equal(await answers(page).count(), 1);
   const [, tokens] = /· ([\d,]+) tokens ·/.exec(await last(page).locator(".facts").innerText());
   assert.ok(Number(tokens.replace(",", "")) > 100, tokens);
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await textOf(page), HUNDRED);
   const [conversation] = await stored(page);
   assert.deepEqual(conversation.messages.map(({ role, text }) => [role, text.trim()]),
@@ -52,8 +51,7 @@ onPage("a stopped answer goes on, also over a reload while it does", async (page
   assert.ok(HUNDRED.startsWith(cut) && cut.length < HUNDRED.length, cut);
   await again(page).click();
   await page.waitForFunction((shown) => document.querySelector(".answer .text").textContent.trim().length > shown, cut.length);
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await finished(page), HUNDRED);
   assert.equal(await answers(page).count(), 1);
 });

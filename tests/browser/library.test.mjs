@@ -2,7 +2,9 @@
 
 import { readFile } from "node:fs/promises";
 
-import { answers, ask, assert, finished, last, onPage, textOf, write } from "./page.mjs";
+import { answers, ask, assert, finished, last, onPage, reload, textOf, write } from "./page.mjs";
+
+const DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
 
 const rows = (page) => page.locator("#conversations li");
 const titles = (page) => page.locator("#conversations .open").allInnerTexts();
@@ -60,6 +62,8 @@ onPage("what was begun and not sent stays with its conversation, and so does a n
   await page.waitForSelector("#problem:not([hidden])");
   await page.setInputFiles("#files", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("A note.") });
   await page.getByRole("button", { name: "Remove notes.txt" }).waitFor();
+  await page.setInputFiles("#files", { name: "dot.png", mimeType: "image/png", buffer: Buffer.from(DOT, "base64") });
+  await page.getByRole("button", { name: "Remove dot.png" }).waitFor();
   await fresh(page);
   assert.equal(await page.locator("#message").inputValue(), "");
   assert.ok(!(await page.locator("#problem").isVisible()));
@@ -69,15 +73,37 @@ onPage("what was begun and not sent stays with its conversation, and so does a n
   assert.equal(await page.locator("#message").inputValue(), "And another");
   assert.equal(await page.locator("#problem").innerText(), "x.bin is neither an image nor a text file in UTF-8.");
   assert.ok(await page.getByRole("button", { name: "Remove notes.txt" }).isVisible());
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await page.locator("#message").inputValue(), "And another");
+  assert.match(await page.locator("#attachments").innerText(), /notes\.txt\s*7 bytes/);
+  await page.waitForFunction(() => document.querySelector("#attachments img")?.naturalWidth === 1);
+  await page.getByRole("button", { name: "Remove dot.png" }).click();
   await fresh(page);
   assert.equal(await page.locator("#message").inputValue(), "Something new");
   await page.press("#message", "Enter");
   await finished(page);
   await fresh(page);
   assert.equal(await page.locator("#message").inputValue(), "");
+  await rows(page).last().locator(".open").click();
+  const sent = page.waitForRequest("**/api/engine/chat");
+  await page.press("#message", "Enter");
+  assert.equal((await sent).postDataJSON().messages.at(-1).content, "File notes.txt:\n```txt\nA note.\n```\n\nAnd another");
+  await finished(page);
+  assert.ok(!(await page.locator("#attachments").isVisible()));
+});
+
+onPage("a draft's files that the browser can't keep are told of, and stay as long as the page", async (page) => {
+  await page.evaluate(() => {
+    const put = IDBObjectStore.prototype.put;
+    IDBObjectStore.prototype.put = function full(record) {
+      if (this.name === "attached") this.transaction.abort();
+      return put.call(this, record);
+    };
+  });
+  await page.setInputFiles("#files", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("A note.") });
+  await page.waitForFunction(() => document.getElementById("problem").textContent ===
+    "This browser has no room to keep the attached files: they are gone when this page is closed.");
+  assert.ok(await page.getByRole("button", { name: "Remove notes.txt" }).isVisible());
 });
 
 async function saved(page, button) {
@@ -110,8 +136,7 @@ onPage("conversations leave as JSON and Markdown, and come back from JSON with t
     await row.locator(".open").click();
     assert.equal(await last(page).locator(".versions").innerText(), "2/2");
   }
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await rows(page).count(), 2);
   await ask(page, "Tell me a joke.");
   assert.equal(await answers(page).count(), 2);

@@ -42,6 +42,13 @@ export async function open(page, url = SERVICE) {
   await page.waitForSelector("#model option[value]", { state: "attached" });
 }
 
+/** Load the page again, until it shows the conversation and can send. */
+export async function reload(page) {
+  await page.reload();
+  await page.waitForSelector(".answer");
+  await page.waitForSelector("#model option[value]", { state: "attached" });
+}
+
 export const answers = (page) => page.locator(".answer");
 export const last = (page) => answers(page).last();
 export const textOf = async (page) => (await last(page).locator("> .text").innerText()).trim();

@@ -1,6 +1,6 @@
 // Answers that continue after a reload, a killed worker, a killed API, a lost connection.
 
-import { HUNDRED, ask, assert, begun, finished, kill, onPage, write } from "./page.mjs";
+import { HUNDRED, ask, assert, begun, finished, kill, onPage, reload, write } from "./page.mjs";
 
 async function countTo(page, disturb) {
   await write(page, "Count to a hundred.");
@@ -9,10 +9,7 @@ async function countTo(page, disturb) {
   assert.equal(await finished(page), HUNDRED);
 }
 
-onPage("an answer goes on after a reload in its middle", (page) => countTo(page, async () => {
-  await page.reload();
-  await page.waitForSelector(".answer");
-}));
+onPage("an answer goes on after a reload in its middle", (page) => countTo(page, () => reload(page)));
 
 onPage("a reload before the service has answered asks for the same chat again", async (page) => {
   const keys = [];
@@ -26,8 +23,7 @@ onPage("a reload before the service has answered asks for the same chat again", 
   await write(page, "What is the opposite of hot?");
   await page.waitForFunction(() => indexedDB.databases && document.querySelector(".answer"));
   await asked;
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await finished(page), "The opposite of hot is cold.");
   assert.equal(keys.length, 2);
   assert.equal(keys[0], keys[1]);

@@ -1,6 +1,6 @@
 // A model's thinking: folded away above its answer, with its own text, and no part of what is sent on.
 
-import { answers, assert, finished, last, onPage, write } from "./page.mjs";
+import { answers, assert, finished, last, onPage, reload, write } from "./page.mjs";
 
 const TIMINGS = { queue_ms: 1, load_ms: 0, prefill_ms: 1, ttft_ms: 2, tokens_per_second: 9 };
 const USAGE = { prompt_tokens: 5, completion_tokens: 9, cached_tokens: 0, reasoning_tokens: 5 };
@@ -40,8 +40,7 @@ onPage("thinking is folded away above the answer, and is no part of the next req
     [["user", "What is the opposite of hot?"], ["assistant", "It is cold."], ["user", "And of big?"]]);
   assert.equal(await finished(page), "Small.");
   assert.equal(await last(page).locator("details.thinking").isVisible(), false);
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await answers(page).first().locator("summary").innerText(), "Thought for 1 s");
 });
 
@@ -81,8 +80,7 @@ onPage("a model that can switch its thinking has a switch, whose choice is sent"
   const off = await answering(page, event(1, { text: "Cold." }) + end(2), () => write(page, "Again."));
   assert.equal(off.reasoning_effort, "none");
   await finished(page);
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await effort.inputValue(), "none");
   await page.selectOption("#model", { label: "demo-vision (sees images)" });
   assert.ok(!(await effort.isVisible()));

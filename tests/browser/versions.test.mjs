@@ -1,6 +1,6 @@
 // Versions of messages: editing and asking again keep what was there; stored conversations of the page before are read.
 
-import { SERVICE, answers, ask, assert, finished, last, onPage, textOf } from "./page.mjs";
+import { SERVICE, answers, ask, assert, finished, last, onPage, reload, textOf, write } from "./page.mjs";
 
 const versionsOf = (message) => message.locator(".versions");
 const count = (message) => versionsOf(message).innerText();
@@ -23,11 +23,22 @@ onPage("an answer that is asked for again is another version, and the first is a
   assert.equal(await finished(page), "The opposite of hot is cold.");
   assert.equal(await count(last(page)), "2/2");
   assert.ok(await next(last(page)).isDisabled());
-  await back(last(page)).click();
+  let goOn;
+  const held = new Promise((resolve) => { goOn = resolve; });
+  await page.route("**/api/engine/chat", (route) => held.then(() => route.continue()), { times: 1 });
+  await write(page, "Tell me a joke.");
+  const second = answers(page).nth(1), user = page.locator(".user").first();
+  const asking = [back(second), second.getByRole("button", { name: "Answer again" }), user.getByRole("button", { name: "Edit and send again" })];
+  for (const button of asking)
+    assert.deepEqual([await button.isDisabled(), await button.getAttribute("title")], [true, "Not while an answer is running: wait for its end, or stop it"]);
+  goOn();
+  await finished(page);
+  for (const button of asking) assert.ok(await button.isEnabled());
+  assert.equal(await back(second).getAttribute("title"), "Version before");
+  await back(second).click();
   assert.equal(await count(last(page)), "1/2");
   assert.equal(await page.evaluate(() => document.activeElement.ariaLabel), "Next version");
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   assert.equal(await count(last(page)), "1/2");
   assert.equal(await answers(page).count(), 2);
 });
@@ -99,8 +110,7 @@ onPage("conversations that the page before stored are shown whole, and go on", a
   await last(page).getByRole("button", { name: "Answer again" }).click();
   assert.notEqual(await finished(page), "");
   assert.equal(await count(last(page)), "2/2");
-  await page.reload();
-  await page.waitForSelector(".answer");
+  await reload(page);
   await back(last(page)).click();
   await last(page).locator("details.thinking summary").click();
   assert.equal((await last(page).locator(".thinking .text").innerText()).trim(), "Hm, let me");

@@ -38,6 +38,7 @@ from wire.messages.events import (
 )
 from wire.messages.jobs import ChatJob, ModelCommand
 from wire.messages.logprobs import MOST_LOGPROBS, Alternative, TokenLogprob, token_text
+from wire.messages.pooling import Pooling, PoolingTask, row_text, rows_in
 from wire.messages.records import Record, TolerantRecord
 
 __all__ = [
@@ -65,6 +66,8 @@ __all__ = [
     "OutputFormat",
     "Part",
     "Piece",
+    "Pooling",
+    "PoolingTask",
     "Progress",
     "Record",
     "Role",
@@ -78,6 +81,8 @@ __all__ = [
     "Usage",
     "Warning",
     "is_terminal",
+    "row_text",
+    "rows_in",
     "token_text",
     "too_long",
     "whole_calls",

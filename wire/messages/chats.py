@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from wire.messages.pooling import Pooling
 from wire.messages.records import Record
 from wire.versions import added
 
@@ -173,7 +174,8 @@ class OutputFormat(Record):
     that of a call, and other text is free. ``call_pieces``:
     tool calls are told in pieces, as the model writes them, and not each at its end.
     ``call_schema`` is the JSON text of the schema of a call where an answer is either calls or held
-    to ``json_schema``.
+    to ``json_schema``. ``pooling``: vectors or scores of the messages' texts are asked for, and no
+    answer; ``truncation`` then says whether texts are cut that are too long.
     """
 
     raw: bool = False
@@ -190,6 +192,7 @@ class OutputFormat(Record):
     prompt_tools: bool = added(False, since=4, refines=False)
     call_pieces: bool = added(False, since=4, refines=True)
     call_schema: str | None = added(None, since=4, refines=False)
+    pooling: Pooling | None = added(None, since=4, refines=False)
 
     @property
     def is_guided(self) -> bool:

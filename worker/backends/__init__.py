@@ -20,13 +20,23 @@ def load_libraries(settings: Settings) -> None:
 
 def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
     """Load a model with the backend for its record. Raises WorkerError if it can't be loaded."""
+    pools = "chat" not in record.tasks
     if settings.backend == "echo":
+        if pools:
+            from worker.backends.pooling.backend import PoolingBackend
+            from worker.backends.pooling.echo import EchoPooling
+
+            return PoolingBackend(EchoPooling(settings.echo_delay_ms / 1000, record.context_window))
         from worker.backends.echo import EchoBackend
 
         return EchoBackend(
             settings.echo_delay_ms / 1000, settings.prefill_step, record.context_window
         )
     load_libraries(settings)
+    if pools:
+        from worker.backends.pooling import encoder
+
+        return encoder.open_model(record)
     if library_of(record.architecture, record.is_vision) == "mlx_vlm":
         from worker.backends import vlm
 

@@ -96,3 +96,8 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the model."""
+
+
+def pools(backend: Backend) -> bool:
+    """Whether a backend that runs something makes vectors or scores of it."""
+    return backend.sequences()[0].pools

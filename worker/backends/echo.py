@@ -129,7 +129,7 @@ def _decoder(job: ChatJob) -> TextDecoder:
     return script_decoder(job)
 
 
-def _misbehave(text: str) -> None:
+def misbehave(text: str) -> None:
     """Fail in a step as a broken model or driver would, for prompts that ask for it."""
     if BAD_STEP in text:
         raise RuntimeError("the echo backend was asked to fail in a step")
@@ -210,7 +210,7 @@ class EchoBackend:
                 if self._read[sequence] == total:
                     self._tell_of_prompt(sequence, step)
                 continue
-            _misbehave(sequence.job.messages[-1].text())
+            misbehave(sequence.job.messages[-1].text())
             token = _next(sequence, self._fingerprints[sequence])
             step.tokens.append(token)
             if token.end is not None:

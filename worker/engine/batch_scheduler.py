@@ -252,13 +252,19 @@ class BatchScheduler:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)
             return
-        self._counters.batch_step(len(step.tokens))
+        self._count(step.tokens)
         for sequence, measured in step.prompts:
             sequence.echo(measured)
             if sequence.is_whole:
                 self._finish(sequence, "length")
         for token in step.tokens:
             self._accept(lane, token)
+
+    def _count(self, tokens: list[Token]) -> None:
+        if tokens and tokens[0].sequence.pools:
+            self._counters.texts(tokens)
+        else:
+            self._counters.batch_step(len(tokens))
 
     def _accept(self, lane: Backend, token: Token) -> None:
         sequence = token.sequence

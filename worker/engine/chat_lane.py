@@ -11,27 +11,22 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from wire.messages import ErrorCode, Event, Failed, FinishReason, Progress, Warning
-from worker.backends.base import Backend, Token
+from wire.messages import Event, FinishReason, Progress, Warning
+from worker.backends.base import Backend, Token, pools
 from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_scheduler import ChatLoad
-from worker.engine.context import EngineContext, attempt
+from worker.engine.context import EngineContext, Sink, attempt
 from worker.engine.counters import Counters
 from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
 from worker.engine.step_failure import broken_schema, failed_end, rescue
+from worker.engine.time_share import TextTurns
 from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
-
-
-class Sink(Protocol):
-    """Takes the events of one step. May block while it is full: the engine pauses then."""
-
-    def __call__(self, events: list[tuple[Sequence, Event]]) -> None: ...
 
 
 class ChatLane:
@@ -57,17 +52,20 @@ class ChatLane:
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
         self._tokenising = PromptThread("tokenise")
+        self._tokenising_texts = PromptThread("tokenise-texts")
+        self._text_turns = TextTurns()
         self.window = AdmissionWindow()
         self.rest_s = 0.0
         """For how long the next step would find nothing to do, seconds."""
 
     def close(self) -> None:
-        self._tokenising.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._tokenising, self._tokenising_texts):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     @property
     def preparing_s(self) -> float:
         """For how long the present prompt has been in preparation, seconds."""
-        return self._tokenising.busy_s
+        return max(self._tokenising.busy_s, self._tokenising_texts.busy_s)
 
     @property
     def runs(self) -> bool:
@@ -110,11 +108,24 @@ class ChatLane:
     def step(self) -> None:
         """Let in the chats that are ready, make one step of each batch, emit its events."""
         self.window.flush()
+        busy = [backend for backend in self._models.backends() if backend.sequences()]
+        chats = [backend for backend in busy if not pools(backend)]
         # A batch that has work leaves no rest to the others.
-        self.rest_s = min(
-            (self._step(b) for b in self._models.backends() if b.sequences()), default=0.0
-        )
+        self.rest_s = min(map(self._step, chats), default=0.0)
+        if len(chats) < len(busy):
+            self._step_texts([backend for backend in busy if pools(backend)], chats)
         self._flush()
+
+    def _step_texts(self, backends: list[Backend], chats: list[Backend]) -> None:
+        """A step of the texts that become vectors or scores, if it is their turn."""
+        began = time.monotonic()
+        waits = any(not s.generated for backend in chats for s in backend.sequences())
+        if not self._text_turns.is_due(began, chats=bool(chats), chat_waits=waits):
+            return
+        for backend in backends:
+            self._step(backend)
+        self.rest_s = 0.0
+        self._text_turns.spend(began, time.monotonic())
 
     # --- admission --------------------------------------------------------------------------------
 
@@ -188,7 +199,8 @@ class ChatLane:
                 [(_, prepared)] = future.result()
                 self._context.post(partial(self._prepared, sequence, backend, prepared))
 
-        self._tokenising.prepare(backend, [sequence]).add_done_callback(done)
+        thread = self._tokenising_texts if sequence.pools else self._tokenising
+        thread.prepare(backend, [sequence]).add_done_callback(done)
 
     def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
         """Put a prepared chat into the batch, unless it was stopped or its prompt is unusable."""
@@ -241,17 +253,19 @@ class ChatLane:
                 log.exception("a token could not be decoded")
                 backend.remove(token.sequence)
                 self._emit_failure(token.sequence, error)
-        if step.tokens:
+        if step.tokens and step.tokens[0].sequence.pools:
+            self._counters.texts(step.tokens)
+        elif step.tokens:
             self._counters.step(backend, step.tokens)
         return step.rest_s
 
     def _others_waiting(self, backend: Backend) -> bool:
         """Whether another model's chats are being answered, or any chat is about to come in."""
         others = any(
-            other is not backend and sequence.generated
+            other is not backend and sequence.generated and not sequence.pools
             for sequence, other in self._running.values()
         )
-        return others or bool(self._preparing)
+        return others or any(not sequence.pools for sequence in self._preparing.values())
 
     def _accept(self, backend: Backend, token: Token) -> None:
         sequence = token.sequence
@@ -282,8 +296,3 @@ class ChatLane:
             events, self._events = self._events, []
             with self._context.watchdog.suspend():
                 self._sink(events)
-
-
-def failed(sequence: Sequence, *, code: ErrorCode, message: str) -> list[Any]:
-    """End a chat with an error, and return the events of that end."""
-    return sequence.fail(lambda usage, timings: Failed(code, message, usage, timings))

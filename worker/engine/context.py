@@ -8,14 +8,22 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from wire.messages import Event
 from worker.engine.watchdog import Watchdog
 from worker.errors import kept_alive
+from worker.sequence import Sequence
 
 HIGH_MEMORY_PERCENT = 90.0
 Work = Callable[[], None]
 Result = TypeVar("Result")
+
+
+class Sink(Protocol):
+    """Takes the events of one step. May block while it is full: the engine pauses then."""
+
+    def __call__(self, events: list[tuple[Sequence, Event]]) -> None: ...
 
 
 class EngineContext:

@@ -55,6 +55,7 @@ class Counters:
         )
         self._first_tokens = 0
         self._batch_tokens = 0
+        self._texts = self._text_tokens = 0
         self._stepped: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
@@ -86,6 +87,12 @@ class Counters:
         self._prompt_tokens += usage.prompt_tokens
         self._cached_tokens += usage.cached_tokens
 
+    def texts(self, done: Iterable[Token]) -> None:
+        """Count texts that have their vectors or scores. For the engine's thread."""
+        for text in done:
+            self._texts += 1
+            self._text_tokens += text.token_id
+
     def batch_step(self, tokens: int) -> None:
         """Count the tokens of a step of batch prompts. For the engine's thread."""
         self._batch_tokens += tokens
@@ -106,6 +113,8 @@ class Counters:
             cached_tokens=self._cached_tokens,
             generation_tokens=self._generation_tokens,
             batch_tokens=self._batch_tokens,
+            texts=self._texts,
+            text_tokens=self._text_tokens,
             ttft=self._ttft.spread(),
             inter_token=self._gap.spread(),
             queue=self._queue.spread(),

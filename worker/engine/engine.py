@@ -18,9 +18,10 @@ from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
-from worker.engine.chat_lane import ChatLane, Sink, failed
-from worker.engine.context import EngineContext, settle
+from worker.engine.chat_lane import ChatLane
+from worker.engine.context import EngineContext, Sink, settle
 from worker.engine.counters import Counters
+from worker.engine.step_failure import failed
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wire.messages import ErrorCode, Failed, Timings, Usage
+from wire.messages import ErrorCode, Failed, LoggedEvent, Timings, Usage
 from worker.backends.base import Backend
 from worker.errors import WorkerError, invalid_schema
 from worker.sequence import Sequence
@@ -47,3 +47,8 @@ def broken_schema(sequence: Sequence) -> WorkerError | None:
     """The error of an answer that could not be completed within its schema; None for any other."""
     constraint = sequence.constraint
     return invalid_schema(constraint.why) if constraint is not None and constraint.broken else None
+
+
+def failed(sequence: Sequence, *, code: ErrorCode, message: str) -> list[LoggedEvent]:
+    """End a chat with an error, and return the events of that end."""
+    return sequence.fail(lambda usage, timings: Failed(code, message, usage, timings))

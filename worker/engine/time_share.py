@@ -1,4 +1,5 @@
-"""The part of the time that batch prompts get while chats keep them from running."""
+"""The parts of the time that others than chats get while chats run: prompts of batches, and texts
+that become vectors or scores."""
 
 from __future__ import annotations
 
@@ -34,3 +35,27 @@ class TimeShare:
         """Pay for a turn; nothing is saved up while chats hold no prompt up."""
         self._turn_s = min(seconds, MOST_CREDIT_S)
         self._credit_s = self._credit_s - seconds if held_up else 0.0
+
+
+BESIDE_CHATS = 1 / 4
+BEFORE_FIRST_TOKEN = 1 / 12
+"""The parts of the time that texts get while chats run, and while one waits for its first token."""
+
+
+class TextTurns:
+    """When the next step of texts is due: at once without chats, else so long after the last one
+    that texts get no more than their part of the time."""
+
+    def __init__(self) -> None:
+        self._ended_at = self._took_s = 0.0
+
+    def is_due(self, now: float, *, chats: bool, chat_waits: bool) -> bool:
+        """``chat_waits``: for its first token."""
+        if not chats:
+            return True
+        share = BEFORE_FIRST_TOKEN if chat_waits else BESIDE_CHATS
+        return now - self._ended_at >= self._took_s * (1 / share - 1)
+
+    def spend(self, began: float, ended: float) -> None:
+        """Note a step, in monotonic seconds."""
+        self._ended_at, self._took_s = ended, ended - began

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wire import model_registry
-from wire.model_registry import NO_DEFAULTS, ModelRecord
+from wire.model_registry import NO_DEFAULTS, ModelRecord, Task
+from worker.backends.pooling.echo import ECHO_EMBEDDINGS
+from worker.backends.pooling.folder import read_folder, tasks_of
 from worker.errors import WorkerError
 from worker.models import files, generation_config, model_config
 from worker.models.chat_templates import reasoning_efforts, takes_tools
@@ -79,7 +81,7 @@ class ModelFolders:
     def scan(self) -> list[ModelRecord]:
         """Read the folders again; known models keep their cache's quantisation."""
         if self._echo is not None:
-            found = [self._echo]
+            found = [self._echo, ECHO_EMBEDDINGS]
         else:
             found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
         found = list(map(self._published, found))
@@ -233,22 +235,45 @@ def describe(folder: Path, *, name: str = "", repository: str | None = None) -> 
     weights = sorted(folder.glob("*.safetensors"))
     revision = files.revision(folder, weights)
     name = name or folder.name
-    is_vision = model_config.sees_images(config, folder)
-    return ModelRecord(
+    described = ModelRecord(
         id=str(uuid.uuid5(_IDS, f"{name}:{revision}")),
         name=name,
         path=str(folder),
         size=sum(file.stat().st_size for file in weights),
         architecture=str(config.get("model_type", "unknown")),
         context_window=model_config.context_window(config),
-        is_vision=is_vision,
+        is_vision=model_config.sees_images(config, folder),
         repository=repository,
         revision=revision,
         prompt_revision=files.prompt_revision(folder),
-        takes_tools=takes_tools(folder, is_vision=is_vision),
-        reasoning_efforts=reasoning_efforts(folder, is_vision=is_vision),
-        sampling_defaults=generation_config.sampling_defaults(folder),
     )
+    tasks = tasks_of(config, folder, f"{repository or ''} {name} {folder.name}")
+    return described.model_copy(
+        update=_of_chats(folder, is_vision=described.is_vision)
+        if "chat" in tasks
+        else _of_vectors(config, folder, tasks)
+    )
+
+
+def _of_chats(folder: Path, *, is_vision: bool) -> dict[str, Any]:
+    """What only the records of chat models have."""
+    return {
+        "takes_tools": takes_tools(folder, is_vision=is_vision),
+        "reasoning_efforts": reasoning_efforts(folder, is_vision=is_vision),
+        "sampling_defaults": generation_config.sampling_defaults(folder),
+    }
+
+
+def _of_vectors(config: dict[str, Any], folder: Path, tasks: tuple[Task, ...]) -> dict[str, Any]:
+    """What the records of embedding models and rerankers have in another way."""
+    told = read_folder(config, folder)
+    return {
+        "tasks": tasks,
+        "is_vision": False,
+        "context_window": told.most_tokens,
+        "dimensions": told.dimensions if "embed" in tasks else 0,
+        "shorter_dimensions": told.shorter_dimensions,
+    }
 
 
 def with_kv(record: ModelRecord, bits: Literal[4, 8] | None) -> ModelRecord:

@@ -1,5 +1,5 @@
-// The images and text files of the message being written: pasted, dropped or picked; each can be
-// removed.
+// The images, text files and PDFs of the message being written: pasted, dropped or picked; each can
+// be removed.
 
 import { element } from "../dom.js";
 import { FileProblem, isImage, sizeWords, textOf } from "./files.js";
@@ -8,13 +8,15 @@ import { ImageProblem, MOST_IMAGES, prepared } from "./images.js";
 
 export class Attachments {
   /**
-   * Calls `changed` when something was added or removed, `problem` with a sentence; `already()` is
-   * how many images were sent.
+   * `on`: changed(), when something was added or removed; place(), the conversation that is open;
+   * elsewhere(place, attached), when a file was read for one that is open no more; problem(words,
+   * place); already(), how many images were sent.
    */
-  constructor({ list, input, button, dropOn }, { changed, problem, already }) {
+  constructor({ list, input, button, dropOn }, on) {
     this.all = []; // {image, name} or {file}
+    this._reading = []; // {name, place}
     this._list = list;
-    this._on = { changed, problem, already };
+    this._on = on;
     button.addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
       this.add([...input.files]);
@@ -26,6 +28,9 @@ export class Attachments {
   get images() { return this.all.flatMap(({ image }) => image ?? []); }
   get files() { return this.all.flatMap(({ file }) => file ?? []); }
 
+  /** The files that are being read for the open conversation. */
+  get reading() { return this._reading.filter(({ place }) => place === this._on.place()); }
+
   /** Add the files of a paste; whether there were any. */
   paste(event) {
     const files = [...(event.clipboardData?.files ?? [])];
@@ -33,16 +38,28 @@ export class Attachments {
     return files.length > 0;
   }
 
+  /** Read files and add them to the conversation that is open now, one after another. */
   async add(files) {
-    for (const file of files) {
-      try {
-        const attached = isImage(file) ? await this._image(file)
-          : { file: await textOf(file, this.files) };
-        this.show([...this.all, attached]);
-      } catch (problem) {
-        if (!(problem instanceof ImageProblem || problem instanceof FileProblem)) throw problem;
-        this._on.problem(problem.message);
-      }
+    const place = this._on.place();
+    for (const file of files) await this._add(file, place);
+  }
+
+  async _add(file, place) {
+    const reading = { name: file.name || "a file", place };
+    this._reading.push(reading);
+    this.show(this.all);
+    let attached = null;
+    try {
+      attached = isImage(file) ? await this._image(file)
+        : { file: await textOf(file, () => this.files) };
+    } catch (problem) {
+      if (!(problem instanceof ImageProblem || problem instanceof FileProblem)) throw problem;
+      this._on.problem(problem.message, place);
+    } finally {
+      this._reading.splice(this._reading.indexOf(reading), 1);
+      const here = place === this._on.place();
+      this.show(attached && here ? [...this.all, attached] : this.all);
+      if (attached && !here) this._on.elsewhere(place, attached);
     }
   }
 
@@ -52,18 +69,20 @@ export class Attachments {
     return { image: await prepared(file), name: file.name || "Pasted image" };
   }
 
-  /** Remove everything, and return it as what a message holds. */
+  /** Remove everything, and return it: as it was shown, and as what a message holds. */
   take() {
-    const { images, files } = this;
+    const { all, images, files } = this;
     this.show([]);
-    return { images, files };
+    return { all, images, files };
   }
 
   /** Show these in place of what is shown. */
   show(all) {
     this.all = all;
-    this._list.replaceChildren(...all.map((attached) => this._row(attached)));
-    this._list.hidden = all.length === 0;
+    const { reading } = this;
+    this._list.replaceChildren(
+      ...all.map((attached) => this._row(attached)), ...reading.map(beingRead));
+    this._list.hidden = all.length + reading.length === 0;
     this._on.changed();
   }
 
@@ -99,6 +118,9 @@ function thumbnail({ blob }, name) {
   picture.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
   return picture;
 }
+
+const beingRead = ({ name }) => element("li", {},
+  element("span", { class: "file-name" }, icon("file"), element("span", {}, `Reading ${name}…`)));
 
 const fileChip = ({ name, text }) => element("span", { class: "file-name" }, icon("file"),
   element("span", {}, name), element("small", {}, sizeWords(new Blob([text]).size)));

@@ -36,8 +36,9 @@ export class Composer {
     this.attachments = new Attachments(
       { list: byId("attachments"), input: byId("files"), button: byId("attach"),
         dropOn: byId("main") },
-      { changed: () => this._changed(), problem: (words) => this.problem(words),
-        already: on.already },
+      { changed: () => this._changed(), place: () => this._open,
+        elsewhere: (id, attached) => this._keep(id, attached),
+        problem: (words, id) => this.problem(words, id), already: on.already },
     );
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -81,22 +82,33 @@ export class Composer {
     this._changed();
   }
 
-  /** Show an error of the open conversation; without an argument it is removed. */
-  problem(words = "") {
-    this._notices.set(this._open, words);
-    own = words;
+  /** Show an error of a conversation, the open one by default; without words it is removed. */
+  problem(words = "", id = this._open) {
+    this._notices.set(id, words);
+    own = this._notices.get(this._open) ?? "";
     showNotice();
   }
 
   /** Put back what could not be sent. */
-  restore(text) {
+  restore(text, { all }) {
     this._field.value ||= text;
-    this._changed();
+    this.attachments.show([...all, ...this.attachments.all]);
+  }
+
+  /** Keep what was read for a conversation that is open no more with its draft. */
+  _keep(id, attached) {
+    const draft = this._drafts.of(id);
+    this._drafts.set(id, { ...draft, attached: [...draft.attached, attached] });
+  }
+
+  get _sendable() {
+    const { all, reading } = this.attachments;
+    return !reading.length && (this._field.value.trim() !== "" || all.length > 0);
   }
 
   send() {
     const text = this._field.value.trim();
-    if (this._running || (!text && this.attachments.all.length === 0)) return;
+    if (this._running || !this._sendable) return;
     this.problem();
     this._field.value = "";
     this._on.send(text, this.attachments.take());
@@ -104,9 +116,8 @@ export class Composer {
   }
 
   _changed() {
-    const text = this._field.value;
-    this._send.disabled = text.trim() === "" && this.attachments.all.length === 0;
-    this._drafts.set(this._open, { text, attached: this.attachments.all });
+    this._send.disabled = !this._sendable;
+    this._drafts.set(this._open, { text: this._field.value, attached: this.attachments.all });
     // The field is as high as its text, up to a limit that the style sheet sets. Not by a style
     // attribute, which a strict policy forbids in HTML only: setting the property is allowed.
     this._field.style.height = "auto";

@@ -14,7 +14,7 @@ import { RememberedSettings, SettingsDialog } from "./settings.js";
 import { listen } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { askForKeys } from "./signin.js";
-import { openStore } from "./store.js";
+import { openDrafts, openStore } from "./store.js";
 import { Thread } from "./thread.js";
 import { TransferDialog } from "./transferdialog.js";
 
@@ -29,7 +29,9 @@ const chats = new Chats(store);
 let settings = remembered.get();
 
 const announcer = new Announcer(byId("live"));
-const drafts = new Drafts(reader);
+const drafts = new Drafts(reader, await openDrafts(reader), (id) => composer.problem(
+  "This browser has no room to keep the attached files: they are gone when this page is closed.",
+  id));
 const composer = new Composer(drafts, {
   send,
   stop: () => chats.stop(),
@@ -91,15 +93,16 @@ byId("system-set").addEventListener("click", () => dialog.open());
 const asked = () => ({ ...settings, effort: effort.show(models.chosen, settings.effort) });
 
 async function send(text, attached) {
+  if (!models.chosen) await models.load().catch(() => {}); // the list may be on its way
   if (!models.chosen) {
-    composer.restore(text);
+    composer.restore(text, attached);
     return composer.problem("There is no model to send this to.");
   }
   try {
     await chats.send(text, attached, asked());
     composer.begun(chats.open.id);
   } catch {
-    composer.restore(text);
+    composer.restore(text, attached);
     composer.problem("This browser's storage is too full for the images.");
   }
 }
@@ -136,14 +139,20 @@ function showOpen({ detail: stay }) {
   if (chats.open ? location.hash !== address : location.hash) history.pushState(null, "", address);
   thread.open(chats.shown(), { versionsOf: (message) => chats.versions(message), stay });
   if (!chats.open) composer.open(null);
-  composer.running(chats.running() !== null);
+  showRunning();
+}
+
+function showRunning() {
+  const is = chats.running() !== null;
+  composer.running(is);
+  thread.running(is);
 }
 
 chats.addEventListener("open", showOpen);
 chats.addEventListener("answer", ({ detail: answer }) => {
   thread.changed(answer);
   announcer.changed(answer, chats.status(answer));
-  composer.running(chats.running() !== null);
+  showRunning();
 });
 chats.addEventListener("problem", ({ detail: words }) => composer.problem(words));
 addEventListener("popstate", () => open(location.hash.slice(1) || null));
@@ -166,6 +175,7 @@ listen({
 });
 
 await chats.start();
+await drafts.load();
 drafts.prune(chats.list().map(({ id }) => id));
 open(location.hash.slice(1) || null);
 models.start();

@@ -7,7 +7,7 @@ import { MarkdownAnswer } from "../markdown/answer.js";
 import { sizeWords } from "./files.js";
 import { icon } from "./icons.js";
 import { Thinking } from "./thinking.js";
-import { Versions } from "./versions.js";
+import { Versions, WAIT } from "./versions.js";
 import { endWords, figures, figuresAtLength } from "./words.js";
 
 function action(name, label, run) {
@@ -15,6 +15,22 @@ function action(name, label, run) {
     { type: "button", class: "icon-button", "aria-label": label, title: label }, icon(name));
   button.addEventListener("click", () => run(button));
   return button;
+}
+
+/** An action that asks for an answer, so that it can't be used while one is running. */
+function asking(name, label, run) {
+  const button = action(name, label, run);
+  button.classList.add("asks");
+  return button;
+}
+
+/** Whether an answer of the conversation is running. */
+function setRunning({ element: shown, versions }, is) {
+  versions.running(is);
+  for (const button of shown.querySelectorAll(".asks")) {
+    button.disabled = is;
+    button.title = is ? WAIT : button.getAttribute("aria-label");
+  }
 }
 
 async function copyWith(button, text) {
@@ -45,9 +61,15 @@ export class UserMessage {
         .filter(Boolean),
       element("div", { class: "actions" },
         action("copy", "Copy the message", (button) => copyWith(button, text)),
-        action("pencil", "Edit and send again", () => this.edit()),
+        asking("pencil", "Edit and send again", () => this.edit()),
         this.versions.element),
     );
+    this.running(this._on.busy());
+  }
+
+  /** Whether an answer of the conversation is running. */
+  running(is) {
+    setRunning(this, is);
   }
 
   _picture(id) {
@@ -67,7 +89,8 @@ export class UserMessage {
     if (this._on.busy()) return;
     const field = element("textarea", { "aria-label": "Edit the message", rows: "3" });
     field.value = this._message.text;
-    const send = element("button", { type: "submit", class: "button primary" }, "Send");
+    const send = element("button",
+      { type: "submit", class: "button primary asks", "aria-label": "Send" }, "Send");
     const cancel = element("button", { type: "button", class: "button" }, "Cancel");
     const form =
       element("form", { class: "edit" }, field, element("div", { class: "actions" }, cancel, send));
@@ -78,7 +101,8 @@ export class UserMessage {
     cancel.addEventListener("click", close);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (field.value.trim() || this._message.images.length || this._message.files?.length)
+      const { images, files = [] } = this._message;
+      if (!this._on.busy() && (field.value.trim() || images.length || files.length))
         this._on.resend(this._message, field.value.trim());
     });
     form.addEventListener("keydown", (event) => {
@@ -140,6 +164,11 @@ export class AnswerMessage {
     if (!running && !this._ended) this._end();
   }
 
+  /** Whether an answer of the conversation is running. */
+  running(is) {
+    setRunning(this, is);
+  }
+
   _end() {
     this._ended = true;
     const { error, finish, text, reasoning, settings } = this._answer;
@@ -152,8 +181,8 @@ export class AnswerMessage {
     const cut = (text || reasoning) && (error || finish === "length" || finish === "cancelled");
     const actions = [
       action("copy", "Copy the answer", (button) => copyWith(button, this._answer.text)),
-      action("again", again, () => this._on.regenerate(this._answer)),
-      cut && action("onward", "Continue the answer", () => this._on.goOn(this._answer)),
+      asking("again", again, () => this._on.regenerate(this._answer)),
+      cut && asking("onward", "Continue the answer", () => this._on.goOn(this._answer)),
     ];
     this._foot.append(
       ...actions.filter(Boolean),

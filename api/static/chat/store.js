@@ -1,27 +1,32 @@
-// Stores conversations and images in the browser: in IndexedDB, or in memory where that is
-// forbidden (`kept` is false). One store per reader. Knows records by their id and nothing of their
-// content.
+// Stores records in the browser: in IndexedDB, or in memory where that is forbidden (`kept` is
+// false). One store per reader. Knows records by their id and nothing of their content.
 
-const STORES = ["conversations", "images"];
+/** A reader's conversations and images. */
+export const openStore = ({ suffix }) => storeOf(`mlxq-chat${suffix}`, ["conversations", "images"]);
 
-/** The store of a reader. Never fails: in the worst case its data is lost with the page. */
-export async function openStore({ suffix }) {
-  const name = `mlxq-chat${suffix}`;
+/**
+ * What is attached to a reader's drafts. A database apart: another version of the first could not
+ * be opened while the page of the release before is open in another tab.
+ */
+export const openDrafts = ({ suffix }) => storeOf(`mlxq-drafts${suffix}`, ["attached"]);
+
+/** Never fails: in the worst case its data is lost with the page. */
+async function storeOf(name, stores) {
   try {
-    const database = await opened(name);
+    const database = await opened(name, stores);
     return Object.freeze({ name, kept: true,
-      ...Object.fromEntries(STORES.map((one) => [one, new IndexedDbStore(database, one)])) });
+      ...Object.fromEntries(stores.map((one) => [one, new IndexedDbStore(database, one)])) });
   } catch {
     return Object.freeze(
-      { name, kept: false, ...Object.fromEntries(STORES.map((one) => [one, new MemoryStore()])) });
+      { name, kept: false, ...Object.fromEntries(stores.map((one) => [one, new MemoryStore()])) });
   }
 }
 
-function opened(name) {
+function opened(name, stores) {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => {
-      for (const one of STORES) request.result.createObjectStore(one, { keyPath: "id" });
+      for (const one of stores) request.result.createObjectStore(one, { keyPath: "id" });
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);

@@ -14,6 +14,7 @@ export class Thread {
     this._shown = new Map(); // by message id
     this._dirty = new Set();
     this._frame = 0;
+    this._running = false;
   }
 
   /**
@@ -27,10 +28,19 @@ export class Thread {
     this._list.replaceChildren(...[...this._shown.values()].map((shown) => shown.element));
     this._empty.hidden = messages.length > 0;
     for (const message of messages) {
-      const all = versionsOf(message);
-      this._shown.get(message.id).versions.show(all.indexOf(message), all.length);
+      const all = versionsOf(message), shown = this._shown.get(message.id);
+      shown.versions.show(all.indexOf(message), all.length);
+      shown.running(this._on.busy());
     }
+    this._running = this._on.busy();
     if (!stay) this._scroll.toEnd();
+  }
+
+  /** Whether an answer of the conversation is running: what asks for another one waits then. */
+  running(is) {
+    if (this._running === is) return;
+    this._running = is;
+    for (const shown of this._shown.values()) shown.running(is);
   }
 
   /** Focus the button that has shown this version. */

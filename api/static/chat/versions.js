@@ -3,6 +3,9 @@
 import { element } from "../dom.js";
 import { icon } from "./icons.js";
 
+/** Why a button that asks for an answer, or turns to another one, can't be used. */
+export const WAIT = "Not while an answer is running: wait for its end, or stop it";
+
 export class Versions {
   /** `turn(step)` is asked to show the version before (-1) or behind (1) the shown one. */
   constructor(turn) {
@@ -17,16 +20,33 @@ export class Versions {
     const [back, next] = this._steps;
     this.element = element("div", { class: "versions", role: "group", "aria-label": "Versions" },
       back, this._count, next);
-    this.element.hidden = true;
+    this._at = 0;
+    this._of = 1;
+    this._running = false;
+    this._draw();
   }
 
   /** The shown one is number `at` of so many, counted from 0. */
   show(at, of) {
-    this.element.hidden = of < 2;
-    this._count.textContent = `${at + 1}/${of}`;
+    this._at = at;
+    this._of = of;
+    this._draw();
+  }
+
+  /** Whether an answer of the conversation is running: nothing can be turned to then. */
+  running(is) {
+    this._running = is;
+    this._draw();
+  }
+
+  _draw() {
+    this.element.hidden = this._of < 2;
+    this._count.textContent = `${this._at + 1}/${this._of}`;
     const [back, next] = this._steps;
-    back.disabled = at === 0;
-    next.disabled = at === of - 1;
+    back.disabled = this._running || this._at === 0;
+    next.disabled = this._running || this._at === this._of - 1;
+    for (const button of this._steps)
+      button.title = this._running ? WAIT : button.getAttribute("aria-label");
   }
 
   /** Focus the button of a step, or the other one at the end. */

@@ -40,7 +40,7 @@ def client() -> Iterator[TestClient]:
         ("POST", "/api/engine/chat/", 307),
         ("POST", f"/{OPENAI}", 404),
         ("POST", "/chat/completions", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/moderations", 404),
         ("PUT", OPENAI, 405),
         ("GET", OPENAI, 405),
         ("POST", "/health", 405),

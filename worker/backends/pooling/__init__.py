@@ -1,0 +1,1 @@
+"""Models that make vectors or scores of texts: embedding models and rerankers."""
