@@ -36,6 +36,7 @@ from api.jobs.model_commands import ModelCommands
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
+from api.models.pins import ModelPins
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batches.batch_lines import ENDPOINTS
@@ -85,7 +86,7 @@ def build_services(
         *(json_reader, prompt_limit, schemas, images, TokenCounter(images), BodyBudget()),
         Chats(registry, jobs, relay, images, prompt_limit, json_reader, tools),
         ChatReaders(records, relay, disconnects, settings.keepalive_s),
-        ModelCommands(registry, jobs, relay, records),
+        *(ModelCommands(registry, jobs, relay, records), ModelPins(redis)),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
         responses,
         *(status, StatusStream(status), Sessions(redis)),

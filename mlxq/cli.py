@@ -21,7 +21,7 @@ from mlxq.commands.doctor import doctor
 from mlxq.commands.inputs import prepare_streams
 from mlxq.commands.models.group import models
 from mlxq.commands.models.listing import show, show_list
-from mlxq.commands.models.memory import delete, load, unload
+from mlxq.commands.models.memory import delete, load, unload, unpin
 from mlxq.commands.models.pulling import pull
 from mlxq.commands.operations import logs, ps, serve, status, stop
 from mlxq.commands.overview import overview, show_help, this_version
@@ -122,6 +122,7 @@ _COMMANDS: dict[str, Any] = {
     "show": show,
     "load": load,
     "unload": unload,
+    "unpin": unpin,
     "rm": delete,
     "batch": batch,
     "batches": batches,
