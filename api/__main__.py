@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from api.app import create_app
 from api.server import Server, allow_descriptors, without_query
 from wire import log_format
+from wire.access.api_keys import any_stored
 from wire.processes.parent_process import exit_with_parent
 from wire.redis_server import connect_once, unfit
 from wire.settings import BadSetting, from_command_line
@@ -38,7 +39,7 @@ def main() -> int:
         print(f"python -m api: {problem}", file=sys.stderr)
         return 2
     try:
-        app = create_app(settings)
+        app = create_app(settings, stored_keys=any_stored(settings.redis_url))
     except BadSetting as bad:
         print(f"python -m api: {bad}", file=sys.stderr)
         return 2

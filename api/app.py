@@ -16,8 +16,9 @@ from starlette.types import ASGIApp
 
 from api import error_handlers, errors, pages
 from api.anthropic import routes as messages
-from api.auth import login
-from api.auth.api_keys import ApiKeys, admitted
+from api.auth import key_routes, login
+from api.auth.api_keys import admitted
+from api.auth.key_ring import always_required
 from api.auth.middleware import LOGIN_PATH, AuthMiddleware
 from api.batches import routes as batches
 from api.chat import job_routes
@@ -95,6 +96,7 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
         metrics,
         pages,
         login,
+        key_routes,
     )
     for router in (part.router for part in routers):
         app.include_router(router)
@@ -103,22 +105,29 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
         app.mount(DASHBOARD, rq_pages)
 
 
-def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
-    """The application for a Redis that ``settings`` names, or for given clients.
-
-    Raises BadSetting.
-    """
-    known = admitted(settings)
+def _check(settings: Settings) -> None:
+    """Raises BadSetting."""
     for name in ("allowed_hosts", "image_hosts"):
         HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")
     ModelAliases(settings.model_aliases)
+
+
+def create_app(
+    settings: Settings, clients: Clients | None = None, *, stored_keys: bool | None = False
+) -> FastAPI:
+    """The application for a Redis that ``settings`` names, or for given clients.
+
+    ``stored_keys``: whether it has API keys; None if that isn't known. Raises BadSetting.
+    """
+    known = admitted(settings, stored=bool(stored_keys))
+    _check(settings)
     never_unpickle()
     rq_pages = dashboard(settings.redis_url, DASHBOARD) if settings.redis_url else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         redis = clients or connect(settings.redis_url)
-        app.state.services = build_services(settings, redis, known)
+        app.state.services = build_services(settings, redis, known, stored_keys)
         lag = asyncio.create_task(traffic.watch_loop(), name="lag")
         if rq_pages is not None:
             rq_pages.start()
@@ -136,19 +145,17 @@ def create_app(settings: Settings, clients: Clients | None = None) -> FastAPI:
         redoc_url=None,
         responses=errors.RESPONSES,
     )
-    app.needs_keys = bool(known)
+    app.needs_keys = always_required(settings, known) or bool(stored_keys)
     app.state.traffic = traffic = RequestMetrics()
     error_handlers.install(app)
     _include(app, rq_pages)
-    _add_middleware(app, settings, known, traffic)
+    _add_middleware(app, settings, traffic)
     return app
 
 
-def _add_middleware(
-    app: FastAPI, settings: Settings, known: ApiKeys, traffic: RequestMetrics
-) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, traffic: RequestMetrics) -> None:
     """From the inside out."""
-    app.add_middleware(AuthMiddleware, settings=settings, known=known, open_paths=_OPEN_PATHS)
+    app.add_middleware(AuthMiddleware, settings=settings, open_paths=_OPEN_PATHS)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(HeadMiddleware)
     if settings.cors_origins:

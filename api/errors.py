@@ -50,6 +50,7 @@ STATUS: dict[ErrorCode, int] = {
     "template_failed": 422,
     "bad_prompt": 422,
     "queue_full": 429,
+    "quota_exceeded": 429,
     "images_full": 429,
     "batches_full": 429,
     "busy": 429,

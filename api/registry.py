@@ -5,6 +5,7 @@ Reads only, in one round trip each; knows neither HTTP nor the queue.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -16,6 +17,8 @@ from redis.asyncio import Redis
 from api.errors import RETRY_WHEN_FULL_S, ApiError, unknown_model
 from wire import keys, model_registry
 from wire.model_registry import ModelRecord, Task
+from wire.models import pins
+from wire.models.pins import Pin
 from wire.settings import BadSetting
 from wire.versions import FIRST, VERSION
 from wire.worker_status import LoadedModel, WorkerStatus
@@ -178,6 +181,19 @@ class RegistryReader:
         if used is not None and used.id in loaded(await self.workers()):
             return used
         return next(iter(ready), None)
+
+    async def pinned(self) -> dict[str, Pin]:
+        """The pinned models by id, also those that aren't there now."""
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(pins.PINNED_MODELS))
+        return pins.decode(stored)
+
+    async def loading(self) -> dict[str, float]:
+        """The models that workers are loading, by id: percent of their weights in memory."""
+        names = await self._worker_names()
+        values = await self._values([keys.worker_loads(name) for name in names])
+        return {
+            k: float(v) for one in values if one is not None for k, v in json.loads(one).items()
+        }
 
     async def created(self) -> dict[str, int]:
         """The dates of models' files by model id, seconds since the epoch; some may be missing."""

@@ -13,6 +13,8 @@ from typing import Any, cast
 from fastapi import FastAPI
 
 from api.auth.api_keys import ApiKeys
+from api.auth.key_ring import KeyRing
+from api.auth.key_store import KeyStore
 from api.auth.sessions import Sessions
 from api.batches.file_store import FileStore
 from api.batches.intake import BatchIntake
@@ -34,6 +36,7 @@ from api.jobs.model_commands import ModelCommands
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
+from api.models.pins import ModelPins
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batches.batch_lines import ENDPOINTS
@@ -56,7 +59,9 @@ _TASKS_END_S = 2.0
 """How long the periodic tasks of a process get to end when it stops."""
 
 
-def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict[type[Any], Any]:
+def build_services(
+    settings: Settings, clients: Clients, known: ApiKeys, stored_keys: bool | None
+) -> dict[type[Any], Any]:
     """The services by their types, none of them started."""
     redis, aliases = clients.waiting, ModelAliases(settings.model_aliases)
     registry, relay = RegistryReader(redis, aliases, settings.default_model), Relay(redis)
@@ -82,10 +87,11 @@ def build_services(settings: Settings, clients: Clients, known: ApiKeys) -> dict
         *(json_reader, prompt_limit, schemas, images, TokenCounter(images), BodyBudget()),
         Chats(registry, jobs, relay, images, prompt_limit, json_reader, tools),
         ChatReaders(records, relay, disconnects, settings.keepalive_s),
-        ModelCommands(registry, jobs, relay, records),
+        *(ModelCommands(registry, jobs, relay, records), ModelPins(redis)),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
         responses,
-        *(status, StatusStream(status), known, Sessions(redis)),
+        *(status, StatusStream(status), Sessions(redis)),
+        KeyRing(settings, known, KeyStore(redis, stored_keys)),
     )
     return {type(one): one for one in services}
 

@@ -13,13 +13,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mlxq.commands.admin.keys import keys
+from mlxq.commands.admin.usage import usage
 from mlxq.commands.batch import batch, batches
 from mlxq.commands.chat import chat, run
 from mlxq.commands.doctor import doctor
 from mlxq.commands.inputs import prepare_streams
 from mlxq.commands.models.group import models
 from mlxq.commands.models.listing import show, show_list
-from mlxq.commands.models.memory import delete, load, unload
+from mlxq.commands.models.memory import delete, load, unload, unpin
 from mlxq.commands.models.pulling import pull
 from mlxq.commands.operations import logs, ps, serve, status, stop
 from mlxq.commands.overview import overview, show_help, this_version
@@ -121,6 +123,7 @@ _COMMANDS: dict[str, Any] = {
     "show": show,
     "load": load,
     "unload": unload,
+    "unpin": unpin,
     "rm": delete,
     "embed": embed,
     "batch": batch,
@@ -128,6 +131,7 @@ _COMMANDS: dict[str, Any] = {
     "ps": ps,
     "stop": stop,
     "status": status,
+    "usage": usage,
     "doctor": doctor,
     "connect": connect,
 }
@@ -144,6 +148,7 @@ app.command(
     add_help_option=False,
 )(serve)
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

@@ -185,6 +185,11 @@ class Client:
             raise self._other_program()
         return value
 
+    def delete(self, path: str) -> Any:
+        """The JSON response to a DELETE."""
+        with self.open("DELETE", path) as response:
+            return self._decoded(response)
+
     @contextlib.contextmanager
     def open(
         self, method: str, path: str, limit_s: float = ANSWER_S, **more: Any

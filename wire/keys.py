@@ -1,4 +1,8 @@
-"""Every Redis name and lifetime of the service, in one place. RQ's own keys (``rq:…``) are RQ's."""
+"""The Redis names and lifetimes of the service; RQ's own keys (``rq:…``) are RQ's.
+
+API keys and quotas have theirs in :mod:`wire.access`, sums of usage in :mod:`wire.usage`, pins of
+models in :mod:`wire.models.pins`.
+"""
 
 from __future__ import annotations
 
@@ -210,6 +214,11 @@ def worker_folders(name: str) -> str:
     Not in the status: earlier releases read none that has a field they don't know.
     """
     return f"{PREFIX}worker-folders:{name}"
+
+
+def worker_loads(name: str) -> str:
+    """JSON: model id -> percent, of the models that a worker loads; expires with its status."""
+    return f"{PREFIX}worker-loads:{name}"
 
 
 def worker_starts(machine: str) -> str:

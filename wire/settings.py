@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,9 @@ class Settings:
     )
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
     api_keys: tuple[str, ...] = setting((), "API keys, name:key, separated by commas", secret=True)
+    require_keys: str = setting(
+        "auto", "when keys are required. auto: once there is one; on: always", of="auto|on"
+    )
     key_queue_limit: int = setting(
         200, "chats of one key that may wait or run; beyond it a request gets 429", 1, 1_000_000
     )
@@ -173,22 +176,19 @@ class Settings:
     )
 
 
+_READERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "Path": Path,
+    "tuple[Path, ...]": lambda text: tuple(map(Path, filter(None, text.split(os.pathsep)))),
+    "tuple[str, ...]": lambda text: tuple(filter(None, map(str.strip, text.split(",")))),
+}
+
+
 def _convert(name: str, kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
     variable = "MLXQ_" + name.upper()
     try:
-        value: Any
-        if kind == "int":
-            value = int(text)
-        elif kind == "float":
-            value = float(text)
-        elif kind == "Path":
-            value = Path(text)
-        elif kind == "tuple[Path, ...]":
-            value = tuple(Path(part) for part in text.split(os.pathsep) if part)
-        elif kind == "tuple[str, ...]":
-            value = tuple(part.strip() for part in text.split(",") if part.strip())
-        else:
-            value = text
+        value: Any = _READERS.get(kind, str)(text)
     except ValueError:
         raise BadSetting(f"{variable}={text!r} is not a number") from None
     low, high, choices = meta["low"], meta["high"], meta["choices"]

@@ -83,7 +83,8 @@ for i = 1, (#KEYS - 2) / 4 do
           if about[4] and about[4] ~= '' then
             local total = ARGV[5] .. about[4]
             local day = math.floor(redis.call('TIME')[1] / 86400)
-            count_usage(total, total .. ':' .. day, {1, prompt, completion, cached})
+            local spent = {1, prompt, completion, cached}
+            count_usage(about[4], total, total .. ':' .. day, about[3] or '', spent)
           end
           redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], '*',
             'job', id, 'queue', about[2] or '', 'model', about[3] or '', 'e', entry)

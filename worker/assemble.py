@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 from redis import Redis
@@ -15,7 +16,7 @@ from rq.serializers import JSONSerializer
 from wire import keys
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
-from worker import backends, warm_up
+from worker import backends, preload, warm_up
 from worker.backends.base import Backend
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
@@ -39,6 +40,7 @@ from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.status_reporter import StatusReporter
 from worker.models.folders import ECHO_MODEL, ModelFolders
+from worker.models.load import LoadProgress
 from worker.models.loaded import LoadedModels
 from worker.prompt_cache import PromptCache
 
@@ -77,10 +79,13 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     worker.equip(runner, recovery, beat, settings)
     reporter.open()
     publisher.scan()
+    pinned = preload.pinned(redis, folders)
+    publisher.publish()  # with how they are loaded
     runners.chats.open()
     runners.slices.start()
     engine.start()
     warm_up.start(engine, cache, [record for record in folders.all() if record.demo])
+    preload.start(redis, engine, pinned)
     return worker
 
 
@@ -104,22 +109,25 @@ def _model_folders(settings: Settings) -> ModelFolders:
 def _loaded_models(
     settings: Settings, folders: ModelFolders, cache: PromptCache, counters: Counters
 ) -> LoadedModels:
+    progress = LoadProgress()
     return LoadedModels(
         folders.find,
-        _opener(settings, cache, counters),
+        _opener(settings, cache, counters, progress),
         budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
         available=lambda: int(psutil.virtual_memory().available),
+        progress=progress,
     )
 
 
 def _opener(
-    settings: Settings, cache: PromptCache, counters: Counters
+    settings: Settings, cache: PromptCache, counters: Counters, progress: LoadProgress
 ) -> Callable[[ModelRecord], Backend]:
-    """What loads a model, and counts the time that takes."""
+    """What loads a model, tells how far it is, and counts the time that takes."""
 
     def open_backend(record: ModelRecord) -> Backend:
         began = time.monotonic()
-        backend = backends.open_backend(record, settings, cache)
+        report = partial(progress.report, record.id)
+        backend = backends.open_backend(record, settings, cache, report)
         counters.loaded(seconds := time.monotonic() - began)
         log.info("model loaded", extra={"model": record.id, "seconds": round(seconds, 3)})
         return backend

@@ -1,4 +1,4 @@
-"""The API keys: read once at the start, kept as digests, compared in constant time.
+"""The API keys of the settings: read once at the start, kept as digests, compared in constant time.
 
 Says, too, on which addresses one may listen without keys. Knows nothing of HTTP.
 """
@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wire.access.api_keys import OWNER, ROLES, Role
 from wire.keys import EVERYONE
 from wire.settings import BadSetting, Settings
 
@@ -23,7 +24,6 @@ _log = logging.getLogger(__name__)
 
 SHORTEST = 16
 """Characters of a key. Nothing here counts wrong tries, so a key must be too long to be guessed."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.\-]*://[a-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?"
@@ -35,21 +35,21 @@ NO_ORIGIN = "null"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key: its owner, its SHA-256, and an id to show in place of the digest."""
+    """An API key: its owner, its SHA-256 and its roles; ``stored_id`` is that of one in Redis."""
 
     owner: str
     digest: bytes
+    roles: tuple[Role, ...] = ROLES
+    stored_id: str | None = None
 
     @property
     def key_id(self) -> str:
-        return hashlib.sha256(self.digest).hexdigest()[:32]
+        """What stands for the key where its digest must not be shown."""
+        return self.stored_id or hashlib.sha256(self.digest).hexdigest()[:32]
 
 
 class ApiKeys:
-    """All keys of the service; without any, everyone has access.
-
-    Several keys may have one owner.
-    """
+    """The keys of the settings. Several may have one owner."""
 
     def __init__(self, known: Iterable[ApiKey] = ()) -> None:
         self._known = tuple(known)
@@ -68,37 +68,50 @@ class ApiKeys:
                 match = one
         return match
 
+    def owners(self) -> list[str]:
+        """Whose keys these are, each name once."""
+        return list(dict.fromkeys(one.owner for one in self._known))
+
     def with_id(self, key_id: str) -> ApiKey | None:
         """The key with this id, if it is still in use."""
         return next((one for one in self._known if one.key_id == key_id), None)
 
 
-def admitted(settings: Settings) -> ApiKeys:
-    """The keys that the settings name.
+def admitted(settings: Settings, *, stored: bool = False) -> ApiKeys:
+    """The keys that the settings name. ``stored``: Redis has keys as well.
 
-    Raises BadSetting, also for an address that others reach without one.
+    Raises BadSetting, also if keys are required and there is none.
     """
     known = [*_from_variable(settings.api_keys), *_from_file(settings.api_keys_file)]
     owners: dict[bytes, str] = {}
     for one in known:
         if owners.setdefault(one.digest, one.owner) != one.owner:
             raise BadSetting(f"the keys of {owners[one.digest]} and {one.owner} are the same")
-    if not known and not only_this_machine(settings.host):
-        raise BadSetting(
-            f"MLXQ_HOST={settings.host!r} lets others in: set MLXQ_API_KEYS_FILE or "
-            f"MLXQ_API_KEYS, or use 127.0.0.1"
-        )
+    if not known and not stored:
+        _check_open(settings)
     for origin in settings.cors_origins:
         if origin != NO_ORIGIN and _ORIGIN.fullmatch(origin) is None:
             raise BadSetting(
                 f"MLXQ_CORS_ORIGINS: {origin!r} is no origin such as https://chat.example"
             )
-    if NO_ORIGIN in settings.cors_origins and not known:
+    if NO_ORIGIN in settings.cors_origins and not known and not stored:
         _log.warning(
             "MLXQ_CORS_ORIGINS allows the origin null without API keys: any web page that is open "
             "in a browser of this machine can use the service"
         )
     return ApiKeys(known)
+
+
+def _check_open(settings: Settings) -> None:
+    """Raises BadSetting if requests would need a key that nobody has."""
+    ways = (
+        "set MLXQ_API_KEYS_FILE or MLXQ_API_KEYS, or start on 127.0.0.1 once and add one with "
+        "`mlxq keys add`"
+    )
+    if not only_this_machine(settings.host):
+        raise BadSetting(f"MLXQ_HOST={settings.host!r} lets others in, and there is no key: {ways}")
+    if settings.require_keys == "on":
+        raise BadSetting(f"MLXQ_REQUIRE_KEYS=on, and there is no key: {ways}")
 
 
 def only_this_machine(host: str) -> bool:
@@ -142,7 +155,7 @@ def _from_file(name: str) -> list[ApiKey]:
 def _key(entry: str, where: str) -> ApiKey:
     """Parse ``name:key`` or ``name:sha256:<hex digits>``. Errors never show the key."""
     owner, colon, secret = entry.strip().partition(":")
-    if not colon or _NAME.fullmatch(owner) is None or owner == EVERYONE:
+    if not colon or OWNER.fullmatch(owner) is None or owner == EVERYONE:
         raise BadSetting(f"{where}: write name:key, the name of letters, digits, dots and dashes")
     if (digest := _DIGEST.fullmatch(secret)) is not None:
         return ApiKey(owner, bytes.fromhex(digest[1]))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from wire.access.api_keys import ROLES, Role
 from wire.keys import EVERYONE
 
 
@@ -18,6 +19,12 @@ class Caller:
     """The caller of a request. ``owner`` is the name of its API key, or EVERYONE without keys."""
 
     owner: str
+    roles: tuple[Role, ...] = ROLES
+
+    @property
+    def sees_others(self) -> bool:
+        """Whether it may see what other callers do."""
+        return "admin" in self.roles
 
 
 ANYONE = Caller(EVERYONE)

@@ -15,16 +15,17 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 from starlette.requests import cookie_parser
 
-from api.auth.api_keys import ApiKeys
 from api.auth.caller import CallerOf
+from api.auth.key_ring import KeyRing
 from api.auth.middleware import LOGIN_PATH
 from api.auth.sessions import COOKIE, Sessions
 from api.deps import service
 from wire import keys
+from wire.access.api_keys import Role
 
 router = APIRouter(tags=["Sign-in"])
 
-KeysOf = Annotated[ApiKeys, service(ApiKeys)]
+KeysOf = Annotated[KeyRing, service(KeyRing)]
 SessionsOf = Annotated[Sessions, service(Sessions)]
 
 _PAGE = (Path(__file__).parents[1] / "static" / "login.html").read_text(encoding="utf-8")
@@ -32,26 +33,28 @@ _WRONG = '<p class="notice error" role="alert">Unknown API key.</p>'
 
 
 class Session(BaseModel):
-    """What ``GET /api/engine/session`` returns: the caller's name, whether there are keys."""
+    """What ``GET /api/engine/session`` returns: the caller's name and roles, whether keys are
+    needed."""
 
     owner: str
     keys: bool
+    roles: list[Role]
 
 
 @router.get("/api/engine/session")
-async def session(caller: CallerOf, api_keys: KeysOf) -> Session:
+async def session(caller: CallerOf, ring: KeysOf) -> Session:
     """The name under which this caller's chats are kept."""
-    return Session(owner=caller.owner, keys=bool(api_keys))
+    return Session(owner=caller.owner, keys=await ring.required(), roles=list(caller.roles))
 
 
 @router.get(LOGIN_PATH, response_class=HTMLResponse, include_in_schema=False)
-async def form(api_keys: KeysOf, goes_on: Annotated[str, Query(alias="next")] = "/") -> Response:
+async def form(ring: KeysOf, goes_on: Annotated[str, Query(alias="next")] = "/") -> Response:
     """The page that asks for a key."""
-    return _page(goes_on) if api_keys else RedirectResponse("/", 303)
+    return _page(goes_on) if await ring.required() else RedirectResponse("/", 303)
 
 
 @router.post(LOGIN_PATH, response_class=HTMLResponse, include_in_schema=False)
-async def sign_in(request: Request, api_keys: KeysOf, sessions: SessionsOf) -> Response:
+async def sign_in(request: Request, ring: KeysOf, sessions: SessionsOf) -> Response:
     """Begin a session with the key of the form, and go on to where the browser came from."""
     fields = parse_qs(
         (await request.body()).decode("latin-1"),
@@ -60,7 +63,7 @@ async def sign_in(request: Request, api_keys: KeysOf, sessions: SessionsOf) -> R
         errors="surrogateescape",
     )
     goes_on = fields.get("next", ["/"])[0]
-    key = api_keys.find(fields.get("key", [""])[0].strip().encode(errors="surrogateescape"))
+    key = await ring.find(fields.get("key", [""])[0].strip().encode(errors="surrogateescape"))
     if key is None:
         return _page(goes_on, _WRONG, 401)
     answer = RedirectResponse(_local(goes_on), 303)

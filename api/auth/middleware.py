@@ -15,8 +15,11 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth.api_keys import ApiKey, ApiKeys
+from api.auth import roles
+from api.auth.api_keys import ApiKey
 from api.auth.caller import Caller
+from api.auth.key_ring import KeyRing
+from api.auth.revocation import until_revoked
 from api.auth.sessions import COOKIE, Sessions
 from api.deps import find_service
 from api.errors import ApiError, from_redis
@@ -39,25 +42,19 @@ _NEAR = HostNames(
 (docs/security.md)."""
 _KEY_HEADERS = ("x-api-key", "api-key")
 """Where Anthropic's and Azure's clients put a key."""
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class AuthMiddleware:
     """Lets a request through with its caller noted, or answers it."""
 
-    def __init__(
-        self, app: ASGIApp, settings: Settings, known: ApiKeys, open_paths: Iterable[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, open_paths: Iterable[str]) -> None:
         """``open_paths`` need no key; one that ends in a slash opens all below it."""
         self._app = app
         self._open = frozenset(open_paths)
         self._open_below = tuple(path for path in self._open if path.endswith("/"))
-        self._known = known
         self._origins = frozenset(settings.cors_origins)
         self._hosts = (HostNames([settings.host, *settings.allowed_hosts]), _NEAR)
-        # A page that rebinds its name to this machine has no key and no cookie: with keys any name
-        # will do.
-        self._any_host = bool(known) and not settings.allowed_hosts
+        self._names_hosts = bool(settings.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -66,17 +63,20 @@ class AuthMiddleware:
         if scope["type"] == "http" and (refusal := await self._refusal(scope)) is not None:
             await refusal(scope, receive, send)
         elif scope["type"] == "http":
+            key: ApiKey | None = scope.get("api_key")
+            if key is not None and key.stored_id is not None:
+                send = until_revoked(send, key.stored_id, find_service(scope["app"], KeyRing).store)
             await self._app(scope, receive, send)
 
     async def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         try:
-            self._check_host(headers)
+            await self._check_host(scope, headers)
             same_page = self._check_origin(scope["method"], headers)
-            if not self._known:
-                return None
             if scope["path"] in self._open or scope["path"].startswith(self._open_below):
                 _check_short(headers)
+                return None
+            if not await _ring(scope).required():
                 return None
             return await self._check_caller(scope, headers, same_page)
         except ApiError as refused:
@@ -86,10 +86,14 @@ class AuthMiddleware:
         except RedisError as failed:
             return from_redis(failed).response()
 
-    def _check_host(self, headers: Headers) -> None:
+    async def _check_host(self, scope: Scope, headers: Headers) -> None:
         """Refuse host names that aren't the service's own: a defence against DNS rebinding."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not (self._any_host or self._goes_by(_without_port(hosts[0]))):
+        if len(hosts) == 1 and self._goes_by(_without_port(hosts[0])):
+            return
+        # A page that rebinds its name to this machine has no key and no cookie: with keys any name
+        # will do.
+        if len(hosts) != 1 or self._names_hosts or not await _ring(scope).required():
             raise ApiError(
                 "bad_request", "The Host header names another service. See MLXQ_ALLOWED_HOSTS."
             )
@@ -108,7 +112,12 @@ class AuthMiddleware:
             if origin is None
             else _same(origin, headers["host"])
         )
-        if method not in _READS and not ours and origin is not None and origin not in self._origins:
+        if (
+            method not in roles.READS
+            and not ours
+            and origin is not None
+            and origin not in self._origins
+        ):
             raise ApiError(
                 "forbidden", "Pages of this origin may not use the service. See MLXQ_CORS_ORIGINS."
             )
@@ -119,17 +128,18 @@ class AuthMiddleware:
     ) -> Response | None:
         sent_key = _sent_key(headers)
         if sent_key is not None:
-            key = self._known.find(sent_key)
+            key = await _ring(scope).find(sent_key)
         else:
             key = await self._by_cookie(scope, headers)
             # A browser adds the cookie to requests of any page.
-            if key is not None and scope["method"] not in _READS and not same_page:
+            if key is not None and scope["method"] not in roles.READS and not same_page:
                 raise ApiError(
                     "forbidden",
                     "A signed-in browser may do this from the service's own pages only.",
                 )
         if key is not None:
-            scope["caller"] = Caller(key.owner)
+            _check_role(key, scope)
+            scope["caller"], scope["api_key"] = Caller(key.owner, key.roles), key
             return None
         if (
             scope["method"] == "GET"
@@ -146,7 +156,17 @@ class AuthMiddleware:
         token = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if token is None:
             return None
-        return await find_service(scope["app"], Sessions).key_of(token, self._known)
+        return await find_service(scope["app"], Sessions).key_of(token, _ring(scope))
+
+
+def _ring(scope: Scope) -> KeyRing:
+    return find_service(scope["app"], KeyRing)
+
+
+def _check_role(key: ApiKey, scope: Scope) -> None:
+    role = roles.needed(scope["method"], scope["path"])
+    if not roles.allows(key.roles, role):
+        raise ApiError("forbidden", f"This needs an API key with the role {role}.")
 
 
 def _sent_key(headers: Headers) -> bytes | None:

@@ -12,7 +12,8 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from api.auth.api_keys import ApiKey, ApiKeys
+from api.auth.api_keys import ApiKey
+from api.auth.key_ring import KeyRing
 from wire import keys
 
 COOKIE = "mlxq_session"
@@ -31,12 +32,12 @@ class Sessions:
         await self._redis.set(_name(token), key.key_id, ex=keys.SESSION_LIFETIME_S)
         return token
 
-    async def key_of(self, token: str, known: ApiKeys) -> ApiKey | None:
+    async def key_of(self, token: str, ring: KeyRing) -> ApiKey | None:
         """The key that a session was started with, if both are still valid."""
         if _TOKEN.fullmatch(token) is None:
             return None
         key_id = cast(bytes | None, await self._redis.get(_name(token)))
-        return None if key_id is None else known.with_id(key_id.decode())
+        return None if key_id is None else await ring.with_id(key_id.decode())
 
     async def end(self, token: str) -> None:
         if _TOKEN.fullmatch(token) is not None:

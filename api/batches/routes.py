@@ -27,6 +27,7 @@ from api.deps import service
 from api.errors import ApiError
 from api.http.body_routes import BATCH, LongBodyRoute, takes
 from api.http.json_limits import JsonReader
+from api.jobs.queue import JobQueue
 from api.pooling.lines import line_shape, shown
 from api.registry import RegistryReader, servable
 from api.schemas import Body, ModelId
@@ -80,10 +81,12 @@ async def create(
     intake: IntakeOf,
     registry: Annotated[RegistryReader, service(RegistryReader)],
     json_reader: Annotated[JsonReader, service(JsonReader)],
+    jobs: Annotated[JobQueue, service(JobQueue)],
     caller: CallerOf,
     model_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
     """Queue a batch: JSONL with a ``custom_id`` a line, or JSON with a list of prompts."""
+    await jobs.check_quota(caller.owner)
     declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if declared == "application/json":
         body = await json_reader.read(PromptsRequest, await request.body())

@@ -35,12 +35,15 @@ REQUESTS: dict[str, Any] = {
         "prompts": ["What is a queue?", "7+5"],
         "max_tokens": 20,
     },
-    "POST /api/engine/models/load": {**_MODEL, "kv_quantization": 8},
+    "POST /api/engine/models/load": {**_MODEL, "kv_quantization": 8, "pin": True},
     "POST /api/engine/models/unload": _MODEL,
+    "POST /api/engine/models/unpin": _MODEL,
     "POST /api/engine/models/register": {"name": "mine", "path": "/Users/ann/models/mine"},
     "POST /api/engine/models/download": _MODEL,
     "POST /api/engine/models/download/cancel": _MODEL,
     "POST /api/engine/models/delete": _MODEL,
+    "POST /api/engine/keys": {"name": "ann", "roles": ["admin"], "daily_tokens": None},
+    "POST /api/engine/keys/quota": {"name": "bob", "daily_tokens": 200000},
     "POST /v1/chat/completions": {"model": "demo-chat", "messages": _HELLO, "stream": True},
     "POST /v1/completions": {"model": "demo-chat", "prompt": "A queue is", "max_tokens": 20},
     "POST /v1/embeddings": {"model": "all-MiniLM-L6-v2", "input": ["A man eats.", "A cat sleeps."]},
@@ -102,6 +105,13 @@ _PAGE: dict[str, Any] = {
     "last_id": None,
     "has_more": False,
 }
+_KEY = {
+    "id": "4f0c2a9be1d7",
+    "name": "bob",
+    "roles": ["chat"],
+    "daily_tokens": 200000,
+    "created_at": 1796000000.0,
+}
 _USED = {"requests": 1, "prompt_tokens": 15, "completion_tokens": 8, "cached_tokens": 14}
 RESPONSES: dict[str, Any] = {
     "GET /api/engine/chat/{job_id}/events": _FRAME,
@@ -160,12 +170,19 @@ RESPONSES: dict[str, Any] = {
         "you": "ann",
     },
     "GET /api/engine/status/events": "event: status\ndata: {…}\n\n",
+    "GET /api/engine/keys": [_KEY],
+    "DELETE /api/engine/keys/{key_id}": {"id": _KEY["id"], "name": "bob", "revoked": True},
     "GET /api/engine/usage": {
-        "owner": "ann",
+        "owner": "bob",
+        "daily_tokens": 200000,
         "total": _USED,
-        "days": [{"day": "2026-11-30", "used": _USED}],
+        "models": [{"model": "demo-chat", "used": _USED}],
+        "days": [{"day": "2026-11-30", "used": _USED, "models": []}],
     },
+    "GET /api/engine/usage/keys": [
+        {"owner": "bob", "daily_tokens": 200000, "total": _USED, "today": _USED, "models": []}
+    ],
     "GET /metrics": "mlxq_num_requests_running 1\n",
-    "GET /api/engine/session": {"owner": "ann", "keys": True},
+    "GET /api/engine/session": {"owner": "bob", "keys": True, "roles": ["chat"]},
 }
 """Successful responses; of long ones, what matters most."""

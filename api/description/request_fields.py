@@ -159,5 +159,6 @@ PARAMETERS = {
     "response_id": "The response's id.",
     "batch_id": "The batch's id.",
     "file_id": "The file's id.",
+    "key_id": "The key's id, as the list has it.",
     "anthropic-version": "Sent by Anthropic's clients: the answer then has their shape.",
 }

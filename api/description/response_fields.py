@@ -128,6 +128,16 @@ TEXTS = {
     # Usage and sessions
     "owner": "The name of the API key, or `everyone` without keys.",
     "keys": "Whether the service requires API keys.",
+    "roles": "What the key may do: `chat`, `models`, `admin`.",
+    "key": "The key itself: no other answer has it.",
+    "revoked": "Whether it is gone: always.",
+    "daily_tokens": "Tokens that the name may use in a day of UTC; null: no quota.",
+    "UsageView.models": "The same for each model, most tokens first.",
+    "UsedInADay.models": "The same for each model, most tokens first.",
+    "UsageOfAKey.models": "The same for each model, most tokens first.",
+    "UsedOfAModel.model": "The model's name.",
+    "today": "What ended today (UTC).",
+    "UsageOfAKey.total": "Everything since the start.",
     "day": "A day of UTC.",
     "days": "The last days, oldest first, today last.",
     # Events of a response's stream

@@ -17,6 +17,7 @@ _STATUS: dict[ErrorCode, int] = {
 _CODES: dict[ErrorCode, str] = {
     "prompt_too_long": "context_length_exceeded",
     "unauthorized": "invalid_api_key",
+    "quota_exceeded": "insufficient_quota",
 }
 """Codes that programs look for under OpenAI's names."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

@@ -29,6 +29,7 @@ from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
 from api.registry import RegistryReader, workers_outdated
 from wire import clock, keys, sampling_used
+from wire.access import quota
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
@@ -93,10 +94,11 @@ class JobQueue:
         """Put the chats of one request at the end of the queue, all or none of them.
 
         Returns the id of the first, or that of the job that ``key`` has. Raises ApiError
-        ``queue_full`` when too many wait, ``conflict`` when the key belongs to another request,
-        ``workers_outdated`` when a running worker can't read the jobs, ``invalid_request`` for more
-        than an empty queue takes.
+        ``queue_full`` when too many wait, ``quota_exceeded`` for an owner without tokens,
+        ``conflict`` when the key belongs to another request, ``workers_outdated`` when a running
+        worker can't read the jobs, ``invalid_request`` for more than an empty queue takes.
         """
+        await self.check_quota(jobs[0].owner)
         jobs = [await self._readable(job) for job in jobs]
         own = self._limit if jobs[0].owner == EVERYONE else self._key_limit
         if len(jobs) > (most := min(self._limit, own)):
@@ -107,6 +109,18 @@ class JobQueue:
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
+
+    async def check_quota(self, owner: str) -> None:
+        """Raises ApiError ``quota_exceeded`` for an owner that has used up the day's tokens."""
+        allowance = quota.read(await quota.ask(self._waiting, owner))
+        if allowance is not None and allowance.left <= 0:
+            raise ApiError(
+                "quota_exceeded",
+                "The tokens of this API key are used up for today (UTC).",
+                allowance.resets_s,
+                # OpenAI's and Anthropic's clients would try again at once.
+                headers={"X-Should-Retry": "false"},
+            )
 
     async def _readable(self, job: ChatJob) -> ChatJob:
         """The job as every living worker reads it."""

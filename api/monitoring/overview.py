@@ -133,6 +133,17 @@ class StatusReader:
         return await self._history.rows(now_ms)
 
 
+def shown_to(owner: str | None, status: dict[str, Any]) -> dict[str, Any]:
+    """A status without the jobs and batches of others than an owner; None may see all."""
+    if owner is None:
+        return status
+    own = {
+        name: [row for row in status[name] if row["owner"] == owner]
+        for name in ("running", "recent", "batches")
+    }
+    return status | own
+
+
 class ModelNames:
     """The names of models by their ids."""
 

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from api.auth.caller import CallerOf
+from api.auth.caller import Caller, CallerOf
 from api.deps import service
 from api.errors import RETRY_SOON_S, ApiError, no_worker
 from api.http.event_stream import EventStreamResponse
 from api.http.head_requests import GetAlone
 from api.jobs.records import JobRecords
-from api.monitoring.overview import StatusReader
+from api.monitoring.overview import StatusReader, shown_to
 from api.monitoring.status_stream import StatusStream
 from api.redis_client import Clients
 from api.registry import RegistryReader
@@ -57,9 +57,9 @@ async def status(
 ) -> dict[str, Any]:
     """Queues, running and recent jobs, models, memory, workers, and the last five minutes.
 
-    ``you`` is who asks.
+    ``you`` is who asks. Jobs and batches of others are shown to the role admin alone.
     """
-    row = await reader.status()
+    row = shown_to(_limited_to(caller), await reader.status())
     return row | {"history": await reader.history(row["now_ms"]), "you": caller.owner}
 
 
@@ -70,8 +70,13 @@ async def status(
     dependencies=[GetAlone],
 )
 async def status_events(
-    stream: Annotated[StatusStream, service(StatusStream)],
+    stream: Annotated[StatusStream, service(StatusStream)], caller: CallerOf
 ) -> Response:
     """The same as a stream: the history once, then a status with its last rows every second."""
-    viewer = stream.join()
+    viewer = stream.join(_limited_to(caller))
     return EventStreamResponse(viewer, gone=viewer.gone, over=stream.leave)
+
+
+def _limited_to(caller: Caller) -> str | None:
+    """Whose jobs alone a caller may see; None: everybody's."""
+    return None if caller.sees_others else caller.owner

@@ -22,6 +22,7 @@ from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.greeting import greeting
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
 from wire import log_format, settings
+from wire.access.api_keys import any_stored
 from wire.processes import parent_process
 from wire.processes.code_path import code_path
 from wire.redis_server import RedisUnusable, check
@@ -142,6 +143,16 @@ def _parts(
     )
 
 
+def _check_keys(chosen: Settings) -> bool:
+    """Whether requests will need an API key. Raises BadSetting if they will and nobody has one."""
+    stored = bool(chosen.redis_url and any_stored(chosen.redis_url))
+    return bool(admitted(chosen, stored=stored)) or stored
+
+
+def _url(chosen: Settings) -> str:
+    return f"http://{reachable(chosen.host)}:{chosen.port}"
+
+
 def serve(
     chosen: Settings, worker: Sequence[str], api: Sequence[str], command: str = "mlxq"
 ) -> int:
@@ -151,11 +162,12 @@ def serve(
 
     Raises CannotStart, RedisUnusable and BadSetting.
     """
-    keys = admitted(chosen)
+    embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
+    if embedded is None or not embedded.folder.exists():  # else it may have keys
+        _check_keys(chosen)
     settings.check_model_folders(chosen)
     chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
     say(f"Data folder: {chosen.data.resolve()}")
-    embedded = None if chosen.redis_url else EmbeddedRedis(chosen.data)
     pipe, our_end = os.pipe()
     with Signals() as signals:
         try:
@@ -170,11 +182,11 @@ def serve(
                     Child("Redis server", embedded.launch, stop_limit_s=10, hurried_limit_s=2)
                 )
                 children[0].adopt(embedded.process)
+            keys = _check_keys(chosen)
             say("Starting the worker and the API")
             children += _parts(chosen, worker, api, pipe)
             ready = functools.partial(answers_ready, chosen.host, chosen.port)
-            url = f"http://{reachable(chosen.host)}:{chosen.port}"
-            greet = functools.partial(greeting, url, chosen, bool(keys), command)
+            greet = functools.partial(greeting, _url(chosen), chosen, keys, command)
             return Supervisor(children, signals, ready, greet).run()
         finally:
             if embedded is not None:

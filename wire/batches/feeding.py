@@ -7,11 +7,14 @@ from typing import cast
 from redis.client import Pipeline
 
 from wire import keys
+from wire.access import quota
 from wire.batches.records import BatchSlice
 
 
 def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
     """Whether a slice should be queued and isn't; if so, a transaction that records it has begun.
+
+    A batch whose owner has used up the day's tokens waits for the next day.
 
     ``rq_job`` is the Redis name of its RQ job. The caller adds the job and executes; WatchError
     means that another process did so first.
@@ -32,6 +35,9 @@ def may_feed(pipe: Pipeline, work: BatchSlice, rq_job: str) -> bool:
     # One that was cancelled, deleted or failed in RQ is in no queue and with no worker.
     there = pipe.hget(rq_job, "status") in (b"queued", b"started")
     if there or work.number > fed or (not new and not pipe.sismember(open_name, str(work.number))):
+        return False
+    allowance = quota.read(quota.ask(pipe, work.owner)) if new else None
+    if allowance is not None and allowance.left <= 0:
         return False
     pipe.multi()
     if new:

@@ -51,9 +51,10 @@ end
 # KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches, the
 # owner's usage and that of the day. ARGV: attempt, lifetime of the attempt key, batch id, now in
 # ms, results that the slice will have, whether it ends without the missing ones, the slice's
-# number, then for each result: line, result, whether it failed, prompt tokens, completion tokens,
-# cached tokens and reasoning tokens. Answers 1 when the slice has ended, 0 when results are missing
-# still, -1 when another worker has the slice or the batch is gone.
+# number, its owner, then for each result: line, result, whether it failed, prompt tokens,
+# completion tokens, cached tokens, reasoning tokens and its model. Answers 1 when the slice has
+# ended, 0 when results are missing still, -1 when another worker has the slice or the batch is
+# gone.
 _WRITE = (
     _END
     + COUNT_USAGE
@@ -63,12 +64,14 @@ if holder == 'ended:' .. ARGV[1] then return 1 end
 local expires = redis.call('HGET', KEYS[3], 'expires_ms')
 if holder ~= ARGV[1] or not expires then return -1 end
 local sums, bytes = {0, 0, 0, 0, 0, 0}, 0
-for i = 8, #ARGV, 7 do
+for i = 9, #ARGV, 8 do
   if redis.call('HSETNX', KEYS[5], ARGV[i], ARGV[i+1]) == 1 then
     bytes = bytes + #ARGV[i+1]
     local failed = tonumber(ARGV[i+2])
     sums[1], sums[2] = sums[1] + 1 - failed, sums[2] + failed
     for n = 3, 6 do sums[n] = sums[n] + tonumber(ARGV[i+n]) end
+    local spent = {1, ARGV[i+3], ARGV[i+4], ARGV[i+5]}
+    count_usage(ARGV[8], KEYS[10], KEYS[11], ARGV[i+7], spent)
   end
 end
 if bytes > 0 then
@@ -81,7 +84,6 @@ if bytes > 0 then
   end
   redis.call('INCRBY', KEYS[7], bytes)
   redis.call('HINCRBY', KEYS[8], ARGV[3], bytes)
-  count_usage(KEYS[10], KEYS[11], {sums[1] + sums[2], sums[3], sums[4], sums[5]})
 end
 local missing = tonumber(ARGV[5]) - redis.call('HLEN', KEYS[5])
 if ARGV[6] == '1' or missing <= 0 then
@@ -217,12 +219,12 @@ class BatchLog:
             int(now_ms),
             taken.results,
         ]
-        args += (int(cut), work.number)
+        args += (int(cut), work.number, work.owner)
         for result in results:
             usage = result.usage
             args += (result.number, result.encode(), int(result.error is not None))
             args += (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-            args.append(usage.reasoning_tokens)
+            args += (usage.reasoning_tokens, result.model_id)
         return int(cast(int, self._write(keys=names, args=args)))
 
     def states(self, batch_ids: Sequence[str]) -> list[str | None]:

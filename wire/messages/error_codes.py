@@ -22,6 +22,7 @@ ErrorCode = Literal[
     "prompt_too_long",
     "invalid_image",
     "queue_full",
+    "quota_exceeded",
     "images_full",
     "batches_full",
     "batch_not_found",

@@ -27,6 +27,7 @@ from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
 from worker.backends.loading import (
+    Report,
     evaluate,
     load_failed,
     looks_across,
@@ -47,7 +48,12 @@ from worker.sequence import Sequence
 
 
 def open_model(
-    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+    record: ModelRecord,
+    *,
+    slots: int,
+    prefill_step: int,
+    cache: PromptCache,
+    report: Report = lambda _: None,
 ) -> Backend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
@@ -55,8 +61,8 @@ def open_model(
     try:
         # The processors are the library's own; code in a model's folder is not run.
         with kept_alive():
-            model = load_model(Path(record.path), trust_remote_code=False)
-            evaluate(model)
+            model = load_model(Path(record.path), lazy=True, trust_remote_code=False)
+            evaluate(model, report)
     except Exception as error:
         raise load_failed(error) from error
     refuse_other_tasks(model, record.architecture)

@@ -16,6 +16,7 @@ from api.batches.file_store import FileRecord, FileStore
 from api.batches.store import BatchRecord
 from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
+from api.jobs.queue import JobQueue
 from api.openai import other_fields
 from api.openai.batches.file_batches import FileBatch, FileBatches
 from api.openai.batches.result_files import kinds, missing_batch
@@ -61,6 +62,7 @@ async def create(
     body: BatchBody,
     files: Annotated[FileStore, service(FileStore)],
     file_batches: BatchesOf,
+    jobs: Annotated[JobQueue, service(JobQueue)],
     caller: CallerOf,
     response: Response,
 ) -> dict[str, Any]:
@@ -78,6 +80,7 @@ async def create(
     file = await files.record(body.input_file_id, caller.owner)
     if not isinstance(file, FileRecord):
         raise ApiError("not_found", "There is no such file.", param="input_file_id")
+    await jobs.check_quota(caller.owner)
     return view((await file_batches.create(caller.owner, body.endpoint, file, body.metadata), None))
 
 

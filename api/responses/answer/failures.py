@@ -12,16 +12,19 @@ from api.errors import ApiError
 from api.responses.answer.output_items import Json
 
 TOO_LONG, RATE_LIMIT, INVALID = "context_length_exceeded", "rate_limit_exceeded", "invalid_prompt"
+QUOTA = "insufficient_quota"
 READS_STREAM = "originator"
 """The header by which Codex introduces itself. It reads these codes inside a stream alone, and
 takes an HTTP status for the end of the turn."""
-_TOLD_IN_STREAM = (TOO_LONG, RATE_LIMIT)
+_TOLD_IN_STREAM = (TOO_LONG, RATE_LIMIT, QUOTA)
 
 
 def code_of(error: ApiError) -> str:
     """The error's code in a response: OpenAI's where it has one, else ours."""
     if error.code == "prompt_too_long":
         return TOO_LONG
+    if error.code == "quota_exceeded":
+        return QUOTA
     if error.openai_status == 429:
         return RATE_LIMIT
     return INVALID if error.openai_status == 400 else error.code

@@ -2,6 +2,7 @@
 
 const ERRORS = {
   queue_full: "The queue is full.",
+  quota_exceeded: "The tokens of this API key are used up for today (UTC).",
   images_full: "There is no room for more images right now.",
   busy: "The service is busy.",
   no_worker: "No worker is running.",

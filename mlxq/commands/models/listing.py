@@ -37,9 +37,12 @@ def state_of(row: Row) -> str:
     """What a model is doing, in a few words."""
     if row["downloading"]:
         return f"downloading, {row['download_progress']:.0f} %"
+    loading = row.get("load_progress")
     words = [
+        "" if loading is None else f"loading, {loading:.0f} %",
         "loaded" if row["loaded"] else "" if row["downloaded"] else "not complete",
         f"{row['kv_quantization']}-bit cache" if row["kv_quantization"] else "",
+        "pinned" if row.get("pinned") else "",
         "default" if row.get("default") else "",
         "demo" if row.get("demo") else "",
     ]

@@ -41,6 +41,7 @@ def test_a_key_lets_its_owner_in(client: TestClient, key: str, owner: str) -> No
     assert client.get("/api/engine/session", headers=bearer(key)).json() == {
         "owner": owner,
         "keys": True,
+        "roles": ["chat", "models", "admin"],
     }
 
 

@@ -4,6 +4,7 @@ by name."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from api.jobs.queue import JobQueue
 from api.jobs.slice_queue import MOST_FEEDS
 from tests.support.api_support import MODEL, announce
 from wire import keys
-from wire.batches import BatchSlice, slice_job_id
+from wire.access.quota import DAILY_TOKENS
+from wire.batches import SLICE_LINES, BatchSlice, slice_job_id
+from wire.usage import day_of
 
 QUEUE = "rq:queue:batch"
 URL = "/api/engine/batches"
@@ -35,8 +38,8 @@ def api(client: TestClient) -> TestClient:
     return client
 
 
-def upload(api: TestClient) -> BatchSlice:
-    answer = api.post(URL, json={"model_id": MODEL.id, "prompts": ["one", "two"]})
+def upload(api: TestClient, prompts: Sequence[str] = ("one", "two")) -> BatchSlice:
+    answer = api.post(URL, json={"model_id": MODEL.id, "prompts": list(prompts)})
     batch_id = answer.json()["id"]
     return BatchSlice(
         job_id=slice_job_id(batch_id, 0), batch_id=batch_id, owner="everyone", number=0
@@ -136,3 +139,18 @@ def test_a_cancelled_batch_ends_although_its_slice_was_deleted(
     jobs: JobQueue = api.app.state.services[JobQueue]  # type: ignore[attr-defined]
     jobs._slices.withdraw(work)
     assert api.get(f"{URL}/{work.batch_id}").json()["status"] == "cancelled"
+
+
+def test_the_next_slice_waits_while_its_owner_has_no_tokens_left_today(
+    api: TestClient, redis: Redis
+) -> None:
+    first = upload(api, ["one"] * (SLICE_LINES + 1))
+    job_id = slice_job_id(first.batch_id, 1)
+    second = BatchSlice(job_id=job_id, batch_id=first.batch_id, owner="everyone", number=1)
+    redis.hset(DAILY_TOKENS, "everyone", 10)
+    redis.hset(keys.usage_day("everyone", day_of(redis.time()[0])), "completion_tokens", 10)  # type: ignore[index]
+    feed(api, second)
+    assert waiting(redis) == [first.job_id]
+    redis.hset(DAILY_TOKENS, "everyone", 11)
+    feed(api, second)
+    assert waiting(redis) == [first.job_id, second.job_id]

@@ -22,7 +22,8 @@ def test_each_key_gets_its_own_sums_for_all_time_and_thirty_days(
     redis: Redis, tmp_path: Path
 ) -> None:
     for job_id, owner in (("1" * 32, "ann"), ("2" * 32, "ann"), ("3" * 32, "bob")):
-        redis.hset(keys.job(job_id), mapping={"owner": owner, "kind": "chat"})
+        about = {"owner": owner, "kind": "chat", "model_id": f"model of {owner}"}
+        redis.hset(keys.job(job_id), mapping=about)  # type: ignore[arg-type]
         LogWriter(redis, job_id, owner).finish()
     today = day_of(redis.time()[0])
     redis.hset(keys.usage_day("ann", today - 29), "requests", 7)
@@ -38,6 +39,7 @@ def test_each_key_gets_its_own_sums_for_all_time_and_thirty_days(
             n: client.get("/api/engine/usage", headers={"Authorization": f"Bearer {n}"}).json()
             for n in ("ann", "cid")
         }
+        by_key = client.get("/api/engine/usage/keys", headers={"Authorization": "Bearer cid"})
     two = {"requests": 2, "prompt_tokens": 10, "completion_tokens": 4, "cached_tokens": 2}
     assert (usage["ann"]["owner"], usage["ann"]["total"]) == ("ann", two)
     days = usage["ann"]["days"]
@@ -46,5 +48,10 @@ def test_each_key_gets_its_own_sums_for_all_time_and_thirty_days(
     assert days[-1] == {
         "day": datetime.fromtimestamp(today * 86400, UTC).date().isoformat(),
         "used": two,
+        "models": [{"model": "model of ann", "used": two}],
     }
+    assert usage["ann"]["models"] == days[-1]["models"]
+    rows = [(r["owner"], r["today"], [m["model"] for m in r["models"]]) for r in by_key.json()]
+    one = {"requests": 1, "prompt_tokens": 5, "completion_tokens": 2, "cached_tokens": 1}
+    assert rows == [("ann", two, ["model of ann"]), ("bob", one, ["model of bob"])]
     assert usage["cid"]["total"] == NOTHING

@@ -13,6 +13,7 @@ from fakeredis import FakeRedis
 from tests.support.chats import chat_job, sequence
 from wire import keys
 from wire.messages import Failed, Finished, OutputFormat, Pooling
+from wire.models import pins
 from wire.settings import Settings
 from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
 from worker import backends
@@ -158,6 +159,19 @@ def test_a_status_is_bounded_however_many_chats_run(redis: FakeRedis) -> None:
         "here-1",
     )
     assert len(status.model_dump_json()) < 20_000
+
+
+def test_loads_and_pins_are_told_beside_the_status(
+    redis: FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release before reads no status with a field that it doesn't know."""
+    redis.hset(pins.PINNED_MODELS, "echo", "{}")
+    made = report(redis)
+    assert made._models.pinned == {"echo"}
+    monkeypatch.setattr(made._models, "load_progress", lambda: {"echo": 0.4242})
+    made.publish([])
+    name = keys.worker_loads("here-1.7-8")
+    assert (redis.get(name), 0 < redis.ttl(name) <= 5) == (b'{"echo": 42.4}', True)
 
 
 def test_restarts_on_a_machine_are_counted_over_the_lives_of_workers(redis: FakeRedis) -> None:

@@ -1,0 +1,1 @@
+"""The commands of an operator: API keys and usage."""
