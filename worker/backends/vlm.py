@@ -40,8 +40,8 @@ from worker.backends.prompting.vision import VlmText, open_text
 from worker.backends.vision.cross_attention import CrossAttention
 from worker.backends.vision.embeddings import PromptEmbedder, forget_positions
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
-from worker.backends.vision.positions import number_text
 from worker.backends.vision.prompt import VisionPrompt
+from worker.backends.vision.repairs import repair
 from worker.errors import WorkerError, kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
@@ -73,7 +73,7 @@ def open_model(
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
-    number_text(model)
+    repair(model)
     kind = AcrossModel if looks_across(model.language_model) else VlmModel
     calls = kind(model, text, record)
     return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
