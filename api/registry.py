@@ -5,6 +5,7 @@ Reads only, in one round trip each; knows neither HTTP nor the queue.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -16,9 +17,11 @@ from redis.asyncio import Redis
 from api.errors import RETRY_WHEN_FULL_S, ApiError, unknown_model
 from wire import keys, model_registry
 from wire.model_registry import ModelRecord, Task
+from wire.models import pins
+from wire.models.pins import Pin
 from wire.settings import BadSetting
 from wire.versions import FIRST, VERSION
-from wire.worker_status import DiskCacheUse, LoadedModel, WorkerStatus
+from wire.worker_status import LoadedModel, WorkerStatus
 
 DEFAULT_MODEL = "default"
 """The name of the default model, unless a model has this name."""
@@ -97,13 +100,15 @@ _INSTEAD = {
 """What to do about a model that is for something else: by what is asked, and what it is for."""
 
 
-def servable(model: ModelRecord | None, param: str, task: Task = "chat") -> ModelRecord:
-    """The model that was found for a request's field. Raises ApiError if it can't be served."""
+def servable(model: ModelRecord | None, param: str, task: Task | None = "chat") -> ModelRecord:
+    """The model that was found for a request's field; ``task`` None: whatever it is for.
+
+    Raises ApiError if it can't be served."""
     if model is None:
         raise unknown_model(param=param)
     if not model.downloaded:
         raise ApiError("model_not_found", "This model has not been downloaded yet.", param=param)
-    if task not in model.tasks:
+    if task is not None and task not in model.tasks:
         raise ApiError("unsupported", _INSTEAD[task, model.tasks[0]], param=param)
     return model
 
@@ -177,6 +182,19 @@ class RegistryReader:
             return used
         return next(iter(ready), None)
 
+    async def pinned(self) -> dict[str, Pin]:
+        """The pinned models by id, also those that aren't there now."""
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(pins.PINNED_MODELS))
+        return pins.decode(stored)
+
+    async def loading(self) -> dict[str, float]:
+        """The models that workers are loading, by id: percent of their weights in memory."""
+        names = await self._worker_names()
+        values = await self._values([keys.worker_loads(name) for name in names])
+        return {
+            k: float(v) for one in values if one is not None for k, v in json.loads(one).items()
+        }
+
     async def created(self) -> dict[str, int]:
         """The dates of models' files by model id, seconds since the epoch; some may be missing."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(keys.MODEL_CREATED))
@@ -210,16 +228,6 @@ class RegistryReader:
         names = await self._worker_names()
         values = await self._values([keys.worker_status(name) for name in names])
         return [status for value in values if value is not None for status in _decode(value)]
-
-    async def disk_caches(self) -> dict[str, DiskCacheUse]:
-        """The cached prompts on disk by worker; without those of earlier releases."""
-        names = await self._worker_names()
-        values = await self._values([keys.worker_disk_cache(name) for name in names])
-        return {
-            name: DiskCacheUse.model_validate_json(value)
-            for name, value in zip(names, values, strict=True)
-            if value is not None
-        }
 
     async def oldest_version(self) -> int:
         """The lowest record version of running workers; this release's if none runs."""

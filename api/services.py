@@ -36,11 +36,13 @@ from api.jobs.model_commands import ModelCommands
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
+from api.models.pins import ModelPins
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batches.batch_lines import ENDPOINTS
 from api.openai.batches.file_batches import FileBatches
 from api.openai.batches.result_files import ResultFiles
+from api.openai.pooling.lines import POOLING_LINES
 from api.redis_client import Clients
 from api.registry import ModelAliases, RegistryReader
 from api.responses.batch_lines import RESPONSE_LINES, RESPONSES
@@ -74,7 +76,7 @@ def build_services(
     quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
     files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
-    endpoints = {**ENDPOINTS, RESPONSES: RESPONSE_LINES}
+    endpoints = {**ENDPOINTS, **POOLING_LINES, RESPONSES: RESPONSE_LINES}
     file_batches = FileBatches(redis, batches, files, registry, endpoints, tools)
     responses = ResponseStore(
         redis, settings.responses_mb << 20, enabled=settings.store_responses == "on"
@@ -85,7 +87,7 @@ def build_services(
         *(json_reader, prompt_limit, schemas, images, TokenCounter(images), BodyBudget()),
         Chats(registry, jobs, relay, images, prompt_limit, json_reader, tools),
         ChatReaders(records, relay, disconnects, settings.keepalive_s),
-        ModelCommands(registry, jobs, relay, records),
+        *(ModelCommands(registry, jobs, relay, records), ModelPins(redis)),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
         responses,
         *(status, StatusStream(status), Sessions(redis)),

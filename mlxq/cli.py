@@ -21,11 +21,12 @@ from mlxq.commands.doctor import doctor
 from mlxq.commands.inputs import prepare_streams
 from mlxq.commands.models.group import models
 from mlxq.commands.models.listing import show, show_list
-from mlxq.commands.models.memory import delete, load, unload
+from mlxq.commands.models.memory import delete, load, unload, unpin
 from mlxq.commands.models.prompt_cache import cache
 from mlxq.commands.models.pulling import pull
 from mlxq.commands.operations import logs, ps, serve, status, stop
 from mlxq.commands.overview import overview, show_help, this_version
+from mlxq.commands.texts.embed import embed
 from mlxq.connect.command import connect
 from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
 from mlxq.http_client import Url
@@ -123,8 +124,10 @@ _COMMANDS: dict[str, Any] = {
     "show": show,
     "load": load,
     "unload": unload,
+    "unpin": unpin,
     "rm": delete,
     "cache": cache,
+    "embed": embed,
     "batch": batch,
     "batches": batches,
     "ps": ps,

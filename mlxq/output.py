@@ -5,10 +5,14 @@ Knows nothing of the service.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+Bar = Callable[[float, str], None]
+"""Shows how far something is: percent, and what stands behind it."""
 
 _KEPT = "\n\t"
 _CONTROL = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in _KEPT}
@@ -53,6 +57,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         shown.add_row(*(Text(clean(cell)) for cell in row))
     # A pipe has no width, and programs read whole lines.
     Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False).print(shown)
+
+
+@contextlib.contextmanager
+def bar(label: str) -> Iterator[Bar]:
+    """A progress bar on a terminal; elsewhere nothing is shown."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[words]}"),
+    )
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as progress:
+        task = progress.add_task(label, total=100.0, words="")
+        yield lambda percent, words: progress.update(task, completed=percent, words=words)
 
 
 def size(count: float) -> str:

@@ -1,6 +1,7 @@
 """The Redis names and lifetimes of the service; RQ's own keys (``rq:…``) are RQ's.
 
-API keys and quotas have theirs in :mod:`wire.access`, sums of usage in :mod:`wire.usage`.
+API keys and quotas have theirs in :mod:`wire.access`, sums of usage in :mod:`wire.usage`, pins of
+models in :mod:`wire.models.pins`, the disk cache in :mod:`wire.disk_cache`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ demo model, JSON. Not in the records:
 the first release reads no record that has a field it doesn't know."""
 LAST_MODELS = PREFIX + "last-models"
 """Hash: owner of chats -> id of the model that the last of them was for."""
-PROMPTS_CLEARED = PREFIX + "prompts-cleared"
-"""Mark of the last deletion of cached prompts: each worker does it once, also one that starts."""
 WORKERS = PREFIX + "workers"
 """Set of worker names; each one's status lives under :func:`worker_status`."""
 WORKER_SEEN = PREFIX + "worker-seen"
@@ -209,15 +208,15 @@ def worker_reads(name: str) -> str:
     return f"{PREFIX}worker-reads:{name}"
 
 
-def worker_disk_cache(name: str) -> str:
-    """JSON: a worker's cached prompts on disk; beside its status, and expires with it."""
-    return f"{PREFIX}worker-disk-cache:{name}"
-
-
 def worker_folders(name: str) -> str:
     """JSON: the model folders that a worker was told to look into; expires with its status. Not in
     it: earlier releases read none that has a field they don't know."""
     return f"{PREFIX}worker-folders:{name}"
+
+
+def worker_loads(name: str) -> str:
+    """JSON: model id -> percent, of the models that a worker loads; expires with its status."""
+    return f"{PREFIX}worker-loads:{name}"
 
 
 def worker_starts(machine: str) -> str:

@@ -48,26 +48,6 @@ class PromptCacheUse(TolerantRecord):
     cached_tokens: int
 
 
-class DiskCacheUse(TolerantRecord):
-    """The cached prompts on a worker's disk: what is there, and what happened since the start.
-
-    Without a ``folder`` it is switched off. ``problem`` says why nothing is being written; empty if
-    nothing is wrong. ``cleared`` is the mark of the last deletion.
-    """
-
-    folder: str = ""
-    bytes: int = 0
-    cap_bytes: int = 0
-    entries: int = 0
-    hits: int = 0
-    loaded_tokens: int = 0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    bad_entries: int = 0
-    problem: str = ""
-    cleared: str = ""
-
-
 BUCKETS: dict[str, tuple[float, ...]] = {
     "ttft": (
         0.005,
@@ -133,6 +113,7 @@ class Totals(TolerantRecord):
     ``restarts`` counts starts of earlier workers on its data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
+    ``draft_tokens`` were guessed and fed for both, ``accepted_tokens`` of them were right.
     ``texts`` have become vectors or scores, and had ``text_tokens`` together.
     """
 
@@ -141,6 +122,8 @@ class Totals(TolerantRecord):
     cached_tokens: int = 0
     generation_tokens: int = 0
     batch_tokens: int = 0
+    draft_tokens: int = added(0, since=4, refines=True)
+    accepted_tokens: int = added(0, since=4, refines=True)
     texts: int = added(0, since=4, refines=True)
     text_tokens: int = added(0, since=4, refines=True)
     ttft: Histogram = Histogram()

@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ from rq.serializers import JSONSerializer
 from wire import keys
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
-from worker import backends, warm_up
+from worker import backends, preload, warm_up
 from worker.backends.base import Backend
 from worker.disk_cache.disk_cache import DiskCache
 from worker.disk_cache.folder import Folder
@@ -43,6 +44,7 @@ from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.status_reporter import StatusReporter
 from worker.models.folders import ECHO_MODEL, ModelFolders
+from worker.models.load import LoadProgress
 from worker.models.loaded import LoadedModels
 from worker.prompt_cache import PromptCache
 
@@ -83,12 +85,12 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     worker.equip(runner, recovery, beat, settings)
     reporter.open()
     publisher.scan()
-    runners.chats.open()
-    runners.slices.start()
+    pinned = preload.pinned(redis, folders)
+    publisher.publish()  # with how they are loaded
+    runners.open()
     engine.start()
-    if disk is not None:
-        disk.start(lambda: engine.busy)
     warm_up.start(engine, cache, [record for record in folders.all() if record.demo])
+    preload.start(redis, engine, pinned)
     return worker
 
 
@@ -122,22 +124,25 @@ def _disk_cache(settings: Settings, cache: PromptCache, context: EngineContext) 
 def _loaded_models(
     settings: Settings, folders: ModelFolders, cache: PromptCache, counters: Counters
 ) -> LoadedModels:
+    progress = LoadProgress()
     return LoadedModels(
         folders.find,
-        _opener(settings, cache, counters),
+        _opener(settings, cache, counters, progress),
         budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
         available=lambda: int(psutil.virtual_memory().available),
+        progress=progress,
     )
 
 
 def _opener(
-    settings: Settings, cache: PromptCache, counters: Counters
+    settings: Settings, cache: PromptCache, counters: Counters, progress: LoadProgress
 ) -> Callable[[ModelRecord], Backend]:
-    """What loads a model, and counts the time that takes."""
+    """What loads a model, tells how far it is, and counts the time that takes."""
 
     def open_backend(record: ModelRecord) -> Backend:
         began = time.monotonic()
-        backend = backends.open_backend(record, settings, cache)
+        report = partial(progress.report, record.id)
+        backend = backends.open_backend(record, settings, cache, report)
         counters.loaded(seconds := time.monotonic() - began)
         log.info("model loaded", extra={"model": record.id, "seconds": round(seconds, 3)})
         return backend
@@ -165,7 +170,7 @@ def _engine(
         on_suspect=marks.enter,
         on_clear=marks.leave,
     )
-    return Engine(
+    engine = Engine(
         models,
         writer.put,
         context=context,
@@ -174,3 +179,6 @@ def _engine(
         on_suspect=marks.enter,
         before_close=(lambda _: None) if disk is None else disk.close,
     )
+    if disk is not None:
+        disk.start(lambda: engine.busy)
+    return engine

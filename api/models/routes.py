@@ -16,10 +16,12 @@ from api.errors import unknown_model
 from api.jobs.ids import new_job_id
 from api.jobs.model_commands import ModelCommands
 from api.models import views
+from api.models.pins import ModelPins
 from api.models.views import ActiveModel, ActiveView, EngineModel, model_view
 from api.registry import RegistryReader, loaded
 from wire.messages import ModelCommand
 from wire.model_registry import ModelRecord
+from wire.models.pins import Pin
 
 PREFIX, OLD_PREFIX = "/api/engine/models", "/models"
 DEPRECATED_SINCE = "@1796083200"
@@ -27,6 +29,7 @@ DEPRECATED_SINCE = "@1796083200"
 1 December 2026."""
 RegistryOf = Annotated[RegistryReader, service(RegistryReader)]
 CommandsOf = Annotated[ModelCommands, service(ModelCommands)]
+PinsOf = Annotated[ModelPins, service(ModelPins)]
 
 _LISTED_BEFORE = (
     "id",
@@ -58,8 +61,15 @@ async def models(registry: RegistryOf, caller: CallerOf) -> list[EngineModel]:
     """All registered models and downloads, by name; ``default`` marks the caller's default."""
     in_memory, default = loaded(await registry.workers()), await registry.default(caller.owner)
     default_id = None if default is None else default.id
+    pinned, loading = await registry.pinned(), await registry.loading()
     return [
-        model_view(record, in_memory.get(record.id), default_id)
+        model_view(
+            record,
+            in_memory.get(record.id),
+            default_id,
+            pinned=record.id in pinned,
+            load_progress=loading.get(record.id),
+        )
         for record in await registry.models()
     ]
 
@@ -91,25 +101,42 @@ async def active(registry: RegistryOf) -> ActiveView:
 
 
 @commands.post("/load", responses=_answers(views.Loaded), summary="Load a model")
-async def load(body: views.LoadRequest, commands: CommandsOf) -> dict[str, Any]:
+async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> dict[str, Any]:
     """Have a worker load a model, or load it again with another KV quantisation.
 
-    The answer comes once it is loaded. 409: it is in use; 422: it can't be run; 507: there is not
-    enough memory, which is checked before.
+    The answer comes once it is loaded; meanwhile the list of models tells how far it is. 409: it is
+    in use; 422: it can't be run; 507: there is not enough memory, which is checked before.
     """
     record = await _registered(body.model_id, commands)
     kv = body.kv_quantization
-    return await commands.run(
-        ModelCommand(job_id=new_job_id(), action="load", model_id=record.id, kv_quantization=kv)
+    command = ModelCommand(
+        job_id=new_job_id(), action="load", model_id=record.id, kv_quantization=kv
     )
+    async with pins.loading(record.id, Pin(kv_quantization=kv), anew=body.pin):
+        return await commands.run(command)
 
 
 @commands.post("/unload", responses=_answers(views.Unloaded), summary="Unload a model")
-async def unload(commands: CommandsOf, body: views.UnloadRequest | None = None) -> dict[str, Any]:
-    """Unload a model; all of them if none is named. 409: it is in use."""
+async def unload(
+    commands: CommandsOf, pins: PinsOf, body: views.UnloadRequest | None = None
+) -> dict[str, Any]:
+    """Unload a model; all of them if none is named. It is no longer pinned then. 409: it is in
+    use."""
     requested = None if body is None else body.model_id
     model_id = None if requested is None else (await _registered(requested, commands)).id
-    return await commands.run(ModelCommand(job_id=new_job_id(), action="unload", model_id=model_id))
+    command = ModelCommand(job_id=new_job_id(), action="unload", model_id=model_id)
+    answer = await commands.run(command)
+    named = [] if model_id is None else [model_id]
+    await pins.remove(*named, *answer.get("models", ()))
+    return answer
+
+
+@current.post("/unpin", responses=_answers(views.Unpinned), summary="Unpin a model")
+async def unpin(body: views.ModelRequest, commands: CommandsOf, pins: PinsOf) -> views.Unpinned:
+    """Let a pinned model be unloaded to make room again. It stays loaded until then."""
+    record = await _registered(body.model_id, commands)
+    await pins.remove(record.id)
+    return views.Unpinned(status="unpinned", model_id=record.id)
 
 
 @commands.post("/register", responses=_answers(views.Registered), summary="Name a model folder")
@@ -150,15 +177,16 @@ async def cancel_download(body: views.ModelRequest, commands: CommandsOf) -> dic
 
 
 @commands.post("/delete", responses=_answers(views.Deleted), summary="Delete a model")
-async def delete(body: views.ModelRequest, commands: CommandsOf) -> dict[str, Any]:
+async def delete(body: views.ModelRequest, commands: CommandsOf, pins: PinsOf) -> dict[str, Any]:
     """Delete a model that was downloaded here, or what is there of a download that failed.
 
     Other models are refused with 403; one in use, or being downloaded, with 409.
     """
     record = await _registered(body.model_id, commands)
-    return await commands.run(
-        ModelCommand(job_id=new_job_id(), action="delete", model_id=record.id)
-    )
+    command = ModelCommand(job_id=new_job_id(), action="delete", model_id=record.id)
+    answer = await commands.run(command)
+    await pins.remove(record.id)
+    return answer
 
 
 async def _registered(requested: str, commands: ModelCommands) -> ModelRecord:

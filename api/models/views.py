@@ -23,6 +23,11 @@ class LoadRequest(Body):
         description="Bits of the key-value cache; null: not quantised. A model that is loaded "
         "with another value is loaded again.",
     )
+    pin: bool = Field(
+        default=False,
+        description="Also pin it: no worker unloads it to make room, and workers load it when they "
+        "start. False leaves it pinned or not, as it is.",
+    )
 
 
 class UnloadRequest(Body):
@@ -103,16 +108,30 @@ class EngineModel(BaseModel):
     demo: bool = Field(description="Whether it came with the service, and knows little.")
     deletable: bool = Field(description="Whether it was downloaded here and may be deleted.")
     loaded: bool = Field(description="Whether a worker has it in memory.")
+    load_progress: float | None = Field(
+        description="While it is being loaded, percent of its weights' bytes that have been read "
+        "into memory: 0 to 100; its tokeniser is read, and it is tried out, after that. null if "
+        "it is not being loaded."
+    )
+    pinned: bool = Field(
+        description="Whether it is pinned: no worker unloads it to make room, and workers load it "
+        "when they start."
+    )
     kv_quantization: KvBits = Field(
         description="Bits of its key-value cache, as it is loaded or was last; null: full."
     )
 
 
 def model_view(
-    record: ModelRecord, now: LoadedModel | None, default_id: str | None = None
+    record: ModelRecord,
+    now: LoadedModel | None,
+    default_id: str | None = None,
+    *,
+    pinned: bool = False,
+    load_progress: float | None = None,
 ) -> EngineModel:
     """The view of a record. ``now`` is how it is loaded, None if it isn't; ``default_id`` is the
-    default model's."""
+    default model's; ``load_progress`` is in percent, None if it isn't being loaded."""
     return EngineModel(
         **{name: getattr(record, name) for name in _AS_RECORDED},
         local_path=record.path if record.downloaded and record.path else None,
@@ -122,6 +141,8 @@ def model_view(
         download_progress=percent(record),
         default=record.id == default_id,
         loaded=now is not None,
+        load_progress=load_progress,
+        pinned=pinned,
         kv_quantization=record.kv_quantization if now is None else now.kv_quantization,
     )
 
@@ -171,6 +192,13 @@ class Unloaded(BaseModel):
 
     status: Literal["unloaded"]
     models: list[str] = Field(description="Their ids; empty if none was loaded.")
+
+
+class Unpinned(BaseModel):
+    """A model that is not pinned (any more)."""
+
+    status: Literal["unpinned"]
+    model_id: str = Field(description="Its id.")
 
 
 class Registered(BaseModel):

@@ -15,12 +15,14 @@ from redis.asyncio import Redis
 
 from api.batches.store import BatchRecord, BatchStore
 from api.jobs.records import JobRecords
+from api.models.disk_caches import disk_caches
 from api.models.views import percent
 from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
 from wire import clock, keys
+from wire.disk_cache import DiskCacheUse
 from wire.model_registry import ModelRecord
-from wire.worker_status import DiskCacheUse, WorkerStatus
+from wire.worker_status import WorkerStatus
 
 _DOWNLOAD = (
     "id",
@@ -82,7 +84,7 @@ class StatusReader:
         counts = {
             name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
         }
-        disks = await self._registry.disk_caches()
+        disks = await disk_caches(self._redis)
         return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts, disks)
 
     async def status(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ Chat with the models of an MLX chat queue, and operate it.
   mlxq run smollm2 "Why is the sky blue?"
   mlxq chat "Why is the sky blue?"   ask the default model
   mlxq list, show, rm                the models; one of them; delete one
-  mlxq load, unload                  have a model in memory, or not
+  mlxq load, unload                  have a model in memory (always: --pin, unpin), or not
   mlxq batch prompts.jsonl           run a file of prompts; `mlxq batches` lists them
   mlxq ps, stop                      what runs and waits; stop it
   mlxq status, logs, doctor          queues and memory; the service's logs; what is wrong

@@ -9,7 +9,8 @@ const row = (page, name) => page.locator("#list > li").filter({ has: page.locato
 
 const model = (more) => ({ id: "m", name: "Model", path: "/models/m", local_path: "/models/m", repository: null, size: 3 * GIB, architecture: "qwen3",
   context_window: 40960, is_vision: false, takes_tools: false, sampling_defaults: {}, downloaded: true, downloading: false, download_progress: 100,
-  download_speed: null, download_eta: null, download_error: null, deletable: false, loaded: false, kv_quantization: null, ...more });
+  download_speed: null, download_eta: null, download_error: null, deletable: false, loaded: false, load_progress: null, pinned: false,
+  kv_quantization: null, ...more });
 const fetching = (more) => model({ downloaded: false, downloading: true, local_path: null, deletable: true, repository: "someone/Model", download_progress: 42.7,
   download_speed: 31 * 2 ** 20, download_eta: 107, ...more });
 
@@ -59,6 +60,10 @@ onPage("a model is loaded, loaded again with another cache, and unloaded by the 
   await reload.click();
   await chat.getByText("8-bit cache").waitFor({ state: "detached" });
   assert.ok(await chat.getByText("Loaded").isVisible());
+  await chat.getByRole("button", { name: "Pin demo-chat", exact: true }).click();
+  await chat.getByText("Pinned", { exact: true }).waitFor();
+  await chat.getByRole("button", { name: "Unpin demo-chat" }).click();
+  await chat.getByText("Pinned", { exact: true }).waitFor({ state: "detached" });
   await page.locator("#memory", { hasText: /GiB of .* memory used, .* by models/ }).waitFor();
   await chat.getByRole("button", { name: "Unload demo-chat" }).focus();
   await page.keyboard.press("Enter");
@@ -101,6 +106,23 @@ onPage("a download shows its progress, and can be cancelled and resumed", async 
   await one.getByRole("button", { name: "Resume Model" }).click();
   await page.waitForFunction(() => /is being downloaded/.test(document.querySelector("#live").textContent));
   assert.deepEqual(begun, [{ model_id: "someone/Model" }]);
+});
+
+onPage("a load shows how much of the weights is read, whoever began it; pinning loads with the chosen cache", async (page) => {
+  const shown = await pretend(page, [model({ load_progress: 42.7 })]);
+  const one = row(page, "Model"), pin = one.getByRole("button", { name: "Pin Model", exact: true });
+  await one.getByText("Loading: 42 % of 3.0 GiB read").waitFor();
+  assert.equal(await one.locator("progress").evaluate((bar) => bar.value), 42.7);
+  assert.ok(await pin.isDisabled());
+  shown.list = [model({ load_progress: 100 })];
+  await one.getByText("Loading: weights read, getting ready").waitFor();
+  shown.list = [model({ loaded: true })];
+  await one.locator(".doing").first().waitFor({ state: "hidden" });
+  await one.getByRole("combobox").selectOption("4");
+  const sent = await command(page, "load", { status: "loaded", model_id: "m" }, 200, () => { shown.list = [model({ loaded: true, pinned: true, kv_quantization: 4 })]; });
+  await pin.click();
+  await one.getByText("Pinned", { exact: true }).waitFor();
+  assert.deepEqual(sent, [{ model_id: "m", kv_quantization: 4, pin: true }]);
 });
 
 onPage("the end of a download is said, also to who doesn't see it", async (page) => {

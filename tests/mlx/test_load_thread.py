@@ -10,6 +10,9 @@ import pytest
 from tests.mlx.conftest import Bench
 from tests.mlx.vision.vision_bench import VisionBench
 from wire.model_registry import ModelRecord
+from wire.settings import Settings
+from worker import backends
+from worker.backends import loading
 from worker.models.folders import DEMO_MODELS, describe
 
 
@@ -25,6 +28,20 @@ def opened_elsewhere(record: ModelRecord, kind: type[Bench] = Bench, **options: 
 def test_a_text_model_says_the_same(record: ModelRecord, kv: int | None) -> None:
     here = Bench(record, kv).answer("hello there", seed=3)
     assert opened_elsewhere(record, kv=kv).answer("hello there", seed=3) == here
+
+
+def test_a_load_tells_how_much_of_the_weights_is_read(
+    record: ModelRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PIECE_BYTES", 1)
+    shares: list[float] = []
+    vision = describe(DEMO_MODELS / "vision")
+    for one in (record, vision):
+        assert one is not None
+        shares.clear()
+        backends.open_backend(one, Settings(), backends.new_prompt_cache(Settings()), shares.append)
+        assert shares == sorted(shares)
+        assert (len(shares) > 10, 0 < shares[0] < 0.5, shares[-1]) == (True, True, 1.0)
 
 
 def test_a_vision_model_says_the_same() -> None:

@@ -15,9 +15,11 @@ from tests.model_kinds.configs import (
     experts,
     llava_kinds,
     other_vision_kinds,
+    projector_kinds,
     recurrent,
     text_and_vision_kinds,
     text_template_kinds,
+    tiled_kinds,
     vision_kinds,
     windows,
 )
@@ -38,6 +40,8 @@ VISION: dict[str, VisionRecipe] = {
         **llava_kinds.KINDS,
         **document_kinds.KINDS,
         **text_and_vision_kinds.KINDS,
+        **projector_kinds.KINDS,
+        **tiled_kinds.KINDS,
     }.items()
 }
 
@@ -46,6 +50,7 @@ NOT_RUN = {
     "bitnet": "its kernels are Metal's alone",
     f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
     f"florence2{SEES}": "refused: an encoder-decoder model",
+    f"ernie4_5_moe_vl{SEES}": "its tokeniser is a SentencePiece file, which these tests don't write",
     "gear": "mlx_lm fails on it",
     f"minicpmv{SEES}": "neither library has it",
     f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
@@ -54,6 +59,7 @@ NOT_RUN = {
     "olmo": "needs the package ai2-olmo",
     "phi3small": "damages the heap of MLX's CPU backend",
     "prism_hadamard_qwen35": "its weights exist packed in 2 bits only",
+    f"youtu_vl{SEES}": "its images need code of its repository, which isn't run; text runs",
 }
 """Model types of mlx_lm that these tests can't run, and why."""
 
@@ -66,7 +72,9 @@ TAKES_TURNS = {
     "llama4": "takes turns: chunks can't be merged",
     f"llama4{SEES}": "takes turns: chunks can't be merged",
     "minimax_m3_vl": _POSITIONS,
+    f"cohere_compass{SEES}": "takes turns: its library looks for rows where their windows began",
     f"hunyuan_vl{SEES}": _POSITIONS,
+    f"jina_vlm{SEES}": _POSITIONS,
     f"mllama{SEES}": _POSITIONS,
     f"paligemma{SEES}": "takes turns: its library says something else in company",
 }
@@ -75,14 +83,19 @@ REUSES_NOTHING = {
     f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
 }
 _ONE = (
+    "deepseek_vl_v2",
     "deepseekocr",
     "granite4_vision",
     "granite_vision",
+    "jina_vlm",
+    "llava_bunny",
     "llava_next",
     "molmo",
     "moondream3",
+    "multi_modality",
     "paddleocr_vl",
     "paligemma",
+    "step3p7",
 )
 ONE_PICTURE = {
     f"{kind}{SEES}": "sees one picture in a conversation: a second is refused" for kind in _ONE
@@ -118,6 +131,7 @@ NOT_QUANTISED = {
     f"moondream3{SEES}": _ITSELF,
     "phi": _ITSELF,
     f"phi3_v{SEES}": _ITSELF,
+    f"phi4_siglip{SEES}": _ITSELF,
     f"phi4mm{SEES}": _ITSELF,
     "phixtral": _ITSELF,
     "plamo": _ITSELF,

@@ -14,8 +14,8 @@ from tests.model_kinds.pictures import BY_NAME
 from tests.model_kinds.reference import TextReference
 from wire.messages import ImagePart, Message
 from worker.backends.vision.own_code import register_configurations
-from worker.backends.vision.positions import number_text
-from worker.backends.vision.tiles import add_overviews
+from worker.backends.vision.repairs import repair
+from worker.backends.vision.tiles import complete_tiles
 
 SEEN = 1e-3
 """By how much a log probability must change for a picture to matter: rounding changes less."""
@@ -59,11 +59,13 @@ class VisionReference(TextReference):
 
         register_configurations()
         self.whole, self.processor = mlx_vlm.load(str(folder), trust_remote_code=False)
-        add_overviews(self.processor)
-        number_text(self.whole)
+        complete_tiles(self.processor)
+        repair(self.whole)
         self.model = self.whole.language_model
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        own = getattr(self.processor, "chat_template", None)
+        own = getattr(self.processor, "chat_template", None) and hasattr(
+            self.processor, "apply_chat_template"
+        )
         self._owner = self.processor if own else self.tokenizer
 
     def text(self, messages: Iterable[Message], *, opened: bool = True) -> str:
@@ -92,6 +94,7 @@ class VisionReference(TextReference):
             self.processor,
             images=pictures_of(messages) or None,
             prompts=[self.text(messages, opened=opened)],
+            image_token_index=getattr(self.whole.config, "image_token_index", None),
         )
         return [int(token) for token in inputs["input_ids"][0].tolist()]
 

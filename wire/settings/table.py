@@ -52,6 +52,9 @@ class Settings:
         16,
         8192,
     )
+    num_draft_tokens: int = setting(
+        0, "tokens guessed ahead in a step, where that is measured to be faster; 0: none", 0, 63
+    )
     prompt_cache_mb: int = setting(1024, "memory for cached prompts, MiB", 0, 1 << 20)
     disk_cache: str = setting(
         "", "folder of cached prompts on disk, one worker's; unset: prompt-cache in the data folder"

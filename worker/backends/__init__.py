@@ -3,6 +3,8 @@ need it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker.backends import mlx_import
@@ -18,8 +20,16 @@ def load_libraries(settings: Settings) -> None:
         mlx_import.import_libraries()
 
 
-def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
-    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded."""
+def open_backend(
+    record: ModelRecord,
+    settings: Settings,
+    cache: PromptCache,
+    report: Callable[[float], None] = lambda _: None,
+) -> Backend:
+    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded.
+
+    ``report`` is told, from time to time, which share of its weights is in memory, 0 to 1.
+    """
     pools = "chat" not in record.tasks
     if settings.backend == "echo":
         if pools:
@@ -36,17 +46,18 @@ def open_backend(record: ModelRecord, settings: Settings, cache: PromptCache) ->
     if pools:
         from worker.backends.pooling import encoder
 
-        return encoder.open_model(record)
+        return encoder.open_model(record, report)
     if library_of(record.architecture, record.is_vision) == "mlx_vlm":
-        from worker.backends import vlm
-
-        return vlm.open_model(
-            record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
-        )
-    from worker.backends import lm
-
-    return lm.open_model(
-        record, slots=settings.slots, prefill_step=settings.prefill_step, cache=cache
+        from worker.backends.vlm import open_model
+    else:
+        from worker.backends.lm import open_model
+    return open_model(
+        record,
+        slots=settings.slots,
+        prefill_step=settings.prefill_step,
+        cache=cache,
+        num_draft_tokens=settings.num_draft_tokens,
+        report=report,
     )
 
 

@@ -17,7 +17,7 @@ from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
-from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
+from worker.backends.loading import Report, evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.prompting.text import LmText, open_text
 from worker.errors import kept_alive
 from worker.prompt_cache import PromptCache
@@ -25,22 +25,35 @@ from worker.sequence import Sequence
 
 
 def open_model(
-    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+    record: ModelRecord,
+    *,
+    slots: int,
+    prefill_step: int,
+    cache: PromptCache,
+    num_draft_tokens: int = 0,
+    report: Report = lambda _: None,
 ) -> Backend:
     """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
         with kept_alive():
-            model, _ = load_model(Path(record.path))
-            evaluate(model)
+            model, _ = load_model(Path(record.path), lazy=True)
+            evaluate(model, report)
             text = open_text(record)
     except Exception as error:
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
     calls = LmModel(model, text, record)
-    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
+    return BatchBackend(
+        calls,
+        record,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+        num_draft_tokens=num_draft_tokens,
+    )
 
 
 class LmModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from mlx.utils import tree_flatten
 from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
 
+Report = Callable[[float], None]
+PIECE_BYTES = 128 << 20
+"""Weights that are read between two reports."""
 _FETCHES_CODE = {"moondream1", "moondream2"}
 """Model types whose processors run code from the network, whatever they are told."""
 
@@ -129,14 +133,29 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {words[:160].rstrip(' .:')}" if words else type(error).__name__
 
 
-def evaluate(model: Any) -> None:
-    """Compute every array of a model, also those that are no weights, such as rotary frequencies.
+def evaluate(model: Any, report: Report) -> None:
+    """Compute every array of a model, which reads its weights; also those that are no weights, such
+    as rotary frequencies. ``report`` is told which share of the bytes is there, 0 to 1.
 
     MLX can't compute on one thread what another has begun, and models are opened on a thread of
     their own.
     """
     owned = [(dict(module), vars(module)) for module in model.modules()]
-    mx.eval([array for _, array in tree_flatten(owned) if isinstance(array, mx.array)])
+    flat = tree_flatten(owned)  # A module's arrays are those of its parents, too.
+    arrays = {id(array): array for _, array in flat if isinstance(array, mx.array)}.values()
+    total = max(1, sum(array.nbytes for array in arrays))
+    piece: list[mx.array] = []
+    there = waiting = 0
+    for array in arrays:
+        piece.append(array)
+        waiting += array.nbytes
+        if waiting >= PIECE_BYTES:
+            mx.eval(piece)
+            there += waiting
+            report(there / total)
+            piece, waiting = [], 0
+    mx.eval(piece)
+    report(1.0)
 
 
 def weight_bytes(model: Any) -> int:

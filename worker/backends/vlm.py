@@ -27,6 +27,7 @@ from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
 from worker.backends.loading import (
+    Report,
     evaluate,
     load_failed,
     looks_across,
@@ -39,15 +40,21 @@ from worker.backends.prompting.vision import VlmText, open_text
 from worker.backends.vision.cross_attention import CrossAttention
 from worker.backends.vision.embeddings import PromptEmbedder, forget_positions
 from worker.backends.vision.encoder import POLL_S, VisionEncoder
-from worker.backends.vision.positions import number_text
 from worker.backends.vision.prompt import VisionPrompt
+from worker.backends.vision.repairs import repair
 from worker.errors import WorkerError, kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 
 def open_model(
-    record: ModelRecord, *, slots: int, prefill_step: int, cache: PromptCache
+    record: ModelRecord,
+    *,
+    slots: int,
+    prefill_step: int,
+    cache: PromptCache,
+    num_draft_tokens: int = 0,
+    report: Report = lambda _: None,
 ) -> Backend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
@@ -55,8 +62,8 @@ def open_model(
     try:
         # The processors are the library's own; code in a model's folder is not run.
         with kept_alive():
-            model = load_model(Path(record.path), trust_remote_code=False)
-            evaluate(model)
+            model = load_model(Path(record.path), lazy=True, trust_remote_code=False)
+            evaluate(model, report)
     except Exception as error:
         raise load_failed(error) from error
     refuse_other_tasks(model, record.architecture)
@@ -67,10 +74,17 @@ def open_model(
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
-    number_text(model)
+    repair(model)
     kind = AcrossModel if looks_across(model.language_model) else VlmModel
     calls = kind(model, text, record)
-    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
+    return BatchBackend(
+        calls,
+        record,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+        num_draft_tokens=num_draft_tokens,
+    )
 
 
 class VlmModel:

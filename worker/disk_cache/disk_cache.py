@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wire.worker_status import DiskCacheUse
+from wire.disk_cache import DiskCacheUse
 from worker.disk_cache.codec import Codec, Restored
 from worker.disk_cache.engine_calls import EngineCalls, Post
 from worker.disk_cache.fingerprint import WeightHashes

@@ -41,6 +41,11 @@ class Runners:
     slices: BatchRunner
     commands: CommandRunner
 
+    def open(self) -> None:
+        """Start their threads."""
+        self.chats.open()
+        self.slices.start()
+
 
 class JobRunner:
     """Starts the jobs that a ChatWorker pops."""

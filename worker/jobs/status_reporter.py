@@ -17,13 +17,14 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from wire import clock, keys
+from wire import clock, disk_cache, keys
+from wire.disk_cache import DiskCacheUse
 from wire.messages import Failed, Finished
+from wire.models import pins
 from wire.settings import Settings
 from wire.versions import VERSION
 from wire.worker_status import (
     MOST_SHOWN,
-    DiskCacheUse,
     LoadedModel,
     Memory,
     PromptCacheUse,
@@ -107,7 +108,8 @@ class StatusReporter:
             self.counters.restarts = pipeline.execute()[0] - 1
 
     def read_clock(self) -> bool:
-        """Read the time and the queue's length. Returns whether Redis still has the models.
+        """Read the time, the queue's length and which models are pinned. Returns whether Redis
+        still has the models.
 
         Waiting times are differences of Redis time, which all hosts share; between two reads this
         host's clock continues it.
@@ -116,7 +118,9 @@ class StatusReporter:
             pipeline.time()
             pipeline.llen(self._queue_key)
             pipeline.exists(keys.MODELS)
-            time_reply, self._waiting, known = pipeline.execute()
+            pipeline.hkeys(pins.PINNED_MODELS)
+            time_reply, self._waiting, known, pinned = pipeline.execute()
+        self._models.pinned = frozenset(model_id.decode() for model_id in pinned)
         self._clock_ms = clock.milliseconds(time_reply) - time.monotonic() * 1000
         return bool(known)
 
@@ -138,9 +142,12 @@ class StatusReporter:
                 keys.worker_folders(self._name), self._folders, ex=keys.WORKER_STATUS_LIFETIME_S
             )
             pipeline.set(
-                keys.worker_disk_cache(self._name),
+                disk_cache.use_key(self._name),
                 self._disk_use().model_dump_json(),
                 ex=keys.WORKER_STATUS_LIFETIME_S,
+            )
+            pipeline.set(
+                keys.worker_loads(self._name), self._loads(), ex=keys.WORKER_STATUS_LIFETIME_S
             )
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
@@ -151,7 +158,7 @@ class StatusReporter:
                     keys.HISTORY, {"e": sample.model_dump_json()}, minid=oldest, approximate=False
                 )
                 pipeline.expire(keys.HISTORY, 2 * keys.HISTORY_S)
-            pipeline.get(keys.PROMPTS_CLEARED)
+            pipeline.get(disk_cache.CLEARED)
             mark = pipeline.execute()[-1]
         if mark is not None:
             self._cleared = mark.decode()
@@ -177,10 +184,14 @@ class StatusReporter:
         """Take this worker off the list of workers."""
         of_worker = (
             *(keys.worker_status, keys.worker_reads),
-            *(keys.worker_folders, keys.worker_disk_cache),
+            *(keys.worker_folders, keys.worker_loads, disk_cache.use_key),
         )
         self._redis.delete(*(key(self._name) for key in of_worker))
         self._redis.srem(keys.WORKERS, self._name)
+
+    def _loads(self) -> str:
+        shares = self._models.load_progress()
+        return json.dumps({model_id: round(100 * share, 1) for model_id, share in shares.items()})
 
     def _status(self, inside: list[Sequence]) -> WorkerStatus:
         resident, memory, cache = self._models.resident(), psutil.virtual_memory(), self._cache

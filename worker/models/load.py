@@ -23,6 +23,20 @@ PIECES_S = 0.03
 Open = Callable[[ModelRecord], Backend]
 
 
+class LoadProgress:
+    """How much of each model's weights is in memory, 0 to 1, while it is opened. Written by the
+    threads that order and open models, read by any."""
+
+    def __init__(self) -> None:
+        self._shares: dict[str, float] = {}
+
+    def report(self, model_id: str, share: float) -> None:
+        self._shares[model_id] = share
+
+    def of(self, model_id: str) -> float:
+        return self._shares.get(model_id, 0.0)
+
+
 class Load:
     """``reserved``: bytes of memory that are kept for the model. ``done`` ends on the engine's
     thread."""

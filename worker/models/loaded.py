@@ -18,7 +18,7 @@ from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.cpu import malloc
 from worker.errors import WorkerError
-from worker.models.load import Load, Open, opened
+from worker.models.load import Load, LoadProgress, Open, opened
 from worker.models.load_thread import LoadThread
 
 HEADROOM = 1.1
@@ -45,12 +45,21 @@ class LoadedModels:
     ``find`` looks a record up; ``open_backend`` loads it, on any thread.
 
     ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on
-    this machine.
+    this machine. ``progress`` is told by ``open_backend`` how far it is. ``pinned`` are the ids of
+    models that are not unloaded to make room; any thread may replace it.
     """
 
     def __init__(
-        self, find: Find, open_backend: Open, *, budget: int, available: Callable[[], int]
+        self,
+        find: Find,
+        open_backend: Open,
+        *,
+        budget: int,
+        available: Callable[[], int],
+        progress: LoadProgress | None = None,
     ) -> None:
+        self.pinned: frozenset[str] = frozenset()
+        self._progress = progress or LoadProgress()
         self._find = find
         self._open = open_backend
         self._budget = budget
@@ -100,6 +109,7 @@ class LoadedModels:
             return load.done
         self._make_way(record)
         self._loads[key] = load
+        self._progress.report(record.id, 0.0)
         opening = self._thread.submit(partial(opened, self._open, record))
         opening.add_done_callback(lambda ended: post(partial(self._begin_start, key, ended)))
         return load.done
@@ -155,15 +165,15 @@ class LoadedModels:
         True also when the load would fail for good: then loading is tried, and tells why.
         """
         record = self._find(job.model_id)
-        if record is None or record.size * HEADROOM > self._budget:
+        if record is None or record.size * HEADROOM > self._budget - self._pinned_bytes(record):
             return True
-        busy = {key: backend for key, backend in self._resident.items() if self._in_use(backend)}
-        if any(key.model_id == record.id for key in (*busy, *self._loads)):
+        kept = {k: b for k, b in self._resident.items() if not self._can_go(k, b, record)}
+        if any(key.model_id == record.id for key in (*kept, *self._loads)):
             return False
-        held = sum(backend.weight_bytes for backend in busy.values()) + self._reserved
+        held = sum(backend.weight_bytes for backend in kept.values()) + self._reserved
         needed = record.size * HEADROOM
         # What a load has not taken yet still counts as free on this machine.
-        return held + needed <= self._budget and (not self._loads or needed <= self._free())
+        return held + needed <= self._budget and (not self._loads or needed <= self._free(record))
 
     def claim(self, job_id: str, backend: Backend) -> None:
         """Keep a model for a chat that is about to join its batch: no other takes its memory."""
@@ -200,6 +210,11 @@ class LoadedModels:
         """The models that are being opened or tried out."""
         return list(self._loads)
 
+    def load_progress(self) -> dict[str, float]:
+        """How much of the weights of each model that is being loaded is in memory, 0 to 1, by the
+        model's id. From any thread; slightly old is good enough."""
+        return {key.model_id: self._progress.of(key.model_id) for key in self.loading}
+
     def close(self) -> None:
         self._thread.close()
         for load in self._loads.values():
@@ -217,6 +232,16 @@ class LoadedModels:
             or (second is not None and bool(second.sequences()))
         )
 
+    def _can_go(self, key: ModelKey, backend: Backend, record: ModelRecord) -> bool:
+        """Whether a model in memory may make room for another, or for itself loaded otherwise."""
+        pinned = key.model_id in self.pinned and key.model_id != record.id
+        return not pinned and not self._in_use(backend)
+
+    def _pinned_bytes(self, record: ModelRecord) -> int:
+        """Bytes of pinned models in memory, without the model itself."""
+        others = self.pinned - {record.id}
+        return sum(b.weight_bytes for k, b in self._resident.items() if k.model_id in others)
+
     def _record_of(self, job: ChatJob) -> ModelRecord:
         record = self._find(job.model_id)
         if record is None:
@@ -231,18 +256,21 @@ class LoadedModels:
     def _reserved(self) -> float:
         return sum(load.reserved for load in self._loads.values())
 
-    def _free(self) -> float:
-        """Bytes of this machine that a load may take: free, or held by idle models."""
-        idle = (b.weight_bytes for b in self._resident.values() if not self._in_use(b))
+    def _free(self, record: ModelRecord) -> float:
+        """Bytes of this machine that a load may take: free, or held by models that can go."""
+        idle = (b.weight_bytes for k, b in self._resident.items() if self._can_go(k, b, record))
         return self._available() + sum(idle) - self._reserved
 
     def _check_memory(self, record: ModelRecord) -> None:
         needed = int(record.size * HEADROOM)
-        limit = max(0, int(min(self._budget, self._free())))
+        pinned = self._pinned_bytes(record)
+        limit = max(0, int(min(self._budget - pinned, self._free(record))))
         if needed > limit:
+            beside = " beside the pinned models" if pinned else ""
             raise WorkerError(
                 "insufficient_memory",
-                f"The model needs {needed >> 20} MiB of memory; {limit >> 20} MiB can be had.",
+                f"The model needs {needed >> 20} MiB of memory; {limit >> 20} MiB can be had"
+                f"{beside}.",
             )
 
     def _make_room(self, record: ModelRecord) -> None:
@@ -251,7 +279,7 @@ class LoadedModels:
             held = sum(b.weight_bytes for b in self._resident.values()) + self._reserved
             if held + needed <= self._budget:
                 return
-            if not self._in_use(backend):
+            if self._can_go(key, backend, record):
                 self.unload(key)
 
 

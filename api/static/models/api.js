@@ -19,6 +19,8 @@ async function call(path, body) {
 
 export const listModels = () => call("");
 export const load = (id, bits) => call("/load", { model_id: id, kv_quantization: bits });
+export const pin = (id, bits) => call("/load", { model_id: id, kv_quantization: bits, pin: true });
+export const unpin = (id) => call("/unpin", { model_id: id });
 export const unload = (id) => call("/unload", { model_id: id });
 export const scan = () => call("/scan", {});
 export const download = (name) => call("/download", { model_id: name });

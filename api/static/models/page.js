@@ -87,11 +87,14 @@ function show() {
 const COMMANDS = {
   load: (model, bits) => api.load(model.id, bits),
   unload: (model) => api.unload(model.id),
+  pin: (model, bits) => api.pin(model.id, bits),
+  unpin: (model) => api.unpin(model.id),
   cancel: (model) => api.cancelDownload(model.id),
   download: (model) => api.download(model.repository ?? model.name),
   remove: (model) => api.remove(model.id),
 };
-const DONE = { load: "is loaded", unload: "is unloaded", cancel: "is no longer being downloaded",
+const DONE = { load: "is loaded", unload: "is unloaded", pin: "is loaded and pinned",
+  unpin: "is no longer pinned", cancel: "is no longer being downloaded",
   download: "is being downloaded", remove: "has been deleted" };
 
 async function act(action, model, bits) {
@@ -179,7 +182,8 @@ function told(status) {
   memory = Math.max(0, ...status.memory.map(total));
   const loaded = new Set(status.models.map((one) => one.id));
   const changed = models.some((one) => one.loaded !== loaded.has(one.id));
-  const moving = doing.size > 0 || models.some((one) => one.downloading);
+  const moving = doing.size > 0 ||
+    models.some((one) => one.downloading || one.load_progress !== null);
   looks += 1;
   if (changed || moving || looks % LOOK_EVERY === 1) look();
   else show();

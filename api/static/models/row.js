@@ -5,8 +5,8 @@ import { element } from "../dom.js";
 import { bytes, span, whole } from "../status/format.js";
 
 const BITS = [["", "Cache: full"], ["8", "Cache: 8 bits"], ["4", "Cache: 4 bits"]];
-const DOING = { load: "Loading", unload: "Unloading", remove: "Deleting", cancel: "Cancelling",
-  download: "Starting the download" };
+const DOING = { load: "Loading", pin: "Loading", unpin: "Unpinning", unload: "Unloading",
+  remove: "Deleting", cancel: "Cancelling", download: "Starting the download" };
 
 const button = (text, kind = "") =>
   element("button", { type: "button", class: `button small ${kind}`.trim() }, text);
@@ -27,6 +27,12 @@ export function progressText(model) {
   return parts.join(" · ");
 }
 
+/** How far a load is, in words: the weights are read, then the tokeniser, and it is tried out. */
+export function loadText({ load_progress: percent, size }) {
+  if (percent >= 100) return "Loading: weights read, getting ready";
+  return `Loading: ${Math.floor(percent)} %${size ? ` of ${bytes(size)}` : ""} read`;
+}
+
 /** What is known of a model besides its name, in a line. */
 export function factsText(model, known) {
   const parts = [];
@@ -43,6 +49,7 @@ function chips(model, known) {
   const bits = model.kv_quantization;
   return [
     model.loaded && ["Loaded", "chip"],
+    model.pinned && ["Pinned", "chip"],
     model.loaded && bits && [`${bits}-bit cache`, "chip"],
     model.is_vision && ["Sees images", "chip plain"],
     model.takes_tools && ["Tools", "chip plain"],
@@ -61,14 +68,15 @@ export class ModelRow {
       ...BITS.map(([value, text]) => element("option", { value }, text)));
     this.chosen = false;
     this.buttons = {
-      load: button("Load"), unload: button("Unload"), cancel: button("Cancel"),
+      load: button("Load"), pin: button("Pin"), unload: button("Unload"), cancel: button("Cancel"),
       download: button("Resume"), remove: button("Delete", "danger"),
     };
     for (const [action, one] of Object.entries(this.buttons)) {
       one.setAttribute("aria-label", `${one.textContent} ${model.name}`);
-      one.addEventListener("click",
-        () => act(action, this.model, Number(this.select.value) || null));
+      one.addEventListener("click", () => act(action === "pin" && this.model.pinned ? "unpin"
+        : action, this.model, Number(this.select.value) || null));
     }
+    this.buttons.pin.title = "A pinned model stays loaded, and is loaded when the worker starts";
     this.select.addEventListener("change", () => { this.chosen = true; this.show(this.model); });
     this.bar = element("progress", { max: 100, "aria-label": `Progress of ${model.name}` });
     this.words = element("span");
@@ -99,27 +107,35 @@ export class ModelRow {
     const bits = String(model.kv_quantization ?? "");
     if (!this.chosen && this.select.value !== bits) this.select.value = bits;
     if (this.select.value === bits) this.chosen = false;
-    const { load, unload, cancel, download, remove } = this.buttons;
+    const { load, pin, unload, cancel, download, remove } = this.buttons;
+    const loading = model.load_progress !== null;
     set(load, model.loaded ? "Reload" : "Load");
     load.setAttribute("aria-label", `${load.textContent} ${model.name}`);
-    load.hidden = this.select.hidden = !model.downloaded;
-    load.disabled = busy || (model.loaded && this.select.value === bits);
+    load.hidden = pin.hidden = this.select.hidden = !model.downloaded;
+    load.disabled = busy || loading || (model.loaded && this.select.value === bits);
+    set(pin, model.pinned ? "Unpin" : "Pin");
+    pin.setAttribute("aria-label", `${pin.textContent} ${model.name}`);
     unload.hidden = !model.loaded;
     cancel.hidden = !model.downloading;
     download.hidden = model.downloaded || model.downloading;
     remove.hidden = !model.deletable || model.downloading;
     this.select.disabled = busy;
-    for (const one of [unload, cancel, download, remove]) one.disabled = busy;
+    for (const one of [pin, unload, cancel, download, remove]) one.disabled = busy || loading;
   }
 
   showProgress(model, doing) {
-    this.doing.hidden = !doing && !model.downloading;
-    if (doing && !model.downloading) {
-      this.bar.removeAttribute("value");
-      set(this.words, `${DOING[doing.action]}… ${Math.floor((Date.now() - doing.since) / 1000)} s`);
-    } else if (model.downloading) {
+    const loading = model.load_progress !== null;
+    this.doing.hidden = !doing && !model.downloading && !loading;
+    if (model.downloading) {
       this.bar.value = model.download_progress;
       set(this.words, doing ? `${DOING[doing.action]}…` : progressText(model));
+    } else if (loading) {
+      this.bar.value = model.load_progress;
+      set(this.words, loadText(model));
+    } else if (doing) {
+      this.bar.removeAttribute("value");
+      const seconds = Math.floor((Date.now() - doing.since) / 1000);
+      set(this.words, `${DOING[doing.action]}… ${seconds} s`);
     }
   }
 }

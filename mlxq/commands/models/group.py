@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlxq.commands.models.listing import show, show_list
-from mlxq.commands.models.memory import delete, load, register, scan, unload
+from mlxq.commands.models.memory import delete, load, register, scan, unload, unpin
 from mlxq.commands.models.pulling import pull
 from mlxq.errors import WrongUse
 from mlxq.http_client import AsJson, Url
@@ -37,6 +37,7 @@ _COMMANDS: dict[str, Any] = {
     "show": show,
     "load": load,
     "unload": unload,
+    "unpin": unpin,
     "scan": scan,
     "register": register,
     "pull": pull,

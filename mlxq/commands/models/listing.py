@@ -37,9 +37,12 @@ def state_of(row: Row) -> str:
     """What a model is doing, in a few words."""
     if row["downloading"]:
         return f"downloading, {row['download_progress']:.0f} %"
+    loading = row.get("load_progress")
     words = [
+        "" if loading is None else f"loading, {loading:.0f} %",
         "loaded" if row["loaded"] else "" if row["downloaded"] else "not complete",
         f"{row['kv_quantization']}-bit cache" if row["kv_quantization"] else "",
+        "pinned" if row.get("pinned") else "",
         "default" if row.get("default") else "",
         "demo" if row.get("demo") else "",
     ]
@@ -67,6 +70,8 @@ def _details(row: Row) -> dict[str, object]:
         "Size": size(row["size"]),
         "Architecture": row["architecture"],
         "Context": f"{row['context_window']:,} tokens" if row["context_window"] else "",
+        "For": ", ".join(row.get("capabilities") or ()),
+        "Dimensions": row.get("dimensions"),
         "Sees images": "yes" if row["is_vision"] else "no",
         "Takes tools": "yes" if row.get("takes_tools") else "no",
         "Sampling": ", ".join(f"{name} {value:g}" for name, value in sampling.items()),

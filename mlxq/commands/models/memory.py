@@ -1,23 +1,33 @@
-"""``mlxq load``, ``unload``, ``rm``, and ``mlxq models scan`` and ``register``."""
+"""``mlxq load``, ``unload``, ``unpin``, ``rm``, and ``mlxq models scan`` and ``register``."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from mlxq.commands.models.listing import Model
+from mlxq.errors import Problem
 from mlxq.http_client import (
     COMMAND_S,
     MODELS,
     AsJson,
+    Client,
     Url,
     complete_model,
     connect,
     interactive,
 )
-from mlxq.model_rows import find, names_by_id, rows_of
-from mlxq.output import plural, show_reply
+from mlxq.model_rows import Row, find, names_by_id, rows_of
+from mlxq.output import Bar, bar, plural, show_reply, size
+
+LOOK_S = 0.5
+READ = 100
+"""Percent: all weights are in memory."""
 
 
 def load(
@@ -26,15 +36,52 @@ def load(
     kv: Annotated[
         int | None, typer.Option("--kv", help="Bits of a quantised key-value cache: 4 or 8.")
     ] = None,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Keep it loaded, also over a restart of the worker.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Load a model now, so that the first chat doesn't wait for it."""
     with connect(context, url) as client:
         row = find(client, model)
-        body = {"model_id": row["id"], "kv_quantization": kv}
-        reply = client.post(f"{MODELS}/load", body, COMMAND_S, fields=("status",))
-    show_reply({"name": row["name"], **reply}, f"Loaded {row['name']}.", as_json)
+        body = {"model_id": row["id"], "kv_quantization": kv} | ({"pin": True} if pin else {})
+        with _load_shown(client, row):
+            reply = client.post(f"{MODELS}/load", body, COMMAND_S, fields=("status",))
+    said = f"Loaded {row['name']}; it is pinned." if pin else f"Loaded {row['name']}."
+    show_reply({"name": row["name"], **reply}, said, as_json)
+
+
+@contextlib.contextmanager
+def _load_shown(client: Client, row: Row) -> Iterator[None]:
+    """Show how far the load of a model is, while it is waited for; only on a terminal."""
+    ended = threading.Event()
+    with bar(f"Loading {row['name']}") as show:
+        look = threading.Thread(target=_look, args=(client, row["id"], show, ended), daemon=True)
+        if sys.stderr.isatty():
+            look.start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def _look(client: Client, model_id: str, show: Bar, ended: threading.Event) -> None:
+    while not ended.wait(LOOK_S):
+        try:
+            row = next((row for row in rows_of(client) if row["id"] == model_id), {})
+        except (Problem, RuntimeError):  # RuntimeError: the client was closed meanwhile.
+            continue
+        if (percent := row.get("load_progress")) is not None:
+            show(percent, "getting ready" if percent >= READ else f"of {size(row['size'])} read")
+
+
+def unpin(context: typer.Context, model: Model, url: Url = None, as_json: AsJson = False) -> None:
+    """Let a pinned model be unloaded to make room again."""
+    with connect(context, url) as client:
+        row = find(client, model)
+        reply = client.post(f"{MODELS}/unpin", {"model_id": row["id"]}, fields=("status",))
+    show_reply({"name": row["name"], **reply}, f"{row['name']} is not pinned.", as_json)
 
 
 def unload(

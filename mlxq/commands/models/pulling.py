@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +10,7 @@ import typer
 from mlxq.errors import INTERRUPTED, Problem, Refused
 from mlxq.http_client import COMMAND_S, LIST_HINT, MODELS, AsJson, Client, Url, connect
 from mlxq.model_rows import Row, among, close_to, packaged_names, rows_of
-from mlxq.output import duration, note, show_reply, size
+from mlxq.output import bar, duration, note, show_reply, size
 from wire.models.packaged import PACKAGED_MODELS
 
 POLL_S = 0.25
@@ -84,7 +81,7 @@ def _started(client: Client, wanted: str) -> tuple[Row | None, dict[str, Any]]:
 def _followed(client: Client, model_id: str, name: str) -> Row:
     """The model once its download has ended. Raises Problem when it ended early."""
     missing = 0
-    with _bar(name) as show:
+    with bar(f"Downloading {name}") as show:
         while True:
             row = next((row for row in rows_of(client) if row["id"] == model_id), None)
             missing = 0 if row else missing + 1
@@ -96,26 +93,8 @@ def _followed(client: Client, model_id: str, name: str) -> Row:
                 if not row["downloading"]:
                     why = row.get("download_error") or "the worker's log says why"
                     raise Problem(f"{name} was not downloaded: {str(why).rstrip('.')}")
-                show(row)
+                show(row["download_progress"], _rate(row))
             time.sleep(POLL_S)
-
-
-@contextlib.contextmanager
-def _bar(name: str) -> Iterator[Callable[[Row], None]]:
-    """A progress bar on a terminal; elsewhere nothing is shown."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
-    )
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as progress:
-        task = progress.add_task(f"Downloading {name}", total=100.0, rate="")
-        yield lambda row: progress.update(task, completed=row["download_progress"], rate=_rate(row))
 
 
 def _rate(row: Row) -> str:

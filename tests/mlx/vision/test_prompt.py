@@ -8,6 +8,7 @@ import pytest
 
 from tests.mlx.vision.vision_bench import FAMILIES, GREEDY, VisionBench
 from wire.messages import Message, OutputFormat, TextPart
+from worker.backends.vision import prompt
 from worker.backends.vision.prompt import key_ids
 from worker.errors import WorkerError
 
@@ -44,6 +45,19 @@ def test_an_image_that_is_gone_is_a_named_error(bench: VisionBench) -> None:
     with pytest.raises(WorkerError) as caught:
         bench.backend.prepare(chat)
     assert caught.value.code == "invalid_image"
+
+
+def test_images_of_which_the_processor_makes_nothing_are_refused(
+    bench: VisionBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blind(processor: Any, *, images: Any, prompts: list[str], **_: Any) -> dict[str, Any]:
+        assert len(images) == 1
+        return {"input_ids": [processor.tokenizer.encode(prompts[0])]}
+
+    monkeypatch.setattr(prompt, "prepare_inputs", blind)
+    chat = bench.chat([bench.shown("what?", 1)])
+    with pytest.raises(WorkerError, match="image processor is missing"):
+        bench.backend.prepare(chat)
 
 
 def test_keys_carry_the_images_hash_in_place_of_its_tokens() -> None:

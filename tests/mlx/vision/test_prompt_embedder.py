@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -34,6 +35,8 @@ class Language:
 
 class Model:
     """A vision model whose embedding of a token is the token's number, and 100 for an image."""
+
+    config = SimpleNamespace(model_type="model")
 
     def __init__(self, language: Any = None, **features: Any) -> None:
         self.language_model = Language() if language is None else language
@@ -164,6 +167,15 @@ def test_images_behind_the_reader_matter_by_their_positions_alone() -> None:
     assert model.calls[0]["pixel_values"] is None
     assert result.positions.tolist() == [[[30 + i for i in range(8)]]]
     assert result.decode_inputs["rope_deltas"].tolist() == [[7]]
+
+
+def test_images_behind_the_reader_are_shown_where_positions_are_numbered_by_them() -> None:
+    class Canvas(Model):
+        config = SimpleNamespace(model_type="minicpmv4_7")
+
+    model = Canvas()
+    embedded(model, prompt(), PROMPT, read=len(PROMPT) - 1)
+    assert model.calls[-1]["pixel_values"] is not None
 
 
 def test_images_that_see_in_both_directions_are_read_in_one_piece() -> None:

@@ -1,4 +1,5 @@
-"""Llama 4's pictures in several tiles: every token that stands for a piece of one has its feature."""
+"""Pictures in several tiles: every token that stands for a piece of one has its feature, and the
+list of pictures has an end."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from PIL import Image
 from tests.model_kinds.kinds import make_folder
 from wire.messages import ImagePart, Message, OutputFormat, TextPart
 from worker.backends.vision.prompt import VisionText
-from worker.backends.vision.tiles import add_overviews
+from worker.backends.vision.tiles import complete_tiles
 
 TILE = 56
 
@@ -26,7 +27,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """The model, and its prompts."""
     folder = make_folder("llama4+vision", tmp_path_factory.mktemp("llama4") / "m")
     model, processor = mlx_vlm.load(str(folder))
-    add_overviews(processor)
+    complete_tiles(processor)
     return model, VisionText(processor, load_tokenizer(folder), model.config)
 
 
@@ -75,3 +76,17 @@ def test_the_whole_picture_is_behind_its_tiles(loaded: tuple[Any, Any]) -> None:
     assert (whole[0, 0, 0], whole[0, 0, -1]) == pytest.approx(
         (first[0, 0, 0], second[0, 0, -1]), abs=0.1
     )
+
+
+def test_the_list_of_pictures_has_room_for_as_many_as_there_are_tiles() -> None:
+    class DeepseekVLV2Processor:
+        def batchify(self, _samples: object) -> dict[str, mx.array]:
+            return {
+                "images": mx.zeros((1, 3, 3, TILE, TILE)),
+                "images_spatial_crop": mx.array([[[2, 1]]]),
+            }
+
+    processor = DeepseekVLV2Processor()
+    complete_tiles(processor)
+    made = processor.batchify([])
+    assert made["images_spatial_crop"].tolist() == [[[2, 1], [0, 0], [0, 0]]]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from tests.model_kinds.configs.vision import NORM, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision import CODE, NORM, TOWER, VisionRecipe
 from tests.model_kinds.tokenizer import VOCABULARY
 
 _PHI_ROPE = {"short_factor": [1.0] * 16, "long_factor": [2.0] * 16}
-_CODE = {"auto_map": {"AutoConfig": "configuration_model.ModelConfig"}}
-"""What real repositories name beside: code of their own, which is not run."""
 _MOLMO_MARKS = ("<im_patch>", "<im_col>", "<im_start>", "<im_end>")
 
 KINDS: dict[str, VisionRecipe] = {
@@ -37,7 +35,7 @@ KINDS: dict[str, VisionRecipe] = {
             "rope_scaling": {"type": "default", "mrope_section": [6, 5, 5]},
         },
         tower={**TOWER, "model_type": "siglip_vision_model"},
-        own={**_CODE, "query_num": 4, "init_audio": False, "init_tts": False},
+        own={**CODE, "query_num": 4, "init_audio": False, "init_tts": False},
         picture="<image>",
         token="",
         marks=("<image>", "</image>", "<unk>", "<slice>", "</slice>", "<|audio_start|>"),
@@ -82,7 +80,7 @@ KINDS: dict[str, VisionRecipe] = {
             "hidden_size": 96,
             "d_model": 64,
         },
-        own=_CODE,
+        own=CODE,
         picture="",
         content="text",
         token="",
@@ -115,7 +113,7 @@ KINDS: dict[str, VisionRecipe] = {
             "proj_out_dim": 64,
             "max_crops": 2,
         },
-        own={**_CODE, "bos_token_id": 0},
+        own={**CODE, "bos_token_id": 0},
         picture="",
         content="text",
         token="",
@@ -125,7 +123,7 @@ KINDS: dict[str, VisionRecipe] = {
             "rope_scaling": {**_PHI_ROPE, "type": "su"},
             "original_max_position_embeddings": 1024,
         },
-        own=_CODE,
+        own=CODE,
         fixed={
             "mlx_vlm.models.phi3_v.vision.VisionModel.CLIP_VIT_LARGE_PATCH14_336_CONFIG": {
                 "num_hidden_layers": 1,
@@ -152,7 +150,7 @@ KINDS: dict[str, VisionRecipe] = {
         },
         tower={**TOWER, "model_type": "siglip2_vision_model"},
         own={
-            **_CODE,
+            **CODE,
             "mm_hidden_size": 32,
             "image_token_index": -200,
             "max_num_patches": 16,

@@ -21,6 +21,8 @@ TOWER: dict[str, Any] = {
     "num_channels": 3,
 }
 """What a tower of 16 patches has, as most kinds name it."""
+CODE = {"auto_map": {"AutoConfig": "configuration_model.ModelConfig"}}
+"""What real repositories name beside: code of their own, which is not run."""
 NORM = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
 
 
@@ -34,6 +36,9 @@ class Fixed:
         return self._value
 
     def __set__(self, owner: Any, value: Any) -> None:
+        pass
+
+    def __delete__(self, owner: Any) -> None:
         pass
 
 
@@ -80,9 +85,8 @@ def vision_config(kind: str, recipe: VisionRecipe, ids: dict[str, int]) -> dict[
     from mlx_vlm.utils import MODEL_REMAPPING
 
     model_type = recipe.model_type or kind
-    module = importlib.import_module(
-        f"mlx_vlm.models.{MODEL_REMAPPING.get(model_type, model_type)}"
-    )
+    name = model_type.lower()
+    module = importlib.import_module(f"mlx_vlm.models.{MODEL_REMAPPING.get(name, name)}")
     known = {**inspect.signature(module.TextConfig).parameters}
     if recipe.flat:
         known |= inspect.signature(module.ModelConfig).parameters

@@ -44,7 +44,7 @@ _QWEN: dict[str, Any] = {
     "token": "<|image_pad|>",
     "marks": _QWEN_MARKS,
 }
-_DELTA: dict[str, Any] = {
+DELTA: dict[str, Any] = {
     "full_attention_interval": 2,
     "linear_num_value_heads": 2,
     "linear_num_key_heads": 1,
@@ -104,8 +104,8 @@ KINDS: dict[str, VisionRecipe] = {
         preprocessor=QWEN3_FILES,
         **_QWEN,
     ),
-    "qwen3_5": VisionRecipe(text=_DELTA, tower=QWEN3_TOWER, preprocessor=QWEN3_FILES, **_QWEN),
-    "qwen3_5_moe": VisionRecipe(text=_DELTA, tower=QWEN3_TOWER, preprocessor=QWEN3_FILES, **_QWEN),
+    "qwen3_5": VisionRecipe(text=DELTA, tower=QWEN3_TOWER, preprocessor=QWEN3_FILES, **_QWEN),
+    "qwen3_5_moe": VisionRecipe(text=DELTA, tower=QWEN3_TOWER, preprocessor=QWEN3_FILES, **_QWEN),
     "gemma3": VisionRecipe(
         text={
             "model_type": "gemma3_text",

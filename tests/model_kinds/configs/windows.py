@@ -20,7 +20,7 @@ _GEMMA4 = {
     "final_logit_softcapping": 30.0,
     "use_double_wide_mlp": False,
 }
-_GEMMA3N = {
+GEMMA3N = {
     "num_hidden_layers": 5,
     "num_kv_shared_layers": 2,
     "vocab_size_per_layer_input": VOCABULARY,
@@ -76,7 +76,7 @@ KINDS: dict[str, Recipe] = {
     "exaone_moe": plain(layer_types=_MIX, is_moe_layer=[False, True]),
     "gemma3": nested("gemma3_text", **_GEMMA3),
     "gemma3_text": plain(**_GEMMA3),
-    "gemma3n": nested("", **_GEMMA3N),
+    "gemma3n": nested("", **GEMMA3N),
     "gemma4": nested("gemma4_text", **_GEMMA4),
     "gemma4_text": plain(
         **_GEMMA4

@@ -112,7 +112,7 @@ def test_every_command_explains_itself_prints_json_and_is_in_the_docs(command: s
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [("mlxq sta", "status"), ("mlxq models un", "unload")]
+    ("words", "expected"), [("mlxq sta", "status"), ("mlxq models unl", "unload")]
 )
 def test_a_shell_completes_commands(words: str, expected: str) -> None:
     environ = {

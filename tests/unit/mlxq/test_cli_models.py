@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
+from mlxq.commands.models import memory
+from mlxq.http_client import Client
 from tests.support.cli_support import MODEL, FakeService, mlxq, refusal
 from tests.unit.mlxq.test_cli import ended
 
@@ -114,3 +117,37 @@ def test_cached_prompts_are_shown_and_deleted() -> None:
     assert mlxq(service, "cache", "--clear").stdout == "Deleted the cached prompts of 2 workers.\n"
     off = FakeService(**{"GET /api/engine/status": {"workers": workers[1:]}})
     assert mlxq(off, "cache").stdout == "No worker keeps prompts on disk.\n"
+
+
+def test_a_model_is_pinned_as_it_is_loaded_and_unpinned_by_its_name() -> None:
+    answers = {"load": {"status": "loaded", "model_id": "m1"}, "unpin": {"status": "unpinned"}}
+    service = FakeService(
+        **{
+            "GET /api/engine/models": [MODEL | {"pinned": True, "load_progress": 41.6}],
+            **{f"POST /api/engine/models/{name}": answer for name, answer in answers.items()},
+        }
+    )
+    assert mlxq(service, "load", "Tiny", "--pin").stdout == "Loaded Tiny; it is pinned.\n"
+    body = {"model_id": "m1", "kv_quantization": None, "pin": True}
+    assert service.sent("/api/engine/models/load") == [body]
+    assert "loading, 42 %, loaded, pinned" in mlxq(service, "list").stdout
+    assert mlxq(service, "unpin", "Tiny").stdout == "Tiny is not pinned.\n"
+    assert service.sent("/api/engine/models/unpin") == [{"model_id": "m1"}]
+
+
+def test_a_load_that_is_waited_for_tells_how_much_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LOOK_S", 0)
+    shares = (None, 41.6, 100.0)
+    looks = iter([[MODEL | {"size": 3 << 20, "load_progress": share}] for share in shares])
+    ended = threading.Event()
+    shown: list[tuple[float, str]] = []
+
+    def show(percent: float, words: str) -> None:
+        shown.append((percent, words))
+        if percent == 100:
+            ended.set()
+
+    service = FakeService(**{"GET /api/engine/models": looks})
+    with Client("http://127.0.0.1:9", service) as client:
+        memory._look(client, "m1", show, ended)
+    assert shown == [(41.6, "of 3.0 MiB read"), (100.0, "getting ready")]

@@ -20,11 +20,13 @@ from worker.backends.batching.cache_codec import CacheCodec
 from worker.backends.batching.checkpoints import chosen_places
 from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
+from worker.backends.batching.prompt_reuse import LEAST_SHARED, PromptReuse
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities, abilities
+from worker.backends.drafting.draft_length import DraftLength
 from worker.backends.sampling.special_tokens import refuse_unknown_ids
 from worker.errors import WorkerError
-from worker.prompt_cache import PromptCache, common_tokens, reach
+from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 IDLE_CHUNK = 512
@@ -39,9 +41,6 @@ the caches of all rows, and rows of one length that join together leave together
 LEAST_AWAITED = 256
 """Tokens that a chat's prompt must have in common with one that is being read to wait for it: fewer
 are sooner read beside it."""
-LEAST_SHARED = 32
-"""The same in a batch lane, and how much longer than what the prompt cache has the beginning of
-another row's prompt must be: copying a row out of the batch takes as long as reading some."""
 DISK_POLL_S = 0.05
 """How long the engine may rest while all prompts wait for the disk; what comes from there ends the
 rest."""
@@ -52,7 +51,7 @@ clears as often."""
 
 class BatchBackend:
     """Implements Backend. ``slots`` is how many rows may be in the batch, those whose prompts are
-    read included."""
+    read included; ``num_draft_tokens`` how many tokens of a row may be guessed in a step."""
 
     def __init__(
         self,
@@ -62,6 +61,7 @@ class BatchBackend:
         slots: int,
         prefill_step: int,
         cache: PromptCache,
+        num_draft_tokens: int = 0,
     ) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model
@@ -74,10 +74,12 @@ class BatchBackend:
         self._slots = slots
         self._prefill_step = prefill_step
         self._prompt_cache = cache
+        self._draft_length = DraftLength(num_draft_tokens)
         self._steps = 0
         self._attended = True
         """Whether clients wait for the rows. Else rows join in groups, and their caches are dropped
         when they end."""
+        self._reuse = PromptReuse(model, cache, self._key)
         self.reset()
 
     def start(self) -> Iterator[None]:
@@ -110,11 +112,21 @@ class BatchBackend:
             together=self._abilities.batches,
             lone=self._abilities.lone,
             attended=self._attended,
+            draft_length=self._draft_length if self._drafts else None,
         )
+
+    @property
+    def _drafts(self) -> bool:
+        """Whether tokens are guessed: only where rows can be cut by different lengths, and several
+        tokens of several rows are known to be read as they are one by one."""
+        able = self._abilities.pads and not self._abilities.lone
+        return self._draft_length.most > 0 and able and self._model.caches.cuts_rows
 
     def batch_lane(self) -> BatchBackend:
         second = copy.copy(self)
         second._attended = False
+        second._reuse = PromptReuse(self._model, self._prompt_cache, self._key, from_disk=False)
+        second._draft_length = DraftLength(self._draft_length.most)
         second.reset()
         return second
 
@@ -200,6 +212,7 @@ class BatchBackend:
             del self._waiting[:room]
         if not self._prefill.rows:
             return
+        self._decode.interrupted()
         finished = self._prefill.step(step, self._limits(others_waiting))
         if finished is not None and not self._ends_with_prompt(*finished, step):
             self._decode.join(*finished)
@@ -230,55 +243,7 @@ class BatchBackend:
         return Limits(chunk, prompts, chunk * READ_TOGETHER)
 
     def _look_up(self, row: Row) -> None:
-        """Find the longest prefix of a row's prompt, in the other rows or in the prompt cache."""
-        row.cache = None
-        if row.reads_ahead and self._waits_for_disk(row):
-            return
-        if row.reads_ahead:
-            row.cache, row.read, row.checkpoints = self._prompt_cache.fetch(self._key, row.key_ids)
-            other, shared = self._sharing(row)
-            if other is not None:
-                self._prompt_cache.cached_tokens += shared - row.read
-                row.cache, row.read, row.checkpoints = self._share(other, row, shared)
-        if row.cache is None:
-            row.cache = self._model.caches.new()
-        if not row.sequence.position:
-            row.sequence.cached_tokens = row.read
-
-    def _waits_for_disk(self, row: Row) -> bool:
-        """Whether a row waits for the beginning of its prompt, for which the disk is asked once."""
-        if (disk := self._prompt_cache.disk) is not None and self._attended and not row.asked_disk:
-            row.asked_disk = True
-            known = max(self._prompt_cache.known(self._key, row.prompt_key), self._sharing(row)[1])
-            row.disk_wait = disk.find(self._key, row.prompt_key, known, self._prefill.token_s)
-        return row.waits_for_disk
-
-    def _sharing(self, row: Row) -> tuple[Row | None, int]:
-        """The row in the batch that has a longer beginning of another's prompt than its cache,
-        and how long that is."""
-        best, longest = None, row.read
-        for other in (*self._decode.rows, *self._prefill.rows):
-            if other is row or not other.reusable or not other.read:
-                continue
-            same = common_tokens(row.prompt_key, other.prompt_key, longest + 1)
-            common = min(same, other.read, row.last)
-            if self._model.caches.needs_checkpoints:
-                common = reach(other.checkpoints, common)
-            if common > longest and common >= row.read + row.least_shared(other, LEAST_SHARED):
-                best, longest = other, common
-        return best, longest
-
-    def _share(self, other: Row, row: Row, shared: int) -> tuple[list[Any], int, dict[int, Any]]:
-        """A copy of the beginning of another row's cache. It is kept for further rows as well."""
-        decodes = other in self._decode.rows
-        held = self._decode.held(other) if decodes else other.read
-        cache = self._decode.cache_of(other) if decodes else self._prefill.cache_of(other)
-        assert cache is not None, "a row that has been read has a cache"
-        at = other.checkpoints.get(shared)
-        kept = kv_cache.settle(kv_cache.cut(cache, held - shared, at if held > shared else None))
-        inside = {n: copied for n, copied in other.checkpoints.items() if n <= shared}
-        self._prompt_cache.insert(self._key, row.key_ids[:shared], kept, inside)
-        return kv_cache.cut(kept, 0, None), shared, inside
+        self._reuse.look_up(row, self._decode, self._prefill)
 
     # --- leaving ----------------------------------------------------------------------------------
 

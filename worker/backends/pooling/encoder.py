@@ -19,7 +19,7 @@ from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
-from worker.backends.loading import evaluate, load_failed, refuse_code, weight_bytes
+from worker.backends.loading import Report, evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.pooling.backend import PoolingBackend
 from worker.backends.pooling.folder import DECODERS, PoolingFolder, model_type_of, read_folder
 from worker.backends.pooling.layers import LayerPieces
@@ -40,7 +40,7 @@ _MODULES = {"Transformer", "Pooling", "Normalize"}
 Encode = Callable[[ChatJob], list[Input]]
 
 
-def open_model(record: ModelRecord) -> PoolingBackend:
+def open_model(record: ModelRecord, report: Report = lambda _: None) -> PoolingBackend:
     """Load a model. Raises WorkerError ``load_failed`` with the reason."""
     refuse_code(record)
     path = Path(record.path)
@@ -48,7 +48,7 @@ def open_model(record: ModelRecord) -> PoolingBackend:
         with kept_alive():
             config = load_config(path)
             network = _network(record, config, path)
-            evaluate(network.model)
+            evaluate(network.model, report)
             inputs = _inputs(record, network, path)
     except WorkerError:
         raise
@@ -83,14 +83,14 @@ def _network(record: ModelRecord, config: Json, path: Path) -> Network:
     pad = pad if isinstance(pad, int) else 0
     if "embed" in record.tasks:
         _refuse_modules(folder, config)
-        model = load_embedding_model(path)
+        model = load_embedding_model(path, lazy=True)
         return Network(model, model.layers, _vectors(model, folder, config), folder, pad)
     if model_type_of(config) in DECODERS:
-        model, _ = load_model(path)
+        model, _ = load_model(path, lazy=True)
         tokens = TextTokenizer(path)
         yes, no = tokens.id_of("yes"), tokens.id_of("no")
         return Network(model, model.model.layers, _answers(model, yes, no), folder, pad)
-    model = load_sequence_classification_model(path, config=config)
+    model = load_sequence_classification_model(path, lazy=True, config=config)
 
     def scores(batch: Batch) -> mx.array:
         told = model(batch.ids, attention_mask=batch.mask, token_type_ids=batch.types)

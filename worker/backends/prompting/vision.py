@@ -24,7 +24,7 @@ from worker.backends.loading import configured_ends
 from worker.backends.text.vocabulary import Vocabulary, sizes_in
 from worker.backends.vision.own_code import register_configurations, text_tokenizer
 from worker.backends.vision.prompt import VisionPrompt, VisionText
-from worker.backends.vision.tiles import add_overviews
+from worker.backends.vision.tiles import complete_tiles
 from worker.prompt import Prompt
 
 _MODULES = ("text", "vision", "perceiver", "projector", "audio")
@@ -44,7 +44,7 @@ def open_text(record: ModelRecord, config: Any = None) -> VlmText:
     )
     if (image_processor := load_image_processor(folder, trust_remote_code=False)) is not None:
         processor.image_processor = image_processor
-    add_overviews(processor)
+    complete_tiles(processor)
     return VlmText(processor, config, record)
 
 

@@ -108,6 +108,8 @@ class PromptEmbedder:
         self._language = model.language_model
         self._encoder = encoder
         self._image_token = image_token
+        # It numbers positions by the images' arrays, also where these are in the cached part.
+        self._numbers_by_images = model.config.model_type == "minicpmv4_7"
         self._numbers_positions = hasattr(self._language, "get_rope_index")
         # Some language models keep a prompt's positions, where the next prompt's overwrite them.
         self._keeps_positions = hasattr(self._language, "_position_ids")
@@ -144,10 +146,10 @@ class PromptEmbedder:
         return embedded
 
     def _has_images(self, ready: VisionPrompt, read: int) -> bool:
-        """Whether images may stand behind the first tokens of a prompt."""
-        return not ready.reusable or any(
-            is_mark(token, self._image_token) for token in ready.token_ids[read:]
-        )
+        """Whether images may be needed behind the first tokens of a prompt."""
+        if self._numbers_by_images or not ready.reusable:
+            return True
+        return any(is_mark(token, self._image_token) for token in ready.token_ids[read:])
 
     def _inputs(self, ids: mx.array, arrays: dict[str, Any]) -> dict[str, Any]:
         """What the model makes of a prompt, without names that have no value."""

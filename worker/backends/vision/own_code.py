@@ -3,7 +3,11 @@ it would do is known."""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer
@@ -20,8 +24,23 @@ class Phi4MMConfig(PreTrainedConfig):  # type: ignore[misc]
 
 
 def register_configurations() -> None:
-    """Let transformers' automatic classes find these."""
+    """Let transformers' automatic classes find these, and mlx_vlm the image processor of
+    Phi-4-reasoning-vision.
+
+    It looks for SigLIP 2's where transformers has the one that needs torchvision, and calls itself
+    until the stack ends if that isn't installed; there is one beside that needs Pillow alone.
+    """
     AutoConfig.register(Phi4MMConfig.model_type, Phi4MMConfig, exist_ok=True)
+    if find_spec("torchvision") is None:
+        stand_in = ModuleType("transformers.models.siglip2.image_processing_siglip2")
+        vars(stand_in)["__getattr__"] = _siglip2
+        sys.modules.setdefault(stand_in.__name__, stand_in)
+
+
+def _siglip2(name: str) -> Any:
+    """A class of SigLIP 2's image processor, in its form for Pillow."""
+    module = import_module("transformers.models.siglip2.image_processing_pil_siglip2")
+    return getattr(module, f"{name}Pil")
 
 
 def text_tokenizer(folder: Path, processor: Any) -> Any:

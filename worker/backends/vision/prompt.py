@@ -30,20 +30,27 @@ from worker.backends.vision.template import VisionTemplate
 from worker.errors import WorkerError
 
 _IMAGE_TOKENS = (
+    "image_patch_token_id",
     "image_token_id",
     "image_token_index",
     "media_placeholder_token_id",
     "image_patch_id",
 )
 _TAKE_ONE_IMAGE = {
+    "bunny-llama",
+    "deepseek_vl_v2",
     "deepseekocr",
     "deepseekocr_2",
     "granite4_vision",
     "granite_vision",
+    "jvlm",
+    "llava-qwen2",
     "llava_next",
     "moondream3",
+    "multi_modality",
     "paddleocr_vl",
     "paligemma",
+    "step3p7",
 }
 """Model types that see one image: mlx_vlm's models leave out what is behind the first without a
 word, or their processors fail on it."""
@@ -108,6 +115,10 @@ class VisionText:
             raise _one_image()  # Molmo's processor writes a prompt for each image.
         token_ids = [int(token) for token in first]
         arrays.pop("attention_mask", None)
+        if pictures and "pixel_values" not in arrays:
+            raise WorkerError(
+                "template_failed", "This model's image processor is missing: it can't see images."
+            )
         hashes = tuple(part.sha256 for part in parts)
         keys = key_ids(token_ids, self.image_token, hashes, together=_are_padded(arrays))
         return VisionPrompt(token_ids, keys, arrays, hashes)
@@ -117,9 +128,8 @@ class VisionText:
     ) -> dict[str, Any]:
         """The processor's inputs for a prompt, with the model's image tokens in place of images."""
         if form.raw:
-            return _process(
-                self._processor, "".join(message.text() for message in messages), pictures
-            )
+            text = "".join(message.text() for message in messages)
+            return self._processed(self._processor, text, pictures)
         if form.prompt_tools:
             takes_system = self.template.takes_system
             messages = with_tools(messages, form.tools, takes_system=takes_system)
@@ -141,33 +151,42 @@ class VisionText:
             is_open = marks.thinking is not None and marks.thinking.is_open_in(text)
             text += chat_template.guided_start(options, marks, form, is_open=is_open)
         if escaped is None:
-            return _process(self._processor, text, pictures)
+            return self._processed(self._processor, text, pictures)
         tokenizer = EscapedTokenizer(self._tokenizer, self._controls, escaped.escape)
-        inputs = _process(tokenizer.inside(self._processor), text, pictures)
+        inputs = self._processed(tokenizer.inside(self._processor), text, pictures)
         if not tokenizer.was_used:
             raise WorkerError(
                 "template_failed", "This model can't be shown its own control tokens as text."
             )
         return inputs
 
+    def _processed(self, processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
+        """A processor's inputs for a text with marks for the images."""
+        try:
+            # Some of the library's processors can't tell the image token: it writes that itself.
+            return dict(
+                prepare_inputs(
+                    processor,
+                    images=pictures or None,
+                    prompts=[text],
+                    image_token_index=self.image_token,
+                )
+            )
+        except Exception as error:
+            if not pictures:
+                raise
+            # Its message may quote the conversation.
+            raise WorkerError(
+                "template_failed",
+                "The model's processor can't put these images into a prompt"
+                f" ({type(error).__name__}).",
+            ) from error
+
 
 def _one_image() -> WorkerError:
     return WorkerError(
         "template_failed", "This model takes one image in a conversation, and no more."
     )
-
-
-def _process(processor: Any, text: str, pictures: list[Image.Image]) -> dict[str, Any]:
-    try:
-        return dict(prepare_inputs(processor, images=pictures or None, prompts=[text]))
-    except Exception as error:
-        if not pictures:
-            raise
-        # Its message may quote the conversation.
-        raise WorkerError(
-            "template_failed",
-            f"The model's processor can't put these images into a prompt ({type(error).__name__}).",
-        ) from error
 
 
 def _are_padded(arrays: Mapping[str, Any]) -> bool:
@@ -238,9 +257,10 @@ def _controls(tokenizer: Any, processor: Any, owner: Any, own: Items[str]) -> Co
 def _renders(processor: Any) -> bool:
     """Whether a processor renders the model's chat template. Some of mlx_vlm's do so without a
     sandbox, where a template can run any code: for these the tokeniser does."""
-    if not getattr(processor, "chat_template", None):
+    render = getattr(type(processor), "apply_chat_template", None)
+    if render is None or not getattr(processor, "chat_template", None):
         return False
-    return "jinja2" not in inspect.getsource(type(processor).apply_chat_template)
+    return "jinja2" not in inspect.getsource(render)
 
 
 def _image_token(config: Any, processor: Any, tokenizer: Any) -> int | None:

@@ -10,15 +10,15 @@ from starlette.testclient import TestClient
 
 from api.models import prompt_cache
 from tests.support.api_support import announce, status
-from wire import keys
-from wire.worker_status import DiskCacheUse
+from wire import disk_cache
+from wire.disk_cache import DiskCacheUse
 
 ROUTE = "/api/engine/prompt-cache"
 
 
 def _tell(redis: Redis, name: str, **use: object) -> None:
     announce(redis, status(name))
-    redis.set(keys.worker_disk_cache(name), DiskCacheUse(**use).model_dump_json())  # type: ignore[arg-type]
+    redis.set(disk_cache.use_key(name), DiskCacheUse(**use).model_dump_json())  # type: ignore[arg-type]
 
 
 def test_every_worker_confirms_a_deletion(
@@ -31,7 +31,7 @@ def test_every_worker_confirms_a_deletion(
     assert client.delete(ROUTE).json() == {"status": "deleting", "workers": 1}
     _tell(redis, "b.1", folder="/b", cleared="mark")
     assert client.delete(ROUTE).json() == {"status": "deleted", "workers": 2}
-    assert redis.get(keys.PROMPTS_CLEARED) == b"mark"
+    assert redis.get(disk_cache.CLEARED) == b"mark"
 
 
 def test_the_status_has_what_is_on_the_disks(client: TestClient, redis: Redis) -> None:

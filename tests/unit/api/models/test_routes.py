@@ -9,8 +9,10 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from tests.support.api_support import MODEL, QUEUE, FakeWorker, announce, status
+from wire import keys
 from wire.messages import Failed, Finished, ModelCommand
 from wire.model_registry import Registry
+from wire.models import pins
 
 MODELS = "/api/engine/models"
 HALF = MODEL.model_copy(
@@ -56,6 +58,8 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "deletable": False,
         "sampling_defaults": {},
         "loaded": True,
+        "load_progress": None,
+        "pinned": False,
         "kv_quantization": 8,
     }
     of_active = ("id", "name", "path", "architecture", "context_window", "is_vision")
@@ -142,6 +146,56 @@ def test_the_url_of_a_registration_is_ignored(client: TestClient, redis: Redis) 
     assert "elsewhere" not in command.model_dump_json()
 
 
+def test_a_model_is_pinned_before_it_is_loaded_and_until_it_is_unpinned_or_unloaded(
+    client: TestClient, redis: Redis
+) -> None:
+    announce(redis)
+    seen: list[dict[bytes, bytes]] = []
+
+    def done(command: Any) -> list[Any]:
+        seen.append(redis.hgetall(pins.PINNED_MODELS))
+        unloaded = {"status": "unloaded", "models": ["model-1"]}
+        return [Finished("stop", result=unloaded if command.action == "unload" else {})]
+
+    def post(path: str, **body: Any) -> None:
+        answer = client.post(f"{MODELS}/{path}", json={"model_id": "Tiny Chat"} | body)
+        assert answer.status_code == 200, answer.text
+
+    with FakeWorker(redis, done).running():
+        post("load", kv_quantization=4)
+        post("load", kv_quantization=4, pin=True)
+        assert client.get(MODELS).json()[0]["pinned"] is True
+        post("load", kv_quantization=8)
+        post("unpin")
+        assert client.get(MODELS).json()[0]["pinned"] is False
+        post("load", pin=True)
+        post("unload")
+        post("load")
+    kept = [pins.decode(stored).get("model-1") for stored in seen]
+    assert [pin and pin.kv_quantization for pin in kept] == [None, 4, 8, None, None, None]
+    assert [pin is None for pin in kept] == [True, False, False, False, False, True]
+
+
+def test_a_load_that_fails_leaves_the_pin_as_it_was(client: TestClient, redis: Redis) -> None:
+    announce(redis)
+    with FakeWorker(redis, lambda _: [Failed("load_failed", "It did not work.")]).running():
+        for before in ({}, {"model-1": '{"kv_quantization":8}'}):
+            for model_id, pin in before.items():
+                redis.hset(pins.PINNED_MODELS, model_id, pin)
+            for pinned in (True, False):
+                body = {"model_id": "model-1", "pin": pinned}
+                assert client.post(f"{MODELS}/load", json=body).status_code == 422
+                stored = redis.hgetall(pins.PINNED_MODELS)
+                assert stored == {k.encode(): v.encode() for k, v in before.items()}
+
+
+def test_a_load_under_way_is_told_in_percent(client: TestClient, redis: Redis) -> None:
+    announce(redis, status(models=(), active_model=None))
+    redis.set(keys.worker_loads(status().name), '{"model-1": 41.5, "gone": 3}')
+    row = client.get(MODELS).json()[0]
+    assert (row["loaded"], row["load_progress"]) == (False, 41.5)
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
@@ -160,7 +214,7 @@ def test_a_failed_command_has_the_status_of_its_code(
     assert (response.status_code, response.json()["code"]) == (expected, code)
 
 
-@pytest.mark.parametrize("path", ["load", "unload", "delete"])
+@pytest.mark.parametrize("path", ["load", "unload", "unpin", "delete"])
 def test_commands_about_an_unknown_model_are_404_unqueued(
     client: TestClient, redis: Redis, path: str
 ) -> None:

@@ -162,3 +162,22 @@ def test_a_model_that_a_chat_is_about_to_join_makes_no_room(house: House) -> Non
     assert house.models.has_room(job("c"))
     house.models.loaded(job("c"))
     assert house.resident() == ["c", "a"]
+
+
+def test_a_pinned_model_makes_no_room_and_can_be_loaded_otherwise(house: House) -> None:
+    for name in "ab":
+        house.models.loaded(job(name))
+    house.models.pinned = frozenset("a")
+    house.models.loaded(job("c"))
+    assert house.resident() == ["c", "a"]
+    house.models.pinned = frozenset("ac")
+    assert house.models.has_room(job("b"))  # Waiting won't help: the load says why.
+    with pytest.raises(WorkerError) as caught:
+        house.models.loaded(job("b"))
+    assert caught.value.code == "insufficient_memory"
+    assert caught.value.message.endswith("50 MiB can be had beside the pinned models.")
+    house.models.of(with_kv(house.records["a"], 4))
+    assert house.resident() == ["a", "c"]
+    house.models.pinned = frozenset()
+    house.models.loaded(job("b"))
+    assert house.resident() == ["b", "a"]

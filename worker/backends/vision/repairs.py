@@ -1,0 +1,64 @@
+"""What mlx_vlm's models do wrong or leave out, and what they say right with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+
+def repair(model: Any) -> None:
+    """Have a loaded model do what the library has wrong; most models need nothing."""
+    if model.config.model_type == "minicpmo":
+        model.language_model.get_rope_index = _in_order
+    elif model.config.model_type == "gemma3n":
+        _scale_words(model)
+        for layer in model.language_model.layers:
+            if layer.self_attn.is_kv_shared_layer:
+                layer.self_attn.rope = _before_update(layer.self_attn.rope)
+
+
+def _in_order(ids: mx.array, *_: Any, **__: Any) -> tuple[mx.array, mx.array]:
+    """The positions of MiniCPM-o's tokens, [3, rows, tokens], and how far they are from their
+    places: not at all.
+
+    Its language model is Qwen3-VL's, which asks for the size of the tower's merged patches. This
+    tower has none: the tokens of a picture are numbered as words are. mlx_vlm sets these numbers
+    before it calls the language model, and a call without them fails.
+    """
+    rows, length = ids.shape
+    positions = mx.broadcast_to(mx.arange(length), (3, rows, length))
+    return positions, mx.zeros((rows, 1), dtype=mx.int32)
+
+
+def _scale_words(model: Any) -> None:
+    """Have Gemma 3n's prompts embedded as its answers are.
+
+    The model scales a token that it embeds itself, as transformers does, and not those that
+    ``get_input_embeddings`` has embedded: words before an answer would weigh less than in it.
+    """
+    inner = model.language_model.model
+    plain, embedded = inner.embed_tokens, model.get_input_embeddings
+
+    def get_input_embeddings(*args: Any, **options: Any) -> Any:
+        inner.embed_tokens = lambda ids: plain(ids) * inner.hidden_size**0.5
+        try:
+            return embedded(*args, **options)
+        finally:
+            inner.embed_tokens = plain
+
+    model.get_input_embeddings = get_input_embeddings
+
+
+def _before_update(rope: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """The rotation of the queries of Gemma 3n's layers that read another one's keys.
+
+    mlx_vlm takes their positions from that layer's cache, which holds these tokens already: the
+    text would depend on where a prompt is cut. mlx_lm takes them from before.
+    """
+
+    def rotate(queries: mx.array, offset: Any) -> mx.array:
+        return rope(queries, offset=offset - queries.shape[2])
+
+    return rotate
