@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from api.pages import FOLDER
 
-_HEADER = re.compile(r'<header class="top">.*?</header>', re.DOTALL)
+_HEADER = re.compile(r'<header class="top">(.*?)</header>', re.DOTALL)
 _BODY = re.compile(rb"<body[^>]*>")
 _HEAD = b"""<head>
     <meta name="color-scheme" content="light dark">
@@ -22,13 +22,17 @@ _HEAD = b"""<head>
 
 
 def header(address: str) -> bytes:
-    """The header of the pages, where the link to ``address`` is the current one."""
+    """The header of the pages, where the link to ``address`` is the current one.
+
+    A section: the dashboard has a header of its own, and a page has one banner.
+    """
     page = (FOLDER / "status.html").read_text(encoding="utf-8")
     found = _HEADER.search(page)
     if found is None:
         raise ValueError("status.html has no header")
-    links = found[0].replace(' aria-current="page"', "")
-    return links.replace(f'href="{address}"', f'href="{address}" aria-current="page"').encode()
+    links = found[1].replace(' aria-current="page"', "")
+    links = links.replace(f'href="{address}"', f'href="{address}" aria-current="page"')
+    return f'<section class="top" aria-label="MLX chat queue">{links}</section>'.encode()
 
 
 class Frame:

@@ -96,6 +96,8 @@ COUNTERS = (
         lambda w: w.work.batch_tokens,
         True,
     ),
+    OfWorkers("mlxq_texts", "Texts that became vectors or scores.", lambda w: w.work.texts, True),
+    OfWorkers("mlxq_text_tokens", "Tokens of these texts.", lambda w: w.work.text_tokens, True),
     OfWorkers(
         "mlxq_worker_restarts",
         "Starts of a worker on its machine after the first.",

@@ -28,7 +28,8 @@ KEYS = {"MLXQ_API_KEYS": "ann:ann-0123456789abcdef,bob:bob-0123456789abcdef"}
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.test.mjs"))
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-NAMES = ("chromium", "chromium-browser", "google-chrome", MAC)
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", MAC)
+"""The first takes less than half the processor time of the others."""
 LIMIT_S = 600
 
 

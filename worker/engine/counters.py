@@ -93,9 +93,12 @@ class Counters:
             self._texts += 1
             self._text_tokens += text.token_id
 
-    def batch_step(self, tokens: int) -> None:
+    def batch_step(self, tokens: list[Token]) -> None:
         """Count the tokens of a step of batch prompts. For the engine's thread."""
-        self._batch_tokens += tokens
+        if tokens and tokens[0].sequence.pools:
+            self.texts(tokens)
+        else:
+            self._batch_tokens += len(tokens)
 
     def loaded(self, seconds: float) -> None:
         """Count the load of a model. For the thread that loads, one at a time."""

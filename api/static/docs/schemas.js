@@ -44,7 +44,8 @@ export class Schemas {
   /** Rows are {name, where, required, schema, about}. */
   table(rows, places) {
     const titles = ["Name", ...(places ? ["In"] : []), "Type", "Default", "Range"];
-    return element("div", { class: "scroll" }, element("table", { class: "table" },
+    const scroll = { class: "scroll", tabindex: "0", role: "group", "aria-label": "Fields" };
+    return element("div", scroll, element("table", { class: "table" },
       element("thead", {},
         element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
       element("tbody", {}, ...rows.map((row) => this.row(row, places)))));

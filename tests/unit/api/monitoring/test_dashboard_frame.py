@@ -17,7 +17,7 @@ def response(content_type: str, *parts: bytes) -> list[Any]:
 
 def test_the_header_is_the_pages_own_with_the_dashboard_as_the_current_one() -> None:
     text = header("/rq").decode()
-    assert text.startswith('<header class="top">')
+    assert text.startswith('<section class="top"')
     assert text.count("aria-current") == 1
     assert '<a href="/rq" aria-current="page">Queue</a>' in text
     for page in ("/", "/manage/models", "/status", "/docs"):
@@ -28,9 +28,9 @@ def test_a_page_gets_the_frame_and_its_new_length() -> None:
     whole = PAGE.encode()
     start, body = Frame("/rq").around(response("text/html; charset=utf-8", whole[:50], whole[50:]))
     text = body["body"].decode()
-    assert '<body class="x"><header class="top">' in text
+    assert '<body class="x"><section class="top"' in text
     assert text.index("/static/dashboard.js") < text.index("<title>ü</title>")
-    assert text.endswith("</header><p>Hi</p></body></html>")
+    assert text.endswith("</section><p>Hi</p></body></html>")
     assert dict(start["headers"]) == {
         b"content-type": b"text/html; charset=utf-8",
         b"x": b"y",
