@@ -48,7 +48,7 @@ class ModelFolders:
         with_defaults: bool = True,
         with_demos: bool = True,
     ) -> None:
-        """``echo`` is the model of the echo backend, if that runs: what it answers with beside downloads.
+        """``echo`` is the chat model of the echo backend, if that runs.
 
         ``registered`` is the file that keeps the names and folders of registered models.
 

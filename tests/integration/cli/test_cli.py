@@ -26,6 +26,7 @@ from tests.support.service_support import LIMIT_S, ROOT
 from tests.unit.worker.models.hub_server import Repositories, hub_server
 from worker.backends.echo import answer, word
 from worker.backends.echo_script import SAY
+from worker.models.folders import ECHO_EMBEDDINGS, ECHO_MODEL
 
 WEIGHTS = "model.safetensors"
 
@@ -213,9 +214,8 @@ def test_ctrl_c_leaves_a_batch_running_and_cancel_ends_it(shell: Shell, tmp_path
 
 
 def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:
-    assert [row["name"] for row in json.loads(shell.run("models", "--json").stdout)] == [
-        "demo-chat"
-    ]
+    names = [row["name"] for row in json.loads(shell.run("models", "--json").stdout)]
+    assert names == [ECHO_MODEL.name, ECHO_EMBEDDINGS.name]
     assert shell.run("load", "demo-chat").stdout == "Loaded demo-chat.\n"
     assert "demo-chat" in shell.run("list").stdout
     assert "did you mean 'demo-chat'" in shell.run("run", "demo-chta", "hi").stderr
