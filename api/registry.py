@@ -100,13 +100,15 @@ _INSTEAD = {
 """What to do about a model that is for something else: by what is asked, and what it is for."""
 
 
-def servable(model: ModelRecord | None, param: str, task: Task = "chat") -> ModelRecord:
-    """The model that was found for a request's field. Raises ApiError if it can't be served."""
+def servable(model: ModelRecord | None, param: str, task: Task | None = "chat") -> ModelRecord:
+    """The model that was found for a request's field; ``task`` None: whatever it is for.
+
+    Raises ApiError if it can't be served."""
     if model is None:
         raise unknown_model(param=param)
     if not model.downloaded:
         raise ApiError("model_not_found", "This model has not been downloaded yet.", param=param)
-    if task not in model.tasks:
+    if task is not None and task not in model.tasks:
         raise ApiError("unsupported", _INSTEAD[task, model.tasks[0]], param=param)
     return model
 

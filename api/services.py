@@ -42,6 +42,7 @@ from api.monitoring.status_stream import StatusStream
 from api.openai.batches.batch_lines import ENDPOINTS
 from api.openai.batches.file_batches import FileBatches
 from api.openai.batches.result_files import ResultFiles
+from api.openai.pooling.lines import POOLING_LINES
 from api.redis_client import Clients
 from api.registry import ModelAliases, RegistryReader
 from api.responses.batch_lines import RESPONSE_LINES, RESPONSES
@@ -75,7 +76,7 @@ def build_services(
     quota, lifetime_s = BatchQuota(redis, settings.batch_mb << 20), settings.batch_hours * 3600
     batches = BatchIntake(redis, jobs, schemas, quota=quota, lifetime_s=lifetime_s)
     files = FileStore(redis, quota=quota, lifetime_s=lifetime_s)
-    endpoints = {**ENDPOINTS, RESPONSES: RESPONSE_LINES}
+    endpoints = {**ENDPOINTS, **POOLING_LINES, RESPONSES: RESPONSE_LINES}
     file_batches = FileBatches(redis, batches, files, registry, endpoints, tools)
     responses = ResponseStore(
         redis, settings.responses_mb << 20, enabled=settings.store_responses == "on"

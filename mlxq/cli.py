@@ -25,6 +25,7 @@ from mlxq.commands.models.memory import delete, load, unload, unpin
 from mlxq.commands.models.pulling import pull
 from mlxq.commands.operations import logs, ps, serve, status, stop
 from mlxq.commands.overview import overview, show_help, this_version
+from mlxq.commands.texts.embed import embed
 from mlxq.connect.command import connect
 from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
 from mlxq.http_client import Url
@@ -124,6 +125,7 @@ _COMMANDS: dict[str, Any] = {
     "unload": unload,
     "unpin": unpin,
     "rm": delete,
+    "embed": embed,
     "batch": batch,
     "batches": batches,
     "ps": ps,

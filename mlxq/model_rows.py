@@ -44,12 +44,17 @@ def among(rows: Iterable[Row], wanted: str) -> Row | None:
 
 def default_of(rows: Iterable[Row], vision: bool = False) -> Row:
     """The default model; one that sees images where that is needed. Raises Problem."""
-    ready = [row for row in rows if row["downloaded"]]
+    ready = [row for row in rows if row["downloaded"] and answers_chats(row)]
     fit = [row for row in ready if row["is_vision"]] if vision else ready
     if not fit:
         what = "vision model" if ready else "model"
         raise Problem(f"there is no {what}: {how_to_get_one()}")
     return min(fit, key=lambda row: (not row.get("default"), not row["loaded"], row["is_vision"]))
+
+
+def answers_chats(row: Row) -> bool:
+    """Whether a model does; a service of the release before has no others."""
+    return "chat" in row.get("capabilities", ["chat"])
 
 
 def how_to_get_one() -> str:

@@ -26,7 +26,7 @@ from api.registry import (
 from wire import model_registry
 from wire.batches import BatchLine, LineResult
 from wire.messages import ErrorCode
-from wire.model_registry import ModelRecord
+from wire.model_registry import ModelRecord, Task
 from wire.versions import VERSION, TooNew, readable
 
 MOST_ID = 255
@@ -56,6 +56,12 @@ class LineParser:
     model_field: str = "model_id"
     without_template: WithoutTemplate = "generic"
     aliases: ModelAliases = NO_ALIASES
+
+    def default_for(self, task: Task) -> ModelRecord | None:
+        """The model of lines that name none."""
+        if task == "chat":
+            return self.default_model
+        return next((one for one in self.models if one.downloaded and task in one.tasks), None)
 
 
 class _Refused(Exception):
@@ -106,8 +112,8 @@ def _line(row: Fields, number: int, custom_id: str, parser: LineParser) -> Batch
     requested = parser.aliases.meant(requested, parser.models)
     model = model_registry.find(parser.models, requested or DEFAULT_MODEL)
     if model is None and names_no_model(requested):
-        model = parser.default_model
-    model = servable(model, parser.model_field)
+        model = parser.default_for(spec.task)
+    model = servable(model, parser.model_field, spec.task)
     if (param := first_image(spec.messages)) is not None:
         sentence = "Batch prompts are texts: send prompts with images as chats."
         raise ApiError("invalid_image", sentence, param=param)

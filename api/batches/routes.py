@@ -28,6 +28,7 @@ from api.errors import ApiError
 from api.http.body_routes import BATCH, LongBodyRoute, takes
 from api.http.json_limits import JsonReader
 from api.jobs.queue import JobQueue
+from api.pooling.lines import line_shape, shown
 from api.registry import RegistryReader, servable
 from api.schemas import Body, ModelId
 from wire.model_registry import ModelRecord
@@ -149,8 +150,12 @@ def _lines(start: int, prompts: list[Any]) -> bytes:
 
 
 def read(row: Fields) -> tuple[str, ChatSpec]:
-    """Read a line of the native API: a chat's fields, or ``prompt`` in place of ``messages``."""
+    """Read a line of the native API: a chat's fields, or ``prompt`` in place of ``messages``, or
+    texts whose vectors or scores are asked for."""
     _refuse_streamed(row)
+    if (shape := line_shape(row)) is not None:
+        texts = checked(shape, row)
+        return texts.model_id, texts.spec()
     if "prompt" not in row:
         body = checked(ChatRequest, row)
         return body.model_id, body.spec()
@@ -185,7 +190,7 @@ def _of_prompt(refused: ApiError) -> ApiError:
 
 async def _find(requested: str, registry: RegistryReader, caller: Caller) -> ModelRecord:
     model, _ = await registry.find_to_serve(requested, caller.owner)
-    return servable(model, "model_id")
+    return servable(model, "model_id", task=None)
 
 
 @router.get("")
@@ -208,7 +213,12 @@ async def batch(batch_id: str, intake: IntakeOf, caller: CallerOf) -> dict[str, 
 async def results(batch_id: str, intake: IntakeOf, caller: CallerOf) -> Response:
     """The results that there are so far, a line of JSON each, in the order of the upload."""
     record = await _record(batch_id, intake, caller)
-    return StreamingResponse(intake.store.results(record), media_type=JSONL[0])
+    return StreamingResponse(_shown(intake.store.results(record)), media_type=JSONL[0])
+
+
+async def _shown(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield await asyncio.to_thread(shown, piece)
 
 
 @router.post("/{batch_id}/cancel")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from worker.models.packaged.catalogue import SMOLLM2, SMOLLM2_4BIT, Conversion, Package, Source
+from worker.models.packaged.catalogue import (
+    MINILM_FP32,
+    SMOLLM2,
+    SMOLLM2_4BIT,
+    Conversion,
+    Package,
+    Source,
+)
 
 GEMMA3 = Source(
     "gemma3",
@@ -29,6 +36,7 @@ CONVERSIONS = {
     conversion.name: conversion
     for conversion in (
         SMOLLM2_4BIT,
+        MINILM_FP32,
         Conversion(
             "smollm2-135m-fp32",
             SMOLLM2,

@@ -34,6 +34,14 @@ PACKAGED_MODELS = (
         download_size=92_871_040,
         size=118_000_000,
     ),
+    PackagedModel(
+        name="all-MiniLM-L6-v2",
+        title="all-MiniLM-L6-v2, embeddings",
+        aliases=("minilm", "all-minilm"),
+        license="Apache-2.0",
+        download_size=83_506_384,
+        size=91_400_000,
+    ),
 )
 """In the order in which they are offered: the first is the one to begin with."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from worker.backends.base import Backend, Token
+from worker.backends.base import Backend, Token, pools
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
@@ -24,7 +24,7 @@ from worker.engine.model_turn import ModelTurn
 from worker.engine.prompt_thread import BatchPreparation, PromptThread
 from worker.engine.step_failure import broken_schema, failed_end, rescue
 from worker.engine.suspects import SuspectSlot
-from worker.engine.time_share import TimeShare
+from worker.engine.time_share import TextTurns, TimeShare
 from worker.errors import WorkerError, kept_alive
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
@@ -79,7 +79,7 @@ class BatchScheduler:
         self._preparation = BatchPreparation(
             self._tokenising, self._queue, self._suspect, context, self._fail
         )
-        self._time_share = TimeShare(share)
+        self._time_share, self._text_turns = TimeShare(share), TextTurns()
         self._chat_seen = -CHAT_FOLLOWS_S
         self._model_turn = ModelTurn(self._queue)
 
@@ -152,7 +152,11 @@ class BatchScheduler:
         # first token.
         self._fill(1 if held_up else rows, chats)
         for backend in set(self._running.values()):
-            self._step(backend)
+            if not pools(backend):
+                self._step(backend)
+            elif self._text_turns.is_due(now, chats=chats.inside > 0, chat_waits=held_up):
+                self._step(backend)
+                self._text_turns.spend(now, time.monotonic())
         self._time_share.spend(time.monotonic() - now, held_up=held_up)
 
     def _rows(self, chats: ChatLoad) -> int:
@@ -197,7 +201,8 @@ class BatchScheduler:
         inside, and to tokenise the prompt."""
         job = sequence.job
         if not self._models.is_loaded(job):
-            if chats.inside or self._models.is_loading(job):
+            # Embedding models are small, and beside chats their texts take little time.
+            if (chats.inside and not sequence.pools) or self._models.is_loading(job):
                 return False
             if not self._models.has_room(job):
                 self._model_turn.wants(sequence.group)
@@ -252,19 +257,15 @@ class BatchScheduler:
             log.exception("a step of batch prompts failed")
             rescue(lane, error, self._fail)
             return
-        self._count(step.tokens)
+        self._counters.batch_step(step.tokens)
+        self._counters.drafts(step)
         for sequence, measured in step.prompts:
             sequence.echo(measured)
             if sequence.is_whole:
                 self._finish(sequence, "length")
         for token in step.tokens:
-            self._accept(lane, token)
-
-    def _count(self, tokens: list[Token]) -> None:
-        if tokens and tokens[0].sequence.pools:
-            self._counters.texts(tokens)
-        else:
-            self._counters.batch_step(len(tokens))
+            if token.sequence.end is None:  # Else a token before it completed a stop text.
+                self._accept(lane, token)
 
     def _accept(self, lane: Backend, token: Token) -> None:
         sequence = token.sequence

@@ -70,6 +70,8 @@ def _details(row: Row) -> dict[str, object]:
         "Size": size(row["size"]),
         "Architecture": row["architecture"],
         "Context": f"{row['context_window']:,} tokens" if row["context_window"] else "",
+        "For": ", ".join(row.get("capabilities") or ()),
+        "Dimensions": row.get("dimensions"),
         "Sees images": "yes" if row["is_vision"] else "no",
         "Takes tools": "yes" if row.get("takes_tools") else "no",
         "Sampling": ", ".join(f"{name} {value:g}" for name, value in sampling.items()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from typing import Any
 
@@ -11,6 +12,7 @@ import openai
 import pytest
 from langchain_openai import OpenAIEmbeddings
 
+from tests.integration.openai.batch_service import ENDED, wait
 from tests.support.openai_service import Service
 from wire import keys
 from worker.backends.pooling.echo import PROMPTS, vector
@@ -185,3 +187,76 @@ def test_langchains_embeddings_work_with_texts_and_say_how_without(service: Serv
     assert texts.embed_documents(["a", "b"]) == [
         pytest.approx(vector(text), abs=1e-6) for text in ("a", "b")
     ]
+
+
+def batch_rows(service: Service, endpoint: Any, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every line's response, by its custom_id."""
+    files, batches = service.client.files, service.client.batches
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    file = files.create(file=("lines.jsonl", text.encode()), purpose="batch")
+    made = batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+    ended = wait(lambda: (b := batches.retrieve(made.id)).status in ENDED and b)
+    assert ended.status == "completed"
+    results = [ended.output_file_id, ended.error_file_id]
+    rows = [
+        json.loads(row) for one in results if one for row in files.content(one).text.splitlines()
+    ]
+    return {row["custom_id"]: row["response"] for row in rows}
+
+
+def of_batch(name: str, url: str, **body: Any) -> dict[str, Any]:
+    return {"custom_id": name, "method": "POST", "url": url, "body": {"model": MODEL, **body}}
+
+
+def test_both_are_endpoints_of_batches(service: Service) -> None:
+    url = "/v1/embeddings"
+    lines = [of_batch(str(number), url, input=f"text {number}") for number in range(40)]
+    lines += [
+        of_batch("packed", url, input=["a", "b"], encoding_format="base64"),
+        of_batch("ids", url, input=[1, 2]),
+        of_batch("chat", url, input="x", model="demo-chat"),
+        of_batch("long", url, input="x" * 5000),
+    ]
+    rows = batch_rows(service, url, lines)
+    for number in range(40):
+        body = rows[str(number)]["body"]
+        assert body["data"][0]["embedding"] == pytest.approx(vector(f"text {number}"), abs=1e-6)
+        assert body["usage"]["prompt_tokens"] == len(f"text {number}")
+    packed = [base64.b64decode(row["embedding"]) for row in rows["packed"]["body"]["data"]]
+    assert [list(struct.unpack("<8f", one)) for one in packed] == [
+        pytest.approx(vector(text), abs=1e-6) for text in ("a", "b")
+    ]
+    params = {name: rows[name]["body"]["error"]["param"] for name in ("ids", "chat", "long")}
+    assert params == {"ids": "input", "chat": "model", "long": "input[0]"}
+
+    url = "/v1/rerank"
+    asked = {"query": "q", "documents": ["one", "two"], "return_documents": True}
+    ranked = batch_rows(service, url, [of_batch("r", url, **asked)])["r"]["body"]["results"]
+    alone = post(service, "rerank", asked).json()["results"]
+    assert ranked == alone
+
+
+def test_lines_of_native_batches_ask_for_both(service: Service) -> None:
+    lines: list[dict[str, Any]] = [
+        {"custom_id": "e", "model_id": MODEL, "input": ["a", "b"]},
+        {"custom_id": "r", "model_id": MODEL, "query": "q", "documents": ["one", "two"]},
+        {"custom_id": "c", "model_id": "demo-chat", "prompt": "hi", "max_tokens": 2},
+        {"custom_id": "n", "model_id": MODEL, "input": "a", "wat": 1},
+    ]
+    made = service.json("/api/engine/batches", {"model_id": MODEL, "prompts": lines})
+    ended = wait(
+        lambda: (
+            (b := service.json(f"/api/engine/batches/{made['id']}"))["status"] == "completed" and b
+        )
+    )
+    assert (ended["counts"]["done"], ended["counts"]["failed"]) == (3, 1)
+    results = httpx.get(
+        f"{service.url.removesuffix('/v1')}/api/engine/batches/{made['id']}/results"
+    )
+    rows = {row["custom_id"]: row for row in map(json.loads, results.text.splitlines())}
+    assert rows["e"]["embeddings"] == [pytest.approx(vector(text), abs=1e-6) for text in ("a", "b")]
+    assert rows["e"]["usage"] == {"prompt_tokens": 2}
+    alone = post(service, "rerank", {"query": "q", "documents": ["one", "two"]}).json()
+    assert rows["r"]["results"] == alone["results"]
+    assert rows["c"]["finish_reason"] == "length"
+    assert rows["n"]["error"]["code"] == "invalid_request"

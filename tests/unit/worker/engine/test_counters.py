@@ -3,6 +3,7 @@ of them."""
 
 from __future__ import annotations
 
+import json
 import threading
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from fakeredis import FakeRedis
 
 from tests.support.chats import chat_job, sequence
 from wire import keys
-from wire.messages import Failed, Finished
+from wire.messages import Failed, Finished, OutputFormat, Pooling
 from wire.models import pins
 from wire.settings import Settings
 from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
@@ -195,3 +196,16 @@ def test_histograms_have_a_bucket_for_each_bound_and_one_beyond() -> None:
         assert list(bounds) == sorted(set(bounds)), name
         assert len(getattr(work, name).counts) == len(bounds) + 1, name
     assert set(BUCKETS) <= set(Totals.model_fields)
+
+
+def test_texts_are_counted_apart_from_answers() -> None:
+    meter, job = Counters(), chat_job()
+    form = OutputFormat(pooling=Pooling(task="embed"))
+    text = Sequence(job.model_copy(update={"form": form}))
+    meter.batch_step([Token(text, 7), Token(text, 5)])
+    meter.texts([Token(text, 3)])
+    meter.batch_step([Token(Sequence(job), 7)])
+    work = meter.work()
+    assert (work.texts, work.text_tokens, work.batch_tokens) == (3, 15, 1)
+    # A release that doesn't know them reads the status of a worker that had none.
+    assert not {"texts", "text_tokens"} & set(json.loads(Counters().work().model_dump_json()))

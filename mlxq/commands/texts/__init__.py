@@ -1,0 +1,1 @@
+"""Commands on texts that are no chats."""
