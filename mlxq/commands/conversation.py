@@ -128,6 +128,8 @@ class Conversation:
             return f"Talking to {self._model}. There are: {names}."
         self._row = find(self._client, rest)
         self._body["model_id"] = self._row["id"]
+        if not self._row.get("reasoning_efforts"):
+            self._body.pop("reasoning_effort", None)
         return f"Talking to {self._model} now."
 
     def _effort(self, rest: str) -> str:
