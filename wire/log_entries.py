@@ -68,7 +68,7 @@ class Entry(NamedTuple):
         if self.kind == "progress":
             return Progress(**frame["progress"])
         extra = self.extra
-        usage, timings = usage_of(extra), Timings(**extra.pop("timings"))
+        usage, timings = usage_of(extra), timings_of(extra)
         if self.kind == "failed":
             return Failed(frame["code"], frame["error"], usage, timings, extra.get("param"))
         last = None if "last" not in extra else TokenLogprob.of_stored(extra["last"])
@@ -116,7 +116,15 @@ def usage_of(extra: Any) -> Usage:
     return Usage(**extra["usage"], reasoning_tokens=extra.get(_REASONING, 0))
 
 
+def timings_of(extra: Any) -> Timings:
+    """The timings in what an end has beside its frame; what later releases count stands beside."""
+    drafted, accepted = extra.get(_DRAFTS, (0, 0))
+    return Timings(**extra["timings"], draft_tokens=drafted, accepted_tokens=accepted)
+
+
 _REASONING = "reasoning_tokens"
+_DRAFTS = "drafts"
+"""Beside an end's timings: ``draft_tokens`` and ``accepted_tokens``."""
 _KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
 
 
@@ -179,11 +187,7 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
         return "warning", {"text": "", "done": False, "warning": event.text}, None
     if isinstance(event, Progress):
         return "progress", {"text": "", "done": False, "progress": asdict(event)}, None
-    usage = asdict(event.usage)
-    reasoning = usage.pop(_REASONING)
-    extra: dict[str, Any] = {"usage": usage, "timings": asdict(event.timings)}
-    if reasoning:
-        extra[_REASONING] = reasoning
+    extra = _counts(event)
     if isinstance(event, Failed):
         extra["finish_reason"] = "error"
         if event.param is not None:
@@ -201,6 +205,19 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
     if event.last is not None:
         extra["last"] = event.last.stored()
     return "finished", {"text": "", "done": True}, extra
+
+
+def _counts(event: Finished | Failed) -> dict[str, Any]:
+    """The usage and timings of an end, with what later releases count beside them."""
+    usage, timings = asdict(event.usage), asdict(event.timings)
+    reasoning = usage.pop(_REASONING)
+    drafts = timings.pop("draft_tokens"), timings.pop("accepted_tokens")
+    extra: dict[str, Any] = {"usage": usage, "timings": timings}
+    if any(drafts):
+        extra[_DRAFTS] = drafts
+    if reasoning:
+        extra[_REASONING] = reasoning
+    return extra
 
 
 def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> str:

@@ -92,6 +92,9 @@ class Settings:
         16,
         8192,
     )
+    num_draft_tokens: int = setting(
+        0, "tokens guessed ahead in a step, where that is measured to be faster; 0: none", 0, 63
+    )
     prompt_cache_mb: int = setting(1024, "memory for cached prompts, MiB", 0, 1 << 20)
     memory_mb: int = setting(
         0, "memory for model weights, MiB; 0: three quarters of the machine's", 0, 1 << 24
@@ -130,10 +133,7 @@ class Settings:
         168, "how long a batch and its results are kept after it was accepted, hours", 1, 8760
     )
     batch_share: int = setting(
-        5,
-        "share of time for batch prompts under any number of chats, percent; 0: none",
-        0,
-        50,
+        5, "share of time for batch prompts under any number of chats, percent; 0: none", 0, 50
     )
     store_responses: str = setting(
         "on", "whether responses of /v1/responses may be stored", of="on|off"

@@ -113,6 +113,7 @@ class Totals(TolerantRecord):
     ``restarts`` counts starts of earlier workers on its data folder.
 
     ``generation_tokens`` are those of chats, ``batch_tokens`` those of batches' prompts.
+    ``draft_tokens`` were guessed and fed for both, ``accepted_tokens`` of them were right.
     ``texts`` have become vectors or scores, and had ``text_tokens`` together.
     """
 
@@ -121,6 +122,8 @@ class Totals(TolerantRecord):
     cached_tokens: int = 0
     generation_tokens: int = 0
     batch_tokens: int = 0
+    draft_tokens: int = added(0, since=4, refines=True)
+    accepted_tokens: int = added(0, since=4, refines=True)
     texts: int = added(0, since=4, refines=True)
     text_tokens: int = added(0, since=4, refines=True)
     ttft: Histogram = Histogram()

@@ -57,7 +57,8 @@ class Sequence:
     after the prompt and generation goes on behind them. ``queue_ms`` is the time the job waited
     before this process took it up; ``images`` are the bytes of the images in its messages, by
     SHA-256. ``echoed``: whether an earlier worker has logged the echo of the prompt. ``rows`` are
-    those of an answer of vectors or scores that this process has computed.
+    those of an answer of vectors or scores that this process has computed. ``draft_tokens`` were
+    guessed and fed in advance; ``accepted_tokens`` of them were right.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Sequence:
         self.attempt, self.emitted = attempt, emitted
         self.prompt_ids: list[int] = []
         self.generated: list[int] = []
-        self.cached_tokens = 0
+        self.cached_tokens = self.draft_tokens = self.accepted_tokens = 0
         self.rows: list[bytes] = []
         self.checkpoints: tuple[int, ...] = ()
         """Positions in the prompt that other prompts are likely to share."""
@@ -165,6 +166,8 @@ class Sequence:
             tokens_per_second=round((len(self.generated) - 1) / decoding, 2)
             if decoding > 0
             else 0.0,
+            draft_tokens=self.draft_tokens,
+            accepted_tokens=self.accepted_tokens,
         )
 
     def loaded(self, since: float) -> None:

@@ -45,7 +45,7 @@ class JobView(BaseModel):
     sampling: dict[str, Any] | None
     finish_reason: str | None = None
     usage: dict[str, int] | None = None
-    timings: dict[str, float] | None = None
+    timings: dict[str, float | int] | None = None
     code: str | None = None
     error: str | None = None
     choices: list[str] = []

@@ -18,7 +18,7 @@ from api.chat.frames import MORE, framed
 from api.http.event_stream import EventStreamResponse
 from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import POSITIONS_S, Held, JobRecords
-from wire.log_entries import Entry, decode, encode, usage_of
+from wire.log_entries import Entry, decode, encode, timings_of, usage_of
 from wire.messages import Failed
 from wire.sampling_used import SamplingUsed
 
@@ -51,7 +51,7 @@ def _with_usage(entry: Entry, sampling: SamplingUsed | None) -> bytes:
     frame = json.loads(entry.data) | {
         "finish_reason": extra["finish_reason"],
         "usage": asdict(usage_of(extra)),
-        "timings": extra["timings"],
+        "timings": asdict(timings_of(extra)),
     }
     if sampling is not None:
         frame["sampling"] = sampling

@@ -53,7 +53,7 @@ TEXTS = {
     "sampling": "The sampling that was used, the seed included.",
     "system_fingerprint": "Changes when the model's files do.",
     "last_event_id": "The cursor behind the text so far.",
-    "timings": "Milliseconds for queue, loading and prefill, and tokens per second.",
+    "timings": "Milliseconds for queue, loading and prefill; tokens per second; guessed tokens.",
     # Numbers of tokens
     "usage": "Numbers of tokens.",
     "used": "Numbers of requests and tokens.",

@@ -99,6 +99,18 @@ COUNTERS = (
     OfWorkers("mlxq_texts", "Texts that became vectors or scores.", lambda w: w.work.texts, True),
     OfWorkers("mlxq_text_tokens", "Tokens of these texts.", lambda w: w.work.text_tokens, True),
     OfWorkers(
+        "mlxq_draft_tokens",
+        "Tokens that were guessed, and computed beside others.",
+        lambda w: w.work.draft_tokens,
+        True,
+    ),
+    OfWorkers(
+        "mlxq_draft_tokens_accepted",
+        "Those that were right.",
+        lambda w: w.work.accepted_tokens,
+        True,
+    ),
+    OfWorkers(
         "mlxq_worker_restarts",
         "Starts of a worker on its machine after the first.",
         lambda w: w.work.restarts,

@@ -29,13 +29,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in milliseconds; the rate is of decoding alone."""
+    """Where the time went, in milliseconds; the rate is of decoding alone.
+
+    ``draft_tokens`` were guessed and computed beside others; ``accepted_tokens`` of them were
+    right.
+    """
 
     queue_ms: float = 0.0
     load_ms: float = 0.0
     prefill_ms: float = 0.0
     ttft_ms: float = 0.0
     tokens_per_second: float = 0.0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class ToolCallDelta(NamedTuple):

@@ -56,6 +56,7 @@ def open_backend(
         slots=settings.slots,
         prefill_step=settings.prefill_step,
         cache=cache,
+        num_draft_tokens=settings.num_draft_tokens,
         report=report,
     )
 

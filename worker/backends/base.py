@@ -33,17 +33,20 @@ class Token:
 @dataclass(slots=True)
 class Step:
     """The result of one step: tokens, and the progress of prefill (sequence, tokens read, tokens in
-    all).
+    all). A sequence may have several tokens, in their order.
 
     ``prompts``: prompts that have been read whose log-probabilities are asked for, with those of
     all their tokens but the first. If no answer is asked for, the sequence has left the batch.
-    ``rest_s`` is for how long the next step would have nothing to do, because its inputs are still
-    being computed.
+    ``draft_tokens`` were guessed and fed, ``accepted_tokens`` of them were right; the sequences
+    count them, too. ``rest_s`` is for how long the next step would have nothing to do, because its
+    inputs are still being computed.
     """
 
     tokens: list[Token] = field(default_factory=list)
     prefill: list[tuple[Sequence, int, int]] = field(default_factory=list)
     prompts: list[tuple[Sequence, list[Measured]]] = field(default_factory=list)
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     rest_s: float = 0.0
 
 

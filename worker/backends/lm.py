@@ -30,6 +30,7 @@ def open_model(
     slots: int,
     prefill_step: int,
     cache: PromptCache,
+    num_draft_tokens: int = 0,
     report: Report = lambda _: None,
 ) -> Backend:
     """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
@@ -45,7 +46,14 @@ def open_model(
     if on_cpu():
         widen_scales(model)
     calls = LmModel(model, text, record)
-    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
+    return BatchBackend(
+        calls,
+        record,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+        num_draft_tokens=num_draft_tokens,
+    )
 
 
 class LmModel:

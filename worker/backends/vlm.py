@@ -53,6 +53,7 @@ def open_model(
     slots: int,
     prefill_step: int,
     cache: PromptCache,
+    num_draft_tokens: int = 0,
     report: Report = lambda _: None,
 ) -> Backend:
     """Load a vision model. Raises WorkerError ``load_failed`` with the reason."""
@@ -76,7 +77,14 @@ def open_model(
     repair(model)
     kind = AcrossModel if looks_across(model.language_model) else VlmModel
     calls = kind(model, text, record)
-    return BatchBackend(calls, record, slots=slots, prefill_step=prefill_step, cache=cache)
+    return BatchBackend(
+        calls,
+        record,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+        num_draft_tokens=num_draft_tokens,
+    )
 
 
 class VlmModel:

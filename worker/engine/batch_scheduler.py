@@ -258,12 +258,14 @@ class BatchScheduler:
             rescue(lane, error, self._fail)
             return
         self._counters.batch_step(step.tokens)
+        self._counters.drafts(step)
         for sequence, measured in step.prompts:
             sequence.echo(measured)
             if sequence.is_whole:
                 self._finish(sequence, "length")
         for token in step.tokens:
-            self._accept(lane, token)
+            if token.sequence.end is None:  # Else a token before it completed a stop text.
+                self._accept(lane, token)
 
     def _accept(self, lane: Backend, token: Token) -> None:
         sequence = token.sequence

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from wire.messages import Event, FinishReason, Progress, Warning
-from worker.backends.base import Backend, Token, pools
+from worker.backends.base import Backend, Step, Token, pools
 from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_scheduler import ChatLoad
 from worker.engine.context import EngineContext, Sink, attempt
@@ -247,26 +247,27 @@ class ChatLane:
             self._emit(sequence, sequence.echo(measured))
             if sequence.is_whole:
                 self._emit(sequence, sequence.finish("length"))
-        for token in step.tokens:
+        self._accept_all(backend, step)
+        return step.rest_s
+
+    def _accept_all(self, backend: Backend, step: Step) -> None:
+        accepted = []
+        # Nothing follows a token that completes a stop text in the middle of a step.
+        for token in (token for token in step.tokens if token.sequence.end is None):
+            accepted.append(token)
             try:
                 self._accept(backend, token)
             except Exception as error:
                 log.exception("a token could not be decoded")
                 backend.remove(token.sequence)
                 self._emit_failure(token.sequence, error)
-        if step.tokens and step.tokens[0].sequence.pools:
-            self._counters.texts(step.tokens)
-        elif step.tokens:
-            self._counters.step(backend, step.tokens)
-        return step.rest_s
+        self._counters.step(backend, accepted)
+        self._counters.drafts(step)
 
     def _others_waiting(self, backend: Backend) -> bool:
         """Whether another model's chats are being answered, or any chat is about to come in."""
-        others = any(
-            other is not backend and sequence.generated and not sequence.pools
-            for sequence, other in self._running.values()
-        )
-        return others or any(not sequence.pools for sequence in self._preparing.values())
+        others = (s for s, other in self._running.values() if other is not backend and s.generated)
+        return any(not sequence.pools for sequence in (*others, *self._preparing.values()))
 
     def _accept(self, backend: Backend, token: Token) -> None:
         sequence = token.sequence

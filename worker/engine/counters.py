@@ -10,10 +10,11 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
+from collections.abc import Sequence as Items
 from weakref import WeakKeyDictionary
 
 from wire.worker_status import BUCKETS, Histogram, Sample, Totals
-from worker.backends.base import Backend, Token
+from worker.backends.base import Backend, Step, Token
 from worker.sequence import Sequence
 
 SHORTEST_SAMPLE_S = 0.5
@@ -55,23 +56,30 @@ class Counters:
         )
         self._first_tokens = 0
         self._batch_tokens = 0
+        self._draft_tokens = self._accepted_tokens = 0
         self._texts = self._text_tokens = 0
         self._stepped: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
 
-    def step(self, backend: Backend, tokens: Iterable[Token]) -> None:
+    def step(self, backend: Backend, tokens: Items[Token]) -> None:
         """Count a step's tokens, once their sequences have them. For the engine's thread."""
+        if not tokens or tokens[0].sequence.pools:
+            self.texts(tokens)
+            return
         now = time.monotonic()
         continuing = 0
+        rows = set()
         for token in tokens:
             if len(token.sequence.generated) > 1:
                 continuing += 1
+                rows.add(token.sequence)
             else:
                 self._first(token.sequence)
         if continuing:
-            # Every continuing row got a token in the batch's previous step: one interval for all.
-            self._gap.add(now - self._stepped.get(backend, now), continuing)
+            # Every continuing row got tokens in the batch's previous step: one interval for all.
+            # Those of a row that come together have one interval, too.
+            self._gap.add(now - self._stepped.get(backend, now), len(rows))
             self._generation_tokens += continuing
         self._stepped[backend] = now
 
@@ -86,6 +94,11 @@ class Counters:
         self._prefill.add(timings.prefill_ms / 1000)
         self._prompt_tokens += usage.prompt_tokens
         self._cached_tokens += usage.cached_tokens
+
+    def drafts(self, step: Step) -> None:
+        """Count what came of a step's guessed tokens. For the engine's thread."""
+        self._draft_tokens += step.draft_tokens
+        self._accepted_tokens += step.accepted_tokens
 
     def texts(self, done: Iterable[Token]) -> None:
         """Count texts that have their vectors or scores. For the engine's thread."""
@@ -116,6 +129,8 @@ class Counters:
             cached_tokens=self._cached_tokens,
             generation_tokens=self._generation_tokens,
             batch_tokens=self._batch_tokens,
+            draft_tokens=self._draft_tokens,
+            accepted_tokens=self._accepted_tokens,
             texts=self._texts,
             text_tokens=self._text_tokens,
             ttft=self._ttft.spread(),

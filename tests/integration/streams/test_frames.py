@@ -72,6 +72,8 @@ def test_usage_stands_in_the_last_frame_only_when_asked_for(api: Running) -> Non
             "prefill_ms": 3,
             "ttft_ms": 4,
             "tokens_per_second": 50,
+            "draft_tokens": 0,
+            "accepted_tokens": 0,
         },
     }
 

@@ -21,6 +21,7 @@ from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities, abilities
+from worker.backends.drafting.draft_length import DraftLength
 from worker.backends.sampling.special_tokens import refuse_unknown_ids
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache, common_tokens, reach
@@ -48,7 +49,7 @@ clears as often."""
 
 class BatchBackend:
     """Implements Backend. ``slots`` is how many rows may be in the batch, those whose prompts are
-    read included."""
+    read included; ``num_draft_tokens`` how many tokens of a row may be guessed in a step."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class BatchBackend:
         slots: int,
         prefill_step: int,
         cache: PromptCache,
+        num_draft_tokens: int = 0,
     ) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model
@@ -70,6 +72,7 @@ class BatchBackend:
         self._slots = slots
         self._prefill_step = prefill_step
         self._prompt_cache = cache
+        self._draft_length = DraftLength(num_draft_tokens)
         self._steps = 0
         self._attended = True
         """Whether clients wait for the rows. Else rows join in groups, and their caches are dropped
@@ -103,11 +106,20 @@ class BatchBackend:
             together=self._abilities.batches,
             lone=self._abilities.lone,
             attended=self._attended,
+            draft_length=self._draft_length if self._drafts else None,
         )
+
+    @property
+    def _drafts(self) -> bool:
+        """Whether tokens are guessed: only where rows can be cut by different lengths, and several
+        tokens of several rows are known to be read as they are one by one."""
+        able = self._abilities.pads and not self._abilities.lone
+        return self._draft_length.most > 0 and able and self._model.caches.cuts_rows
 
     def batch_lane(self) -> BatchBackend:
         second = copy.copy(self)
         second._attended = False
+        second._draft_length = DraftLength(self._draft_length.most)
         second.reset()
         return second
 
@@ -189,6 +201,7 @@ class BatchBackend:
             del self._waiting[:room]
         if not self._prefill.rows:
             return
+        self._decode.interrupted()
         finished = self._prefill.step(step, self._limits(others_waiting))
         if finished is not None and not self._ends_with_prompt(*finished, step):
             self._decode.join(*finished)

@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from worker.backends.batching import kv_cache
+from worker.backends.batching.row_cuts import Gaps, RowCuts
 
 
 class CacheBatch:
@@ -19,13 +20,23 @@ class CacheBatch:
     def __init__(self, caches: list[list[Any]], *, lone: bool) -> None:
         self.lone = lone
         self.rows = len(caches)
-        self._merged = self.rows > 1 or not lone
-        self.layers = kv_cache.merge(caches) if self._merged else caches[0]
+        self._merged = False
+        self._gaps = Gaps()
+        self.layers = caches[0]
+        if self.rows > 1 or not lone:
+            self._merge(caches)
+
+    def _merge(self, caches: list[list[Any]]) -> None:
+        self.layers, self._merged = kv_cache.merge(caches), True
+        for leaf in kv_cache.leaves(self.layers):
+            if isinstance(leaf, RowCuts):
+                leaf.gaps = self._gaps
 
     def merge(self) -> list[Any]:
-        """The layers as a batch, also of a single row."""
+        """The layers as a batch, also of a single row, without gaps."""
         if not self._merged:
-            self.layers, self._merged = kv_cache.merge([self.layers]), True
+            self._merge([self.layers])
+        self._close_gaps()
         return self.layers
 
     def extend(self, other: CacheBatch) -> None:
@@ -36,7 +47,36 @@ class CacheBatch:
 
     def extract(self, index: int) -> list[Any]:
         """One row's cache; a copy unless the row is alone."""
-        return [layer.extract(index) for layer in self.layers] if self._merged else self.layers
+        if not self._merged:
+            return self.layers
+        self._close_gaps()
+        return [layer.extract(index) for layer in self.layers]
+
+    @property
+    def cuts_rows(self) -> bool:
+        """Whether ``cut`` can be called."""
+        return self._merged and all(
+            isinstance(leaf, RowCuts) for leaf in kv_cache.leaves(self.layers)
+        )
+
+    def cut(self, dropped: list[int]) -> None:
+        """Take the last so many tokens from each row."""
+        leaves: list[RowCuts] = list(kv_cache.leaves(self.layers))
+        common, of_rows = min(dropped), mx.array(dropped)
+        for leaf in leaves:
+            leaf.drop(common, of_rows)
+        if self._gaps or max(dropped) > common:
+            self._gaps.note([count - common for count in dropped], leaves[0]._idx)
+        if self._gaps.too_large:
+            self._close_gaps()
+
+    def _close_gaps(self) -> None:
+        if not self._gaps:
+            return
+        leaves: list[RowCuts] = list(kv_cache.leaves(self.layers))
+        order, gaps = self._gaps.close(leaves[0]._idx)
+        for leaf in leaves:
+            leaf.move(order, gaps)
 
     def checkpoint(self, index: int) -> list[Any]:
         """A copy of what can't be cut of one row's cache, computed."""
@@ -54,6 +94,7 @@ class CacheBatch:
         if len(indices) == 1 and self.lone:
             self.layers, self._merged = kv_cache.settle(self.extract(indices[0])), False
         else:
+            self._close_gaps()
             chosen = mx.array(indices)
             for layer in self.layers:
                 layer.filter(chosen)

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from worker.backends.batching import kv_cache
+from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.kv_cache import Pieces
 from worker.backends.batching.quantized_cache import QuantizedKVCache
 from worker.errors import WorkerError
@@ -53,6 +54,11 @@ class CacheMaker:
         if plain := sorted(groups.keys() - set(readable)):
             log.info("some layers can't be quantised", extra={"layers": plain})
         self._groups = {number: groups[number] for number in readable}
+
+    @property
+    def cuts_rows(self) -> bool:
+        """Whether the rows of a batch can be cut by different lengths."""
+        return CacheBatch([self.new()], lone=False).cuts_rows
 
     def new(self) -> list[Any]:
         """An empty cache of one row."""

@@ -1,7 +1,8 @@
 """The rows whose tokens are generated together.
 
 Tokens are returned one step behind: while the device computes the rows' next tokens, the host
-decodes and sends the ones before.
+decodes and sends the ones before. Not so where guesses are fed: they follow from tokens that are
+known.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import mlx.core as mx
 from worker.backends.base import EndOfText, Step, Token
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
-from worker.backends.sampling.logits_processors import process_logits
-from worker.backends.sampling.logprobs import Measurement, measure
+from worker.backends.drafting.draft_length import DraftLength
+from worker.backends.drafting.drafter import Drafter
+from worker.backends.drafting.verification import verify
+from worker.backends.sampling.draw import draw
+from worker.backends.sampling.logprobs import Measurement
 from worker.backends.sampling.repetition_penalty import RecentTokens
-from worker.backends.sampling.sampler import sample
 from worker.logprobs import Measured
 
 
@@ -26,9 +29,18 @@ class DecodeBatch:
     ``together`` says whether the model's rows can be decoded in one batch; else each is fed by
     itself, and all are sampled at once. ``lone`` is as in CacheBatch. ``attended`` says whether
     clients wait for the tokens; else the first ones aren't returned early, which costs a step.
+    ``draft_length`` says how many tokens are guessed; None: none are.
     """
 
-    def __init__(self, model: Model, *, together: bool, lone: bool, attended: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        together: bool,
+        lone: bool,
+        attended: bool,
+        draft_length: DraftLength | None,
+    ) -> None:
         self._model = model
         self._together = together
         self._lone = lone
@@ -44,12 +56,14 @@ class DecodeBatch:
         self._returns_first = False
         """Whether the next step returns the newest tokens without starting others."""
         self._recent = RecentTokens()
+        self._drafter = None if draft_length is None else Drafter(draft_length)
 
     def join(self, rows: list[Row], batch: CacheBatch) -> None:
         """Begin to generate for rows that have been read, and take them in."""
         batch.lone = self._lone
         if not self._lone:
             batch.merge()
+        self.interrupted()
         inputs = mx.array([row.tokens[-1] for row in rows], dtype=mx.int32)
         assert self._together or batch.rows == 1, "rows that are fed alone are read alone"
         newest, measurement = self._compute(rows, [batch], inputs, RecentTokens(), known=1)
@@ -71,13 +85,19 @@ class DecodeBatch:
     def step(self, step: Step) -> list[Row]:
         """Add every row's token to the step, and start computing the next ones. Returns the rows
         that have ended, which are still here."""
-        if self._returns_first:
-            # All rows are at their first token: its latency counts most.
+        if self._drafter is not None:
+            self._drafter.step_begins()
+            if self._returned and (fed := self._drafter.drafts(self.rows))[0]:
+                return self._feed(*fed, step)
+        if self._returns_first or self._waits_for_guesses:
+            # At the rows' first token, because its latency counts most.
             self._returns_first, self._returned = False, True
             tokens, measurements = self._newest, self._measurements
         else:
             if self._returned:
                 self._advance(known=1)
+            elif self._drafter is not None:
+                self._drafter.step_was(len(self.rows), 1, len(self.rows))
             tokens, measurements = self._newest, self._measurements
             self._advance(known=0)
         numbers = [int(token) for token in tokens.tolist()]
@@ -88,6 +108,44 @@ class DecodeBatch:
             for row, token in zip(self.rows, numbers, strict=True)
             if _take(row, token, step, measured.get(id(row)))
         ]
+
+    @property
+    def _waits_for_guesses(self) -> bool:
+        """Whether the next tokens aren't started before guesses can follow the newest."""
+        return not self._returned and self._drafter is not None and self._drafter.wants(self.rows)
+
+    def _feed(self, longest: int, drafts: list[list[int]], step: Step) -> list[Row]:
+        """Feed every row its newest token and its draft, and add the tokens that come of it to the
+        step. Returns the rows that have ended."""
+        assert self._drafter is not None, "it has made the drafts"
+        width = 1 + longest
+        fed = [
+            [row.tokens[-1], *draft] + [0] * (width - 1 - len(draft))
+            for row, draft in zip(self.rows, drafts, strict=True)
+        ]
+        logits = self._model.forward(mx.array(fed, dtype=mx.int32), self._batches[0].layers)
+        ended, dropped = [], []
+        for row, draft, taken in zip(
+            self.rows, drafts, verify(logits, self.rows, drafts), strict=True
+        ):
+            _count(row, len(draft), len(taken) - 1, step)
+            count = 0
+            for token, measured in taken:
+                count += 1
+                if _take(row, token, step, measured):
+                    ended.append(row)
+                    break
+            dropped.append(width - count)
+        self._batches[0].cut(dropped)
+        self._newest = mx.array([row.tokens[-1] for row in self.rows], dtype=mx.int32)
+        self._recent = RecentTokens()  # It has seen none of these tokens.
+        self._drafter.step_was(len(self.rows), width, width * len(self.rows) - sum(dropped))
+        return ended
+
+    def interrupted(self) -> None:
+        """Something else has been computed since the last step."""
+        if self._drafter is not None:
+            self._drafter.interrupt()
 
     def held(self, row: Row) -> int:
         """How many of a row's tokens its cache holds."""
@@ -104,6 +162,7 @@ class DecodeBatch:
         staying = [i for i, row in enumerate(self.rows) if id(row) not in gone]
         if len(staying) == len(self.rows):
             return
+        self.interrupted()
         self.rows = [self.rows[i] for i in staying]
         if not staying:
             self._batches, self._newest = [], mx.array([], dtype=mx.int32)
@@ -138,7 +197,6 @@ class DecodeBatch:
         known: int,
     ) -> tuple[mx.array, Measurement | None]:
         """Feed each row its input and sample its next token; measure those of the rows that ask."""
-        samplers = [row.sampler for row in rows]
         logits, first = [], 0
         for batch in batches:
             end = first + batch.rows
@@ -146,16 +204,18 @@ class DecodeBatch:
             logits.append(self._model.decode(part, batch.layers, rows[first:end]))
             first = end
         together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
-        histories = [row.tokens for row in rows]
-        window = recent.advance(rows, samplers, histories, inputs, known)
-        processed = process_logits(together, samplers, inputs, window)
-        newest = sample(processed, samplers).astype(mx.int32)
-        measurement = measure(together, newest, rows, [row.logprobs for row in rows])
-        if measurement is None:
-            mx.async_eval(newest)
-        else:
-            mx.async_eval(newest, measurement.values, measurement.ids)
-        return newest, measurement
+        return draw(together, rows, inputs, recent, known)
+
+
+def _count(row: Row, drafted: int, accepted: int, step: Step) -> None:
+    """Take note of what came of a row's draft."""
+    if row.drafts is None or not drafted:
+        return
+    row.drafts.note(drafted, accepted)
+    row.sequence.draft_tokens += drafted
+    row.sequence.accepted_tokens += accepted
+    step.draft_tokens += drafted
+    step.accepted_tokens += accepted
 
 
 def _take(row: Row, token: int, step: Step, measured: Measured | None) -> bool:

@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from mlx_lm.models.cache import KVCache
+
+from worker.backends.batching.row_cuts import BatchKVCache
 
 Result = TypeVar("Result")
 Pieces = Generator[None, None, Result]
@@ -149,4 +152,5 @@ def _merged(layers: list[Any]) -> Any:
         joined = type(first)()
         joined.caches = tuple(merge([list(layer.caches) for layer in layers]))
         return joined
-    return type(first).merge(layers)
+    # mlx_vlm has a KVCache of its own.
+    return (BatchKVCache if type(first) is KVCache else type(first)).merge(layers)

@@ -10,6 +10,8 @@ from typing import Any
 
 from mlx_vlm.models import cache as vlm_cache
 
+from worker.backends.batching.row_cuts import RowCuts
+
 
 class QuantizedKVCache(vlm_cache.QuantizedKVCache):
     """The cache of one row."""
@@ -38,7 +40,7 @@ class QuantizedKVCache(vlm_cache.QuantizedKVCache):
         return batch
 
 
-class BatchQuantizedKVCache(vlm_cache.BatchQuantizedKVCache):
+class BatchQuantizedKVCache(RowCuts, vlm_cache.BatchQuantizedKVCache):
     """The caches of several rows."""
 
     def keys_and_values(self) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from worker.backends.batching.cache_maker import CacheMaker
+from worker.backends.drafting.row_drafts import RowDrafts
 from worker.backends.sampling.logits_processors import logits_processor_of
 from worker.backends.sampling.sampler import RowSampler
 from worker.backends.sampling.special_tokens import SpecialTokens, ends_of
@@ -64,6 +65,8 @@ class Row:
         self.in_one_piece = False
         self.reusable = True
         self.decode_inputs: dict[str, mx.array] = {}
+        self.drafts: RowDrafts | None = None
+        """Its guesses, once there were any."""
         self.measured: list[Measured] = []
         """Log-probabilities of the prompt's tokens, as far as it has been read."""
         self._set_sampling(sequence, special, longest=len(tokens) + left)
