@@ -36,7 +36,8 @@ class Answer:
     def __init__(
         self, client: Client, body: dict[str, Any], lost: Callable[[], None] = lambda: None
     ) -> None:
-        options = {"stream_options": {"include_usage": True, "include_progress": True}}
+        streamed = {"include_usage": True, "include_progress": True}
+        options = {"stream_options": streamed, "include_reasoning": True}
         self._client, self._body, self._lost = client, body | options, lost
         # A request whose response was lost is sent again; with one key it creates one job.
         self._key = uuid.uuid4().hex
@@ -44,7 +45,7 @@ class Answer:
         self.job_id = ""
         self.cursor = 0
         self.stopping = False
-        self.text = ""
+        self.text, self.reasoning = "", ""
         self.warnings: list[str] = []
         self.end: Frame = {}
 
@@ -110,6 +111,7 @@ class Answer:
             # Cut off: it is sent again.
             raise ConnectionLost(f"the connection to {self._client.url} was lost") from None
         self.text += text
+        self.reasoning += str(frame.get("reasoning") or "")
         if (warning := frame.get("warning")) in self.warnings:
             # Sent before the first token, so again when the stream is resumed from its start.
             del frame["warning"]

@@ -20,6 +20,7 @@ from mlxq.http_client import AsJson, Client, Url, complete_model, connect, inter
 from mlxq.model_rows import default_of, find, rows_of
 from mlxq.output import note, show_json
 
+_IN_FRAMES = ("text", "reasoning", "done")
 Prompt = Annotated[
     str | None,
     typer.Argument(
@@ -63,6 +64,13 @@ Images = Annotated[
     list[Path] | None,
     typer.Option("--image", "-i", help="A PNG, JPEG, WebP or GIF file; may be repeated."),
 ]
+Thinking = Annotated[
+    bool | None,
+    typer.Option(
+        "--thinking/--no-thinking",
+        help="Show what the model thinks, on standard error; by default on a terminal alone.",
+    ),
+]
 
 
 @takes_sampling
@@ -72,6 +80,7 @@ def chat(
     model: Model = None,
     system: System = None,
     image: Images = None,
+    thinking: Thinking = None,
     sampling: Fields = NOTHING_SET,
     url: Url = None,
     as_json: AsJson = False,
@@ -79,7 +88,7 @@ def chat(
     """Ask a model, with a prompt, standard input, or in a conversation on a terminal."""
     question = asked(prompt, talks=not as_json)
     with connect(context, url) as client:
-        _talk(client, model, question, system, image or (), sampling, as_json)
+        _talk(client, model, question, system, image or (), thinking, sampling, as_json)
 
 
 @takes_sampling
@@ -89,6 +98,7 @@ def run(
     prompt: Words = None,
     system: System = None,
     image: Images = None,
+    thinking: Thinking = None,
     sampling: Fields = NOTHING_SET,
     url: Url = None,
     as_json: AsJson = False,
@@ -96,7 +106,7 @@ def run(
     """Talk to a model, or ask it one question: `mlxq chat` with the model first."""
     question = asked(" ".join(prompt) if prompt else None, talks=not as_json)
     with connect(context, url) as client:
-        _talk(client, model, question, system, image or (), sampling, as_json)
+        _talk(client, model, question, system, image or (), thinking, sampling, as_json)
 
 
 def _talk(
@@ -105,6 +115,7 @@ def _talk(
     question: str | None,
     system: str | None,
     image: Sequence[Path],
+    thinking: bool | None,
     sampling: Fields,
     as_json: bool,
 ) -> None:
@@ -114,10 +125,10 @@ def _talk(
     messages = [{"role": "system", "content": system}] if system else []
     body = {"model_id": row["id"], **sampling, "messages": messages}
     if question is None:
-        Conversation(client, body, images, row["name"]).run()
+        Conversation(client, body, images, row, thinking).run()
         return
     messages.append(user_message(question, images))
-    raise typer.Exit(_once(client, body, row["name"], as_json))
+    raise typer.Exit(_once(client, body, row["name"], thinking, as_json))
 
 
 def asked(prompt: str | None, talks: bool) -> str | None:
@@ -137,9 +148,11 @@ def asked(prompt: str | None, talks: bool) -> str | None:
     return text
 
 
-def _once(client: Client, body: dict[str, Any], model: str, as_json: bool) -> int:
+def _once(
+    client: Client, body: dict[str, Any], model: str, thinking: bool | None, as_json: bool
+) -> int:
     """One question and its answer; the exit status."""
-    screen = Screen(quiet=as_json)
+    screen = Screen(quiet=as_json, thinking=thinking)
     answer = Answer(
         client, body, lost=lambda: screen.status("the connection was lost; coming back")
     )
@@ -152,9 +165,10 @@ def _once(client: Client, body: dict[str, Any], model: str, as_json: bool) -> in
         screen.end_line()
         raise
     if as_json:
-        end = {name: value for name, value in answer.end.items() if name not in ("text", "done")}
+        end = {name: value for name, value in answer.end.items() if name not in _IN_FRAMES}
         which = {"job_id": answer.job_id, "model_id": body["model_id"], "model": model}
-        show_json(which | {"text": answer.text} | end)
+        thought = {"reasoning": answer.reasoning} if answer.reasoning else {}
+        show_json(which | {"text": answer.text} | thought | end)
     if "error" in answer.end:
         note(f"mlxq: {answer.end['error']}")
         return FAILED

@@ -16,13 +16,15 @@ from mlxq.commands.screen import Screen, read
 from mlxq.commands.user_message import image_part, user_message
 from mlxq.errors import Problem
 from mlxq.http_client import Client
-from mlxq.model_rows import close_to, find, rows_of
+from mlxq.model_rows import Row, close_to, find, rows_of
 from mlxq.output import clean, note
 
 _HELP = """\
 /image FILE     show the next question together with a picture
 /model NAME     go on with another model; without a name: which one it is
 /system TEXT    set the system prompt; without a text: remove it
+/effort LEVEL   how much the model thinks; without a level: which there are
+/think          show what it thinks, or hide it again
 /new            begin a new conversation
 /help           these lines
 /bye            leave (as do /quit and Ctrl-D)
@@ -35,11 +37,22 @@ class Conversation:
     """A conversation with one model after another."""
 
     def __init__(
-        self, client: Client, body: dict[str, Any], images: list[dict[str, Any]], model: str
+        self,
+        client: Client,
+        body: dict[str, Any],
+        images: list[dict[str, Any]],
+        model: Row,
+        thinking: bool | None = None,
     ) -> None:
-        """``model`` is the name of the body's model."""
-        self._client, self._body, self._images, self._model = client, body, images, model
+        """``model`` is the body's model; ``thinking``: whether it is shown, None: as a screen
+        does."""
+        self._client, self._body, self._images = client, body, images
+        self._row, self._thinking = model, thinking
         self._messages: list[dict[str, Any]] = list(body["messages"])
+
+    @property
+    def _model(self) -> str:
+        return str(self._row["name"])
 
     def run(self) -> None:
         """Until the user leaves."""
@@ -88,6 +101,8 @@ class Conversation:
             "/image": self._image,
             "/model": self._other_model,
             "/system": self._system,
+            "/effort": self._effort,
+            "/think": self._think,
             "/new": self._new,
             "/help": self._help,
         }
@@ -111,9 +126,25 @@ class Conversation:
         if not rest:
             names = ", ".join(row["name"] for row in rows_of(self._client) if row["downloaded"])
             return f"Talking to {self._model}. There are: {names}."
-        row = find(self._client, rest)
-        self._body["model_id"], self._model = row["id"], row["name"]
+        self._row = find(self._client, rest)
+        self._body["model_id"] = self._row["id"]
+        if not self._row.get("reasoning_efforts"):
+            self._body.pop("reasoning_effort", None)
         return f"Talking to {self._model} now."
+
+    def _effort(self, rest: str) -> str:
+        levels = self._row.get("reasoning_efforts") or ()
+        if not levels:
+            return f"{self._model} has no say in how much it thinks."
+        if rest in levels:
+            self._body["reasoning_effort"] = rest
+            return f"The effort is {rest} now."
+        now = self._body.get("reasoning_effort", "the model's own")
+        return f"The effort is {now}. There are: {', '.join(levels)}."
+
+    def _think(self, _: str) -> str:
+        self._thinking = self._thinking is False
+        return "Thinking is shown now." if self._thinking else "Thinking is hidden now."
 
     def _system(self, rest: str) -> str:
         others = [message for message in self._messages if message["role"] != "system"]
@@ -129,7 +160,7 @@ class Conversation:
         """One question and its answer; both stay in the conversation unless there was no answer."""
         question = user_message(text, self._images)
         body = self._body | {"messages": [*self._messages, question]}
-        screen = Screen()
+        screen = Screen(thinking=self._thinking)
         answer = Answer(
             self._client, body, lost=lambda: screen.status("the connection was lost; coming back")
         )

@@ -19,6 +19,15 @@ Number = float | None
 Whole = int | None
 
 
+EFFORTS = ("none", "minimal", "low", "medium", "high")
+
+
+def _effort(value: str | None) -> str | None:
+    if value is not None and value not in EFFORTS:
+        raise WrongUse(f"--effort: one of {', '.join(EFFORTS)} is needed")
+    return value
+
+
 def _number(text: str) -> Any:
     return Annotated[Number, typer.Option(help=text, callback=number_option)]
 
@@ -55,6 +64,15 @@ _OPTIONS: dict[str, Any] = {
         bool | None, typer.Option("--ignore-eos", help="Go on to the limit of tokens.")
     ],
     "seed": _whole("The same seed gives the same answer."),
+    "reasoning_effort": Annotated[
+        str | None,
+        typer.Option(
+            "--effort",
+            metavar="|".join(EFFORTS),
+            help="How much the model thinks, where it has a say in that.",
+            callback=_effort,
+        ),
+    ],
 }
 
 

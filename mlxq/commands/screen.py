@@ -11,18 +11,25 @@ from mlxq.commands.markdown import MarkdownText
 from mlxq.output import clean, note
 
 _SAVE_CURSOR, _RESTORE_AND_CLEAR = "\x1b7", "\x1b8\x1b[J"
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 class Screen:
-    """A streamed answer: text on standard output, its progress on standard error."""
+    """A streamed answer: text on standard output, its progress and its thinking on standard
+    error."""
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, thinking: bool | None = None) -> None:
+        """``thinking``: whether it is shown; None: on a terminal alone."""
         self._quiet = quiet
         # A terminal acts on control characters; a file gets the text unchanged.
         self._terminal = sys.stdout.isatty()
         self._shows_status = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self._status = ""
         self._at_start = True
+        on_screen = self._terminal and sys.stderr.isatty()
+        self._shows_thinking = not quiet and (on_screen if thinking is None else thinking)
+        self._dims = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._in_thought = False
         renders = self._terminal and not quiet and os.environ.get("TERM") != "dumb"
         self._markdown = MarkdownText() if renders else None
 
@@ -32,14 +39,34 @@ class Screen:
         if "warning" in frame:
             self.status("")
             note(f"warning: {frame['warning']}")
+        if thought := frame.get("reasoning"):
+            self._think(str(thought))
         text = str(frame["text"])
         if text and not self._quiet:
-            self.status("")
+            self._end_thought()
             if self._markdown is not None:
                 self._markdown.add(clean(text))
             else:
                 print(clean(text) if self._terminal else text, end="", flush=True)
             self._at_start = text.endswith("\n")
+
+    def _think(self, text: str) -> None:
+        """Show more of the thinking, or that there is some."""
+        if not self._shows_thinking:
+            self.status("thinking")
+            return
+        self.status("")
+        begin = _DIM if self._dims and not self._in_thought else ""
+        print(begin + (clean(text) if sys.stderr.isatty() else text), end="", file=sys.stderr)
+        sys.stderr.flush()
+        self._in_thought = True
+
+    def _end_thought(self) -> None:
+        """Leave an empty line between the thinking and the answer."""
+        self.status("")
+        if self._in_thought:
+            print(_PLAIN if self._dims else "", end="\n\n", file=sys.stderr, flush=True)
+            self._in_thought = False
 
     def status(self, text: str) -> None:
         """Replace the status that stands after the answer so far; an empty text erases it."""
@@ -51,7 +78,7 @@ class Screen:
             self._status = text
 
     def end_line(self) -> None:
-        self.status("")
+        self._end_thought()
         if self._markdown is not None:
             self._markdown.close()
         if not self._quiet and not self._at_start:

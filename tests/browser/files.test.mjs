@@ -67,14 +67,19 @@ onPage("text files are sent as text before the message, and shown with it", asyn
   assert.equal(await page.locator(".bubble").innerText(), "What is in them?");
 });
 
-onPage("a file alone is a message, and its name the name of the conversation", async (page) => {
-  await pick(page, "x.json", "{}", "application/json");
+onPage("a file alone is a message, and its name the name of the conversation; long lines of it are scrolled", async (page) => {
+  const long = `{"a":"${"x".repeat(200)}"}`;
+  await pick(page, "x.json", long, "application/json");
   await page.getByRole("button", { name: "Remove x.json" }).waitFor();
   const sent = page.waitForRequest("**/api/engine/chat");
   await page.click("#send");
-  assert.equal((await sent).postDataJSON().messages[0].content, "File x.json:\n```json\n{}\n```");
+  assert.equal((await sent).postDataJSON().messages[0].content, `File x.json:\n\`\`\`json\n${long}\n\`\`\``);
   await finished(page);
   assert.equal(await page.locator("#conversations .open").innerText(), "x.json");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.locator(".file summary").click();
+  const { x, width } = await page.locator(".file pre").boundingBox();
+  assert.ok(x > 0 && x + width < 390, `${x} ${width}`);
 });
 
 onPage("what can't be read is refused with its name and the reason", async (page) => {

@@ -38,10 +38,11 @@ class Bench:
         chunk: int = 32,
         *,
         cache_bytes: int = 1 << 28,
+        num_draft_tokens: int = 0,
     ) -> None:
         self.record = with_kv(record, kv)
         self.cache = PromptCache(cache_bytes, kv_cache)
-        settings = Settings(slots=32, prefill_step=chunk)
+        settings = Settings(slots=32, prefill_step=chunk, num_draft_tokens=num_draft_tokens)
         self.backend: Backend = open_backend(self.record, settings, self.cache)
         list(self.backend.start())
 
@@ -95,11 +96,11 @@ class Bench:
         return chat.generated
 
 
-def bench_of_kind(kind: str, below: Path) -> Bench:
+def bench_of_kind(kind: str, below: Path, *, num_draft_tokens: int = 0) -> Bench:
     """A bench of a small model of an architecture, made in a folder."""
     described = describe(make_folder(kind, below / kind))
     assert described is not None
-    return Bench(described)
+    return Bench(described, num_draft_tokens=num_draft_tokens)
 
 
 def bench_of_template(folder: Path, template: str, tokens: tuple[str, ...] = ()) -> Bench:

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from tests.mlx.conftest import Bench
+from tests.mlx.conftest import Bench, bench_of_kind
 from tests.mlx.sampling.schema_chats import constrained
 from wire.model_registry import ModelRecord
+from worker.backends.batching.row_cuts import RowCuts
 from worker.backends.drafting.draft_length import DraftLength
 from worker.backends.drafting.ngram_proposer import NgramProposer
 from worker.sequence import Sequence
@@ -56,7 +58,7 @@ def plain(record: ModelRecord, kv: Literal[8] | None) -> Bench:
 @pytest.fixture(scope="module")
 def drafting(record: ModelRecord, kv: Literal[8] | None) -> Bench:
     """The same model, which guesses whenever it can."""
-    bench = Bench(record, kv)
+    bench = Bench(record, kv, num_draft_tokens=MOST)
     bench.backend._draft_length = _Always(MOST)  # type: ignore[attr-defined]
     bench.backend.reset()
     return bench
@@ -176,3 +178,18 @@ def test_rows_that_leave_and_join_between_guesses_change_nothing(
     run(drafting, again)
     assert again[0].generated == expected[3].generated
     assert again[0].cached_tokens >= len(again[0].prompt_ids) - 1
+
+
+def test_only_models_whose_rows_can_be_cut_apart_guess(
+    record: ModelRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert able(Bench(record, num_draft_tokens=MOST))
+    assert not able(Bench(record)), "it isn't even tried"
+    assert not able(bench_of_kind("gemma3_text", tmp_path, num_draft_tokens=MOST))
+    # As of a model that counts positions by itself.
+    monkeypatch.setattr(RowCuts, "drop", lambda self, common, dropped: None)  # noqa: ARG005
+    assert not able(Bench(record, num_draft_tokens=MOST))
+
+
+def able(bench: Bench) -> bool:
+    return bool(bench.backend._abilities.drafts)  # type: ignore[attr-defined]

@@ -13,6 +13,9 @@ from mlx_lm.models import base
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_vlm.models import cache as vlm_cache
 from mlx_vlm.models.qwen2_5_vl import qwen2_5_vl
+from PIL import Image
+
+from worker.backends.vision.own_code import register_configurations
 
 
 def test_a_tokenizer_of_mlx_lm_has_the_one_of_transformers_inside() -> None:
@@ -40,6 +43,15 @@ def test_a_vision_tower_is_a_list_of_blocks_with_an_attention_each() -> None:
     source = inspect.getsource(qwen_vision)
     assert "self.blocks" in source
     assert "self.attn" in source
+
+
+def test_siglip_2_has_an_image_processor_without_torchvision() -> None:
+    register_configurations()
+    module = import_module("transformers.models.siglip2.image_processing_siglip2")
+    made = module.Siglip2ImageProcessor(patch_size=14, max_num_patches=16)
+    assert {"pixel_values", "pixel_attention_mask", "spatial_shapes"} == set(
+        made([Image.new("RGB", (56, 56))], return_tensors="np")
+    )
 
 
 def test_attention_is_called_by_its_place_in_the_library() -> None:

@@ -48,7 +48,7 @@ class ModelFolders:
         with_defaults: bool = True,
         with_demos: bool = True,
     ) -> None:
-        """``echo`` is the one model of the echo backend, if that runs.
+        """``echo`` is the chat model of the echo backend, if that runs.
 
         ``registered`` is the file that keeps the names and folders of registered models.
 
@@ -81,7 +81,7 @@ class ModelFolders:
     def scan(self) -> list[ModelRecord]:
         """Read the folders again; known models keep their cache's quantisation."""
         if self._echo is not None:
-            found = [self._echo, ECHO_EMBEDDINGS]
+            found = [self._echo, ECHO_EMBEDDINGS, *self._downloads()]
         else:
             found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
         found = list(map(self._published, found))

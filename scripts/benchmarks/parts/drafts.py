@@ -22,13 +22,14 @@ from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
 from worker.backends.base import Backend
+from worker.backends.drafting.draft_length import DraftLength
 from worker.models.folders import describe
 from worker.sequence import Sequence
 
 CLIENTS = (1, 4, 8, 32)
 TOKENS = 96
 DRAFT_TOKENS = 7
-AT_ONCE = (1, 8, 32)
+AT_ONCE = (32, 8, 1)
 """Rows of the batches in which answers are compared."""
 TOWNS = ("Arles", "Bergen", "Cork", "Delft", "Essen", "Ghent", "Lund", "Metz")
 NOTICE = (
@@ -126,7 +127,7 @@ def opened(record: ModelRecord, draft_tokens: int) -> Backend:
 
 
 def measure(
-    record: ModelRecord, rounds: int, clients: tuple[int, ...]
+    record: ModelRecord, rounds: int, clients: tuple[int, ...], tokens: int
 ) -> dict[tuple[str, int], Figures]:
     """Raises BenchError if an answer isn't the same with guesses and without."""
     off, on = opened(record, 0), opened(record, DRAFT_TOKENS)
@@ -140,7 +141,7 @@ def measure(
             rates = {}
             texts = {}
             for backend in (off, on) if turn % 2 else (on, off):
-                chats = [chat(record, kind, i) for i in numbers]
+                chats = [chat(record, kind, i, max_tokens=tokens) for i in numbers]
                 seen = figures if backend is on and turn else None
                 rates[backend is on] = answer(backend, chats, seen)
                 texts[backend is on] = [one.generated for one in chats]
@@ -185,10 +186,22 @@ def table(found: dict[tuple[str, int], Figures]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
 
 
+class _Always(DraftLength):
+    """Guesses whether it pays or not."""
+
+    def may_pay(self, rows: int) -> bool:  # noqa: ARG002
+        return True
+
+    def choose(self, rows: int, drafts: object) -> int:  # noqa: ARG002
+        return self.most
+
+
 def equal(record: ModelRecord, prompts: int) -> Iterator[str]:
-    """How many of so many answers are the same with guesses, greedy and seeded, a line a batch
-    size."""
+    """How many of so many answers are the same with guesses wherever there are any, greedy and
+    seeded, a line a batch size."""
     off, on = opened(record, 0), opened(record, DRAFT_TOKENS)
+    on._draft_length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
+    on.reset()
     for rows in AT_ONCE:
         figures, same = Figures(), 0
         for start in range(0, prompts, rows):
@@ -215,6 +228,7 @@ def main() -> None:
     commands.add_argument(
         "--clients", type=lambda text: tuple(map(int, text.split(","))), default=CLIENTS
     )
+    commands.add_argument("--tokens", type=int, default=TOKENS)
     commands.add_argument("--equal", type=int, default=0, metavar="N")
     chosen = commands.parse_args()
     record = describe(chosen.folder, name=chosen.folder.name)
@@ -227,7 +241,7 @@ def main() -> None:
         for line in equal(record, chosen.equal):
             print(line, flush=True)
         return
-    print(*table(measure(record, chosen.rounds, chosen.clients)), sep="\n")
+    print(*table(measure(record, chosen.rounds, chosen.clients, chosen.tokens)), sep="\n")
 
 
 if __name__ == "__main__":

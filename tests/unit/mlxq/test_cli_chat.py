@@ -41,6 +41,32 @@ def test_an_answer_is_printed_as_it_is_and_ends_with_a_newline() -> None:
     assert "temperature" not in body
 
 
+def thoughtful() -> httpx2.Response:
+    return events(frame(1, reasoning="Hm."), frame(2, text="Warm."), end(3))
+
+
+def test_thinking_is_asked_for_apart_and_not_written_into_a_pipe() -> None:
+    service = FakeService(**{CHAT: thoughtful()})
+    result = mlxq(service, "chat", "Hi", "--effort", "high")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Warm.\n", "")
+    [body] = service.sent("/api/engine/chat")
+    assert (body["include_reasoning"], body["reasoning_effort"]) == (True, "high")
+
+
+def test_thinking_that_is_asked_for_goes_to_standard_error_and_into_json() -> None:
+    result = mlxq(FakeService(**{CHAT: thoughtful()}), "chat", "Hi", "--thinking")
+    assert (result.stdout, result.stderr) == ("Warm.\n", "Hm.\n\n")
+    result = mlxq(FakeService(**{CHAT: thoughtful()}), "chat", "Hi", "--thinking", "--json")
+    told = json.loads(result.stdout)
+    assert (told["text"], told["reasoning"], result.stderr) == ("Warm.", "Hm.", "")
+
+
+def test_an_effort_that_is_none_ends_in_one_line() -> None:
+    result = mlxq(FakeService(), "chat", "Hi", "--effort", "much")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--effort: one of none, minimal, low, medium, high is needed" in result.stderr
+
+
 def test_every_sampling_option_is_a_field_of_the_request() -> None:
     service = FakeService(**{CHAT: hello()})
     options = {

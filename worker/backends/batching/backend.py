@@ -90,7 +90,9 @@ class BatchBackend:
         # Nothing of this is computed: the shape is known before.
         logits = self._model.forward(mx.array([[0]]), self._model.caches.new())
         self._vocabulary = logits.shape[-1]
-        self._abilities = yield from abilities(self._model, self._architecture)
+        self._abilities = yield from abilities(
+            self._model, self._architecture, drafts=self._draft_length.most > 0
+        )
         self.reset()
         if (disk := self._prompt_cache.disk) is not None:
             codec = CacheCodec(self._model.caches.new())
@@ -112,15 +114,8 @@ class BatchBackend:
             together=self._abilities.batches,
             lone=self._abilities.lone,
             attended=self._attended,
-            draft_length=self._draft_length if self._drafts else None,
+            draft_length=self._draft_length if self._abilities.drafts else None,
         )
-
-    @property
-    def _drafts(self) -> bool:
-        """Whether tokens are guessed: only where rows can be cut by different lengths, and several
-        tokens of several rows are known to be read as they are one by one."""
-        able = self._abilities.pads and not self._abilities.lone
-        return self._draft_length.most > 0 and able and self._model.caches.cuts_rows
 
     def batch_lane(self) -> BatchBackend:
         second = copy.copy(self)

@@ -14,7 +14,7 @@ import mlx.core as mx
 from worker.backends.base import EndOfText, Step, Token
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
-from worker.backends.drafting.draft_length import DraftLength
+from worker.backends.drafting.draft_length import BESIDE_GUESSES, PLAIN, DraftLength
 from worker.backends.drafting.drafter import Drafter
 from worker.backends.drafting.verification import verify
 from worker.backends.sampling.draw import draw
@@ -91,13 +91,13 @@ class DecodeBatch:
                 return self._feed(*fed, step)
         if self._returns_first or self._waits_for_guesses:
             # At the rows' first token, because its latency counts most.
+            self._note_step(BESIDE_GUESSES)
             self._returns_first, self._returned = False, True
             tokens, measurements = self._newest, self._measurements
         else:
+            self._note_step(BESIDE_GUESSES if self._returned else PLAIN)
             if self._returned:
                 self._advance(known=1)
-            elif self._drafter is not None:
-                self._drafter.step_was(len(self.rows), 1, len(self.rows))
             tokens, measurements = self._newest, self._measurements
             self._advance(known=0)
         numbers = [int(token) for token in tokens.tolist()]
@@ -108,6 +108,11 @@ class DecodeBatch:
             for row, token in zip(self.rows, numbers, strict=True)
             if _take(row, token, step, measured.get(id(row)))
         ]
+
+    def _note_step(self, width: int) -> None:
+        """A step without guesses begins."""
+        if self._drafter is not None:
+            self._drafter.step_was(len(self.rows), width, len(self.rows))
 
     @property
     def _waits_for_guesses(self) -> bool:

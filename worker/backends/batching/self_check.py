@@ -40,16 +40,19 @@ class Abilities:
     """What the batch loop may do with a model's rows; before they are tried out, nothing.
 
     ``pads``: prompts of different length can be read together. ``batches``: rows can be decoded
-    together. ``lone``: a row that is alone keeps its own cache.
+    together. ``lone``: a row that is alone keeps its own cache. ``drafts``: rows can be fed several
+    tokens at once, of which they keep different numbers.
     """
 
     pads: bool = False
     batches: bool = False
     lone: bool = True
+    drafts: bool = False
 
 
-def abilities(model: Model, architecture: str) -> Pieces[Abilities]:
-    """Try a model out, a layer at a time: other models' streams go on between the pieces."""
+def abilities(model: Model, architecture: str, *, drafts: bool) -> Pieces[Abilities]:
+    """Try a model out, a layer at a time: other models' streams go on between the pieces.
+    ``drafts``: whether guesses are wanted."""
     new_cache, forward = model.caches.new, model.forward
     layers = new_cache()
     if architecture in ONE_POSITION or not kv_cache.can_merge(layers):
@@ -71,7 +74,10 @@ def abilities(model: Model, architecture: str) -> Pieces[Abilities]:
         pads = _agree(read, alone, allowed)
     # Some models of mlx_vlm with windows or states take a batch of one apart in every step.
     lone = not batches or (model.caches.needs_checkpoints and not model.reads_together)
-    return Abilities(pads=pads, batches=batches, lone=lone)
+    if drafts := drafts and pads and not lone and model.caches.cuts_rows:
+        kept = yield from _unless_refused(_cut_apart(forward, prompts, rows))
+        drafts = _agree(kept, alone, allowed)
+    return Abilities(pads=pads, batches=batches, lone=lone, drafts=drafts)
 
 
 def _prompt(length: int, vocabulary: int) -> list[int]:
@@ -110,6 +116,22 @@ def _read_together(
     yield from kv_cache.evaluate_by_layer(batch.layers)
     for layer in batch.layers:
         layer.finalize()
+    return (yield from _decoded(forward, prompts, batch.layers))
+
+
+def _cut_apart(
+    forward: Forward, prompts: list[list[int]], rows: list[list[Any]]
+) -> Pieces[mx.array]:
+    """Feed two tokens to each row, of which the last row keeps one and the others none. The rows
+    have been decoded: they hold two tokens more than before."""
+    *others, last = rows
+    copies = [*(kv_cache.cut(row, 2, None) for row in others), kv_cache.cut(last, 3, None)]
+    batch = CacheBatch(copies, lone=False)
+    wrong = prompts[0][0]
+    fed = [[wrong, wrong] for _ in others]
+    forward(mx.array([*fed, [prompts[-1][-2], wrong]]), batch.layers)
+    yield from kv_cache.evaluate_by_layer(batch.layers)
+    batch.cut([2 for _ in others] + [1])
     return (yield from _decoded(forward, prompts, batch.layers))
 
 

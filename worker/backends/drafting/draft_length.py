@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from worker.backends.drafting.step_costs import StepCosts
 
+PLAIN, BESIDE_GUESSES = 1, 0
+"""Widths of steps without guesses."""
 LEAST_GAIN = 1.05
 """Tokens a second with guesses, in relation to without: less is within the noise."""
 LOST_SHARE = 0.01
@@ -49,17 +51,15 @@ class DraftLength:
         self._spent_s = 0.0
         self._lost_s = 0.0
 
-    def note_plain(self, rows: int, seconds: float) -> None:
-        """Take in the time of a plain step."""
-        self._costs.note(rows, 1, seconds)
-        self._spent_s += seconds
-
-    def note_drafted(self, rows: int, width: int, tokens: int, seconds: float) -> None:
-        """Take in the time of a step that fed ``width`` tokens a row, and gave so many in all."""
-        self._costs.note(rows, width, seconds)
+    def note(self, rows: int, width: int, tokens: int, seconds: float) -> None:
+        """Take in the time of a step that fed ``width`` tokens a row, and gave so many in all.
+        ``BESIDE_GUESSES`` stands for a plain step before or behind one with guesses: it takes
+        longer, as nothing is computed ahead."""
+        if width != BESIDE_GUESSES:
+            self._costs.note(rows, width, seconds)
         self._spent_s += seconds
         plain_s = self._costs.plain_s(rows)
-        if plain_s is not None:
+        if width != PLAIN and plain_s is not None:
             self._lost_s = max(0.0, self._lost_s + seconds - plain_s * tokens / rows)
 
     def may_pay(self, rows: int) -> bool:

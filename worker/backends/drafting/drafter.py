@@ -68,11 +68,7 @@ class Drafter:
         with its tokens counts as well."""
         now = time.perf_counter()
         if self._step is not None:
-            rows, width, tokens = self._step
-            if width == 1:
-                self._length.note_plain(rows, now - self._began)
-            else:
-                self._length.note_drafted(rows, width, tokens, now - self._began)
+            self._length.note(*self._step, now - self._began)
         self._step, self._began = None, now
 
     def step_was(self, rows: int, width: int, tokens: int) -> None:

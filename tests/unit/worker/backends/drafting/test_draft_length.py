@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.backends.drafting.draft_length import AcceptanceRate, DraftLength
+from worker.backends.drafting.draft_length import BESIDE_GUESSES, PLAIN, AcceptanceRate, DraftLength
 from worker.backends.drafting.row_drafts import RowDrafts
 from worker.backends.drafting.step_costs import STALE_STEPS
 
@@ -43,9 +43,9 @@ def run(
             rate.note(max(accepted, int(hit and not longest)), int(not hit))
             tokens += accepted
         if longest:
-            length.note_drafted(rows, longest + 1, tokens, PLAIN_S * cost(longest + 1))
+            length.note(rows, longest + 1, tokens, PLAIN_S * cost(longest + 1))
         else:
-            length.note_plain(rows, PLAIN_S)
+            length.note(rows, PLAIN, rows, PLAIN_S)
     return chosen
 
 
@@ -65,14 +65,25 @@ def test_what_does_not_pay_is_hardly_tried(cost: Cost, right: float) -> None:
 def test_nothing_is_fed_before_plain_steps_were_measured() -> None:
     length = DraftLength(7)
     assert not length.may_pay(4)
-    length.note_plain(4, PLAIN_S)
+    length.note(4, PLAIN, 4, PLAIN_S)
     assert length.may_pay(4)
     assert not length.may_pay(5)
 
 
+def test_steps_that_guesses_make_slower_count_as_lost() -> None:
+    length = DraftLength(7)
+    for _ in range(10):
+        length.note(1, PLAIN, 1, PLAIN_S)
+    length.note(1, BESIDE_GUESSES, 1, 2 * PLAIN_S)
+    assert not length.may_pay(1)
+    for _ in range(100):
+        length.note(1, PLAIN, 1, PLAIN_S)
+    assert length.may_pay(1)
+
+
 def test_none_are_fed_where_none_may_be() -> None:
     length = DraftLength(0)
-    length.note_plain(1, PLAIN_S)
+    length.note(1, PLAIN, 1, PLAIN_S)
     assert not length.may_pay(1)
 
 

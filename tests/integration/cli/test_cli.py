@@ -3,89 +3,46 @@ terminal."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
-from tests.support.service_support import LIMIT_S, ROOT, SERVE, Running
+from tests.integration.cli.shell import (
+    MLXQ,
+    Shell,
+    Terminal,
+    conversation,
+    read_until,
+    wait_until,
+    without_notes,
+)
+from tests.support.service_support import LIMIT_S, ROOT
+from tests.unit.worker.models.hub_server import Repositories, hub_server
 from worker.backends.echo import answer, word
+from worker.backends.echo_script import SAY
+from worker.models.folders import ECHO_EMBEDDINGS, ECHO_MODEL
 
-MLXQ = (sys.executable, "-m", "mlxq.cli")
-
-
-class Shell:
-    """A service, and a user's environment."""
-
-    def __init__(self, data: Path) -> None:
-        self.running = Running(
-            SERVE, data, limit_s=300, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="15"
-        )
-        self.url = self.running.line("Ready: ").removeprefix("Ready: ")
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("MLXQ_")}
-        self.environ = ours | {"MLXQ_URL": self.url, "TERM": "xterm", "PYTHONUNBUFFERED": "1"}
-
-    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
-        given = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-        } | more
-        return subprocess.Popen([*MLXQ, *arguments], cwd=ROOT, env=self.environ, text=True, **given)
-
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, stdin=subprocess.PIPE)
-        out, err = process.communicate(stdin, timeout=LIMIT_S)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def running_jobs(self, count: int) -> list[str]:
-        """The ids that `mlxq ps` shows, once there are so many: workers publish their jobs once a
-        second."""
-        for _ in range(LIMIT_S):
-            running = json.loads(self.run("ps", "--json").stdout)["running"]
-            if len(running) == count:
-                return [row["job_id"] for row in running]
-        raise AssertionError(f"there were never {count} running jobs")
+WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    made = Shell(tmp_path_factory.mktemp("cli"))
-    yield made
-    made.running.close()
+def repositories() -> Repositories:
+    files = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"1" * 4096}
+    return Repositories({"ann/tiny": files, "ann/gguf": {"model.gguf": b"1"}}, held={WEIGHTS})
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Poll until another process has written it."""
-    ticks = threading.Event()
-    for _ in range(LIMIT_S * 50):
-        if condition():
-            return
-        ticks.wait(0.02)
-    raise AssertionError("the text was not written in time")
-
-
-def read_until(pipe: IO[str], text: str) -> str:
-    """Read a child's pipe up to a text; blocks until the text is there.
-
-    Reads the descriptor itself: what a buffered reader has taken in, ``communicate`` never sees.
-    """
-    seen = b""
-    while text.encode() not in seen:
-        piece = os.read(pipe.fileno(), 1)
-        assert piece, f"{text!r} never came: {seen.decode()!r}"
-        seen += piece
-    return seen.decode()
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, repositories: Repositories) -> Iterator[Shell]:
+    with hub_server(repositories) as hub:
+        made = Shell(tmp_path_factory.mktemp("cli"), hub)
+        yield made
+        made.running.close()
 
 
 def test_a_chat_answers_from_an_argument_and_from_a_pipe(shell: Shell) -> None:
@@ -132,56 +89,13 @@ def test_a_reader_that_leaves_stops_the_chat(shell: Shell) -> None:
     assert shell.running_jobs(0) == []
 
 
-def without_notes(seen: str) -> str:
-    """The text that stays on the screen: temporary text behind it is erased."""
-    kept = re.sub(r"\x1b7[^\x1b]*\x1b8\x1b\[J", "", seen)
-    assert "\x1b" not in kept
-    return kept
-
-
-class Terminal:
-    """A conversation on a pseudo-terminal."""
-
-    def __init__(self, shell: Shell, *options: str) -> None:
-        ours, theirs = pty.openpty()
-        # Without TERM=dumb Markdown would be rendered: what is compared here is the text.
-        shell.environ["TERM"] = "dumb"
-        self.process = shell.start(
-            "chat", "--seed", "3", *options, stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        os.close(theirs)
-        self.raw = io.FileIO(ours, "r+")
-        self.until("> ")
-
-    def until(self, text: str) -> str:
-        seen = b""
-        while text.encode() not in seen:
-            seen += self.raw.read(1)
-        return seen.decode()
-
-    def say(self, line: str) -> None:
-        """Type a line, and read the echo of it."""
-        self.raw.write(line.encode() + b"\n")
-        self.until(line + "\r\n")
-
-    def ask(self, line: str) -> str:
-        """Type a line; return the output up to the next prompt."""
-        self.say(line)
-        return without_notes(self.until("> ").removesuffix("> ").rstrip("\r\n"))
-
-    def close(self) -> None:
-        self.raw.close()
-        self.process.kill()
-        self.process.wait()
-
-
 def words(prompt: str, count: int) -> str:
     """The echo backend's answer, with seed 3, to a whole conversation."""
     return "".join(f"w{word(list(prompt.encode()), 3, place)} " for place in range(count))
 
 
 def test_a_conversation_asks_with_all_that_was_said(shell: Shell) -> None:
-    terminal = Terminal(shell, "--max-tokens", "3")
+    terminal = conversation(shell, "--max-tokens", "3")
     try:
         assert terminal.ask("one") == words("user:one\n", 3)
         assert "there is no model 'nope'" in terminal.ask("/model nope")
@@ -203,8 +117,45 @@ def test_a_conversation_asks_with_all_that_was_said(shell: Shell) -> None:
         terminal.close()
 
 
+def test_thinking_is_dimmed_and_markdown_rendered_on_a_terminal(shell: Shell) -> None:
+    terminal = conversation(shell, "--max-tokens", "60", term="xterm")
+    try:
+        terminal.say(f"{SAY}<think>Cold.</think>It is **warm**.")
+        seen = terminal.until("\x1b[1mwarm\x1b[0m.")
+        assert "Cold." in re.sub(r"\x1b\[2m|\x1b7.*?\x1b8\x1b\[J", "", seen)
+        assert "<think>" not in seen
+        assert seen.index("\x1b[2m") < seen.index("\x1b[0m\r\n\r\n") < seen.index("It is")
+        terminal.until("> ")
+        terminal.say("/think")
+        terminal.until("Thinking is hidden now.\r\n> ")
+        terminal.say("/effort")
+        terminal.until("demo-chat has no say in how much it thinks.\r\n> ")
+        terminal.say(f"{SAY}<think>Cold.</think>warm")
+        assert "Cold" not in terminal.until("warm\r\n")
+    finally:
+        terminal.close()
+
+
+def test_a_download_has_a_bar_and_says_how_it_ended(
+    shell: Shell, repositories: Repositories
+) -> None:
+    terminal = Terminal(shell, "pull", "ann/tiny", term="xterm")
+    try:
+        assert "%" in terminal.until("Downloading tiny") + terminal.until("%")
+        repositories.go.set()
+        terminal.until("tiny is here: `mlxq run tiny` talks to it.\r\n")
+        assert terminal.process.wait(LIMIT_S) == 0
+    finally:
+        terminal.close()
+    assert shell.run("pull", "ann/tiny").stdout == "tiny is here already.\n"
+    failed = shell.run("pull", "ann/gguf")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "MLX can't load it" in failed.stderr
+    assert shell.run("rm", "tiny", "--yes").returncode == 0
+
+
 def test_ctrl_c_in_a_conversation_stops_the_answer_and_keeps_what_came(shell: Shell) -> None:
-    terminal = Terminal(shell, "--max-tokens", "4000")
+    terminal = conversation(shell, "--max-tokens", "4000")
     try:
         terminal.say("one")
         seen = terminal.until(" ")
@@ -263,9 +214,8 @@ def test_ctrl_c_leaves_a_batch_running_and_cancel_ends_it(shell: Shell, tmp_path
 
 
 def test_the_operator_sees_models_state_and_health(shell: Shell) -> None:
-    assert [row["name"] for row in json.loads(shell.run("models", "--json").stdout)] == [
-        "demo-chat"
-    ]
+    names = [row["name"] for row in json.loads(shell.run("models", "--json").stdout)]
+    assert names == [ECHO_MODEL.name, ECHO_EMBEDDINGS.name]
     assert shell.run("load", "demo-chat").stdout == "Loaded demo-chat.\n"
     assert "demo-chat" in shell.run("list").stdout
     assert "did you mean 'demo-chat'" in shell.run("run", "demo-chta", "hi").stderr
