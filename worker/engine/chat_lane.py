@@ -109,11 +109,12 @@ class ChatLane:
         """Let in the chats that are ready, make one step of each batch, emit its events."""
         self.window.flush()
         busy = [backend for backend in self._models.backends() if backend.sequences()]
-        chats = [backend for backend in busy if not pools(backend)]
+        texts = [backend for backend in busy if pools(backend)]
+        chats = [backend for backend in busy if backend not in texts]
         # A batch that has work leaves no rest to the others.
         self.rest_s = min(map(self._step, chats), default=0.0)
-        if len(chats) < len(busy):
-            self._step_texts([backend for backend in busy if pools(backend)], chats)
+        if texts:
+            self._step_texts(texts, chats)
         self._flush()
 
     def _step_texts(self, backends: list[Backend], chats: list[Backend]) -> None:

@@ -20,11 +20,11 @@ from worker.backends.pooling.decoder import RowDecoder
 from worker.backends.pooling.model import Input, PoolingModel, Rows
 from worker.sequence import Sequence
 
-STEP_S = 0.01
+STEP_S = 0.005
 """About how long a step takes: a chat that arrives meanwhile waits for its end."""
 MOST_TEXTS = 256
 """Of one pass."""
-FIRST_TOKENS, TOKENS = 512, (64, 8192)
+FIRST_TOKENS, TOKENS = 64, (32, 8192)
 """Of one pass, padding included: at first, and the bounds between which the number goes with the
 time that a pass's longest piece takes. A longer text is alone in its pass."""
 _LEAST_LENGTH = 1e-12
