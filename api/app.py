@@ -42,6 +42,7 @@ from api.responses import response_schemas as responses_schemas
 from api.responses import routes as responses
 from api.responses.stored import routes as stored_responses
 from api.services import build_services, running
+from api.webhooks import routes as webhooks
 from wire.settings import Settings
 
 DASHBOARD = "/rq"
@@ -97,6 +98,7 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
         pages,
         login,
         key_routes,
+        webhooks,
     )
     for router in (part.router for part in routers):
         app.include_router(router)
@@ -107,7 +109,7 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
 
 def _check(settings: Settings) -> None:
     """Raises BadSetting."""
-    for name in ("allowed_hosts", "image_hosts"):
+    for name in ("allowed_hosts", "image_hosts", "webhook_hosts"):
         HostNames(getattr(settings, name), f"MLXQ_{name.upper()}")
     ModelAliases(settings.model_aliases)
 

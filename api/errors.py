@@ -60,6 +60,7 @@ STATUS: dict[ErrorCode, int] = {
     "gave_up_after_crashes": 500,
     "job_unreadable": 500,
     "hub_unreachable": 502,
+    "webhook_failed": 502,
     "redis_unavailable": 503,
     "redis_full": 503,
     "no_worker": 503,

@@ -48,11 +48,15 @@ from api.registry import ModelAliases, RegistryReader
 from api.responses.batch_lines import RESPONSE_LINES, RESPONSES
 from api.responses.stored.store import ResponseStore
 from api.serving.token_counter import TokenCounter
+from api.webhooks.deliveries import Deliveries
+from api.webhooks.dispatcher import Dispatcher
+from api.webhooks.endpoints import EndpointStore
+from api.webhooks.sender import Sender
 from wire.settings import Settings
 
 _PERIODIC: tuple[type[Any], ...] = (
     *(DisconnectWatcher, ImageIntake, BatchIntake, FileBatches),
-    TokenCounter,
+    *(TokenCounter, Dispatcher),
 )
 _CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas, TokenCounter)
 _TASKS_END_S = 2.0
@@ -81,6 +85,8 @@ def build_services(
     responses = ResponseStore(
         redis, settings.responses_mb << 20, enabled=settings.store_responses == "on"
     )
+    deliveries = Deliveries(redis, EndpointStore(redis))
+    sender = Sender(HostNames(settings.webhook_hosts))
     status = StatusReader(redis, registry, records, batches.store, settings.queue_limit)
     services = (
         *(clients, registry, relay, jobs, records, disconnects),
@@ -90,6 +96,7 @@ def build_services(
         *(ModelCommands(registry, jobs, relay, records), ModelPins(redis)),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
         responses,
+        *(deliveries, Dispatcher(redis, deliveries, sender)),
         *(status, StatusStream(status), Sessions(redis)),
         KeyRing(settings, known, KeyStore(redis, stored_keys)),
     )

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from mlxq.commands.admin.keys import keys
 from mlxq.commands.admin.usage import usage
+from mlxq.commands.admin.webhooks import webhooks
 from mlxq.commands.batch import batch, batches
 from mlxq.commands.chat import chat, run
 from mlxq.commands.doctor import doctor
@@ -149,6 +150,7 @@ app.command(
 )(serve)
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:

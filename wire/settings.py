@@ -110,10 +110,7 @@ class Settings:
         1000, "chats that may wait; beyond it a request gets 429", 1, 1_000_000
     )
     rq_history_hours: float = setting(
-        24,
-        "how long RQ's pages show an ended job, without its prompt, hours; 0: not at all",
-        0,
-        8760,
+        24, "how long RQ's pages show an ended job, without prompt, hours; 0: not at all", 0, 8760
     )
     images_mb: int = setting(
         512, "memory of Redis for images of chats; beyond it a request gets 429, MiB", 16, 1 << 20
@@ -122,6 +119,9 @@ class Settings:
         (),
         "hosts from which images may be fetched by https, or *.name, with commas; none: only "
         "data: URLs",
+    )
+    webhook_hosts: tuple[str, ...] = setting(
+        (), "hosts of webhooks that may be private or plain http, or *.name, with commas"
     )
     batch_mb: int = setting(
         1024,

@@ -22,6 +22,7 @@ from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
 from wire.messages import Event, Failed, Finished, Progress, Warning
 from wire.usage import COUNT_USAGE, encode_usage
+from wire.webhooks.outbox import NOTE_END
 
 # Once a log has ended its attempt key reads "ended:<attempt>", so that nothing more is written, and
 # a terminal append that is tried again after a broken connection still learns that it was written.
@@ -50,14 +51,15 @@ return {number, redis.call('XRANGE', log, '-', '+')}
 """
 # A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps.
 # Lifetimes are renewed now and then, not with every token. The end of a job is counted, and noted
-# among the recent ones, with its writing: once, whichever process writes it. KEYS: recent, ended,
-# then log, attempt, job and live for each entry. ARGV: channel, log lifetime, attempt lifetime, how
-# many recent ends to keep, how keys of usage begin, then attempt, sequence number, entry and how it
-# ends the log (empty: it doesn't; else the name, prompt, completion and cached tokens) for each.
-# Answers one number an entry: 1 written, 2 was there already, 0 refused, -1 when Redis has
-# forgotten what this attempt wrote or even that it began.
+# among the recent ones and in the outbox of webhooks, with its writing: once, whichever process
+# writes it. KEYS: recent, ended, then log, attempt, job and live for each entry. ARGV: channel, log
+# lifetime, attempt lifetime, how many recent ends to keep, how keys of usage begin, then attempt,
+# sequence number, entry and how it ends the log (empty: it doesn't; else the name, prompt,
+# completion and cached tokens) for each. Answers one number an entry: 1 written, 2 was there
+# already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
 _APPEND = (
     COUNT_USAGE
+    + NOTE_END
     + """
 local answer, published = {}, {}
 for i = 1, (#KEYS - 2) / 4 do
@@ -80,6 +82,7 @@ for i = 1, (#KEYS - 2) / 4 do
         if about[1] and about[1] ~= 'model' then
           local name, prompt, completion, cached = string.match(ends, '^(%S+) (%d+) (%d+) (%d+)$')
           redis.call('HINCRBY', KEYS[2], name, 1)
+          note_end(job, name)
           if about[4] and about[4] ~= '' then
             local total = ARGV[5] .. about[4]
             local day = math.floor(redis.call('TIME')[1] / 86400)

@@ -43,7 +43,11 @@ JSONL = (
     "application/x-jsonlines",
     "application/jsonlines",
 )
-_ONLY_STREAMED = ("stream_options", "on_disconnect")
+_NOT_OF_A_LINE = {
+    "stream_options": "a batch has no streams.",
+    "on_disconnect": "a batch has no streams.",
+    "webhook": "the end of the batch is told, not that of a line.",
+}
 _AT_ONCE = 64
 
 
@@ -124,7 +128,7 @@ async def _rules_of(
         # hours.
         sentence = "messages: they are a prompt's own; send them in prompts."
         raise ApiError("invalid_request", sentence, param="messages")
-    _refuse_streamed(fields)
+    _refuse_others(fields)
     # A field that holds for every prompt is validated once, by itself.
     trial = {"model_id": body.model_id, "messages": [{"role": "user", "content": "."}]}
     await json_reader.validate(ChatRequest, trial | fields)
@@ -152,7 +156,7 @@ def _lines(start: int, prompts: list[Any]) -> bytes:
 def read(row: Fields) -> tuple[str, ChatSpec]:
     """Read a line of the native API: a chat's fields, or ``prompt`` in place of ``messages``, or
     texts whose vectors or scores are asked for."""
-    _refuse_streamed(row)
+    _refuse_others(row)
     if (shape := line_shape(row)) is not None:
         texts = checked(shape, row)
         return texts.model_id, texts.spec()
@@ -170,11 +174,11 @@ def read(row: Fields) -> tuple[str, ChatSpec]:
     return body.model_id, body.spec()
 
 
-def _refuse_streamed(fields: Fields) -> None:
-    """Raises ApiError for fields that are about a stream."""
-    for name in _ONLY_STREAMED:
+def _refuse_others(fields: Fields) -> None:
+    """Raises ApiError for fields that only a chat by itself has."""
+    for name, reason in _NOT_OF_A_LINE.items():
         if name in fields:
-            raise ApiError("invalid_request", f"{name}: a batch has no streams.", param=name)
+            raise ApiError("invalid_request", f"{name}: {reason}", param=name)
 
 
 def _of_prompt(refused: ApiError) -> ApiError:

@@ -20,6 +20,8 @@ from api.batches.quota import BatchQuota
 from api.jobs.ids import is_job_id
 from wire import clock, keys
 from wire.batches import ENDED_STATES, BatchState, LineResult
+from wire.webhooks import outbox
+from wire.webhooks.outbox import ASKED, NOTE_END
 
 _AT_ONCE = 500
 """Commands in one round trip."""
@@ -36,17 +38,21 @@ return freed
 """
 # KEYS: batch, open slices, open batches. ARGV: batch id, how it ends, now in ms. Answers whether
 # there was anything to end. With no slice in the queue or with a worker, it has ended with this.
-_CUT = """
+_CUT = (
+    NOTE_END
+    + """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
 if redis.call('SCARD', KEYS[2]) == 0 then
   redis.call('HSET', KEYS[1], 'state', ARGV[2], 'ended_ms', ARGV[3])
   redis.call('ZREM', KEYS[3], ARGV[1])
+  note_end(KEYS[1], ARGV[2])
 else
   redis.call('HSET', KEYS[1], 'state', 'cancelling', 'ends_as', ARGV[2])
 end
 return 1
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,11 @@ class BatchRecord:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     details: Mapping[str, Any] | None = None
+
+    @property
+    def public_id(self) -> str:
+        """Its id as its owner knows it: a batch of OpenAI's API has one that begins so."""
+        return str((self.details or {}).get("public_id", self.id))
 
     @property
     def ended(self) -> bool:
@@ -127,6 +138,7 @@ class BatchStore:
             batch_id, owner, model_id, "uploading", now, now + self.lifetime_ms, details=details
         )
         about: dict[Any, Any] = {"owner": owner, "model_id": model_id, "state": record.state}
+        about[ASKED] = outbox.of_batch(record.public_id)
         about |= {
             "details": json.dumps(details),
             "created_ms": now,
@@ -184,7 +196,9 @@ class BatchStore:
         pipe.hset(name, mapping=counts | ({"ended_ms": record.created_ms} if ended else {}))
         pipe.pexpireat(name, record.expires_ms)
         pipe.zadd(keys.batches(record.owner), {record.id: record.created_ms})
-        if not ended:
+        if ended:
+            outbox.note_end(pipe, outbox.of_batch(record.public_id), record.owner, record.state)
+        else:
             pipe.zadd(keys.BATCHES_OPEN, {record.id: record.expires_ms})
             pipe.set(keys.batch_fed(record.id), 1, pxat=record.expires_ms)
             pipe.sadd(keys.batch_slices(record.id), 0)

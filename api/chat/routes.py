@@ -24,7 +24,9 @@ from api.http.head_requests import GetAlone
 from api.jobs.idempotency import idempotency_key_of
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecord, JobRecords
+from api.registry import workers_outdated
 from wire.sampling_used import used
+from wire.webhooks.outbox import TELLS_ENDS
 
 router = APIRouter(
     prefix="/api/engine/chat", tags=["Chat"], dependencies=[JsonOnly], route_class=LongBodyRoute
@@ -54,6 +56,8 @@ async def chat(
     if key is not None and (earlier := await chats.jobs.existing_job(key)) is not None:
         return await _resume(earlier, 0, readers, caller)
     model = await chats.find_model(body.model_id, caller.owner)
+    if body.webhook and await chats.registry.oldest_version() < TELLS_ENDS:
+        raise workers_outdated("webhook")
     spec = await chats.fitting(body.spec(), model)
     submitted = await chats.submit(spec, model, urls, caller, key)
     if isinstance(submitted, str):

@@ -27,6 +27,7 @@ from api.images.draft import DraftMessage
 from api.jobs.queue import Policy
 from api.schemas import INTEGRAL, Body, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
+from wire.webhooks.outbox import of_chat
 
 
 class ChatMessage(Body):
@@ -94,6 +95,7 @@ class ChatRequest(SamplingFields, Body):
     chat_template_kwargs: TemplateKwargs | None = None
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
+    webhook: bool | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError where its fields contradict each other."""
@@ -105,7 +107,8 @@ class ChatRequest(SamplingFields, Body):
             seed=seed_or_any(self.seed),
             logprobs=likeliest(self.logprobs, self.top_logprobs),
         )
-        policy = Policy(self.on_disconnect, self.stream_options.enabled() | self._in_frames())
+        in_frames = self.stream_options.enabled() | self._in_frames()
+        policy = Policy(self.on_disconnect, in_frames, of_chat if self.webhook else None)
         drafts = [message.draft() for message in self.messages]
         form = OutputFormat(
             separate=bool(self.include_reasoning),

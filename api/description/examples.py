@@ -42,6 +42,12 @@ REQUESTS: dict[str, Any] = {
     "POST /api/engine/models/download": _MODEL,
     "POST /api/engine/models/download/cancel": _MODEL,
     "POST /api/engine/models/delete": _MODEL,
+    "POST /v1/webhook_endpoints": {
+        "name": "CI",
+        "url": "https://ci.example/hook",
+        "event_types": ["response.completed", "batch.completed"],
+    },
+    "POST /v1/webhook_endpoints/{endpoint_id}/test": {"event_type": "batch.completed"},
     "POST /api/engine/keys": {"name": "ann", "roles": ["admin"], "daily_tokens": None},
     "POST /api/engine/keys/quota": {"name": "bob", "daily_tokens": 200000},
     "POST /v1/chat/completions": {"model": "demo-chat", "messages": _HELLO, "stream": True},
@@ -170,6 +176,19 @@ RESPONSES: dict[str, Any] = {
         "you": "ann",
     },
     "GET /api/engine/status/events": "event: status\ndata: {…}\n\n",
+    "GET /v1/webhook_endpoints": _PAGE,
+    "GET /v1/webhook_endpoints/{endpoint_id}": {
+        "id": "we_5dd0f8dc67704c9fae188739",
+        "object": "webhook_endpoint",
+        "name": "CI",
+        "url": "https://ci.example/hook",
+        "event_types": ["response.completed", "batch.completed"],
+    },
+    "DELETE /v1/webhook_endpoints/{endpoint_id}": {
+        "id": "we_5dd0f8dc67704c9fae188739",
+        "object": "webhook_endpoint.deleted",
+        "deleted": True,
+    },
     "GET /api/engine/keys": [_KEY],
     "DELETE /api/engine/keys/{key_id}": {"id": _KEY["id"], "name": "bob", "revoked": True},
     "GET /api/engine/usage": {

@@ -61,6 +61,10 @@ TEXTS = {
     "include_progress": "Tell the queue position, loading and prefill while there is no text.",
     "on_disconnect": "When the last reader has gone: `cancel` stops the chat after 30 s, "
     "`continue` lets it run.",
+    "webhook": "Whether your webhooks are told when the chat has ended.",
+    "event_types": "The events that are sent there.",
+    "event_type": "The event to send as a sample.",
+    "all_keys": "Whether what ends of all keys is told; for the role admin.",
     "include": "What else the answer holds.",
     "background": "Answer at once, and write the answer without a reader.",
     "store": "Keep the response, so that it can be read and continued.",
@@ -159,6 +163,7 @@ PARAMETERS = {
     "response_id": "The response's id.",
     "batch_id": "The batch's id.",
     "file_id": "The file's id.",
+    "endpoint_id": "The webhook endpoint's id.",
     "key_id": "The key's id, as the list has it.",
     "anthropic-version": "Sent by Anthropic's clients: the answer then has their shape.",
 }

@@ -138,6 +138,13 @@ TEXTS = {
     "UsedOfAModel.model": "The model's name.",
     "today": "What ended today (UTC).",
     "UsageOfAKey.total": "Everything since the start.",
+    # Webhooks
+    "url": "Where it is sent.",
+    "signing_secret": "What signs: no other answer has it.",
+    "signing_secret_hint": "The end of what signs.",
+    "webhook_endpoint_id": "The endpoint's id.",
+    "success": "Whether an answer came: always.",
+    "status_code": "The status of the answer.",
     "day": "A day of UTC.",
     "days": "The last days, oldest first, today last.",
     # Events of a response's stream

@@ -10,51 +10,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import ipaddress
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from api.errors import ApiError
 from api.http.host_names import HostNames
+from api.http.public_addresses import Resolve, is_public, resolve
 from api.images.urls import refused
 
 FETCH_S = 15.0
 """From looking the name up to the last byte, the wait for others included."""
 AT_ONCE = 4
 """Images that are held here, each under 20 MB and its base64."""
-_PORT = 443
 _ADDRESS = re.compile(r"https://([a-z0-9_.-]{1,253})(?::443)?([/?][!-~]{0,2000})?", re.IGNORECASE)
-_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
-_TUNNELS = [ipaddress.IPv6Network(net) for net in ("2001::/32", "2002::/16")]
-"""Teredo and 6to4: addresses of IPv4 in the clothes of IPv6."""
-Resolve = Callable[[str], Awaitable[list[str]]]
 
 
 def is_address(url: str) -> bool:
     """Whether a URL asks for an image to be fetched."""
     return url[:8].lower().startswith(("http://", "https://"))
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is public: not private, local, multicast, reserved, nor a tunnel."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address) and (
-        parsed not in _GLOBAL_V6 or any(parsed in net for net in _TUNNELS)
-    ):
-        # IPv4 written as IPv6 (::ffff:0:0/96, 64:ff9b::/96, ::/96) is outside of 2000::/3.
-        return False
-    return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
-
-
-async def resolve(host: str) -> list[str]:
-    """The addresses of a name, in the order in which to try them."""
-    parsed = await asyncio.get_running_loop().getaddrinfo(host, _PORT, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(row[4][0]) for row in parsed))
 
 
 class ImageFetcher:

@@ -35,6 +35,7 @@ from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
+from wire.webhooks.outbox import ASKED
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,10 +49,12 @@ _RETRY_AFTER_S = (1, 300)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The client's options: whether the job outlives its readers, and what frames hold."""
+    """The client's options: whether the job outlives its readers, what frames hold, and how
+    webhooks call what it is part of, if its end is told: by the value of a field, given its id."""
 
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
+    told_as: Callable[[str], str] | None = None
 
 
 class _QueueFull(Exception):
@@ -232,6 +235,8 @@ class JobQueue:
                 "stream_options": " ".join(sorted(policy.stream_options)),
                 "sampling": sampling_used.stored(job.sampling),
             }
+            if policy.told_as is not None:
+                record[ASKED] = policy.told_as(job.job_id)
             if len(jobs) > 1:
                 first = job.job_id == ids[0]
                 record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}

@@ -145,6 +145,7 @@ class Shared(Collector):
     def collect(self) -> Iterator[Family]:
         yield from self._queues()
         yield from self._ends()
+        yield from self._webhooks()
         workers = self._snapshot.workers
         for row in (*GAUGES, *COUNTERS):
             kind = CounterMetricFamily if row in COUNTERS else GaugeMetricFamily
@@ -178,6 +179,20 @@ class Shared(Collector):
             reason, _, code = how.partition(":")
             family.add_metric([reason, code], count)
         yield family
+
+    def _webhooks(self) -> Iterator[Family]:
+        counts = self._snapshot.webhooks
+        family = CounterMetricFamily(
+            "mlxq_webhook_deliveries", "Webhooks that have ended, by how.", labels=["outcome"]
+        )
+        for outcome in ("delivered", "failed"):
+            family.add_metric([outcome], counts.get(outcome, 0))
+        yield family
+        yield GaugeMetricFamily(
+            "mlxq_webhooks_waiting",
+            "Webhooks that are still to be accepted.",
+            value=counts["waiting"],
+        )
 
     def _heartbeats(self) -> Family:
         name, text = "mlxq_worker_heartbeat_age_seconds", "Time since a worker has told of itself."

@@ -20,6 +20,8 @@ from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
 from wire import clock, keys
 from wire.model_registry import ModelRecord
+from wire.webhooks.names import COUNTS, ENDPOINTS, due
+from wire.webhooks.outbox import OUTBOX
 from wire.worker_status import WorkerStatus
 
 _DOWNLOAD = (
@@ -39,13 +41,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Snapshot:
     """A look at Redis.
 
-    ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log).
+    ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log),
+    ``webhooks`` deliveries, those that wait among them.
     """
 
     now_ms: int
     workers: list[WorkerStatus]
     waiting: dict[str, int]
     ended: dict[str, int]
+    webhooks: dict[str, int]
 
     def age_ms(self, worker: WorkerStatus) -> int:
         """The age of a worker's last report."""
@@ -76,11 +80,19 @@ class StatusReader:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(keys.ENDED)
-            time, ended = await pipe.execute()
-        counts = {
-            name.decode(): int(value) for name, value in cast(dict[bytes, bytes], ended).items()
-        }
-        return Snapshot(int(clock.milliseconds(time)), newest(workers), waiting, counts)
+            pipe.hgetall(COUNTS)
+            time, ended, delivered = await pipe.execute()
+        now_ms, webhooks = int(clock.milliseconds(time)), _counts(delivered)
+        webhooks["waiting"] = await self._webhooks_waiting()
+        return Snapshot(now_ms, newest(workers), waiting, _counts(ended), webhooks)
+
+    async def _webhooks_waiting(self) -> int:
+        endpoints = cast(list[bytes], await self._redis.hkeys(ENDPOINTS))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xlen(OUTBOX)
+            for endpoint in endpoints:
+                pipe.zcard(due(endpoint.decode()))
+            return sum(await pipe.execute())
 
     async def status(self) -> dict[str, Any]:
         """What the status page shows, without the history."""
@@ -184,6 +196,10 @@ def _download(record: ModelRecord) -> dict[str, Any]:
     """A download under way, or one that ended early and can be resumed; progress in percent."""
     row = {name: getattr(record, name) for name in _DOWNLOAD}
     return row | {"download_progress": percent(record)}
+
+
+def _counts(stored: dict[bytes, bytes]) -> dict[str, int]:
+    return {name.decode(): int(value) for name, value in stored.items()}
 
 
 def _batch(record: BatchRecord) -> dict[str, Any]:

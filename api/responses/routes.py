@@ -12,6 +12,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from api.chat.request import ChatSpec
 from api.deps import JsonOnly
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import CHAT, LongBodyRoute, takes
@@ -42,6 +43,7 @@ from api.serving.submission import (
     submit,
 )
 from wire.log_entries import Entry
+from wire.webhooks.outbox import of_response
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
@@ -90,7 +92,7 @@ async def _answer(
     asked = body.asked(read(earlier))
     stores, not_honoured = _stores(body, stored.store.enabled)
     ignored = (*asked.ignored, *not_honoured)
-    submitted = await submit(body, body.model, [asked.spec], ignored, context)
+    submitted = await submit(body, body.model, [_told(asked.spec, body)], ignored, context)
     record = ResponseRecord(
         context.caller.owner,
         submitted.model_name,
@@ -113,6 +115,14 @@ async def _answer(
     if not body.stream:
         return await unstreamed(submitted, context, FIELDS, lambda all_, _: events.whole(all_))
     return await _streamed(events, submitted, context, resumable=bool(body.background))
+
+
+def _told(spec: ChatSpec, body: ResponsesBody) -> ChatSpec:
+    """What is asked for, with its end told by webhooks if it runs in the background."""
+    if not body.background:
+        return spec
+    policy = replace(spec.policy, told_as=lambda job_id: of_response(ID + job_id))
+    return replace(spec, policy=policy)
 
 
 async def _kept(record: ResponseRecord, submitted: Submitted, stored: StoredResponses) -> Events:

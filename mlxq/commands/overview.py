@@ -28,6 +28,7 @@ Chat with the models of an MLX chat queue, and operate it.
   mlxq ps, stop                      what runs and waits; stop it
   mlxq status, logs, doctor          queues and memory; the service's logs; what is wrong
   mlxq keys, usage                   API keys; requests and tokens by day, model and key
+  mlxq webhooks                      addresses that are told when something ends
   mlxq connect                       set up another program for this service
 """
 

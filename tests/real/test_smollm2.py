@@ -112,8 +112,11 @@ def test_logits_processors_are_mlx_lms(smollm2: Bench) -> None:
     """Of the fields that decide with greedy draws; what filters keep is a question of logits."""
     model, tokenizer = mlx_lm.load(str(folder_of(SMOLLM2)))
     settings: list[dict[str, Any]] = [
-        {"logit_bias": {28: 4.0, 30: -100.0}},
-        {"repetition_penalty": 1.4, "repetition_context_size": 3},
+        {
+            "logit_bias": {28: 4.0, 30: -100.0},
+            "repetition_penalty": 1.4,
+            "repetition_context_size": 3,
+        },
         {"repetition_penalty": 1.4, "repetition_context_size": 0, "logit_bias": {28: 6.0}},
     ]
     chats = []

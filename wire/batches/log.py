@@ -21,13 +21,21 @@ from wire.batches.records import (
 )
 from wire.messages import ErrorCode
 from wire.usage import COUNT_USAGE, day_of
+from wire.webhooks.outbox import NOTE_END
 
 DEADLY_LINES = "deadly_lines"
 """Field of a batch: how many of its lines were given up after crashes."""
 
 # Ends a slice, and the batch with its last one. A slice is counted once: its attempt key says that
 # it has ended.
-_END = """
+_END = (
+    NOTE_END
+    + """
+local function end_batch(state)
+  redis.call('HSET', KEYS[3], 'state', state, 'ended_ms', ARGV[4])
+  redis.call('ZREM', KEYS[9], ARGV[3])
+  note_end(KEYS[3], state)
+end
 local function end_slice()
   redis.call('SET', KEYS[1], 'ended:' .. ARGV[1], 'EX', ARGV[2])
   redis.call('HSET', KEYS[2], 'state', 'ended')
@@ -38,16 +46,13 @@ local function end_slice()
   redis.call('SREM', KEYS[4], ARGV[7])
   local about = redis.call('HMGET', KEYS[3], 'state', 'total', 'done', 'failed', 'ends_as')
   if about[1] == 'cancelling' then
-    if redis.call('SCARD', KEYS[4]) == 0 then
-      redis.call('HSET', KEYS[3], 'state', about[5], 'ended_ms', ARGV[4])
-      redis.call('ZREM', KEYS[9], ARGV[3])
-    end
+    if redis.call('SCARD', KEYS[4]) == 0 then end_batch(about[5]) end
   elseif tonumber(about[2]) == tonumber(about[3] or 0) + tonumber(about[4] or 0) then
-    redis.call('HSET', KEYS[3], 'state', 'completed', 'ended_ms', ARGV[4])
-    redis.call('ZREM', KEYS[9], ARGV[3])
+    end_batch('completed')
   end
 end
 """
+)
 # KEYS: attempt, job, batch, open slices, output, input, total, bytes a batch, open batches, the
 # owner's usage and that of the day. ARGV: attempt, lifetime of the attempt key, batch id, now in
 # ms, results that the slice will have, whether it ends without the missing ones, the slice's

@@ -37,6 +37,7 @@ ErrorCode = Literal[
     "insufficient_memory",
     "insufficient_disk",
     "hub_unreachable",
+    "webhook_failed",
     "access_required",
     "unsupported_model",
     "template_failed",

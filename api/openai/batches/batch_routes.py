@@ -18,7 +18,7 @@ from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.jobs.queue import JobQueue
 from api.openai import other_fields
-from api.openai.batches.file_batches import FileBatch, FileBatches
+from api.openai.batches.file_batches import PREFIX, FileBatch, FileBatches
 from api.openai.batches.result_files import kinds, missing_batch
 from api.openai.pagination import page
 from api.openai.response_schemas import Batch, BatchList
@@ -39,7 +39,6 @@ router = APIRouter(
 BatchesOf = Annotated[FileBatches, service(FileBatches)]
 
 WINDOW = "24h"
-PREFIX = "batch_"
 MOST_METADATA = 16
 _REFUSED: dict[str, Harmless] = {"output_expires_after": lambda value: value is None}
 _LINE = re.compile(r"line (\d+)")
@@ -158,7 +157,7 @@ def view(pair: Pair) -> dict[str, Any]:
         "line": int(line[1]) if line else None,
     }
     return ended | {
-        "id": PREFIX + file_batch.id,
+        "id": file_batch.public_id,
         "object": "batch",
         "endpoint": file_batch.endpoint,
         "errors": {"object": "list", "data": [failure]} if state == "failed" else None,

@@ -27,9 +27,11 @@ from api.openai.batches.batch_lines import Endpoints
 from api.periodic import repeat
 from api.registry import RegistryReader
 from wire import keys
+from wire.webhooks import outbox
 
 ImportState = Literal["validating", "accepted", "failed"]
 
+PREFIX = "batch_"
 WINDOW_S = 24 * 3600
 """What is not done by then is not done: the only window that OpenAI's API has."""
 LOOK_S = 5.0
@@ -57,6 +59,11 @@ class FileBatch:
     code: str = ""
     message: str = ""
     hidden: tuple[str, ...] = ()
+
+    @property
+    def public_id(self) -> str:
+        """The id that clients know."""
+        return PREFIX + self.id
 
 
 class FileBatches:
@@ -221,7 +228,7 @@ class FileBatches:
             model_field="model",
             without_template=self._without_template,
         )
-        details = {"ends_by_ms": file_batch.ends_by_ms}
+        details = {"ends_by_ms": file_batch.ends_by_ms, "public_id": file_batch.public_id}
         pieces = self._leased(file_batch, self._files.content(file))
         return await self._batches.accept(
             file_batch.owner, pieces, rules, details=details, batch_id=file_batch.id
@@ -239,6 +246,10 @@ class FileBatches:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.order(file_batch.id), mapping=cast(dict[Any, Any], about))
             pipe.srem(keys.ORDERS_OPEN, file_batch.id)
+            if state == "failed":
+                outbox.note_end(
+                    pipe, outbox.of_batch(file_batch.public_id), file_batch.owner, state
+                )
             pipe.delete(keys.order_lease(file_batch.id))
             await pipe.execute()
 

@@ -1,1 +1,1 @@
-"""The commands of an operator: API keys and usage."""
+"""The commands of an operator: API keys, usage, webhooks."""

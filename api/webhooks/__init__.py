@@ -1,0 +1,1 @@
+"""Webhooks: endpoints, the deliveries to them, and the process that makes these."""
