@@ -38,7 +38,8 @@ export class ModelChoice {
   }
 
   async load() {
-    const models = (await listModels()).filter((model) => model.downloaded);
+    const models = (await listModels()).filter((model) =>
+      model.downloaded && (model.capabilities ?? ["chat"]).includes("chat"));
     if (JSON.stringify(models) === JSON.stringify(this._models)) return;
     this._models = models;
     this._show();

@@ -29,7 +29,7 @@ from worker.models.folders import DEMO_MODELS, describe
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
-ROUNDS, CHATS = 4, 15
+ROUNDS, CHATS = 10, 12
 """Each kind is measured so often, in turn, with so many chats one after another."""
 WORDS = 60
 """Of a chat's prompt; each chat has another, so that none is in the prompt cache."""
@@ -101,6 +101,7 @@ class Bench:
             self.engine.submit(made)
             while self.watch.wait(made.job_id, 0.1) is None and not self.over.is_set():
                 pass
+            self.engine.cancel(made.job_id)  # Nothing of it is left for the next kind.
 
     def _sequence(
         self, record: ModelRecord, texts: list[str], form: OutputFormat, tokens: int

@@ -2,7 +2,7 @@
 
 The rule: feed as many as promise the most tokens a second, by the steps' measured times and by how
 often each row's guesses were right. Where guesses turned out to cost time, they stop until that is
-a hundredth of all the time.
+a hundredth of all the time, some steps at the beginning aside.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ LEAST_GAIN = 1.05
 """Tokens a second with guesses, in relation to without: less is within the noise."""
 LOST_SHARE = 0.01
 """Share of the time that may be lost to guesses that didn't pay, those that measure included."""
+FREE_STEPS = 16
+"""Plain steps' time that may be lost beside, so that a new model is soon measured."""
 FIRST_RATE = 0.5
 """How often a row's guesses are taken to be right before any has been compared."""
 RATE_WEIGHT = 0.15
@@ -64,9 +66,10 @@ class DraftLength:
 
     def may_pay(self, rows: int) -> bool:
         """Whether guesses could pay if they were all right: else none are even looked for."""
-        if not self.most or self._costs.plain_s(rows) is None:
+        plain_s = self._costs.plain_s(rows)
+        if not self.most or plain_s is None:
             return False
-        if self._lost_s > LOST_SHARE * self._spent_s:
+        if self._lost_s > LOST_SHARE * self._spent_s + FREE_STEPS * plain_s:
             return False
         return any(width > ratio * LEAST_GAIN for width, ratio in self._ratios(rows))
 

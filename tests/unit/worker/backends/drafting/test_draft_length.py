@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.backends.drafting.draft_length import BESIDE_GUESSES, PLAIN, AcceptanceRate, DraftLength
+from worker.backends.drafting.draft_length import (
+    BESIDE_GUESSES,
+    FREE_STEPS,
+    PLAIN,
+    AcceptanceRate,
+    DraftLength,
+)
 from worker.backends.drafting.row_drafts import RowDrafts
 from worker.backends.drafting.step_costs import STALE_STEPS
 
@@ -74,7 +80,9 @@ def test_steps_that_guesses_make_slower_count_as_lost() -> None:
     length = DraftLength(7)
     for _ in range(10):
         length.note(1, PLAIN, 1, PLAIN_S)
-    length.note(1, BESIDE_GUESSES, 1, 2 * PLAIN_S)
+    for _ in range(FREE_STEPS + 1):
+        assert length.may_pay(1)
+        length.note(1, BESIDE_GUESSES, 1, 2 * PLAIN_S)
     assert not length.may_pay(1)
     for _ in range(100):
         length.note(1, PLAIN, 1, PLAIN_S)
