@@ -18,6 +18,11 @@ class KeyRing:
         """Whether requests need a key. Raises RedisError if that was never known."""
         return self._always or await self.store.any()
 
+    @property
+    def may_be_required(self) -> bool:
+        """The same as far as is known: Redis isn't asked."""
+        return self._always or self.store.may_have_keys
+
     async def find(self, key: bytes) -> ApiKey | None:
         """The key with this value."""
         return self.configured.find(key) or await self.store.find(key)

@@ -81,6 +81,11 @@ class KeyStore:
             self._any = (there, self._clock() + FRESH_S)
         return self._any[0]
 
+    @property
+    def may_have_keys(self) -> bool:
+        """Whether there are keys, by the last answer; true before there was one."""
+        return self._any is None or self._any[0]
+
     async def all(self) -> list[StoredKey]:
         """All keys, by name and age."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(API_KEYS))

@@ -74,7 +74,8 @@ class AuthMiddleware:
             await self._check_host(scope, headers)
             same_page = self._check_origin(scope["method"], headers)
             if scope["path"] in self._open or scope["path"].startswith(self._open_below):
-                _check_short(headers)
+                if _ring(scope).may_be_required:
+                    _check_short(headers)
                 return None
             if not await _ring(scope).required():
                 return None

@@ -38,6 +38,7 @@ _STATUS: dict[ErrorCode, int] = {
     "insufficient_memory": OVERLOADED,
     "insufficient_disk": OVERLOADED,
     "hub_unreachable": OVERLOADED,
+    "webhook_failed": OVERLOADED,
 }
 """What has another status here. A full queue stays 429: it is what a limit of ours says, and the
 client comes back when Retry-After has passed."""

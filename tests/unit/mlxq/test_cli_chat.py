@@ -95,7 +95,7 @@ def test_every_sampling_option_is_a_field_of_the_request() -> None:
     assert {name: body.get(name) for name in expected} == expected
     native = set(ChatRequest.model_fields) - {"model_id", "messages", "stream_options"}
     without_flag = {"on_disconnect", "logprobs", "top_logprobs", "include_reasoning"}
-    without_flag |= {"reasoning_effort", "chat_template_kwargs"}
+    without_flag |= {"reasoning_effort", "chat_template_kwargs", "webhook"}
     assert native - without_flag == set(expected)
 
 
