@@ -101,6 +101,11 @@ class ModelRecord(TolerantRecord):
         return [*(named[task] for task in self.tasks), *(name for name, has in more.items() if has)]
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log line says of it."""
+        return {"model": self.name, "model_id": self.id}
+
+    @property
     def names(self) -> tuple[str | None, ...]:
         """What it can be asked for by."""
         return self.id, self.name, self.repository

@@ -144,7 +144,7 @@ def _opener(
         report = partial(progress.report, record.id)
         backend = backends.open_backend(record, settings, cache, report)
         counters.loaded(seconds := time.monotonic() - began)
-        log.info("model loaded", extra={"model": record.id, "seconds": round(seconds, 3)})
+        log.info("model loaded", extra={**record.log_fields, "seconds": round(seconds, 3)})
         return backend
 
     return open_backend

@@ -45,16 +45,12 @@ def _run(redis: Redis, engine: Engine, records: Iterable[ModelRecord]) -> None:
     for record in records:
         try:
             if redis.hincrby(pins.PRELOADS, record.id, 1) > MOST_TRIES:
-                log.error("a pinned model has ended its workers; not loaded", extra=_named(record))
+                log.error("a pinned model has ended its workers", extra=record.log_fields)
                 continue
             try:
                 engine.call(partial(engine.load, record)).result().result()
             except WorkerError as error:
-                log.warning("a pinned model was not loaded: %s", error, extra=_named(record))
+                log.warning("a pinned model was not loaded: %s", error, extra=record.log_fields)
             redis.hdel(pins.PRELOADS, record.id)
         except Exception:  # Redis is away: a chat will load the model.
-            log.warning("a pinned model was not loaded", exc_info=True, extra=_named(record))
-
-
-def _named(record: ModelRecord) -> dict[str, str]:
-    return {"model": record.name}
+            log.warning("a pinned model was not loaded", exc_info=True, extra=record.log_fields)

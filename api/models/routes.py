@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from api.auth.caller import CallerOf
 from api.deps import JsonOnly, service
-from api.errors import unknown_model
+from api.errors import ApiError, unknown_model
 from api.jobs.ids import new_job_id
 from api.jobs.model_commands import ModelCommands
 from api.models import views
@@ -109,6 +109,9 @@ async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> d
     """
     record = await _registered(body.model_id, commands)
     kv = body.kv_quantization
+    if kv is not None and "chat" not in record.tasks:
+        sentence = "This model has no key-value cache: leave kv_quantization out."
+        raise ApiError("unsupported", sentence, param="kv_quantization")
     command = ModelCommand(
         job_id=new_job_id(), action="load", model_id=record.id, kv_quantization=kv
     )

@@ -13,7 +13,7 @@ from worker.jobs.event_writer import EventWriter
 from worker.jobs.rq_worker.bookkeeping import Outcome
 from worker.jobs.rq_worker.meta import meta_of, outcome_of
 from worker.jobs.rq_worker.ports import JobEnds
-from worker.jobs.status_reporter import StatusReporter, end_in_numbers
+from worker.jobs.status_reporter import StatusReporter
 from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class ChatRunner:
 
     def ended(self, sequence: Sequence) -> None:
         self._reporter.counters.ended(sequence)
-        log.info("chat ended", extra=end_in_numbers(sequence))
+        log.info("chat ended", extra=self._reporter.end_in_numbers(sequence))
         self._unwatch(sequence.job_id)
         outcome, reason = outcome_of(sequence.end)
         if outcome is not Outcome.FAILED:

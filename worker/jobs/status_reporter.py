@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -53,8 +54,8 @@ def running_job(sequence: Sequence) -> RunningJob:
     )
 
 
-def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
-    """How a chat ended, for the log: reason, counts, times."""
+def end_in_numbers(sequence: Sequence, model: Mapping[str, str]) -> dict[str, Any]:
+    """How a chat ended, for the log: reason, counts, times. ``model`` is what it says of that."""
     end = sequence.end
     assert isinstance(end, (Finished, Failed))
     reason = (
@@ -62,7 +63,7 @@ def end_in_numbers(sequence: Sequence) -> dict[str, Any]:
         if isinstance(end, Failed)
         else {"reason": end.finish_reason}
     )
-    ids = {"job_id": sequence.job_id, "model": sequence.job.model_id, **reason}
+    ids = {"job_id": sequence.job_id, **model, **reason}
     return (
         ids
         | asdict(end.usage)
@@ -98,6 +99,10 @@ class StatusReporter:
         self._models, self._cache, self._disk = models, cache, disk
         self._cleared = ""
         self.draining = False
+
+    def end_in_numbers(self, sequence: Sequence) -> dict[str, Any]:
+        """How a chat ended, for the log."""
+        return end_in_numbers(sequence, self._models.log_fields(sequence.job.model_id))
 
     def open(self) -> None:
         """Read the clock of Redis, and count this start."""

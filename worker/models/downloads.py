@@ -156,10 +156,10 @@ class Downloads:
             why = _CANCELLED
         except WorkerError as error:
             why = error.message
-            log.warning("a download failed (%s)", error.code, extra={"model": record.id})
+            log.warning("a download failed (%s)", error.code, extra=record.log_fields)
         except Exception as error:
             why = f"The download failed ({type(error).__name__})."
-            log.exception("a download failed", extra={"model": record.id})
+            log.exception("a download failed", extra=record.log_fields)
         finally:
             self._ended(record, why)
             watch.join()

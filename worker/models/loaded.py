@@ -252,6 +252,11 @@ class LoadedModels:
             )
         return record
 
+    def log_fields(self, model_id: str) -> dict[str, str]:
+        """What a log line says of a model, also of one that is gone. Any thread may ask."""
+        record = self._find(model_id)
+        return {"model_id": model_id} if record is None else record.log_fields
+
     @property
     def _reserved(self) -> float:
         return sum(load.reserved for load in self._loads.values())

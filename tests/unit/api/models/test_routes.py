@@ -235,3 +235,15 @@ def test_commands_about_an_unknown_model_are_404_unqueued(
 )
 def test_commands_of_another_shape_are_refused(client: TestClient, path: str, body: Any) -> None:
     assert client.post(f"{MODELS}/{path}", json=body).status_code == 422
+
+
+def test_a_model_without_a_cache_is_not_loaded_with_a_quantised_one(
+    client: TestClient, redis: Redis
+) -> None:
+    announce(redis)
+    embeds = MODEL.model_copy(update={"id": "vectors", "name": "Vectors", "tasks": ("embed",)})
+    Registry(redis).put(embeds)
+    body = {"model_id": "vectors", "kv_quantization": 8}
+    refused = client.post(f"{MODELS}/load", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (400, "unsupported")
+    assert redis.llen(QUEUE) == 0

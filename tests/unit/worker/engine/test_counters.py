@@ -114,9 +114,10 @@ def test_a_sample_right_after_another_is_none() -> None:
 def test_an_end_in_numbers_has_reason_counts_and_times_and_no_text() -> None:
     chat = sequence("a secret")
     chat.fail(lambda usage, timings: Failed("engine_failed", "a sentence", usage, timings))
-    numbers = end_in_numbers(chat)
-    assert (numbers["job_id"], numbers["reason"], numbers["code"]) == (
+    numbers = end_in_numbers(chat, {"model": "small"})
+    assert (numbers["job_id"], numbers["model"], numbers["reason"], numbers["code"]) == (
         "job",
+        "small",
         "error",
         "engine_failed",
     )
