@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
@@ -157,6 +157,18 @@ class Stack:
             os.truncate(log, max(0, log.stat().st_size - lost_bytes))
         self.server.launch()
         await until(self.redis.ping, what="Redis")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """With all processes but Redis stopped."""
+        running = [process for name, process in self.processes.items() if self.runs(name)]
+        for process in running:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in running:
+                process.send_signal(signal.SIGCONT)
 
     def bytes_since(self, text: bytes) -> int:
         """How many bytes Redis' file has from the last place of a text on."""
