@@ -48,7 +48,7 @@ def test_a_completion_is_continued_without_a_template(service: Service) -> None:
 
 
 def test_models_are_listed_and_found(service: Service) -> None:
-    assert [model.id for model in service.client.models.list()] == [MODEL]
+    assert [model.id for model in service.client.models.list()] == [MODEL, "echo-embeddings"]
     assert service.client.models.retrieve(MODEL).owned_by == "local"
 
 

@@ -56,7 +56,7 @@ def test_mistakes_are_openais_errors(batch_service: BatchService) -> None:
     file_id = batch_service.upload(line("a"))
     with pytest.raises(openai.APIStatusError, match="Batches are offered for"):
         client.batches.create(
-            input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h"
+            input_file_id=file_id, endpoint="/v1/moderations", completion_window="24h"
         )
     with pytest.raises(openai.BadRequestError, match="24h"):
         client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="1h")  # type: ignore[arg-type]
