@@ -43,8 +43,10 @@ def greeting(url: str, chosen: Settings, keys_set: bool, command: str) -> str:
         f"\nDashboard: {url}/rq",
         "Ctrl-C stops the service.",
     ]
-    if ready := [record.name for record in found if record.downloaded]:
-        lines.insert(-1, f"From a shell:\n\n{_curl(url, ready[0], keys_set)}\n")
+    ready = [record for record in found if record.downloaded and "chat" in record.tasks]
+    if ready:
+        best = min(ready, key=lambda record: record.demo)
+        lines.insert(-1, f"From a shell:\n\n{_curl(url, best.name, keys_set)}\n")
     return "\n".join(lines)
 
 
@@ -68,7 +70,7 @@ def _empty(folder: Path, found: Sequence[ModelRecord]) -> bool:
 
 
 def _how_to_get_one(found: Sequence[ModelRecord], command: str) -> list[str]:
-    if any(record.downloaded and not record.demo for record in found):
+    if any(r.downloaded and not r.demo and "chat" in r.tasks for r in found):
         return []
     size = round(PACKAGED_MODELS[0].download_size / 1_000_000)
     return [

@@ -158,6 +158,10 @@ class ModelFolders:
 
 def _models_of(root: Path) -> Iterable[ModelRecord]:
     """Models at a folder, directly below it, or one level further down in a publisher's folder."""
+    if (root / "config.json").is_file() and any(root.glob("*.safetensors")):
+        # What is below it is a part of it, such as the pooling of an embedding model.
+        yield from _described(root)
+        return
     for config in sorted([*root.glob("config.json"), *root.glob("*/config.json")]):
         yield from _described(config.parent)
     if (root / "config.json").exists():

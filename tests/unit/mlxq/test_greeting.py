@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from wire.settings import Settings
 URL = "http://127.0.0.1:8000"
 
 
-def model(name: str, path: Path | str = "/data", **more: bool) -> ModelRecord:
+def model(name: str, path: Path | str = "/data", **more: Any) -> ModelRecord:
     return ModelRecord(
         id=name,
         name=name,
@@ -26,7 +27,7 @@ def model(name: str, path: Path | str = "/data", **more: bool) -> ModelRecord:
         context_window=1,
         is_vision=False,
         revision="r",
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
@@ -67,6 +68,17 @@ def test_models_of_ones_own_come_first_and_need_no_advice(monkeypatch: pytest.Mo
     assert "coming" not in text
     words = shlex.split(next(line for line in text.splitlines() if line.startswith("curl")))
     assert "Authorization: Bearer $MLXQ_KEY" in words
+    assert json.loads(words[words.index("-d") + 1])["model_id"] == "own's 0"
+
+
+def test_a_model_that_makes_vectors_is_told_but_not_for_chats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = greet(monkeypatch, model("a-vectors", tasks=("embed",)), DEMO)
+    assert "Models: a-vectors" in text
+    assert "scripts/mlxq pull smollm2 " in text
+    words = shlex.split(next(line for line in text.splitlines() if line.startswith("curl")))
+    assert json.loads(words[words.index("-d") + 1])["model_id"] == "demo-chat"
 
 
 def test_an_empty_model_folder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

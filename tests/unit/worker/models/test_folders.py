@@ -67,6 +67,15 @@ def test_a_scan_finds_folders_and_hub_caches_and_skips_broken_ones(tmp_path: Pat
     assert catalogue.find("owner/tiny-4bit") is not None
 
 
+def test_what_lies_in_a_model_that_was_named_itself_is_no_model(tmp_path: Path) -> None:
+    """Embedding models have folders with a config.json for their pooling, and some with weights."""
+    root = model_folder(tmp_path / "vectors")
+    model_folder(root / "2_Dense")
+    (root / "1_Pooling").mkdir()
+    (root / "1_Pooling" / "config.json").write_text("{}", encoding="utf-8")
+    assert [record.name for record in ModelFolders([root], with_demos=False).scan()] == ["vectors"]
+
+
 def test_a_scan_keeps_how_a_model_is_quantised(tmp_path: Path) -> None:
     model_folder(tmp_path / "plain")
     catalogue = ModelFolders([tmp_path])
