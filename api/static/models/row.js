@@ -44,6 +44,9 @@ export function factsText(model, known) {
   return parts.join(" · ");
 }
 
+/** Whether a model can do something; one that a release before has listed can chat. */
+const capable = ({ capabilities = ["chat"] }, what) => capabilities.includes(what);
+
 /** The chips of a model. `known` is its suggestion, which tells what its files don't. */
 function chips(model, known) {
   const bits = model.kv_quantization;
@@ -51,6 +54,8 @@ function chips(model, known) {
     model.loaded && ["Loaded", "chip"],
     model.pinned && ["Pinned", "chip"],
     model.loaded && bits && [`${bits}-bit cache`, "chip"],
+    capable(model, "embeddings") && ["Embeddings", "chip plain"],
+    capable(model, "rerank") && ["Reranking", "chip plain"],
     model.is_vision && ["Sees images", "chip plain"],
     model.takes_tools && ["Tools", "chip plain"],
     known?.thinks && ["Thinks", "chip plain"],
@@ -111,7 +116,8 @@ export class ModelRow {
     const loading = model.load_progress !== null;
     set(load, model.loaded ? "Reload" : "Load");
     load.setAttribute("aria-label", `${load.textContent} ${model.name}`);
-    load.hidden = pin.hidden = this.select.hidden = !model.downloaded;
+    load.hidden = pin.hidden = !model.downloaded;
+    this.select.hidden = !model.downloaded || !capable(model, "chat"); // others have no such cache
     load.disabled = busy || loading || (model.loaded && this.select.value === bits);
     set(pin, model.pinned ? "Unpin" : "Pin");
     pin.setAttribute("aria-label", `${pin.textContent} ${model.name}`);

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxq.http_client import AsJson, Url, complete_model, connect
-from mlxq.model_rows import Row, find, how_to_get_one, rows_of
+from mlxq.model_rows import Row, answers_chats, find, how_to_get_one, rows_of
 from mlxq.output import clean, show_json, size, table
 
 Model = Annotated[
@@ -39,6 +39,7 @@ def state_of(row: Row) -> str:
         return f"downloading, {row['download_progress']:.0f} %"
     loading = row.get("load_progress")
     words = [
+        "" if answers_chats(row) else ", ".join(row["capabilities"]),
         "" if loading is None else f"loading, {loading:.0f} %",
         "loaded" if row["loaded"] else "" if row["downloaded"] else "not complete",
         f"{row['kv_quantization']}-bit cache" if row["kv_quantization"] else "",

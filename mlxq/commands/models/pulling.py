@@ -9,7 +9,7 @@ import typer
 
 from mlxq.errors import INTERRUPTED, Problem, Refused
 from mlxq.http_client import COMMAND_S, LIST_HINT, MODELS, AsJson, Client, Url, connect
-from mlxq.model_rows import Row, among, close_to, packaged_names, rows_of
+from mlxq.model_rows import Row, among, answers_chats, close_to, packaged_names, rows_of
 from mlxq.output import bar, duration, note, show_reply, size
 from wire.models.packaged import PACKAGED_MODELS
 
@@ -55,8 +55,16 @@ def pull(
         except KeyboardInterrupt:
             note(f"The download goes on: `mlxq pull {model} --cancel` ends it.")
             raise typer.Exit(INTERRUPTED) from None
-    name = row["name"]
-    show_reply(row, f"{name} is here: `mlxq run {name}` talks to it.", as_json)
+    show_reply(row, f"{row['name']} is here: {_use_of(row)}.", as_json)
+
+
+def _use_of(row: Row) -> str:
+    """How a model is used, in a few words."""
+    if answers_chats(row):
+        return f"`mlxq run {row['name']}` talks to it"
+    if "embeddings" in row["capabilities"]:
+        return f"`mlxq embed --model {row['name']} TEXT` makes vectors"
+    return "/v1/rerank ranks texts with it"
 
 
 def _started(client: Client, wanted: str) -> tuple[Row | None, dict[str, Any]]:

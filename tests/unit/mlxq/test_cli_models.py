@@ -35,6 +35,9 @@ def test_a_download_is_waited_for_and_its_failure_is_shown(monkeypatch: pytest.M
         done = mlxq(service, *words, "some/tiny")
         assert done.stdout == "tiny is here: `mlxq run tiny` talks to it.\n", done.output
         assert service.sent("/api/engine/models/download") == [{"model_id": "some/tiny"}]
+    vectors = whole | {"capabilities": ["embeddings", "rerank"]}
+    done = mlxq(pulling([COMING], [], [vectors]), "pull", "some/tiny")
+    assert "tiny is here: `mlxq embed --model tiny TEXT` makes vectors" in done.stdout
     failed = COMING | {"downloading": False, "download_error": "The disk is full."}
     assert "tiny was not downloaded: The disk is full\n" in ended(
         1, pulling([COMING], [failed]), "pull", "some/tiny"
