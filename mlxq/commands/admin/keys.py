@@ -7,34 +7,17 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from typer.core import TyperGroup
 
+from mlxq.command_group import command_group
 from mlxq.errors import WrongUse
 from mlxq.http_client import AsJson, Url, connect
-from mlxq.key_option import URL_GIVEN, with_key
 from mlxq.output import note, show_json, show_reply, table
 
 ROUTE = "/api/engine/keys"
 NONE = "none"
 _FIELDS = ("id", "name", "roles", "daily_tokens")
 
-keys = typer.Typer(
-    cls=TyperGroup,
-    help="Add, list and revoke API keys; set how many tokens one may use in a day.",
-    invoke_without_command=True,
-)
 Name = Annotated[str, typer.Argument(help="Whose key it is. Keys of one name are one caller.")]
-
-
-@keys.callback()
-@with_key
-def everything(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    if context.invoked_subcommand is None:
-        show_keys(context, url, as_json)
-    elif as_json:
-        raise WrongUse(f"write --json after `mlxq keys {context.invoked_subcommand}`")
-    elif url:
-        context.meta[URL_GIVEN] = url
 
 
 def show_keys(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
@@ -118,6 +101,8 @@ def set_quota(
     show_reply(reply, f"{name} {limit}.", as_json)
 
 
-_COMMANDS: dict[str, Any] = {"list": show_keys, "add": add, "revoke": revoke, "quota": set_quota}
-for _name, _command in _COMMANDS.items():
-    keys.command(_name)(with_key(_command))
+keys = command_group(
+    "keys",
+    {"list": show_keys, "add": add, "revoke": revoke, "quota": set_quota},
+    text="Add, list and revoke API keys; set how many tokens one may use in a day.",
+)

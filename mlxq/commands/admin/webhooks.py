@@ -6,11 +6,9 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from typer.core import TyperGroup
 
-from mlxq.errors import WrongUse
+from mlxq.command_group import command_group
 from mlxq.http_client import AsJson, Url, connect
-from mlxq.key_option import URL_GIVEN, with_key
 from mlxq.output import note, show_json, show_reply, table
 
 ROUTE = "/v1/webhook_endpoints"
@@ -21,23 +19,7 @@ EVENTS = (
 )
 _FIELDS = ("id", "name", "url", "event_types", "all_keys")
 
-webhooks = typer.Typer(
-    cls=TyperGroup,
-    help="Add, list, test and remove addresses that are told when something ends.",
-    invoke_without_command=True,
-)
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `mlxq webhooks list` shows it.")]
-
-
-@webhooks.callback()
-@with_key
-def everything(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    if context.invoked_subcommand is None:
-        show_endpoints(context, url, as_json)
-    elif as_json:
-        raise WrongUse(f"write --json after `mlxq webhooks {context.invoked_subcommand}`")
-    elif url:
-        context.meta[URL_GIVEN] = url
 
 
 def show_endpoints(context: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
@@ -110,11 +92,13 @@ def send_sample(
     show_reply(reply, f"It answered with status {reply['status_code']}.", as_json)
 
 
-_COMMANDS: dict[str, Any] = {
-    "list": show_endpoints,
-    "add": add,
-    "remove": remove,
-    "test": send_sample,
-}
-for _name, _command in _COMMANDS.items():
-    webhooks.command(_name)(with_key(_command))
+webhooks = command_group(
+    "webhooks",
+    {
+        "list": show_endpoints,
+        "add": add,
+        "remove": remove,
+        "test": send_sample,
+    },
+    text="Add, list, test and remove addresses that are told when something ends.",
+)
