@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from worker.backends.base import Backend, Token, pools
+from worker.backends.base import Backend, Token
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
@@ -151,11 +151,11 @@ class BatchScheduler:
         # While a chat waits, only what keeps the share going: the other prompts come in after its
         # first token.
         self._fill(1 if held_up else rows, chats)
-        for backend in set(self._running.values()):
-            if not pools(backend):
-                self._step(backend)
-            elif self._text_turns.is_due(now, chats=chats.inside > 0, chat_waits=held_up):
-                self._step(backend)
+        texts_due = self._text_turns.is_due(now, chats=chats.inside > 0, chat_waits=held_up)
+        for lane, pools in {lane: one.pools for one, lane in self._running.items()}.items():
+            if texts_due or not pools:  # All that pool in one turn: the first must not keep it.
+                self._step(lane)
+            if texts_due and pools:
                 self._text_turns.spend(now, time.monotonic())
         self._time_share.spend(time.monotonic() - now, held_up=held_up)
 

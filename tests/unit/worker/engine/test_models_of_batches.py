@@ -10,8 +10,11 @@ import pytest
 
 from tests.support.chats import MODEL, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
+from wire.messages import OutputFormat, Pooling
 from wire.model_registry import ModelRecord
 from worker.backends.echo import EchoBackend, answer, word
+from worker.backends.pooling.backend import PoolingBackend
+from worker.backends.pooling.echo import EchoPooling
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
@@ -121,6 +124,23 @@ def test_a_cancelled_batch_that_waited_for_memory_holds_nobody_up(
     lanes.turns(30)
     assert len(lanes.results.ended) == 2
     lanes.close()
+
+
+def test_texts_of_two_models_take_their_turns_together_beside_chats(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step takes a part of the time; the other model's texts must not wait for its end."""
+    monkeypatch.setattr(lanes.models, "_open", lambda _: PoolingBackend(EchoPooling(0.001, 4096)))
+    both = [prompt("text", number, model=model) for number, model in ((1, MODEL), (2, "other"))]
+    form = OutputFormat(raw=True, pooling=Pooling(task="embed"))
+    for one in both:
+        one.job = one.job.model_copy(update={"form": form})
+    lanes.submit(*both)
+    stepped: list[object] = []
+    step = lanes.background._step
+    monkeypatch.setattr(lanes.background, "_step", lambda lane: (stepped.append(lane), step(lane)))
+    lanes.turns(1, ChatLoad(inside=1))
+    assert len(set(stepped)) == len(stepped) == 2
 
 
 def test_chats_are_answered_while_the_model_of_a_batch_is_loaded() -> None:
