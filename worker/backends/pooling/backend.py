@@ -194,7 +194,6 @@ class PoolingBackend:
 
     def close(self) -> None:
         self.reset()
-        self._model.close()
 
 
 def _next(work: _Work) -> int:

@@ -45,7 +45,6 @@ class EchoPooling:
     """A byte of a text is a token; a pass takes ``delay_s`` seconds."""
 
     weight_bytes = 0
-    compares = True
     normalises = True
 
     def __init__(self, delay_s: float, context_window: int) -> None:
@@ -57,7 +56,7 @@ class EchoPooling:
         texts = compared_texts(job, self._folder) if rerank else texts_of(job, self._folder)
         inputs = [Input(list(text.encode())) for text in texts]
         tails = [0] * len(inputs)
-        return within_limit(job, inputs, self._folder.most_tokens, tails, heads=int(rerank))
+        return within_limit(job, inputs, tails, self._folder.most_tokens, heads=int(rerank))
 
     def run(self, inputs: Items[Input]) -> Generator[None, None, Rows]:
         texts = [bytes(one.ids).decode(errors="replace") for one in inputs]
@@ -66,6 +65,3 @@ class EchoPooling:
         time.sleep(self._delay_s)
         yield
         return np.array([vector(text) for text in texts], dtype=np.float32)
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -56,7 +56,7 @@ def open_model(record: ModelRecord, report: Report = lambda _: None) -> PoolingB
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(network.model)
-    return PoolingBackend(EncoderModel(network, inputs, record))
+    return PoolingBackend(EncoderModel(network, inputs))
 
 
 class Batch(NamedTuple):
@@ -149,7 +149,7 @@ def _inputs(record: ModelRecord, network: Network, path: Path) -> Encode:
         def embedded(job: ChatJob) -> list[Input]:
             rerank = pooling_of(job).task == "rerank"
             texts = compared_texts(job, folder) if rerank else texts_of(job, folder)
-            return within_limit(job, *_swap(tokens.encode(texts), limit), heads=int(rerank))
+            return within_limit(job, *tokens.encode(texts), limit, heads=int(rerank))
 
         return embedded
     if record.architecture in DECODERS:
@@ -158,22 +158,16 @@ def _inputs(record: ModelRecord, network: Network, path: Path) -> Encode:
     def pairs(job: ChatJob) -> list[Input]:
         query = without_instruction(job).query
         both = [(query, message.text()) for message in job.messages]
-        return within_limit(job, *_swap(tokens.encode(both), limit))
+        return within_limit(job, *tokens.encode(both), limit)
 
     return pairs
-
-
-def _swap(encoded: tuple[list[Input], list[int]], limit: int) -> tuple[list[Input], int, list[int]]:
-    inputs, tails = encoded
-    return inputs, limit, tails
 
 
 class EncoderModel:
     """A loaded model as the backend runs it."""
 
-    def __init__(self, network: Network, inputs: Encode, record: ModelRecord) -> None:
+    def __init__(self, network: Network, inputs: Encode) -> None:
         self.weight_bytes = weight_bytes(network.model)
-        self.compares = "embed" in record.tasks
         self.normalises = network.folder.normalises
         self.inputs = inputs
         self._network = network
@@ -186,9 +180,6 @@ class EncoderModel:
             yield
         mx.eval(rows)
         return np.array(rows)
-
-    def close(self) -> None:
-        """The model's arrays go with this object."""
 
 
 def _side_by_side(inputs: Items[Input], pad: int) -> Batch:

@@ -28,16 +28,12 @@ class PoolingModel(Protocol):
     """One model."""
 
     weight_bytes: int
-    compares: bool
-    """Whether a score is the cosine of two vectors: the first input of a job is its query then."""
     normalises: bool
     """Whether its vectors have the length 1."""
 
     def inputs(self, job: ChatJob) -> list[Input]:
-        """The inputs of a job. May run on any thread: it must not touch MLX. Raises WorkerError."""
+        """The inputs of a job. If scores are the cosines of vectors, the query's comes first. May run
+        on any thread: it must not touch MLX. Raises WorkerError."""
 
     def run(self, inputs: Items[Input]) -> Generator[None, None, Rows]:
         """The rows of some inputs, computed in pieces of some milliseconds."""
-
-    def close(self) -> None:
-        """Free the model."""

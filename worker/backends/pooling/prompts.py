@@ -32,4 +32,4 @@ class RerankerPrompt:
         texts = [f"{asked}<Document>: {message.text()}" for message in job.messages]
         bodies, _ = self._tokens.encode(texts, special=False)
         inputs = [Input([*self._before, *body.ids, *self._behind]) for body in bodies]
-        return within_limit(job, inputs, self._most_tokens, [len(self._behind)] * len(inputs))
+        return within_limit(job, inputs, [len(self._behind)] * len(inputs), self._most_tokens)

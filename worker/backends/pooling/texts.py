@@ -59,7 +59,7 @@ def _no_prompt(prompts: Mapping[str, str]) -> str:
 
 
 def within_limit(
-    job: ChatJob, inputs: Items[Input], most_tokens: int, tails: Items[int], heads: int = 0
+    job: ChatJob, inputs: Items[Input], tails: Items[int], most_tokens: int, heads: int = 0
 ) -> list[Input]:
     """The inputs, those that are too long cut if the job allows it: before the ``tails``, the
     numbers of tokens that end an input and belong to no text.
