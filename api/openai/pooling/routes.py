@@ -1,7 +1,7 @@
 """The routes for vectors and scores: each request is a job in the queue of chats.
 
-A client that goes away ends its job. The result is dropped once it has been sent, unless an
-``Idempotency-Key`` says that it may be asked for again.
+A client that goes away ends its job. The result is dropped once it has been read for the answer,
+unless an ``Idempotency-Key`` says that it may be asked for again.
 """
 
 from __future__ import annotations
