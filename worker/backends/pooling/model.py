@@ -32,8 +32,10 @@ class PoolingModel(Protocol):
     """Whether its vectors have the length 1."""
 
     def inputs(self, job: ChatJob) -> list[Input]:
-        """The inputs of a job. If scores are the cosines of vectors, the query's comes first. May run
-        on any thread: it must not touch MLX. Raises WorkerError."""
+        """The inputs of a job; the query's first, if scores are the cosines of vectors.
+
+        May run on any thread: it must not touch MLX. Raises WorkerError.
+        """
 
     def run(self, inputs: Items[Input]) -> Generator[None, None, Rows]:
         """The rows of some inputs, computed in pieces of some milliseconds."""
