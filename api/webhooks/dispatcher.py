@@ -93,7 +93,7 @@ class Dispatcher:
             del self._sending[endpoint.id]
 
     async def _send(self, endpoint: Endpoint, delivery: Delivery) -> bool:
-        reason = await self.attempt(endpoint, delivery.id, delivery.event.body(delivery.number))
+        reason = await self._attempt(endpoint, delivery.id, delivery.event.body(delivery.number))
         if reason is None:
             await self.deliveries.end(endpoint, delivery, "delivered")
             return True
@@ -110,7 +110,7 @@ class Dispatcher:
             _log.info("webhook not accepted", extra=about | {"tries": tries, "again_s": pause})
         return False
 
-    async def attempt(self, endpoint: Endpoint, webhook_id: str, body: bytes) -> str | None:
+    async def _attempt(self, endpoint: Endpoint, webhook_id: str, body: bytes) -> str | None:
         """Send something once. Why it wasn't accepted, in a few words; None if it was."""
         try:
             status = await self.status(endpoint, webhook_id, body)
