@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -52,7 +52,7 @@ class Snapshot:
     waiting: dict[str, int]
     ended: dict[str, int]
     webhooks: dict[str, int]
-    disk_caches: dict[str, DiskCacheUse] = field(default_factory=dict)
+    disk_caches: dict[str, DiskCacheUse]
 
     def age_ms(self, worker: WorkerStatus) -> int:
         """The age of a worker's last report."""
