@@ -23,14 +23,15 @@ class Screen:
         self._quiet = quiet
         # A terminal acts on control characters; a file gets the text unchanged.
         self._terminal = sys.stdout.isatty()
-        self._shows_status = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
+        dumb = os.environ.get("TERM") == "dumb"
+        self._dims = sys.stderr.isatty() and not dumb
+        self._shows_status = self._dims and not quiet
         self._status = ""
         self._at_start = True
         on_screen = self._terminal and sys.stderr.isatty()
         self._shows_thinking = not quiet and (on_screen if thinking is None else thinking)
-        self._dims = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._in_thought = False
-        renders = self._terminal and not quiet and os.environ.get("TERM") != "dumb"
+        renders = self._terminal and not quiet and not dumb
         self._markdown = MarkdownText() if renders else None
 
     def show(self, frame: Frame) -> None:
