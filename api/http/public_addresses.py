@@ -28,6 +28,14 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
 
+async def found(host: str, resolve: Resolve) -> list[str]:
+    """The addresses of a name; none if it can't be looked up."""
+    try:
+        return await resolve(host)
+    except (OSError, UnicodeError):
+        return []
+
+
 async def resolve(host: str) -> list[str]:
     """The addresses of a name, in the order in which to try them. Raises OSError."""
     parsed = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)

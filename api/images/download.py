@@ -1,15 +1,17 @@
-"""One image from a public address by https: no proxy, no redirect, no compression."""
+"""One image from a public address by https, uncompressed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 import httpx2
 
+from api.http.checked_request import NoAnswer, by_tls, from_first, sent
 from api.images.urls import refused
 
 CONNECT_S = 5.0
+_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
 
 
 async def download(
@@ -20,44 +22,20 @@ async def download(
     transport: httpx2.AsyncBaseTransport | None,
 ) -> bytearray:
     """The file at the first address that can be connected to. Raises ApiError."""
-    for address in addresses:
-        try:
-            return await _get(address, host, path, most, transport)
-        except httpx2.ConnectError:
-            continue
-        except (httpx2.HTTPError, httpx2.InvalidURL):
-            break
-    raise refused("An image could not be fetched from its address.")
+    url = urlsplit(f"https://{host}{path}")
+    connected = await by_tls() if transport is None else lambda: transport
+    # The whole fetch has a time limit of its own.
+    timeout = httpx2.Timeout(None, connect=CONNECT_S)
 
+    async def get(address: str) -> bytearray:
+        asked = sent("GET", url, address, _HEADERS, connected=connected, timeout=timeout)
+        async with asked as answer:
+            return await _read(answer, most)
 
-async def _get(
-    address: str, host: str, path: str, most: int, transport: httpx2.AsyncBaseTransport | None
-) -> bytearray:
-    transport = transport or httpx2.AsyncHTTPTransport(
-        verify=await asyncio.to_thread(httpx2.create_ssl_context)
-    )
-    literal = f"[{address}]" if ":" in address else address
-    # No proxy of the environment: it would look the name up once more. The whole fetch has a time
-    # limit of its own.
-    client = httpx2.AsyncClient(
-        transport=transport,
-        timeout=httpx2.Timeout(None, connect=CONNECT_S),
-        trust_env=False,
-        follow_redirects=False,
-        headers={
-            "Host": host,
-            "Accept": "image/*",
-            "Accept-Encoding": "identity",
-            "User-Agent": "mlx-chat-queue",
-        },
-    )
-    async with (
-        client,
-        client.stream(
-            "GET", f"https://{literal}{path}", extensions={"sni_hostname": host}
-        ) as answer,
-    ):
-        return await _read(answer, most)
+    try:
+        return await from_first(addresses, get)
+    except NoAnswer:
+        raise refused("An image could not be fetched from its address.") from None
 
 
 async def _read(answer: httpx2.Response, most: int) -> bytearray:

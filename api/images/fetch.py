@@ -16,7 +16,7 @@ from typing import Any
 
 from api.errors import ApiError
 from api.http.host_names import HostNames
-from api.http.public_addresses import Resolve, is_public, resolve
+from api.http.public_addresses import Resolve, found, is_public, resolve
 from api.images.urls import refused
 
 FETCH_S = 15.0
@@ -89,17 +89,14 @@ class ImageFetcher:
             yield memoryview(await asyncio.to_thread(base64.b64encode, data))
 
     async def _fetch(self, host: str, path: str) -> bytearray:
-        try:
-            addresses = await self._resolve(host)
-        except (OSError, UnicodeError):
-            addresses = []
+        addresses = await found(host, self._resolve)
         if not addresses:
             raise refused("An image's host could not be found.")
         if not all(map(is_public, addresses)):
             raise refused(
                 "An image's host has an address that is not public: nothing is fetched from it."
             )
-        # Not at the start: half of what the API would import, for what few installations use.
+        # Not at the start: see api.http.checked_request.
         from api.images.download import download
 
         return await download(addresses, host, path, self._most, self._transport)

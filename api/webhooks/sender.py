@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from api.errors import ApiError
 from api.http.host_names import HostNames
-from api.http.public_addresses import Resolve, is_public, resolve
+from api.http.public_addresses import Resolve, found, is_public, resolve
 
 SEND_S = 10.0
 """From looking the name up to the first byte of the answer."""
@@ -35,8 +35,8 @@ class Sender:
         self, private: HostNames, resolve: Resolve = resolve, transport: Any = None
     ) -> None:
         self._private = private
-        self._resolve, self._transport = resolve, transport
-        self._tls: Any = None
+        self._resolve = resolve
+        self._connected: Any = None if transport is None else lambda: transport
 
     def check(self, url: str) -> None:
         """Raises ApiError for an address to which nothing will be sent."""
@@ -73,54 +73,27 @@ class Sender:
         except ValueError:
             raise NotSent("its host is no longer allowed") from None
 
-    async def _post(self, parts: SplitResult, headers: Mapping[str, str], body: bytes) -> int:
-        # Not at the start: half of what the API would import, for what few installations use.
+    async def _post(self, url: SplitResult, headers: Mapping[str, str], body: bytes) -> int:
         import httpx2
 
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(httpx2.create_ssl_context)
-        reason = ""
-        for address in await self._addresses(str(parts.hostname)):
-            try:
-                return await self._post_to(address, parts, headers, body)
-            except httpx2.ConnectError:
-                reason = "no connection"
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                reason = type(error).__name__
-                break
-        raise NotSent(reason)
+        from api.http.checked_request import NoAnswer, by_tls, from_first, sent
 
-    async def _post_to(
-        self, address: str, parts: SplitResult, headers: Mapping[str, str], body: bytes
-    ) -> int:
-        import httpx2
+        connected = self._connected = self._connected or await by_tls()
+        timeout = httpx2.Timeout(SEND_S)
 
-        literal = f"[{address}]" if ":" in address else address
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        client = httpx2.AsyncClient(
-            transport=self._transport or httpx2.AsyncHTTPTransport(verify=self._tls),
-            timeout=httpx2.Timeout(SEND_S),
-            trust_env=False,
-            follow_redirects=False,
-            headers={"Host": parts.netloc, "User-Agent": "mlx-chat-queue", **headers},
-        )
-        async with (
-            client,
-            client.stream(
-                "POST",
-                f"{parts.scheme}://{literal}:{port}{path}",
-                content=body,
-                extensions={"sni_hostname": str(parts.hostname)},
-            ) as answer,
-        ):
-            return int(answer.status_code)
+        async def post(address: str) -> int:
+            async with sent(
+                "POST", url, address, headers, connected=connected, timeout=timeout, content=body
+            ) as answer:
+                return int(answer.status_code)
+
+        try:
+            return await from_first(await self._addresses(str(url.hostname)), post)
+        except NoAnswer as reason:
+            raise NotSent(str(reason)) from None
 
     async def _addresses(self, host: str) -> list[str]:
-        try:
-            addresses = [host] if _is_address(host) else await self._resolve(host)
-        except (OSError, UnicodeError):
-            addresses = []
+        addresses = [host] if _is_address(host) else await found(host, self._resolve)
         if not addresses:
             raise NotSent("its host could not be found")
         if host not in self._private and not all(map(is_public, addresses)):

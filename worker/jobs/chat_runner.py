@@ -98,7 +98,7 @@ class ChatRunner:
 
     def ended(self, sequence: Sequence) -> None:
         self._reporter.counters.ended(sequence)
-        log.info("chat ended", extra=self._reporter.end_in_numbers(sequence))
+        log.info("chat ended", extra=self._reporter.end_for_log(sequence))
         self._unwatch(sequence.job_id)
         outcome, reason = outcome_of(sequence.end)
         if outcome is not Outcome.FAILED:

@@ -100,7 +100,7 @@ class StatusReporter:
         self._cleared = ""
         self.draining = False
 
-    def end_in_numbers(self, sequence: Sequence) -> dict[str, Any]:
+    def end_for_log(self, sequence: Sequence) -> dict[str, Any]:
         """How a chat ended, for the log."""
         return end_in_numbers(sequence, self._models.log_fields(sequence.job.model_id))
 
