@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -248,9 +248,10 @@ class PromptCache:
         return entry
 
 
-def reach(checkpoints: Mapping[int, Checkpoint], common: int) -> int:
-    """The longest of some checkpoints with ``common`` tokens at most; 0 without one."""
-    return max((n for n in checkpoints if n <= common), default=0)
+def reach(places: Iterable[int], common: int) -> int:
+    """The longest of some checkpoints, by their numbers of tokens, with ``common`` at most; 0
+    without one."""
+    return max((place for place in places if place <= common), default=0)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -5,7 +5,6 @@ What the batch loop calls, on the engine's thread, never waits for a disk.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +20,6 @@ from worker.disk_cache.reader import Load, Reader
 from worker.disk_cache.store import Store
 from worker.disk_cache.writer import Job, Writer, fingerprint_of, is_worth_writing
 from worker.prompt_cache import Entry, PromptCache
-
-log = logging.getLogger(__name__)
-
 
 CLOSING_S = 0.5
 """How long the end waits for an entry that is being read."""

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -245,7 +245,7 @@ def _spec(tensor: Any) -> ArraySpec:
 def _with_row(head: Head, row: bytes, tokens: int) -> Head:
     if len(row) != tokens or not row:
         raise BadEntry("no tokens")
-    return Head(head.fingerprint, row, head.places, head.created, head.structure, head.arrays)
+    return replace(head, row=row)
 
 
 def blocks(array: NDArray[Any], most_bytes: int) -> Iterator[NDArray[Any]]:

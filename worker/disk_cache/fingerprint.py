@@ -13,11 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from worker.disk_cache.entry_file import FORMAT
+from worker.disk_cache.entry_file import FORMAT, READ_BYTES
 from worker.disk_cache.folder import Folder
 
 HASHES = "weights.json"
-_READ_BYTES = 8 << 20
 _MOST_HASHES = 4096
 
 
@@ -75,7 +74,7 @@ def _joined(hashes: list[str]) -> str:
 def _hash(file: Path, go_on: Callable[[], bool]) -> str | None:
     digest = hashlib.sha256()
     with file.open("rb", buffering=0) as opened:
-        while part := opened.read(_READ_BYTES):
+        while part := opened.read(READ_BYTES):
             if not go_on():
                 return None
             digest.update(part)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worker.disk_cache.entry_file import Head
-from worker.prompt_cache import common_tokens
+from worker.prompt_cache import common_tokens, reach
 
 MOST_ENTRIES = 1024
 """Bounds the look-up, which goes through every entry."""
@@ -39,7 +39,7 @@ class Entry:
         """To how many tokens, of ``common`` at most, its cache can be cut."""
         if self.places is None or common >= self.tokens:
             return min(common, self.tokens)
-        return max((place for place in self.places if place <= common), default=0)
+        return reach(self.places, common)
 
     def holds_all_of(self, other: Entry) -> bool:
         """Whether the other one is a beginning of this and can be had from it."""

@@ -24,7 +24,7 @@ Landed = Callable[[DiskModel, list[int], Restored], None]
 
 
 class Load:
-    """An entry on its way into memory. A prompt looks at ``pending`` on the engine's thread."""
+    """An entry on its way into memory. ``done``: it has landed or failed."""
 
     def __init__(self, model: DiskModel, entry: Entry) -> None:
         self.model = model

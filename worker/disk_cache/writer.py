@@ -57,6 +57,7 @@ class Writer:
         self._most_pending = most_pending
         self._budget = WriteBudget(store.cap)
         self._pending: deque[Job] = deque()
+        self._pending_lock = threading.Lock()
         self._unhashed: deque[DiskModel] = deque()
         self._current: Job | None = None
         self._idle_since = time.monotonic()
@@ -93,9 +94,10 @@ class Writer:
         if (current := self._current) is not None and current.entry is entry:
             current.urgent = True
         elif time.monotonic() >= self._paused_until:
-            self._pending.append(Job(model, entry, urgent=True))
-            while len(self._pending) > 1 and self._pending_bytes > self._most_pending:
-                self._pending.popleft()
+            with self._pending_lock:  # Else the writer may clear them between look and removal.
+                self._pending.append(Job(model, entry, urgent=True))
+                while len(self._pending) > 1 and self._pending_bytes > self._most_pending:
+                    self._pending.popleft()
         self._wake.set()
 
     def clear(self, mark: str, forget: Callable[[], None]) -> None:
@@ -106,7 +108,7 @@ class Writer:
 
     @property
     def _pending_bytes(self) -> int:
-        return sum(job.entry.nbytes for job in list(self._pending))
+        return sum(job.entry.nbytes for job in self._pending)
 
     @property
     def _closing(self) -> bool:
@@ -134,7 +136,7 @@ class Writer:
         if self._clearing is not None:
             (mark, forget), self._clearing = self._clearing, None
             self._engine.call(forget)
-            self._pending.clear()
+            self._give_up_pending()
             self._store.clear_once(mark)
             self.cleared = mark
         now = time.monotonic()
@@ -156,8 +158,9 @@ class Writer:
         now = time.monotonic()
         if now >= self._flush_until or now < self._paused_until:
             return None
-        if self._pending:
-            return self._pending.popleft()
+        with self._pending_lock:
+            if self._pending:
+                return self._pending.popleft()
         if self._busy():
             self._idle_since = now
         if now - self._idle_since < IDLE_S and not self._closing:
@@ -193,7 +196,11 @@ class Writer:
 
     def _pause(self) -> None:
         self._paused_until = time.monotonic() + PAUSE_S
-        self._pending.clear()
+        self._give_up_pending()
+
+    def _give_up_pending(self) -> None:
+        with self._pending_lock:
+            self._pending.clear()
 
     def _wanted(self, job: Job) -> bool:
         in_time = time.monotonic() < self._flush_until

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import Mock
 
 import mlx.core as mx
 import pytest
@@ -96,3 +97,22 @@ def test_a_hit_is_the_cache_in_memory_bit_for_bit_and_says_the_same(
     after.cache.clear()
     assert _ask(after, _second_turn("They carry silt.")) == (answer, cached)
     assert after.store.counts.hits == 2
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_wait_may_end_between_any_two_looks_at_it(bench: Bench, looks: int) -> None:
+    class Wait:
+        left = looks
+
+        @property
+        def pending(self) -> bool:
+            self.left -= 1
+            return self.left >= 0
+
+    expected = _ask(bench, FIRST)
+    bench.cache.clear()
+    disk = Mock()
+    disk.find.return_value = Wait()
+    bench.cache.disk = disk
+    assert _ask(bench, FIRST) == expected
+    assert disk.find.call_count == 1

@@ -166,8 +166,9 @@ class Prefill:
                 row.awaits = None
             if row.cache is None and row not in self._together:
                 self._look_up(row)
-            if not row.waits_for_disk:
-                yield row
+                if row.cache is None:
+                    continue  # It waits for the disk; the wait may be over by now.
+            yield row
 
     def _embed_some(self) -> bool:
         """Embed prompts, those without images first, until one is done; whether one is."""
