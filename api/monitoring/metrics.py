@@ -62,7 +62,7 @@ class OfDiskCaches:
 DISK_CACHES = (
     OfDiskCaches("mlxq_disk_cache_bytes", "Disk space of cached prompts.", "bytes"),
     OfDiskCaches("mlxq_disk_cache_entries", "Cached prompts on disk.", "entries"),
-    OfDiskCaches("mlxq_disk_cache_hits", "Prompts that began with one of them.", "hits", True),
+    OfDiskCaches("mlxq_disk_cache_hits", "Those that were read for a prompt.", "hits", True),
     OfDiskCaches("mlxq_disk_cache_read_bytes", "Bytes read of them.", "bytes_read", True),
     OfDiskCaches("mlxq_disk_cache_written_bytes", "Bytes written of them.", "bytes_written", True),
     OfDiskCaches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
@@ -72,9 +72,15 @@ class EndpointStore:
             secret=new_secret(),
             created_ms=await clock.now_ms_async(self._redis),
         )
-        if len(await self.of(owner)) >= MOST:
-            raise ApiError("conflict", f"There are {MOST} endpoints already: delete one first.")
-        await self._redis.hset(ENDPOINTS, endpoint.id, endpoint.model_dump_json())
+
+        async def add(pipe: Pipeline) -> None:
+            there = cast(dict[bytes, bytes], await cast(Any, pipe.hgetall(ENDPOINTS)))
+            if sum(_read(one).owner == owner for one in there.values()) >= MOST:
+                raise ApiError("conflict", f"There are {MOST} endpoints already: delete one first.")
+            pipe.multi()  # type: ignore[no-untyped-call]
+            pipe.hset(ENDPOINTS, endpoint.id, endpoint.model_dump_json())
+
+        await self._redis.transaction(add, ENDPOINTS)
         return endpoint
 
     def remove(self, endpoint: Endpoint, pipe: Pipeline) -> None:

@@ -68,17 +68,19 @@ local holder = redis.call('GET', KEYS[1])
 if holder == 'ended:' .. ARGV[1] then return 1 end
 local expires = redis.call('HGET', KEYS[3], 'expires_ms')
 if holder ~= ARGV[1] or not expires then return -1 end
-local sums, bytes = {0, 0, 0, 0, 0, 0}, 0
+local sums, bytes, models = {0, 0, 0, 0, 0, 0}, 0, {}
 for i = 9, #ARGV, 8 do
   if redis.call('HSETNX', KEYS[5], ARGV[i], ARGV[i+1]) == 1 then
     bytes = bytes + #ARGV[i+1]
     local failed = tonumber(ARGV[i+2])
     sums[1], sums[2] = sums[1] + 1 - failed, sums[2] + failed
     for n = 3, 6 do sums[n] = sums[n] + tonumber(ARGV[i+n]) end
-    local spent = {1, ARGV[i+3], ARGV[i+4], ARGV[i+5]}
-    count_usage(ARGV[8], KEYS[10], KEYS[11], ARGV[i+7], spent)
+    local spent = models[ARGV[i+7]] or {0, 0, 0, 0}
+    models[ARGV[i+7]], spent[1] = spent, spent[1] + 1
+    for n = 2, 4 do spent[n] = spent[n] + tonumber(ARGV[i+n+1]) end
   end
 end
+for model, spent in pairs(models) do count_usage(ARGV[8], KEYS[10], KEYS[11], model, spent) end
 if bytes > 0 then
   redis.call('PEXPIREAT', KEYS[5], expires)
   local names = {

@@ -120,7 +120,8 @@ class Folder:
     def write(self, name: str, text: bytes) -> None:
         """Write a small file. Raises OSError."""
         with self.new(name) as file:
-            os.write(file.descriptor, text)
+            with os.fdopen(file.descriptor, "wb", closefd=False) as whole:  # not a part of it
+                whole.write(text)
             file.commit()
 
     def read(self, name: str) -> bytes:

@@ -21,7 +21,13 @@ from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
 from worker.backends.loading import Report, evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.pooling.backend import PoolingBackend
-from worker.backends.pooling.folder import DECODERS, PoolingFolder, model_type_of, read_folder
+from worker.backends.pooling.folder import (
+    DECODERS,
+    PoolingFolder,
+    answers_yes,
+    model_type_of,
+    read_folder,
+)
 from worker.backends.pooling.layers import LayerPieces
 from worker.backends.pooling.model import Input, Rows
 from worker.backends.pooling.prompts import RerankerPrompt
@@ -49,7 +55,7 @@ def open_model(record: ModelRecord, report: Report = lambda _: None) -> PoolingB
             config = load_config(path)
             network = _network(record, config, path)
             evaluate(network.model, report)
-            inputs = _inputs(record, network, path)
+            inputs = _inputs(record, config, network, path)
     except WorkerError:
         raise
     except Exception as error:
@@ -85,7 +91,7 @@ def _network(record: ModelRecord, config: Json, path: Path) -> Network:
         _refuse_modules(folder, config)
         model = load_embedding_model(path, lazy=True)
         return Network(model, model.layers, _vectors(model, folder, config), folder, pad)
-    if model_type_of(config) in DECODERS:
+    if answers_yes(config):
         model, _ = load_model(path, lazy=True)
         tokens = TextTokenizer(path)
         yes, no = tokens.id_of("yes"), tokens.id_of("no")
@@ -141,7 +147,7 @@ def _answers(model: Any, yes: int, no: int) -> Callable[[Batch], mx.array]:
     return scores
 
 
-def _inputs(record: ModelRecord, network: Network, path: Path) -> Encode:
+def _inputs(record: ModelRecord, config: Json, network: Network, path: Path) -> Encode:
     """How the model gets the texts of a job."""
     tokens, folder, limit = TextTokenizer(path), network.folder, record.context_window
     if "embed" in record.tasks:
@@ -152,7 +158,7 @@ def _inputs(record: ModelRecord, network: Network, path: Path) -> Encode:
             return within_limit(job, *tokens.encode(texts), limit, heads=int(rerank))
 
         return embedded
-    if record.architecture in DECODERS:
+    if answers_yes(config):
         return RerankerPrompt(tokens, limit).inputs
 
     def pairs(job: ChatJob) -> list[Input]:
@@ -174,6 +180,7 @@ class EncoderModel:
         self._pieces = LayerPieces(network.layers)
 
     def run(self, inputs: Items[Input]) -> Generator[None, None, Rows]:
+        self._pieces.forget()
         rows = self._network.rows(_side_by_side(inputs, self._network.pad))
         for output in self._pieces.take():
             mx.eval(output)

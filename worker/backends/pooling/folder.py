@@ -58,13 +58,21 @@ def model_type_of(config: Json) -> str:
     return str(config.get("model_type", "")).lower().replace("-", "_")
 
 
+def is_classifier(config: Json) -> bool:
+    """Whether a model gives a text classes, and so scores."""
+    named = config.get("architectures")
+    return isinstance(named, list) and any(str(one).endswith(_CLASSIFIER) for one in named)
+
+
+def answers_yes(config: Json) -> bool:
+    """Whether a reranker is a chat model that answers yes or no."""
+    return model_type_of(config) in RERANKERS and not is_classifier(config)
+
+
 def tasks_of(config: Json, folder: Path, name: str) -> tuple[Task, ...]:
     """What a model is for. ``name`` is its folder's, or its repository's."""
     kind, called = model_type_of(config), name.lower()
-    architectures = config.get("architectures")
-    if isinstance(architectures, list) and any(
-        str(architecture).endswith(_CLASSIFIER) for architecture in architectures
-    ):
+    if is_classifier(config):
         return ("rerank",)
     embeds = (folder / "modules.json").is_file() or kind in ENCODERS | OTHER_ENCODERS
     if kind in RERANKERS and "rerank" in called and not embeds:

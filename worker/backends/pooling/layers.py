@@ -18,6 +18,10 @@ class LayerPieces:
         for number, layer in enumerate(layers):
             layers[number] = _Noted(layer, self._outputs)
 
+    def forget(self) -> None:
+        """Forget what a pass noted whose laying out failed."""
+        self._outputs.clear()
+
     def take(self) -> Iterator[mx.array]:
         """The outputs of the pass that has just been laid out; computed ones are freed."""
         outputs = deque(self._outputs)
