@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from api.errors import ApiError
 from api.images.draft import DraftMessage
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, Message, OutputFormat, Sampling
 from wire.model_registry import ModelRecord, Task
 from wire.versions import VERSION, needs

@@ -24,7 +24,8 @@ from api.chat.request import ChatSpec, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
 from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.images.draft import DraftMessage
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
+from api.jobs.priorities import TIER_OF, Priority
 from api.schemas import INTEGRAL, Body, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
 from wire.webhooks.outbox import of_chat
@@ -96,6 +97,7 @@ class ChatRequest(SamplingFields, Body):
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     webhook: bool | None = None
+    priority: Priority | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError where its fields contradict each other."""
@@ -108,7 +110,12 @@ class ChatRequest(SamplingFields, Body):
             logprobs=likeliest(self.logprobs, self.top_logprobs),
         )
         in_frames = self.stream_options.enabled() | self._in_frames()
-        policy = Policy(self.on_disconnect, in_frames, of_chat if self.webhook else None)
+        policy = Policy(
+            self.on_disconnect,
+            in_frames,
+            of_chat if self.webhook else None,
+            None if self.priority is None else TIER_OF[self.priority],
+        )
         drafts = [message.draft() for message in self.messages]
         form = OutputFormat(
             separate=bool(self.include_reasoning),

@@ -77,7 +77,7 @@ TEXTS = {
     "reasoning_tokens": "Tokens of the answer that were thinking.",
     "thinking_tokens": "Tokens of the answer that were thinking.",
     "server_tool_use": "Always null: the service runs no tools.",
-    "service_tier": "Always the same.",
+    "service_tier": "The class of service that was used.",
     "inference_geo": "Always null.",
     "container": "Always null.",
     # Log-probabilities

@@ -10,8 +10,7 @@ import asyncio
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 from redis import Redis
@@ -24,6 +23,7 @@ from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
+from api.jobs.policy import Policy
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
@@ -33,6 +33,7 @@ from wire.access import quota
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
+from wire.queueing.turns import Tier
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
 from wire.webhooks.outbox import ASKED
@@ -45,16 +46,6 @@ ABANDONED_AFTER_S = 32
 noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
 _THREADS = 4
 _RETRY_AFTER_S = (1, 300)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The client's options: whether the job outlives its readers, what frames hold, and how
-    webhooks call what it is part of, if its end is told: by the value of a field, given its id."""
-
-    on_disconnect: Literal["cancel", "continue"]
-    stream_options: frozenset[str] = frozenset()
-    told_as: Callable[[str], str] | None = None
 
 
 class _QueueFull(Exception):
@@ -112,6 +103,10 @@ class JobQueue:
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
+
+    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:  # noqa: ARG002
+        """The class of service that an owner's request gets."""
+        return asked or "default"
 
     async def check_quota(self, owner: str) -> None:
         """Raises ApiError ``quota_exceeded`` for an owner that has used up the day's tokens."""
@@ -229,22 +224,10 @@ class JobQueue:
                 raise _QueueFull(own)
         ids = [job.job_id for job in jobs]
         for job in jobs:
-            record = {
-                "owner": owner,
-                "model_id": job.model_id,
-                "kind": "chat",
-                "on_disconnect": policy.on_disconnect,
-                "stream_options": " ".join(sorted(policy.stream_options)),
-                "sampling": sampling_used.stored(job.sampling),
-            }
-            if policy.told_as is not None:
-                record[ASKED] = policy.told_as(job.job_id)
-            if len(jobs) > 1:
-                first = job.job_id == ids[0]
-                record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
             queued = job.model_copy(update={"submitted_ms": now})
             name = described(self._registry.last_known_name(job.model_id), owner)
-            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now)
+            record, tier = _record(job, ids, policy), policy.tier or "default"
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
@@ -284,3 +267,21 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=True)
         enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
+
+
+def _record(job: ChatJob, ids: Sequence[str], policy: Policy) -> dict[str, str]:
+    """What is remembered of a chat; ``ids`` are those of all chats of its request."""
+    record = {
+        "owner": job.owner,
+        "model_id": job.model_id,
+        "kind": "chat",
+        "on_disconnect": policy.on_disconnect,
+        "stream_options": " ".join(sorted(policy.stream_options)),
+        "sampling": sampling_used.stored(job.sampling),
+    }
+    if policy.told_as is not None:
+        record[ASKED] = policy.told_as(job.job_id)
+    if len(ids) > 1:
+        first = job.job_id == ids[0]
+        record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
+    return record

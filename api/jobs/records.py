@@ -16,6 +16,8 @@ from redis.asyncio import Redis
 from api.jobs.ids import is_job_id
 from wire import keys, sampling_used
 from wire.log_entries import UNKNOWN, decode_rows, position_after
+from wire.queueing import turns
+from wire.queueing.turns import Tier
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
 from wire.sampling_used import SamplingUsed
 from wire.versions import FIRST
@@ -90,10 +92,13 @@ class JobRecords:
         stored = cast(bytes | None, await self._redis.hget(keys.job(first_id), "choices"))
         return tuple((stored or b"").decode().split())
 
-    async def sampling(self, job_id: str) -> SamplingUsed | None:
-        """What a chat ran with, if that is known."""
-        kept = cast(bytes | None, await self._redis.hget(keys.job(job_id), "sampling"))
-        return sampling_used.read(None if kept is None else kept.decode())
+    async def run_with(self, job_id: str) -> tuple[SamplingUsed | None, Tier]:
+        """The sampling of a chat, if that is known, and its class of service."""
+        about = cast(
+            list[bytes | None], await self._redis.hmget(keys.job(job_id), "sampling", turns.TIER)
+        )
+        sampling, tier = (None if kept is None else kept.decode() for kept in about)
+        return sampling_used.read(sampling), cast(Tier, tier or "default")
 
     async def submitted_s(self, job_id: str) -> int | None:
         """When a job was submitted, in seconds since the epoch; None once that is forgotten."""
@@ -173,10 +178,12 @@ class JobRecords:
                 self._positions_until = time.monotonic() + POSITIONS_S
                 async with self._redis.pipeline(transaction=False) as pipe:
                     pipe.lrange(queue_key(keys.CHAT_QUEUE), 0, -1)
+                    pipe.zrange(turns.places(keys.CHAT_QUEUE), 0, -1)
                     pipe.exists(SUSPENDED)
-                    ids, suspended = await pipe.execute()
+                    ids, places, suspended = await pipe.execute()
                 self._positions = {
-                    value.decode(): position for position, value in enumerate(ids, 1)
+                    value.decode(): position
+                    for position, value in enumerate(turns.in_order(ids, places), 1)
                 }
                 self._queue_held = (
                     "suspended" if suspended else None if await self._any_worker() else "no_worker"
