@@ -22,7 +22,7 @@ from api.images.draft import DraftMessage
 from api.jobs.policy import Policy
 from api.schemas import INTEGRAL, Lenient, Text, whole
 from api.serving.fields import Harmless, refuse, unknown, unset
-from api.serving.generation import Sampled
+from api.serving.generation import Sampled, Waiting
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat
 from api.serving.tools import schema_of_call
@@ -80,7 +80,7 @@ class OutputConfig(Lenient):
     format: JsonFormat | None = None
 
 
-class MessagesBody(Open):
+class MessagesBody(Open, Waiting):
     """What a conversation is, and how it is answered; ``max_tokens`` may be missing where only its
     tokens are counted."""
 
@@ -122,7 +122,11 @@ class MessagesBody(Open):
         return ChatSpec(
             drafts,
             self._sampling(),
-            Policy("cancel", tier="default" if self.service_tier == "standard_only" else None),
+            Policy(
+                "cancel",
+                tier="default" if self.service_tier == "standard_only" else None,
+                max_queue_s=self.max_queue_s,
+            ),
             form.model_copy(update=shape),
             held_by=_FORMAT if guide is None else guide.param,
             left_open=frozenset(name for name in names if getattr(self, name, None) is None),

@@ -20,7 +20,7 @@ from pydantic import (
 
 from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_parts
 from api.chat.frames import WITH_LOGPROBS, WITH_REASONING, Likeliest, likeliest
-from api.chat.request import ChatSpec, seed_or_any
+from api.chat.request import ChatSpec, MaxQueue, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
 from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.images.draft import DraftMessage
@@ -98,6 +98,7 @@ class ChatRequest(SamplingFields, Body):
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     webhook: bool | None = None
     priority: Priority | None = None
+    max_queue_s: MaxQueue | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError where its fields contradict each other."""
@@ -115,6 +116,7 @@ class ChatRequest(SamplingFields, Body):
             in_frames,
             of_chat if self.webhook else None,
             None if self.priority is None else TIER_OF[self.priority],
+            self.max_queue_s,
         )
         drafts = [message.draft() for message in self.messages]
         form = OutputFormat(

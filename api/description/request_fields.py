@@ -64,6 +64,7 @@ TEXTS = {
     "priority": "Which waiting chats go first: all of `high`, then `normal`, then `low`.",
     "service_tier": "Which waiting chats go first: `priority`, then `default`, then `flex`; "
     "`auto`: as the key or the header says. Anthropic's `standard_only` is `default`.",
+    "max_queue_s": "How long it may wait for its turn, seconds; it ends as `expired` then.",
     "webhook": "Whether your webhooks are told when the chat has ended.",
     "event_types": "The events that are sent there.",
     "event_type": "The event to send as a sample.",

@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 
 from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
+from api.jobs.expiry import QueueExpiry
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
 from api.jobs.policy import Policy
@@ -33,6 +34,7 @@ from wire.access import quota
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
+from wire.queueing import start_by
 from wire.queueing.turns import Tier
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
@@ -74,6 +76,7 @@ class JobQueue:
         self._reaper = JobReaper(self._redis, kept_s)
         self._slices = SliceQueue(self._redis, self._reaper, min(kept_s, keys.SLICE_LIFETIME_S))
         self._canceller = JobCanceller(self._redis, self._reaper)
+        self._expiry = QueueExpiry(self._redis, self._reaper)
 
     async def existing_job(self, key: IdempotencyKey) -> str | None:
         """The job that an earlier request with this key created.
@@ -173,6 +176,7 @@ class JobQueue:
     async def settle_all(self) -> None:
         """End jobs that were left by a process that died, or ended in RQ from outside."""
         await self._in_thread(self._reaper.finish_interrupted)
+        await self._in_thread(self._expiry.end_overdue)
         await self._in_thread(self._reaper.settle_all)
 
     async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -231,6 +235,8 @@ class JobQueue:
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
+        if policy.max_queue_s is not None:
+            start_by.limit(pipe, ids, now + int(policy.max_queue_s * 1000))
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.ABANDONED_AFTER, dict.fromkeys(ids, now + ABANDONED_AFTER_S * 1000))
         pipe.execute()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.chat.request import seed_or_any
+from api.chat.request import MaxQueue, seed_or_any
 from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, SamplingFields, token_limit
 from api.schemas import INTEGRAL
 from wire.messages import Sampling
@@ -51,6 +51,12 @@ class Tiered(BaseModel):
     def tier(self) -> Tier | None:
         """The class that is asked for; None leaves it to the service."""
         return None if self.service_tier == "auto" else self.service_tier
+
+
+class Waiting(BaseModel):
+    """Base of request bodies: how long the answer may be waited for."""
+
+    max_queue_s: MaxQueue | None = None
 
 
 class ThinkingLimit(BaseModel):

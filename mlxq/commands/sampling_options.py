@@ -87,6 +87,7 @@ _OPTIONS: dict[str, Any] = {
             callback=_one_of("--priority", PRIORITIES),
         ),
     ],
+    "max_queue_s": _number("Seconds to wait in the queue at most."),
 }
 
 
