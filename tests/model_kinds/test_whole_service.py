@@ -15,7 +15,7 @@ import pytest
 from tests.model_kinds.chats import text_of
 from tests.model_kinds.conversations import assistant, question, system, unequal
 from tests.model_kinds.kinds import SEES, make_folder
-from tests.model_kinds.reference import TextReference
+from tests.model_kinds.references.text import TextReference
 from tests.model_kinds.rows import reference_of
 from tests.support.http_client import Service, Stream
 from tests.support.service_support import SERVE, Running
