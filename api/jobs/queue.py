@@ -25,6 +25,7 @@ from api.jobs.expiry import QueueExpiry
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
 from api.jobs.policy import Policy
+from api.jobs.queue_look import wait_s
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
@@ -186,11 +187,13 @@ class JobQueue:
 
     async def _retry_after(self, depth: int) -> int:
         """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
-        times = await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+        times = cast(
+            list[bytes],
+            await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1),
+        )
         slots = sum(worker.slots for worker in await self._registry.workers())
-        mean = sum(float(value) for value in times) / len(times) if times else 1.0
         low, high = _RETRY_AFTER_S
-        return max(low, min(high, math.ceil(depth * mean / max(1, slots))))
+        return max(low, min(high, math.ceil(wait_s(times, slots, depth))))
 
     def _now_and_depth(self) -> tuple[int, int]:
         pipe = self._redis.pipeline(transaction=False)
