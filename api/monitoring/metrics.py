@@ -235,7 +235,7 @@ class Shared(Collector):
     def _weights(self) -> Family:
         labels = ["worker", "model", "kv_bits"]
         family = GaugeMetricFamily(
-            "mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels
+            "mlxq_model_weights_bytes", "Weights of a model or an adapter in memory.", labels=labels
         )
         for worker in self._snapshot.workers:
             for model in worker.models:

@@ -189,7 +189,7 @@ class ChatLane:
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
-        self._models.claim(sequence.job_id, backend)
+        self._models.claim(sequence.job_id, backend, sequence.job.model_id)
         if not takes_long(sequence):
             prepared = attempt(partial(backend.prepare, sequence))
             self.window.add(partial(self._prepared, sequence, backend, prepared))
@@ -209,8 +209,8 @@ class ChatLane:
             return
         del self._preparing[sequence.job_id]
         self._models.unclaim(sequence.job_id)
-        if not self._models.holds(backend):
-            # The model was unloaded while the prompt was being tokenised.
+        if not self._models.holds(backend, sequence.job.model_id):
+            # The model, or its adapter, was unloaded while the prompt was being tokenised.
             self._waiting.appendleft(sequence)
             return
         try:
