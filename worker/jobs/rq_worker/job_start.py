@@ -8,6 +8,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
+from wire.routing import offers
 from wire.token_log import TokenLog
 
 
@@ -24,6 +25,8 @@ class JobStart(NamedTuple):
     """How many marks of an earlier worker were removed."""
     queued: int
     """How many chats wait in the queue."""
+    offered: bytes | None
+    """Why it has been offered to a worker, if it has."""
     withdrawn: bool
     """Whether it was cancelled or deleted with RQ's own tools after its pop."""
 
@@ -41,8 +44,12 @@ class StartQuery:
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), keys.ISOLATED)  # It is let in later.
         pipeline.llen(self._chats_key)
+        pipeline.get(offers.mark(job_id))
 
     @staticmethod
     def read(replies: list[Any], *, withdrawn: bool) -> JobStart:
-        lease, (crashes, beside), stopped, unmarked, queued = replies
-        return JobStart(lease, (crashes, beside), bool(stopped), unmarked, queued, withdrawn)
+        lease, crash_fields, stopped, unmarked, queued, offered = replies
+        crashes, beside = crash_fields
+        return JobStart(
+            lease, (crashes, beside), bool(stopped), unmarked, queued, offered, withdrawn
+        )
