@@ -11,9 +11,9 @@ LIFETIME_S = WORKER_STATUS_LIFETIME_S
 BLOCK = 32
 """Tokens that have one hash."""
 Outcome = Literal["here", "nowhere", "prompt", "model", "late"]
-"""What became of a chat that a worker took up beside others. ``here``: it held most of the prompt
-itself; ``nowhere``: no worker did that had room; ``prompt``, ``model``: the chat was offered to
-another for that; ``late``: that one didn't take it in time."""
+"""What became of a chat that a worker took up beside others. ``here``: it held some of the prompt
+itself, and no other much more; ``nowhere``: no worker did that had room; ``prompt``, ``model``: the
+chat was offered to another for that; ``late``: that one didn't take it in time."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 ROUTED = PREFIX + "routed"
 """Hash: outcome -> how many chats, ever since Redis began."""

@@ -12,6 +12,9 @@ from typing import NamedTuple
 LEAST_GAIN = 64
 """Tokens that another worker must hold beyond those held here: fewer are read in the time that it
 takes to get there."""
+LEAST_SHARE = 4
+"""One in so many of the prompt's tokens must be among them. Less is mostly what chats have in
+common, and each worker soon has that."""
 UNEVEN = 4
 """Of a worker's slots one in so many may be taken more than here. So chats that begin alike, as
 those with one system prompt do, don't all go to one worker."""
@@ -29,13 +32,8 @@ class Candidate(NamedTuple):
 
 def holder(length: int, here: Candidate, others: Sequence[Candidate]) -> Candidate | None:
     """The other worker that holds most of a prompt of so many tokens; None if the chat stays."""
-    found = [
-        other
-        for other in others
-        if 2 * other.held > length
-        and other.held >= here.held + LEAST_GAIN
-        and _has_room(other, here.running)
-    ]
+    least = here.held + max(LEAST_GAIN, length // LEAST_SHARE)
+    found = [other for other in others if other.held >= least and _has_room(other, here.running)]
     return max(found, key=lambda other: (other.held, -other.running), default=None)
 
 

@@ -207,7 +207,7 @@ class Router:
             return with_model(here, others)
         other = holder(len(key), here, others)
         if other is None:
-            self._counts["here" if 2 * here.held > len(key) else "nowhere"] += 1
+            self._counts["here" if here.held >= LEAST_GAIN else "nowhere"] += 1
         return other
 
     def _held(self, hashes: list[bytes]) -> int:

@@ -24,20 +24,23 @@ def test_the_worker_that_holds_most_of_the_prompt() -> None:
     assert found(here, worker("a", 900, running=1), worker("b", 900)) == "b"
 
 
-def test_less_than_half_of_the_prompt_is_read_again() -> None:
-    assert found(worker("here", 0), worker("a", LENGTH // 2)) is None
-    assert found(worker("here", 0), worker("a", LENGTH // 2 + 1)) == "a"
+def test_a_chat_stays_where_nearly_as_much_of_it_is_held() -> None:
+    quarter = LENGTH // 4
+    assert found(worker("here", 300), worker("a", 300 + quarter - 1)) is None
+    assert found(worker("here", 300), worker("a", 300 + quarter)) == "a"
 
 
-def test_a_chat_stays_where_as_much_of_it_is_held() -> None:
-    assert found(worker("here", 900), worker("a", 900 + LEAST_GAIN - 1)) is None
-    assert found(worker("here", 900), worker("a", 900 + LEAST_GAIN)) == "a"
+def test_a_few_tokens_are_read_again() -> None:
+    here = worker("here", 0)
+    assert holder(100, here, [worker("a", LEAST_GAIN - 1)]) is None
+    assert holder(100, here, [worker("a", LEAST_GAIN)]) is not None
 
 
 def test_a_full_worker_gets_no_more() -> None:
     here = worker("here", 0, running=7)
     assert found(here, worker("a", 900, running=8)) is None
     assert found(here, worker("a", 900, running=8), worker("b", 600, running=7)) == "b"
+    assert found(worker("here", 650, running=7), worker("a", 900, running=8)) is None
 
 
 def test_a_much_busier_worker_gets_no_more() -> None:
