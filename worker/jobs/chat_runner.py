@@ -7,6 +7,8 @@ import logging
 from functools import partial
 
 from wire.log_entries import Entry
+from wire.messages import Failed
+from wire.queueing import start_by
 from wire.routing.offers import Offer, Reason
 from worker.engine.engine import Engine
 from worker.jobs.cancel_watcher import CancelWatcher
@@ -90,6 +92,12 @@ class ChatRunner:
         """No more chats will come: take no more offers, and make none."""
         if self._router is not None:
             self._router.close()
+
+    def expire(self, sequence: Sequence, logged: list[Entry]) -> None:
+        """End a chat that has waited for longer than it may."""
+        self._writer.hold(sequence, logged)
+        expired = partial(Failed, start_by.EXPIRED, start_by.MESSAGE, param=start_by.PARAM)
+        self._writer.put([(sequence, event) for event in sequence.fail(expired)])
 
     def cancel(self, job_id: str) -> None:
         self._engine.cancel(job_id)

@@ -8,6 +8,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
+from wire.queueing import start_by
 from wire.routing import offers
 from wire.token_log import TokenLog
 
@@ -25,6 +26,9 @@ class JobStart(NamedTuple):
     """How many marks of an earlier worker were removed."""
     queued: int
     """How many chats wait in the queue."""
+    start_by_ms: int | None
+    """By when it must have started, if it starts for the first time and may not wait for ever:
+    Redis time in milliseconds."""
     offered: bytes | None
     """Why it has been offered to a worker, if it has."""
     withdrawn: bool
@@ -44,12 +48,14 @@ class StartQuery:
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), keys.ISOLATED)  # It is let in later.
         pipeline.llen(self._chats_key)
+        pipeline.hmget(keys.job(job_id), start_by.FIELD, "attempts")  # Its lease counts as one.
         pipeline.get(offers.mark(job_id))
 
     @staticmethod
     def read(replies: list[Any], *, withdrawn: bool) -> JobStart:
-        lease, crash_fields, stopped, unmarked, queued, offered = replies
-        crashes, beside = crash_fields
+        lease, (crashes, beside), stopped, unmarked, queued, (limit, attempts), offered = replies
+        start_by_ms = None if limit is None or int(attempts or 0) > 1 else int(limit)
         return JobStart(
-            lease, (crashes, beside), bool(stopped), unmarked, queued, offered, withdrawn
+            *(lease, (crashes, beside), bool(stopped), unmarked, queued, start_by_ms),
+            *(offered, withdrawn),
         )
