@@ -4,6 +4,7 @@ key-value cache."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,12 @@ class LmModel:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._text.prepare(sequence, finds_checkpoints=self.caches.needs_checkpoints)
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        adapter = sequence.job.model_id
+        if adapter == self._id:
+            return sequence.prompt_ids
+        return self.adapters.key_ids(adapter, sequence.prompt_ids)
 
     def open(self, sequence: Sequence) -> Row:
         left, special = self._text.tokens_left(sequence), self._text.answers.special

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
 from typing import Any, Protocol
 
 import mlx.core as mx
@@ -139,6 +140,9 @@ class Model(Protocol):
         """None: it takes none."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
+        """As in Backend."""
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
         """As in Backend."""
 
     def open(self, sequence: Sequence) -> Row:
