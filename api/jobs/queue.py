@@ -33,6 +33,7 @@ from wire.access import quota
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
+from wire.receipts import record_fields
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
 from wire.webhooks.outbox import ASKED
@@ -50,11 +51,16 @@ _RETRY_AFTER_S = (1, 300)
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The client's options: whether the job outlives its readers, what frames hold, and how
-    webhooks call what it is part of, if its end is told: by the value of a field, given its id."""
+    webhooks call what it is part of, if its end is told: by the value of a field, given its id.
+
+    ``keeps_request``: whether the request may be kept behind its end. ``replay_of`` is the job that
+    is run again."""
 
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
     told_as: Callable[[str], str] | None = None
+    keeps_request: bool = True
+    replay_of: str | None = None
 
 
 class _QueueFull(Exception):
@@ -73,11 +79,14 @@ class JobQueue:
         queue_limit: int,
         key_limit: int = 200,
         kept_s: int = keys.RQ_LIFETIME_S,
+        replay_bytes: int = 0,
     ) -> None:
+        """``replay_bytes`` is the memory for requests of ended chats."""
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
         self._registry = registry
         self._limit, self._key_limit = queue_limit, key_limit
+        self._replay_bytes = replay_bytes
         self._threads = CapacityLimiter(_THREADS)
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._reaper = JobReaper(self._redis, kept_s)
@@ -237,6 +246,9 @@ class JobQueue:
                 "stream_options": " ".join(sorted(policy.stream_options)),
                 "sampling": sampling_used.stored(job.sampling),
             }
+            keeps = policy.keeps_request and job.form.pooling is None
+            budget = self._replay_bytes if keeps else 0
+            record |= record_fields.of_submission(job, budget, policy.replay_of)
             if policy.told_as is not None:
                 record[ASKED] = policy.told_as(job.job_id)
             if len(jobs) > 1:

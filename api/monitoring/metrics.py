@@ -8,7 +8,7 @@ request.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated
@@ -166,6 +166,7 @@ class Shared(Collector):
         yield from self._queues()
         yield from self._ends()
         yield from self._webhooks()
+        yield from self._replays()
         workers = self._snapshot.workers
         for row in (*GAUGES, *COUNTERS):
             kind = CounterMetricFamily if row in COUNTERS else GaugeMetricFamily
@@ -187,10 +188,8 @@ class Shared(Collector):
         for name, depth in self._snapshot.waiting.items():
             depths.add_metric([name], depth)
         yield depths
-        waiting = self._snapshot.waiting.get("chat", 0)
-        yield GaugeMetricFamily(
-            "mlxq_num_requests_waiting", "Chats that wait for a worker.", value=waiting
-        )
+        name, text = "mlxq_num_requests_waiting", "Chats that wait for a worker."
+        yield GaugeMetricFamily(name, text, value=self._snapshot.waiting.get("chat", 0))
 
     def _ends(self) -> Iterator[Family]:
         labels = ["finished_reason", "code"]
@@ -212,18 +211,18 @@ class Shared(Collector):
         return family
 
     def _webhooks(self) -> Iterator[Family]:
-        counts = self._snapshot.webhooks
-        family = CounterMetricFamily(
-            "mlxq_webhook_deliveries", "Webhooks that have ended, by how.", labels=["outcome"]
-        )
-        for outcome in ("delivered", "failed"):
-            family.add_metric([outcome], counts.get(outcome, 0))
-        yield family
-        yield GaugeMetricFamily(
-            "mlxq_webhooks_waiting",
-            "Webhooks that are still to be accepted.",
-            value=counts["waiting"],
-        )
+        counts, text = self._snapshot.webhooks, "Webhooks that have ended, by how."
+        outcomes = {how: counts.get(how, 0) for how in ("delivered", "failed")}
+        yield _counted("mlxq_webhook_deliveries", text, "outcome", outcomes)
+        name, text = "mlxq_webhooks_waiting", "Webhooks that are still to be accepted."
+        yield GaugeMetricFamily(name, text, value=counts["waiting"])
+
+    def _replays(self) -> Iterator[Family]:
+        counts, text = self._snapshot.replays, "Chats that were run again, by what came of it."
+        results = {result: counts.get(result, 0) for result in ("identical", "differs")}
+        yield _counted("mlxq_replays", text, "result", results)
+        name, text = "mlxq_kept_request_bytes", "Memory of Redis for requests of ended chats."
+        yield GaugeMetricFamily(name, text, value=self._snapshot.kept_requests)
 
     def _heartbeats(self) -> Family:
         name, text = "mlxq_worker_heartbeat_age_seconds", "Time since a worker has told of itself."
@@ -243,6 +242,13 @@ class Shared(Collector):
                     [worker.machine, model.id, str(model.kv_quantization or "")], model.bytes
                 )
         return family
+
+
+def _counted(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
 
 
 def _histogram(times: Times, workers: Iterable[WorkerStatus]) -> HistogramMetricFamily:

@@ -62,7 +62,7 @@ class ChatWorker(RqHeartbeat):
         self.runner, self.recovery, self.worker_beat = runner, recovery, beat
         self._slots, self._drain_s = settings.slots, settings.drain_s
         self.kept_s = int(settings.rq_history_hours * 3600)
-        self._start_query = StartQuery(self.connection, self.queues[0].key)
+        self._start_query = StartQuery(self.connection, self.queues[0].key, self.name)
 
     def ended(
         self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None
