@@ -43,6 +43,7 @@ from api.openai.batches.batch_lines import ENDPOINTS
 from api.openai.batches.file_batches import FileBatches
 from api.openai.batches.result_files import ResultFiles
 from api.openai.pooling.lines import POOLING_LINES
+from api.periodic import end
 from api.receipts.receipts import Receipts
 from api.redis_client import Clients
 from api.registry import ModelAliases, RegistryReader
@@ -60,8 +61,6 @@ _PERIODIC: tuple[type[Any], ...] = (
     *(TokenCounter, Dispatcher),
 )
 _CLOSED: tuple[type[Any], ...] = (ImageIntake, Schemas, TokenCounter)
-_TASKS_END_S = 2.0
-"""How long the periodic tasks of a process get to end when it stops."""
 
 
 def build_services(
@@ -117,11 +116,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        # Bounded: a task that is cancelled as its call to Redis times out may take that for the
-        # answer, and go on.
-        await asyncio.wait(tasks, timeout=_TASKS_END_S)
+        await end(*tasks)
         await relay.stop()
         for kind in _CLOSED:
             find_service(app, kind).close()

@@ -46,6 +46,7 @@ class _Others(SamplingDefaults):
     tasks: tuple[Task, ...] = ("chat",)
     dimensions: int = 0
     shorter_dimensions: tuple[int, ...] | None = None
+    draft_model: str = ""
 
 
 class ModelRecord(TolerantRecord):
@@ -61,7 +62,9 @@ class ModelRecord(TolerantRecord):
     ``prompt_revision`` is one of those that make its prompts; a worker of an earlier release tells
     none. ``takes_tools``: its chat template knows of tools. ``reasoning_efforts`` are
     the values of ``reasoning_effort`` that it tells apart. ``kv_quantization`` is in bits, and is
-    how the model is loaded next time when it isn't loaded now. ``demo``: it came with the service.
+    how the model is loaded next time when it isn't loaded now; so is ``draft_model``, the id of the
+    small model that guesses for it, if one does, of ``draft_size`` bytes on disk. ``demo``: it came
+    with the service.
     ``tasks``: what it is for. ``dimensions`` is how many numbers its vectors have, 0 for a model
     that makes none; ``shorter_dimensions`` are how many they can be cut to: any number if the list
     is empty, none without a list.
@@ -92,6 +95,18 @@ class ModelRecord(TolerantRecord):
     tasks: tuple[Task, ...] = Field(default=("chat",), exclude=True)
     dimensions: int = Field(default=0, exclude=True)
     shorter_dimensions: tuple[int, ...] | None = Field(default=None, exclude=True)
+    draft_model: str = Field(default="", exclude=True)
+    draft_size: int = Field(default=0, exclude=True)
+
+    def with_draft(self, draft: ModelRecord | None) -> ModelRecord:
+        """The same model, to be loaded with another one, or none, guessing for it."""
+        draft_id, size = ("", 0) if draft is None else (draft.id, draft.size)
+        return self.model_copy(update={"draft_model": draft_id, "draft_size": size})
+
+    @property
+    def loaded_size(self) -> int:
+        """Bytes on disk of all that is loaded with it."""
+        return self.size + self.draft_size
 
     @property
     def capabilities(self) -> list[str]:
@@ -139,6 +154,7 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
         "tasks": others.tasks,
         "dimensions": others.dimensions,
         "shorter_dimensions": others.shorter_dimensions,
+        "draft_model": others.draft_model,
     }
     return record.model_copy(update=beside)
 
@@ -170,6 +186,7 @@ class Registry:
             "reasoning_efforts": record.reasoning_efforts,
             "demo": record.demo,
             "dimensions": record.dimensions,
+            "draft_model": record.draft_model,
         }
         others = record.sampling_defaults.given() | {k: v for k, v in beside.items() if v}
         if record.tasks != ("chat",):

@@ -24,11 +24,13 @@ class RunningJob(TolerantRecord):
 
 
 class LoadedModel(TolerantRecord):
-    """A model in memory; ``bytes`` are its weights."""
+    """A model in memory; ``bytes`` are its weights, with those of its draft model: ``draft_model``
+    is the id of that."""
 
     id: str
     kv_quantization: Literal[4, 8] | None
     bytes: int
+    draft_model: str = added("", since=4, refines=True)
 
 
 class Memory(TolerantRecord):

@@ -27,6 +27,7 @@ from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
 from worker.engine.counters import Counters
 from worker.engine.engine import Engine
+from worker.errors import WorkerError
 from worker.jobs.batch_feed import BatchFeed
 from worker.jobs.batch_runner import BatchRunner
 from worker.jobs.beat import Beat
@@ -132,7 +133,7 @@ def _loaded_models(
     progress = LoadProgress()
     return LoadedModels(
         folders.find,
-        _opener(settings, cache, counters, progress),
+        _opener(settings, cache, counters, progress, folders.find),
         budget=settings.memory_mb << 20 or psutil.virtual_memory().total * 3 // 4,
         available=lambda: int(psutil.virtual_memory().available),
         progress=progress,
@@ -140,14 +141,25 @@ def _loaded_models(
 
 
 def _opener(
-    settings: Settings, cache: PromptCache, counters: Counters, progress: LoadProgress
+    settings: Settings,
+    cache: PromptCache,
+    counters: Counters,
+    progress: LoadProgress,
+    find: Callable[[str], ModelRecord | None],
 ) -> Callable[[ModelRecord], Backend]:
     """What loads a model, tells how far it is, and counts the time that takes."""
 
     def open_backend(record: ModelRecord) -> Backend:
         began = time.monotonic()
         report = partial(progress.report, record.id)
-        backend = backends.open_backend(record, settings, cache, report)
+        draft = find(record.draft_model) if record.draft_model else None
+        if record.draft_model and draft is None:
+            raise WorkerError(
+                "model_not_found",
+                "The draft model is not registered any more.",
+                param="draft_model",
+            )
+        backend = backends.open_backend(record, settings, cache, report, draft=draft)
         counters.loaded(seconds := time.monotonic() - began)
         log.info("model loaded", extra={**record.log_fields, "seconds": round(seconds, 3)})
         return backend

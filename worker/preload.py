@@ -12,6 +12,7 @@ from redis import Redis
 
 from wire.model_registry import ModelRecord
 from wire.models import pins
+from wire.models.pins import Pin
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.folders import ModelFolders, with_kv
@@ -23,14 +24,25 @@ come up any more."""
 
 
 def pinned(redis: Redis, folders: ModelFolders) -> list[ModelRecord]:
-    """The pinned models that are here, recorded with the key-value cache that they are loaded
-    with."""
+    """The pinned models that are here, recorded with the key-value cache and the draft model that
+    they are loaded with."""
     stored = cast(dict[bytes, bytes], redis.hgetall(pins.PINNED_MODELS))
     found = [(folders.find(model_id), pin) for model_id, pin in pins.decode(stored).items()]
-    records = [with_kv(record, pin.kv_quantization) for record, pin in found if record is not None]
+    records = [
+        with_kv(record, pin.kv_quantization).with_draft(_draft(folders, pin))
+        for record, pin in found
+        if record is not None
+    ]
     for record in records:
         folders.put(record)
     return records
+
+
+def _draft(folders: ModelFolders, pin: Pin) -> ModelRecord | None:
+    draft = folders.find(pin.draft_model) if pin.draft_model else None
+    if pin.draft_model and draft is None:
+        log.warning("the draft model of a pinned model isn't here: it is loaded without")
+    return draft
 
 
 def start(redis: Redis, engine: Engine, records: Iterable[ModelRecord]) -> threading.Thread:

@@ -133,19 +133,19 @@ class PromptCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def fetch(self, model: Any, tokens: Sequence[int]) -> Reuse:
+    def fetch(self, model: Any, tokens: Sequence[int], *, counted: bool = True) -> Reuse:
         """A cache for the longest known prefix of ``tokens``.
 
         At least one token is always left to feed: without it there would be nothing to get logits
-        from.
+        from. ``counted``: as a prompt's.
         """
-        self.prompt_tokens += len(tokens)
+        self.prompt_tokens += len(tokens) if counted else 0
         best, longest = self._longest(model, encoded(tokens), len(tokens) - 1)
         if best is None:
             return Reuse(None, 0, {})
         entry = self._entries[best]
         self._entries.move_to_end(best)
-        self.cached_tokens += longest
+        self.cached_tokens += longest if counted else 0
         dropped = entry.length - longest
         at = None if entry.cuttable or not dropped else entry.checkpoints[longest]
         inside = {n: kept for n, kept in entry.checkpoints.items() if n <= longest}

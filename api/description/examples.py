@@ -91,6 +91,7 @@ _LISTED = {
     "downloading": False,
     "loaded": True,
     "kv_quantization": None,
+    "draft_model": None,
 }
 _ACTIVE = {
     name: _LISTED[name]

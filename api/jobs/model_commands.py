@@ -37,7 +37,7 @@ class ModelCommands:
         finally:
             reader.detach()
         if isinstance(end, Failed):
-            raise ApiError(end.code, end.message)
+            raise ApiError(end.code, end.message, param=end.param)
         return end.result or {}
 
     async def _end(self, reader: Reader) -> Finished | Failed:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from api.jobs.reader import PAGE, Reader
+from api.periodic import end
 from wire import keys
 from wire.log_entries import Entry, decode, decode_rows, lines, range_after
 
@@ -50,9 +51,7 @@ class Relay:
         """Close, and end the subscription."""
         self.close()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     def attach(
         self, job_id: str, cursor: int = 0, *, replay: bool, by_tokens: bool = True

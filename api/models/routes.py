@@ -102,7 +102,7 @@ async def active(registry: RegistryOf) -> ActiveView:
 
 @commands.post("/load", responses=_answers(views.Loaded), summary="Load a model")
 async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> dict[str, Any]:
-    """Have a worker load a model, or load it again with another KV quantisation.
+    """Have a worker load a model, or load it again with another KV quantisation or draft model.
 
     The answer comes once it is loaded; meanwhile the list of models tells how far it is. 409: it is
     in use; 422: it can't be run; 507: there is not enough memory, which is checked before.
@@ -112,10 +112,16 @@ async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> d
     if kv is not None and "chat" not in record.tasks:
         sentence = "This model has no key-value cache: leave kv_quantization out."
         raise ApiError("unsupported", sentence, param="kv_quantization")
+    draft = "" if body.draft_model is None else (await _draft_of(body.draft_model, commands)).id
     command = ModelCommand(
-        job_id=new_job_id(), action="load", model_id=record.id, kv_quantization=kv
+        job_id=new_job_id(),
+        action="load",
+        model_id=record.id,
+        kv_quantization=kv,
+        draft_model=draft or None,
     )
-    async with pins.loading(record.id, Pin(kv_quantization=kv), anew=body.pin):
+    pin = Pin(kv_quantization=kv, draft_model=draft)
+    async with pins.loading(record.id, pin, anew=body.pin):
         return await commands.run(command)
 
 
@@ -196,6 +202,14 @@ async def _registered(requested: str, commands: ModelCommands) -> ModelRecord:
     record = await commands.registry.find(requested)
     if record is None:
         raise unknown_model()
+    return record
+
+
+async def _draft_of(requested: str, commands: ModelCommands) -> ModelRecord:
+    record = await commands.registry.find(requested)
+    if record is None:
+        sentence = "No draft model of this name is registered."
+        raise ApiError("model_not_found", sentence, param="draft_model")
     return record
 
 

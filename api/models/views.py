@@ -23,6 +23,12 @@ class LoadRequest(Body):
         description="Bits of the key-value cache; null: not quantised. A model that is loaded "
         "with another value is loaded again.",
     )
+    draft_model: Named | None = Field(
+        default=None,
+        description="A small model of the same vocabulary that guesses for this one, which checks "
+        "several tokens in one step then: the answers stay the same. A model that is loaded with "
+        "another one, or none, is loaded again.",
+    )
     pin: bool = Field(
         default=False,
         description="Also pin it: no worker unloads it to make room, and workers load it when they "
@@ -120,6 +126,9 @@ class EngineModel(BaseModel):
     kv_quantization: KvBits = Field(
         description="Bits of its key-value cache, as it is loaded or was last; null: full."
     )
+    draft_model: str | None = Field(
+        description="Id of the draft model that it is loaded with, or was last; null: none."
+    )
 
 
 def model_view(
@@ -144,13 +153,14 @@ def model_view(
         load_progress=load_progress,
         pinned=pinned,
         kv_quantization=record.kv_quantization if now is None else now.kv_quantization,
+        draft_model=(record.draft_model if now is None else now.draft_model) or None,
     )
 
 
 _AS_RECORDED = sorted(
     set(EngineModel.model_fields)
     & set(ModelRecord.model_fields)
-    - {"sampling_defaults", "download_progress", "kv_quantization", "dimensions"}
+    - {"sampling_defaults", "download_progress", "kv_quantization", "draft_model", "dimensions"}
 )
 
 

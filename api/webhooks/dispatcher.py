@@ -14,7 +14,7 @@ import time
 from redis.asyncio import Redis
 from redis.exceptions import LockError, RedisError
 
-from api.periodic import repeat
+from api.periodic import end, repeat
 from api.webhooks.deliveries import Deliveries, Delivery
 from api.webhooks.endpoints import Endpoint
 from api.webhooks.sender import NotSent, Sender
@@ -54,9 +54,7 @@ class Dispatcher:
         try:
             await repeat(LOOK_S, self.look, "sending webhooks")
         finally:
-            for task in self._sending.values():
-                task.cancel()
-            await asyncio.gather(*self._sending.values(), return_exceptions=True)
+            await end(*self._sending.values())
 
     async def look(self) -> None:
         """Collect what has ended, and begin to send what is due to endpoints that are idle."""

@@ -39,11 +39,12 @@ class Bench:
         *,
         cache_bytes: int = 1 << 28,
         num_draft_tokens: int = 0,
+        draft: ModelRecord | None = None,
     ) -> None:
         self.record = with_kv(record, kv)
         self.cache = PromptCache(cache_bytes, kv_cache)
         settings = Settings(slots=32, prefill_step=chunk, num_draft_tokens=num_draft_tokens)
-        self.backend: Backend = open_backend(self.record, settings, self.cache)
+        self.backend: Backend = open_backend(self.record, settings, self.cache, draft=draft)
         list(self.backend.start())
 
     @property

@@ -34,10 +34,13 @@ SAMPLINGS: tuple[dict[str, Any], ...] = (
 TEXTS = [f"question {i}: " + "why? " * (i * 5 % 23) for i in range(32)]
 
 
-class _Always(DraftLength):
+class Always(DraftLength):
     """Drafts whenever there is something to guess."""
 
     def may_pay(self, rows: int) -> bool:  # noqa: ARG002
+        return True
+
+    def may_read(self, rows: int) -> bool:  # noqa: ARG002
         return True
 
     def choose(self, rows: int, drafts: Any) -> int:  # noqa: ARG002
@@ -59,7 +62,7 @@ def plain(record: ModelRecord, kv: Literal[8] | None) -> Bench:
 def drafting(record: ModelRecord, kv: Literal[8] | None) -> Bench:
     """The same model, which guesses whenever it can."""
     bench = Bench(record, kv, num_draft_tokens=MOST)
-    bench.backend._draft_length = _Always(MOST)  # type: ignore[attr-defined]
+    bench.backend._draft_length = Always(MOST)  # type: ignore[attr-defined]
     bench.backend.reset()
     return bench
 

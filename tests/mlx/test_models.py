@@ -15,6 +15,7 @@ from wire.messages import Message
 from wire.model_registry import ModelRecord
 from worker.backends.batching import kv_cache
 from worker.backends.lm import open_model
+from worker.backends.prompting.counter import open_counter
 from worker.errors import WorkerError
 from worker.models.folders import describe, with_kv
 from worker.prompt_cache import PromptCache
@@ -95,6 +96,22 @@ def test_a_model_whose_library_fetches_code_does_not_load(copy: Path, kind: str)
     with pytest.raises(WorkerError, match="fetches its tokeniser") as caught:
         load(copy)
     assert caught.value.code == "load_failed"
+
+
+@pytest.mark.parametrize("kind", ["got", "inkling"])
+def test_code_of_a_vision_models_folder_is_not_run(copy: Path, tmp_path: Path, kind: str) -> None:
+    """mlx_vlm asks transformers to run GOT-OCR's and Inkling's, whatever the service says."""
+    marker = tmp_path / "was-run"
+    (copy / "evil.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    hooks = {"auto_map": {"AutoConfig": "evil.X", "AutoTokenizer": [None, "evil.X"]}}
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "model_type": kind, **hooks}))
+    (copy / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "X", **hooks}))
+    record = describe(copy)
+    assert record is not None
+    with pytest.raises(WorkerError, match="could not be loaded"):
+        open_counter(record)
+    assert not marker.exists()
 
 
 def test_a_head_size_that_cannot_be_quantised_is_refused_at_load(tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ def record_of(tmp_path: Path, model_type: str) -> Any:
         ("qwen3_embedding", "is not a chat model"),
         ("qwen3_vl_embedding", "makes embeddings and no text"),
         ("florence2", "is an encoder-decoder model"),
+        ("decider2", "answers typed questions with probabilities"),
+        ("falcon_perception", "finds objects in images"),
     ],
 )
 def test_types_for_other_tasks_are_refused_before_their_weights_are_read(

@@ -12,7 +12,7 @@ from typing import Literal
 from tests.model_kinds import conversations
 from tests.model_kinds.chats import ANSWER, Chats, text_of, widest_batch
 from tests.model_kinds.conversations import assistant, question, system, unequal, user
-from tests.model_kinds.reference import Kept, TextReference, kept, reused
+from tests.model_kinds.references.text import Kept, TextReference, kept, reused
 from tests.model_kinds.tokenizer import Template
 from wire.messages import Message
 from worker.backends.batching import kv_cache

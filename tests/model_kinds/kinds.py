@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pydoc
 from pathlib import Path
 from typing import Any
 
 from tests.model_kinds import tokenizer, weights
-from tests.model_kinds.configs import (
-    dense,
-    document_kinds,
-    experts,
-    llava_kinds,
-    other_vision_kinds,
-    projector_kinds,
-    recurrent,
-    text_and_vision_kinds,
-    text_template_kinds,
-    tiled_kinds,
-    vision_kinds,
-    windows,
-)
+from tests.model_kinds.configs import dense, experts, recurrent, windows
 from tests.model_kinds.configs.recipe import Recipe, text_config
-from tests.model_kinds.configs.vision import VisionRecipe, vision_config
+from tests.model_kinds.configs.vision import (
+    also_text,
+    documents,
+    features,
+    llava,
+    popular,
+    projectors,
+    text_templates,
+    tiled,
+)
+from tests.model_kinds.configs.vision.recipe import VisionRecipe, vision_config
 from tests.model_kinds.tokenizer import Template
 
+ALL = os.environ.get("MODEL_KINDS") == "all"
+"""Whether the tests run every kind, and not only one of each cache."""
 TEXT: dict[str, Recipe] = {**dense.KINDS, **experts.KINDS, **windows.KINDS, **recurrent.KINDS}
 
 SEES = "+vision"
@@ -34,120 +34,16 @@ SEES = "+vision"
 VISION: dict[str, VisionRecipe] = {
     f"{kind}{SEES}": recipe
     for kind, recipe in {
-        **vision_kinds.KINDS,
-        **other_vision_kinds.KINDS,
-        **text_template_kinds.KINDS,
-        **llava_kinds.KINDS,
-        **document_kinds.KINDS,
-        **text_and_vision_kinds.KINDS,
-        **projector_kinds.KINDS,
-        **tiled_kinds.KINDS,
+        **popular.KINDS,
+        **features.KINDS,
+        **text_templates.KINDS,
+        **llava.KINDS,
+        **documents.KINDS,
+        **also_text.KINDS,
+        **projectors.KINDS,
+        **tiled.KINDS,
     }.items()
 }
-
-NOT_RUN = {
-    f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
-    "bitnet": "its kernels are Metal's alone",
-    f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
-    f"florence2{SEES}": "refused: an encoder-decoder model",
-    f"ernie4_5_moe_vl{SEES}": "its tokeniser is a SentencePiece file, which these tests don't write",
-    "gear": "mlx_lm fails on it",
-    f"minicpmv{SEES}": "neither library has it",
-    f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
-    f"moondream2{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
-    "muse_spark": "its kernels are Metal's alone",
-    "olmo": "needs the package ai2-olmo",
-    "phi3small": "damages the heap of MLX's CPU backend",
-    "prism_hadamard_qwen35": "its weights exist packed in 2 bits only",
-    f"youtu_vl{SEES}": "its images need code of its repository, which isn't run; text runs",
-}
-"""Model types of mlx_lm that these tests can't run, and why."""
-
-_POSITIONS = "takes turns: its library has one position for all rows of a batch"
-TAKES_TURNS = {
-    "afm7": _POSITIONS,
-    "deepseek_v41": "takes turns: its cache can't be merged",
-    "gemma2": "takes turns: its library's grouped heads have no room for a mask of each row",
-    "gpt_bigcode": _POSITIONS,
-    "llama4": "takes turns: chunks can't be merged",
-    f"llama4{SEES}": "takes turns: chunks can't be merged",
-    "minimax_m3_vl": _POSITIONS,
-    f"cohere_compass{SEES}": "takes turns: its library looks for rows where their windows began",
-    f"hunyuan_vl{SEES}": _POSITIONS,
-    f"jina_vlm{SEES}": _POSITIONS,
-    f"mllama{SEES}": _POSITIONS,
-    f"paligemma{SEES}": "takes turns: its library says something else in company",
-}
-"""Kinds whose chats can't share a forward pass, and why."""
-REUSES_NOTHING = {
-    f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
-}
-_ONE = (
-    "deepseek_vl_v2",
-    "deepseekocr",
-    "granite4_vision",
-    "granite_vision",
-    "jina_vlm",
-    "llava_bunny",
-    "llava_next",
-    "molmo",
-    "moondream3",
-    "multi_modality",
-    "paddleocr_vl",
-    "paligemma",
-    "step3p7",
-)
-ONE_PICTURE = {
-    f"{kind}{SEES}": "sees one picture in a conversation: a second is refused" for kind in _ONE
-}
-"""Kinds that see one picture and no more, and why."""
-_LATENT = "isn't quantised: its attention multiplies with the cached latents itself"
-_ITSELF = "isn't quantised: its attention works on keys and values itself"
-_STATES = "isn't quantised: it has states in place of keys and values"
-NOT_QUANTISED = {
-    "bailing_hybrid": _LATENT,
-    "bailing_moe_v3": _LATENT,
-    "deepseek_v3": _LATENT,
-    "deepseek_v32": _LATENT,
-    "deepseek_v41": "isn't quantised: its cache is of a kind of its own",
-    "falcon_mamba": _STATES,
-    "gemma2": _ITSELF,
-    "glm4_moe_lite": _LATENT,
-    "glm_moe_dsa": _LATENT,
-    "gpt_oss": "isn't quantised: its library has no quantised attention with sinks",
-    "iquestloopcoder": "isn't quantised: all its layers read the keys a second time, as plain ones",
-    "joyai_llm_flash": _LATENT,
-    "kimi_k2": _LATENT,
-    "kimi_k25": _LATENT,
-    "kimi_k3": _LATENT,
-    "kimi_linear": _LATENT,
-    "kimi_vl": _LATENT,
-    "longcat_flash": _LATENT,
-    "longcat_flash_ngram": _LATENT,
-    "mamba": _STATES,
-    "mamba2": _STATES,
-    "mistral4": _LATENT,
-    f"kimi_k25{SEES}": _LATENT,
-    f"moondream3{SEES}": _ITSELF,
-    "phi": _ITSELF,
-    f"phi3_v{SEES}": _ITSELF,
-    f"phi4_siglip{SEES}": _ITSELF,
-    f"phi4mm{SEES}": _ITSELF,
-    "phixtral": _ITSELF,
-    "plamo": _ITSELF,
-    "plamo2": _ITSELF,
-    "recurrent_gemma": "isn't quantised: it has states and windows in place of plain keys and values",
-    "rwkv7": _STATES,
-    "stablelm": _ITSELF,
-}
-"""Kinds of which no layer's cache can be quantised, and why."""
-_SHARED = "quantises all but the layer whose keys others read, as plain ones"
-QUANTISED_IN_PART = {
-    "afm7": _SHARED,
-    "gemma4_text": _SHARED,
-    "minimax_m3_vl": "quantises its dense layers: the others work on keys themselves",
-}
-"""Kinds of which some layers that hold every token stay as they are, and why."""
 
 
 def make_folder(kind: str, path: Path, template: Template = "A") -> Path:

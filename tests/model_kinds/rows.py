@@ -22,11 +22,12 @@ from typing import IO
 
 from tests.model_kinds import checks, vision_checks
 from tests.model_kinds.checks import Case
-from tests.model_kinds.formulas.mllama import MllamaReference
-from tests.model_kinds.kinds import ONE_PICTURE, REUSES_NOTHING, SEES, VISION, make_folder
-from tests.model_kinds.reference import TextReference
+from tests.model_kinds.expected import ONE_PICTURE, REUSES_NOTHING
+from tests.model_kinds.kinds import SEES, VISION, make_folder
+from tests.model_kinds.references.mllama import MllamaReference
+from tests.model_kinds.references.text import TextReference
+from tests.model_kinds.references.vision import VisionReference
 from tests.model_kinds.tokenizer import Template
-from tests.model_kinds.vision_reference import VisionReference
 from tests.support.paths import ROOT
 from worker.errors import WorkerError
 

@@ -10,17 +10,16 @@ import itertools
 import sys
 from collections.abc import Iterable
 
-from tests.model_kinds.kinds import (
+from tests.model_kinds.expected import (
     NOT_QUANTISED,
     NOT_RUN,
     ONE_PICTURE,
     QUANTISED_IN_PART,
+    REFUSED,
     REUSES_NOTHING,
-    SEES,
     TAKES_TURNS,
-    TEXT,
-    VISION,
 )
+from tests.model_kinds.kinds import SEES, TEXT, VISION
 from tests.model_kinds.rows import OF_VISION, REUSE, Row, rows_apart
 from tests.support.paths import ROOT
 
@@ -57,6 +56,14 @@ def line_of(row: Row) -> str:
 def not_run_lines() -> str:
     """The kinds that aren't run, and why."""
     return "".join(f"| {_name(kind)} | {why} |\n" for kind, why in sorted(NOT_RUN.items()))
+
+
+def refused_lines() -> str:
+    """The types that mlx_vlm has for other tasks than chats, by what they do."""
+    return "".join(
+        f"| {why} | {', '.join(f'`{name}`' for name in names.split())} |\n"
+        for why, names in REFUSED.items()
+    )
 
 
 def lines_in(page: str) -> dict[str, str]:

@@ -6,23 +6,13 @@ A few kinds, one of each cache, are always run; ``MODEL_KINDS=all`` runs all of 
 from __future__ import annotations
 
 import functools
-import os
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-from tests.model_kinds.kinds import (
-    NOT_QUANTISED,
-    NOT_RUN,
-    QUANTISED_IN_PART,
-    SEES,
-    TAKES_TURNS,
-    TEXT,
-    VISION,
-)
+from tests.model_kinds.expected import NOT_QUANTISED, QUANTISED_IN_PART, TAKES_TURNS
+from tests.model_kinds.kinds import ALL, SEES, TEXT, VISION
 from tests.model_kinds.rows import CHECKS, OF_VISION, Row, rows_apart
-from tests.model_kinds.table import PAGE, line_of, lines_in, not_run_lines
+from tests.model_kinds.table import PAGE, line_of, lines_in
 
 QUICK = (
     "qwen3",  # keys and values of all tokens
@@ -41,7 +31,7 @@ QUICK = (
     f"qwen3_5{SEES}",
     f"mllama{SEES}",  # cross attention
 )
-KINDS = (*TEXT, *VISION) if os.environ.get("MODEL_KINDS") == "all" else QUICK
+KINDS = (*TEXT, *VISION) if ALL else QUICK
 
 
 @functools.cache
@@ -88,23 +78,3 @@ def test_all_layers_are_quantised_where_the_kind_can(kind: str) -> None:
 def test_the_document_says_of_a_kind_what_this_run_found(kind: str) -> None:
     line = line_of(row_of(kind))
     assert lines_in(PAGE.read_text(encoding="utf-8")).get(line.split(" | ")[0]) == line
-
-
-def test_the_document_has_every_kind_and_why_some_are_not_run() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert len(lines_in(page)) == len(TEXT) + len(VISION)
-    assert not_run_lines() in page
-
-
-def test_every_model_type_of_the_library_has_a_configuration_or_a_reason() -> None:
-    spec = find_spec("mlx_lm.models")
-    assert spec is not None
-    (folder,) = spec.submodule_search_locations or ()
-    types = {
-        file.stem
-        for file in Path(folder).glob("*.py")
-        if "\nclass Model(" in file.read_text(encoding="utf-8")
-    }
-    configured = {recipe.model_type or kind for kind, recipe in TEXT.items()}
-    not_run = {kind for kind in NOT_RUN if not kind.endswith(SEES)}
-    assert types - configured - {"bailing_moe_v3"} == not_run

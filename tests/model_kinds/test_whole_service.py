@@ -1,8 +1,10 @@
 """A handful of kinds through the whole service: several chats at once over HTTP, the next turn, and
-a worker that is killed in the middle of an answer."""
+a worker that is killed in the middle of an answer; ``MODEL_KINDS=all`` kills it in an answer of
+every kind."""
 
 from __future__ import annotations
 
+import base64
 import functools
 import signal
 from collections.abc import Iterator
@@ -11,18 +13,30 @@ from pathlib import Path
 
 import psutil
 import pytest
+from redis import Redis
 
+from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.model_kinds.chats import text_of
 from tests.model_kinds.conversations import assistant, question, system, unequal
-from tests.model_kinds.kinds import SEES, make_folder
-from tests.model_kinds.reference import TextReference
+from tests.model_kinds.kinds import ALL, SEES, TEXT, VISION, make_folder
+from tests.model_kinds.pictures import IMAGES, shown
+from tests.model_kinds.references.text import TextReference
 from tests.model_kinds.rows import reference_of
+from tests.model_kinds.tokenizer import CHARACTERS
 from tests.support.http_client import Service, Stream
 from tests.support.service_support import SERVE, Running
-from wire.messages import Message
+from wire import keys
+from wire.messages import ImagePart, Message
 
 KINDS = ("gemma3_text", "qwen3_5", "nemotron_h", "deepseek_v41", f"mllama{SEES}")
-GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0, "max_tokens": 40}
+TOKENS = 40
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
+AT_ONCE = 10
+"""Kinds that answer while one worker is killed: a service is started for each so many."""
+LONG = 200
+"""Tokens of an answer that is cut: nothing ends before the slowest of its group has begun."""
+EVERY = (*TEXT, *VISION) if ALL else ()
+GROUPS = [EVERY[i : i + AT_ONCE] for i in range(0, len(EVERY), AT_ONCE)]
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +60,26 @@ def http(running: Running) -> Service:
     return Service(running.line("Ready: ").removeprefix("Ready: "))
 
 
-def asked(http: Service, kind: str, messages: list[Message]) -> Stream:
-    rows = [{"role": message.role, "content": message.text()} for message in messages]
-    options = {"stream_options": {"include_usage": True}}
+def asked(http: Service, kind: str, messages: list[Message], tokens: int = TOKENS) -> Stream:
+    rows = [{"role": message.role, "content": content(message)} for message in messages]
+    options = {"stream_options": {"include_usage": True}, "max_tokens": tokens}
     return http.stream({"model_id": kind, "messages": rows, **options, **GREEDY})
+
+
+def content(message: Message) -> str | list[dict[str, object]]:
+    """A message's content as the API takes it."""
+    if isinstance(message.content, str):
+        return message.content
+    return [
+        {"type": "image_url", "image_url": {"url": data_url(IMAGES[part.sha256])}}
+        if isinstance(part, ImagePart)
+        else {"type": "text", "text": part.text}
+        for part in message.content
+    ]
+
+
+def data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 @functools.cache
@@ -58,7 +88,7 @@ def library(folder: Path) -> TextReference:
 
 
 def expected(folder: Path, messages: list[Message]) -> str:
-    return text_of(library(folder).answer(messages, tokens=40))
+    return text_of(library(folder).answer(messages, tokens=TOKENS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,7 +121,61 @@ def test_an_answer_goes_on_when_its_worker_is_killed(
     messages = unequal(4)[3]
     stream = asked(http, kind, messages)
     stream.until(texts=3)
+    kill_worker(running)
+    assert stream.rest() == expected(folders[kind], messages)
+
+
+def kill_worker(running: Running) -> None:
     children = psutil.Process(running.process.pid).children()
     (worker,) = [child for child in children if child.cmdline()[-1] == "worker"]
     worker.send_signal(signal.SIGKILL)
-    assert stream.rest() == expected(folders[kind], messages)
+
+
+@functools.cache
+def killed(kinds: tuple[str, ...], below: Path) -> dict[str, str]:
+    """What is wrong with the answers of these kinds, whose worker is killed while all of them run."""
+    folders = {kind: make_folder(kind, below / "models" / kind) for kind in kinds}
+    environ = {"MLX_DISABLE_COMPILE": "1"}  # Compiled, each would first wait for a C++ compiler.
+    models = ("--models", str(below / "models"))
+    running = Running(SERVE, below / "data", *models, limit_s=600, **environ)
+    try:
+        http = Service(running.line("Ready: ").removeprefix("Ready: "))
+        for kind in kinds:  # Loaded, all begin at the same time.
+            asked(http, kind, said_to(kind), tokens=1).rest()
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            streams = list(pool.map(lambda kind: asked(http, kind, said_to(kind), LONG), kinds))
+            list(pool.map(lambda stream: stream.until(texts=3), streams))
+            kill_worker(running)
+            texts = dict(zip(kinds, pool.map(Stream.rest, streams), strict=True))
+        with Redis.from_url(EmbeddedRedis(below / "data").url) as redis:
+            attempts = [redis.hget(keys.job(stream.job_id), "attempts") for stream in streams]
+    finally:
+        running.close()
+    uncut = {k: "ended before" for k, n in zip(kinds, attempts, strict=True) if n != b"2"}
+    return {kind: wrong(folder, texts[kind]) for kind, folder in folders.items()} | uncut
+
+
+def said_to(kind: str) -> list[Message]:
+    return [shown("what is this?", 0)] if kind in VISION else unequal(4)[3]
+
+
+def wrong(folder: Path, text: str) -> str:
+    """How an answer differs from the library's, but for near-ties; empty if it doesn't."""
+    reference, messages = reference_of(folder.name)(folder), said_to(folder.name)
+    right = text_of(reference.answer(messages, tokens=LONG))
+    ids, right_ids = ([CHARACTERS.index(c) for c in said] for said in (text, right))
+    return reference.differs(messages, ids, right_ids) or ""
+
+
+@pytest.fixture(scope="module")
+def below(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("killed")
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"), [(i, kind) for i, kinds in enumerate(GROUPS) for kind in kinds]
+)
+def test_an_answer_of_every_kind_goes_on_when_its_worker_is_killed(
+    below: Path, group: int, kind: str
+) -> None:
+    assert killed(GROUPS[group], below / str(group))[kind] == ""

@@ -6,7 +6,7 @@ from tests.model_kinds.chats import ANSWER, Chats
 from tests.model_kinds.checks import Case, miscounted
 from tests.model_kinds.conversations import assistant, user
 from tests.model_kinds.pictures import shown
-from tests.model_kinds.vision_reference import VisionReference
+from tests.model_kinds.references.vision import VisionReference
 from wire.messages import Message
 from worker.errors import WorkerError
 

@@ -31,6 +31,7 @@ class ModelCommand(Record):
     """Something to do with models, run by a worker as a job whose end carries the answer.
 
     ``cancel_download`` names the model by its id, name or repository, and keeps what was fetched.
+    ``draft_model`` is the id of the one that guesses for a model that is loaded.
     """
 
     job_id: str
@@ -39,3 +40,4 @@ class ModelCommand(Record):
     kv_quantization: Literal[4, 8] | None = None
     name: str | None = None
     path: str | None = None
+    draft_model: str | None = added(None, since=4, refines=False)

@@ -20,9 +20,11 @@ PRELOADS = PREFIX + "preloads"
 
 
 class Pin(TolerantRecord):
-    """How a pinned model is loaded. ``kv_quantization``: bits of its key-value cache."""
+    """How a pinned model is loaded. ``kv_quantization``: bits of its key-value cache;
+    ``draft_model``: id of the model that guesses for it, empty if none does."""
 
     kv_quantization: Literal[4, 8] | None = None
+    draft_model: str = ""
 
 
 def decode(stored: Mapping[bytes, bytes]) -> dict[str, Pin]:

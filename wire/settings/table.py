@@ -53,7 +53,11 @@ class Settings:
         8192,
     )
     num_draft_tokens: int = setting(
-        0, "tokens guessed ahead in a step, where that is measured to be faster; 0: none", 0, 63
+        0,
+        "tokens guessed ahead in a step, where that is measured to be faster; 0: none, or 3 with a "
+        "draft model",
+        0,
+        63,
     )
     prompt_cache_mb: int = setting(1024, "memory for cached prompts, MiB", 0, 1 << 20)
     disk_cache: str = setting(

@@ -30,40 +30,51 @@ def open_backend(
     settings: Settings,
     cache: PromptCache,
     report: Callable[[float], None] = lambda _: None,
+    *,
+    draft: ModelRecord | None = None,
 ) -> Backend:
-    """Load a model with the backend for its record. Raises WorkerError if it can't be loaded.
+    """Load a model with the backend for its record, and beside it the draft model that is recorded
+    for it. Raises WorkerError if it can't be loaded.
 
     ``report`` is told, from time to time, which share of its weights is in memory, 0 to 1.
     """
-    pools = "chat" not in record.tasks
     if settings.backend == "echo":
-        if pools:
-            from worker.backends.pooling.backend import PoolingBackend
-            from worker.backends.pooling.echo import EchoPooling
-
-            return PoolingBackend(EchoPooling(settings.echo_delay_ms / 1000, record.context_window))
-        from worker.backends.echo import EchoBackend
-
-        return EchoBackend(
-            settings.echo_delay_ms / 1000, settings.prefill_step, record.context_window
-        )
+        return _echo(record, settings)
     load_libraries(settings)
-    if pools:
+    if "chat" not in record.tasks:
         from worker.backends.pooling import encoder
 
         return encoder.open_model(record, report)
-    if library_of(record.architecture, record.is_vision) == "mlx_vlm":
-        from worker.backends.vlm import open_model
-    else:
-        from worker.backends.lm import open_model
-    return open_model(
-        record,
-        slots=settings.slots,
-        prefill_step=settings.prefill_step,
-        cache=cache,
-        num_draft_tokens=settings.num_draft_tokens,
-        report=report,
-    )
+    sizes = {
+        "slots": settings.slots,
+        "prefill_step": settings.prefill_step,
+        "num_draft_tokens": settings.num_draft_tokens,
+    }
+    if not is_text_model(record):
+        from worker.backends import vlm
+
+        return vlm.open_model(record, cache=cache, report=report, **sizes)
+    from worker.backends import lm
+
+    return lm.open_model(record, cache=cache, report=report, draft=draft, **sizes)
+
+
+def _echo(record: ModelRecord, settings: Settings) -> Backend:
+    delay_s = settings.echo_delay_ms / 1000
+    if "chat" not in record.tasks:
+        from worker.backends.pooling.backend import PoolingBackend
+        from worker.backends.pooling.echo import EchoPooling
+
+        return PoolingBackend(EchoPooling(delay_s, record.context_window))
+    from worker.backends.echo import EchoBackend
+
+    return EchoBackend(delay_s, settings.prefill_step, record.context_window)
+
+
+def is_text_model(record: ModelRecord) -> bool:
+    """Whether a model is run by mlx_lm: only such models have draft models, and are some."""
+    library = library_of(record.architecture, record.is_vision)
+    return "chat" in record.tasks and library == "mlx_lm"
 
 
 def new_prompt_cache(settings: Settings) -> PromptCache:

@@ -17,11 +17,16 @@ from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.batching.row import Row
 from worker.backends.cpu.scales import widen_scales
 from worker.backends.device import on_cpu
+from worker.backends.draft_model.draft_model import LoadedDraftModel
 from worker.backends.loading import Report, evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.prompting.text import LmText, open_text
-from worker.errors import kept_alive
+from worker.errors import WorkerError, kept_alive
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
+
+DRAFT_MODEL_TOKENS = 3
+"""How many tokens a draft model guesses at most where ``num_draft_tokens`` doesn't say: mlx_lm's
+default."""
 
 
 def open_model(
@@ -31,9 +36,35 @@ def open_model(
     prefill_step: int,
     cache: PromptCache,
     num_draft_tokens: int = 0,
+    draft: ModelRecord | None = None,
     report: Report = lambda _: None,
 ) -> Backend:
-    """Load a text model. Raises WorkerError ``load_failed`` with the reason."""
+    """Load a text model, and with ``draft`` a draft model beside it. Raises WorkerError
+    ``load_failed`` with the reason."""
+    model = _opened(record, report)
+    draft_model = None
+    if draft is not None:
+        drafting = _opened(draft, lambda _: None)
+        _check_vocabulary(model, record, drafting, draft)
+        draft_model = LoadedDraftModel(
+            drafting,
+            draft,
+            most=num_draft_tokens or DRAFT_MODEL_TOKENS,
+            chunk=prefill_step,
+            cache=cache,
+        )
+    return BatchBackend(
+        model,
+        record,
+        slots=slots,
+        prefill_step=prefill_step,
+        cache=cache,
+        num_draft_tokens=num_draft_tokens,
+        draft_model=draft_model,
+    )
+
+
+def _opened(record: ModelRecord, report: Report) -> LmModel:
     refuse_code(record)
     try:
         # Only safetensors are read, and no code from the model's folder is run.
@@ -45,15 +76,20 @@ def open_model(
         raise load_failed(error) from error
     if on_cpu():
         widen_scales(model)
-    calls = LmModel(model, text, record)
-    return BatchBackend(
-        calls,
-        record,
-        slots=slots,
-        prefill_step=prefill_step,
-        cache=cache,
-        num_draft_tokens=num_draft_tokens,
-    )
+    return LmModel(model, text, record)
+
+
+def _check_vocabulary(
+    model: LmModel, record: ModelRecord, drafting: LmModel, draft: ModelRecord
+) -> None:
+    """Raises WorkerError for a draft model whose tokens are other texts: none of its guesses would
+    mean anything."""
+    if model.vocabulary != drafting.vocabulary:
+        raise WorkerError(
+            "load_failed",
+            f"{draft.name} can't be the draft model of {record.name}: it has another vocabulary.",
+            param="draft_model",
+        )
 
 
 class LmModel:
@@ -66,6 +102,11 @@ class LmModel:
         self.caches = CacheMaker(lambda: list(make_prompt_cache(model)), record.kv_quantization)
         self._model = model
         self._text = text
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The ids of its tokens."""
+        return dict(self._text.tokenizer.get_vocab())
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._text.prepare(sequence, finds_checkpoints=self.caches.needs_checkpoints)

@@ -63,6 +63,10 @@ def refuse_other_kinds(record: ModelRecord) -> None:
         why = "is not a chat model"
     elif _is_in("lm_head = None", sources[:1]):
         why = "makes embeddings and no text"
+    elif hasattr(kind, "predict"):
+        why = "answers typed questions with probabilities and writes no text"
+    elif hasattr(kind, "generate_perception"):
+        why = "finds objects in images and writes no text"
     elif _is_in("decoder_inputs_embeds", sources[:1]):
         why = "is an encoder-decoder model, and chats need a decoder-only one"
     if why is not None:

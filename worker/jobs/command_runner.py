@@ -59,7 +59,7 @@ class CommandRunner:
         try:
             event = Finished("stop", result=self._commands.run(command))
         except WorkerError as error:
-            event = Failed(error.code, error.message)
+            event = Failed(error.code, error.message, param=error.param)
         except Exception as error:
             log.exception("model command %s failed", command.action)
             event = Failed("internal_error", f"The command failed ({type(error).__name__}).")

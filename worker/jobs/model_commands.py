@@ -13,12 +13,13 @@ from typing import Any
 from wire import model_registry
 from wire.messages import ModelCommand
 from wire.model_registry import ModelRecord
+from worker.backends import is_text_model
 from worker.backends.base import Backend
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.downloads import Downloads
 from worker.models.folders import ModelFolders, with_kv
-from worker.models.loaded import LoadedModels, ModelKey
+from worker.models.loaded import LoadedModels, ModelKey, key_of
 
 Answer = dict[str, Any]
 
@@ -48,11 +49,12 @@ class ModelCommands:
         return actions[command.action](command)
 
     def _load(self, command: ModelCommand) -> Answer:
-        record = with_kv(self._record(command), command.kv_quantization)
+        plain = self._record(command)
+        record = with_kv(plain, command.kv_quantization).with_draft(self._draft(command, plain))
 
         def load() -> Future[Backend]:
             for key, _ in self._models.resident():
-                other = key.model_id == record.id and key.kv_quantization != record.kv_quantization
+                other = key.model_id == record.id and key != key_of(record)
                 if other and self._engine.is_busy(key):
                     raise WorkerError(
                         "load_conflict",
@@ -63,7 +65,7 @@ class ModelCommands:
             return loaded
 
         def keep(loaded: Future[Backend]) -> None:
-            """The model's record says from now on how its cache is quantised."""
+            """The model's record says from now on how it is loaded."""
             if loaded.exception() is None and self._catalogue.find(record.id) is not None:
                 self._catalogue.put(record)
 
@@ -126,10 +128,40 @@ class ModelCommands:
         under_way = self._under_way(command)
         record = under_way or self._record(command)
         if under_way is None:
+            self._refuse_drafting(record)
             self._unload(command)
         self._downloads.delete(record)
         self._catalogue.scan()
         return {"status": "deleted", "model_id": record.id}
+
+    def _refuse_drafting(self, record: ModelRecord) -> None:
+        """Raises WorkerError for the draft model of a loaded one."""
+
+        def drafts_for() -> list[str]:
+            return [k.model_id for k, _ in self._models.resident() if k.draft_model == record.id]
+
+        if self._engine.call(drafts_for).result():
+            raise WorkerError(
+                "load_conflict", "It is the draft model of a loaded one, which must go first."
+            )
+
+    def _draft(self, command: ModelCommand, record: ModelRecord) -> ModelRecord | None:
+        """The model that is to guess for another. Raises WorkerError if it can't."""
+        if command.draft_model is None:
+            return None
+        draft = self._catalogue.find(command.draft_model)
+        if draft is None:
+            raise WorkerError(
+                "model_not_found", "No such draft model is registered.", param="draft_model"
+            )
+        for one in (record, draft):
+            if not is_text_model(one):
+                raise WorkerError(
+                    "unsupported",
+                    f"{one.name} is no text model: only those draft, and are drafted for.",
+                    param="draft_model",
+                )
+        return draft
 
     def _record(self, command: ModelCommand) -> ModelRecord:
         record = self._catalogue.find(command.model_id or "")

@@ -212,7 +212,10 @@ class StatusReporter:
             running_total=len(inside),
             models=tuple(
                 LoadedModel(
-                    id=key.model_id, kv_quantization=key.kv_quantization, bytes=backend.weight_bytes
+                    id=key.model_id,
+                    kv_quantization=key.kv_quantization,
+                    bytes=backend.weight_bytes,
+                    draft_model=key.draft_model,
                 )
                 for key, backend in resident
             ),

@@ -79,18 +79,17 @@ class ModelFolders:
         return record.model_copy(update={"sampling_defaults": NO_DEFAULTS})
 
     def scan(self) -> list[ModelRecord]:
-        """Read the folders again; known models keep their cache's quantisation."""
+        """Read the folders again; known models keep their cache's quantisation and their draft
+        model."""
         if self._echo is not None:
             found = [self._echo, ECHO_EMBEDDINGS, *self._downloads()]
         else:
             found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
-        found = list(map(self._published, found))
-        known = self._records
-        self._records = {
-            r.id: r.model_copy(update={"kv_quantization": known[r.id].kv_quantization})
-            if r.id in known
-            else r
-            for r in found
+        there = {r.id: r for r in map(self._published, found)}
+        before = {i: r for i, r in self._records.items() if i in there}
+        self._records = there | {
+            i: with_kv(there[i], r.kv_quantization).with_draft(there.get(r.draft_model))
+            for i, r in before.items()
         }
         return self.all()
 

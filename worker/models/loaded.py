@@ -33,6 +33,7 @@ class ModelKey:
     model_id: str
     revision: str
     kv_quantization: Literal[4, 8] | None
+    draft_model: str = ""
 
 
 Find = Callable[[str], ModelRecord | None]
@@ -73,7 +74,7 @@ class LoadedModels:
     def key(self, job: ChatJob) -> ModelKey | None:
         """The model that a chat needs as it is registered now, or None if it isn't (any more)."""
         record = self._find(job.model_id)
-        return None if record is None else _key(record)
+        return None if record is None else key_of(record)
 
     def is_loaded(self, job: ChatJob) -> bool:
         return self.key(job) in self._resident
@@ -86,7 +87,7 @@ class LoadedModels:
 
         Raises WorkerError if it is registered no more, or its files have changed.
         """
-        return self._used(_key(self._record_of(job)))
+        return self._used(key_of(self._record_of(job)))
 
     def load_for(self, job: ChatJob, post: Post) -> Future[Backend]:
         """The chat's model, as ``load`` loads it."""
@@ -100,10 +101,10 @@ class LoadedModels:
         with ``load_failed`` for a bad model. Raises WorkerError for what is known before, such as
         ``insufficient_memory``.
         """
-        key = _key(record)
+        key = key_of(record)
         if (load := self._loads.get(key)) is not None:
             return load.done
-        load = Load(record.size * HEADROOM)
+        load = Load(record.loaded_size * HEADROOM)
         if key in self._resident:
             load.done.set_result(self._used(key))
             return load.done
@@ -165,13 +166,15 @@ class LoadedModels:
         True also when the load would fail for good: then loading is tried, and tells why.
         """
         record = self._find(job.model_id)
-        if record is None or record.size * HEADROOM > self._budget - self._pinned_bytes(record):
+        if record is None or record.loaded_size * HEADROOM > self._budget - self._pinned_bytes(
+            record
+        ):
             return True
         kept = {k: b for k, b in self._resident.items() if not self._can_go(k, b, record)}
         if any(key.model_id == record.id for key in (*kept, *self._loads)):
             return False
         held = sum(backend.weight_bytes for backend in kept.values()) + self._reserved
-        needed = record.size * HEADROOM
+        needed = record.loaded_size * HEADROOM
         # What a load has not taken yet still counts as free on this machine.
         return held + needed <= self._budget and (not self._loads or needed <= self._free(record))
 
@@ -267,7 +270,7 @@ class LoadedModels:
         return self._available() + sum(idle) - self._reserved
 
     def _check_memory(self, record: ModelRecord) -> None:
-        needed = int(record.size * HEADROOM)
+        needed = int(record.loaded_size * HEADROOM)
         pinned = self._pinned_bytes(record)
         limit = max(0, int(min(self._budget - pinned, self._free(record))))
         if needed > limit:
@@ -279,7 +282,7 @@ class LoadedModels:
             )
 
     def _make_room(self, record: ModelRecord) -> None:
-        needed = record.size * HEADROOM
+        needed = record.loaded_size * HEADROOM
         for key, backend in list(self._resident.items()):
             held = sum(b.weight_bytes for b in self._resident.values()) + self._reserved
             if held + needed <= self._budget:
@@ -288,5 +291,5 @@ class LoadedModels:
                 self.unload(key)
 
 
-def _key(record: ModelRecord) -> ModelKey:
-    return ModelKey(record.id, record.revision, record.kv_quantization)
+def key_of(record: ModelRecord) -> ModelKey:
+    return ModelKey(record.id, record.revision, record.kv_quantization, record.draft_model)

@@ -24,7 +24,7 @@ from api.chat.request import WithoutTemplate
 from api.errors import ApiError
 from api.jobs.ids import is_job_id, new_job_id
 from api.openai.batches.batch_lines import Endpoints
-from api.periodic import repeat
+from api.periodic import end, repeat
 from api.registry import RegistryReader
 from wire import keys
 from wire.webhooks import outbox
@@ -161,9 +161,7 @@ class FileBatches:
         try:
             await repeat(LOOK_S, self._look, "looking after file batches")
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end(*self._tasks)
 
     async def _look(self) -> None:
         for raw in cast(set[bytes], await self._redis.smembers(keys.ORDERS_OPEN)):

@@ -43,6 +43,7 @@ def state_of(row: Row) -> str:
         "" if loading is None else f"loading, {loading:.0f} %",
         "loaded" if row["loaded"] else "" if row["downloaded"] else "not complete",
         f"{row['kv_quantization']}-bit cache" if row["kv_quantization"] else "",
+        "with a draft model" if row.get("draft_model") else "",
         "pinned" if row.get("pinned") else "",
         "default" if row.get("default") else "",
         "demo" if row.get("demo") else "",

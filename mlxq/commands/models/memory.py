@@ -36,6 +36,15 @@ def load(
     kv: Annotated[
         int | None, typer.Option("--kv", help="Bits of a quantised key-value cache: 4 or 8.")
     ] = None,
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            "--draft",
+            metavar="MODEL",
+            help="A small model of the same vocabulary that guesses ahead for it.",
+            autocompletion=complete_model,
+        ),
+    ] = None,
     pin: Annotated[
         bool, typer.Option("--pin", help="Keep it loaded, also over a restart of the worker.")
     ] = False,
@@ -46,6 +55,8 @@ def load(
     with connect(context, url) as client:
         row = find(client, model)
         body = {"model_id": row["id"], "kv_quantization": kv} | ({"pin": True} if pin else {})
+        if draft is not None:
+            body["draft_model"] = find(client, draft)["id"]
         with _load_shown(client, row):
             reply = client.post(f"{MODELS}/load", body, COMMAND_S, fields=("status",))
     said = f"Loaded {row['name']}; it is pinned." if pin else f"Loaded {row['name']}."

@@ -278,6 +278,8 @@ def test_models_are_listed_and_commands_are_passed_on() -> None:
     for words in (("load",), ("models", "load")):
         assert mlxq(service, *words, "Tiny", "--kv", "4").stdout == "Loaded Tiny.\n"
     assert service.sent("/api/engine/models/load")[0] == {"model_id": "m1", "kv_quantization": 4}
+    assert mlxq(service, "load", "m1", "--draft", "Tiny").stdout == "Loaded Tiny.\n"
+    assert service.sent("/api/engine/models/load")[2]["draft_model"] == "m1"
     reply = json.loads(mlxq(service, "unload", "--json").stdout)
     assert (reply["models"], reply["names"]) == (["m1"], ["Tiny"])
     assert mlxq(service, "unload", "m1").stdout == "Unloaded Tiny.\n"

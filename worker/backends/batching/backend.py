@@ -24,6 +24,8 @@ from worker.backends.batching.prompt_reuse import LEAST_SHARED, PromptReuse
 from worker.backends.batching.row import Model, Row
 from worker.backends.batching.self_check import Abilities, abilities
 from worker.backends.drafting.draft_length import DraftLength
+from worker.backends.drafting.draft_model import DraftModel
+from worker.backends.drafting.drafter import Drafter
 from worker.backends.sampling.special_tokens import refuse_unknown_ids
 from worker.errors import WorkerError
 from worker.prompt_cache import PromptCache
@@ -51,7 +53,8 @@ clears as often."""
 
 class BatchBackend:
     """Implements Backend. ``slots`` is how many rows may be in the batch, those whose prompts are
-    read included; ``num_draft_tokens`` how many tokens of a row may be guessed in a step."""
+    read included; ``num_draft_tokens`` how many tokens of a row may be guessed in a step from what
+    it says already. ``draft_model`` guesses where that doesn't pay."""
 
     def __init__(
         self,
@@ -62,11 +65,14 @@ class BatchBackend:
         prefill_step: int,
         cache: PromptCache,
         num_draft_tokens: int = 0,
+        draft_model: DraftModel | None = None,
     ) -> None:
-        self.weight_bytes = model.weight_bytes
+        drafts_bytes = 0 if draft_model is None else draft_model.weight_bytes
+        self.weight_bytes = model.weight_bytes + drafts_bytes
         self._model = model
+        self._draft_model = draft_model
         self._key = (record.id, record.revision, record.kv_quantization)
-        self._architecture, self._folder = record.architecture, record.path
+        self._record = record
         self._abilities = Abilities()
         self._vocabulary = 0
         """How many logits the model has, once it has been started."""
@@ -90,13 +96,23 @@ class BatchBackend:
         # Nothing of this is computed: the shape is known before.
         logits = self._model.forward(mx.array([[0]]), self._model.caches.new())
         self._vocabulary = logits.shape[-1]
+        wants_drafts = self._draft_length.most > 0 or self._draft_model is not None
         self._abilities = yield from abilities(
-            self._model, self._architecture, drafts=self._draft_length.most > 0
+            self._model, self._record.architecture, drafts=wants_drafts
         )
+        if self._draft_model is not None:
+            if not self._abilities.drafts:
+                raise WorkerError(
+                    "load_failed",
+                    f"{self._record.name} takes no draft model: its cache can't be cut back to the"
+                    " tokens that were right, row by row.",
+                    param="draft_model",
+                )
+            yield from self._draft_model.start(self._vocabulary)
         self.reset()
         if (disk := self._prompt_cache.disk) is not None:
             codec = CacheCodec(self._model.caches.new())
-            disk.attach(self._key, self._folder, self._key[1], codec)
+            disk.attach(self._key, self._record.path, self._record.revision, codec)
 
     def reset(self) -> None:
         self._model.reset()
@@ -114,14 +130,23 @@ class BatchBackend:
             together=self._abilities.batches,
             lone=self._abilities.lone,
             attended=self._attended,
-            draft_length=self._draft_length if self._abilities.drafts else None,
+            drafter=self._new_drafter(),
         )
+
+    def _new_drafter(self) -> Drafter | None:
+        if not self._abilities.drafts:
+            return None
+        model = self._draft_model
+        rows = None if model is None else model.rows(attended=self._attended)
+        return Drafter(self._draft_length, rows)
 
     def batch_lane(self) -> BatchBackend:
         second = copy.copy(self)
         second._attended = False
         second._reuse = PromptReuse(self._model, self._prompt_cache, self._key, from_disk=False)
         second._draft_length = DraftLength(self._draft_length.most)
+        if self._draft_model is not None:
+            second._draft_model = self._draft_model.lane()
         second.reset()
         return second
 
@@ -129,6 +154,8 @@ class BatchBackend:
         self.reset()
         self._model.close()
         self._prompt_cache.forget(self._key)
+        if self._draft_model is not None:
+            self._draft_model.close()
         if (disk := self._prompt_cache.disk) is not None:
             disk.detach(self._key)
         mx.clear_cache()

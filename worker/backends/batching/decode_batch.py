@@ -14,7 +14,7 @@ import mlx.core as mx
 from worker.backends.base import EndOfText, Step, Token
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.row import Model, Row
-from worker.backends.drafting.draft_length import BESIDE_GUESSES, PLAIN, DraftLength
+from worker.backends.drafting.draft_length import BESIDE_GUESSES, PLAIN
 from worker.backends.drafting.drafter import Drafter
 from worker.backends.drafting.verification import verify
 from worker.backends.sampling.draw import draw
@@ -29,7 +29,7 @@ class DecodeBatch:
     ``together`` says whether the model's rows can be decoded in one batch; else each is fed by
     itself, and all are sampled at once. ``lone`` is as in CacheBatch. ``attended`` says whether
     clients wait for the tokens; else the first ones aren't returned early, which costs a step.
-    ``draft_length`` says how many tokens are guessed; None: none are.
+    ``drafter`` says what is guessed; None: nothing is.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class DecodeBatch:
         together: bool,
         lone: bool,
         attended: bool,
-        draft_length: DraftLength | None,
+        drafter: Drafter | None,
     ) -> None:
         self._model = model
         self._together = together
@@ -56,7 +56,7 @@ class DecodeBatch:
         self._returns_first = False
         """Whether the next step returns the newest tokens without starting others."""
         self._recent = RecentTokens()
-        self._drafter = None if draft_length is None else Drafter(draft_length)
+        self._drafter = drafter
 
     def join(self, rows: list[Row], batch: CacheBatch) -> None:
         """Begin to generate for rows that have been read, and take them in."""
@@ -86,7 +86,7 @@ class DecodeBatch:
         """Add every row's token to the step, and start computing the next ones. Returns the rows
         that have ended, which are still here."""
         if self._drafter is not None:
-            self._drafter.step_begins()
+            self._drafter.step_begins(self.rows)
             if self._returned and (fed := self._drafter.drafts(self.rows))[0]:
                 return self._feed(*fed, step)
         if self._returns_first or self._waits_for_guesses:
@@ -133,7 +133,8 @@ class DecodeBatch:
         for row, draft, taken in zip(
             self.rows, drafts, verify(logits, self.rows, drafts), strict=True
         ):
-            _count(row, len(draft), len(taken) - 1, step)
+            if draft:
+                self._count(row, len(draft), len(taken) - 1, step)
             count = 0
             for token, measured in taken:
                 count += 1
@@ -146,6 +147,15 @@ class DecodeBatch:
         self._recent = RecentTokens()  # It has seen none of these tokens.
         self._drafter.step_was(len(self.rows), width, width * len(self.rows) - sum(dropped))
         return ended
+
+    def _count(self, row: Row, drafted: int, accepted: int, step: Step) -> None:
+        """Take note of what came of a row's draft."""
+        assert self._drafter is not None, "it has made the draft"
+        self._drafter.note(row, drafted, accepted)
+        row.sequence.draft_tokens += drafted
+        row.sequence.accepted_tokens += accepted
+        step.draft_tokens += drafted
+        step.accepted_tokens += accepted
 
     def interrupted(self) -> None:
         """Something else has been computed since the last step."""
@@ -168,6 +178,8 @@ class DecodeBatch:
         if len(staying) == len(self.rows):
             return
         self.interrupted()
+        if self._drafter is not None:
+            self._drafter.remove(leaving)
         self.rows = [self.rows[i] for i in staying]
         if not staying:
             self._batches, self._newest = [], mx.array([], dtype=mx.int32)
@@ -210,17 +222,6 @@ class DecodeBatch:
             first = end
         together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
         return draw(together, rows, inputs, recent, known)
-
-
-def _count(row: Row, drafted: int, accepted: int, step: Step) -> None:
-    """Take note of what came of a row's draft."""
-    if row.drafts is None or not drafted:
-        return
-    row.drafts.note(drafted, accepted)
-    row.sequence.draft_tokens += drafted
-    row.sequence.accepted_tokens += accepted
-    step.draft_tokens += drafted
-    step.accepted_tokens += accepted
 
 
 def _take(row: Row, token: int, step: Step, measured: Measured | None) -> bool:

@@ -52,6 +52,8 @@ class DraftLength:
         self._costs = StepCosts()
         self._spent_s = 0.0
         self._lost_s = 0.0
+        self._read_s = 0.0
+        """Time in which a draft model has read, as far as its guesses haven't won it back."""
 
     def note(self, rows: int, width: int, tokens: int, seconds: float) -> None:
         """Take in the time of a step that fed ``width`` tokens a row, and gave so many in all.
@@ -62,16 +64,30 @@ class DraftLength:
         self._spent_s += seconds
         plain_s = self._costs.plain_s(rows)
         if width != PLAIN and plain_s is not None:
-            self._lost_s = max(0.0, self._lost_s + seconds - plain_s * tokens / rows)
+            won_s = plain_s * tokens / rows - seconds
+            self._lost_s = max(0.0, self._lost_s - won_s)
+            self._read_s = max(0.0, self._read_s - max(0.0, won_s))
+
+    def note_reading(self, seconds: float) -> None:
+        """A draft model has read for so long."""
+        self._spent_s += seconds
+        self._read_s += seconds
 
     def may_pay(self, rows: int) -> bool:
         """Whether guesses could pay if they were all right: else none are even looked for."""
         plain_s = self._costs.plain_s(rows)
-        if not self.most or plain_s is None:
-            return False
-        if self._lost_s > LOST_SHARE * self._spent_s + FREE_STEPS * plain_s:
+        if not self.most or plain_s is None or self._lost_s > self._may_lose_s(plain_s):
             return False
         return any(width > ratio * LEAST_GAIN for width, ratio in self._ratios(rows))
+
+    def may_read(self, rows: int) -> bool:
+        """Whether a draft model may read more, of prompts above all: what it has read before has
+        been won back."""
+        plain_s = self._costs.plain_s(rows)
+        return plain_s is not None and self._read_s <= self._may_lose_s(plain_s)
+
+    def _may_lose_s(self, plain_s: float) -> float:
+        return LOST_SHARE * self._spent_s + FREE_STEPS * plain_s
 
     def choose(self, rows: int, drafts: Sequence[tuple[AcceptanceRate, int]]) -> int:
         """How long drafts may be in this step, 0 for a plain one. ``drafts`` are the rates and the

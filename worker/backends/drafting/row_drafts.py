@@ -18,20 +18,29 @@ class RowDrafts:
         self._guess: tuple[int, int] | None = None
         """The last guess that was only compared, not fed: its position and token."""
         self.rate = AcceptanceRate()
+        """Of guesses out of the row's own tokens."""
+        self.model_rate = AcceptanceRate()
+        """Of a draft model's."""
 
     def propose(self, most: int) -> list[int]:
         """Up to ``most`` tokens that may come next. The first of them counts for the rate as soon
         as its position is known, also if it isn't fed: so a row learns for nothing whether it
         pays."""
         self._compare()
-        draft = self._proposer.propose(most)
-        ending = next((n for n, token in enumerate(draft) if token in self._ends), len(draft))
-        del draft[ending:]
+        draft = self.up_to_end(self._proposer.propose(most))
         self._guess = (len(self._tokens), draft[0]) if draft else None
         return draft
 
-    def note(self, drafted: int, accepted: int) -> None:
-        """Take in what came of a draft that was fed."""
+    def up_to_end(self, draft: list[int]) -> list[int]:
+        """A draft without its first token that ends answers, and what is behind it."""
+        ending = (n for n, token in enumerate(draft) if token in self._ends)
+        return draft[: next(ending, len(draft))]
+
+    def note(self, drafted: int, accepted: int, *, by_model: bool) -> None:
+        """Take in what came of a draft that was fed; ``by_model``: a draft model made it."""
+        if by_model:
+            self.model_rate.note(accepted, 1 if accepted < drafted else 0)
+            return
         self._guess = None
         self.rate.note(accepted, 1 if accepted < drafted else 0)
 

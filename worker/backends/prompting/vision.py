@@ -22,7 +22,11 @@ from worker import prompt
 from worker.backends.answers import Answers
 from worker.backends.loading import configured_ends
 from worker.backends.text.vocabulary import Vocabulary, sizes_in
-from worker.backends.vision.own_code import register_configurations, text_tokenizer
+from worker.backends.vision.own_code import (
+    never_run_code,
+    register_configurations,
+    text_tokenizer,
+)
 from worker.backends.vision.prompt import VisionPrompt, VisionText
 from worker.backends.vision.tiles import complete_tiles
 from worker.prompt import Prompt
@@ -34,6 +38,7 @@ _MODULES = ("text", "vision", "perceiver", "projector", "audio")
 def open_text(record: ModelRecord, config: Any = None) -> VlmText:
     """What makes a model's prompts; ``config`` is the model's, where it is loaded. Raises an error
     of any type for a folder that can't be read."""
+    never_run_code()
     register_configurations()
     folder = Path(record.path)
     if config is None:

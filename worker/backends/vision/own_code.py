@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 
@@ -21,6 +21,16 @@ class Phi4MMConfig(PreTrainedConfig):  # type: ignore[misc]
 
     model_type = "phi4mm"
     max_position_embeddings: int = 131072
+
+
+def never_run_code() -> None:
+    """Have transformers refuse the code of any repository, whatever it is told: mlx_vlm's
+    processors of GOT-OCR and Inkling ask it to run that of a model's folder."""
+    dynamic_module_utils.get_cached_module_file = _refuse
+
+
+def _refuse(*_: Any, **__: Any) -> str:
+    raise ValueError("the model brings code of its own, and that is never run")
 
 
 def register_configurations() -> None:

@@ -61,6 +61,7 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "load_progress": None,
         "pinned": False,
         "kv_quantization": 8,
+        "draft_model": None,
     }
     of_active = ("id", "name", "path", "architecture", "context_window", "is_vision")
     active = {name: row[name] for name in (*of_active, "kv_quantization")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,18 @@ def test_a_scan_keeps_how_a_model_is_quantised(tmp_path: Path) -> None:
     catalogue.put(with_kv(record, 4))
     catalogue.scan()
     assert catalogue.find("plain") == with_kv(record, 4)
+
+
+def test_a_scan_keeps_a_draft_model_that_is_still_there(tmp_path: Path) -> None:
+    catalogue = ModelFolders([model_folder(tmp_path / "small").parent], with_demos=False)
+    model_folder(tmp_path / "large")
+    small, large = sorted(catalogue.scan(), key=lambda r: r.name, reverse=True)
+    catalogue.put(large.with_draft(small))
+    catalogue.scan()
+    assert catalogue.find("large") == large.with_draft(small)
+    shutil.rmtree(tmp_path / "small")
+    catalogue.scan()
+    assert catalogue.find("large") == large
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,16 @@ def test_another_quantisation_replaces_the_model_unless_it_is_busy(
     ]
 
 
+def test_a_draft_model_counts_and_makes_another_load(house: House) -> None:
+    house.models.loaded(job("a"))
+    house.models.of(house.records["a"].with_draft(house.records["b"]))
+    assert [key.draft_model for key, _ in house.models.resident()] == ["b"]
+    with pytest.raises(WorkerError) as caught:
+        house.models.of(house.records["c"].with_draft(model("big", 200 * MIB)))
+    assert caught.value.code == "insufficient_memory"
+    assert "330 MiB" in caught.value.message
+
+
 def test_changed_files_wait_for_the_chats_on_the_old_ones(house: House) -> None:
     backend = house.models.loaded(job("a"))
     chat = sequence()

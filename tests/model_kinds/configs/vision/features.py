@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.model_kinds.configs.recipe import EXPERTS, SIZES
-from tests.model_kinds.configs.vision import IMAGE, NORM, TOWER, VisionRecipe
-from tests.model_kinds.configs.vision_kinds import MROPE, QWEN3_FILES, QWEN3_TOWER
+from tests.model_kinds.configs.vision.popular import MROPE, QWEN3_FILES, QWEN3_TOWER
+from tests.model_kinds.configs.vision.recipe import IMAGE, NORM, TOWER, VisionRecipe
 
 MOONVIT = {
     "model_type": "moonvit",

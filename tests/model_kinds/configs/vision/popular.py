@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.model_kinds.configs.recipe import WINDOW
-from tests.model_kinds.configs.vision import END, IMAGE, NORM, START, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import END, IMAGE, NORM, START, TOWER, VisionRecipe
 
 MROPE = {"type": "mrope", "mrope_section": [4, 6, 6]}
 _QWEN_TOWER: dict[str, Any] = {

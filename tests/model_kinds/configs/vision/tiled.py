@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model_kinds.configs.vision import END, IMAGE, NORM, START, TOWER, Fixed, VisionRecipe
-from tests.model_kinds.configs.vision_kinds import DELTA, QWEN3_TOWER
+from tests.model_kinds.configs.vision.popular import DELTA, QWEN3_TOWER
+from tests.model_kinds.configs.vision.recipe import (
+    END,
+    IMAGE,
+    NORM,
+    START,
+    TOWER,
+    Fixed,
+    VisionRecipe,
+)
 from tests.model_kinds.configs.windows import GEMMA3N
 from tests.model_kinds.tokenizer import VOCABULARY
 

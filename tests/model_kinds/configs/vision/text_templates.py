@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model_kinds.configs.vision import CODE, NORM, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import CODE, NORM, TOWER, VisionRecipe
 from tests.model_kinds.tokenizer import VOCABULARY
 
 _PHI_ROPE = {"short_factor": [1.0] * 16, "long_factor": [2.0] * 16}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model_kinds.configs.vision import NORM, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import NORM, TOWER, VisionRecipe
 
 _PICTURE: dict[str, Any] = {"picture": "<image>", "token": "<image>", "marks": ("<image>",)}
 _SIGLIP = {**TOWER, "model_type": "siglip_vision_model"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model_kinds.configs.vision import CODE, NORM, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import CODE, NORM, TOWER, VisionRecipe
 
 _SQUARE = {**NORM, "size": {"height": 56, "width": 56}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model_kinds.configs.vision import NORM, TOWER, Fixed, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import NORM, TOWER, Fixed, VisionRecipe
 from tests.model_kinds.tokenizer import VOCABULARY
 
 _QWEN_FILES: dict[str, Any] = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.model_kinds.configs.other_vision_kinds import MOONVIT
-from tests.model_kinds.configs.vision import END, IMAGE, NORM, START, VisionRecipe
+from tests.model_kinds.configs.vision.features import MOONVIT
+from tests.model_kinds.configs.vision.recipe import END, IMAGE, NORM, START, VisionRecipe
 
 KINDS: dict[str, VisionRecipe] = {
     "gemma4_unified": VisionRecipe(

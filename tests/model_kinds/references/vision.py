@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.model_kinds.chats import text_of
-from tests.model_kinds.configs.vision import VisionRecipe
+from tests.model_kinds.configs.vision.recipe import VisionRecipe
 from tests.model_kinds.pictures import BY_NAME
-from tests.model_kinds.reference import TextReference
+from tests.model_kinds.references.text import TextReference
 from wire.messages import ImagePart, Message
 from worker.backends.vision.own_code import register_configurations
 from worker.backends.vision.repairs import repair

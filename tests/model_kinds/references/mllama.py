@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.model_kinds.vision_reference import VisionReference, pictures_of
+from tests.model_kinds.references.vision import VisionReference, pictures_of
 from wire.messages import Message
 
 Array = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""The configurations of the tiny vision models, in tables by family."""
