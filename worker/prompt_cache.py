@@ -92,7 +92,11 @@ class Wait(Protocol):
 
 
 class DiskCache(Protocol):
-    """What keeps entries on the disk. On the engine's thread; waits for no disk."""
+    """What keeps entries on the disk. But for ``opening`` on the engine's thread; waits for no disk
+    there."""
+
+    def opening(self, folder: str) -> None:
+        """A model is being opened, on the thread that calls this."""
 
     def attach(self, model: Any, folder: str, revision: str, codec: Any) -> None:
         """A model has been loaded; ``codec`` makes files of its caches."""

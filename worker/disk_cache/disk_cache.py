@@ -5,6 +5,7 @@ What the batch loop calls, on the engine's thread, never waits for a disk.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ from wire.disk_cache import DiskCacheUse
 from worker.disk_cache.codec import Codec, Restored
 from worker.disk_cache.engine_calls import EngineCalls, Post
 from worker.disk_cache.fingerprint import WeightHashes
+from worker.disk_cache.hasher import Hasher
 from worker.disk_cache.models import DiskModel
 from worker.disk_cache.policy import LEAST_TOKENS, PENDING_SHARE, LoadChoice, Offer
 from worker.disk_cache.reader import Load, Reader
 from worker.disk_cache.store import Store
-from worker.disk_cache.writer import Job, Writer, fingerprint_of, is_worth_writing
+from worker.disk_cache.writer import Job, Writer, is_worth_writing
 from worker.prompt_cache import Entry, PromptCache
 
 CLOSING_S = 0.5
@@ -50,11 +52,13 @@ class DiskCache:
         self._looked_at = -1
         self._engine = EngineCalls(post)
         self._hashes = WeightHashes(store.folder)
+        self._hasher = Hasher(self._hashes)
+        self._opening: dict[str, str] = {}
+        """Known hashes of the weights of models that are being opened, by their folders."""
         self._reader = Reader(store, self._engine, self._choice, self._landed)
         self._writer = Writer(
             store,
             self._engine,
-            hashes=self._hashes,
             next_kept=self._next_kept,
             most_pending=budget // PENDING_SHARE,
         )
@@ -62,6 +66,7 @@ class DiskCache:
 
     def start(self, busy: Callable[[], bool]) -> None:
         """``busy`` says whether a chat or a batch's prompt is in the engine."""
+        self._hasher.start()
         self._reader.start()
         self._writer.start(busy)
 
@@ -69,6 +74,7 @@ class DiskCache:
         """Write what isn't on the disk yet, for so long, while the engine's thread still runs."""
         ended = self._writer.close(patience_s)
         self._engine.close()
+        ended &= self._hasher.close(CLOSING_S)
         if self._reader.close(CLOSING_S) and ended:  # Else its lock goes with the process.
             self.store.folder.close()
 
@@ -101,19 +107,22 @@ class DiskCache:
         hashed = all(model.fingerprint for model in list(self._models.values()))
         return self._reader.ready and hashed
 
+    def opening(self, folder: str) -> None:
+        """A model is being opened, on the thread that calls this."""
+        with contextlib.suppress(OSError):
+            if (weights := self._hashes.known(Path(folder))) is not None:
+                self._opening[folder] = weights
+
     # --- on the engine's thread -------------------------------------------------------------------
 
     def attach(self, key: Any, folder: str, revision: str, codec: Codec) -> None:
         """A model has been loaded."""
         model = self._models[key] = DiskModel(key, Path(folder), revision, codec)
-        try:
-            weights = self._hashes.known(model.folder)
-        except OSError:
-            return
+        weights = self._opening.pop(folder, None)
         if weights is None:
-            self._writer.hash_weights(model)
+            self._hasher.submit(model)
         else:
-            model.fingerprint = fingerprint_of(model, weights)
+            model.identify(weights)
 
     def detach(self, key: Any) -> None:
         """A model has been unloaded."""

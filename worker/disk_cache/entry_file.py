@@ -130,7 +130,7 @@ def file_bytes(head: Head) -> int:
     return len(encode_head(head)) + head.nbytes + _DIGEST_BYTES
 
 
-class Writer:
+class FileWriter:
     """Writes an entry to a new file, piece by piece."""
 
     def __init__(self, descriptor: int, head: Head) -> None:

@@ -17,7 +17,7 @@ CLOCK_SKEW_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredEntry:
     """One file; ``nbytes`` is its size."""
 
     name: str
@@ -28,7 +28,7 @@ class Entry:
     nbytes: int
 
     @classmethod
-    def of(cls, name: str, head: Head, nbytes: int) -> Entry:
+    def of(cls, name: str, head: Head, nbytes: int) -> StoredEntry:
         return cls(name, head.fingerprint, head.row, head.places, head.created, nbytes)
 
     @property
@@ -41,7 +41,7 @@ class Entry:
             return min(common, self.tokens)
         return reach(self.places, common)
 
-    def holds_all_of(self, other: Entry) -> bool:
+    def holds_all_of(self, other: StoredEntry) -> bool:
         """Whether the other one is a beginning of this and can be had from it."""
         shorter = self.fingerprint == other.fingerprint and self.row.startswith(other.row)
         return shorter and self.reach(other.tokens) == other.tokens
@@ -51,14 +51,16 @@ class Index:
     """Any thread may use it. Least recently used first."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, StoredEntry] = OrderedDict()
         self._lock = threading.Lock()
         self.nbytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, fingerprint: str, row: bytes, most: int, least: int) -> tuple[Entry, int] | None:
+    def find(
+        self, fingerprint: str, row: bytes, most: int, least: int
+    ) -> tuple[StoredEntry, int] | None:
         """The entry with the longest prefix of a row: ``least`` to ``most`` tokens of it."""
         best, longest = None, least - 1
         with self._lock:
@@ -81,7 +83,7 @@ class Index:
                 for e in self._entries.values()
             )
 
-    def add(self, entry: Entry) -> list[Entry]:
+    def add(self, entry: StoredEntry) -> list[StoredEntry]:
         """Take in an entry; returns those that it takes the place of."""
         with self._lock:
             replaced = [
@@ -95,7 +97,7 @@ class Index:
             self.nbytes += entry.nbytes
         return [other for other in replaced if other.name != entry.name]
 
-    def use(self, entry: Entry) -> None:
+    def use(self, entry: StoredEntry) -> None:
         with self._lock:
             if entry.name in self._entries:
                 self._entries.move_to_end(entry.name)
@@ -110,7 +112,7 @@ class Index:
             self._entries.clear()
             self.nbytes = 0
 
-    def excess(self, cap: int) -> list[Entry]:
+    def excess(self, cap: int) -> list[StoredEntry]:
         """The least recently used entries beyond so many bytes."""
         with self._lock:
             over, count = self.nbytes - cap, len(self._entries) - MOST_ENTRIES
@@ -122,7 +124,7 @@ class Index:
                 over, count = over - entry.nbytes, count - 1
             return taken
 
-    def expired(self, now: float, lifetime_s: float) -> list[Entry]:
+    def expired(self, now: float, lifetime_s: float) -> list[StoredEntry]:
         """Entries that are older than they may be, or from a future that a clock has told of."""
         with self._lock:
             return [

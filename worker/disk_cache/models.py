@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.disk_cache.codec import Codec
+from worker.disk_cache.fingerprint import fingerprint
 
 
 @dataclass(slots=True, eq=False)
@@ -19,3 +20,9 @@ class DiskModel:
     revision: str
     codec: Codec
     fingerprint: str = ""
+
+    def identify(self, weights: str) -> None:
+        """Its weights have this hash."""
+        self.fingerprint = fingerprint(
+            revision=self.revision, weights=weights, made_by=self.codec.made_by
+        )

@@ -13,7 +13,7 @@ import numpy as np
 from worker.disk_cache.codec import Restored
 from worker.disk_cache.engine_calls import Closed, EngineCalls
 from worker.disk_cache.entry_file import BadEntry
-from worker.disk_cache.index import Entry
+from worker.disk_cache.index import StoredEntry
 from worker.disk_cache.models import DiskModel
 from worker.disk_cache.policy import LoadChoice
 from worker.disk_cache.store import Store
@@ -26,7 +26,7 @@ Landed = Callable[[DiskModel, list[int], Restored], None]
 class Load:
     """An entry on its way into memory. ``done``: it has landed or failed."""
 
-    def __init__(self, model: DiskModel, entry: Entry) -> None:
+    def __init__(self, model: DiskModel, entry: StoredEntry) -> None:
         self.model = model
         self.entry = entry
         self.done = False

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from worker.disk_cache import entry_file
 from worker.disk_cache.entry_file import BadEntry, Head
 from worker.disk_cache.folder import ENDING, Folder
-from worker.disk_cache.index import Entry, Index
+from worker.disk_cache.index import Index, StoredEntry
 from worker.disk_cache.policy import LEAST_FREE
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class Store:
     def __len__(self) -> int:
         return len(self._index)
 
-    def find(self, fingerprint: str, row: bytes, most: int, least: int) -> tuple[Entry, int] | None:
+    def find(
+        self, fingerprint: str, row: bytes, most: int, least: int
+    ) -> tuple[StoredEntry, int] | None:
         """The entry with the longest prefix of a row, and how long that is: ``least`` to ``most``
         tokens."""
         return self._index.find(fingerprint, row, most, least)
@@ -92,7 +94,9 @@ class Store:
             try:
                 with self.folder.reading(name) as descriptor:
                     head = entry_file.read_head(descriptor)
-                found.append((self.folder.used(name), Entry.of(name, head, self.folder.size(name))))
+                found.append(
+                    (self.folder.used(name), StoredEntry.of(name, head, self.folder.size(name)))
+                )
             except (OSError, BadEntry):
                 self.folder.remove(name)
         found.sort(key=lambda one: one[0])
@@ -115,7 +119,7 @@ class Store:
         if self.folder.free_bytes() - size < LEAST_FREE:
             raise OSError("less than a gigabyte would be left on the disk")
         with self.folder.new(name) as file:
-            writer = entry_file.Writer(file.descriptor, head)
+            writer = entry_file.FileWriter(file.descriptor, head)
             for piece in pieces:
                 if generation != self._generation or not wanted():
                     raise Outdated
@@ -127,12 +131,12 @@ class Store:
                 if generation != self._generation:
                     raise Outdated
                 file.commit()
-                replaced = self._index.add(Entry.of(name, head, size))
+                replaced = self._index.add(StoredEntry.of(name, head, size))
         self.counts.entries_written += 1
         self.counts.problem = ""
         self._delete(replaced)
 
-    def read(self, entry: Entry) -> tuple[Head, list[NDArray[Any]]]:
+    def read(self, entry: StoredEntry) -> tuple[Head, list[NDArray[Any]]]:
         """An entry with its arrays. Raises BadEntry, for whatever reason it can't be had; it is
         forgotten then."""
         try:
@@ -150,7 +154,7 @@ class Store:
         self.folder.touch(entry.name)
         return head, arrays
 
-    def discard(self, entry: Entry) -> None:
+    def discard(self, entry: StoredEntry) -> None:
         """Delete an entry that can't be used."""
         self._delete([entry])
 
@@ -182,7 +186,7 @@ class Store:
             log.warning("the cache of prompts on disk: %s", problem)
         self.counts.problem = problem
 
-    def _delete(self, entries: Iterable[Entry]) -> None:
+    def _delete(self, entries: Iterable[StoredEntry]) -> None:
         gone = list(entries)
         self._index.drop(entry.name for entry in gone)
         for entry in gone:

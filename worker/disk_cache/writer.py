@@ -13,7 +13,6 @@ from typing import Any
 from worker.disk_cache.codec import NotExportable
 from worker.disk_cache.engine_calls import Closed, EngineCalls
 from worker.disk_cache.entry_file import Head, file_bytes
-from worker.disk_cache.fingerprint import WeightHashes, fingerprint
 from worker.disk_cache.models import DiskModel
 from worker.disk_cache.policy import BYTES_PER_S, IDLE_S, LEAST_TOKENS, WriteBudget
 from worker.disk_cache.store import Outdated, Store
@@ -45,20 +44,17 @@ class Writer:
         store: Store,
         engine: EngineCalls,
         *,
-        hashes: WeightHashes,
         next_kept: Callable[[], Job | None],
         most_pending: int,
     ) -> None:
         self._store = store
         self._engine = engine
-        self._hashes = hashes
         self._next_kept = next_kept
         self._busy: Callable[[], bool] = lambda: True
         self._most_pending = most_pending
         self._budget = WriteBudget(store.cap)
         self._pending: deque[Job] = deque()
         self._pending_lock = threading.Lock()
-        self._unhashed: deque[DiskModel] = deque()
         self._current: Job | None = None
         self._idle_since = time.monotonic()
         self._paused_until = 0.0
@@ -82,11 +78,6 @@ class Writer:
         self._wake.set()
         self._thread.join(patience_s)
         return not self._thread.is_alive()
-
-    def hash_weights(self, model: DiskModel) -> None:
-        """Work out the fingerprint of a model whose weights are new."""
-        self._unhashed.append(model)
-        self._wake.set()
 
     def left(self, model: DiskModel, entry: Entry) -> None:
         """An entry has left the memory's cache without having been written. On the engine's
@@ -143,15 +134,6 @@ class Writer:
         if now - self._tidied >= TIDY_S:
             self._tidied = now
             self._store.tidy()
-        while self._unhashed:
-            model = self._unhashed.popleft()
-            try:
-                weights = self._hashes.work_out(model.folder, lambda: not self._closing)
-            except OSError as error:
-                log.warning("a model's weights can't be hashed (%s)", error)
-                continue
-            if weights is not None:
-                model.fingerprint = fingerprint_of(model, weights)
 
     def _next(self) -> Job | None:
         """The entry to write now."""
@@ -247,7 +229,3 @@ class Writer:
 
 def is_worth_writing(model: DiskModel, entry: Entry) -> bool:
     return bool(model.fingerprint) and entry.length >= LEAST_TOKENS
-
-
-def fingerprint_of(model: DiskModel, weights: str) -> str:
-    return fingerprint(revision=model.revision, weights=weights, made_by=model.codec.made_by)

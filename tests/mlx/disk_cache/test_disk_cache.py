@@ -11,8 +11,10 @@ from unittest.mock import Mock
 import mlx.core as mx
 import pytest
 
+from scripts.training.random_vision_model import make as make_vision_model
 from tests.mlx.conftest import Bench
 from tests.mlx.disk_cache.conftest import DiskBench
+from tests.mlx.vision.vision_bench import VisionBench
 from tests.model_kinds.kinds import make_folder
 from wire.messages import Message
 from wire.model_registry import ModelRecord
@@ -97,6 +99,49 @@ def test_a_hit_is_the_cache_in_memory_bit_for_bit_and_says_the_same(
     after.cache.clear()
     assert _ask(after, _second_turn("They carry silt.")) == (answer, cached)
     assert after.store.counts.hits == 2
+
+
+def test_a_picture_is_part_of_what_an_entry_is_found_by(
+    tmp_path: Path, open_bench: OpenBench
+) -> None:
+    found = describe(make_vision_model(tmp_path / "vision"))
+    assert found is not None
+    memory = VisionBench(found)
+
+    def ask(bench: Bench, picture: int, *more: Message) -> tuple[list[int], int]:
+        chat = bench.chat([memory.shown(FIRST, picture), *more], max_tokens=6, temperature=0.0)
+        chat.images = memory.images
+        bench.start(chat)
+        bench.run()
+        return chat.generated, chat.cached_tokens
+
+    def reused(bench: Bench) -> Any:
+        """What the cache in memory has of the second turn about the first picture."""
+        chat = bench.chat([memory.shown(FIRST, 1), *second], max_tokens=1)
+        chat.images = memory.images
+        bench.backend.prepare(chat)
+        row = bench.backend._model.open(chat).key_ids  # type: ignore[attr-defined]
+        return bench.cache.fetch((found.id, found.revision, None), row)
+
+    second = _second_turn("A thing.")[1:]
+    ask(memory, 1)
+    in_memory = reused(memory)
+    answer, cached = ask(memory, 1, *second)
+    assert in_memory.length >= 256
+
+    before = open_bench(found)
+    ask(before, 1)
+    before.written(1)
+    after = open_bench(found)
+    assert ask(after, 2, *second)[1] < 16
+    assert after.store.counts.hits == 0
+    after.cache.clear()
+    assert ask(after, 1, *second) == (answer, cached)
+    assert after.store.counts.hits == 1
+    again = open_bench(found)
+    ask(again, 1)
+    assert again.store.counts.hits == 1
+    assert _same(reused(again).cache, in_memory.cache)
 
 
 @pytest.mark.parametrize("looks", [1, 2])

@@ -86,6 +86,8 @@ class BatchBackend:
         """Whether clients wait for the rows. Else rows join in groups, and their caches are dropped
         when they end."""
         self._reuse = PromptReuse(model, cache, self._key)
+        if cache.disk is not None:
+            cache.disk.opening(record.path)
         self.reset()
 
     def start(self) -> Iterator[None]:

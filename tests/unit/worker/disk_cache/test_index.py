@@ -11,7 +11,7 @@ from tests.unit.worker.disk_cache.entries import MODEL, head_of, put
 from worker.disk_cache import policy
 from worker.disk_cache.fingerprint import WeightHashes, fingerprint
 from worker.disk_cache.folder import Folder
-from worker.disk_cache.index import Entry, Index
+from worker.disk_cache.index import Index, StoredEntry
 from worker.disk_cache.policy import LoadChoice, Offer, WriteBudget
 from worker.disk_cache.store import Store
 from worker.prompt_cache import encoded
@@ -20,9 +20,9 @@ LONG = list(range(1000))
 UNKNOWN = float("inf")
 
 
-def entry(tokens: list[int], name: str = "", **more: object) -> Entry:
+def entry(tokens: list[int], name: str = "", **more: object) -> StoredEntry:
     head = head_of(tokens, **more)  # type: ignore[arg-type]
-    return Entry.of(name or f"{tokens[0]}-{len(tokens)}", head, nbytes=len(tokens))
+    return StoredEntry.of(name or f"{tokens[0]}-{len(tokens)}", head, nbytes=len(tokens))
 
 
 def test_the_longest_prefix_is_found_of_the_same_fingerprint_alone() -> None:
