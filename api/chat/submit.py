@@ -20,7 +20,8 @@ from api.http.json_limits import JsonReader
 from api.images.intake import MANY_MESSAGES, ImageIntake
 from api.jobs.idempotency import IdempotencyKey
 from api.jobs.ids import new_job_id
-from api.jobs.queue import JobQueue, Policy
+from api.jobs.policy import Policy
+from api.jobs.queue import JobQueue
 from api.jobs.reader import Reader
 from api.jobs.relay import Relay
 from api.registry import RegistryReader, servable

@@ -13,7 +13,7 @@ from api.chat.readers import ChatReaders
 from api.chat.submit import Chats
 from api.deps import JsonOnly, service
 from api.errors import ApiError, unknown_model
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.receipts.comparison import Comparison, compared
 from api.receipts.receipts import Receipt, Receipts
 from api.serving.reading import whole
@@ -56,12 +56,12 @@ async def replay(
     """Run a chat that has ended again, and compare both answers token by token.
 
     The same request with the same seed and sampling, on the same files of the same model, as a chat
-    in the queue. The answer comes when it has ended; a client that goes away ends it.
+    of class flex. The answer comes when it has ended; a client that goes away ends it.
     """
     _, original = await receipts.ended(job_id, caller.owner)
     job = await receipts.request(job_id)
     await _check_model(job, chats, caller.owner)
-    reader = await chats.submit_again(job, Policy("cancel", replay_of=job_id))
+    reader = await chats.submit_again(job, Policy("cancel", tier="flex", replay_of=job_id))
     leave = functools.partial(stop_soon, chats.jobs, reader.job_id, caller)
     events = await whole(reader, _NoFields(), readers.records, request, leave)
     if events is None:

@@ -39,7 +39,7 @@ def of_submission(job: ChatJob, budget: int, replay_of: str | None) -> dict[str,
     """The fields of a chat that is queued; ``budget``: bytes for the requests of ended chats, 0 for
     one whose request is not kept."""
     fields = {REQUEST_HASH: request_hash(job), MODEL_REVISION: job.model_revision}
-    if budget:
+    if budget and job.form.pooling is None:
         fields[BUDGET] = str(budget)
     if replay_of is not None:
         fields[REPLAY_OF] = replay_of

@@ -20,6 +20,7 @@ from wire.messages import Message
 from wire.model_registry import ModelRecord
 from worker.models.folders import describe
 from worker.prompt_cache import encoded
+from worker.sequence import Sequence
 
 OpenBench = Callable[..., DiskBench]
 FIRST = "Tell me about rivers, and what they carry to the sea. " * 12
@@ -101,47 +102,58 @@ def test_a_hit_is_the_cache_in_memory_bit_for_bit_and_says_the_same(
     assert after.store.counts.hits == 2
 
 
+class Pictures:
+    """Asks benches about pictures, and then about the lakes."""
+
+    def __init__(self, record: ModelRecord) -> None:
+        self.memory = VisionBench(record)
+        self._key = record.id, record.revision, None
+
+    def ask(self, bench: Bench, picture: int, *, again: bool) -> tuple[list[int], int]:
+        """The tokens of an answer, and how many of the prompt's came from a cache."""
+        chat = self._chat(bench, picture, again=again)
+        bench.start(chat)
+        bench.run()
+        return chat.generated, chat.cached_tokens
+
+    def reused(self, bench: Bench, picture: int) -> Any:
+        """What the cache in memory has of a second turn."""
+        chat = self._chat(bench, picture, again=True)
+        bench.backend.prepare(chat)
+        row = bench.backend._model.open(chat).key_ids  # type: ignore[attr-defined]
+        return bench.cache.fetch(self._key, row)
+
+    def _chat(self, bench: Bench, picture: int, *, again: bool) -> Sequence:
+        turns = [self.memory.shown(FIRST, picture), *_second_turn("A thing.")[1:]]
+        chat = bench.chat(turns if again else turns[:1], max_tokens=6, temperature=0.0)
+        chat.images = self.memory.images
+        return chat
+
+
 def test_a_picture_is_part_of_what_an_entry_is_found_by(
     tmp_path: Path, open_bench: OpenBench
 ) -> None:
     found = describe(make_vision_model(tmp_path / "vision"))
     assert found is not None
-    memory = VisionBench(found)
-
-    def ask(bench: Bench, picture: int, *more: Message) -> tuple[list[int], int]:
-        chat = bench.chat([memory.shown(FIRST, picture), *more], max_tokens=6, temperature=0.0)
-        chat.images = memory.images
-        bench.start(chat)
-        bench.run()
-        return chat.generated, chat.cached_tokens
-
-    def reused(bench: Bench) -> Any:
-        """What the cache in memory has of the second turn about the first picture."""
-        chat = bench.chat([memory.shown(FIRST, 1), *second], max_tokens=1)
-        chat.images = memory.images
-        bench.backend.prepare(chat)
-        row = bench.backend._model.open(chat).key_ids  # type: ignore[attr-defined]
-        return bench.cache.fetch((found.id, found.revision, None), row)
-
-    second = _second_turn("A thing.")[1:]
-    ask(memory, 1)
-    in_memory = reused(memory)
-    answer, cached = ask(memory, 1, *second)
+    chats = Pictures(found)
+    chats.ask(chats.memory, 1, again=False)
+    in_memory = chats.reused(chats.memory, 1)
+    answer = chats.ask(chats.memory, 1, again=True)
     assert in_memory.length >= 256
 
     before = open_bench(found)
-    ask(before, 1)
+    chats.ask(before, 1, again=False)
     before.written(1)
     after = open_bench(found)
-    assert ask(after, 2, *second)[1] < 16
+    assert chats.ask(after, 2, again=True)[1] < 16
     assert after.store.counts.hits == 0
     after.cache.clear()
-    assert ask(after, 1, *second) == (answer, cached)
+    assert chats.ask(after, 1, again=True) == answer
     assert after.store.counts.hits == 1
-    again = open_bench(found)
-    ask(again, 1)
-    assert again.store.counts.hits == 1
-    assert _same(reused(again).cache, in_memory.cache)
+    last = open_bench(found)
+    chats.ask(last, 1, again=False)
+    assert last.store.counts.hits == 1
+    assert _same(chats.reused(last, 1).cache, in_memory.cache)
 
 
 @pytest.mark.parametrize("looks", [1, 2])

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import queue
 import random
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
 from tests.unit.worker.disk_cache.entries import MODEL, head_of, pieces_of, put
-from worker.disk_cache.disk_cache import DiskCache
 from worker.disk_cache.entry_file import BadEntry
 from worker.disk_cache.folder import Folder, FolderRefused
 from worker.disk_cache.store import Outdated, Store
-from worker.prompt_cache import PromptCache
 
 TOKENS = list(range(300))
 ROW = head_of(TOKENS).row
@@ -271,31 +265,6 @@ def test_clearing_deletes_what_is_being_written_too(tmp_path: Path) -> None:
     put(store, head)
     store.clear_once("mark")  # was done before
     assert found(reopened(store)) is not None
-
-
-def test_clearing_does_not_wait_for_weights_that_are_hashed(tmp_path: Path) -> None:
-    weights = tmp_path / "model.safetensors"
-    os.mkfifo(weights)  # which is read until its other end is closed
-    store = store_at(tmp_path / "prompts")
-    inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    cache = DiskCache(store, PromptCache(1 << 20, Mock()), 1 << 20, inbox.put)
-    cache.start(busy=lambda: False)
-    cache.opening(str(tmp_path))
-    cache.attach("model", str(tmp_path), "1", Mock(made_by="a test"))
-    cache.clear("now")
-
-    def serve(until: Callable[[], bool]) -> None:
-        while not until():
-            with contextlib.suppress(queue.Empty):
-                inbox.get(timeout=0.01)()
-
-    serve(lambda: cache.use().cleared == "now")
-    assert not cache.ready
-    weights.write_bytes(b"weights")
-    serve(lambda: cache.ready)
-    closing = threading.Thread(target=cache.close, args=(5.0,))
-    closing.start()
-    serve(lambda: not closing.is_alive())
 
 
 def test_a_folder_belongs_to_one_worker(tmp_path: Path) -> None:
