@@ -23,6 +23,7 @@ from wire import clock, keys
 from wire.disk_cache import DiskCacheUse
 from wire.model_registry import ModelRecord
 from wire.receipts.kept_requests import REPLAYS, REQUESTS_TOTAL
+from wire.routing.told import ROUTED
 from wire.webhooks.names import COUNTS, ENDPOINTS, due
 from wire.webhooks.outbox import OUTBOX
 from wire.worker_status import WorkerStatus
@@ -45,8 +46,9 @@ class Snapshot:
     """A look at Redis.
 
     ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log),
-    ``webhooks`` deliveries, those that wait among them; ``disk_caches`` are by worker; ``replays``
-    are counted by what came of them, and ``kept_requests`` are bytes.
+    ``webhooks`` deliveries, those that wait among them; ``disk_caches`` are by worker. ``routed``
+    counts chats by how their worker was found, ``replays`` by what came of them; ``kept_requests``
+    are bytes.
     """
 
     now_ms: int
@@ -55,6 +57,7 @@ class Snapshot:
     ended: dict[str, int]
     webhooks: dict[str, int]
     disk_caches: dict[str, DiskCacheUse]
+    routed: dict[str, int]
     replays: dict[str, int]
     kept_requests: int
 
@@ -88,15 +91,16 @@ class StatusReader:
             pipe.time()
             pipe.hgetall(keys.ENDED)
             pipe.hgetall(COUNTS)
+            pipe.hgetall(ROUTED)
             pipe.hgetall(REPLAYS)
             pipe.get(REQUESTS_TOTAL)
-            time, ended, delivered, replays, kept = await pipe.execute()
+            time, ended, delivered, routed, replays, kept = await pipe.execute()
         now_ms, webhooks = int(clock.milliseconds(time)), _counts(delivered)
         webhooks["waiting"] = await self._webhooks_waiting()
         disks = await disk_caches(self._redis)
-        again, kept_bytes = _counts(replays), int(kept or 0)
         return Snapshot(
-            now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, again, kept_bytes
+            *(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, _counts(routed)),
+            *(_counts(replays), int(kept or 0)),
         )
 
     async def _webhooks_waiting(self) -> int:
