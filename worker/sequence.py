@@ -60,8 +60,7 @@ class Sequence:
     before this process took it up; ``images`` are the bytes of the images in its messages, by
     SHA-256. ``echoed``: whether an earlier worker has logged the echo of the prompt. ``rows`` are
     those of an answer of vectors or scores that this process has computed. ``draft_tokens`` were
-    guessed and fed in advance; ``accepted_tokens`` of them were right. ``peak_memory_bytes`` is the
-    most that MLX has held while it ran.
+    guessed and fed in advance; ``accepted_tokens`` were right. MLX held ``peak_memory_bytes``.
     """
 
     route: Route | None = None

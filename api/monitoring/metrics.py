@@ -166,7 +166,11 @@ class Shared(Collector):
     def collect(self) -> Iterator[Family]:
         yield from self._queues()
         yield from self._ends()
-        yield self._routed()
+        text, routed = (
+            "Chats taken up by one of several workers, by what came.",
+            self._snapshot.routed,
+        )
+        yield _counted("mlxq_chats_routed", text, "outcome", routed, OUTCOMES)
         yield from self._webhooks()
         yield from self._replays()
         workers = self._snapshot.workers
@@ -203,13 +207,6 @@ class Shared(Collector):
             family.add_metric([reason, code], count)
         yield family
 
-    def _routed(self) -> Family:
-        name, text = "mlxq_chats_routed", "Chats taken up by one of several workers, by what came."
-        family = CounterMetricFamily(name, text, labels=["outcome"])
-        for outcome in OUTCOMES:
-            family.add_metric([outcome], self._snapshot.routed.get(outcome, 0))
-        return family
-
     def _of_disk_caches(self, row: OfDiskCaches) -> Family:
         kind = CounterMetricFamily if row.counts else GaugeMetricFamily
         family = kind(row.name, row.text, labels=["worker"])
@@ -221,15 +218,14 @@ class Shared(Collector):
 
     def _webhooks(self) -> Iterator[Family]:
         counts, text = self._snapshot.webhooks, "Webhooks that have ended, by how."
-        outcomes = {how: counts.get(how, 0) for how in ("delivered", "failed")}
-        yield _counted("mlxq_webhook_deliveries", text, "outcome", outcomes)
+        outcomes = ("delivered", "failed")
+        yield _counted("mlxq_webhook_deliveries", text, "outcome", counts, outcomes)
         name, text = "mlxq_webhooks_waiting", "Webhooks that are still to be accepted."
         yield GaugeMetricFamily(name, text, value=counts["waiting"])
 
     def _replays(self) -> Iterator[Family]:
         counts, text = self._snapshot.replays, "Chats that were run again, by what came of it."
-        results = {result: counts.get(result, 0) for result in ("identical", "differs")}
-        yield _counted("mlxq_replays", text, "result", results)
+        yield _counted("mlxq_replays", text, "result", counts, ("identical", "differs"))
         name, text = "mlxq_kept_request_bytes", "Memory of Redis for requests of ended chats."
         yield GaugeMetricFamily(name, text, value=self._snapshot.kept_requests)
 
@@ -253,10 +249,13 @@ class Shared(Collector):
         return family
 
 
-def _counted(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+def _counted(
+    name: str, text: str, label: str, counts: Mapping[str, int], values: Iterable[str]
+) -> CounterMetricFamily:
+    """A counter with these values of its label; those that were never counted are 0."""
     family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in counts.items():
-        family.add_metric([value], count)
+    for value in values:
+        family.add_metric([value], counts.get(value, 0))
     return family
 
 
