@@ -218,8 +218,7 @@ class Shared(Collector):
 
     def _webhooks(self) -> Iterator[Family]:
         counts, text = self._snapshot.webhooks, "Webhooks that have ended, by how."
-        outcomes = ("delivered", "failed")
-        yield _counted("mlxq_webhook_deliveries", text, "outcome", counts, outcomes)
+        yield _counted("mlxq_webhook_deliveries", text, "outcome", counts, ("delivered", "failed"))
         name, text = "mlxq_webhooks_waiting", "Webhooks that are still to be accepted."
         yield GaugeMetricFamily(name, text, value=counts["waiting"])
 
@@ -237,10 +236,8 @@ class Shared(Collector):
         return family
 
     def _weights(self) -> Family:
-        labels = ["worker", "model", "kv_bits"]
-        family = GaugeMetricFamily(
-            "mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels
-        )
+        text, labels = "Weights of a model in memory.", ["worker", "model", "kv_bits"]
+        family = GaugeMetricFamily("mlxq_model_weights_bytes", text, labels=labels)
         for worker in self._snapshot.workers:
             for model in worker.models:
                 family.add_metric(
