@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from scripts.benchmarks.measured import Measured
-from scripts.benchmarks.parts import crowd, durability, equal_text, rounds, startup
+from scripts.benchmarks.parts import crowd, disk_cache, durability, equal_text, rounds, startup
 from scripts.benchmarks.parts.text import TextLoad
 from scripts.benchmarks.parts.vision import VisionLoad
 from scripts.benchmarks.report import equal_answers, report
@@ -24,6 +24,7 @@ from scripts.benchmarks.systems.plan import (
     CLIENTS_OF_OWN_MODEL,
     DEFAULT_PARTS,
     IN_TURN,
+    NOT_BY_DEFAULT,
     PARTS,
     PARTS_OF_OWN_MODEL,
     BenchError,
@@ -98,7 +99,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = _commands()
     chosen = commands.parse_args(argv)
     possible = PARTS_OF_OWN_MODEL if chosen.model else PARTS
-    default = PARTS_OF_OWN_MODEL[:-1] if chosen.model else DEFAULT_PARTS
+    default = PARTS_OF_OWN_MODEL[:-NOT_BY_DEFAULT] if chosen.model else DEFAULT_PARTS
     parts = tuple(chosen.only.split(",")) if chosen.only else default
     if unknown := [part for part in parts if part not in possible]:
         commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(possible)}")
@@ -129,6 +130,9 @@ def measure(plan: Plan, folder: Path) -> Measured:
     if "start" in plan.parts:
         log("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
+    if "disk-cache" in plan.parts:
+        log("cached prompts on disk")
+        found.ours |= disk_cache.measure(plan, folder)
     if "durability" in plan.parts:
         log("the cost of the token log")
         found.ours |= uvloop.run(durability.measure(plan, folder))

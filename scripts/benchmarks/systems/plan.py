@@ -34,12 +34,15 @@ PARTS = (
     "batch",
     "vision",
     "start",
+    "disk-cache",
     "durability",
     "equal-text",
 )
-DEFAULT_PARTS = PARTS[:-2]
-PARTS_OF_OWN_MODEL = ("throughput", "prefill", "turn2", "join", "stop", "batch")
-"""What can be measured with any text model; the last one takes hours on a large one."""
+DEFAULT_PARTS = PARTS[:-3]
+PARTS_OF_OWN_MODEL = ("throughput", "prefill", "turn2", "join", "stop", "batch", "disk-cache")
+"""What can be measured with any text model; the last ones take long on a large one."""
+NOT_BY_DEFAULT = 2
+"""So many of them."""
 
 
 class BenchError(Exception):
