@@ -27,6 +27,8 @@ from rq.utils import current_timestamp, now, utcformat
 from wire import keys
 from wire.batches import BatchSlice
 from wire.messages import ChatJob, ModelCommand
+from wire.queueing import turns
+from wire.queueing.turns import Tier
 from wire.versions import VERSION
 
 SUSPENDED = WORKERS_SUSPENDED
@@ -147,8 +149,9 @@ def enqueue(
     description: str,
     record: Mapping[str, str],
     now_ms: int,
+    tier: Tier = "default",
 ) -> None:
-    """Add a new job to a transaction: RQ's part, and this service's record of it."""
+    """Add a new job to a transaction: RQ's part, its turn, and this service's record of it."""
     kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.RQ_LIFETIME_S
     queue.enqueue_call(
         task,
@@ -169,6 +172,10 @@ def enqueue(
         "state": "queued",
     }
     stored["version"] = str(VERSION)
+    if tier != "default":
+        stored[turns.TIER] = tier
+    if not isinstance(job, ModelCommand):
+        turns.join(pipe, queue.name, job.job_id, job.owner, tier)
     pipe.hset(keys.job(job.job_id), mapping=stored)
     pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
     if not isinstance(job, BatchSlice):

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from api.anthropic.blocks import OWN_ID
 from api.serving.reading import OF_THE_PROMPT
 from wire.messages import Delta, ErrorCode, Event, Finished, ToolCallDelta, Usage, Warning
+from wire.queueing.turns import Tier
 
 Json = dict[str, Any]
 Kind = Literal["thinking", "text", "tool_use"]
@@ -23,7 +24,7 @@ _FIELDS = {"reasoning_effort": "thinking"}
 _NOTHING_CACHED = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}
 
 
-def usage_of(usage: Usage) -> Json:
+def usage_of(usage: Usage, tier: Tier = "default") -> Json:
     """Token counts under Anthropic's names: those from the prompt cache are counted by
     themselves. What only its own service does is null, as its clients' types have it."""
     return {
@@ -34,7 +35,7 @@ def usage_of(usage: Usage) -> Json:
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
         "server_tool_use": None,
-        "service_tier": "standard",
+        "service_tier": "priority" if tier == "priority" else "standard",
         "inference_geo": None,
     }
 
@@ -43,7 +44,8 @@ class MessageAnswer:
     """One message, told event by event or whole.
 
     ``warnings`` are sentences known before any event; with ``one_call`` only the first call is
-    told, with ``hides_thinking`` thinking without its text. ``sampling`` is what was used.
+    told, with ``hides_thinking`` thinking without its text. ``sampling`` is what was used, ``tier``
+    its class of service.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MessageAnswer:
         hides_thinking: bool = False,
         warnings: Sequence[str] = (),
         sampling: Json | None = None,
+        tier: Tier = "default",
     ) -> None:
         self._job_id, self._model = job_id, model
         self._hides_thinking = hides_thinking
@@ -62,6 +65,7 @@ class MessageAnswer:
         self.warnings = tuple(warnings)
         self._untold = list(warnings)
         self._sampling = {} if sampling is None else {"sampling": sampling}
+        self._tier: Tier = tier
         self._open: Kind | None = None
         self._index = -1
         self._calls = 0
@@ -89,7 +93,7 @@ class MessageAnswer:
             yield {
                 "type": "message_delta",
                 "delta": self._stop(event),
-                "usage": usage_of(event.usage),
+                "usage": usage_of(event.usage, self._tier),
                 **self._take_warnings(),
                 **self._end(event),
             }
@@ -111,7 +115,7 @@ class MessageAnswer:
             "model": self._model,
             "content": content,
             **(self._stop(end) if end else _stopped(None)),
-            "usage": usage_of(usage),
+            "usage": usage_of(usage, self._tier),
         }
 
     def _stop(self, end: Finished) -> Json:

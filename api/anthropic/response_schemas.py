@@ -35,7 +35,7 @@ class MessageUsage(_Described):
     output_tokens: int
     output_tokens_details: ThinkingTokens
     server_tool_use: None
-    service_tier: Literal["standard"]
+    service_tier: Literal["standard", "priority"]
     inference_geo: None
 
 

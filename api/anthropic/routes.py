@@ -43,6 +43,7 @@ async def messages(body: CreateBody, context: ContextOf) -> Response:
         hides_thinking=body.hides_thinking,
         warnings=submitted.warnings,
         sampling=submitted.sampling,
+        tier=submitted.tier,
     )
     if not body.stream:
         return await unstreamed(submitted, context, answer, answer.whole)

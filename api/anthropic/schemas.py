@@ -19,10 +19,10 @@ from api.chat.sampling import MAX_TOKENS, MOST_STOPS, MOST_TOP_K
 from api.chat.template_options import options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.schemas import INTEGRAL, Lenient, Text, whole
 from api.serving.fields import Harmless, refuse, unknown, unset
-from api.serving.generation import Sampled
+from api.serving.generation import Sampled, Waiting
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat
 from api.serving.tools import schema_of_call
@@ -34,7 +34,6 @@ REFUSED: dict[str, Harmless] = {"thread": unset}
 WITHOUT_EFFECT = frozenset(
     {
         "metadata",
-        "service_tier",
         "cache_control",
         "inference_geo",
         "speed",
@@ -81,7 +80,7 @@ class OutputConfig(Lenient):
     format: JsonFormat | None = None
 
 
-class MessagesBody(Open):
+class MessagesBody(Open, Waiting):
     """What a conversation is, and how it is answered; ``max_tokens`` may be missing where only its
     tokens are counted."""
 
@@ -108,6 +107,7 @@ class MessagesBody(Open):
     top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=MOST_TOP_K), INTEGRAL] | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError for what can't be had."""
@@ -122,7 +122,11 @@ class MessagesBody(Open):
         return ChatSpec(
             drafts,
             self._sampling(),
-            Policy("cancel"),
+            Policy(
+                "cancel",
+                tier="default" if self.service_tier == "standard_only" else None,
+                max_queue_s=self.max_queue_s,
+            ),
             form.model_copy(update=shape),
             held_by=_FORMAT if guide is None else guide.param,
             left_open=frozenset(name for name in names if getattr(self, name, None) is None),

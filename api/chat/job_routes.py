@@ -15,8 +15,8 @@ from api.auth.caller import CallerOf
 from api.chat.readers import ChatReaders
 from api.deps import service
 from api.errors import ApiError
+from api.jobs.queue_look import Held
 from api.jobs.reader import PAGE
-from api.jobs.records import Held
 from api.jobs.relay import Relay
 from wire.log_entries import Entry, position_after
 from wire.messages import Delta, Failed, Finished, Warning
@@ -30,7 +30,8 @@ class JobView(BaseModel):
     ``reasoning`` is the model's thinking, where the chat asked to have it apart from ``text``.
     ``last_event_id`` is the cursor after both. ``sampling`` is what was used, defaults and seed
     included, but for the stop texts. ``held`` says why a job that has not ended makes
-    no progress: the queues are suspended, or no worker responds. ``choices`` are the jobs of all
+    no progress: the queues are suspended, or no worker responds; ``wait_s`` about how many seconds
+    a queued one will wait for its turn. ``choices`` are the jobs of all
     answers to its request, in order, if that asked for several.
     """
 
@@ -38,6 +39,7 @@ class JobView(BaseModel):
     state: Literal["queued", "running", "ended"]
     position: int | None
     held: Held | None
+    wait_s: float | None = None
     text: str
     reasoning: str
     warnings: list[str]
@@ -65,8 +67,8 @@ async def job(
     events = [entry.event for entry in entries]
     deltas = [event for event in events if isinstance(event, Delta)]
     end = _end(events[-1]) if entries and entries[-1].ends else {}
-    queued = None if end else await readers.records.position(job_id)
-    position = None if queued is None else queued[0]
+    queued = None if end else await readers.records.place(job_id)
+    position = None if queued is None else queued.position
     return JobView(
         job_id=job_id,
         # By the log, which may have got its end since the record was read; back in the queue, it
@@ -74,6 +76,7 @@ async def job(
         state="ended" if end else "queued" if position is not None else record.state,
         position=position,
         held=None if end else await readers.records.held(job_id),
+        wait_s=None if queued is None else queued.wait_s,
         text="".join(delta.text for delta in deltas),
         reasoning="".join(delta.reasoning for delta in deltas),
         warnings=[event.text for event in events if isinstance(event, Warning)],

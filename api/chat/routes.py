@@ -7,6 +7,7 @@ the business of api.chat.submit.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -22,6 +23,7 @@ from api.errors import ApiError
 from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
 from api.http.head_requests import GetAlone
 from api.jobs.idempotency import idempotency_key_of
+from api.jobs.priorities import PRIORITY_OF, TierHeadersOf
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecord, JobRecords
 from api.registry import workers_outdated
@@ -49,6 +51,7 @@ async def chat(
     readers: ReadersOf,
     urls: DataUrlsOf,
     caller: CallerOf,
+    headers: TierHeadersOf,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Queue a chat and stream its answer; a key that was used before streams that chat again."""
@@ -59,12 +62,16 @@ async def chat(
     if body.webhook and await chats.registry.oldest_version() < TELLS_ENDS:
         raise workers_outdated("webhook")
     spec = await chats.fitting(body.spec(), model)
+    tier = await chats.jobs.tier_for(spec.policy.tier or headers.tier, caller.owner)
+    spec = replace(spec, policy=replace(spec.policy, tier=tier))
     submitted = await chats.submit(spec, model, urls, caller, key)
     if isinstance(submitted, str):
         return await _resume(submitted, 0, readers, caller)
     wanted = spec.policy.stream_options
     options = StreamOptions(wanted, readers.keepalive_s, used(spec.sampling))
-    return EventStream(submitted, Stream(submitted, readers.records, options, "queued"))
+    stream = EventStream(submitted, Stream(submitted, readers.records, options, "queued"))
+    stream.headers["X-Priority"] = PRIORITY_OF[tier]
+    return stream
 
 
 @router.get(

@@ -20,11 +20,12 @@ from pydantic import (
 
 from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_parts
 from api.chat.frames import WITH_LOGPROBS, WITH_REASONING, Likeliest, likeliest
-from api.chat.request import ChatSpec, seed_or_any
+from api.chat.request import ChatSpec, MaxQueue, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
 from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.images.draft import DraftMessage
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
+from api.jobs.priorities import TIER_OF, Priority
 from api.schemas import INTEGRAL, Body, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
 from wire.webhooks.outbox import of_chat
@@ -96,6 +97,8 @@ class ChatRequest(SamplingFields, Body):
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     webhook: bool | None = None
+    priority: Priority | None = None
+    max_queue_s: MaxQueue | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError where its fields contradict each other."""
@@ -108,7 +111,13 @@ class ChatRequest(SamplingFields, Body):
             logprobs=likeliest(self.logprobs, self.top_logprobs),
         )
         in_frames = self.stream_options.enabled() | self._in_frames()
-        policy = Policy(self.on_disconnect, in_frames, of_chat if self.webhook else None)
+        policy = Policy(
+            self.on_disconnect,
+            in_frames,
+            of_chat if self.webhook else None,
+            None if self.priority is None else TIER_OF[self.priority],
+            self.max_queue_s,
+        )
         drafts = [message.draft() for message in self.messages]
         form = OutputFormat(
             separate=bool(self.include_reasoning),

@@ -16,8 +16,9 @@ from redis.exceptions import RedisError
 
 from api.chat.frames import MORE, framed
 from api.http.event_stream import EventStreamResponse
+from api.jobs.queue_look import POSITIONS_S, Held, Place
 from api.jobs.reader import LOOK_AGAIN_S, Reader
-from api.jobs.records import POSITIONS_S, Held, JobRecords
+from api.jobs.records import JobRecords
 from wire.log_entries import Entry, decode, encode, timings_of, usage_of
 from wire.messages import Failed
 from wire.sampling_used import SamplingUsed
@@ -145,29 +146,32 @@ class Stream:
 
     async def _queue_position(self) -> bytes:
         try:
-            queued = await self._records.position(self._reader.job_id)
+            place = await self._records.place(self._reader.job_id)
         except RedisError:
             return b""
-        return b"" if queued is None else self._held_frame(queued[1], queued[0])
+        return b"" if place is None else self._news(place.held, place)
 
     async def _what_holds_it_up(self) -> bytes:
         """Report why a silent job makes no progress."""
         try:
-            queued = await self._records.position(self._reader.job_id)
+            place = await self._records.place(self._reader.job_id)
             held = await self._records.held(self._reader.job_id)
         except RedisError:
             return b""
-        return (
-            b"" if held is None else self._held_frame(held, None if queued is None else queued[0])
-        )
+        return b"" if held is None else self._news(held, place)
 
-    def _held_frame(self, held: Held | None, position: int | None) -> bytes:
-        if (held, position) == self._last_held:
+    def _news(self, held: Held | None, place: Place | None) -> bytes:
+        """What is said of a waiting job, unless it was said before."""
+        news = (held, None if place is None else place.position)
+        if news == self._last_held:
             return b""
-        self._last_held = (held, position)
-        progress: dict[str, str | int] = {"state": held or "queued"}
-        if position is not None:
-            progress["position"] = position
+        self._last_held = news
+        return self._told(held, place)
+
+    def _told(self, held: Held | None, place: Place | None) -> bytes:
+        progress: dict[str, str | float] = {"state": held or "queued"}
+        if place is not None:
+            progress |= {"position": place.position, "wait_s": round(place.wait_s, 1)}
         frame = {"text": "", "done": False, "progress": progress}
         return sse(self._cursor, json.dumps(frame).encode())
 

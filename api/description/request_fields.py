@@ -61,6 +61,10 @@ TEXTS = {
     "include_progress": "Tell the queue position, loading and prefill while there is no text.",
     "on_disconnect": "When the last reader has gone: `cancel` stops the chat after 30 s, "
     "`continue` lets it run.",
+    "priority": "Which waiting chats go first: all of `high`, then `normal`, then `low`.",
+    "service_tier": "Which waiting chats go first: `priority`, then `default`, then `flex`; "
+    "`auto`: as the key or the header says. Anthropic's `standard_only` is `default`.",
+    "max_queue_s": "How long it may wait for its turn, seconds; it ends as `expired` then.",
     "webhook": "Whether your webhooks are told when the chat has ended.",
     "event_types": "The events that are sent there.",
     "event_type": "The event to send as a sample.",
@@ -153,6 +157,10 @@ PARAMETERS = {
     "purpose": "Only files for this purpose.",
     "idempotency-key": "Makes the request safe to repeat: within 24 hours the same key and body "
     "get the same job.",
+    "x-service-tier": "The class of service of a request that names none itself: `auto`, "
+    "`priority`, `default` or `flex`.",
+    "x-task": "What a web UI asks for behind its user's back, if it does: a request that names no "
+    "class of service is then `flex`.",
     "last-event-id": "The id of the last frame that you have; browsers send it by themselves.",
     "model_id": "The model of the lines that name none.",
     "stream": "The response's events instead of the response.",

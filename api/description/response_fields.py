@@ -22,6 +22,7 @@ TEXTS = {
     "state": "How it stands: queued, running or ended.",
     "position": "Its place in the queue, from 1; null once it is running.",
     "held": "Why it makes no progress, if it makes none.",
+    "wait_s": "About how many seconds it will wait for its turn, of a queued chat.",
     "data": "The objects of the list.",
     "AnthropicModelList.data": "The models.",
     "first_id": "The id of the first one.",
@@ -77,7 +78,7 @@ TEXTS = {
     "reasoning_tokens": "Tokens of the answer that were thinking.",
     "thinking_tokens": "Tokens of the answer that were thinking.",
     "server_tool_use": "Always null: the service runs no tools.",
-    "service_tier": "Always the same.",
+    "service_tier": "The class of service that was used.",
     "inference_geo": "Always null.",
     "container": "Always null.",
     # Log-probabilities

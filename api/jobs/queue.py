@@ -10,8 +10,7 @@ import asyncio
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 from redis import Redis
@@ -22,8 +21,11 @@ from rq.serializers import JSONSerializer
 
 from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
+from api.jobs.expiry import QueueExpiry
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
+from api.jobs.policy import Policy
+from api.jobs.queue_look import wait_s
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.redis_client import Clients
@@ -33,6 +35,8 @@ from wire.access import quota
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
+from wire.queueing import start_by
+from wire.queueing.turns import Tier
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
 from wire.webhooks.outbox import ASKED
@@ -45,16 +49,6 @@ ABANDONED_AFTER_S = 32
 noticed every 2 s, so that the last one has been gone for at least the 30 s of the contract."""
 _THREADS = 4
 _RETRY_AFTER_S = (1, 300)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The client's options: whether the job outlives its readers, what frames hold, and how
-    webhooks call what it is part of, if its end is told: by the value of a field, given its id."""
-
-    on_disconnect: Literal["cancel", "continue"]
-    stream_options: frozenset[str] = frozenset()
-    told_as: Callable[[str], str] | None = None
 
 
 class _QueueFull(Exception):
@@ -83,6 +77,7 @@ class JobQueue:
         self._reaper = JobReaper(self._redis, kept_s)
         self._slices = SliceQueue(self._redis, self._reaper, min(kept_s, keys.SLICE_LIFETIME_S))
         self._canceller = JobCanceller(self._redis, self._reaper)
+        self._expiry = QueueExpiry(self._redis, self._reaper)
 
     async def existing_job(self, key: IdempotencyKey) -> str | None:
         """The job that an earlier request with this key created.
@@ -112,6 +107,10 @@ class JobQueue:
         except _QueueFull as full:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
+
+    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:  # noqa: ARG002
+        """The class of service that an owner's request gets."""
+        return asked or "default"
 
     async def check_quota(self, owner: str) -> None:
         """Raises ApiError ``quota_exceeded`` for an owner that has used up the day's tokens."""
@@ -178,6 +177,7 @@ class JobQueue:
     async def settle_all(self) -> None:
         """End jobs that were left by a process that died, or ended in RQ from outside."""
         await self._in_thread(self._reaper.finish_interrupted)
+        await self._in_thread(self._expiry.end_overdue)
         await self._in_thread(self._reaper.settle_all)
 
     async def _in_thread(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -187,11 +187,13 @@ class JobQueue:
 
     async def _retry_after(self, depth: int) -> int:
         """Seconds until what waits now will have run, if jobs take as long as the last ones did."""
-        times = await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1)
+        times = cast(
+            list[bytes],
+            await self._waiting.lrange(keys.RECENT_RATE, 0, keys.RECENT_RATE_LENGTH - 1),
+        )
         slots = sum(worker.slots for worker in await self._registry.workers())
-        mean = sum(float(value) for value in times) / len(times) if times else 1.0
         low, high = _RETRY_AFTER_S
-        return max(low, min(high, math.ceil(depth * mean / max(1, slots))))
+        return max(low, min(high, math.ceil(wait_s(times, slots, depth))))
 
     def _now_and_depth(self) -> tuple[int, int]:
         pipe = self._redis.pipeline(transaction=False)
@@ -229,25 +231,15 @@ class JobQueue:
                 raise _QueueFull(own)
         ids = [job.job_id for job in jobs]
         for job in jobs:
-            record = {
-                "owner": owner,
-                "model_id": job.model_id,
-                "kind": "chat",
-                "on_disconnect": policy.on_disconnect,
-                "stream_options": " ".join(sorted(policy.stream_options)),
-                "sampling": sampling_used.stored(job.sampling),
-            }
-            if policy.told_as is not None:
-                record[ASKED] = policy.told_as(job.job_id)
-            if len(jobs) > 1:
-                first = job.job_id == ids[0]
-                record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
             queued = job.model_copy(update={"submitted_ms": now})
             name = described(self._registry.last_known_name(job.model_id), owner)
-            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now)
+            record, tier = _record(job, ids, policy), policy.tier or "default"
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
+        if policy.max_queue_s is not None:
+            start_by.limit(pipe, ids, now + int(policy.max_queue_s * 1000))
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.ABANDONED_AFTER, dict.fromkeys(ids, now + ABANDONED_AFTER_S * 1000))
         pipe.execute()
@@ -284,3 +276,21 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=True)
         enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
+
+
+def _record(job: ChatJob, ids: Sequence[str], policy: Policy) -> dict[str, str]:
+    """What is remembered of a chat; ``ids`` are those of all chats of its request."""
+    record = {
+        "owner": job.owner,
+        "model_id": job.model_id,
+        "kind": "chat",
+        "on_disconnect": policy.on_disconnect,
+        "stream_options": " ".join(sorted(policy.stream_options)),
+        "sampling": sampling_used.stored(job.sampling),
+    }
+    if policy.told_as is not None:
+        record[ASKED] = policy.told_as(job.job_id)
+    if len(ids) > 1:
+        first = job.job_id == ids[0]
+        record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
+    return record

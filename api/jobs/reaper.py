@@ -15,6 +15,7 @@ from rq.job import JobStatus
 
 from wire import clock, keys, rq_jobs
 from wire.messages import Delta, Failed, Finished, Timings, Usage
+from wire.queueing import start_by
 from wire.rq_jobs import Closing, popped_key, queue_key, rq_job_key
 from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, TokenLog
 
@@ -32,6 +33,9 @@ _AT_ONCE = 500
 _DELETED = Failed(
     "job_lost", "This chat was deleted from the queue before it ended. Send it again."
 )
+_EXPIRED = Failed(start_by.EXPIRED, start_by.MESSAGE, param=start_by.PARAM)
+EXPIRED_IN_QUEUE = "expired"
+"""Field of the record of a chat that is taken out of the queue because it has waited too long."""
 _FAILED = Failed("job_lost", "This chat was marked as failed outside the service. Send it again.")
 
 # KEYS: job, RQ's job, cancel, stopping. ARGV: job id, lifetime of the cancel key, now in ms, how
@@ -147,6 +151,10 @@ class JobReaper:
         """End a job that was removed from its queue and that no worker has."""
         self._end_as(job_id, JobStatus.CANCELED.value)
 
+    def end_expired(self, job_id: str) -> None:
+        """End a job that was removed from its queue because it has waited too long."""
+        self._end_as(job_id, JobStatus.QUEUED.value)
+
     def close_in_rq(self, job_id: str, queue: str, closing: Closing) -> None:
         """Close a job in RQ that runs nowhere."""
         kind = cast(bytes | None, self._redis.hget(keys.job(job_id), "kind"))
@@ -157,7 +165,8 @@ class JobReaper:
 
     def _end_as(self, job_id: str, status: str) -> None:
         """End a job in its log first: a worker that starts it afterwards sees the end."""
-        if status in (*rq_jobs.WITHDRAWN, *rq_jobs.GOING_ON):
+        expired = self._redis.hexists(keys.job(job_id), EXPIRED_IN_QUEUE)
+        if status in (*rq_jobs.WITHDRAWN, *rq_jobs.GOING_ON) and not expired:
             closing = Closing(
                 JobStatus.CANCELED,
                 self._kept_s,
@@ -165,7 +174,7 @@ class JobReaper:
             )
             ended = self._end(job_id, None)
         else:
-            event = _DELETED if status == "missing" else _FAILED
+            event = _EXPIRED if expired else _DELETED if status == "missing" else _FAILED
             meta = {"state": "failed", "code": event.code}
             closing = Closing(
                 JobStatus.FAILED, self._kept_s, f"{event.code}: {event.message}", meta
@@ -198,7 +207,7 @@ class JobReaper:
         )
         event: Finished | Failed = Finished("cancelled", usage, timings)
         if failed is not None:
-            event = Failed(failed.code, failed.message, usage, timings)
+            event = Failed(failed.code, failed.message, usage, timings, failed.param)
         [answer] = self._log.append(
             [Append(job_id, owner.decode(), attempt, len(before) + 1, event)]
         )

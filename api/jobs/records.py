@@ -5,8 +5,6 @@ Reads Redis, and has a job ended that is over in RQ. Knows nothing of HTTP, and 
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -14,19 +12,16 @@ from typing import Any, Literal, cast
 from redis.asyncio import Redis
 
 from api.jobs.ids import is_job_id
+from api.jobs.queue_look import Held, Place, QueueLook
 from wire import keys, sampling_used
 from wire.log_entries import UNKNOWN, decode_rows, position_after
+from wire.queueing import turns
+from wire.queueing.turns import Tier
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
 from wire.sampling_used import SamplingUsed
 from wire.versions import FIRST
 
 JobState = Literal["queued", "running", "ended", "gone"]
-Held = Literal["suspended", "no_worker"]
-"""Why a job makes no progress: queues are suspended in RQ, or no worker responds that would run
-it."""
-
-POSITIONS_S = 0.5
-"""How long one read of the queue serves all requests for a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +51,7 @@ class JobRecords:
         """``settle`` ends a job that is over in RQ and has no end in its log."""
         self._redis = redis
         self._settle = settle
-        self._positions: dict[str, int] = {}
-        self._queue_held: Held | None = None
-        self._positions_until = 0.0
-        self._looking = asyncio.Lock()
+        self._look = QueueLook(redis)
 
     async def record(self, job_id: str, owner: str) -> JobRecord | None:
         """The record of an owner's job, or None."""
@@ -90,10 +82,13 @@ class JobRecords:
         stored = cast(bytes | None, await self._redis.hget(keys.job(first_id), "choices"))
         return tuple((stored or b"").decode().split())
 
-    async def sampling(self, job_id: str) -> SamplingUsed | None:
-        """What a chat ran with, if that is known."""
-        kept = cast(bytes | None, await self._redis.hget(keys.job(job_id), "sampling"))
-        return sampling_used.read(None if kept is None else kept.decode())
+    async def run_with(self, job_id: str) -> tuple[SamplingUsed | None, Tier]:
+        """The sampling of a chat, if that is known, and its class of service."""
+        about = cast(
+            list[bytes | None], await self._redis.hmget(keys.job(job_id), "sampling", turns.TIER)
+        )
+        sampling, tier = (None if kept is None else kept.decode() for kept in about)
+        return sampling_used.read(sampling), cast(Tier, tier or "default")
 
     async def submitted_s(self, job_id: str) -> int | None:
         """When a job was submitted, in seconds since the epoch; None once that is forgotten."""
@@ -150,7 +145,7 @@ class JobRecords:
             pipe.exists(SUSPENDED)
             (status, worker), suspended = await pipe.execute()
         if status != b"started":
-            return "suspended" if suspended else None if await self._any_worker() else "no_worker"
+            return "suspended" if suspended else None if await self._look.slots() else "no_worker"
         answers = await self._redis.exists(keys.worker_status((worker or b"").decode()))
         return None if answers else "no_worker"
 
@@ -158,31 +153,9 @@ class JobRecords:
         """Whether `rq suspend` keeps the workers from taking jobs."""
         return bool(await self._redis.exists(SUSPENDED))
 
-    async def _any_worker(self) -> bool:
-        names = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
-        return bool(names) and bool(
-            await self._redis.exists(*(keys.worker_status(name.decode()) for name in names))
-        )
-
-    async def position(self, job_id: str) -> tuple[int, Held | None] | None:
-        """A queued job's position, counted from 1, and what holds the queue up."""
-        async with self._looking:
-            # One look serves all streams that want to know: a search for each would cost a full
-            # queue's length.
-            if time.monotonic() >= self._positions_until:
-                self._positions_until = time.monotonic() + POSITIONS_S
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    pipe.lrange(queue_key(keys.CHAT_QUEUE), 0, -1)
-                    pipe.exists(SUSPENDED)
-                    ids, suspended = await pipe.execute()
-                self._positions = {
-                    value.decode(): position for position, value in enumerate(ids, 1)
-                }
-                self._queue_held = (
-                    "suspended" if suspended else None if await self._any_worker() else "no_worker"
-                )
-        position = self._positions.get(job_id)
-        return None if position is None else (position, self._queue_held)
+    async def place(self, job_id: str) -> Place | None:
+        """Where a queued job stands; None for one that isn't queued."""
+        return await self._look.place(job_id)
 
     async def depths(self) -> dict[str, int]:
         """How many jobs wait, by queue."""

@@ -23,6 +23,7 @@ from api.jobs.reaper import JobReaper
 from wire import clock, keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken, may_feed
 from wire.messages import ErrorCode
+from wire.queueing import turns
 from wire.rq_jobs import Closing, enqueue_slice, rq_job_key
 from wire.token_log import JobEnded, JobGone, TokenLog
 
@@ -78,6 +79,7 @@ class SliceQueue:
         results."""
         if not self._redis.lrem(self._queue.key, 1, work.job_id):
             return
+        self._redis.zrem(turns.places(self._queue.name), work.job_id)
         try:
             attempt, _ = self._log.begin(work.job_id)
         except (JobEnded, JobGone):

@@ -66,6 +66,7 @@ async def _answer(
         one_call=body.one_call,
         warnings=submitted.warnings,
         sampling=submitted.sampling,
+        tier=submitted.tier,
     )
     if several:
         group = ChoiceReaders(submitted.readers, submitted.stop, submitted.leave)

@@ -109,7 +109,6 @@ WITHOUT_EFFECT = frozenset(
         "user",
         "metadata",
         "store",
-        "service_tier",
         "safety_identifier",
         "prompt_cache_key",
         "prompt_cache_options",

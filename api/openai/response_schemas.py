@@ -147,6 +147,7 @@ class _Answer(_Described):
     created: int
     model: str
     system_fingerprint: str
+    service_tier: Literal["default", "flex", "priority"] = "default"
     warnings: list[str] = []
     cancelled: bool = False
     sampling: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from wire.messages import (
     Warning,
     whole_calls,
 )
+from wire.queueing.turns import Tier
 
 Json = dict[str, Any]
 
@@ -53,7 +54,8 @@ class Answer(ABC):
     """One response, built chunk by chunk or whole. ``created`` is in seconds since the epoch.
 
     ``warnings`` are sentences known before any event; with ``one_call`` only the first tool call is
-    returned. ``sampling``, what was used, comes beside the usage.
+    returned. ``sampling``, what was used, comes beside the usage. ``tier`` is the class of service
+    of a request that is not a line of a batch.
     """
 
     prefix: str
@@ -73,6 +75,7 @@ class Answer(ABC):
         one_call: bool = False,
         warnings: Sequence[str] = (),
         sampling: Json | None = None,
+        tier: Tier | None = None,
     ) -> None:
         self._head: Json = {"id": f"{self.prefix}-{job_id}", "created": created, "model": model}
         self._fingerprint = fingerprint
@@ -81,6 +84,7 @@ class Answer(ABC):
         self.warnings = tuple(warnings)
         self._untold = list(warnings)
         self._sampling = {} if sampling is None else {"sampling": sampling}
+        self._tier = {} if tier is None else {"service_tier": tier}
 
     @classmethod
     def param_of(cls, code: ErrorCode) -> str | None:
@@ -130,6 +134,7 @@ class Answer(ABC):
         return self._head | {
             "object": kind,
             "system_fingerprint": self._fingerprint,
+            **self._tier,
             "choices": choices,
         }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from api.jobs.queue_look import Held, Place
 from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
 from api.openai.responses import Answer, Json
@@ -35,11 +36,20 @@ class ChunkStream(AnswerStream):
     ) -> None:
         super().__init__(reader, records, keepalive_s, begun, "queued")
         self._answer = answer
+        self._waits = not begun
+
+    def _told(self, held: Held | None, place: Place | None) -> bytes:
+        """A comment: no client takes it for a part of the answer."""
+        said: list[str] = [held or "queued"]
+        if place is not None:
+            said += [f"position {place.position}", f"about {place.wait_s:.1f} s"]
+        return f": {', '.join(said)}\n\n".encode("ascii")
 
     def _cut_off(self) -> bytes:
         return sse(interrupted().openai()) + DONE
 
     def _frame(self, entry: Entry) -> bytes:
+        self._waits = False
         event = entry.event
         if isinstance(event, Failed):
             return sse(refused(event, self._answer).openai()) + DONE

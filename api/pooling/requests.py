@@ -14,7 +14,7 @@ from pydantic import BaseModel, FailFast, Field, PlainValidator
 from api.chat.request import ChatSpec
 from api.errors import ApiError
 from api.images.draft import DraftMessage
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.schemas import INTEGRAL, Lenient, Text, whole
 from wire.messages import OutputFormat, Pooling, Sampling
 

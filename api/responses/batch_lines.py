@@ -12,7 +12,13 @@ from dataclasses import replace
 from api.batches.lines import checked
 from api.chat.request import ChatSpec
 from api.errors import ApiError
-from api.openai.batches.batch_lines import Answered, Endpoint, reader, refuse_stream
+from api.openai.batches.batch_lines import (
+    Answered,
+    Endpoint,
+    reader,
+    refuse_priority,
+    refuse_stream,
+)
 from api.responses.answer.output_items import Json
 from api.responses.answer.response_object import asked_for, view_of
 from api.responses.fields import FIELDS
@@ -32,6 +38,7 @@ def _read(sent: Json) -> tuple[str | None, ChatSpec, Sequence[str]]:
     """A body as a model's name, what is asked of it, and the fields that were ignored."""
     body = checked(ResponsesBody, sent)
     refuse_stream(body.stream)
+    refuse_priority(body.tier)
     for name, sentence in _SENTENCES.items():
         if getattr(body, name):
             raise ApiError("unsupported", sentence, param=name)

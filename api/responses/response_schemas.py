@@ -128,7 +128,7 @@ class Response(_Described):
     prompt_cache_key: str | None
     reasoning: dict[str, str | None]
     safety_identifier: str | None
-    service_tier: Literal["default"]
+    service_tier: Literal["default", "flex", "priority"]
     store: bool
     temperature: float
     top_p: float

@@ -96,7 +96,7 @@ async def _answer(
     record = ResponseRecord(
         context.caller.owner,
         submitted.model_name,
-        asked_for(body),
+        asked_for(body) | {"service_tier": submitted.tier},
         view_of(body, asked.tools),
         submitted.warnings,
         background=bool(body.background),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.chat.request import seed_or_any
+from api.chat.request import MaxQueue, seed_or_any
 from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, SamplingFields, token_limit
 from api.schemas import INTEGRAL
 from wire.messages import Sampling
+from wire.queueing.turns import Tier
 
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
@@ -39,6 +40,23 @@ class Sampled(SamplingFields):
             max_tokens=token_limit(WHAT_IS_LEFT if most is None else most),
             seed=seed_or_any(self.seed),
         )
+
+
+class Tiered(BaseModel):
+    """Base of request bodies: the class of service by OpenAI's name."""
+
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+
+    @property
+    def tier(self) -> Tier | None:
+        """The class that is asked for; None leaves it to the service."""
+        return None if self.service_tier == "auto" else self.service_tier
+
+
+class Waiting(BaseModel):
+    """Base of request bodies: how long the answer may be waited for."""
+
+    max_queue_s: MaxQueue | None = None
 
 
 class ThinkingLimit(BaseModel):

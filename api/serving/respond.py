@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
 
 from api.chat.stream import Stream
 from api.serving.reading import HOLD_S, BoundStream, Fields, begin, header, whole
@@ -41,7 +42,19 @@ async def streamed(
         return Response()  # the client has gone
     warnings = header([*submitted.warnings, *map(warning_named, first.warnings)])
     stream = stream_from(first.entries)
-    return BoundStream(reader, stream, submitted.leave, submitted.headers | warnings)
+    waits = {} if first.entries else await place_headers(submitted.job_id, context)
+    return BoundStream(reader, stream, submitted.leave, submitted.headers | warnings | waits)
+
+
+async def place_headers(job_id: str, context: RequestContext) -> dict[str, str]:
+    """Where a job stands in the queue, if it waits: its position and the seconds it may take."""
+    try:
+        place = await context.readers.records.place(job_id)
+    except RedisError:
+        return {}
+    if place is None:
+        return {}
+    return {"X-Queue-Position": str(place.position), "X-Queue-Wait": f"{place.wait_s:.1f}"}
 
 
 async def unstreamed(

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -26,12 +26,14 @@ from api.errors import REQUEST_ID, ApiError
 from api.http.body_routes import DataUrlsOf
 from api.images.draft import first_image
 from api.jobs.idempotency import IdempotencyKey, idempotency_key_of
+from api.jobs.priorities import TierHeadersOf
 from api.jobs.queue import JobQueue
 from api.jobs.reader import Reader
 from api.registry import public_name
 from api.serving.fields import named
 from api.serving.token_counter import TokenCounter
 from wire.model_registry import ModelRecord
+from wire.queueing.turns import Tier
 from wire.sampling_used import SamplingUsed, used
 
 _log = logging.getLogger(__name__)
@@ -51,11 +53,12 @@ class RequestContext:
         schemas: Annotated[Schemas, service(Schemas)],
         urls: DataUrlsOf,
         caller: CallerOf,
+        tier_headers: TierHeadersOf,
         idempotency_key: Key = None,
     ) -> None:
         self.request, self.urls, self.caller = request, urls, caller
         self.chats, self.readers, self.schemas = chats, readers, schemas
-        self.idempotency_key = idempotency_key
+        self.idempotency_key, self.tier_asked = idempotency_key, tier_headers.tier
 
     def note_job(self, job_id: str) -> None:
         """Have the answer carry the job's id, an error's answer too."""
@@ -70,8 +73,9 @@ CounterOf = Annotated[TokenCounter, service(TokenCounter)]
 class Submitted:
     """A request whose jobs exist, one for each answer.
 
-    ``model_name`` is the model's in answers, ``warnings`` are known before any event. ``stop`` ends
-    the jobs; ``leave`` does what is due when the client has gone.
+    ``model_name`` is the model's in answers, ``warnings`` are known before any event, ``tier`` is
+    its class of service. ``stop`` ends the jobs; ``leave`` does what is due when the client has
+    gone.
     """
 
     readers: list[Reader]
@@ -79,6 +83,7 @@ class Submitted:
     model_name: str
     warnings: tuple[str, ...]
     sampling: SamplingUsed | None
+    tier: Tier
     headers: dict[str, str]
     stop: Callable[[], None]
     leave: Callable[[], None]
@@ -107,7 +112,8 @@ async def submit(
     )
     model, specs = await _fitting(specs, model_asked, context)
     name = await _model_name(model_asked, model, chats)
-    readers, sampling = await _jobs(specs, model, key, context)
+    specs = await _in_a_tier(specs, context)
+    readers, sampling, tier = await _jobs(specs, model, key, context)
     job_id = readers[0].job_id
     context.note_job(job_id)
     headers = {"X-Job-Id": job_id}
@@ -116,7 +122,8 @@ async def submit(
     stop = functools.partial(_stop_soon, chats.jobs, job_id, context.caller)
     # A client that sends a key may come back with it: its job goes on for a while without a reader.
     leave = stop if key is None else keep_running
-    return Submitted(readers, model, name, specs[0].warnings, sampling, headers, stop, leave)
+    warnings = specs[0].warnings
+    return Submitted(readers, model, name, warnings, sampling, tier, headers, stop, leave)
 
 
 async def prompt_tokens(
@@ -154,9 +161,9 @@ async def _jobs(
     model: ModelRecord,
     key: IdempotencyKey | None,
     context: RequestContext,
-) -> tuple[list[Reader], SamplingUsed | None]:
-    """A reader for each answer, and what the first runs with; of a repeated request those of the
-    first one with this key. Calls of tools come in pieces."""
+) -> tuple[list[Reader], SamplingUsed | None, Tier]:
+    """A reader for each answer, what the first runs with, and its class of service; of a repeated
+    request those of the first one with this key. Calls of tools come in pieces."""
     chats, readers = context.chats, context.readers
     submitted: list[Reader] | str | None = None
     if key is not None:
@@ -165,9 +172,16 @@ async def _jobs(
         specs = [spec.in_call_pieces() for spec in specs]
         submitted = await chats.submit_all(specs, model, context.urls, context.caller, key)
     if isinstance(submitted, str):
-        sampling = await readers.records.sampling(submitted)
-        return await _resume(submitted, sum(s.choices for s in specs), readers), sampling
-    return submitted, used(specs[0].sampling)
+        sampling, tier = await readers.records.run_with(submitted)
+        return await _resume(submitted, sum(s.choices for s in specs), readers), sampling, tier
+    return submitted, used(specs[0].sampling), specs[0].policy.tier or "default"
+
+
+async def _in_a_tier(specs: Sequence[ChatSpec], context: RequestContext) -> list[ChatSpec]:
+    """What is asked for, in the class of service that it gets."""
+    asked = specs[0].policy.tier or context.tier_asked
+    tier = await context.chats.jobs.tier_for(asked, context.caller.owner)
+    return [replace(spec, policy=replace(spec.policy, tier=tier)) for spec in specs]
 
 
 def _check_images(spec: ChatSpec, model: ModelRecord) -> None:

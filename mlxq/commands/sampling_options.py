@@ -1,4 +1,4 @@
-"""The sampling options of a command, and the fields of a request that they stand for."""
+"""The options of a command that stand for fields of a chat: its sampling, and its priority."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ Whole = int | None
 EFFORTS = ("none", "minimal", "low", "medium", "high")
 
 
-def _effort(value: str | None) -> str | None:
-    if value is not None and value not in EFFORTS:
-        raise WrongUse(f"--effort: one of {', '.join(EFFORTS)} is needed")
-    return value
+PRIORITIES = ("low", "normal", "high")
+
+
+def _one_of(option: str, words: tuple[str, ...]) -> Callable[[str | None], str | None]:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in words:
+            raise WrongUse(f"{option}: one of {', '.join(words)} is needed")
+        return value
+
+    return check
 
 
 def _number(text: str) -> Any:
@@ -70,9 +76,18 @@ _OPTIONS: dict[str, Any] = {
             "--effort",
             metavar="|".join(EFFORTS),
             help="How much the model thinks, where it has a say in that.",
-            callback=_effort,
+            callback=_one_of("--effort", EFFORTS),
         ),
     ],
+    "priority": Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PRIORITIES),
+            help="Which waiting chats go first.",
+            callback=_one_of("--priority", PRIORITIES),
+        ),
+    ],
+    "max_queue_s": _number("Seconds to wait in the queue at most."),
 }
 
 

@@ -20,7 +20,7 @@ from api.images.draft import DraftMessage, ImageUrl
 from api.images.fetch import ImageFetcher
 from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.serving.token_counter import TokenCounter
 from tests.mlx.conftest import Bench
 from tests.mlx.formats.thinking_templates import MODELS

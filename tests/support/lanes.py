@@ -30,6 +30,7 @@ def prompt(
     batch: str = "b",
     model: str = MODEL,
     suspect: bool = False,
+    owner: str = "everyone",
     **sampling: Any,
 ) -> BatchSequence:
     chosen = Sampling.model_validate({"seed": number, "max_tokens": 8, **sampling})
@@ -41,7 +42,7 @@ def prompt(
         messages=(Message(role="user", content=text),),
         sampling=chosen,
     )
-    part = BatchSlice(job_id=f"slice-{batch}", batch_id=batch, owner="everyone", number=0)
+    part = BatchSlice(job_id=f"slice-{batch}", batch_id=batch, owner=owner, number=0)
     made = BatchSequence(line, part, 1)
     made.suspect = suspect
     return made

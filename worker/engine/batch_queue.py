@@ -1,4 +1,5 @@
-"""The waiting prompts of batches inside a worker: FIFO within a group, round robin over groups.
+"""The waiting prompts of batches inside a worker: FIFO within a group, round robin over owners
+and over the groups of each.
 
 Pure: knows no engine, no model and no clock.
 """
@@ -12,9 +13,13 @@ from worker.engine.batch_sequence import BatchSequence, Group
 
 
 class BatchQueue:
-    """The next prompt is of the group whose last turn is longest ago."""
+    """The next prompt is of the owner whose last turn is longest ago, and of the owner's groups of
+    the one of which that holds."""
 
     def __init__(self) -> None:
+        self._turns: dict[str, int] = {}
+        """Owner -> how many turns there had been when it had its last one."""
+        self._taken = 0
         self._groups: OrderedDict[Group, deque[BatchSequence]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -39,13 +44,18 @@ class BatchQueue:
 
         ``fits`` may remove prompts that came to an end.
         """
-        for group, waiting in list(self._groups.items()):
+        for group, waiting in sorted(self._groups.items(), key=self._last_turn):
             if waiting and fits(sequence := waiting[0]):
                 self.remove(sequence)
+                self._taken += 1
+                self._turns[sequence.part.owner] = self._taken
                 if waiting:
                     self._groups.move_to_end(group)
                 return sequence
         return None
+
+    def _last_turn(self, waiting: tuple[Group, deque[BatchSequence]]) -> int:
+        return self._turns.get(waiting[1][0].part.owner, 0)
 
     def remove(self, sequence: BatchSequence) -> None:
         waiting = self._groups[sequence.group]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 
 from wire.log_entries import Entry
+from wire.messages import Failed
+from wire.queueing import start_by
 from worker.engine.engine import Engine
 from worker.jobs.cancel_watcher import CancelWatcher
 from worker.jobs.deadlines import Deadlines
@@ -62,6 +65,12 @@ class ChatRunner:
         self._deadlines.begin(sequence.job_id)
         self._cancels.watch(sequence.job_id)
         self._engine.submit(sequence, expected=min(queued, self._worker.free_slots))
+
+    def expire(self, sequence: Sequence, logged: list[Entry]) -> None:
+        """End a chat that has waited for longer than it may."""
+        self._writer.hold(sequence, logged)
+        expired = partial(Failed, start_by.EXPIRED, start_by.MESSAGE, param=start_by.PARAM)
+        self._writer.put([(sequence, event) for event in sequence.fail(expired)])
 
     def cancel(self, job_id: str) -> None:
         self._engine.cancel(job_id)

@@ -120,6 +120,9 @@ class JobRunner:
         sequence.suspect = suspect
         if suspect:
             self._marks.remove(work.job_id, READING)  # It waits to be let in.
+        if start.start_by_ms is not None and now_ms > start.start_by_ms:
+            self._chats.expire(sequence, logged)
+            return
         stopped = start.stopped or start.withdrawn
         self._chats.start(sequence, logged, stopped=stopped, queued=start.queued)
 

@@ -17,6 +17,7 @@ from api.openai.schemas import ChatBody, CompletionBody
 from api.serving.fields import named, unknown
 from wire import sampling_used
 from wire.messages import Delta, ErrorCode, Event, Finished, TokenLogprob, ToolCallDelta, Usage
+from wire.queueing.turns import Tier
 
 Read = Callable[[Json], tuple[str | None, ChatSpec]]
 ReadBody = Callable[[Json], tuple[str | None, ChatSpec, Sequence[str]]]
@@ -89,10 +90,18 @@ def refuse_stream(asked: bool | None) -> None:
         raise ApiError("unsupported", "A batch has no streams.", param="stream")
 
 
+def refuse_priority(tier: Tier | None) -> None:
+    """Raises ApiError for a line that asks to go before others."""
+    if tier == "priority":
+        sentence = "The lines of a batch run in the time that chats leave free, in turns of keys."
+        raise ApiError("unsupported", sentence, param="service_tier")
+
+
 def _body_reader(shape: type[ChatBody | CompletionBody]) -> ReadBody:
     def read(sent: Json) -> tuple[str | None, ChatSpec, Sequence[str]]:
         body = checked(shape, sent)
         refuse_stream(body.stream)
+        refuse_priority(body.tier)
         spec = _only_answer(body)
         if body.one_call and spec.form.tools and not spec.form.must_call:
             sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."

@@ -50,7 +50,7 @@ class StoredResponses:
         job_id, records = job_of(response_id), self.readers.records
         wanted = record.including(hidden_thinking=hidden_thinking)
         created_at = await records.submitted_s(job_id) or 0
-        sampling = await records.sampling(job_id)
+        sampling, _ = await records.run_with(job_id)
         return Found(job_id, record, wanted.events(job_id, created_at, sampling, FIELDS))
 
     async def now(self, found: Found) -> Json:

@@ -129,7 +129,7 @@ def test_suspend_holds_from_the_next_chat_on_and_resume_goes_on(service: Running
     rq(service, "suspend")
     held = service.http.chat("held", seed=4, max_tokens=3, **STREAM_OPTIONS)
     first = next(iter(held))
-    assert first["progress"] == {"state": "suspended", "position": 1}
+    assert first["progress"].items() >= {"state": "suspended", "position": 1}.items()
     assert running.rest() == answer("running", 3, 50)  # running chats go on
     status, ready = service.http.call("GET", "/ready")
     assert (status, ready["code"]) == (503, "suspended")
@@ -183,7 +183,8 @@ def test_readers_see_that_a_worker_is_frozen_and_the_chat_goes_on_with_it(
         assert [name.split(".")[1].split("-")[0] for name in status["silent_workers"]] == [str(pid)]
         assert service.http.call("GET", "/ready")[1]["code"] == "no_worker"
         queued = service.http.chat("behind it", seed=7, max_tokens=2, **STREAM_OPTIONS)
-        assert next(iter(queued))["progress"] == {"state": "no_worker", "position": 1}
+        held = next(iter(queued))["progress"]
+        assert held.items() >= {"state": "no_worker", "position": 1}.items()
     finally:
         os.kill(pid, signal.SIGCONT)
     assert stream.rest() == answer("frozen", 6, 100)

@@ -19,7 +19,7 @@ from api.chat.request import ChatSpec
 from api.deps import find_service
 from api.http.body_routes import DataUrlsOf
 from api.images.draft import DraftMessage
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.serving.token_counter import TokenCounter
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.integration.streams.served_api import Running, serving, text

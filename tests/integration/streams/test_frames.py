@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 
 import httpx2
@@ -80,12 +81,14 @@ def test_usage_stands_in_the_last_frame_only_when_asked_for(api: Running) -> Non
 
 def test_progress_tells_the_place_in_the_queue_and_what_the_worker_does(api: Running) -> None:
     first, second = api.chat(), api.chat(**PROGRESS)
-    assert second.next() == (
+    cursor, frame = second.next()
+    assert frame["progress"].pop("wait_s") > 0
+    assert (cursor, frame) == (
         0,
         {"text": "", "done": False, "progress": {"state": "queued", "position": 2}},
     )
     api.writer(first.job_id).finish()
-    assert second.next()[1]["progress"] == {"state": "queued", "position": 1}
+    assert second.next()[1]["progress"].items() >= {"state": "queued", "position": 1}.items()
     writer = api.writer(second.job_id)
     writer.progress(Progress("prefill", 128, 1024))
     assert second.next()[1]["progress"] == {"state": "prefill", "done": 128, "total": 1024}
@@ -130,3 +133,23 @@ def test_a_silent_stream_sends_comments(store: EmbeddedRedis) -> None:
         assert list(itertools.islice(comments, 4)) == [": queued", *[": keep-alive"] * 3]
         other.writer(stream.job_id).finish()
         stream.rest()
+
+
+@pytest.mark.usefixtures("api")
+def test_openais_streams_tell_the_place_in_the_queue_in_headers_and_comments(
+    store: EmbeddedRedis,
+) -> None:
+    native = chat_body()
+    body = {"model": native["model_id"], "messages": native["messages"], "stream": True}
+    with (
+        serving(store.url, keepalive_s=0.2) as other,
+        httpx2.stream("POST", f"{other.url}/v1/chat/completions", json=body) as response,
+    ):
+        assert response.headers["x-queue-position"] == "1"
+        assert float(response.headers["x-queue-wait"]) > 0
+        lines = response.iter_lines()
+        comments = (line for line in lines if line.startswith(":"))
+        assert next(comments) == ": queued"
+        assert re.fullmatch(r": queued, position 1, about \d+\.\d s", next(comments))
+        other.writer(response.headers["x-job-id"]).finish()
+        assert list(lines)[-2:] == ["data: [DONE]", ""]

@@ -25,6 +25,7 @@ from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
 
 from wire import keys, redis_refusals, rq_jobs
+from wire.queueing import turns
 from wire.rq_jobs import Closing
 from worker import tasks
 from worker.redis_retry import retry_until_answered
@@ -159,6 +160,7 @@ class RqBookkeeping(BaseWorker):
             pipeline.persist(job.key)
             pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
             pipeline.delete(keys.popped(job.id))
+            turns.leave(pipeline, queue.name, job.id)
             own = len(pipeline)
             ask(job.id, pipeline)
             replies = pipeline.execute()

@@ -18,6 +18,7 @@ from rq.worker.base import WorkerStatus
 from wire import keys
 from wire.rq_jobs import SUSPENDED, rq_job_key
 from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED, RqBookkeeping
+from worker.jobs.rq_worker.turn_queue import TurnQueue
 
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
@@ -87,7 +88,7 @@ class RqIntake(RqBookkeeping):
         """Pop from one queue: only then does RQ move the job to a list that survives a crash."""
         popped: tuple[Job, Queue] | None
         try:
-            popped = self.queue_class.dequeue_any(
+            popped = TurnQueue.dequeue_any(
                 [queue],
                 timeout,
                 connection=self.connection,

@@ -8,6 +8,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire import keys
+from wire.queueing import start_by
 from wire.token_log import TokenLog
 
 
@@ -24,6 +25,9 @@ class JobStart(NamedTuple):
     """How many marks of an earlier worker were removed."""
     queued: int
     """How many chats wait in the queue."""
+    start_by_ms: int | None
+    """By when it must have started, if it starts for the first time and may not wait for ever:
+    Redis time in milliseconds."""
     withdrawn: bool
     """Whether it was cancelled or deleted with RQ's own tools after its pop."""
 
@@ -41,8 +45,11 @@ class StartQuery:
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), keys.ISOLATED)  # It is let in later.
         pipeline.llen(self._chats_key)
+        pipeline.hmget(keys.job(job_id), start_by.FIELD, "attempts")  # Its lease counts as one.
 
     @staticmethod
     def read(replies: list[Any], *, withdrawn: bool) -> JobStart:
-        lease, (crashes, beside), stopped, unmarked, queued = replies
-        return JobStart(lease, (crashes, beside), bool(stopped), unmarked, queued, withdrawn)
+        lease, (crashes, beside), stopped, unmarked, queued, (limit, attempts) = replies
+        start_by_ms = None if limit is None or int(attempts or 0) > 1 else int(limit)
+        suspected = (crashes, beside)
+        return JobStart(lease, suspected, bool(stopped), unmarked, queued, start_by_ms, withdrawn)

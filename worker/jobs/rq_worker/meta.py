@@ -14,14 +14,15 @@ from redis import Redis
 from wire import keys
 from wire.log_entries import decode_rows
 from wire.messages import Event, Failed, Finished
+from wire.queueing import turns
 from wire.rq_jobs import DESCRIBE, progress_words, rq_job_key
 from wire.worker_status import MOST_SHOWN
 from worker.jobs.rq_worker.bookkeeping import Outcome
 from worker.sequence import Sequence
 
 NOT_AGAIN = "A chat that has ended is not run again: send it as a new one."
-# KEYS: queue. ARGV: how many to show of it, how names of RQ's jobs begin, then job id, meta and
-# words for each that runs. A job that was deleted stays so.
+# KEYS: queue, places of its jobs. ARGV: how many to show of it, how names of RQ's jobs begin, then
+# job id, meta and words for each that runs. A job that was deleted stays so.
 _SHOW = (
     DESCRIBE
     + """
@@ -31,7 +32,15 @@ local function show(id, meta, words)
   redis.call('HSET', job, 'meta', meta)
   describe(job, words)
 end
-for place, id in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+local waiting = {}
+for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+  if not redis.call('ZSCORE', KEYS[2], id) then waiting[#waiting + 1] = id end
+end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, ARGV[1] - 1)) do
+  if redis.call('LPOS', KEYS[1], id) then waiting[#waiting + 1] = id end
+end
+for place, id in ipairs(waiting) do
+  if place > tonumber(ARGV[1]) then break end
   show(id, '{"state": "queued", "place": ' .. place .. '}', 'queued, place ' .. place)
 end
 for i = 3, #ARGV, 3 do show(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
@@ -62,7 +71,7 @@ class RqMeta:
 
     def __init__(self, redis: Redis, queue_key: str) -> None:
         self._redis = redis
-        self._queue_key = queue_key
+        self._names = [queue_key, turns.places(keys.CHAT_QUEUE)]
         self._script = redis.register_script(_SHOW)
 
     def publish(self, inside: Several[Sequence]) -> None:
@@ -71,7 +80,7 @@ class RqMeta:
         for sequence in inside[:MOST_SHOWN]:
             meta = meta_of(sequence)
             args += (sequence.job_id, json.dumps(meta), progress_words(meta))
-        self._script(keys=[self._queue_key], args=args)
+        self._script(keys=self._names, args=args)
 
     def ended_as(self, job_id: str) -> tuple[Outcome, str]:
         """The outcome that RQ records for a job that was popped although its log has ended.

@@ -14,7 +14,7 @@ from api.chat import json_schema
 from api.chat.json_schema import Schemas, as_text
 from api.chat.request import ChatSpec
 from api.errors import ApiError
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from wire.messages import Grammar, OutputFormat, Sampling
 from wire.schemas.check import Verdict
 

@@ -7,7 +7,8 @@ from typing import Any
 from redis import Redis
 
 from api.jobs.ids import new_job_id
-from api.jobs.queue import JobQueue, Policy
+from api.jobs.policy import Policy
+from api.jobs.queue import JobQueue
 from tests.support.api_support import MODEL
 from wire import keys
 from wire.keys import EVERYONE

@@ -10,7 +10,8 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from api.jobs.ids import new_job_id
-from api.jobs.queue import JobQueue, Policy
+from api.jobs.policy import Policy
+from api.jobs.queue import JobQueue
 from tests.support.api_support import MODEL, QUEUE
 from wire import keys
 from wire.keys import EVERYONE

@@ -16,7 +16,8 @@ from starlette.testclient import TestClient
 from api import errors
 from api.errors import ApiError
 from api.jobs.ids import new_job_id
-from api.jobs.queue import JobQueue, Policy
+from api.jobs.policy import Policy
+from api.jobs.queue import JobQueue
 from api.registry import RegistryReader
 from tests.support.api_support import QUEUE, announce, chat_body, status
 from tests.support.fake_api import connections, fake_api

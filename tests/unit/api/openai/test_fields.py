@@ -183,7 +183,6 @@ def test_a_completion_is_refused_what_only_chats_have(api: Api) -> None:
             "user": "ann",
             "metadata": {"chat": "1"},
             "store": True,
-            "service_tier": "flex",
             "safety_identifier": "x",
         },
         {

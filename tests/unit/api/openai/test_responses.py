@@ -22,6 +22,7 @@ def test_a_whole_answer_has_openais_shape(api: Api) -> None:
         "object": "chat.completion",
         "model": "Tiny Chat",
         "system_fingerprint": "r1",
+        "service_tier": "default",
         "choices": [
             {
                 "index": 0,

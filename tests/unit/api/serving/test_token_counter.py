@@ -23,7 +23,7 @@ from api.images.draft import DraftMessage, ImageUrl, message_of
 from api.images.fetch import ImageFetcher
 from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.serving import token_counter
 from api.serving.token_counter import LIMITS, TokenCounter
 from tests.support import picture_files as files

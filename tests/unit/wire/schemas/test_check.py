@@ -126,7 +126,7 @@ print(child.answer("new", b'{"type": "string", "pattern": "^a"}')["warnings"])
 IN_API = """
 import sys, asyncio, api.app
 from api.chat.request import ChatSpec
-from api.jobs.queue import Policy
+from api.jobs.policy import Policy
 from api.chat.json_schema import Schemas, as_text
 from wire.messages import OutputFormat, Sampling
 schemas = Schemas()

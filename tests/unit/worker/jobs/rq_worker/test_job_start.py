@@ -8,6 +8,7 @@ import fakeredis
 import pytest
 
 from wire import keys
+from wire.queueing import start_by
 from wire.token_log import TokenLog
 from worker.jobs.rq_worker.job_start import JobStart, StartQuery
 
@@ -39,8 +40,15 @@ def test_a_job_that_was_in_a_crash_and_stopped_in_the_queue(redis: Any) -> None:
     assert not redis.hexists(keys.job("a"), keys.ISOLATED)
 
 
+def test_a_limit_of_waiting_is_for_the_first_start(redis: Any) -> None:
+    redis.hset(keys.job("a"), mapping={"owner": "everyone", start_by.FIELD: "17"})
+    assert start_of(redis, "a").start_by_ms == 17
+    assert start_of(redis, "a").start_by_ms is None
+
+
 def test_a_job_with_nothing_special(redis: Any) -> None:
     redis.hset(keys.job("a"), mapping={"owner": "everyone"})
     start = start_of(redis, "a")
     assert start.crash_fields == (None, None)
+    assert start.start_by_ms is None
     assert (start.stopped, start.unmarked, start.queued, start.withdrawn) == (False, 0, 0, False)

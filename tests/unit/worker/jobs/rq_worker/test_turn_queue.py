@@ -1,0 +1,145 @@
+"""In which order a worker pops chats: by class of service, by turns of keys, and the aged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from fakeredis import FakeRedis
+from redis import Redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from tests.support.chats import chat_job
+from wire import clock, keys, rq_jobs
+from wire.messages import ModelCommand
+from wire.queueing import turns
+from wire.queueing.turns import AGED_S, AGED_SHARE, Tier
+from worker.jobs.rq_worker.turn_queue import TurnQueue
+
+
+class Waiting:
+    """A queue, and what it has."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.queue = Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer)
+
+    def put(self, job_id: str, owner: str = "ann", tier: Tier = "default", age_s: int = 0) -> None:
+        job = chat_job(job_id=job_id).model_copy(update={"owner": owner})
+        submitted = int(clock.now_ms(self.redis)) - age_s * 1000
+        with self.redis.pipeline() as pipe:
+            rq_jobs.enqueue(
+                pipe, self.queue, keys.CHAT_TASK, job, "m", {"owner": owner}, submitted, tier
+            )
+            pipe.execute()
+
+    def pop(self) -> str | None:
+        popped = TurnQueue.dequeue_any(
+            [self.queue], None, connection=self.redis, serializer=JSONSerializer
+        )
+        return None if popped is None else popped[0].id
+
+    def pop_all(self) -> list[str]:
+        popped = []
+        while (job_id := self.pop()) is not None:
+            popped.append(job_id)
+        return popped
+
+    def in_order(self) -> list[str]:
+        lists = (
+            self.redis.lrange(self.queue.key, 0, -1),
+            self.redis.zrange(turns.places(keys.CHAT_QUEUE), 0, -1),
+        )
+        return [job_id.decode() for job_id in turns.in_order(*lists)]
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    monkeypatch.setattr("rq.queue.get_version", lambda _: (7, 0, 0))  # by which RQ pops with a move
+    return Waiting(FakeRedis())
+
+
+def test_chats_of_one_key_run_in_the_order_they_came(waiting: Waiting) -> None:
+    ids = [f"{number:02}" for number in range(20, 0, -1)]
+    for job_id in ids:
+        waiting.put(job_id)
+    assert waiting.in_order() == ids
+    assert waiting.pop_all() == ids
+    popped = waiting.redis.lrange(waiting.queue.intermediate_queue_key, 0, -1)
+    assert [job_id.decode() for job_id in popped] == ids
+
+
+def test_a_class_runs_before_the_next(waiting: Waiting) -> None:
+    tiers: list[Tier] = ["flex", "default", "priority", "flex", "default"]
+    for number, tier in enumerate(tiers):
+        waiting.put(f"{tier}-{number}", tier=tier)
+    expected = ["priority-2", "default-1", "default-4", "flex-0", "flex-3"]
+    assert waiting.in_order() == expected
+    assert waiting.pop_all() == expected
+    assert not waiting.redis.exists(turns.places(keys.CHAT_QUEUE))
+
+
+def test_a_flood_of_one_key_delays_anothers_chat_by_one_turn(waiting: Waiting) -> None:
+    for number in range(500):
+        waiting.put(f"ann-{number}")
+    assert [waiting.pop() for _ in range(7)] == [f"ann-{number}" for number in range(7)]
+    waiting.put("ben-0", "ben")
+    assert waiting.in_order()[:2] == ["ben-0", "ann-7"]
+    assert [waiting.pop() for _ in range(2)] == ["ben-0", "ann-7"]
+
+
+def test_keys_take_turns_whatever_each_has_put_in_the_queue(waiting: Waiting) -> None:
+    for owner, number in {"ann": 30, "ben": 10, "cyd": 3}.items():
+        for one in range(number):
+            waiting.put(f"{owner}-{one}", owner)
+    owners = [job_id[:3] for job_id in waiting.pop_all()]
+    assert Counter(owners[:9]) == {"ann": 3, "ben": 3, "cyd": 3}
+    assert all(one != other for one, other in pairwise(owners[:22]))
+
+
+def test_aged_chats_have_a_share_of_the_turns(waiting: Waiting) -> None:
+    """Whatever is aged above them: the longest waiting goes first."""
+    for number in range(3):
+        waiting.put(f"flex-{number}", tier="flex", age_s=AGED_S + 20)
+    for number in range(20):
+        waiting.put(f"default-{number}", "ben", age_s=AGED_S + 5)
+    popped = waiting.pop_all()
+    assert [popped.index(f"flex-{number}") for number in range(3)] == [
+        AGED_SHARE * turn - 1 for turn in (1, 2, 3)
+    ]
+
+
+def test_a_chat_that_is_not_aged_waits_for_all_of_a_higher_class(waiting: Waiting) -> None:
+    waiting.put("flex", tier="flex", age_s=AGED_S - 20)
+    for number in range(20):
+        waiting.put(f"default-{number}", "ben")
+    assert waiting.pop_all()[-1] == "flex"
+
+
+def test_commands_and_what_is_put_back_go_first_and_others_without_a_place_are_not_lost(
+    waiting: Waiting,
+) -> None:
+    waiting.put("one")
+    waiting.put("two")
+    assert waiting.pop() == "one"
+    with waiting.redis.pipeline() as pipe:
+        pipe.multi()
+        turns.leave(pipe, keys.CHAT_QUEUE, "one")
+        waiting.queue.push_job_id("one", pipeline=pipe, at_front=True)
+        command = ModelCommand(job_id="command", action="scan")
+        rq_jobs.enqueue(pipe, waiting.queue, keys.MODEL_TASK, command, "scan", {}, 0)
+        pipe.execute()
+    waiting.queue.enqueue(keys.CHAT_TASK, job_id="of-the-release-before")
+    waiting.put("three", tier="priority")
+    assert waiting.in_order()[:2] == ["command", "one"]
+    assert waiting.pop_all() == ["command", "one", "three", "two", "of-the-release-before"]
+
+
+def test_a_place_of_a_job_that_another_release_popped_is_dropped(waiting: Waiting) -> None:
+    waiting.put("gone")
+    waiting.put("ben-0", "ben")
+    waiting.put("there")
+    waiting.redis.lmove(waiting.queue.key, "elsewhere", "LEFT", "RIGHT")
+    assert waiting.pop_all() == ["ben-0", "there"]

@@ -1,0 +1,130 @@
+"""Which waiting job runs next: by class of service, and in a class by turns of its owners.
+
+RQ's list remains the queue: it says which jobs wait. Beside it a sorted set has each job's place,
+whose highest digits are its class and the next ones its turn. Turns are start-time fair queueing
+(Goyal, Vin, Cheng 1996) with jobs of equal weight: an owner's next job has the turn after its last
+one's, but none before the turn that is running. So of two owners one has a job between any two of
+the other's, however many either has put in the queue.
+
+A job that waits for long is aged: of every few jobs that start, one is the longest waiting of
+these, whatever its class. A job without a place goes first once it is at the list's head: model
+commands, jobs that are put back, and those of a release that knows no turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from redis.client import Pipeline
+
+from wire import keys
+
+Tier = Literal["priority", "default", "flex"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+"""Classes of service, the first to run first. By OpenAI's names of ``service_tier``."""
+TIER = "service_tier"
+"""Field of a job's record: its class; absent where it is ``default``."""
+AGED_S = 60
+"""A job that has waited this long is aged."""
+AGED_SHARE = 4
+"""Of so many jobs that start one is aged, if any is and a higher class would go first."""
+_CLASS = 2**32
+"""Places of a class begin at its number times this: room for that many turns."""
+_SAME_TURN = 2**19
+"""Jobs of one turn run in the order they came; with the others, all that a double can count."""
+# KEYS: places, turns taken. ARGV: job, owner, number of its class.
+_JOIN = f"""
+local class, whose = tonumber(ARGV[3]), ARGV[3] .. ':' .. ARGV[2]
+local running = tonumber(redis.call('HGET', KEYS[2], ARGV[3])) or 0
+local last = tonumber(redis.call('HGET', KEYS[2], whose)) or -1
+local turn = math.max(running, last + 1)
+local number = redis.call('HINCRBY', KEYS[2], 'jobs', 1) % {_SAME_TURN}
+redis.call('HSET', KEYS[2], whose, turn)
+local place = class * {_CLASS} + turn + number / {_SAME_TURN}
+redis.call('ZADD', KEYS[1], string.format('%.17g', place), ARGV[1])
+"""
+# KEYS: queue, popped jobs, places, turns taken, how many have started. ARGV: how names of jobs
+# begin. Moves the next job to the popped ones and answers it, as RQ pops; nothing for an empty
+# queue.
+TAKE = f"""
+local head = redis.call('LINDEX', KEYS[1], 0)
+if not head then
+  redis.call('DEL', KEYS[3], KEYS[4])
+  return nil
+end
+if not redis.call('ZSCORE', KEYS[3], head) then
+  return redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+end
+local function leave(id, class, place)
+  redis.call('ZREM', KEYS[3], id)
+  local turn = math.floor(place - class * {_CLASS})
+  local running = tonumber(redis.call('HGET', KEYS[4], class)) or 0
+  redis.call('HSET', KEYS[4], class, math.max(running, turn))
+end
+local function first(class)
+  local from, to = class * {_CLASS}, '(' .. string.format('%.0f', (class + 1) * {_CLASS})
+  while true do
+    local found = redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    if not found[1] then return nil end
+    local one = {{id = found[1], class = class, place = tonumber(found[2])}}
+    if redis.call('LPOS', KEYS[1], one.id) then return one end
+    leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
+  end
+end
+local chosen, oldest = nil, nil
+local since = (redis.call('TIME')[1] - {AGED_S}) * 1000
+for class = 0, {len(TIERS) - 1} do
+  local one = first(class)
+  chosen = chosen or one
+  local came = one and tonumber(redis.call('HGET', ARGV[1] .. one.id, 'submitted_ms'))
+  if came and came <= since then oldest, since = one, came end
+end
+local started = redis.call('INCR', KEYS[5])
+if oldest and oldest ~= chosen and started % {AGED_SHARE} == 0 then chosen = oldest end
+leave(chosen.id, chosen.class, chosen.place)
+redis.call('LREM', KEYS[1], 1, chosen.id)
+redis.call('RPUSH', KEYS[2], chosen.id)
+return chosen.id
+"""
+
+
+def places(queue: str) -> str:
+    """Sorted set: waiting job -> its place. Of one that no longer waits it may still be there."""
+    return f"{keys.PREFIX}places:{queue}"
+
+
+def _taken(queue: str) -> str:
+    """Hash: class -> the turn that is running, class:owner -> the owner's last turn. Dropped with
+    the places once the queue is empty."""
+    return f"{keys.PREFIX}turns:{queue}"
+
+
+def _started(queue: str) -> str:
+    """Integer: how many jobs have been taken by turns."""
+    return f"{keys.PREFIX}turns-started:{queue}"
+
+
+def join(pipe: Pipeline, queue: str, job_id: str, owner: str, tier: Tier) -> None:
+    """Give a job its place, in the transaction that puts it in the queue."""
+    pipe.eval(_JOIN, 2, places(queue), _taken(queue), job_id, owner, TIERS.index(tier))
+
+
+def leave(pipe: Pipeline, queue: str, job_id: str) -> None:
+    """Drop the place of a job that runs: put back, it goes first."""
+    pipe.zrem(places(queue), job_id)
+
+
+def take_keys(queue: str, waiting: str, popped: str) -> list[str]:
+    """What :data:`TAKE` works on, of a queue whose lists have these names."""
+    return [waiting, popped, places(queue), _taken(queue), _started(queue)]
+
+
+def in_order(waiting: Sequence[bytes], with_place: Sequence[bytes]) -> list[bytes]:
+    """The jobs of a queue's list in the order in which they run, if none comes and none is aged.
+
+    ``with_place`` are those that have places, the first to run first.
+    """
+    there, known = set(waiting), set(with_place)
+    placed = [job for job in with_place if job in there]
+    return [*(job for job in waiting if job not in known), *placed]
