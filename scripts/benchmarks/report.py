@@ -10,10 +10,10 @@ from scripts.benchmarks.measured import Measured
 from scripts.benchmarks.parts.disk_cache import CLIENTS as CONVERSING
 from scripts.benchmarks.parts.disk_cache import STREAMS
 from scripts.benchmarks.parts.equal_text import SEQUENCES, Row
-from scripts.benchmarks.parts.table import table
 from scripts.benchmarks.parts.text import BATCH
 from scripts.benchmarks.parts.vision import CHATS
 from scripts.benchmarks.systems.plan import BATCH_PROMPTS, SAMPLINGS, Figures, Results
+from scripts.benchmarks.table import table
 
 
 def report(found: Measured, measured: str) -> str:
