@@ -32,7 +32,6 @@ from scripts.benchmarks.systems.plan import (
     CLIENTS_OF_OWN_MODEL,
     DEFAULT_PARTS,
     IN_TURN,
-    NOT_BY_DEFAULT,
     PARTS,
     PARTS_OF_OWN_MODEL,
     BenchError,
@@ -112,7 +111,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = _commands()
     chosen = commands.parse_args(argv)
     possible = PARTS_OF_OWN_MODEL if chosen.model else PARTS
-    default = PARTS_OF_OWN_MODEL[:-NOT_BY_DEFAULT] if chosen.model else DEFAULT_PARTS
+    default = PARTS_OF_OWN_MODEL[:-2] if chosen.model else DEFAULT_PARTS
     parts = tuple(chosen.only.split(",")) if chosen.only else default
     if unknown := [part for part in parts if part not in possible]:
         commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(possible)}")

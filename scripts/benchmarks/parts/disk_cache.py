@@ -89,6 +89,10 @@ class _Service:
     def first(self, label: str, tokens: int) -> Messages:
         return [user(self._prompts.text(label, tokens))]
 
+    def _again(self, first: Messages, answer: Answer, label: str) -> Messages:
+        # A model of random weights writes any character, NUL among them, which requests may not.
+        return self._prompts.second_turn(first, answer.text.replace("\0", ""), label)
+
     async def ask(self, messages: Messages) -> Answer:
         [answer] = await burst(self._server.port, [self._server.chat(messages, GREEDY, 0)])
         return answer
@@ -100,7 +104,7 @@ class _Service:
         for length in tokens:
             first = self.first(f"{label} {length}", length)
             answer = uvloop.run(self.ask(first))
-            conversations[length] = self._prompts.second_turn(first, answer.text, f"{label} warm")
+            conversations[length] = self._again(first, answer, f"{label} warm")
         before = self.settled()["pid"]
         os.kill(before, signal.SIGKILL)
         self._status(lambda status: status["pid"] != before)
@@ -131,7 +135,7 @@ class _Service:
         answers = await self._together(firsts)
         await self._together(
             [
-                self._prompts.second_turn(first, answer.text, label)
+                self._again(first, answer, label)
                 for first, answer in zip(firsts, answers, strict=True)
             ]
         )
@@ -152,15 +156,15 @@ class _Service:
             await stream.frames(UNDER_WAY)
         firsts = [self.first(f"beside {i}", tokens) for i in range(CONVERSATIONS)]
         began = time.perf_counter()
-        said = [(await self.ask(first)).text for first in firsts]
+        answers = [await self.ask(first) for first in firsts]
         turned = time.perf_counter()
-        for first, text in zip(firsts, said, strict=True):
-            await self.ask(self._prompts.second_turn(first, text, "beside"))
+        for first, answer in zip(firsts, answers, strict=True):
+            await self.ask(self._again(first, answer, "beside"))
         ended = time.perf_counter()
         await end(self._server, streams)
-        answers = [await stream.answer() for stream in streams]
+        watched = [await stream.answer() for stream in streams]
         return {
-            name: Figures([max(answer.longest_gap(*window) for answer in answers)])
+            name: Figures([max(one.longest_gap(*window) for one in watched)])
             for name, window in (("begin", (began, turned)), ("go on", (turned, ended)))
         }
 

@@ -40,9 +40,7 @@ PARTS = (
 )
 DEFAULT_PARTS = PARTS[:-3]
 PARTS_OF_OWN_MODEL = ("throughput", "prefill", "turn2", "join", "stop", "batch", "disk-cache")
-"""What can be measured with any text model; the last ones take long on a large one."""
-NOT_BY_DEFAULT = 2
-"""So many of them."""
+"""What can be measured with any text model; the last two take long on a large one."""
 
 
 class BenchError(Exception):
