@@ -69,7 +69,10 @@ def measure(plan: Plan, folder: Path) -> Results:
         for kind in sorted(kinds, reverse=bool(turn % 2)):
             data = folder / f"{kind} {turn}"
             with servers.ours(plan, data, flags=kinds[kind]) as server:
-                beside = uvloop.run(_Service(server, prompts).beside_streams(shorter))
+                service = _Service(server, prompts)
+                beside = uvloop.run(service.beside_streams(shorter))
+                if kind == "with" and not (use := service.settled())["hits"]:
+                    raise BenchError(f"no entry was read beside streams: {use}")
             _add(found, {f"{name} {kind}": figures for name, figures in beside.items()})
     return found
 
