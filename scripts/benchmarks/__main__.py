@@ -13,7 +13,15 @@ from pathlib import Path
 import uvloop
 
 from scripts.benchmarks.measured import Measured
-from scripts.benchmarks.parts import crowd, durability, equal_text, rounds, startup
+from scripts.benchmarks.parts import (
+    crowd,
+    disk_cache,
+    durability,
+    equal_text,
+    rounds,
+    several_workers,
+    startup,
+)
 from scripts.benchmarks.parts.text import TextLoad
 from scripts.benchmarks.parts.vision import VisionLoad
 from scripts.benchmarks.report import equal_answers, report
@@ -91,6 +99,11 @@ def _add_amounts(commands: argparse.ArgumentParser) -> None:
         metavar="N",
         help="only a crowd of N streaming clients, against the echo backend",
     )
+    commands.add_argument(
+        "--workers",
+        action="store_true",
+        help="only conversations on several workers, against the echo backend",
+    )
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,7 +111,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = _commands()
     chosen = commands.parse_args(argv)
     possible = PARTS_OF_OWN_MODEL if chosen.model else PARTS
-    default = PARTS_OF_OWN_MODEL[:-1] if chosen.model else DEFAULT_PARTS
+    default = PARTS_OF_OWN_MODEL[:-2] if chosen.model else DEFAULT_PARTS
     parts = tuple(chosen.only.split(",")) if chosen.only else default
     if unknown := [part for part in parts if part not in possible]:
         commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(possible)}")
@@ -129,6 +142,9 @@ def measure(plan: Plan, folder: Path) -> Measured:
     if "start" in plan.parts:
         log("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
+    if "disk-cache" in plan.parts:
+        log("cached prompts on disk")
+        found.ours |= disk_cache.measure(plan, folder)
     if "durability" in plan.parts:
         log("the cost of the token log")
         found.ours |= uvloop.run(durability.measure(plan, folder))
@@ -217,6 +233,16 @@ def run_crowd(clients: int) -> dict[str, str]:
     return {f"{clients:,} streaming clients": f"{notes}\n\n{crowd.report(seen)}"}
 
 
+def run_workers(rounds: int) -> dict[str, str]:
+    """The section about several workers."""
+    conditions = [machine.moment(), *machine.conditions()]
+    log("conversations on several workers")
+    with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
+        seen, ended = several_workers.measure(Path(name), rounds)
+    notes = bullets([*conditions, *several_workers.method(rounds)])
+    return {"Several workers": f"{notes}\n\n{several_workers.report(seen, ended)}"}
+
+
 def show(found: dict[str, str], write: Path | None) -> None:
     """Print the sections, and put them into the report when there is one."""
     for title, text in found.items():
@@ -228,6 +254,9 @@ def show(found: dict[str, str], write: Path | None) -> None:
 def run(chosen: argparse.Namespace) -> None:
     if chosen.clients is not None:
         show(run_crowd(chosen.clients), chosen.write)
+        return
+    if chosen.workers:
+        show(run_workers(1 if chosen.quick else chosen.rounds), chosen.write)
         return
     moment = machine.moment()
     size = "large" if chosen.large else "small"

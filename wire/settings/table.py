@@ -75,6 +75,11 @@ class Settings:
     memory_mb: int = setting(
         0, "memory for model weights, MiB; 0: three quarters of the machine's", 0, 1 << 24
     )
+    cache_aware_routing: str = setting(
+        "on",
+        "whether a chat goes to the worker that holds most of its prompt, if several share a Redis",
+        of="on|off",
+    )
     job_timeout_s: int = setting(3600, "longest run of one chat, seconds", 1, 86400)
     drain_s: float = setting(
         30.0, "time for running chats to end when the worker must stop, seconds", 0, 600
@@ -124,6 +129,13 @@ class Settings:
         16,
         1 << 20,
     )
+    replay_mb: int = setting(
+        64,
+        "memory of Redis for requests of ended chats, which can be run again for a day; beyond it "
+        "the oldest are dropped, MiB; 0: none are kept",
+        0,
+        1 << 20,
+    )
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
     api_keys: tuple[str, ...] = setting((), "API keys, name:key, separated by commas", secret=True)
     require_keys: str = setting(
@@ -148,6 +160,9 @@ class Settings:
     )
     echo_context_window: int = setting(
         4096, "context window of the echo backend's model, tokens", 1, 1 << 24
+    )
+    echo_prompt_cache: int = setting(
+        0, "whether the echo backend keeps prompts over turns, at 1 KiB a token; 0: no", 0, 1
     )
     log_level: str = setting("info", "how much is logged", of="debug|info|warning|error")
     log_format: str = setting(

@@ -3,14 +3,20 @@ need it."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 
 from wire.model_registry import ModelRecord
+from wire.receipts.release import DISTRIBUTION, release
 from wire.settings import Settings
 from worker.backends import mlx_import
 from worker.backends.base import Backend
+from worker.backends.echo_cache import PromptReuse, TokenCounts
 from worker.backends.libraries import library_of
 from worker.prompt_cache import Cache, CacheOperations, Checkpoint, PromptCache
+
+_LIBRARIES = ("mlx", "mlx-lm", "mlx-vlm")
 
 
 def load_libraries(settings: Settings) -> None:
@@ -34,7 +40,7 @@ def open_backend(
     ``report`` is told, from time to time, which share of its weights is in memory, 0 to 1.
     """
     if settings.backend == "echo":
-        return _echo(record, settings)
+        return _echo(record, settings, cache)
     load_libraries(settings)
     if "chat" not in record.tasks:
         from worker.backends.pooling import encoder
@@ -54,7 +60,7 @@ def open_backend(
     return lm.open_model(record, cache=cache, report=report, draft=draft, **sizes)
 
 
-def _echo(record: ModelRecord, settings: Settings) -> Backend:
+def _echo(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
     delay_s = settings.echo_delay_ms / 1000
     if "chat" not in record.tasks:
         from worker.backends.pooling.backend import PoolingBackend
@@ -63,7 +69,8 @@ def _echo(record: ModelRecord, settings: Settings) -> Backend:
         return PoolingBackend(EchoPooling(delay_s, record.context_window))
     from worker.backends.echo import EchoBackend
 
-    return EchoBackend(delay_s, settings.prefill_step, record.context_window)
+    reuse = PromptReuse(cache, record) if settings.echo_prompt_cache else None
+    return EchoBackend(delay_s, settings.prefill_step, record.context_window, reuse)
 
 
 def is_text_model(record: ModelRecord) -> bool:
@@ -74,8 +81,10 @@ def is_text_model(record: ModelRecord) -> bool:
 
 def new_prompt_cache(settings: Settings) -> PromptCache:
     """An empty prompt cache of the configured size."""
-    budget = 0 if settings.backend == "echo" else settings.prompt_cache_mb << 20
-    return PromptCache(budget, _KvCacheOperations())
+    budget = settings.prompt_cache_mb << 20
+    if settings.backend != "echo":
+        return PromptCache(budget, _KvCacheOperations())
+    return PromptCache(budget if settings.echo_prompt_cache else 0, TokenCounts())
 
 
 class _KvCacheOperations:
@@ -107,3 +116,26 @@ def mlx_bytes(settings: Settings) -> int:
     import mlx.core as mx
 
     return int(mx.get_active_memory())
+
+
+def peak_memory(settings: Settings) -> Callable[[], int]:
+    """What reads the most bytes that MLX has held since it was last called."""
+    if settings.backend == "echo":
+        return lambda: 0
+    import mlx.core as mx
+
+    def read() -> int:
+        peak = int(mx.get_peak_memory())
+        mx.reset_peak_memory()
+        return peak
+
+    return read
+
+
+def versions(settings: Settings) -> dict[str, str]:
+    """The versions of this service and of the libraries that make its answers, by name."""
+    found = {DISTRIBUTION: release()}
+    for name in () if settings.backend == "echo" else _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -17,9 +17,11 @@ from collections.abc import Sequence as Items
 from weakref import WeakKeyDictionary
 
 from wire.messages import ChatJob, Message, OutputFormat
+from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends import echo_logprobs, echo_script
 from worker.backends.base import EndOfText, Step, Token
+from worker.backends.echo_cache import PromptReuse
 from worker.backends.sampling.special_tokens import refuse_unknown_ids
 from worker.backends.stop_texts import StopTexts
 from worker.errors import WorkerError
@@ -28,6 +30,19 @@ from worker.text_decoder import Output, TextDecoder
 
 CONTEXT_WINDOW = 4096
 """That of its model unless another one is set."""
+ECHO_MODEL = ModelRecord(
+    id="echo",
+    name="demo-chat",
+    path="",
+    size=0,
+    architecture="echo",
+    context_window=CONTEXT_WINDOW,
+    is_vision=False,
+    revision="echo",
+    takes_tools=True,
+)
+"""What the echo backend serves, under the shipped chat model's name so that the same requests
+work."""
 WORDS = 4096
 BAD_PROMPT = "please fail in prefill"
 BAD_STEP = "please fail in decode"
@@ -172,10 +187,17 @@ class EchoDecoder:
 class EchoBackend:
     """Runs any number of sequences, one word each a step; a step takes ``delay_s`` seconds."""
 
+    adapters = None
+
     def __init__(
-        self, delay_s: float, prefill_step: int, context_window: int = CONTEXT_WINDOW
+        self,
+        delay_s: float,
+        prefill_step: int,
+        context_window: int = CONTEXT_WINDOW,
+        reuse: PromptReuse | None = None,
     ) -> None:
         self.weight_bytes = 0
+        self._reuse = reuse
         self._delay_s = delay_s
         self._due = 0.0
         self._prefill_step = prefill_step
@@ -192,11 +214,14 @@ class EchoBackend:
         sequence.begin(built.token_ids, _decoder(job))
         return prompt.warnings(built, job.messages, sees_images=False)
 
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        return sequence.prompt_ids
+
     def add(self, sequence: Sequence) -> None:
         if BAD_PROMPT in sequence.job.messages[-1].text():
             raise WorkerError("engine_failed", "The echo backend was asked to fail.")
         refuse_unknown_ids(sequence.job.sampling, echo_script.VOCABULARY)
-        self._read[sequence] = 0
+        self._read[sequence] = 0 if self._reuse is None else self._reuse.look_up(sequence)
         self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
     def step(self, others_waiting: bool = False) -> Step:  # noqa: ARG002
@@ -214,8 +239,13 @@ class EchoBackend:
             token = _next(sequence, self._fingerprints[sequence])
             step.tokens.append(token)
             if token.end is not None:
-                del self._read[sequence]
+                self._leave(sequence)
         return step
+
+    def _leave(self, sequence: Sequence) -> None:
+        del self._read[sequence]
+        if self._reuse is not None:
+            self._reuse.keep(sequence)
 
     def _tell_of_prompt(self, sequence: Sequence, step: Step) -> None:
         wanted = sequence.wanted_of_prompt
@@ -249,3 +279,5 @@ class EchoBackend:
 
     def close(self) -> None:
         self._read.clear()
+        if self._reuse is not None:
+            self._reuse.forget()

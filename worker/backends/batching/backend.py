@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from typing import Any
 
 import mlx.core as mx
@@ -67,8 +68,7 @@ class BatchBackend:
         num_draft_tokens: int = 0,
         draft_model: DraftModel | None = None,
     ) -> None:
-        drafts_bytes = 0 if draft_model is None else draft_model.weight_bytes
-        self.weight_bytes = model.weight_bytes + drafts_bytes
+        self.adapters = model.adapters
         self._model = model
         self._draft_model = draft_model
         self._key = (record.id, record.revision, record.kv_quantization)
@@ -135,6 +135,12 @@ class BatchBackend:
             drafter=self._new_drafter(),
         )
 
+    @property
+    def weight_bytes(self) -> int:
+        adapters = 0 if self.adapters is None else sum(self.adapters.nbytes.values())
+        drafts = 0 if self._draft_model is None else self._draft_model.weight_bytes
+        return self._model.weight_bytes + adapters + drafts
+
     def _new_drafter(self) -> Drafter | None:
         if not self._abilities.drafts:
             return None
@@ -164,6 +170,9 @@ class BatchBackend:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._model.prepare(sequence)
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        return self._model.cache_key(sequence)
 
     def add(self, sequence: Sequence) -> None:
         refuse_unknown_ids(sequence.job.sampling, self._vocabulary)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -70,6 +71,8 @@ class _Pass:
 class PoolingBackend:
     """Runs the sequences of one model."""
 
+    adapters = None
+
     def __init__(self, model: PoolingModel) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model
@@ -86,6 +89,9 @@ class PoolingBackend:
         sequence.begin([], RowDecoder(sequence))
         self._inputs[sequence] = inputs
         return []
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:  # noqa: ARG002 (texts have no cache)
+        return ()
 
     def add(self, sequence: Sequence) -> None:
         work = _Work(sequence, self._inputs[sequence])
