@@ -73,6 +73,7 @@ _AS_SENT = {
     "prompt_logprobs": "logprobs",
     "pooling": "embeddings and scores",
     "asked": "url",
+    "keep_alive_s": "keep_alive",
 }
 """Fields of a job that are called otherwise in requests."""
 

@@ -126,6 +126,7 @@ class MessagesBody(Open, Waiting):
                 "cancel",
                 tier="default" if self.service_tier == "standard_only" else None,
                 max_queue_s=self.max_queue_s,
+                keep_alive_s=self.keep_alive,
             ),
             form.model_copy(update=shape),
             held_by=_FORMAT if guide is None else guide.param,

@@ -99,6 +99,7 @@ class ChatSpec:
             sampling=self.sampling,
             form=self.form,
             submitted_ms=0,
+            keep_alive_s=self.policy.keep_alive_s,
         )
 
     def in_call_pieces(self) -> ChatSpec:

@@ -26,7 +26,7 @@ from api.chat.template_options import Effort, TemplateKwargs, options_of
 from api.images.draft import DraftMessage
 from api.jobs.policy import Policy
 from api.jobs.priorities import TIER_OF, Priority
-from api.schemas import INTEGRAL, Body, ModelId, Text
+from api.schemas import INTEGRAL, Body, KeepAlive, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
 from wire.webhooks.outbox import of_chat
 
@@ -99,6 +99,7 @@ class ChatRequest(SamplingFields, Body):
     webhook: bool | None = None
     priority: Priority | None = None
     max_queue_s: MaxQueue | None = None
+    keep_alive: KeepAlive | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError where its fields contradict each other."""
@@ -117,6 +118,7 @@ class ChatRequest(SamplingFields, Body):
             of_chat if self.webhook else None,
             None if self.priority is None else TIER_OF[self.priority],
             self.max_queue_s,
+            keep_alive_s=self.keep_alive,
         )
         drafts = [message.draft() for message in self.messages]
         form = OutputFormat(

@@ -65,6 +65,8 @@ TEXTS = {
     "service_tier": "Which waiting chats go first: `priority`, then `default`, then `flex`; "
     "`auto`: as the key or the header says. Anthropic's `standard_only` is `default`.",
     "max_queue_s": "How long it may wait for its turn, seconds; it ends as `expired` then.",
+    "keep_alive": "How long the model stays in memory once it is idle: seconds, or a duration such "
+    "as 5m; 0: it is unloaded behind the answer; -1: without limit.",
     "webhook": "Whether your webhooks are told when the chat has ended.",
     "event_types": "The events that are sent there.",
     "event_type": "The event to send as a sample.",

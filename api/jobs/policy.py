@@ -15,7 +15,8 @@ class Policy:
     webhooks call what it is part of, if its end is told: by the value of a field, given its id.
     ``tier`` is its class of service; None leaves it to the service.
     ``max_queue_s`` is how long it may wait for its turn, seconds. ``keeps_request``: whether the
-    request may be kept behind its end. ``replay_of`` is the job that is run again."""
+    request may be kept behind its end. ``replay_of`` is the job that is run again.
+    ``keep_alive_s`` is how long the model stays in memory afterwards, seconds; None as before."""
 
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
@@ -24,3 +25,4 @@ class Policy:
     max_queue_s: float | None = None
     keeps_request: bool = True
     replay_of: str | None = None
+    keep_alive_s: float | None = None

@@ -109,7 +109,12 @@ class Generation(Sampled, Guided, Tiered, Waiting):
         return ChatSpec(
             drafts,
             sampling,
-            Policy("cancel", tier=self.tier, max_queue_s=self.max_queue_s),
+            Policy(
+                "cancel",
+                tier=self.tier,
+                max_queue_s=self.max_queue_s,
+                keep_alive_s=self.keep_alive,
+            ),
             form,
             held_by=held_by,
             left_open=self.left_open(),

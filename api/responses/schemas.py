@@ -147,6 +147,7 @@ class ResponsesBody(Sampled, ThinkingLimit, Guided, Tiered, Waiting):
                 "continue" if self.background else "cancel",
                 tier=self.tier,
                 max_queue_s=self.max_queue_s,
+                keep_alive_s=self.keep_alive,
             ),
             form,
             warnings=(_NOT_HIGHER,) if self._effort_is_capped else (),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.chat.request import MaxQueue, seed_or_any
 from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, SamplingFields, token_limit
-from api.schemas import INTEGRAL
+from api.schemas import INTEGRAL, KeepAlive
 from wire.messages import Sampling
 from wire.queueing.turns import Tier
 
@@ -54,9 +54,11 @@ class Tiered(BaseModel):
 
 
 class Waiting(BaseModel):
-    """Base of request bodies: how long the answer may be waited for."""
+    """Base of request bodies: how long the answer may be waited for, and how long its model stays
+    in memory, by Ollama's name."""
 
     max_queue_s: MaxQueue | None = None
+    keep_alive: KeepAlive | None = None
 
 
 class ThinkingLimit(BaseModel):

@@ -47,7 +47,8 @@ class LoadedModels:
 
     ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on
     this machine. ``progress`` is told by ``open_backend`` how far it is. ``pinned`` are the ids of
-    models that are not unloaded to make room; any thread may replace it.
+    models that are not unloaded to make room, ``ttls`` the seconds that others may be idle; any
+    thread may replace them. ``expiries``: seconds until idle ones are unloaded, by id.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class LoadedModels:
         progress: LoadProgress | None = None,
     ) -> None:
         self.pinned: frozenset[str] = frozenset()
+        self.ttls: dict[str, float] = {}
+        self.expiries: dict[str, float] = {}
         self._progress = progress or LoadProgress()
         self._find = find
         self._open = open_backend
@@ -199,6 +202,7 @@ class LoadedModels:
         if (second := self._batch_lanes.pop(backend, None)) is not None:
             second.close()
         backend.close()
+        del backend, second
         malloc.give_back()
 
     def resident(self) -> list[tuple[ModelKey, Backend]]:
