@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 from wire.messages import ChatJob
-from worker.models.loaded import LoadedModels, ModelKey
+from worker.models.loaded import LoadedModels
+from worker.models.memory import ModelKey
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,12 @@ class IdleModels:
         self._looked = 0.0
 
     def asked(self, job: ChatJob) -> None:
-        """A chat is for a model."""
-        self._used[job.model_id] = self._now()
+        """A chat is for a model, or for an adapter, which stays as long as its base."""
+        key = self._models.key(job)
+        model_id = job.model_id if key is None else key.model_id
+        self._used[model_id] = self._now()
         if job.keep_alive_s is not None:
-            self._asked[job.model_id] = job.keep_alive_s
+            self._asked[model_id] = job.keep_alive_s
 
     def loaded(self, model_id: str) -> None:
         """A model is loaded by an operator: what requests asked for before counts no more."""
@@ -51,7 +54,7 @@ class IdleModels:
             used = now if busy else self._used.get(model_id, now)
             self._used[model_id] = used
             limit_s = self._asked.get(model_id, self._models.ttls.get(model_id, self._ttl_s))
-            if busy or limit_s < 0 or model_id in self._models.pinned:
+            if busy or limit_s < 0 or self._models.is_pinned(key):
                 continue
             if (remaining_s := used + limit_s - now) > 0:
                 expiries[model_id] = round(remaining_s, 1)

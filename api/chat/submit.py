@@ -75,7 +75,7 @@ class Chats:
         return fit(await self.registry.oldest_version())
 
     async def _check_unpinned(self, model: ModelRecord) -> None:
-        if model.id in await self.registry.pinned():
+        if {model.id, model.base_id} & (await self.registry.pinned()).keys():
             sentence = "This model is pinned and stays in memory: leave keep_alive out."
             raise ApiError("unsupported", sentence, param="keep_alive")
 

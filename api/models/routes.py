@@ -221,6 +221,9 @@ async def _check_ttl(body: views.LoadRequest, record: ModelRecord, commands: Mod
     if body.ttl == 0:
         sentence = "A model that is loaded stays for a while: send more than 0."
         raise ApiError("invalid_request", sentence, param="ttl")
+    if record.base_id:
+        sentence = "An adapter stays as long as its base: send ttl for that."
+        raise ApiError("unsupported", sentence, param="ttl")
     if body.pin or record.id in await commands.registry.pinned():
         sentence = "A pinned model stays in memory: leave ttl out, or unpin it."
         raise ApiError("unsupported", sentence, param="ttl")

@@ -118,7 +118,7 @@ class Engine:
 
     def load(self, record: ModelRecord) -> Future[Backend]:
         """Load a model beside the streams. For the engine's thread only, where the future ends."""
-        self._idle.loaded(record.id)
+        self._idle.loaded(record.base_id or record.id)
         return self._models.load(record, self._context.post)
 
     def unload_idle(self) -> None:

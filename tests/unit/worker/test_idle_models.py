@@ -10,7 +10,7 @@ from wire.messages import ChatJob
 from worker.backends.echo import EchoBackend
 from worker.idle_models import IdleModels
 from worker.models.folders import ECHO_MODEL
-from worker.models.loaded import ModelKey
+from worker.models.memory import ModelKey
 
 
 def job(name: str, keep_alive_s: float | None = None) -> ChatJob:
