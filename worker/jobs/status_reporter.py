@@ -154,14 +154,11 @@ class StatusReporter:
                 self._disk_use().model_dump_json(),
                 ex=keys.WORKER_STATUS_LIFETIME_S,
             )
-            pipeline.set(
-                keys.worker_loads(self._name), self._loads(), ex=keys.WORKER_STATUS_LIFETIME_S
-            )
-            pipeline.set(
-                ttls.worker_expiries(self._name),
-                json.dumps(self._models.expiries),
-                ex=keys.WORKER_STATUS_LIFETIME_S,
-            )
+            for key, told in (
+                (keys.worker_loads, self._loads()),
+                (ttls.worker_expiries, json.dumps(self._models.expiries)),
+            ):
+                pipeline.set(key(self._name), told, ex=keys.WORKER_STATUS_LIFETIME_S)
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)

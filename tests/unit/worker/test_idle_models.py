@@ -7,9 +7,8 @@ import pytest
 from tests.support.chats import chat_job
 from tests.support.lanes import InlineLoads
 from wire.messages import ChatJob
-from worker.backends.echo import EchoBackend
+from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.idle_models import IdleModels
-from worker.models.folders import ECHO_MODEL
 from worker.models.memory import ModelKey
 
 
