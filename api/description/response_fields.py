@@ -22,6 +22,7 @@ TEXTS = {
     "state": "How it stands: queued, running or ended.",
     "position": "Its place in the queue, from 1; null once it is running.",
     "held": "Why it makes no progress, if it makes none.",
+    "JobView.not_before": "When it begins, in seconds since the epoch, if it waits for a time.",
     "wait_s": "About how many seconds it will wait for its turn, of a queued chat.",
     "data": "The objects of the list.",
     "AnthropicModelList.data": "The models.",

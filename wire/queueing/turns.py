@@ -19,6 +19,7 @@ from typing import Literal, get_args
 from redis.client import Pipeline
 
 from wire import keys
+from wire.queueing.schedule import QUEUED
 
 Tier = Literal["priority", "default", "flex"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -33,17 +34,23 @@ _CLASS = 2**32
 """Places of a class begin at its number times this: room for that many turns."""
 _SAME_TURN = 2**19
 """Jobs of one turn run in the order they came; with the others, all that a double can count."""
-# KEYS: places, turns taken. ARGV: job, owner, number of its class.
-_JOIN = f"""
-local class, whose = tonumber(ARGV[3]), ARGV[3] .. ':' .. ARGV[2]
-local running = tonumber(redis.call('HGET', KEYS[2], ARGV[3])) or 0
-local last = tonumber(redis.call('HGET', KEYS[2], whose)) or -1
-local turn = math.max(running, last + 1)
-local number = redis.call('HINCRBY', KEYS[2], 'jobs', 1) % {_SAME_TURN}
-redis.call('HSET', KEYS[2], whose, turn)
-local place = class * {_CLASS} + turn + number / {_SAME_TURN}
-redis.call('ZADD', KEYS[1], string.format('%.17g', place), ARGV[1])
+_NUMBERS = ", ".join(f"{tier} = '{number}'" for number, tier in enumerate(TIERS))
+JOIN = f"""
+local function join(id, owner, tier)
+  local classes = {{{_NUMBERS}}}
+  local class = classes[tier] or classes.default
+  local whose = class .. ':' .. owner
+  local running = tonumber(redis.call('HGET', KEYS[2], class)) or 0
+  local last = tonumber(redis.call('HGET', KEYS[2], whose)) or -1
+  local turn = math.max(running, last + 1)
+  local number = redis.call('HINCRBY', KEYS[2], 'jobs', 1) % {_SAME_TURN}
+  redis.call('HSET', KEYS[2], whose, turn)
+  local place = class * {_CLASS} + turn + number / {_SAME_TURN}
+  redis.call('ZADD', KEYS[1], string.format('%.17g', place), id)
+end
 """
+"""Lua: gives a job its place. The first keys are :func:`join_keys`."""
+_JOIN = JOIN + "join(ARGV[1], ARGV[2], ARGV[3])"
 # KEYS: queue, popped jobs, places, turns taken, how many have started. ARGV: how names of jobs
 # begin. Moves the next job to the popped ones and answers it, as RQ pops; nothing for an empty
 # queue.
@@ -77,7 +84,8 @@ local since = (redis.call('TIME')[1] - {AGED_S}) * 1000
 for class = 0, {len(TIERS) - 1} do
   local one = first(class)
   chosen = chosen or one
-  local came = one and tonumber(redis.call('HGET', ARGV[1] .. one.id, 'submitted_ms'))
+  local times = one and redis.call('HMGET', ARGV[1] .. one.id, '{QUEUED}', 'submitted_ms')
+  local came = times and tonumber(times[1] or times[2])
   if came and came <= since then oldest, since = one, came end
 end
 local started = redis.call('INCR', KEYS[5])
@@ -107,7 +115,12 @@ def _started(queue: str) -> str:
 
 def join(pipe: Pipeline, queue: str, job_id: str, owner: str, tier: Tier) -> None:
     """Give a job its place, in the transaction that puts it in the queue."""
-    pipe.eval(_JOIN, 2, places(queue), _taken(queue), job_id, owner, TIERS.index(tier))
+    pipe.eval(_JOIN, 2, *join_keys(queue), job_id, owner, tier)
+
+
+def join_keys(queue: str) -> list[str]:
+    """What :data:`JOIN` works on."""
+    return [places(queue), _taken(queue)]
 
 
 def leave(pipe: Pipeline, queue: str, job_id: str) -> None:
