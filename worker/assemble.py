@@ -41,6 +41,7 @@ from worker.jobs.event_writer import EventWriter
 from worker.jobs.job_runner import JobRunner, Runners
 from worker.jobs.model_commands import ModelCommands
 from worker.jobs.model_publisher import ModelPublisher
+from worker.jobs.routing.router import Router
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.status_reporter import StatusReporter
@@ -71,19 +72,19 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     disk = _disk_cache(settings, cache, context)
     engine = _engine(settings, models, counters, writer, marks, line_ends, context, disk)
     reporter = StatusReporter(redis, settings, name, queues[0].key, counters, models, cache, disk)
-    rq_meta = RqMeta(redis, queues[0].key)
+    router = _router(settings, redis, name, models, cache, reporter.now_ms)
+    rq_meta, cancels = RqMeta(redis, queues[0].key), CancelWatcher(redis, engine.cancel)
     publisher = ModelPublisher(redis, folders, settings.data / "models")
-    beat = Beat(settings, engine, deadlines, publisher, reporter, rq_meta)
+    beat = Beat(settings, engine, deadlines, publisher, reporter, rq_meta, router)
     commands = ModelCommands(folders, models, engine, publisher.downloads)
-    cancels = CancelWatcher(redis, engine.cancel)
     runners = Runners(
-        ChatRunner(engine, writer, cancels, deadlines, reporter, worker),
+        ChatRunner(engine, writer, cancels, deadlines, reporter, worker, router),
         BatchRunner(redis, engine, line_ends, worker, reporter.now_ms, settings.slots),
         CommandRunner(redis, commands, beat.publish_models, worker),
     )
     runner = JobRunner(redis, worker, runners, BatchFeed(queues[1]), marks, reporter, rq_meta)
     recovery = Recovery(redis, queues, name, lambda other: _machine(other) == _machine(name))
-    worker.equip(runner, recovery, beat, settings)
+    worker.equip(runner, recovery, beat, settings, router)
     reporter.open()
     publisher.scan()
     pinned = preload.pinned(redis, folders)
@@ -120,6 +121,21 @@ def _disk_cache(settings: Settings, cache: PromptCache, context: EngineContext) 
     folder = Folder(Path(settings.disk_cache or settings.data / "prompt-cache"))
     store = Store(folder, cap, settings.disk_cache_hours * 3600)
     return DiskCache(store, cache, budget, context.post)
+
+
+def _router(
+    settings: Settings,
+    redis: Redis,
+    name: str,
+    models: LoadedModels,
+    cache: PromptCache,
+    now_ms: Callable[[], float],
+) -> Router | None:
+    """None if it is switched off."""
+    if settings.cache_aware_routing == "off":
+        return None
+    cache.observer = router = Router(redis, name, settings.slots, models, now_ms)
+    return router
 
 
 def _loaded_models(

@@ -33,7 +33,7 @@ Checkpoint = list[Any]
 """One item a layer: a copy of what can't be cut, None for layers that can be."""
 
 
-_WIDTH = 8
+WIDTH = 8
 """Bytes of a token id in a row: rows are compared as bytes, which is a hundred times faster than
 token by token."""
 
@@ -113,6 +113,14 @@ class DiskCache(Protocol):
         """An entry has been dropped, and no other holds all of it."""
 
 
+class Observer(Protocol):
+    """Told of every entry; on the engine's thread, which it must not hold up."""
+
+    def added(self, model: Any, row: bytes) -> None: ...
+
+    def dropped(self, model: Any, row: bytes) -> None: ...
+
+
 class PromptCache:
     """Least recently used entries go first, beyond ``budget`` bytes; before that, entries lose
     checkpoints that lie close together.
@@ -128,6 +136,7 @@ class PromptCache:
         self._operations = operations
         self._entries: OrderedDict[tuple[Any, bytes], Entry] = OrderedDict()
         self.disk: DiskCache | None = None
+        self.observer: Observer | None = None
         self.inserted = 0
         """How many entries have been taken in, ever."""
         self.nbytes = 0
@@ -157,7 +166,7 @@ class PromptCache:
 
     def known(self, model: Any, row: bytes) -> int:
         """How many tokens ``fetch`` would find of an encoded row. Changes nothing."""
-        return self._longest(model, row, len(row) // _WIDTH - 1)[1]
+        return self._longest(model, row, len(row) // WIDTH - 1)[1]
 
     def _longest(self, model: Any, row: bytes, most: int) -> tuple[tuple[Any, bytes] | None, int]:
         """The entry with the longest prefix of a row, of so many tokens at most, and its length."""
@@ -204,6 +213,8 @@ class PromptCache:
         self._entries[(model, row)] = entry
         self.nbytes += entry.nbytes
         self.inserted += 1
+        if self.observer is not None:
+            self.observer.added(model, row)
         self._shrink()
 
     def unstored(self) -> Iterator[tuple[Any, Entry]]:
@@ -249,6 +260,8 @@ class PromptCache:
     def _drop(self, name: tuple[Any, bytes]) -> Entry:
         entry = self._entries.pop(name)
         self.nbytes -= entry.nbytes
+        if self.observer is not None:
+            self.observer.dropped(*name)
         return entry
 
 
@@ -275,11 +288,11 @@ def common_tokens(a: bytes, b: bytes, least: int = 1) -> int:
     Rows of one model begin with the same few marks of its template, and most differ soon after. A
     look at two places is fifty times faster than the whole comparison.
     """
-    end = least * _WIDTH
-    head = min(end, LEAST_COMMON * _WIDTH)
-    if a[end - _WIDTH : end] != b[end - _WIDTH : end] or a[:head] != b[:head]:
+    end = least * WIDTH
+    head = min(end, LEAST_COMMON * WIDTH)
+    if a[end - WIDTH : end] != b[end - WIDTH : end] or a[:head] != b[:head]:
         return 0
-    length = min(len(a), len(b)) // _WIDTH
+    length = min(len(a), len(b)) // WIDTH
     one, other = np.frombuffer(a, np.int64, length), np.frombuffer(b, np.int64, length)
     different = np.flatnonzero(one != other)
     return int(different[0]) if len(different) else length

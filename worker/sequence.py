@@ -24,6 +24,8 @@ from wire.messages import (
 from worker.logprobs import CONTEXT_TOKENS, Measured, echo_of, refuse_many, with_bytes
 from worker.text_decoder import Output, TextDecoder
 
+Enter = Callable[[], None]
+Route = Callable[[Items[int], Enter], None]
 _UNREADABLE_CALL = "The model wrote a tool call that can't be read to its end. Send it again."
 
 
@@ -60,6 +62,9 @@ class Sequence:
     those of an answer of vectors or scores that this process has computed. ``draft_tokens`` were
     guessed and fed in advance; ``accepted_tokens`` of them were right.
     """
+
+    route: Route | None = None
+    """Gets a prepared prompt's key in the prompt cache; lets the chat in if it is to run here."""
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from api.deps import service
 from api.jobs.relay import Relay
 from api.monitoring.overview import Snapshot, StatusReader
+from wire.routing.told import OUTCOMES
 from wire.worker_status import BUCKETS, Histogram, WorkerStatus
 
 router = APIRouter(tags=["Operations"])
@@ -165,6 +166,7 @@ class Shared(Collector):
     def collect(self) -> Iterator[Family]:
         yield from self._queues()
         yield from self._ends()
+        yield self._routed()
         yield from self._webhooks()
         workers = self._snapshot.workers
         for row in (*GAUGES, *COUNTERS):
@@ -201,6 +203,13 @@ class Shared(Collector):
             reason, _, code = how.partition(":")
             family.add_metric([reason, code], count)
         yield family
+
+    def _routed(self) -> Family:
+        name, text = "mlxq_chats_routed", "Chats taken up by one of several workers, by what came."
+        family = CounterMetricFamily(name, text, labels=["outcome"])
+        for outcome in OUTCOMES:
+            family.add_metric([outcome], self._snapshot.routed.get(outcome, 0))
+        return family
 
     def _of_disk_caches(self, row: OfDiskCaches) -> Family:
         kind = CounterMetricFamily if row.counts else GaugeMetricFamily

@@ -22,6 +22,7 @@ from api.registry import RegistryReader
 from wire import clock, keys
 from wire.disk_cache import DiskCacheUse
 from wire.model_registry import ModelRecord
+from wire.routing.told import ROUTED
 from wire.webhooks.names import COUNTS, ENDPOINTS, due
 from wire.webhooks.outbox import OUTBOX
 from wire.worker_status import WorkerStatus
@@ -44,7 +45,8 @@ class Snapshot:
     """A look at Redis.
 
     ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log),
-    ``webhooks`` deliveries, those that wait among them; ``disk_caches`` are by worker.
+    ``webhooks`` deliveries, those that wait among them; ``disk_caches`` are by worker. ``routed``
+    counts chats by how their worker was found.
     """
 
     now_ms: int
@@ -53,6 +55,7 @@ class Snapshot:
     ended: dict[str, int]
     webhooks: dict[str, int]
     disk_caches: dict[str, DiskCacheUse]
+    routed: dict[str, int]
 
     def age_ms(self, worker: WorkerStatus) -> int:
         """The age of a worker's last report."""
@@ -84,11 +87,14 @@ class StatusReader:
             pipe.time()
             pipe.hgetall(keys.ENDED)
             pipe.hgetall(COUNTS)
-            time, ended, delivered = await pipe.execute()
+            pipe.hgetall(ROUTED)
+            time, ended, delivered, routed = await pipe.execute()
         now_ms, webhooks = int(clock.milliseconds(time)), _counts(delivered)
         webhooks["waiting"] = await self._webhooks_waiting()
         disks = await disk_caches(self._redis)
-        return Snapshot(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks)
+        return Snapshot(
+            *(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, _counts(routed))
+        )
 
     async def _webhooks_waiting(self) -> int:
         endpoints = cast(list[bytes], await self._redis.hkeys(ENDPOINTS))

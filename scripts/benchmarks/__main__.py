@@ -13,7 +13,14 @@ from pathlib import Path
 import uvloop
 
 from scripts.benchmarks.measured import Measured
-from scripts.benchmarks.parts import crowd, durability, equal_text, rounds, startup
+from scripts.benchmarks.parts import (
+    crowd,
+    durability,
+    equal_text,
+    rounds,
+    several_workers,
+    startup,
+)
 from scripts.benchmarks.parts.text import TextLoad
 from scripts.benchmarks.parts.vision import VisionLoad
 from scripts.benchmarks.report import equal_answers, report
@@ -90,6 +97,11 @@ def _add_amounts(commands: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="only a crowd of N streaming clients, against the echo backend",
+    )
+    commands.add_argument(
+        "--workers",
+        action="store_true",
+        help="only conversations on several workers, against the echo backend",
     )
 
 
@@ -217,6 +229,16 @@ def run_crowd(clients: int) -> dict[str, str]:
     return {f"{clients:,} streaming clients": f"{notes}\n\n{crowd.report(seen)}"}
 
 
+def run_workers(rounds: int) -> dict[str, str]:
+    """The section about several workers."""
+    conditions = [machine.moment(), *machine.conditions()]
+    log("conversations on several workers")
+    with tempfile.TemporaryDirectory(prefix="mlxq-bench-") as name:
+        seen, ended = several_workers.measure(Path(name), rounds)
+    notes = bullets([*conditions, *several_workers.method(rounds)])
+    return {"Several workers": f"{notes}\n\n{several_workers.report(seen, ended)}"}
+
+
 def show(found: dict[str, str], write: Path | None) -> None:
     """Print the sections, and put them into the report when there is one."""
     for title, text in found.items():
@@ -228,6 +250,9 @@ def show(found: dict[str, str], write: Path | None) -> None:
 def run(chosen: argparse.Namespace) -> None:
     if chosen.clients is not None:
         show(run_crowd(chosen.clients), chosen.write)
+        return
+    if chosen.workers:
+        show(run_workers(1 if chosen.quick else chosen.rounds), chosen.write)
         return
     moment = machine.moment()
     size = "large" if chosen.large else "small"

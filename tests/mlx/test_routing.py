@@ -135,6 +135,7 @@ def record_of(tmp_path: Path, model_type: str) -> Any:
         ("florence2", "is an encoder-decoder model"),
         ("decider2", "answers typed questions with probabilities"),
         ("falcon_perception", "finds objects in images"),
+        ("molmo_point", "points into images"),
     ],
 )
 def test_types_for_other_tasks_are_refused_before_their_weights_are_read(

@@ -17,6 +17,7 @@ from tests.model_kinds.configs.vision import (
     documents,
     features,
     llava,
+    new_towers,
     popular,
     projectors,
     text_templates,
@@ -42,6 +43,7 @@ VISION: dict[str, VisionRecipe] = {
         **also_text.KINDS,
         **projectors.KINDS,
         **tiled.KINDS,
+        **new_towers.KINDS,
     }.items()
 }
 

@@ -26,7 +26,7 @@ from tests.model_kinds.expected import ONE_PICTURE, REUSES_NOTHING
 from tests.model_kinds.kinds import SEES, VISION, make_folder
 from tests.model_kinds.references.mllama import MllamaReference
 from tests.model_kinds.references.text import TextReference
-from tests.model_kinds.references.vision import VisionReference
+from tests.model_kinds.references.vision import NamedIds, VisionReference
 from tests.model_kinds.tokenizer import Template
 from tests.support.paths import ROOT
 from worker.errors import WorkerError
@@ -57,8 +57,11 @@ OF_VISION: dict[str, Callable[[Case], list[str]]] = {
     "pictures remembered": vision_checks.pictures_remembered,
     "pictures continued": vision_checks.pictures_continued,
 }
-RIGHT: dict[str, type[VisionReference]] = {f"mllama{SEES}": MllamaReference}
-"""What to compare with in place of a library that says the wrong thing."""
+RIGHT: dict[str, type[VisionReference]] = {
+    f"mllama{SEES}": MllamaReference,
+    f"zaya1_vl{SEES}": NamedIds,
+}
+"""What to compare with in place of a library that fails or says the wrong thing."""
 REUSE = ("turns A", "turns B", "turns C", "regenerated", "edited", "shared")
 
 

@@ -75,6 +75,11 @@ class Settings:
     memory_mb: int = setting(
         0, "memory for model weights, MiB; 0: three quarters of the machine's", 0, 1 << 24
     )
+    cache_aware_routing: str = setting(
+        "on",
+        "whether a chat goes to the worker that holds most of its prompt, if several share a Redis",
+        of="on|off",
+    )
     job_timeout_s: int = setting(3600, "longest run of one chat, seconds", 1, 86400)
     drain_s: float = setting(
         30.0, "time for running chats to end when the worker must stop, seconds", 0, 600
@@ -148,6 +153,9 @@ class Settings:
     )
     echo_context_window: int = setting(
         4096, "context window of the echo backend's model, tokens", 1, 1 << 24
+    )
+    echo_prompt_cache: int = setting(
+        0, "whether the echo backend keeps prompts over turns, at 1 KiB a token; 0: no", 0, 1
     )
     log_level: str = setting("info", "how much is logged", of="debug|info|warning|error")
     log_format: str = setting(

@@ -9,6 +9,7 @@ from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker.backends import mlx_import
 from worker.backends.base import Backend
+from worker.backends.echo_cache import PromptReuse, TokenCounts
 from worker.backends.libraries import library_of
 from worker.prompt_cache import Cache, CacheOperations, Checkpoint, PromptCache
 
@@ -34,7 +35,7 @@ def open_backend(
     ``report`` is told, from time to time, which share of its weights is in memory, 0 to 1.
     """
     if settings.backend == "echo":
-        return _echo(record, settings)
+        return _echo(record, settings, cache)
     load_libraries(settings)
     if "chat" not in record.tasks:
         from worker.backends.pooling import encoder
@@ -54,7 +55,7 @@ def open_backend(
     return lm.open_model(record, cache=cache, report=report, draft=draft, **sizes)
 
 
-def _echo(record: ModelRecord, settings: Settings) -> Backend:
+def _echo(record: ModelRecord, settings: Settings, cache: PromptCache) -> Backend:
     delay_s = settings.echo_delay_ms / 1000
     if "chat" not in record.tasks:
         from worker.backends.pooling.backend import PoolingBackend
@@ -63,7 +64,8 @@ def _echo(record: ModelRecord, settings: Settings) -> Backend:
         return PoolingBackend(EchoPooling(delay_s, record.context_window))
     from worker.backends.echo import EchoBackend
 
-    return EchoBackend(delay_s, settings.prefill_step, record.context_window)
+    reuse = PromptReuse(cache, record) if settings.echo_prompt_cache else None
+    return EchoBackend(delay_s, settings.prefill_step, record.context_window, reuse)
 
 
 def is_text_model(record: ModelRecord) -> bool:
@@ -74,8 +76,10 @@ def is_text_model(record: ModelRecord) -> bool:
 
 def new_prompt_cache(settings: Settings) -> PromptCache:
     """An empty prompt cache of the configured size."""
-    budget = 0 if settings.backend == "echo" else settings.prompt_cache_mb << 20
-    return PromptCache(budget, _KvCacheOperations())
+    budget = settings.prompt_cache_mb << 20
+    if settings.backend != "echo":
+        return PromptCache(budget, _KvCacheOperations())
+    return PromptCache(budget if settings.echo_prompt_cache else 0, TokenCounts())
 
 
 class _KvCacheOperations:

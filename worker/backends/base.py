@@ -7,6 +7,7 @@ thread.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -68,6 +69,10 @@ class Backend(Protocol):
         May run on any thread: it must not touch MLX. Raises WorkerError for a prompt that can't be
         used.
         """
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        """What the prompt of a prepared sequence is cached under: its token ids, with hashes of
+        images in place of those of images."""
 
     def add(self, sequence: Sequence) -> None:
         """Join the batch. Raises WorkerError if the sequence can't be run."""

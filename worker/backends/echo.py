@@ -20,6 +20,7 @@ from wire.messages import ChatJob, Message, OutputFormat
 from worker import prompt
 from worker.backends import echo_logprobs, echo_script
 from worker.backends.base import EndOfText, Step, Token
+from worker.backends.echo_cache import PromptReuse
 from worker.backends.sampling.special_tokens import refuse_unknown_ids
 from worker.backends.stop_texts import StopTexts
 from worker.errors import WorkerError
@@ -173,9 +174,14 @@ class EchoBackend:
     """Runs any number of sequences, one word each a step; a step takes ``delay_s`` seconds."""
 
     def __init__(
-        self, delay_s: float, prefill_step: int, context_window: int = CONTEXT_WINDOW
+        self,
+        delay_s: float,
+        prefill_step: int,
+        context_window: int = CONTEXT_WINDOW,
+        reuse: PromptReuse | None = None,
     ) -> None:
         self.weight_bytes = 0
+        self._reuse = reuse
         self._delay_s = delay_s
         self._due = 0.0
         self._prefill_step = prefill_step
@@ -192,11 +198,14 @@ class EchoBackend:
         sequence.begin(built.token_ids, _decoder(job))
         return prompt.warnings(built, job.messages, sees_images=False)
 
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        return sequence.prompt_ids
+
     def add(self, sequence: Sequence) -> None:
         if BAD_PROMPT in sequence.job.messages[-1].text():
             raise WorkerError("engine_failed", "The echo backend was asked to fail.")
         refuse_unknown_ids(sequence.job.sampling, echo_script.VOCABULARY)
-        self._read[sequence] = 0
+        self._read[sequence] = 0 if self._reuse is None else self._reuse.look_up(sequence)
         self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
 
     def step(self, others_waiting: bool = False) -> Step:  # noqa: ARG002
@@ -214,8 +223,13 @@ class EchoBackend:
             token = _next(sequence, self._fingerprints[sequence])
             step.tokens.append(token)
             if token.end is not None:
-                del self._read[sequence]
+                self._leave(sequence)
         return step
+
+    def _leave(self, sequence: Sequence) -> None:
+        del self._read[sequence]
+        if self._reuse is not None:
+            self._reuse.keep(sequence)
 
     def _tell_of_prompt(self, sequence: Sequence, step: Step) -> None:
         wanted = sequence.wanted_of_prompt
@@ -249,3 +263,5 @@ class EchoBackend:
 
     def close(self) -> None:
         self._read.clear()
+        if self._reuse is not None:
+            self._reuse.forget()

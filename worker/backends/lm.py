@@ -3,6 +3,7 @@ key-value cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,9 @@ class LmModel:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._text.prepare(sequence, finds_checkpoints=self.caches.needs_checkpoints)
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        return sequence.prompt_ids
 
     def open(self, sequence: Sequence) -> Row:
         left = self._text.tokens_left(sequence)

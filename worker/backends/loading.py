@@ -67,6 +67,8 @@ def refuse_other_kinds(record: ModelRecord) -> None:
         why = "answers typed questions with probabilities and writes no text"
     elif hasattr(kind, "generate_perception"):
         why = "finds objects in images and writes no text"
+    elif _is_in("_generated_ids_list", sources[:1]):
+        why = "points into images with tokens of its own for each, and that is not supported"
     elif _is_in("decoder_inputs_embeds", sources[:1]):
         why = "is an encoder-decoder model, and chats need a decoder-only one"
     if why is not None:

@@ -125,6 +125,9 @@ class VlmModel:
 
     # --- the batch, on the engine's thread --------------------------------------------------------
 
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        return self._key_ids(self._ready[sequence])
+
     def open(self, sequence: Sequence) -> Row:
         if self._embedder.always_whole and sequence.wanted_of_prompt is not None:
             sentence = "This model's prompts are not read from left to right: echo has no logprobs."

@@ -17,9 +17,9 @@ from wire.messages import Event, FinishReason, Progress, Warning
 from worker.backends.base import Backend, Step, Token, pools
 from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_scheduler import ChatLoad
-from worker.engine.context import EngineContext, Sink, attempt
+from worker.engine.context import EngineContext, Sink
 from worker.engine.counters import Counters
-from worker.engine.prompt_thread import Prepared, PromptThread, takes_long
+from worker.engine.prompt_thread import ChatPreparation, Ready
 from worker.engine.step_failure import broken_schema, failed_end, rescue
 from worker.engine.time_share import TextTurns
 from worker.errors import WorkerError, kept_alive
@@ -51,21 +51,19 @@ class ChatLane:
         self._preparing: dict[str, Sequence] = {}
         self._running: dict[str, tuple[Sequence, Backend]] = {}
         self._events: list[tuple[Sequence, Event]] = []
-        self._tokenising = PromptThread("tokenise")
-        self._tokenising_texts = PromptThread("tokenise-texts")
         self._text_turns = TextTurns()
         self.window = AdmissionWindow()
+        self._preparation = ChatPreparation(context, self.window)
         self.rest_s = 0.0
         """For how long the next step would find nothing to do, seconds."""
 
     def close(self) -> None:
-        for thread in (self._tokenising, self._tokenising_texts):
-            thread.shutdown(wait=False, cancel_futures=True)
+        self._preparation.close()
 
     @property
     def preparing_s(self) -> float:
         """For how long the present prompt has been in preparation, seconds."""
-        return max(self._tokenising.busy_s, self._tokenising_texts.busy_s)
+        return self._preparation.busy_s
 
     @property
     def runs(self) -> bool:
@@ -190,20 +188,9 @@ class ChatLane:
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
         self._models.claim(sequence.job_id, backend)
-        if not takes_long(sequence):
-            prepared = attempt(partial(backend.prepare, sequence))
-            self.window.add(partial(self._prepared, sequence, backend, prepared))
-            return
+        self._preparation.begin(sequence, backend, partial(self._prepared, sequence, backend))
 
-        def done(future: Future[list[Prepared[Sequence]]]) -> None:
-            if not future.cancelled():  # Else this engine is being closed.
-                [(_, prepared)] = future.result()
-                self._context.post(partial(self._prepared, sequence, backend, prepared))
-
-        thread = self._tokenising_texts if sequence.pools else self._tokenising
-        thread.prepare(backend, [sequence]).add_done_callback(done)
-
-    def _prepared(self, sequence: Sequence, backend: Backend, prepared: Future[list[str]]) -> None:
+    def _prepared(self, sequence: Sequence, backend: Backend, prepared: Ready) -> None:
         """Put a prepared chat into the batch, unless it was stopped or its prompt is unusable."""
         if self._preparing.get(sequence.job_id) is not sequence:
             return

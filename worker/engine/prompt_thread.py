@@ -13,18 +13,20 @@ from functools import partial
 from typing import TypeVar
 
 from worker.backends.base import Backend
+from worker.engine.admission_window import AdmissionWindow
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext, attempt
 from worker.engine.suspects import SuspectSlot
-from worker.sequence import Sequence
+from worker.sequence import Enter, Sequence
 
 LONG_PROMPT_CHARACTERS = 8_000
 LONG_PROMPT_TOKENS = 2_000
 """A longer prompt, or one with images, tools or a schema, is prepared on another thread. What was
 said before a crash, and a prompt of token ids, are counted in tokens."""
 One = TypeVar("One", bound=Sequence)
-Prepared = tuple[One, Future[list[str]]]
+Ready = Future[list[str]]
+Prepared = tuple[One, Ready]
 """A prompt, and the warnings about it or its error."""
 
 
@@ -62,6 +64,50 @@ class PromptThread(ThreadPoolExecutor):
             done.append((prompt, attempt(partial(backend.prepare, prompt))))
             self._began = None
         return done
+
+
+class ChatPreparation:
+    """Prepares chats: short ones at once, others on a thread of their own kind. Then decides, where
+    that is asked for, whether they run here. ``window`` is for chats that come in together."""
+
+    def __init__(self, context: EngineContext, window: AdmissionWindow) -> None:
+        self._context = context
+        self._window = window
+        self._chats = PromptThread("tokenise")
+        self._texts = PromptThread("tokenise-texts")
+
+    def close(self) -> None:
+        for thread in (self._chats, self._texts):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the present prompt has been in preparation, seconds."""
+        return max(self._chats.busy_s, self._texts.busy_s)
+
+    def begin(self, sequence: Sequence, backend: Backend, enter: Callable[[Ready], None]) -> None:
+        """Prepare a chat; ``enter`` is called with the warnings about it, or its error, unless it
+        goes to another worker."""
+        if not takes_long(sequence):
+            ready = attempt(partial(backend.prepare, sequence))
+            self._route(sequence, backend, partial(self._window.add, partial(enter, ready)), ready)
+            return
+
+        def done(future: Future[list[Prepared[Sequence]]]) -> None:
+            if not future.cancelled():  # Else this engine is being closed.
+                [(_, ready)] = future.result()
+                post = partial(self._route, sequence, backend, partial(enter, ready), ready)
+                self._context.post(post)
+
+        thread = self._texts if sequence.pools else self._chats
+        thread.prepare(backend, [sequence]).add_done_callback(done)
+
+    def _route(self, sequence: Sequence, backend: Backend, enter: Enter, ready: Ready) -> None:
+        route, sequence.route = sequence.route, None
+        if route is None or ready.exception() is not None:
+            enter()
+        else:
+            route(backend.cache_key(sequence), partial(self._context.post, enter))
 
 
 Fail = Callable[[BatchSequence, Exception], None]

@@ -6,6 +6,7 @@ from wire.settings import Settings
 from worker.engine.engine import Engine
 from worker.jobs.deadlines import Deadlines
 from worker.jobs.model_publisher import ModelPublisher
+from worker.jobs.routing.router import Router
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.status_reporter import StatusReporter
 
@@ -21,6 +22,7 @@ class Beat:
         models: ModelPublisher,
         reporter: StatusReporter,
         rq_meta: RqMeta,
+        router: Router | None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -28,6 +30,7 @@ class Beat:
         self._models = models
         self._reporter = reporter
         self._rq_meta = rq_meta
+        self._router = router
 
     def beat(self) -> None:
         limit = self._settings.job_timeout_s
@@ -40,6 +43,8 @@ class Beat:
         inside = self._engine.snapshot()
         self._reporter.publish(inside)
         self._rq_meta.publish(inside)
+        if self._router is not None:
+            self._router.beat()
 
     def publish_models(self) -> None:
         """Publish at once what a model command has changed."""

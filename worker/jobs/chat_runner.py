@@ -9,10 +9,12 @@ from functools import partial
 from wire.log_entries import Entry
 from wire.messages import Failed
 from wire.queueing import start_by
+from wire.routing.offers import Offer, Reason
 from worker.engine.engine import Engine
 from worker.jobs.cancel_watcher import CancelWatcher
 from worker.jobs.deadlines import Deadlines
 from worker.jobs.event_writer import EventWriter
+from worker.jobs.routing.router import Router
 from worker.jobs.rq_worker.bookkeeping import Outcome
 from worker.jobs.rq_worker.meta import meta_of, outcome_of
 from worker.jobs.rq_worker.ports import JobEnds
@@ -35,25 +37,41 @@ class ChatRunner:
         deadlines: Deadlines,
         reporter: StatusReporter,
         worker: JobEnds,
+        router: Router | None,
     ) -> None:
+        """Without ``router`` every chat stays here."""
         self._engine = engine
         self._writer = writer
         self._cancels = cancels
         self._deadlines = deadlines
         self._reporter = reporter
         self._worker = worker
+        self._router = router
 
     def open(self) -> None:
         self._writer.start(self)
         self._cancels.start()
+        if self._router is not None:
+            self._router.start(self, self._worker)
 
     def close(self) -> None:
+        if self._router is not None:
+            self._router.join(1.0)
         self._writer.close(CLOSING_S)
         self._cancels.close(CLOSING_S)
         self._engine.close(CLOSING_S)
 
-    def start(self, sequence: Sequence, logged: list[Entry], *, stopped: bool, queued: int) -> None:
-        """Run a chat behind what earlier attempts have logged. ``queued`` chats wait behind it."""
+    def start(
+        self,
+        sequence: Sequence,
+        logged: list[Entry],
+        *,
+        stopped: bool,
+        queued: int,
+        offered: str = "",
+    ) -> None:
+        """Run a chat behind what earlier attempts have logged. ``queued`` chats wait behind it;
+        ``offered`` is why it has been offered to a worker, if it has."""
         # While this process was frozen another worker may have taken the job up and lost it again:
         # then this worker's earlier attempt is still inside.
         self._engine.release(sequence.job_id)
@@ -64,7 +82,16 @@ class ChatRunner:
             return
         self._deadlines.begin(sequence.job_id)
         self._cancels.watch(sequence.job_id)
-        self._engine.submit(sequence, expected=min(queued, self._worker.free_slots))
+        enter = partial(self._engine.submit, sequence, min(queued, self._worker.free_slots))
+        if self._router is None:
+            enter()
+        else:
+            self._router.admit(sequence, offered, enter)
+
+    def drain(self) -> None:
+        """No more chats will come: take no more offers, and make none."""
+        if self._router is not None:
+            self._router.close()
 
     def expire(self, sequence: Sequence, logged: list[Entry]) -> None:
         """End a chat that has waited for longer than it may."""
@@ -94,6 +121,13 @@ class ChatRunner:
             self._writer.let_go(job_id)
             self._unwatch(job_id)
             self._worker.ended(job_id, Outcome.HANDED_BACK)
+
+    def hand_over(self, offer: Offer, reason: Reason) -> None:
+        """Let go of a chat that has not begun, and offer it to another worker."""
+        self._engine.release(offer.job_id)
+        self._writer.let_go(offer.job_id)
+        self._unwatch(offer.job_id)
+        self._worker.hand_over(offer, reason)
 
     # --- what the event writer reports ------------------------------------------------------------
 

@@ -124,7 +124,8 @@ class JobRunner:
             self._chats.expire(sequence, logged)
             return
         stopped = start.stopped or start.withdrawn
-        self._chats.start(sequence, logged, stopped=stopped, queued=start.queued)
+        offered = (start.offered or b"").decode()
+        self._chats.start(sequence, logged, stopped=stopped, queued=start.queued, offered=offered)
 
     def _images(self, job: ChatJob) -> dict[str, bytes]:
         """The bytes of the job's images, by SHA-256.
@@ -152,7 +153,8 @@ class JobRunner:
         return self._slices.wait_for_room(seconds)
 
     def drain(self) -> None:
-        """Hand batches back at once: no client waits for a line."""
+        """Take no more offers, and hand batches back at once: no client waits for a line."""
+        self._chats.drain()
         self._slices.hand_back()
 
     def hand_back(self, job_ids: list[str]) -> None:

@@ -137,3 +137,18 @@ class VisionReference(TextReference):
 
 def pictures_of(messages: Iterable[Message]) -> list[Any]:
     return [BY_NAME[part.sha256] for message in messages for part in message.images()]
+
+
+class NamedIds(VisionReference):
+    """A model that has another name for the token ids than mlx_vlm's generation, which fails."""
+
+    def _load(self, folder: Path) -> None:
+        super()._load(folder)
+        kind = type(self.model)
+        original = kind.__call__
+
+        def named(model: Any, *args: Any, **options: Any) -> Any:
+            ids = (options.pop("inputs"),) if "inputs" in options else ()
+            return original(model, *ids, *args, **options)
+
+        kind.__call__ = named

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from typing import Any
 
 import mlx.core as mx
@@ -164,6 +165,9 @@ class BatchBackend:
 
     def prepare(self, sequence: Sequence) -> list[str]:
         return self._model.prepare(sequence)
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
+        return self._model.cache_key(sequence)
 
     def add(self, sequence: Sequence) -> None:
         refuse_unknown_ids(sequence.job.sampling, self._vocabulary)

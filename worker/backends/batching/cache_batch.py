@@ -50,7 +50,7 @@ class CacheBatch:
         if not self._merged:
             return self.layers
         self._close_gaps()
-        return [layer.extract(index) for layer in self.layers]
+        return [kv_cache.extract(layer, index) for layer in self.layers]
 
     @property
     def cuts_rows(self) -> bool:

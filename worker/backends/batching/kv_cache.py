@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Generator, Iterator
+from importlib import import_module
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -144,6 +145,16 @@ def can_merge(layers: list[Any]) -> bool:
 def merge(rows: list[list[Any]]) -> list[Any]:
     """A batch of the caches of some rows."""
     return [_merged([row[i] for row in rows]) for i in range(len(rows[0]))]
+
+
+def extract(layer: Any, index: int) -> Any:
+    """One row of a layer of a batch."""
+    if hasattr(layer, "caches"):
+        return type(layer)(*(extract(part, index) for part in layer.caches))
+    if hasattr(layer, "keys") and layer.keys is None and type(layer).__name__ == "BatchKVCache":
+        # The libraries fail: some layers never use one of their caches.
+        return getattr(import_module(type(layer).__module__), "KVCache", KVCache)()
+    return layer.extract(index)
 
 
 def _merged(layers: list[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 from typing import Any, Protocol
 
 import mlx.core as mx
@@ -131,6 +132,9 @@ class Model(Protocol):
     """Whether several prompts can be read at once, as tokens."""
 
     def prepare(self, sequence: Sequence) -> list[str]:
+        """As in Backend."""
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:
         """As in Backend."""
 
     def open(self, sequence: Sequence) -> Row:

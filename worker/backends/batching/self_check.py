@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PROMPTS = (9, 5, 3)
 """Tokens of the prompts: unequal, so that padding weighs, and few, because on a CPU some models
 take a tenth of a second for each."""
-ONE_POSITION = frozenset({"afm7", "cohere_compass", "minimax_m3", "minimax_m3_vl"})
+ONE_POSITION = frozenset({"afm7", "cohere_compass", "minimax_m3", "minimax_m3_vl", "qwen4_exp"})
 """Architectures that count positions, or blocks of them, with the padding, and Compass, which looks
 for its rows in windows as if these had never come round: short prompts show it too faintly or not
 at all."""

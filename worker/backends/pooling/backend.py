@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -86,6 +87,9 @@ class PoolingBackend:
         sequence.begin([], RowDecoder(sequence))
         self._inputs[sequence] = inputs
         return []
+
+    def cache_key(self, sequence: Sequence) -> Items[int]:  # noqa: ARG002 (texts have no cache)
+        return ()
 
     def add(self, sequence: Sequence) -> None:
         work = _Work(sequence, self._inputs[sequence])

@@ -26,6 +26,7 @@ from rq.worker.base import BaseWorker, WorkerStatus
 
 from wire import keys, redis_refusals, rq_jobs
 from wire.queueing import turns
+from wire.routing.offers import Offer, Reason, put_offer
 from wire.rq_jobs import Closing
 from worker import tasks
 from worker.redis_retry import retry_until_answered
@@ -71,12 +72,14 @@ _STATUS = {
 class Ending:
     """How a run ended.
 
-    RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
+    RQ's pages show ``reason`` and ``meta``: they hold nothing of the request. ``offer`` says to
+    which worker a chat that is handed back is offered, and why, before all others.
     """
 
     outcome: Outcome
     reason: str = ""
     meta: Mapping[str, Any] | None = None
+    offer: tuple[Offer, Reason] | None = None
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -180,7 +183,7 @@ class RqBookkeeping(BaseWorker):
             outcome = Outcome.LOST
         with self.connection.pipeline() as pipeline:
             if outcome is Outcome.HANDED_BACK:
-                requeue(queue, job, execution, pipeline)
+                requeue(queue, job, execution, pipeline, ending.offer)
             else:
                 execution.delete(job=job, pipeline=pipeline)
             if outcome in _STATUS:
@@ -209,8 +212,18 @@ class RqBookkeeping(BaseWorker):
         return self.connection.zscore(registry.key, run.execution.composite_key) is not None
 
 
-def requeue(queue: Queue, job: Job, execution: Execution, pipeline: Pipeline) -> None:
-    """Put a started job back at the front of its queue, and delete its execution."""
+def requeue(
+    queue: Queue,
+    job: Job,
+    execution: Execution,
+    pipeline: Pipeline,
+    offer: tuple[Offer, Reason] | None = None,
+) -> None:
+    """Put a started job back at the front of its queue, or offer it to another worker, and delete
+    its execution."""
     execution.delete(job=job, pipeline=pipeline)
     job.set_status(JobStatus.QUEUED, pipeline=pipeline)
-    queue.push_job_id(job.id, pipeline=pipeline, at_front=True)
+    if offer is None:
+        queue.push_job_id(job.id, pipeline=pipeline, at_front=True)
+    else:
+        put_offer(pipeline, *offer, queue.intermediate_queue_key)

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import redis.exceptions
@@ -20,18 +21,17 @@ from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.worker.base import WorkerStatus
 
-from wire import redis_refusals
+from wire.routing.offers import Offer, Reason
 from wire.settings import Settings
 from worker.errors import WorkerError
-from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, RecordedStart, Run
 from worker.jobs.rq_worker.heartbeat import HEARTBEAT_S, RqHeartbeat
-from worker.jobs.rq_worker.intake import POLL_S, SUSPENDED_POLL_S
+from worker.jobs.rq_worker.intake import PAUSE_S, POLL_S, SUSPENDED_POLL_S
 from worker.jobs.rq_worker.job_start import StartQuery
-from worker.jobs.rq_worker.ports import JobRecovery, Runner, WorkerBeat
+from worker.jobs.rq_worker.ports import JobRecovery, Routing, Runner, WorkerBeat
+from worker.jobs.rq_worker.slots import Slots
 
 MAINTENANCE_S = 2
-PAUSE_S = 1.0
-"""Before the next try of a thread that serves all jobs, after a failure."""
 
 
 class ChatWorker(RqHeartbeat):
@@ -45,10 +45,10 @@ class ChatWorker(RqHeartbeat):
         kwargs.setdefault("maintenance_interval", MAINTENANCE_S)
         kwargs.setdefault("log_job_description", False)
         super().__init__(*args, **kwargs)
-        self._slots = 1
+        self._slots = Slots(1, lambda: self.chats_running)
         self._drain_s = 0.0
         self._hurry = False
-        self._freed = threading.Condition()
+        self._routing: Routing | None = None
         self._ended: queue.SimpleQueue[tuple[str, Ending] | None] = queue.SimpleQueue()
 
     def equip(
@@ -57,10 +57,12 @@ class ChatWorker(RqHeartbeat):
         recovery: JobRecovery,
         beat: WorkerBeat,
         settings: Settings,
+        routing: Routing | None = None,
     ) -> None:
-        """Give the worker what it works with."""
+        """Give the worker what it works with. Without ``routing`` it takes no offers."""
         self.runner, self.recovery, self.worker_beat = runner, recovery, beat
-        self._slots, self._drain_s = settings.slots, settings.drain_s
+        self._routing = routing
+        self._slots.number, self._drain_s = settings.slots, settings.drain_s
         self.kept_s = int(settings.rq_history_hours * 3600)
         self._start_query = StartQuery(self.connection, self.queues[0].key)
 
@@ -77,10 +79,23 @@ class ChatWorker(RqHeartbeat):
     def running(self) -> list[str]:
         return list(self._runs)
 
+    def hand_over(self, offer: Offer, reason: Reason) -> None:
+        """Offer a job that runs here to another worker."""
+        run = self._runs.get(offer.job_id)
+        if run is None:
+            return  # It has ended meanwhile.
+        try:
+            with self._records:
+                self.record_end(run, Ending(Outcome.HANDED_BACK, offer=(offer, reason)))
+        except redis.exceptions.RedisError:
+            self.ended(offer.job_id, Outcome.HANDED_BACK)
+            return
+        self._forget(run)
+
     @property
     def free_slots(self) -> int:
         """How many more chats are popped before one ends."""
-        return self._slots - self._chats_running()
+        return self._slots.number - self.chats_running
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         super().bootstrap(*args, **kwargs)
@@ -91,10 +106,15 @@ class ChatWorker(RqHeartbeat):
         self.start_heartbeat()
         self._recorder = threading.Thread(target=self._record_ends, name="job-ends", daemon=True)
         self._recorder.start()
-        self._slice_popper = threading.Thread(
-            target=self._pop_slices, name="slice-popper", daemon=True
-        )
-        self._slice_popper.start()
+        poppers = {"slice-popper": self._pop_slice}
+        if self._routing is not None:
+            poppers["offer-popper"] = partial(self._pop_offer, self._routing)
+        self._poppers = [
+            threading.Thread(target=self.pop_for_ever, args=(pop,), name=name, daemon=True)
+            for name, pop in poppers.items()
+        ]
+        for popper in self._poppers:
+            popper.start()
 
     # --- popping and starting jobs ----------------------------------------------------------------
 
@@ -107,9 +127,8 @@ class ChatWorker(RqHeartbeat):
         with self.ignore_outage():
             self.set_state(WorkerStatus.IDLE)
         while True:
-            with self._freed:
-                while self._chats_running() >= self._slots and not self._stop_requested:
-                    self._freed.wait(POLL_S)
+            while not self._stop_requested and not self._slots.wait(POLL_S):
+                pass
             if self._stop_requested:
                 raise StopRequested
             self._maintain()
@@ -118,32 +137,30 @@ class ChatWorker(RqHeartbeat):
                 popped = self.pop_job(self.queues[0], None if timeout is None else POLL_S)
             except DequeueTimeout:
                 continue
-            if popped is not None or timeout is None:
+            if popped is not None and not self._slots.reserve(popped[0].id):
+                self.put_back(*popped)  # An offer came meanwhile.
+            elif popped is not None or timeout is None:
                 return popped
 
     def _maintain(self) -> None:
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()
 
-    def _chats_running(self) -> int:
+    @property
+    def chats_running(self) -> int:
         chats = self.queues[0].name
         return sum(run.queue.name == chats for run in list(self._runs.values()))
 
-    def _pop_slices(self) -> None:
-        """Pop slices of batches while the main thread pops chats."""
-        while not self._stop_requested:
-            try:
-                self._pop_slice()
-            except DequeueTimeout:
-                continue
-            except redis.exceptions.RedisError as error:
-                self.log.warning(
-                    "Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error)
-                )
-                time.sleep(PAUSE_S)
-            except Exception:
-                self.log.exception("Worker %s: a slice of a batch could not be popped", self.name)
-                time.sleep(PAUSE_S)
+    def _pop_offer(self, routing: Routing) -> None:
+        if not self._slots.wait(POLL_S):
+            return
+        self._take_offer(*self.pop_offer(self.queues[0], POLL_S, routing.is_late))
+
+    def _take_offer(self, job: Job, queue: Queue) -> None:
+        if self._slots.reserve(job.id):
+            self.execute_job(job, queue)
+        else:
+            self.put_back(job, queue)  # The main thread has popped another meanwhile.
 
     def _pop_slice(self) -> None:
         if not self.runner.wait_for_slice_room(POLL_S):
@@ -160,14 +177,9 @@ class ChatWorker(RqHeartbeat):
 
         One that can't be run, for whatever reason, must not end the worker.
         """
-        query = self._start_query
         try:
-            with self._records:
-                recorded = self.retry_until_answered(
-                    lambda: self.record_start(job, queue, query.add_to)
-                )
-                self._runs[job.id] = Run(job, queue, recorded.execution)
-            start = query.read(recorded.replies, withdrawn=recorded.withdrawn)
+            recorded = self._start(job, queue)
+            start = StartQuery.read(recorded.replies, withdrawn=recorded.withdrawn)
             self.retry_until_answered(lambda: self.runner.start(job, start))
         except StopRequested:
             raise
@@ -179,6 +191,20 @@ class ChatWorker(RqHeartbeat):
             )
             self.ended(job.id, Outcome.FAILED, f"The job can't be run ({type(error).__name__}).")
 
+    def _start(self, job: Job, queue: Queue) -> RecordedStart:
+        """Record a job's start; from here on it is known to run here."""
+        query = self._start_query
+        try:
+            with self._records:
+                recorded = self.retry_until_answered(
+                    lambda: self.record_start(job, queue, query.add_to)
+                )
+                self._runs[job.id] = Run(job, queue, recorded.execution)
+        finally:
+            self._slots.release(job.id)
+        self._tell()
+        return recorded
+
     # --- ending jobs ------------------------------------------------------------------------------
 
     def _record_ends(self) -> None:
@@ -187,11 +213,20 @@ class ChatWorker(RqHeartbeat):
             run = self._runs.get(job_id)
             if run is not None:
                 self._write_end(run, ending)
-            with self._freed:
-                # Handed back, it may be running here again already.
-                if self._runs.get(job_id) is run:
-                    self._runs.pop(job_id, None)
-                self._freed.notify_all()
+                self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        """Free the slot of a job that doesn't run here any more."""
+        with self._slots.freed:
+            # Handed back, it may be running here again already.
+            if self._runs.get(run.job.id) is run:
+                del self._runs[run.job.id]
+            self._slots.freed.notify_all()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._routing is not None:
+            self._routing.tell()
 
     def _write_end(self, run: Run, ending: Ending) -> None:
         """Record a job's end until Redis answers: without it the job would run again."""
@@ -239,7 +274,8 @@ class ChatWorker(RqHeartbeat):
 
     def teardown(self) -> None:
         """Drain: pop nothing more, let running jobs end for a while, hand back the others, end."""
-        self._slice_popper.join(2 * POLL_S)
+        for popper in self._poppers:
+            popper.join(2 * POLL_S)
         self.runner.drain()
         self._wait_until_empty(self._drain_s)
         self._hurry = False
@@ -256,6 +292,6 @@ class ChatWorker(RqHeartbeat):
 
     def _wait_until_empty(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        with self._freed:
+        with self._slots.freed:
             while self._runs and not self._hurry and (remaining := deadline - time.monotonic()) > 0:
-                self._freed.wait(min(remaining, 0.2))
+                self._slots.freed.wait(min(remaining, 0.2))

@@ -15,13 +15,17 @@ from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.worker.base import WorkerStatus
 
-from wire import keys
+from wire import keys, redis_refusals
+from wire.routing import offers
+from wire.routing.offers import Offer
 from wire.rq_jobs import SUSPENDED, rq_job_key
 from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED, RqBookkeeping
 from worker.jobs.rq_worker.turn_queue import TurnQueue
 
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
+PAUSE_S = 1.0
+"""Before the next try of a thread that serves all jobs, after a failure."""
 SUSPENSION_CHECK_S = 1.0
 """How often an idle worker checks whether it is suspended; after a pop it checks each time."""
 SUSPENDED_POLL_S = 0.1
@@ -75,14 +79,56 @@ class RqIntake(RqBookkeeping):
         Raises DequeueTimeout for none.
         """
         popped = self.retry_until_answered(lambda: self._pop(queue, timeout))
-        if popped is None or not self.retry_until_answered(self.is_suspended):
-            return popped
+        return None if popped is None else self._unless_suspended(*popped)
+
+    def pop_offer(
+        self, queue: Queue, timeout: int, is_late: Callable[[Offer], bool]
+    ) -> tuple[Job, Queue]:
+        """Pop a chat that another worker offers to this one. Raises DequeueTimeout for none.
+
+        It is among the queue's popped jobs, and is put back with them if this process dies. So is
+        one that is late or gone.
+        """
+        names = [offers.offers(self.name)]
+        found = self.retry_until_answered(lambda: self.connection.blpop(names, timeout))
+        if found is None:
+            raise DequeueTimeout("no offer")
+        offer = offers.read_offer(self.name, found[1])
+        job = None if is_late(offer) else queue.fetch_job(offer.job_id)
+        if job is None:
+            raise DequeueTimeout("late")
+        job.redis_server_version = self.get_redis_server_version()
+        return self._unless_suspended(job, queue)
+
+    def pop_for_ever(self, pop: Callable[[], None]) -> None:
+        """Start jobs of another kind with ``pop`` while the main thread pops chats."""
+        while not self._stop_requested:
+            try:
+                pop()
+            except DequeueTimeout:
+                continue
+            except redis.exceptions.RedisError as error:
+                self.log.warning(
+                    "Worker %s: waiting for Redis (%s)", self.name, redis_refusals.kind(error)
+                )
+                time.sleep(PAUSE_S)
+            except Exception:
+                self.log.exception("Worker %s: a job could not be popped", self.name)
+                time.sleep(PAUSE_S)
+
+    def _unless_suspended(self, job: Job, queue: Queue) -> tuple[Job, Queue]:
+        if not self.retry_until_answered(self.is_suspended):
+            return job, queue
         self._checked = 0.0
-        names = [queue.intermediate_queue_key, queue.key, keys.popped(popped[0].id)]
-        self.retry_until_answered(
-            lambda: self.connection.eval(REQUEUE_POPPED, len(names), *names, popped[0].id)
-        )
+        self.put_back(job, queue)
         raise DequeueTimeout("suspended")
+
+    def put_back(self, job: Job, queue: Queue) -> None:
+        """Put a popped job back at the front of its queue."""
+        names = [queue.intermediate_queue_key, queue.key, keys.popped(job.id)]
+        self.retry_until_answered(
+            lambda: self.connection.eval(REQUEUE_POPPED, len(names), *names, job.id)
+        )
 
     def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
         """Pop from one queue: only then does RQ move the job to a list that survives a crash."""

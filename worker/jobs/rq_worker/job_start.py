@@ -9,6 +9,7 @@ from redis.client import Pipeline
 
 from wire import keys
 from wire.queueing import start_by
+from wire.routing import offers
 from wire.token_log import TokenLog
 
 
@@ -28,6 +29,8 @@ class JobStart(NamedTuple):
     start_by_ms: int | None
     """By when it must have started, if it starts for the first time and may not wait for ever:
     Redis time in milliseconds."""
+    offered: bytes | None
+    """Why it has been offered to a worker, if it has."""
     withdrawn: bool
     """Whether it was cancelled or deleted with RQ's own tools after its pop."""
 
@@ -46,10 +49,13 @@ class StartQuery:
         pipeline.hdel(keys.job(job_id), keys.ISOLATED)  # It is let in later.
         pipeline.llen(self._chats_key)
         pipeline.hmget(keys.job(job_id), start_by.FIELD, "attempts")  # Its lease counts as one.
+        pipeline.get(offers.mark(job_id))
 
     @staticmethod
     def read(replies: list[Any], *, withdrawn: bool) -> JobStart:
-        lease, (crashes, beside), stopped, unmarked, queued, (limit, attempts) = replies
+        lease, (crashes, beside), stopped, unmarked, queued, (limit, attempts), offered = replies
         start_by_ms = None if limit is None or int(attempts or 0) > 1 else int(limit)
-        suspected = (crashes, beside)
-        return JobStart(lease, suspected, bool(stopped), unmarked, queued, start_by_ms, withdrawn)
+        return JobStart(
+            *(lease, (crashes, beside), bool(stopped), unmarked, queued, start_by_ms),
+            *(offered, withdrawn),
+        )

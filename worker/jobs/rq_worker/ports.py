@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rq.job import Job
 
+from wire.routing.offers import Offer, Reason
 from worker.jobs.rq_worker.bookkeeping import Outcome
 from worker.jobs.rq_worker.job_start import JobStart
 
@@ -33,6 +34,16 @@ class Runner(Protocol):
         """Whether Redis, killed a moment ago, has lost the end that was written for the job."""
 
     def close(self) -> None: ...
+
+
+class Routing(Protocol):
+    """Brings chats that other workers offer to this one."""
+
+    def is_late(self, offer: Offer) -> bool:
+        """Whether an offer has lost the worker that made it."""
+
+    def tell(self) -> None:
+        """Tell the others soon how many slots are taken."""
 
 
 class WorkerBeat(Protocol):
@@ -63,6 +74,12 @@ class JobEnds(Protocol):
 
         RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
         """
+
+    def hand_over(self, offer: Offer, reason: Reason) -> None:
+        """Offer a job that runs here to another worker."""
+
+    @property
+    def chats_running(self) -> int: ...
 
     @property
     def free_slots(self) -> int:

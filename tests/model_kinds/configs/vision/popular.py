@@ -8,7 +8,7 @@ from tests.model_kinds.configs.recipe import WINDOW
 from tests.model_kinds.configs.vision.recipe import END, IMAGE, NORM, START, TOWER, VisionRecipe
 
 MROPE = {"type": "mrope", "mrope_section": [4, 6, 6]}
-_QWEN_TOWER: dict[str, Any] = {
+QWEN_TOWER: dict[str, Any] = {
     "depth": 2,
     "num_heads": 2,
     "hidden_size": 32,
@@ -20,7 +20,7 @@ _QWEN_TOWER: dict[str, Any] = {
     "spatial_merge_size": 2,
     "temporal_patch_size": 2,
 }
-_QWEN_FILES: dict[str, Any] = {
+QWEN_FILES: dict[str, Any] = {
     **NORM,
     "min_pixels": 56 * 56,
     "max_pixels": 112 * 112,
@@ -30,14 +30,15 @@ _QWEN_FILES: dict[str, Any] = {
     "image_processor_type": "Qwen2VLImageProcessor",
     "processor_class": "Qwen2VLProcessor",
 }
+QWEN25_TOWER = {**QWEN_TOWER, "window_size": 56, "fullatt_block_indexes": [1]}
 QWEN3_TOWER = {
-    **_QWEN_TOWER,
+    **QWEN_TOWER,
     "patch_size": 16,
     "spatial_patch_size": 16,
     "num_position_embeddings": 64,
     "deepstack_visual_indexes": [],
 }
-QWEN3_FILES = {**_QWEN_FILES, "patch_size": 16, "min_pixels": 64 * 64, "max_pixels": 128 * 128}
+QWEN3_FILES = {**QWEN_FILES, "patch_size": 16, "min_pixels": 64 * 64, "max_pixels": 128 * 128}
 _QWEN_MARKS = (START, "<|image_pad|>", END, "<|video_pad|>")
 _QWEN: dict[str, Any] = {
     "picture": START + "<|image_pad|>" + END,
@@ -71,7 +72,7 @@ _GLM_TEXT: dict[str, Any] = {
     "rope_scaling": {"rope_type": "default", "mrope_section": [2, 3, 3]},
 }
 _GLM_FILES = {
-    **_QWEN_FILES,
+    **QWEN_FILES,
     "size": {"shortest_edge": 56 * 56, "longest_edge": 112 * 112},
     "image_processor_type": "Glm4vImageProcessor",
     "processor_class": "Glm4vProcessor",
@@ -80,15 +81,15 @@ _GLM_FILES = {
 KINDS: dict[str, VisionRecipe] = {
     "qwen2_vl": VisionRecipe(
         text={"rope_scaling": MROPE, "sliding_window": 32768},
-        tower={**_QWEN_TOWER, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
-        preprocessor=_QWEN_FILES,
+        tower={**QWEN_TOWER, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
+        preprocessor=QWEN_FILES,
         flat=True,
         **_QWEN,
     ),
     "qwen2_5_vl": VisionRecipe(
         text={"rope_scaling": MROPE, "sliding_window": 32768},
-        tower={**_QWEN_TOWER, "window_size": 56, "fullatt_block_indexes": [1]},
-        preprocessor=_QWEN_FILES,
+        tower=QWEN25_TOWER,
+        preprocessor=QWEN_FILES,
         flat=True,
         **_QWEN,
     ),
@@ -237,7 +238,7 @@ KINDS: dict[str, VisionRecipe] = {
     ),
     "glm4v": VisionRecipe(
         text=_GLM_TEXT,
-        tower=_QWEN_TOWER,
+        tower=QWEN_TOWER,
         preprocessor=_GLM_FILES,
         names={"image_token": IMAGE, "video_token": "<|video|>"},
     ),
@@ -251,13 +252,13 @@ KINDS: dict[str, VisionRecipe] = {
                 "rope_theta": 10000.0,
             },
         },
-        tower={name: size for name, size in _QWEN_TOWER.items() if name != "spatial_patch_size"},
+        tower={name: size for name, size in QWEN_TOWER.items() if name != "spatial_patch_size"},
         preprocessor=_GLM_FILES,
         names={"image_token": IMAGE, "video_token": "<|video|>"},
     ),
     "glm4v_moe": VisionRecipe(
         text={**_GLM_TEXT, "use_qk_norm": True},
-        tower=_QWEN_TOWER,
+        tower=QWEN_TOWER,
         preprocessor=_GLM_FILES,
         names={"image_token": IMAGE, "video_token": "<|video|>"},
     ),

@@ -14,6 +14,7 @@ from api.monitoring.metrics import COUNTERS, GAUGES, TIMES
 from tests.support.api_support import MODEL, QUEUE, announce, status
 from tests.support.paths import ROOT
 from wire import keys
+from wire.routing.told import OUTCOMES, ROUTED
 from wire.worker_status import BUCKETS, Histogram, Totals
 
 DOCS = ROOT / "docs" / "metrics.md"
@@ -84,10 +85,13 @@ def test_queues_and_ends_are_counted_over_all_processes(client: TestClient, redi
     announce(redis)
     redis.rpush(QUEUE, "x", "y")
     redis.hset(keys.ENDED, mapping={"stop": 7, "error:engine_failed": 2})
+    redis.hset(ROUTED, mapping={"prompt": 3, "late": 1})
     samples = read(client)
     assert value(samples, "mlxq_queue_depth", queue="chat") == 2
     assert value(samples, "mlxq_num_requests_waiting") == 2
     assert value(samples, "mlxq_request_finished_total", finished_reason="stop", code="") == 7
+    routed = {of: value(samples, "mlxq_chats_routed_total", outcome=of) for of in OUTCOMES}
+    assert {of: count for of, count in routed.items() if count} == {"prompt": 3, "late": 1}
     assert (
         value(samples, "mlxq_request_finished_total", finished_reason="error", code="engine_failed")
         == 2
