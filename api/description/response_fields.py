@@ -133,6 +133,8 @@ TEXTS = {
     "roles": "What the key may do: `chat`, `models`, `admin`.",
     "key": "The key itself: no other answer has it.",
     "revoked": "Whether it is gone: always.",
+    "highest_tier": "The highest class of service of the name's chats; null: any.",
+    "most_running": "How many chats of the name run at once; null: any number.",
     "daily_tokens": "Tokens that the name may use in a day of UTC; null: no quota.",
     "UsageView.models": "The same for each model, most tokens first.",
     "UsedInADay.models": "The same for each model, most tokens first.",

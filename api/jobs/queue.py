@@ -33,12 +33,13 @@ from api.redis_client import Clients
 from api.registry import RegistryReader, workers_outdated
 from wire import clock, keys
 from wire.access import quota
+from wire.access.limits import HIGHEST_TIER
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.queueing import start_by
 from wire.queueing.schedule import scheduled_key
-from wire.queueing.turns import Tier
+from wire.queueing.turns import TIERS, Tier
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
 
@@ -110,9 +111,22 @@ class JobQueue:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
 
-    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:  # noqa: ARG002
-        """The class of service that an owner's request gets."""
-        return asked or "default"
+    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:
+        """The class of service that an owner's request gets.
+
+        Raises ApiError ``forbidden`` for one above the owner's highest.
+        """
+        tier: Tier = asked or "default"
+        if owner == EVERYONE:
+            return tier
+        kept = cast(bytes | None, await self._waiting.hget(HIGHEST_TIER, owner))
+        highest = cast(Tier, "priority" if kept is None else kept.decode())
+        if TIERS.index(tier) >= TIERS.index(highest):
+            return tier
+        if asked is None:
+            return highest
+        sentence = f"The highest class of service of this API key is {highest}."
+        raise ApiError("forbidden", sentence, param="service_tier")
 
     async def check_quota(self, owner: str) -> None:
         """Raises ApiError ``quota_exceeded`` for an owner that has used up the day's tokens."""

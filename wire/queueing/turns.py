@@ -19,6 +19,7 @@ from typing import Literal, get_args
 from redis.client import Pipeline
 
 from wire import keys
+from wire.access.limits import MOST_RUNNING
 from wire.queueing.schedule import QUEUED
 
 Tier = Literal["priority", "default", "flex"]
@@ -51,13 +52,16 @@ end
 """
 """Lua: gives a job its place. The first keys are :func:`join_keys`."""
 _JOIN = JOIN + "join(ARGV[1], ARGV[2], ARGV[3])"
-# KEYS: queue, popped jobs, places, turns taken, how many have started. ARGV: how names of jobs
-# begin. Moves the next job to the popped ones and answers it, as RQ pops; nothing for an empty
-# queue.
+# KEYS: queue, popped jobs, places, turns taken, how many have started, how many chats of owners may
+# run. ARGV: how names of jobs and of live chats begin. Moves the next job to the popped ones and
+# answers it, as RQ pops; an empty text if none may start now, nothing for an empty queue. While
+# some owner has a limit, an empty queue is not to be waited for: what comes might not be allowed to
+# run.
 TAKE = f"""
 local head = redis.call('LINDEX', KEYS[1], 0)
 if not head then
   redis.call('DEL', KEYS[3], KEYS[4])
+  if redis.call('EXISTS', KEYS[6]) == 1 then return '' end
   return nil
 end
 if not redis.call('ZSCORE', KEYS[3], head) then
@@ -69,14 +73,40 @@ local function leave(id, class, place)
   local running = tonumber(redis.call('HGET', KEYS[4], class)) or 0
   redis.call('HSET', KEYS[4], class, math.max(running, turn))
 end
+local full = {{}}
+local function is_full(id)
+  local owner = redis.call('HGET', ARGV[1] .. id, 'owner')
+  local most = owner and tonumber(redis.call('HGET', KEYS[6], owner))
+  if not most then return false end
+  if full[owner] == nil then
+    local run = 0
+    for _, other in ipairs(redis.call('ZRANGE', ARGV[2] .. owner, 0, -1)) do
+      if redis.call('HGET', ARGV[1] .. other, 'state') == 'running' then run = run + 1 end
+    end
+    for _, other in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
+      local about = redis.call('HMGET', ARGV[1] .. other, 'owner', 'state')
+      if about[1] == owner and about[2] ~= 'running' then run = run + 1 end
+    end
+    full[owner] = run >= most
+  end
+  return full[owner]
+end
+local limited = redis.call('EXISTS', KEYS[6]) == 1
 local function first(class)
   local from, to = class * {_CLASS}, '(' .. string.format('%.0f', (class + 1) * {_CLASS})
+  local behind = 0
   while true do
-    local found = redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    local found =
+      redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', behind, 1, 'WITHSCORES')
     if not found[1] then return nil end
     local one = {{id = found[1], class = class, place = tonumber(found[2])}}
-    if redis.call('LPOS', KEYS[1], one.id) then return one end
-    leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
+    if not redis.call('LPOS', KEYS[1], one.id) then
+      leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
+    elseif limited and is_full(one.id) then
+      behind = behind + 1
+    else
+      return one
+    end
   end
 end
 local chosen, oldest = nil, nil
@@ -88,6 +118,7 @@ for class = 0, {len(TIERS) - 1} do
   local came = times and tonumber(times[1] or times[2])
   if came and came <= since then oldest, since = one, came end
 end
+if not chosen then return '' end
 local started = redis.call('INCR', KEYS[5])
 if oldest and oldest ~= chosen and started % {AGED_SHARE} == 0 then chosen = oldest end
 leave(chosen.id, chosen.class, chosen.place)
@@ -130,7 +161,9 @@ def leave(pipe: Pipeline, queue: str, job_id: str) -> None:
 
 def take_keys(queue: str, waiting: str, popped: str) -> list[str]:
     """What :data:`TAKE` works on, of a queue whose lists have these names."""
-    return [waiting, popped, places(queue), _taken(queue), _started(queue)]
+    # Limits are those of chats.
+    limits = MOST_RUNNING if queue == keys.CHAT_QUEUE else f"{MOST_RUNNING}:{queue}"
+    return [waiting, popped, places(queue), _taken(queue), _started(queue), limits]
 
 
 def in_order(waiting: Sequence[bytes], with_place: Sequence[bytes]) -> list[bytes]:
