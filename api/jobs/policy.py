@@ -17,8 +17,9 @@ class Policy:
     """The client's options: whether the job outlives its readers, what frames hold, and how
     webhooks call what it is part of, if its end is told: by the value of a field, given its id.
     ``tier`` is its class of service; None leaves it to the service.
-    ``max_queue_s`` is how long it may wait for its turn, seconds, and ``not_before_ms`` until
-    when it isn't begun, milliseconds since the epoch."""
+    ``max_queue_s`` is how long it may wait for its turn, seconds, and ``not_before_ms`` until when
+    it isn't begun, milliseconds since the epoch. ``keeps_request``: whether the request may be kept
+    behind its end. ``replay_of`` is the job that is run again."""
 
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
@@ -26,6 +27,8 @@ class Policy:
     tier: Tier | None = None
     max_queue_s: float | None = None
     not_before_ms: int = 0
+    keeps_request: bool = True
+    replay_of: str | None = None
 
 
 def record_of(job: ChatJob, ids: Sequence[str], policy: Policy) -> dict[str, str]:

@@ -27,19 +27,20 @@ from api.jobs.policy import Policy, record_of
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.jobs.waiting.expiry import QueueExpiry
+from api.jobs.waiting.priorities import tier_for
 from api.jobs.waiting.queue_look import wait_s
 from api.jobs.waiting.scheduled import ScheduledJobs, check_time
 from api.redis_client import Clients
 from api.registry import RegistryReader, workers_outdated
 from wire import clock, keys
 from wire.access import quota
-from wire.access.limits import HIGHEST_TIER
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.queueing import start_by
 from wire.queueing.schedule import scheduled_key
-from wire.queueing.turns import TIERS, Tier
+from wire.queueing.turns import Tier
+from wire.receipts import record_fields
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
 
@@ -69,11 +70,12 @@ class JobQueue:
         queue_limit: int,
         key_limit: int = 200,
         kept_s: int = keys.RQ_LIFETIME_S,
+        replay_bytes: int = 0,
     ) -> None:
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
         self._registry = registry
-        self._limit, self._key_limit = queue_limit, key_limit
+        self._limit, self._key_limit, self._replay_bytes = queue_limit, key_limit, replay_bytes
         self._threads = CapacityLimiter(_THREADS)
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._reaper = JobReaper(self._redis, kept_s)
@@ -112,21 +114,8 @@ class JobQueue:
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
 
     async def tier_for(self, asked: Tier | None, owner: str) -> Tier:
-        """The class of service that an owner's request gets.
-
-        Raises ApiError ``forbidden`` for one above the owner's highest.
-        """
-        tier: Tier = asked or "default"
-        if owner == EVERYONE:
-            return tier
-        kept = cast(bytes | None, await self._waiting.hget(HIGHEST_TIER, owner))
-        highest = cast(Tier, "priority" if kept is None else kept.decode())
-        if TIERS.index(tier) >= TIERS.index(highest):
-            return tier
-        if asked is None:
-            return highest
-        sentence = f"The highest class of service of this API key is {highest}."
-        raise ApiError("forbidden", sentence, param="service_tier")
+        """The class of service that an owner's request gets. Raises ApiError ``forbidden``."""
+        return await tier_for(self._waiting, asked, owner)
 
     async def check_quota(self, owner: str) -> None:
         """Raises ApiError ``quota_exceeded`` for an owner that has used up the day's tokens."""
@@ -256,6 +245,8 @@ class JobQueue:
             queued = job.model_copy(update={"submitted_ms": begins})
             name = described(self._registry.last_known_name(job.model_id), owner)
             record, tier = record_of(job, ids, policy), policy.tier or "default"
+            budget = self._replay_bytes if policy.keeps_request else 0
+            record |= record_fields.of_submission(job, budget, policy.replay_of)
             enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier, begins)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
