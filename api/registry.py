@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from api.errors import RETRY_WHEN_FULL_S, ApiError, unknown_model
-from wire import keys, model_registry
+from wire import disk_cache, keys, model_registry
+from wire.disk_cache import DiskCacheUse
 from wire.model_registry import ModelRecord, Task
 from wire.models import pins
 from wire.models.pins import Pin
@@ -194,6 +195,13 @@ class RegistryReader:
         return {
             k: float(v) for one in values if one is not None for k, v in json.loads(one).items()
         }
+
+    async def disk_caches(self) -> dict[str, DiskCacheUse]:
+        """The cached prompts on disk by worker; none of a worker of an earlier release."""
+        names = await self._worker_names()
+        values = await self._values([disk_cache.use_key(name) for name in names])
+        there = zip(names, values, strict=True)
+        return {name: DiskCacheUse.model_validate_json(one) for name, one in there if one}
 
     async def created(self) -> dict[str, int]:
         """The dates of models' files by model id, seconds since the epoch; some may be missing."""
