@@ -37,6 +37,7 @@ from api.monitoring.rq_dashboard import dashboard, never_unpickle
 from api.openai import chat_routes, model_routes, response_schemas
 from api.openai.batches import batch_routes, file_routes
 from api.openai.pooling import routes as pooling_routes
+from api.receipts import routes as receipts
 from api.redis_client import Clients, connect
 from api.registry import ModelAliases
 from api.responses import response_schemas as responses_schemas
@@ -88,6 +89,7 @@ def _include(app: FastAPI, rq_pages: ASGIApp | None) -> None:
         chat,
         batches,
         job_routes,
+        receipts,
         models,
         prompt_cache,
         *openais,

@@ -38,6 +38,7 @@ STATUS: dict[ErrorCode, int] = {
     "load_conflict": 409,
     "model_changed": 409,
     "expired": 410,
+    "request_not_kept": 410,
     "too_large": 413,
     "unsupported_media_type": 415,
     "invalid_request": 422,

@@ -44,6 +44,7 @@ from api.openai.batches.file_batches import FileBatches
 from api.openai.batches.result_files import ResultFiles
 from api.openai.pooling.lines import POOLING_LINES
 from api.periodic import end
+from api.receipts.receipts import Receipts
 from api.redis_client import Clients
 from api.registry import ModelAliases, RegistryReader
 from api.responses.batch_lines import RESPONSE_LINES, RESPONSES
@@ -69,7 +70,8 @@ def build_services(
     redis, aliases = clients.waiting, ModelAliases(settings.model_aliases)
     registry, relay = RegistryReader(redis, aliases, settings.default_model), Relay(redis)
     kept_s = int(settings.rq_history_hours * 3600)
-    jobs = JobQueue(clients, registry, settings.queue_limit, settings.key_queue_limit, kept_s)
+    limits = settings.queue_limit, settings.key_queue_limit
+    jobs = JobQueue(clients, registry, *limits, kept_s, settings.replay_mb << 20)
     records = JobRecords(redis, jobs.settle)
     disconnects = DisconnectWatcher(redis, relay, jobs)
     tools = cast(WithoutTemplate, settings.tools_without_template)
@@ -92,6 +94,7 @@ def build_services(
         *(json_reader, prompt_limit, schemas, images, TokenCounter(images), BodyBudget()),
         Chats(registry, jobs, relay, images, prompt_limit, json_reader, tools),
         ChatReaders(records, relay, disconnects, settings.keepalive_s),
+        Receipts(redis, records, relay, registry),
         *(ModelCommands(registry, jobs, relay, records), ModelPins(redis)),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
         responses,

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlxq.commands.admin.keys import keys
+from mlxq.commands.admin.receipts import receipt, replay
 from mlxq.commands.admin.usage import usage
 from mlxq.commands.admin.webhooks import webhooks
 from mlxq.commands.batch import batch, batches
@@ -26,13 +27,14 @@ from mlxq.commands.models.memory import delete, load, unload, unpin
 from mlxq.commands.models.prompt_cache import cache
 from mlxq.commands.models.pulling import pull
 from mlxq.commands.operations import logs, ps, serve, status, stop
-from mlxq.commands.overview import overview, show_help, this_version
+from mlxq.commands.overview import overview, show_help
 from mlxq.commands.texts.embed import embed
 from mlxq.connect.command import connect
 from mlxq.errors import FAILED, INTERRUPTED, WRONG_USE, Problem
 from mlxq.http_client import Url
 from mlxq.key_option import keep_url, with_key
 from mlxq.output import note
+from wire.receipts.release import release
 
 ABOUT = """Chat with the models of an MLX chat queue, and operate it.
 
@@ -95,7 +97,7 @@ app = typer.Typer(
 
 def _show_version(requested: bool) -> None:
     if requested:
-        print(this_version())
+        print(release())
         raise typer.Exit
 
 
@@ -133,6 +135,8 @@ _COMMANDS: dict[str, Any] = {
     "batches": batches,
     "ps": ps,
     "stop": stop,
+    "receipt": receipt,
+    "replay": replay,
     "status": status,
     "usage": usage,
     "doctor": doctor,

@@ -19,6 +19,7 @@ from wire.messages import (
     Finished,
     Piece,
     Progress,
+    Run,
     Timings,
     TokenLogprob,
     ToolCallDelta,
@@ -70,10 +71,12 @@ class Entry(NamedTuple):
         extra = self.extra
         usage, timings = usage_of(extra), timings_of(extra)
         if self.kind == "failed":
-            return Failed(frame["code"], frame["error"], usage, timings, extra.get("param"))
+            param = extra.get("param")
+            return Failed(frame["code"], frame["error"], usage, timings, param, run_of(extra))
         last = None if "last" not in extra else TokenLogprob.of_stored(extra["last"])
         result, stop_reason = extra.get("result"), extra.get("stop_reason")
-        return Finished(extra["finish_reason"], usage, timings, result, stop_reason, last)
+        run, reason = run_of(extra), extra["finish_reason"]
+        return Finished(reason, usage, timings, result, stop_reason, last, run)
 
     def placed(self, place: int) -> Entry:
         """The entry with its positions, given the position behind the entry before it."""
@@ -122,7 +125,13 @@ def timings_of(extra: Any) -> Timings:
     return Timings(**extra["timings"], draft_tokens=drafted, accepted_tokens=accepted)
 
 
+def run_of(extra: Any) -> Run | None:
+    """What a worker ran the job with; None for an end that none wrote, or an earlier release."""
+    return Run(**extra[_RUN]) if _RUN in extra else None
+
+
 _REASONING = "reasoning_tokens"
+_RUN = "run"
 _DRAFTS = "drafts"
 """Beside an end's timings: ``draft_tokens`` and ``accepted_tokens``."""
 _KINDS = {kind.encode(): kind for kind in ("delta", "warning", "progress", "finished", "failed")}
@@ -208,7 +217,7 @@ def _frame_and_extra(event: Event) -> tuple[str, dict[str, Any], Any]:
 
 
 def _counts(event: Finished | Failed) -> dict[str, Any]:
-    """The usage and timings of an end, with what later releases count beside them."""
+    """The usage and timings of an end, with what later releases tell beside them."""
     usage, timings = asdict(event.usage), asdict(event.timings)
     reasoning = usage.pop(_REASONING)
     drafts = timings.pop("draft_tokens"), timings.pop("accepted_tokens")
@@ -217,6 +226,8 @@ def _counts(event: Finished | Failed) -> dict[str, Any]:
         extra[_DRAFTS] = drafts
     if reasoning:
         extra[_REASONING] = reasoning
+    if event.run is not None:
+        extra[_RUN] = asdict(event.run)
     return extra
 
 

@@ -129,6 +129,15 @@ def described(model: str, owner: str) -> str:
     return f"{model} for {owner}"
 
 
+def arguments(data: bytes) -> dict[str, Any]:
+    """The arguments of a call by name, as RQ packs it into a job; none if they can't be read."""
+    try:
+        _, _, _, named = JSONSerializer.loads(zlib.decompress(data))
+    except (zlib.error, ValueError, TypeError):
+        return {}
+    return named if isinstance(named, dict) else {}
+
+
 def progress_words(meta: Mapping[str, Any]) -> str:
     """How a chat gets on, for its description, from its ``meta``; empty if that has no state."""
     state = meta.get("state", "")

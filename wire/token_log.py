@@ -21,6 +21,8 @@ from redis.client import Pipeline
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
 from wire.messages import Event, Failed, Finished, Progress, Warning
+from wire.receipts.kept_requests import KEEP_REQUEST
+from wire.receipts.record_fields import NOTE_WORKER
 from wire.usage import COUNT_USAGE, encode_usage
 from wire.webhooks.outbox import NOTE_END
 
@@ -35,8 +37,10 @@ _FIXED_ARGUMENTS = (
 )
 WRITTEN, ALREADY_THERE, REFUSED, FORGOTTEN = 1, 2, 0, -1
 
-# KEYS: log, attempt, job. ARGV: lifetime of the attempt key.
-_BEGIN = """
+# KEYS: log, attempt, job. ARGV: lifetime of the attempt key, the worker that takes the job up.
+_BEGIN = (
+    NOTE_WORKER
+    + """
 local log, attempt, job = KEYS[1], KEYS[2], KEYS[3]
 if redis.call('EXISTS', job) == 0 then return {-1} end
 local number = redis.call('GET', attempt)
@@ -47,19 +51,23 @@ number = math.max((tonumber(number) or 0) + 1, time[1] * 1000000 + time[2])
 redis.call('SET', attempt, string.format('%.0f', number), 'EX', ARGV[1])
 redis.call('HSET', job, 'state', 'running')
 redis.call('HINCRBY', job, 'attempts', 1)
+note_worker(job, ARGV[2])
 return {number, redis.call('XRANGE', log, '-', '+')}
 """
+)
 # A log's length is its last sequence number: nothing is ever cut from it, and numbers have no gaps.
-# Lifetimes are renewed now and then, not with every token. The end of a job is counted, and noted
-# among the recent ones and in the outbox of webhooks, with its writing: once, whichever process
-# writes it. KEYS: recent, ended, then log, attempt, job and live for each entry. ARGV: channel, log
-# lifetime, attempt lifetime, how many recent ends to keep, how keys of usage begin, then attempt,
-# sequence number, entry and how it ends the log (empty: it doesn't; else the name, prompt,
-# completion and cached tokens) for each. Answers one number an entry: 1 written, 2 was there
-# already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it began.
+# Lifetimes are renewed now and then, not with every token. The end of a job is counted, noted among
+# the recent ones and in the outbox of webhooks, and its request kept, with its writing: once,
+# whichever process writes it. KEYS: recent, ended, then log, attempt, job and live for each entry.
+# ARGV: channel, log lifetime, attempt lifetime, how many recent ends to keep, how keys of usage
+# begin, then attempt, sequence number, entry and how it ends the log (empty: it doesn't; else the
+# name, prompt, completion and cached tokens) for each. Answers one number an entry: 1 written, 2
+# was there already, 0 refused, -1 when Redis has forgotten what this attempt wrote or even that it
+# began.
 _APPEND = (
     COUNT_USAGE
     + NOTE_END
+    + KEEP_REQUEST
     + """
 local answer, published = {}, {}
 for i = 1, (#KEYS - 2) / 4 do
@@ -83,6 +91,7 @@ for i = 1, (#KEYS - 2) / 4 do
           local name, prompt, completion, cached = string.match(ends, '^(%S+) (%d+) (%d+) (%d+)$')
           redis.call('HINCRBY', KEYS[2], name, 1)
           note_end(job, name)
+          keep_request(job, id)
           if about[4] and about[4] ~= '' then
             local total = ARGV[5] .. about[4]
             local day = math.floor(redis.call('TIME')[1] / 86400)
@@ -152,8 +161,9 @@ def how_it_ends(event: Event) -> str:
     )
 
 
-def _begin_arguments(job_id: str) -> tuple[list[str], list[str | int]]:
-    return [keys.log(job_id), keys.attempt(job_id), keys.job(job_id)], [keys.RECORD_LIFETIME_S]
+def _begin_arguments(job_id: str, worker: str) -> tuple[list[str], list[str | int]]:
+    names = [keys.log(job_id), keys.attempt(job_id), keys.job(job_id)]
+    return names, [keys.RECORD_LIFETIME_S, worker]
 
 
 class TokenLog:
@@ -171,11 +181,12 @@ class TokenLog:
         attempts wrote. Raises JobGone
         for a job that Redis doesn't know, JobEnded for one that has its terminal event.
         """
-        return self.lease(job_id, self._begin(*_begin_arguments(job_id)))
+        return self.lease(job_id, self._begin(*_begin_arguments(job_id, "")))
 
-    def ask(self, pipeline: Pipeline, job_id: str) -> None:
-        """Add ``begin`` to a pipeline as one command; ``lease`` reads its answer."""
-        names, args = _begin_arguments(job_id)
+    def ask(self, pipeline: Pipeline, job_id: str, worker: str = "") -> None:
+        """Add ``begin`` to a pipeline as one command, for a ``worker`` that is to run the job;
+        ``lease`` reads its answer."""
+        names, args = _begin_arguments(job_id, worker)
         # The text, not its hash: in a transaction there is no way to answer that Redis doesn't know
         # the script any more.
         pipeline.eval(_BEGIN, len(names), *names, *args)

@@ -64,11 +64,11 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
         for queue_name in (keys.CHAT_QUEUE, keys.BATCH_QUEUE)
     ]
     worker = ChatWorker(queues, name=name, connection=rq_redis, serializer=JSONSerializer)
-    counters, cache, marks = Counters(), backends.new_prompt_cache(settings), CrashMarks(redis)
-    writer, line_ends, deadlines = EventWriter(redis), LineEnds(), Deadlines(settings.job_timeout_s)
-    folders = _model_folders(settings)
+    counters, cache = Counters(backends.peak_memory(settings)), backends.new_prompt_cache(settings)
+    writer, marks = EventWriter(redis, backends.versions(settings)), CrashMarks(redis)
+    line_ends, deadlines = LineEnds(), Deadlines(settings.job_timeout_s)
+    folders, context = _model_folders(settings), EngineContext(_memory_percent)
     models = _loaded_models(settings, folders, cache, counters)
-    context = EngineContext(lambda: float(psutil.virtual_memory().percent))
     disk = _disk_cache(settings, cache, context)
     engine = _engine(settings, models, counters, writer, marks, line_ends, context, disk)
     reporter = StatusReporter(redis, settings, name, queues[0].key, counters, models, cache, disk)
@@ -94,6 +94,11 @@ def assemble(settings: Settings, redis: Redis, rq_redis: Redis, name: str) -> Ch
     warm_up.start(engine, cache, [record for record in folders.all() if record.demo])
     preload.start(redis, engine, pinned)
     return worker
+
+
+def _memory_percent() -> float:
+    """How much of this machine's memory is used."""
+    return float(psutil.virtual_memory().percent)
 
 
 def _machine(name: str) -> str:

@@ -60,7 +60,7 @@ class Sequence:
     before this process took it up; ``images`` are the bytes of the images in its messages, by
     SHA-256. ``echoed``: whether an earlier worker has logged the echo of the prompt. ``rows`` are
     those of an answer of vectors or scores that this process has computed. ``draft_tokens`` were
-    guessed and fed in advance; ``accepted_tokens`` of them were right.
+    guessed and fed in advance; ``accepted_tokens`` were right. MLX held ``peak_memory_bytes``.
     """
 
     route: Route | None = None
@@ -81,7 +81,7 @@ class Sequence:
         self.attempt, self.emitted = attempt, emitted
         self.prompt_ids: list[int] = []
         self.generated: list[int] = []
-        self.cached_tokens = self.draft_tokens = self.accepted_tokens = 0
+        self.cached_tokens = self.draft_tokens = self.accepted_tokens = self.peak_memory_bytes = 0
         self.rows: list[bytes] = []
         self.checkpoints: tuple[int, ...] = ()
         """Positions in the prompt that other prompts are likely to share."""

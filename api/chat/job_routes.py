@@ -16,9 +16,7 @@ from api.chat.readers import ChatReaders
 from api.deps import service
 from api.errors import ApiError
 from api.jobs.queue_look import Held
-from api.jobs.reader import PAGE
-from api.jobs.relay import Relay
-from wire.log_entries import Entry, position_after
+from wire.log_entries import position_after
 from wire.messages import Delta, Failed, Finished, Warning
 
 router = APIRouter(prefix="/api/engine/jobs", tags=["Chat"])
@@ -32,7 +30,8 @@ class JobView(BaseModel):
     included, but for the stop texts. ``held`` says why a job that has not ended makes
     no progress: the queues are suspended, or no worker responds; ``wait_s`` about how many seconds
     a queued one will wait for its turn. ``choices`` are the jobs of all
-    answers to its request, in order, if that asked for several.
+    answers to its request, in order, if that asked for several. ``receipt`` is the address of the
+    receipt of one that has ended.
     """
 
     job_id: str
@@ -51,6 +50,7 @@ class JobView(BaseModel):
     code: str | None = None
     error: str | None = None
     choices: list[str] = []
+    receipt: str | None = None
 
 
 @router.get("/{job_id}")
@@ -61,7 +61,7 @@ async def job(
     record = await readers.records.record(job_id, caller.owner)
     if record is None or record.kind != "chat":
         raise ApiError("job_not_found", "There is no such job.")
-    entries = await _log(job_id, readers.relay)
+    entries = await readers.relay.log(job_id)
     if record.state == "ended" and not entries:
         raise ApiError("expired", "The text of this job has expired.")
     events = [entry.event for entry in entries]
@@ -83,17 +83,9 @@ async def job(
         choices=list(record.choices),
         last_event_id=position_after(entries) if record.by_tokens else len(entries),
         sampling=record.sampling,
+        receipt=f"{router.prefix}/{job_id}/receipt" if end else None,
         **end,
     )
-
-
-async def _log(job_id: str, relay: Relay) -> list[Entry]:
-    entries: list[Entry] = []
-    while page := await relay.stored(job_id, len(entries)):
-        entries += page
-        if len(page) < PAGE:
-            break
-    return entries
 
 
 def _end(event: object) -> dict[str, Any]:

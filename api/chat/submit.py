@@ -20,6 +20,7 @@ from api.http.json_limits import JsonReader
 from api.images.intake import MANY_MESSAGES, ImageIntake
 from api.jobs.idempotency import IdempotencyKey
 from api.jobs.ids import new_job_id
+from api.jobs.policy import Policy
 from api.jobs.queue import JobQueue
 from api.jobs.reader import Reader
 from api.jobs.relay import Relay
@@ -102,11 +103,30 @@ class Chats:
         Raises ApiError for whatever can be refused.
         """
         jobs = await self._all_jobs(specs, model, urls, caller)
+        return await self._queued(jobs, specs[0].policy, key)
+
+    async def submit_again(self, job: ChatJob, policy: Policy) -> Reader:
+        """Queue a chat that was taken in before, as a new job; returns a reader of it.
+
+        Raises ApiError for whatever can be refused: ``request_not_kept`` if its images are gone.
+        """
+        again = job.model_copy(update={"job_id": new_job_id(), "group": None})
+        if not await self.images.share(again.messages, [again.job_id]):
+            self._forget([again])
+            sentence = "The images of this chat are no longer kept: send it as a new one."
+            raise ApiError("request_not_kept", sentence)
+        readers = await self._queued([again], policy, None)
+        assert not isinstance(readers, str), "without a key it is nobody else's job"
+        return readers[0]
+
+    async def _queued(
+        self, jobs: Sequence[ChatJob], policy: Policy, key: IdempotencyKey | None
+    ) -> list[Reader] | str:
         # Attached before the jobs exist: no event can be missed, and there is nothing to replay.
         readers = [self.relay.attach(job.job_id, replay=False) for job in jobs]
         try:
             async with self.json_reader.turn if _are_long(jobs) else contextlib.nullcontext():
-                first_id = await self.jobs.submit_chats(jobs, specs[0].policy, key)
+                first_id = await self.jobs.submit_chats(jobs, policy, key)
         except BaseException as error:
             _detach(readers)
             # After any other failure the jobs may exist, and need their images.

@@ -123,6 +123,23 @@ _USED = {"requests": 1, "prompt_tokens": 15, "completion_tokens": 8, "cached_tok
 RESPONSES: dict[str, Any] = {
     "GET /api/engine/chat/{job_id}/events": _FRAME,
     "GET /api/engine/jobs/{job_id}": {"job_id": _CHAT, "state": "ended", "text": "A line."},
+    "GET /api/engine/jobs/{job_id}/receipt": {
+        "job_id": _CHAT,
+        "finish_reason": "stop",
+        "model_id": _LISTED["id"],
+        "seed": 2713905641,
+        "workers": ["mac-1f0c2a9b.4711-1796000000"],
+        "libraries": {"mlx": "0.32.4", "mlx-lm": "0.33.0"},
+    },
+    "POST /api/engine/jobs/{job_id}/replay": {
+        "job_id": "0b" * 16,
+        "replay_of": _CHAT,
+        "result": "differs",
+        "compared_tokens": 41,
+        "token": 42,
+        "original_token": 318,
+        "replay_token": 262,
+    },
     "GET /api/engine/batches": [_NATIVE_BATCH],
     "GET /api/engine/batches/{batch_id}": _NATIVE_BATCH,
     "GET /api/engine/batches/{batch_id}/results": _LINE,

@@ -123,16 +123,16 @@ class ImageIntake:
             return await asyncio.to_thread(_messages, drafts, taken)
         return _messages(drafts, taken)
 
-    async def share(self, messages: Iterable[Message], job_ids: Sequence[str]) -> None:
-        """Note that further jobs need the images of messages that one has stored."""
+    async def share(self, messages: Iterable[Message], job_ids: Sequence[str]) -> bool:
+        """Note that further jobs need the images of messages that one has stored. Whether all are
+        still there."""
         hashes = {part.sha256 for message in messages for part in message.images()}
-        if hashes and job_ids:
-            await to_thread.run_sync(self._hold, hashes, job_ids, limiter=self._threads)
+        if not hashes or not job_ids:
+            return True
+        return await to_thread.run_sync(self._hold, hashes, job_ids, limiter=self._threads)
 
-    def _hold(self, hashes: Iterable[str], job_ids: Iterable[str]) -> None:
-        for sha256 in hashes:
-            for job_id in job_ids:
-                self._store.hold(sha256, job_id)
+    def _hold(self, hashes: Iterable[str], job_ids: Iterable[str]) -> bool:
+        return all(self._store.hold(sha256, job_id) for sha256 in hashes for job_id in job_ids)
 
     def _payload(self, url: str, urls: DataUrls) -> memoryview | None:
         """What a URL holds; None if that is elsewhere."""

@@ -1,5 +1,5 @@
 """Images in Redis: each once, within a budget, for as long as a live job needs it and a while
-longer.
+longer. Those of requests that are kept stay with them, unless a live job needs their space.
 
 The jobs that need an image are stored beside it, and their records say whether they live: no
 counter depends on a process that may die. Blocking, for threads. Knows nothing of requests or
@@ -16,6 +16,7 @@ from typing import Any, cast
 from redis import Redis
 
 from wire import clock, keys
+from wire.receipts.kept_requests import request
 
 OVERHEAD = 4096
 """Bytes added to each image's size in the budget, so that the number of tiny images is limited,
@@ -122,11 +123,14 @@ class ImageStore:
         for sha256 in hashes:
             self._release(keys=_names(sha256), args=[sha256, job_id])
 
-    def sweep(self) -> None:
-        """Find the images that no live job needs; drop those that no job has needed for a while."""
+    def sweep(self, *, for_space: bool = False) -> None:
+        """Find the images that no job needs; drop those that none has needed for a while.
+
+        ``for_space``: only live jobs need images, not those whose requests are kept.
+        """
         hashes = [sha.decode() for sha in cast(list[bytes], self._redis.hkeys(keys.IMAGES))]
         for start in range(0, len(hashes), _AT_ONCE):
-            self._check_jobs(hashes[start : start + _AT_ONCE])
+            self._check_jobs(hashes[start : start + _AT_ONCE], for_space=for_space)
         for sha256 in self._idle(clock.now_ms(self._redis) - self._kept_ms):
             self._drop(keys=_names(sha256), args=[sha256])
 
@@ -134,7 +138,7 @@ class ImageStore:
         """Drop unused images, least recently used first, until an image of this size fits."""
         with self._evicting:
             if time.monotonic() > self._swept_at + _EAGER_S:
-                self.sweep()
+                self.sweep(for_space=True)
                 self._swept_at = time.monotonic()
             for sha256 in self._idle(clock.now_ms(self._redis)):
                 total = int(cast(bytes | None, self._redis.get(keys.IMAGES_TOTAL)) or 0)
@@ -148,14 +152,17 @@ class ImageStore:
             for sha in cast(list[bytes], self._redis.zrangebyscore(keys.IMAGES_IDLE, 0, until_ms))
         ]
 
-    def _check_jobs(self, hashes: list[str]) -> None:
+    def _check_jobs(self, hashes: list[str], *, for_space: bool) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
             for sha256 in hashes:
                 pipe.exists(keys.image(sha256))
                 pipe.zrange(keys.image_jobs(sha256), 0, -1, withscores=True)
             answers = pipe.execute()
         needs = {sha: _by_job(rows) for sha, rows in zip(hashes, answers[1::2], strict=True)}
-        ended = self._ended({job: since for jobs in needs.values() for job, since in jobs.items()})
+        asked = {job: since for jobs in needs.values() for job, since in jobs.items()}
+        ended = self._ended(asked)
+        if not for_space:
+            ended -= self._kept(ended)
         with self._redis.pipeline(transaction=False) as pipe:
             for sha256, there in zip(hashes, answers[::2], strict=True):
                 gone, needing = needs[sha256].keys() & ended, needs[sha256].keys() - ended
@@ -183,6 +190,14 @@ class ImageStore:
             for job_id, since in jobs.items()
             if states[job_id] == b"ended" or (states[job_id] is None and since < latest)
         }
+
+    def _kept(self, ended: set[str]) -> set[str]:
+        """The jobs whose requests are kept."""
+        jobs = sorted(ended)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in jobs:
+                pipe.exists(request(job_id))
+            return {job for job, there in zip(jobs, pipe.execute(), strict=True) if there}
 
 
 def _by_job(rows: Iterable[tuple[Any, Any]]) -> dict[str, float]:

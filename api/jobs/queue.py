@@ -37,6 +37,7 @@ from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.queueing import start_by
 from wire.queueing.turns import Tier
+from wire.receipts import record_fields
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
 from wire.webhooks.outbox import ASKED
@@ -67,11 +68,12 @@ class JobQueue:
         queue_limit: int,
         key_limit: int = 200,
         kept_s: int = keys.RQ_LIFETIME_S,
+        replay_bytes: int = 0,
     ) -> None:
         self._waiting = clients.waiting
         self._redis: Redis = clients.blocking
         self._registry = registry
-        self._limit, self._key_limit = queue_limit, key_limit
+        self._limit, self._key_limit, self._replay_bytes = queue_limit, key_limit, replay_bytes
         self._threads = CapacityLimiter(_THREADS)
         self._queue = Queue(keys.CHAT_QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._reaper = JobReaper(self._redis, kept_s)
@@ -234,6 +236,8 @@ class JobQueue:
             queued = job.model_copy(update={"submitted_ms": now})
             name = described(self._registry.last_known_name(job.model_id), owner)
             record, tier = _record(job, ids, policy), policy.tier or "default"
+            budget = self._replay_bytes if policy.keeps_request else 0
+            record |= record_fields.of_submission(job, budget, policy.replay_of)
             enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)

@@ -17,6 +17,7 @@ from wire import keys, sampling_used
 from wire.log_entries import UNKNOWN, decode_rows, position_after
 from wire.queueing import turns
 from wire.queueing.turns import Tier
+from wire.receipts import kept_requests
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
 from wire.sampling_used import SamplingUsed
 from wire.versions import FIRST
@@ -102,6 +103,10 @@ class JobRecords:
     async def drop_text(self, job_id: str) -> None:
         """Drop what a job that has ended said."""
         await self._redis.delete(keys.log(job_id))
+
+    async def forget_request(self, job_id: str) -> None:
+        """Drop what a chat was asked, also if it has not ended yet."""
+        await kept_requests.forget(self._redis, job_id)
 
     async def last_position(self, record: JobRecord) -> int:
         """The id of the last event of a job; 0 when there is no event, or the log has expired."""

@@ -81,6 +81,15 @@ class Relay:
         rows = await self._redis.xrange(keys.log(job_id), min=range_after(after), count=most)
         return decode_rows(cast(list[tuple[bytes, dict[bytes, bytes]]], rows))
 
+    async def log(self, job_id: str) -> list[Entry]:
+        """The whole log so far."""
+        entries: list[Entry] = []
+        while page := await self.stored(job_id, len(entries)):
+            entries += page
+            if len(page) < PAGE:
+                break
+        return entries
+
     def _all(self) -> list[Reader]:
         return [reader for readers in self._readers.values() for reader in readers]
 

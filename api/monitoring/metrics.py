@@ -8,7 +8,7 @@ request.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated
@@ -166,8 +166,13 @@ class Shared(Collector):
     def collect(self) -> Iterator[Family]:
         yield from self._queues()
         yield from self._ends()
-        yield self._routed()
+        text, routed = (
+            "Chats taken up by one of several workers, by what came.",
+            self._snapshot.routed,
+        )
+        yield _counted("mlxq_chats_routed", text, "outcome", routed, OUTCOMES)
         yield from self._webhooks()
+        yield from self._replays()
         workers = self._snapshot.workers
         for row in (*GAUGES, *COUNTERS):
             kind = CounterMetricFamily if row in COUNTERS else GaugeMetricFamily
@@ -189,10 +194,8 @@ class Shared(Collector):
         for name, depth in self._snapshot.waiting.items():
             depths.add_metric([name], depth)
         yield depths
-        waiting = self._snapshot.waiting.get("chat", 0)
-        yield GaugeMetricFamily(
-            "mlxq_num_requests_waiting", "Chats that wait for a worker.", value=waiting
-        )
+        name, text = "mlxq_num_requests_waiting", "Chats that wait for a worker."
+        yield GaugeMetricFamily(name, text, value=self._snapshot.waiting.get("chat", 0))
 
     def _ends(self) -> Iterator[Family]:
         labels = ["finished_reason", "code"]
@@ -204,13 +207,6 @@ class Shared(Collector):
             family.add_metric([reason, code], count)
         yield family
 
-    def _routed(self) -> Family:
-        name, text = "mlxq_chats_routed", "Chats taken up by one of several workers, by what came."
-        family = CounterMetricFamily(name, text, labels=["outcome"])
-        for outcome in OUTCOMES:
-            family.add_metric([outcome], self._snapshot.routed.get(outcome, 0))
-        return family
-
     def _of_disk_caches(self, row: OfDiskCaches) -> Family:
         kind = CounterMetricFamily if row.counts else GaugeMetricFamily
         family = kind(row.name, row.text, labels=["worker"])
@@ -221,18 +217,16 @@ class Shared(Collector):
         return family
 
     def _webhooks(self) -> Iterator[Family]:
-        counts = self._snapshot.webhooks
-        family = CounterMetricFamily(
-            "mlxq_webhook_deliveries", "Webhooks that have ended, by how.", labels=["outcome"]
-        )
-        for outcome in ("delivered", "failed"):
-            family.add_metric([outcome], counts.get(outcome, 0))
-        yield family
-        yield GaugeMetricFamily(
-            "mlxq_webhooks_waiting",
-            "Webhooks that are still to be accepted.",
-            value=counts["waiting"],
-        )
+        counts, text = self._snapshot.webhooks, "Webhooks that have ended, by how."
+        yield _counted("mlxq_webhook_deliveries", text, "outcome", counts, ("delivered", "failed"))
+        name, text = "mlxq_webhooks_waiting", "Webhooks that are still to be accepted."
+        yield GaugeMetricFamily(name, text, value=counts["waiting"])
+
+    def _replays(self) -> Iterator[Family]:
+        counts, text = self._snapshot.replays, "Chats that were run again, by what came of it."
+        yield _counted("mlxq_replays", text, "result", counts, ("identical", "differs"))
+        name, text = "mlxq_kept_request_bytes", "Memory of Redis for requests of ended chats."
+        yield GaugeMetricFamily(name, text, value=self._snapshot.kept_requests)
 
     def _heartbeats(self) -> Family:
         name, text = "mlxq_worker_heartbeat_age_seconds", "Time since a worker has told of itself."
@@ -242,16 +236,24 @@ class Shared(Collector):
         return family
 
     def _weights(self) -> Family:
-        labels = ["worker", "model", "kv_bits"]
-        family = GaugeMetricFamily(
-            "mlxq_model_weights_bytes", "Weights of a model in memory.", labels=labels
-        )
+        text, labels = "Weights of a model in memory.", ["worker", "model", "kv_bits"]
+        family = GaugeMetricFamily("mlxq_model_weights_bytes", text, labels=labels)
         for worker in self._snapshot.workers:
             for model in worker.models:
                 family.add_metric(
                     [worker.machine, model.id, str(model.kv_quantization or "")], model.bytes
                 )
         return family
+
+
+def _counted(
+    name: str, text: str, label: str, counts: Mapping[str, int], values: Iterable[str]
+) -> CounterMetricFamily:
+    """A counter with these values of its label; those that were never counted are 0."""
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value in values:
+        family.add_metric([value], counts.get(value, 0))
+    return family
 
 
 def _histogram(times: Times, workers: Iterable[WorkerStatus]) -> HistogramMetricFamily:

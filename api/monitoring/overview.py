@@ -21,6 +21,7 @@ from api.registry import RegistryReader
 from wire import clock, keys
 from wire.disk_cache import DiskCacheUse
 from wire.model_registry import ModelRecord
+from wire.receipts.kept_requests import REPLAYS, REQUESTS_TOTAL
 from wire.routing.told import ROUTED
 from wire.webhooks.names import COUNTS, ENDPOINTS, due
 from wire.webhooks.outbox import OUTBOX
@@ -45,7 +46,8 @@ class Snapshot:
 
     ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log),
     ``webhooks`` deliveries, those that wait among them; ``disk_caches`` are by worker. ``routed``
-    counts chats by how their worker was found.
+    counts chats by how their worker was found, ``replays`` by what came of them; ``kept_requests``
+    are bytes.
     """
 
     now_ms: int
@@ -55,6 +57,8 @@ class Snapshot:
     webhooks: dict[str, int]
     disk_caches: dict[str, DiskCacheUse]
     routed: dict[str, int]
+    replays: dict[str, int]
+    kept_requests: int
 
     def age_ms(self, worker: WorkerStatus) -> int:
         """The age of a worker's last report."""
@@ -87,12 +91,15 @@ class StatusReader:
             pipe.hgetall(keys.ENDED)
             pipe.hgetall(COUNTS)
             pipe.hgetall(ROUTED)
-            time, ended, delivered, routed = await pipe.execute()
+            pipe.hgetall(REPLAYS)
+            pipe.get(REQUESTS_TOTAL)
+            time, ended, delivered, routed, replays, kept = await pipe.execute()
         now_ms, webhooks = int(clock.milliseconds(time)), _counts(delivered)
         webhooks["waiting"] = await self._webhooks_waiting()
         disks = await self._registry.disk_caches()
         return Snapshot(
-            *(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, _counts(routed))
+            *(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, _counts(routed)),
+            *(_counts(replays), int(kept or 0)),
         )
 
     async def _webhooks_waiting(self) -> int:

@@ -92,7 +92,9 @@ async def _answer(
     asked = body.asked(read(earlier))
     stores, not_honoured = _stores(body, stored.store.enabled)
     ignored = (*asked.ignored, *not_honoured)
-    submitted = await submit(body, body.model, [_told(asked.spec, body)], ignored, context)
+    spec = _told(asked.spec, body)
+    spec = replace(spec, policy=replace(spec.policy, keeps_request=stores))
+    submitted = await submit(body, body.model, [spec], ignored, context)
     record = ResponseRecord(
         context.caller.owner,
         submitted.model_name,

@@ -119,7 +119,7 @@ async def submit(
     headers = {"X-Job-Id": job_id}
     if ignored:
         headers["X-Ignored-Fields"] = named(ignored)
-    stop = functools.partial(_stop_soon, chats.jobs, job_id, context.caller)
+    stop = functools.partial(stop_soon, chats.jobs, job_id, context.caller)
     # A client that sends a key may come back with it: its job goes on for a while without a reader.
     leave = stop if key is None else keep_running
     warnings = specs[0].warnings
@@ -203,7 +203,7 @@ async def _resume(first_id: str, answers: int, readers: ChatReaders) -> list[Rea
     return [await readers.attach(job_id) for job_id in job_ids]
 
 
-def _stop_soon(jobs: JobQueue, job_id: str, caller: Caller) -> None:
+def stop_soon(jobs: JobQueue, job_id: str, caller: Caller) -> None:
     """Stop a disconnected client's job, in a new task: the request's own is being cancelled."""
     task = asyncio.get_running_loop().create_task(_stop(jobs, job_id, caller))
     _leaving.add(task)

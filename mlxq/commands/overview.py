@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +10,6 @@ from mlxq.errors import NoService, Problem, WrongUse
 from mlxq.http_client import connect
 
 LOOK_S = 2.0
-_DISTRIBUTION = "mlx-chat-queue"
 _TEXT = """\
 Chat with the models of an MLX chat queue, and operate it.
 
@@ -26,6 +22,7 @@ Chat with the models of an MLX chat queue, and operate it.
   mlxq load, unload                  have a model in memory (always: --pin, unpin), or not
   mlxq batch prompts.jsonl           run a file of prompts; `mlxq batches` lists them
   mlxq ps, stop                      what runs and waits; stop it
+  mlxq receipt, replay               how a chat was answered; run it again and compare
   mlxq status, logs, doctor          queues and memory; the service's logs; what is wrong
   mlxq keys, usage                   API keys; requests and tokens by day, model and key
   mlxq webhooks                      addresses that are told when something ends
@@ -68,13 +65,3 @@ def show_help(
             launch.main(argv=["--help"], program="mlxq serve")
         shown = type(shown)(known[word], info_name=word, parent=shown)
     print(shown.get_help())
-
-
-def this_version() -> str:
-    """The version of the installed package, or of the checkout that this code is in."""
-    try:
-        return version(_DISTRIBUTION)
-    except PackageNotFoundError:
-        file = Path(__file__).parents[2] / "pyproject.toml"
-        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        return f"{project['version']} (checkout)"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from tests.faults.client import Chat, Client
@@ -34,6 +37,16 @@ def attempts(stack: Stack, chat: Chat) -> int:
     """How often a chat's log was begun or taken up."""
     count: Any = stack.redis.hget(keys.job(chat.job_id), "attempts")
     return int(count)
+
+
+def asked(stack: Stack, method: str, path: str) -> Any:
+    """The JSON that the API answers with."""
+    with closing(http.client.HTTPConnection("127.0.0.1", stack.port(), timeout=MOST_S)) as api:
+        api.request(method, path)
+        response = api.getresponse()
+        body = response.read()
+    assert response.status == 200, body
+    return json.loads(body)
 
 
 async def at_token(some: Sequence[Chat], number: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tests.faults.checker import Checker
 from tests.faults.client import Chat
-from tests.faults.running_chats import all_ended, at_token, attempts, chats, streamed
+from tests.faults.running_chats import all_ended, asked, at_token, attempts, chats, streamed
 from tests.faults.stack import Stack, until
 from wire import keys
 from worker.backends.echo import DEADLY, HANGING
@@ -48,6 +48,15 @@ def test_a_killed_worker_costs_a_pause_and_no_token(
         asyncio.run(streamed(stack, eight, kill()))
         assert checker.check(eight) == []
         assert max(chat.longest_silence for chat in eight) < RESTART_S
+    names = [worker.decode() for worker in stack.redis.smembers(keys.WORKERS)]  # type: ignore[union-attr]
+    for chat in eight[:2]:
+        receipt = asked(stack, "GET", f"/api/engine/jobs/{chat.job_id}/receipt")
+        assert len(set(receipt["workers"])) == 3
+        assert receipt["workers"][-1] in names
+        assert (receipt["seed"], receipt["finish_reason"]) == (chat.seed, "length")
+        assert receipt["usage"]["completion_tokens"] == chat.tokens
+        replay = asked(stack, "POST", f"/api/engine/jobs/{chat.job_id}/replay")
+        assert (replay["result"], replay["compared_tokens"]) == ("identical", chat.tokens)
 
 
 def test_a_worker_killed_between_pop_and_start_loses_no_job(

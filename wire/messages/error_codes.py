@@ -14,6 +14,7 @@ ErrorCode = Literal[
     "method_not_allowed",
     "conflict",
     "expired",
+    "request_not_kept",
     "too_large",
     "unsupported_media_type",
     "invalid_request",

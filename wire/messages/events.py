@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -42,6 +42,18 @@ class Timings:
     tokens_per_second: float = 0.0
     draft_tokens: int = 0
     accepted_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the worker that ended a job ran it with, for its receipt.
+
+    ``libraries`` are versions of packages by name. ``peak_memory_bytes`` is the most that MLX held
+    while the job ran there, everything that ran beside it included; 0: not measured.
+    """
+
+    libraries: Mapping[str, str]
+    peak_memory_bytes: int = 0
 
 
 class ToolCallDelta(NamedTuple):
@@ -166,7 +178,7 @@ class Finished:
 
     ``stop_reason`` is the stop text that ended the answer, or the id of the token in
     ``stop_token_ids`` that did, if one did. ``last``, for jobs that ask for log-probabilities, is
-    that of the token that ended the answer and is no text.
+    that of the token that ended the answer and is no text. ``run`` is added as it is logged.
     """
 
     finish_reason: FinishReason
@@ -175,6 +187,7 @@ class Finished:
     result: dict[str, Any] | None = None
     stop_reason: str | int | None = None
     last: TokenLogprob | None = None
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +202,7 @@ class Failed:
     usage: Usage = Usage()
     timings: Timings = Timings()
     param: str | None = None
+    run: Run | None = None
 
 
 LoggedEvent = Delta | Warning | Finished | Failed

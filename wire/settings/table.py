@@ -129,6 +129,13 @@ class Settings:
         16,
         1 << 20,
     )
+    replay_mb: int = setting(
+        64,
+        "memory of Redis for requests of ended chats, which can be run again for a day; beyond it "
+        "the oldest are dropped, MiB; 0: none are kept",
+        0,
+        1 << 20,
+    )
     api_keys_file: str = setting("", "file of API keys, a name:key or name:sha256:digest a line")
     api_keys: tuple[str, ...] = setting((), "API keys, name:key, separated by commas", secret=True)
     require_keys: str = setting(

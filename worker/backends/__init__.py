@@ -3,15 +3,20 @@ need it."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 
 from wire.model_registry import ModelRecord
+from wire.receipts.release import DISTRIBUTION, release
 from wire.settings import Settings
 from worker.backends import mlx_import
 from worker.backends.base import Backend
 from worker.backends.echo_cache import PromptReuse, TokenCounts
 from worker.backends.libraries import library_of
 from worker.prompt_cache import Cache, CacheOperations, Checkpoint, PromptCache
+
+_LIBRARIES = ("mlx", "mlx-lm", "mlx-vlm")
 
 
 def load_libraries(settings: Settings) -> None:
@@ -111,3 +116,26 @@ def mlx_bytes(settings: Settings) -> int:
     import mlx.core as mx
 
     return int(mx.get_active_memory())
+
+
+def peak_memory(settings: Settings) -> Callable[[], int]:
+    """What reads the most bytes that MLX has held since it was last called."""
+    if settings.backend == "echo":
+        return lambda: 0
+    import mlx.core as mx
+
+    def read() -> int:
+        peak = int(mx.get_peak_memory())
+        mx.reset_peak_memory()
+        return peak
+
+    return read
+
+
+def versions(settings: Settings) -> dict[str, str]:
+    """The versions of this service and of the libraries that make its answers, by name."""
+    found = {DISTRIBUTION: release()}
+    for name in () if settings.backend == "echo" else _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

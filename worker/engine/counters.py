@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from weakref import WeakKeyDictionary
 
@@ -38,11 +38,13 @@ class _Histogram:
 class Counters:
     """One a worker.
 
-    ``restarts`` counts earlier starts of a worker on this machine and data folder.
+    ``restarts`` counts earlier starts of a worker on this machine and data folder. ``read_peak``
+    tells the most memory that was held since it was last asked, bytes.
     """
 
-    def __init__(self, restarts: int = 0) -> None:
-        self.restarts = restarts
+    def __init__(self, read_peak: Callable[[], int] = lambda: 0) -> None:
+        self.restarts = 0
+        self._read_peak = read_peak
         self._prompt_tokens = self._cached_tokens = self._generation_tokens = 0
         self._ttft, self._gap, self._queue = (
             _Histogram("ttft"),
@@ -63,7 +65,12 @@ class Counters:
         self._sampled = (time.monotonic(), 0, 0, 0.0)
 
     def step(self, backend: Backend, tokens: Items[Token]) -> None:
-        """Count a step's tokens, once their sequences have them. For the engine's thread."""
+        """Count a step's tokens, once their sequences have them, and note the memory that it took.
+        For the engine's thread."""
+        peak = self._read_peak()
+        for sequence in (*backend.sequences(), *(token.sequence for token in tokens)):
+            if peak > sequence.peak_memory_bytes:
+                sequence.peak_memory_bytes = peak
         if not tokens or tokens[0].sequence.pools:
             self.texts(tokens)
             return

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Protocol
 
 from redis import Redis
@@ -65,9 +66,10 @@ class _Closed(Exception):
 class EventWriter:
     """Writes events in the order the engine made them."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, libraries: Mapping[str, str]) -> None:
+        """``libraries`` are the versions of packages that ends tell."""
         self._log = TokenLog(redis)
-        self._held = HeldLogs()
+        self._held = HeldLogs(libraries)
         self._waiting: deque[tuple[Sequence, Event]] = deque()
         self._urgent = False
         self._changed = threading.Condition()

@@ -5,10 +5,11 @@ Knows no Redis. Events of the same text are merged and numbered here before they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from wire.log_entries import Entry, position_after
-from wire.messages import Delta, Event, Progress
+from wire.messages import Delta, Event, Failed, Finished, Progress, Run
 from wire.token_log import Append
 from worker.sequence import Sequence
 
@@ -47,9 +48,13 @@ class NumberedStep:
 
 
 class HeldLogs:
-    """Changed by several threads: each method changes one entry at once."""
+    """Changed by several threads: each method changes one entry at once.
 
-    def __init__(self) -> None:
+    ``libraries`` are versions of packages, which each end tells.
+    """
+
+    def __init__(self, libraries: Mapping[str, str]) -> None:
+        self._libraries = libraries
         self._logs: dict[str, HeldLog] = {}
 
     def __len__(self) -> int:
@@ -89,6 +94,8 @@ class HeldLogs:
                 continue
             unmoved = (held, held.next_number, held.position)
             _, number, position = reached.get(sequence, unmoved)
+            if isinstance(event, (Finished, Failed)):
+                event = replace(event, run=Run(self._libraries, sequence.peak_memory_bytes))
             owner, attempt = sequence.job.owner, sequence.attempt
             appends.append(Append(sequence.job_id, owner, attempt, number, event, position))
             if isinstance(event, Delta):

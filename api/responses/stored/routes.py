@@ -96,6 +96,7 @@ async def delete_response(response_id: str, stored: StoredOf) -> DeletedResponse
     """Forget a response, and stop it if it goes on."""
     found = await stored.find(response_id)
     await stored.store.drop(found.job_id)
+    await stored.readers.records.forget_request(found.job_id)
     await stored.jobs.stop(found.job_id, stored.caller.owner)
     return DeletedResponse(id=response_id, object="response", deleted=True)
 

@@ -64,7 +64,7 @@ class ChatWorker(RqHeartbeat):
         self._routing = routing
         self._slots.number, self._drain_s = settings.slots, settings.drain_s
         self.kept_s = int(settings.rq_history_hours * 3600)
-        self._start_query = StartQuery(self.connection, self.queues[0].key)
+        self._start_query = StartQuery(self.connection, self.queues[0].key, self.name)
 
     def ended(
         self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None

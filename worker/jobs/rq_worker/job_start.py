@@ -36,14 +36,15 @@ class JobStart(NamedTuple):
 
 
 class StartQuery:
-    """Takes a job's lease and asks for the rest."""
+    """Takes a job's lease for a worker and asks for the rest."""
 
-    def __init__(self, redis: Redis, chats_key: str) -> None:
+    def __init__(self, redis: Redis, chats_key: str, worker: str) -> None:
         self._log = TokenLog(redis)
+        self._worker = worker
         self._chats_key = chats_key
 
     def add_to(self, job_id: str, pipeline: Pipeline) -> None:
-        self._log.ask(pipeline, job_id)
+        self._log.ask(pipeline, job_id, self._worker)
         pipeline.hmget(keys.job(job_id), "crashes", "beside")
         pipeline.exists(keys.cancel(job_id))
         pipeline.hdel(keys.job(job_id), keys.ISOLATED)  # It is let in later.

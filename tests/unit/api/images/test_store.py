@@ -8,6 +8,7 @@ from redis import Redis
 
 from api.images.store import OVERHEAD, ImagesFull, ImageStore
 from wire import keys
+from wire.receipts.kept_requests import request
 
 SIZE = 10_000
 BUDGET = 3 * (SIZE + OVERHEAD)
@@ -59,6 +60,18 @@ def test_an_image_is_dropped_after_its_last_job(redis: Redis) -> None:
     store.sweep()
     assert stored(redis) == set()
     assert not redis.keys(keys.PREFIX + "image*") or redis.get(keys.IMAGES_TOTAL) == b"0"
+
+
+def test_it_stays_with_a_kept_request_unless_its_space_is_needed(redis: Redis) -> None:
+    store = ImageStore(redis, BUDGET, kept_s=0)
+    fill(store, redis, *"ab")
+    for name in "ab":
+        job(redis, f"job-{name}", "ended")
+    redis.set(request("job-b"), b"packed")
+    store.sweep()
+    assert stored(redis) == {"b"}
+    fill(store, redis, *"cde")
+    assert "b" not in stored(redis)
 
 
 def test_it_stays_a_while_for_the_next_turn(redis: Redis) -> None:

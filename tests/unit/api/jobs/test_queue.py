@@ -70,9 +70,11 @@ def test_what_is_remembered_of_a_chat_holds_no_prompt_and_expires(
     record = text_of(redis.hgetall(keys.job(job_id)))
     assert record.pop("submitted_ms").isdigit()
     assert json.loads(record.pop("sampling"))["seed"] == 1
+    assert len(record.pop("request_sha256")) == 64
     assert record == {
         "owner": "everyone",
         "model_id": "model-1",
+        "model_revision": "r1",
         "queue": "chat",
         "kind": "chat",
         "state": "queued",

@@ -13,7 +13,7 @@ import pytest
 from tests.support.chats import sequence
 from wire import keys
 from wire.log_entries import Entry, decode, decode_rows, encode
-from wire.messages import Delta, Finished, Piece, ToolCallDelta, Warning
+from wire.messages import Delta, Finished, Piece, Run, ToolCallDelta, Warning
 from wire.token_log import Append, TokenLog
 from worker.jobs import event_writer
 from worker.jobs.event_writer import EventWriter
@@ -30,7 +30,7 @@ class Written:
     def __init__(self) -> None:
         self.redis: Any = fakeredis.FakeRedis()
         self.ends: queue.SimpleQueue[Sequence] = queue.SimpleQueue()
-        self.writer = EventWriter(self.redis)
+        self.writer = EventWriter(self.redis, {"mlx": "1"})
 
     def ended(self, sequence: Sequence) -> None:
         self.ends.put(sequence)
@@ -65,6 +65,7 @@ def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_share
     written: Written,
 ) -> None:
     chat = written.hold("a")
+    chat.peak_memory_bytes = 7
     written.writer.put([(chat, Delta("Hello", (1,)))])
     for token, text in enumerate((" there", ",", " you"), start=2):
         written.writer.put([(chat, Delta(text, (token,)))])
@@ -79,7 +80,7 @@ def test_the_first_text_and_the_end_wait_for_nothing_and_what_lies_between_share
     places = [0, *(entry.position for entry in entries[:-1])]
     assert [entry.start for entry in entries[:-1]] == places[:-1]
     assert places[-1] == 4
-    assert entries[-1].event == Finished("stop")
+    assert entries[-1].event == Finished("stop", run=Run({"mlx": "1"}, 7))
 
 
 def test_positions_go_on_behind_what_an_earlier_attempt_logged(written: Written) -> None:

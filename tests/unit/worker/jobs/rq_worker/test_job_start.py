@@ -21,7 +21,7 @@ def redis() -> Any:
 
 
 def start_of(redis: Any, job_id: str, *, withdrawn: bool = False) -> JobStart:
-    query = StartQuery(redis, QUEUE)
+    query = StartQuery(redis, QUEUE, "machine.1")
     with redis.pipeline() as pipeline:
         query.add_to(job_id, pipeline)
         return query.read(pipeline.execute(), withdrawn=withdrawn)

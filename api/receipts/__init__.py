@@ -1,0 +1,1 @@
+"""How chats that have ended were answered, and whether they are answered alike again."""
