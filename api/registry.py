@@ -109,6 +109,8 @@ def servable(model: ModelRecord | None, param: str, task: Task | None = "chat") 
         raise unknown_model(param=param)
     if not model.downloaded:
         raise ApiError("model_not_found", "This model has not been downloaded yet.", param=param)
+    if model.problem:
+        raise ApiError("load_failed", model.problem, param=param)
     if task is not None and task not in model.tasks:
         raise ApiError("unsupported", _INSTEAD[task, model.tasks[0]], param=param)
     return model
@@ -165,18 +167,18 @@ class RegistryReader:
         """The default model for an owner of chats: the configured one; else the one that the
         owner's last chat was for, while it is loaded; else the first by name.
 
-        A demo model only where there is no other. None if there is no model. For another task the
-        first by name that is for it.
+        A demo model only where there is no other, and never an adapter. None if there is no model.
+        For another task the first by name that is for it.
         """
         records = await self.models()
         if task != "chat":
-            fit = (record for record in records if record.downloaded and task in record.tasks)
+            fit = (r for r in records if r.downloaded and task in r.tasks and not r.adapter_path)
             return next(fit, None)
         if self._default_model:
             named = model_registry.find(records, self._default_model)
             return named if named is not None and named.downloaded else None
         last = cast(bytes | None, await self._redis.hget(keys.LAST_MODELS, owner))
-        ready = [record for record in records if record.downloaded and "chat" in record.tasks]
+        ready = [r for r in records if r.downloaded and "chat" in r.tasks and not r.adapter_path]
         ready = [record for record in ready if not record.demo] or ready
         used = next((r for r in ready if last is not None and r.id == last.decode()), None)
         if used is not None and used.id in loaded(await self.workers()):

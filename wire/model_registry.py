@@ -46,6 +46,9 @@ class _Others(SamplingDefaults):
     tasks: tuple[Task, ...] = ("chat",)
     dimensions: int = 0
     shorter_dimensions: tuple[int, ...] | None = None
+    base_id: str = ""
+    adapter_path: str = ""
+    problem: str = ""
     draft_model: str = ""
 
 
@@ -68,6 +71,10 @@ class ModelRecord(TolerantRecord):
     ``tasks``: what it is for. ``dimensions`` is how many numbers its vectors have, 0 for a model
     that makes none; ``shorter_dimensions`` are how many they can be cut to: any number if the list
     is empty, none without a list.
+
+    An adapter has a record of its own, ``base+adapter``, which is its base's but for ids, size and
+    ``adapter_path``, its folder; ``base_id`` is empty if its base isn't here. ``problem`` is the
+    sentence that says why it can't be served.
     """
 
     id: str
@@ -95,6 +102,9 @@ class ModelRecord(TolerantRecord):
     tasks: tuple[Task, ...] = Field(default=("chat",), exclude=True)
     dimensions: int = Field(default=0, exclude=True)
     shorter_dimensions: tuple[int, ...] | None = Field(default=None, exclude=True)
+    base_id: str = Field(default="", exclude=True)
+    adapter_path: str = Field(default="", exclude=True)
+    problem: str = Field(default="", exclude=True)
     draft_model: str = Field(default="", exclude=True)
     draft_size: int = Field(default=0, exclude=True)
 
@@ -154,6 +164,9 @@ def _with_others(record: ModelRecord, sampling: Mapping[bytes, bytes]) -> ModelR
         "tasks": others.tasks,
         "dimensions": others.dimensions,
         "shorter_dimensions": others.shorter_dimensions,
+        "base_id": others.base_id,
+        "adapter_path": others.adapter_path,
+        "problem": others.problem,
         "draft_model": others.draft_model,
     }
     return record.model_copy(update=beside)
@@ -186,6 +199,9 @@ class Registry:
             "reasoning_efforts": record.reasoning_efforts,
             "demo": record.demo,
             "dimensions": record.dimensions,
+            "base_id": record.base_id,
+            "adapter_path": record.adapter_path,
+            "problem": record.problem,
             "draft_model": record.draft_model,
         }
         others = record.sampling_defaults.given() | {k: v for k, v in beside.items() if v}

@@ -19,6 +19,7 @@ from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends, preload, warm_up
 from worker.backends.base import Backend
+from worker.backends.echo import ECHO_MODEL
 from worker.disk_cache.disk_cache import DiskCache
 from worker.disk_cache.folder import Folder
 from worker.disk_cache.store import Store
@@ -45,7 +46,7 @@ from worker.jobs.routing.router import Router
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.status_reporter import StatusReporter
-from worker.models.folders import ECHO_MODEL, ModelFolders
+from worker.models.folders import ModelFolders
 from worker.models.load import LoadProgress
 from worker.models.loaded import LoadedModels
 from worker.prompt_cache import PromptCache

@@ -29,7 +29,9 @@ def pinned(redis: Redis, folders: ModelFolders) -> list[ModelRecord]:
     stored = cast(dict[bytes, bytes], redis.hgetall(pins.PINNED_MODELS))
     found = [(folders.find(model_id), pin) for model_id, pin in pins.decode(stored).items()]
     records = [
-        with_kv(record, pin.kv_quantization).with_draft(_draft(folders, pin))
+        record
+        if record.adapter_path  # It is loaded into its base, whichever way that is.
+        else with_kv(record, pin.kv_quantization).with_draft(_draft(folders, pin))
         for record, pin in found
         if record is not None
     ]

@@ -79,6 +79,12 @@ class EngineModel(BaseModel):
         description="The same once the whole model is there; null before that."
     )
     repository: str | None = Field(description="Its name on the hub, owner/name, where known.")
+    base_id: str | None = Field(
+        description="Of a LoRA adapter, the id of the model that it changes; else null."
+    )
+    problem: str | None = Field(
+        description="Why an adapter that was found can't be used, as a sentence; else null."
+    )
     size: int = Field(description="Bytes of its weights on disk; of a download, all its bytes.")
     architecture: str = Field(description="`model_type` of its config.json.")
     context_window: int = Field(description="Tokens; 0 while it isn't known.")
@@ -141,9 +147,13 @@ def model_view(
 ) -> EngineModel:
     """The view of a record. ``now`` is how it is loaded, None if it isn't; ``default_id`` is the
     default model's; ``load_progress`` is in percent, None if it isn't being loaded."""
+    folder = record.adapter_path or record.path
     return EngineModel(
         **{name: getattr(record, name) for name in _AS_RECORDED},
-        local_path=record.path if record.downloaded and record.path else None,
+        path=folder,
+        local_path=folder if record.downloaded and folder else None,
+        base_id=record.base_id or None,
+        problem=record.problem or None,
         sampling_defaults=record.sampling_defaults.given(),
         capabilities=record.capabilities,
         dimensions=record.dimensions or None,
@@ -161,6 +171,7 @@ _AS_RECORDED = sorted(
     set(EngineModel.model_fields)
     & set(ModelRecord.model_fields)
     - {"sampling_defaults", "download_progress", "kv_quantization", "draft_model", "dimensions"}
+    - {"path", "base_id", "problem"}
 )
 
 

@@ -236,7 +236,7 @@ class Shared(Collector):
         return family
 
     def _weights(self) -> Family:
-        text, labels = "Weights of a model in memory.", ["worker", "model", "kv_bits"]
+        text, labels = "Weights of models and adapters.", ["worker", "model", "kv_bits"]
         family = GaugeMetricFamily("mlxq_model_weights_bytes", text, labels=labels)
         for worker in self._snapshot.workers:
             for model in worker.models:

@@ -37,17 +37,18 @@ Version = Annotated[str | None, Header(alias=VERSION_HEADER)]
 
 
 class ModelView(BaseModel):
-    """A model in OpenAI's shape, a field of vLLM's and four of ours.
+    """A model in OpenAI's shape, two fields of vLLM's and four of ours.
 
-    ``created`` is the date of its files. ``sampling_defaults`` are its own for requests that leave
-    these fields out. ``capabilities``: ``chat``, ``embeddings``, ``rerank``, and of a chat model
-    ``vision`` and ``tools``.
+    ``created`` is the date of its files. ``parent`` is the base of an adapter, else null.
+    ``sampling_defaults`` are its own for requests that leave these fields out. ``capabilities``:
+    ``chat``, ``embeddings``, ``rerank``, and of a chat model ``vision`` and ``tools``.
     """
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    parent: str | None
     max_model_len: int | None
     context_window: int | None
     is_vision: bool
@@ -98,10 +99,11 @@ async def models(
     """
     records, created = await registry.models(), await registry.created()
     view = _anthropics if is_anthropic(request.scope) else _listed
+    names = {record.id: public_name(record, records) for record in records}
     listed = [
-        view(public_name(record, records), record, created)
+        view(names[record.id], record, created, names.get(record.base_id))
         for record in records
-        if record.downloaded and ("chat" in record.tasks or view is _listed)
+        if record.downloaded and not record.problem and ("chat" in record.tasks or view is _listed)
     ]
     if is_anthropic(request.scope):
         return _page(listed, limit, before_id, after_id)
@@ -116,23 +118,35 @@ async def model(
     record = await registry.find(await registry.meant(model) or model)
     if record is None and names_no_model(await registry.meant(model)):
         record = await registry.default(caller.owner)
-    if record is None or not record.downloaded:
+    if record is None or not record.downloaded or record.problem:
         raise unknown_model(param="model")
-    name = model if model in record.names else public_name(record, await registry.models())
+    records = await registry.models()
+    name = model if model in record.names else public_name(record, records)
+    base = next((one for one in records if one.id == record.base_id), None)
     view = _anthropics if is_anthropic(request.scope) else _listed
-    return view(name, record, await registry.created())
+    parent = None if base is None else public_name(base, records)
+    return view(name, record, await registry.created(), parent)
 
 
-def _listed(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[str, Any]:
+def _listed(
+    name: str, record: ModelRecord, created: Mapping[str, int], parent: str | None
+) -> dict[str, Any]:
     owner = record.repository.split("/")[0] if record.repository else "local"
     row = {"id": name, "object": "model", "created": created.get(record.id, 0), "owned_by": owner}
     window = record.context_window
-    row |= {"max_model_len": window, "context_window": window, "is_vision": record.is_vision}
+    row |= {
+        "parent": parent,
+        "max_model_len": window,
+        "context_window": window,
+        "is_vision": record.is_vision,
+    }
     row["capabilities"] = record.capabilities
     return row | {"sampling_defaults": record.sampling_defaults.given()}
 
 
-def _anthropics(name: str, record: ModelRecord, created: Mapping[str, int]) -> dict[str, Any]:
+def _anthropics(
+    name: str, record: ModelRecord, created: Mapping[str, int], _parent: str | None
+) -> dict[str, Any]:
     """One model by the name to ask for it by."""
     date = datetime.fromtimestamp(created.get(record.id, 0), UTC)
     return {

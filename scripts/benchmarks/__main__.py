@@ -15,6 +15,7 @@ import uvloop
 from scripts.benchmarks.measured import Measured
 from scripts.benchmarks.parts import (
     crowd,
+    disk_cache,
     durability,
     equal_text,
     rounds,
@@ -110,7 +111,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = _commands()
     chosen = commands.parse_args(argv)
     possible = PARTS_OF_OWN_MODEL if chosen.model else PARTS
-    default = PARTS_OF_OWN_MODEL[:-1] if chosen.model else DEFAULT_PARTS
+    default = PARTS_OF_OWN_MODEL[:-2] if chosen.model else DEFAULT_PARTS
     parts = tuple(chosen.only.split(",")) if chosen.only else default
     if unknown := [part for part in parts if part not in possible]:
         commands.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(possible)}")
@@ -141,6 +142,9 @@ def measure(plan: Plan, folder: Path) -> Measured:
     if "start" in plan.parts:
         log("scripts/serve, from its start to the first token")
         found.ours |= startup.measure(plan, folder)
+    if "disk-cache" in plan.parts:
+        log("cached prompts on disk")
+        found.ours |= disk_cache.measure(plan, folder)
     if "durability" in plan.parts:
         log("the cost of the token log")
         found.ours |= uvloop.run(durability.measure(plan, folder))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from scripts.benchmarks import text_tables
 from scripts.benchmarks.cells import NOTHING, met, p50, p95, paired, rate, ttft
 from scripts.benchmarks.measured import Measured
+from scripts.benchmarks.parts.disk_cache import CLIENTS as CONVERSING
+from scripts.benchmarks.parts.disk_cache import STREAMS
 from scripts.benchmarks.parts.equal_text import SEQUENCES, Row
-from scripts.benchmarks.parts.table import table
 from scripts.benchmarks.parts.text import BATCH
 from scripts.benchmarks.parts.vision import CHATS
 from scripts.benchmarks.systems.plan import BATCH_PROMPTS, SAMPLINGS, Figures, Results
+from scripts.benchmarks.table import table
 
 
 def report(found: Measured, measured: str) -> str:
@@ -36,6 +38,8 @@ def report(found: Measured, measured: str) -> str:
         parts.append(_vision(found.ours))
     if "start" in found.ours:
         parts.append(_start(found.ours["start"]))
+    if "disk bytes" in found.ours:
+        parts.append(_disk_cache(found.ours))
     if "durable" in found.ours:
         parts.append(_durability(found.ours))
     return "\n\n".join(part.replace("\n\n", f"\n\n{measured}\n\n", 1) for part in parts)
@@ -50,6 +54,29 @@ def _durability(ours: Results) -> str:
     ]
     head = ["32 clients, greedy", "with the log", "plain PUBLISH", "cost", "target", "met"]
     return "### The durable token log against publishing alone\n\n" + table(head, rows)
+
+
+def _disk_cache(ours: Results) -> str:
+    rows = []
+    for length in sorted(int(key.split()[0]) for key in ours if key.endswith(" disk")):
+        disk, cold = ours[f"{length} disk"], ours[f"{length} cold"]
+        share = paired(disk.ttft, cold.ttft)
+        title = f"turn 2 of {length + 100:,} tokens after kill -9, against cold, TTFT p50 / p95, ms"
+        rows.append([title, ttft(disk), ttft(cold), f"{share:.0%}", "≤ 20 %", met(share <= 0.2)])
+    for key, what in (("begin", "written"), ("go on", "read")):
+        beside, without = ours[f"{key} with"], ours[f"{key} without"]
+        times = paired(beside.ttft, without.ttft)
+        title = (
+            f"longest silence of {STREAMS} streams while conversations {key} whose entries are"
+            f" {what}, against no disk cache, p50 / p95, ms"
+        )
+        cells = [ttft(beside), ttft(without), f"{times:.2f} ×", "≤ 1.5 ×", met(times <= 1.5)]
+        rows.append([title, *cells])
+    hourly = f"{p50(ours['disk bytes'].rate) / 1e9:.2f} GB, were there no cap"
+    title = f"written in an hour for {CONVERSING} clients with conversations of two turns"
+    rows.append([title, hourly, *[NOTHING] * 4])
+    head = ["", "", "against", "ratio", "target", "met"]
+    return "### Cached prompts on disk\n\n" + table(head, rows)
 
 
 def _stop(ours: Results) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from scripts.benchmarks.cells import NOTHING, met, p50, paired, rate, ttft
 from scripts.benchmarks.measured import Measured
-from scripts.benchmarks.parts.table import table
 from scripts.benchmarks.parts.text import BATCH
 from scripts.benchmarks.systems.plan import (
     GREEDY,
@@ -15,6 +14,7 @@ from scripts.benchmarks.systems.plan import (
     Figures,
     Sampling,
 )
+from scripts.benchmarks.table import table
 
 GENERATED_SHARE, OWN_MODEL_SHARE = 0.8, 0.95
 """The least part of the in-process tokens per second."""

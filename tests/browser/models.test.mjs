@@ -116,13 +116,13 @@ onPage("a load shows how much of the weights is read, whoever began it; pinning 
   assert.ok(await pin.isDisabled());
   shown.list = [model({ load_progress: 100 })];
   await one.getByText("Loading: weights read, getting ready").waitFor();
-  shown.list = [model({ loaded: true })];
+  shown.list = [model({ loaded: true, draft_model: "small" })];
   await one.locator(".doing").first().waitFor({ state: "hidden" });
   await one.getByRole("combobox").selectOption("4");
   const sent = await command(page, "load", { status: "loaded", model_id: "m" }, 200, () => { shown.list = [model({ loaded: true, pinned: true, kv_quantization: 4 })]; });
   await pin.click();
   await one.getByText("Pinned", { exact: true }).waitFor();
-  assert.deepEqual(sent, [{ model_id: "m", kv_quantization: 4, pin: true }]);
+  assert.deepEqual(sent, [{ model_id: "m", kv_quantization: 4, draft_model: "small", pin: true }]);
 });
 
 onPage("the end of a download is said, also to who doesn't see it", async (page) => {

@@ -17,6 +17,7 @@ from tests.mlx.conftest import Bench
 from tests.mlx.test_drafts import SAMPLINGS, TEXTS, Always, chats_of, run
 from tests.model_kinds.kinds import make_folder
 from wire.model_registry import ModelRecord
+from worker.backends.draft_model import draft_rows
 from worker.backends.draft_model.draft_rows import MOST_BEHIND
 from worker.errors import WorkerError
 from worker.models.folders import describe
@@ -128,11 +129,24 @@ def test_many_plain_steps_are_caught_up_with(drafting: Bench, expected: list[Seq
     length = drafting.backend._draft_model._length  # type: ignore[attr-defined]
     drafting.start(*chats)
     drafting.run(until=lambda: len(chats[0].generated) > 4)
-    length.choose = lambda *_: 0
+    length.choose = lambda *_: 0  # plain steps alone
     drafting.run(until=lambda: len(chats[0].generated) > 8 + MOST_BEHIND)
     del length.choose
     assert run(drafting, [])["accepted"]
     assert [chat.generated for chat in chats] == [one.generated for one in expected[:4]]
+
+
+def test_a_row_that_is_behind_holds_up_no_other(
+    drafting: Bench, expected: list[Sequence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = chats_of(drafting, range(CHATS))
+    length = drafting.backend._draft_model._length  # type: ignore[attr-defined]
+    drafting.start(*chats)
+    drafting.run(until=lambda: len(chats[-1].generated) > 4)
+    monkeypatch.setattr(draft_rows, "MOST_BEHIND", 1)  # as one of which all guesses were right
+    monkeypatch.setattr(length, "may_read", lambda _: False)
+    assert run(drafting, [])["drafted"]
+    assert [chat.generated for chat in chats] == [one.generated for one in expected]
 
 
 def test_what_can_not_draft_is_refused_by_name(

@@ -12,12 +12,11 @@ from wire.batches import BatchLine, BatchSlice, LineResult
 from wire.messages import ChatJob, Message, Sampling
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
-from worker.backends.echo import answer
+from worker.backends.echo import ECHO_MODEL, answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext, attempt
 from worker.engine.counters import Counters
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
 WAIT_S = 60
@@ -94,7 +93,7 @@ class InlineLoads(LoadedModels):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._thread = _Inline()  # type: ignore[assignment]
+        self._loads._thread = _Inline()  # type: ignore[assignment]
 
     def start_all(self) -> bool:
         """End all loads; whether there were any."""

@@ -6,11 +6,12 @@ thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from wire.model_registry import ModelRecord
 from worker.logprobs import Measured
 from worker.sequence import Sequence
 
@@ -51,11 +52,36 @@ class Step:
     rest_s: float = 0.0
 
 
+class Adapters(Protocol):
+    """The adapters of a loaded model, by their ids. A sequence whose job names one as its model
+    runs with it, in one batch with the others."""
+
+    @property
+    def nbytes(self) -> Mapping[str, int]:
+        """Bytes in memory of each that is attached."""
+
+    def read(self, record: ModelRecord) -> None:
+        """Read an adapter's files, on any thread. Raises WorkerError for one that doesn't fit the
+        model."""
+
+    def attach(self, record: ModelRecord) -> Iterator[None]:
+        """Put an adapter that has been read into the model, on the engine's thread, in pieces
+        between which the model makes its steps. Raises WorkerError for one that can't be used."""
+
+    def detach(self, adapter_id: str) -> None:
+        """Take an adapter out that no sequence uses. An unknown one is no error."""
+
+
 class Backend(Protocol):
     """One loaded model."""
 
-    weight_bytes: int
-    """Bytes of the model's weights in memory."""
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model's weights in memory, and of its adapters."""
+
+    @property
+    def adapters(self) -> Adapters | None:
+        """None for a model that takes none."""
 
     def start(self) -> Iterator[None]:
         """End the load with what must be computed on the engine's thread: models are opened on

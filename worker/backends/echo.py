@@ -17,6 +17,7 @@ from collections.abc import Sequence as Items
 from weakref import WeakKeyDictionary
 
 from wire.messages import ChatJob, Message, OutputFormat
+from wire.model_registry import ModelRecord
 from worker import prompt
 from worker.backends import echo_logprobs, echo_script
 from worker.backends.base import EndOfText, Step, Token
@@ -29,6 +30,19 @@ from worker.text_decoder import Output, TextDecoder
 
 CONTEXT_WINDOW = 4096
 """That of its model unless another one is set."""
+ECHO_MODEL = ModelRecord(
+    id="echo",
+    name="demo-chat",
+    path="",
+    size=0,
+    architecture="echo",
+    context_window=CONTEXT_WINDOW,
+    is_vision=False,
+    revision="echo",
+    takes_tools=True,
+)
+"""What the echo backend serves, under the shipped chat model's name so that the same requests
+work."""
 WORDS = 4096
 BAD_PROMPT = "please fail in prefill"
 BAD_STEP = "please fail in decode"
@@ -172,6 +186,8 @@ class EchoDecoder:
 
 class EchoBackend:
     """Runs any number of sequences, one word each a step; a step takes ``delay_s`` seconds."""
+
+    adapters = None
 
     def __init__(
         self,

@@ -3,6 +3,7 @@ key-value cache."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
 from wire.model_registry import ModelRecord
+from worker.backends.adapters.bank import AdapterBank
 from worker.backends.base import Backend
 from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.cache_maker import CacheMaker
@@ -101,6 +103,8 @@ class LmModel:
     def __init__(self, model: Any, text: LmText, record: ModelRecord) -> None:
         self.weight_bytes = weight_bytes(model)
         self.caches = CacheMaker(lambda: list(make_prompt_cache(model)), record.kv_quantization)
+        self.adapters = AdapterBank(model, lambda ids: model(ids, cache=self.caches.new()))
+        self._id = record.id
         self._model = model
         self._text = text
 
@@ -113,19 +117,26 @@ class LmModel:
         return self._text.prepare(sequence, finds_checkpoints=self.caches.needs_checkpoints)
 
     def cache_key(self, sequence: Sequence) -> Items[int]:
-        return sequence.prompt_ids
+        adapter = sequence.job.model_id
+        if adapter == self._id:
+            return sequence.prompt_ids
+        return self.adapters.key_ids(adapter, sequence.prompt_ids)
 
     def open(self, sequence: Sequence) -> Row:
-        left = self._text.tokens_left(sequence)
-        return Row(sequence, sequence.tokens, left, self._text.answers.special)
+        left, special = self._text.tokens_left(sequence), self._text.answers.special
+        tokens, adapter = sequence.tokens, sequence.job.model_id
+        if adapter == self._id:
+            return Row(sequence, tokens, left, special)
+        key_ids = self.adapters.key_ids(adapter, tokens)
+        return Row(sequence, tokens, left, special, key_ids, adapter)
 
-    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
-        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+    def forward(self, ids: mx.array, cache: list[Any], rows: Iterable[Row] = ()) -> mx.array:
+        self.adapters.rows.set(row.adapter for row in rows)
         logits: mx.array = self._model(ids, cache=cache)
         return logits
 
-    def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:  # noqa: ARG002
-        return self.forward(inputs[:, None], cache)[:, -1, :]
+    def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
+        return self.forward(inputs[:, None], cache, rows)[:, -1, :]
 
     def poll(self, others_waiting: bool) -> float:  # noqa: ARG002
         return 0.0

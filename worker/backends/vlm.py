@@ -7,7 +7,7 @@ image never gets an old image's answer.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mlx_vlm.utils import load_model
 
 from wire.model_registry import ModelRecord
 from worker import prompt
+from worker.backends.adapters.bank import AdapterBank
 from worker.backends.base import Backend
 from worker.backends.batching.backend import BatchBackend
 from worker.backends.batching.cache_maker import CacheMaker
@@ -92,6 +93,7 @@ class VlmModel:
     images, and read by itself."""
 
     reads_together = False
+    adapters: AdapterBank | None = None
 
     def __init__(self, model: Any, text: VlmText, record: ModelRecord) -> None:
         self._text = text
@@ -160,8 +162,7 @@ class VlmModel:
             row.read_in_one_piece(self.caches.new())
         return True
 
-    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
-        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+    def forward(self, ids: mx.array, cache: list[Any], rows: Iterable[Row] = ()) -> mx.array:  # noqa: ARG002
         forget_positions(self._language)
         return _logits(self._language(ids, cache=cache))
 
@@ -209,7 +210,7 @@ class AcrossModel(VlmModel):
             row.feed = lambda start, stop, cache: _logits(feed(start, stop, cache))
         return True
 
-    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
+    def forward(self, ids: mx.array, cache: list[Any], rows: Iterable[Row] = ()) -> mx.array:  # noqa: ARG002
         return _logits(self._language(ids, cache=cache, **self._across.inputs(cache)))
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:  # noqa: ARG002

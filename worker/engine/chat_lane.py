@@ -187,7 +187,7 @@ class ChatLane:
 
     def _prepare(self, sequence: Sequence, backend: Backend) -> None:
         self._preparing[sequence.job_id] = sequence
-        self._models.claim(sequence.job_id, backend)
+        self._models.claim(sequence.job_id, backend, sequence.job.model_id)
         self._preparation.begin(sequence, backend, partial(self._prepared, sequence, backend))
 
     def _prepared(self, sequence: Sequence, backend: Backend, prepared: Ready) -> None:
@@ -196,8 +196,8 @@ class ChatLane:
             return
         del self._preparing[sequence.job_id]
         self._models.unclaim(sequence.job_id)
-        if not self._models.holds(backend):
-            # The model was unloaded while the prompt was being tokenised.
+        if not self._models.holds(backend, sequence.job.model_id):
+            # The model, or its adapter, was unloaded while the prompt was being tokenised.
             self._waiting.appendleft(sequence)
             return
         try:

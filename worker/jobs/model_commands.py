@@ -19,7 +19,8 @@ from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.models.downloads import Downloads
 from worker.models.folders import ModelFolders, with_kv
-from worker.models.loaded import LoadedModels, ModelKey, key_of
+from worker.models.loaded import LoadedModels
+from worker.models.memory import ModelKey, key_of
 
 Answer = dict[str, Any]
 
@@ -50,7 +51,11 @@ class ModelCommands:
 
     def _load(self, command: ModelCommand) -> Answer:
         plain = self._record(command)
-        record = with_kv(plain, command.kv_quantization).with_draft(self._draft(command, plain))
+        if plain.adapter_path:
+            record = self._adapter(plain, command)
+        else:
+            draft = self._draft(command, plain)
+            record = with_kv(plain, command.kv_quantization).with_draft(draft)
 
         def load() -> Future[Backend]:
             for key, _ in self._models.resident():
@@ -66,7 +71,8 @@ class ModelCommands:
 
         def keep(loaded: Future[Backend]) -> None:
             """The model's record says from now on how it is loaded."""
-            if loaded.exception() is None and self._catalogue.find(record.id) is not None:
+            there = self._catalogue.find(record.id) is not None
+            if loaded.exception() is None and there and not record.adapter_path:
                 self._catalogue.put(record)
 
         self._engine.call(load).result().result()
@@ -79,10 +85,11 @@ class ModelCommands:
         }
 
     def _unload(self, command: ModelCommand) -> Answer:
-        model_id = None if command.model_id is None else self._record(command).id
+        record = None if command.model_id is None else self._record(command)
+        model_id = None if record is None else record.id
 
         def unload() -> list[str]:
-            if any(model_id in (None, key.model_id) for key in self._models.loading):
+            if any(model_id in (None, *self._needed(key)) for key in self._models.loading):
                 raise WorkerError(
                     "load_conflict", "The model is being loaded; it can be unloaded after that."
                 )
@@ -93,11 +100,16 @@ class ModelCommands:
                 raise WorkerError(
                     "load_conflict", "The model is in use; it can be unloaded once its chats end."
                 )
-            for key in keys:
-                self._models.unload(key)
-            return [key.model_id for key in keys]
+            if record is not None and record.adapter_path:
+                return [record.id] if self._models.unload_adapter(record.id) else []
+            return [gone for key in keys for gone in self._models.unload(key)]
 
         return {"status": "unloaded", "models": self._engine.call(unload).result()}
+
+    def _needed(self, key: ModelKey) -> tuple[str, str]:
+        """The ids of a model that is being loaded, and of its base if it is an adapter."""
+        record = self._catalogue.find(key.model_id)
+        return key.model_id, "" if record is None else record.base_id
 
     def _register(self, command: ModelCommand) -> Answer:
         record = self._catalogue.register(command.name or "", command.path or "")
@@ -145,6 +157,14 @@ class ModelCommands:
                 "load_conflict", "It is the draft model of a loaded one, which must go first."
             )
 
+    def _adapter(self, record: ModelRecord, command: ModelCommand) -> ModelRecord:
+        """An adapter that is to be loaded. Raises WorkerError for what its base alone can have."""
+        for name in ("kv_quantization", "draft_model"):
+            if getattr(command, name) is not None:
+                sentence = f"An adapter has its base's {name}: load the base with it."
+                raise WorkerError("unsupported", sentence, param=name)
+        return record
+
     def _draft(self, command: ModelCommand, record: ModelRecord) -> ModelRecord | None:
         """The model that is to guess for another. Raises WorkerError if it can't."""
         if command.draft_model is None:
@@ -153,6 +173,10 @@ class ModelCommands:
         if draft is None:
             raise WorkerError(
                 "model_not_found", "No such draft model is registered.", param="draft_model"
+            )
+        if draft.adapter_path:
+            raise WorkerError(
+                "unsupported", "An adapter can't be a draft model.", param="draft_model"
             )
         for one in (record, draft):
             if not is_text_model(one):

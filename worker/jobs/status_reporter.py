@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +36,7 @@ from worker import backends
 from worker.disk_cache.disk_cache import DiskCache
 from worker.engine.counters import Counters
 from worker.models.loaded import LoadedModels
+from worker.models.memory import adapter_bytes
 from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
@@ -198,6 +199,21 @@ class StatusReporter:
         shares = self._models.load_progress()
         return json.dumps({model_id: round(100 * share, 1) for model_id, share in shares.items()})
 
+    def _loaded_models(self) -> Iterator[LoadedModel]:
+        """Models, most recently used first, without their adapters' bytes; then these."""
+        resident = self._models.resident()
+        for key, backend in resident:
+            own = backend.weight_bytes - sum(adapter_bytes(backend).values())
+            yield LoadedModel(
+                id=key.model_id,
+                kv_quantization=key.kv_quantization,
+                bytes=own,
+                draft_model=key.draft_model,
+            )
+        for key, backend in resident:
+            for adapter, size in adapter_bytes(backend).items():
+                yield LoadedModel(id=adapter, kv_quantization=key.kv_quantization, bytes=size)
+
     def _status(self, inside: list[Sequence]) -> WorkerStatus:
         resident, memory, cache = self._models.resident(), psutil.virtual_memory(), self._cache
         return WorkerStatus(
@@ -210,15 +226,7 @@ class StatusReporter:
             draining=self.draining,
             running=tuple(running_job(sequence) for sequence in inside[:MOST_SHOWN]),
             running_total=len(inside),
-            models=tuple(
-                LoadedModel(
-                    id=key.model_id,
-                    kv_quantization=key.kv_quantization,
-                    bytes=backend.weight_bytes,
-                    draft_model=key.draft_model,
-                )
-                for key, backend in resident
-            ),
+            models=tuple(self._loaded_models()),
             active_model=resident[0][0].model_id if resident else None,
             memory=Memory(
                 percent=memory.percent,

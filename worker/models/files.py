@@ -45,10 +45,12 @@ def size_of(folder: Path) -> int:
 
 
 def created(record: ModelRecord) -> int:
-    """The date of a model's newest file, seconds since the epoch; 0 without files."""
+    """The date of a model's or an adapter's newest file, seconds since the epoch; 0 without
+    files."""
+    folder = Path(record.adapter_path or record.path)
     try:
         return max(
-            (int(file.stat().st_mtime) for file in Path(record.path).iterdir() if file.is_file()),
+            (int(file.stat().st_mtime) for file in folder.iterdir() if file.is_file()),
             default=0,
         )
     except OSError:

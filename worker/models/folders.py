@@ -20,6 +20,7 @@ from worker.backends.pooling.echo import ECHO_EMBEDDINGS
 from worker.backends.pooling.folder import read_folder, tasks_of
 from worker.errors import WorkerError
 from worker.models import files, generation_config, model_config
+from worker.models.adapters.found import adapters_in
 from worker.models.chat_templates import reasoning_efforts, takes_tools
 from worker.models.files import PARTIAL, download_id, repository_of
 
@@ -70,7 +71,13 @@ class ModelFolders:
         return model_registry.find(self._records.values(), name)
 
     def put(self, record: ModelRecord) -> None:
-        self._records = {**self._records, record.id: self._published(record)}
+        """Take in a record. How a model's cache is quantised goes for its adapters, too."""
+        its_adapters = {
+            other.id: with_kv(other, record.kv_quantization)
+            for other in self._records.values()
+            if other.base_id == record.id
+        }
+        self._records = {**self._records, **its_adapters, record.id: self._published(record)}
 
     def _published(self, record: ModelRecord) -> ModelRecord:
         """A record as others see it: without the model's own defaults where they are ignored."""
@@ -87,10 +94,12 @@ class ModelFolders:
             found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
         there = {r.id: r for r in map(self._published, found)}
         before = {i: r for i, r in self._records.items() if i in there}
-        self._records = there | {
+        bases = there | {
             i: with_kv(there[i], r.kv_quantization).with_draft(there.get(r.draft_model))
             for i, r in before.items()
         }
+        adapters = adapters_in(self._folders, bases.values()) if self._echo is None else ()
+        self._records = bases | {r.id: r for r in adapters}
         return self.all()
 
     def register(self, name: str, path: str) -> ModelRecord:
@@ -282,18 +291,3 @@ def _of_vectors(config: dict[str, Any], folder: Path, tasks: tuple[Task, ...]) -
 def with_kv(record: ModelRecord, bits: Literal[4, 8] | None) -> ModelRecord:
     """The same model, to be loaded with another quantisation of its key-value cache."""
     return record.model_copy(update={"kv_quantization": bits})
-
-
-ECHO_MODEL = ModelRecord(
-    id="echo",
-    name="demo-chat",
-    path="",
-    size=0,
-    architecture="echo",
-    context_window=4096,
-    is_vision=False,
-    revision="echo",
-    takes_tools=True,
-)
-"""What the echo backend serves, under the shipped chat model's name so that the same requests
-work."""

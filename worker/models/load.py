@@ -4,9 +4,13 @@ then tried out on the engine's thread, in pieces between their steps."""
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
+from typing import Any
 
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
@@ -21,6 +25,8 @@ WHAT_TO_DO = (
 PIECES_S = 0.03
 """For how long streams wait for pieces in one go. A single piece may take longer."""
 Open = Callable[[ModelRecord], Backend]
+Post = Callable[[Callable[[], None]], None]
+Work = tuple[Callable[[], Backend], Future[Backend]]
 
 
 class LoadProgress:
@@ -38,12 +44,22 @@ class LoadProgress:
 
 
 class Load:
-    """``reserved``: bytes of memory that are kept for the model. ``done`` ends on the engine's
-    thread."""
+    """A model, or an adapter of one that is there. ``reserved``: bytes of memory that are kept for
+    it. ``start`` ends the load in pieces once it has been opened, and ``keep`` gets the model then;
+    ``is_adapter``: the model was there before. ``done`` ends on the engine's thread."""
 
-    def __init__(self, reserved: float) -> None:
+    def __init__(
+        self,
+        reserved: float,
+        start: Callable[[Backend], Iterator[None]],
+        keep: Callable[[Backend], None],
+        *,
+        is_adapter: bool = False,
+    ) -> None:
         self.reserved = reserved
         self.done: Future[Backend] = Future()
+        self.keep = keep
+        self._start, self._is_adapter = start, is_adapter
         self._backend: Backend | None = None
         self._pieces: Iterator[None] = iter(())
 
@@ -53,7 +69,7 @@ class Load:
         return self._backend is not None
 
     def opened(self, backend: Backend) -> None:
-        self._backend, self._pieces = backend, _started(backend)
+        self._backend, self._pieces = backend, self._start(backend)
 
     def run_pieces(self) -> Backend | None:
         """Run some pieces; returns the model after the last. Raises WorkerError."""
@@ -65,8 +81,97 @@ class Load:
 
     def close(self) -> None:
         """Free the model, wherever its start has come to."""
-        if self._backend is not None:
+        if self._backend is not None and not self._is_adapter:
             self._backend.close()
+
+
+class LoadThread:
+    """Opens models, one after another; starts with the first load.
+
+    A daemon, unlike those of an executor: a stopping process does not wait for a load.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Callable[[], Backend]) -> Future[Backend]:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="model-loads", daemon=True)
+            self._thread.start()
+        future: Future[Backend] = Future()
+        self._work.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """End the thread after the load in progress; does not wait for it."""
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (next_one := self._work.get()) is not None:
+            work, future = next_one
+            try:
+                future.set_result(work())
+            except BaseException as error:  # It is the caller's: this thread serves the next load.
+                future.set_exception(error)
+
+
+class Loads:
+    """The models and adapters on their way into memory. On the engine's thread, but ``keys``."""
+
+    def __init__(self) -> None:
+        self._loads: dict[Any, Load] = {}
+        self._thread = LoadThread()
+
+    def get(self, key: Any) -> Load | None:
+        return self._loads.get(key)
+
+    @property
+    def keys(self) -> list[Any]:
+        return list(self._loads)
+
+    @property
+    def reserved(self) -> float:
+        return sum(load.reserved for load in self._loads.values())
+
+    def begin(
+        self, key: Any, load: Load, open_it: Callable[[], Backend], post: Post
+    ) -> Future[Backend]:
+        """Open it on the loads' thread; ``post`` brings work back to this one."""
+        self._loads[key] = load
+        opening = self._thread.submit(open_it)
+        opening.add_done_callback(lambda ended: post(partial(self._begin_start, key, ended)))
+        return load.done
+
+    def _begin_start(self, key: Any, opening: Future[Backend]) -> None:
+        if (error := opening.exception()) is not None:
+            self._loads.pop(key).done.set_exception(error)
+            return
+        self._loads[key].opened(opening.result())
+
+    @property
+    def starting(self) -> bool:
+        """Whether one is open and has to be tried out."""
+        return any(load.is_open for load in self._loads.values())
+
+    def start_some(self) -> None:
+        """Go on with trying one out, for some hundredths of a second or one layer."""
+        key, load = next((key, load) for key, load in self._loads.items() if load.is_open)
+        try:
+            backend = load.run_pieces()
+        except WorkerError as refused:
+            del self._loads[key]
+            load.done.set_exception(refused)
+            return
+        if backend is not None:
+            del self._loads[key]
+            load.keep(backend)
+            load.done.set_result(backend)
+
+    def close(self) -> None:
+        self._thread.close()
+        for load in self._loads.values():
+            load.close()
 
 
 def opened(open_backend: Open, record: ModelRecord) -> Backend:
@@ -82,7 +187,7 @@ def opened(open_backend: Open, record: ModelRecord) -> Backend:
         raise WorkerError("load_failed", why) from error
 
 
-def _started(backend: Backend) -> Iterator[None]:
+def started(backend: Backend) -> Iterator[None]:
     """The pieces of trying a model out, on the engine's thread. Raises WorkerError; the model is
     closed then."""
     try:

@@ -18,8 +18,12 @@ async function call(path, body) {
 }
 
 export const listModels = () => call("");
-export const load = (id, bits) => call("/load", { model_id: id, kv_quantization: bits });
-export const pin = (id, bits) => call("/load", { model_id: id, kv_quantization: bits, pin: true });
+/** Load a model with a cache of so many bits, and with the draft model that it has. */
+export function load(model, bits, more = {}) {
+  const draft = model.draft_model ? { draft_model: model.draft_model } : {};
+  return call("/load", { model_id: model.id, kv_quantization: bits, ...draft, ...more });
+}
+export const pin = (model, bits) => load(model, bits, { pin: true });
 export const unpin = (id) => call("/unpin", { model_id: id });
 export const unload = (id) => call("/unload", { model_id: id });
 export const scan = () => call("/scan", {});

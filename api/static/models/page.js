@@ -85,9 +85,9 @@ function show() {
 }
 
 const COMMANDS = {
-  load: (model, bits) => api.load(model.id, bits),
+  load: (model, bits) => api.load(model, bits),
   unload: (model) => api.unload(model.id),
-  pin: (model, bits) => api.pin(model.id, bits),
+  pin: (model, bits) => api.pin(model, bits),
   unpin: (model) => api.unpin(model.id),
   cancel: (model) => api.cancelDownload(model.id),
   download: (model) => api.download(model.repository ?? model.name),

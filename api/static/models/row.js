@@ -54,6 +54,7 @@ function chips(model, known) {
     model.loaded && ["Loaded", "chip"],
     model.pinned && ["Pinned", "chip"],
     model.loaded && bits && [`${bits}-bit cache`, "chip"],
+    model.loaded && model.draft_model && ["with a draft model", "chip"],
     capable(model, "embeddings") && ["Embeddings", "chip plain"],
     capable(model, "rerank") && ["Reranking", "chip plain"],
     model.is_vision && ["Sees images", "chip plain"],

@@ -47,6 +47,8 @@ def state_of(row: Row) -> str:
         "pinned" if row.get("pinned") else "",
         "default" if row.get("default") else "",
         "demo" if row.get("demo") else "",
+        "adapter" if row.get("base_id") else "",
+        "can't be used: see mlxq show" if row.get("problem") else "",
     ]
     return ", ".join(word for word in words if word)
 
@@ -80,4 +82,6 @@ def _details(row: Row) -> dict[str, object]:
         "Folder": row["path"],
         "Id": row["id"],
         "Download": row.get("download_error"),
+        "Adapter of": row.get("base_id"),
+        "Problem": row.get("problem"),
     }

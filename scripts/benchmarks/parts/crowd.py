@@ -21,12 +21,12 @@ import uvloop
 from redis import Redis
 
 from mlxq.service.embedded_redis import EmbeddedRedis
-from scripts.benchmarks.parts.table import table
 from scripts.benchmarks.systems import processes, variants
 from scripts.benchmarks.systems.client import Stream, http_post, send
 from scripts.benchmarks.systems.plan import BenchError
 from scripts.benchmarks.systems.processes import Child
 from scripts.benchmarks.systems.variants import STAMPED_WORKER
+from scripts.benchmarks.table import table
 
 TOKENS_PER_SECOND = 20
 ARRIVALS_PER_SECOND = 50

@@ -1,8 +1,8 @@
 """Guessing ahead beside plain steps: tokens per second, and how many guesses were right.
 
 In one process, two backends of one model take turns, round by round, with the same chats.
-``python -m scripts.benchmarks.parts.drafts FOLDER`` prints the table; ``--equal N`` counts equal
-answers of N chats instead.
+``python -m scripts.benchmarks.parts.drafts FOLDER`` prints the table, with ``--draft FOLDER`` of
+guesses of a draft model, too; ``--equal N`` counts equal answers of N chats instead.
 """
 
 from __future__ import annotations
@@ -118,19 +118,24 @@ def answer(backend: Backend, chats: list[Sequence], figures: Figures | None = No
     return Rates(counted / seconds, counted / busy)
 
 
-def opened(record: ModelRecord, draft_tokens: int) -> Backend:
+def opened(record: ModelRecord, draft_tokens: int, draft: ModelRecord | None = None) -> Backend:
     settings = Settings(num_draft_tokens=draft_tokens, prompt_cache_mb=0)
-    backend = backends.open_backend(record, settings, backends.new_prompt_cache(settings))
+    cache = backends.new_prompt_cache(settings)
+    backend = backends.open_backend(record, settings, cache, draft=draft)
     for _ in backend.start():
         pass
     return backend
 
 
 def measure(
-    record: ModelRecord, rounds: int, clients: tuple[int, ...], tokens: int
+    record: ModelRecord,
+    draft: ModelRecord | None,
+    rounds: int,
+    clients: tuple[int, ...],
+    tokens: int,
 ) -> dict[tuple[str, int], Figures]:
     """Raises BenchError if an answer isn't the same with guesses and without."""
-    off, on = opened(record, 0), opened(record, DRAFT_TOKENS)
+    off, on = opened(record, 0), opened(record, DRAFT_TOKENS, draft)
     found = {(kind, count): Figures() for count in clients for kind in WORK}
     number = 0
     # The first round warms up, and lets the guesses' policy measure the steps.
@@ -192,15 +197,20 @@ class _Always(DraftLength):
     def may_pay(self, rows: int) -> bool:  # noqa: ARG002
         return True
 
+    def may_read(self, rows: int) -> bool:  # noqa: ARG002
+        return True
+
     def choose(self, rows: int, drafts: object) -> int:  # noqa: ARG002
         return self.most
 
 
-def equal(record: ModelRecord, prompts: int) -> Iterator[str]:
+def equal(record: ModelRecord, draft: ModelRecord | None, prompts: int) -> Iterator[str]:
     """How many of so many answers are the same with guesses wherever there are any, greedy and
     seeded, a line a batch size."""
-    off, on = opened(record, 0), opened(record, DRAFT_TOKENS)
+    off, on = opened(record, 0), opened(record, DRAFT_TOKENS, draft)
     on._draft_length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
+    if draft is not None:
+        on._draft_model._length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
     on.reset()
     for rows in AT_ONCE:
         figures, same = Figures(), 0
@@ -224,6 +234,7 @@ def equal(record: ModelRecord, prompts: int) -> Iterator[str]:
 def main() -> None:
     commands = argparse.ArgumentParser(description=__doc__)
     commands.add_argument("folder", type=Path)
+    commands.add_argument("--draft", type=Path, metavar="FOLDER", help="a draft model's folder")
     commands.add_argument("--rounds", type=int, default=3)
     commands.add_argument(
         "--clients", type=lambda text: tuple(map(int, text.split(","))), default=CLIENTS
@@ -231,17 +242,24 @@ def main() -> None:
     commands.add_argument("--tokens", type=int, default=TOKENS)
     commands.add_argument("--equal", type=int, default=0, metavar="N")
     chosen = commands.parse_args()
-    record = describe(chosen.folder, name=chosen.folder.name)
-    if record is None:
-        raise BenchError(f"{chosen.folder} holds no model")
+    record = _model(chosen.folder)
+    draft = None if chosen.draft is None else _model(chosen.draft)
     print(
         *(f"- {line}." for line in [machine.moment(), *machine.conditions()]), sep="\n", flush=True
     )
     if chosen.equal:
-        for line in equal(record, chosen.equal):
+        for line in equal(record, draft, chosen.equal):
             print(line, flush=True)
         return
-    print(*table(measure(record, chosen.rounds, chosen.clients, chosen.tokens)), sep="\n")
+    found = measure(record, draft, chosen.rounds, chosen.clients, chosen.tokens)
+    print(*table(found), sep="\n")
+
+
+def _model(folder: Path) -> ModelRecord:
+    record = describe(folder, name=folder.name)
+    if record is None:
+        raise BenchError(f"{folder} holds no model")
+    return record
 
 
 if __name__ == "__main__":

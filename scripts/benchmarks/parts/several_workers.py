@@ -22,10 +22,10 @@ import uvloop
 from redis import Redis
 
 from mlxq.service.embedded_redis import EmbeddedRedis
-from scripts.benchmarks.parts.table import table
 from scripts.benchmarks.systems import processes
 from scripts.benchmarks.systems.client import Answer, http_post, send
 from scripts.benchmarks.systems.plan import BenchError
+from scripts.benchmarks.table import table
 from wire.routing.told import room
 
 WORKERS, CONVERSATIONS, TURNS, ROUNDS = 3, 30, 5, 5

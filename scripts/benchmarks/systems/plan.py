@@ -34,12 +34,13 @@ PARTS = (
     "batch",
     "vision",
     "start",
+    "disk-cache",
     "durability",
     "equal-text",
 )
-DEFAULT_PARTS = PARTS[:-2]
-PARTS_OF_OWN_MODEL = ("throughput", "prefill", "turn2", "join", "stop", "batch")
-"""What can be measured with any text model; the last one takes hours on a large one."""
+DEFAULT_PARTS = PARTS[:-3]
+PARTS_OF_OWN_MODEL = ("throughput", "prefill", "turn2", "join", "stop", "batch", "disk-cache")
+"""What can be measured with any text model; the last two take long on a large one."""
 
 
 class BenchError(Exception):

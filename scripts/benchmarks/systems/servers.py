@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def ours(plan: Plan, folder: Path, variant: str | None = None) -> Iterator[Server]:
-    """This service as its users start it, or a variant; without OpenBLAS the one that does not
-    preload it."""
+def ours(
+    plan: Plan, folder: Path, variant: str | None = None, *, flags: Sequence[str] = ()
+) -> Iterator[Server]:
+    """This service as its users start it, with more flags, or a variant; without OpenBLAS the one
+    that does not preload it."""
     folder.mkdir(parents=True, exist_ok=True)
     variant = variant or (None if plan.openblas else "stock-service")
     command = [variants.MODULE, variant] if variant else ["mlxq.service.launch"]
-    flags = [
+    all_flags = [
         "--port",
         "0",
         "--data",
@@ -76,9 +78,10 @@ def ours(plan: Plan, folder: Path, variant: str | None = None) -> Iterator[Serve
         str(plan.models),
         "--log-level",
         "warning",
+        *flags,
     ]
     with processes.running(
-        processes.python(*command, *flags), processes.environment(), folder / "ours.log"
+        processes.python(*command, *all_flags), processes.environment(), folder / "ours.log"
     ) as child:
         url = child.line("Ready: ").split()[1]
         worker = worker_of(child)

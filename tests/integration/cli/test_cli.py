@@ -24,9 +24,9 @@ from tests.integration.cli.shell import (
 )
 from tests.support.service_support import LIMIT_S, ROOT
 from tests.unit.worker.models.hub_server import Repositories, hub_server
-from worker.backends.echo import answer, word
+from worker.backends.echo import ECHO_MODEL, answer, word
 from worker.backends.echo_script import SAY
-from worker.models.folders import ECHO_EMBEDDINGS, ECHO_MODEL
+from worker.models.folders import ECHO_EMBEDDINGS
 
 WEIGHTS = "model.safetensors"
 

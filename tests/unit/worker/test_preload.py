@@ -10,9 +10,10 @@ from fakeredis import FakeRedis
 from tests.support.chats import Loads, Reader
 from wire.models import pins
 from worker import preload
+from worker.backends.echo import ECHO_MODEL
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
-from worker.models.folders import ECHO_MODEL, ModelFolders
+from worker.models.folders import ModelFolders
 from worker.models.loaded import LoadedModels
 
 

@@ -68,8 +68,7 @@ class BatchBackend:
         num_draft_tokens: int = 0,
         draft_model: DraftModel | None = None,
     ) -> None:
-        drafts_bytes = 0 if draft_model is None else draft_model.weight_bytes
-        self.weight_bytes = model.weight_bytes + drafts_bytes
+        self.adapters = model.adapters
         self._model = model
         self._draft_model = draft_model
         self._key = (record.id, record.revision, record.kv_quantization)
@@ -135,6 +134,12 @@ class BatchBackend:
             attended=self._attended,
             drafter=self._new_drafter(),
         )
+
+    @property
+    def weight_bytes(self) -> int:
+        adapters = 0 if self.adapters is None else sum(self.adapters.nbytes.values())
+        drafts = 0 if self._draft_model is None else self._draft_model.weight_bytes
+        return self._model.weight_bytes + adapters + drafts
 
     def _new_drafter(self) -> Drafter | None:
         if not self._abilities.drafts:

@@ -86,7 +86,7 @@ class Chunk:
         if any(padding):
             for layer in layers:
                 layer.prepare(lengths=self._lengths, right_padding=padding)
-        logits = model.forward(mx.array(ids), layers)
+        logits = model.forward(mx.array(ids), layers, rows)
         if self.batch.rows > 1:
             for layer in layers:
                 layer.finalize()

@@ -128,7 +128,8 @@ class DecodeBatch:
             [row.tokens[-1], *draft] + [0] * (width - 1 - len(draft))
             for row, draft in zip(self.rows, drafts, strict=True)
         ]
-        logits = self._model.forward(mx.array(fed, dtype=mx.int32), self._batches[0].layers)
+        inputs = mx.array(fed, dtype=mx.int32)
+        logits = self._model.forward(inputs, self._batches[0].layers, self.rows)
         ended, dropped = [], []
         for row, draft, taken in zip(
             self.rows, drafts, verify(logits, self.rows, drafts), strict=True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from typing import Any, Protocol
 
 import mlx.core as mx
 
+from worker.backends.adapters.bank import AdapterBank
 from worker.backends.batching.cache_maker import CacheMaker
 from worker.backends.drafting.row_drafts import RowDrafts
 from worker.backends.sampling.logits_processors import logits_processor_of
@@ -27,7 +28,8 @@ their logits, [1, tokens, vocabulary], which are only computed if they are used.
 class Row:
     """A sequence's tokens, its key in the prompt cache, and how far it has been read.
 
-    ``key_ids`` are the token ids, but with image hashes in place of image tokens. ``left`` is how
+    ``key_ids`` are the token ids, but with image hashes in place of image tokens, and a hash of
+    ``adapter``, the id of the adapter that it runs with, in the first one's place. ``left`` is how
     many tokens the answer may still have. ``embed`` runs before the first chunk, in steps of its
     own, until it returns True; it sets ``feed``, and may set ``in_one_piece`` for a prompt that
     can't be cut, and ``decode_inputs``: arrays [1, …] that the model wants in each decode step.
@@ -44,8 +46,10 @@ class Row:
         left: int,
         special: SpecialTokens,
         key_ids: list[int] | None = None,
+        adapter: str | None = None,
     ) -> None:
         self.sequence = sequence
+        self.adapter = adapter
         self.tokens = tokens
         self.key_ids = list(tokens) if key_ids is None else key_ids
         self.prompt_length = len(tokens)
@@ -131,6 +135,10 @@ class Model(Protocol):
     reads_together: bool
     """Whether several prompts can be read at once, as tokens."""
 
+    @property
+    def adapters(self) -> AdapterBank | None:
+        """None: it takes none."""
+
     def prepare(self, sequence: Sequence) -> list[str]:
         """As in Backend."""
 
@@ -140,8 +148,9 @@ class Model(Protocol):
     def open(self, sequence: Sequence) -> Row:
         """A row for a prepared sequence."""
 
-    def forward(self, ids: mx.array, cache: list[Any]) -> mx.array:
-        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]."""
+    def forward(self, ids: mx.array, cache: list[Any], rows: Iterable[Row] = ()) -> mx.array:
+        """Feed [rows, tokens] to the caches of the rows; logits [rows, tokens, vocabulary]. Without
+        ``rows`` none has an adapter."""
 
     def decode(self, inputs: mx.array, cache: list[Any], rows: list[Row]) -> mx.array:
         """Feed one token to each row; ``inputs`` is [rows], the result [rows, vocabulary]."""

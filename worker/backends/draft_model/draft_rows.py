@@ -24,7 +24,8 @@ from worker.backends.sampling.sampler import RowSampler
 from worker.prompt_cache import PromptCache
 
 MOST_BEHIND = 8
-"""Tokens of a row that are fed with the next guess; more are read before, a piece a step."""
+"""Tokens of a row that are fed with the next guess; one with more is read before, a piece a step,
+and not guessed in."""
 Logits = Callable[[mx.array, list[Any]], mx.array]
 """Feeds [rows, tokens] to the caches of the rows; returns logits [rows, tokens, vocabulary]."""
 
@@ -117,7 +118,7 @@ class DraftRows:
 
     def propose(self, rows: Items[DraftingRow], length: int) -> list[list[int]]:
         known = self._settled()
-        last = self._feed([one.missing for one in known])
+        last = self._feed([one.missing[:MOST_BEHIND] for one in known])
         for at in range(length):
             inputs = mx.array([one.fed[-1] if one.fed else one.row.tokens[-1] for one in known])
             positions = [_behind(one, at) for one in known]
@@ -126,7 +127,7 @@ class DraftRows:
                 one.fed.append(int(token))
             if at + 1 < length:
                 last = self._logits(newest[:, None], self._layers)[:, -1]
-        drafts = {id(one.row): list(one.fed) for one in known}
+        drafts = {id(one.row): list(one.fed) for one in known if not one.missing}
         for one in known:
             one.fed.pop()  # Nothing followed from it yet.
         return [drafts.get(id(row), []) for row in rows]
@@ -194,5 +195,5 @@ def _behind(one: _Known, at: int) -> _Behind:
     certain, and is left out."""
     sampler = one.row.sampler
     # Only a repetition penalty looks at the tokens.
-    tokens = [*one.row.tokens, *one.fed] if sampler.penalty != 1.0 else ()
+    tokens = [*one.row.tokens[-sampler.context_size :], *one.fed] if sampler.penalty != 1.0 else ()
     return _Behind(tokens, replace(sampler, position=sampler.position + at, processor=None))

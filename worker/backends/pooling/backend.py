@@ -71,6 +71,8 @@ class _Pass:
 class PoolingBackend:
     """Runs the sequences of one model."""
 
+    adapters = None
+
     def __init__(self, model: PoolingModel) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model

@@ -179,7 +179,15 @@ class Router:
     def _has(self, job: ChatJob) -> bool:
         """Whether a chat's model is loaded here, or being loaded."""
         there = [*(key for key, _ in self._models.resident()), *self._models.loading]
-        return any(key.model_id == job.model_id for key in there)
+        wanted = self._model_of(job)
+        return any((key.model_id, key.revision) == wanted for key in there)
+
+    def _model_of(self, job: ChatJob) -> Model:
+        """The model that a chat's prompt is kept under: its base, if it has an adapter."""
+        key = self._models.key(job)
+        if key is None:
+            return Model(job.model_id, job.model_revision)
+        return Model(key.model_id, key.revision)
 
     def _decide(self, sequence: Sequence, key: Items[int] | None, enter: Enter) -> None:
         """Let a chat in or hand it over: by its prompt, or without one by its model."""
@@ -199,7 +207,7 @@ class Router:
 
     def _other(self, job: ChatJob, key: Items[int] | None) -> Candidate | None:
         """The other worker that a chat is for, if it is."""
-        model = Model(job.model_id, job.model_revision)
+        model = self._model_of(job)
         hashes = [] if key is None else block_hashes(model, encoded(key))
         here = Candidate(self._name, self._held(hashes), self._running - 1, self._slots, True)
         others = self._candidates(model, hashes)

@@ -59,6 +59,8 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "sampling_defaults": {},
         "loaded": True,
         "load_progress": None,
+        "base_id": None,
+        "problem": None,
         "pinned": False,
         "kv_quantization": 8,
         "draft_model": None,

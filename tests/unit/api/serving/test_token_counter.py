@@ -29,8 +29,13 @@ from api.serving.token_counter import LIMITS, TokenCounter
 from tests.support import picture_files as files
 from wire.messages import ChatJob, OutputFormat, Role, Sampling
 from wire.processes.pool import Limits
-from worker.backends.echo import CONTEXT_WINDOW, DEADLY_PROMPT, HANGING_PROMPT, EchoBackend
-from worker.models.folders import ECHO_MODEL
+from worker.backends.echo import (
+    CONTEXT_WINDOW,
+    DEADLY_PROMPT,
+    ECHO_MODEL,
+    HANGING_PROMPT,
+    EchoBackend,
+)
 from worker.sequence import Sequence
 
 Make = Callable[..., TokenCounter]

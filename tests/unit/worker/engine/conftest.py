@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.chats import Loads, Reader
+from worker.backends.echo import ECHO_MODEL
 from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
 

@@ -11,11 +11,10 @@ import pytest
 from tests.support.chats import Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
 from worker.backends.base import Step
-from worker.backends.echo import BAD_PROMPT, BAD_STEP, EchoBackend, answer
+from worker.backends.echo import BAD_PROMPT, BAD_STEP, ECHO_MODEL, EchoBackend, answer
 from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
 from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
 

@@ -18,11 +18,10 @@ from wire.settings import Settings
 from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
 from worker import backends
 from worker.backends.base import Token
-from worker.backends.echo import EchoBackend
+from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.engine.counters import Counters
 from worker.engine.engine import Engine
 from worker.jobs.status_reporter import StatusReporter, end_in_numbers
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

@@ -11,9 +11,8 @@ import pytest
 from tests.support.chats import sequence
 from wire.messages import Event, Failed, is_terminal
 from worker.backends.base import Step
-from worker.backends.echo import EchoBackend
+from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.engine.engine import Engine
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

@@ -12,10 +12,9 @@ from tests.support.chats import REVISION, chat_job
 from tests.unit.worker.engine.test_engine import WAIT_S, Reader
 from wire.messages import Delta, Failed, Finished, Progress
 from wire.model_registry import ModelRecord
-from worker.backends.echo import EchoBackend, answer
+from worker.backends.echo import ECHO_MODEL, EchoBackend, answer
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

@@ -12,14 +12,13 @@ from tests.support.chats import MODEL, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
 from wire.messages import OutputFormat, Pooling
 from wire.model_registry import ModelRecord
-from worker.backends.echo import EchoBackend, answer, word
+from worker.backends.echo import ECHO_MODEL, EchoBackend, answer, word
 from worker.backends.pooling.backend import PoolingBackend
 from worker.backends.pooling.echo import EchoPooling
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
 from worker.engine.model_turn import MODEL_TURN_S
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

@@ -9,10 +9,9 @@ import pytest
 from tests.support.chats import Reader, sequence
 from wire.messages import Finished
 from worker.backends.base import Step, Token
-from worker.backends.echo import EchoBackend, answer, word
+from worker.backends.echo import ECHO_MODEL, EchoBackend, answer, word
 from worker.engine.counters import Counters
 from worker.engine.engine import Engine
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 
 AT_ONCE = 4

@@ -13,11 +13,10 @@ from tests.support.chats import MODEL, Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
-from worker.backends.echo import EchoBackend, answer
+from worker.backends.echo import ECHO_MODEL, EchoBackend, answer
 from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
 from worker.engine.context import EngineContext
 from worker.engine.engine import Engine
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

@@ -20,12 +20,11 @@ from wire.messages import (
 )
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
-from worker.backends.echo import EchoBackend
+from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.backends.pooling.backend import PoolingBackend
 from worker.backends.pooling.echo import ECHO_EMBEDDINGS, EchoPooling
 from worker.engine.engine import Engine
 from worker.engine.time_share import BEFORE_FIRST_TOKEN, BESIDE_CHATS, TextTurns
-from worker.models.folders import ECHO_MODEL
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 

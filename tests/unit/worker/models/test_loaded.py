@@ -12,9 +12,9 @@ from tests.support.chats import chat_job, sequence
 from tests.support.lanes import InlineLoads
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
-from worker.backends.echo import EchoBackend
+from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.errors import WorkerError
-from worker.models.folders import ECHO_MODEL, with_kv
+from worker.models.folders import with_kv
 
 MIB = 1 << 20
 
@@ -166,7 +166,7 @@ def test_a_library_that_ends_the_process_fails_the_load_alone(house: House) -> N
 
 def test_a_model_that_a_chat_is_about_to_join_makes_no_room(house: House) -> None:
     for name in "ab":
-        house.models.claim(f"chat of {name}", house.models.loaded(job(name)))
+        house.models.claim(f"chat of {name}", house.models.loaded(job(name)), name)
     assert not house.models.has_room(job("c"))
     house.models.unclaim("chat of b")
     assert house.models.has_room(job("c"))

@@ -123,3 +123,20 @@ def test_a_row_learns_from_guesses_that_are_not_fed() -> None:
     better = drafts.rate.value
     drafts.propose(3)
     assert drafts.rate.value < better
+
+
+def test_what_a_draft_model_reads_is_won_back_before_it_reads_more() -> None:
+    length = DraftLength(3)
+    assert not length.may_read(1), "no step has been measured"
+    for _ in range(FREE_STEPS):
+        length.note(1, PLAIN, 1, PLAIN_S)
+    assert length.may_read(1)
+    length.note_reading(100 * PLAIN_S)
+    assert not length.may_read(1)
+    assert length.may_pay(1), "what has been read is guessed in"
+    for _ in range(30):
+        length.note(1, 4, 4, 1.5 * PLAIN_S)
+    assert not length.may_read(1)
+    for _ in range(10):
+        length.note(1, 4, 4, 1.5 * PLAIN_S)
+    assert length.may_read(1)

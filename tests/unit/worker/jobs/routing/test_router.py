@@ -37,7 +37,7 @@ class Worker:
         self.entered: list[Sequence] = []
         self._decided = threading.Condition()
         resident = [(LOADED, None)] if loaded else []
-        models: Any = SimpleNamespace(resident=lambda: resident, loading=[])
+        models: Any = SimpleNamespace(resident=lambda: resident, loading=[], key=lambda _: None)
         self.router = Router(redis, name, slots, models, lambda: 1000.0)
         self.router.start(self, self)
         redis.sadd(keys.WORKERS, name)

@@ -1,0 +1,282 @@
+"""Adapters in the model folders, and in memory with their bases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chats import chat_job, sequence
+from tests.support.lanes import InlineLoads
+from wire.messages import ChatJob
+from wire.model_registry import ModelRecord
+from worker.backends.echo import ECHO_MODEL, EchoBackend
+from worker.errors import WorkerError
+from worker.models.folders import ModelFolders, with_kv
+
+MIB = 1 << 20
+LORA = {"fine_tune_type": "lora", "lora_parameters": {"rank": 8, "scale": 20.0}}
+
+
+def write_model(folder: Path, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3", **config}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def write_adapter(folder: Path, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({**LORA, **config}))
+    (folder / "adapters.safetensors").write_bytes(b"deltas")
+    (folder / "0000100_adapters.safetensors").write_bytes(b"those of an earlier step")
+    return folder
+
+
+def found(*roots: Path) -> dict[str, ModelRecord]:
+    folders = ModelFolders(list(roots), with_demos=False)
+    return {record.name: record for record in folders.scan()}
+
+
+@pytest.mark.parametrize("place", ["pirate", "people/pirate", "Qwen/pirate"])
+@pytest.mark.parametrize("named", ["{path}", "/Users/ann/models/Qwen", "someone/Qwen"])
+def test_an_adapter_is_found_and_has_what_its_base_has(
+    tmp_path: Path, place: str, named: str
+) -> None:
+    base_folder = write_model(tmp_path / "Qwen", max_position_embeddings=512)
+    write_adapter(tmp_path / place, model=named.format(path=base_folder))
+    records = found(tmp_path)
+    base, adapter = records["Qwen"], records["Qwen+pirate"]
+    assert (adapter.base_id, adapter.problem) == (base.id, "")
+    assert (adapter.path, adapter.context_window) == (base.path, 512)
+    assert adapter.adapter_path == str(tmp_path / place)
+    assert adapter.size == len(b"deltas")
+    assert adapter.id != base.id
+
+
+def test_an_adapter_in_a_hubs_cache_has_its_repositorys_name(tmp_path: Path) -> None:
+    hub = tmp_path / "hub"
+    write_model(hub / "models--org--Qwen" / "snapshots" / "abc")
+    write_adapter(hub / "models--ann--pirate" / "snapshots" / "def", model="org/Qwen")
+    record = found(hub)["Qwen+pirate"]
+    assert (record.repository, record.problem) == ("org/Qwen+pirate", "")
+
+
+def test_other_weights_make_another_model_of_an_adapter(tmp_path: Path) -> None:
+    write_model(tmp_path / "Qwen")
+    folder = write_adapter(tmp_path / "pirate", model="Qwen")
+    before = found(tmp_path)["Qwen+pirate"]
+    (folder / "adapters.safetensors").write_bytes(b"others")
+    after = found(tmp_path)["Qwen+pirate"]
+    assert before.revision != after.revision
+    (tmp_path / "Qwen" / "model.safetensors").write_bytes(b"of its base")
+    assert found(tmp_path)["Qwen+pirate"].revision not in (before.revision, after.revision)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"fine_tune_type": "dora"}, "it is a DoRA"),
+        ({"fine_tune_type": "full"}, "it is a full fine-tune"),
+        ({"fine_tune_type": "prompt"}, "its fine_tune_type is not lora"),
+        ({"peft_type": "LORA", "lora_parameters": None}, "it is in PEFT's format"),
+        ({"lora_parameters": {"rank": 8}}, "no lora_parameters with a scale"),
+        ({"model": "Llama-7B"}, "its base model Llama-7B is not here"),
+        ({"model": None}, "its config names no base model"),
+        ({"model": ["Qwen"]}, "its config names no base model"),
+        ({"model": "Seeing"}, "run by mlx_vlm"),
+        ({"model": "Bert"}, "answers no chats"),
+    ],
+)
+def test_what_cannot_be_served_is_listed_with_the_reason(
+    tmp_path: Path, config: dict[str, Any], why: str
+) -> None:
+    write_model(tmp_path / "Qwen")
+    write_model(tmp_path / "Seeing", model_type="qwen2_vl", vision_config={})
+    write_model(tmp_path / "Bert", model_type="bert")
+    write_adapter(tmp_path / "pirate", **{"model": "Qwen", **config})
+    (record,) = [one for name, one in found(tmp_path).items() if name.endswith("+pirate")]
+    assert record.problem.startswith(f"The adapter {record.name} can't be used: ")
+    assert why in record.problem
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe"])
+def test_a_config_that_cannot_be_read_is_a_reason_and_no_error(
+    tmp_path: Path, content: bytes
+) -> None:
+    folder = write_adapter(tmp_path / "pirate")
+    (folder / "adapter_config.json").write_bytes(content)
+    assert "can't be read" in found(tmp_path)["unknown+pirate"].problem
+
+
+def test_a_model_and_its_adapters_have_one_kind_of_cache(tmp_path: Path) -> None:
+    write_model(tmp_path / "Qwen")
+    write_adapter(tmp_path / "pirate", model="Qwen")
+    folders = ModelFolders([tmp_path], with_demos=False)
+    folders.scan()
+    base = folders.find("Qwen")
+    assert base is not None
+    folders.put(with_kv(base, 4))
+    assert {one.kv_quantization for one in folders.all()} == {4}
+    assert {one.kv_quantization for one in folders.scan()} == {4}
+
+
+# --- in memory ------------------------------------------------------------------------------------
+
+
+class Bank:
+    def __init__(self) -> None:
+        self.nbytes: dict[str, int] = {}
+        self.readable = True
+
+    def read(self, record: ModelRecord) -> None:
+        if not self.readable:
+            raise WorkerError("load_failed", f"The adapter {record.name} can't be used: no.")
+
+    def attach(self, record: ModelRecord) -> Iterator[None]:
+        yield
+        self.nbytes[record.id] = record.size
+
+    def detach(self, adapter_id: str) -> None:
+        self.nbytes.pop(adapter_id, None)
+
+
+class Base(EchoBackend):
+    def __init__(self, size: int) -> None:
+        super().__init__(0, 16)
+        self.size = size
+        self.bank = Bank()
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.size + sum(self.bank.nbytes.values())
+
+    @weight_bytes.setter
+    def weight_bytes(self, _: int) -> None:
+        """The echo backend has none."""
+
+    @property
+    def adapters(self) -> Bank:
+        return self.bank
+
+
+def model(name: str, size: int, base: str = "") -> ModelRecord:
+    own = {"id": name, "name": name, "size": size * MIB, "revision": "1"}
+    return ECHO_MODEL.model_copy(update=own | {"base_id": base, "adapter_path": base})
+
+
+def job(name: str) -> ChatJob:
+    return chat_job().model_copy(update={"model_id": name, "model_revision": "1"})
+
+
+class House:
+    """A base of 100 MiB with adapters of 30, and another model of 80, under a budget of 240."""
+
+    def __init__(self) -> None:
+        adapters = {f"a+{i}": model(f"a+{i}", 30, "a") for i in range(5)}
+        self.records = {"a": model("a", 100), "b": model("b", 80), **adapters}
+        self.opened: list[Base] = []
+        self.models = InlineLoads(
+            self.records.get, self._open, budget=240 * MIB, available=lambda: 1 << 40
+        )
+
+    def _open(self, record: ModelRecord) -> Base:
+        self.opened.append(Base(record.size))
+        return self.opened[-1]
+
+    def there(self) -> list[str]:
+        names = [key.model_id for key, _ in self.models.resident()]
+        return sorted([*names, *(name for base in self.opened for name in base.bank.nbytes)])
+
+    def run(self, name: str) -> Base:
+        """Have a chat run."""
+        backend = self.models.loaded(job(name))
+        chat = sequence()
+        chat.job = job(name)
+        backend.prepare(chat)
+        backend.add(chat)
+        assert isinstance(backend, Base)
+        return backend
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_an_adapter_is_loaded_into_its_base_which_is_loaded_once(house: House) -> None:
+    assert house.models.has_room(job("a+0"))
+    base = house.models.loaded(job("a+0"))
+    assert house.models.loaded(job("a+1")) is base
+    assert house.models.loaded(job("a")) is base
+    assert (len(house.opened), house.there()) == (1, ["a", "a+0", "a+1"])
+    assert base.weight_bytes == 160 * MIB
+    assert house.models.is_loaded(job("a+1"))
+    assert not house.models.is_loaded(job("a+2"))
+
+
+def test_idle_adapters_make_room_the_least_recently_used_first(house: House) -> None:
+    for name in ("a+0", "a+1", "a+2", "a+0"):
+        house.models.loaded(job(name))
+    assert house.models.has_room(job("a+3"))
+    for name in ("a+3", "a+4"):
+        house.models.loaded(job(name))
+    assert house.there() == ["a", "a+0", "a+2", "a+3", "a+4"]
+    house.models.pinned = frozenset(["a+3"])
+    assert house.models.has_room(job("b"))
+    house.models.loaded(job("b"))
+    assert house.there() == ["a", "a+3", "b"]
+
+
+def test_an_adapter_in_use_stays_and_so_does_its_base(house: House) -> None:
+    house.run("a+0")
+    house.models.loaded(job("a+1"))
+    with pytest.raises(WorkerError) as caught:
+        house.models.unload_adapter("a+0")
+    assert caught.value.code == "load_conflict"
+    house.run("b")
+    assert house.there() == ["a", "a+0", "b"]
+    assert not house.models.has_room(job("a+1"))
+    house.opened[0].reset()
+    assert house.models.unload_adapter("a+0")
+    assert house.there() == ["a", "b"]
+
+
+def test_an_adapter_that_fails_leaves_its_base_running(house: House) -> None:
+    base = house.run("a")
+    base.bank.readable = False
+    with pytest.raises(WorkerError) as caught:
+        house.models.loaded(job("a+0"))
+    assert caught.value.message == "The adapter a+0 can't be used: no."
+    base.bank.readable = True
+    assert house.models.loaded(job("a+0")) is base
+    assert base.sequences()
+
+
+def test_a_refused_adapter_and_one_without_its_base_are_named(house: House) -> None:
+    house.records["a+0"] = house.records["a+0"].model_copy(update={"problem": "It is a DoRA."})
+    with pytest.raises(WorkerError, match=r"It is a DoRA\.") as caught:
+        house.models.loaded(job("a+0"))
+    assert caught.value.code == "load_failed"
+    del house.records["a"]
+    with pytest.raises(WorkerError) as caught:
+        house.models.loaded(job("a+1"))
+    assert caught.value.code == "model_not_found"
+
+
+def test_unloading_a_base_unloads_its_adapters(house: House) -> None:
+    house.models.loaded(job("a+0"))
+    [(key, _)] = house.models.resident()
+    assert house.models.unload(key) == ["a", "a+0"]
+    assert not house.models.is_loaded(job("a+0"))
+    house.models.loaded(job("a+0"))
+    assert len(house.opened) == 2
+
+
+def test_bases_without_adapters_refuse_them(house: House) -> None:
+    house.models._open = lambda _: EchoBackend(0, 16)
+    with pytest.raises(WorkerError, match="its base takes none"):
+        house.models.loaded(job("a+0"))
