@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -34,6 +37,22 @@ def whole(text: str) -> str:
 def integral(value: Any) -> Any:
     """A whole number that is written as a fraction, as an integer; anything else as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def epoch_ms(value: Any) -> Any:
+    """A time as milliseconds since the epoch. Raises ValueError for what is none, and for one
+    without a zone."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, str):
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is None:
+            raise ValueError("a zone is needed, such as 2026-12-01T02:00:00+01:00")
+        value = time.timestamp()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("a time is needed: ISO 8601 with a zone, or seconds since the epoch")
+    return int(value * 1000)
 
 
 INTEGRAL = BeforeValidator(integral)

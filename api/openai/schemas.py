@@ -19,7 +19,6 @@ from api.chat.sampling import CappedTokenLimit, EchoTokenLimit
 from api.chat.template_options import TemplateKwargs, options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
-from api.jobs.policy import Policy
 from api.openai import other_fields
 from api.openai.continuation import goes_on
 from api.openai.guided import (
@@ -34,7 +33,7 @@ from api.openai.prompts import Prompt, Prompts
 from api.openai.tools import Choice, Tools, calls_of
 from api.schemas import INTEGRAL, whole
 from api.serving.fields import Harmless, unknown
-from api.serving.generation import Sampled, ThinkingLimit, Tiered, Waiting
+from api.serving.generation import Sampled, ThinkingLimit, Tiered
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat, guided
 from wire.messages import OutputFormat, Sampling
@@ -53,7 +52,7 @@ class StreamOptions(Open):
     include_usage: bool | None = None
 
 
-class Generation(Sampled, Guided, Tiered, Waiting):
+class Generation(Sampled, Guided, Tiered):
     """What the bodies of chats and of completions have in common.
 
     Without a ``model`` the default one is meant.
@@ -110,7 +109,7 @@ class Generation(Sampled, Guided, Tiered, Waiting):
         return ChatSpec(
             drafts,
             sampling,
-            Policy("cancel", tier=self.tier, max_queue_s=self.max_queue_s),
+            self.policy(),
             form,
             held_by=held_by,
             left_open=self.left_open(),
