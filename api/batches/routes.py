@@ -28,7 +28,7 @@ from api.errors import ApiError
 from api.http.body_routes import BATCH, LongBodyRoute, takes
 from api.http.json_limits import JsonReader
 from api.jobs.queue import JobQueue
-from api.pooling.lines import line_shape, shown
+from api.pooling.lines import is_of_texts, line_shape, shown
 from api.registry import RegistryReader, servable
 from api.schemas import Body, ModelId
 from wire.model_registry import ModelRecord
@@ -235,7 +235,7 @@ async def results(batch_id: str, intake: IntakeOf, caller: CallerOf) -> Response
 
 async def _shown(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for piece in pieces:
-        yield await asyncio.to_thread(shown, piece)
+        yield await asyncio.to_thread(shown, piece) if is_of_texts(piece) else piece
 
 
 @router.post("/{batch_id}/cancel")

@@ -22,12 +22,13 @@ from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_pa
 from api.chat.frames import WITH_LOGPROBS, WITH_REASONING, Likeliest, likeliest
 from api.chat.request import ChatSpec, MaxQueue, NotBefore, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
-from api.chat.template_options import Effort, TemplateKwargs, options_of
+from api.chat.template_options import TemplateKwargs, options_of
 from api.images.draft import DraftMessage
 from api.jobs.policy import Policy
 from api.jobs.waiting.priorities import TIER_OF, Priority
 from api.schemas import INTEGRAL, Body, KeepAlive, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
+from wire.models.reasoning_effort import ReasoningEffort
 from wire.webhooks.outbox import of_chat
 
 
@@ -92,7 +93,7 @@ class ChatRequest(SamplingFields, Body):
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
     include_reasoning: bool | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     chat_template_kwargs: TemplateKwargs | None = None
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"

@@ -16,7 +16,7 @@ from api.chat.frames import Likeliest, likeliest
 from api.chat.json_schema import ANY_OBJECT, as_text
 from api.chat.request import ChatSpec
 from api.chat.sampling import CappedTokenLimit, EchoTokenLimit
-from api.chat.template_options import Effort, TemplateKwargs, options_of
+from api.chat.template_options import TemplateKwargs, options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.openai import other_fields
@@ -37,6 +37,7 @@ from api.serving.generation import Sampled, ThinkingLimit, Tiered
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat, guided
 from wire.messages import OutputFormat, Sampling
+from wire.models.reasoning_effort import ReasoningEffort
 
 MOST_CHOICES = 16
 """Answers to one prompt."""
@@ -129,7 +130,7 @@ class ChatBody(Generation, ThinkingLimit):
         None, discriminator="type"
     )
     chat_template_kwargs: TemplateKwargs | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None

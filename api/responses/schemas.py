@@ -30,6 +30,7 @@ from api.serving.fields import unknown as unknown_fields
 from api.serving.generation import Sampled, ThinkingLimit, Tiered
 from api.serving.output_format import Guide, format_of_chat
 from wire.messages import OutputFormat, Sampling
+from wire.models.reasoning_effort import ReasoningEffort
 
 FORMAT = "text.format"
 MOST_METADATA = 16
@@ -41,7 +42,7 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64), AfterValidator(whole)], Short],
     Field(max_length=MOST_METADATA),
 ]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Effort = Literal[ReasoningEffort, "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
 
 
