@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import cast
 
@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from api.errors import RETRY_WHEN_FULL_S, ApiError, unknown_model
-from wire import keys, model_registry
+from wire import disk_cache, keys, model_registry
+from wire.disk_cache import DiskCacheUse
 from wire.model_registry import ModelRecord, Task
 from wire.models import pins
 from wire.models.pins import Pin
@@ -73,6 +74,7 @@ _AS_SENT = {
     "prompt_logprobs": "logprobs",
     "pooling": "embeddings and scores",
     "asked": "url",
+    "keep_alive_s": "keep_alive",
 }
 """Fields of a job that are called otherwise in requests."""
 
@@ -191,11 +193,13 @@ class RegistryReader:
 
     async def loading(self) -> dict[str, float]:
         """The models that workers are loading, by id: percent of their weights in memory."""
-        names = await self._worker_names()
-        values = await self._values([keys.worker_loads(name) for name in names])
-        return {
-            k: float(v) for one in values if one is not None for k, v in json.loads(one).items()
-        }
+        told = await self._of_workers(keys.worker_loads)
+        return {k: float(v) for one in told.values() if one for k, v in json.loads(one).items()}
+
+    async def disk_caches(self) -> dict[str, DiskCacheUse]:
+        """The cached prompts on disk by worker; none of a worker of an earlier release."""
+        told = await self._of_workers(disk_cache.use_key)
+        return {name: DiskCacheUse.model_validate_json(one) for name, one in told.items() if one}
 
     async def created(self) -> dict[str, int]:
         """The dates of models' files by model id, seconds since the epoch; some may be missing."""
@@ -227,9 +231,8 @@ class RegistryReader:
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
-        names = await self._worker_names()
-        values = await self._values([keys.worker_status(name) for name in names])
-        return [status for value in values if value is not None for status in _decode(value)]
+        told = await self._of_workers(keys.worker_status)
+        return [status for one in told.values() if one for status in _decode(one)]
 
     async def oldest_version(self) -> int:
         """The lowest record version of running workers; this release's if none runs."""
@@ -247,13 +250,17 @@ class RegistryReader:
 
     async def silent_workers(self) -> list[str]:
         """The workers that have not responded for some seconds: frozen, or dead."""
-        names = await self._worker_names()
-        values = await self._values([keys.worker_status(name) for name in names])
-        return [name for name, value in zip(names, values, strict=True) if value is None]
+        told = await self._of_workers(keys.worker_status)
+        return [name for name, value in told.items() if value is None]
 
     async def worker_seen(self) -> bool:
         """Whether a worker ran within the last minute: one that restarts takes up queued jobs."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))
+
+    async def _of_workers(self, key: Callable[[str], str]) -> dict[str, bytes | None]:
+        """What each worker tells under a key of its own; None of one that tells nothing."""
+        names = await self._worker_names()
+        return dict(zip(names, await self._values([key(name) for name in names]), strict=True))
 
     async def _worker_names(self) -> list[str]:
         members = cast(set[bytes], await self._redis.smembers(keys.WORKERS))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import re
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -36,6 +40,22 @@ def integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def epoch_ms(value: Any) -> Any:
+    """A time as milliseconds since the epoch. Raises ValueError for what is none, and for one
+    without a zone."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, str):
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is None:
+            raise ValueError("a zone is needed, such as 2026-12-01T02:00:00+01:00")
+        value = time.timestamp()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("a time is needed: ISO 8601 with a zone, or seconds since the epoch")
+    return int(value * 1000)
+
+
 INTEGRAL = BeforeValidator(integral)
 """On a whole number: 512.0 is one. JSON has one kind of number, and some clients write all as
 fractions. Stands behind the field's limits, or the OpenAPI schema loses them."""
@@ -56,6 +76,35 @@ def is_shallow(value: Any) -> bool:
     return False
 
 
+_FOR_EVER_S = -1.0
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(rf"-?(?:{_PART.pattern})+")
+
+
+def _keep_alive(value: Any) -> Any:
+    """A duration as Ollama's clients write it, in seconds: a number, or a text such as ``5m`` or
+    ``1h30m``, or of a number. Less than 0 is for ever."""
+    if isinstance(value, str) and len(value) <= _MOST_DURATION:
+        if _DURATION.fullmatch(value):
+            seconds = sum(float(n) * _SECONDS[unit] for n, unit in _PART.findall(value))
+            value = -seconds if value.startswith("-") else seconds
+        elif re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
+            value = float(value)
+    if isinstance(value, (str, bool)):
+        raise ValueError("write seconds, or a duration such as 5m; -1 is for ever")
+    negative = isinstance(value, (int, float)) and value < 0
+    return _FOR_EVER_S if negative else value
+
+
+_MOST_DURATION = 64
+MOST_KEEP_ALIVE_S = 365 * 24 * 3600
+KeepAlive = Annotated[
+    float,
+    Field(ge=_FOR_EVER_S, le=MOST_KEEP_ALIVE_S, allow_inf_nan=False),
+    BeforeValidator(_keep_alive, json_schema_input_type=float | str),
+]
+"""How long a model stays in memory once it is idle, seconds; -1: without limit."""
 Text = Annotated[str, AfterValidator(whole)]
 ModelId = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(whole)]
 

@@ -37,6 +37,7 @@ from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecords
 from api.jobs.relay import Relay
 from api.models.pins import ModelPins
+from api.models.ttls import ModelTtls
 from api.monitoring.overview import StatusReader
 from api.monitoring.status_stream import StatusStream
 from api.openai.batches.batch_lines import ENDPOINTS
@@ -95,7 +96,7 @@ def build_services(
         Chats(registry, jobs, relay, images, prompt_limit, json_reader, tools),
         ChatReaders(records, relay, disconnects, settings.keepalive_s),
         Receipts(redis, records, relay, registry),
-        *(ModelCommands(registry, jobs, relay, records), ModelPins(redis)),
+        *(ModelCommands(registry, jobs, relay, records), ModelPins(redis), ModelTtls(redis)),
         *(batches, files, file_batches, ResultFiles(registry, files, file_batches)),
         responses,
         *(deliveries, Dispatcher(redis, deliveries, sender)),

@@ -28,6 +28,7 @@ from wire import keys
 from wire.batches import BatchSlice
 from wire.messages import ChatJob, ModelCommand
 from wire.queueing import turns
+from wire.queueing.schedule import schedule
 from wire.queueing.turns import Tier
 from wire.versions import VERSION
 
@@ -159,8 +160,12 @@ def enqueue(
     record: Mapping[str, str],
     now_ms: int,
     tier: Tier = "default",
+    not_before_ms: int = 0,
 ) -> None:
-    """Add a new job to a transaction: RQ's part, its turn, and this service's record of it."""
+    """Add a new job to a transaction: RQ's part, its turn, and this service's record of it.
+
+    Before the time ``not_before_ms`` it waits for that, and gets its turn then.
+    """
     kept_s = keys.SLICE_LIFETIME_S if isinstance(job, BatchSlice) else keys.RQ_LIFETIME_S
     queue.enqueue_call(
         task,
@@ -174,30 +179,46 @@ def enqueue(
         retry=Retry(max=_ABANDONED_RETRIES),
         pipeline=pipe,
     )
-    stored: dict[Any, Any] = {
-        **record,
-        "queue": queue.name,
-        "submitted_ms": str(now_ms),
-        "state": "queued",
-    }
-    stored["version"] = str(VERSION)
-    if tier != "default":
-        stored[turns.TIER] = tier
-    if not isinstance(job, ModelCommand):
+    _remember(pipe, queue, job.job_id, record, now_ms, tier)
+    if not_before_ms > now_ms:
+        schedule(pipe, queue.key, queue.name, job.job_id, not_before_ms)
+    elif not isinstance(job, ModelCommand):
         turns.join(pipe, queue.name, job.job_id, job.owner, tier)
-    pipe.hset(keys.job(job.job_id), mapping=stored)
-    pipe.expire(keys.job(job.job_id), keys.RECORD_LIFETIME_S)
     if not isinstance(job, BatchSlice):
-        pipe.zadd(keys.UNENDED, {job.job_id: now_ms})
+        # Before its time it is in no list, and nobody is to look for it there.
+        pipe.zadd(keys.UNENDED, {job.job_id: max(now_ms, not_before_ms)})
 
 
-def enqueue_slice(pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int) -> None:
+def _remember(
+    pipe: Pipeline, queue: Queue, job_id: str, record: Mapping[str, str], now_ms: int, tier: Tier
+) -> None:
+    """Add this service's record of a new job to a transaction."""
+    about: dict[Any, Any] = {**record, "queue": queue.name, "submitted_ms": str(now_ms)}
+    about |= {"state": "queued", "version": str(VERSION)}
+    if tier != "default":
+        about[turns.TIER] = tier
+    pipe.hset(keys.job(job_id), mapping=about)
+    pipe.expire(keys.job(job_id), keys.RECORD_LIFETIME_S)
+
+
+def enqueue_slice(
+    pipe: Pipeline, queue: Queue, work: BatchSlice, now_ms: int, not_before_ms: int = 0
+) -> None:
     """Add a slice of a batch to a transaction, also one that was cancelled or failed in RQ."""
     for template in _REGISTRIES.values():
         pipe.zrem(template.format(queue.name), work.job_id)
     record = {"owner": work.owner, "model_id": "", "kind": "slice", "slice": work.model_dump_json()}
     description = f"batch {work.batch_id} for {work.owner}, slice {work.number}"
-    enqueue(pipe, queue, keys.BATCH_TASK, work, description, record, now_ms)
+    enqueue(
+        pipe,
+        queue,
+        keys.BATCH_TASK,
+        work,
+        description,
+        record,
+        now_ms,
+        not_before_ms=not_before_ms,
+    )
 
 
 def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) -> None:

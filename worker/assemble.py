@@ -212,6 +212,7 @@ def _engine(
         prompts=prompts,
         on_suspect=marks.enter,
         before_close=(lambda _: None) if disk is None else disk.close,
+        model_ttl_s=settings.model_ttl_s,
     )
     if disk is not None:
         disk.start(lambda: engine.busy)

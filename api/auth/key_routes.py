@@ -8,13 +8,16 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from api.auth.key_ring import KeyRing
+from api.auth.key_store import Limits
 from api.deps import JsonOnly, service
 from api.schemas import INTEGRAL, Body
 from wire.access.api_keys import OWNER, ROLES, Role, StoredKey
 from wire.keys import EVERYONE
+from wire.queueing.turns import Tier
 
 router = APIRouter(prefix="/api/engine/keys", tags=["Keys"], dependencies=[JsonOnly])
 
+NO_LIMITS = Limits()
 KeysOf = Annotated[KeyRing, service(KeyRing)]
 
 
@@ -60,6 +63,14 @@ class Quota(Body):
     daily_tokens: DailyTokens
 
 
+class KeyLimits(Body):
+    """The limits in the queue of a name, whose keys may be in the settings; null takes one away."""
+
+    name: Owner
+    highest_tier: Tier | None
+    most_running: Annotated[int, Field(ge=1, le=10**6), INTEGRAL] | None
+
+
 class KeyView(BaseModel):
     """A key without its secret. One of the settings has no id and no date, and all roles."""
 
@@ -67,6 +78,8 @@ class KeyView(BaseModel):
     name: str
     roles: list[Role]
     daily_tokens: int | None
+    highest_tier: Tier | None = None
+    most_running: int | None = None
     created_at: float | None = Field(description="Seconds since the epoch.")
 
 
@@ -74,6 +87,12 @@ class AddedKey(KeyView):
     """The only answer that has the key."""
 
     key: str
+
+
+class LimitsView(BaseModel):
+    name: str
+    highest_tier: Tier | None
+    most_running: int | None
 
 
 class RevokedKey(BaseModel):
@@ -91,13 +110,19 @@ class QuotaView(BaseModel):
 async def list_keys(ring: KeysOf) -> list[KeyView]:
     """All keys: those of the settings first, then those that were added."""
     quotas = await ring.store.quotas()
+    limits = await ring.store.limits()
     configured = [
         KeyView(
-            id=None, name=name, roles=list(ROLES), daily_tokens=quotas.get(name), created_at=None
+            id=None,
+            name=name,
+            roles=list(ROLES),
+            daily_tokens=quotas.get(name),
+            created_at=None,
+            **limits.get(name, NO_LIMITS)._asdict(),
         )
         for name in ring.configured.owners()
     ]
-    return [*configured, *(_view(key, quotas) for key in await ring.store.all())]
+    return [*configured, *(_view(key, quotas, limits) for key in await ring.store.all())]
 
 
 @router.post("")
@@ -107,7 +132,8 @@ async def add_key(body: NewKey, ring: KeysOf) -> AddedKey:
     stored, key = await ring.store.add(
         body.name, roles, body.daily_tokens, first_is_admin=not ring.configured
     )
-    return AddedKey(**_view(stored, await ring.store.quotas()).model_dump(), key=key)
+    view = _view(stored, await ring.store.quotas(), await ring.store.limits())
+    return AddedKey(**view.model_dump(), key=key)
 
 
 @router.post("/quota")
@@ -115,6 +141,15 @@ async def set_quota(body: Quota, ring: KeysOf) -> QuotaView:
     """Set the daily tokens of a name, at once for all its keys and batches."""
     await ring.store.set_quota(body.name, body.daily_tokens)
     return QuotaView(name=body.name, daily_tokens=body.daily_tokens)
+
+
+@router.post("/limits")
+async def set_limits(body: KeyLimits, ring: KeysOf) -> LimitsView:
+    """Set the highest class of service of a name, and how many of its chats run at once."""
+    await ring.store.set_limits(body.name, Limits(body.highest_tier, body.most_running))
+    return LimitsView(
+        name=body.name, highest_tier=body.highest_tier, most_running=body.most_running
+    )
 
 
 @router.delete("/{key_id}")
@@ -127,11 +162,12 @@ async def revoke_key(key_id: str, ring: KeysOf) -> RevokedKey:
     return RevokedKey(id=stored.id, name=stored.owner)
 
 
-def _view(key: StoredKey, quotas: dict[str, int]) -> KeyView:
+def _view(key: StoredKey, quotas: dict[str, int], limits: dict[str, Limits]) -> KeyView:
     return KeyView(
         id=key.id,
         name=key.owner,
         roles=list(key.roles),
         daily_tokens=quotas.get(key.owner),
         created_at=key.created_ms / 1000,
+        **limits.get(key.owner, NO_LIMITS)._asdict(),
     )

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
@@ -20,11 +20,20 @@ from api.auth.api_keys import ApiKey
 from api.errors import ApiError
 from wire import clock
 from wire.access.api_keys import API_KEYS, KEY_ID, Role, StoredKey, id_in, new_key
+from wire.access.limits import HIGHEST_TIER, MOST_RUNNING
 from wire.access.quota import DAILY_TOKENS
+from wire.queueing.turns import Tier
 
 FRESH_S = 0.5
 """How long an answer of Redis is believed."""
 _MOST_REMEMBERED = 1000
+
+
+class Limits(NamedTuple):
+    """An owner's limits in the queue: its highest class of service, and how many chats run."""
+
+    highest_tier: Tier | None = None
+    most_running: int | None = None
 
 
 class KeyStore:
@@ -119,7 +128,7 @@ class KeyStore:
         return stored, key
 
     async def revoke(self, key_id: str, *, last_is_admin: bool) -> StoredKey:
-        """Forget a key. With its owner's last one goes the owner's quota.
+        """Forget a key. With its owner's last one go the owner's quota and limits.
 
         Raises ApiError ``not_found``, and ``conflict`` with ``last_is_admin`` for a key that
         would leave others, and none with the role admin.
@@ -139,7 +148,8 @@ class KeyStore:
             pipe.multi()  # type: ignore[no-untyped-call]
             pipe.hdel(API_KEYS, key_id)
             if not any(key.owner == revoked[0].owner for key in there.values()):
-                pipe.hdel(DAILY_TOKENS, revoked[0].owner)
+                for name in (DAILY_TOKENS, HIGHEST_TIER, MOST_RUNNING):
+                    pipe.hdel(name, revoked[0].owner)
 
         await self._redis.transaction(revoke, API_KEYS)
         self._seen.pop(key_id, None)
@@ -157,6 +167,30 @@ class KeyStore:
             await self._redis.hdel(DAILY_TOKENS, owner)
         else:
             await self._redis.hset(DAILY_TOKENS, owner, str(daily_tokens))
+
+    async def limits(self) -> dict[str, Limits]:
+        """The limits in the queue of the owners that have such."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(HIGHEST_TIER)
+            pipe.hgetall(MOST_RUNNING)
+            tiers, numbers = await pipe.execute()
+        return {
+            owner.decode(): Limits(
+                cast(Tier, tiers[owner].decode()) if owner in tiers else None,
+                int(numbers[owner]) if owner in numbers else None,
+            )
+            for owner in {*tiers, *numbers}
+        }
+
+    async def set_limits(self, owner: str, limits: Limits) -> None:
+        """Give an owner limits in the queue; None takes one away."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for name, value in zip((HIGHEST_TIER, MOST_RUNNING), limits, strict=True):
+                if value is None:
+                    pipe.hdel(name, owner)
+                else:
+                    pipe.hset(name, owner, str(value))
+            await pipe.execute()
 
     async def _get(self, key_id: str) -> StoredKey | None:
         seen = self._seen.get(key_id)

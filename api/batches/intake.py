@@ -21,6 +21,7 @@ from api.chat.json_schema import Schemas
 from api.errors import ApiError
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
+from api.jobs.waiting.scheduled import check_time
 from api.periodic import repeat
 from wire.batches import BatchSlice, BatchState, slice_job_id
 
@@ -64,11 +65,13 @@ class BatchIntake:
 
         ``model_id`` is for display.
 
-        ``details`` are kept; ``ends_by_ms`` among them is when it ends as expired. ``batch_id`` is
-        new unless given.
+        ``details`` are kept; ``ends_by_ms`` among them is when it ends as expired,
+        ``not_before_ms`` when it begins. ``batch_id`` is new unless given.
 
         Raises ApiError for a batch that is refused as a whole; nothing of it is kept then.
         """
+        begins = int((details or {}).get("not_before_ms", 0))
+        check_time(begins, await self.store.now_ms())
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._uploads.acquire()
@@ -90,7 +93,9 @@ class BatchIntake:
                 await self.store.accept_alone(record)
             else:
                 await self._jobs.submit_slice(
-                    _slice(record, 0), lambda pipe: self.store.accept(record, pipe)
+                    _slice(record, 0),
+                    lambda pipe: self.store.accept(record, pipe),
+                    record.not_before_ms,
                 )
         except BaseException:
             # Unless the transaction went through and only its answer was lost: the batch exists
@@ -120,6 +125,8 @@ class BatchIntake:
                 await self.cancel(record, "expired")
             if record.state == "cancelling":
                 await self._withdraw(record)
+            if record.not_before_ms > now:
+                continue
             for number in await self.store.to_feed(record):
                 await self._jobs.feed_slice(_slice(record, number))
 

@@ -117,6 +117,9 @@ def _line(row: Fields, number: int, custom_id: str, parser: LineParser) -> Batch
     if (param := first_image(spec.messages)) is not None:
         sentence = "Batch prompts are texts: send prompts with images as chats."
         raise ApiError("invalid_image", sentence, param=param)
+    if spec.policy.keep_alive_s is not None:
+        sentence = "The lines of a batch don't say how long their model stays in memory."
+        raise ApiError("unsupported", sentence, param="keep_alive")
     spec = spec.fitting(model, parser.version, without_template=parser.without_template)
     spec = parser.settle(spec)
     line = BatchLine(

@@ -21,14 +21,14 @@ from api.batches.intake import BatchIntake
 from api.batches.lines import Fields, LineParser, checked
 from api.batches.store import BatchRecord
 from api.batches.upload import MOST_LINES
-from api.chat.request import ChatSpec
+from api.chat.request import ChatSpec, NotBefore
 from api.chat.schemas import ChatRequest
 from api.deps import service
 from api.errors import ApiError
 from api.http.body_routes import BATCH, LongBodyRoute, takes
 from api.http.json_limits import JsonReader
 from api.jobs.queue import JobQueue
-from api.pooling.lines import line_shape, shown
+from api.pooling.lines import is_of_texts, line_shape, shown
 from api.registry import RegistryReader, servable
 from api.schemas import Body, ModelId
 from wire.model_registry import ModelRecord
@@ -46,6 +46,9 @@ JSONL = (
 _NOT_OF_A_LINE = {
     "stream_options": "a batch has no streams.",
     "on_disconnect": "a batch has no streams.",
+    "priority": "a batch runs in the time that chats leave free.",
+    "max_queue_s": "a batch runs in the time that chats leave free.",
+    "not_before": "it is the whole batch's.",
     "webhook": "the end of the batch is told, not that of a line.",
 }
 _AT_ONCE = 64
@@ -61,6 +64,7 @@ class PromptsRequest(Body):
     model_config = ConfigDict(extra="allow")
 
     model_id: ModelId
+    not_before: NotBefore | None = None
     prompts: Annotated[list[Any], Field(min_length=1, max_length=MOST_LINES)]
 
 
@@ -88,6 +92,7 @@ async def create(
     jobs: Annotated[JobQueue, service(JobQueue)],
     caller: CallerOf,
     model_id: Annotated[str | None, Query(max_length=255)] = None,
+    not_before: Annotated[NotBefore | None, Query()] = None,
 ) -> Response:
     """Queue a batch: JSONL with a ``custom_id`` a line, or JSON with a list of prompts."""
     await jobs.check_quota(caller.owner)
@@ -97,7 +102,11 @@ async def create(
         rules = await _rules_of(body, registry, json_reader, caller)
         lines = _as_lines(body.prompts)
         model_id = rules.defaults["model_id"]
-        return _answer(await intake.accept(caller.owner, lines, rules, model_id=model_id))
+        begins = not_before if body.not_before is None else body.not_before
+        details = {"not_before_ms": begins or 0}
+        return _answer(
+            await intake.accept(caller.owner, lines, rules, model_id=model_id, details=details)
+        )
     if declared not in JSONL:
         message = "Send JSON Lines with the header Content-Type: application/jsonl, or JSON."
         raise ApiError("unsupported_media_type", message)
@@ -106,7 +115,11 @@ async def create(
         defaults = {} if named is None else {"model_id": named.id}
         rules = await _parser(registry, defaults, await registry.default(caller.owner))
         shown = defaults.get("model_id", "")
-        return _answer(await intake.accept(caller.owner, request.stream(), rules, model_id=shown))
+        details = {"not_before_ms": not_before or 0}
+        lines = request.stream()
+        return _answer(
+            await intake.accept(caller.owner, lines, rules, model_id=shown, details=details)
+        )
     except ClientDisconnect:
         return Response(status_code=400)
 
@@ -222,7 +235,7 @@ async def results(batch_id: str, intake: IntakeOf, caller: CallerOf) -> Response
 
 async def _shown(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for piece in pieces:
-        yield await asyncio.to_thread(shown, piece)
+        yield await asyncio.to_thread(shown, piece) if is_of_texts(piece) else piece
 
 
 @router.post("/{batch_id}/cancel")
@@ -267,6 +280,7 @@ def view(record: BatchRecord, now_ms: int) -> dict[str, Any]:
         "started_at": record.started_ms / 1000 or None,
         "ended_at": record.ended_ms / 1000 or None,
         "expires_at": record.expires_ms / 1000,
+        "not_before": record.not_before_ms / 1000 or None,
         "counts": counts,
         "usage": usage,
         "tokens_per_second": round(record.completion_tokens / spent_s, 1) if spent_s > 0 else None,

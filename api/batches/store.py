@@ -97,6 +97,11 @@ class BatchRecord:
         """When it ends with what it has then; 0 for never."""
         return int((self.details or {}).get("ends_by_ms", 0))
 
+    @property
+    def not_before_ms(self) -> int:
+        """When it begins; 0 for at once."""
+        return int((self.details or {}).get("not_before_ms", 0))
+
 
 _NUMBERS = [item.name for item in fields(BatchRecord) if item.type == "int"]
 

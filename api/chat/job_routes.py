@@ -15,7 +15,7 @@ from api.auth.caller import CallerOf
 from api.chat.readers import ChatReaders
 from api.deps import service
 from api.errors import ApiError
-from api.jobs.queue_look import Held
+from api.jobs.waiting.queue_look import Held
 from wire.log_entries import position_after
 from wire.messages import Delta, Failed, Finished, Warning
 
@@ -39,6 +39,7 @@ class JobView(BaseModel):
     position: int | None
     held: Held | None
     wait_s: float | None = None
+    not_before: float | None = None
     text: str
     reasoning: str
     warnings: list[str]
@@ -77,6 +78,7 @@ async def job(
         position=position,
         held=None if end else await readers.records.held(job_id),
         wait_s=None if queued is None else queued.wait_s,
+        not_before=record.not_before_ms / 1000 or None,
         text="".join(delta.text for delta in deltas),
         reasoning="".join(delta.reasoning for delta in deltas),
         warnings=[event.text for event in events if isinstance(event, Warning)],

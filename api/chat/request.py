@@ -8,17 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.jobs.policy import Policy
+from api.schemas import epoch_ms
 from wire.messages import MAX_SEED, PLAIN_TEXT, ChatJob, Message, OutputFormat, Sampling
 from wire.model_registry import ModelRecord, Task
 from wire.versions import VERSION, needs
 
 MaxQueue = Annotated[float, Field(ge=0.001, le=7 * 24 * 3600, allow_inf_nan=False)]
 """How long a chat may wait for its turn, seconds."""
+NotBefore = Annotated[
+    int, BeforeValidator(epoch_ms, json_schema_input_type=float | str), Field(ge=0, le=10**14)
+]
+"""A time, as milliseconds since the epoch."""
 _PLAIN_SAMPLING = Sampling(seed=0)
 WITHOUT_TOOLS = "This model has no way to call tools. Answered without them."
 TOOLS_AS_TEXT = "This model's chat template has no place for tools: its prompt tells them as text."
@@ -99,6 +104,7 @@ class ChatSpec:
             sampling=self.sampling,
             form=self.form,
             submitted_ms=0,
+            keep_alive_s=self.policy.keep_alive_s,
         )
 
     def in_call_pieces(self) -> ChatSpec:

@@ -23,9 +23,9 @@ from api.errors import ApiError
 from api.http.body_routes import CHAT, DataUrlsOf, LongBodyRoute, takes
 from api.http.head_requests import GetAlone
 from api.jobs.idempotency import idempotency_key_of
-from api.jobs.priorities import PRIORITY_OF, TierHeadersOf
 from api.jobs.queue import JobQueue
 from api.jobs.records import JobRecord, JobRecords
+from api.jobs.waiting.priorities import PRIORITY_OF, TierHeadersOf
 from api.registry import workers_outdated
 from wire.sampling_used import used
 from wire.webhooks.outbox import TELLS_ENDS

@@ -20,14 +20,15 @@ from pydantic import (
 
 from api.chat.content import MAY_BE_EMPTY, StrictContentPart, as_parts, draft_parts
 from api.chat.frames import WITH_LOGPROBS, WITH_REASONING, Likeliest, likeliest
-from api.chat.request import ChatSpec, MaxQueue, seed_or_any
+from api.chat.request import ChatSpec, MaxQueue, NotBefore, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
-from api.chat.template_options import Effort, TemplateKwargs, options_of
+from api.chat.template_options import TemplateKwargs, options_of
 from api.images.draft import DraftMessage
 from api.jobs.policy import Policy
-from api.jobs.priorities import TIER_OF, Priority
-from api.schemas import INTEGRAL, Body, ModelId, Text
+from api.jobs.waiting.priorities import TIER_OF, Priority
+from api.schemas import INTEGRAL, Body, KeepAlive, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
+from wire.models.reasoning_effort import ReasoningEffort
 from wire.webhooks.outbox import of_chat
 
 
@@ -92,13 +93,15 @@ class ChatRequest(SamplingFields, Body):
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
     include_reasoning: bool | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     chat_template_kwargs: TemplateKwargs | None = None
     stream_options: StreamOptionsBody = StreamOptionsBody()
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     webhook: bool | None = None
     priority: Priority | None = None
     max_queue_s: MaxQueue | None = None
+    not_before: NotBefore | None = None
+    keep_alive: KeepAlive | None = None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError where its fields contradict each other."""
@@ -117,6 +120,8 @@ class ChatRequest(SamplingFields, Body):
             of_chat if self.webhook else None,
             None if self.priority is None else TIER_OF[self.priority],
             self.max_queue_s,
+            self.not_before or 0,
+            keep_alive_s=self.keep_alive,
         )
         drafts = [message.draft() for message in self.messages]
         form = OutputFormat(

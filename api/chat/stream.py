@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 
 from api.chat.frames import MORE, framed
 from api.http.event_stream import EventStreamResponse
-from api.jobs.queue_look import POSITIONS_S, Held, Place
 from api.jobs.reader import LOOK_AGAIN_S, Reader
 from api.jobs.records import JobRecords
+from api.jobs.waiting.queue_look import POSITIONS_S, Held, Place
 from wire.log_entries import Entry, decode, encode, timings_of, usage_of
 from wire.messages import Failed
 from wire.sampling_used import SamplingUsed

@@ -62,13 +62,22 @@ class Chats:
     async def fitting(self, spec: ChatSpec, model: ModelRecord) -> ChatSpec:
         """What is asked for as this model, and every living worker, can answer it.
 
-        Raises ApiError for tools that the model can't be given.
+        Raises ApiError for tools that the model can't be given, and for a pinned model that is not
+        to stay.
         """
+        keep_alive_s = spec.policy.keep_alive_s
+        if keep_alive_s is not None and keep_alive_s >= 0:
+            await self._check_unpinned(model)
         fit = partial(spec.fitting, model, without_template=self.without_template)
         fitting = fit()
         if needs(fitting.sampling) == needs(spec.sampling):
             return fitting
         return fit(await self.registry.oldest_version())
+
+    async def _check_unpinned(self, model: ModelRecord) -> None:
+        if {model.id, model.base_id} & (await self.registry.pinned()).keys():
+            sentence = "This model is pinned and stays in memory: leave keep_alive out."
+            raise ApiError("unsupported", sentence, param="keep_alive")
 
     async def submit(
         self,
@@ -110,7 +119,7 @@ class Chats:
 
         Raises ApiError for whatever can be refused: ``request_not_kept`` if its images are gone.
         """
-        again = job.model_copy(update={"job_id": new_job_id(), "group": None})
+        again = job.model_copy(update={"job_id": new_job_id(), "group": None, "keep_alive_s": None})
         if not await self.images.share(again.messages, [again.job_id]):
             self._forget([again])
             sentence = "The images of this chat are no longer kept: send it as a new one."

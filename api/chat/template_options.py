@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -33,7 +33,6 @@ def _storable(options: dict[str, Any]) -> dict[str, Any]:
 TemplateKwargs = Annotated[
     dict[str, Any], Field(max_length=MOST_OPTIONS), AfterValidator(_storable)
 ]
-Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 
 def options_of(kwargs: dict[str, Any] | None, effort: str | None) -> str | None:

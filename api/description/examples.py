@@ -50,6 +50,7 @@ REQUESTS: dict[str, Any] = {
     "POST /v1/webhook_endpoints/{endpoint_id}/test": {"event_type": "batch.completed"},
     "POST /api/engine/keys": {"name": "ann", "roles": ["admin"], "daily_tokens": None},
     "POST /api/engine/keys/quota": {"name": "bob", "daily_tokens": 200000},
+    "POST /api/engine/keys/limits": {"name": "bob", "highest_tier": "default", "most_running": 4},
     "POST /v1/chat/completions": {"model": "demo-chat", "messages": _HELLO, "stream": True},
     "POST /v1/completions": {"model": "demo-chat", "prompt": "A queue is", "max_tokens": 20},
     "POST /v1/embeddings": {"model": "all-MiniLM-L6-v2", "input": ["A man eats.", "A cat sleeps."]},

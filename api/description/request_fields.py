@@ -65,6 +65,10 @@ TEXTS = {
     "service_tier": "Which waiting chats go first: `priority`, then `default`, then `flex`; "
     "`auto`: as the key or the header says. Anthropic's `standard_only` is `default`.",
     "max_queue_s": "How long it may wait for its turn, seconds; it ends as `expired` then.",
+    "not_before": "It isn't begun before this time: ISO 8601 with a zone, or seconds since the "
+    "epoch.",
+    "keep_alive": "How long the model stays in memory once it is idle: seconds, or a duration such "
+    "as 5m; 0: it is unloaded behind the answer; -1: without limit.",
     "webhook": "Whether your webhooks are told when the chat has ended.",
     "event_types": "The events that are sent there.",
     "event_type": "The event to send as a sample.",
@@ -162,6 +166,7 @@ PARAMETERS = {
     "x-task": "What a web UI asks for behind its user's back, if it does: a request that names no "
     "class of service is then `flex`.",
     "last-event-id": "The id of the last frame that you have; browsers send it by themselves.",
+    "not_before": "It begins at this time: ISO 8601 with a zone, or seconds since the epoch.",
     "model_id": "The model of the lines that name none.",
     "stream": "The response's events instead of the response.",
     "starting_after": "Only events behind this sequence number.",

@@ -13,18 +13,20 @@ from redis import Redis
 from api.jobs.reaper import JobReaper
 from wire import clock, keys
 from wire.queueing import turns
+from wire.queueing.schedule import scheduled_key
 from wire.rq_jobs import queue_key
 
-# KEYS: job, cancel, queue, stopping, places in the queue. ARGV: job id, lifetime of the cancel key,
-# now in ms, the owner whose job alone may be stopped, or nothing. Returns 1 when the job was
-# removed from its queue and is the caller's to end, 0 when a worker has it, -1 when there is
-# nothing to stop.
+# KEYS: job, cancel, queue, stopping, places in the queue, scheduled jobs. ARGV: job id, lifetime of
+# the cancel key, now in ms, the owner whose job alone may be stopped, or nothing. Returns 1 when
+# the job was removed from its queue and is the caller's to end, 0 when a worker has it, -1 when
+# there is nothing to stop.
 _STOP = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'ended' then return -1 end
 if ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[4] then return -1 end
 redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
 local taken = redis.call('LREM', KEYS[3], 1, ARGV[1])
+if redis.call('ZREM', KEYS[6], ARGV[1]) == 1 then taken = 1 end
 if taken == 1 then
   redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
   redis.call('ZREM', KEYS[5], ARGV[1])
@@ -91,6 +93,7 @@ class JobCanceller:
                 queue,
                 keys.STOPPING,
                 turns.places(keys.CHAT_QUEUE),
+                scheduled_key(keys.CHAT_QUEUE),
             ],
             args=[job_id, keys.CANCEL_LIFETIME_S, clock.now_ms(self._redis), owner],
         )

@@ -21,26 +21,28 @@ from rq.serializers import JSONSerializer
 
 from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
-from api.jobs.expiry import QueueExpiry
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
-from api.jobs.policy import Policy
-from api.jobs.queue_look import wait_s
+from api.jobs.policy import Policy, record_of
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
+from api.jobs.waiting.expiry import QueueExpiry
+from api.jobs.waiting.priorities import tier_for
+from api.jobs.waiting.queue_look import wait_s
+from api.jobs.waiting.scheduled import ScheduledJobs, check_time
 from api.redis_client import Clients
 from api.registry import RegistryReader, workers_outdated
-from wire import clock, keys, sampling_used
+from wire import clock, keys
 from wire.access import quota
 from wire.batches import BatchSlice
 from wire.keys import EVERYONE
 from wire.messages import ChatJob, ModelCommand
 from wire.queueing import start_by
+from wire.queueing.schedule import scheduled_key
 from wire.queueing.turns import Tier
 from wire.receipts import record_fields
 from wire.rq_jobs import GOING_ON, described, enqueue, rq_job_key
 from wire.versions import FIRST, TooNew, needs, readable
-from wire.webhooks.outbox import ASKED
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +82,7 @@ class JobQueue:
         self._slices = SliceQueue(self._redis, self._reaper, min(kept_s, keys.SLICE_LIFETIME_S))
         self._canceller = JobCanceller(self._redis, self._reaper)
         self._expiry = QueueExpiry(self._redis, self._reaper)
+        self._scheduled = ScheduledJobs(self._redis)
 
     async def existing_job(self, key: IdempotencyKey) -> str | None:
         """The job that an earlier request with this key created.
@@ -110,9 +113,9 @@ class JobQueue:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
 
-    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:  # noqa: ARG002
-        """The class of service that an owner's request gets."""
-        return asked or "default"
+    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:
+        """The class of service that an owner's request gets. Raises ApiError ``forbidden``."""
+        return await tier_for(self._waiting, asked, owner)
 
     async def check_quota(self, owner: str) -> None:
         """Raises ApiError ``quota_exceeded`` for an owner that has used up the day's tokens."""
@@ -157,10 +160,12 @@ class JobQueue:
         """Stop all chats of an owner; batch prompts and model commands go on."""
         await self._in_thread(self._canceller.stop_all, owner)
 
-    async def submit_slice(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
+    async def submit_slice(
+        self, work: BatchSlice, with_it: Callable[[Pipeline], None], not_before_ms: int = 0
+    ) -> None:
         """Put a slice of a batch in the queue, and in the same transaction what ``with_it``
         writes."""
-        await self._in_thread(self._slices.submit, work, with_it)
+        await self._in_thread(self._slices.submit, work, with_it, not_before_ms)
 
     async def withdraw_slice(self, work: BatchSlice) -> None:
         """End a slice of a batch that ends early, if it waits in the queue: its lines get no
@@ -179,6 +184,7 @@ class JobQueue:
     async def settle_all(self) -> None:
         """End jobs that were left by a process that died, or ended in RQ from outside."""
         await self._in_thread(self._reaper.finish_interrupted)
+        await self._in_thread(self._scheduled.release_due)
         await self._in_thread(self._expiry.end_overdue)
         await self._in_thread(self._reaper.settle_all)
 
@@ -201,8 +207,9 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.llen(self._queue.key)
-        time, depth = pipe.execute()
-        return int(clock.milliseconds(time)), depth
+        pipe.zcard(scheduled_key(self._queue.name))
+        time, depth, scheduled = pipe.execute()
+        return int(clock.milliseconds(time)), depth + scheduled
 
     def _submit_chats(
         self, jobs: Sequence[ChatJob], policy: Policy, key: IdempotencyKey | None = None
@@ -232,18 +239,20 @@ class JobQueue:
             if own + len(jobs) > self._key_limit:
                 raise _QueueFull(own)
         ids = [job.job_id for job in jobs]
+        check_time(policy.not_before_ms, now)
+        begins = max(now, policy.not_before_ms)
         for job in jobs:
-            queued = job.model_copy(update={"submitted_ms": now})
+            queued = job.model_copy(update={"submitted_ms": begins})
             name = described(self._registry.last_known_name(job.model_id), owner)
-            record, tier = _record(job, ids, policy), policy.tier or "default"
+            record, tier = record_of(job, ids, policy), policy.tier or "default"
             budget = self._replay_bytes if policy.keeps_request else 0
             record |= record_fields.of_submission(job, budget, policy.replay_of)
-            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier)
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier, begins)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))
         if policy.max_queue_s is not None:
-            start_by.limit(pipe, ids, now + int(policy.max_queue_s * 1000))
+            start_by.limit(pipe, ids, begins + int(policy.max_queue_s * 1000))
         if policy.on_disconnect == "cancel":
             pipe.zadd(keys.ABANDONED_AFTER, dict.fromkeys(ids, now + ABANDONED_AFTER_S * 1000))
         pipe.execute()
@@ -280,21 +289,3 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=True)
         enqueue(pipe, self._queue, keys.MODEL_TASK, command, f"{command.action} model", record, now)
         pipe.execute()
-
-
-def _record(job: ChatJob, ids: Sequence[str], policy: Policy) -> dict[str, str]:
-    """What is remembered of a chat; ``ids`` are those of all chats of its request."""
-    record = {
-        "owner": job.owner,
-        "model_id": job.model_id,
-        "kind": "chat",
-        "on_disconnect": policy.on_disconnect,
-        "stream_options": " ".join(sorted(policy.stream_options)),
-        "sampling": sampling_used.stored(job.sampling),
-    }
-    if policy.told_as is not None:
-        record[ASKED] = policy.told_as(job.job_id)
-    if len(ids) > 1:
-        first = job.job_id == ids[0]
-        record |= {"choices": " ".join(ids)} if first else {"first_choice": ids[0]}
-    return record

@@ -12,10 +12,10 @@ from typing import Any, Literal, cast
 from redis.asyncio import Redis
 
 from api.jobs.ids import is_job_id
-from api.jobs.queue_look import Held, Place, QueueLook
+from api.jobs.waiting.queue_look import Held, Place, QueueLook
 from wire import keys, sampling_used
 from wire.log_entries import UNKNOWN, decode_rows, position_after
-from wire.queueing import turns
+from wire.queueing import schedule, turns
 from wire.queueing.turns import Tier
 from wire.receipts import kept_requests
 from wire.rq_jobs import GOING_ON, SUSPENDED, queue_key, rq_job_key
@@ -30,7 +30,7 @@ class JobRecord:
     """What is remembered of a job. ``by_tokens``: its readers' cursors count tokens, not events.
 
     ``sampling``: what a chat ran with. ``choices`` are the jobs of all answers to its request, in
-    order, if it has several.
+    order, if it has several. ``not_before_ms``: when it begins; 0 for at once.
     """
 
     job_id: str
@@ -41,6 +41,7 @@ class JobRecord:
     by_tokens: bool
     choices: tuple[str, ...] = ()
     sampling: SamplingUsed | None = None
+    not_before_ms: int = 0
 
 
 class JobRecords:
@@ -74,6 +75,7 @@ class JobRecords:
             if "choices" in row
             else await self.choices(row.get("first_choice")),
             sampling_used.read(row.get("sampling")),
+            int(row.get(schedule.FIELD, 0)),
         )
 
     async def choices(self, first_id: str | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from wire import clock, keys
 from wire.batches import BatchLog, BatchSlice, LineResult, Taken, may_feed
 from wire.messages import ErrorCode
 from wire.queueing import turns
+from wire.queueing.schedule import scheduled_key
 from wire.rq_jobs import Closing, enqueue_slice, rq_job_key
 from wire.token_log import JobEnded, JobGone, TokenLog
 
@@ -49,12 +50,14 @@ class SliceQueue:
         self._log = TokenLog(redis)
         self._batches = BatchLog(redis)
 
-    def submit(self, work: BatchSlice, with_it: Callable[[Pipeline], None]) -> None:
+    def submit(
+        self, work: BatchSlice, with_it: Callable[[Pipeline], None], not_before_ms: int = 0
+    ) -> None:
         """Put a slice in the queue, and in the same transaction what ``with_it`` writes."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.multi()
         with_it(pipe)
-        enqueue_slice(pipe, self._queue, work, clock.now_ms(self._redis))
+        enqueue_slice(pipe, self._queue, work, clock.now_ms(self._redis), not_before_ms)
         pipe.execute()
 
     def feed(self, work: BatchSlice) -> None:
@@ -75,9 +78,10 @@ class SliceQueue:
                 return  # Somebody else has just put it there.
 
     def withdraw(self, work: BatchSlice) -> None:
-        """End a slice of a batch that ends early, if it waits in the queue: its lines get no
-        results."""
-        if not self._redis.lrem(self._queue.key, 1, work.job_id):
+        """End a slice of a batch that ends early, if it waits in the queue or for its time: its
+        lines get no results."""
+        waits = self._redis.zrem(scheduled_key(self._queue.name), work.job_id)
+        if not self._redis.lrem(self._queue.key, 1, work.job_id) and not waits:
             return
         self._redis.zrem(turns.places(self._queue.name), work.job_id)
         try:

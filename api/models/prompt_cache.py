@@ -14,8 +14,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.deps import service
-from api.models.disk_caches import disk_caches
 from api.redis_client import Clients
+from api.registry import RegistryReader
 from wire import disk_cache
 
 WAIT_S = 5.0
@@ -37,6 +37,7 @@ class Cleared(BaseModel):
 @router.delete("", summary="Delete cached prompts")
 async def clear(
     clients: Annotated[Clients, service(Clients)],
+    registry: Annotated[RegistryReader, service(RegistryReader)],
 ) -> Cleared:
     """Delete the key-value caches of all earlier prompts, of all callers, from every worker's disk,
     and from its memory where it keeps them on disk.
@@ -47,7 +48,7 @@ async def clear(
     await clients.waiting.set(disk_cache.CLEARED, mark)
     until = time.monotonic() + WAIT_S
     while True:
-        marks = [use.cleared for use in (await disk_caches(clients.waiting)).values()]
+        marks = [use.cleared for use in (await registry.disk_caches()).values()]
         if all(one == mark for one in marks):
             return Cleared(status="deleted", workers=len(marks))
         if time.monotonic() > until:

@@ -17,6 +17,7 @@ from api.jobs.ids import new_job_id
 from api.jobs.model_commands import ModelCommands
 from api.models import views
 from api.models.pins import ModelPins
+from api.models.ttls import ModelTtls
 from api.models.views import ActiveModel, ActiveView, EngineModel, model_view
 from api.registry import RegistryReader, loaded
 from wire.messages import ModelCommand
@@ -30,6 +31,7 @@ DEPRECATED_SINCE = "@1796083200"
 RegistryOf = Annotated[RegistryReader, service(RegistryReader)]
 CommandsOf = Annotated[ModelCommands, service(ModelCommands)]
 PinsOf = Annotated[ModelPins, service(ModelPins)]
+TtlsOf = Annotated[ModelTtls, service(ModelTtls)]
 
 _LISTED_BEFORE = (
     "id",
@@ -57,11 +59,12 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 
 @current.get("", summary="List models")
-async def models(registry: RegistryOf, caller: CallerOf) -> list[EngineModel]:
+async def models(registry: RegistryOf, ttls: TtlsOf, caller: CallerOf) -> list[EngineModel]:
     """All registered models and downloads, by name; ``default`` marks the caller's default."""
     in_memory, default = loaded(await registry.workers()), await registry.default(caller.owner)
     default_id = None if default is None else default.id
     pinned, loading = await registry.pinned(), await registry.loading()
+    limits, expiries = await ttls.all(), await ttls.expiries()
     return [
         model_view(
             record,
@@ -69,6 +72,8 @@ async def models(registry: RegistryOf, caller: CallerOf) -> list[EngineModel]:
             default_id,
             pinned=record.id in pinned,
             load_progress=loading.get(record.id),
+            ttl=limits.get(record.id),
+            unloads_in_s=expiries.get(record.id),
         )
         for record in await registry.models()
     ]
@@ -101,7 +106,9 @@ async def active(registry: RegistryOf) -> ActiveView:
 
 
 @commands.post("/load", responses=_answers(views.Loaded), summary="Load a model")
-async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> dict[str, Any]:
+async def load(
+    body: views.LoadRequest, commands: CommandsOf, pins: PinsOf, ttls: TtlsOf
+) -> dict[str, Any]:
     """Have a worker load a model, or load it again with another KV quantisation or draft model.
 
     The answer comes once it is loaded; meanwhile the list of models tells how far it is. 409: it is
@@ -112,6 +119,8 @@ async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> d
     if kv is not None and "chat" not in record.tasks:
         sentence = "This model has no key-value cache: leave kv_quantization out."
         raise ApiError("unsupported", sentence, param="kv_quantization")
+    if body.ttl is not None and body.ttl >= 0:
+        await _check_ttl(body, record, commands)
     draft = "" if body.draft_model is None else (await _draft_of(body.draft_model, commands)).id
     command = ModelCommand(
         job_id=new_job_id(),
@@ -122,7 +131,9 @@ async def load(body: views.LoadRequest, commands: CommandsOf, pins: PinsOf) -> d
     )
     pin = Pin(kv_quantization=kv, draft_model=draft)
     async with pins.loading(record.id, pin, anew=body.pin):
-        return await commands.run(command)
+        answer = await commands.run(command)
+    await ttls.put(record.id, body.ttl)
+    return answer
 
 
 @commands.post("/unload", responses=_answers(views.Unloaded), summary="Unload a model")
@@ -203,6 +214,19 @@ async def _registered(requested: str, commands: ModelCommands) -> ModelRecord:
     if record is None:
         raise unknown_model()
     return record
+
+
+async def _check_ttl(body: views.LoadRequest, record: ModelRecord, commands: ModelCommands) -> None:
+    """Raises ApiError for a limit that can't be honoured."""
+    if body.ttl == 0:
+        sentence = "A model that is loaded stays for a while: send more than 0."
+        raise ApiError("invalid_request", sentence, param="ttl")
+    if record.base_id:
+        sentence = "An adapter stays as long as its base: send ttl for that."
+        raise ApiError("unsupported", sentence, param="ttl")
+    if body.pin or record.id in await commands.registry.pinned():
+        sentence = "A pinned model stays in memory: leave ttl out, or unpin it."
+        raise ApiError("unsupported", sentence, param="ttl")
 
 
 async def _draft_of(requested: str, commands: ModelCommands) -> ModelRecord:

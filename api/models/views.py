@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from api.schemas import Body, ModelId, whole
+from api.schemas import Body, KeepAlive, ModelId, whole
 from wire.model_registry import ModelRecord
 from wire.worker_status import LoadedModel
 
@@ -33,6 +33,12 @@ class LoadRequest(Body):
         default=False,
         description="Also pin it: no worker unloads it to make room, and workers load it when they "
         "start. False leaves it pinned or not, as it is.",
+    )
+
+    ttl: KeepAlive | None = Field(
+        default=None,
+        description="How long it stays in memory once it is idle: seconds, or a duration such as "
+        "10m; -1: until its memory is needed; null: as the service is set. Not for a pinned model.",
     )
 
 
@@ -129,6 +135,14 @@ class EngineModel(BaseModel):
         description="Whether it is pinned: no worker unloads it to make room, and workers load it "
         "when they start."
     )
+    ttl: float | None = Field(
+        description="How long it stays in memory once it is idle, seconds, as it was loaded; -1: "
+        "until its memory is needed; null: as the service is set."
+    )
+    unloads_in_s: float | None = Field(
+        description="Seconds until it is unloaded if nobody uses it; null: it has no limit, is in "
+        "use, or isn't loaded."
+    )
     kv_quantization: KvBits = Field(
         description="Bits of its key-value cache, as it is loaded or was last; null: full."
     )
@@ -144,9 +158,12 @@ def model_view(
     *,
     pinned: bool = False,
     load_progress: float | None = None,
+    ttl: float | None = None,
+    unloads_in_s: float | None = None,
 ) -> EngineModel:
     """The view of a record. ``now`` is how it is loaded, None if it isn't; ``default_id`` is the
-    default model's; ``load_progress`` is in percent, None if it isn't being loaded."""
+    default model's; ``load_progress`` is in percent, None if it isn't being loaded; ``ttl`` and
+    ``unloads_in_s`` are None without a limit."""
     folder = record.adapter_path or record.path
     return EngineModel(
         **{name: getattr(record, name) for name in _AS_RECORDED},
@@ -162,6 +179,8 @@ def model_view(
         loaded=now is not None,
         load_progress=load_progress,
         pinned=pinned,
+        ttl=ttl,
+        unloads_in_s=unloads_in_s,
         kv_quantization=record.kv_quantization if now is None else now.kv_quantization,
         draft_model=(record.draft_model if now is None else now.draft_model) or None,
     )

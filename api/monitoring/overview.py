@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 
 from api.batches.store import BatchRecord, BatchStore
 from api.jobs.records import JobRecords
-from api.models.disk_caches import disk_caches
 from api.models.views import percent
 from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
@@ -97,7 +96,7 @@ class StatusReader:
             time, ended, delivered, routed, replays, kept = await pipe.execute()
         now_ms, webhooks = int(clock.milliseconds(time)), _counts(delivered)
         webhooks["waiting"] = await self._webhooks_waiting()
-        disks = await disk_caches(self._redis)
+        disks = await self._registry.disk_caches()
         return Snapshot(
             *(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, _counts(routed)),
             *(_counts(replays), int(kept or 0)),

@@ -16,10 +16,9 @@ from api.chat.frames import Likeliest, likeliest
 from api.chat.json_schema import ANY_OBJECT, as_text
 from api.chat.request import ChatSpec
 from api.chat.sampling import CappedTokenLimit, EchoTokenLimit
-from api.chat.template_options import Effort, TemplateKwargs, options_of
+from api.chat.template_options import TemplateKwargs, options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
-from api.jobs.policy import Policy
 from api.openai import other_fields
 from api.openai.continuation import goes_on
 from api.openai.guided import (
@@ -34,10 +33,11 @@ from api.openai.prompts import Prompt, Prompts
 from api.openai.tools import Choice, Tools, calls_of
 from api.schemas import INTEGRAL, whole
 from api.serving.fields import Harmless, unknown
-from api.serving.generation import Sampled, ThinkingLimit, Tiered, Waiting
+from api.serving.generation import Sampled, ThinkingLimit, Tiered
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat, guided
 from wire.messages import OutputFormat, Sampling
+from wire.models.reasoning_effort import ReasoningEffort
 
 MOST_CHOICES = 16
 """Answers to one prompt."""
@@ -52,7 +52,7 @@ class StreamOptions(Open):
     include_usage: bool | None = None
 
 
-class Generation(Sampled, Guided, Tiered, Waiting):
+class Generation(Sampled, Guided, Tiered):
     """What the bodies of chats and of completions have in common.
 
     Without a ``model`` the default one is meant.
@@ -109,7 +109,7 @@ class Generation(Sampled, Guided, Tiered, Waiting):
         return ChatSpec(
             drafts,
             sampling,
-            Policy("cancel", tier=self.tier, max_queue_s=self.max_queue_s),
+            self.policy(),
             form,
             held_by=held_by,
             left_open=self.left_open(),
@@ -130,7 +130,7 @@ class ChatBody(Generation, ThinkingLimit):
         None, discriminator="type"
     )
     chat_template_kwargs: TemplateKwargs | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from api.jobs.queue_look import Held, Place
 from api.jobs.reader import Reader
 from api.jobs.records import JobRecords
+from api.jobs.waiting.queue_look import Held, Place
 from api.openai.responses import Answer, Json
 from api.serving.reading import AnswerStream, interrupted, refused
 from wire.log_entries import Entry

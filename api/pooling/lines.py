@@ -32,10 +32,13 @@ def line_shape(row: dict[str, Any]) -> type[EmbeddingLine] | type[RerankLine] | 
     return EmbeddingLine if "input" in row else RerankLine if "documents" in row else None
 
 
+def is_of_texts(rows: bytes) -> bool:
+    """Whether clients see any of these results otherwise than they are stored."""
+    return _OF_TEXTS in rows
+
+
 def shown(rows: bytes) -> bytes:
     """Results as clients see them, a line each."""
-    if _OF_TEXTS not in rows:
-        return rows
     return b"".join(
         _shown(row) + b"\n" if _OF_TEXTS in row else row + b"\n" for row in rows.splitlines()
     )

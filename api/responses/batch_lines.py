@@ -16,7 +16,7 @@ from api.openai.batches.batch_lines import (
     Answered,
     Endpoint,
     reader,
-    refuse_priority,
+    refuse_order,
     refuse_stream,
 )
 from api.responses.answer.output_items import Json
@@ -38,7 +38,7 @@ def _read(sent: Json) -> tuple[str | None, ChatSpec, Sequence[str]]:
     """A body as a model's name, what is asked of it, and the fields that were ignored."""
     body = checked(ResponsesBody, sent)
     refuse_stream(body.stream)
-    refuse_priority(body.tier)
+    refuse_order(body)
     for name, sentence in _SENTENCES.items():
         if getattr(body, name):
             raise ApiError("unsupported", sentence, param=name)

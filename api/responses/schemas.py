@@ -18,7 +18,6 @@ from api.chat.request import ChatSpec
 from api.chat.sampling import CappedTokenLimit
 from api.chat.template_options import TemplateKwargs, options_of
 from api.errors import ApiError
-from api.jobs.policy import Policy
 from api.openai import other_fields
 from api.openai.guided import Guided, ObjectFormat, TextFormat, several_guides
 from api.openai.tools import calls_of
@@ -28,9 +27,10 @@ from api.responses.tools import Choice, Tools, ToolSet, offered
 from api.responses.turns import Turns
 from api.schemas import Lenient, Text, whole
 from api.serving.fields import unknown as unknown_fields
-from api.serving.generation import Sampled, ThinkingLimit, Tiered, Waiting
+from api.serving.generation import Sampled, ThinkingLimit, Tiered
 from api.serving.output_format import Guide, format_of_chat
 from wire.messages import OutputFormat, Sampling
+from wire.models.reasoning_effort import ReasoningEffort
 
 FORMAT = "text.format"
 MOST_METADATA = 16
@@ -42,7 +42,7 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64), AfterValidator(whole)], Short],
     Field(max_length=MOST_METADATA),
 ]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Effort = Literal[ReasoningEffort, "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
 
 
@@ -86,7 +86,7 @@ class Asked:
     ignored: tuple[str, ...]
 
 
-class ResponsesBody(Sampled, ThinkingLimit, Guided, Tiered, Waiting):
+class ResponsesBody(Sampled, ThinkingLimit, Guided, Tiered):
     """``POST /v1/responses``. Without a ``model`` the default one is meant."""
 
     model: Annotated[str, Field(max_length=255), AfterValidator(whole)] | None = None
@@ -143,11 +143,7 @@ class ResponsesBody(Sampled, ThinkingLimit, Guided, Tiered, Waiting):
         spec = ChatSpec(
             drafts,
             self._sampling(),
-            Policy(
-                "continue" if self.background else "cancel",
-                tier=self.tier,
-                max_queue_s=self.max_queue_s,
-            ),
+            self.policy("continue" if self.background else "cancel"),
             form,
             warnings=(_NOT_HIGHER,) if self._effort_is_capped else (),
             held_by=FORMAT if guide is None else guide.param,

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.chat.request import MaxQueue, seed_or_any
+from api.chat.request import MaxQueue, NotBefore, seed_or_any
 from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, SamplingFields, token_limit
-from api.schemas import INTEGRAL
+from api.jobs.policy import Policy
+from api.schemas import INTEGRAL, KeepAlive
 from wire.messages import Sampling
 from wire.queueing.turns import Tier
 
@@ -42,21 +43,38 @@ class Sampled(SamplingFields):
         )
 
 
-class Tiered(BaseModel):
-    """Base of request bodies: the class of service by OpenAI's name."""
+class Waiting(BaseModel):
+    """Base of request bodies: how long the answer may wait for its turn, and from when on; and how
+    long its model stays in memory, by Ollama's name."""
+
+    max_queue_s: MaxQueue | None = None
+    not_before: NotBefore | None = None
+    keep_alive: KeepAlive | None = None
+
+    @property
+    def tier(self) -> Tier | None:
+        """The class that is asked for; None leaves it to the service."""
+        return None
+
+    def policy(self, on_disconnect: Literal["cancel", "continue"] = "cancel") -> Policy:
+        """What the fields ask for of the job."""
+        return Policy(
+            on_disconnect,
+            tier=self.tier,
+            max_queue_s=self.max_queue_s,
+            not_before_ms=self.not_before or 0,
+            keep_alive_s=self.keep_alive,
+        )
+
+
+class Tiered(Waiting):
+    """The same with the class of service, by OpenAI's name."""
 
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
 
     @property
     def tier(self) -> Tier | None:
-        """The class that is asked for; None leaves it to the service."""
         return None if self.service_tier == "auto" else self.service_tier
-
-
-class Waiting(BaseModel):
-    """Base of request bodies: how long the answer may be waited for."""
-
-    max_queue_s: MaxQueue | None = None
 
 
 class ThinkingLimit(BaseModel):

@@ -6,7 +6,7 @@ Knows no API's shapes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
@@ -57,6 +57,25 @@ async def place_headers(job_id: str, context: RequestContext) -> dict[str, str]:
     return {"X-Queue-Position": str(place.position), "X-Queue-Wait": f"{place.wait_s:.1f}"}
 
 
+class Ended(NamedTuple):
+    """All events of a job, and the last of them."""
+
+    events: Sequence[Event]
+    end: Finished
+
+
+async def end_of(submitted: Submitted, context: RequestContext, answer: Fields) -> Ended | None:
+    """The one job's good end; None if the client has gone. Raises ApiError for one that failed."""
+    [reader] = submitted.readers
+    records = context.readers.records
+    events = await whole(reader, answer, records, context.request, submitted.leave)
+    if events is None:
+        return None
+    end = events[-1]
+    assert isinstance(end, Finished), "whole() answers with a good end or not at all"
+    return Ended(events, end)
+
+
 async def unstreamed(
     submitted: Submitted,
     context: RequestContext,
@@ -65,14 +84,10 @@ async def unstreamed(
 ) -> Response:
     """What ``body_of`` makes of all the job's events and its end. Raises ApiError for one that
     failed."""
-    [reader] = submitted.readers
-    records = context.readers.records
-    events = await whole(reader, answer, records, context.request, submitted.leave)
-    if events is None:
+    ended = await end_of(submitted, context, answer)
+    if ended is None:
         return Response()  # the client has gone
-    end = events[-1]
-    assert isinstance(end, Finished), "whole() answers with a good end or not at all"
-    body = body_of(events, end)
+    body, end = body_of(*ended), ended.end
     headers = submitted.headers | header(body.get("warnings", ()))
     if end.finish_reason == "cancelled":
         headers["X-Cancelled"] = "true"

@@ -26,9 +26,9 @@ from api.errors import REQUEST_ID, ApiError
 from api.http.body_routes import DataUrlsOf
 from api.images.draft import first_image
 from api.jobs.idempotency import IdempotencyKey, idempotency_key_of
-from api.jobs.priorities import TierHeadersOf
 from api.jobs.queue import JobQueue
 from api.jobs.reader import Reader
+from api.jobs.waiting.priorities import TierHeadersOf
 from api.registry import public_name
 from api.serving.fields import named
 from api.serving.token_counter import TokenCounter

@@ -15,6 +15,7 @@ import typer
 
 from mlxq.commands.batch_files import Results, Ticket, read_prompts
 from mlxq.commands.batch_run import BATCH_FIELDS, ENDED, ROUTE, Run, View
+from mlxq.commands.inputs import time_option
 from mlxq.errors import DONE, FAILED, INTERRUPTED, Problem, WrongUse
 from mlxq.http_client import AsJson, Client, Url, complete_model, connect
 from mlxq.model_rows import default_of, find, names_by_id, rows_of
@@ -40,6 +41,14 @@ Model = Annotated[
 Cancel = Annotated[
     bool, typer.Option("--cancel", help="End the batch that runs for these results.")
 ]
+NotBefore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Begin at this time: 02:00 (the next one here), 2026-12-01T02:00, or with a zone.",
+        callback=time_option,
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Send lines that failed once more.")
 ]
@@ -52,6 +61,7 @@ def batch(
     model: Model = None,
     cancel: Cancel = False,
     retry_failed: RetryFailed = False,
+    not_before: NotBefore = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +78,7 @@ def batch(
         if retry_failed and not cancel:
             results.forget_failed()
         named = functools.partial(_model_id, client, model)
-        run = Run(client, prompts, rows, results, Ticket(path), named, show)
+        run = Run(client, prompts, rows, results, Ticket(path), named, show, not_before)
         view, interrupted = _run(run, cancel)
     if cancel and view is None and not interrupted:
         raise Problem(f"no batch runs for {path}")

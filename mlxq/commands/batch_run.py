@@ -43,7 +43,10 @@ _AWAY = ("redis_unavailable", "no_worker", "internal_error")
 
 @dataclass
 class Run:
-    """The prompts of a file and their results; ``show`` is called with each state of the batch."""
+    """The prompts of a file and their results; ``show`` is called with each state of the batch.
+
+    ``not_before`` is when what is sent begins, as the service reads it.
+    """
 
     client: Client
     path: Path
@@ -52,6 +55,7 @@ class Run:
     ticket: Ticket
     model: Callable[[], str]
     show: Callable[[View], None]
+    not_before: str | None = None
     batch_id: str | None = None
     leaving: bool = False
     _sent: Sequence[str] = ()
@@ -94,11 +98,13 @@ class Run:
         if not missing:
             return False
         self._sent = [prompt.custom_id for prompt in missing]
-        named = {} if all(prompt.has_model for prompt in missing) else {"model_id": self.model()}
+        asked = {} if all(prompt.has_model for prompt in missing) else {"model_id": self.model()}
+        if self.not_before is not None:
+            asked["not_before"] = self.not_before
         view = self.client.post(
             ROUTE,
             limit_s=UPLOAD_S,
-            params=named,
+            params=asked,
             content=upload(self.path, missing),
             headers={"Content-Type": "application/jsonl"},
         )

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import sys
+from datetime import datetime, time, timedelta
 from typing import TextIO
 
 import typer
@@ -86,6 +87,29 @@ def number_option(parameter: typer.CallbackParam, value: float | None) -> float 
     if value is not None and not math.isfinite(value):
         raise WrongUse(f"{_name(parameter)}: a finite number is needed")
     return value
+
+
+def time_option(parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """The check of a time, as ISO 8601 with a zone: without one it is this machine's."""
+    if value is None:
+        return None
+    try:
+        return moment(value, datetime.now().astimezone()).isoformat()
+    except ValueError:
+        sentence = "a time is needed, such as 02:00 or 2026-12-01T02:00"
+        raise WrongUse(f"{_name(parameter)}: {sentence}") from None
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """The time that a text stands for; of a time of day the next one. Raises ValueError."""
+    try:
+        time_of_day = time.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat(text).astimezone()
+    today = datetime.combine(now.date(), time_of_day).astimezone()
+    if today > now:
+        return today
+    return datetime.combine(now.date() + timedelta(days=1), time_of_day).astimezone()
 
 
 def _name(parameter: typer.CallbackParam) -> str:

@@ -12,14 +12,12 @@ import typer
 
 from mlxq.commands.inputs import checked_text, number_option
 from mlxq.errors import WrongUse
+from wire.models.reasoning_effort import EFFORTS
 
 Fields = Mapping[str, Any]
 NOTHING_SET: Fields = {}
 Number = float | None
 Whole = int | None
-
-
-EFFORTS = ("none", "minimal", "low", "medium", "high")
 
 
 PRIORITIES = ("low", "normal", "high")

@@ -7,6 +7,7 @@ import asyncio
 import random
 import signal
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +16,7 @@ from tests.faults.checker import Checker, expected
 from tests.faults.client import CHAT, Chat, Client, Connection, ask
 from tests.faults.running_chats import (
     Limits,
+    all_ended,
     at_token,
     attempts,
     chats,
@@ -24,6 +26,8 @@ from tests.faults.running_chats import (
 )
 from tests.faults.stack import Stack, until
 from wire import keys
+from wire.queueing.schedule import scheduled_key
+from wire.queueing.start_by import START_BY
 
 SLACK_S = 10.0
 STOP = f"{CHAT}/stop"
@@ -238,3 +242,53 @@ def test_a_job_can_be_looked_at_while_it_runs_and_after(stack: Stack, checker: C
     )
     assert view["usage"]["completion_tokens"] == 60
     assert asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{'0' * 32}")).status == 404
+
+
+def queued(stack: Stack) -> set[str]:
+    ids: Any = stack.redis.lrange("rq:queue:chat", 0, -1)
+    return {job_id.decode() for job_id in ids}
+
+
+def taken_at(stack: Stack, job_id: str) -> int:
+    """When a job was taken up, microseconds."""
+    lease: Any = stack.redis.get(keys.attempt(job_id))
+    return int(lease.removeprefix(b"ended:"))
+
+
+def test_order_limits_and_times_survive_the_death_of_api_and_worker(
+    stack: Stack, checker: Checker
+) -> None:
+    stack.kill("worker")
+    due = time.time() + 6
+    low = chats("low", 4, tokens=3, more={"priority": "low"})
+    late = chats("late", 2, tokens=3, more={"max_queue_s": 1})
+    later = chats("later", 2, tokens=3, more={"not_before": due})
+    high = chats("high", 4, tokens=3, more={"priority": "high"})
+    first, second = [*low, *late, *later], high
+
+    async def come() -> None:
+        waiting, scheduled = "rq:queue:chat", scheduled_key(keys.CHAT_QUEUE)
+        await until(lambda: stack.redis.llen(waiting) == len(low) + len(late), what="the queue")
+        await until(lambda: stack.redis.zcard(scheduled) == len(later), what="the scheduled")
+        assert stack.redis.zcard(START_BY) == len(late)
+        stack.kill("api")
+        stack.start_api()
+        await stack.api_ready()
+        await until(lambda: all_ended(late), what="the limit")
+        all_wait = [*low, *high]
+        await until(lambda: {one.job_id for one in all_wait} <= queued(stack), what="all of them")
+        stack.start_worker()
+        await stack.worker_ready()
+
+    async def everything() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(streamed(stack, first, come()))
+            await until(lambda: stack.redis.llen("rq:queue:chat") >= len(low), what="the low ones")
+            group.create_task(streamed(stack, second))
+
+    asyncio.run(everything())
+    assert {chat.end["code"] for chat in late} == {"expired"}
+    order = sorted([*low, *high], key=lambda chat: taken_at(stack, chat.job_id))
+    assert {chat.prompt.split()[0] for chat in order[: len(high)]} == {"high"}
+    assert all(taken_at(stack, chat.job_id) >= due * 1e6 for chat in later)
+    assert checker.check([*low, *later, *high]) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.model_kinds import tokenizer, weights
-from tests.model_kinds.configs import dense, experts, recurrent, windows
+from tests.model_kinds.configs import dense, experts, recurrent, text_of_vlm, windows
 from tests.model_kinds.configs.recipe import Recipe, text_config
 from tests.model_kinds.configs.vision import (
     also_text,
@@ -46,12 +46,15 @@ VISION: dict[str, VisionRecipe] = {
         **new_towers.KINDS,
     }.items()
 }
+OF_MLX_VLM = {**VISION, **text_of_vlm.KINDS}
+"""The kinds that mlx_vlm runs, with and without pictures."""
+KINDS = (*TEXT, *OF_MLX_VLM)
 
 
 def make_folder(kind: str, path: Path, template: Template = "A") -> Path:
     """Write a tiny model of a kind into a new folder and return it."""
     path.mkdir(parents=True, exist_ok=True)
-    (_make_vision if kind in VISION else _make_text)(kind, path, template)
+    (_make_of_mlx_vlm if kind in OF_MLX_VLM else _make_text)(kind, path, template)
     return path
 
 
@@ -69,11 +72,11 @@ def _make_text(kind: str, path: Path, template: Template) -> None:
     mx.save_safetensors(str(path / "model.safetensors"), made, metadata={"format": "mlx"})
 
 
-def _make_vision(kind: str, path: Path, template: Template) -> None:
+def _make_of_mlx_vlm(kind: str, path: Path, template: Template) -> None:
     import mlx.core as mx
     from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
 
-    recipe = VISION[kind]
+    recipe = OF_MLX_VLM[kind]
     for name, sizes in recipe.fixed.items():
         for size, value in sizes.items():
             setattr(pydoc.locate(name), size, value)

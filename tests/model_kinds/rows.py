@@ -23,7 +23,7 @@ from typing import IO
 from tests.model_kinds import checks, vision_checks
 from tests.model_kinds.checks import Case
 from tests.model_kinds.expected import ONE_PICTURE, REUSES_NOTHING
-from tests.model_kinds.kinds import SEES, VISION, make_folder
+from tests.model_kinds.kinds import OF_MLX_VLM, SEES, VISION, make_folder
 from tests.model_kinds.references.mllama import MllamaReference
 from tests.model_kinds.references.text import TextReference
 from tests.model_kinds.references.vision import NamedIds, VisionReference
@@ -85,9 +85,9 @@ class Row:
 
 def reference_of(kind: str) -> Callable[[Path], TextReference]:
     """What makes the model to compare a kind's answers with, from its folder."""
-    if kind not in VISION:
+    if kind not in OF_MLX_VLM:
         return TextReference
-    return functools.partial(RIGHT.get(kind, VisionReference), VISION[kind])
+    return functools.partial(RIGHT.get(kind, VisionReference), OF_MLX_VLM[kind])
 
 
 def row_of(kind: str, below: Path) -> Row:

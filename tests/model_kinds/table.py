@@ -19,7 +19,7 @@ from tests.model_kinds.expected import (
     REUSES_NOTHING,
     TAKES_TURNS,
 )
-from tests.model_kinds.kinds import SEES, TEXT, VISION
+from tests.model_kinds.kinds import KINDS, SEES, VISION
 from tests.model_kinds.rows import OF_VISION, REUSE, Row, rows_apart
 from tests.support.paths import ROOT
 
@@ -97,7 +97,7 @@ def _word(holds: bool) -> str:
 
 
 if __name__ == "__main__":
-    for row in rows_apart(sys.argv[1:] or [*TEXT, *VISION]):
+    for row in rows_apart(sys.argv[1:] or KINDS):
         print(line_of(row), end="", flush=True)
         for name, failures in row.failures.items():
             print(*(f"    {name}: {failure}\n" for failure in failures), sep="", end="", flush=True)

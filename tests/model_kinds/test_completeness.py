@@ -11,7 +11,7 @@ import pytest
 from mlx_vlm.utils import MODEL_REMAPPING
 
 from tests.model_kinds.expected import NOT_RUN, REFUSED
-from tests.model_kinds.kinds import ALL, SEES, TEXT, VISION
+from tests.model_kinds.kinds import ALL, KINDS, OF_MLX_VLM, SEES, TEXT
 from tests.model_kinds.table import PAGE, lines_in, not_run_lines, refused_lines
 from worker.backends.loading import refuse_other_kinds
 from worker.errors import WorkerError
@@ -45,7 +45,8 @@ def test_every_model_type_of_mlx_lm_has_a_configuration_or_a_reason() -> None:
 def test_every_model_type_of_mlx_vlm_has_a_configuration_or_a_reason() -> None:
     types, folder = types_of_mlx_vlm(), models_of("mlx_vlm")
     names = {
-        (recipe.model_type or kind.removesuffix(SEES)).lower() for kind, recipe in VISION.items()
+        (recipe.model_type or kind.removesuffix(SEES)).lower()
+        for kind, recipe in OF_MLX_VLM.items()
     }
     configured = {MODEL_REMAPPING.get(name, name) for name in names}
     # Text types that both libraries have are run by mlx_lm.
@@ -57,7 +58,7 @@ def test_every_model_type_of_mlx_vlm_has_a_configuration_or_a_reason() -> None:
 
 def test_the_document_has_every_kind_and_why_some_have_no_row() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert len(lines_in(page)) == len(TEXT) + len(VISION)
+    assert len(lines_in(page)) == len(KINDS)
     assert not_run_lines() in page
     assert refused_lines() in page
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 import base64
 import functools
 import signal
-from collections.abc import Iterator
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from redis import Redis
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.model_kinds.chats import text_of
 from tests.model_kinds.conversations import assistant, question, system, unequal
-from tests.model_kinds.kinds import ALL, SEES, TEXT, VISION, make_folder
+from tests.model_kinds.kinds import ALL, OF_MLX_VLM, SEES, VISION, make_folder
+from tests.model_kinds.kinds import KINDS as ALL_KINDS
 from tests.model_kinds.pictures import IMAGES, shown
 from tests.model_kinds.references.text import TextReference
 from tests.model_kinds.rows import reference_of
@@ -31,11 +34,12 @@ from wire.messages import ImagePart, Message
 KINDS = ("gemma3_text", "qwen3_5", "nemotron_h", "deepseek_v41", f"mllama{SEES}")
 TOKENS = 40
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
-AT_ONCE = 10
+AT_ONCE = 6
 """Kinds that answer while one worker is killed: a service is started for each so many."""
-LONG = 200
-"""Tokens of an answer that is cut: nothing ends before the slowest of its group has begun."""
-EVERY = (*TEXT, *VISION) if ALL else ()
+LONG, ROUNDS = 200, 4
+"""Tokens of an answer that is cut, and how often a kind is tried whose answer ended before."""
+EVERY = [kind for kind in ALL_KINDS if ALL and not (kind in OF_MLX_VLM and OF_MLX_VLM[kind].fixed)]
+"""Sizes that a library fixes are small in the tests' own process alone."""
 GROUPS = [EVERY[i : i + AT_ONCE] for i in range(0, len(EVERY), AT_ONCE)]
 
 
@@ -132,27 +136,48 @@ def kill_worker(running: Running) -> None:
 
 
 @functools.cache
-def killed(kinds: tuple[str, ...], below: Path) -> dict[str, str]:
+def outcome(group: int, below: Path) -> dict[str, str]:
+    """As in ``killed``; where that fails, each kind has the reason, and the group isn't run again
+    for each."""
+    try:
+        return killed(GROUPS[group], below)
+    except Exception:
+        return dict.fromkeys(GROUPS[group], traceback.format_exc())
+
+
+def killed(kinds: Sequence[str], below: Path) -> dict[str, str]:
     """What is wrong with the answers of these kinds, whose worker is killed while all of them run."""
     folders = {kind: make_folder(kind, below / "models" / kind) for kind in kinds}
     environ = {"MLX_DISABLE_COMPILE": "1"}  # Compiled, each would first wait for a C++ compiler.
     models = ("--models", str(below / "models"))
-    running = Running(SERVE, below / "data", *models, limit_s=600, **environ)
+    running = Running(SERVE, below / "data", *models, limit_s=900, **environ)
+    texts: dict[str, str] = {}
     try:
         http = Service(running.line("Ready: ").removeprefix("Ready: "))
-        for kind in kinds:  # Loaded, all begin at the same time.
-            asked(http, kind, said_to(kind), tokens=1).rest()
-        with ThreadPoolExecutor(len(kinds)) as pool:
-            streams = list(pool.map(lambda kind: asked(http, kind, said_to(kind), LONG), kinds))
-            list(pool.map(lambda stream: stream.until(texts=3), streams))
-            kill_worker(running)
-            texts = dict(zip(kinds, pool.map(Stream.rest, streams), strict=True))
-        with Redis.from_url(EmbeddedRedis(below / "data").url) as redis:
-            attempts = [redis.hget(keys.job(stream.job_id), "attempts") for stream in streams]
+        for _ in range(ROUNDS):
+            # The fastest may end before the slowest have begun, and are tried again without these.
+            if left := [kind for kind in kinds if kind not in texts]:
+                texts |= cut_and_continued(running, http, left, below / "data")
     finally:
         running.close()
-    uncut = {k: "ended before" for k, n in zip(kinds, attempts, strict=True) if n != b"2"}
-    return {kind: wrong(folder, texts[kind]) for kind, folder in folders.items()} | uncut
+    never = {kind: "its answers ended before the kill" for kind in kinds if kind not in texts}
+    return {kind: wrong(folders[kind], text) for kind, text in texts.items()} | never
+
+
+def cut_and_continued(
+    running: Running, http: Service, kinds: list[str], data: Path
+) -> dict[str, str]:
+    """The texts of the answers that were cut by one kill of the worker."""
+    for kind in kinds:  # Loaded, all begin at the same time.
+        asked(http, kind, said_to(kind), tokens=1).rest()
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        streams = list(pool.map(lambda kind: asked(http, kind, said_to(kind), LONG), kinds))
+        list(pool.map(lambda stream: stream.until(texts=3), streams))
+        kill_worker(running)
+        texts = dict(zip(kinds, pool.map(Stream.rest, streams), strict=True))
+    with Redis.from_url(EmbeddedRedis(data).url) as redis:
+        attempts = [redis.hget(keys.job(stream.job_id), "attempts") for stream in streams]
+    return {k: texts[k] for k, number in zip(kinds, attempts, strict=True) if number != b"1"}
 
 
 def said_to(kind: str) -> list[Message]:
@@ -161,8 +186,10 @@ def said_to(kind: str) -> list[Message]:
 
 def wrong(folder: Path, text: str) -> str:
     """How an answer differs from the library's, but for near-ties; empty if it doesn't."""
-    reference, messages = reference_of(folder.name)(folder), said_to(folder.name)
-    right = text_of(reference.answer(messages, tokens=LONG))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The library's are no error of this test.
+        reference, messages = reference_of(folder.name)(folder), said_to(folder.name)
+        right = text_of(reference.answer(messages, tokens=LONG))
     ids, right_ids = ([CHARACTERS.index(c) for c in said] for said in (text, right))
     return reference.differs(messages, ids, right_ids) or ""
 
@@ -178,4 +205,4 @@ def below(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_answer_of_every_kind_goes_on_when_its_worker_is_killed(
     below: Path, group: int, kind: str
 ) -> None:
-    assert killed(GROUPS[group], below / str(group))[kind] == ""
+    assert outcome(group, below / str(group))[kind] == ""

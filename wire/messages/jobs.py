@@ -14,6 +14,8 @@ class ChatJob(Record):
 
     ``submitted_ms`` is Redis time, in milliseconds since the epoch. ``group`` is the same for the
     chats that answer one prompt several times, the id of the first: a worker reads it once.
+    ``keep_alive_s`` is how long the model stays in memory once it is idle; less than 0: without
+    limit; None: as before.
     """
 
     job_id: str
@@ -25,6 +27,7 @@ class ChatJob(Record):
     form: OutputFormat = PLAIN_TEXT
     submitted_ms: int
     group: str | None = added(None, since=4, refines=True)
+    keep_alive_s: float | None = added(None, since=4, refines=False)
 
 
 class ModelCommand(Record):

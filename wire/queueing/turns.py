@@ -19,6 +19,8 @@ from typing import Literal, get_args
 from redis.client import Pipeline
 
 from wire import keys
+from wire.access.limits import MOST_RUNNING
+from wire.queueing.schedule import QUEUED
 
 Tier = Literal["priority", "default", "flex"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -33,24 +35,33 @@ _CLASS = 2**32
 """Places of a class begin at its number times this: room for that many turns."""
 _SAME_TURN = 2**19
 """Jobs of one turn run in the order they came; with the others, all that a double can count."""
-# KEYS: places, turns taken. ARGV: job, owner, number of its class.
-_JOIN = f"""
-local class, whose = tonumber(ARGV[3]), ARGV[3] .. ':' .. ARGV[2]
-local running = tonumber(redis.call('HGET', KEYS[2], ARGV[3])) or 0
-local last = tonumber(redis.call('HGET', KEYS[2], whose)) or -1
-local turn = math.max(running, last + 1)
-local number = redis.call('HINCRBY', KEYS[2], 'jobs', 1) % {_SAME_TURN}
-redis.call('HSET', KEYS[2], whose, turn)
-local place = class * {_CLASS} + turn + number / {_SAME_TURN}
-redis.call('ZADD', KEYS[1], string.format('%.17g', place), ARGV[1])
+_NUMBERS = ", ".join(f"{tier} = '{number}'" for number, tier in enumerate(TIERS))
+JOIN = f"""
+local function join(id, owner, tier)
+  local classes = {{{_NUMBERS}}}
+  local class = classes[tier] or classes.default
+  local whose = class .. ':' .. owner
+  local running = tonumber(redis.call('HGET', KEYS[2], class)) or 0
+  local last = tonumber(redis.call('HGET', KEYS[2], whose)) or -1
+  local turn = math.max(running, last + 1)
+  local number = redis.call('HINCRBY', KEYS[2], 'jobs', 1) % {_SAME_TURN}
+  redis.call('HSET', KEYS[2], whose, turn)
+  local place = class * {_CLASS} + turn + number / {_SAME_TURN}
+  redis.call('ZADD', KEYS[1], string.format('%.17g', place), id)
+end
 """
-# KEYS: queue, popped jobs, places, turns taken, how many have started. ARGV: how names of jobs
-# begin. Moves the next job to the popped ones and answers it, as RQ pops; nothing for an empty
-# queue.
+"""Lua: gives a job its place. The first keys are :func:`join_keys`."""
+_JOIN = JOIN + "join(ARGV[1], ARGV[2], ARGV[3])"
+# KEYS: queue, popped jobs, places, turns taken, how many have started, how many chats of owners may
+# run. ARGV: how names of jobs and of live chats begin. Moves the next job to the popped ones and
+# answers it, as RQ pops; an empty text if none may start now, nothing for an empty queue. While
+# some owner has a limit, an empty queue is not to be waited for: what comes might not be allowed to
+# run.
 TAKE = f"""
 local head = redis.call('LINDEX', KEYS[1], 0)
 if not head then
   redis.call('DEL', KEYS[3], KEYS[4])
+  if redis.call('EXISTS', KEYS[6]) == 1 then return '' end
   return nil
 end
 if not redis.call('ZSCORE', KEYS[3], head) then
@@ -62,14 +73,40 @@ local function leave(id, class, place)
   local running = tonumber(redis.call('HGET', KEYS[4], class)) or 0
   redis.call('HSET', KEYS[4], class, math.max(running, turn))
 end
+local full = {{}}
+local function is_full(id)
+  local owner = redis.call('HGET', ARGV[1] .. id, 'owner')
+  local most = owner and tonumber(redis.call('HGET', KEYS[6], owner))
+  if not most then return false end
+  if full[owner] == nil then
+    local run = 0
+    for _, other in ipairs(redis.call('ZRANGE', ARGV[2] .. owner, 0, -1)) do
+      if redis.call('HGET', ARGV[1] .. other, 'state') == 'running' then run = run + 1 end
+    end
+    for _, other in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
+      local about = redis.call('HMGET', ARGV[1] .. other, 'owner', 'state')
+      if about[1] == owner and about[2] ~= 'running' then run = run + 1 end
+    end
+    full[owner] = run >= most
+  end
+  return full[owner]
+end
+local limited = redis.call('EXISTS', KEYS[6]) == 1
 local function first(class)
   local from, to = class * {_CLASS}, '(' .. string.format('%.0f', (class + 1) * {_CLASS})
+  local behind = 0
   while true do
-    local found = redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    local found =
+      redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', behind, 1, 'WITHSCORES')
     if not found[1] then return nil end
     local one = {{id = found[1], class = class, place = tonumber(found[2])}}
-    if redis.call('LPOS', KEYS[1], one.id) then return one end
-    leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
+    if not redis.call('LPOS', KEYS[1], one.id) then
+      leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
+    elseif limited and is_full(one.id) then
+      behind = behind + 1
+    else
+      return one
+    end
   end
 end
 local chosen, oldest = nil, nil
@@ -77,9 +114,11 @@ local since = (redis.call('TIME')[1] - {AGED_S}) * 1000
 for class = 0, {len(TIERS) - 1} do
   local one = first(class)
   chosen = chosen or one
-  local came = one and tonumber(redis.call('HGET', ARGV[1] .. one.id, 'submitted_ms'))
+  local times = one and redis.call('HMGET', ARGV[1] .. one.id, '{QUEUED}', 'submitted_ms')
+  local came = times and tonumber(times[1] or times[2])
   if came and came <= since then oldest, since = one, came end
 end
+if not chosen then return '' end
 local started = redis.call('INCR', KEYS[5])
 if oldest and oldest ~= chosen and started % {AGED_SHARE} == 0 then chosen = oldest end
 leave(chosen.id, chosen.class, chosen.place)
@@ -107,7 +146,12 @@ def _started(queue: str) -> str:
 
 def join(pipe: Pipeline, queue: str, job_id: str, owner: str, tier: Tier) -> None:
     """Give a job its place, in the transaction that puts it in the queue."""
-    pipe.eval(_JOIN, 2, places(queue), _taken(queue), job_id, owner, TIERS.index(tier))
+    pipe.eval(_JOIN, 2, *join_keys(queue), job_id, owner, tier)
+
+
+def join_keys(queue: str) -> list[str]:
+    """What :data:`JOIN` works on."""
+    return [places(queue), _taken(queue)]
 
 
 def leave(pipe: Pipeline, queue: str, job_id: str) -> None:
@@ -117,7 +161,9 @@ def leave(pipe: Pipeline, queue: str, job_id: str) -> None:
 
 def take_keys(queue: str, waiting: str, popped: str) -> list[str]:
     """What :data:`TAKE` works on, of a queue whose lists have these names."""
-    return [waiting, popped, places(queue), _taken(queue), _started(queue)]
+    # Limits are those of chats.
+    limits = MOST_RUNNING if queue == keys.CHAT_QUEUE else f"{MOST_RUNNING}:{queue}"
+    return [waiting, popped, places(queue), _taken(queue), _started(queue), limits]
 
 
 def in_order(waiting: Sequence[bytes], with_place: Sequence[bytes]) -> list[bytes]:

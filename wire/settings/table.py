@@ -80,6 +80,13 @@ class Settings:
         "whether a chat goes to the worker that holds most of its prompt, if several share a Redis",
         of="on|off",
     )
+    model_ttl_s: float = setting(
+        -1,
+        "how long a model that nobody uses stays in memory, seconds; -1: until its memory is "
+        "needed",
+        -1,
+        365 * 24 * 3600,
+    )
     job_timeout_s: int = setting(3600, "longest run of one chat, seconds", 1, 86400)
     drain_s: float = setting(
         30.0, "time for running chats to end when the worker must stop, seconds", 0, 600

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import mlx.core as mx
@@ -146,9 +147,7 @@ def evaluate(model: Any, report: Report) -> None:
     MLX can't compute on one thread what another has begun, and models are opened on a thread of
     their own.
     """
-    owned = [(dict(module), vars(module)) for module in model.modules()]
-    flat = tree_flatten(owned)  # A module's arrays are those of its parents, too.
-    arrays = {id(array): array for _, array in flat if isinstance(array, mx.array)}.values()
+    arrays = {id(array): array for array in _arrays_of(model, set())}.values()
     total = max(1, sum(array.nbytes for array in arrays))
     piece: list[mx.array] = []
     there = waiting = 0
@@ -162,6 +161,20 @@ def evaluate(model: Any, report: Report) -> None:
             piece, waiting = [], 0
     mx.eval(piece)
     report(1.0)
+
+
+def _arrays_of(value: Any, seen: set[int]) -> Iterator[mx.array]:
+    """The arrays that a model holds: in its modules, and in plain objects of theirs, in which some
+    keep frequencies."""
+    if isinstance(value, mx.array):
+        yield value
+    if isinstance(value, (str, type, ModuleType)) or id(value) in seen:
+        return
+    seen.add(id(value))
+    held = list(value.values()) if isinstance(value, dict) else []
+    held += value if isinstance(value, (list, tuple)) else []
+    for part in [*held, *getattr(value, "__dict__", {}).values()]:
+        yield from _arrays_of(part, seen)
 
 
 def weight_bytes(model: Any) -> int:

@@ -22,6 +22,7 @@ from worker.engine.chat_lane import ChatLane
 from worker.engine.context import EngineContext, Sink, settle
 from worker.engine.counters import Counters
 from worker.engine.step_failure import failed
+from worker.idle_models import IdleModels
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence
 
@@ -49,13 +50,16 @@ class Engine:
         prompts: BatchScheduler | None = None,
         on_suspect: Callable[[Sequence], None] = lambda _: None,
         before_close: Callable[[float], None] = lambda _: None,
+        model_ttl_s: float = -1,
     ) -> None:
         """``prompts`` is for batches, and shares the context.
 
         ``on_suspect`` is called, on the engine's thread, before a suspect is let in;
         ``before_close`` while the thread still runs, with how long it may take in seconds.
+        ``model_ttl_s``: see IdleModels.
         """
         self._models = models
+        self._idle = IdleModels(models, model_ttl_s)
         self._context = context or EngineContext()
         self._inbox = self._context.inbox
         self._chats = ChatLane(models, sink, self._context, counters or Counters(), on_suspect)
@@ -79,7 +83,7 @@ class Engine:
 
     def submit(self, sequence: Sequence, expected: int = 0) -> None:
         """Take a chat in; ``expected`` more are about to follow."""
-        self._inbox.put(partial(self._chats.submit, sequence, expected))
+        self._inbox.put(partial(self._submit, sequence, expected))
 
     def submit_prompts(self, sequences: list[BatchSequence]) -> None:
         """Run prompts of a batch when chats leave room."""
@@ -114,7 +118,12 @@ class Engine:
 
     def load(self, record: ModelRecord) -> Future[Backend]:
         """Load a model beside the streams. For the engine's thread only, where the future ends."""
+        self._idle.loaded(record.base_id or record.id)
         return self._models.load(record, self._context.post)
+
+    def unload_idle(self) -> None:
+        """Have models unloaded that have been idle for as long as they may; any thread may ask."""
+        self._inbox.put(partial(self._idle.unload, self.is_busy))
 
     def is_busy(self, model_key: Any) -> bool:
         """Whether a chat or prompt that needs the model is inside. For the engine's thread only."""
@@ -155,6 +164,10 @@ class Engine:
                 self._prompts.run_turn(self._chats.load())
             self._context.watchdog.step()
         self._models.close()
+
+    def _submit(self, sequence: Sequence, expected: int) -> None:
+        self._idle.asked(sequence.job)
+        self._chats.submit(sequence, expected)
 
     def _close(self) -> None:
         self._closing = True

@@ -40,6 +40,7 @@ class Beat:
         # Before the status: a client that sees this worker must find its models.
         if not self._reporter.read_clock():
             self._models.publish()
+        self._engine.unload_idle()
         inside = self._engine.snapshot()
         self._reporter.publish(inside)
         self._rq_meta.publish(inside)

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from wire import clock, disk_cache, keys
 from wire.disk_cache import DiskCacheUse
 from wire.messages import Failed, Finished
-from wire.models import pins
+from wire.models import pins, ttls
 from wire.settings import Settings
 from wire.versions import VERSION
 from wire.worker_status import (
@@ -114,8 +114,8 @@ class StatusReporter:
             self.counters.restarts = pipeline.execute()[0] - 1
 
     def read_clock(self) -> bool:
-        """Read the time, the queue's length and which models are pinned. Returns whether Redis
-        still has the models.
+        """Read the time, the queue's length, which models are pinned and how long others may be
+        idle. Returns whether Redis still has the models.
 
         Waiting times are differences of Redis time, which all hosts share; between two reads this
         host's clock continues it.
@@ -125,8 +125,10 @@ class StatusReporter:
             pipeline.llen(self._queue_key)
             pipeline.exists(keys.MODELS)
             pipeline.hkeys(pins.PINNED_MODELS)
-            time_reply, self._waiting, known, pinned = pipeline.execute()
+            pipeline.hgetall(ttls.MODEL_TTLS)
+            time_reply, self._waiting, known, pinned, limits = pipeline.execute()
         self._models.pinned = frozenset(model_id.decode() for model_id in pinned)
+        self._models.ttls = ttls.decode(limits)
         self._clock_ms = clock.milliseconds(time_reply) - time.monotonic() * 1000
         return bool(known)
 
@@ -152,9 +154,11 @@ class StatusReporter:
                 self._disk_use().model_dump_json(),
                 ex=keys.WORKER_STATUS_LIFETIME_S,
             )
-            pipeline.set(
-                keys.worker_loads(self._name), self._loads(), ex=keys.WORKER_STATUS_LIFETIME_S
-            )
+            for key, told in (
+                (keys.worker_loads, self._loads()),
+                (ttls.worker_expiries, json.dumps(self._models.expiries)),
+            ):
+                pipeline.set(key(self._name), told, ex=keys.WORKER_STATUS_LIFETIME_S)
             pipeline.sadd(keys.WORKERS, self._name)
             pipeline.set(keys.WORKER_SEEN, "1", ex=keys.WORKER_SEEN_LIFETIME_S)
             pipeline.expire(keys.worker_starts(self._machine), keys.WORKER_STARTS_LIFETIME_S)
@@ -191,6 +195,7 @@ class StatusReporter:
         of_worker = (
             *(keys.worker_status, keys.worker_reads),
             *(keys.worker_folders, keys.worker_loads, disk_cache.use_key),
+            ttls.worker_expiries,
         )
         self._redis.delete(*(key(self._name) for key in of_worker))
         self._redis.srem(keys.WORKERS, self._name)

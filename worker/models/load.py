@@ -108,12 +108,19 @@ class LoadThread:
         self._work.put(None)
 
     def _run(self) -> None:
-        while (next_one := self._work.get()) is not None:
-            work, future = next_one
-            try:
-                future.set_result(work())
-            except BaseException as error:  # It is the caller's: this thread serves the next load.
-                future.set_exception(error)
+        while self._open_next():
+            pass
+
+    def _open_next(self) -> bool:
+        """Whether to go on. A call of its own: nothing here may hold a model while it waits."""
+        if (next_one := self._work.get()) is None:
+            return False
+        work, future = next_one
+        try:
+            future.set_result(work())
+        except BaseException as error:  # It is the caller's: this thread serves the next load.
+            future.set_exception(error)
+        return True
 
 
 class Loads:

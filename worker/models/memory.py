@@ -45,12 +45,15 @@ class ModelMemory:
     """Resident models and their adapters, most recently used last.
 
     ``budget`` is in bytes of weights; ``available`` reads how many bytes are free on this machine.
-    ``pinned`` are the ids of models and adapters that are not unloaded to make room; any thread may
-    replace it.
+    ``pinned`` are the ids of models and adapters that are not unloaded to make room, ``ttls`` the
+    seconds that others may be idle; any thread may replace them. ``expiries``: seconds until idle
+    models are unloaded, by their ids.
     """
 
     def __init__(self, budget: int, available: Callable[[], int]) -> None:
         self.pinned: frozenset[str] = frozenset()
+        self.ttls: dict[str, float] = {}
+        self.expiries: dict[str, float] = {}
         self._budget = budget
         self._available = available
         self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
@@ -83,6 +86,7 @@ class ModelMemory:
         for adapter in gone:
             del self._adapters[adapter]
         backend.close()
+        del backend, second
         malloc.give_back()
         return [key.model_id, *gone]
 
@@ -106,6 +110,10 @@ class ModelMemory:
     def resident(self) -> list[tuple[ModelKey, Backend]]:
         """Loaded models, most recently used first."""
         return list(reversed(self._resident.items()))
+
+    def is_pinned(self, key: ModelKey) -> bool:
+        """Whether a loaded model, or an adapter in it, is pinned."""
+        return bool(self._ids(key, self._resident[key]) & self.pinned)
 
     def backends(self) -> list[Backend]:
         return list(self._resident.values())
@@ -134,8 +142,12 @@ class ModelMemory:
         one of its adapters is, or the other is an adapter of it."""
         if key.model_id == record.id:
             return False  # It is loaded otherwise.
-        its = {key.model_id, *(one for one, base in self._adapters.items() if base is backend)}
-        return key.model_id == record.base_id or bool(its & (self.pinned - {record.id}))
+        pinned = self._ids(key, backend) & (self.pinned - {record.id})
+        return key.model_id == record.base_id or bool(pinned)
+
+    def _ids(self, key: ModelKey, backend: Backend) -> set[str]:
+        """A model's id and those of its adapters in memory."""
+        return {key.model_id, *(one for one, base in self._adapters.items() if base is backend)}
 
     def _can_go(self, key: ModelKey, backend: Backend, record: ModelRecord) -> bool:
         """Whether a model in memory may make room for another, or for itself loaded otherwise."""

@@ -15,9 +15,9 @@ from api.errors import ApiError
 from api.openai.responses import Answer, ChatAnswer, CompletionAnswer, Json
 from api.openai.schemas import ChatBody, CompletionBody
 from api.serving.fields import named, unknown
+from api.serving.generation import Waiting
 from wire import sampling_used
 from wire.messages import Delta, ErrorCode, Event, Finished, TokenLogprob, ToolCallDelta, Usage
-from wire.queueing.turns import Tier
 
 Read = Callable[[Json], tuple[str | None, ChatSpec]]
 ReadBody = Callable[[Json], tuple[str | None, ChatSpec, Sequence[str]]]
@@ -90,18 +90,23 @@ def refuse_stream(asked: bool | None) -> None:
         raise ApiError("unsupported", "A batch has no streams.", param="stream")
 
 
-def refuse_priority(tier: Tier | None) -> None:
-    """Raises ApiError for a line that asks to go before others."""
-    if tier == "priority":
+def refuse_order(body: Waiting) -> None:
+    """Raises ApiError for a line that asks for an order of its own."""
+    asked = {
+        "service_tier": body.tier == "priority",
+        "max_queue_s": body.max_queue_s is not None,
+        "not_before": body.not_before is not None,
+    }
+    if (name := next((name for name, is_set in asked.items() if is_set), None)) is not None:
         sentence = "The lines of a batch run in the time that chats leave free, in turns of keys."
-        raise ApiError("unsupported", sentence, param="service_tier")
+        raise ApiError("unsupported", sentence, param=name)
 
 
 def _body_reader(shape: type[ChatBody | CompletionBody]) -> ReadBody:
     def read(sent: Json) -> tuple[str | None, ChatSpec, Sequence[str]]:
         body = checked(shape, sent)
         refuse_stream(body.stream)
-        refuse_priority(body.tier)
+        refuse_order(body)
         spec = _only_answer(body)
         if body.one_call and spec.form.tools and not spec.form.must_call:
             sentence = "In a batch an answer may call several tools: leave parallel_tool_calls out."

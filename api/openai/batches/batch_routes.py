@@ -14,6 +14,7 @@ from pydantic import Field
 from api.auth.caller import Caller, CallerOf
 from api.batches.file_store import FileRecord, FileStore
 from api.batches.store import BatchRecord
+from api.chat.request import NotBefore
 from api.deps import JsonOnly, service
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.jobs.queue import JobQueue
@@ -54,6 +55,7 @@ class BatchBody(Open):
     endpoint: Text
     completion_window: Text
     metadata: Annotated[dict[Key, Value], Field(max_length=MOST_METADATA)] | None = None
+    not_before: NotBefore | None = None
 
 
 @router.post("", response_model=Batch)
@@ -80,7 +82,10 @@ async def create(
     if not isinstance(file, FileRecord):
         raise ApiError("not_found", "There is no such file.", param="input_file_id")
     await jobs.check_quota(caller.owner)
-    return view((await file_batches.create(caller.owner, body.endpoint, file, body.metadata), None))
+    created = await file_batches.create(
+        caller.owner, body.endpoint, file, body.metadata, body.not_before or 0
+    )
+    return view((created, None))
 
 
 @router.get("", response_model=BatchList)

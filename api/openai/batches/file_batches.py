@@ -53,6 +53,7 @@ class FileBatch:
     metadata: dict[str, str] | None
     created_ms: int
     ends_by_ms: int
+    not_before_ms: int = 0
     state: ImportState = "validating"
     ended_ms: int = 0
     cancelling_ms: int = 0
@@ -87,13 +88,26 @@ class FileBatches:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def create(
-        self, owner: str, endpoint: str, file: FileRecord, metadata: dict[str, str] | None
+        self,
+        owner: str,
+        endpoint: str,
+        file: FileRecord,
+        metadata: dict[str, str] | None,
+        not_before_ms: int = 0,
     ) -> FileBatch:
-        """Create a batch from a file, which is imported in the background."""
+        """Create a batch from a file, which is imported in the background.
+
+        Raises ApiError for one that would begin when it ends.
+        """
         now, batch_id = await self._batches.store.now_ms(), new_job_id()
         expires = now + self._batches.store.lifetime_ms
         ends_by = min(now + WINDOW_S * 1000, expires)
-        file_batch = FileBatch(batch_id, owner, endpoint, file.id, metadata, now, ends_by)
+        if not_before_ms >= ends_by:
+            sentence = "The batch would end before it begins: it has 24 hours."
+            raise ApiError("invalid_request", sentence, param="not_before")
+        file_batch = FileBatch(
+            batch_id, owner, endpoint, file.id, metadata, now, ends_by, not_before_ms
+        )
         about: dict[Any, Any] = {
             "owner": owner,
             "endpoint": endpoint,
@@ -101,6 +115,7 @@ class FileBatches:
             "state": file_batch.state,
         }
         about |= {"metadata": json.dumps(metadata), "created_ms": now, "ends_by_ms": ends_by}
+        about["not_before_ms"] = not_before_ms
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.order(batch_id), mapping=about)
             pipe.pexpireat(keys.order(batch_id), expires)
@@ -226,7 +241,11 @@ class FileBatches:
             model_field="model",
             without_template=self._without_template,
         )
-        details = {"ends_by_ms": file_batch.ends_by_ms, "public_id": file_batch.public_id}
+        details = {
+            "ends_by_ms": file_batch.ends_by_ms,
+            "public_id": file_batch.public_id,
+            "not_before_ms": file_batch.not_before_ms,
+        }
         pieces = self._leased(file_batch, self._files.content(file))
         return await self._batches.accept(
             file_batch.owner, pieces, rules, details=details, batch_id=file_batch.id
@@ -258,7 +277,7 @@ def _decode(batch_id: str, stored: Mapping[bytes, bytes]) -> FileBatch | None:
         return None
     numbers = {
         name: int(row.get(name, 0))
-        for name in ("created_ms", "ends_by_ms", "ended_ms", "cancelling_ms")
+        for name in ("created_ms", "ends_by_ms", "not_before_ms", "ended_ms", "cancelling_ms")
     }
     return FileBatch(
         batch_id,

@@ -19,9 +19,8 @@ from api.http.body_routes import COMPLETION, LongBodyRoute, takes
 from api.openai.pooling.answers import EmbeddingsAnswer, PoolingAnswer, RerankAnswer
 from api.openai.pooling.response_schemas import Embeddings, Ranking, answered_with
 from api.openai.pooling.schemas import EmbeddingsBody, RerankBody
-from api.serving.reading import whole
+from api.serving.respond import end_of
 from api.serving.submission import ContextOf, RequestContext, submit
-from wire.messages import Finished
 
 router = APIRouter(
     prefix=OPENAI_PREFIX,
@@ -53,16 +52,13 @@ async def _answer(
     spec = body.spec()
     submitted = await submit(body, body.model, [spec], body.ignored(), context)
     answer = kind(submitted.job_id, int(time.time()), submitted.model_name, spec.asked)
-    [reader], records = submitted.readers, context.readers.records
-    events = await whole(reader, answer, records, context.request, submitted.leave)
-    if events is None:
+    ended = await end_of(submitted, context, answer)
+    if ended is None:
         return Response()  # the client has gone
-    end = events[-1]
-    assert isinstance(end, Finished), "whole() answers with a good end or not at all"
     if context.idempotency_key is None:
-        await records.drop_text(submitted.job_id)
-    if end.finish_reason == "cancelled":
+        await context.readers.records.drop_text(submitted.job_id)
+    if ended.end.finish_reason == "cancelled":
         raise ApiError("expired", "The job was stopped before it had all its results.")
     # Numbers as text are megabytes: written beside the event loop.
-    content = await asyncio.to_thread(lambda: to_json(answer.whole(events, end)))
+    content = await asyncio.to_thread(lambda: to_json(answer.whole(*ended)))
     return Response(content, media_type="application/json", headers=submitted.headers)

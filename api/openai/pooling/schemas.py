@@ -16,6 +16,7 @@ from api.serving.open_body import Open
 
 _OFF = only(False)
 REFUSED: dict[str, Harmless] = {
+    "keep_alive": unset,
     # vLLM
     "messages": unset,
     "add_special_tokens": only(True),

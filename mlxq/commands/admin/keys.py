@@ -15,6 +15,7 @@ from mlxq.output import note, show_json, show_reply, table
 
 ROUTE = "/api/engine/keys"
 NONE = "none"
+TIERS = ("priority", "default", "flex")
 _FIELDS = ("id", "name", "roles", "daily_tokens")
 
 Name = Annotated[str, typer.Argument(help="Whose key it is. Keys of one name are one caller.")]
@@ -101,8 +102,31 @@ def set_quota(
     show_reply(reply, f"{name} {limit}.", as_json)
 
 
+def set_limits(
+    context: typer.Context,
+    name: Name,
+    highest_tier: Annotated[
+        str, typer.Option(metavar="|".join((*TIERS, NONE)), help="The highest class of service.")
+    ] = NONE,
+    most_running: Annotated[
+        int | None, typer.Option(min=1, help="How many chats run at once; without it no limit.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the limits of a name in the queue; what isn't given has none."""
+    if highest_tier not in (*TIERS, NONE):
+        raise WrongUse(f"--highest-tier: one of {', '.join((*TIERS, NONE))} is needed")
+    tier = None if highest_tier == NONE else highest_tier
+    body = {"name": name, "highest_tier": tier, "most_running": most_running}
+    with connect(context, url) as client:
+        reply = client.post(f"{ROUTE}/limits", body)
+    said = f"{name}: highest class {tier or 'any'}, running chats {most_running or 'any number'}."
+    show_reply(reply, said, as_json)
+
+
 keys = command_group(
     "keys",
-    {"list": show_keys, "add": add, "revoke": revoke, "quota": set_quota},
-    text="Add, list and revoke API keys; set how many tokens one may use in a day.",
+    {"list": show_keys, "add": add, "revoke": revoke, "quota": set_quota, "limits": set_limits},
+    text="Add, list and revoke API keys; set quotas of tokens, and limits in the queue.",
 )

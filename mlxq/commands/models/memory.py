@@ -48,6 +48,12 @@ def load(
     pin: Annotated[
         bool, typer.Option("--pin", help="Keep it loaded, also over a restart of the worker.")
     ] = False,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            "--ttl", help="How long it stays once it is idle: seconds, 10m; -1: no limit."
+        ),
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -55,6 +61,8 @@ def load(
     with connect(context, url) as client:
         row = find(client, model)
         body = {"model_id": row["id"], "kv_quantization": kv} | ({"pin": True} if pin else {})
+        if ttl is not None:
+            body["ttl"] = ttl
         if draft is not None:
             body["draft_model"] = find(client, draft)["id"]
         with _load_shown(client, row):

@@ -19,7 +19,7 @@ from wire.routing.told import ROUTED
 
 CONVERSATIONS = 5
 """An odd number: taken up in turn, every second later turn is taken up by the other worker."""
-TOKENS = 20
+TOKENS = 30
 DIES_WITH_AN_OFFER = """
 import os, signal
 from worker import __main__
@@ -32,7 +32,7 @@ __main__.main()
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("routing")
-    settings = {"MLXQ_ECHO_DELAY_MS": "5", "MLXQ_ECHO_PROMPT_CACHE": "1", "MLXQ_SLOTS": "4"}
+    settings = {"MLXQ_ECHO_DELAY_MS": "5", "MLXQ_ECHO_PROMPT_CACHE": "1", "MLXQ_SLOTS": "1"}
     running = Stack(folder, **settings)
     for name in ("one", "two"):
         running.start_worker(name)

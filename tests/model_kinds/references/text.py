@@ -58,7 +58,8 @@ class TextReference:
             self.model(mx.array([[i % 50 for i in range(WINDOW)]]), cache=cache)
         # Chunks that have been left say they can, and their keys are gone.
         left = any(getattr(layer, "start_position", 0) > 0 for layer in cache)
-        return bool(can_trim_prompt_cache(cache)) and not left
+        can_say = all(hasattr(layer, "is_trimmable") for layer in cache)
+        return can_say and bool(can_trim_prompt_cache(cache)) and not left
 
     def can_quantise(self, bits: int) -> bool:
         """Whether the model runs with its plain key-value caches quantised, and has any."""

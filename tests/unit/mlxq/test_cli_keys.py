@@ -82,3 +82,25 @@ def test_usage_is_by_day_and_model_or_by_key() -> None:
     lines = [line.split() for line in mlxq(service, "usage", "--all").output.splitlines()]
     assert lines[1] == ["bob", "2", "1,500", "1,000", "25", "1,525", "-"]
     assert json.loads(mlxq(service, "usage", "--all", "--json").output) == [OF_KEY]
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ((), (None, None)),
+        (("--highest-tier", "flex", "--most-running", "3"), ("flex", 3)),
+        (("--highest-tier", "none"), (None, None)),
+    ],
+)
+def test_limits_in_the_queue_are_set_together(
+    options: tuple[str, ...], sent: tuple[Any, Any]
+) -> None:
+    service = FakeService(**{"POST /api/engine/keys/limits": {}})
+    assert mlxq(service, "keys", "limits", "bob", *options).exit_code == 0
+    tier, number = sent
+    assert service.sent("/api/engine/keys/limits") == [
+        {"name": "bob", "highest_tier": tier, "most_running": number}
+    ]
+    run = mlxq(service, "keys", "limits", "bob", "--highest-tier", "soon")
+    assert run.exit_code == 2
+    assert "--highest-tier" in run.output

@@ -69,7 +69,7 @@ def nbytes(cache: list[Any]) -> int:
             continue
         try:
             total += int(leaf.nbytes)
-        except NotImplementedError:
+        except (NotImplementedError, AttributeError):
             arrays = [array for _, array in tree_flatten(leaf.state)]
             total += sum(array.nbytes for array in arrays if isinstance(array, mx.array))
     return total
@@ -86,8 +86,10 @@ def needs_checkpoints(layers: list[Any]) -> bool:
 def is_cuttable(cache: list[Any]) -> bool:
     """Whether the cache of a row can be cut to any shorter prefix as it is now."""
     return all(
-        # A chunked cache says it can also when its beginning is gone.
-        leaf.is_trimmable() and not getattr(leaf, "start_position", 0)
+        # A chunked cache says it can also when its beginning is gone. A state may say nothing.
+        hasattr(leaf, "is_trimmable")
+        and leaf.is_trimmable()
+        and not getattr(leaf, "start_position", 0)
         for leaf in leaves(cache)
     )
 

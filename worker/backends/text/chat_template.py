@@ -12,8 +12,9 @@ from typing import Any
 from jinja2 import TemplateError, UndefinedError
 
 from wire.messages import RESERVED_OPTIONS, Message, OutputFormat, ToolCall
+from wire.models.reasoning_effort import EFFORTS
 from worker.backends.text.formats.chat_format import ChatFormat, chat_format
-from worker.backends.text.reasoning_effort import EFFORTS, effort_options
+from worker.backends.text.reasoning_effort import effort_options
 from worker.backends.text.template_text import EFFORT, SWITCHES, TOOLS, template_source, uses
 from worker.errors import WorkerError
 

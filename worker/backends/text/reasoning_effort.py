@@ -11,10 +11,10 @@ import json
 from typing import Any
 
 from wire.messages import OutputFormat
+from wire.models.reasoning_effort import EFFORTS
 from worker.backends.text.formats.chat_format import ChatFormat, chat_format
 from worker.backends.text.template_text import EFFORT, SWITCHES, template_source, uses
 
-EFFORTS = ("none", "minimal", "low", "medium", "high")
 _OFF = ("none", "minimal")
 _HARMONYS_LEAST = "low"
 

@@ -118,7 +118,7 @@ class Router:
             self._inbox.put(partial(self._decide, sequence, None, enter))
 
     def _by_prompt(self, sequence: Sequence, key: Items[int], enter: Enter) -> None:
-        if len(key) < LEAST_GAIN:
+        if not self._others or len(key) < LEAST_GAIN:
             enter()
         else:
             self._inbox.put(partial(self._decide, sequence, key, enter))

@@ -87,10 +87,11 @@ class ChatWorker(RqHeartbeat):
         try:
             with self._records:
                 self.record_end(run, Ending(Outcome.HANDED_BACK, offer=(offer, reason)))
-        except redis.exceptions.RedisError:
+        except Exception as error:
+            self.log.warning("Worker %s: no offer (%s)", self.name, type(error).__name__)
             self.ended(offer.job_id, Outcome.HANDED_BACK)
-            return
-        self._forget(run)
+        else:
+            self._forget(run)
 
     @property
     def free_slots(self) -> int:

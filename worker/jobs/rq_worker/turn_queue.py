@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from redis import Redis
 from rq import Queue
+from rq.exceptions import DequeueTimeout
 
 from wire import keys
 from wire.queueing import turns
 from wire.rq_jobs import popped_key
+
+LIMITED_POLL_S = 0.02
+"""How often a free slot looks for a chat that may start, while some key has a limit."""
 
 
 class TurnQueue(Queue):
@@ -19,7 +24,14 @@ class TurnQueue(Queue):
     def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> Any:
         name = queue_key.removeprefix(cls.redis_queue_namespace_prefix)
         names = turns.take_keys(name, queue_key, popped_key(name))
-        taken = connection.register_script(turns.TAKE)(keys=names, args=[keys.job("")])
-        if taken is not None:
+        taken = connection.register_script(turns.TAKE)(
+            keys=names, args=[keys.job(""), keys.live("")]
+        )
+        if taken:
             return queue_key, taken
-        return super().lmove(connection, queue_key, timeout)
+        if taken is None:
+            return super().lmove(connection, queue_key, timeout)
+        if timeout is None:
+            return None
+        time.sleep(LIMITED_POLL_S)
+        raise DequeueTimeout(timeout, queue_key)

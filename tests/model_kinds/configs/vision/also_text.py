@@ -9,8 +9,8 @@ from tests.model_kinds.configs.vision.features import MOONVIT
 from tests.model_kinds.configs.vision.popular import QWEN_FILES
 from tests.model_kinds.configs.vision.recipe import END, IMAGE, NORM, START, TOWER, VisionRecipe
 
-_MINIMAX = copy.deepcopy(experts.KINDS["minimax_m3_vl"].own)
-_MINIMAX["sparse_attention_config"]["use_sparse_attention"] = True
+MINIMAX = copy.deepcopy(experts.KINDS["minimax_m3_vl"].own)
+MINIMAX["sparse_attention_config"]["use_sparse_attention"] = True
 
 KINDS: dict[str, VisionRecipe] = {
     "gemma4_unified": VisionRecipe(
@@ -70,7 +70,7 @@ KINDS: dict[str, VisionRecipe] = {
         preprocessor={"media_proc_cfg": {"patch_size": 14, "in_patch_limit": 64, **NORM}},
     ),
     "minimax_m3_vl": VisionRecipe(
-        text={**_MINIMAX, "model_type": "minimax_m3"},
+        text={**MINIMAX, "model_type": "minimax_m3"},
         tower={**TOWER, "model_type": "clip_vision_model", "image_size": 112, "projection_dim": 64},
         own={"projector_hidden_size": 64},
         picture="]<]image[>[",

@@ -87,7 +87,9 @@ def vision_config(kind: str, recipe: VisionRecipe, ids: dict[str, int]) -> dict[
     model_type = recipe.model_type or kind
     name = model_type.lower()
     module = importlib.import_module(f"mlx_vlm.models.{MODEL_REMAPPING.get(name, name)}")
-    known = {**inspect.signature(module.TextConfig).parameters}
+    # Those without pictures may have one configuration alone.
+    part = getattr(module, "TextConfig", module.ModelConfig)
+    known = {**inspect.signature(part).parameters}
     if recipe.flat:
         known |= inspect.signature(module.ModelConfig).parameters
     shared = {name: value for name, value in SHARED.items() if name in known}

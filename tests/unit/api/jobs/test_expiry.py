@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from api.jobs.expiry import QueueExpiry
 from api.jobs.policy import Policy
 from api.jobs.queue import JobQueue
 from api.jobs.reaper import JobReaper
+from api.jobs.waiting.expiry import QueueExpiry
 from tests.unit.api.jobs.queued_chats import log_of, submit
 from wire import clock, keys
 from wire.keys import EVERYONE

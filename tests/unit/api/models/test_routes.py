@@ -12,7 +12,7 @@ from tests.support.api_support import MODEL, QUEUE, FakeWorker, announce, status
 from wire import keys
 from wire.messages import Failed, Finished, ModelCommand
 from wire.model_registry import Registry
-from wire.models import pins
+from wire.models import pins, ttls
 
 MODELS = "/api/engine/models"
 HALF = MODEL.model_copy(
@@ -62,6 +62,8 @@ def test_models_are_shown_with_what_is_loaded(client: TestClient, redis: Redis) 
         "base_id": None,
         "problem": None,
         "pinned": False,
+        "ttl": None,
+        "unloads_in_s": None,
         "kv_quantization": 8,
         "draft_model": None,
     }
@@ -177,6 +179,35 @@ def test_a_model_is_pinned_before_it_is_loaded_and_until_it_is_unpinned_or_unloa
     kept = [pins.decode(stored).get("model-1") for stored in seen]
     assert [pin and pin.kv_quantization for pin in kept] == [None, 4, 8, None, None, None]
     assert [pin is None for pin in kept] == [True, False, False, False, False, True]
+
+
+def test_a_load_says_how_long_its_model_may_be_idle(client: TestClient, redis: Redis) -> None:
+    announce(redis)
+    redis.set(ttls.worker_expiries("w1"), '{"model-1": 4.5}')
+
+    def load(**body: Any) -> Any:
+        return client.post(f"{MODELS}/load", json={"model_id": "model-1"} | body)
+
+    def row() -> tuple[Any, Any]:
+        [shown] = client.get(MODELS).json()
+        return shown["ttl"], shown["unloads_in_s"]
+
+    with FakeWorker(redis, lambda _: [Finished("stop", result={})]).running():
+        for sent, kept in (("10m", 600), (90, 90), ("-1", -1), (None, None)):
+            assert load(ttl=sent).status_code == 200
+            assert row() == (kept, 4.5)
+        load(ttl=90)
+        load()
+        assert row() == (None, 4.5)
+        for body, code in (
+            ({"ttl": 0}, "invalid_request"),
+            ({"ttl": "soon"}, "invalid_request"),
+            ({"ttl": 5, "pin": True}, "unsupported"),
+        ):
+            assert load(**body).json()["code"] == code
+        load(pin=True)
+        assert load(ttl=5).json()["code"] == "unsupported"
+        assert load(ttl=-1).status_code == 200
 
 
 def test_a_load_that_fails_leaves_the_pin_as_it_was(client: TestClient, redis: Redis) -> None:

@@ -43,10 +43,15 @@ def test_a_full_worker_gets_no_more() -> None:
     assert found(worker("here", 650, running=7), worker("a", 900, running=8)) is None
 
 
-def test_a_much_busier_worker_gets_no_more() -> None:
+def test_a_much_busier_worker_gets_no_more_the_less_of_the_prompt_it_adds() -> None:
     """Chats with one system prompt would all go to the worker that had the first of them."""
-    assert found(worker("here", 0, running=1), worker("a", 900, running=4)) is None
-    assert found(worker("here", 0, running=1), worker("a", 900, running=3)) == "a"
+    here = worker("here", 0, running=1)
+    assert found(here, worker("a", LENGTH, running=5)) == "a"
+    assert found(here, worker("a", LENGTH, running=6)) is None
+    assert found(here, worker("a", LENGTH // 2, running=3)) == "a"
+    assert found(here, worker("a", LENGTH // 2, running=4)) is None
+    assert found(here, worker("a", LENGTH // 4, running=2)) == "a"
+    assert found(worker("here", LENGTH // 2, running=1), worker("a", LENGTH, running=4)) is None
     assert found(worker("here", 0), worker("a", 900, running=1, slots=2)) == "a"
 
 

@@ -9,10 +9,12 @@ import pytest
 from fakeredis import FakeRedis
 from redis import Redis
 from rq import Queue
+from rq.exceptions import DequeueTimeout
 from rq.serializers import JSONSerializer
 
 from tests.support.chats import chat_job
 from wire import clock, keys, rq_jobs
+from wire.access.limits import MOST_RUNNING
 from wire.messages import ModelCommand
 from wire.queueing import turns
 from wire.queueing.turns import AGED_S, AGED_SHARE, Tier
@@ -143,3 +145,32 @@ def test_a_place_of_a_job_that_another_release_popped_is_dropped(waiting: Waitin
     waiting.put("there")
     waiting.redis.lmove(waiting.queue.key, "elsewhere", "LEFT", "RIGHT")
     assert waiting.pop_all() == ["ben-0", "there"]
+
+
+def test_chats_beyond_a_keys_number_wait_and_others_pass_them(waiting: Waiting) -> None:
+    for number in range(4):
+        waiting.put(f"ann-{number}", "ann", tier="priority")
+    waiting.put("ben-0", "ben", tier="flex")
+    waiting.redis.hset(MOST_RUNNING, "ann", 2)
+    assert waiting.pop() == "ann-0"
+    start(waiting.redis, "ann-0")
+    # The second is popped and has not started yet.
+    assert [waiting.pop() for _ in range(3)] == ["ann-1", "ben-0", None]
+    start(waiting.redis, "ann-1")
+    assert waiting.pop() is None
+    waiting.redis.hset(keys.job("ann-0"), "state", "ended")
+    assert [waiting.pop(), waiting.pop()] == ["ann-2", None]
+    waiting.redis.delete(MOST_RUNNING)
+    assert waiting.pop() == "ann-3"
+
+
+def test_while_a_key_has_a_number_an_empty_queue_is_not_waited_for(waiting: Waiting) -> None:
+    waiting.redis.hset(MOST_RUNNING, "ann", 2)
+    with pytest.raises(DequeueTimeout):
+        TurnQueue.lmove(waiting.redis, waiting.queue.key, 60)
+
+
+def start(redis: Redis, job_id: str) -> None:
+    redis.hset(keys.job(job_id), "state", "running")
+    redis.zadd(keys.live("ann"), {job_id: 1})
+    redis.lrem(rq_jobs.popped_key(keys.CHAT_QUEUE), 1, job_id)

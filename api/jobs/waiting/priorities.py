@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from fastapi import Depends, Header
+from redis.asyncio import Redis
 
-from wire.queueing.turns import Tier
+from api.errors import ApiError
+from wire.access.limits import HIGHEST_TIER
+from wire.keys import EVERYONE
+from wire.queueing.turns import TIERS, Tier
 
 Priority = Literal["low", "normal", "high"]
 TIER_OF: dict[Priority, Tier] = {"low": "flex", "normal": "default", "high": "priority"}
@@ -32,3 +36,21 @@ class TierHeaders:
 
 
 TierHeadersOf = Annotated[TierHeaders, Depends(TierHeaders)]
+
+
+async def tier_for(redis: Redis, asked: Tier | None, owner: str) -> Tier:
+    """The class of service that an owner's request gets.
+
+    Raises ApiError ``forbidden`` for one above the owner's highest.
+    """
+    tier: Tier = asked or "default"
+    if owner == EVERYONE:
+        return tier
+    kept = cast(bytes | None, await redis.hget(HIGHEST_TIER, owner))
+    highest = cast(Tier, "priority" if kept is None else kept.decode())
+    if TIERS.index(tier) >= TIERS.index(highest):
+        return tier
+    if asked is None:
+        return highest
+    sentence = f"The highest class of service of this API key is {highest}."
+    raise ApiError("forbidden", sentence, param="service_tier")
