@@ -18,10 +18,12 @@ async function call(path, body) {
 }
 
 export const listModels = () => call("");
-/** Load a model with a cache of so many bits, and with the draft model that it has. */
+/** Load a model with a cache of so many bits, and with the draft model that it has. An adapter has
+ * those of its base. */
 export function load(model, bits, more = {}) {
   const draft = model.draft_model ? { draft_model: model.draft_model } : {};
-  return call("/load", { model_id: model.id, kv_quantization: bits, ...draft, ...more });
+  const own = model.base_id ? {} : { kv_quantization: bits, ...draft };
+  return call("/load", { model_id: model.id, ...own, ...more });
 }
 export const pin = (model, bits) => load(model, bits, { pin: true });
 export const unpin = (id) => call("/unpin", { model_id: id });

@@ -55,6 +55,7 @@ function chips(model, known) {
     model.pinned && ["Pinned", "chip"],
     model.loaded && bits && [`${bits}-bit cache`, "chip"],
     model.loaded && model.draft_model && ["with a draft model", "chip"],
+    model.base_id && ["Adapter", "chip plain"],
     capable(model, "embeddings") && ["Embeddings", "chip plain"],
     capable(model, "rerank") && ["Reranking", "chip plain"],
     model.is_vision && ["Sees images", "chip plain"],
@@ -105,8 +106,9 @@ export class ModelRow {
         ...shown.map(([text, kind]) => element("span", { class: kind }, text)));
     this.showActions(model, Boolean(doing));
     this.showProgress(model, doing);
-    this.failed.hidden = model.downloaded || model.downloading || Boolean(doing);
-    set(this.failed, model.download_error ?? "The download was interrupted.");
+    const interrupted = !model.downloaded && !model.downloading && !doing;
+    this.failed.hidden = !model.problem && !interrupted;
+    set(this.failed, model.problem ?? model.download_error ?? "The download was interrupted.");
   }
 
   showActions(model, busy) {
@@ -117,8 +119,9 @@ export class ModelRow {
     const loading = model.load_progress !== null;
     set(load, model.loaded ? "Reload" : "Load");
     load.setAttribute("aria-label", `${load.textContent} ${model.name}`);
-    load.hidden = pin.hidden = !model.downloaded;
-    this.select.hidden = !model.downloaded || !capable(model, "chat"); // others have no such cache
+    load.hidden = pin.hidden = !model.downloaded || Boolean(model.problem);
+    // Other kinds have no such cache, and an adapter has its base's.
+    this.select.hidden = load.hidden || !capable(model, "chat") || Boolean(model.base_id);
     load.disabled = busy || loading || (model.loaded && this.select.value === bits);
     set(pin, model.pinned ? "Unpin" : "Pin");
     pin.setAttribute("aria-label", `${pin.textContent} ${model.name}`);

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from mlxq.http_client import AsJson, Url, complete_model, connect
-from mlxq.model_rows import Row, answers_chats, find, how_to_get_one, rows_of
+from mlxq.model_rows import (
+    Row,
+    answers_chats,
+    find,
+    how_to_get_one,
+    names_by_id,
+    rows_of,
+)
 from mlxq.output import clean, show_json, size, table
 
 Model = Annotated[
@@ -57,10 +64,12 @@ def show(context: typer.Context, model: Model, url: Url = None, as_json: AsJson 
     """Show all that is known about a model."""
     with connect(context, url) as client:
         row = find(client, model)
+        names = names_by_id(rows_of(client)) if row.get("base_id") else {}
     if as_json:
         show_json(row)
         return
-    for name, value in _details(row).items():
+    details = _details(row) | {"Adapter of": names.get(row.get("base_id") or "")}
+    for name, value in details.items():
         if value not in (None, ""):
             print(f"{name:15}{clean(value)}")
 
@@ -82,6 +91,5 @@ def _details(row: Row) -> dict[str, object]:
         "Folder": row["path"],
         "Id": row["id"],
         "Download": row.get("download_error"),
-        "Adapter of": row.get("base_id"),
         "Problem": row.get("problem"),
     }

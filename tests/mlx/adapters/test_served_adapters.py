@@ -102,7 +102,10 @@ def test_adapters_are_loaded_beside_their_base_and_unloaded_alone(http: Service)
     assert {"demo-chat", PIRATE, POET} <= loaded
     status, body = http.call("POST", "/api/engine/models/unload", {"model_id": POET})
     assert (status, body["models"]) == (200, [listed(http)[POET]["id"]])
-    assert http.call("POST", "/api/engine/models/load", {"model_id": DORA})[0] == 422
+    load = "/api/engine/models/load"
+    assert http.call("POST", load, {"model_id": DORA})[0] == 422
+    assert http.call("POST", load, {"model_id": PIRATE, "kv_quantization": 8})[0] == 400
+    assert http.call("POST", load, {"model_id": "demo-chat", "draft_model": PIRATE})[0] == 400
     stream = http.chat("Tell me.", model=PIRATE, **LONG, stream_options={"include_usage": True})
     stream.rest()
     assert stream.frames[-1]["usage"]["cached_tokens"] > 0
