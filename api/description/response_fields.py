@@ -126,6 +126,7 @@ TEXTS = {
     "relevance_score": "How well it fits the query.",
     "document": "The document, if it was asked for.",
     "capabilities": "What the model is for: chat, embeddings, rerank, vision, tools.",
+    "parent": "The name of an adapter's base; null for a model.",
     # Models
     "owned_by": "Who provides it.",
     "max_model_len": "The context window in tokens, as vLLM names it.",

@@ -83,6 +83,8 @@ def test_every_sampling_option_is_a_field_of_the_request() -> None:
         "xtc_threshold": 0.2,
         "min_tokens": 0,
         "seed": 7,
+        "priority": "low",
+        "max_queue_s": 5.0,
     }
     flags = [part for name, value in options.items() for part in (_flag(name), str(value))]
     more = ["--stop", "END", "--stop", "\n", "--stop-token-id", "3", "--ignore-eos"]
@@ -96,6 +98,7 @@ def test_every_sampling_option_is_a_field_of_the_request() -> None:
     native = set(ChatRequest.model_fields) - {"model_id", "messages", "stream_options"}
     without_flag = {"on_disconnect", "logprobs", "top_logprobs", "include_reasoning"}
     without_flag |= {"reasoning_effort", "chat_template_kwargs", "webhook"}
+    without_flag |= {"not_before", "keep_alive"}
     assert native - without_flag == set(expected)
 
 

@@ -228,6 +228,7 @@ def test_a_models_record_is_as_the_release_before_reads_it(api: Api) -> None:
     stored = json.loads(api.redis.hget(keys.MODELS, MODEL.id))
     beside = {"sampling_defaults", "prompt_revision", "reasoning_efforts", "demo"}
     beside |= {"tasks", "dimensions", "shorter_dimensions", "draft_model", "draft_size"}
+    beside |= {"base_id", "adapter_path", "problem"}
     of_downloads = {"download_speed", "download_eta", "download_error"}
     assert set(stored) == set(ModelRecord.model_fields) - beside - of_downloads
     assert json.loads(api.redis.hget(keys.MODEL_SAMPLING, MODEL.id)) == OWN.given()
