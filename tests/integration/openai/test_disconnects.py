@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import openai
@@ -16,7 +17,7 @@ from worker.backends.echo import answer
 from worker.backends.echo_script import SAY
 
 
-def test_a_full_queue_is_a_rate_limit_and_queued_streams_get_keep_alive_comments(
+def test_a_full_queue_is_a_rate_limit_and_queued_streams_get_comments(
     service: Service,
 ) -> None:
     streams = service.all_slots_busy()
@@ -30,8 +31,11 @@ def test_a_full_queue_is_a_rate_limit_and_queued_streams_get_keep_alive_comments
         "queue_full",
         True,
     )
-    lines = [responses[0].readline() for _ in range(5)]
-    assert lines == [b": queued\n", b"\n", b": keep-alive\n", b"\n", b": keep-alive\n"]
+    lines = [responses[0].readline().decode() for _ in range(7)]
+    queued, position, *rest = lines[::2]
+    assert (queued, rest) == (": queued\n", [": keep-alive\n", ": keep-alive\n"])
+    assert re.fullmatch(rf": queued, position [1-{QUEUE_LIMIT}], about [\d.]+ s\n", position)
+    assert set(lines[1::2]) == {"\n"}
     for stream in streams:
         stream.close()
     for connection, response in zip(waiting, responses, strict=True):
