@@ -17,11 +17,11 @@ from scripts.benchmarks.parts import (
     crowd,
     disk_cache,
     durability,
-    equal_text,
     rounds,
     several_workers,
     startup,
 )
+from scripts.benchmarks.parts.in_process import equal_text
 from scripts.benchmarks.parts.text import TextLoad
 from scripts.benchmarks.parts.vision import VisionLoad
 from scripts.benchmarks.report import equal_answers, report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scripts.benchmarks.parts.equal_text import Row
+from scripts.benchmarks.parts.in_process.equal_text import Row
 from scripts.benchmarks.systems.plan import Results
 
 

@@ -9,7 +9,7 @@ from scripts.benchmarks.cells import NOTHING, met, p50, p95, paired, rate, ttft
 from scripts.benchmarks.measured import Measured
 from scripts.benchmarks.parts.disk_cache import CLIENTS as CONVERSING
 from scripts.benchmarks.parts.disk_cache import STREAMS
-from scripts.benchmarks.parts.equal_text import SEQUENCES, Row
+from scripts.benchmarks.parts.in_process.equal_text import SEQUENCES, Row
 from scripts.benchmarks.parts.text import BATCH
 from scripts.benchmarks.parts.vision import CHATS
 from scripts.benchmarks.systems.plan import BATCH_PROMPTS, SAMPLINGS, Figures, Results

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from scripts.benchmarks.parts.load_silence import Watch
+from scripts.benchmarks.parts.in_process.load_silence import Watch
 from scripts.benchmarks.systems.plan import BenchError
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import ChatJob, Event, Message, OutputFormat, Pooling, Sampling

@@ -1,7 +1,7 @@
 """The longest silences of the demo model's stream while another model is loaded and answers a chat.
 
 In one process: an engine with both models, and no Redis. ``python -m
-scripts.benchmarks.parts.load_silence FOLDER`` prints the figures as JSON.
+scripts.benchmarks.parts.in_process.load_silence FOLDER`` prints the figures as JSON.
 """
 
 from __future__ import annotations

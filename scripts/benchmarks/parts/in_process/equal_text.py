@@ -2,7 +2,7 @@
 libraries.
 
 Each number type and BLAS is measured by a process of its own:
-``python -m scripts.benchmarks.parts.equal_text FOLDER TYPE`` prints JSON.
+``python -m scripts.benchmarks.parts.in_process.equal_text FOLDER TYPE`` prints JSON.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def measure(openblas: str, folder: Path) -> list[Row]:
     for library in filter(None, ("none", openblas)):
         plan = Plan("", "", 1, (), openblas="" if library == "none" else library)
         for dtype in TYPES:
-            command = processes.python(
-                "scripts.benchmarks.parts.equal_text", str(folder / "equal" / dtype), dtype
-            )
+            command = processes.python(__name__, str(folder / "equal" / dtype), dtype)
             output = processes.finished(command, processes.environment(plan), folder / "equal.log")
             found: dict[str, Any] = json.loads(output.strip().split("\n")[-1])
             rows.append((found["blas"], dtype, found[GREEDY.name], found[SAMPLED.name]))

@@ -1,0 +1,1 @@
+"""What is measured of the engine in one process: without Redis, API and clients."""
