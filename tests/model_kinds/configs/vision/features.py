@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.model_kinds.configs.recipe import EXPERTS, SIZES
 from tests.model_kinds.configs.vision.popular import MROPE, QWEN3_FILES, QWEN3_TOWER
-from tests.model_kinds.configs.vision.recipe import IMAGE, NORM, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import IMAGE, NORM, TOWER, VisionRecipe, idefics3
 
 MOONVIT = {
     "model_type": "moonvit",
@@ -95,23 +95,7 @@ KINDS: dict[str, VisionRecipe] = {
         },
         processor={"patch_size": 28, "img_size": 56, "downsample_factor": 1},
     ),
-    "idefics3": VisionRecipe(
-        tower={**TOWER, "model_type": "idefics3"},
-        own={"scale_factor": 2},
-        picture="<image>",
-        token="<image>",
-        marks=("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
-        preprocessor={
-            **NORM,
-            "image_processor_type": "Idefics3ImageProcessor",
-            "processor_class": "Idefics3Processor",
-            "size": {"longest_edge": 56},
-            "max_image_size": {"longest_edge": 56},
-            "do_image_splitting": False,
-        },
-        processor={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
-        content="parts",
-    ),
+    "idefics3": idefics3("idefics3", "Idefics3"),
     "internvl_chat": VisionRecipe(
         text={"model_type": "qwen2", "use_sliding_window": False},
         tower={**TOWER, "model_type": "intern_vit_6b", "qkv_bias": True},

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tests.model_kinds.configs.recipe import WINDOW
-from tests.model_kinds.configs.vision.recipe import END, IMAGE, NORM, START, TOWER, VisionRecipe
+from tests.model_kinds.configs.vision.recipe import (
+    END,
+    IMAGE,
+    NORM,
+    START,
+    TOWER,
+    VisionRecipe,
+    idefics3,
+)
 
 MROPE = {"type": "mrope", "mrope_section": [4, 6, 6]}
 QWEN_TOWER: dict[str, Any] = {
@@ -182,23 +190,7 @@ KINDS: dict[str, VisionRecipe] = {
             "downsample_factor": 2,
         },
     ),
-    "smolvlm": VisionRecipe(
-        tower={**TOWER, "model_type": "smolvlm_vision"},
-        own={"scale_factor": 2},
-        picture="<image>",
-        token="<image>",
-        marks=("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
-        preprocessor={
-            **NORM,
-            "image_processor_type": "SmolVLMImageProcessor",
-            "processor_class": "SmolVLMProcessor",
-            "size": {"longest_edge": 56},
-            "max_image_size": {"longest_edge": 56},
-            "do_image_splitting": False,
-        },
-        processor={"image_seq_len": 4, "processor_class": "SmolVLMProcessor"},
-        content="parts",
-    ),
+    "smolvlm": idefics3("smolvlm_vision", "SmolVLM"),
     "llama4": VisionRecipe(
         text={
             "model_type": "llama4_text",

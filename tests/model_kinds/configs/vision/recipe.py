@@ -113,3 +113,25 @@ def _token_ids(recipe: VisionRecipe, ids: dict[str, int]) -> dict[str, int]:
     names = ("image_token_id", "image_token_index") if recipe.token else ()
     marks = {**dict.fromkeys(names, recipe.token), **recipe.ids}
     return {name: ids[mark] for name, mark in marks.items()}
+
+
+def idefics3(tower: str, name: str) -> VisionRecipe:
+    """Idefics3, and SmolVLM, which is one of its kind: its tower's type, and the name of its
+    processors."""
+    return VisionRecipe(
+        tower={**TOWER, "model_type": tower},
+        own={"scale_factor": 2},
+        picture="<image>",
+        token="<image>",
+        marks=("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
+        preprocessor={
+            **NORM,
+            "image_processor_type": f"{name}ImageProcessor",
+            "processor_class": f"{name}Processor",
+            "size": {"longest_edge": 56},
+            "max_image_size": {"longest_edge": 56},
+            "do_image_splitting": False,
+        },
+        processor={"image_seq_len": 4, "processor_class": f"{name}Processor"},
+        content="parts",
+    )

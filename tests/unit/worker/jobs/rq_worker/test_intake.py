@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from fakeredis import FakeRedis
 from redis import Redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout
@@ -23,17 +22,6 @@ from worker.errors import WorkerError
 from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.meta import NOT_AGAIN, RqMeta, meta_of
-
-
-@pytest.fixture
-def redis() -> Redis:
-    return FakeRedis()
-
-
-@pytest.fixture
-def queue(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setattr("rq.queue.get_version", lambda _: (7, 0, 0))  # by which RQ pops with a move
-    return Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer)
 
 
 @pytest.fixture

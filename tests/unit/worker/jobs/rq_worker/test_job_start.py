@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import fakeredis
-import pytest
-
 from wire import keys
 from wire.queueing import start_by
 from wire.token_log import TokenLog
 from worker.jobs.rq_worker.job_start import JobStart, StartQuery
 
 QUEUE = "rq:queue:chat"
-
-
-@pytest.fixture
-def redis() -> Any:
-    return fakeredis.FakeRedis()
 
 
 def start_of(redis: Any, job_id: str, *, withdrawn: bool = False) -> JobStart:

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from fakeredis import FakeRedis
 from redis import Redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from wire import keys
 from wire.routing.offers import Offer, mark
 from worker.jobs.crashes.popped_jobs import PoppedJobs
 from worker.jobs.rq_worker.bookkeeping import Run
 from worker.jobs.rq_worker.chat_worker import ChatWorker
 from worker.jobs.rq_worker.slots import Slots
-
-
-@pytest.fixture
-def redis() -> Redis:
-    return FakeRedis()
-
-
-@pytest.fixture
-def queue(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setattr("rq.queue.get_version", lambda _: (7, 0, 0))  # by which RQ pops with a move
-    return Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer)
 
 
 @pytest.fixture
