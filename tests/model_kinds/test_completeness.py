@@ -11,7 +11,7 @@ import pytest
 from mlx_vlm.utils import MODEL_REMAPPING
 
 from tests.model_kinds.expected import NOT_RUN, REFUSED
-from tests.model_kinds.kinds import ALL, KINDS, OF_MLX_VLM, SEES, TEXT
+from tests.model_kinds.kinds import KINDS, OF_MLX_VLM, SEES, TEXT
 from tests.model_kinds.table import PAGE, lines_in, not_run_lines, refused_lines
 from worker.backends.loading import refuse_other_kinds
 from worker.errors import WorkerError
@@ -63,7 +63,6 @@ def test_the_document_has_every_kind_and_why_some_have_no_row() -> None:
     assert refused_lines() in page
 
 
-@pytest.mark.skipif(not ALL, reason="imports all of mlx_vlm")
 @pytest.mark.parametrize("model_type", sorted(NO_CHATS))
 def test_types_for_other_tasks_are_refused(tmp_path: Path, model_type: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
