@@ -106,8 +106,12 @@ class ChatPreparation:
         route, sequence.route = sequence.route, None
         if route is None or ready.exception() is not None:
             enter()
+            return
+        key = attempt(partial(backend.cache_key, sequence))
+        if key.exception() is not None:  # Its adapter has gone meanwhile.
+            enter()
         else:
-            route(backend.cache_key(sequence), partial(self._context.post, enter))
+            route(key.result(), partial(self._context.post, enter))
 
 
 Fail = Callable[[BatchSequence, Exception], None]
