@@ -42,15 +42,19 @@ class IdleModels:
 
     def loaded(self, model_id: str) -> None:
         """A model is loaded by an operator: what requests asked for before counts no more."""
-        self._used[model_id] = self._now()
+        self.used(model_id)
         self._asked.pop(model_id, None)
+
+    def used(self, model_id: str) -> None:
+        """A model is idle from now on, as when its load has ended."""
+        self._used[model_id] = self._now()
 
     def unload(self, is_busy: Callable[[ModelKey], bool]) -> None:
         """Unload what has been idle for long enough, and tell when the others will be."""
         now, expiries = self._now(), {}
         # Keys alone: a backend that is held here would not leave the memory.
         for key in [key for key, _ in self._models.resident()]:
-            model_id, busy = key.model_id, is_busy(key)
+            model_id, busy = key.model_id, is_busy(key) or self._models.is_used(key)
             used = now if busy else self._used.get(model_id, now)
             self._used[model_id] = used
             limit_s = self._asked.get(model_id, self._models.ttls.get(model_id, self._ttl_s))

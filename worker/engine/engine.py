@@ -118,8 +118,11 @@ class Engine:
 
     def load(self, record: ModelRecord) -> Future[Backend]:
         """Load a model beside the streams. For the engine's thread only, where the future ends."""
-        self._idle.loaded(record.base_id or record.id)
-        return self._models.load(record, self._context.post)
+        model_id = record.base_id or record.id
+        self._idle.loaded(model_id)
+        loaded = self._models.load(record, self._context.post)
+        loaded.add_done_callback(lambda _: self._idle.used(model_id))
+        return loaded
 
     def unload_idle(self) -> None:
         """Have models unloaded that have been idle for as long as they may; any thread may ask."""

@@ -58,7 +58,8 @@ class ModelCommands:
             record = with_kv(plain, command.kv_quantization).with_draft(draft)
 
         def load() -> Future[Backend]:
-            for key, _ in self._models.resident():
+            # Keys alone: a backend that is held would not leave the memory.
+            for key in [key for key, _ in self._models.resident()]:
                 other = key.model_id == record.id and key != key_of(record)
                 if other and self._engine.is_busy(key):
                     raise WorkerError(

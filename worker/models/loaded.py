@@ -135,8 +135,9 @@ class LoadedModels(ModelMemory):
 
     def _make_way(self, record: ModelRecord) -> None:
         """Unload what the model takes the place of. Raises WorkerError if it can't be loaded."""
-        others = [(k, b) for k, b in self._resident.items() if k.model_id == record.id]
-        if any(self._in_use(backend) for _, backend in others):
+        # Keys alone, here and below: a backend that is held would not leave the memory.
+        others = [key for key in self._resident if key.model_id == record.id]
+        if any(self.is_used(key) for key in others):
             raise WorkerError(
                 "load_conflict", "The model is in use; it can be reloaded once its chats end."
             )
@@ -145,7 +146,7 @@ class LoadedModels(ModelMemory):
                 "load_conflict", "The model is being loaded; it can be reloaded after that."
             )
         self._check_memory(record)
-        for other, _ in others:
+        for other in others:
             self.unload(other)
         self._make_room(record)
 

@@ -130,6 +130,10 @@ class ModelMemory:
             or (second is not None and bool(second.sequences()))
         )
 
+    def is_used(self, key: ModelKey) -> bool:
+        """The same of a model by its key; it is in memory."""
+        return self._in_use(self._resident[key])
+
     def _runs(self, backend: Backend, adapter_id: str) -> bool:
         """The same of an adapter."""
         lanes = [backend, *(two for one, two in self._batch_lanes.items() if one is backend)]
@@ -216,10 +220,10 @@ class ModelMemory:
             if not self._is_full(needed):
                 return
             self._drop_adapter(adapter)
-        for key, backend in list(self._resident.items()):
+        for key in list(self._resident):
             if not self._is_full(needed):
                 return
-            if self._can_go(key, backend, record):
+            if self._can_go(key, self._resident[key], record):
                 self.unload(key)
 
     def _is_full(self, needed: float) -> bool:

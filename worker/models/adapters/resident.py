@@ -21,11 +21,6 @@ def attach(record: ModelRecord, backend: Backend) -> Iterator[None]:
     return _adapters_of(backend, record).attach(record)
 
 
-def detach(adapter_id: str, backend: Backend) -> None:
-    if backend.adapters is not None:
-        backend.adapters.detach(adapter_id)
-
-
 def _adapters_of(backend: Backend, record: ModelRecord) -> Adapters:
     if backend.adapters is None:
         raise WorkerError(
