@@ -109,6 +109,7 @@ class DiskCache:
 
     def opening(self, folder: str) -> None:
         """A model is being opened, on the thread that calls this."""
+        self._opening.pop(folder, None)  # Of a load that failed.
         with contextlib.suppress(OSError):
             if (weights := self._hashes.known(Path(folder))) is not None:
                 self._opening[folder] = weights
