@@ -193,12 +193,12 @@ class RegistryReader:
 
     async def loading(self) -> dict[str, float]:
         """The models that workers are loading, by id: percent of their weights in memory."""
-        told = await self._of_workers(keys.worker_loads)
+        told = await self.of_workers(keys.worker_loads)
         return {k: float(v) for one in told.values() if one for k, v in json.loads(one).items()}
 
     async def disk_caches(self) -> dict[str, DiskCacheUse]:
         """The cached prompts on disk by worker; none of a worker of an earlier release."""
-        told = await self._of_workers(disk_cache.use_key)
+        told = await self.of_workers(disk_cache.use_key)
         return {name: DiskCacheUse.model_validate_json(one) for name, one in told.items() if one}
 
     async def created(self) -> dict[str, int]:
@@ -231,8 +231,8 @@ class RegistryReader:
 
     async def workers(self) -> list[WorkerStatus]:
         """The workers that were alive a few seconds ago, by name."""
-        told = await self._of_workers(keys.worker_status)
-        return [status for one in told.values() if one for status in _decode(one)]
+        told = await self.of_workers(keys.worker_status)
+        return [status for one in told.values() if one for status in read_status(one)]
 
     async def oldest_version(self) -> int:
         """The lowest record version of running workers; this release's if none runs."""
@@ -250,14 +250,14 @@ class RegistryReader:
 
     async def silent_workers(self) -> list[str]:
         """The workers that have not responded for some seconds: frozen, or dead."""
-        told = await self._of_workers(keys.worker_status)
+        told = await self.of_workers(keys.worker_status)
         return [name for name, value in told.items() if value is None]
 
     async def worker_seen(self) -> bool:
         """Whether a worker ran within the last minute: one that restarts takes up queued jobs."""
         return bool(await self._redis.exists(keys.WORKER_SEEN))
 
-    async def _of_workers(self, key: Callable[[str], str]) -> dict[str, bytes | None]:
+    async def of_workers(self, key: Callable[[str], str]) -> dict[str, bytes | None]:
         """What each worker tells under a key of its own; None of one that tells nothing."""
         names = await self._worker_names()
         return dict(zip(names, await self._values([key(name) for name in names]), strict=True))
@@ -279,8 +279,8 @@ class RegistryReader:
         return list(self._models)
 
 
-def _decode(value: bytes) -> list[WorkerStatus]:
-    # A worker of another version may report fields that this one doesn't know: it isn't shown.
+def read_status(value: bytes) -> list[WorkerStatus]:
+    """A worker's status; none of a worker of another version that reports unknown fields."""
     try:
         return [WorkerStatus.model_validate_json(value)]
     except ValidationError:

@@ -152,7 +152,8 @@ class JobRecords:
             pipe.exists(SUSPENDED)
             (status, worker), suspended = await pipe.execute()
         if status != b"started":
-            return "suspended" if suspended else None if await self._look.slots() else "no_worker"
+            living = await self._look.living()
+            return "suspended" if suspended else None if living.there else "no_worker"
         answers = await self._redis.exists(keys.worker_status((worker or b"").decode()))
         return None if answers else "no_worker"
 

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple, cast
 
 from redis.asyncio import Redis
 
+from api.registry import read_status
 from wire import keys
 from wire.queueing import turns
 from wire.rq_jobs import SUSPENDED, queue_key
-from wire.worker_status import WorkerStatus
 
 Held = Literal["suspended", "no_worker"]
 """Why a job makes no progress: queues are suspended in RQ, or no worker responds that would run
@@ -39,6 +39,13 @@ def wait_s(recent: Sequence[bytes], slots: int, position: int) -> float:
     return position * mean / max(1, slots)
 
 
+class Living(NamedTuple):
+    """Whether workers live, and how many slots they have together as far as that can be read."""
+
+    there: bool
+    slots: int
+
+
 class QueueLook:
     """One look serves all streams that want to know: a search for each would cost a full queue's
     length."""
@@ -47,7 +54,7 @@ class QueueLook:
         self._redis = redis
         self._positions: dict[str, int] = {}
         self._recent: list[bytes] = []
-        self._slots = 0
+        self._living = Living(False, 0)
         self._suspended = False
         self._until = 0.0
         self._looking = asyncio.Lock()
@@ -62,9 +69,9 @@ class QueueLook:
         if position is None:
             return None
         held: Held | None = None
-        if self._suspended or not self._slots:
+        if self._suspended or not self._living.there:
             held = "suspended" if self._suspended else "no_worker"
-        return Place(position, held, wait_s(self._recent, self._slots, position))
+        return Place(position, held, wait_s(self._recent, self._living.slots, position))
 
     async def _look(self) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -75,13 +82,13 @@ class QueueLook:
             ids, places, suspended, self._recent = await pipe.execute()
         ordered = enumerate(turns.in_order(ids, places), 1)
         self._positions = {value.decode(): position for position, value in ordered}
-        self._suspended, self._slots = bool(suspended), await self.slots()
+        self._suspended, self._living = bool(suspended), await self.living()
 
-    async def slots(self) -> int:
-        """How many slots the living workers have together."""
+    async def living(self) -> Living:
+        """The workers that respond."""
         names = cast(set[bytes], await self._redis.smembers(keys.WORKERS))
-        if not names:
-            return 0
-        status = await self._redis.mget([keys.worker_status(name.decode()) for name in names])
-        living = (WorkerStatus.model_validate_json(one) for one in status if one is not None)
-        return sum(worker.slots for worker in living)
+        status = [keys.worker_status(name.decode()) for name in names]
+        told = cast(list[bytes | None], await self._redis.mget(status)) if status else []
+        living = [one for one in told if one is not None]
+        slots = (worker.slots for one in living for worker in read_status(one))
+        return Living(bool(living), sum(slots))
