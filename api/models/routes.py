@@ -17,7 +17,7 @@ from api.jobs.ids import new_job_id
 from api.jobs.model_commands import ModelCommands
 from api.models import views
 from api.models.pins import ModelPins
-from api.models.ttls import ModelTtls
+from api.models.ttls import ModelTtls, unload_times
 from api.models.views import ActiveModel, ActiveView, EngineModel, model_view
 from api.registry import RegistryReader, loaded
 from wire.messages import ModelCommand
@@ -64,7 +64,7 @@ async def models(registry: RegistryOf, ttls: TtlsOf, caller: CallerOf) -> list[E
     in_memory, default = loaded(await registry.workers()), await registry.default(caller.owner)
     default_id = None if default is None else default.id
     pinned, loading = await registry.pinned(), await registry.loading()
-    limits, expiries = await ttls.all(), await ttls.expiries()
+    limits, expiries = await ttls.all(), await unload_times(registry)
     return [
         model_view(
             record,

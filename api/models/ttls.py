@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import cast
 
 from redis.asyncio import Redis
 
-from wire import keys
+from api.registry import RegistryReader
 from wire.models import ttls
 
 
@@ -29,14 +30,12 @@ class ModelTtls:
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(ttls.MODEL_TTLS))
         return ttls.decode(stored)
 
-    async def expiries(self) -> dict[str, float]:
-        """Seconds until idle models are unloaded, of those that have a limit."""
-        workers = sorted(cast(set[bytes], await self._redis.smembers(keys.WORKERS)))
-        names = [ttls.worker_expiries(name.decode()) for name in workers]
-        values = await self._redis.mget(names) if names else []
-        return {
-            model_id: float(seconds)
-            for value in values
-            if value is not None
-            for model_id, seconds in json.loads(value).items()
-        }
+
+async def unload_times(registry: RegistryReader) -> dict[str, float]:
+    """Seconds until idle models are unloaded, of those that have a limit: by the first worker that
+    will."""
+    found: dict[str, float] = {}
+    for told in filter(None, (await registry.of_workers(ttls.worker_expiries)).values()):
+        for model_id, seconds in json.loads(told).items():
+            found[model_id] = min(float(seconds), found.get(model_id, math.inf))
+    return found
