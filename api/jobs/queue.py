@@ -222,14 +222,19 @@ class JobQueue:
                     if earlier is not None:
                         return earlier
                     pipe.multi()
-                    pipe.set(key.name, key.value(jobs[0].job_id), ex=LIFETIME_S)
                 try:
-                    self._put_in_queue(jobs, policy, pipe)
+                    self._put_in_queue(jobs, policy, pipe, key)
                 except WatchError:
                     continue  # Another request with this key has created its job meanwhile.
                 return jobs[0].job_id
 
-    def _put_in_queue(self, jobs: Sequence[ChatJob], policy: Policy, pipe: Pipeline) -> None:
+    def _put_in_queue(
+        self,
+        jobs: Sequence[ChatJob],
+        policy: Policy,
+        pipe: Pipeline,
+        key: IdempotencyKey | None,
+    ) -> None:
         now, depth = self._now_and_depth()
         if depth + len(jobs) > self._limit:
             raise _QueueFull(depth)
@@ -241,6 +246,9 @@ class JobQueue:
         ids = [job.job_id for job in jobs]
         check_time(policy.not_before_ms, now)
         begins = max(now, policy.not_before_ms)
+        if key is not None:
+            kept_ms = LIFETIME_S * 1000 + begins - now
+            pipe.set(key.name, key.value(jobs[0].job_id), px=int(kept_ms))
         for job in jobs:
             queued = job.model_copy(update={"submitted_ms": begins})
             name = described(self._registry.last_known_name(job.model_id), owner)

@@ -16,6 +16,7 @@ from rq.job import JobStatus
 from wire import clock, keys, rq_jobs
 from wire.messages import Delta, Failed, Finished, Timings, Usage
 from wire.queueing import start_by
+from wire.queueing.schedule import FIELD as NOT_BEFORE
 from wire.rq_jobs import Closing, popped_key, queue_key, rq_job_key
 from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, TokenLog
 
@@ -190,8 +191,8 @@ class JobReaper:
         It is not when a worker took the job up meanwhile: that worker sees the cancel key, and ends
         the job.
         """
-        about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id")
-        owner, submitted, model = (value or b"" for value in cast(list[Any], about))
+        about = self._redis.hmget(keys.job(job_id), "owner", "submitted_ms", "model_id", NOT_BEFORE)
+        owner, submitted, model, due = (value or b"" for value in cast(list[Any], about))
         try:
             attempt, before = self._log.begin(job_id)
         except (JobEnded, JobGone):
@@ -201,10 +202,8 @@ class JobReaper:
         tokens = sum(
             len(entry.event.token_ids) for entry in before if isinstance(entry.event, Delta)
         )
-        usage, timings = (
-            Usage(completion_tokens=tokens),
-            Timings(queue_ms=float(clock.now_ms(self._redis) - int(submitted or 0))),
-        )
+        waited = clock.now_ms(self._redis) - max(int(submitted or 0), int(due or 0))
+        usage, timings = Usage(completion_tokens=tokens), Timings(queue_ms=max(0.0, waited))
         event: Finished | Failed = Finished("cancelled", usage, timings)
         if failed is not None:
             event = Failed(failed.code, failed.message, usage, timings, failed.param)

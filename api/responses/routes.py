@@ -107,7 +107,7 @@ async def _answer(
     if stores:
         new = named(_sent(body, context.urls), submitted.job_id, len(earlier))
         record = replace(record, items=(*earlier, *new))
-    events = await _kept(record, submitted, stored)
+    events = await _kept(record, submitted, stored, spec.policy.not_before_ms)
     if body.background:
         submitted = replace(submitted, leave=keep_running)
     if body.background and not body.stream:
@@ -127,13 +127,15 @@ def _told(spec: ChatSpec, body: ResponsesBody) -> ChatSpec:
     return replace(spec, policy=policy)
 
 
-async def _kept(record: ResponseRecord, submitted: Submitted, stored: StoredResponses) -> Events:
+async def _kept(
+    record: ResponseRecord, submitted: Submitted, stored: StoredResponses, begins_ms: int
+) -> Events:
     """Store the response if it is to be, and give it its date. A job whose response can't be found
     again is stopped; not one that its client comes back to with a key."""
     job_id = submitted.job_id
     try:
         if record.stored:
-            await stored.store.put(job_id, record)
+            await stored.store.put(job_id, record, begins_ms)
         created_at = await stored.readers.records.submitted_s(job_id)
     except BaseException as error:
         submitted.readers[0].detach()

@@ -20,7 +20,8 @@ OVERHEAD = 512
 """Bytes added to each record's size, so that the number of small ones is limited, too."""
 _LONG = 64 << 10
 # KEYS: record, ages, sizes, total. ARGV: job, record, size, budget, now and lifetime in ms, prefix
-# of records. Drops what has expired, and then the oldest, until there is room.
+# of records, when the lifetime begins. Drops what has expired, and then the oldest, until there is
+# room.
 _PUT = """
 local total = tonumber(redis.call('GET', KEYS[4]) or '0')
 local size, budget, now = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -38,8 +39,8 @@ while total + size > budget do
   if #oldest == 0 then break end
   drop(oldest[1])
 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[6])
-redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[6] + ARGV[8] - now)
+redis.call('ZADD', KEYS[2], ARGV[8], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], size)
 redis.call('SET', KEYS[4], string.format('%.0f', total + size))
 return 1
@@ -68,8 +69,9 @@ class ResponseStore:
         self._budget = budget
         self._put, self._drop = redis.register_script(_PUT), redis.register_script(_DROP)
 
-    async def put(self, job_id: str, record: ResponseRecord) -> None:
-        """Keep a record. Raises ApiError ``too_large`` for one that takes up the whole budget."""
+    async def put(self, job_id: str, record: ResponseRecord, begins_ms: int = 0) -> None:
+        """Keep a record, for a day from when its answer begins, if that is later than now. Raises
+        ApiError ``too_large`` for one that takes up the whole budget."""
         packed = await asyncio.to_thread(record.packed)
         size = len(packed) + OVERHEAD
         if size > self._budget:
@@ -83,6 +85,7 @@ class ResponseStore:
             now,
             lifetime,
             keys.response(""),
+            max(int(now), begins_ms),
         ]
         await self._put(keys=_names(job_id), args=args)
 
