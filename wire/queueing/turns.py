@@ -35,6 +35,8 @@ _CLASS = 2**32
 """Places of a class begin at its number times this: room for that many turns."""
 _SAME_TURN = 2**19
 """Jobs of one turn run in the order they came; with the others, all that a double can count."""
+_PAGE = 64
+"""Places that are looked at together while owners have limits."""
 _NUMBERS = ", ".join(f"{tier} = '{number}'" for number, tier in enumerate(TIERS))
 JOIN = f"""
 local function join(id, owner, tier)
@@ -94,18 +96,20 @@ end
 local limited = redis.call('EXISTS', KEYS[6]) == 1
 local function first(class)
   local from, to = class * {_CLASS}, '(' .. string.format('%.0f', (class + 1) * {_CLASS})
-  local behind = 0
+  local behind, page = 0, limited and {_PAGE} or 1
   while true do
     local found =
-      redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', behind, 1, 'WITHSCORES')
+      redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', behind, page, 'WITHSCORES')
     if not found[1] then return nil end
-    local one = {{id = found[1], class = class, place = tonumber(found[2])}}
-    if not redis.call('LPOS', KEYS[1], one.id) then
-      leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
-    elseif limited and is_full(one.id) then
-      behind = behind + 1
-    else
-      return one
+    for i = 1, #found, 2 do
+      local one = {{id = found[i], class = class, place = tonumber(found[i + 1])}}
+      if limited and is_full(one.id) then
+        behind = behind + 1
+      elseif redis.call('LPOS', KEYS[1], one.id) then
+        return one
+      else
+        leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
+      end
     end
   end
 end

@@ -36,6 +36,7 @@ def request(job_id: str) -> str:
 KEEP_REQUEST = f"""
 local function keep_request(job, id)
   local budget = tonumber(redis.call('HGET', job, '{BUDGET}') or 0)
+  if budget == 0 then return end
   local data = redis.call('HGET', '{rq_job_key("")}' .. id, 'data')
   if not data or #data + {OVERHEAD} > budget then return end
   local time = redis.call('TIME')
