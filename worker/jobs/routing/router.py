@@ -6,6 +6,7 @@ tells nothing and asks nobody.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -71,7 +72,7 @@ class Router:
         """When each is to be taken back, monotonic seconds; the first first."""
         self._counts: Counter[Outcome] = Counter()
         self._others: tuple[str, ...] = ()
-        self._changed = self._closing = False
+        self._changed = self._closing = self._over = False
         self._thread = threading.Thread(target=self._run, name="routing", daemon=True)
 
     def start(self, chats: Handover, worker: Slots) -> None:
@@ -115,13 +116,18 @@ class Router:
         if offered or self._has(sequence.job):
             enter()
         else:
-            self._inbox.put(partial(self._decide, sequence, None, enter))
+            self._ask(partial(self._decide, sequence, None, enter))
 
     def _by_prompt(self, sequence: Sequence, key: Items[int], enter: Enter) -> None:
         if not self._others or len(key) < LEAST_GAIN:
             enter()
         else:
-            self._inbox.put(partial(self._decide, sequence, key, enter))
+            self._ask(partial(self._decide, sequence, key, enter))
+
+    def _ask(self, decide: Callable[[], None]) -> None:
+        self._inbox.put(decide)
+        if self._over:  # Else the thread may have looked for the last time before.
+            self._do_rest()
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -136,6 +142,14 @@ class Router:
                 log.warning("other workers are told nothing (%s)", type(error).__name__)
             except Exception:
                 log.exception("other workers are told nothing")
+        self._over = True
+        self._do_rest()
+
+    def _do_rest(self) -> None:
+        """Let in the chats that came as the thread ended: there are no others any more."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()()
 
     def _do_what_came(self) -> None:
         wait_s = self._offered[0][0] - time.monotonic() if self._offered else None
