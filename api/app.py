@@ -180,6 +180,9 @@ def _add_middleware(app: FastAPI, settings: Settings, traffic: RequestMetrics) -
                 "X-Warning",
                 "X-Ignored-Fields",
                 "X-Cancelled",
+                "X-Priority",
+                "X-Queue-Position",
+                "X-Queue-Wait",
             ],
         )
     app.add_middleware(RequestMetricsMiddleware, traffic=traffic)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -40,6 +39,9 @@ def integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+_END_OF_TIME_S = 1e100
+
+
 def epoch_ms(value: Any) -> Any:
     """A time as milliseconds since the epoch. Raises ValueError for what is none, and for one
     without a zone."""
@@ -51,7 +53,8 @@ def epoch_ms(value: Any) -> Any:
         if time.tzinfo is None:
             raise ValueError("a zone is needed, such as 2026-12-01T02:00:00+01:00")
         value = time.timestamp()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not abs(value) < _END_OF_TIME_S:  # True of no NaN.
         raise ValueError("a time is needed: ISO 8601 with a zone, or seconds since the epoch")
     return int(value * 1000)
 

@@ -57,7 +57,7 @@ async def chat(
     """Queue a chat and stream its answer; a key that was used before streams that chat again."""
     key = await idempotency_key_of(idempotency_key, caller.owner, body, urls)
     if key is not None and (earlier := await chats.jobs.existing_job(key)) is not None:
-        return await _resume(earlier, 0, readers, caller)
+        return await _again(earlier, readers, caller)
     model = await chats.find_model(body.model_id, caller.owner)
     if body.webhook and await chats.registry.oldest_version() < TELLS_ENDS:
         raise workers_outdated("webhook")
@@ -66,7 +66,7 @@ async def chat(
     spec = replace(spec, policy=replace(spec.policy, tier=tier))
     submitted = await chats.submit(spec, model, urls, caller, key)
     if isinstance(submitted, str):
-        return await _resume(submitted, 0, readers, caller)
+        return await _again(submitted, readers, caller)
     wanted = spec.policy.stream_options
     options = StreamOptions(wanted, readers.keepalive_s, used(spec.sampling))
     stream = EventStream(submitted, Stream(submitted, readers.records, options, "queued"))
@@ -90,6 +90,14 @@ async def events(
     """Read a chat from the cursor on; the header, which browsers send, takes precedence."""
     cursor = _cursor(last_event_id if last_event_id is not None else after)
     return await _resume(job_id, cursor, readers, caller)
+
+
+async def _again(job_id: str, readers: ChatReaders, caller: Caller) -> Response:
+    """The chat that was queued by the first request with the same key."""
+    response = await _resume(job_id, 0, readers, caller)
+    _, tier = await readers.records.run_with(job_id)
+    response.headers["X-Priority"] = PRIORITY_OF[tier]
+    return response
 
 
 async def _resume(job_id: str, cursor: int, readers: ChatReaders, caller: Caller) -> Response:

@@ -112,7 +112,6 @@ async def submit(
     )
     model, specs = await _fitting(specs, model_asked, context)
     name = await _model_name(model_asked, model, chats)
-    specs = await _in_a_tier(specs, context)
     readers, sampling, tier = await _jobs(specs, model, key, context)
     job_id = readers[0].job_id
     context.note_job(job_id)
@@ -169,7 +168,7 @@ async def _jobs(
     if key is not None:
         submitted = await chats.jobs.existing_job(key)
     if submitted is None:
-        specs = [spec.in_call_pieces() for spec in specs]
+        specs = await _in_a_tier([spec.in_call_pieces() for spec in specs], context)
         submitted = await chats.submit_all(specs, model, context.urls, context.caller, key)
     if isinstance(submitted, str):
         sampling, tier = await readers.records.run_with(submitted)

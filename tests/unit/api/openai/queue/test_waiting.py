@@ -58,6 +58,7 @@ def _first(read: Any) -> Any:
         ("not_before", -5),
         ("not_before", 4_000_000_000),
         ("not_before", 10**40),
+        ("not_before", 10**400),
         ("not_before", [1]),
     ],
 )
