@@ -20,7 +20,7 @@ from api.chat.template_options import options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
 from api.schemas import INTEGRAL, Lenient, Text, whole
-from api.serving.fields import Harmless, refuse, unknown, unset
+from api.serving.fields import ADAPTERS, Harmless, refuse, unknown, unset
 from api.serving.generation import Sampled, Waiting
 from api.serving.open_body import Open
 from api.serving.output_format import Guide, format_of_chat
@@ -29,7 +29,7 @@ from wire.messages import OutputFormat, Sampling
 from wire.model_registry import SamplingDefaults
 from wire.queueing.turns import Tier
 
-REFUSED: dict[str, Harmless] = {"thread": unset}
+REFUSED: dict[str, Harmless] = {"thread": unset, **ADAPTERS}
 """What would change the answer and can't be had: a conversation that is kept elsewhere."""
 WITHOUT_EFFECT = frozenset(
     {

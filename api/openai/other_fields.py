@@ -93,9 +93,7 @@ REFUSED: dict[str, Harmless] = {
     "response_fields": unset,
     # Which model answers
     "draft_model": only("default_model"),
-    "adapters": unset,
-    "lora": unset,
-    "lora_request": unset,
+    **common.ADAPTERS,
     "kv_transfer_params": unset,
     "ec_transfer_params": unset,
     "vllm_xargs": unset,

@@ -38,6 +38,10 @@ def at_most(limit: float) -> Harmless:
     return lambda value: value is None or (isinstance(value, (int, float)) and value <= limit)
 
 
+ADAPTERS: dict[str, Harmless] = dict.fromkeys(("adapters", "lora", "lora_request"), unset)
+"""Other servers' fields for what is asked for by the model's name here."""
+
+
 def refuse(
     fields: Mapping[str, Any],
     table: Mapping[str, Harmless],

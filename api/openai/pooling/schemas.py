@@ -11,12 +11,16 @@ from pydantic import AfterValidator, Field
 from api.openai import other_fields
 from api.pooling.requests import Embedded, Reranked
 from api.schemas import whole
-from api.serving.fields import Harmless, only, unknown, unset
+from api.serving.fields import ADAPTERS, Harmless, only, unknown, unset
 from api.serving.open_body import Open
 
 _OFF = only(False)
 REFUSED: dict[str, Harmless] = {
     "keep_alive": unset,
+    "max_queue_s": unset,
+    "not_before": unset,
+    "service_tier": only("auto", "default"),
+    **ADAPTERS,
     # vLLM
     "messages": unset,
     "add_special_tokens": only(True),
@@ -44,6 +48,7 @@ REFUSED: dict[str, Harmless] = {
 }
 """What would change the answer and can't be had, and the values that ask for nothing."""
 _SENTENCES = {
+    "service_tier": "Send the header X-Service-Tier in place of service_tier.",
     "input_type": "Send prompt_name in place of input_type: it names a prompt of the model's.",
     "task": "Send prompt_name in place of task: it names a prompt of the model's.",
     "texts": "Send input in place of texts.",
