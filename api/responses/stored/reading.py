@@ -12,13 +12,11 @@ from api.chat.readers import ChatReaders
 from api.deps import service
 from api.errors import ApiError
 from api.jobs.queue import JobQueue
-from api.jobs.reader import PAGE
 from api.responses.answer.events import Events
 from api.responses.answer.output_items import Json
 from api.responses.fields import FIELDS
 from api.responses.stored.record import ResponseRecord
 from api.responses.stored.store import ResponseStore, job_of
-from wire.log_entries import Entry
 from wire.messages import Event, is_terminal
 
 
@@ -70,12 +68,7 @@ class StoredResponses:
 
     async def logged(self, job_id: str) -> list[Event]:
         """All that a job's log holds."""
-        entries: list[Entry] = []
-        while page := await self.readers.relay.stored(job_id, len(entries)):
-            entries += page
-            if len(page) < PAGE:
-                break
-        return [entry.event for entry in entries]
+        return [entry.event for entry in await self.readers.relay.log(job_id)]
 
 
 StoredOf = Annotated[StoredResponses, Depends(StoredResponses)]

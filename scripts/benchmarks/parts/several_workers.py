@@ -22,6 +22,7 @@ import uvloop
 from redis import Redis
 
 from mlxq.service.embedded_redis import EmbeddedRedis
+from scripts.benchmarks.cells import p50, p95
 from scripts.benchmarks.systems import processes
 from scripts.benchmarks.systems.client import Answer, http_post, send
 from scripts.benchmarks.systems.plan import BenchError
@@ -172,8 +173,8 @@ def report(seen: dict[str, Seen], ended: int) -> str:
     one = seen[ONE]
     rows = []
     for system, of in seen.items():
-        times = [f"{1000 * _p(of.later, 50):.0f} / {1000 * _p(of.later, 95):.0f}"]
-        times.append(f"{1000 * _p([*of.first, *of.later], 95):.0f}")
+        times = [f"{1000 * p50(of.later):.0f} / {1000 * p95(of.later):.0f}"]
+        times.append(f"{1000 * p95([*of.first, *of.later]):.0f}")
         rows.append([system, f"{of.cached:,}", f"{100 * of.cached / one.cached:.0f} %", *times])
     heads = [
         "",
@@ -201,9 +202,3 @@ def method(rounds: int = ROUNDS) -> list[str]:
         f"A client pauses before each question, {THINKING_S:g} s in the mean: about half of the "
         "slots are taken. Redis, workers, API and clients share the machine",
     ]
-
-
-def _p(values: list[float], percent: int) -> float:
-    """The nearest-rank percentile."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

@@ -10,7 +10,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from api.schemas import KeepAlive
-from tests.support.api_support import MODEL, FakeWorker, announce, chat_body, message
+from tests.support.api_support import MODEL, FakeWorker, announce, chat_body, message, wait_for
 from wire.messages import ChatJob
 from wire.models import pins
 
@@ -67,13 +67,15 @@ def test_it_is_refused_in_lines_of_batches_and_for_vectors(
     line = '{"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "x", "keep_alive": 5}}'
     file = client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("a.jsonl", line)})
     body = {"input_file_id": file.json()["id"], "endpoint": "/v1/completions"}
-    made = client.post("/v1/batches", json=body | {"completion_window": "24h"}).json()
+    made = client.post("/v1/batches", json=body | {"completion_window": "24h"}).json()["id"]
+    wait_for(lambda: client.get(f"/v1/batches/{made}").json()["completed_at"])
+    errors = client.get(f"/v1/batches/{made}").json()["error_file_id"]
+    assert '"param": "keep_alive"' in client.get(f"/v1/files/{errors}/content").text
     native = client.post(
         f"/api/engine/batches?model_id={MODEL.id}",
         content='{"custom_id": "a", "prompt": "x", "keep_alive": 5}',
         headers={"Content-Type": "application/jsonl"},
     ).json()
     assert "keep_alive" in client.get(f"/api/engine/batches/{native['id']}/results").text
-    assert made["id"]
     vectors = client.post("/v1/embeddings", json={"input": "x", "keep_alive": 5})
     assert (vectors.status_code, "keep_alive" in vectors.text) == (400, True)
