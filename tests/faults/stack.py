@@ -22,7 +22,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.registry import _decode as decode_status
+from api.registry import read_status as decode_status
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support.paths import ROOT
 from wire import keys
