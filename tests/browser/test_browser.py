@@ -11,6 +11,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from rq import suspension
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.node.node_tests import run_node_tests
 from tests.support.service_support import SERVE, Running
+from wire import keys
+from wire.log_entries import decode, lines
 
 KEYS = {"MLXQ_API_KEYS": "ann:ann-0123456789abcdef,bob:bob-0123456789abcdef"}
 
@@ -56,14 +59,14 @@ def drain_output(service: Running) -> None:
 
 
 class Control(ThreadingHTTPServer):
-    """``POST /worker`` and ``POST /api`` kill that part, ``/freeze`` and ``/thaw`` stop and
-    continue the worker, ``/suspend`` and ``/resume`` the queues."""
+    """``POST /worker`` and ``POST /api`` kill that part, ``/freeze`` stops the worker as the next
+    token comes, ``/thaw`` continues it, ``/suspend`` and ``/resume`` the queues."""
 
     def __init__(self, service: Running, redis: Redis) -> None:
         actions: dict[str, Callable[[], object]] = {
             "worker": lambda: send(service, "worker", signal.SIGKILL),
             "api": lambda: send(service, "api", signal.SIGKILL),
-            "freeze": lambda: send(service, "worker", signal.SIGSTOP),
+            "freeze": self._freeze_at_next_token,
             "thaw": lambda: send(service, "worker", signal.SIGCONT),
             "suspend": lambda: suspension.suspend(redis),
             "resume": lambda: suspension.resume(redis),
@@ -79,9 +82,26 @@ class Control(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
+        self.service, self.redis = service, redis
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.thread = threading.Thread(target=self.serve_forever, name="control")
         self.thread.start()
+
+    def _freeze_at_next_token(self) -> None:
+        """The demo model's longest answer takes a second: a browser that sees a token and asks
+        for the worker to be stopped may come too late."""
+        events = self.redis.pubsub()
+        events.subscribe(keys.EVENTS_CHANNEL)
+        events.get_message(timeout=LIMIT_S)
+
+        def freeze() -> None:
+            with closing(events):
+                for message in events.listen():
+                    if any(decode(line).kind == "delta" for _, line in lines(message["data"])):
+                        send(self.service, "worker", signal.SIGSTOP)
+                        return
+
+        threading.Thread(target=freeze, name="freeze", daemon=True).start()
 
     def close(self) -> None:
         self.shutdown()

@@ -244,9 +244,10 @@ def test_a_job_can_be_looked_at_while_it_runs_and_after(stack: Stack, checker: C
     assert asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{'0' * 32}")).status == 404
 
 
-def queued(stack: Stack) -> set[str]:
+def waiting(stack: Stack, some: list[Chat]) -> bool:
+    """Whether all of these chats are on the queue."""
     ids: Any = stack.redis.lrange("rq:queue:chat", 0, -1)
-    return {job_id.decode() for job_id in ids}
+    return {chat.job_id for chat in some} <= {job_id.decode() for job_id in ids}
 
 
 def taken_at(stack: Stack, job_id: str) -> int:
@@ -259,32 +260,31 @@ def test_order_limits_and_times_survive_the_death_of_api_and_worker(
     stack: Stack, checker: Checker
 ) -> None:
     stack.kill("worker")
-    due = time.time() + 6
+    due = time.time() + 12
     low = chats("low", 4, tokens=3, more={"priority": "low"})
-    late = chats("late", 2, tokens=3, more={"max_queue_s": 1})
+    late = chats("late", 2, tokens=3, more={"max_queue_s": 6})
     later = chats("later", 2, tokens=3, more={"not_before": due})
     high = chats("high", 4, tokens=3, more={"priority": "high"})
-    first, second = [*low, *late, *later], high
+    scheduled, high_may_come = scheduled_key(keys.CHAT_QUEUE), asyncio.Event()
 
     async def come() -> None:
-        waiting, scheduled = "rq:queue:chat", scheduled_key(keys.CHAT_QUEUE)
-        await until(lambda: stack.redis.llen(waiting) == len(low) + len(late), what="the queue")
+        await until(lambda: waiting(stack, [*low, *late]), what="the queue")
+        high_may_come.set()
         await until(lambda: stack.redis.zcard(scheduled) == len(later), what="the scheduled")
         assert stack.redis.zcard(START_BY) == len(late)
         stack.kill("api")
         stack.start_api()
         await stack.api_ready()
         await until(lambda: all_ended(late), what="the limit")
-        all_wait = [*low, *high]
-        await until(lambda: {one.job_id for one in all_wait} <= queued(stack), what="all of them")
+        await until(lambda: waiting(stack, [*low, *high]), what="all of them")
         stack.start_worker()
         await stack.worker_ready()
 
     async def everything() -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(streamed(stack, first, come()))
-            await until(lambda: stack.redis.llen("rq:queue:chat") >= len(low), what="the low ones")
-            group.create_task(streamed(stack, second))
+            group.create_task(streamed(stack, [*low, *late, *later], come()))
+            await high_may_come.wait()
+            group.create_task(streamed(stack, high))
 
     asyncio.run(everything())
     assert {chat.end["code"] for chat in late} == {"expired"}
