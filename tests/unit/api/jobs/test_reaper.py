@@ -25,6 +25,7 @@ from tests.unit.api.jobs.rq_endings import CANARY, ENDINGS, cancel, chat, delete
 from wire import clock as redis_clock
 from wire import keys
 from wire.messages import Delta, Failed, Finished, ModelCommand
+from wire.queueing import turns
 from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
 
@@ -71,6 +72,7 @@ def test_a_queued_chat_that_rqs_tools_end_gets_one_end(
     [event] = log_of(redis, job_id)
     assert (event.code if isinstance(event, Failed) else event.finish_reason) == code
     assert redis.zcard(keys.live("ann")) == redis.zcard(keys.STOPPING) == 0
+    assert not redis.exists(turns.places(keys.CHAT_QUEUE))
     assert redis.hget(keys.usage("ann"), "requests") == b"1"
     left = redis.hgetall(rq_job_key(job_id))
     assert not left or 0 < redis.ttl(rq_job_key(job_id)) <= keys.RQ_LIFETIME_S
