@@ -19,6 +19,7 @@ from api.jobs import reaper
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S
+from api.jobs.waiting import queue_look
 from tests.support.api_support import QUEUE, LogWriter, announce
 from tests.support.fake_api import fake_api
 from tests.unit.api.jobs.rq_endings import CANARY, ENDINGS, cancel, chat, delete, fail, log_of, rq
@@ -237,8 +238,9 @@ def test_cancelled_jobs_leave_rqs_registry_when_their_time_is_over(
 
 
 def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
-    client: TestClient, jobs: JobQueue, redis: Redis
+    client: TestClient, jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queue_look, "POSITIONS_S", 0)
     job_id = chat(jobs)
     assert client.get(f"/api/engine/jobs/{job_id}").json()["held"] is None
     redis.set("rq:suspended", 1)
@@ -257,6 +259,7 @@ def test_a_worker_that_does_not_answer_is_shown(
     job = rq(redis, job_id)
     job.prepare_for_execution("w1", redis.pipeline())
     redis.hset(job.key, mapping={"status": "started", "worker_name": "w1"})
+    redis.lrem(QUEUE, 1, job_id)
     LogWriter(redis, job_id)
     assert client.get(f"/api/engine/jobs/{job_id}").json()["held"] is None
     assert client.get("/api/engine/status").json()["silent_workers"] == []
