@@ -13,20 +13,28 @@ from worker.backends.batching.self_check import abilities
 from worker.backends.draft_model.draft_rows import DraftRows
 from worker.backends.drafting.draft_length import DraftLength
 from worker.errors import WorkerError
-from worker.prompt_cache import PromptCache
+from worker.prompt_cache import DraftKey, PromptCache
 
 
 class LoadedDraftModel:
     """Implements DraftModel. ``most`` is the longest draft; ``chunk`` how many tokens are read at
-    once. What has been read of prompts is kept in ``cache``, beside the other model's."""
+    once. What has been read of prompts is kept in ``cache``, beside that of the model with the id
+    ``guesses_for``."""
 
     def __init__(
-        self, model: Model, record: ModelRecord, *, most: int, chunk: int, cache: PromptCache
+        self,
+        model: Model,
+        record: ModelRecord,
+        guesses_for: str,
+        *,
+        most: int,
+        chunk: int,
+        cache: PromptCache,
     ) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model
         self._record = record
-        self._key = ("draft", record.id, record.revision)
+        self._key = DraftKey(record.id, guesses_for)
         self._chunk = chunk
         self._cache = cache
         self._width = self._own_width = 0
@@ -37,7 +45,8 @@ class LoadedDraftModel:
         # Nothing of this is computed: the shape is known before.
         self._own_width = self._model.forward(mx.array([[0]]), self._model.caches.new()).shape[-1]
         tried = yield from abilities(self._model, self._record.architecture, drafts=True)
-        if not tried.drafts:
+        # Windows can be cut by what they were fed last, but not by several guesses, one by one.
+        if not tried.drafts or self._model.caches.needs_checkpoints:
             raise WorkerError(
                 "load_failed",
                 f"{self._record.name} can't be a draft model: its cache can't be cut back to the"
@@ -60,6 +69,7 @@ class LoadedDraftModel:
         second = LoadedDraftModel(
             self._model,
             self._record,
+            self._key.guesses_for,
             most=self._length.most,
             chunk=self._chunk,
             cache=self._cache,
