@@ -146,10 +146,8 @@ class JobQueue:
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
-        """Stop one job, queued or running; with the first of several choices all of them.
-
-        Unknown and ended jobs, and another owner's, are left as they are.
-        """
+        """Stop one job, queued or running; with the first of several choices all of them. Unknown
+        and ended jobs, and another owner's, are left as they are."""
         if is_job_id(job_id):
             await self._in_thread(self._canceller.stop, job_id, owner)
 
