@@ -20,8 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 MOST_ENTRIES = 512
-"""Bounds the look-up, which goes through every entry of the model: about a fifth of a
-millisecond at this many."""
+"""Bounds the look-up, which goes through every entry of the model: 0.2 ms at this many."""
 LEAST_COMMON = 16
 """Tokens that a chat must have in common with another to begin behind them. Chats of one model
 all begin with the same few marks of its template: reading these again costs less than putting
@@ -31,11 +30,16 @@ LEAST_CHECKPOINTS = 2
 Cache = list[Any]
 Checkpoint = list[Any]
 """One item a layer: a copy of what can't be cut, None for layers that can be."""
-
-
 WIDTH = 8
 """Bytes of a token id in a row: rows are compared as bytes, which is a hundred times faster than
 token by token."""
+
+
+class DraftKey(NamedTuple):
+    """In place of a model: of a draft model that guesses for another. No observer is told of it."""
+
+    draft_model: str
+    guesses_for: str
 
 
 class CacheOperations(Protocol):
@@ -114,7 +118,7 @@ class DiskCache(Protocol):
 
 
 class Observer(Protocol):
-    """Told of every entry; on the engine's thread, which it must not hold up."""
+    """Told of the entries of models, on the engine's thread, which it must not hold up."""
 
     def added(self, model: Any, row: bytes) -> None: ...
 
@@ -213,7 +217,7 @@ class PromptCache:
         self._entries[(model, row)] = entry
         self.nbytes += entry.nbytes
         self.inserted += 1
-        if self.observer is not None:
+        if self.observer is not None and not isinstance(model, DraftKey):
             self.observer.added(model, row)
         self._shrink()
 
@@ -260,14 +264,13 @@ class PromptCache:
     def _drop(self, name: tuple[Any, bytes]) -> Entry:
         entry = self._entries.pop(name)
         self.nbytes -= entry.nbytes
-        if self.observer is not None:
+        if self.observer is not None and not isinstance(name[0], DraftKey):
             self.observer.dropped(*name)
         return entry
 
 
 def reach(places: Iterable[int], common: int) -> int:
-    """The longest of some checkpoints, by their numbers of tokens, with ``common`` at most; 0
-    without one."""
+    """The longest of some checkpoints, in tokens, with ``common`` at most; 0 without one."""
     return max((place for place in places if place <= common), default=0)
 
 
@@ -282,8 +285,7 @@ def encoded(tokens: Sequence[int]) -> bytes:
 
 
 def common_tokens(a: bytes, b: bytes, least: int = 1) -> int:
-    """Length of the common prefix of two encoded rows, in tokens; may be 0 if it is less than
-    ``least``.
+    """Length of the common prefix of two encoded rows, in tokens; may be 0 if less than ``least``.
 
     Rows of one model begin with the same few marks of its template, and most differ soon after. A
     look at two places is fifty times faster than the whole comparison.

@@ -64,7 +64,7 @@ TEXTS = {
     "request_sha256": "SHA-256 of what was asked, but for the seed.",
     "workers": "The workers that took it up, in order.",
     "libraries": "Versions of the service and its libraries.",
-    "peak_memory_bytes": "The most memory that MLX held while it ran.",
+    "peak_memory_bytes": "The most memory that MLX held in the chat's steps.",
     "replayable": "Whether its request is kept, so that it can be run again.",
     "replay_of": "The chat that it runs again.",
     "replay": "The comparison with that chat's answer.",

@@ -249,12 +249,12 @@ class JobQueue:
         if key is not None:
             kept_ms = LIFETIME_S * 1000 + begins - now
             pipe.set(key.name, key.value(jobs[0].job_id), px=int(kept_ms))
-        for job in jobs:
+        for job, asked in zip(jobs, record_fields.request_hashes(jobs), strict=True):
             queued = job.model_copy(update={"submitted_ms": begins})
             name = described(self._registry.last_known_name(job.model_id), owner)
             record, tier = record_of(job, ids, policy), policy.tier or "default"
             budget = self._replay_bytes if policy.keeps_request else 0
-            record |= record_fields.of_submission(job, budget, policy.replay_of)
+            record |= record_fields.of_submission(job, asked, budget, policy.replay_of)
             enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier, begins)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)

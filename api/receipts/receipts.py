@@ -32,7 +32,7 @@ class Receipt(BaseModel):
 
     ``request_sha256`` is of what was asked but for the seed. ``workers`` took the chat up, in this
     order: each went on where the one before it had come to. ``timings``, ``libraries`` and
-    ``peak_memory_bytes``, the most that MLX held while the chat ran, are the last one's.
+    ``peak_memory_bytes``, the most that MLX held in its steps, are the last one's.
     ``replayable``: whether the request is kept. ``replay`` compares the answer of a replay with
     that of the chat which it runs again. What a worker of an earlier release didn't tell is null or
     empty.

@@ -137,10 +137,9 @@ def mlx_device(probe: str = _PROBE) -> Finding:
 
 def blas() -> Finding:
     """What MLX multiplies with on a CPU."""
-    from mlxq.service.launch import openblas
+    from mlxq.service.blas import openblas
 
-    library = openblas()
-    if library.exists():
+    if (library := openblas()) is not None:
         return Finding("BLAS", "ok", f"OpenBLAS at {library}")
     fix = "apt install libopenblas0-serial (Debian, Ubuntu); the service finds it by itself"
     return Finding("BLAS", "warning", "MLX's own, which is slower than OpenBLAS", fix)

@@ -11,13 +11,13 @@ import os
 import socket
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from api.auth.api_keys import admitted
+from mlxq.service.blas import with_openblas
 from mlxq.service.embedded_redis import EmbeddedRedis
 from mlxq.service.greeting import greeting
 from mlxq.service.supervisor import CannotStart, Child, Process, Signals, Supervisor, say
@@ -94,20 +94,11 @@ def child_environment(chosen: Settings, name: str) -> dict[str, str]:
     return {**ours, **settings.to_environment(chosen), **more}
 
 
-def openblas() -> Path:
-    """Where Debian installs the OpenBLAS without threads; MLX has threads of its own."""
-    return Path(
-        "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
-    )
-
-
 def tune_for_linux(environment: dict[str, str]) -> dict[str, str]:
-    """An environment for MLX on the CPU: OpenBLAS where installed, and no broken compiler."""
+    """An environment for MLX on the CPU: OpenBLAS, and no broken compiler."""
     if sys.platform != "linux":
         return environment
-    tuned = dict(environment)
-    if (blas := openblas()).exists():
-        tuned["LD_PRELOAD"] = ":".join(filter(None, [environment.get("LD_PRELOAD"), str(blas)]))
+    tuned = with_openblas(environment)
     if "MLX_DISABLE_COMPILE" not in environment and not compiler_works():
         tuned["MLX_DISABLE_COMPILE"] = "1"
     return tuned

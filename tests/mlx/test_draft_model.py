@@ -3,11 +3,13 @@ drawn and however many of its guesses are right."""
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -17,10 +19,14 @@ from tests.mlx.conftest import Bench
 from tests.mlx.test_drafts import SAMPLINGS, TEXTS, Always, chats_of, run
 from tests.model_kinds.kinds import make_folder
 from wire.model_registry import ModelRecord
+from wire.settings import Settings
+from worker.backends import lm, open_backend
+from worker.backends.batching import kv_cache
 from worker.backends.draft_model import draft_rows
 from worker.backends.draft_model.draft_rows import MOST_BEHIND
 from worker.errors import WorkerError
-from worker.models.folders import describe
+from worker.models.folders import describe, with_kv
+from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 MOST = 5
@@ -147,6 +153,58 @@ def test_a_row_that_is_behind_holds_up_no_other(
     monkeypatch.setattr(length, "may_read", lambda _: False)
     assert run(drafting, [])["drafted"]
     assert [chat.generated for chat in chats] == [one.generated for one in expected]
+
+
+def test_its_load_is_in_the_progress_and_its_cache_is_not_quantised(
+    record: ModelRecord, near: ModelRecord
+) -> None:
+    told: list[float] = []
+    backend = lm.open_model(
+        with_kv(record, 8),
+        slots=1,
+        prefill_step=32,
+        cache=PromptCache(1 << 20, kv_cache),
+        draft=with_kv(near, 8),
+        report=told.append,
+    )
+    assert told == [record.size / (record.size + near.size), 1.0]
+    caches = backend._draft_model._model.caches.new()  # type: ignore[attr-defined]
+    assert {type(layer).__name__ for layer in caches} == {"KVCache"}
+
+
+def test_what_it_keeps_is_told_to_no_other_worker_and_goes_with_its_model(
+    record: ModelRecord, near: ModelRecord
+) -> None:
+    one, two = (record.model_copy(update={"id": name}) for name in ("one", "two"))
+    benches = [Bench(one, draft=near)]
+    cache = benches[0].cache
+    cache.observer = told = Told()
+    benches.append(copy.copy(benches[0]))
+    benches[1].backend = open_backend(two, Settings(slots=4), cache, draft=near)
+    list(benches[1].backend.start())
+    for bench, large in zip(benches, (one, two), strict=True):
+        bench.record = large
+        run(bench, chats_of(bench, [0]))
+    assert [model[0] for model in told.added_models] == ["one", "two"]
+    assert len(cache) == 4
+    benches[0].backend.close()
+    assert len(cache) == 2
+    benches[1].backend.close()
+    assert (len(cache), cache.nbytes, told.added_models) == (0, 0, told.dropped_models)
+
+
+class Told:
+    """Keeps what an observer is told."""
+
+    def __init__(self) -> None:
+        self.added_models: list[Any] = []
+        self.dropped_models: list[Any] = []
+
+    def added(self, model: Any, _: bytes) -> None:
+        self.added_models.append(model)
+
+    def dropped(self, model: Any, _: bytes) -> None:
+        self.dropped_models.append(model)
 
 
 def test_what_can_not_draft_is_refused_by_name(

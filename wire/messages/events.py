@@ -49,7 +49,7 @@ class Run:
     """What the worker that ended a job ran it with, for its receipt.
 
     ``libraries`` are versions of packages by name. ``peak_memory_bytes`` is the most that MLX held
-    while the job ran there, everything that ran beside it included; 0: not measured.
+    in its steps, everything that was there beside it included; 0: not measured.
     """
 
     libraries: Mapping[str, str]

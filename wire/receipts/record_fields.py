@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from wire.messages import ChatJob
 from wire.receipts.kept_requests import BUDGET
@@ -35,10 +36,20 @@ def request_hash(job: ChatJob) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def of_submission(job: ChatJob, budget: int, replay_of: str | None) -> dict[str, str]:
+def request_hashes(jobs: Sequence[ChatJob]) -> list[str]:
+    """The hash of each job's request. All answers to a prompt have the same, which is made once: it
+    takes milliseconds for a long one."""
+    groups = [job.group or job.job_id for job in jobs]
+    made = {name: request_hash(job) for name, job in dict(zip(groups, jobs, strict=True)).items()}
+    return [made[name] for name in groups]
+
+
+def of_submission(
+    job: ChatJob, request_sha256: str, budget: int, replay_of: str | None
+) -> dict[str, str]:
     """The fields of a chat that is queued; ``budget``: bytes for the requests of ended chats, 0 for
     one whose request is not kept."""
-    fields = {REQUEST_HASH: request_hash(job), MODEL_REVISION: job.model_revision}
+    fields = {REQUEST_HASH: request_sha256, MODEL_REVISION: job.model_revision}
     if budget and job.form.pooling is None:
         fields[BUDGET] = str(budget)
     if replay_of is not None:

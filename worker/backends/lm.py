@@ -44,14 +44,18 @@ def open_model(
 ) -> Backend:
     """Load a text model, and with ``draft`` a draft model beside it. Raises WorkerError
     ``load_failed`` with the reason."""
-    model = _opened(record, report)
+    share = 1.0 if draft is None else record.size / max(1, record.size + draft.size)
+    model = _opened(record, lambda done: report(share * done))
     draft_model = None
     if draft is not None:
-        drafting = _opened(draft, lambda _: None)
+        # Its cache is not quantised, however it is loaded for chats of its own.
+        plain = draft.model_copy(update={"kv_quantization": None})
+        drafting = _opened(plain, lambda done: report(share + (1 - share) * done))
         _check_vocabulary(model, record, drafting, draft)
         draft_model = LoadedDraftModel(
             drafting,
             draft,
+            record.id,
             most=num_draft_tokens or DRAFT_MODEL_TOKENS,
             chunk=prefill_step,
             cache=cache,

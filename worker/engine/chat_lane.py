@@ -220,6 +220,7 @@ class ChatLane:
 
     def _step(self, backend: Backend) -> float:
         """One step; for how long the next one would find nothing to do, seconds."""
+        self._counters.begin_step()
         try:
             with kept_alive():
                 step = backend.step(self._others_waiting(backend))

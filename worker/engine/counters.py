@@ -64,6 +64,11 @@ class Counters:
         self._sampling = threading.Lock()
         self._sampled = (time.monotonic(), 0, 0, 0.0)
 
+    def begin_step(self) -> None:
+        """Count the memory from here on as that of a step. What was held before, by a batch or a
+        load, is no chat's."""
+        self._read_peak()
+
     def step(self, backend: Backend, tokens: Items[Token]) -> None:
         """Count a step's tokens, once their sequences have them, and note the memory that it took.
         For the engine's thread."""

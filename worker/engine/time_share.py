@@ -38,7 +38,7 @@ class TimeShare:
 
 
 BESIDE_CHATS = 1 / 4
-BEFORE_FIRST_TOKEN = 1 / 12
+BEFORE_FIRST_TOKEN = 1 / 20
 """The parts of the time that texts get while chats run, and while one waits for its first token."""
 
 

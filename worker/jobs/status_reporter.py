@@ -220,7 +220,11 @@ class StatusReporter:
                 yield LoadedModel(id=adapter, kv_quantization=key.kv_quantization, bytes=size)
 
     def _status(self, inside: list[Sequence]) -> WorkerStatus:
-        resident, memory, cache = self._models.resident(), psutil.virtual_memory(), self._cache
+        models, memory, cache = (
+            tuple(self._loaded_models()),
+            psutil.virtual_memory(),
+            self._cache,
+        )
         return WorkerStatus(
             name=self._name,
             host=socket.gethostname(),
@@ -231,8 +235,8 @@ class StatusReporter:
             draining=self.draining,
             running=tuple(running_job(sequence) for sequence in inside[:MOST_SHOWN]),
             running_total=len(inside),
-            models=tuple(self._loaded_models()),
-            active_model=resident[0][0].model_id if resident else None,
+            models=models,
+            active_model=models[0].id if models else None,
             memory=Memory(
                 percent=memory.percent,
                 available_bytes=memory.available,

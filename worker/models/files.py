@@ -6,12 +6,16 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from wire.model_registry import ModelRecord
 
+MOST_FOLDERS = 10_000
+"""Folders that are looked into, a level of a model folder: a whole disk named by mistake must not
+hold up the start."""
 PARTIAL = ".partial"
 """The ending of a folder that is being downloaded into, behind the model's own."""
 _OF_PROMPTS = ("*.json", "*.jsonl", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*/*.jinja")
@@ -32,6 +36,21 @@ def repository_of(folder: str) -> tuple[str | None, str]:
     """The repository, if it has one, and the name of a model that was downloaded into a folder."""
     owner, separator, name = folder.partition("--")
     return (f"{owner}/{name}", name) if separator else (None, folder)
+
+
+def subfolders(folders: Iterable[Path]) -> Iterator[Path]:
+    """The folders in some, without hidden ones and hub caches, ``MOST_FOLDERS`` at most."""
+    return islice((inner for folder in folders for inner in _listed(folder)), MOST_FOLDERS)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Those in one; none in one that can't be read."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in islice(entries, MOST_FOLDERS) if entry.is_dir()]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(found) if not name.startswith((".", "models--"))]
 
 
 def size_of(folder: Path) -> int:

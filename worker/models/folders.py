@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +20,10 @@ from worker.errors import WorkerError
 from worker.models import files, generation_config, model_config
 from worker.models.adapters.found import adapters_in
 from worker.models.chat_templates import reasoning_efforts, takes_tools
-from worker.models.files import PARTIAL, download_id, repository_of
+from worker.models.files import PARTIAL, download_id, repository_of, subfolders
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
 _IDS = uuid.UUID("5c6c9f4e-6d0c-4f2c-9c55-2f0d8f1b7a10")
-MOST_FOLDERS = 10_000
-"""Folders that are looked into below one model folder: a whole disk named by mistake must not
-hold up the start."""
 _OF_A_MODEL = ("config.json", "model_index.json")
 """Files of a model's own folder; folders below it are its parts."""
 log = logging.getLogger(__name__)
@@ -176,24 +171,13 @@ def _models_of(root: Path) -> Iterable[ModelRecord]:
         return
     publishers = (
         folder
-        for folder in _folders_in(root)
+        for folder in subfolders([root])
         if not any((folder / name).exists() for name in _OF_A_MODEL)
     )
-    below = (folder for publisher in publishers for folder in _folders_in(publisher))
-    for folder in islice(below, MOST_FOLDERS):
+    for folder in subfolders(publishers):
         # This deep a config.json alone may not be a model's.
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             yield from _described(folder, repository=f"{folder.parent.name}/{folder.name}")
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    """The folders in one, without hidden ones and hub caches; none in one that can't be read."""
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry.name for entry in islice(entries, MOST_FOLDERS) if entry.is_dir()]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(found) if not name.startswith((".", "models--"))]
 
 
 def _in_hub_cache(root: Path) -> Iterator[ModelRecord]:

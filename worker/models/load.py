@@ -166,14 +166,18 @@ class Loads:
         key, load = next((key, load) for key, load in self._loads.items() if load.is_open)
         try:
             backend = load.run_pieces()
-        except WorkerError as refused:
-            del self._loads[key]
-            load.done.set_exception(refused)
+        except WorkerError as error:
+            refused = _without_frames(error)
+        else:
+            if backend is not None:
+                del self._loads[key]
+                load.keep(backend)
+                load.done.set_result(backend)
             return
-        if backend is not None:
-            del self._loads[key]
-            load.keep(backend)
-            load.done.set_result(backend)
+        done = self._loads.pop(key).done
+        del load
+        malloc.give_back()
+        done.set_exception(refused)
 
     def close(self) -> None:
         self._thread.close()
@@ -181,17 +185,49 @@ class Loads:
             load.close()
 
 
+def ended(backend: Backend) -> Future[Backend]:
+    """A load that has ended."""
+    future: Future[Backend] = Future()
+    future.set_result(backend)
+    return future
+
+
+def then(first: Future[Backend], load_next: Callable[[], Future[Backend]]) -> Future[Backend]:
+    """The second of two loads, which begins when the first has ended well."""
+    done: Future[Backend] = Future()
+
+    def settle(second: Future[Backend]) -> None:
+        if (error := second.exception()) is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(second.result())
+
+    def go_on(first: Future[Backend]) -> None:
+        if first.exception() is not None:
+            settle(first)
+            return
+        try:
+            load_next().add_done_callback(settle)
+        except WorkerError as refused:
+            done.set_exception(refused)
+
+    first.add_done_callback(go_on)
+    return done
+
+
 def opened(open_backend: Open, record: ModelRecord) -> Backend:
-    """The model, opened on the thread that calls this. Raises WorkerError."""
+    """The model, opened on the thread that calls this. Raises WorkerError; what was read of it is
+    freed then."""
     try:
         with kept_alive():
             return open_backend(record)
-    except WorkerError:
-        raise
+    except WorkerError as error:
+        refused = _without_frames(error)
     except Exception as error:
         log.exception("model %s could not be loaded", record.id)
-        why = f"The model could not be loaded ({type(error).__name__}). {WHAT_TO_DO}"
-        raise WorkerError("load_failed", why) from error
+        refused = _failed("loaded", error)
+    malloc.give_back()
+    raise refused
 
 
 def started(backend: Backend) -> Iterator[None]:
@@ -201,9 +237,18 @@ def started(backend: Backend) -> Iterator[None]:
         yield from backend.start()
     except Exception as error:
         backend.close()
-        malloc.give_back()
         if isinstance(error, WorkerError):
             raise
         log.exception("a model that was loaded could not be started")
-        why = f"The model could not be run ({type(error).__name__}). {WHAT_TO_DO}"
-        raise WorkerError("load_failed", why) from error
+        raise _failed("run", error) from error
+
+
+def _failed(done: str, error: Exception) -> WorkerError:
+    why = f"The model could not be {done} ({type(error).__name__}). {WHAT_TO_DO}"
+    return WorkerError("load_failed", why)
+
+
+def _without_frames(error: WorkerError) -> WorkerError:
+    """The same error, without a traceback: its frames hold the model that failed, which would stay
+    in memory for as long as the error is known."""
+    return WorkerError(error.code, error.message, param=error.param)

@@ -15,7 +15,7 @@ from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.errors import WorkerError
 from worker.models.adapters import resident as adapters
-from worker.models.load import Load, LoadProgress, Open, Post, opened, started
+from worker.models.load import Load, LoadProgress, Open, Post, ended, opened, started, then
 from worker.models.memory import HEADROOM, ModelKey, ModelMemory, key_of
 
 Find = Callable[[str], ModelRecord | None]
@@ -89,9 +89,9 @@ class LoadedModels(ModelMemory):
         if record.adapter_path:
             return self._load_adapter(record, post)
         if key in self._resident:
-            return adapters.ended(self._used(record))
+            return ended(self._used(record))
         self._make_way(record)
-        keep = partial(self._resident.__setitem__, key)
+        keep = partial(self._use, key)
         load = Load(record.loaded_size * HEADROOM, started, keep)
         self._progress.report(record.id, 0.0)
         return self._loads.begin(key, load, partial(opened, self._open, record), post)
@@ -103,9 +103,9 @@ class LoadedModels(ModelMemory):
             raise WorkerError("model_not_found", "The adapter's base is not registered any more.")
         backend = self._resident.get(key_of(base))
         if backend is None:
-            return adapters.then(self.load(base, post), partial(self.load, record, post))
+            return then(self.load(base, post), partial(self.load, record, post))
         if self._adapters.get(record.id) is backend:
-            return adapters.ended(self._used(record))
+            return ended(self._used(record))
         self._check_memory(record)
         self._make_room(record)
         keep = partial(self._adapters.__setitem__, record.id)
@@ -119,10 +119,11 @@ class LoadedModels(ModelMemory):
         """A loaded model, marked as used."""
         base = self._base_of(record)
         assert base is not None, "a loaded model is registered"
-        self._resident.move_to_end(key_of(base))
+        backend = self._resident[key_of(base)]
+        self._use(key_of(base), backend)
         if record.id in self._adapters:
             self._adapters.move_to_end(record.id)
-        return self._resident[key_of(base)]
+        return backend
 
     @property
     def starting(self) -> bool:

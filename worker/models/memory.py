@@ -56,7 +56,8 @@ class ModelMemory:
         self.expiries: dict[str, float] = {}
         self._budget = budget
         self._available = available
-        self._resident: OrderedDict[ModelKey, Backend] = OrderedDict()
+        self._resident: Mapping[ModelKey, Backend] = {}
+        """Read by other threads: replaced as a whole, never changed."""
         self._adapters: OrderedDict[str, Backend] = OrderedDict()
         """By their ids, with their bases."""
         self._batch_lanes: dict[Backend, Backend] = {}
@@ -79,7 +80,8 @@ class ModelMemory:
 
     def unload(self, key: ModelKey) -> list[str]:
         """Unload a model with its adapters; returns the ids of all these."""
-        backend = self._resident.pop(key)
+        backend = self._resident[key]
+        self._resident = {k: b for k, b in self._resident.items() if k != key}
         if (second := self._batch_lanes.pop(backend, None)) is not None:
             second.close()
         gone = [adapter for adapter, base in self._adapters.items() if base is backend]
@@ -108,8 +110,13 @@ class ModelMemory:
         base.adapters.detach(adapter_id)
 
     def resident(self) -> list[tuple[ModelKey, Backend]]:
-        """Loaded models, most recently used first."""
-        return list(reversed(self._resident.items()))
+        """Loaded models, most recently used first. From any thread."""
+        return list(self._resident.items())[::-1]
+
+    def _use(self, key: ModelKey, backend: Backend) -> None:
+        """Keep a model as the one that was used last."""
+        others = {k: b for k, b in self._resident.items() if k != key}
+        self._resident = {**others, key: backend}
 
     def is_pinned(self, key: ModelKey) -> bool:
         """Whether a loaded model, or an adapter in it, is pinned."""

@@ -6,11 +6,12 @@ import datetime
 import os
 import platform
 import sys
-import sysconfig
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+
+from mlxq.service.blas import openblas
 
 OPENBLAS = "OpenBLAS"
 STOCK = "the one in MLX's wheel"
@@ -18,22 +19,17 @@ _BUSY_PERCENT = 5.0
 
 
 def find_openblas() -> str:
-    """The serial OpenBLAS where Debian puts it, or nothing."""
-    if sys.platform != "linux":
-        return ""
-    library = Path(
-        "/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "openblas-serial/libblas.so.3"
-    )
-    return str(library) if library.exists() else ""
+    """The OpenBLAS that this service would compute with, or nothing."""
+    return str(openblas() or "")
 
 
 def blas_of(pid: int) -> str:
     """The BLAS that a running process computes with."""
     if sys.platform != "linux":
         return "Metal"
-    # By the folder: numpy brings an OpenBLAS of its own, which MLX does not use.
-    folders = {Path(mapped.path).parent.name for mapped in psutil.Process(pid).memory_maps()}
-    return OPENBLAS if any(folder.startswith("openblas") for folder in folders) else STOCK
+    # Not by what is mapped: numpy and OpenCV bring an OpenBLAS of their own.
+    preloaded = psutil.Process(pid).environ().get("LD_PRELOAD", "").split(":")
+    return OPENBLAS if str(openblas()) in preloaded else STOCK
 
 
 def cpu() -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mlxq.service.blas import with_openblas
 from scripts.benchmarks.systems.plan import BenchError, Plan
 
 START_LIMIT_S = 120.0
@@ -35,9 +36,7 @@ def environment(plan: Plan | None = None) -> dict[str, str]:
     }
     ours["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), ours.get("PYTHONPATH")]))
     ours["HF_HUB_OFFLINE"] = "1"
-    if plan is not None and plan.openblas:
-        ours["LD_PRELOAD"] = plan.openblas
-    return ours
+    return with_openblas(ours) if plan is not None and plan.openblas else ours
 
 
 class Child:

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, quantize_model
 
 from scripts.training.random_text_model import SMALL, make
-from worker.backends.cpu.scales import widen_scales
+from worker.backends.cpu.scales import widen_scales, widen_weights
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +50,12 @@ def test_a_product_loses_fewer_digits(folder: Path) -> None:
     right = exact(ids)
     errors = [float(mx.abs(model(ids) - right).mean()) for model in (narrow, wide)]
     assert errors[1] < errors[0] / 10
+
+
+def test_all_weights_are_widened_but_those_that_are_quantised(folder: Path) -> None:
+    model = quantised(folder, mx.bfloat16)
+    before = dict(tree_flatten(model.parameters()))
+    widen_weights(model)
+    after = dict(tree_flatten(model.parameters()))
+    assert {weight.dtype for weight in after.values()} == {mx.float32, mx.uint32}
+    assert {mx.bfloat16, mx.uint32} == {weight.dtype for weight in before.values()}

@@ -24,6 +24,8 @@ from worker.errors import WorkerError
 from worker.models.folders import describe
 from worker.sequence import Sequence
 
+PARTS_OF_A_BERT_LAYER = 6 + 1 + 2 + 1
+"""Products, an activation, norms, and the layer itself."""
 TEXTS = ["def f(x):", "import os", "a much longer line of text than the others, with more words"]
 
 
@@ -136,6 +138,13 @@ def test_an_embedding_model_ranks_by_cosine_and_cuts_what_may_be_cut(tmp_path: P
     assert (caught.value.code, caught.value.param) == ("prompt_too_long", "input[1]")
     [cut] = rows(backend, job([long], task="embed", cuts=True))
     assert cut.shape == (1, 32)
+
+
+def test_a_pass_is_cut_within_layers_on_a_cpu(tmp_path: Path) -> None:
+    backend = opened(folder_of("bert", tmp_path))
+    [one] = backend._model.inputs(job(["a text"], task="embed"))
+    layers = backend._model._network.layers
+    assert len(list(backend._model.run([one]))) == len(layers) * PARTS_OF_A_BERT_LAYER
 
 
 def test_what_cant_be_run_is_refused_at_the_load(tmp_path: Path) -> None:

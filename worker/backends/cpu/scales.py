@@ -1,7 +1,8 @@
-"""Quantised weights with scales in float32.
+"""Scales of quantised weights, and all weights of small models, in float32.
 
 MLX's CPU backend multiplies in the type of the scales, and adds up in it: with those of most
-published models (bfloat16 or float16) a product takes many times as long and loses digits.
+published models (bfloat16 or float16) a product takes many times as long and loses digits. Products
+of weights that are not quantised take 7 to 15 times as long as those of OpenBLAS in float32.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_map
 
 NARROW = (mx.bfloat16, mx.float16)
 
@@ -22,3 +24,13 @@ def widen_scales(model: Any) -> None:
         if module.get("biases") is not None:
             module.biases = module.biases.astype(mx.float32)
     mx.eval(model.parameters())
+
+
+def widen_weights(model: Any) -> None:
+    """Cast all of a model's weights and scales to float32: up to twice the memory."""
+    model.update(tree_map(_widened, model.parameters()))
+    mx.eval(model.parameters())
+
+
+def _widened(weight: mx.array) -> mx.array:
+    return weight.astype(mx.float32) if weight.dtype in NARROW else weight

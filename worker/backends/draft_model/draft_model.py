@@ -13,20 +13,28 @@ from worker.backends.batching.self_check import abilities
 from worker.backends.draft_model.draft_rows import DraftRows
 from worker.backends.drafting.draft_length import DraftLength
 from worker.errors import WorkerError
-from worker.prompt_cache import PromptCache
+from worker.prompt_cache import DraftKey, PromptCache
 
 
 class LoadedDraftModel:
     """Implements DraftModel. ``most`` is the longest draft; ``chunk`` how many tokens are read at
-    once. What has been read of prompts is kept in ``cache``, beside the other model's."""
+    once. What has been read of prompts is kept in ``cache``, beside that of the model with the id
+    ``guesses_for``."""
 
     def __init__(
-        self, model: Model, record: ModelRecord, *, most: int, chunk: int, cache: PromptCache
+        self,
+        model: Model,
+        record: ModelRecord,
+        guesses_for: str,
+        *,
+        most: int,
+        chunk: int,
+        cache: PromptCache,
     ) -> None:
         self.weight_bytes = model.weight_bytes
         self._model = model
         self._record = record
-        self._key = ("draft", record.id, record.revision)
+        self._key = DraftKey(record.id, guesses_for)
         self._chunk = chunk
         self._cache = cache
         self._width = self._own_width = 0
@@ -60,6 +68,7 @@ class LoadedDraftModel:
         second = LoadedDraftModel(
             self._model,
             self._record,
+            self._key.guesses_for,
             most=self._length.most,
             chunk=self._chunk,
             cache=self._cache,

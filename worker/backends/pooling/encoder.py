@@ -17,7 +17,8 @@ from mlx_vlm.utils import load_config
 
 from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
-from worker.backends.cpu.scales import widen_scales
+from worker.backends.cpu.gelu import quicken_gelu
+from worker.backends.cpu.scales import widen_weights
 from worker.backends.device import on_cpu
 from worker.backends.loading import Report, evaluate, load_failed, refuse_code, weight_bytes
 from worker.backends.pooling.backend import PoolingBackend
@@ -61,7 +62,8 @@ def open_model(record: ModelRecord, report: Report = lambda _: None) -> PoolingB
     except Exception as error:
         raise load_failed(error) from error
     if on_cpu():
-        widen_scales(network.model)
+        widen_weights(network.model)
+        quicken_gelu(network.model)
     return PoolingBackend(EncoderModel(network, inputs))
 
 

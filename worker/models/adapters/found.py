@@ -6,7 +6,6 @@ import hashlib
 import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from wire.model_registry import ModelRecord
@@ -15,11 +14,6 @@ from worker.backends.libraries import library_of
 from worker.models import files
 
 _IDS = uuid.UUID("0b0a3a52-8f6a-4f65-9d5f-1f2a5c3e7d64")
-MOST_FOLDERS = 10_000
-"""Folders that are looked into: a whole disk named by mistake must not hold up the start."""
-_PLACES = ("", "*/", "*/*/")
-"""An adapter is a model folder itself, or lies one or two levels below it, as models do, or in its
-base's own folder."""
 _HUB_CACHE = "models--*--*/snapshots/*/"
 _OF_HUB_CACHE = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/[^/]+$")
 
@@ -28,11 +22,20 @@ def adapters_in(roots: Iterable[Path], bases: Collection[ModelRecord]) -> Iterat
     """Records of the adapters below some folders, those that can't be served included."""
     found: dict[Path, None] = {}
     for root in roots:
-        for place in (*_PLACES, _HUB_CACHE):
-            configs = islice(root.glob(place + CONFIG), MOST_FOLDERS)
-            found |= dict.fromkeys(sorted(config.parent for config in configs))
+        places = (folder for folder in _places(root) if (folder / CONFIG).is_file())
+        found |= dict.fromkeys(places)
     for folder in found:
         yield describe(folder, bases)
+
+
+def _places(root: Path) -> Iterator[Path]:
+    """Where adapters may be: a model folder itself, one or two levels below it, as models are, or
+    in their bases' own folders, and in a hub's cache."""
+    yield root
+    below = list(files.subfolders([root]))
+    yield from below
+    yield from files.subfolders(below)
+    yield from sorted(root.glob(_HUB_CACHE))
 
 
 def describe(folder: Path, bases: Collection[ModelRecord]) -> ModelRecord:

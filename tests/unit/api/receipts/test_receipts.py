@@ -11,11 +11,13 @@ from starlette.testclient import TestClient
 
 from tests.support import picture_files as files
 from tests.support.api_support import MODEL, FakeWorker, announce, chat_body
+from tests.support.chats import chat_job
 from tests.support.fake_api import fake_api
 from tests.support.image_support import body as body_with_images
 from wire import keys
 from wire.messages import ChatJob, Delta, Event, Failed, Finished, ModelCommand, Run, Timings, Usage
 from wire.model_registry import Registry
+from wire.receipts import record_fields
 from wire.receipts.kept_requests import BUDGET, OVERHEAD, REQUESTS, REQUESTS_TOTAL, request
 from wire.receipts.record_fields import NOTE_WORKER, request_hash
 from wire.settings import Settings
@@ -52,6 +54,23 @@ def replayed(client: TestClient, worker: FakeWorker, job_id: str) -> Any:
 
 def code(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
+
+
+def test_answers_to_one_prompt_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def counting(job: ChatJob) -> str:
+        hashed.append(job.job_id)
+        return request_hash(job)
+
+    monkeypatch.setattr(record_fields, "request_hash", counting)
+    groups = ("a", "a", "b", "b", None)
+    jobs = [
+        chat_job(group or "c", job_id=str(number), seed=number).model_copy(update={"group": group})
+        for number, group in enumerate(groups)
+    ]
+    assert record_fields.request_hashes(jobs) == [request_hash(job) for job in jobs]
+    assert len(hashed) == 3
 
 
 def test_a_receipt_says_how_a_chat_was_answered(client: TestClient, worker: FakeWorker) -> None:

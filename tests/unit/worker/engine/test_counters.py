@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 from fakeredis import FakeRedis
 
-from tests.support.chats import chat_job, sequence
+from tests.support.chats import Reader, chat_job, sequence
+from tests.support.lanes import Results, prompt
 from wire import keys
 from wire.messages import Failed, Finished, OutputFormat, Pooling
 from wire.models import pins
 from wire.settings import Settings
 from wire.worker_status import BUCKETS, MOST_SHOWN, Sample, Totals, WorkerStatus
 from worker import backends
-from worker.backends.base import Token
+from worker.backends.base import Step, Token
 from worker.backends.echo import ECHO_MODEL, EchoBackend
+from worker.engine.batch_scheduler import BatchScheduler
+from worker.engine.context import EngineContext
 from worker.engine.counters import Counters
 from worker.engine.engine import Engine
 from worker.jobs.status_reporter import StatusReporter, end_in_numbers
@@ -86,6 +90,55 @@ def test_gaps_between_tokens_fall_into_the_bucket_of_their_length(
     bounds = BUCKETS["inter_token"]
     assert bounds[bucket - 1] < 0.03 <= bounds[bucket]
     assert count == 6
+
+
+class Holding(EchoBackend):
+    """Takes memory in its steps, and more for its load and for a batch's steps."""
+
+    peak = 0
+
+    def __init__(self, takes: int) -> None:
+        super().__init__(0, 64)
+        self._takes = takes
+
+    @classmethod
+    def read_peak(cls) -> int:
+        peak, cls.peak = cls.peak, 0
+        return peak
+
+    def start(self) -> Iterator[None]:
+        Holding.peak = max(Holding.peak, 900)
+        yield
+
+    def batch_lane(self) -> EchoBackend:
+        return Holding(takes=500)
+
+    def step(self, others_waiting: bool = False) -> Step:
+        Holding.peak = max(Holding.peak, self._takes)
+        return super().step(others_waiting)
+
+
+def test_a_chats_peak_memory_is_that_of_its_own_steps() -> None:
+    """And not that of a batch's steps, nor of the load of its model."""
+    loaded = LoadedModels(
+        lambda _: ECHO_MODEL, lambda _: Holding(takes=7), budget=1 << 30, available=lambda: 1 << 30
+    )
+    meter, context, results = Counters(Holding.read_peak), EngineContext(), Results()
+    batches = BatchScheduler(
+        loaded, slots=4, share=0.5, on_end=results, context=context, counters=meter
+    )
+    reader = Reader()
+    engine = Engine(loaded, reader, context=context, counters=meter, prompts=batches)
+    engine.start()
+    first, second = (Sequence(chat_job(job_id=name)) for name in ("first", "second"))
+    engine.submit(first)
+    reader.wait("first")
+    engine.submit_prompts([prompt("a line", model="echo")])
+    results.wait(1)
+    engine.submit(second)
+    reader.wait("second")
+    engine.close(5)
+    assert (first.peak_memory_bytes, second.peak_memory_bytes) == (7, 7)
 
 
 def test_a_chat_that_goes_on_after_a_crash_has_no_second_first_token() -> None:

@@ -1,11 +1,8 @@
-"""Adapters in the model folders, and in memory with their bases."""
+"""Adapters in memory with their bases."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,116 +12,8 @@ from wire.messages import ChatJob
 from wire.model_registry import ModelRecord
 from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.errors import WorkerError
-from worker.models.folders import ModelFolders, with_kv
 
 MIB = 1 << 20
-LORA = {"fine_tune_type": "lora", "lora_parameters": {"rank": 8, "scale": 20.0}}
-
-
-def write_model(folder: Path, **config: Any) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3", **config}))
-    (folder / "model.safetensors").write_bytes(b"weights")
-    return folder
-
-
-def write_adapter(folder: Path, **config: Any) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({**LORA, **config}))
-    (folder / "adapters.safetensors").write_bytes(b"deltas")
-    (folder / "0000100_adapters.safetensors").write_bytes(b"those of an earlier step")
-    return folder
-
-
-def found(*roots: Path) -> dict[str, ModelRecord]:
-    folders = ModelFolders(list(roots), with_demos=False)
-    return {record.name: record for record in folders.scan()}
-
-
-@pytest.mark.parametrize("place", ["pirate", "people/pirate", "Qwen/pirate"])
-@pytest.mark.parametrize("named", ["{path}", "/Users/ann/models/Qwen", "someone/Qwen"])
-def test_an_adapter_is_found_and_has_what_its_base_has(
-    tmp_path: Path, place: str, named: str
-) -> None:
-    base_folder = write_model(tmp_path / "Qwen", max_position_embeddings=512)
-    write_adapter(tmp_path / place, model=named.format(path=base_folder))
-    records = found(tmp_path)
-    base, adapter = records["Qwen"], records["Qwen+pirate"]
-    assert (adapter.base_id, adapter.problem) == (base.id, "")
-    assert (adapter.path, adapter.context_window) == (base.path, 512)
-    assert adapter.adapter_path == str(tmp_path / place)
-    assert adapter.size == len(b"deltas")
-    assert adapter.id != base.id
-
-
-def test_an_adapter_in_a_hubs_cache_has_its_repositorys_name(tmp_path: Path) -> None:
-    hub = tmp_path / "hub"
-    write_model(hub / "models--org--Qwen" / "snapshots" / "abc")
-    write_adapter(hub / "models--ann--pirate" / "snapshots" / "def", model="org/Qwen")
-    record = found(hub)["Qwen+pirate"]
-    assert (record.repository, record.problem) == ("org/Qwen+pirate", "")
-
-
-def test_other_weights_make_another_model_of_an_adapter(tmp_path: Path) -> None:
-    write_model(tmp_path / "Qwen")
-    folder = write_adapter(tmp_path / "pirate", model="Qwen")
-    before = found(tmp_path)["Qwen+pirate"]
-    (folder / "adapters.safetensors").write_bytes(b"others")
-    after = found(tmp_path)["Qwen+pirate"]
-    assert before.revision != after.revision
-    (tmp_path / "Qwen" / "model.safetensors").write_bytes(b"of its base")
-    assert found(tmp_path)["Qwen+pirate"].revision not in (before.revision, after.revision)
-
-
-@pytest.mark.parametrize(
-    ("config", "why"),
-    [
-        ({"fine_tune_type": "dora"}, "it is a DoRA"),
-        ({"fine_tune_type": "full"}, "it is a full fine-tune"),
-        ({"fine_tune_type": "prompt"}, "its fine_tune_type is not lora"),
-        ({"peft_type": "LORA", "lora_parameters": None}, "it is in PEFT's format"),
-        ({"lora_parameters": {"rank": 8}}, "no lora_parameters with a scale"),
-        ({"model": "Llama-7B"}, "its base model Llama-7B is not here"),
-        ({"model": None}, "its config names no base model"),
-        ({"model": ["Qwen"]}, "its config names no base model"),
-        ({"model": "Seeing"}, "run by mlx_vlm"),
-        ({"model": "Bert"}, "answers no chats"),
-    ],
-)
-def test_what_cannot_be_served_is_listed_with_the_reason(
-    tmp_path: Path, config: dict[str, Any], why: str
-) -> None:
-    write_model(tmp_path / "Qwen")
-    write_model(tmp_path / "Seeing", model_type="qwen2_vl", vision_config={})
-    write_model(tmp_path / "Bert", model_type="bert")
-    write_adapter(tmp_path / "pirate", **{"model": "Qwen", **config})
-    (record,) = [one for name, one in found(tmp_path).items() if name.endswith("+pirate")]
-    assert record.problem.startswith(f"The adapter {record.name} can't be used: ")
-    assert why in record.problem
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe"])
-def test_a_config_that_cannot_be_read_is_a_reason_and_no_error(
-    tmp_path: Path, content: bytes
-) -> None:
-    folder = write_adapter(tmp_path / "pirate")
-    (folder / "adapter_config.json").write_bytes(content)
-    assert "can't be read" in found(tmp_path)["unknown+pirate"].problem
-
-
-def test_a_model_and_its_adapters_have_one_kind_of_cache(tmp_path: Path) -> None:
-    write_model(tmp_path / "Qwen")
-    write_adapter(tmp_path / "pirate", model="Qwen")
-    folders = ModelFolders([tmp_path], with_demos=False)
-    folders.scan()
-    base = folders.find("Qwen")
-    assert base is not None
-    folders.put(with_kv(base, 4))
-    assert {one.kv_quantization for one in folders.all()} == {4}
-    assert {one.kv_quantization for one in folders.scan()} == {4}
-
-
-# --- in memory ------------------------------------------------------------------------------------
 
 
 class Bank:

@@ -145,7 +145,7 @@ def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
 ) -> None:
     for i in range(20):
         model_folder(tmp_path / "publisher" / f"model{i:02}")
-    monkeypatch.setattr("worker.models.folders.MOST_FOLDERS", 5)
+    monkeypatch.setattr("worker.models.files.MOST_FOLDERS", 5)
     found = [
         record
         for record in ModelFolders([tmp_path]).scan()

@@ -69,6 +69,24 @@ def test_the_least_recently_used_model_makes_room(house: House) -> None:
     assert house.opened["b"].closed
 
 
+def test_another_thread_may_list_models_while_they_change(house: House) -> None:
+    """A dict asks its keys for their hashes, and other threads run meanwhile."""
+
+    class Name(str):
+        def __hash__(self) -> int:
+            for name in changes:
+                changes.clear()
+                house.models.loaded(job(name))
+            return super().__hash__()
+
+    changes: list[str] = []
+    house.records["a"] = model(Name("a"))
+    for name in "ab":
+        house.models.loaded(job(name))
+    changes.append("c")
+    assert house.resident() in (["b", "a"], ["c", "b"])
+
+
 def test_a_busy_model_is_not_let_go_and_the_newcomer_waits(house: House) -> None:
     for name in "ab":
         backend = house.models.loaded(job(name))
