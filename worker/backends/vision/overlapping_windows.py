@@ -89,12 +89,9 @@ class BatchOverlappingWindows(BatchPoolingCache):  # type: ignore[misc]
 
     def _new_windows(self) -> list[int]:
         """How many windows each row has that aren't pooled yet."""
-        return [
-            (processed - left) // self.ratio - pooled
-            for processed, left, pooled in zip(
-                self._processed, self.remainder, self._pool_lengths, strict=True
-            )
-        ]
+        ratio, remainders, pooled, processed, _ = self.meta_state
+        rows = zip(processed, remainders, pooled, strict=True)
+        return [(read - left) // ratio - count for read, left, count in rows]
 
     def update_and_fetch(self, px: mx.array) -> mx.array:
         return super().update_and_fetch(px[:, 1:])
