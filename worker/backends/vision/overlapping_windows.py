@@ -62,7 +62,8 @@ class OverlappingWindows(PoolingCache):  # type: ignore[misc]
 
     @property
     def nbytes(self) -> int:
-        return int(super().nbytes) + sum(array.nbytes for array in self.last or ())
+        held: int = super().nbytes + sum(array.nbytes for array in self.last or ())
+        return held
 
     @classmethod
     def merge(cls, caches: list[OverlappingWindows], prefix_lens: Any = None) -> Any:
@@ -109,7 +110,8 @@ class BatchOverlappingWindows(BatchPoolingCache):  # type: ignore[misc]
     def extract(self, idx: int) -> OverlappingWindows:
         plain = super().extract(idx)
         row = OverlappingWindows(self.ratio)
-        vars(row).update(vars(plain))
+        for name, value in vars(plain).items():
+            setattr(row, name, value)
         if self.last is not None:
             row.last = self.last[0][idx : idx + 1], self.last[1][idx : idx + 1]
         return row

@@ -56,7 +56,8 @@ def _take_embeddings(language: Any) -> None:
     Its language model is DeepSeek V3's, which embeds token ids again in place of the embeddings
     that it is given: no picture would ever be seen.
     """
-    language.__class__ = _with_embeddings(type(language))
+    kind: Any = type(language)
+    language.__class__ = _with_embeddings(kind)
 
 
 @functools.cache
