@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
@@ -13,11 +15,52 @@ from wire.messages import ErrorCode
 
 _SENTENCES: dict[int, tuple[ErrorCode, str]] = {
     400: ("bad_request", "The request could not be read."),
-    404: ("not_found", "There is nothing at this address."),
+    404: ("not_found", "There is nothing at this address. The page /docs lists all there are."),
     405: ("method_not_allowed", "This address does not take that method."),
     413: ("too_large", "The request body is too large."),
     415: ("unsupported_media_type", "Send JSON, with the header Content-Type: application/json."),
 }
+
+_BELOW_V1 = re.compile(
+    r"/(chat/completions|completions|responses|embeddings|rerank|files|batches|messages"
+    r"(/count_tokens)?)(/.*)?"
+)
+_OLLAMAS = re.compile(
+    r"/api/(chat|generate|tags|show|ps|pull|push|create|copy|delete|embed|embeddings|version)"
+)
+_ELSEWHERES = re.compile(
+    r"/v1/(messages/batches|complete|(audio|images|videos|moderations|uploads|assistants|threads"
+    r"|vector_stores|fine_tuning|conversations|containers|evals|realtime)(?=/|$)).*"
+)
+"""What other services have below ``/v1``, by the beginnings of its addresses."""
+_MISTAKEN = (
+    (
+        _BELOW_V1,
+        "This address is below /v1 here: OpenAI's clients want a base URL that ends in /v1.",
+    ),
+    (
+        re.compile(r"/v1/v1(/.*)?"),
+        "The address has /v1 twice. Anthropic's clients want a base URL without it, OpenAI's one "
+        "that ends in it.",
+    ),
+    (
+        _OLLAMAS,
+        "Ollama's API is not served here. Use OpenAI's below /v1 or Anthropic's, or this service's "
+        "own below /api/engine; the page /docs lists all addresses.",
+    ),
+    (
+        _ELSEWHERES,
+        "This part of OpenAI's or Anthropic's API is not served here. The page /docs lists all "
+        "addresses.",
+    ),
+)
+"""What clients ask for that were given another base URL, or made for another service."""
+
+
+def _nothing_at(path: str) -> str:
+    """The sentence for an address without a route."""
+    hints = (sentence for pattern, sentence in _MISTAKEN if pattern.fullmatch(path))
+    return next(hints, _SENTENCES[404][1])
 
 
 def install(app: FastAPI) -> None:
@@ -37,9 +80,11 @@ def install(app: FastAPI) -> None:
         )
         return from_validation(error.errors(), shape, error.body).response()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code, sentence = _SENTENCES.get(error.status_code, _SENTENCES[400])
+        if error.status_code == 404:
+            sentence = _nothing_at(request.url.path)
         return ApiError(code, sentence).response(error.headers)
 
     async def redis(_: Request, error: Exception) -> Response:

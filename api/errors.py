@@ -223,7 +223,8 @@ def no_worker() -> ApiError:
 
 
 def unknown_model(param: str | None = None) -> ApiError:
-    return ApiError("model_not_found", "No model of this id or name is registered.", param=param)
+    message = "No model of this id or name is registered. `mlxq list` shows those that are."
+    return ApiError("model_not_found", message, param=param)
 
 
 def from_redis(error: RedisError) -> ApiError:

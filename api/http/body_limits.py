@@ -37,6 +37,11 @@ def too_large(why: str = "") -> ApiError:
     return ApiError("too_large", f"The request body is too large{why and f': {why}'}.")
 
 
+def _compressed() -> ApiError:
+    sentence = "Send the body as it is, without Content-Encoding: compressed ones are not read."
+    return ApiError("unsupported_media_type", sentence)
+
+
 def too_slow() -> ApiError:
     return ApiError("bad_request", "The request body took too long to arrive.")
 
@@ -62,7 +67,10 @@ class BodyLimitMiddleware:
         def sent(message: Message) -> Awaitable[None]:
             return send(message) if body.ended else body.answer(message, send)
 
-        await self._app(scope, body.receive, sent)
+        if body.ended or Headers(scope=scope).get("content-encoding", "identity") == "identity":
+            await self._app(scope, body.receive, sent)
+        else:
+            await _compressed().response()(scope, body.receive, sent)
 
 
 class ArrivingBody:

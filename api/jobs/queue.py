@@ -23,7 +23,7 @@ from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
-from api.jobs.policy import Policy, record_of
+from api.jobs.policy import AskedTier, Policy, record_of
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.jobs.waiting.expiry import QueueExpiry
@@ -113,7 +113,7 @@ class JobQueue:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
 
-    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:
+    async def tier_for(self, asked: AskedTier | None, owner: str) -> Tier:
         """The class of service that an owner's request gets. Raises ApiError ``forbidden``."""
         return await tier_for(self._waiting, asked, owner)
 
@@ -252,10 +252,11 @@ class JobQueue:
         for job, asked in zip(jobs, record_fields.request_hashes(jobs), strict=True):
             queued = job.model_copy(update={"submitted_ms": begins})
             name = described(self._registry.last_known_name(job.model_id), owner)
-            record, tier = record_of(job, ids, policy), policy.tier or "default"
+            record = record_of(job, ids, policy)
             budget = self._replay_bytes if policy.keeps_request else 0
             record |= record_fields.of_submission(job, asked, budget, policy.replay_of)
-            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier, begins)
+            about = (name, record, now, policy.tier, begins)
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, *about)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))

@@ -84,6 +84,7 @@ class AnthropicModelList(BaseModel):
     last_id: str | None
 
 
+@router.get("/", include_in_schema=False)  # else the model without a name
 @router.get("", response_model=ModelList | AnthropicModelList)
 async def models(
     request: Request,

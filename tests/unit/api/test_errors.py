@@ -61,3 +61,26 @@ def test_unknown_addresses_and_jobs_are_404_in_the_same_format(
     response = client.get(path)
     assert response.status_code == 404
     assert set(response.json()) == {"detail", "code", "errors"}
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/nowhere", "/docs"),
+        ("/v1/nowhere", "/docs"),
+        ("/chat/completions", "ends in /v1"),
+        ("/responses/resp_1", "ends in /v1"),
+        ("/messages", "below /v1"),
+        ("/v1/v1/messages", "twice"),
+        ("/api/tags", "Ollama"),
+        ("/api/chat", "Ollama"),
+        ("/v1/audio/speech", "not served"),
+        ("/v1/messages/batches", "not served"),
+    ],
+)
+def test_an_address_of_another_service_is_told_from_a_wrong_one(
+    client: TestClient, path: str, hint: str
+) -> None:
+    response = client.post(path, json={})
+    assert response.status_code == 404
+    assert hint in response.text

@@ -73,6 +73,12 @@ def test_what_a_line_can_not_have_is_refused_by_name(fields: dict[str, Any], par
     assert sentence.startswith(f"{param}: ")
 
 
+@pytest.mark.parametrize("fields", [{"service_tier": "priority"}, {"priority": -1}])
+def test_a_line_asks_for_no_class_before_chats(fields: dict[str, Any]) -> None:
+    code, _, named = refusal(OPENAI, of_openai({"model": MODEL.id} | fields))
+    assert (code, named) == ("unsupported", next(iter(fields)))
+
+
 def test_a_model_that_is_not_there_is_refused_as_in_a_request() -> None:
     absent = LineParser([MODEL.model_copy(update={"downloaded": False})], ENDPOINTS[CHAT].read)
     for parser, row, param in (
@@ -81,7 +87,7 @@ def test_a_model_that_is_not_there_is_refused_as_in_a_request() -> None:
     ):
         code, sentence, named = refusal(parser, row)
         assert (code, named) == ("model_not_found", param)
-        assert sentence == "No model of this id or name is registered."
+        assert sentence.startswith("No model of this id or name is registered.")
     code, sentence, _ = refusal(absent, of_openai({"model": MODEL.id}))
     assert (code, sentence) == ("model_not_found", "This model has not been downloaded yet.")
 

@@ -3,6 +3,7 @@ address."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 
@@ -127,3 +128,20 @@ def test_a_stream_is_a_stream_whatever_the_client_says_it_accepts(
     answer = client.post(OPENAI, json=sent, headers={"accept": accepted})
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("body", BODIES[:2], ids=["short", "long"])
+@pytest.mark.parametrize("path", [OPENAI, "/api/engine/chat", "/v1/files"])
+def test_a_compressed_body_is_refused_by_its_header(
+    client: TestClient, path: str, body: bytes
+) -> None:
+    answer = client.post(
+        path, content=gzip.compress(body), headers=JSON | {"content-encoding": "gzip"}
+    )
+    assert answer.status_code == 415
+    assert "Content-Encoding" in answer.text
+
+
+def test_a_body_may_say_that_it_is_not_compressed(client: TestClient) -> None:
+    body = {"model": "model-1", "messages": [message("a")]}
+    assert client.post(OPENAI, json=body, headers={"content-encoding": "identity"}).is_success

@@ -30,6 +30,7 @@ def test_models_are_listed_by_the_name_to_ask_for(api: Api) -> None:
             "model-4",
         ]
         assert api.client.get(f"{MODELS}/later").status_code == 404
+        assert api.client.get(f"{MODELS}/").json() == answer
     finally:
         for record in (twin, loading, unnamed):
             registry.remove(record.id)
