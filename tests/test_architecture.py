@@ -21,7 +21,7 @@ from tests.source_files import PACKAGES, Function, functions, module_of, parsed,
 from tests.support.paths import ROOT
 
 PRIVATE_NAMES = {
-    "mlx_lm": {"_tokenizer"},
+    "mlx_lm": {"_idx", "_offset", "_temporal_order", "_tokenizer"},
     "mlx_vlm": {"_idx", "_position_ids", "_rope_deltas"},
     "rq": {"_pubsub_exception_handler", "_shutdown", "_state", "_stop_requested"},
     "starlette": {"_body"},

@@ -215,10 +215,12 @@ def test_what_can_not_draft_is_refused_by_name(
     train_tokenizer(SMALL.vocabulary - 100).save_pretrained(other)
     with pytest.raises(WorkerError, match=r"other can't be .* of random: .* another vocabulary"):
         Bench(record, draft=described(other))
-    plain, windowed = (
-        described(make_folder(kind, tmp_path / kind)) for kind in ("qwen3", "gemma3_text")
+    plain, windowed, recurrent = (
+        described(make_folder(kind, tmp_path / kind))
+        for kind in ("qwen3", "gemma3_text", "qwen3_next")
     )
     with pytest.raises(WorkerError, match=r"gemma3_text can't be a draft model: its cache"):
         Bench(plain, draft=windowed)
-    with pytest.raises(WorkerError, match=r"gemma3_text takes no draft model: its cache"):
-        Bench(windowed, draft=plain)
+    with pytest.raises(WorkerError, match=r"qwen3_next takes no draft model: its cache"):
+        Bench(recurrent, draft=plain)
+    Bench(windowed, draft=plain)

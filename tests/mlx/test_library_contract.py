@@ -59,6 +59,24 @@ def test_a_plain_cache_appends_behind_its_offset(library: ModuleType) -> None:
     assert (cache.offset, keys.shape, keys[0, 0, :, 0].tolist()) == (4, (1, 1, 4, 2), [1, 1, 1, 0])
 
 
+def test_a_window_takes_several_tokens_behind_all_but_its_oldest() -> None:
+    """So they can be cut off again; ``_temporal_order`` turns a window round without them."""
+    window = lm_cache.BatchRotatingKVCache(4, [0])
+
+    def feed(*numbers: int) -> None:
+        tokens = mx.array(numbers, dtype=mx.float32).reshape(1, 1, -1, 1)
+        window.update_and_fetch(tokens, tokens)
+
+    for number in range(6):
+        feed(number)
+    assert window.keys.flatten().tolist() == [4, 5, 2, 3]
+    window._temporal_order()
+    assert window.keys.flatten().tolist() == [2, 3, 4, 5]
+    feed(6, 7, 8)
+    assert window.keys.flatten().tolist() == [3, 4, 5, 6, 7, 8]
+    assert (window._idx, window._offset, window.offset.item()) == (6, 9, 9)
+
+
 def test_the_text_state_machine_has_its_three_steps() -> None:
     for method in ("step", "flush", "make_state"):
         assert callable(getattr(TextStateMachine, method))

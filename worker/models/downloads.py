@@ -95,11 +95,11 @@ class Downloads:
         running.ended.wait(CANCEL_S)
 
     def delete(self, record: ModelRecord) -> None:
-        """Delete a model's files.
+        """Delete a model's or an adapter's files.
 
         Raises WorkerError ``forbidden`` for one that wasn't downloaded here.
         """
-        folder = Path(record.path).resolve()
+        folder = Path(record.adapter_path or record.path).resolve()
         if not record.deletable or folder.parent != self._folder.resolve():
             raise WorkerError("forbidden", "Only models that were downloaded here can be deleted.")
         with self._lock:

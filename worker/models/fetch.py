@@ -20,11 +20,12 @@ from wire.processes.parent_process import exit_with_parent
 from worker.errors import WorkerError
 
 
-def hub(repository: str, revision: str, folder: str, endpoint: str) -> None:
-    """A repository's files; complete ones of an earlier try are not fetched again."""
+def hub(repository: str, revision: str, folder: str, endpoint: str, *files: str) -> None:
+    """A repository's files, those of some patterns; complete ones of an earlier try are not fetched
+    again."""
     from huggingface_hub import snapshot_download
 
-    from worker.models.hub import PATTERNS, explained
+    from worker.models.hub import explained
 
     # The client never looks at them again.
     for left in Path(folder).rglob("*.incomplete"):
@@ -33,7 +34,7 @@ def hub(repository: str, revision: str, folder: str, endpoint: str) -> None:
         snapshot_download(
             repository,
             revision=revision or None,
-            allow_patterns=list(PATTERNS),
+            allow_patterns=list(files),
             local_dir=folder,
             endpoint=endpoint or None,
         )

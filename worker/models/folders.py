@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from wire import model_registry
 from wire.model_registry import NO_DEFAULTS, ModelRecord, Task
+from worker.backends.adapters.folder import is_adapter
 from worker.backends.pooling.echo import ECHO_EMBEDDINGS
 from worker.backends.pooling.folder import read_folder, tasks_of
 from worker.errors import WorkerError
 from worker.models import files, generation_config, model_config
-from worker.models.adapters.found import adapters_in
+from worker.models.adapters import found as adapters
 from worker.models.chat_templates import reasoning_efforts, takes_tools
 from worker.models.files import PARTIAL, download_id, repository_of, subfolders
 
@@ -93,9 +95,14 @@ class ModelFolders:
             i: with_kv(there[i], r.kv_quantization).with_draft(there.get(r.draft_model))
             for i, r in before.items()
         }
-        adapters = adapters_in(self._folders, bases.values()) if self._echo is None else ()
-        self._records = bases | {r.id: r for r in adapters}
+        self._records = bases | {r.id: r for r in self._adapters(bases.values())}
         return self.all()
+
+    def _adapters(self, bases: Collection[ModelRecord]) -> Iterable[ModelRecord]:
+        if self._echo is None:
+            yield from adapters.adapters_in(self._folders, bases)
+            if self._downloaded is not None:
+                yield from adapters.downloaded(self._downloaded, bases)
 
     def register(self, name: str, path: str) -> ModelRecord:
         """Describe one model folder under a name of the caller's.
@@ -145,7 +152,7 @@ class ModelFolders:
         """
         for config in sorted(self._downloaded.glob("*/config.json")) if self._downloaded else []:
             folder = config.parent
-            if folder.name.endswith(PARTIAL):
+            if folder.name.endswith(PARTIAL) or is_adapter(os.listdir(folder)):
                 continue
             repository, name = repository_of(folder.name)
             for record in _described(folder, name=name, repository=repository):

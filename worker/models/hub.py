@@ -11,16 +11,21 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.backends.adapters.folder import CONFIG, WEIGHTS, is_adapter
+from worker.backends.adapters.peft import PEFT_WEIGHTS
 from worker.errors import WorkerError
 from worker.models import fetch_process
 from worker.models.origins import Offer
 
 PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """No code and no pickles: a model is its weights, its config and its tokeniser."""
+OF_ADAPTERS = (CONFIG, WEIGHTS, PEFT_WEIGHTS)
+"""All else is its base's, or from its training."""
 ANSWER_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _OTHER_KINDS = ("datasets", "spaces")
@@ -48,13 +53,17 @@ class HuggingFaceHub:
             info = hub.model_info(repository, files_metadata=True, timeout=ANSWER_S)
             if info.gated:
                 hub.auth_check(repository)
-        size = _size(repository, info.siblings or [])
+        files = info.siblings or []
+        adapts = is_adapter([file.rfilename for file in files if "/" not in file.rfilename])
+        size = _size(repository, files, is_adapter=adapts)
         owner, name = repository.split("/")
-        return Offer(name, f"{owner}--{name}", size, size, size, repository, info.sha or "")
+        folder, revision = f"{owner}--{name}", info.sha or ""
+        return Offer(name, folder, size, size, size, repository, revision, adapts)
 
     def fetch(self, offer: Offer, folder: Path, cancelled: threading.Event) -> None:
         arguments = [offer.repository or "", offer.revision, str(folder), self._endpoint or ""]
-        fetch_process.run("hub", arguments, cancelled)
+        patterns = OF_ADAPTERS if offer.is_adapter else PATTERNS
+        fetch_process.run("hub", [*arguments, *patterns], cancelled)
 
 
 def repository_of(wanted: str, endpoint: str) -> str:
@@ -87,14 +96,15 @@ def _of_address(address: str, endpoint: str) -> str:
     return "/".join(path[:2])
 
 
-def _size(repository: str, files: list[Any]) -> int:
+def _size(repository: str, files: list[Any], *, is_adapter: bool) -> int:
     """Bytes to download. Raises WorkerError ``unsupported_model`` where MLX would load nothing."""
-    wanted = [file for file in files if any(Path(file.rfilename).match(p) for p in PATTERNS)]
+    patterns = OF_ADAPTERS if is_adapter else PATTERNS
+    wanted = [file for file in files if any(fnmatch(file.rfilename, p) for p in patterns)]
     top = {file.rfilename for file in wanted if "/" not in file.rfilename}
     lacks = [
         what
         for what, there in (
-            ("config.json", "config.json" in top),
+            ("config.json", is_adapter or "config.json" in top),
             ("safetensors weights", any(name.endswith(".safetensors") for name in top)),
         )
         if not there

@@ -18,7 +18,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model that can be downloaded.
+    """A model that can be downloaded, or an adapter.
 
     ``folder`` is its folder's name and the same for each way of asking for it. In bytes: ``size``
     is the model's, ``download_size`` what is fetched, ``disk`` what that takes meanwhile.
@@ -31,6 +31,7 @@ class Offer:
     disk: int
     repository: str | None = None
     revision: str = ""
+    is_adapter: bool = False
 
 
 class Origin(Protocol):

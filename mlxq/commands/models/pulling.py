@@ -38,7 +38,7 @@ def pull(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a model, or resume its download; Ctrl-C leaves the download running."""
+    """Download a model or an adapter, or resume that; Ctrl-C leaves the download running."""
     with connect(context, url) as client:
         if cancel:
             _cancel(client, model, as_json)
@@ -59,7 +59,9 @@ def pull(
 
 
 def _use_of(row: Row) -> str:
-    """How a model is used, in a few words."""
+    """How a model is used, in a few words, or why it can't be."""
+    if row.get("problem"):
+        return str(row["problem"]).rstrip(".")
     if answers_chats(row):
         return f"`mlxq run {row['name']}` talks to it"
     if "embeddings" in row["capabilities"]:

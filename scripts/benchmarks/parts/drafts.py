@@ -2,7 +2,8 @@
 
 In one process, two backends of one model take turns, round by round, with the same chats.
 ``python -m scripts.benchmarks.parts.drafts FOLDER`` prints the table, with ``--draft FOLDER`` of
-guesses of a draft model, too; ``--equal N`` counts equal answers of N chats instead.
+guesses of a draft model, too; ``--equal N`` counts equal answers of N chats instead, in batches of
+as many rows as there are clients otherwise.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ from worker.sequence import Sequence
 CLIENTS = (1, 4, 8, 32)
 TOKENS = 96
 DRAFT_TOKENS = 7
-AT_ONCE = (32, 8, 1)
-"""Rows of the batches in which answers are compared."""
 TOWNS = ("Arles", "Bergen", "Cork", "Delft", "Essen", "Ghent", "Lund", "Metz")
 NOTICE = (
     "The ferry from {a} to {b} leaves at {n} past nine on weekdays and half an hour later on"
@@ -204,31 +203,38 @@ class _Always(DraftLength):
         return self.most
 
 
-def equal(record: ModelRecord, draft: ModelRecord | None, prompts: int) -> Iterator[str]:
+def equal(
+    record: ModelRecord,
+    draft: ModelRecord | None,
+    prompts: int,
+    at_once: tuple[int, ...],
+    tokens: int,
+) -> Iterator[str]:
     """How many of so many answers are the same with guesses wherever there are any, greedy and
-    seeded, a line a batch size."""
+    seeded; a line every hundred prompts and at each batch size's end."""
     off, on = opened(record, 0), opened(record, DRAFT_TOKENS, draft)
     on._draft_length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
     if draft is not None:
         on._draft_model._length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
     on.reset()
-    for rows in AT_ONCE:
+    for rows in at_once:
         figures, same = Figures(), 0
         for start in range(0, prompts, rows):
             numbers = range(start, min(start + rows, prompts))
             made = []
             for backend, counts in ((off, None), (on, figures)):
                 chats = [
-                    chat(record, list(WORK)[i % 3], i, temperature=0.8 * (i % 2), max_tokens=32)
+                    chat(record, list(WORK)[i % 3], i, temperature=0.8 * (i % 2), max_tokens=tokens)
                     for i in numbers
                 ]
                 answer(backend, chats, counts)
                 made.append([one.generated for one in chats])
             same += sum(a == b for a, b in zip(*made, strict=True))
-        yield (
-            f"batches of {rows}: {same} of {prompts} equal;"
-            f" {figures.accepted} of {figures.drafted} guesses right"
-        )
+            if numbers.stop % 100 < rows or numbers.stop == prompts:
+                yield (
+                    f"batches of {rows}: {same} of {numbers.stop} equal;"
+                    f" {figures.accepted} of {figures.drafted} guesses right"
+                )
 
 
 def main() -> None:
@@ -248,7 +254,7 @@ def main() -> None:
         *(f"- {line}." for line in [machine.moment(), *machine.conditions()]), sep="\n", flush=True
     )
     if chosen.equal:
-        for line in equal(record, draft, chosen.equal):
+        for line in equal(record, draft, chosen.equal, chosen.clients, chosen.tokens):
             print(line, flush=True)
         return
     found = measure(record, draft, chosen.rounds, chosen.clients, chosen.tokens)

@@ -49,7 +49,7 @@ def written(folder: Path, base: ModelRecord, weights: Tensors) -> ModelRecord:
             "model.embed_tokens, a layer of a kind that is not served (Embedding)",
         ),
         (tensors("model.norm"), "not served (RMSNorm)"),
-        (tensors() | {f"{Q}.m": mx.zeros((192,))}, "it is a DoRA"),
+        (tensors() | {f"{Q}.m": mx.zeros((192,))}, f"{Q} has lora_a and lora_b and m and not"),
         ({f"{Q}.lora_a": mx.zeros((192, 4))}, f"{Q} has lora_a and not lora_a and lora_b"),
         ({f"{Q}.weight": mx.zeros((192, 192))}, f"{Q} has weight and not"),
         ({n: w.astype(mx.int32) for n, w in tensors().items()}, "are no fractions"),

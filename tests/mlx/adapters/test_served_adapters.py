@@ -15,7 +15,7 @@ import pytest
 from tests.support.http_client import Service
 from tests.support.service_support import SERVE, Running
 
-PIRATE, POET, DORA = "demo-chat+pirate", "demo-chat+poet", "demo-chat+dora"
+PIRATE, POET, FULL = "demo-chat+pirate", "demo-chat+poet", "demo-chat+full"
 LONG = {"ignore_eos": True, "max_tokens": 60, "temperature": 0.8}
 
 
@@ -24,13 +24,13 @@ def running(
     folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     models = folders["pirate"].parent
-    dora = shutil.copytree(folders["pirate"], models / "dora")
-    config = json.loads((dora / "adapter_config.json").read_text()) | {"fine_tune_type": "dora"}
-    (dora / "adapter_config.json").write_text(json.dumps(config))
+    full = shutil.copytree(folders["pirate"], models / "full")
+    config = json.loads((full / "adapter_config.json").read_text()) | {"fine_tune_type": "full"}
+    (full / "adapter_config.json").write_text(json.dumps(config))
     started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models), limit_s=400)
     yield started
     started.close()
-    shutil.rmtree(dora)
+    shutil.rmtree(full)
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +51,27 @@ def test_adapters_are_listed_with_their_base(http: Service, folders: dict[str, P
         assert models[name]["problem"] is None
         assert models[name]["path"] == str(folders[name.split("+")[1]])
         assert 0 < models[name]["size"] < base["size"]
-    assert "it is a DoRA" in models[DORA]["problem"]
+    assert "it is a full fine-tune" in models[FULL]["problem"]
     parents = {row["id"]: row["parent"] for row in http.call("GET", "/v1/models")[1]["data"]}
-    assert {name: parents.get(name) for name in ("demo-chat", PIRATE, POET, DORA)} == {
+    assert {name: parents.get(name) for name in ("demo-chat", PIRATE, POET, FULL)} == {
         "demo-chat": None,
         PIRATE: "demo-chat",
         POET: "demo-chat",
-        DORA: None,
+        FULL: None,
     }
-    assert DORA not in parents
+    assert FULL not in parents
 
 
-@pytest.mark.parametrize(("name", "status"), [(DORA, 422), ("demo-chat+nobody", 404)])
+@pytest.mark.parametrize(("name", "status"), [(FULL, 422), ("demo-chat+nobody", 404)])
 def test_what_cannot_be_used_is_refused_by_name_before_a_stream(
     http: Service, name: str, status: int
 ) -> None:
     messages = [{"role": "user", "content": "Hello!"}]
     got, body = http.call("POST", "/api/engine/chat", {"model_id": name, "messages": messages})
     assert got == status
-    assert status == 404 or (body["code"] == "load_failed" and "it is a DoRA" in body["detail"])
+    assert status == 404 or (
+        body["code"] == "load_failed" and "it is a full fine-tune" in body["detail"]
+    )
     got, body = http.call("POST", "/v1/chat/completions", {"model": name, "messages": messages})
     assert (got, body["error"]["param"]) == (status, "model")
 
@@ -103,7 +105,7 @@ def test_adapters_are_loaded_beside_their_base_and_unloaded_alone(http: Service)
     status, body = http.call("POST", "/api/engine/models/unload", {"model_id": POET})
     assert (status, body["models"]) == (200, [listed(http)[POET]["id"]])
     load = "/api/engine/models/load"
-    assert http.call("POST", load, {"model_id": DORA})[0] == 422
+    assert http.call("POST", load, {"model_id": FULL})[0] == 422
     assert http.call("POST", load, {"model_id": PIRATE, "kv_quantization": 8})[0] == 400
     assert http.call("POST", load, {"model_id": "demo-chat", "draft_model": PIRATE})[0] == 400
     stream = http.chat("Tell me.", model=PIRATE, **LONG, stream_options={"include_usage": True})

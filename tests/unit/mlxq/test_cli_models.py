@@ -38,6 +38,11 @@ def test_a_download_is_waited_for_and_its_failure_is_shown(monkeypatch: pytest.M
     vectors = whole | {"capabilities": ["embeddings", "rerank"]}
     done = mlxq(pulling([COMING], [], [vectors]), "pull", "some/tiny")
     assert "tiny is here: `mlxq embed --model tiny TEXT` makes vectors" in done.stdout
+    homeless = whole | {"problem": "The adapter can't be used: its base model Qwen is not here."}
+    done = mlxq(pulling([COMING], [homeless]), "pull", "some/tiny")
+    assert (
+        "tiny is here: The adapter can't be used: its base model Qwen is not here.\n" in done.stdout
+    )
     failed = COMING | {"downloading": False, "download_error": "The disk is full."}
     assert "tiny was not downloaded: The disk is full\n" in ended(
         1, pulling([COMING], [failed]), "pull", "some/tiny"

@@ -1,7 +1,7 @@
 """A linear layer with the deltas of several adapters, of which each row of the batch takes its own.
 
 The sums are those of mlx_lm's LoRALinear: ``linear(x) + (scale * ((x @ a) @ b))``, rounded to the
-type of ``x`` last.
+type of ``x`` last. Those of a DoRA are multiplied by its gains, but for the layer's bias.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ class Places:
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What an adapter adds to a layer, but for its scale: ``a`` is [inputs, rank], ``b`` [rank,
-    outputs]."""
+    outputs]. ``gain``, [outputs], is a DoRA's."""
 
     a: mx.array
     b: mx.array
+    gain: mx.array | None = None
 
 
 class AdaptedLinear(nn.Module):
@@ -77,6 +78,10 @@ class AdaptedLinear(nn.Module):
         self.linear = linear
         self._path, self._rows = path, rows
         self._adapters: tuple[str, ...] = ()
+        self._gains: dict[str, mx.array] = {}
+        """Of the DoRAs among the adapters."""
+        self._stacked_gains: mx.array | None = None
+        """[1 + adapters, outputs], 1 for those that have none; None without any."""
 
     def __call__(self, x: mx.array) -> mx.array:
         y: mx.array = self.linear(x)
@@ -87,7 +92,13 @@ class AdaptedLinear(nn.Module):
             raise WorkerError("load_failed", f"{self._path} isn't fed row by row")
         z = mx.gather_mm(x, self.lora_a, rhs_indices=places.index)
         z = mx.gather_mm(z, self.lora_b, rhs_indices=places.index)
-        return y + (places.scales.astype(z.dtype) * z).astype(x.dtype)
+        y = y + (places.scales.astype(z.dtype) * z).astype(x.dtype)
+        if self._stacked_gains is None:
+            return y
+        gain = self._stacked_gains[places.index][:, None].astype(y.dtype)
+        bias = self.linear.get("bias")
+        # A row without a gain stays as it is to the bit.
+        return gain * y if bias is None else gain * y + (1 - gain) * bias
 
     def put(self, adapter: str, delta: Delta) -> None:
         """Add an adapter, computed at once. The others keep their places."""
@@ -98,6 +109,9 @@ class AdaptedLinear(nn.Module):
         self.lora_b = _joined(self.lora_b, b, rank_axis=1)
         mx.eval(self.lora_a, self.lora_b)
         self._adapters = (*self._adapters, adapter)
+        if delta.gain is not None:
+            self._gains[adapter] = delta.gain
+        self._stack_gains()
 
     def drop(self, adapter: str) -> bool:
         """Take an adapter out; whether others are left. Without any this layer must go."""
@@ -108,7 +122,17 @@ class AdaptedLinear(nn.Module):
         self.lora_a, self.lora_b = self.lora_a[kept], self.lora_b[kept]
         mx.eval(self.lora_a, self.lora_b)
         self._adapters = tuple(self._adapters[i - 1] for i in staying)
+        self._gains.pop(adapter, None)
+        self._stack_gains()
         return True
+
+    def _stack_gains(self) -> None:
+        self._stacked_gains = None
+        if self._gains:
+            ones = mx.ones_like(next(iter(self._gains.values())))
+            gains = (self._gains.get(adapter, ones) for adapter in self._adapters)
+            self._stacked_gains = mx.stack([ones, *gains])
+            mx.eval(self._stacked_gains)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -118,7 +142,8 @@ class AdaptedLinear(nn.Module):
     @property
     def adapter_bytes(self) -> int:
         """Bytes of each of its adapters in memory."""
-        return int(self.lora_a.nbytes + self.lora_b.nbytes) // len(self._adapters)
+        gains = 0 if self._stacked_gains is None else self._stacked_gains.nbytes
+        return int(self.lora_a.nbytes + self.lora_b.nbytes + gains) // len(self._adapters)
 
 
 def _joined(stack: mx.array, one: mx.array, *, rank_axis: int) -> mx.array:

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from worker.backends.batching import kv_cache
-from worker.backends.batching.row_cuts import Gaps, RowCuts
+from worker.backends.batching.row_cuts import BatchRotatingKVCache, Gaps, RowCuts
 
 
 class CacheBatch:
@@ -28,9 +28,8 @@ class CacheBatch:
 
     def _merge(self, caches: list[list[Any]]) -> None:
         self.layers, self._merged = kv_cache.merge(caches), True
-        for leaf in kv_cache.leaves(self.layers):
-            if isinstance(leaf, RowCuts):
-                leaf.gaps = self._gaps
+        for leaf in self._with_gaps:
+            leaf.gaps = self._gaps
 
     def merge(self) -> list[Any]:
         """The layers as a batch, also of a single row, without gaps."""
@@ -56,26 +55,36 @@ class CacheBatch:
     def cuts_rows(self) -> bool:
         """Whether ``cut`` can be called."""
         return self._merged and all(
-            isinstance(leaf, RowCuts) for leaf in kv_cache.leaves(self.layers)
+            isinstance(leaf, RowCuts | BatchRotatingKVCache)
+            for leaf in kv_cache.leaves(self.layers)
         )
 
     def cut(self, dropped: list[int]) -> None:
-        """Take the last so many tokens from each row."""
-        leaves: list[RowCuts] = list(kv_cache.leaves(self.layers))
+        """Take the last so many tokens from each row. If there are windows: right after they were
+        fed at once, and one more than were dropped."""
+        for leaf in kv_cache.leaves(self.layers):
+            if isinstance(leaf, BatchRotatingKVCache):
+                leaf.cut(dropped)
+        whole = self._with_gaps
         common, of_rows = min(dropped), mx.array(dropped)
-        for leaf in leaves:
+        for leaf in whole:
             leaf.drop(common, of_rows)
-        if self._gaps or max(dropped) > common:
-            self._gaps.note([count - common for count in dropped], leaves[0]._idx)
+        if whole and (self._gaps or max(dropped) > common):
+            self._gaps.note([count - common for count in dropped], whole[0]._idx)
         if self._gaps.too_large:
             self._close_gaps()
+
+    @property
+    def _with_gaps(self) -> list[RowCuts]:
+        """The layers that hold every token."""
+        return [leaf for leaf in kv_cache.leaves(self.layers) if isinstance(leaf, RowCuts)]
 
     def _close_gaps(self) -> None:
         if not self._gaps:
             return
-        leaves: list[RowCuts] = list(kv_cache.leaves(self.layers))
-        order, gaps = self._gaps.close(leaves[0]._idx)
-        for leaf in leaves:
+        whole = self._with_gaps
+        order, gaps = self._gaps.close(whole[0]._idx)
+        for leaf in whole:
             leaf.move(order, gaps)
 
     def checkpoint(self, index: int) -> list[Any]:

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import KVCache
+from mlx_lm.models.cache import KVCache, RotatingKVCache
 
-from worker.backends.batching.row_cuts import BatchKVCache
+from worker.backends.batching.row_cuts import BatchKVCache, BatchRotatingKVCache
 
 Result = TypeVar("Result")
 Pieces = Generator[None, None, Result]
@@ -30,6 +30,8 @@ _PLAIN = (
 )
 """Caches that can be cut anywhere: those that hold every token by itself, and one that holds
 none."""
+_BATCHES: dict[type, Any] = {KVCache: BatchKVCache, RotatingKVCache: BatchRotatingKVCache}
+"""Batches that aren't the library's own."""
 
 
 def leaves(layers: list[Any]) -> Iterator[Any]:
@@ -165,5 +167,5 @@ def _merged(layers: list[Any]) -> Any:
         joined = type(first)()
         joined.caches = tuple(merge([list(layer.caches) for layer in layers]))
         return joined
-    # mlx_vlm has a KVCache of its own.
-    return (BatchKVCache if type(first) is KVCache else type(first)).merge(layers)
+    # mlx_vlm has classes of its own of these names.
+    return _BATCHES.get(type(first), type(first)).merge(layers)

@@ -111,6 +111,46 @@ class RowCuts:
         self.left_padding = self.left_padding + gaps
 
 
+class BatchRotatingKVCache(lm_cache.BatchRotatingKVCache):  # type: ignore[misc]
+    """Rows of mlx_lm's RotatingKVCache.
+
+    They can be cut right after several tokens were fed at once, by less than all of these: for
+    that, the library appends them to a whole window less one token. One token by itself takes the
+    place of the oldest in a full window.
+    """
+
+    keys: mx.array
+    values: mx.array
+    offset: mx.array
+    left_padding: mx.array
+    _idx: int
+    _offset: int
+
+    def make_mask(self, N: int, *args: Any, **kwargs: Any) -> Any:
+        if N > 1:
+            # The library brings a window into order only after its mask, which is then too narrow
+            # for rows that don't fill the window.
+            self._temporal_order()
+        return super().make_mask(N, *args, **kwargs)
+
+    def cut(self, dropped: Sequence[int]) -> None:
+        """Take the last so many tokens from each row; what were gaps becomes padding."""
+        common = min(dropped)
+        self._idx -= common
+        self._offset -= common
+        gaps = [count - common for count in dropped]
+
+        def moved(array: mx.array) -> mx.array:
+            kept = array[..., : self._idx, :]
+            if not any(gaps):
+                return kept
+            return mx.stack([mx.roll(row, gap, axis=1) for row, gap in zip(kept, gaps)])  # noqa: B905
+
+        self.keys, self.values = moved(self.keys), moved(self.values)
+        self.left_padding = self.left_padding + mx.array(gaps)
+        self.offset = self.offset - mx.array(dropped)
+
+
 class BatchKVCache(RowCuts, lm_cache.BatchKVCache):  # type: ignore[misc]
     """Rows of mlx_lm's KVCache."""
 

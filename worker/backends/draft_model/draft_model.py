@@ -45,7 +45,8 @@ class LoadedDraftModel:
         # Nothing of this is computed: the shape is known before.
         self._own_width = self._model.forward(mx.array([[0]]), self._model.caches.new()).shape[-1]
         tried = yield from abilities(self._model, self._record.architecture, drafts=True)
-        if not tried.drafts:
+        # Windows can be cut by what they were fed last, but not by several guesses, one by one.
+        if not tried.drafts or self._model.caches.needs_checkpoints:
             raise WorkerError(
                 "load_failed",
                 f"{self._record.name} can't be a draft model: its cache can't be cut back to the"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from wire.model_registry import ModelRecord
-from worker.backends.adapters.folder import CONFIG, WEIGHTS, read_folder
+from worker.backends.adapters.folder import CONFIG, AdapterFolder, is_adapter, read_folder
 from worker.backends.libraries import library_of
 from worker.models import files
 
 _IDS = uuid.UUID("0b0a3a52-8f6a-4f65-9d5f-1f2a5c3e7d64")
+_CHANGED_WEIGHTS = ("baichuan_m1", "bailing_moe", "bailing_moe_linear", "falcon_h1")
+"""Architectures of which mlx_lm multiplies or normalises weights of linear layers as it loads them:
+what PEFT trained beside the published ones would be too large or too small."""
 _HUB_CACHE = "models--*--*/snapshots/*/"
 _OF_HUB_CACHE = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/[^/]+$")
 
@@ -28,6 +32,22 @@ def adapters_in(roots: Iterable[Path], bases: Collection[ModelRecord]) -> Iterat
         yield describe(folder, bases)
 
 
+def downloaded(folder: Path, bases: Collection[ModelRecord]) -> Iterator[ModelRecord]:
+    """Records of the adapters that were downloaded into a folder, each into one of its own, and
+    have their repository's name."""
+    for config in sorted(folder.glob(f"*/{CONFIG}")):
+        place = config.parent
+        if place.name.endswith(files.PARTIAL) or not is_adapter(os.listdir(place)):
+            continue
+        repository, name = files.repository_of(place.name)
+        own = {
+            "id": files.download_id(place.name),
+            "repository": repository,
+            "deletable": True,
+        }
+        yield describe(place, bases, name).model_copy(update=own)
+
+
 def _places(root: Path) -> Iterator[Path]:
     """Where adapters may be: a model folder itself, one or two levels below it, as models are, or
     in their bases' own folders, and in a hub's cache."""
@@ -38,16 +58,16 @@ def _places(root: Path) -> Iterator[Path]:
     yield from sorted(root.glob(_HUB_CACHE))
 
 
-def describe(folder: Path, bases: Collection[ModelRecord]) -> ModelRecord:
+def describe(folder: Path, bases: Collection[ModelRecord], adapter: str = "") -> ModelRecord:
     """The record of an adapter: its base's, with what is its own. ``bases`` are the models that
-    are here."""
+    are here. It is called as its folder, or ``adapter``."""
     read = read_folder(folder)
     hub = _OF_HUB_CACHE.search(folder.as_posix())
-    adapter = hub[2] if hub is not None else folder.name
+    adapter = adapter or (hub[2] if hub is not None else folder.name)
     base = _base(read.base, bases) if read.base else None
     if base is None:
-        return _without_base(folder, adapter, read.base, read.problem)
-    weights = _weights(folder)
+        return _without_base(folder, adapter, read)
+    weights = _weights(folder, read)
     revision = f"{base.revision}+{files.revision(folder, weights)}"
     revision = hashlib.sha256(revision.encode()).hexdigest()[:16]
     name = f"{base.name}+{adapter}"
@@ -64,7 +84,7 @@ def describe(folder: Path, bases: Collection[ModelRecord]) -> ModelRecord:
         "demo": False,
         "base_id": base.id,
         "adapter_path": str(folder),
-        "problem": _sentence(name, read.problem or _unfit(base)),
+        "problem": _sentence(name, read.problem or _unfit(base, read)),
     }
     return base.model_copy(update=own)
 
@@ -87,36 +107,38 @@ def _base(named: str, bases: Collection[ModelRecord]) -> ModelRecord | None:
     return next((base for base in bases if Path(base.path).name == end), None)
 
 
-def _unfit(base: ModelRecord) -> str:
-    """Why no adapter of a base can be served."""
+def _unfit(base: ModelRecord, read: AdapterFolder) -> str:
+    """Why no adapter of a base, or none in this format, can be served."""
     if "chat" not in base.tasks:
         return "its base answers no chats"
     if library_of(base.architecture, base.is_vision) == "mlx_vlm":
         return "its base is run by mlx_vlm, whose adapters are not served"
+    if read.is_peft and base.architecture in _CHANGED_WEIGHTS:
+        return "mlx_lm changes the weights of its base, which PEFT's adapters are not made for"
     return ""
 
 
-def _without_base(folder: Path, adapter: str, named: str, problem: str) -> ModelRecord:
-    end = named.rpartition("/")[2] or "unknown"
+def _without_base(folder: Path, adapter: str, read: AdapterFolder) -> ModelRecord:
+    end = read.base.rpartition("/")[2] or "unknown"
     name = f"{end}+{adapter}"
-    missing = f"its base model {end} is not here" if named else "its config names no base model"
+    missing = f"its base model {end} is not here" if read.base else "its config names no base model"
     return ModelRecord(
         id=str(uuid.uuid5(_IDS, f"{name}:{folder}")),
         name=name,
         path="",
-        size=sum(file.stat().st_size for file in _weights(folder)),
+        size=sum(file.stat().st_size for file in _weights(folder, read)),
         architecture="unknown",
         context_window=0,
         is_vision=False,
         revision="",
         adapter_path=str(folder),
-        problem=_sentence(name, problem or missing),
+        problem=_sentence(name, read.problem or missing),
     )
 
 
-def _weights(folder: Path) -> list[Path]:
+def _weights(folder: Path, read: AdapterFolder) -> list[Path]:
     """Its file; those of earlier steps of its training may lie beside it."""
-    return [file for file in [folder / WEIGHTS] if file.is_file()]
+    return [file for file in [folder / read.weights] if file.is_file()]
 
 
 def _sentence(name: str, why: str) -> str:

@@ -10,6 +10,8 @@ import pytest
 
 from wire.model_registry import ModelRecord
 from worker.models.adapters.found import adapters_in
+from worker.models.downloads import Downloads
+from worker.models.files import download_id
 from worker.models.folders import ModelFolders, with_kv
 
 LORA = {"fine_tune_type": "lora", "lora_parameters": {"rank": 8, "scale": 20.0}}
@@ -59,6 +61,21 @@ def test_an_adapter_in_a_hubs_cache_has_its_repositorys_name(tmp_path: Path) -> 
     assert (record.repository, record.problem) == ("org/Qwen+pirate", "")
 
 
+def test_an_adapter_of_peft_is_found_by_the_model_that_it_names(tmp_path: Path) -> None:
+    write_model(tmp_path / "Qwen")
+    write_model(tmp_path / "Falcon", model_type="falcon_h1")
+    for name in ("Qwen", "Falcon"):
+        folder = tmp_path / f"of-{name}"
+        folder.mkdir()
+        config = {"peft_type": "LORA", "base_model_name_or_path": f"org/{name}", "r": 8}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        (folder / "adapter_model.safetensors").write_bytes(b"weights of PEFT")
+    records = found(tmp_path)
+    served = records["Qwen+of-Qwen"]
+    assert (served.problem, served.size) == ("", len(b"weights of PEFT"))
+    assert "mlx_lm changes the weights" in records["Falcon+of-Falcon"].problem
+
+
 def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +94,25 @@ def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
     assert len({path for path in looked_at if path.parent == tmp_path / "people"}) == 5
 
 
+def test_a_downloaded_adapter_has_its_repositorys_name_and_can_be_deleted(tmp_path: Path) -> None:
+    write_model(tmp_path / "models" / "Qwen")
+    there = tmp_path / "data"
+    for name in ("ann--pirate", "bob--half.partial"):
+        write_adapter(there / name, model="org/Qwen")
+    # Some repositories have their base's config, too.
+    (there / "ann--pirate" / "config.json").write_text('{"model_type": "qwen3"}')
+    folders = ModelFolders([tmp_path / "models"], with_demos=False, downloaded=there)
+    assert {record.name for record in folders.scan()} == {"Qwen", "Qwen+pirate"}
+    record = folders.find("ann/pirate")
+    assert record is not None
+    assert record == folders.find("Qwen+pirate")
+    assert (record.problem, record.deletable) == ("", True)
+    assert record.id == download_id("ann--pirate")
+    Downloads(there, lambda _: None).delete(record)
+    assert {record.name for record in folders.scan()} == {"Qwen"}
+    assert (tmp_path / "models" / "Qwen" / "config.json").is_file()
+
+
 def test_other_weights_make_another_model_of_an_adapter(tmp_path: Path) -> None:
     write_model(tmp_path / "Qwen")
     folder = write_adapter(tmp_path / "pirate", model="Qwen")
@@ -91,11 +127,23 @@ def test_other_weights_make_another_model_of_an_adapter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"fine_tune_type": "dora"}, "it is a DoRA"),
         ({"fine_tune_type": "full"}, "it is a full fine-tune"),
-        ({"fine_tune_type": "prompt"}, "its fine_tune_type is not lora"),
-        ({"peft_type": "LORA", "lora_parameters": None}, "it is in PEFT's format"),
+        ({"fine_tune_type": "prompt"}, "its fine_tune_type is neither lora nor dora"),
         ({"lora_parameters": {"rank": 8}}, "no lora_parameters with a scale"),
+        ({"lora_parameters": {"scale": float("nan")}}, "no lora_parameters with a scale"),
+        ({"fine_tune_type": "dora", "lora_parameters": {}}, "no lora_parameters with a scale"),
+        ({"peft_type": "LORA"}, "it has no adapter_model.safetensors"),
+        ({"peft_type": "IA3"}, "its peft_type is IA3, and of PEFT's adapters only LORA is served"),
+        ({"peft_type": "LORA", "use_dora": True}, "its config has use_dora"),
+        ({"peft_type": "LORA", "modules_to_save": ["lm_head"]}, "its config has modules_to_save"),
+        ({"peft_type": "LORA", "bias": "lora_only"}, "its config has bias lora_only"),
+        ({"peft_type": "LORA", "init_lora_weights": "pissa_niter_4"}, "changed the weights of"),
+        ({"peft_type": "LORA", "r": 0}, "its r is not a rank"),
+        ({"peft_type": "LORA", "r": True}, "its r is not a rank"),
+        ({"peft_type": "LORA", "lora_alpha": float("inf")}, "its lora_alpha is not a number"),
+        ({"peft_type": "LORA", "rank_pattern": {"q_proj": 1.5}}, "its rank_pattern is not a rank"),
+        ({"peft_type": "LORA", "alpha_pattern": {"(a+)+": 2}}, "its alpha_pattern has more than"),
+        ({"peft_type": "LORA", "alpha_pattern": ["q_proj"]}, "its alpha_pattern has more than"),
         ({"model": "Llama-7B"}, "its base model Llama-7B is not here"),
         ({"model": None}, "its config names no base model"),
         ({"model": ["Qwen"]}, "its config names no base model"),

@@ -103,6 +103,24 @@ def test_each_reason_why_a_model_cannot_be_had_has_its_code(
     assert "500" in found["broken/one"].message
 
 
+@pytest.mark.parametrize("weights", ["adapters.safetensors", "adapter_model.safetensors"])
+def test_an_adapter_is_known_by_its_config_and_its_own_files_are_fetched(
+    hub: HuggingFaceHub, known: Repositories, tmp_path: Path, weights: str
+) -> None:
+    own = {"adapter_config.json": b"{}", weights: b"sums"}
+    others = {"tokenizer.json": b"{}", f"checkpoint-5/{weights}": b"earlier", "config.json": b"{}"}
+    known.files["ann/pirate"] = own | others
+    offer = offered(hub, "ann/pirate")
+    assert offer == Offer("pirate", "ann--pirate", 6, 6, 6, "ann/pirate", SHA, is_adapter=True)
+    hub.fetch(offer, tmp_path / "adapter", threading.Event())
+    kept = {file.name for file in (tmp_path / "adapter").iterdir() if file.is_file()}
+    assert kept == own.keys()
+    known.files["ann/merged"] = own | {"config.json": b"{}", "model.safetensors": b"weights"}
+    assert not offered(hub, "ann/merged").is_adapter
+    known.files["ann/pickled"] = {"adapter_config.json": b"{}", "adapter_model.bin": b"code"}
+    assert "has no safetensors weights" in refusal(hub, "ann/pickled").message
+
+
 def test_without_a_connection_that_is_what_it_says() -> None:
     refused = refusal(HuggingFaceHub("http://127.0.0.1:9"))
     assert refused.code == "hub_unreachable"
