@@ -18,7 +18,12 @@ from rq import Queue, Retry
 from rq.executions import ExecutionRegistry
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
-from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry
+from rq.registry import (
+    CanceledJobRegistry,
+    FailedJobRegistry,
+    FinishedJobRegistry,
+    StartedJobRegistry,
+)
 from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.suspension import WORKERS_SUSPENDED
@@ -27,7 +32,7 @@ from rq.utils import current_timestamp, now, utcformat
 from wire import keys
 from wire.batches import BatchSlice
 from wire.messages import ChatJob, ModelCommand
-from wire.queueing import turns
+from wire.queueing import may_start, turns
 from wire.queueing.schedule import schedule
 from wire.queueing.turns import Tier
 from wire.versions import VERSION
@@ -120,6 +125,11 @@ def popped_key(name: str) -> str:
     return str(IntermediateQueue.get_intermediate_queue_key(queue_key(name)))
 
 
+def started_key(name: str) -> str:
+    """The Redis sorted set of a queue's jobs that run: of ``job:execution``."""
+    return str(StartedJobRegistry.key_template.format(name))
+
+
 def rq_job_key(job_id: str) -> str:
     """The Redis hash in which RQ keeps a job."""
     return f"{Job.redis_job_namespace_prefix}{job_id}"
@@ -185,6 +195,7 @@ def enqueue(
     elif not isinstance(job, ModelCommand):
         turns.join(pipe, queue.name, job.job_id, job.owner, tier)
     if not isinstance(job, BatchSlice):
+        may_start.tell(pipe)
         # Before its time it is in no list, and nobody is to look for it there.
         pipe.zadd(keys.UNENDED, {job.job_id: max(now_ms, not_before_ms)})
 

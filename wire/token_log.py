@@ -21,6 +21,7 @@ from redis.client import Pipeline
 from wire import keys
 from wire.log_entries import UNKNOWN, Entry, decode_rows, encode
 from wire.messages import Event, Failed, Finished, Progress, Warning
+from wire.queueing.may_start import TELL
 from wire.receipts.kept_requests import KEEP_REQUEST
 from wire.receipts.record_fields import NOTE_WORKER
 from wire.usage import COUNT_USAGE, encode_usage
@@ -68,6 +69,7 @@ _APPEND = (
     COUNT_USAGE
     + NOTE_END
     + KEEP_REQUEST
+    + TELL
     + """
 local answer, published = {}, {}
 for i = 1, (#KEYS - 2) / 4 do
@@ -92,6 +94,7 @@ for i = 1, (#KEYS - 2) / 4 do
           redis.call('HINCRBY', KEYS[2], name, 1)
           note_end(job, name)
           keep_request(job, id)
+          tell_may_start()
           if about[4] and about[4] ~= '' then
             local total = ARGV[5] .. about[4]
             local day = math.floor(redis.call('TIME')[1] / 86400)

@@ -19,6 +19,7 @@ from api.chat.sampling import MAX_TOKENS, MOST_STOPS, MOST_TOP_K
 from api.chat.template_options import options_of
 from api.errors import ApiError
 from api.images.draft import DraftMessage
+from api.jobs.policy import AskedTier
 from api.schemas import INTEGRAL, Lenient, Text, whole
 from api.serving.fields import ADAPTERS, Harmless, refuse, unknown, unset
 from api.serving.generation import Sampled, Waiting
@@ -27,7 +28,6 @@ from api.serving.output_format import Guide, format_of_chat
 from api.serving.tools import schema_of_call
 from wire.messages import OutputFormat, Sampling
 from wire.model_registry import SamplingDefaults
-from wire.queueing.turns import Tier
 
 REFUSED: dict[str, Harmless] = {"thread": unset, **ADAPTERS}
 """What would change the answer and can't be had: a conversation that is kept elsewhere."""
@@ -109,9 +109,9 @@ class MessagesBody(Open, Waiting):
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
 
-    @property
-    def tier(self) -> Tier | None:
-        return "default" if self.service_tier == "standard_only" else None
+    def asked_tier(self) -> AskedTier | None:
+        standard = self.service_tier == "standard_only"
+        return AskedTier("default", "service_tier") if standard else None
 
     def spec(self) -> ChatSpec:
         """The chat that is asked for. Raises ApiError for what can't be had."""

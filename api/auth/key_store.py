@@ -22,6 +22,7 @@ from wire import clock
 from wire.access.api_keys import API_KEYS, KEY_ID, Role, StoredKey, id_in, new_key
 from wire.access.limits import HIGHEST_TIER, MOST_RUNNING
 from wire.access.quota import DAILY_TOKENS
+from wire.queueing import may_start
 from wire.queueing.turns import Tier
 
 FRESH_S = 0.5
@@ -148,6 +149,7 @@ class KeyStore:
             pipe.multi()  # type: ignore[no-untyped-call]
             pipe.hdel(API_KEYS, key_id)
             if not any(key.owner == revoked[0].owner for key in there.values()):
+                may_start.tell(pipe)
                 for name in (DAILY_TOKENS, HIGHEST_TIER, MOST_RUNNING):
                     pipe.hdel(name, revoked[0].owner)
 
@@ -185,6 +187,7 @@ class KeyStore:
     async def set_limits(self, owner: str, limits: Limits) -> None:
         """Give an owner limits in the queue; None takes one away."""
         async with self._redis.pipeline(transaction=True) as pipe:
+            may_start.tell(pipe)
             for name, value in zip((HIGHEST_TIER, MOST_RUNNING), limits, strict=True):
                 if value is None:
                     pipe.hdel(name, owner)

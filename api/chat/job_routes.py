@@ -70,13 +70,14 @@ async def job(
     end = _end(events[-1]) if entries and entries[-1].ends else {}
     queued = None if end else await readers.records.place(job_id)
     position = None if queued is None else queued.position
+    held = await readers.records.held(job_id) if queued is None and not end else None
     return JobView(
         job_id=job_id,
         # By the log, which may have got its end since the record was read; back in the queue, it
         # isn't running.
         state="ended" if end else "queued" if position is not None else record.state,
         position=position,
-        held=None if end else await readers.records.held(job_id),
+        held=held if queued is None else queued.held,
         wait_s=None if queued is None else queued.wait_s,
         not_before=record.not_before_ms / 1000 or None,
         text="".join(delta.text for delta in deltas),

@@ -62,7 +62,7 @@ async def chat(
     if body.webhook and await chats.registry.oldest_version() < TELLS_ENDS:
         raise workers_outdated("webhook")
     spec = await chats.fitting(body.spec(), model)
-    tier = await chats.jobs.tier_for(spec.policy.tier or headers.tier, caller.owner)
+    tier = await chats.jobs.tier_for(spec.policy.asked or headers.asked, caller.owner)
     spec = replace(spec, policy=replace(spec.policy, tier=tier))
     submitted = await chats.submit(spec, model, urls, caller, key)
     if isinstance(submitted, str):

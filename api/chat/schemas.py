@@ -24,7 +24,7 @@ from api.chat.request import ChatSpec, MaxQueue, NotBefore, seed_or_any
 from api.chat.sampling import SamplingFields, TokenLimit, token_limit
 from api.chat.template_options import TemplateKwargs, options_of
 from api.images.draft import DraftMessage
-from api.jobs.policy import Policy
+from api.jobs.policy import AskedTier, Policy
 from api.jobs.waiting.priorities import TIER_OF, Priority
 from api.schemas import INTEGRAL, Body, KeepAlive, ModelId, Text
 from wire.messages import MAX_SEED, OutputFormat, Role
@@ -114,13 +114,14 @@ class ChatRequest(SamplingFields, Body):
             logprobs=likeliest(self.logprobs, self.top_logprobs),
         )
         in_frames = self.stream_options.enabled() | self._in_frames()
+        asked = None if self.priority is None else AskedTier(TIER_OF[self.priority], "priority")
         policy = Policy(
             self.on_disconnect,
             in_frames,
             of_chat if self.webhook else None,
-            None if self.priority is None else TIER_OF[self.priority],
-            self.max_queue_s,
-            self.not_before or 0,
+            asked=asked,
+            max_queue_s=self.max_queue_s,
+            not_before_ms=self.not_before or 0,
             keep_alive_s=self.keep_alive,
         )
         drafts = [message.draft() for message in self.messages]

@@ -155,7 +155,7 @@ class Stream:
         """Report why a silent job makes no progress."""
         try:
             place = await self._records.place(self._reader.job_id)
-            held = await self._records.held(self._reader.job_id)
+            held = place.held if place else await self._records.held(self._reader.job_id)
         except RedisError:
             return b""
         return b"" if held is None else self._news(held, place)

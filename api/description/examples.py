@@ -191,7 +191,8 @@ RESPONSES: dict[str, Any] = {
     "GET /health": {"status": "ok"},
     "GET /ready": {"status": "ready"},
     "GET /api/engine/status": {
-        "queues": {"chat": 0, "batch": 0},
+        "queues": {"chat": 1, "batch": 0},
+        "waiting_by_tier": {"priority": 0, "default": 1, "flex": 0},
         "running_total": 1,
         "you": "ann",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from wire import sampling_used
 from wire.messages import ChatJob
@@ -12,11 +12,18 @@ from wire.queueing.turns import Tier
 from wire.webhooks.outbox import ASKED
 
 
+class AskedTier(NamedTuple):
+    """A class of service, and the field or header of the request that asks for it."""
+
+    tier: Tier
+    param: str
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The client's options: whether the job outlives its readers, what frames hold, and how
     webhooks call what it is part of, if its end is told: by the value of a field, given its id.
-    ``tier`` is its class of service; None leaves it to the service.
+    ``asked`` is the class of service that the body asks for, ``tier`` the one that it gets.
     ``max_queue_s`` is how long it may wait for its turn, seconds, and ``not_before_ms`` until when
     it isn't begun, milliseconds since the epoch. ``keeps_request``: whether the request may be kept
     behind its end. ``replay_of`` is the job that is run again.
@@ -25,7 +32,8 @@ class Policy:
     on_disconnect: Literal["cancel", "continue"]
     stream_options: frozenset[str] = frozenset()
     told_as: Callable[[str], str] | None = None
-    tier: Tier | None = None
+    asked: AskedTier | None = None
+    tier: Tier = "default"
     max_queue_s: float | None = None
     not_before_ms: int = 0
     keeps_request: bool = True

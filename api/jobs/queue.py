@@ -23,7 +23,7 @@ from api.errors import ApiError
 from api.jobs.cancel import JobCanceller
 from api.jobs.idempotency import LIFETIME_S, IdempotencyKey
 from api.jobs.ids import is_job_id
-from api.jobs.policy import Policy, record_of
+from api.jobs.policy import AskedTier, Policy, record_of
 from api.jobs.reaper import JobReaper
 from api.jobs.slice_queue import SliceQueue
 from api.jobs.waiting.expiry import QueueExpiry
@@ -102,7 +102,7 @@ class JobQueue:
         worker can't read the jobs, ``invalid_request`` for more than an empty queue takes.
         """
         await self.check_quota(jobs[0].owner)
-        jobs = [await self._readable(job) for job in jobs]
+        jobs = await self._readable(jobs)
         own = self._limit if jobs[0].owner == EVERYONE else self._key_limit
         if len(jobs) > (most := min(self._limit, own)):
             sentence = f"The queue takes {most} answers at most: ask for fewer."
@@ -113,7 +113,7 @@ class JobQueue:
             message = f"{full.depth} chats wait already. Try again later."
             raise ApiError("queue_full", message, await self._retry_after(full.depth)) from None
 
-    async def tier_for(self, asked: Tier | None, owner: str) -> Tier:
+    async def tier_for(self, asked: AskedTier | None, owner: str) -> Tier:
         """The class of service that an owner's request gets. Raises ApiError ``forbidden``."""
         return await tier_for(self._waiting, asked, owner)
 
@@ -131,12 +131,13 @@ class JobQueue:
                 headers={"X-Should-Retry": "false"},
             )
 
-    async def _readable(self, job: ChatJob) -> ChatJob:
-        """The job as every living worker reads it."""
-        if needs(job) == FIRST:
-            return job
+    async def _readable(self, jobs: Sequence[ChatJob]) -> Sequence[ChatJob]:
+        """The jobs as every living worker reads them."""
+        if all(needs(job) == FIRST for job in jobs):
+            return jobs
+        version = await self._registry.oldest_version()
         try:
-            return readable(job, await self._registry.oldest_version())
+            return [readable(job, version) for job in jobs]
         except TooNew as refused:
             raise workers_outdated(refused.field) from None
 
@@ -145,10 +146,8 @@ class JobQueue:
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
-        """Stop one job, queued or running; with the first of several choices all of them.
-
-        Unknown and ended jobs, and another owner's, are left as they are.
-        """
+        """Stop one job, queued or running; with the first of several choices all of them. Unknown
+        and ended jobs, and another owner's, are left as they are."""
         if is_job_id(job_id):
             await self._in_thread(self._canceller.stop, job_id, owner)
 
@@ -252,10 +251,11 @@ class JobQueue:
         for job, asked in zip(jobs, record_fields.request_hashes(jobs), strict=True):
             queued = job.model_copy(update={"submitted_ms": begins})
             name = described(self._registry.last_known_name(job.model_id), owner)
-            record, tier = record_of(job, ids, policy), policy.tier or "default"
+            record = record_of(job, ids, policy)
             budget = self._replay_bytes if policy.keeps_request else 0
             record |= record_fields.of_submission(job, asked, budget, policy.replay_of)
-            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, name, record, now, tier, begins)
+            about = (name, record, now, policy.tier, begins)
+            enqueue(pipe, self._queue, keys.CHAT_TASK, queued, *about)
         if jobs[0].form.pooling is None:
             pipe.hset(keys.LAST_MODELS, owner, jobs[0].model_id)
         pipe.zadd(keys.live(owner), dict.fromkeys(ids, now))

@@ -15,7 +15,7 @@ from rq.job import JobStatus
 
 from wire import clock, keys, rq_jobs
 from wire.messages import Delta, Failed, Finished, Timings, Usage
-from wire.queueing import start_by
+from wire.queueing import start_by, turns
 from wire.queueing.schedule import FIELD as NOT_BEFORE
 from wire.rq_jobs import Closing, popped_key, queue_key, rq_job_key
 from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, TokenLog
@@ -183,6 +183,7 @@ class JobReaper:
             ended = self._end(job_id, event)
         if ended:
             self.close_in_rq(job_id, keys.CHAT_QUEUE, closing)
+        self._redis.zrem(turns.places(keys.CHAT_QUEUE), job_id)
         self._redis.zrem(keys.STOPPING, job_id)
 
     def _end(self, job_id: str, failed: Failed | None) -> bool:

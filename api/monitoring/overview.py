@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from api.batches.store import BatchRecord, BatchStore
 from api.jobs.records import JobRecords
+from api.jobs.waiting.tier_counts import TierCounts, tier_counts
 from api.models.views import percent
 from api.monitoring.history import History, Rows
 from api.registry import RegistryReader
@@ -46,8 +47,8 @@ class Snapshot:
 
     ``now_ms`` is its time; ``ended`` counts jobs by how they ended (see the token log),
     ``webhooks`` deliveries, those that wait among them; ``disk_caches`` are by worker. ``routed``
-    counts chats by how their worker was found, ``replays`` by what came of them; ``kept_requests``
-    are bytes.
+    counts chats by how their worker was found, ``replays`` by what came of them, ``tiers`` those
+    that have not ended by class of service; ``kept_requests`` are bytes.
     """
 
     now_ms: int
@@ -59,6 +60,7 @@ class Snapshot:
     routed: dict[str, int]
     replays: dict[str, int]
     kept_requests: int
+    tiers: TierCounts
 
     def age_ms(self, worker: WorkerStatus) -> int:
         """The age of a worker's last report."""
@@ -99,7 +101,7 @@ class StatusReader:
         disks = await self._registry.disk_caches()
         return Snapshot(
             *(now_ms, newest(workers), waiting, _counts(ended), webhooks, disks, _counts(routed)),
-            *(_counts(replays), int(kept or 0)),
+            *(_counts(replays), int(kept or 0), await tier_counts(self._redis)),
         )
 
     async def _webhooks_waiting(self) -> int:
@@ -122,6 +124,8 @@ class StatusReader:
             "silent_workers": await self._registry.silent_workers(),
             "queues": snapshot.waiting,
             "queue_limit": self._queue_limit,
+            "waiting_by_tier": snapshot.tiers.waiting,
+            "running_by_tier": snapshot.tiers.running,
             "running": [
                 job.model_dump() | {"worker": worker.name, "model": names.name(job.model_id)}
                 for worker in workers

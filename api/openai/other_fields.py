@@ -112,10 +112,9 @@ WITHOUT_EFFECT = frozenset(
         "prompt_cache_options",
         "prompt_cache_retention",
         "prediction",
-        # vLLM: names, order, and how the stream is cut
+        # vLLM: names, and how the stream is cut
         "request_id",
         "session_id",
-        "priority",
         "stream_interval",
         "truncation_side",
         "return_token_offsets",

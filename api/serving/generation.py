@@ -8,10 +8,11 @@ from pydantic import BaseModel, Field
 
 from api.chat.request import MaxQueue, NotBefore, seed_or_any
 from api.chat.sampling import MAX_TOKENS, WHAT_IS_LEFT, SamplingFields, token_limit
-from api.jobs.policy import Policy
+from api.errors import ApiError
+from api.jobs.policy import AskedTier, Policy
+from api.jobs.waiting.priorities import ServiceTier
 from api.schemas import INTEGRAL, KeepAlive
 from wire.messages import Sampling
-from wire.queueing.turns import Tier
 
 DEFAULT_TEMPERATURE = 1.0
 DEFAULT_TOP_P = 1.0
@@ -51,16 +52,15 @@ class Waiting(BaseModel):
     not_before: NotBefore | None = None
     keep_alive: KeepAlive | None = None
 
-    @property
-    def tier(self) -> Tier | None:
-        """The class that is asked for; None leaves it to the service."""
+    def asked_tier(self) -> AskedTier | None:
+        """The class of service that is asked for; None leaves it to the service."""
         return None
 
     def policy(self, on_disconnect: Literal["cancel", "continue"] = "cancel") -> Policy:
-        """What the fields ask for of the job."""
+        """What the fields ask for of the job. Raises ApiError where they contradict each other."""
         return Policy(
             on_disconnect,
-            tier=self.tier,
+            asked=self.asked_tier(),
             max_queue_s=self.max_queue_s,
             not_before_ms=self.not_before or 0,
             keep_alive_s=self.keep_alive,
@@ -68,13 +68,26 @@ class Waiting(BaseModel):
 
 
 class Tiered(Waiting):
-    """The same with the class of service, by OpenAI's name."""
+    """The same with the class of service, by OpenAI's name and by vLLM's: of its numbers lower ones
+    go first, and 0 is what it takes for none."""
 
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    service_tier: ServiceTier | None = None
+    priority: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGRAL] | None = Field(
+        default=None,
+        description="Which waiting chats go first, as vLLM has it: one below 0 is `service_tier` "
+        "`priority`, one above is `flex`; 0 asks for nothing.",
+    )
 
-    @property
-    def tier(self) -> Tier | None:
-        return None if self.service_tier == "auto" else self.service_tier
+    def asked_tier(self) -> AskedTier | None:
+        by_name = by_number = None
+        if self.service_tier is not None and self.service_tier != "auto":
+            by_name = AskedTier(self.service_tier, "service_tier")
+        if self.priority:
+            by_number = AskedTier("priority" if self.priority < 0 else "flex", "priority")
+        if by_name and by_number and by_name.tier != by_number.tier:
+            sentence = f"It asks for {by_number.tier}, and service_tier for {by_name.tier}."
+            raise ApiError("invalid_request", sentence, param="priority")
+        return by_name or by_number
 
 
 class ThinkingLimit(BaseModel):

@@ -58,7 +58,7 @@ class RequestContext:
     ) -> None:
         self.request, self.urls, self.caller = request, urls, caller
         self.chats, self.readers, self.schemas = chats, readers, schemas
-        self.idempotency_key, self.tier_asked = idempotency_key, tier_headers.tier
+        self.idempotency_key, self.tier_headers = idempotency_key, tier_headers
 
     def note_job(self, job_id: str) -> None:
         """Have the answer carry the job's id, an error's answer too."""
@@ -173,12 +173,12 @@ async def _jobs(
     if isinstance(submitted, str):
         sampling, tier = await readers.records.run_with(submitted)
         return await _resume(submitted, sum(s.choices for s in specs), readers), sampling, tier
-    return submitted, used(specs[0].sampling), specs[0].policy.tier or "default"
+    return submitted, used(specs[0].sampling), specs[0].policy.tier
 
 
 async def _in_a_tier(specs: Sequence[ChatSpec], context: RequestContext) -> list[ChatSpec]:
     """What is asked for, in the class of service that it gets."""
-    asked = specs[0].policy.tier or context.tier_asked
+    asked = specs[0].policy.asked or context.tier_headers.asked
     tier = await context.chats.jobs.tier_for(asked, context.caller.owner)
     return [replace(spec, policy=replace(spec.policy, tier=tier)) for spec in specs]
 

@@ -46,6 +46,14 @@ async function command(page, path, answer, status = 200, done = () => {}) {
   return sent;
 }
 
+onPage("a loaded model says when it is unloaded", async (page) => {
+  const shown = { pinned: { pinned: true, ttl: null }, idle: { ttl: 600, unloads_in_s: 64.2 }, used: { ttl: 600 }, free: { ttl: -1 }, quiet: {} };
+  await pretend(page, Object.entries(shown).map(([name, more]) => model({ id: name, name, loaded: true, ttl: null, unloads_in_s: null, ...more })));
+  const facts = await page.locator("#list > li .facts").allInnerTexts();
+  assert.deepEqual(facts.map((text) => text.split(" · ").filter((part) => part.includes("unloaded")).join()),
+    ["never unloaded", "unloaded in 65 s", "unloaded 10 min after its last use", "unloaded when its memory is needed", ""]);
+});
+
 onPage("a model is loaded, loaded again with another cache, and unloaded by the keyboard", async (page) => {
   const chat = row(page, "demo-chat");
   await chat.getByRole("button", { name: "Load demo-chat", exact: true }).waitFor();

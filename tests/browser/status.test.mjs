@@ -36,6 +36,11 @@ onPage("a chat that has ended is among the recent ones with its figures", async 
   assert.match(await page.locator("#models tbody").innerText(), /demo-chat\s+full\s+[\d.]+ [KM]iB/);
 });
 
+onPage("waiting chats are told by their class of service", async (page) => {
+  await pretend(page, { waiting_by_tier: { priority: 2, default: 0, flex: 1205 }, queues: { chat: 1207, batch: 0 } });
+  assert.match(await page.locator("#sums").innerText(), /Waiting\s+1,207\s+of 1,000 · 2 priority, 1,205 flex/);
+});
+
 onPage("charts say in words what they draw", async (page) => {
   await openStatus(page);
   await page.waitForFunction(() => document.querySelector(".chart .line").getAttribute("d"));

@@ -6,13 +6,11 @@ from __future__ import annotations
 from tests.model_kinds.kinds import SEES
 
 _DIFFUSION = "refused: it writes by diffusion"
-_UNTRIED = "no tiny folder of it is made yet"
 NOT_RUN = {
     f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
     f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
     f"florence2{SEES}": "refused: an encoder-decoder model",
-    f"ernie4_5_moe_vl{SEES}": "its tokeniser is a SentencePiece file, which these tests don't write",
     "gear": "mlx_lm fails on it",
     f"minicpmv{SEES}": "neither library has it",
     f"moondream1{SEES}": "refused: mlx_vlm fetches its tokeniser from a hub, with code it would run",
@@ -20,26 +18,15 @@ NOT_RUN = {
     "muse_spark": "its kernels are Metal's alone",
     "olmo": "needs the package ai2-olmo",
     "phi3small": "damages the heap of MLX's CPU backend",
-    "deepseek_v4": _UNTRIED,
-    f"deepseek_v41{SEES}": _UNTRIED,
     "diffusion_gemma": _DIFFUSION,
     f"falcon_ocr{SEES}": "its processor puts an instruction of its own in the place of what is said",
-    "flint": _UNTRIED,
     f"got{SEES}": "its tokeniser is code of its repository, which isn't run",
-    "hrm_text": _UNTRIED,
-    "hy_v4": _UNTRIED,
-    f"indic_ocr{SEES}": _UNTRIED,
-    f"inkling{SEES}": _UNTRIED,
-    "limite": _UNTRIED,
     "llada2_moe": _DIFFUSION,
     f"llmjpvl{SEES}": "its images need code of its repository, which isn't run; text runs",
-    "longcat_flash_sparse": _UNTRIED,
-    "mistral_large3": _UNTRIED,
     f"molmo_point{SEES}": "refused: it points into images with tokens of its own for each",
     f"muse_spark{SEES}": "its kernels are Metal's alone",
     "nemotron_labs_diffusion": _DIFFUSION,
     f"plamo2vl{SEES}": "its processor has no roles, and fails without a picture",
-    f"unlimited_ocr{SEES}": _UNTRIED,
     "prism_hadamard_qwen35": "its weights exist packed in 2 bits only",
     f"youtu_vl{SEES}": "its images need code of its repository, which isn't run; text runs",
 }
@@ -72,6 +59,8 @@ TAKES_TURNS = {
     "deepseek_v41": "takes turns: its cache can't be merged",
     "gemma2": "takes turns: its library's grouped heads have no room for a mask of each row",
     "gpt_bigcode": _POSITIONS,
+    "limite": _POSITIONS,
+    "longcat_flash_sparse": _POSITIONS,
     "llama4": "takes turns: chunks can't be merged",
     f"llama4{SEES}": "takes turns: chunks can't be merged",
     "minimax_m3": _POSITIONS,
@@ -83,10 +72,12 @@ TAKES_TURNS = {
     f"mllama{SEES}": _POSITIONS,
     f"paligemma{SEES}": "takes turns: its library says something else in company",
     f"qwen4_exp{SEES}": _POSITIONS,
+    f"unlimited_ocr{SEES}": "takes turns: its library's merged rows keep all of an answer",
     "z1t": "takes turns: its cache can't be merged",
 }
 """Kinds whose chats can't share a forward pass, and why."""
 REUSES_NOTHING = {
+    f"unlimited_ocr{SEES}": "reuses nothing: it drops tokens of an answer, but none of a prompt",
     f"paligemma{SEES}": "reuses nothing: a prompt's tokens see each other in both directions",
 }
 _ONE = (
@@ -103,6 +94,7 @@ _ONE = (
     "paddleocr_vl",
     "paligemma",
     "step3p7",
+    "unlimited_ocr",
 )
 ONE_PICTURE = {
     f"{kind}{SEES}": "sees one picture in a conversation: a second is refused" for kind in _ONE
@@ -111,12 +103,21 @@ ONE_PICTURE = {
 _LATENT = "isn't quantised: its attention multiplies with the cached latents itself"
 _ITSELF = "isn't quantised: its attention works on keys and values itself"
 _STATES = "isn't quantised: it has states in place of keys and values"
+_OWN_CACHES = "isn't quantised: its caches are of kinds of their own"
 NOT_QUANTISED = {
     "bailing_hybrid": _LATENT,
     "bailing_moe_v3": _LATENT,
+    "deepseek_v4": _OWN_CACHES,
+    f"deepseek_v41{SEES}": _OWN_CACHES,
+    "flint": "isn't quantised: its library has no quantised attention with sinks",
+    "hy_v4": _LATENT,
+    f"inkling{SEES}": _ITSELF,
+    "longcat_flash_sparse": _LATENT,
+    f"mistral_large3{SEES}": _LATENT,
+    f"unlimited_ocr{SEES}": _OWN_CACHES,
     "deepseek_v3": _LATENT,
     "deepseek_v32": _LATENT,
-    "deepseek_v41": "isn't quantised: its cache is of a kind of its own",
+    "deepseek_v41": _OWN_CACHES,
     "falcon_mamba": _STATES,
     "gemma2": _ITSELF,
     "glm4_moe_lite": _LATENT,
@@ -147,7 +148,7 @@ NOT_QUANTISED = {
     "phixtral": _ITSELF,
     "plamo": _ITSELF,
     "plamo2": _ITSELF,
-    f"qwen4_exp{SEES}": "isn't quantised: its caches are of kinds of their own",
+    f"qwen4_exp{SEES}": _OWN_CACHES,
     "recurrent_gemma": "isn't quantised: it has states and windows in place of plain keys and values",
     "rwkv7": _STATES,
     "stablelm": _ITSELF,
@@ -160,6 +161,7 @@ _SHARED = "quantises all but the layer whose keys others read, as plain ones"
 QUANTISED_IN_PART = {
     "afm7": _SHARED,
     "gemma4_text": _SHARED,
+    "limite": "quantises all layers but those that work on the values themselves",
     "minimax_m3_vl": "quantises its dense layers: the others work on keys themselves",
 }
 """Kinds of which some layers that hold every token stay as they are, and why."""

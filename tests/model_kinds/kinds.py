@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-import pydoc
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,7 @@ def _make_of_mlx_vlm(kind: str, path: Path, template: Template) -> None:
     from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
 
     recipe = OF_MLX_VLM[kind]
-    for name, sizes in recipe.fixed.items():
-        for size, value in sizes.items():
-            setattr(pydoc.locate(name), size, value)
+    fix_sizes(kind)
     special = tokenizer.special_tokens(template, recipe.marks)
     ids = {mark: len(tokenizer.CHARACTERS) + i for i, mark in enumerate(special)}
     _write_config(path, vision_config(kind.removesuffix(SEES), recipe, ids), template)
@@ -91,6 +89,7 @@ def _make_of_mlx_vlm(kind: str, path: Path, template: Template) -> None:
         names=recipe.names,
         content=recipe.content,
         further=recipe.tokenizer,
+        sentencepiece=recipe.sentencepiece,
     )
     for name in ("preprocessor", "processor"):
         if content := getattr(recipe, name):
@@ -107,6 +106,27 @@ def _make_of_mlx_vlm(kind: str, path: Path, template: Template) -> None:
     written = tokenizer.written_tokens(template)
     made = weights.random_weights(model, written, tied=recipe.tied)
     mx.save_safetensors(str(path / "model.safetensors"), made, metadata={"format": "mlx"})
+
+
+def fixing_modules(kind: str) -> set[str]:
+    """The modules of mlx_vlm whose code fixes sizes of a kind."""
+    return {_module_of(name) for name in OF_MLX_VLM[kind].fixed}
+
+
+def fix_sizes(kind: str, module: str | None = None) -> None:
+    """Make the sizes small that the library's code fixes, in all modules or in one."""
+    for name, sizes in OF_MLX_VLM[kind].fixed.items():
+        if module in (None, _module_of(name)):
+            owner: Any = import_module(_module_of(name))
+            for part in name.removeprefix(_module_of(name)).split(".")[1:]:
+                owner = getattr(owner, part)
+            for size, value in sizes.items():
+                setattr(owner, size, value)
+
+
+def _module_of(name: str) -> str:
+    """mlx_vlm.models.KIND.FILE, in which a class or function is."""
+    return ".".join(name.split(".")[:4])
 
 
 def _write_config(path: Path, config: dict[str, Any], template: Template) -> None:

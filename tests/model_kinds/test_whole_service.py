@@ -20,13 +20,14 @@ from redis import Redis
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.model_kinds.chats import text_of
 from tests.model_kinds.conversations import assistant, question, system, unequal
-from tests.model_kinds.kinds import ALL, OF_MLX_VLM, SEES, VISION, make_folder
+from tests.model_kinds.kinds import ALL, SEES, VISION, make_folder
 from tests.model_kinds.kinds import KINDS as ALL_KINDS
 from tests.model_kinds.pictures import IMAGES, shown
 from tests.model_kinds.references.text import TextReference
 from tests.model_kinds.rows import reference_of
 from tests.model_kinds.tokenizer import CHARACTERS
 from tests.support.http_client import Service, Stream
+from tests.support.paths import ROOT
 from tests.support.service_support import SERVE, Running
 from wire import keys
 from wire.messages import ImagePart, Message
@@ -38,8 +39,8 @@ AT_ONCE = 6
 """Kinds that answer while one worker is killed: a service is started for each so many."""
 LONG, ROUNDS = 200, 4
 """Tokens of an answer that is cut, and how often a kind is tried whose answer ended before."""
-EVERY = [kind for kind in ALL_KINDS if ALL and not (kind in OF_MLX_VLM and OF_MLX_VLM[kind].fixed)]
-"""Sizes that a library fixes are small in the tests' own process alone."""
+EVERY = ALL_KINDS if ALL else ()
+SMALL_SIZES = ROOT / "tests" / "model_kinds" / "small_sizes"
 GROUPS = [EVERY[i : i + AT_ONCE] for i in range(0, len(EVERY), AT_ONCE)]
 
 
@@ -148,7 +149,8 @@ def outcome(group: int, below: Path) -> dict[str, str]:
 def killed(kinds: Sequence[str], below: Path) -> dict[str, str]:
     """What is wrong with the answers of these kinds, whose worker is killed while all of them run."""
     folders = {kind: make_folder(kind, below / "models" / kind) for kind in kinds}
-    environ = {"MLX_DISABLE_COMPILE": "1"}  # Compiled, each would first wait for a C++ compiler.
+    # Compiled, each would first wait for a C++ compiler.
+    environ = {"MLX_DISABLE_COMPILE": "1", "PYTHONPATH": f"{ROOT}:{SMALL_SIZES}"}
     models = ("--models", str(below / "models"))
     running = Running(SERVE, below / "data", *models, limit_s=900, **environ)
     texts: dict[str, str] = {}

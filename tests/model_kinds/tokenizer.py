@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.model_kinds.vocabularies.sentencepiece_model import sentencepiece_model
+
 Template = Literal["A", "B", "C"]
 Content = Literal["any", "parts", "text"]
 """What a chat template takes as a message's content: a string or parts, or one of them alone."""
@@ -92,21 +94,16 @@ def save(
     names: dict[str, str] | None = None,
     content: Content = "any",
     further: dict[str, Any] | None = None,
+    sentencepiece: bool = False,
 ) -> None:
     """Write the tokeniser's files. A vision model has ``marks`` of its own, ``picture`` in its
     template, which takes ``content``, ``names`` by which its processor asks for marks, and
-    ``further`` settings."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    # Byte-level, since some of the library's classes for a model type set that up themselves.
-    symbols = {" ": "\u0120", "\n": "\u010a"}
-    ids = {symbols.get(character, character): i for i, character in enumerate(CHARACTERS)}
-    tokenizer = Tokenizer(models.BPE(ids, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    ``further`` settings. With ``sentencepiece`` the vocabulary is a SentencePiece model."""
     special = special_tokens(template, marks)
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
-    tokenizer.save(str(folder / "tokenizer.json"))
+    if sentencepiece:
+        (folder / "tokenizer.model").write_bytes(sentencepiece_model(CHARACTERS, special))
+    else:
+        _save_bytes(folder, special)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|return|>" if template == "C" else "<|im_end|>",
@@ -121,3 +118,16 @@ def save(
         config |= {name: mark for name, mark in names.items() if name == "bos_token"}
     config |= further or {}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def _save_bytes(folder: Path, special: tuple[str, ...]) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    # Byte-level, since some of the library's classes for a model type set that up themselves.
+    symbols = {" ": "\u0120", "\n": "\u010a"}
+    ids = {symbols.get(character, character): i for i, character in enumerate(CHARACTERS)}
+    tokenizer = Tokenizer(models.BPE(ids, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    tokenizer.save(str(folder / "tokenizer.json"))

@@ -20,6 +20,7 @@ from redis.client import Pipeline
 
 from wire import keys
 from wire.access.limits import MOST_RUNNING
+from wire.queueing.may_start import LAST_TOLD
 from wire.queueing.schedule import QUEUED
 
 Tier = Literal["priority", "default", "flex"]
@@ -56,15 +57,16 @@ end
 _JOIN = JOIN + "join(ARGV[1], ARGV[2], ARGV[3])"
 # KEYS: queue, popped jobs, places, turns taken, how many have started, how many chats of owners may
 # run. ARGV: how names of jobs and of live chats begin. Moves the next job to the popped ones and
-# answers it, as RQ pops; an empty text if none may start now, nothing for an empty queue. While
-# some owner has a limit, an empty queue is not to be waited for: what comes might not be allowed to
-# run.
+# answers it, as RQ pops; nothing for an empty queue, whose list is to be waited for. While some
+# owner has a limit what comes there might not be allowed to run: if none may start now, the answer
+# is a list of what was told last.
 TAKE = f"""
+{LAST_TOLD}
+local limited = redis.call('EXISTS', KEYS[6]) == 1
 local head = redis.call('LINDEX', KEYS[1], 0)
 if not head then
   redis.call('DEL', KEYS[3], KEYS[4])
-  if redis.call('EXISTS', KEYS[6]) == 1 then return '' end
-  return nil
+  return limited and {{last_told()}} or nil
 end
 if not redis.call('ZSCORE', KEYS[3], head) then
   return redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
@@ -93,7 +95,6 @@ local function is_full(id)
   end
   return full[owner]
 end
-local limited = redis.call('EXISTS', KEYS[6]) == 1
 local function first(class)
   local from, to = class * {_CLASS}, '(' .. string.format('%.0f', (class + 1) * {_CLASS})
   local behind, page = 0, limited and {_PAGE} or 1
@@ -122,7 +123,7 @@ for class = 0, {len(TIERS) - 1} do
   local came = times and tonumber(times[1] or times[2])
   if came and came <= since then oldest, since = one, came end
 end
-if not chosen then return '' end
+if not chosen then return {{last_told()}} end
 local started = redis.call('INCR', KEYS[5])
 if oldest and oldest ~= chosen and started % {AGED_SHARE} == 0 then chosen = oldest end
 leave(chosen.id, chosen.class, chosen.place)
@@ -135,6 +136,12 @@ return chosen.id
 def places(queue: str) -> str:
     """Sorted set: waiting job -> its place. Of one that no longer waits it may still be there."""
     return f"{keys.PREFIX}places:{queue}"
+
+
+def bounds(tier: Tier) -> tuple[int, str]:
+    """The places of a class, from the first to before the last, as Redis takes them."""
+    number = TIERS.index(tier)
+    return number * _CLASS, f"({(number + 1) * _CLASS}"
 
 
 def _taken(queue: str) -> str:

@@ -12,6 +12,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from wire.keys import PREFIX
+from wire.queueing.may_start import TELL
 
 WAIT_MS = 100
 """How long an offered chat waits for the worker; then anyone takes it."""
@@ -23,13 +24,17 @@ Reason = Literal["prompt", "model"]
 _MARK_LIFETIME_S = 60
 # KEYS: offers, popped jobs, queue, when the job was first seen popped. ARGV: offer, job id.
 # Answers 0 if the worker has taken it.
-_TAKE_BACK = """
+_TAKE_BACK = (
+    TELL
+    + """
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 if redis.call('LREM', KEYS[2], 1, ARGV[2]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[3], ARGV[2])
 redis.call('DEL', KEYS[4])
+tell_may_start()
 return 1
 """
+)
 
 
 class Offer(NamedTuple):

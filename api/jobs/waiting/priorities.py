@@ -8,6 +8,7 @@ from fastapi import Depends, Header
 from redis.asyncio import Redis
 
 from api.errors import ApiError
+from api.jobs.policy import AskedTier
 from wire.access.limits import HIGHEST_TIER
 from wire.keys import EVERYONE
 from wire.queueing.turns import TIERS, Tier
@@ -16,7 +17,8 @@ Priority = Literal["low", "normal", "high"]
 TIER_OF: dict[Priority, Tier] = {"low": "flex", "normal": "default", "high": "priority"}
 PRIORITY_OF = {tier: priority for priority, tier in TIER_OF.items()}
 
-AskedTier = Literal["auto", "default", "flex", "priority"]
+ServiceTier = Literal["auto", "default", "flex", "priority"]
+HEADER = "X-Service-Tier"
 
 
 class TierHeaders:
@@ -28,22 +30,25 @@ class TierHeaders:
 
     def __init__(
         self,
-        tier: Annotated[AskedTier | None, Header(alias="X-Service-Tier")] = None,
+        tier: Annotated[ServiceTier | None, Header(alias=HEADER)] = None,
         task: Annotated[str | None, Header(alias="X-Task")] = None,
     ) -> None:
-        asked = None if tier == "auto" else tier
-        self.tier: Tier | None = asked or ("flex" if task else None)
+        self.asked: AskedTier | None = None
+        if tier is not None and tier != "auto":
+            self.asked = AskedTier(tier, HEADER)
+        elif task:
+            self.asked = AskedTier("flex", "X-Task")
 
 
 TierHeadersOf = Annotated[TierHeaders, Depends(TierHeaders)]
 
 
-async def tier_for(redis: Redis, asked: Tier | None, owner: str) -> Tier:
+async def tier_for(redis: Redis, asked: AskedTier | None, owner: str) -> Tier:
     """The class of service that an owner's request gets.
 
-    Raises ApiError ``forbidden`` for one above the owner's highest.
+    Raises ApiError ``forbidden``, with the field's name, for one above the owner's highest.
     """
-    tier: Tier = asked or "default"
+    tier: Tier = "default" if asked is None else asked.tier
     if owner == EVERYONE:
         return tier
     kept = cast(bytes | None, await redis.hget(HIGHEST_TIER, owner))
@@ -52,5 +57,5 @@ async def tier_for(redis: Redis, asked: Tier | None, owner: str) -> Tier:
         return tier
     if asked is None:
         return highest
-    sentence = f"The highest class of service of this API key is {highest}."
-    raise ApiError("forbidden", sentence, param="service_tier")
+    sentence = f"{asked.param} asks for {tier}: the highest class of this API key is {highest}."
+    raise ApiError("forbidden", sentence, param=asked.param)

@@ -11,7 +11,7 @@ from redis import Redis
 
 from api.errors import ApiError
 from wire import clock, keys
-from wire.queueing import turns
+from wire.queueing import may_start, turns
 from wire.queueing.schedule import LONGEST_S, QUEUED, scheduled_key
 from wire.rq_jobs import queue_key, rq_job_key
 
@@ -21,6 +21,7 @@ _AT_ONCE = 500
 # ended; a process of the release before may have put it in the queue already.
 _RELEASE = (
     turns.JOIN
+    + may_start.TELL
     + """
 if redis.call('ZREM', KEYS[3], ARGV[1]) == 0 then return 0 end
 if redis.call('HGET', KEYS[6], 'status') ~= 'queued' then return 0 end
@@ -29,6 +30,7 @@ local about = redis.call('HMGET', KEYS[5], 'owner', ARGV[2])
 redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
 redis.call('RPUSH', KEYS[4], ARGV[1])
 join(ARGV[1], about[1] or '', about[2] or 'default')
+tell_may_start()
 return 1
 """
 )

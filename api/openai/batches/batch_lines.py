@@ -92,12 +92,12 @@ def refuse_stream(asked: bool | None) -> None:
 
 def refuse_order(body: Waiting) -> None:
     """Raises ApiError for a line that asks for an order of its own."""
-    asked = {
-        "service_tier": body.tier == "priority",
-        "max_queue_s": body.max_queue_s is not None,
-        "not_before": body.not_before is not None,
-    }
-    if (name := next((name for name, is_set in asked.items() if is_set), None)) is not None:
+    asked = body.asked_tier()
+    name = asked.param if asked is not None and asked.tier == "priority" else None
+    for limit in ("max_queue_s", "not_before"):
+        if name is None and getattr(body, limit) is not None:
+            name = limit
+    if name is not None:
         sentence = "The lines of a batch run in the time that chats leave free, in turns of keys."
         raise ApiError("unsupported", sentence, param=name)
 

@@ -22,6 +22,7 @@ REFUSED: dict[str, Harmless] = {
     "service_tier": only("auto", "default"),
     **ADAPTERS,
     # vLLM
+    "priority": only(0),
     "messages": unset,
     "add_special_tokens": only(True),
     "use_activation": only(True),
@@ -49,6 +50,7 @@ REFUSED: dict[str, Harmless] = {
 """What would change the answer and can't be had, and the values that ask for nothing."""
 _SENTENCES = {
     "service_tier": "Send the header X-Service-Tier in place of service_tier.",
+    "priority": "Send the header X-Service-Tier in place of priority.",
     "input_type": "Send prompt_name in place of input_type: it names a prompt of the model's.",
     "task": "Send prompt_name in place of task: it names a prompt of the model's.",
     "texts": "Send input in place of texts.",

@@ -33,6 +33,16 @@ export function loadText({ load_progress: percent, size }) {
   return `Loading: ${Math.floor(percent)} %${size ? ` of ${bytes(size)}` : ""} read`;
 }
 
+/** When a loaded model leaves the memory if nobody uses it, as far as that is known. */
+export function unloadText({ loaded, pinned, ttl, unloads_in_s: left }) {
+  if (!loaded) return "";
+  if (pinned) return "never unloaded";
+  const whole_s = (seconds) => span(Math.ceil(seconds) * 1000).replace(".0", "");
+  if (typeof left === "number") return `unloaded in ${whole_s(left)}`;
+  if (ttl > 0) return `unloaded ${whole_s(ttl)} after its last use`;
+  return ttl < 0 ? "unloaded when its memory is needed" : "";
+}
+
 /** What is known of a model besides its name, in a line. */
 export function factsText(model, known) {
   const parts = [];
@@ -40,6 +50,7 @@ export function factsText(model, known) {
   if (model.context_window) parts.push(`context of ${whole(model.context_window)} tokens`);
   if (model.architecture !== "unknown") parts.push(model.architecture);
   if (known?.license) parts.push(known.license);
+  if (unloadText(model)) parts.push(unloadText(model));
   if (model.repository && model.repository !== model.name) parts.push(model.repository);
   return parts.join(" · ");
 }

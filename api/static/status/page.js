@@ -168,7 +168,7 @@ function showSums(status, rows) {
   sum("Running", whole(status.running_total), `of ${whole(slots)} slots`);
   for (const [name, depth] of waiting) {
     sum(name === "chat" ? "Waiting" : `In ${name} queue`, whole(depth),
-      name === "chat" ? `of ${whole(status.queue_limit)}` : "jobs");
+      name === "chat" ? waitingNote(status) : "jobs");
   }
   sum("Tokens per second", rows.length ? rate(rows.at(-1).tokens_per_second) : "–");
   sum("Prompt cache hits", share(cachedTokens, promptTokens),
@@ -176,6 +176,13 @@ function showSums(status, rows) {
   const weights = status.models.reduce((all, one) => all + one.bytes, 0);
   sum("Model memory", bytes(weights), free(status.memory));
   sum("Ended", whole(ended.reduce((all, [, count]) => all + count, 0)), `${whole(failed)} failed`);
+}
+
+/** How many chats may wait, and those that do by class of service. */
+function waitingNote({ queue_limit: limit, waiting_by_tier: counts = {} }) {
+  const some = Object.entries(counts).filter(([, count]) => count > 0);
+  const tiers = some.map(([tier, count]) => `${whole(count)} ${tier}`).join(", ");
+  return `of ${whole(limit)}${tiers && ` · ${tiers}`}`;
 }
 
 /** The memory that is left, on the machine that has least of it. */

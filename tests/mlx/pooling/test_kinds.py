@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,17 @@ def test_vectors_are_the_librarys_alone_and_in_company(kind: str, tmp_path: Path
         assert vector == pytest.approx(np.array(told.text_embeds)[0], abs=1e-5)
     # Not all the same: a mask that hid the texts would make them so.
     assert abs(together[0] @ together[1]) < 0.999
+
+
+def test_a_decoder_without_modules_is_an_embedding_model_by_its_card(tmp_path: Path) -> None:
+    named = folder_of("qwen3-embedding", tmp_path)
+    by_card = named.with_name("notes")
+    shutil.copytree(named, by_card)
+    assert describe(by_card).tasks == ("chat",)  # type: ignore[union-attr]
+    (by_card / "README.md").write_text("---\npipeline_tag: sentence-similarity\n---\n")
+    [vectors] = rows(opened(by_card), job(TEXTS, task="embed"))
+    [expected] = rows(opened(named), job(TEXTS, task="embed"))
+    assert vectors == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", RANKS)

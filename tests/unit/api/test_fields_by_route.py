@@ -9,7 +9,9 @@ from starlette.testclient import TestClient
 from tests.support.api_support import announce, message
 
 
-@pytest.mark.parametrize("field", ["adapters", "lora", "max_queue_s", "not_before", "service_tier"])
+@pytest.mark.parametrize(
+    "field", ["adapters", "lora", "max_queue_s", "not_before", "priority", "service_tier"]
+)
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank"])
 def test_what_texts_cant_have_is_refused_by_name(
     client: TestClient, redis: Redis, path: str, field: str

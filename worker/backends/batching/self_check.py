@@ -25,10 +25,20 @@ log = logging.getLogger(__name__)
 PROMPTS = (9, 5, 3)
 """Tokens of the prompts: unequal, so that padding weighs, and few, because on a CPU some models
 take a tenth of a second for each."""
-ONE_POSITION = frozenset({"afm7", "cohere_compass", "minimax_m3", "minimax_m3_vl", "qwen4_exp"})
-"""Architectures that count positions, or blocks of them, with the padding, and Compass, which looks
-for its rows in windows as if these had never come round: short prompts show it too faintly or not
-at all."""
+ONE_POSITION = frozenset(
+    {
+        "afm7",
+        "cohere_compass",
+        "longcat_flash_sparse",
+        "minimax_m3",
+        "minimax_m3_vl",
+        "qwen4_exp",
+        "unlimited-ocr",
+    }
+)
+"""Architectures that count positions, or blocks of them, with the padding; Compass, which looks for
+its rows in windows as if these had never come round; and Unlimited-OCR, whose merged rows keep all
+of an answer. Short prompts show it too faintly or not at all."""
 ROUNDING, ROUNDING_OF_16_BITS = 0.005, 0.06
 """Largest difference of logits, root mean square in standard deviations of the logits, that is
 rounding. With the shape of a batch, logits of 16 bits differ by 0.01 to 0.03; padding in a state

@@ -7,9 +7,12 @@ model's type and its folder's name have to tell. Reads files alone: no library i
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,15 @@ DECODERS = {"qwen3", "gemma3_text", "lfm2", "ministral3"}
 RERANKERS = {"qwen3"}
 """Types of chat models that are run as rerankers, by the probability of the word "yes"."""
 _CLASSIFIER = "ForSequenceClassification"
+_VECTORS = re.compile("Embed|Bidirectional")
+_TASKS_BY_TAG: dict[str, tuple[Task, ...]] = {
+    "sentence-similarity": ("embed", "rerank"),
+    "feature-extraction": ("embed", "rerank"),
+    "text-ranking": ("rerank",),
+}
+"""What a model is for by the ``pipeline_tag`` of its card."""
+_MOST_CARD_LINES = 200_000
+"""Cards with results of benchmarks have tens of thousands of lines before their text."""
 _OFFSET = {"xlm_roberta", "roberta"}
 """Types whose positions begin behind the number of the padding token."""
 _LARGEST_LENGTH = 1 << 20
@@ -72,14 +84,59 @@ def answers_yes(config: Json) -> bool:
 def tasks_of(config: Json, folder: Path, name: str) -> tuple[Task, ...]:
     """What a model is for. ``name`` is its folder's, or its repository's."""
     kind, called = model_type_of(config), name.lower()
-    if is_classifier(config):
+    if is_classifier(config) or _is_cross_encoder(folder):
         return ("rerank",)
-    embeds = (folder / "modules.json").is_file() or kind in ENCODERS | OTHER_ENCODERS
+    embeds = kind in ENCODERS | OTHER_ENCODERS or any(map(Path.is_file, _made_by(folder)))
     if kind in RERANKERS and "rerank" in called and not embeds:
         return ("rerank",)
     if kind in DECODERS:
         embeds |= "embed" in called or config.get("use_bidirectional_attention") is True
-    return ("embed", "rerank") if embeds else ("chat",)
+    if embeds or _has_no_head(config):
+        return ("embed", "rerank")
+    # Cards of vision models tell of their towers, too.
+    tag = "" if "vision_config" in config else _pipeline_tag(folder)
+    return _TASKS_BY_TAG.get(tag, ("chat",))
+
+
+def _is_cross_encoder(folder: Path) -> bool:
+    """Whether sentence-transformers calls a model one that scores pairs of texts."""
+    told = _object(folder / "config_sentence_transformers.json")
+    return told.get("model_type") == "CrossEncoder"
+
+
+def _made_by(folder: Path) -> list[Path]:
+    """Files that sentence-transformers writes for models of vectors; a conversion may have kept one
+    of them."""
+    names = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
+    return [folder / name for name in names]
+
+
+def _has_no_head(config: Json) -> bool:
+    """Whether a model was saved as one without a head that writes text, by the name of its class:
+    Qwen3Model for the type qwen3, or one that names what it does, as LlamaBidirectionalModel."""
+    named = config.get("architectures")
+    if not isinstance(named, list) or len(named) != 1 or "vision_config" in config:
+        return False
+    plain = model_type_of(config).replace("_", "") + "model"
+    return str(named[0]).lower() == plain or bool(_VECTORS.search(str(named[0])))
+
+
+def _pipeline_tag(folder: Path) -> str:
+    """What a model's card says that it is for, in the YAML before its text; empty if it doesn't.
+
+    A line is looked for, in place of a YAML parser: cards with results of benchmarks are so long
+    that it would take seconds.
+    """
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
+            lines = islice(card, _MOST_CARD_LINES)
+            if next(lines, "").rstrip() != "---":
+                return ""
+            front = itertools.takewhile(lambda line: line.rstrip() != "---", lines)
+            found = [line for line in front if line.startswith("pipeline_tag:")]
+    except OSError:
+        return ""
+    return found[0].partition(":")[2].strip().strip("\"'") if found else ""
 
 
 def read_folder(config: Json, folder: Path) -> PoolingFolder:

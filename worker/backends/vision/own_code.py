@@ -3,6 +3,7 @@ it would do is known."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer
+from mlx_vlm.models.base import install_auto_processor_patch
+from mlx_vlm.models.mistral3.processing_mistral3 import Mistral3Processor
 from transformers import AutoConfig, PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
@@ -41,10 +44,18 @@ def register_configurations() -> None:
     until the stack ends if that isn't installed; there is one beside that needs Pillow alone.
     """
     AutoConfig.register(Phi4MMConfig.model_type, Phi4MMConfig, exist_ok=True)
+    _give_processor_to_mistral_large()
     if find_spec("torchvision") is None:
         stand_in = ModuleType("transformers.models.siglip2.image_processing_siglip2")
         vars(stand_in)["__getattr__"] = _siglip2
         sys.modules.setdefault(stand_in.__name__, stand_in)
+
+
+@functools.cache
+def _give_processor_to_mistral_large() -> None:
+    """Have mlx_vlm read Mistral Large 3's files with the processor of its vision tower, which is
+    Mistral Small 3's: the library names none, and that of transformers needs torchvision."""
+    install_auto_processor_patch("mistral_large3", Mistral3Processor)
 
 
 def _siglip2(name: str) -> Any:

@@ -51,6 +51,7 @@ _TAKE_ONE_IMAGE = {
     "paddleocr_vl",
     "paligemma",
     "step3p7",
+    "unlimited-ocr",
 }
 """Model types that see one image: mlx_vlm's models leave out what is behind the first without a
 word, or their processors fail on it."""

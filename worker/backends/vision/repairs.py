@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
+
+from worker.backends.vision.overlapping_windows import keep_windows
 
 
 def repair(model: Any) -> None:
     """Have a loaded model do what the library has wrong; most models need nothing."""
     if model.config.model_type == "minicpmo":
         model.language_model.get_rope_index = _in_order
+    elif model.config.model_type == "deepseek_v4":
+        keep_windows(model.language_model)
+    elif model.config.model_type == "unlimited-ocr":
+        model.language_model.chunked_prefill_policy = _in_one_piece
+    elif model.config.model_type == "mistral_large3":
+        _take_embeddings(model.language_model)
     elif model.config.model_type == "gemma3n":
         _scale_words(model)
         for layer in model.language_model.layers:
@@ -30,6 +39,43 @@ def _in_order(ids: mx.array, *_: Any, **__: Any) -> tuple[mx.array, mx.array]:
     rows, length = ids.shape
     positions = mx.broadcast_to(mx.arange(length), (3, rows, length))
     return positions, mx.zeros((rows, 1), dtype=mx.int32)
+
+
+def _in_one_piece(**_: Any) -> bool:
+    """Whether prompts of Unlimited-OCR may be cut: no.
+
+    Its cache keeps all tokens of the first piece and the last 128 behind it. That is meant for a
+    prompt and an answer: what would be cut off a prompt would be dropped in the course of it.
+    """
+    return False
+
+
+def _take_embeddings(language: Any) -> None:
+    """Have Mistral Large 3 read what was embedded.
+
+    Its language model is DeepSeek V3's, which embeds token ids again in place of the embeddings
+    that it is given: no picture would ever be seen.
+    """
+    kind: Any = type(language)
+    language.__class__ = _with_embeddings(kind)
+
+
+@functools.cache
+def _with_embeddings(original: type) -> type:
+    """The same class of language model, which reads what was embedded."""
+
+    def call(self: Any, inputs: Any = None, *, inputs_embeds: Any = None, **options: Any) -> Any:
+        if inputs_embeds is None:
+            return original.__call__(self, inputs, **options)
+        words = self.model.embed_tokens
+        self.model.embed_tokens = lambda _: inputs_embeds
+        try:
+            return original.__call__(self, inputs, **options)
+        finally:
+            self.model.embed_tokens = words
+
+    members = {"__call__": call, "__module__": original.__module__}
+    return type(original.__name__, (original,), members)
 
 
 def _scale_words(model: Any) -> None:

@@ -25,7 +25,7 @@ from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
 
 from wire import keys, redis_refusals, rq_jobs
-from wire.queueing import turns
+from wire.queueing import may_start, turns
 from wire.routing.offers import Offer, Reason, put_offer
 from wire.rq_jobs import Closing
 from worker import tasks
@@ -43,12 +43,16 @@ BACKOFF = ExponentialBackoff(base=0.1, cap=1.0)
 
 # KEYS: intermediate list, queue, when it was first seen popped. ARGV: job id. One script: of two
 # workers only one puts a job back.
-REQUEUE_POPPED = """
+REQUEUE_POPPED = (
+    may_start.TELL
+    + """
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3])
+tell_may_start()
 return 1
 """
+)
 
 
 class Outcome(Enum):
@@ -225,5 +229,6 @@ def requeue(
     job.set_status(JobStatus.QUEUED, pipeline=pipeline)
     if offer is None:
         queue.push_job_id(job.id, pipeline=pipeline, at_front=True)
+        may_start.tell(pipeline)
     else:
         put_offer(pipeline, *offer, queue.intermediate_queue_key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from redis import Redis
@@ -10,15 +9,13 @@ from rq import Queue
 from rq.exceptions import DequeueTimeout
 
 from wire import keys
-from wire.queueing import turns
+from wire.queueing import may_start, turns
 from wire.rq_jobs import popped_key
-
-LIMITED_POLL_S = 0.02
-"""How often a free slot looks for a chat that may start, while some key has a limit."""
 
 
 class TurnQueue(Queue):
-    """Where RQ would move the first job, this moves the next one; an empty queue is waited for."""
+    """Where RQ would move the first job, this moves the next one; if there is none, it waits until
+    there may be one."""
 
     @classmethod
     def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> Any:
@@ -27,11 +24,11 @@ class TurnQueue(Queue):
         taken = connection.register_script(turns.TAKE)(
             keys=names, args=[keys.job(""), keys.live("")]
         )
-        if taken:
-            return queue_key, taken
         if taken is None:
             return super().lmove(connection, queue_key, timeout)
+        if not isinstance(taken, list):
+            return queue_key, taken
         if timeout is None:
             return None
-        time.sleep(LIMITED_POLL_S)
+        may_start.wait(connection, taken[0], timeout)
         raise DequeueTimeout(timeout, queue_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.model_kinds.configs.vision.popular import QWEN_TOWER
 from tests.model_kinds.configs.vision.recipe import NORM, TOWER, Fixed, VisionRecipe
 from tests.model_kinds.tokenizer import VOCABULARY
 
@@ -42,6 +43,29 @@ _DEEPSEEK_FILES: dict[str, Any] = {
     "image_std": [0.5] * 3,
     "processor_class": "DeepseekOCRProcessor",
 }
+_DEEPSEEK = "mlx_vlm.models.deepseekocr.processing_deepseekocr.DeepseekOCRProcessor"
+_SAM_CONFIG = "mlx_vlm.models.deepseekocr.config.SAMViTConfig.__init__"
+_DEEPSEEK_OCR: dict[str, Any] = {
+    "text": {
+        "model_type": "deepseek_v2",
+        "qk_rope_head_dim": 0,
+        "qk_nope_head_dim": 0,
+        "scoring_func": "softmax",
+        "topk_method": "greedy",
+    },
+    "tower": {
+        "model_type": "vision",
+        "layers": 1,
+        "hidden_size": 1024,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+    },
+    "own": {"projector_config": {"projector_type": "linear", "input_dim": 2048, "n_embed": 64}},
+    "picture": "<image>\n",
+    "token": "<image>",
+    "marks": ("<image>",),
+    "content": "text",
+}
 
 KINDS: dict[str, VisionRecipe] = {
     "dots_ocr": VisionRecipe(
@@ -79,6 +103,47 @@ KINDS: dict[str, VisionRecipe] = {
         preprocessor={**_QWEN_FILES, "image_processor_type": "PaddleOCRVLImageProcessor"},
         flat=True,
     ),
+    "ernie4_5_moe_vl": VisionRecipe(
+        text={
+            "moe_num_experts": [4, 4],
+            "moe_intermediate_size": [32, 32],
+            "moe_layer_start_index": [1, 1],
+            "moe_layer_end_index": [1, 1],
+            "moe_k": 2,
+            "moe_num_shared_experts": 1,
+            "num_hidden_layers": 3,
+            "rope_scaling": {"type": "default", "mrope_section": [5, 5, 6]},
+        },
+        tower={
+            **QWEN_TOWER,
+            "model_type": "DFNRope_vision_transformer",
+            "embed_dim": 32,
+            "mlp_ratio": 2.0,
+        },
+        own={"pixel_hidden_size": 32, "hidden_size": 64},
+        picture="<|IMAGE_START|><|image@placeholder|><|IMAGE_END|>",
+        token="<|IMAGE_PLACEHOLDER|>",
+        marks=(
+            "<|IMAGE_START|>",
+            "<|IMAGE_PLACEHOLDER|>",
+            "<|IMAGE_END|>",
+            "<|image@placeholder|>",
+            "<|VIDEO_START|>",
+            "<|VIDEO_END|>",
+        ),
+        ids={
+            "im_patch_id": "<|IMAGE_PLACEHOLDER|>",
+            "image_start_token_id": "<|IMAGE_START|>",
+            "image_end_token_id": "<|IMAGE_END|>",
+        },
+        tokenizer={
+            "tokenizer_class": "Ernie4_5_VLTokenizer",
+            **dict.fromkeys(("unk_token", "bos_token", "cls_token", "mask_token"), "<|pad|>"),
+            "sep_token": "<|im_end|>",
+        },
+        sentencepiece=True,
+        flat=True,
+    ),
     "hunyuan_vl": VisionRecipe(
         text={
             "attention_head_dim": 32,
@@ -110,31 +175,14 @@ KINDS: dict[str, VisionRecipe] = {
         preprocessor=_QWEN_FILES,
     ),
     "deepseekocr": VisionRecipe(
-        text={
-            "model_type": "deepseek_v2",
-            "qk_rope_head_dim": 0,
-            "qk_nope_head_dim": 0,
-            "scoring_func": "softmax",
-            "topk_method": "greedy",
-        },
-        tower={
-            "model_type": "vision",
-            "layers": 1,
-            "hidden_size": 1024,
-            "intermediate_size": 64,
-            "num_attention_heads": 2,
-        },
-        own={"projector_config": {"projector_type": "linear", "input_dim": 2048, "n_embed": 64}},
-        picture="<image>\n",
-        token="<image>",
-        marks=("<image>",),
-        fixed={
-            "mlx_vlm.models.deepseekocr.config.SAMViTConfig.__init__": _SAM,
-            "mlx_vlm.models.deepseekocr.processing_deepseekocr.DeepseekOCRProcessor.__call__": {
-                "__kwdefaults__": _VIEWS
-            },
-        },
+        fixed={_SAM_CONFIG: _SAM, f"{_DEEPSEEK}.__call__": {"__kwdefaults__": _VIEWS}},
         processor=_DEEPSEEK_FILES,
-        content="text",
+        **_DEEPSEEK_OCR,
+    ),
+    "unlimited_ocr": VisionRecipe(
+        model_type="unlimited-ocr",
+        fixed={_SAM_CONFIG: _SAM, f"{_DEEPSEEK}.__call__": {"__kwdefaults__": _VIEWS}},
+        processor={**_DEEPSEEK_FILES, "processor_class": "UnlimitedOCRProcessor"},
+        **_DEEPSEEK_OCR | {"picture": "<image>"},
     ),
 }

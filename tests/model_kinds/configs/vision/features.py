@@ -140,6 +140,18 @@ KINDS: dict[str, VisionRecipe] = {
         },
         **_PIXTRAL,
     ),
+    "mistral_large3": VisionRecipe(
+        text={"model_type": "mistral_large3"},
+        tower=_PIXTRAL_TOWER,
+        own={"spatial_merge_size": 2, "vision_feature_layer": -1},
+        preprocessor=_PIXTRAL_FILES,
+        processor={
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "processor_class": "PixtralProcessor",
+        },
+        **_PIXTRAL,
+    ),
     "mllama": VisionRecipe(
         text={"num_hidden_layers": 4, "cross_attention_layers": [1, 3]},
         tower={

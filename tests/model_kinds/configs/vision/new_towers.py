@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.model_kinds.configs import windows
 from tests.model_kinds.configs.vision.features import MOONVIT
 from tests.model_kinds.configs.vision.popular import (
     DELTA,
@@ -11,6 +12,8 @@ from tests.model_kinds.configs.vision.popular import (
     QWEN_FILES,
 )
 from tests.model_kinds.configs.vision.recipe import END, START, TOWER, VisionRecipe
+
+DEEPSEEK = windows.KINDS["deepseek_v41"].own
 
 KINDS: dict[str, VisionRecipe] = {
     "mage_vl": VisionRecipe(
@@ -175,5 +178,59 @@ KINDS: dict[str, VisionRecipe] = {
         token="<|image_pad|>",
         marks=(START, "<|image_pad|>", END, "<|video_pad|>"),
         preprocessor=QWEN3_FILES,
+    ),
+    "indic_ocr": VisionRecipe(
+        text={**DELTA, "model_type": "qwen3_5_text"},
+        tower={**QWEN3_TOWER, "model_type": "qwen3_5"},
+        picture=START + "<|image_pad|>" + END,
+        token="<|image_pad|>",
+        marks=(START, "<|image_pad|>", END, "<|video_pad|>"),
+        ids={
+            "video_token_id": "<|video_pad|>",
+            "vision_start_token_id": START,
+            "vision_end_token_id": END,
+        },
+        preprocessor=QWEN3_FILES,
+    ),
+    "inkling": VisionRecipe(
+        text={
+            "num_hidden_layers": 3,
+            "layer_types": ["hybrid_sliding", "full", "hybrid_sliding"],
+            "mlp_layer_types": ["dense", "moe", "moe"],
+            "swa_num_attention_heads": 2,
+            "swa_num_key_value_heads": 1,
+            "swa_head_dim": 32,
+            "sliding_window_size": 64,
+            "d_rel": 8,
+            "rel_extent": 64,
+            "intermediate_size": 32,
+            "dense_intermediate_size": 96,
+            "route_scale": 1.0,
+        },
+        tower={"model_type": "inkling_vision"},
+        own={"audio_config": {"n_mel_bins": 4}},
+        picture=f"{START}<image>{END}",
+        token="<image>",
+        marks=(START, "<image>", END, "<audio>"),
+        ids={"audio_token_id": "<audio>"},
+        processor={"image_token": "<image>", "audio_token": "<audio>"},
+    ),
+    "deepseek_v41": VisionRecipe(
+        text=DEEPSEEK,
+        tower={
+            "num_layers": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+            "patch_size": 14,
+            "downsample_ratio": 2,
+            "min_pixels": 56 * 56,
+            "max_image_tokens": 64,
+        },
+        own={"engram_layer_ids": []},
+        picture="<image>",
+        token="<image>",
+        marks=("<image>",),
+        processor={"processor_class": "DeepseekV41Processor"},
     ),
 }

@@ -62,6 +62,8 @@ class VisionRecipe:
     preprocessor: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
     tokenizer: dict[str, Any] = field(default_factory=dict)
+    sentencepiece: bool = False
+    """Whether its tokeniser is a SentencePiece model."""
     flat: bool = False
     """Whether the language model's part is at the top of the configuration."""
     model_type: str = ""

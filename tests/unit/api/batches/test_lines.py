@@ -73,6 +73,12 @@ def test_what_a_line_can_not_have_is_refused_by_name(fields: dict[str, Any], par
     assert sentence.startswith(f"{param}: ")
 
 
+@pytest.mark.parametrize("fields", [{"service_tier": "priority"}, {"priority": -1}])
+def test_a_line_asks_for_no_class_before_chats(fields: dict[str, Any]) -> None:
+    code, _, named = refusal(OPENAI, of_openai({"model": MODEL.id} | fields))
+    assert (code, named) == ("unsupported", next(iter(fields)))
+
+
 def test_a_model_that_is_not_there_is_refused_as_in_a_request() -> None:
     absent = LineParser([MODEL.model_copy(update={"downloaded": False})], ENDPOINTS[CHAT].read)
     for parser, row, param in (

@@ -19,12 +19,14 @@ from api.jobs import reaper
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S
+from api.jobs.waiting import queue_look
 from tests.support.api_support import QUEUE, LogWriter, announce
 from tests.support.fake_api import fake_api
 from tests.unit.api.jobs.rq_endings import CANARY, ENDINGS, cancel, chat, delete, fail, log_of, rq
 from wire import clock as redis_clock
 from wire import keys
 from wire.messages import Delta, Failed, Finished, ModelCommand
+from wire.queueing import turns
 from wire.rq_jobs import rq_job_key
 from wire.settings import Settings
 
@@ -71,6 +73,7 @@ def test_a_queued_chat_that_rqs_tools_end_gets_one_end(
     [event] = log_of(redis, job_id)
     assert (event.code if isinstance(event, Failed) else event.finish_reason) == code
     assert redis.zcard(keys.live("ann")) == redis.zcard(keys.STOPPING) == 0
+    assert not redis.exists(turns.places(keys.CHAT_QUEUE))
     assert redis.hget(keys.usage("ann"), "requests") == b"1"
     left = redis.hgetall(rq_job_key(job_id))
     assert not left or 0 < redis.ttl(rq_job_key(job_id)) <= keys.RQ_LIFETIME_S
@@ -235,8 +238,9 @@ def test_cancelled_jobs_leave_rqs_registry_when_their_time_is_over(
 
 
 def test_ready_and_status_and_views_say_that_the_queues_are_suspended(
-    client: TestClient, jobs: JobQueue, redis: Redis
+    client: TestClient, jobs: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queue_look, "POSITIONS_S", 0)
     job_id = chat(jobs)
     assert client.get(f"/api/engine/jobs/{job_id}").json()["held"] is None
     redis.set("rq:suspended", 1)
@@ -255,6 +259,7 @@ def test_a_worker_that_does_not_answer_is_shown(
     job = rq(redis, job_id)
     job.prepare_for_execution("w1", redis.pipeline())
     redis.hset(job.key, mapping={"status": "started", "worker_name": "w1"})
+    redis.lrem(QUEUE, 1, job_id)
     LogWriter(redis, job_id)
     assert client.get(f"/api/engine/jobs/{job_id}").json()["held"] is None
     assert client.get("/api/engine/status").json()["silent_workers"] == []

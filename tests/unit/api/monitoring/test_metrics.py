@@ -10,11 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from starlette.testclient import TestClient
 
-from api.monitoring.metrics import COUNTERS, GAUGES, TIMES
+from api.monitoring.worker_metrics import COUNTERS, GAUGES, TIMES
 from tests.support.api_support import MODEL, QUEUE, announce, status
 from tests.support.paths import ROOT
 from wire import keys
+from wire.queueing import turns
+from wire.queueing.turns import Tier
 from wire.routing.told import OUTCOMES, ROUTED
+from wire.rq_jobs import started_key
 from wire.worker_status import BUCKETS, Histogram, Totals
 
 DOCS = ROOT / "docs" / "metrics.md"
@@ -99,6 +102,28 @@ def test_queues_and_ends_are_counted_over_all_processes(client: TestClient, redi
     assert (
         value(samples, "mlxq_model_weights_bytes", worker="w1", model=MODEL.id, kv_bits="8") == 99
     )
+
+
+def test_chats_that_wait_and_run_are_counted_by_class_of_service(
+    client: TestClient, redis: Redis
+) -> None:
+    announce(redis)
+    tiers: tuple[Tier, ...] = ("flex", "default", "flex", "priority")
+    with redis.pipeline() as pipe:
+        for number, tier in enumerate(tiers):
+            turns.join(pipe, "chat", f"waits-{number}", "ann", tier)
+            record = {"kind": "chat"} | ({} if tier == "default" else {turns.TIER: tier})
+            pipe.hset(keys.job(f"runs-{number}"), mapping=record)
+            pipe.zadd(started_key("chat"), {f"runs-{number}:execution": 1})
+        pipe.hset(keys.job("command"), "kind", "model")
+        pipe.zadd(started_key("chat"), {"command:execution": 1, b"\xff:x": 1})
+        pipe.execute()
+    counts = {"priority": 1, "default": 1, "flex": 2}
+    samples = read(client)
+    for what in ("waiting", "running"):
+        name = f"mlxq_num_requests_{what}_by_tier"
+        assert {tier: value(samples, name, tier=tier) for tier in counts} == counts
+        assert client.get("/api/engine/status").json()[f"{what}_by_tier"] == counts
 
 
 def test_requests_are_counted_by_route_and_status_and_no_path_becomes_a_label(

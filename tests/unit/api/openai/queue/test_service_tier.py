@@ -80,6 +80,44 @@ def test_a_native_chat_has_a_priority(api: Api, priority: str, tier: str | None)
     assert kept(api) == tier
 
 
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize(
+    ("priority", "header", "used"),
+    [
+        (-(2**63), None, "priority"),
+        (-1, "flex", "priority"),
+        (0, None, "default"),
+        (0, "flex", "flex"),
+        (1, None, "flex"),
+        (7.0, "priority", "flex"),
+    ],
+)
+def test_of_vllms_priorities_lower_ones_go_first(
+    api: Api, path: str, priority: float, header: str | None, used: str
+) -> None:
+    headers = {} if header is None else {HEADER: header}
+    answer = api.client.post(path, json=body(path) | {"priority": priority}, headers=headers)
+    assert "X-Ignored-Fields" not in answer.headers
+    assert answer.json()["service_tier"] == used
+    assert kept(api) == (None if used == "default" else used)
+
+
+def test_responses_take_vllms_priority(api: Api) -> None:
+    asked = {"model": MODEL.id, "input": "Hi", "priority": 2}
+    assert api.client.post(RESPONSES, json=asked).json()["service_tier"] == "flex"
+
+
+def test_vllms_priority_agrees_with_the_class_of_service_or_is_refused(api: Api) -> None:
+    for tier, priority in (("flex", -1), ("default", 3), ("priority", 3)):
+        refused = api.refused(400, service_tier=tier, priority=priority)
+        assert refused["param"] == "priority"
+    for wrong in ("soon", True, 0.5, 2**63):
+        assert api.refused(400, priority=wrong)["param"] == "priority"
+    for tier, priority in (("flex", 3), ("auto", 3), ("flex", 0)):
+        sent = body(CHAT) | {"service_tier": tier, "priority": priority}
+        assert api.client.post(CHAT, json=sent).json()["service_tier"] == "flex"
+
+
 def test_what_a_web_ui_asks_for_behind_its_users_back_is_flex(api: Api) -> None:
     for task, asked, used in (
         ("title_generation", {}, "flex"),

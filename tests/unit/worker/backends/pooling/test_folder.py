@@ -33,6 +33,21 @@ def write(folder: Path, **files: Any) -> None:
         ({"model_type": "llama"}, "llama-embed", CHATS),
         ({"model_type": "gemma3_text", "use_bidirectional_attention": True}, "x", EMBEDS),
         ({"model_type": "gemma3_text"}, "gemma-3-270m", CHATS),
+        ({"model_type": "qwen3", "architectures": ["Qwen3Model"]}, "x", EMBEDS),
+        ({"model_type": "gemma3_text", "architectures": ["Gemma3TextModel"]}, "x", EMBEDS),
+        ({"model_type": "qwen3", "architectures": ["Qwen3ForSequenceEmbedding"]}, "x", EMBEDS),
+        ({"model_type": "llama", "architectures": ["LlamaBidirectionalModel"]}, "x", EMBEDS),
+        ({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}, "x", CHATS),
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "x", CHATS),
+        (
+            {
+                "model_type": "internvl_chat",
+                "architectures": ["InternVLChatModel"],
+                "vision_config": {},
+            },
+            "x",
+            CHATS,
+        ),
         (
             {"model_type": "xlm-roberta", "architectures": ["XLMRobertaForSequenceClassification"]},
             "bge-reranker-v2-m3",
@@ -46,9 +61,39 @@ def test_what_a_model_is_for(
     assert tasks_of(config, tmp_path, name) == expected
 
 
-def test_modules_make_an_embedding_model_of_any_type(tmp_path: Path) -> None:
-    write(tmp_path, modules=[])
+@pytest.mark.parametrize("file", ["modules", "1_Pooling__config", "sentence_bert_config"])
+def test_sentence_transformers_files_make_an_embedding_model_of_any_type(
+    tmp_path: Path, file: str
+) -> None:
+    write(tmp_path, **{file: []})
     assert tasks_of({"model_type": "qwen3"}, tmp_path, "anything") == EMBEDS
+
+
+def test_a_cross_encoder_is_a_reranker_whatever_its_name(tmp_path: Path) -> None:
+    write(tmp_path, modules=[], config_sentence_transformers={"model_type": "CrossEncoder"})
+    assert tasks_of({"model_type": "qwen3"}, tmp_path, "anything") == RANKS
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("---\nlicense: mit\npipeline_tag: sentence-similarity\n---\n", EMBEDS),
+        ("---\npipeline_tag: 'feature-extraction'\n---\n", EMBEDS),
+        ("---\r\npipeline_tag: text-ranking\r\n---\r\n", RANKS),
+        ("---\npipeline_tag: text-generation\n---\n", CHATS),
+        ("---\nlicense: mit\n---\npipeline_tag: sentence-similarity\n", CHATS),
+        ("---\nbase:\n  pipeline_tag: sentence-similarity\n---\n", CHATS),
+        ("pipeline_tag: sentence-similarity\n", CHATS),
+        ("", CHATS),
+    ],
+)
+def test_a_card_says_what_a_model_is_for(
+    tmp_path: Path, card: str, expected: tuple[str, ...]
+) -> None:
+    (tmp_path / "README.md").write_bytes(card.encode())
+    assert tasks_of({"model_type": "qwen3"}, tmp_path, "anything") == expected
+    vision = {"model_type": "qwen3", "vision_config": {}}
+    assert tasks_of(vision, tmp_path, "anything") == CHATS
 
 
 def test_the_modules_files_are_read_where_they_are(tmp_path: Path) -> None:

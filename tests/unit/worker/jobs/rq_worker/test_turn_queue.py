@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from fakeredis import FakeRedis
+from fakeredis import FakeAsyncRedis
 from redis import Redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout
 from rq.serializers import JSONSerializer
 
+from api.auth.key_store import KeyStore, Limits
 from tests.support.chats import chat_job
+from tests.support.fake_api import fake_redis, server_of
 from wire import clock, keys, rq_jobs
 from wire.access.limits import MOST_RUNNING
-from wire.messages import ModelCommand
+from wire.messages import Finished, ModelCommand
 from wire.queueing import turns
 from wire.queueing.turns import AGED_S, AGED_SHARE, Tier
+from wire.token_log import Append, TokenLog
+from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED
 from worker.jobs.rq_worker.turn_queue import TurnQueue
+
+LONG_S = 60
 
 
 class Waiting:
@@ -31,10 +39,9 @@ class Waiting:
     def put(self, job_id: str, owner: str = "ann", tier: Tier = "default", age_s: int = 0) -> None:
         job = chat_job(job_id=job_id).model_copy(update={"owner": owner})
         submitted = int(clock.now_ms(self.redis)) - age_s * 1000
+        record = {"owner": owner, "kind": "chat"}
         with self.redis.pipeline() as pipe:
-            rq_jobs.enqueue(
-                pipe, self.queue, keys.CHAT_TASK, job, "m", {"owner": owner}, submitted, tier
-            )
+            rq_jobs.enqueue(pipe, self.queue, keys.CHAT_TASK, job, "m", record, submitted, tier)
             pipe.execute()
 
     def pop(self) -> str | None:
@@ -60,7 +67,7 @@ class Waiting:
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
     monkeypatch.setattr("rq.queue.get_version", lambda _: (7, 0, 0))  # by which RQ pops with a move
-    return Waiting(FakeRedis())
+    return Waiting(fake_redis())
 
 
 def test_chats_of_one_key_run_in_the_order_they_came(waiting: Waiting) -> None:
@@ -164,10 +171,76 @@ def test_chats_beyond_a_keys_number_wait_and_others_pass_them(waiting: Waiting) 
     assert waiting.pop() == "ann-3"
 
 
-def test_while_a_key_has_a_number_an_empty_queue_is_not_waited_for(waiting: Waiting) -> None:
-    waiting.redis.hset(MOST_RUNNING, "ann", 2)
+def end_a_chat(waiting: Waiting) -> None:
+    log = TokenLog(waiting.redis)
+    attempt, _ = log.begin("ann-0")
+    log.append([Append("ann-0", "ann", attempt, 1, Finished("stop"))])
+
+
+def queue_a_chat(waiting: Waiting) -> None:
+    waiting.put("ben-0", "ben")
+
+
+def queue_a_command(waiting: Waiting) -> None:
+    command = ModelCommand(job_id="command", action="scan")
+    with waiting.redis.pipeline() as pipe:
+        rq_jobs.enqueue(pipe, waiting.queue, keys.MODEL_TASK, command, "scan", {}, 0)
+        pipe.execute()
+
+
+def put_a_chat_back(waiting: Waiting) -> None:
+    waiting.redis.rpush(waiting.queue.intermediate_queue_key, "back")
+    names = [waiting.queue.intermediate_queue_key, waiting.queue.key, keys.popped("back")]
+    waiting.redis.eval(REQUEUE_POPPED, len(names), *names, "back")
+
+
+def raise_the_limit(waiting: Waiting) -> None:
+    limit(waiting.redis, 2)
+
+
+def take_the_last_limit_away(waiting: Waiting) -> None:
+    limit(waiting.redis, None)
+
+
+def limit(redis: Redis, number: int | None) -> None:
+    keys_of_api = KeyStore(FakeAsyncRedis(server=server_of(redis)))
+    asyncio.run(keys_of_api.set_limits("ann", Limits(None, number)))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        end_a_chat,
+        queue_a_chat,
+        queue_a_command,
+        put_a_chat_back,
+        raise_the_limit,
+        take_the_last_limit_away,
+    ],
+)
+def test_what_lets_a_chat_start_after_the_look_ends_the_wait_for_it(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch, event: Callable[[Waiting], None]
+) -> None:
+    """Whoever waits has looked before, and begins to wait after it has happened."""
+    waiting.put("ann-0", "ann")
+    waiting.put("ann-1", "ann")
+    waiting.redis.hset(MOST_RUNNING, "ann", 1)
+    assert waiting.pop() == "ann-0"
+    start(waiting.redis, "ann-0")
+    read, told = waiting.redis.xread, []
+
+    def read_after_the_event(streams: dict[str, bytes], block: int) -> None:
+        assert block == LONG_S * 1000
+        event(waiting)
+        told.append(read(streams, block=block))
+
+    monkeypatch.setattr(waiting.redis, "xread", read_after_the_event)
     with pytest.raises(DequeueTimeout):
-        TurnQueue.lmove(waiting.redis, waiting.queue.key, 60)
+        TurnQueue.lmove(waiting.redis, waiting.queue.key, LONG_S)
+    assert len(told) == 1
+    assert told[0]
+    monkeypatch.undo()
+    assert TurnQueue.lmove(waiting.redis, waiting.queue.key, LONG_S) is not None
 
 
 def start(redis: Redis, job_id: str) -> None:

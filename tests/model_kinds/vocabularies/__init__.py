@@ -1,0 +1,1 @@
+"""Vocabularies of tokenisers whose files no package writes."""
