@@ -47,8 +47,9 @@ class Embedded:
     in_one_piece: bool = False
     """Whether the prompt must be read from its first position to its last in one call."""
     prefix: int = 0
-    """How many tokens at the beginning see each other in both directions, where a model has no
-    input that says which: it must read all of these at once, and what follows one by one."""
+    """How many tokens at the beginning must be read at once, and what follows one by one: they see
+    each other in both directions, and the model has no input that says which, or its cache keeps
+    what was read at once and drops the rest."""
     surplus: int = 0
     """How many more positions than tokens there are: some models have one image token for a whole
     image."""
@@ -214,7 +215,7 @@ class PromptEmbedder:
             whole,
             {} if offset is None else {"rope_deltas": mx.array(offset).reshape(1, 1)},
             in_one_piece=whole_prompt or bool(whole) or in_first_piece or surplus != 0,
-            prefix=prompt_length if whole_prompt and not aligned.keys() & TOKEN_TYPES else 0,
+            prefix=prompt_length if self.always_whole and not aligned.keys() & TOKEN_TYPES else 0,
             surplus=surplus,
         )
 
