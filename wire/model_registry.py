@@ -119,6 +119,12 @@ class ModelRecord(TolerantRecord):
         return self.size + self.draft_size
 
     @property
+    def cache_key(self) -> tuple[str, str, int | None]:
+        """What its cached prompts belong to: no other revision can use them, nor the same model
+        with its cache quantised otherwise."""
+        return self.id, self.revision, self.kv_quantization
+
+    @property
     def capabilities(self) -> list[str]:
         """What it can do, in words for clients."""
         named = {"chat": "chat", "embed": "embeddings", "rerank": "rerank"}

@@ -36,9 +36,7 @@ def _run(engine: Engine, cache: PromptCache, records: Iterable[ModelRecord]) -> 
             backend.prepare(sequence)
             engine.call(partial(_answer, backend, sequence)).result()
             # A prompt of nobody's is no prompt to begin another one with.
-            engine.call(
-                partial(cache.forget, (record.id, record.revision, record.kv_quantization))
-            ).result()
+            engine.call(partial(cache.forget, record.cache_key)).result()
     except Exception:  # A chat will say what is wrong, with its code.
         log.warning("the warm-up failed", exc_info=True)
     else:

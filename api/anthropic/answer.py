@@ -158,7 +158,7 @@ class MessageAnswer:
     def _say(self, text: str) -> Iterator[Json]:
         if text:
             if self._open != "text":
-                yield from self._begin("text", {"text": "", "citations": None})
+                yield from self._begin("text", {"text": "", "citations": []})
             yield self._piece("text_delta", "text", text)
 
     def _call(self, call: ToolCallDelta) -> Iterator[Json]:

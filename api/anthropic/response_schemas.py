@@ -42,7 +42,7 @@ class MessageUsage(_Described):
 class TextContent(_Described):
     type: Literal["text"]
     text: str
-    citations: None
+    citations: Annotated[list[str], Field(max_length=0)]
 
 
 class ThinkingContent(_Described):

@@ -39,7 +39,7 @@ TEXTS = {
     "output": "The items of the answer; of a call, its result.",
     "refusal": "A refusal that another service wrote; null in this one's answers.",
     "annotations": "Always empty.",
-    "citations": "Always null.",
+    "citations": "Always empty.",
     "finish_reason": "Why it ended: `stop`, `length`, `tool_calls`, `cancelled` or `error`.",
     "stop_reason": "Why it ended; of a stop text or token, which one.",
     "stop_sequence": "The stop text at which it ended.",

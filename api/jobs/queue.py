@@ -102,7 +102,7 @@ class JobQueue:
         worker can't read the jobs, ``invalid_request`` for more than an empty queue takes.
         """
         await self.check_quota(jobs[0].owner)
-        jobs = [await self._readable(job) for job in jobs]
+        jobs = await self._readable(jobs)
         own = self._limit if jobs[0].owner == EVERYONE else self._key_limit
         if len(jobs) > (most := min(self._limit, own)):
             sentence = f"The queue takes {most} answers at most: ask for fewer."
@@ -131,12 +131,13 @@ class JobQueue:
                 headers={"X-Should-Retry": "false"},
             )
 
-    async def _readable(self, job: ChatJob) -> ChatJob:
-        """The job as every living worker reads it."""
-        if needs(job) == FIRST:
-            return job
+    async def _readable(self, jobs: Sequence[ChatJob]) -> Sequence[ChatJob]:
+        """The jobs as every living worker reads them."""
+        if all(needs(job) == FIRST for job in jobs):
+            return jobs
+        version = await self._registry.oldest_version()
         try:
-            return readable(job, await self._registry.oldest_version())
+            return [readable(job, version) for job in jobs]
         except TooNew as refused:
             raise workers_outdated(refused.field) from None
 
@@ -145,10 +146,8 @@ class JobQueue:
         await self._in_thread(self._submit_command, command)
 
     async def stop(self, job_id: str, owner: str = "") -> None:
-        """Stop one job, queued or running; with the first of several choices all of them.
-
-        Unknown and ended jobs, and another owner's, are left as they are.
-        """
+        """Stop one job, queued or running; with the first of several choices all of them. Unknown
+        and ended jobs, and another owner's, are left as they are."""
         if is_job_id(job_id):
             await self._in_thread(self._canceller.stop, job_id, owner)
 

@@ -33,7 +33,8 @@ def with_openblas(environment: Mapping[str, str]) -> dict[str, str]:
     before, library = environment.get("LD_PRELOAD"), openblas()
     if library is None or before == "":
         return dict(environment)
-    tuned = {"LD_PRELOAD": ":".join(filter(None, [before, str(library)]))}
+    others = [other for other in (before or "").split(":") if other not in ("", str(library))]
+    tuned = {"LD_PRELOAD": ":".join([*others, str(library)])}
     if library == _of_opencv():
         tuned |= {"OPENBLAS_NUM_THREADS": "1"} | _core_type()
     return {**tuned, **environment, "LD_PRELOAD": tuned["LD_PRELOAD"]}

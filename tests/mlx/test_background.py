@@ -14,8 +14,9 @@ from tests.support.lanes import Immediate, InlineLoads
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
-from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
+from worker.engine.batch_scheduler import AHEAD, BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import ChatLoad
 from worker.engine.counters import Counters
 
 LIMIT_S = 60

@@ -13,8 +13,9 @@ from wire.messages import Message, Sampling
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
-from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
+from worker.engine.context import ChatLoad
 from worker.models.folders import ModelFolders
 
 LIMIT_S = 120

@@ -1,6 +1,9 @@
-// Vercel's AI SDK with its provider for OpenAI, which asks for responses unless it is told to chat.
+// Vercel's AI SDK: its provider for OpenAI, which asks for responses unless it is told to chat, and those for Anthropic
+// and for services with OpenAI's chat completions.
 
+import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, Output, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
@@ -67,5 +70,20 @@ for (const [api, model] of Object.entries({ responses: openai, chat: openai.chat
   test(`${api}: errors are the SDK's own`, async () => {
     const wrong = generateText({ ...same, model: model("nothing"), prompt: "Hello" });
     await assert.rejects(wrong, (error) => APICallError.isInstance(error) && error.statusCode === 404 && !error.isRetryable);
+  });
+}
+
+const others = {
+  messages: createAnthropic({ baseURL: `${SERVICE}/v1`, apiKey: "none" }),
+  compatible: createOpenAICompatible({ name: "mlxq", baseURL: `${SERVICE}/v1` }),
+};
+for (const [api, provider] of Object.entries(others)) {
+  test(`${api}: a text, whole and streamed, and a call`, async () => {
+    const same = { model: provider(CHAT), temperature: 0, maxRetries: 0, maxOutputTokens: 100 };
+    assert.equal((await generateText({ ...same, prompt: OPPOSITE })).text, COLD);
+    assert.equal(await streamText({ ...same, prompt: OPPOSITE }).text, COLD);
+    const weather = tool({ description: "The weather.", inputSchema: z.object({ city: z.enum(["Paris"]) }) });
+    const { toolCalls } = await generateText({ ...same, prompt: "Weather?", tools: { weather }, toolChoice: "required" });
+    assert.deepEqual(toolCalls.map(({ input }) => input), [{ city: "Paris" }]);
   });
 }

@@ -14,10 +14,10 @@ Message = dict[str, Any]
 
 
 class Service:
-    """The service at a URL."""
+    """The service at a URL, for the holder of a key where it needs one."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, key: str = "") -> None:
+        self.url, self._key = url, key
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
 
@@ -53,6 +53,8 @@ class Service:
     def _send(self, method: str, path: str, body: object = None) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
         headers = {} if body is None else {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
         except OSError:

@@ -13,9 +13,9 @@ from wire.messages import ChatJob, Message, Sampling
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.echo import ECHO_MODEL, answer
-from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
+from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
-from worker.engine.context import EngineContext, attempt
+from worker.engine.context import ChatLoad, EngineContext, attempt
 from worker.engine.counters import Counters
 from worker.models.loaded import LoadedModels
 

@@ -1,1 +1,1 @@
-"""In which order waiting jobs run: classes of service, and turns of owners within a class."""
+"""In which order waiting jobs run: classes of service, turns of owners within a class, limits."""

@@ -19,9 +19,6 @@ from typing import Literal, get_args
 from redis.client import Pipeline
 
 from wire import keys
-from wire.access.limits import MOST_RUNNING
-from wire.queueing.may_start import LAST_TOLD
-from wire.queueing.schedule import QUEUED
 
 Tier = Literal["priority", "default", "flex"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -32,12 +29,10 @@ AGED_S = 60
 """A job that has waited this long is aged."""
 AGED_SHARE = 4
 """Of so many jobs that start one is aged, if any is and a higher class would go first."""
-_CLASS = 2**32
-"""Places of a class begin at its number times this: room for that many turns."""
+PLACES_OF_CLASS = 2**32
+"""Places of a class begin at its number times this: it has room for so many turns."""
 _SAME_TURN = 2**19
 """Jobs of one turn run in the order they came; with the others, all that a double can count."""
-_PAGE = 64
-"""Places that are looked at together while owners have limits."""
 _NUMBERS = ", ".join(f"{tier} = '{number}'" for number, tier in enumerate(TIERS))
 JOIN = f"""
 local function join(id, owner, tier)
@@ -49,88 +44,12 @@ local function join(id, owner, tier)
   local turn = math.max(running, last + 1)
   local number = redis.call('HINCRBY', KEYS[2], 'jobs', 1) % {_SAME_TURN}
   redis.call('HSET', KEYS[2], whose, turn)
-  local place = class * {_CLASS} + turn + number / {_SAME_TURN}
+  local place = class * {PLACES_OF_CLASS} + turn + number / {_SAME_TURN}
   redis.call('ZADD', KEYS[1], string.format('%.17g', place), id)
 end
 """
 """Lua: gives a job its place. The first keys are :func:`join_keys`."""
 _JOIN = JOIN + "join(ARGV[1], ARGV[2], ARGV[3])"
-# KEYS: queue, popped jobs, places, turns taken, how many have started, how many chats of owners may
-# run. ARGV: how names of jobs and of live chats begin. Moves the next job to the popped ones and
-# answers it, as RQ pops; nothing for an empty queue, whose list is to be waited for. While some
-# owner has a limit what comes there might not be allowed to run: if none may start now, the answer
-# is a list of what was told last.
-TAKE = f"""
-{LAST_TOLD}
-local limited = redis.call('EXISTS', KEYS[6]) == 1
-local head = redis.call('LINDEX', KEYS[1], 0)
-if not head then
-  redis.call('DEL', KEYS[3], KEYS[4])
-  return limited and {{last_told()}} or nil
-end
-if not redis.call('ZSCORE', KEYS[3], head) then
-  return redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
-end
-local function leave(id, class, place)
-  redis.call('ZREM', KEYS[3], id)
-  local turn = math.floor(place - class * {_CLASS})
-  local running = tonumber(redis.call('HGET', KEYS[4], class)) or 0
-  redis.call('HSET', KEYS[4], class, math.max(running, turn))
-end
-local full = {{}}
-local function is_full(id)
-  local owner = redis.call('HGET', ARGV[1] .. id, 'owner')
-  local most = owner and tonumber(redis.call('HGET', KEYS[6], owner))
-  if not most then return false end
-  if full[owner] == nil then
-    local run = 0
-    for _, other in ipairs(redis.call('ZRANGE', ARGV[2] .. owner, 0, -1)) do
-      if redis.call('HGET', ARGV[1] .. other, 'state') == 'running' then run = run + 1 end
-    end
-    for _, other in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
-      local about = redis.call('HMGET', ARGV[1] .. other, 'owner', 'state')
-      if about[1] == owner and about[2] ~= 'running' then run = run + 1 end
-    end
-    full[owner] = run >= most
-  end
-  return full[owner]
-end
-local function first(class)
-  local from, to = class * {_CLASS}, '(' .. string.format('%.0f', (class + 1) * {_CLASS})
-  local behind, page = 0, limited and {_PAGE} or 1
-  while true do
-    local found =
-      redis.call('ZRANGE', KEYS[3], from, to, 'BYSCORE', 'LIMIT', behind, page, 'WITHSCORES')
-    if not found[1] then return nil end
-    for i = 1, #found, 2 do
-      local one = {{id = found[i], class = class, place = tonumber(found[i + 1])}}
-      if limited and is_full(one.id) then
-        behind = behind + 1
-      elseif redis.call('LPOS', KEYS[1], one.id) then
-        return one
-      else
-        leave(one.id, class, one.place) -- Stopped, deleted, or popped by another release.
-      end
-    end
-  end
-end
-local chosen, oldest = nil, nil
-local since = (redis.call('TIME')[1] - {AGED_S}) * 1000
-for class = 0, {len(TIERS) - 1} do
-  local one = first(class)
-  chosen = chosen or one
-  local times = one and redis.call('HMGET', ARGV[1] .. one.id, '{QUEUED}', 'submitted_ms')
-  local came = times and tonumber(times[1] or times[2])
-  if came and came <= since then oldest, since = one, came end
-end
-if not chosen then return {{last_told()}} end
-local started = redis.call('INCR', KEYS[5])
-if oldest and oldest ~= chosen and started % {AGED_SHARE} == 0 then chosen = oldest end
-leave(chosen.id, chosen.class, chosen.place)
-redis.call('LREM', KEYS[1], 1, chosen.id)
-redis.call('RPUSH', KEYS[2], chosen.id)
-return chosen.id
-"""
 
 
 def places(queue: str) -> str:
@@ -141,16 +60,16 @@ def places(queue: str) -> str:
 def bounds(tier: Tier) -> tuple[int, str]:
     """The places of a class, from the first to before the last, as Redis takes them."""
     number = TIERS.index(tier)
-    return number * _CLASS, f"({(number + 1) * _CLASS}"
+    return number * PLACES_OF_CLASS, f"({(number + 1) * PLACES_OF_CLASS}"
 
 
-def _taken(queue: str) -> str:
+def turns_taken(queue: str) -> str:
     """Hash: class -> the turn that is running, class:owner -> the owner's last turn. Dropped with
     the places once the queue is empty."""
     return f"{keys.PREFIX}turns:{queue}"
 
 
-def _started(queue: str) -> str:
+def turns_started(queue: str) -> str:
     """Integer: how many jobs have been taken by turns."""
     return f"{keys.PREFIX}turns-started:{queue}"
 
@@ -162,19 +81,12 @@ def join(pipe: Pipeline, queue: str, job_id: str, owner: str, tier: Tier) -> Non
 
 def join_keys(queue: str) -> list[str]:
     """What :data:`JOIN` works on."""
-    return [places(queue), _taken(queue)]
+    return [places(queue), turns_taken(queue)]
 
 
 def leave(pipe: Pipeline, queue: str, job_id: str) -> None:
     """Drop the place of a job that runs: put back, it goes first."""
     pipe.zrem(places(queue), job_id)
-
-
-def take_keys(queue: str, waiting: str, popped: str) -> list[str]:
-    """What :data:`TAKE` works on, of a queue whose lists have these names."""
-    # Limits are those of chats.
-    limits = MOST_RUNNING if queue == keys.CHAT_QUEUE else f"{MOST_RUNNING}:{queue}"
-    return [waiting, popped, places(queue), _taken(queue), _started(queue), limits]
 
 
 def in_order(waiting: Sequence[bytes], with_place: Sequence[bytes]) -> list[bytes]:

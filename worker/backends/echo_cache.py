@@ -30,7 +30,7 @@ class PromptReuse:
 
     def __init__(self, cache: PromptCache, record: ModelRecord) -> None:
         self._cache = cache
-        self._key = (record.id, record.revision, record.kv_quantization)
+        self._key = record.cache_key
 
     def look_up(self, sequence: Sequence) -> int:
         """How many tokens of the prompt need not be read."""

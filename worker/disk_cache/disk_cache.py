@@ -21,7 +21,7 @@ from worker.disk_cache.policy import LEAST_TOKENS, PENDING_SHARE, LoadChoice, Of
 from worker.disk_cache.reader import Load, Reader
 from worker.disk_cache.store import Store
 from worker.disk_cache.writer import Job, Writer, is_worth_writing
-from worker.prompt_cache import Entry, PromptCache
+from worker.prompt_cache import WIDTH, Entry, PromptCache
 
 CLOSING_S = 0.5
 """How long the end waits for an entry that is being read."""
@@ -136,7 +136,7 @@ class DiskCache:
         model = self._models.get(key)
         if model is None or not model.fingerprint:
             return None
-        most = len(row) // 8 - 1  # one token is left to get logits from
+        most = len(row) // WIDTH - 1  # one token is left to get logits from
         found = self.store.find(model.fingerprint, row, most, known + LEAST_TOKENS)
         if found is None:
             return None

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.prompt_cache import WIDTH
+
 FORMAT = "1"
 """Raised when the file's layout changes: others are deleted."""
 READ_BYTES = 8 << 20
@@ -80,7 +82,7 @@ class Head:
 
     @property
     def tokens(self) -> int:
-        return len(self.row) // 8
+        return len(self.row) // WIDTH
 
     @property
     def nbytes(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worker.disk_cache.entry_file import Head
-from worker.prompt_cache import common_tokens, reach
+from worker.prompt_cache import WIDTH, common_tokens, reach
 
 MOST_ENTRIES = 1024
 """Bounds the look-up, which goes through every entry."""
@@ -33,7 +33,7 @@ class StoredEntry:
 
     @property
     def tokens(self) -> int:
-        return len(self.row) // 8
+        return len(self.row) // WIDTH
 
     def reach(self, common: int) -> int:
         """To how many tokens, of ``common`` at most, its cache can be cut."""
@@ -76,7 +76,7 @@ class Index:
 
     def covers(self, fingerprint: str, row: bytes) -> bool:
         """Whether exactly these tokens can be had from an entry."""
-        tokens = len(row) // 8
+        tokens = len(row) // WIDTH
         with self._lock:
             return any(
                 e.fingerprint == fingerprint and e.row.startswith(row) and e.reach(tokens) == tokens

@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from worker.backends.base import Backend, Token
 from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
-from worker.engine.context import EngineContext
+from worker.engine.context import ChatLoad, EngineContext
 from worker.engine.counters import Counters
 from worker.engine.model_turn import ModelTurn
 from worker.engine.prompt_thread import BatchPreparation, PromptThread
@@ -33,18 +32,11 @@ log = logging.getLogger(__name__)
 
 AHEAD = 8
 """Prompts in the batch beyond its rows, so that their prefill begins as soon as rows are free."""
+HELD_UP_S = 0.001
+"""How long prompts rest that chats hold up."""
 CHAT_FOLLOWS_S = 2.0
 """A chat is often followed by another: for this long prompts are prefilled in smaller portions, so
 that the next chat waits less."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatLoad:
-    """The engine's chats: how many, how many without a first token, any suspect."""
-
-    inside: int = 0
-    waiting: int = 0
-    suspect: bool = False
 
 
 class BatchScheduler:
@@ -82,6 +74,8 @@ class BatchScheduler:
         self._time_share, self._text_turns = TimeShare(share), TextTurns()
         self._chat_seen = -CHAT_FOLLOWS_S
         self._model_turn = ModelTurn(self._queue)
+        self.rest_s = 0.0
+        """For how long the next turn would find nothing to do, seconds."""
 
     def close(self) -> None:
         self._tokenising.shutdown(wait=False, cancel_futures=True)
@@ -133,7 +127,7 @@ class BatchScheduler:
 
     def run_turn(self, chats: ChatLoad) -> None:
         """One step of the prompts, if it is their turn."""
-        now = time.monotonic()
+        now, self.rest_s = time.monotonic(), 0.0
         self._time_share.earn(now)
         if chats.inside:
             self._chat_seen = now
@@ -145,19 +139,25 @@ class BatchScheduler:
             return
         held_up = chats.waiting > 0 or chats.inside >= self._slots
         if held_up and not self._time_share.pays_a_turn:
+            self.rest_s = HELD_UP_S
             return
         rows = self._rows(chats)
         self._preempt_beyond(rows)
         # While a chat waits, only what keeps the share going: the other prompts come in after its
         # first token.
         self._fill(1 if held_up else rows, chats)
-        texts_due = self._text_turns.is_due(now, chats=chats.inside > 0, chat_waits=held_up)
-        for lane, pools in {lane: one.pools for one, lane in self._running.items()}.items():
-            if texts_due or not pools:  # All that pool in one turn: the first must not keep it.
-                self._step(lane)
-            if texts_due and pools:
-                self._text_turns.spend(now, time.monotonic())
+        texts_due_s = self._text_turns.due_in(now, chats=chats.inside > 0, chat_waits=held_up)
+        self._step_all(now, texts_due_s)
         self._time_share.spend(time.monotonic() - now, held_up=held_up)
+
+    def _step_all(self, now: float, texts_due_s: float) -> None:
+        """A step of each batch; of texts all or none, or the first would keep the turn."""
+        lanes = {lane: one.pools for one, lane in self._running.items()}
+        for lane in (lane for lane, pools in lanes.items() if not (pools and texts_due_s)):
+            self._step(lane)
+        if any(lanes.values()) and not texts_due_s:
+            self._text_turns.spend(now, time.monotonic())
+        self.rest_s = texts_due_s if all(lanes.values()) else 0.0
 
     def _rows(self, chats: ChatLoad) -> int:
         """How many prompts may be in the batch."""

@@ -16,8 +16,7 @@ from typing import Any
 from wire.messages import Event, FinishReason, Progress, Warning
 from worker.backends.base import Backend, Step, Token, pools
 from worker.engine.admission_window import AdmissionWindow
-from worker.engine.batch_scheduler import ChatLoad
-from worker.engine.context import EngineContext, Sink
+from worker.engine.context import ChatLoad, EngineContext, Sink
 from worker.engine.counters import Counters
 from worker.engine.prompt_thread import ChatPreparation, Ready
 from worker.engine.step_failure import broken_schema, failed_end, rescue
@@ -118,8 +117,11 @@ class ChatLane:
     def _step_texts(self, backends: list[Backend], chats: list[Backend]) -> None:
         """A step of the texts that become vectors or scores, if it is their turn."""
         began = time.monotonic()
-        waits = any(not s.generated for backend in chats for s in backend.sequences())
-        if not self._text_turns.is_due(began, chats=bool(chats), chat_waits=waits):
+        coming = any(not sequence.pools for sequence in self._preparing.values())
+        waits = coming or any(not s.generated for backend in chats for s in backend.sequences())
+        due_in_s = self._text_turns.due_in(began, chats=coming or bool(chats), chat_waits=waits)
+        if due_in_s > 0:
+            self.rest_s = min(self.rest_s, due_in_s) if chats else due_in_s
             return
         for backend in backends:
             self._step(backend)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from wire.messages import Event
@@ -24,6 +25,15 @@ class Sink(Protocol):
     """Takes the events of one step. May block while it is full: the engine pauses then."""
 
     def __call__(self, events: list[tuple[Sequence, Event]]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLoad:
+    """The engine's chats: how many, how many without a first token, any suspect."""
+
+    inside: int = 0
+    waiting: int = 0
+    suspect: bool = False
 
 
 class EngineContext:

@@ -180,13 +180,17 @@ class Engine:
         chats, prompts = self._chats, self._prompts
         # Chats that wait for a suspect prompt's preparation can't be let in before its end.
         nothing_runs = not chats.runs and (not chats.waits or prompts.suspect)
-        waits = prompts.resting and (nothing_runs or chats.rest_s > 0)
-        wait_s = (None if prompts.idle else PREPARING_S) if nothing_runs else chats.rest_s
+        rests = [] if nothing_runs else [chats.rest_s]
+        if not prompts.resting:
+            rests.append(prompts.rest_s)
+        elif nothing_runs and not prompts.idle:
+            rests.append(PREPARING_S)
+        waits = all(rest_s > 0 for rest_s in rests) and not self._models.starting
         if self._models.loading:
-            wait_s = LOADING_S if wait_s is None else min(wait_s, LOADING_S)
+            rests.append(LOADING_S)
         if (window_s := chats.window.remaining_s) is not None:
-            wait_s = window_s if wait_s is None else min(wait_s, window_s)
-        waits = waits and not self._models.starting
+            rests.append(window_s)
+        wait_s = min(rests, default=None)
         try:
             while True:
                 work = self._inbox.get(waits, wait_s)

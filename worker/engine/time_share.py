@@ -49,12 +49,12 @@ class TextTurns:
     def __init__(self) -> None:
         self._ended_at = self._took_s = 0.0
 
-    def is_due(self, now: float, *, chats: bool, chat_waits: bool) -> bool:
-        """``chat_waits``: for its first token."""
+    def due_in(self, now: float, *, chats: bool, chat_waits: bool) -> float:
+        """In how many seconds; 0 is now. ``chat_waits``: for its first token."""
         if not chats:
-            return True
+            return 0.0
         share = BEFORE_FIRST_TOKEN if chat_waits else BESIDE_CHATS
-        return now - self._ended_at >= self._took_s * (1 / share - 1)
+        return max(0.0, self._ended_at + self._took_s * (1 / share - 1) - now)
 
     def spend(self, began: float, ended: float) -> None:
         """Note a step, in monotonic seconds."""

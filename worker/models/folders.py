@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 class ModelFolders:
     """Model records by id.
 
-    Safe to read from any thread: it is replaced as a whole, never changed.
+    Safe for any thread: what is read is replaced as a whole, never changed.
     """
 
     def __init__(
@@ -60,6 +61,9 @@ class ModelFolders:
         self._echo = echo
         self._with_defaults, self._with_demos = with_defaults, with_demos
         self._records: dict[str, ModelRecord] = {}
+        self._scanning, self._changing = threading.Lock(), threading.Lock()
+        """The first is held while folders are read. The engine's thread, which puts records, does
+        not wait for that."""
 
     def all(self) -> list[ModelRecord]:
         return list(self._records.values())
@@ -69,12 +73,13 @@ class ModelFolders:
 
     def put(self, record: ModelRecord) -> None:
         """Take in a record. How a model's cache is quantised goes for its adapters, too."""
-        its_adapters = {
-            other.id: with_kv(other, record.kv_quantization)
-            for other in self._records.values()
-            if other.base_id == record.id
-        }
-        self._records = {**self._records, **its_adapters, record.id: self._published(record)}
+        with self._changing:
+            its_adapters = {
+                other.id: with_kv(other, record.kv_quantization)
+                for other in self._records.values()
+                if other.base_id == record.id
+            }
+            self._records = {**self._records, **its_adapters, record.id: self._published(record)}
 
     def _published(self, record: ModelRecord) -> ModelRecord:
         """A record as others see it: without the model's own defaults where they are ignored."""
@@ -85,18 +90,25 @@ class ModelFolders:
     def scan(self) -> list[ModelRecord]:
         """Read the folders again; known models keep their cache's quantisation and their draft
         model."""
+        with self._scanning:
+            self._scan()
+        return self.all()
+
+    def _scan(self) -> None:
         if self._echo is not None:
             found = [self._echo, ECHO_EMBEDDINGS, *self._downloads()]
         else:
             found = [*self._demos(), *self._downloads(), *self._in_folders(), *self._under_names()]
         there = {r.id: r for r in map(self._published, found)}
-        before = {i: r for i, r in self._records.items() if i in there}
-        bases = there | {
-            i: with_kv(there[i], r.kv_quantization).with_draft(there.get(r.draft_model))
-            for i, r in before.items()
-        }
-        self._records = bases | {r.id: r for r in self._adapters(bases.values())}
-        return self.all()
+        adapters = list(self._adapters(there.values()))
+        with self._changing:  # Others may have put a record while the folders were read.
+            for i, r in self._records.items():
+                if i in there:
+                    kept = with_kv(there[i], r.kv_quantization)
+                    there[i] = kept.with_draft(there.get(r.draft_model))
+            its_kv = {i: r.kv_quantization for i, r in there.items()}
+            like_bases = (with_kv(r, its_kv.get(r.base_id)) for r in adapters)
+            self._records = there | {r.id: r for r in like_bases}
 
     def _adapters(self, bases: Collection[ModelRecord]) -> Iterable[ModelRecord]:
         if self._echo is None:
@@ -120,11 +132,12 @@ class ModelFolders:
         record = describe(folder, name=name)
         if record is None:
             raise WorkerError("load_failed", "The model's config.json can't be read.")
-        names = {**self._names, name: str(folder)}
-        if self._registered is not None:
-            _write_names(self._registered, names)
-        self._names = names
-        self.put(record)
+        with self._scanning:
+            names = {**self._names, name: str(folder)}
+            if self._registered is not None:
+                _write_names(self._registered, names)
+            self._names = names
+            self.put(record)
         return self._published(record)
 
     def _inside(self, path: str) -> Path | None:

@@ -68,9 +68,8 @@ class QueueLook:
         position = self._positions.get(job_id)
         if position is None:
             return None
-        held: Held | None = None
-        if self._suspended or not self._living.there:
-            held = "suspended" if self._suspended else "no_worker"
+        held: Held | None
+        held = "suspended" if self._suspended else None if self._living.there else "no_worker"
         return Place(position, held, wait_s(self._recent, self._living.slots, position))
 
     async def _look(self) -> None:

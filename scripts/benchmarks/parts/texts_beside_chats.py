@@ -8,19 +8,23 @@ scripts.benchmarks.parts.texts_beside_chats FOLDER`` prints the figures as JSON.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import threading
 import time
 from pathlib import Path
 
+from mlxq.service.blas import with_openblas
 from scripts.benchmarks.parts.in_process.load_silence import Watch
+from scripts.benchmarks.systems import machine
 from scripts.benchmarks.systems.plan import BenchError
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import ChatJob, Event, Message, OutputFormat, Pooling, Sampling
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
+from worker.backends.cpu.malloc import keep_freed_memory
 from worker.engine.batch_scheduler import BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext
@@ -38,6 +42,7 @@ TEXTS = 64
 """Of a request, or of the batch that waits at any time."""
 KINDS = ("chats alone", "beside requests", "beside a batch")
 SLOTS, SHARE = 8, 0.05
+_MODULE = "scripts.benchmarks.parts.texts_beside_chats"
 
 
 class Bench:
@@ -159,5 +164,14 @@ def measure(folder: Path) -> dict[str, object]:
     }
 
 
+def main() -> None:
+    """Measure as a worker runs: with its BLAS, and with freed memory kept."""
+    environment = with_openblas(os.environ)
+    if environment.get("LD_PRELOAD") != os.environ.get("LD_PRELOAD"):
+        os.execve(sys.executable, [sys.executable, "-m", _MODULE, *sys.argv[1:]], environment)
+    keep_freed_memory()
+    print(json.dumps({"load": machine.moment(), **measure(Path(sys.argv[1]))}, indent=1))
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1])), indent=1))
+    main()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.mlx.conftest import Bench
+from worker.backends.batching.chunk import FEWEST
 from worker.sequence import Sequence
 
 LONG = "a long question that goes on and on, in several chunks, before it comes to its point; " * 2
@@ -51,6 +52,26 @@ def test_rows_get_their_tokens_between_the_layers(
     assert len(first.generated) - before > chunks + 1
     bench.run()
     assert (first.generated[:12], second.generated) == (running, expected)
+
+
+def test_a_model_that_reads_slowly_reads_fewer_tokens_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = (LONG, "another " + LONG)
+    expected = said(bench, *texts)
+    monkeypatch.setattr("worker.backends.batching.chunk.LONGEST_S", 0.0)
+    bench.backend._prefill._pace.most = FEWEST  # type: ignore[attr-defined]
+    both = chats(bench, *texts)
+    bench.start(*both)
+    read = [0, 0]
+    while not all(chat.generated for chat in both):
+        bench.run(until=iter([False, True]).__next__)
+        rows = bench.backend._prefill.rows  # type: ignore[attr-defined]
+        now = [next((r.read for r in rows if r.sequence is chat), 0) for chat in both]
+        assert sum(max(0, b - a) for a, b in zip(read, now, strict=True)) <= FEWEST
+        read = now
+    bench.run()
+    assert [chat.generated for chat in both] == expected
 
 
 def test_prompts_that_are_read_together_say_what_they_say_alone(

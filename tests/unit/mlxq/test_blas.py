@@ -41,6 +41,7 @@ def test_the_library_of_opencv_is_preloaded_with_one_thread_and_its_best_kernels
 def test_what_the_environment_sets_is_kept(bundled: Path) -> None:
     mine = {"LD_PRELOAD": "/mine.so", "OPENBLAS_NUM_THREADS": "2", "OPENBLAS_CORETYPE": "Zen"}
     assert blas.with_openblas(mine) == {**mine, "LD_PRELOAD": f"/mine.so:{bundled}"}
+    assert blas.with_openblas(blas.with_openblas(mine)) == blas.with_openblas(mine)
     assert blas.with_openblas({"LD_PRELOAD": ""}) == {"LD_PRELOAD": ""}
     bundled.unlink()
     assert blas.with_openblas({}) == {}

@@ -71,7 +71,7 @@ class BatchBackend:
         self.adapters = model.adapters
         self._model = model
         self._draft_model = draft_model
-        self._key = (record.id, record.revision, record.kv_quantization)
+        self._key = record.cache_key
         self._record = record
         self._abilities = Abilities()
         self._vocabulary = 0

@@ -16,12 +16,30 @@ from worker.logprobs import Measured
 PIECE_S = 0.1
 """For how long a step reads: streams wait for its end. A single layer may take longer."""
 
+LONGEST_S = 2.0
+"""How long a whole chunk should take at most: a chat that is stopped in one ends with it, and other
+models' streams get a token for each layer of it."""
+FEWEST, GROWTH = 32, 4
+"""Tokens of the first chunk after a model is loaded, and of the smallest one; and how many times as
+many as the last chunk the next one may have."""
+
 
 @dataclass(slots=True)
 class Pace:
-    """How fast a model reads, by its last chunk."""
+    """How fast a model reads, by its last chunk, and how many tokens it reads in ``LONGEST_S``."""
 
     token_s: float = float("inf")
+    most: int = FEWEST
+
+    def took(self, tokens: int, seconds: float) -> None:
+        """A chunk of so many tokens took so long. A small one says little of larger ones, which are
+        read faster by the token, unless it took too long itself."""
+        self.token_s = seconds / tokens
+        in_time = int(tokens * LONGEST_S / seconds) if seconds else GROWTH * self.most
+        if seconds > LONGEST_S:
+            self.most = max(FEWEST, in_time)
+        elif 2 * tokens >= self.most:
+            self.most = min(GROWTH * self.most, max(self.most, in_time))
 
 
 class Chunk:
@@ -101,6 +119,6 @@ class Chunk:
             self.measured = measure_prompt(self._logits[0], told, likeliest)
             first.measured += self.measured
         if self.tokens:
-            self._pace.token_s = self._took_s / self.tokens
+            self._pace.took(self.tokens, self._took_s)
         for row, stop in zip(self.rows, self._stops, strict=True):
             row.read = stop

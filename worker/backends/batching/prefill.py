@@ -107,6 +107,7 @@ class Prefill:
                 return None
             if (known := self._known_whole()) is not None:
                 return known
+            limits = self._in_time(limits)
             chosen = self._choose(limits)
             if not chosen:
                 return None
@@ -190,6 +191,12 @@ class Prefill:
             return None
         self.rows = [row for row in self.rows if row not in known]
         return known, self._batch_of(known)
+
+    def _in_time(self, limits: Limits) -> Limits:
+        """The limits of a chunk that the model reads in good time."""
+        most = self._pace.most
+        each = max(1, most // max(1, len(self._together)))
+        return Limits(min(limits.chunk, each), limits.prompts, min(limits.tokens, most))
 
     def _choose(self, limits: Limits) -> list[Row]:
         """The rows to read now: those that are together already, and as many more as fit."""

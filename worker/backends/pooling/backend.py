@@ -21,7 +21,7 @@ from worker.backends.pooling.decoder import RowDecoder
 from worker.backends.pooling.model import Input, PoolingModel, Rows
 from worker.sequence import Sequence
 
-STEP_S = 0.002
+STEP_S = 0.001
 """About how long a step takes: a chat that arrives meanwhile waits for its end."""
 MOST_TEXTS = 256
 """Of one pass."""

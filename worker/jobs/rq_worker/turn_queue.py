@@ -8,8 +8,8 @@ from redis import Redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout
 
-from wire import keys
-from wire.queueing import may_start, turns
+from wire.queueing import may_start
+from wire.queueing.take import TAKE, TAKE_ARGUMENTS, take_keys
 from wire.rq_jobs import popped_key
 
 
@@ -20,10 +20,8 @@ class TurnQueue(Queue):
     @classmethod
     def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> Any:
         name = queue_key.removeprefix(cls.redis_queue_namespace_prefix)
-        names = turns.take_keys(name, queue_key, popped_key(name))
-        taken = connection.register_script(turns.TAKE)(
-            keys=names, args=[keys.job(""), keys.live("")]
-        )
+        names = take_keys(name, queue_key, popped_key(name))
+        taken = connection.register_script(TAKE)(keys=names, args=TAKE_ARGUMENTS)
         if taken is None:
             return super().lmove(connection, queue_key, timeout)
         if not isinstance(taken, list):

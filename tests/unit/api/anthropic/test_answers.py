@@ -37,7 +37,7 @@ def calls(*pieces: str, name: str = "clock") -> list[Delta]:
 
 def test_a_text(api: AnthropicApi) -> None:
     answer = api.message()
-    assert answer["content"] == [{"type": "text", "text": "Hello", "citations": None}]
+    assert answer["content"] == [{"type": "text", "text": "Hello", "citations": []}]
     assert (answer["stop_reason"], answer["stop_sequence"]) == ("end_turn", None)
     assert answer["model"] == "model-1"
     assert answer["id"].startswith("msg_")
@@ -69,7 +69,7 @@ def test_a_stream(api: AnthropicApi) -> None:
     ]
     assert events[0]["message"]["content"] == []
     assert events[-2]["usage"]["cache_read_input_tokens"] == 2
-    assert blocks_of(events) == [{"type": "text", "text": "Hello", "citations": None}]
+    assert blocks_of(events) == [{"type": "text", "text": "Hello", "citations": []}]
 
 
 ANSWERS: list[tuple[list[Event], list[str], str]] = [

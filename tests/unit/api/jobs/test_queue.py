@@ -123,6 +123,27 @@ def test_several_answers_count_against_their_owners_bound(redis: Redis) -> None:
     assert redis.zcard(keys.live("ann")) == redis.llen(QUEUE) == 4
 
 
+def test_workers_are_asked_once_what_they_read(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = connections(redis)
+    registry = RegistryReader(clients.waiting)
+    jobs = JobQueue(clients, registry, queue_limit=100)
+    announce(redis)
+    asked: list[int] = []
+    oldest_version = registry.oldest_version
+
+    async def counting() -> int:
+        asked.append(await oldest_version())
+        return asked[-1]
+
+    monkeypatch.setattr(registry, "oldest_version", counting)
+    chats = [a_chat().model_copy(update={"group": "one"}) for _ in range(4)]
+    asyncio.run(jobs.submit_chats(chats, Policy("cancel")))
+    assert len(asked) == 1
+    assert redis.llen(QUEUE) == 4
+
+
 def test_jobs_of_one_request_know_each_other(jobs: JobQueue, redis: Redis) -> None:
     first, second, third = submit_several(jobs, 3)
     assert redis.hget(keys.job(first), "choices") == f"{first} {second} {third}".encode()

@@ -12,8 +12,8 @@ from tests.support.chats import Loads, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
 from worker.backends.base import Step
 from worker.backends.echo import BAD_PROMPT, BAD_STEP, ECHO_MODEL, EchoBackend, answer
-from worker.engine.batch_scheduler import AHEAD, BatchScheduler, ChatLoad
-from worker.engine.context import EngineContext
+from worker.engine.batch_scheduler import AHEAD, BatchScheduler
+from worker.engine.context import ChatLoad, EngineContext
 from worker.engine.engine import Engine
 from worker.models.loaded import LoadedModels
 
@@ -121,8 +121,10 @@ def test_no_step_is_made_while_a_chat_waits_for_its_first_token(lanes: Lanes) ->
     lanes.turns(50, ChatLoad(inside=1, waiting=1))
     lanes.turns(50, ChatLoad(inside=SLOTS))
     assert lanes.counters.work().batch_tokens == before
+    assert lanes.background.rest_s > 0, "no loop that keeps busy"
     lanes.turns(1, ChatLoad(inside=1))
     assert lanes.counters.work().batch_tokens > before
+    assert lanes.background.rest_s == 0
 
 
 def test_a_share_of_the_time_is_theirs_however_many_chats_there_are(

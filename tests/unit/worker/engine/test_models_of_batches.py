@@ -15,8 +15,8 @@ from wire.model_registry import ModelRecord
 from worker.backends.echo import ECHO_MODEL, EchoBackend, answer, word
 from worker.backends.pooling.backend import PoolingBackend
 from worker.backends.pooling.echo import EchoPooling
-from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
-from worker.engine.context import EngineContext
+from worker.engine.batch_scheduler import BatchScheduler
+from worker.engine.context import ChatLoad, EngineContext
 from worker.engine.engine import Engine
 from worker.engine.model_turn import MODEL_TURN_S
 from worker.models.loaded import LoadedModels

@@ -14,8 +14,8 @@ from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, 
 from wire.model_registry import ModelRecord
 from worker.backends.base import Backend
 from worker.backends.echo import ECHO_MODEL, EchoBackend, answer
-from worker.engine.batch_scheduler import BatchScheduler, ChatLoad
-from worker.engine.context import EngineContext
+from worker.engine.batch_scheduler import BatchScheduler
+from worker.engine.context import ChatLoad, EngineContext
 from worker.engine.engine import Engine
 from worker.models.loaded import LoadedModels
 from worker.sequence import Sequence

@@ -97,6 +97,7 @@ def test_texts_wait_so_long_that_chats_keep_their_part_of_the_time() -> None:
     turns.spend(10.0, 11.0)  # A step of a second.
     for share, waits in ((BESIDE_CHATS, False), (BEFORE_FIRST_TOKEN, True)):
         pause_s = 1 / share - 1
-        assert not turns.is_due(11.0 + pause_s - 0.01, chats=True, chat_waits=waits)
-        assert turns.is_due(11.0 + pause_s + 0.01, chats=True, chat_waits=waits)
-    assert turns.is_due(11.0, chats=False, chat_waits=False)
+        due_in_s = turns.due_in(11.0 + pause_s - 0.01, chats=True, chat_waits=waits)
+        assert due_in_s == pytest.approx(0.01)
+        assert not turns.due_in(11.0 + pause_s + 0.01, chats=True, chat_waits=waits)
+    assert not turns.due_in(11.0, chats=False, chat_waits=False)

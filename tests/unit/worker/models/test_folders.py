@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from wire.model_registry import ModelRecord
 from worker.errors import WorkerError
 from worker.models.folders import ModelFolders, describe, with_kv
 
@@ -152,6 +153,22 @@ def test_a_folder_with_far_too_much_in_it_does_not_hold_up_the_scan(
         if record.path.startswith(str(tmp_path))
     ]
     assert len(found) == 5
+
+
+def test_what_is_put_while_the_folders_are_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_folder(tmp_path / "model")
+    folders = ModelFolders([tmp_path], with_demos=False)
+    [record] = folders.scan()
+
+    def describe_slowly(*args: Any, **named: Any) -> ModelRecord | None:
+        described = describe(*args, **named)
+        folders.put(with_kv(record, 4))
+        return described
+
+    monkeypatch.setattr("worker.models.folders.describe", describe_slowly)
+    assert [one.kv_quantization for one in folders.scan()] == [4]
 
 
 def test_a_folder_without_models_is_named_in_the_log(
