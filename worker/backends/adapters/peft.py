@@ -15,10 +15,10 @@ _TENSORS = {"lora_A.weight": "lora_a", "lora_B.weight": "lora_b"}
 _REFUSED = (
     *("use_dora", "modules_to_save", "lora_bias", "layer_replication", "target_parameters"),
     *("trainable_token_indices", "alora_invocation_tokens", "arrow_config"),
-    *("use_qalora", "use_bdlora"),
+    *("use_qalora", "use_bdlora", "kasa_config", "monteclora_config"),
 )
 """Fields with which an adapter is more than low-rank sums beside linear layers."""
-_STARTS = ("gaussian", "eva", "orthogonal")
+_STARTS = ("gaussian", "eva", "orthogonal", "mica")
 """Values of init_lora_weights that leave the base's weights as they are."""
 _PLAIN = re.compile(r"\^?[\w.-]+")
 """Names in patterns. A stranger's regular expression could be matched for ever."""
