@@ -170,7 +170,9 @@ def main() -> None:
     if environment.get("LD_PRELOAD") != os.environ.get("LD_PRELOAD"):
         os.execve(sys.executable, [sys.executable, "-m", _MODULE, *sys.argv[1:]], environment)
     keep_freed_memory()
-    print(json.dumps({"load": machine.moment(), **measure(Path(sys.argv[1]))}, indent=1))
+    found = {"load": machine.moment(), **measure(Path(sys.argv[1]))}
+    print(json.dumps(found, indent=1), flush=True)
+    os._exit(0)  # A thread that still prepares a prompt would abort an orderly end.
 
 
 if __name__ == "__main__":

@@ -22,7 +22,10 @@ from worker.backends.pooling.model import Input, PoolingModel, Rows
 from worker.sequence import Sequence
 
 STEP_S = 0.001
-"""About how long a step takes: a chat that arrives meanwhile waits for its end."""
+"""A step ends with the first piece that ends so long after its beginning: a chat that arrives
+meanwhile waits for that."""
+PIECE_S = 0.002
+"""The longest that a piece should take. Larger passes take less time a text."""
 MOST_TEXTS = 256
 """Of one pass."""
 FIRST_TOKENS, TOKENS = 64, (32, 8192)
@@ -124,11 +127,11 @@ class PoolingBackend:
         running.longest_s = max(running.longest_s, time.monotonic() - began)
 
     def _fit_tokens(self, ended: _Pass) -> None:
-        """Have the pieces of the next passes take about as long as a step."""
+        """Have the pieces of the next passes take no longer than they should, and not much less."""
         least, most = TOKENS
-        if ended.longest_s > STEP_S:
+        if ended.longest_s > PIECE_S:
             self._tokens = max(least, self._tokens // 2)
-        elif ended.longest_s < STEP_S / 4:
+        elif ended.longest_s < PIECE_S / 4:
             self._tokens = min(most, self._tokens * 2)
 
     def _begin(self) -> bool:
