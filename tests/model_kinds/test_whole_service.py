@@ -149,7 +149,7 @@ def outcome(group: int, below: Path) -> dict[str, str]:
 def killed(kinds: Sequence[str], below: Path) -> dict[str, str]:
     """What is wrong with the answers of these kinds, whose worker is killed while all of them run."""
     folders = {kind: make_folder(kind, below / "models" / kind) for kind in kinds}
-    # Compiled, each would first wait for a C++ compiler.
+    # Compiled, each would first wait for a C++ compiler. The reference is: both must say the same.
     environ = {"MLX_DISABLE_COMPILE": "1", "PYTHONPATH": f"{ROOT}:{SMALL_SIZES}"}
     models = ("--models", str(below / "models"))
     running = Running(SERVE, below / "data", *models, limit_s=900, **environ)

@@ -17,6 +17,8 @@ def repair(model: Any) -> None:
         model.language_model.get_rope_index = _in_order
     elif model.config.model_type == "deepseek_v4":
         keep_windows(model.language_model)
+    elif model.config.model_type == "hy_v4":
+        _choose_keys_uncompiled(model.language_model)
     elif model.config.model_type == "unlimited-ocr":
         model.language_model.chunked_prefill_policy = _in_one_piece
     elif model.config.model_type == "mistral_large3":
@@ -39,6 +41,20 @@ def _in_order(ids: mx.array, *_: Any, **__: Any) -> tuple[mx.array, mx.array]:
     rows, length = ids.shape
     positions = mx.broadcast_to(mx.arange(length), (3, rows, length))
     return positions, mx.zeros((rows, 1), dtype=mx.int32)
+
+
+def _choose_keys_uncompiled(language: Any) -> None:
+    """Have Hunyuan 4's indexers choose the best keys, however many there are.
+
+    mlx_vlm compiles the choice for all shapes at once, and counts ``kth`` of argpartition from the
+    end. MLX makes it a place from the start when it traces the function, and keeps that for longer
+    prompts: on a CPU, the text would depend on what was read first. DeepSeek V3.2's indexer, which
+    is the base, makes the same choice uncompiled.
+    """
+    for layer in language.layers:
+        indexer = layer.self_attn.indexer
+        if indexer is not None:
+            indexer.__class__ = type(indexer).__base__
 
 
 def _in_one_piece(**_: Any) -> bool:
