@@ -108,6 +108,7 @@ NOT_QUANTISED = {
     "bailing_hybrid": _LATENT,
     "bailing_moe_v3": _LATENT,
     "deepseek_v4": _OWN_CACHES,
+    f"deepseek_v4{SEES}": _OWN_CACHES,
     f"deepseek_v41{SEES}": _OWN_CACHES,
     "flint": "isn't quantised: its library has no quantised attention with sinks",
     "hy_v4": _LATENT,

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.model_kinds.configs.recipe import WINDOW
 from tests.model_kinds.configs.vision.also_text import MINIMAX
+from tests.model_kinds.configs.vision.new_towers import DEEPSEEK_V4
 from tests.model_kinds.configs.vision.popular import DELTA
 from tests.model_kinds.configs.vision.recipe import VisionRecipe
 
@@ -18,20 +19,7 @@ def text(**own: Any) -> VisionRecipe:
 
 KINDS: dict[str, VisionRecipe] = {
     "cohere2_moe": text(sliding_window_pattern=2, moe_num_shared_experts=1),
-    "deepseek_v4": text(
-        num_hidden_layers=4,
-        compress_ratios=[0, 4, 128, 4],
-        hc_mult=2,
-        hc_sinkhorn_iters=2,
-        num_hash_layers=1,
-        o_groups=2,
-        o_lora_rank=16,
-        qk_rope_head_dim=16,
-        scoring_func="sqrtsoftplus",
-        index_n_heads=2,
-        index_head_dim=32,
-        index_topk=8,
-    ),
+    "deepseek_v4": text(**DEEPSEEK_V4),
     "flint": text(num_hidden_layers=4, layer_types=_MIX * 2, no_rope_layer_indices=[1]),
     "hrm_text": text(num_key_value_heads=2, num_layers_per_stack=1, num_hidden_layers=6),
     "hy_v4": text(

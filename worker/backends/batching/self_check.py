@@ -39,6 +39,9 @@ ONE_POSITION = frozenset(
 """Architectures that count positions, or blocks of them, with the padding; Compass, which looks for
 its rows in windows as if these had never come round; and Unlimited-OCR, whose merged rows keep all
 of an answer. Short prompts show it too faintly or not at all."""
+WIDER_MASK = frozenset({"plamo3"})
+"""Architectures that look back further than their window holds where several tokens are fed at
+once: as short prompts don't show, guesses would change what they say."""
 ROUNDING, ROUNDING_OF_16_BITS = 0.005, 0.06
 """Largest difference of logits, root mean square in standard deviations of the logits, that is
 rounding. With the shape of a batch, logits of 16 bits differ by 0.01 to 0.03; padding in a state
@@ -84,6 +87,7 @@ def abilities(model: Model, architecture: str, *, drafts: bool) -> Pieces[Abilit
         pads = _agree(read, alone, allowed)
     # Some models of mlx_vlm with windows or states take a batch of one apart in every step.
     lone = not batches or (model.caches.needs_checkpoints and not model.reads_together)
+    drafts = drafts and architecture not in WIDER_MASK
     if drafts := drafts and pads and not lone and model.caches.cuts_rows:
         kept = yield from _unless_refused(_cut_apart(forward, prompts, rows))
         drafts = _agree(kept, alone, allowed)

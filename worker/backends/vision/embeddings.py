@@ -47,8 +47,8 @@ class Embedded:
     in_one_piece: bool = False
     """Whether the prompt must be read from its first position to its last in one call."""
     prefix: int = 0
-    """How many tokens at the beginning see each other in both directions, where a model has no
-    input that says which: it must read all of these at once, and what follows one by one."""
+    """How many tokens at the beginning must be read at once, and what follows one by one: those
+    that see each other in both directions, or those that the cache never drops."""
     surplus: int = 0
     """How many more positions than tokens there are: some models have one image token for a whole
     image."""
@@ -202,6 +202,7 @@ class PromptEmbedder:
         aligned, layers = _cut_inputs(inputs, length)
         whole = {} if cached else {name: inputs[name] for name in inputs if name in self._source}
         surplus = embeddings.shape[1] - length
+        at_once = whole_prompt and self.always_whole and not aligned.keys() & TOKEN_TYPES
         # Without numbering, a language model takes positions with the first piece alone.
         in_first_piece = positions is not None and not self._numbers_positions
         return Embedded(
@@ -214,7 +215,7 @@ class PromptEmbedder:
             whole,
             {} if offset is None else {"rope_deltas": mx.array(offset).reshape(1, 1)},
             in_one_piece=whole_prompt or bool(whole) or in_first_piece or surplus != 0,
-            prefix=prompt_length if whole_prompt and not aligned.keys() & TOKEN_TYPES else 0,
+            prefix=prompt_length if at_once else 0,
             surplus=surplus,
         )
 

@@ -88,7 +88,9 @@ class Ours:
             model_id=self._record.id,
             model_revision=self._record.revision,
             messages=(Message(role="user", content=text),),
-            sampling=Sampling(seed=1, temperature=0, max_tokens=TOKENS, ignore_eos=True),
+            sampling=Sampling(
+                seed=1, temperature=0, repetition_penalty=1, max_tokens=TOKENS, ignore_eos=True
+            ),
             submitted_ms=0,
         )
         return Sequence(job)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.model_kinds.configs import windows
 from tests.model_kinds.configs.vision.features import MOONVIT
 from tests.model_kinds.configs.vision.popular import (
@@ -13,6 +15,20 @@ from tests.model_kinds.configs.vision.popular import (
 )
 from tests.model_kinds.configs.vision.recipe import END, START, TOWER, VisionRecipe
 
+DEEPSEEK_V4: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "compress_ratios": [0, 4, 128, 4],
+    "hc_mult": 2,
+    "hc_sinkhorn_iters": 2,
+    "num_hash_layers": 1,
+    "o_groups": 2,
+    "o_lora_rank": 16,
+    "qk_rope_head_dim": 16,
+    "scoring_func": "sqrtsoftplus",
+    "index_n_heads": 2,
+    "index_head_dim": 32,
+    "index_topk": 8,
+}
 DEEPSEEK = windows.KINDS["deepseek_v41"].own
 
 KINDS: dict[str, VisionRecipe] = {
@@ -232,5 +248,22 @@ KINDS: dict[str, VisionRecipe] = {
         token="<image>",
         marks=("<image>",),
         processor={"processor_class": "DeepseekV41Processor"},
+    ),
+    "deepseek_v4": VisionRecipe(
+        text=DEEPSEEK_V4,
+        own={
+            "vision_n_layers": 2,
+            "vision_dim": 32,
+            "vision_n_heads": 2,
+            "vision_inter_dim": 64,
+            "vision_downsample_ratio": 2,
+            "vision_max_n_token": 64,
+            "vision_min_pixels": 56 * 56,
+        },
+        picture="<｜deepseek_image｜>",
+        token="",
+        marks=("<｜deepseek_image｜>",),
+        content="text",
+        flat=True,
     ),
 }

@@ -103,12 +103,14 @@ def test_each_reason_why_a_model_cannot_be_had_has_its_code(
     assert "500" in found["broken/one"].message
 
 
-@pytest.mark.parametrize("weights", ["adapters.safetensors", "adapter_model.safetensors"])
 def test_an_adapter_is_known_by_its_config_and_its_own_files_are_fetched(
-    hub: HuggingFaceHub, known: Repositories, tmp_path: Path, weights: str
+    hub: HuggingFaceHub, known: Repositories, tmp_path: Path
 ) -> None:
+    weights = "adapter_model.safetensors"
     own = {"adapter_config.json": b"{}", weights: b"sums"}
     others = {"tokenizer.json": b"{}", f"checkpoint-5/{weights}": b"earlier", "config.json": b"{}"}
+    known.files["ann/tuned"] = {"adapter_config.json": b"{}", "adapters.safetensors": b"1"}
+    assert offered(hub, "ann/tuned").is_adapter
     known.files["ann/pirate"] = own | others
     offer = offered(hub, "ann/pirate")
     assert offer == Offer("pirate", "ann--pirate", 6, 6, 6, "ann/pirate", SHA, is_adapter=True)
