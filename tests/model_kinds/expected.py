@@ -9,7 +9,6 @@ _DIFFUSION = "refused: it writes by diffusion"
 NOT_RUN = {
     f"llava{SEES}": "mlx_vlm's processor fails on pictures; text runs",
     "bitnet": "its kernels are Metal's alone",
-    f"deepseekocr_2{SEES}": "its tower has one size, of 24 wide layers",
     f"florence2{SEES}": "refused: an encoder-decoder model",
     "gear": "mlx_lm fails on it",
     f"minicpmv{SEES}": "neither library has it",
@@ -83,6 +82,7 @@ REUSES_NOTHING = {
 _ONE = (
     "deepseek_vl_v2",
     "deepseekocr",
+    "deepseekocr_2",
     "granite4_vision",
     "granite_vision",
     "jina_vlm",

@@ -66,6 +66,10 @@ _DEEPSEEK_OCR: dict[str, Any] = {
     "marks": ("<image>",),
     "content": "text",
 }
+_OCR_2 = "mlx_vlm.models.deepseekocr_2"
+_OCR_2_SIZE = 56
+"""Channels of DeepSeek-OCR 2's second tower, a 16th of those that the first one's code fixes. Each of
+the 16 or 9 places of a view is then read as 16 of the 256 or 144 for which the code has queries."""
 
 KINDS: dict[str, VisionRecipe] = {
     "dots_ocr": VisionRecipe(
@@ -178,6 +182,32 @@ KINDS: dict[str, VisionRecipe] = {
         fixed={_SAM_CONFIG: _SAM, f"{_DEEPSEEK}.__call__": {"__kwdefaults__": _VIEWS}},
         processor=_DEEPSEEK_FILES,
         **_DEEPSEEK_OCR,
+    ),
+    "deepseekocr_2": VisionRecipe(
+        fixed={
+            f"{_OCR_2}.config.SAMViTConfig.__init__": {
+                "__defaults__": (128, 32, 1, 2, 8, 4, 256, (), (512, 1024))
+            },
+            f"{_OCR_2}.config.Qwen2EncoderConfig": {
+                "layers": Fixed(1),
+                "intermediate_size": Fixed(64),
+            },
+            f"{_OCR_2}.processing_deepseekocr.DeepseekOCR2Processor.__call__": {
+                "__kwdefaults__": {**_VIEWS, "image_size": 96, "min_patches": 1, "max_patches": 2}
+            },
+        },
+        processor={**_DEEPSEEK_FILES, "processor_class": "DeepseekOCR2Processor"},
+        **_DEEPSEEK_OCR
+        | {
+            "tower": {"model_type": "vision", "width": {"qwen2-0-5b": {"dim": _OCR_2_SIZE}}},
+            "own": {
+                "projector_config": {
+                    "projector_type": "linear",
+                    "input_dim": _OCR_2_SIZE,
+                    "n_embed": 64,
+                }
+            },
+        },
     ),
     "unlimited_ocr": VisionRecipe(
         model_type="unlimited-ocr",
