@@ -19,6 +19,7 @@ from worker.backends.batching import kv_cache
 from worker.backends.batching.cache_batch import CacheBatch
 from worker.backends.batching.cache_codec import CacheCodec
 from worker.backends.batching.checkpoints import chosen_places
+from worker.backends.batching.chunk import Pace
 from worker.backends.batching.decode_batch import DecodeBatch
 from worker.backends.batching.prefill import Limits, Prefill
 from worker.backends.batching.prompt_reuse import LEAST_SHARED, PromptReuse
@@ -74,6 +75,7 @@ class BatchBackend:
         self._key = record.cache_key
         self._record = record
         self._abilities = Abilities()
+        self._pace = Pace()
         self._vocabulary = 0
         """How many logits the model has, once it has been started."""
         self._started = False
@@ -102,6 +104,7 @@ class BatchBackend:
         self._abilities = yield from abilities(
             self._model, self._record.architecture, drafts=wants_drafts
         )
+        self._pace = Pace.expected(self._abilities.token_s)
         if self._draft_model is not None:
             if not self._abilities.drafts:
                 raise WorkerError(
@@ -125,6 +128,7 @@ class BatchBackend:
             checkpoints=self._model.caches.needs_checkpoints,
             attended=self._attended,
             least_shared=LEAST_AWAITED if self._attended else LEAST_SHARED,
+            pace=self._pace,
             look_up=self._look_up,
         )
         self._decode = DecodeBatch(

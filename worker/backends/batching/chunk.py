@@ -20,8 +20,8 @@ LONGEST_S = 2.0
 """How long a whole chunk should take at most: a chat that is stopped in one ends with it, and other
 models' streams get a token for each layer of it."""
 FEWEST, GROWTH = 32, 4
-"""Tokens of the first chunk after a model is loaded, and of the smallest one; and how many times as
-many as the last chunk the next one may have."""
+"""Tokens of the smallest chunk; and how many times as many as the last chunk the next one may
+have."""
 
 
 @dataclass(slots=True)
@@ -31,6 +31,12 @@ class Pace:
     token_s: float = float("inf")
     most: int = FEWEST
 
+    @classmethod
+    def expected(cls, token_s: float) -> Pace:
+        """Before the first chunk, by how long a token took in a few short prompts: those of long
+        ones take no longer."""
+        return cls(most=max(FEWEST, int(LONGEST_S / token_s)))
+
     def took(self, tokens: int, seconds: float) -> None:
         """A chunk of so many tokens took so long. A small one says little of larger ones, which are
         read faster by the token, unless it took too long itself."""
@@ -38,8 +44,8 @@ class Pace:
         in_time = int(tokens * LONGEST_S / seconds) if seconds else GROWTH * self.most
         if seconds > LONGEST_S:
             self.most = max(FEWEST, in_time)
-        elif 2 * tokens >= self.most:
-            self.most = min(GROWTH * self.most, max(self.most, in_time))
+        else:
+            self.most = max(self.most, min(GROWTH * self.most, in_time))
 
 
 class Chunk:

@@ -44,12 +44,13 @@ class Prefill:
         checkpoints: bool,
         attended: bool,
         least_shared: int,
+        pace: Pace,
         look_up: Callable[[Row], None],
     ) -> None:
         """``checkpoints``: the model's cache has layers that can't be cut. ``attended``: clients
         wait for the rows. ``least_shared`` is how many tokens a prompt must have in common with one
-        that is being read to wait for it. ``look_up`` sets ``cache`` and ``read`` of a row that is
-        about to be read, unless it waits for the disk."""
+        that is being read to wait for it. ``pace`` is kept up to date. ``look_up`` sets ``cache``
+        and ``read`` of a row that is about to be read, unless it waits for the disk."""
         self._model = model
         self._pads = abilities.pads
         self._checkpoints = checkpoints
@@ -58,7 +59,7 @@ class Prefill:
         self._least_shared = least_shared
         self._look_up = look_up
         self._unclear = 0
-        self._pace = Pace()
+        self._pace = pace
         self._chunk: Chunk | None = None
         """What is being read now."""
         self.rows: list[Row] = []

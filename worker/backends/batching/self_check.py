@@ -8,9 +8,10 @@ prompts are read together and alone, and fed one more token together and alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -21,6 +22,7 @@ from worker.backends.batching.kv_cache import Pieces
 from worker.backends.batching.row import Model
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 PROMPTS = (9, 5, 3)
 """Tokens of the prompts: unequal, so that padding weighs, and few, because on a CPU some models
@@ -54,13 +56,15 @@ class Abilities:
 
     ``pads``: prompts of different length can be read together. ``batches``: rows can be decoded
     together. ``lone``: a row that is alone keeps its own cache. ``drafts``: rows can be fed several
-    tokens at once, of which they keep different numbers.
+    tokens at once, of which they keep different numbers. ``token_s``: how long a token of a short
+    prompt took to be read, seconds; infinite if nothing was tried.
     """
 
     pads: bool = False
     batches: bool = False
     lone: bool = True
     drafts: bool = False
+    token_s: float = field(default=float("inf"), compare=False)
 
 
 def abilities(model: Model, architecture: str, *, drafts: bool) -> Pieces[Abilities]:
@@ -73,9 +77,11 @@ def abilities(model: Model, architecture: str, *, drafts: bool) -> Pieces[Abilit
     logits = forward(mx.array([[0]]), layers)
     prompts = [_prompt(length, logits.shape[-1]) for length in PROMPTS]
     allowed = ROUNDING if logits.dtype == mx.float32 else ROUNDING_OF_16_BITS
-    rows = []
+    rows, token_s = [], float("inf")
     for prompt in prompts:
-        rows.append((yield from _read(forward, prompt, new_cache())))
+        row, took_s = yield from _timed(_read(forward, prompt, new_cache()))
+        rows.append(row)
+        token_s = min(token_s, took_s / (len(prompt) - 1))
     decoded = yield from _unless_refused(_decoded_together(forward, prompts, rows))
     alone = []
     for prompt, row in zip(prompts, rows, strict=True):
@@ -91,7 +97,7 @@ def abilities(model: Model, architecture: str, *, drafts: bool) -> Pieces[Abilit
     if drafts := drafts and pads and not lone and model.caches.cuts_rows:
         kept = yield from _unless_refused(_cut_apart(forward, prompts, rows))
         drafts = _agree(kept, alone, allowed)
-    return Abilities(pads=pads, batches=batches, lone=lone, drafts=drafts)
+    return Abilities(pads=pads, batches=batches, lone=lone, drafts=drafts, token_s=token_s)
 
 
 def _prompt(length: int, vocabulary: int) -> list[int]:
@@ -100,6 +106,19 @@ def _prompt(length: int, vocabulary: int) -> list[int]:
     return [
         vocabulary // 8 + (7919 * i + 31 * length) % (vocabulary // 2 or 1) for i in range(length)
     ]
+
+
+def _timed(pieces: Pieces[Result]) -> Pieces[tuple[Result, float]]:
+    """The same, with how long the pieces took, seconds, without what was done between them."""
+    took_s = 0.0
+    while True:
+        began = time.monotonic()
+        try:
+            next(pieces)
+        except StopIteration as ended:
+            return ended.value, took_s + time.monotonic() - began
+        took_s += time.monotonic() - began
+        yield
 
 
 def _read(forward: Forward, prompt: list[int], layers: list[Any]) -> Pieces[list[Any]]:

@@ -33,6 +33,11 @@ def test_chunks_do_not_become_smaller_than_the_smallest() -> None:
     assert read(Pace(), 3, token_s=10.0) == [FEWEST] * 3
 
 
+def test_the_first_chunk_is_chosen_by_what_short_prompts_took() -> None:
+    assert Pace.expected(0.001).most == LONGEST_S / 0.001
+    assert Pace.expected(10.0).most == Pace.expected(float("inf")).most == FEWEST
+
+
 def test_the_rest_of_a_prompt_says_nothing_of_whole_chunks() -> None:
     pace = Pace()
     read(pace, 5, token_s=0.001)
