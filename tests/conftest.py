@@ -4,15 +4,10 @@ refused without keys."""
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 
 import pytest
 from starlette.testclient import TestClient
-
-# Services that tests start multiply as the tests' own process does, with the BLAS of MLX's wheel:
-# results are then the same to the bit, whatever the batch.
-os.environ.setdefault("LD_PRELOAD", "")
 
 
 @pytest.fixture(autouse=True, scope="session")
