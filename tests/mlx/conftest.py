@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +21,10 @@ from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 
-@pytest.fixture(scope="session", autouse=True)
-def chunks_may_take_long() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def chunks_may_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some tests count chunks, however busy the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.backends.batching.chunk.LONGEST_S", 3600.0)
-        yield
+    monkeypatch.setattr("worker.backends.batching.chunk.LONGEST_S", 3600.0)
 
 
 @pytest.fixture(scope="session")
