@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api import error_locations
 from api.errors import ApiError, from_redis, from_validation
@@ -21,10 +22,6 @@ _SENTENCES: dict[int, tuple[ErrorCode, str]] = {
     415: ("unsupported_media_type", "Send JSON, with the header Content-Type: application/json."),
 }
 
-_BELOW_V1 = re.compile(
-    r"/(chat/completions|completions|responses|embeddings|rerank|files|batches|messages"
-    r"(/count_tokens)?)(/.*)?"
-)
 _OLLAMAS = re.compile(
     r"/api/(chat|generate|tags|show|ps|pull|push|create|copy|delete|embed|embeddings|version)"
 )
@@ -33,11 +30,8 @@ _ELSEWHERES = re.compile(
     r"|vector_stores|fine_tuning|conversations|containers|evals|realtime)(?=/|$)).*"
 )
 """What other services have below ``/v1``, by the beginnings of its addresses."""
+_LACKS_V1 = "This address is below /v1 here: OpenAI's clients want a base URL that ends in /v1."
 _MISTAKEN = (
-    (
-        _BELOW_V1,
-        "This address is below /v1 here: OpenAI's clients want a base URL that ends in /v1.",
-    ),
     (
         re.compile(r"/v1/v1(/.*)?"),
         "The address has /v1 twice. Anthropic's clients want a base URL without it, OpenAI's one "
@@ -57,8 +51,12 @@ _MISTAKEN = (
 """What clients ask for that were given another base URL, or made for another service."""
 
 
-def _nothing_at(path: str) -> str:
+def _nothing_at(request: Request) -> str:
     """The sentence for an address without a route."""
+    path = request.url.path
+    below = {**request.scope, "path": f"/v1{path}"}
+    if any(route.matches(below)[0] is not Match.NONE for route in request.app.routes):
+        return _LACKS_V1
     hints = (sentence for pattern, sentence in _MISTAKEN if pattern.fullmatch(path))
     return next(hints, _SENTENCES[404][1])
 
@@ -84,7 +82,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code, sentence = _SENTENCES.get(error.status_code, _SENTENCES[400])
         if error.status_code == 404:
-            sentence = _nothing_at(request.url.path)
+            sentence = _nothing_at(request)
         return ApiError(code, sentence).response(error.headers)
 
     async def redis(_: Request, error: Exception) -> Response:

@@ -71,6 +71,8 @@ def test_unknown_addresses_and_jobs_are_404_in_the_same_format(
         ("/chat/completions", "ends in /v1"),
         ("/responses/resp_1", "ends in /v1"),
         ("/messages", "below /v1"),
+        ("/models/smollm2", "below /v1"),
+        ("/messages/nothing", "/docs"),
         ("/v1/v1/messages", "twice"),
         ("/api/tags", "Ollama"),
         ("/api/chat", "Ollama"),
