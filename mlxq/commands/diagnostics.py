@@ -137,10 +137,14 @@ def mlx_device(probe: str = _PROBE) -> Finding:
 
 def blas() -> Finding:
     """What MLX multiplies with on a CPU."""
-    from mlxq.service.blas import openblas
+    from mlxq.service.blas import openblas, with_openblas
 
-    if (library := openblas()) is not None:
+    library = openblas()
+    if str(library) in with_openblas(os.environ).get("LD_PRELOAD", "").split(":"):
         return Finding("BLAS", "ok", f"OpenBLAS at {library}")
+    if library is not None:
+        fix = "unset LD_PRELOAD, which is set to nothing"
+        return Finding("BLAS", "warning", "MLX's own, which is slower than OpenBLAS", fix)
     fix = "apt install libopenblas0-serial (Debian, Ubuntu); the service finds it by itself"
     return Finding("BLAS", "warning", "MLX's own, which is slower than OpenBLAS", fix)
 

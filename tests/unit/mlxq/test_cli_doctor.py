@@ -153,6 +153,14 @@ def test_the_slow_blas_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "libopenblas0-serial" in diagnostics.blas().fix
 
 
+def test_the_blas_is_the_one_that_the_service_would_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxq.service.blas.openblas", lambda: Path("/there/libopenblas.so"))
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    assert diagnostics.blas().detail == "OpenBLAS at /there/libopenblas.so"
+    monkeypatch.setenv("LD_PRELOAD", "")
+    assert (diagnostics.blas().state, diagnostics.blas().fix[:5]) == ("warning", "unset")
+
+
 def test_missing_packages_and_an_old_system_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnostics, "_PACKAGES", ("redis", "no-such-package"))
     assert mended(diagnostics.packages(), "problem") == "not installed: no-such-package"
