@@ -92,14 +92,12 @@ def refuse_stream(asked: bool | None) -> None:
 
 def refuse_order(body: Waiting) -> None:
     """Raises ApiError for a line that asks for an order of its own."""
-    asked = body.asked_tier()
-    name = asked.param if asked is not None and asked.tier == "priority" else None
-    for limit in ("max_queue_s", "not_before"):
-        if name is None and getattr(body, limit) is not None:
-            name = limit
-    if name is not None:
+    asked = [name for name in ("max_queue_s", "not_before") if getattr(body, name) is not None]
+    if (tier := body.asked_tier()) is not None and tier.tier == "priority":
+        asked = [tier.param, *asked]
+    if asked:
         sentence = "The lines of a batch run in the time that chats leave free, in turns of keys."
-        raise ApiError("unsupported", sentence, param=name)
+        raise ApiError("unsupported", sentence, param=asked[0])
 
 
 def _body_reader(shape: type[ChatBody | CompletionBody]) -> ReadBody:
