@@ -4,14 +4,12 @@ token while it runs."""
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import time
-from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 from scripts.benchmarks.systems import models
+from scripts.benchmarks.systems.batches import EVERY_S, Batches, View
 from scripts.benchmarks.systems.client import burst
 from scripts.benchmarks.systems.plan import (
     BATCH_PROMPTS,
@@ -31,8 +29,6 @@ CHATS = 40
 """Chats one after another, with the batch and without."""
 PAUSE_S = 0.1
 LIMIT_S = 600.0
-PATH = "/api/engine/batches"
-View = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -63,11 +59,11 @@ class BatchLoad:
     async def _beside(self, turn: int) -> list[float]:
         batch = await self._upload(self._lines(f"beside {turn}", BATCH_PROMPTS))
         while (await self._view(batch))["counts"]["done"] == 0:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(EVERY_S)
         times = await self._chats(f"beside {turn}")
         if (await self._view(batch))["ended_at"] is not None:
             raise BenchError("the batch ended before the chats beside it")
-        await asyncio.to_thread(self._call, "POST", f"{PATH}/{batch}/cancel")
+        await asyncio.to_thread(self._batches.cancel, batch)
         await self._until_ended(batch, "cancelled")
         return times
 
@@ -96,30 +92,14 @@ class BatchLoad:
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
     async def _upload(self, lines: bytes) -> str:
-        path = f"{PATH}?model_id={models.TEXT_NAME}"
-        return str((await asyncio.to_thread(self._call, "POST", path, lines))["id"])
+        return await asyncio.to_thread(self._batches.upload, lines, models.TEXT_NAME)
 
     async def _until_ended(self, batch: str, status: str = "completed") -> View:
-        until = time.monotonic() + LIMIT_S
-        while (view := await self._view(batch))["ended_at"] is None:
-            if time.monotonic() > until:
-                raise BenchError("a batch did not end")
-            await asyncio.sleep(0.05)
-        if view["status"] != status or view["counts"]["failed"]:
-            raise BenchError(f"a batch ended otherwise: {view}")
-        return view
+        return await asyncio.to_thread(self._batches.until_ended, batch, LIMIT_S, status)
 
     async def _view(self, batch: str) -> View:
-        return await asyncio.to_thread(self._call, "GET", f"{PATH}/{batch}")
+        return await asyncio.to_thread(self._batches.view, batch)
 
-    def _call(self, method: str, path: str, body: bytes | None = None) -> View:
-        with closing(
-            http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
-        ) as connection:
-            headers = {} if body is None else {"Content-Type": "application/jsonl"}
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            view: View = json.loads(answer.read())
-            if answer.status != 200:
-                raise BenchError(f"the service refused a batch: {view}")
-            return view
+    @property
+    def _batches(self) -> Batches:
+        return Batches(self.server.port)

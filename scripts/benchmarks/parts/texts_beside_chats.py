@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import sys
 import threading
 import time
 from pathlib import Path
 
 from mlxq.service.blas import with_openblas
+from scripts.benchmarks.cells import p50, p95
 from scripts.benchmarks.parts.in_process.load_silence import Watch
 from scripts.benchmarks.systems import machine
 from scripts.benchmarks.systems.plan import BenchError
@@ -156,8 +156,8 @@ def measure(folder: Path) -> dict[str, object]:
     bench.engine.close()
     return {
         kind: {
-            "ttft_ms_p50": round(statistics.median(of), 1),
-            "ttft_ms_p95": round(sorted(of)[int(0.95 * len(of))], 1),
+            "ttft_ms_p50": round(p50(of), 1),
+            "ttft_ms_p95": round(p95(of), 1),
             "texts_per_second": round(texts[kind]),
         }
         for kind, of in times.items()

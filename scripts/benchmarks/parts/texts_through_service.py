@@ -8,20 +8,19 @@ embedding model; 10,000 texts) prints the figures as JSON.
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
+from scripts.benchmarks.cells import p50, p95
 from scripts.benchmarks.systems import machine, servers
+from scripts.benchmarks.systems.batches import Batches
 from scripts.benchmarks.systems.client import burst
-from scripts.benchmarks.systems.plan import SAMPLED, BenchError, Plan
+from scripts.benchmarks.systems.plan import SAMPLED, Plan
 from scripts.benchmarks.systems.servers import Server
 
 TEXTS = 10_000
@@ -33,7 +32,6 @@ WORDS, TOKENS = 15, 16
 PAUSE_S = 0.1
 """Between a chat's end and the next chat."""
 CHAT_MODEL = "demo-chat"
-PATH = "/api/engine/batches"
 LIMIT_S = 3600.0
 
 
@@ -46,21 +44,21 @@ def measure(folder: Path, texts: int, work: Path) -> dict[str, object]:
     plan = Plan(str(models / folder.name), "", 1, (), openblas)
     load = machine.moment()
     with servers.ours(plan, work) as server:
-        chats = _Chats(server)
+        chats, batches = _Chats(server), Batches(server.port)
         chats.some(WARM_UP)
-        _ended(server, _upload(server, folder.name, 1, "warm-up"))
+        batches.until_ended(batches.upload(_lines(1, "warm-up"), folder.name), LIMIT_S)
         alone = chats.some(CHATS // 2)
-        began, batch = time.monotonic(), _upload(server, folder.name, texts, "text")
-        beside = chats.until(lambda: _view(server, batch)["ended_at"] is not None)
+        began, batch = time.monotonic(), batches.upload(_lines(texts, "text"), folder.name)
+        beside = chats.until(lambda: batches.view(batch)["ended_at"] is not None)
         took = time.monotonic() - began
-        _ended(server, batch)
+        batches.until_ended(batch, LIMIT_S)
         alone += chats.some(CHATS // 2)
     return {
         "load": load,
         "blas": server.blas,
         "chats alone": _figures(alone),
         "chats beside the batch": _figures(beside),
-        "later (p50)": round(statistics.median(beside) / statistics.median(alone) - 1, 3),
+        "later (p50)": round(p50(beside) / p50(alone) - 1, 3),
         "texts": texts,
         "batch_s": round(took, 1),
     }
@@ -90,45 +88,22 @@ class _Chats:
         return times
 
 
-def _upload(server: Server, model: str, count: int, name: str) -> str:
+def _lines(count: int, name: str) -> bytes:
     rows = (
         {
             "custom_id": str(number),
-            "model_id": model,
             "input": f"{name.capitalize()} {number} is one of many that are to become vectors.",
         }
         for number in range(count)
     )
-    return str(_call(server, PATH, "".join(json.dumps(row) + "\n" for row in rows).encode())["id"])
-
-
-def _ended(server: Server, batch: str) -> None:
-    """Wait for the end of a batch. Raises BenchError if it is not the right one."""
-    until = time.monotonic() + LIMIT_S
-    while (view := _view(server, batch))["ended_at"] is None and time.monotonic() < until:
-        time.sleep(0.1)
-    if view["status"] != "completed" or view["counts"]["failed"]:
-        raise BenchError(f"a batch did not end well: {view}")
-
-
-def _view(server: Server, batch: str) -> dict[str, Any]:
-    return _call(server, f"{PATH}/{batch}")
-
-
-def _call(server: Server, path: str, body: bytes | None = None) -> dict[str, Any]:
-    headers = {"Content-Type": "application/jsonl"}
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        view: dict[str, Any] = json.load(answer)
-        return view
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _figures(times: list[float]) -> dict[str, object]:
-    ms = sorted(1000 * value for value in times)
     return {
-        "chats": len(ms),
-        "ttft_ms_p50": round(statistics.median(ms), 1),
-        "ttft_ms_p95": round(ms[int(0.95 * len(ms))], 1),
+        "chats": len(times),
+        "ttft_ms_p50": round(1000 * p50(times), 1),
+        "ttft_ms_p95": round(1000 * p95(times), 1),
     }
 
 
