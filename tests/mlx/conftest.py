@@ -21,9 +21,9 @@ from worker.prompt_cache import PromptCache
 from worker.sequence import Sequence
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def chunks_may_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some tests count chunks, however busy the machine is."""
+    """For tests that count chunks, however busy the machine is."""
     monkeypatch.setattr("worker.backends.batching.chunk.LONGEST_S", 3600.0)
 
 
@@ -93,7 +93,7 @@ class Bench:
 
     def forget(self) -> None:
         """Empty the prompt cache of the model."""
-        self.cache.forget((self.record.id, self.record.revision, self.record.kv_quantization))
+        self.cache.forget(self.record.cache_key)
 
     def answer(self, text: str | list[Message], **sampling: Any) -> list[int]:
         """One chat alone, from start to end."""

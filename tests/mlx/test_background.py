@@ -19,6 +19,7 @@ from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import ChatLoad
 from worker.engine.counters import Counters
 
+pytestmark = pytest.mark.usefixtures("chunks_may_take_long")
 LIMIT_S = 60
 SLOTS = 4
 SHARED = (
@@ -87,9 +88,7 @@ def lanes(request: pytest.FixtureRequest, bench_of: Callable[..., Bench]) -> Ite
 def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lanes) -> None:
     texts = {n: f"question {n} " + "why? " * n for n in range(1, 2 * SLOTS + 1)}
     alone = {n: lanes.bench.answer(text, seed=n) for n, text in texts.items()}
-    lanes.bench.cache.forget(
-        (lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization)
-    )
+    lanes.bench.forget()
     lanes.background.submit([lanes.prompt(text, n) for n, text in texts.items()])
     lanes.run(until=lambda: lanes.tokens() > 20)
     for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
@@ -119,9 +118,7 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
 def test_a_shared_prefix_is_read_by_the_first_alone(lanes: Lanes) -> None:
     texts = {n: f"{SHARED}{n}" for n in range(1, SLOTS + 1)}
     alone = {n: lanes.bench.answer(text, seed=n, max_tokens=8) for n, text in texts.items()}
-    lanes.bench.cache.forget(
-        (lanes.bench.record.id, lanes.bench.record.revision, lanes.bench.record.kv_quantization)
-    )
+    lanes.bench.forget()
     lanes.background.submit([lanes.prompt(text, n, max_tokens=8) for n, text in texts.items()])
     lanes.run()
     assert lanes.results() == alone

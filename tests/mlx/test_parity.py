@@ -14,6 +14,7 @@ from tests.mlx.conftest import Bench
 from wire.messages import Message
 from worker.backends.batching.decode_batch import DecodeBatch
 
+pytestmark = pytest.mark.usefixtures("chunks_may_take_long")
 TEXTS = [f"question {i}: " + "why? " * (i * 5 % 23) for i in range(32)]
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 
@@ -180,10 +181,9 @@ def test_quantised_chats_say_the_same_alone_in_turns_cut_and_reused(
     bench_of: Any, bits: int
 ) -> None:
     bench = bench_of(kv=bits)
-    key = (bench.record.id, bench.record.revision, bits)
     alone = [bench.answer(text, seed=i) for i, text in enumerate(TEXTS[:5])]
     warm = [bench.answer(text, seed=i) for i, text in enumerate(TEXTS[:5])]
-    bench.cache.forget(key)
+    bench.forget()
     chats = [bench.chat(text, seed=i) for i, text in enumerate(TEXTS[:5])]
     bench.start(*chats)
     bench.run()

@@ -36,7 +36,7 @@ def gemma3() -> Bench:
 
 @pytest.fixture(autouse=True)
 def nothing_cached(gemma3: Bench) -> None:
-    gemma3.cache.forget((gemma3.record.id, gemma3.record.revision, None))
+    gemma3.forget()
 
 
 def test_past_its_window_it_says_what_mlx_lm_says_alone_and_together(gemma3: Bench) -> None:
@@ -67,7 +67,7 @@ def test_a_second_turn_past_the_window_says_the_same_warm_and_cold(gemma3: Bench
         Message(role="user", content="And then?"),
     ]
     warm = gemma3.answer(told, max_tokens=LENGTH, **GREEDY)
-    gemma3.cache.forget((gemma3.record.id, gemma3.record.revision, None))
+    gemma3.forget()
     assert gemma3.answer(told, max_tokens=LENGTH, **GREEDY) == warm
 
 

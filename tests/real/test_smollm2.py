@@ -38,12 +38,7 @@ def messages(question: str) -> list[Message]:
 
 @pytest.fixture(autouse=True)
 def nothing_cached(smollm2: Bench) -> None:
-    forget(smollm2)
-
-
-def forget(bench: Bench) -> None:
-    record = bench.record
-    bench.cache.forget((record.id, record.revision, record.kv_quantization))
+    smollm2.forget()
 
 
 def library(question: str) -> list[int]:
@@ -61,7 +56,7 @@ def test_among_eight_greedy_tokens_are_mlx_lms_and_seeds_say_what_they_say_alone
     for n in (2, 3):
         question, settings = ASKED[n]
         expected[n] = smollm2.answer(messages(question), max_tokens=LENGTH, **settings)
-    forget(smollm2)
+    smollm2.forget()
     chats = [smollm2.chat(messages(q), max_tokens=LENGTH, **settings) for q, settings in ASKED]
     smollm2.start(*chats[:5])
     smollm2.run(until=lambda: len(chats[0].generated) >= 3)
@@ -85,7 +80,7 @@ def test_six_turns_say_the_same_warm_and_cold(smollm2: Bench) -> None:
         warm.append(chat)
         text = tokenizer.decode(chat.generated, skip_special_tokens=True)
         told = [*told, Message(role="assistant", content=text)]
-    forget(smollm2)
+    smollm2.forget()
     cold = smollm2.chat(list(warm[-1].job.messages), max_tokens=3, **GREEDY)
     smollm2.start(cold)
     smollm2.run()
@@ -101,7 +96,7 @@ def test_with_a_quantised_cache_rows_of_unequal_length_say_what_they_say_alone(
     bench = Bench(smollm2.record, kv=8, chunk=128)
     asked = [("Hi!", 1), ("Name an animal.", 2)]
     alone = [bench.answer(messages(text), seed=seed, max_tokens=6) for text, seed in asked]
-    forget(bench)
+    bench.forget()
     chats = [bench.chat(messages(text), seed=seed, max_tokens=6) for text, seed in asked]
     bench.start(*chats)
     bench.run()

@@ -107,7 +107,7 @@ class Pictures:
 
     def __init__(self, record: ModelRecord) -> None:
         self.memory = VisionBench(record)
-        self._key = record.id, record.revision, None
+        self._key = record.cache_key
 
     def ask(self, bench: Bench, picture: int, *, again: bool) -> tuple[list[int], int]:
         """The tokens of an answer, and how many of the prompt's came from a cache."""

@@ -39,6 +39,17 @@ _PIXTRAL_FILES = {
     "patch_size": 14,
     "size": {"longest_edge": 56},
 }
+_MISTRAL3: dict[str, Any] = {
+    **_PIXTRAL,
+    "tower": _PIXTRAL_TOWER,
+    "own": {"spatial_merge_size": 2, "vision_feature_layer": -1},
+    "preprocessor": _PIXTRAL_FILES,
+    "processor": {
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "processor_class": "PixtralProcessor",
+    },
+}
 _LLAVA: dict[str, Any] = {
     "picture": "<image>",
     "token": "<image>",
@@ -128,30 +139,8 @@ KINDS: dict[str, VisionRecipe] = {
         },
         **_LLAVA,
     ),
-    "mistral3": VisionRecipe(
-        text={"model_type": "mistral", "use_qk_norm": False},
-        tower=_PIXTRAL_TOWER,
-        own={"spatial_merge_size": 2, "vision_feature_layer": -1},
-        preprocessor=_PIXTRAL_FILES,
-        processor={
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "processor_class": "PixtralProcessor",
-        },
-        **_PIXTRAL,
-    ),
-    "mistral_large3": VisionRecipe(
-        text={"model_type": "mistral_large3"},
-        tower=_PIXTRAL_TOWER,
-        own={"spatial_merge_size": 2, "vision_feature_layer": -1},
-        preprocessor=_PIXTRAL_FILES,
-        processor={
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "processor_class": "PixtralProcessor",
-        },
-        **_PIXTRAL,
-    ),
+    "mistral3": VisionRecipe(text={"model_type": "mistral", "use_qk_norm": False}, **_MISTRAL3),
+    "mistral_large3": VisionRecipe(text={"model_type": "mistral_large3"}, **_MISTRAL3),
     "mllama": VisionRecipe(
         text={"num_hidden_layers": 4, "cross_attention_layers": [1, 3]},
         tower={
