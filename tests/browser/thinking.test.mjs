@@ -57,7 +57,7 @@ onPage("while the model thinks the page says so; then its text has a mark at its
   await write(page, "What is the opposite of hot?");
   assert.equal(await last(page).locator(".waiting").innerText(), "Sending");
   await say(event(1, {}) + event(2, { reasoning: "Hm" }));
-  await page.waitForFunction(() => document.querySelector(".thinking summary").textContent === "Thinking…");
+  await last(page).getByText("Thinking…", { exact: true }).waitFor(); // visible: its words are there before, hidden
   assert.ok(!(await last(page).locator(".waiting").isVisible()));
   await say(event(3, { text: "It is" }));
   await page.waitForFunction(() => /^Thought/.test(document.querySelector(".thinking summary").textContent));
