@@ -65,9 +65,10 @@ onPage("while the model thinks the page says so; then its text has a mark at its
   const mark = () => page.evaluate(() => getComputedStyle(document.querySelector(".answer > .text > p"), "::after").content);
   assert.equal(await mark(), '""');
   await say(event(4, { text: " cold." }) + end(5));
-  await page.evaluate(() => globalThis.stream.close());
-  assert.equal(await finished(page), "It is cold.");
+  assert.equal(await finished(page), "It is cold."); // also while the stream is still open
   assert.equal(await mark(), "none");
+  assert.ok(await page.locator("#send").isVisible());
+  await page.evaluate(() => globalThis.stream.close());
 });
 
 onPage("a model that can switch its thinking has a switch, whose choice is sent", async (page) => {
