@@ -61,8 +61,10 @@ onPage("a tab that saves what it knew does not undo what was asked in another on
   await ask(page, "What is the opposite of hot?");
   await page.evaluate(async () => { globalThis.late = await stored(); });
   await ask(page, "Tell me a joke.");
-  await page.evaluate(() => stored(globalThis.late));
-  await page.waitForFunction(async () => (await stored()).messages.length === 4);
+  await page.evaluate(async () => {
+    await stored(globalThis.late);
+    while ((await stored()).messages.length !== 4); // until the page has saved it again
+  });
   assert.equal(await answers(page).count(), 2);
 });
 

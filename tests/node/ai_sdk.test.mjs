@@ -7,7 +7,7 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, Output, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
-import { CHAT, COLD, HUNDRED, MOODS, OPPOSITE, PICTURE, SEEN, SERVICE, VISION, assert, endOf, test } from "./service.mjs";
+import { CHAT, COLD, GOES_ON, HUNDRED, LONG, MOODS, OPPOSITE, PICTURE, SEEN, SERVICE, VISION, assert, endOf, test } from "./service.mjs";
 
 const openai = createOpenAI({ baseURL: `${SERVICE}/v1`, apiKey: "none" });
 const output = Output.object({ schema: z.object({ mood: z.enum(MOODS) }) });
@@ -55,9 +55,9 @@ for (const [api, model] of Object.entries({ responses: openai, chat: openai.chat
   test(`${api}: a text that is aborted ends at the service`, async () => {
     const aborter = new AbortController();
     let job = "";
-    const include = (input, init) => fetch(input, init).then((response) => ((job = response.headers.get("x-job-id")), response));
+    const include = (input, init) => fetch(input, { ...init, body: JSON.stringify({ ...JSON.parse(init.body), ...GOES_ON }) }).then((response) => ((job = response.headers.get("x-job-id")), response));
     const heard = createOpenAI({ baseURL: `${SERVICE}/v1`, apiKey: "none", fetch: include });
-    const stream = streamText({ ...same, model: (api === "chat" ? heard.chat : heard)(CHAT), prompt: HUNDRED, abortSignal: aborter.signal, providerOptions: { openai: { store: false } } });
+    const stream = streamText({ ...same, model: (api === "chat" ? heard.chat : heard)(CHAT), prompt: HUNDRED, maxOutputTokens: LONG, abortSignal: aborter.signal, providerOptions: { openai: { store: false } } });
     const types = new Set();
     for await (const { type } of stream.fullStream) {
       types.add(type);

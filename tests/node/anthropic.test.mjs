@@ -5,7 +5,7 @@ import { betaZodTool } from "@anthropic-ai/sdk/helpers/beta/zod";
 import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { z } from "zod";
 
-import { CHAT, COLD, HUNDRED, MOODS, OPPOSITE, PICTURE, SEEN, SERVICE, VISION, assert, endOf, test } from "./service.mjs";
+import { CHAT, COLD, GOES_ON, HUNDRED, LONG, MOODS, OPPOSITE, PICTURE, SEEN, SERVICE, VISION, assert, endOf, test } from "./service.mjs";
 
 const client = new Anthropic({ baseURL: SERVICE, apiKey: "none", maxRetries: 0 });
 const same = { model: CHAT, max_tokens: 400 };
@@ -50,7 +50,7 @@ test("a picture", async () => {
 });
 
 test("a message that is aborted ends at the service", async () => {
-  const stream = client.messages.stream({ ...same, messages: user(HUNDRED) });
+  const stream = client.messages.stream({ ...same, ...GOES_ON, max_tokens: LONG, messages: user(HUNDRED) });
   const { request_id: job } = await stream.withResponse();
   stream.on("text", () => stream.abort());
   await assert.rejects(stream.done(), APIUserAbortError);

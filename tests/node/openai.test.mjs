@@ -4,7 +4,7 @@ import OpenAI, { APIUserAbortError, NotFoundError } from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
-import { CHAT, COLD, HUNDRED, MOODS, OPPOSITE, PICTURE, SEEN, SERVICE, VISION, assert, endOf, test } from "./service.mjs";
+import { CHAT, COLD, GOES_ON, HUNDRED, LONG, MOODS, OPPOSITE, PICTURE, SEEN, SERVICE, VISION, assert, endOf, test } from "./service.mjs";
 
 const client = new OpenAI({ baseURL: `${SERVICE}/v1`, apiKey: "none", maxRetries: 0 });
 const same = { model: CHAT, temperature: 0 };
@@ -57,7 +57,7 @@ test("a picture", async () => {
 });
 
 test("a chat that is aborted ends at the service", async () => {
-  const { data, response } = await client.chat.completions.create({ ...same, messages: user(HUNDRED), stream: true }).withResponse();
+  const { data, response } = await client.chat.completions.create({ ...same, ...GOES_ON, max_tokens: LONG, messages: user(HUNDRED), stream: true }).withResponse();
   for await (const chunk of data) if (chunk.choices[0]?.delta.content) data.controller.abort();
   assert.equal(await endOf(response.headers.get("x-job-id")), "cancelled");
 });
@@ -95,7 +95,7 @@ test("a response that calls a tool, and the next one with its output", async () 
 });
 
 test("a response that is aborted ends at the service", async () => {
-  const { data, response } = await client.responses.create({ ...same, input: HUNDRED, stream: true, store: false }).withResponse();
+  const { data, response } = await client.responses.create({ ...same, ...GOES_ON, max_output_tokens: LONG, input: HUNDRED, stream: true, store: false }).withResponse();
   for await (const event of data) if (event.type === "response.output_text.delta") data.controller.abort();
   assert.equal(await endOf(response.headers.get("x-job-id")), "cancelled");
 });

@@ -12,6 +12,9 @@ export const OPPOSITE = "What is the opposite of hot?";
 export const COLD = "The opposite of hot is cold.";
 export const HUNDRED = "Count to a hundred.";
 export const SEEN = /red circle/;
+// Makes an answer as long as its limit: one that ends by itself after a second may have ended before a busy client aborts it.
+export const GOES_ON = { ignore_eos: true };
+export const LONG = 3000; // tokens, ten seconds and more
 export const MOODS = ["good", "bad"];
 
 // Waits until a chat has ended, and returns how: its events are told again until the last one.
