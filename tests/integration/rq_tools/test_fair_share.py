@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from tests.integration.rq_tools.rq_service import SLOTS
 from tests.support.http_client import Service
 from tests.support.service_support import RunningService, wait
 from wire.batches import slice_job_id
@@ -66,3 +67,25 @@ def test_a_long_batch_lets_another_keys_batch_begin_after_one_slice(
     jobs = {f"ann-{number}": slice_job_id(flood["id"], number) for number in range(3)}
     jobs["ben"] = slice_job_id(small["id"], 0)
     assert in_order_of_their_starts(service, jobs) == ["ann-0", "ben", "ann-1", "ann-2"]
+
+
+def test_a_line_that_comes_while_another_keys_batch_runs_is_begun_in_the_next_free_row(
+    keyed: tuple[Service, Service],
+) -> None:
+    """Each slice would take eight seconds and more."""
+    ann, ben = keyed
+    body = {"model_id": "demo-chat", "max_tokens": 25}
+    _, flood = ann.call("POST", BATCHES, body | {"prompts": ["x"] * 500})
+
+    def done() -> int:
+        return int(ann.call("GET", f"{BATCHES}/{flood['id']}")[1]["counts"]["done"])
+
+    wait(lambda: done() > 0)
+    before = done()
+    _, small = ben.call("POST", BATCHES, body | {"prompts": ["x"]})
+    path = f"{BATCHES}/{small['id']}"
+    wait(lambda: ben.call("GET", path)[1]["status"] == "completed")
+    # Those that were running, those beside it, and some for a busy machine.
+    assert done() - before <= 5 * SLOTS
+    ann.call("POST", f"{BATCHES}/{flood['id']}/cancel")
+    wait(lambda: ann.call("GET", f"{BATCHES}/{flood['id']}")[1]["status"] in ENDED_STATES)
