@@ -22,8 +22,8 @@ class Runner(Protocol):
     def cancel(self, job_id: str) -> None: ...
 
     def wait_for_slice_room(self) -> AbstractSet[str] | None:
-        """Wait a moment until another slice of a batch may be taken. Returns the owners of which
-        none is needed; None if of nobody."""
+        """Wait a moment until another slice of a batch is needed. Returns the owners whose slices
+        aren't; None if nobody's is."""
 
     def drain(self) -> None:
         """No more jobs will come: let go of those that no client waits for."""
