@@ -16,9 +16,8 @@ from starlette.types import Scope
 from wire.messages import ErrorCode
 
 MESSAGES = "/v1/messages"
-MODELS = "/v1/models"
-"""OpenAI's clients ask here as well: Anthropic's say which version of their API they mean."""
 VERSION_HEADER = "anthropic-version"
+"""What Anthropic's clients send, also to addresses that OpenAI's have as well."""
 OVERLOADED = 529
 
 _STATUS: dict[ErrorCode, int] = {
@@ -84,7 +83,8 @@ class AnthropicError(BaseModel):
 
 
 class AnthropicErrorBody(BaseModel):
-    """The error body of ``/v1/messages``, and of models for who sends ``anthropic-version``."""
+    """The error body of ``/v1/messages``, and below ``/v1`` for who sends
+    ``anthropic-version``."""
 
     type: Literal["error"]
     error: AnthropicError
@@ -101,8 +101,7 @@ def is_anthropic(scope: Scope) -> bool:
     path: str = scope.get("path", "")
     if path == MESSAGES or path.startswith(f"{MESSAGES}/"):
         return True
-    is_models = path == MODELS or path.startswith(f"{MODELS}/")
-    return is_models and VERSION_HEADER in Headers(scope=scope)
+    return path.startswith("/v1/") and VERSION_HEADER in Headers(scope=scope)
 
 
 def status_of(code: ErrorCode, usual: int) -> int:

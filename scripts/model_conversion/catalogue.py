@@ -41,7 +41,7 @@ CONVERSIONS = {
             "smollm2-135m-fp32",
             SMOLLM2,
             "fp32",
-            "fceb08969313b5b36aa8191bd77c3efbbbea58e26c0594b87e150aaeb8af296c",
+            "aaafae216784b076cf9a77393bfe89ed08130eca339664e1fc872f1c28203d95",
             "541 MB",
         ),
         Conversion(

@@ -3,6 +3,7 @@ words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from scripts.model_conversion.gguf_library import LibraryFile
@@ -11,6 +12,8 @@ from worker.models.packaged.catalogue import Form
 from worker.models.packaged.gguf_file import Array
 from worker.models.packaged.tensor_names import TensorNames
 
+SAMPLING: Mapping[str, float] = {}
+"""A base model has no chats to recommend it for."""
 _CONTROL, _USER_DEFINED = 3, 4
 """GGUF's numbers for kinds of tokens."""
 _SPACE = "▁"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -15,7 +16,7 @@ from wire import keys
 from wire.log_entries import decode_rows, position_after
 
 Limits = Callable[[], int | None]
-MOST_S = 150
+MOST_S = 300
 """No test's chats take as long, also on a busy machine."""
 
 
@@ -47,6 +48,15 @@ def asked(stack: Stack, method: str, path: str) -> Any:
         body = response.read()
     assert response.status == 200, body
     return json.loads(body)
+
+
+async def restarted(stack: Stack, **settings: str) -> float:
+    """Kill the worker, start it again and wait for it; returns how long that took, seconds."""
+    began = time.monotonic()
+    stack.kill("worker")
+    stack.start_worker(**settings)
+    await stack.worker_ready()
+    return time.monotonic() - began
 
 
 async def at_token(some: Sequence[Chat], number: int) -> None:

@@ -29,7 +29,7 @@ from wire import keys
 from wire.processes import parent_process
 from wire.redis_server import connect_once
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 """Far longer than anything that is waited for, also on a busy machine."""
 _POLL_S = 0.02
 WORKER = ("-m", "worker")
@@ -62,6 +62,7 @@ class Stack:
         self.processes: dict[str, Process] = {}
         self._settings = {"MLXQ_BACKEND": "echo", "MLXQ_ECHO_DELAY_MS": "20", **settings}
         self._ports: dict[str, int] = {}
+        self._reservations: list[socket.socket] = []
         self.losses = 0
         """How often Redis has lost data: what it held before may be gone, or written again."""
         self._lifeline, self._our_end = os.pipe()
@@ -84,9 +85,15 @@ class Stack:
 
     def port(self, name: str = "api") -> int:
         if name not in self._ports:
-            with socket.socket() as trial:
-                trial.bind(("127.0.0.1", 0))
-                self._ports[name] = int(trial.getsockname()[1])
+            reservation = socket.socket()
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reservation.bind(("127.0.0.1", 0))
+            self._ports[name] = int(reservation.getsockname()[1])
+            # On Linux nobody else is given a port that is bound, and who names it may still listen.
+            if sys.platform == "linux":
+                self._reservations.append(reservation)
+            else:
+                reservation.close()
         return self._ports[name]
 
     def _start(
@@ -196,5 +203,7 @@ class Stack:
             process.wait()
         self.redis.close()
         self.server.close()
+        for reservation in self._reservations:
+            reservation.close()
         os.close(self._our_end)
         os.close(self._lifeline)

@@ -7,7 +7,6 @@ import asyncio
 import random
 import signal
 import time
-from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +15,6 @@ from tests.faults.checker import Checker, expected
 from tests.faults.client import CHAT, Chat, Client, Connection, ask
 from tests.faults.running_chats import (
     Limits,
-    all_ended,
     at_token,
     attempts,
     chats,
@@ -26,10 +24,11 @@ from tests.faults.running_chats import (
 )
 from tests.faults.stack import Stack, until
 from wire import keys
-from wire.queueing.schedule import scheduled_key
-from wire.queueing.start_by import START_BY
 
-SLACK_S = 10.0
+SLACK_S = 30.0
+"""Time that a busy machine may add to a limit."""
+PACE_S = 0.1
+"""Between two tokens of a chat that is to be stopped."""
 STOP = f"{CHAT}/stop"
 
 
@@ -43,8 +42,12 @@ def test_fifty_clients_come_back_after_the_api_has_ended(
         await at_token(fifty[:1], rng.randrange(1, 60))
         began = time.monotonic()
         assert stack.kill("api", number) == (-number if number == signal.SIGKILL else 0)
-        assert time.monotonic() - began < 10
-        seen = {chat.job_id: chat.cursor for chat in fifty[:20] if chat.job_id and not chat.done}
+        assert time.monotonic() - began < 10 + SLACK_S
+        seen = {
+            chat.job_id: chat.cursor
+            for chat in fifty[:20]
+            if chat.job_id and chat.cursor < chat.tokens
+        }
         await until(lambda: all(logged(stack, job) > at for job, at in seen.items()), what="tokens")
         stack.start_api()
 
@@ -168,12 +171,13 @@ def test_a_stop_ends_a_chat_at_any_time_and_for_good(stack: Stack, checker: Chec
             "status": "stopped"
         }
         assert await until(lambda: chat.done, what="the end") < 0.25 + SLACK_S
-        assert chat.cursor < shown + SLACK_S / 0.02
+        assert chat.cursor < shown + SLACK_S / PACE_S
 
     async def run() -> None:
         await until(lambda: queued.job_id)
         await stop(queued)
-        stack.start_worker()
+        # Slowly, so that a long prompt is still being read when the stop comes.
+        stack.start_worker(MLXQ_PREFILL_STEP="16", MLXQ_ECHO_DELAY_MS=str(int(1000 * PACE_S)))
         await until(
             lambda: any("prefill" in str(frame) for _, _, frame in reading.frames), what="prefill"
         )
@@ -223,16 +227,18 @@ def test_one_key_makes_one_job_also_over_a_kill_of_the_api(stack: Stack, checker
 
 
 def test_a_job_can_be_looked_at_while_it_runs_and_after(stack: Stack, checker: Checker) -> None:
-    [chat] = chats("looked at", 1, tokens=60)
+    running, chat = Chat("looked at", tokens=3000), Chat("looked at after", tokens=60)
 
     async def look() -> None:
-        await at_token([chat], 5)
-        view = (await ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json
+        await at_token([running], 5)
+        view = (await ask(stack.port(), "GET", f"/api/engine/jobs/{running.job_id}")).json
         assert (view["state"], view["position"], view["finish_reason"]) == ("running", None, None)
-        assert expected(chat).startswith(view["text"])
+        assert expected(running).startswith(view["text"])
         assert view["last_event_id"] >= 5
+        await ask(stack.port(), "POST", STOP, {"job_id": running.job_id})
 
-    asyncio.run(streamed(stack, [chat], look()))
+    asyncio.run(streamed(stack, [running, chat], look()))
+    assert checker.check([running], stopped=True) == []
     assert checker.check([chat]) == []
     view = asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json
     assert (view["state"], view["text"], view["finish_reason"]) == (
@@ -242,53 +248,3 @@ def test_a_job_can_be_looked_at_while_it_runs_and_after(stack: Stack, checker: C
     )
     assert view["usage"]["completion_tokens"] == 60
     assert asyncio.run(ask(stack.port(), "GET", f"/api/engine/jobs/{'0' * 32}")).status == 404
-
-
-def waiting(stack: Stack, some: list[Chat]) -> bool:
-    """Whether all of these chats are on the queue."""
-    ids: Any = stack.redis.lrange("rq:queue:chat", 0, -1)
-    return {chat.job_id for chat in some} <= {job_id.decode() for job_id in ids}
-
-
-def taken_at(stack: Stack, job_id: str) -> int:
-    """When a job was taken up, microseconds."""
-    lease: Any = stack.redis.get(keys.attempt(job_id))
-    return int(lease.removeprefix(b"ended:"))
-
-
-def test_order_limits_and_times_survive_the_death_of_api_and_worker(
-    stack: Stack, checker: Checker
-) -> None:
-    stack.kill("worker")
-    due = time.time() + 12
-    low = chats("low", 4, tokens=3, more={"priority": "low"})
-    late = chats("late", 2, tokens=3, more={"max_queue_s": 6})
-    later = chats("later", 2, tokens=3, more={"not_before": due})
-    high = chats("high", 4, tokens=3, more={"priority": "high"})
-    scheduled, high_may_come = scheduled_key(keys.CHAT_QUEUE), asyncio.Event()
-
-    async def come() -> None:
-        await until(lambda: waiting(stack, [*low, *late]), what="the queue")
-        high_may_come.set()
-        await until(lambda: stack.redis.zcard(scheduled) == len(later), what="the scheduled")
-        assert stack.redis.zcard(START_BY) == len(late)
-        stack.kill("api")
-        stack.start_api()
-        await stack.api_ready()
-        await until(lambda: all_ended(late), what="the limit")
-        await until(lambda: waiting(stack, [*low, *high]), what="all of them")
-        stack.start_worker()
-        await stack.worker_ready()
-
-    async def everything() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(streamed(stack, [*low, *late, *later], come()))
-            await high_may_come.wait()
-            group.create_task(streamed(stack, high))
-
-    asyncio.run(everything())
-    assert {chat.end["code"] for chat in late} == {"expired"}
-    order = sorted([*low, *high], key=lambda chat: taken_at(stack, chat.job_id))
-    assert {chat.prompt.split()[0] for chat in order[: len(high)]} == {"high"}
-    assert all(taken_at(stack, chat.job_id) >= due * 1e6 for chat in later)
-    assert checker.check([*low, *later, *high]) == []

@@ -40,7 +40,7 @@ def test_two_kills_lose_no_line_and_repeat_none(
 ) -> None:
     count = 10_000 if long else 1000
     batch = Batch(stack.port(), prompts("killed", count, max_tokens=16))
-    at = sorted(rng.sample(range(count // 10, count * 9 // 10), 2))
+    at = sorted(rng.sample(range(count // 10, count * 6 // 10), 2))
 
     async def kill() -> None:
         for place in at:
@@ -48,7 +48,10 @@ def test_two_kills_lose_no_line_and_repeat_none(
             stack.kill("worker")
             kept = {row["custom_id"] for row in batch.results()}
             stack.start_worker()
-            await until(lambda kept=kept: batch.done() > len(kept), what="going on")
+            # All may have been done between the look and the kill.
+            await until(
+                lambda kept=kept: batch.done() > len(kept) or batch.ended(), what="going on"
+            )
             assert kept <= {row["custom_id"] for row in batch.results()}
         await until(batch.ended, 600, "the end")
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import signal
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -22,7 +22,8 @@ from worker.backends import echo
 
 V1 = "/v1/chat/completions"
 LOST_BYTES = 30_000
-TOKENS = 2500
+TOKENS, PACE_MS = 1500, 5
+"""Seven seconds: no chat may end before the last has come and been seen on its way."""
 
 
 @pytest.mark.parametrize("delay_ms", [0, 1, 5, 50])
@@ -52,7 +53,6 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
 ) -> None:
     """The API is not restarted: no reader reconnects with a cursor while the log is rewritten."""
     stack.kill("worker")
-    stack.start_worker(MLXQ_ECHO_DELAY_MS="1")
     four = chats("never left", 4, tokens=TOKENS)
     texts: dict[str, str] = {}
 
@@ -62,9 +62,13 @@ def test_readers_that_never_left_get_the_right_text_over_openais_api_and_the_com
     async def command() -> None:
         texts["command"] = await asyncio.to_thread(command_text, stack.port(), "command", seed=2)
 
+    async def begin() -> None:
+        # All at once: none may have ended before another comes.
+        await until(lambda: len(live(stack)) == len(four) + 2, what="the readers")
+        stack.start_worker(MLXQ_ECHO_DELAY_MS=str(PACE_MS))
+
     async def run() -> None:
-        await stack.worker_ready()
-        await streamed(stack, four, openai(), command(), lose_a_tail(stack, four, 2))
+        await streamed(stack, four, openai(), command(), begin(), lose_a_tail(stack, four, 2))
         await until(lambda: not leftovers(stack.redis), what="the last ends")
 
     asyncio.run(run())
@@ -116,9 +120,14 @@ async def lose_a_tail(stack: Stack, some: list[Chat], others: int) -> None:
         worker.send_signal(signal.SIGCONT)
 
 
+def live(stack: Stack) -> list[bytes]:
+    """The jobs that have come and not ended."""
+    return cast(list[bytes], stack.redis.zrange(keys.live("everyone"), 0, -1))
+
+
 def are_under_way(stack: Stack, chats: int) -> bool:
-    live: Any = stack.redis.zrange(keys.live("everyone"), 0, -1)
-    return len(live) == chats and all(logged(stack, job.decode()) >= 300 for job in live)
+    jobs = live(stack)
+    return len(jobs) == chats and all(logged(stack, job.decode()) >= 300 for job in jobs)
 
 
 def text_of(stream: str) -> str:
@@ -131,15 +140,18 @@ def test_the_view_of_a_job_tells_a_cursor_behind_which_the_rest_follows(
     stack: Stack, checker: Checker
 ) -> None:
     stack.kill("worker")
-    stack.start_worker(MLXQ_ECHO_DELAY_MS="0")
+    stack.start_worker(MLXQ_ECHO_DELAY_MS="2")  # Some tokens an event.
     [chat] = chats("viewed", 1, tokens=2000)
     later = Chat(chat.prompt, chat.seed, chat.tokens)
     view: dict[str, object] = {}
 
     async def look() -> None:
         await at_token([chat], 100)
+        # It is looked at in the middle.
+        stack.processes["worker"].send_signal(signal.SIGSTOP)
         view.update((await ask(stack.port(), "GET", f"/api/engine/jobs/{chat.job_id}")).json)
         assert view["text"] == echo.answer(chat.prompt, chat.seed, int(str(view["last_event_id"])))
+        stack.processes["worker"].send_signal(signal.SIGCONT)
         later.job_id = chat.job_id
         later.frames.append(
             (0.0, int(str(view["last_event_id"])), {"text": view["text"], "done": False})

@@ -23,7 +23,7 @@ from tests.faults.running_chats import (
 from tests.faults.stack import Stack, until
 from wire import keys
 
-SLACK_S = 8.0
+SLACK_S = 30.0
 """Time that a busy machine may add to a limit."""
 
 
@@ -60,8 +60,9 @@ def test_events_that_redis_lost_when_it_was_killed_are_written_again(
         stack.kill_redis()
         seen = [chat.cursor for chat in eight]
         stack.kill("api")
-        await stack.start_redis(lost_bytes=50_000)
-        left = [logged(stack, chat.job_id) for chat in eight]
+        with stack.frozen():  # Or the worker might have written all of it again by then.
+            await stack.start_redis(lost_bytes=50_000)
+            left = [logged(stack, chat.job_id) for chat in eight]
         assert any(have < had for have, had in zip(left, seen, strict=True))
         stack.start_api()
 

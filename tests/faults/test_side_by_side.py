@@ -12,8 +12,8 @@ import pytest
 from tests.faults.checker import expected, stream_wrong
 from tests.faults.client import CHAT, Chat, Client, ask
 from tests.faults.last_release import unpacked
-from tests.faults.running_chats import at_token, chats
-from tests.faults.stack import ROOT, Stack, until
+from tests.faults.running_chats import MOST_S, at_token, chats
+from tests.faults.stack import LIMIT_S, ROOT, Stack, until
 from wire import keys
 from wire.versions import VERSION
 
@@ -186,7 +186,7 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
         sides.start(apis, workers)
         await sides.ready(apis, workers)
         made = {side: await batch(sides.port(side), 40) for side in apis}
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(MOST_S), asyncio.TaskGroup() as group:
             for side in apis:
                 group.create_task(sides.read(side, [*asked[side], stopped[side]]))
                 group.create_task(sides.read(side, resumed[side], cuts=(900, 1700, 2500)))
@@ -194,7 +194,7 @@ def test_chats_stops_batches_and_lists_work_whichever_release_each_process_is_of
         for side in apis:
             await sides.check(side, made[side], len(workers))
 
-    asyncio.run(asyncio.wait_for(run(), 200))
+    asyncio.run(asyncio.wait_for(run(), MOST_S + LIMIT_S))
     for side in apis:
         assert [line for chat in (*asked[side], *resumed[side]) for line in wrong(side, chat)] == []
         assert stopped[side].done
@@ -221,7 +221,7 @@ def test_readers_of_the_last_release_go_on_at_this_ones_api_with_the_cursors_the
         sides.stack._settings["MLXQ_ECHO_DELAY_MS"] = "5"
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(MOST_S), asyncio.TaskGroup() as group:
             for chat in some:
                 group.create_task(Client(chat, lambda: port["now"]).run())
             group.create_task(update())
@@ -238,7 +238,7 @@ def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Side
         sides.start((OLD,), (OLD,))
         await sides.ready((OLD,), (OLD,))
         await left.read(left.ended)
-        async with asyncio.timeout(150), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(MOST_S), asyncio.TaskGroup() as group:
             group.create_task(left.read(left.running))
             group.create_task(left.submit_to_no_worker())
             batch_id, file_id = await left.half_a_batch_and_a_file()

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from tests.faults.checker import Checker
 from tests.faults.client import ask
 from tests.faults.running_chats import chats, streamed
-from tests.faults.stack import Stack, until
+from tests.faults.stack import LIMIT_S, Stack, until
 from wire import keys
 
 CODE = "job_unreadable"
@@ -93,7 +93,7 @@ def test_a_slice_that_a_worker_cannot_read_ends_its_lines_by_name(
         return view, (await ask(stack.port(), "GET", f"{batch}/results")).body.decode()
 
     stack.kill("worker")
-    view, results = asyncio.run(asyncio.wait_for(run(), 60))
+    view, results = asyncio.run(asyncio.wait_for(run(), LIMIT_S))
     assert view["counts"]["failed"] == 3
     assert results.count(CODE) == 3
 
@@ -109,5 +109,5 @@ def test_a_command_to_models_that_a_worker_cannot_read_is_answered(stack: Stack)
         return await asked
 
     stack.kill("worker")
-    answer = asyncio.run(asyncio.wait_for(run(), 60))
+    answer = asyncio.run(asyncio.wait_for(run(), LIMIT_S))
     assert (answer.status, answer.json["code"]) == (500, CODE)

@@ -78,9 +78,7 @@ class Desk:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = tmp_path_factory.mktemp("agents")
-    running = Running(
-        SERVE, data, limit_s=600, MLXQ_BACKEND="echo", MLXQ_ECHO_CONTEXT_WINDOW=str(WINDOW)
-    )
+    running = Running(SERVE, data, MLXQ_BACKEND="echo", MLXQ_ECHO_CONTEXT_WINDOW=str(WINDOW))
     yield running.line("Ready: ").removeprefix("Ready: ")
     running.close()
 

@@ -29,7 +29,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = Running(
         SERVE,
         data,
-        limit_s=300,
         MLXQ_BACKEND="echo",
         MLXQ_API_KEYS=f"ann:{KEY}",
         MLXQ_ECHO_CONTEXT_WINDOW=str(WINDOW),

@@ -11,7 +11,7 @@ import pytest
 
 from api.http import body_limits
 from api.server import KEEP_ALIVE_S, Server
-from tests.support.api_support import announce, wait_for
+from tests.support.api_support import LIMIT_S, announce, wait_for
 from tests.support.fake_api import fake_api, fake_redis
 from wire.settings import Settings
 
@@ -19,8 +19,7 @@ MANY = 3 << 20
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(body_limits, "LINGER_S", 0.5)
+def server() -> Iterator[Server]:
     redis = fake_redis()
     announce(redis)
     settings = Settings(port=0)
@@ -35,7 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def connected(server: Server) -> socket.socket:
     connection = socket.create_connection(server.servers[0].sockets[0].getsockname())
-    connection.settimeout(20)
+    connection.settimeout(LIMIT_S)
     return connection
 
 
@@ -62,7 +61,10 @@ def test_a_client_that_writes_all_of_a_long_body_first_sees_the_answer(
         assert received(client).split(b" ")[1] in (b"307", b"404")
 
 
-def test_the_answer_does_not_wait_for_a_body_that_never_comes(server: Server) -> None:
+def test_the_answer_does_not_wait_for_a_body_that_never_comes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limits, "LINGER_S", 0.5)
     with connected(server) as client:
         client.sendall(head("POST", "/nowhere", f"Content-Length: {MANY}\r\n") + b"x")
         response = received(client)  # the response, and soon the connection's end
@@ -70,7 +72,10 @@ def test_the_answer_does_not_wait_for_a_body_that_never_comes(server: Server) ->
         assert b"connection: close" in response.lower()
 
 
-def test_a_body_without_end_is_not_read_without_end(server: Server) -> None:
+def test_a_body_without_end_is_not_read_without_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limits, "LINGER_S", 0.5)
     sent = 0
     with connected(server) as client:
         client.sendall(head("POST", "/v1/chat/completions/", "Transfer-Encoding: chunked\r\n"))

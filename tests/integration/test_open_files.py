@@ -23,9 +23,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Running]:
-    running = Running(
-        [sys.executable, "-c", LIMITED, "-m", "mlxq.service.launch"], tmp_path, limit_s=180
-    )
+    running = Running([sys.executable, "-c", LIMITED, "-m", "mlxq.service.launch"], tmp_path)
     yield running
     running.close()
 

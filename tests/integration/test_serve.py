@@ -29,7 +29,7 @@ def paste(line: str) -> list[dict[str, object]]:
     words = shlex.split(line)
     url = urlsplit(words[2])
     with closing(
-        http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+        http.client.HTTPConnection(url.hostname or "", url.port, timeout=LIMIT_S)
     ) as connection:
         headers = dict([words[words.index("-H") + 1].split(": ")])
         connection.request("POST", url.path, words[words.index("-d") + 1], headers)

@@ -6,7 +6,9 @@ import asyncio
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import uvicorn
@@ -15,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 from api.http import slow_clients
 from api.http.slow_clients import TimeoutProtocol
 from api.server import allow_descriptors
-from tests.support.api_support import wait_for
+from tests.support.api_support import LIMIT_S, wait_for
 
 PIECE = b"x" * 65536
+STALL_S = 0.5
 PROMISED = (slow_clients.HEADERS_S, slow_clients.BODY_S)
 
 
@@ -52,9 +55,7 @@ async def _disconnected(receive: Receive) -> None:
 
 @pytest.fixture
 def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flood, Callable[[], socket.socket]]]:
-    monkeypatch.setattr(slow_clients, "STALL_S", 0.5)
-    monkeypatch.setattr(slow_clients, "HEADERS_S", 0.3)
-    monkeypatch.setattr(slow_clients, "BODY_S", 0.3)
+    monkeypatch.setattr(slow_clients, "STALL_S", STALL_S)
     app = Flood()
     config = uvicorn.Config(
         app,
@@ -88,8 +89,8 @@ def test_a_client_that_takes_nothing_is_cut(
 ) -> None:
     app, client = flood
     stalled = client()
-    wait_for(lambda: app.gone == 1, 20)
-    stalled.settimeout(20)
+    wait_for(lambda: app.gone == 1)
+    stalled.settimeout(LIMIT_S)
     while stalled.recv(1 << 20):  # What the kernel had buffered for it, and the end.
         pass
 
@@ -97,11 +98,27 @@ def test_a_client_that_takes_nothing_is_cut(
 def test_a_client_that_goes_on_reading_is_not(
     flood: tuple[Flood, Callable[[], socket.socket]],
 ) -> None:
-    app, client = flood
-    reading = client()
-    while app.sent < 2000:
-        assert reading.recv(1 << 16)
-    assert app.gone == 0
+    _, client = flood
+    for _ in range(20):
+        with client() as reading:
+            cut, pause = read_on(reading, 2000 * len(PIECE))
+        if pause < STALL_S / 2:
+            break  # Else a busy machine has let it stall, and the next one is to be read.
+    assert not cut
+
+
+def read_on(reading: socket.socket, most: int) -> tuple[bool, float]:
+    """Read so many bytes; returns whether the connection ended before, and the longest time between
+    two pieces, seconds."""
+    count, longest, before = 0, 0.0, time.monotonic()
+    while count < most:
+        size = len(reading.recv(1 << 16))
+        now = time.monotonic()
+        longest, before = max(longest, now - before), now
+        if not size:
+            return True, longest
+        count += size
+    return False, longest
 
 
 HALVES = (b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
@@ -113,18 +130,21 @@ def test_heads_and_bodies_get_the_time_that_is_promised() -> None:
 
 
 def test_five_hundred_half_sent_requests_are_cut(
-    flood: tuple[Flood, Callable[[], socket.socket]],
+    flood: tuple[Flood, Callable[[], socket.socket]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, client = flood
     allow_descriptors()  # This process holds both ends.
     address = client().getpeername()
-    with selectors.DefaultSelector() as open_ones:
+    with monkeypatch.context() as short, selectors.DefaultSelector() as open_ones:
+        short.setattr(slow_clients, "HEADERS_S", 0.3)
+        short.setattr(slow_clients, "BODY_S", 0.3)
         for number in range(500):
             slow = socket.create_connection(address)
-            slow.sendall(HALVES[number % len(HALVES)])
+            with suppress(OSError):  # On a busy machine it may have been cut already.
+                slow.sendall(HALVES[number % len(HALVES)])
             open_ones.register(slow, selectors.EVENT_READ)
         while open_ones.get_map():
-            ready = open_ones.select(20)
+            ready = open_ones.select(LIMIT_S)
             assert ready, f"{len(open_ones.get_map())} connections are still open"
             for key, _ in ready:
                 assert isinstance(key.fileobj, socket.socket)

@@ -39,7 +39,7 @@ class Installation:
             env={**clean, "PYTHONPATH": "."},
             capture_output=True,
             text=True,
-            timeout=3 * LIMIT_S,
+            timeout=LIMIT_S,
             check=False,
         )
 
@@ -53,7 +53,7 @@ def build(folder: Path) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     options = ("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder))
-    subprocess.run([*PIP, "wheel", *options, str(tree)], check=True, timeout=3 * LIMIT_S)
+    subprocess.run([*PIP, "wheel", *options, str(tree)], check=True, timeout=LIMIT_S)
     [wheel] = folder.glob("*.whl")
     return wheel
 
@@ -73,7 +73,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     (packages / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
     python = environment / "bin" / "python"
     into = [*PIP, "--python", str(python), "install", "--no-deps", "--no-index"]
-    subprocess.run([*into, str(build(folder))], check=True, timeout=3 * LIMIT_S)
+    subprocess.run([*into, str(build(folder))], check=True, timeout=LIMIT_S)
     project = folder / "project"
     for name in ("api", "worker", "wire"):
         (project / name).mkdir(parents=True)
@@ -106,7 +106,6 @@ def test_the_service_and_its_children_use_their_own_packages(
     service = Running(
         [installation.mlxq, "serve"],
         tmp_path,
-        limit_s=3 * LIMIT_S,
         cwd=installation.project,
         MLXQ_BACKEND="echo",
         PYTHONPATH=".",

@@ -41,7 +41,7 @@ def _ask(http: httpx2.Client, *messages: dict[str, str]) -> tuple[str, int]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    started = Running(SERVE, tmp_path_factory.mktemp("kills") / "data", limit_s=240)
+    started = Running(SERVE, tmp_path_factory.mktemp("kills") / "data")
     yield started
     started.close()
 

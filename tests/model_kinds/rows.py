@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -134,9 +134,9 @@ def _cache_of(case: Case) -> str:
     return " ".join(dict.fromkeys(name.removesuffix("Cache") for name in names))
 
 
-def rows_apart(kinds: Sequence[str]) -> Iterator[Row]:
+def rows_apart(kinds: Sequence[str]) -> Generator[Row]:
     """The rows of these kinds, made in a process of their own: a kind that ends it costs the others
-    nothing."""
+    nothing. Closed early, it ends the process."""
     left = list(kinds)
     while left:
         made = 0
@@ -151,7 +151,7 @@ def rows_apart(kinds: Sequence[str]) -> Iterator[Row]:
         left = left[made + 1 :]
 
 
-def _rows_of_a_process(kinds: Sequence[str], errors: IO[str]) -> Iterator[Row]:
+def _rows_of_a_process(kinds: Sequence[str], errors: IO[str]) -> Generator[Row]:
     """The rows that one process makes before it ends."""
     # Compiled, each kind would first wait for a C++ compiler.
     environment = {**os.environ, "MLX_DISABLE_COMPILE": "1"}
@@ -167,10 +167,15 @@ def _rows_of_a_process(kinds: Sequence[str], errors: IO[str]) -> Iterator[Row]:
     watchdog.start()
     with process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(MARK):
-                yield Row(**json.loads(line.removeprefix(MARK)))
-    watchdog.cancel()
+        try:
+            for line in process.stdout:
+                if line.startswith(MARK):
+                    yield Row(**json.loads(line.removeprefix(MARK)))
+        except GeneratorExit:
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()
 
 
 if __name__ == "__main__":

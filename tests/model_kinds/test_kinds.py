@@ -5,7 +5,8 @@ A few kinds, one of each cache, are always run; ``MODEL_KINDS=all`` runs all of 
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -34,17 +35,27 @@ QUICK = (
 TRIED = KINDS if ALL else QUICK
 
 
-@functools.cache
-def rows() -> dict[str, Row]:
-    return {row.kind: row for row in rows_apart(TRIED)}
+RowOf = Callable[[str], Row]
 
 
-def row_of(kind: str) -> Row:
-    return rows()[kind]
+@pytest.fixture(scope="module")
+def row_of() -> Iterator[RowOf]:
+    """The row of a kind. They are made in order, no more than are asked for: all of them take an
+    hour, and a test may take ten minutes."""
+    made: dict[str, Row] = {}
+    with closing(rows_apart(TRIED)) as rows:
+
+        def find(kind: str) -> Row:
+            while kind not in made:
+                row = next(rows)
+                made[row.kind] = row
+            return made[kind]
+
+        yield find
 
 
 @pytest.mark.parametrize("kind", TRIED)
-def test_a_kind_loads(kind: str) -> None:
+def test_a_kind_loads(kind: str, row_of: RowOf) -> None:
     row = row_of(kind)
     assert row.refused == ""
     assert row.failures.get("process", []) == []
@@ -58,23 +69,23 @@ def test_a_kind_loads(kind: str) -> None:
         for check in (*CHECKS, *(OF_VISION if kind in VISION else ()))
     ],
 )
-def test_a_kind_holds_what_is_promised(kind: str, check: str) -> None:
+def test_a_kind_holds_what_is_promised(kind: str, check: str, row_of: RowOf) -> None:
     assert row_of(kind).failures.get(check, []) == []
 
 
 @pytest.mark.parametrize("kind", TRIED)
-def test_chats_share_a_batch_where_the_kind_can(kind: str) -> None:
+def test_chats_share_a_batch_where_the_kind_can(kind: str, row_of: RowOf) -> None:
     assert (row_of(kind).batch_width > 1) == (kind not in TAKES_TURNS)
 
 
 @pytest.mark.parametrize("kind", TRIED)
-def test_all_layers_are_quantised_where_the_kind_can(kind: str) -> None:
+def test_all_layers_are_quantised_where_the_kind_can(kind: str, row_of: RowOf) -> None:
     row = row_of(kind)
     assert row.quantises == (kind not in NOT_QUANTISED)
     assert row.quantises_all == (row.quantises and kind not in QUANTISED_IN_PART)
 
 
 @pytest.mark.parametrize("kind", TRIED)
-def test_the_document_says_of_a_kind_what_this_run_found(kind: str) -> None:
+def test_the_document_says_of_a_kind_what_this_run_found(kind: str, row_of: RowOf) -> None:
     line = line_of(row_of(kind))
     assert lines_in(PAGE.read_text(encoding="utf-8")).get(line.split(" | ")[0]) == line

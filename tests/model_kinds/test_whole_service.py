@@ -55,7 +55,7 @@ def running(
     folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     below = next(iter(folders.values())).parent
-    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(below), limit_s=400)
+    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(below))
     yield started
     started.close()
 

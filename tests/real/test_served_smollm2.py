@@ -43,6 +43,12 @@ def test_it_knows_the_capital_of_france(http: Service) -> None:
     assert ask(http, CAPITAL, **GREEDY, max_tokens=8).rest() == "The capital of France is Paris."
 
 
+def test_chats_that_name_no_sampling_get_that_of_its_card(http: Service) -> None:
+    _, rows = http.call("GET", "/api/engine/models")
+    [row] = [row for row in rows if row["name"] == SMOLLM2]
+    assert row["sampling_defaults"] == {"temperature": 0.2, "top_p": 0.9}
+
+
 def test_characters_of_several_tokens_are_streamed_whole(http: Service) -> None:
     stream = ask(http, "Repeat: 日本語 🦜 日本語 🦜", **GREEDY, max_tokens=14)
     text = stream.rest()

@@ -39,7 +39,7 @@ class Lying(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(SERVE, tmp_path_factory.mktemp("fuzz"), limit_s=300, **SETTINGS)
+    running = Running(SERVE, tmp_path_factory.mktemp("fuzz"), **SETTINGS)
     yield running
     running.close()
 

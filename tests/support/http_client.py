@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+LIMIT_S = 180
+"""Far longer than anything that is waited for, also on a busy machine."""
 Frame = dict[str, Any]
 Message = dict[str, Any]
 
@@ -51,7 +53,7 @@ class Service:
         return Stream(self._send("GET", f"/api/engine/chat/{job_id}/events?after={after}"))
 
     def _send(self, method: str, path: str, body: object = None) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=LIMIT_S)
         headers = {} if body is None else {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"

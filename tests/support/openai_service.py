@@ -13,7 +13,7 @@ from typing import Any
 from openai import OpenAI
 from openai.lib.streaming.chat import ChatCompletionStreamState
 
-from tests.faults.stack import Stack
+from tests.faults.stack import LIMIT_S, Stack
 from wire import keys
 
 MODEL = "demo-chat"
@@ -26,7 +26,7 @@ class Service:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.url = f"http://127.0.0.1:{stack.port()}/v1"
-        self.client = OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=60)
+        self.client = OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=LIMIT_S)
 
     def chat(self, text: str, **fields: Any) -> Any:
         messages: Any = [{"role": "user", "content": text}]
@@ -40,7 +40,7 @@ class Service:
     def raw(
         self, body: dict[str, Any], path: str = "/v1/chat/completions", **headers: str
     ) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=LIMIT_S)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent |= {"Content-Type": "application/json"}
         connection.request("POST", path, json.dumps(body), sent)
@@ -48,7 +48,7 @@ class Service:
 
     def json(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The response of another route."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port(), timeout=LIMIT_S)
         sent = None if body is None else json.dumps(body)
         connection.request(
             "GET" if body is None else "POST", path, sent, {"Content-Type": "application/json"}

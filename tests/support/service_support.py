@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,16 +21,18 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from mlxq.service.embedded_redis import EmbeddedRedis
-from tests.support.http_client import Service
+from tests.support.http_client import LIMIT_S, Service
 from tests.support.paths import ROOT
 
-LIMIT_S = 60
 SERVE = (sys.executable, "-m", "mlxq.service.launch")
 
 
 class Running:
     """A supervisor under test: its output is read line by line, and all its descendants are ended
-    with it."""
+    with it.
+
+    A thread reads what they print, so that none of them waits for a pipe that is full.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Running:
         cwd: Path = ROOT,
         **environ: str,
     ) -> None:
+        """``limit_s`` is how long a line may be waited for."""
         clean = {
             k: v for k, v in os.environ.items() if not k.startswith("MLXQ_") and k != "REDIS_URL"
         }
@@ -52,19 +56,49 @@ class Running:
             text=True,
             start_new_session=True,
         )
-        self.seen: list[str] = []
+        self.printed: list[str] = []
+        self._taken, self._all_printed = 0, False
+        self._limit_s = limit_s
         self._descendants: set[psutil.Process] = set()
-        self._watchdog = threading.Timer(limit_s, self._end_everything)
-        self._watchdog.start()
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, name="output", daemon=True)
+        self._reader.start()
+
+    @property
+    def seen(self) -> list[str]:
+        """The lines up to the one that was asked for last."""
+        return self.printed[: self._taken]
+
+    def _read(self) -> None:
+        with os.fdopen(os.dup(self.process.stdout.fileno()), errors="replace") as output:
+            for text in output:
+                with self._changed:
+                    self.printed.append(text)
+                    self._changed.notify()
+        with self._changed:
+            self._all_printed = True
+            self._changed.notify()
 
     def line(self, start: str) -> str:
         """The next line with this start; blocks until it is printed or the supervisor has ended."""
-        for text in self.process.stdout:
-            self.seen.append(text)
+        until = time.monotonic() + self._limit_s
+        while (text := self._next(until)) is not None:
             if text.startswith(start):
                 self.descendants()
                 return text.strip()
         raise AssertionError(f"no line {start!r} in:\n{''.join(self.seen)}")
+
+    def _next(self, until: float) -> str | None:
+        """The next line; None at the end, or when it does not come in time."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._taken < len(self.printed) or self._all_printed,
+                max(0.0, until - time.monotonic()),
+            )
+            if self._taken == len(self.printed):
+                return None
+            self._taken += 1
+            return self.printed[self._taken - 1]
 
     def pid(self, part: str) -> int:
         """The process id that was printed last for a part."""
@@ -82,7 +116,8 @@ class Running:
 
     def status(self) -> int:
         """The exit status, after all output was read."""
-        self.seen += self.process.stdout.readlines()
+        while self._next(time.monotonic() + self._limit_s) is not None:
+            pass
         return self.process.wait(LIMIT_S)
 
     def left_over(self) -> list[psutil.Process]:
@@ -101,17 +136,17 @@ class Running:
             process.kill()
 
     def close(self) -> None:
-        self._watchdog.cancel()
         self._end_everything()
         self.process.wait()
+        self._reader.join(LIMIT_S)
         self.process.stdout.close()
 
 
 class RunningService:
     """A running service, with an HTTP client and a connection to its Redis."""
 
-    def __init__(self, data: Path, limit_s: float = 300, **environ: str) -> None:
-        self.running = Running(SERVE, data, limit_s=limit_s, MLXQ_BACKEND="echo", **environ)
+    def __init__(self, data: Path, **environ: str) -> None:
+        self.running = Running(SERVE, data, MLXQ_BACKEND="echo", **environ)
         self.url = self.running.line("Ready: ").removeprefix("Ready: ")
         self.http = Service(self.url)
         self.redis_url = EmbeddedRedis(data).url

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from api.auth.caller import Caller, CallerOf
 from api.batches.file_store import FileRecord, FileStore, FileWriter
 from api.deps import service
+from api.error_shapes.anthropic import is_anthropic
 from api.errors import OPENAI_PREFIX, OPENAI_RESPONSES, ApiError
 from api.http.body_routes import FILE, LongBodyRoute, takes
 from api.http.multipart import Field, FileBegins
@@ -23,7 +24,17 @@ from api.http.multipart import parts as parts_of_form
 from api.openai.batches.result_files import ResultFile, ResultFiles
 from api.openai.pagination import page
 
+
+async def _of_openai(request: Request) -> None:
+    """Anthropic's client has files at the same addresses, with other fields. Raises ApiError."""
+    if is_anthropic(request.scope):
+        raise ApiError(
+            "not_found", "Anthropic's Files API is not served here: send images in the messages."
+        )
+
+
 router = APIRouter(
+    dependencies=[Depends(_of_openai)],
     prefix=f"{OPENAI_PREFIX}/files",
     tags=["OpenAI"],
     responses=OPENAI_RESPONSES,

@@ -10,7 +10,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from tests.faults.stack import Stack, until
+from tests.faults.stack import LIMIT_S, Stack, until
 from wire import keys
 from wire.log_entries import decode_rows
 from wire.messages import Delta
@@ -29,6 +29,12 @@ def done(stack: Stack, job_id: str) -> int:
     rows = cast(list[Any], stack.redis.xrange(keys.log(job_id)))
     events = [entry.event for entry in decode_rows(rows)]
     return sum(len(event.token_ids) for event in events if isinstance(event, Delta))
+
+
+def slow_down(stack: Stack) -> None:
+    """Until the worker is started again, it takes ten seconds for the texts."""
+    stack.kill("worker")
+    stack.start_worker(MLXQ_ECHO_DELAY_MS="100")
 
 
 async def killed_in_the_middle(stack: Stack) -> int:
@@ -52,7 +58,7 @@ async def killed_in_the_middle(stack: Stack) -> int:
 
 def test_a_request_goes_on_with_the_first_text_that_had_no_vector(stack: Stack) -> None:
     async def run() -> tuple[httpx.Response, int]:
-        async with httpx.AsyncClient(timeout=120) as client:
+        async with httpx.AsyncClient(timeout=LIMIT_S) as client:
             asked = client.post(
                 url(stack, "/v1/embeddings"),
                 json={"model": MODEL, "input": TEXTS},
@@ -60,6 +66,7 @@ def test_a_request_goes_on_with_the_first_text_that_had_no_vector(stack: Stack) 
             )
             return await asyncio.gather(asked, killed_in_the_middle(stack))  # type: ignore[return-value]
 
+    slow_down(stack)
     answer, before = asyncio.run(run())
     assert 0 < before < len(TEXTS)
     rows = answer.json()["data"]
@@ -79,19 +86,19 @@ def test_each_line_of_a_batch_has_one_result(stack: Stack) -> None:
     sent = "".join(json.dumps(line) + "\n" for line in lines)
 
     async def run() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        async with httpx.AsyncClient(timeout=120) as client:
+        async with httpx.AsyncClient(timeout=LIMIT_S) as client:
             headers = {"Content-Type": "application/jsonl"}
             route = url(stack, "/api/engine/batches")
             made = (await client.post(route, content=sent, headers=headers)).json()
             place = f"{route}/{made['id']}"
 
             def state() -> dict[str, Any]:
-                return cast(dict[str, Any], httpx.get(place, timeout=60).json())
+                return cast(dict[str, Any], httpx.get(place, timeout=LIMIT_S).json())
 
             await until(lambda: state()["counts"]["done"] >= 60, what="progress")
             stack.kill("worker")
             stack.start_worker()
-            await until(lambda: state()["status"] == "completed", 120, what="the end")
+            await until(lambda: state()["status"] == "completed", what="the end")
             results = await client.get(f"{place}/results")
             return state(), [json.loads(row) for row in results.text.splitlines()]
 

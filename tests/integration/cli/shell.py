@@ -27,7 +27,6 @@ class Shell:
         self.running = Running(
             SERVE,
             data,
-            limit_s=300,
             MLXQ_BACKEND="echo",
             MLXQ_ECHO_DELAY_MS="15",
             HF_ENDPOINT=hub,

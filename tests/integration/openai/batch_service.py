@@ -24,7 +24,7 @@ class BatchService:
 
     def __init__(self, data: Path) -> None:
         self.running = Running(
-            SERVE, data, limit_s=400, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="5", MLXQ_SLOTS="8"
+            SERVE, data, MLXQ_BACKEND="echo", MLXQ_ECHO_DELAY_MS="5", MLXQ_SLOTS="8"
         )
         url = self.running.line("Ready: ").removeprefix("Ready: ")
         self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=3)

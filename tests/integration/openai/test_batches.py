@@ -197,7 +197,7 @@ def test_responses_are_whole_in_the_output_file(batch_service: BatchService) -> 
 
 
 def test_a_batch_that_is_cancelled_keeps_what_was_finished(batch_service: BatchService) -> None:
-    batch = batch_service.submit(*(line(f"c{n}", max_tokens=50) for n in range(400)))
+    batch = batch_service.submit(*(line(f"c{n}", max_tokens=200) for n in range(400)))
     wait(lambda: batch_service.client.batches.retrieve(batch.id).request_counts.completed)
     assert batch_service.client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
     batch = batch_service.until(batch, *ENDED)
@@ -212,7 +212,7 @@ def test_a_batch_that_is_cancelled_keeps_what_was_finished(batch_service: BatchS
 def test_a_window_that_ends_leaves_partial_results_and_names_the_rest(
     batch_service: BatchService,
 ) -> None:
-    batch = batch_service.submit(*(line(f"c{n}", max_tokens=100) for n in range(600)))
+    batch = batch_service.submit(*(line(f"c{n}", max_tokens=300) for n in range(600)))
     wait(lambda: batch_service.client.batches.retrieve(batch.id).request_counts.completed)
     record = keys.batch(batch.id.removeprefix("batch_"))
     batch_service.redis.hset(record, "details", json.dumps({"ends_by_ms": 1}))

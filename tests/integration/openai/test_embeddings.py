@@ -251,7 +251,8 @@ def test_lines_of_native_batches_ask_for_both(service: Service) -> None:
     )
     assert (ended["counts"]["done"], ended["counts"]["failed"]) == (3, 1)
     results = httpx.get(
-        f"{service.url.removesuffix('/v1')}/api/engine/batches/{made['id']}/results"
+        f"{service.url.removesuffix('/v1')}/api/engine/batches/{made['id']}/results",
+        timeout=60,
     )
     rows = {row["custom_id"]: row for row in map(json.loads, results.text.splitlines())}
     assert rows["e"]["embeddings"] == [pytest.approx(vector(text), abs=1e-6) for text in ("a", "b")]

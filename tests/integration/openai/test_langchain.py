@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import BaseModel
 
-from tests.support.service_support import SERVE, Running
+from tests.support.service_support import LIMIT_S, SERVE, Running
 
 MODEL = "demo-chat"
 CLOSING = httpx.Limits(max_keepalive_connections=0)
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    service = Running(SERVE, tmp_path_factory.mktemp("langchain"), limit_s=600)
+    service = Running(SERVE, tmp_path_factory.mktemp("langchain"))
     try:
         yield service.line("Ready: ").removeprefix("Ready: ").strip()
     finally:
@@ -43,8 +43,8 @@ def settings(address: str) -> dict[str, Any]:
         "max_retries": 0,
         "stream_usage": True,  # by default not requested at addresses that aren't OpenAI's
         # Shared clients, the default, keep connections of another test's event loop.
-        "http_client": httpx.Client(limits=CLOSING),
-        "http_async_client": httpx.AsyncClient(limits=CLOSING),
+        "http_client": httpx.Client(limits=CLOSING, timeout=LIMIT_S),
+        "http_async_client": httpx.AsyncClient(limits=CLOSING, timeout=LIMIT_S),
     }
 
 

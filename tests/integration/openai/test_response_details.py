@@ -101,7 +101,7 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
     batch = service.client.batches.create(
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
     )
-    wait_for(lambda: service.client.batches.retrieve(batch.id).status == "completed", 30)
+    wait_for(lambda: service.client.batches.retrieve(batch.id).status == "completed")
     batch = service.client.batches.retrieve(batch.id)
     failed = {row["custom_id"]: row["response"] for row in _rows(service, batch.error_file_id)}
     error = failed["long"]["body"]["error"]
@@ -125,7 +125,7 @@ def test_a_batch_refuses_openais_lines_and_warns_in_its_own(service: Service) ->
 def test_a_native_batch_shortens_and_warns(service: Service) -> None:
     native = {"model_id": "default", "prompts": [{"messages": LONG}], "max_tokens": 2}
     batch_id = service.json("/api/engine/batches", native)["id"]
-    wait_for(lambda: service.json(f"/api/engine/batches/{batch_id}")["status"] == "completed", 30)
+    wait_for(lambda: service.json(f"/api/engine/batches/{batch_id}")["status"] == "completed")
     assert service.json(f"/api/engine/batches/{batch_id}/results")["warnings"] == [SHORTENED]
 
 

@@ -15,7 +15,7 @@ from wire import keys
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Two slots, twenty milliseconds a token."""
     settings = {"MLXQ_ECHO_DELAY_MS": "20", "MLXQ_SLOTS": str(SLOTS)}
-    running = RunningService(tmp_path_factory.mktemp("rq"), limit_s=600, **settings)
+    running = RunningService(tmp_path_factory.mktemp("rq"), **settings)
     yield running
     running.close()
 

@@ -143,7 +143,9 @@ def test_openais_streams_tell_the_place_in_the_queue_in_headers_and_comments(
     body = {"model": native["model_id"], "messages": native["messages"], "stream": True}
     with (
         serving(store.url, keepalive_s=0.2) as other,
-        httpx2.stream("POST", f"{other.url}/v1/chat/completions", json=body) as response,
+        httpx2.stream(
+            "POST", f"{other.url}/v1/chat/completions", json=body, timeout=LIMIT_S
+        ) as response,
     ):
         assert response.headers["x-queue-position"] == "1"
         assert float(response.headers["x-queue-wait"]) > 0

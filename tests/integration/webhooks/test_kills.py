@@ -15,7 +15,7 @@ from openai import OpenAI
 from redis import Redis
 
 from tests.faults.client import CHAT, MODEL
-from tests.faults.stack import Stack, until
+from tests.faults.stack import LIMIT_S, Stack, until
 from tests.unit.api.webhooks.receiver import HOST, Receiver, receiving
 from wire.webhooks import names
 from wire.webhooks.outbox import OUTBOX
@@ -37,7 +37,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def test_ends_are_told_after_kills_of_the_api_and_while_the_receiver_was_down(
     stack: Stack,
 ) -> None:
-    with receiving() as receiver, httpx2.Client(base_url=f"http://{HOST}:{stack.port()}") as client:
+    with receiving() as receiver, connected(stack) as client:
         endpoint = add(client, receiver.url)
         asyncio.run(killed(stack, client, receiver, endpoint))
     openai = OpenAI(api_key="none", webhook_secret=endpoint["signing_secret"])
@@ -49,6 +49,10 @@ def test_ends_are_told_after_kills_of_the_api_and_while_the_receiver_was_down(
         told.setdefault(about, set()).add(one.headers["webhook-id"])
     assert len(told) == CHATS
     assert all(len(ids) == 1 for ids in told.values())
+
+
+def connected(stack: Stack) -> httpx2.Client:
+    return httpx2.Client(base_url=f"http://{HOST}:{stack.port()}", timeout=LIMIT_S)
 
 
 def add(client: httpx2.Client, url: str) -> Any:

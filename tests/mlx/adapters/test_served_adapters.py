@@ -27,7 +27,7 @@ def running(
     full = shutil.copytree(folders["pirate"], models / "full")
     config = json.loads((full / "adapter_config.json").read_text()) | {"fine_tune_type": "full"}
     (full / "adapter_config.json").write_text(json.dumps(config))
-    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models), limit_s=400)
+    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models))
     yield started
     started.close()
     shutil.rmtree(full)

@@ -57,7 +57,7 @@ def test_kernels_are_built_by_another_process(builders: list[subprocess.Popen[by
     kernels = new_builder()
     assert not kernels.ready(LENGTH)
     [builder] = builders
-    assert builder.wait(60) == 0
+    assert builder.wait(300) == 0
     assert kernels.ready(LENGTH)
     assert kernels.ready(LENGTH)
     assert len(builders) == 1
@@ -78,7 +78,7 @@ def test_without_kernels_nothing_is_lost(
     monkeypatch.setattr(sys, "executable", "false")
     kernels = new_builder()
     assert not kernels.ready(LENGTH)
-    builders[0].wait(60)
+    builders[0].wait(300)
     assert not kernels.ready(LENGTH)
     assert not kernels.ready(LENGTH)
     assert [record.message for record in caplog.records] == [

@@ -23,7 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models), limit_s=400)
+    started = Running(SERVE, tmp_path_factory.mktemp("data"), "--models", str(models))
     yield started
     started.close()
 

@@ -59,7 +59,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     make_flat(models / "flat")
     names = ",".join(f"{name}=demo-vision" for name in sorted(set(NAMES.values())))
     data = tmp_path_factory.mktemp("data")
-    running = Running(SERVE, data, "--models", str(models), limit_s=400, MLXQ_MODEL_ALIASES=names)
+    running = Running(SERVE, data, "--models", str(models), MLXQ_MODEL_ALIASES=names)
     yield running.line("Ready: ").removeprefix("Ready: ")
     running.close()
 

@@ -11,7 +11,6 @@ import contextlib
 import secrets
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -26,7 +25,6 @@ SETTINGS = {
     "HF_ENDPOINT": NOWHERE,
     "HF_HUB_OFFLINE": "1",
 }
-LIMIT_S = 6 * 3600.0
 LOG_LINES = 200
 """The last lines of the service's log, shown after a failure."""
 
@@ -66,12 +64,9 @@ def main() -> int:
     options = arguments()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        service = Running(SERVE, Path(folder), limit_s=LIMIT_S, **SETTINGS)
+        service = Running(SERVE, Path(folder), **SETTINGS)
         try:
             url = service.line("Ready: ").removeprefix("Ready: ")
-            threading.Thread(
-                target=service.seen.extend, args=(service.process.stdout,), daemon=True
-            ).start()
             with Fuzz(url, options.seed) as fuzz:
                 seen = fuzz.seen
                 with contextlib.suppress(KeyboardInterrupt):
@@ -79,7 +74,7 @@ def main() -> int:
         finally:
             service.close()
     if seen.failed:
-        print("".join(service.seen[-LOG_LINES:]))
+        print("".join(service.printed[-LOG_LINES:]))
     print(report(seen, options.seed, time.monotonic() - began))
     return 1 if seen.failed else 0
 

@@ -61,7 +61,7 @@ SMOLLM2_4BIT = Conversion(
     "smollm2-135m-4bit",
     SMOLLM2,
     "4bit",
-    "ba4e2c26fafc619aaa74c103973c5a8ee1c3ebfa49c12df40d6ab18b5151290c",
+    "8bceb74af45a1d17966ad2ea965eb4c7afb4d80e86b2604796869d5103d6100d",
     "118 MB",
 )
 MINILM = Source(

@@ -15,7 +15,10 @@ from worker.models.packaged.gguf_file import GROUP, Array, GgufFile, Quantised
 
 
 class Family(Protocol):
-    """What a family of models has in its folder, out of a GGUF file."""
+    """What a family of models has in its folder, out of a GGUF file. ``SAMPLING`` is what the
+    model's card recommends, in the names of generation_config.json."""
+
+    SAMPLING: Mapping[str, float]
 
     def config(self, file: Any) -> dict[str, Any]: ...
 
@@ -46,7 +49,8 @@ def write(file: Any, family: Family, form: Form, folder: Path) -> None:
         "config.json": config,
         "generation_config.json": {
             name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-        },
+        }
+        | dict(family.SAMPLING),
         "tokenizer.json": family.tokenizer(file),
         "tokenizer_config.json": family.tokenizer_config(file),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from worker.models.packaged import tensor_names
 from worker.models.packaged.catalogue import Form
 from worker.models.packaged.gguf_file import Array, GgufFile, Quantised
 
+SAMPLING: Mapping[str, float] = {"temperature": 0.2, "top_p": 0.9}
+"""Of the example in the card of SmolLM2-135M-Instruct."""
 _CONTROL = 3
 """A control token, in GGUF's numbers for kinds of tokens."""
 

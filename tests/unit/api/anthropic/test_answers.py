@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import time
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from api.anthropic.answer import MessageAnswer
-from api.anthropic.streaming import PING
+from api.anthropic.streaming import PING, EventsStream
+from tests.support.api_support import LIMIT_S
 from tests.unit.api.anthropic.messages_api import (
     CLOCK,
     MESSAGES,
@@ -218,14 +219,20 @@ def test_an_idempotent_request_gets_the_same_bytes(api: AnthropicApi) -> None:
     assert len(api.worker.seen) == 1
 
 
-def test_a_silent_stream_pings() -> None:
+def test_a_silent_stream_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinged, heartbeat = threading.Event(), EventsStream._heartbeat
+
+    def noted(stream: EventsStream) -> bytes:
+        pinged.set()
+        return heartbeat(stream)
+
+    def slowly(_: Any) -> list[Event]:
+        assert pinged.wait(LIMIT_S)  # The silence: the stream has to fill it.
+        return [Delta("Hello", (1,)), END]
+
+    monkeypatch.setattr(EventsStream, "_heartbeat", noted)
     with serving(Settings(keepalive_s=0.05)) as api:
         api.worker.answer = slowly
         text = api.post(stream=True).text
         assert PING.decode() in text
         assert text.index("message_start") < text.index("event: ping") < text.index("Hello")
-
-
-def slowly(_: Any) -> list[Event]:
-    time.sleep(0.4)  # The silence itself: the stream has to fill it.
-    return [Delta("Hello", (1,)), END]

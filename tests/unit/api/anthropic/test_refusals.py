@@ -115,6 +115,16 @@ def test_an_address_below_is_not_found_in_the_same_shape(api: AnthropicApi) -> N
     assert response.json()["error"]["type"] == "not_found_error"
 
 
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/files/file-1/content", "/v1/complete"])
+def test_addresses_of_openai_answer_anthropics_client_in_its_shape(
+    api: AnthropicApi, path: str
+) -> None:
+    answer = api.client.get(path, headers={shape.VERSION_HEADER: "2023-06-01"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["type"] == "not_found_error"
+    assert "not served here" in answer.json()["error"]["message"]
+
+
 def test_a_body_that_is_too_large(api: AnthropicApi) -> None:
     assert api.refused(413, "request_too_large", messages=[user("a" * (7 << 20))])
 

@@ -10,7 +10,7 @@ import pytest
 
 from api.http.byte_budget import ByteBudget
 from tests.support import picture_files as files
-from tests.support.api_support import chat_body
+from tests.support.api_support import LIMIT_S, chat_body
 from tests.support.image_support import CHAT, ImageApi, body
 
 
@@ -66,9 +66,9 @@ def test_room_is_given_in_turn() -> None:
     async def story() -> list[object]:
         budget = ByteBudget(10)
         assert await budget.take(8, 1)
-        large = asyncio.create_task(budget.take(9, 5))
+        large = asyncio.create_task(budget.take(9, LIMIT_S))
         await asyncio.sleep(0)
-        small = asyncio.create_task(budget.take(1, 5))
+        small = asyncio.create_task(budget.take(1, LIMIT_S))
         await asyncio.sleep(0.01)
         seen: list[object] = [large.done(), small.done()]
         budget.give(8)

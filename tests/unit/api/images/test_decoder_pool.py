@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +16,13 @@ import pytest
 from api.images import decoder_pool
 from api.images.decoder_pool import COMMAND, ImagePool, ImageRefused
 from tests.support import picture_files as files
-from tests.support.api_support import wait_for
+from tests.support.api_support import LIMIT_S, wait_for
 
 GOOD = memoryview(base64.b64encode(files.plain()))
 
 
 @contextmanager
-def pool(program: str | None = None, limit_s: float = 10) -> Iterator[ImagePool]:
+def pool(program: str | None = None, limit_s: float = LIMIT_S) -> Iterator[ImagePool]:
     made = ImagePool(COMMAND if program is None else (sys.executable, "-c", program), limit_s)
     try:
         yield made
@@ -38,8 +37,7 @@ def ended(*pids: int) -> None:
                 psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
                 for pid in pids
             )
-        ),
-        5,
+        )
     )
 
 
@@ -115,19 +113,17 @@ def test_a_crash_or_a_lie_is_the_images_fault_after_a_second_try(program: str) -
 
 
 @pytest.mark.parametrize(
-    "program", ["import time; time.sleep(60)", "import os, time; os.read(0, 9); time.sleep(60)"]
+    "program", ["import time; time.sleep(3600)", "import os, time; os.read(0, 9); time.sleep(3600)"]
 )
 def test_one_that_takes_too_long_is_killed(program: str) -> None:
     with pool(program, limit_s=0.2) as made:
-        started = time.monotonic()
         assert refused(made) == "time"
-        assert time.monotonic() - started < 3
         assert made.pids() == []
 
 
 def test_one_that_takes_too_much_memory_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_pool, "MEMORY", 64 << 20)
-    with pool("import time; taken = b'x' * (100 << 20); time.sleep(60)") as made:
+    with pool("import time; taken = b'x' * (100 << 20); time.sleep(3600)") as made:
         assert refused(made) == "memory"
 
 
@@ -159,5 +155,5 @@ def test_closing_ends_an_image_in_the_middle() -> None:
         thread.start()
         wait_for(made.pids)
         made.close()
-        thread.join(5)
+        thread.join(LIMIT_S)
         assert answers == ["crash"]

@@ -198,9 +198,8 @@ def read_events(chunk: bytes) -> list[tuple[str, Any]]:
 
 
 def test_all_who_watch_share_one_look_and_it_ends_with_the_last(
-    server: FakeServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, redis: Redis
 ) -> None:
-    monkeypatch.setattr(watching, "EVERY_S", 0.1)
     announce(redis)
     sample(redis, NOW_MS)
 

@@ -27,7 +27,7 @@ class TriedOut(EchoBackend):
     """Is tried out in pieces; ``piece`` is called before each."""
 
     def __init__(self, piece: Callable[[], None]) -> None:
-        super().__init__(0.001, prefill_step=16)
+        super().__init__(0.001, prefill_step=16, context_window=1 << 20)
         self.closed = False
         self._piece = piece
 
@@ -113,7 +113,7 @@ def tokens(reader: Reader, job_id: str) -> int:
 def test_streams_go_on_and_others_come_in_while_a_model_is_loaded(
     engine: Engine, reader: Reader, loads: SlowLoads
 ) -> None:
-    engine.submit(chat("before", "quick", max_tokens=4000))
+    engine.submit(chat("before", "quick", max_tokens=100_000))
     reader.wait("before", least=5)
     for name in ("first", "second"):
         engine.submit(chat(name, "slow", name))
@@ -226,7 +226,7 @@ def test_a_load_is_no_hang_however_long_it_takes(
 def test_a_command_loads_beside_the_streams_and_is_told_the_end(
     engine: Engine, reader: Reader, loads: SlowLoads, models: LoadedModels
 ) -> None:
-    engine.submit(chat("before", "quick", max_tokens=4000))
+    engine.submit(chat("before", "quick", max_tokens=100_000))
     reader.wait("before", least=5)
     record = models._find("slow")
     assert record is not None
@@ -243,7 +243,7 @@ def test_streams_go_on_between_the_pieces_of_a_trial(
     engine: Engine, reader: Reader, loads: SlowLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.models.load.PIECES_S", 0.0)
-    engine.submit(chat("before", "quick", max_tokens=4000))
+    engine.submit(chat("before", "quick", max_tokens=100_000))
     reader.wait("before", least=5)
     seen: list[int] = []
     loads.piece = lambda: seen.append(tokens(reader, "before"))
