@@ -1,6 +1,6 @@
 // A chat from the reader's side: send, answer, stop, regenerate, store.
 
-import { HUNDRED, SERVICE, answers, ask, assert, begun, finished, last, onPage, reload, textOf, write } from "./page.mjs";
+import { HUNDRED, SERVICE, answers, ask, assert, finished, inTheMiddle, last, onPage, reload, textOf, told, write } from "./page.mjs";
 
 onPage("a question is answered, with its figures", async (page) => {
   assert.equal(await ask(page, "What is the opposite of hot?"), "The opposite of hot is cold.");
@@ -8,9 +8,7 @@ onPage("a question is answered, with its figures", async (page) => {
 });
 
 onPage("Escape stops an answer and keeps what was said", async (page) => {
-  await write(page, "Count to a hundred.");
-  await begun(page);
-  await page.keyboard.press("Escape");
+  await inTheMiddle(page, () => Promise.all([page.waitForResponse("**/api/engine/chat/stop"), page.keyboard.press("Escape")]));
   const text = await finished(page);
   assert.ok(HUNDRED.startsWith(text) && text.length < HUNDRED.length, text);
   assert.match(await last(page).locator(".facts").innerText(), /Stopped/);
@@ -127,8 +125,7 @@ onPage("who waits is told the place in the queue", async (page) => {
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const others = await Promise.all(Array.from({ length: 8 }, () => fetch(`${SERVICE}/api/engine/chat`, options)));
   await write(page, "Tell me a joke.");
-  await page.waitForFunction(() => /in the queue/.test([...document.querySelectorAll(".waiting")].at(-1)?.textContent));
-  assert.match(await last(page).locator(".waiting").innerText(), /Number \d in the queue|Next in the queue/);
+  await page.waitForFunction(() => /^(Number \d|Next) in the queue$/.test([...document.querySelectorAll(".waiting")].at(-1)?.textContent));
   assert.notEqual(await finished(page), "");
   await Promise.all(others.map((one) => one.text()));
 });
@@ -136,8 +133,7 @@ onPage("who waits is told the place in the queue", async (page) => {
 onPage("a full queue is told in words and asked again; other refusals end the try", async (page) => {
   const refuse = (status, code, headers = {}) => (route) => route.fulfill({ status, headers, json: { detail: "No.", code, errors: [] } });
   await page.route("**/api/engine/chat", refuse(429, "queue_full", { "Retry-After": "2" }), { times: 1 });
-  await write(page, "What is the opposite of hot?");
-  await page.waitForFunction(() => /The queue is full. Trying again in/.test(document.querySelector(".waiting")?.textContent));
+  await Promise.all([told(page, "The queue is full. Trying again in"), write(page, "What is the opposite of hot?")]);
   assert.equal(await finished(page), "The opposite of hot is cold.");
   await page.route("**/api/engine/chat", refuse(422, "prompt_too_long"), { times: 1 });
   await write(page, "Tell me a joke.");

@@ -1,6 +1,6 @@
 // An answer that was cut goes on in its own words, in the same message.
 
-import { HUNDRED, answers, assert, begun, finished, last, onPage, reload, textOf, write } from "./page.mjs";
+import { HUNDRED, answers, assert, finished, inTheMiddle, last, onPage, reload, textOf, write } from "./page.mjs";
 
 const again = (page) => last(page).getByRole("button", { name: "Continue the answer" });
 const stored = (page) => page.evaluate(async () => {
@@ -44,14 +44,13 @@ onPage("an answer at its limit of tokens goes on to its end, and is one message"
 });
 
 onPage("a stopped answer goes on, also over a reload while it does", async (page) => {
-  await write(page, "Count to a hundred.");
-  await begun(page);
-  await page.keyboard.press("Escape");
+  await inTheMiddle(page, () => Promise.all([page.waitForResponse("**/api/engine/chat/stop"), page.keyboard.press("Escape")]));
   const cut = await finished(page);
   assert.ok(HUNDRED.startsWith(cut) && cut.length < HUNDRED.length, cut);
-  await again(page).click();
-  await page.waitForFunction((shown) => document.querySelector(".answer .text").textContent.trim().length > shown, cut.length);
-  await reload(page);
+  await inTheMiddle(page, async () => {
+    await page.waitForFunction((shown) => document.querySelector(".answer .text").textContent.trim().length > shown, cut.length);
+    await reload(page);
+  }, () => again(page).click());
   assert.equal(await finished(page), HUNDRED);
   assert.equal(await answers(page).count(), 1);
 });

@@ -78,6 +78,7 @@ onPage("a file alone is a message, and its name the name of the conversation; lo
   assert.equal(await page.locator("#conversations .open").innerText(), "x.json");
   await page.setViewportSize({ width: 390, height: 844 });
   await page.locator(".file summary").click();
+  await page.locator(".file pre", { hasText: "xxx" }).waitFor();
   const { x, width } = await page.locator(".file pre").boundingBox();
   assert.ok(x > 0 && x + width < 390, `${x} ${width}`);
 });

@@ -1,6 +1,6 @@
 // Images in a chat: picked, pasted, dropped, removed, scaled down, refused.
 
-import { ask, assert, chooseVision, finished, last, onPage } from "./page.mjs";
+import { ask, assert, chooseVision, finished, last, onPage, reload } from "./page.mjs";
 
 /** A picture with a red circle on the left, as base64. */
 const drawn = (page, width = 320, height = 240) => page.evaluate(([wide, high]) => {
@@ -33,7 +33,7 @@ onPage("a picked picture is shown, sent and seen, and stays after a reload", asy
   await pick(page, "circle.png", await drawn(page));
   await page.waitForSelector("#attachments img");
   assert.match(await ask(page, "What colour is the circle?"), /red/);
-  await page.reload();
+  await reload(page);
   await page.waitForFunction(() => document.querySelector(".pictures img")?.naturalWidth === 320);
 });
 

@@ -2,7 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 
-import { answers, ask, assert, finished, last, onPage, reload, textOf, write } from "./page.mjs";
+import { answers, ask, assert, finished, last, onPage, open, reload, saved, textOf, write } from "./page.mjs";
 
 const DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
 
@@ -21,7 +21,7 @@ const age = (page, title, days) => page.evaluate(async ([wanted, back]) => {
   const all = await new Promise((resolve) => { const asked = store.getAll(); asked.onsuccess = () => resolve(asked.result); });
   const one = all.find((conversation) => conversation.title === wanted);
   one.updated -= back * 24 * 3600 * 1000;
-  await new Promise((resolve) => { store.put(one).onsuccess = resolve; });
+  await new Promise((resolve) => { store.put(one).transaction.oncomplete = resolve; });
   database.close();
 }, [title, days]);
 
@@ -32,8 +32,7 @@ onPage("conversations are found by the words in them, stand below their date, an
   await age(page, "What is the opposite of hot?", 1);
   await age(page, "Tell me a joke.", 3);
   await page.goto("about:blank");
-  await page.goto(process.env.PAGE_URL);
-  await rows(page).first().waitFor();
+  await open(page);
   assert.deepEqual(await sections(page), ["Yesterday", "Previous 7 days"]);
   await page.keyboard.press("Alt+KeyF");
   await page.keyboard.type("COLD opposite");
@@ -49,6 +48,7 @@ onPage("conversations are found by the words in them, stand below their date, an
   await rows(page).last().hover();
   await page.getByRole("button", { name: "Pin Tell me a joke." }).click();
   assert.deepEqual(await sections(page), ["Pinned", "Yesterday"]);
+  await saved(page);
   await page.reload();
   await rows(page).first().waitFor();
   assert.deepEqual(await titles(page), ["Tell me a joke.", "What is the opposite of hot?"]);
@@ -106,7 +106,7 @@ onPage("a draft's files that the browser can't keep are told of, and stay as lon
   assert.ok(await page.getByRole("button", { name: "Remove notes.txt" }).isVisible());
 });
 
-async function saved(page, button) {
+async function exported(page, button) {
   const downloading = page.waitForEvent("download");
   await page.getByRole("button", { name: button, exact: true }).click();
   const download = await downloading;
@@ -120,13 +120,13 @@ onPage("conversations leave as JSON and Markdown, and come back from JSON with t
   await last(page).getByRole("button", { name: "Answer again" }).click();
   await finished(page);
   await page.getByRole("button", { name: "Export or import" }).click();
-  const markdown = await saved(page, "Markdown");
+  const markdown = await exported(page, "Markdown");
   assert.equal(markdown.name, "What-is-the-opposite-of-hot.md");
   assert.equal(markdown.text, "# What is the opposite of hot?\n\n## You\n\nWhat is the opposite of hot?\n\n" +
     "## Answer by demo-chat\n\nThe opposite of hot is cold.\n");
-  const one = await saved(page, "JSON");
+  const one = await exported(page, "JSON");
   assert.equal(one.name, "What-is-the-opposite-of-hot.json");
-  const all = await saved(page, "JSON of all");
+  const all = await exported(page, "JSON of all");
   assert.equal(JSON.parse(all.text).conversations.length, 1);
   await importing(page, one.text);
   await page.waitForFunction(() => document.getElementById("transfer-said").textContent === "1 conversation was imported.");
@@ -148,7 +148,7 @@ onPage("an imported copy is a conversation of its own, with its images", async (
   await page.waitForSelector("#attachments img");
   await ask(page, "Hello!");
   await page.getByRole("button", { name: "Export or import" }).click();
-  const { text } = await saved(page, "JSON");
+  const { text } = await exported(page, "JSON");
   await importing(page, text);
   await page.waitForFunction(() => document.getElementById("transfer-said").textContent === "1 conversation was imported.");
   await page.getByRole("button", { name: "Close" }).click();
@@ -158,6 +158,7 @@ onPage("an imported copy is a conversation of its own, with its images", async (
   await rows(page).first().hover();
   await rows(page).first().getByRole("button", { name: /^Delete/ }).click();
   await page.locator(".toast").waitFor({ state: "detached" });
+  await saved(page);
   await page.reload();
   await page.waitForFunction(() => document.querySelector(".pictures img")?.naturalWidth > 0);
 });

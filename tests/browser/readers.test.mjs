@@ -1,6 +1,6 @@
 // Two readers with their own keys share a browser: each sees their own chats only, until they sign out.
 
-import { KEYED, answers, ask, assert, onPage, open } from "./page.mjs";
+import { KEYED, answers, ask, assert, onPage, open, saved } from "./page.mjs";
 
 const KEYS = { ann: "ann-0123456789abcdef", bob: "bob-0123456789abcdef" };
 const rows = (page) => page.locator("#conversations li");
@@ -14,6 +14,7 @@ async function signIn(page, name) {
 }
 
 async function signOut(page) {
+  await saved(page);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL("**/login");
 }
@@ -84,6 +85,7 @@ asAnn("a tab that is looked at again is the reader's who has signed in meanwhile
   await page.bringToFront();
   await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))); // a headless page is always visible
   await page.waitForFunction(() => document.getElementById("owner")?.textContent === "bob");
+  await page.waitForSelector("#model option[value]", { state: "attached" });
   assert.equal(await rows(page).count(), 0);
 });
 

@@ -1,11 +1,9 @@
 // Answers that continue after a reload, a killed worker, a killed API, a lost connection.
 
-import { HUNDRED, ask, assert, begun, finished, kill, onPage, reload, write } from "./page.mjs";
+import { HUNDRED, answers, ask, assert, finished, inTheMiddle, kill, onPage, open, reload, told, write } from "./page.mjs";
 
 async function countTo(page, disturb) {
-  await write(page, "Count to a hundred.");
-  await begun(page);
-  await disturb();
+  await inTheMiddle(page, disturb);
   assert.equal(await finished(page), HUNDRED);
 }
 
@@ -21,7 +19,6 @@ onPage("a reload before the service has answered asks for the same chat again", 
     return keys.length === 1 ? new Promise(() => {}) : route.continue();
   });
   await write(page, "What is the opposite of hot?");
-  await page.waitForFunction(() => indexedDB.databases && document.querySelector(".answer"));
   await asked;
   await reload(page);
   assert.equal(await finished(page), "The opposite of hot is cold.");
@@ -31,16 +28,13 @@ onPage("a reload before the service has answered asks for the same chat again", 
 
 onPage("an answer goes on after its worker was killed", (page) => countTo(page, () => kill("worker")));
 
-onPage("an answer goes on after the API was killed, and the reader is told meanwhile", (page) => countTo(page, async () => {
-  await kill("api");
-  await page.waitForFunction(() => document.querySelector(".waiting")?.textContent === "Reconnecting");
-}));
+onPage("an answer goes on after the API was killed, and the reader is told meanwhile", (page) => countTo(page, () =>
+  Promise.all([told(page, "Reconnecting"), kill("api")])));
 
 onPage("two tabs show one conversation, and either may go on with it", async (page, context) => {
-  await countTo(page, async () => {});
+  assert.equal(await ask(page, "Count to a hundred."), HUNDRED);
   const other = await context.newPage();
-  await other.goto(page.url());
-  await other.waitForSelector(".answer");
+  await open(other, page.url());
   assert.equal(await finished(other), HUNDRED);
   await ask(other, "What is the opposite of hot?");
   await page.waitForFunction(() => document.querySelectorAll(".answer").length === 2);
@@ -50,6 +44,26 @@ onPage("two tabs show one conversation, and either may go on with it", async (pa
   assert.equal(await finished(page), HUNDRED);
   await other.waitForFunction(() => document.querySelectorAll(".answer").length === 1);
   assert.equal(await finished(other), HUNDRED);
+});
+
+onPage("a tab that saves what it knew does not undo what was asked in another one since", async (page) => {
+  await page.evaluate(() => {
+    globalThis.stored = async (late = null) => { // saves it first, as another tab does
+      const database = await new Promise((resolve) => { indexedDB.open("mlxq-chat").onsuccess = ({ target }) => resolve(target.result); });
+      const store = database.transaction("conversations", "readwrite").objectStore("conversations");
+      if (late) store.put(late);
+      const [conversation] = await new Promise((resolve) => { store.getAll().onsuccess = ({ target }) => resolve(target.result); });
+      database.close();
+      if (late) new BroadcastChannel("mlxq-chat").postMessage(late.id);
+      return conversation;
+    };
+  });
+  await ask(page, "What is the opposite of hot?");
+  await page.evaluate(async () => { globalThis.late = await stored(); });
+  await ask(page, "Tell me a joke.");
+  await page.evaluate(() => stored(globalThis.late));
+  await page.waitForFunction(async () => (await stored()).messages.length === 4);
+  assert.equal(await answers(page).count(), 2);
 });
 
 onPage("a new chat begins with what was set last, not with what an old one was asked with", async (page) => {

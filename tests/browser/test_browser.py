@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -49,8 +49,9 @@ def chromium() -> str:
 def send(service: Running, part: str, number: signal.Signals) -> None:
     """Send a signal to the worker or the API; the supervisor restarts what is killed."""
     for child in psutil.Process(service.process.pid).children():
-        if child.cmdline()[-1] == part:
-            child.send_signal(number)
+        with suppress(psutil.NoSuchProcess):  # one that was killed before
+            if child.cmdline()[-1:] == [part]:
+                child.send_signal(number)
 
 
 def drain_output(service: Running) -> None:
@@ -60,13 +61,15 @@ def drain_output(service: Running) -> None:
 
 class Control(ThreadingHTTPServer):
     """``POST /worker`` and ``POST /api`` kill that part, ``/freeze`` stops the worker as the next
-    token comes, ``/thaw`` continues it, ``/suspend`` and ``/resume`` the queues."""
+    token comes, ``/frozen`` waits for that, ``/thaw`` continues it, ``/suspend`` and ``/resume``
+    the queues."""
 
     def __init__(self, service: Running, redis: Redis) -> None:
         actions: dict[str, Callable[[], object]] = {
             "worker": lambda: send(service, "worker", signal.SIGKILL),
             "api": lambda: send(service, "api", signal.SIGKILL),
             "freeze": self._freeze_at_next_token,
+            "frozen": lambda: self.freezing.join(),
             "thaw": lambda: send(service, "worker", signal.SIGCONT),
             "suspend": lambda: suspension.suspend(redis),
             "resume": lambda: suspension.resume(redis),
@@ -89,7 +92,7 @@ class Control(ThreadingHTTPServer):
 
     def _freeze_at_next_token(self) -> None:
         """The demo model's longest answer takes a second: a browser that sees a token and asks
-        for the worker to be stopped may come too late."""
+        for the worker to be stopped may come too late. Returns when the events are listened to."""
         events = self.redis.pubsub()
         events.subscribe(keys.EVENTS_CHANNEL)
         events.get_message(timeout=LIMIT_S)
@@ -101,7 +104,8 @@ class Control(ThreadingHTTPServer):
                         send(self.service, "worker", signal.SIGSTOP)
                         return
 
-        threading.Thread(target=freeze, name="freeze", daemon=True).start()
+        self.freezing = threading.Thread(target=freeze, name="freeze", daemon=True)
+        self.freezing.start()
 
     def close(self) -> None:
         self.shutdown()

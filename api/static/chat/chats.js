@@ -285,6 +285,8 @@ export class Chats extends EventTarget {
     const stored = await this._store.conversations.get(id);
     const saved = stored && migrated(stored);
     const known = this._all.get(id);
+    // The other tab had not heard of the last question yet.
+    if (known && saved?.updated < known.updated) return this._saver.save(known);
     const answer = known && this.running(known);
     if (answer && saved?.messages.some((message) => message.id === answer.id)) return;
     if (answer) this._followers.get(answer.id)?.leave();

@@ -75,14 +75,18 @@ export class Follower {
       this._refusedSince = null;
       if (response.status === 204) return await this._lookUpEnd();
       if (this._stopping) this._sendStop();
-      for await (const events of eventsOf(response.body, received)) this._read(events);
+      for await (const events of eventsOf(response.body, received)) {
+        this._read(events);
+        // At its last frame, not when the stream is closed: a proxy may be late with that.
+        if (this.answer.state !== "running") return;
+      }
     } finally {
       clearTimeout(timer);
       this._abort = null;
     }
     // The stream ended without its last frame: the service restarts, or a proxy has closed the
     // connection.
-    if (this.answer.state === "running") throw new Error("the stream was cut");
+    throw new Error("the stream was cut");
   }
 
   async _open(signal) {

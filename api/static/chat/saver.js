@@ -20,9 +20,10 @@ export class Saver {
     this._waiting.set(id, { conversation, timer });
   }
 
-  save(conversation) {
+  /** The other tabs read it when they are told: not before it is stored. */
+  async save(conversation) {
     this._forgetTimer(conversation.id);
-    this._write(conversation);
+    await this._write(conversation);
     this._channel.postMessage(conversation.id);
   }
 
@@ -35,9 +36,9 @@ export class Saver {
     this._waiting.clear();
   }
 
-  remove(id) {
+  async remove(id) {
     this._forgetTimer(id);
-    this._records.delete(id).catch(() => {});
+    await this._records.delete(id).catch(() => {});
     this._channel.postMessage(id);
   }
 
@@ -47,6 +48,6 @@ export class Saver {
   }
 
   _write(conversation) {
-    this._records.put(conversation).catch(() => this._on.full());
+    return this._records.put(conversation).catch(() => this._on.full());
   }
 }

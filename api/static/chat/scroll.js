@@ -1,7 +1,7 @@
 // Keeps the end in view while text arrives, until the reader scrolls up; resumes when they scroll
 // back to the end.
 
-const NEAR = 48; // pixels
+const AT = 2, NEAR = 48; // pixels
 
 export class StayAtEnd {
   constructor(scroller, button) {
@@ -28,8 +28,10 @@ export class StayAtEnd {
   _scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this._scroller;
     const below = scrollHeight - clientHeight - scrollTop;
-    if (below < NEAR) this._atEnd = true;
-    else if (scrollTop < this._before) this._atEnd = false; // arriving text never scrolls up
+    // Arriving text never scrolls up, and a touchpad does so by a few pixels at a time. At the end
+    // the browser may: when a part gets shorter.
+    const up = scrollTop < this._before;
+    this._atEnd = below < AT || !up && (this._atEnd || below < NEAR);
     this._before = scrollTop;
     this._button.hidden = this._atEnd || below < NEAR;
   }

@@ -49,6 +49,8 @@ class IndexedDbStore {
     return new Promise((resolve, reject) => {
       const transaction = this._database.transaction(this._name, mode);
       const request = ask(transaction.objectStore(this._name));
+      // At once: a page that is being left is not asked any more.
+      if (mode === "readwrite") transaction.commit();
       transaction.oncomplete = () => resolve(request.result);
       transaction.onabort = () => reject(transaction.error ?? new Error("not stored"));
     });

@@ -49,6 +49,7 @@ export class TransferDialog {
     const input = byId("import-file"), [file] = input.files;
     input.value = ""; // so that the same file can be picked again
     if (!file) return;
+    this._say("", false);
     try {
       if (file.size > MOST_BYTES) throw new TransferProblem("This file is too large.");
       const ids = new Set(this._chats.list().map(({ id }) => id));
