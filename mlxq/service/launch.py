@@ -11,8 +11,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,19 +33,41 @@ API_STOP_LIMIT_S = 12.0
 
 def free_port(host: str, port: int) -> int:
     """The port to listen on, after a trial. Raises CannotStart when it can't be bound."""
+    with _bound(host, port) as trial:
+        return int(trial.getsockname()[1])
+
+
+@contextmanager
+def reserved_port(host: str, port: int) -> Iterator[int]:
+    """The port to listen on, and nobody else's for the duration of the block: the API binds it some
+    seconds later, and again after each restart. Raises CannotStart when it can't be bound."""
+    with _bound(host, port) as held:
+        chosen = int(held.getsockname()[1])
+        # Linux gives a bound port to nobody, and lets who names it listen while no other does;
+        # macOS would refuse that.
+        if sys.platform != "linux":
+            held.close()
+        yield chosen
+
+
+def _bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-            return int(trial.getsockname()[1])
+        bound = socket.socket(family, kind)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise CannotStart(
             f"cannot listen on {host}, port {port}: {reason}; choose with --host and --port"
         ) from None
+    return bound
 
 
 def reachable(host: str) -> str:
@@ -157,10 +179,10 @@ def serve(
     if embedded is None or not embedded.folder.exists():  # else it may have keys
         _check_keys(chosen)
     settings.check_model_folders(chosen)
-    chosen = replace(chosen, port=free_port(chosen.host, chosen.port))
-    say(f"Data folder: {chosen.data.resolve()}")
-    pipe, our_end = os.pipe()
-    with Signals() as signals:
+    with reserved_port(chosen.host, chosen.port) as port, Signals() as signals:
+        chosen = replace(chosen, port=port)
+        say(f"Data folder: {chosen.data.resolve()}")
+        pipe, our_end = os.pipe()
         try:
             children = []
             if embedded is None:

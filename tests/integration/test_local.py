@@ -17,7 +17,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from mlxq.service.embedded_redis import EmbeddedRedis
-from mlxq.service.launch import tune_for_linux
+from mlxq.service.launch import reserved_port, tune_for_linux
 from mlxq.service.supervisor import pause_before_restart
 from tests.support.service_support import LIMIT_S, Running
 from wire.redis_server import connect_once
@@ -217,6 +217,16 @@ def test_a_busy_port_is_one_clear_line_and_starts_nothing(tmp_path: Path, serve:
         f"serve: cannot listen on 127.0.0.1, port {port}: Address already in use; choose with --host and --port\n"
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a bound port be listened on")
+def test_the_port_is_the_apis_until_it_listens_and_nobody_elses() -> None:
+    with reserved_port("127.0.0.1", 0) as port:
+        for _ in range(2):  # Again after a restart.
+            with socket.create_server(("127.0.0.1", port)):
+                pass
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
 
 
 def test_a_bad_setting_is_one_clear_line(tmp_path: Path, serve: Serve) -> None:

@@ -15,6 +15,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from tests.faults.stack import LIMIT_S, Stack
 from wire import keys
+from worker.backends.echo import WAITING
 
 MODEL = "demo-chat"
 SLOTS, QUEUE_LIMIT = 4, 6
@@ -73,7 +74,7 @@ class Service:
 
     def all_slots_busy(self) -> list[Any]:
         """Streams that keep every slot busy; closing them frees the slots."""
-        streams = [self.chat("busy", stream=True, max_tokens=4000) for _ in range(SLOTS)]
+        streams = [self.chat(WAITING, stream=True) for _ in range(SLOTS)]
         for stream in streams:
             next(iter(stream))
         return streams

@@ -50,6 +50,8 @@ DEADLY = "please kill this process"
 DEADLY_PROMPT = "please die while you read this"
 HANGING_PROMPT = "please hang while you read this"
 HANGING = "please hang now"
+WAITING = "please say one word and wait"
+"""Its chat keeps its slot, without another token, until it is stopped."""
 
 
 def word(prompt_ids: list[int], seed: int, position: int) -> int:
@@ -235,7 +237,10 @@ class EchoBackend:
                 if self._read[sequence] == total:
                     self._tell_of_prompt(sequence, step)
                 continue
-            misbehave(sequence.job.messages[-1].text())
+            asked = sequence.job.messages[-1].text()
+            misbehave(asked)
+            if WAITING in asked and sequence.generated:
+                continue
             token = _next(sequence, self._fingerprints[sequence])
             step.tokens.append(token)
             if token.end is not None:

@@ -33,12 +33,12 @@ CONTRACT = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1}
 @pytest.fixture(scope="module")
 def running() -> Iterator[Api]:
     with serving() as api:
-        Registry(api.redis).put(RECOMMENDED)
         yield api
 
 
 @pytest.fixture
 def api(running: Api) -> Api:
+    Registry(running.redis).put(RECOMMENDED)
     running.worker.seen.clear()
     running.worker.answer = lambda _: ANSWER
     return running

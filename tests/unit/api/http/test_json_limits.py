@@ -116,6 +116,8 @@ def test_bodies_of_very_many_values_are_refused_before_anything_parses_them(
         (path, api.client.build_request("POST", path, content=body, headers=JSON))
         for path, body in hostile()
     ]
+    api.worker.settle()
+    api.worker.seen.clear()
     monkeypatch.setattr(json, "loads", parse)
     monkeypatch.setattr(json_limits, "from_json", parse)
     answers = [(path, api.client.send(request)) for path, request in refusals]

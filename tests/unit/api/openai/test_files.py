@@ -26,10 +26,18 @@ def redis() -> FakeRedis:
 
 
 @pytest.fixture(scope="module")
-def client(redis: FakeRedis) -> Iterator[TestClient]:
+def running(redis: FakeRedis) -> Iterator[TestClient]:
     announce(redis)
     with TestClient(fake_api(redis, Settings(batch_mb=16))) as made:
         yield made
+
+
+@pytest.fixture
+def client(redis: FakeRedis, running: TestClient) -> TestClient:
+    """The API, without files of other tests."""
+    redis.flushall()
+    announce(redis)
+    return running
 
 
 def stored_bytes(redis: FakeRedis) -> int:
