@@ -14,7 +14,7 @@ from tests.support.lanes import Immediate, InlineLoads
 from wire.batches import BatchLine, BatchSlice
 from wire.messages import Message, Sampling
 from worker.backends.lm import open_model
-from worker.engine.batch_scheduler import AHEAD, BatchScheduler
+from worker.engine.batch_scheduler import AHEAD_PART, BatchScheduler
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import ChatLoad
 from worker.engine.counters import Counters
@@ -94,7 +94,9 @@ def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lane
     for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
         before = lanes.tokens()
         lanes.run(ChatLoad(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
-        assert len(lanes.background._running) <= SLOTS - chats + (0 if chats else AHEAD)
+        assert len(lanes.background._running) <= SLOTS - chats + (
+            0 if chats else SLOTS // AHEAD_PART
+        )
     lanes.run()
     assert lanes.results() == alone
     assert all(one.result().text for one in lanes.ended)
@@ -201,8 +203,8 @@ def test_rows_that_nobody_waits_for_join_together_and_say_the_same(bench: Bench)
 def test_rows_that_end_together_are_replaced_together(bench: Bench) -> None:
     """Those that take their places are submitted when the ends are known, as the scheduler does."""
     waves = [[bench.chat(f"wave {w}: {n}", seed=n, max_tokens=4) for n in range(32)] for w in "ab"]
-    ahead = waves[1][:AHEAD]
-    later = waves[1][AHEAD:]
+    ahead = waves[1][: 32 // AHEAD_PART]
+    later = waves[1][32 // AHEAD_PART :]
     lane = bench.backend.batch_lane()
     for chat in (*waves[0], *ahead):
         lane.prepare(chat)

@@ -143,12 +143,16 @@ class Lanes:
         self.background.submit(list(some))
         self._turn(ChatLoad())
         release.set()
-        self.background._tokenising.submit(lambda: None).result(WAIT_S)
+        self.tokenised()
 
     def turns(self, count: int, chats: ChatLoad = ChatLoad()) -> None:  # noqa: B008 (frozen)
         for _ in range(count):
             self._turn(chats)
-            self.background._tokenising.submit(lambda: None).result(WAIT_S)
+            self.tokenised()
+
+    def tokenised(self) -> None:
+        """Wait until the prompts are tokenised that are to be."""
+        self.background._tokenising.submit(lambda: None).result(WAIT_S)
 
     def _turn(self, chats: ChatLoad) -> None:
         """One turn, and another if a model is loaded in it."""

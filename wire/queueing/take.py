@@ -21,7 +21,7 @@ from wire.queueing.turns import (
 )
 
 _PAGE = 64
-"""Places that are looked at together while owners have limits."""
+"""Jobs that are looked at together while some have to stay."""
 _LEAVE = f"""
 local function leave(job)
   redis.call('ZREM', places, job.id)
@@ -31,9 +31,14 @@ local function leave(job)
 end
 """
 """Lua: drops a job's place. Its turn is the one that is running now, or has been."""
-_IS_FULL = """
+_STAYS = f"""
 local limited = redis.call('EXISTS', limits) == 1
-local full = {}
+local page = (limited or ARGV[3]) and {_PAGE} or 1
+local full, passed_over = {{}}, {{}}
+for i = 3, #ARGV do passed_over[ARGV[i]] = true end
+local function is_passed_over(id)
+  return ARGV[3] and passed_over[redis.call('HGET', jobs .. id, 'owner')]
+end
 local function count(owner)
   local run = 0
   for _, id in ipairs(redis.call('ZRANGE', live .. owner, 0, -1)) do
@@ -45,7 +50,8 @@ local function count(owner)
   end
   return run
 end
-local function is_full(id)
+local function stays(id)
+  if is_passed_over(id) then return true end
   if not limited then return false end
   local owner = redis.call('HGET', jobs .. id, 'owner')
   local most = owner and tonumber(redis.call('HGET', limits, owner))
@@ -54,19 +60,29 @@ local function is_full(id)
   return full[owner]
 end
 """
-"""Lua: whether as many chats of a job's owner run as may, with those that are about to."""
+"""Lua: whether a job's owner is passed over, or as many of its chats run as may, with those that
+are about to."""
+_PUT_BACK = """
+local function put_back()
+  for _, id in ipairs(redis.call('LRANGE', queue, 0, page - 1)) do
+    if redis.call('ZSCORE', places, id) then return nil end
+    if not is_passed_over(id) then return id end
+  end
+end
+"""
+"""Lua: the first job without a place, of those at the list's head. Limits are not for these."""
 _FIRST = f"""
 local function first(class)
   local from = class * {PLACES_OF_CLASS}
   local to = '(' .. string.format('%.0f', (class + 1) * {PLACES_OF_CLASS})
-  local passed, page = 0, limited and {_PAGE} or 1
+  local passed = 0
   while true do
     local found =
       redis.call('ZRANGE', places, from, to, 'BYSCORE', 'LIMIT', passed, page, 'WITHSCORES')
     if not found[1] then return nil end
     for i = 1, #found, 2 do
       local job = {{id = found[i], class = class, place = tonumber(found[i + 1])}}
-      if is_full(job.id) then
+      if stays(job.id) then
         passed = passed + 1
       elseif redis.call('LPOS', queue, job.id) then
         return job
@@ -101,26 +117,26 @@ end
 TAKE = f"""
 local queue, popped, places, turns, started, limits = unpack(KEYS)
 local jobs, live = unpack(ARGV)
-{LAST_TOLD + _LEAVE + _IS_FULL + _FIRST + _CHOOSE}
-local head = redis.call('LINDEX', queue, 0)
-if not head then
+{LAST_TOLD + _LEAVE + _STAYS + _PUT_BACK + _FIRST + _CHOOSE}
+if redis.call('EXISTS', queue) == 0 then
   redis.call('DEL', places, turns)
   return limited and {{last_told()}} or nil
 end
-if not redis.call('ZSCORE', places, head) then
-  return redis.call('LMOVE', queue, popped, 'LEFT', 'RIGHT')
+local id = put_back()
+if not id then
+  local job = choose()
+  if not job then return {{last_told()}} end
+  leave(job)
+  id = job.id
 end
-local job = choose()
-if not job then return {{last_told()}} end
-leave(job)
-redis.call('LREM', queue, 1, job.id)
-redis.call('RPUSH', popped, job.id)
-return job.id
+redis.call('LREM', queue, 1, id)
+redis.call('RPUSH', popped, id)
+return id
 """
 """Lua: answers the job that was taken, or nothing for an empty queue, whose list is to be waited
 for. While some owner has a limit what comes there might not be allowed to run: if none may start
 now, the answer is a list of what was told last. Works on :func:`take_keys`, and takes
-:data:`TAKE_ARGUMENTS`."""
+:data:`TAKE_ARGUMENTS` and then the owners whose jobs are passed over, if any."""
 TAKE_ARGUMENTS = (keys.job(""), keys.live(""))
 """How names of jobs and of owners' live chats begin."""
 

@@ -30,8 +30,9 @@ from worker.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
-AHEAD = 8
-"""Prompts in the batch beyond its rows, so that their prefill begins as soon as rows are free."""
+AHEAD_PART = 4
+"""Without chats there is a prompt in the batch beyond its rows for so many of them, as many as join
+it together; a prompt whose turn comes later has more of them before it."""
 HELD_UP_S = 0.001
 """How long prompts rest that chats hold up."""
 CHAT_FOLLOWS_S = 2.0
@@ -69,7 +70,7 @@ class BatchScheduler:
         self._running: dict[BatchSequence, Backend] = {}
         self._tokenising = PromptThread("tokenise-prompts")
         self._preparation = BatchPreparation(
-            self._tokenising, self._queue, self._suspect, context, self._fail
+            self._tokenising, models, self._queue, self._suspect, context, self._fail
         )
         self._time_share, self._text_turns = TimeShare(share), TextTurns()
         self._chat_seen = -CHAT_FOLLOWS_S
@@ -106,6 +107,7 @@ class BatchScheduler:
     def submit(self, sequences: list[BatchSequence]) -> None:
         for sequence in sequences:
             self._queue.put(sequence)
+        self._preparation.begin_ahead(sequences)
 
     def drop(self, job_id: str) -> None:
         """Let go of a slice's prompts without an end."""
@@ -162,7 +164,7 @@ class BatchScheduler:
     def _rows(self, chats: ChatLoad) -> int:
         """How many prompts may be in the batch."""
         rows = max(self._slots - chats.inside, 1)
-        return rows if chats.inside else rows + AHEAD
+        return rows if chats.inside else rows + rows // AHEAD_PART
 
     def _preempt_beyond(self, rows: int) -> None:
         for sequence in list(self._running)[rows:][::-1]:
@@ -210,10 +212,7 @@ class BatchScheduler:
             self._load(sequence)
             return False
         self._model_turn.has(sequence.group)
-        lane = self._models.batch_lane(self._models.get(job))
-        if not sequence.is_ready_for(lane) and not sequence.preparing:
-            self._preparation.begin(sequence, lane)
-        return sequence.is_ready_for(lane)
+        return self._preparation.is_done(sequence)
 
     def _load(self, sequence: BatchSequence) -> None:
         """Have a prompt's model loaded beside the chats that come meanwhile. Raises WorkerError for

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from worker.engine.batch_queue import BatchQueue
 from worker.engine.batch_sequence import BatchSequence
 from worker.engine.context import EngineContext, attempt
 from worker.engine.suspects import SuspectSlot
+from worker.errors import WorkerError
+from worker.models.loaded import LoadedModels
 from worker.sequence import Enter, Sequence
 
 LONG_PROMPT_CHARACTERS = 8_000
@@ -123,18 +126,38 @@ class BatchPreparation:
     def __init__(
         self,
         thread: PromptThread,
+        models: LoadedModels,
         queue: BatchQueue,
         suspect: SuspectSlot,
         context: EngineContext,
         fail: Fail,
     ) -> None:
         self._thread = thread
+        self._models = models
         self._queue = queue
         self._suspect = suspect
         self._context = context
         self._fail = fail
 
-    def begin(self, sequence: BatchSequence, lane: Backend) -> None:
+    def begin_ahead(self, sequences: Items[BatchSequence]) -> None:
+        """Tokenise prompts that have come for loaded models, lest those of another owner pass them
+        when a row is free. A suspect waits for its turn."""
+        for sequence in sequences:
+            if not (sequence.suspect or sequence.preparing) and self._models.is_loaded(
+                sequence.job
+            ):
+                with suppress(WorkerError):  # In its turn it fails with it.
+                    self.is_done(sequence)
+
+    def is_done(self, sequence: BatchSequence) -> bool:
+        """Whether a prompt is tokenised for its model, which is loaded; if not, begin that. Raises
+        WorkerError if the model isn't what it was."""
+        lane = self._models.batch_lane(self._models.get(sequence.job))
+        if not sequence.is_ready_for(lane) and not sequence.preparing:
+            self._begin(sequence, lane)
+        return sequence.is_ready_for(lane)
+
+    def _begin(self, sequence: BatchSequence, lane: Backend) -> None:
         """Tokenise a prompt, and all of its group that wait for it as well.
 
         They become ready together: prompts that join a batch together cost less than one by one. A

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from redis import Redis
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 """How often the states of the batches inside are looked up: a cancel is seen within this."""
+OWNERS_LOOK_S = 0.05
+"""How often the queue is looked at for slices of owners without one inside."""
+MOST_OWNERS = 32
+"""With slices of so many inside, those of others wait for room: a slice takes memory."""
 BACKOFF = ExponentialBackoff(base=0.05, cap=1.0)
 """Waits before a failed write is tried again, seconds."""
 GATHER_S = 0.05
@@ -80,10 +85,16 @@ class BatchRunner:
 
     # --- taking slices ----------------------------------------------------------------------------
 
-    def wait_for_room(self, seconds: float) -> bool:
-        """Wait up to this long until another slice is needed; whether one is."""
+    def wait_for_room(self) -> AbstractSet[str] | None:
+        """Wait a moment until another slice is needed, and return no owner then. Else return those
+        who have slices inside: another's is taken at once, and has the next free row. None if there
+        are too many of them.
+        """
         with self._changed:
-            return self._changed.wait_for(self._has_room, seconds)
+            if self._changed.wait_for(self._has_room, OWNERS_LOOK_S):
+                return frozenset()
+            owners = {running.taken.slice.owner for running in self._slices.values()}
+            return owners if len(owners) < MOST_OWNERS else None
 
     def _has_room(self) -> bool:
         inside = sum(len(running.remaining) for running in self._slices.values())

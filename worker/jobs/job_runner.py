@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
@@ -148,9 +149,8 @@ class JobRunner:
     def lacks_end(self, job_id: str) -> bool:
         return self._log.lacks_end(job_id)
 
-    def wait_for_slice_room(self, seconds: float) -> bool:
-        """Wait up to this long until another slice of a batch is needed; whether one is."""
-        return self._slices.wait_for_room(seconds)
+    def wait_for_slice_room(self) -> AbstractSet[str] | None:
+        return self._slices.wait_for_room()
 
     def drain(self) -> None:
         """Take no more offers, and hand batches back at once: no client waits for a line."""

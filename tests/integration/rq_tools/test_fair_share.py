@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.http_client import Service
 from tests.support.service_support import RunningService, wait
-from wire.batches import slice_job_id
+from wire.batches import SLICE_LINES, slice_job_id
 from wire.batches.records import ENDED_STATES
 
 KEYS, BATCHES = "/api/engine/keys", "/api/engine/batches"
@@ -66,3 +66,18 @@ def test_a_long_batch_lets_another_keys_batch_begin_after_one_slice(
     jobs = {f"ann-{number}": slice_job_id(flood["id"], number) for number in range(3)}
     jobs["ben"] = slice_job_id(small["id"], 0)
     assert in_order_of_their_starts(service, jobs) == ["ann-0", "ben", "ann-1", "ann-2"]
+
+
+def test_a_line_that_comes_while_another_keys_batch_runs_waits_for_a_row_and_not_for_its_slice(
+    service: RunningService, keyed: tuple[Service, Service]
+) -> None:
+    """The slice takes half a minute, a row becomes free within two seconds."""
+    ann, ben = keyed
+    body = {"model_id": "demo-chat", "prompts": ["x"] * 500, "max_tokens": 100}
+    _, flood = ann.call("POST", BATCHES, body)
+    wait(lambda: service.job(slice_job_id(flood["id"], 0)).started_at)
+    _, small = ben.call("POST", BATCHES, body | {"prompts": ["x"], "max_tokens": 1})
+    wait(lambda: ben.call("GET", f"{BATCHES}/{small['id']}")[1]["status"] == "completed")
+    assert ann.call("GET", f"{BATCHES}/{flood['id']}")[1]["counts"]["done"] < SLICE_LINES / 2
+    ann.call("POST", f"{BATCHES}/{flood['id']}/cancel")
+    wait(lambda: ann.call("GET", f"{BATCHES}/{flood['id']}")[1]["status"] in ENDED_STATES)

@@ -164,12 +164,13 @@ class ChatWorker(RqHeartbeat):
             self.put_back(job, queue)  # The main thread has popped another meanwhile.
 
     def _pop_slice(self) -> None:
-        if not self.runner.wait_for_slice_room(POLL_S):
+        served = self.runner.wait_for_slice_room()
+        if served is None:
             return
         if self.is_suspended():
             time.sleep(SUSPENDED_POLL_S)
             return
-        popped = self.pop_job(self.queues[1], POLL_S)
+        popped = self.pop_job(self.queues[1], None if served else POLL_S, served)
         if popped is not None:
             self.execute_job(*popped)
 

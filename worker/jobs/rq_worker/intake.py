@@ -7,11 +7,11 @@ by ``tests/unit/worker/jobs/rq_worker/test_rq_contract.py``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import redis.exceptions
 from rq import Queue
-from rq.exceptions import DequeueTimeout, StopRequested
+from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.job import Job
 from rq.worker.base import WorkerStatus
 
@@ -20,7 +20,7 @@ from wire.routing import offers
 from wire.routing.offers import Offer
 from wire.rq_jobs import SUSPENDED, rq_job_key
 from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED, RqBookkeeping
-from worker.jobs.rq_worker.turn_queue import TurnQueue
+from worker.jobs.rq_worker.turn_queue import take
 
 POLL_S = 1
 """Longest block on the queue, seconds (RQ takes whole ones): how fast a stop signal is noticed."""
@@ -73,12 +73,15 @@ class RqIntake(RqBookkeeping):
         with self.ignore_outage():
             self.set_state(before)
 
-    def pop_job(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop a job; one that comes while RQ is suspended goes back to the front.
+    def pop_job(
+        self, queue: Queue, timeout: int | None, passed_over: Collection[str] = ()
+    ) -> tuple[Job, Queue] | None:
+        """Pop a job of any owner but these; one that comes while RQ is suspended goes back to the
+        front.
 
-        Raises DequeueTimeout for none.
+        Raises DequeueTimeout for none; without a timeout returns None, and doesn't wait.
         """
-        popped = self.retry_until_answered(lambda: self._pop(queue, timeout))
+        popped = self.retry_until_answered(lambda: self._pop(queue, timeout, passed_over))
         return None if popped is None else self._unless_suspended(*popped)
 
     def pop_offer(
@@ -130,30 +133,25 @@ class RqIntake(RqBookkeeping):
             lambda: self.connection.eval(REQUEUE_POPPED, len(names), *names, job.id)
         )
 
-    def _pop(self, queue: Queue, timeout: int | None) -> tuple[Job, Queue] | None:
-        """Pop from one queue: only then does RQ move the job to a list that survives a crash."""
-        popped: tuple[Job, Queue] | None
+    def _pop(
+        self, queue: Queue, timeout: int | None, passed_over: Collection[str]
+    ) -> tuple[Job, Queue] | None:
+        job_id = take(queue, timeout, passed_over)
+        if job_id is None:
+            return None
         try:
-            popped = TurnQueue.dequeue_any(
-                [queue],
-                timeout,
-                connection=self.connection,
-                job_class=self.job_class,
-                serializer=self.serializer,
-                death_penalty_class=self.death_penalty_class,
+            job = self.job_class.fetch(
+                job_id, connection=self.connection, serializer=self.serializer
             )
-        except (DequeueTimeout, StopRequested):
-            raise
+        except NoSuchJobError as error:
+            raise DequeueTimeout("deleted") from error
         except Exception as error:
-            job_id = getattr(error, "job_id", None)
-            unreadable = not isinstance(error, redis.exceptions.RedisError) or _is_wrong_type(error)
-            if job_id is None or not unreadable:
+            if isinstance(error, redis.exceptions.RedisError) and not _is_wrong_type(error):
                 raise
             self._fail_unreadable(queue, job_id, error)
             raise DequeueTimeout("unreadable") from error
-        if popped is not None:
-            popped[0].redis_server_version = self.get_redis_server_version()
-        return popped
+        job.redis_server_version = self.get_redis_server_version()
+        return job, queue
 
     def _fail_unreadable(self, queue: Queue, job_id: str, error: Exception) -> None:
         """Fail a job that RQ can't read: anyone who can write to Redis can write one.

@@ -21,8 +21,9 @@ class Runner(Protocol):
 
     def cancel(self, job_id: str) -> None: ...
 
-    def wait_for_slice_room(self, seconds: float) -> bool:
-        """Wait up to this long until another slice of a batch is needed; whether one is."""
+    def wait_for_slice_room(self) -> AbstractSet[str] | None:
+        """Wait a moment until another slice of a batch is needed. Returns the owners whose slices
+        aren't; None if nobody's is."""
 
     def drain(self) -> None:
         """No more jobs will come: let go of those that no client waits for."""

@@ -1,32 +1,32 @@
-"""RQ's queue as a worker pops it: not the first job of the list, but the one whose turn it is."""
+"""How a worker pops RQ's queue: not the first job of the list, but the one whose turn it is."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
-from redis import Redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout
 
 from wire.queueing import may_start
 from wire.queueing.take import TAKE, TAKE_ARGUMENTS, take_keys
-from wire.rq_jobs import popped_key
 
 
-class TurnQueue(Queue):
-    """Where RQ would move the first job, this moves the next one; if there is none, it waits until
-    there may be one."""
+def take(queue: Queue, timeout: int | None, passed_over: Collection[str] = ()) -> str | None:
+    """Move the next job to the popped ones, as RQ's own pop does with the first, and return its id.
 
-    @classmethod
-    def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> Any:
-        name = queue_key.removeprefix(cls.redis_queue_namespace_prefix)
-        names = take_keys(name, queue_key, popped_key(name))
-        taken = connection.register_script(TAKE)(keys=names, args=TAKE_ARGUMENTS)
-        if taken is None:
-            return super().lmove(connection, queue_key, timeout)
-        if not isinstance(taken, list):
-            return queue_key, taken
-        if timeout is None:
-            return None
-        may_start.wait(connection, taken[0], timeout)
-        raise DequeueTimeout(timeout, queue_key)
+    ``passed_over`` are owners whose jobs stay where they are. If there is none, this waits for
+    ``timeout`` whole seconds until there may be one, and raises DequeueTimeout; without a time it
+    returns None.
+    """
+    names = take_keys(queue.name, queue.key, queue.intermediate_queue_key)
+    script = queue.connection.register_script(TAKE)
+    taken = script(keys=names, args=[*TAKE_ARGUMENTS, *passed_over])
+    if isinstance(taken, bytes):
+        return taken.decode()
+    if timeout is None:
+        return None
+    if taken is None:
+        moved: tuple[str, bytes] = Queue.lmove(queue.connection, queue.key, timeout)
+        return moved[1].decode()
+    may_start.wait(queue.connection, taken[0], timeout)
+    raise DequeueTimeout(timeout, queue.key)

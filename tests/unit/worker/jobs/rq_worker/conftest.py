@@ -17,6 +17,5 @@ def redis() -> Redis:
 
 
 @pytest.fixture
-def queue(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setattr("rq.queue.get_version", lambda _: (7, 0, 0))  # by which RQ pops with a move
+def queue(redis: Redis) -> Queue:
     return Queue(keys.CHAT_QUEUE, connection=redis, serializer=JSONSerializer)

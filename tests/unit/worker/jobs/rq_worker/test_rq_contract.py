@@ -64,12 +64,13 @@ def test_a_worker_needs_no_arguments_of_its_own() -> None:
         assert hasattr(worker, attribute)
 
 
-def test_a_single_queue_is_popped_by_a_move_that_a_crash_cannot_lose() -> None:
-    source = inspect.getsource(Queue.dequeue_any)
-    assert "len(queue_keys) == 1" in source
-    assert "lmove" in source
-    queue = Queue("chat", connection=fakeredis.FakeRedis(), serializer=JSONSerializer)
+def test_a_job_is_popped_by_a_move_that_a_crash_cannot_lose() -> None:
+    redis = fakeredis.FakeRedis()
+    queue = Queue("chat", connection=redis, serializer=JSONSerializer)
     assert queue.intermediate_queue_key == IntermediateQueue.get_intermediate_queue_key(queue.key)
+    job = queue.enqueue("worker.tasks.chat")
+    assert Queue.lmove(redis, queue.key, 1) == (queue.key, job.id.encode())
+    assert redis.lrange(queue.intermediate_queue_key, 0, -1) == [job.id.encode()]
 
 
 def test_executions_can_be_read_and_deleted_by_their_registry_entry() -> None:

@@ -24,7 +24,7 @@ from wire.queueing import turns
 from wire.queueing.turns import AGED_S, AGED_SHARE, Tier
 from wire.token_log import Append, TokenLog
 from worker.jobs.rq_worker.bookkeeping import REQUEUE_POPPED
-from worker.jobs.rq_worker.turn_queue import TurnQueue
+from worker.jobs.rq_worker.turn_queue import take
 
 LONG_S = 60
 
@@ -45,10 +45,7 @@ class Waiting:
             pipe.execute()
 
     def pop(self) -> str | None:
-        popped = TurnQueue.dequeue_any(
-            [self.queue], None, connection=self.redis, serializer=JSONSerializer
-        )
-        return None if popped is None else popped[0].id
+        return take(self.queue, None)
 
     def pop_all(self) -> list[str]:
         popped = []
@@ -65,8 +62,7 @@ class Waiting:
 
 
 @pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
-    monkeypatch.setattr("rq.queue.get_version", lambda _: (7, 0, 0))  # by which RQ pops with a move
+def waiting() -> Waiting:
     return Waiting(fake_redis())
 
 
@@ -125,6 +121,17 @@ def test_a_chat_that_is_not_aged_waits_for_all_of_a_higher_class(waiting: Waitin
     for number in range(20):
         waiting.put(f"default-{number}", "ben")
     assert waiting.pop_all()[-1] == "flex"
+
+
+def test_jobs_of_owners_that_are_passed_over_keep_their_turn(waiting: Waiting) -> None:
+    for job_id in ("ann-0", "ann-1", "ben-0", "cyd-0", "ben-1"):
+        waiting.put(job_id, job_id[:3])
+    assert waiting.pop() == "ann-0"
+    waiting.queue.push_job_id("ann-0", at_front=True)
+    assert take(waiting.queue, None, {"ann"}) == "ben-0"
+    assert take(waiting.queue, None, {"ann", "ben"}) == "cyd-0"
+    assert take(waiting.queue, None, {"ann", "ben"}) is None
+    assert waiting.pop_all() == ["ann-0", "ann-1", "ben-1"]
 
 
 def test_commands_and_what_is_put_back_go_first_and_others_without_a_place_are_not_lost(
@@ -236,11 +243,11 @@ def test_what_lets_a_chat_start_after_the_look_ends_the_wait_for_it(
 
     monkeypatch.setattr(waiting.redis, "xread", read_after_the_event)
     with pytest.raises(DequeueTimeout):
-        TurnQueue.lmove(waiting.redis, waiting.queue.key, LONG_S)
+        take(waiting.queue, LONG_S)
     assert len(told) == 1
     assert told[0]
     monkeypatch.undo()
-    assert TurnQueue.lmove(waiting.redis, waiting.queue.key, LONG_S) is not None
+    assert take(waiting.queue, LONG_S) is not None
 
 
 def start(redis: Redis, job_id: str) -> None:
