@@ -26,10 +26,19 @@ from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.support import picture_files as files
 from tests.support.api_support import LIMIT_S, QUEUE, FakeWorker, LogWriter, announce, wait_for
 from tests.support.image_support import CHAT, body
+from tests.support.paths import ROOT
 from wire import keys
 from wire.receipts.kept_requests import request
 
 JSON = {"content-type": "application/json"}
+PATIENT_API = """
+import sys
+from api.http import body_limits
+body_limits.READ_S = body_limits.LINGER_S = 600.0
+from api.__main__ import main
+sys.exit(main())
+"""
+"""A hundred clients on a busy machine take longer than a body may."""
 
 
 @dataclass
@@ -81,8 +90,8 @@ def api(store: EmbeddedRedis) -> Iterator[Served]:
         "MLXQ_PORT": "0",
         "MLXQ_LOG_LEVEL": "error",
     }
-    command = [sys.executable, "-m", "api", "--images-mb", "16"]
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PATIENT_API, "--images-mb", "16"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     redis = Redis.from_url(store.url)
     announce(redis)
