@@ -44,6 +44,7 @@ const models = new ModelChoice(byId("model"), {
     settings.model = models.chosen.id;
     if (byReader) remembered.set({ ...remembered.get(), model: settings.model });
     effort.show(models.chosen, settings.effort);
+    thread.named();
     suggest(models.chosen, example);
   },
   problem: say,

@@ -139,6 +139,7 @@ export class AnswerMessage {
     this._status = element("p", { class: "waiting" });
     this._notices = element("div", { class: "notices" });
     this._foot = element("div", { class: "foot-line" });
+    this._facts = element("span", { class: "facts" });
     this.element = element("li", { class: "message answer" },
       element("h2", { class: "visually-hidden" }, "Answer"),
       this._notices, this._thinking.element, this._text, this._status, this._foot);
@@ -169,11 +170,23 @@ export class AnswerMessage {
     setRunning(this, is);
   }
 
+  /** Names of models have become known. */
+  named() {
+    if (this._ended) this._showFacts();
+  }
+
+  /** The line about an answer that has ended; its model may not be known by name yet. */
+  _showFacts() {
+    const { finish, settings } = this._answer;
+    this._facts.textContent =
+      [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)]
+        .filter(Boolean).join(" · ");
+    this._facts.title = figuresAtLength(this._answer);
+  }
+
   _end() {
     this._ended = true;
-    const { error, finish, text, reasoning, settings } = this._answer;
-    const facts = [this._on.modelName(settings.model), ...figures(this._answer), endWords(finish)]
-      .filter(Boolean);
+    const { error, finish, text, reasoning } = this._answer;
     if (error) this._text.after(element("p", { class: "notice error" }, error.words));
     else if (!text && finish !== "cancelled" && !(reasoning && finish === "length"))
       this._text.append(element("p", { class: "muted" }, "The model returned no text."));
@@ -187,7 +200,8 @@ export class AnswerMessage {
     this._foot.append(
       ...actions.filter(Boolean),
       this.versions.element,
-      element("span", { class: "facts", title: figuresAtLength(this._answer) }, facts.join(" · ")),
+      this._facts,
     );
+    this._showFacts();
   }
 }

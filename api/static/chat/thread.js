@@ -66,6 +66,12 @@ export class Thread {
     this._scroll.keep();
   }
 
+  /** Names of models have become known. */
+  named() {
+    for (const shown of this._shown.values())
+      if (shown instanceof AnswerMessage) shown.named();
+  }
+
   /** Let the reader edit their last message. */
   editLast() {
     [...this._shown.values()].findLast((shown) => shown instanceof UserMessage)?.edit();
