@@ -135,6 +135,11 @@ def rq_job_key(job_id: str) -> str:
     return f"{Job.redis_job_namespace_prefix}{job_id}"
 
 
+def executions_key(job_id: str) -> str:
+    """The Redis sorted set of a job's executions: there while a worker has it as started."""
+    return str(ExecutionRegistry.key_template.format(job_id))
+
+
 def described(model: str, owner: str) -> str:
     """A chat as RQ's pages name it: model and owner, nothing of the text."""
     return f"{model} for {owner}"
@@ -245,7 +250,7 @@ def close(pipe: Pipeline, job_id: str, queue: str, task: str, closing: Closing) 
         set_to += ["meta", json.dumps(closing.meta, separators=(",", ":"))]
     # RQ's own cancelling takes a running job out of the registries, and leaves what its worker
     # noted of the run.
-    executions = ExecutionRegistry.key_template.format(job_id)
+    executions = executions_key(job_id)
     names = [rq_job_key(job_id), Result.get_key(job_id), registry, executions, *others]
     words = "" if closing.meta is None else progress_words(closing.meta)
     head = [job_id, closing.kept_s, current_timestamp(), words, len(_KEPT), *_KEPT]

@@ -17,7 +17,7 @@ from wire import clock, keys, rq_jobs
 from wire.messages import Delta, Failed, Finished, Timings, Usage
 from wire.queueing import start_by, turns
 from wire.queueing.schedule import FIELD as NOT_BEFORE
-from wire.rq_jobs import Closing, popped_key, queue_key, rq_job_key
+from wire.rq_jobs import Closing, executions_key, popped_key, queue_key, rq_job_key
 from wire.token_log import ALREADY_THERE, WRITTEN, Append, JobEnded, JobGone, TokenLog
 
 _log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ takes milliseconds."""
 LOOK_AGAIN_S = 2
 """How often each job that has not ended is looked at, whether anybody reads it or not."""
 ADRIFT_S = 10
-"""A job that is queued in RQ and in no list was lost after it was popped, and is put back after
-this time."""
+"""A job that is queued in RQ and in no list was lost after it was popped, one that is started
+without an execution by its worker; after this time it is put back."""
 _AT_ONCE = 500
 _DELETED = Failed(
     "job_lost", "This chat was deleted from the queue before it ended. Send it again."
@@ -56,8 +56,8 @@ return status or 'missing'
 """
 # KEYS: jobs that have not ended, jobs that are being stopped, the queue, its popped jobs. ARGV: now
 # in ms, how long ago a job was looked at last, how many to look at, how long one may be adrift, how
-# names of jobs and of RQ's jobs begin. Answers the jobs that are over for RQ. Puts back what is
-# adrift.
+# names of jobs, of RQ's jobs and of their executions begin. Answers the jobs that are over for RQ.
+# Puts back what is adrift.
 _LOOK = """
 local over, listed = {}, nil
 local now = tonumber(ARGV[1])
@@ -78,12 +78,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, now - ARGV[2], 'LIMI
         end
       end
       adrift = not listed[id] and not redis.call('ZSCORE', KEYS[2], id)
-    elseif status ~= 'started' then
+    elseif status == 'started' then
+      adrift = redis.call('EXISTS', ARGV[7] .. id) == 0
+    else
       over[#over + 1] = id
     end
     if adrift and not about[2] then
       redis.call('HSET', job, 'adrift_ms', now)
     elseif adrift and now - about[2] >= tonumber(ARGV[4]) then
+      redis.call('HSET', ARGV[6] .. id, 'status', 'queued')
       redis.call('LPUSH', KEYS[3], id)
       redis.call('HDEL', job, 'adrift_ms')
     elseif about[2] and not adrift then
@@ -133,6 +136,7 @@ class JobReaper:
             ADRIFT_S * 1000,
             keys.job(""),
             rq_job_key(""),
+            executions_key(""),
         ]
         for job_id in cast(list[bytes], self._look(keys=names, args=args)):
             self.settle(job_id.decode())

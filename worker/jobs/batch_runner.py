@@ -115,15 +115,15 @@ class BatchRunner:
         if suspect:
             read()
         if self._is_over(taken):
-            self._worker.ended(work.job_id, Outcome.FINISHED)
+            self._worker.ended(work.job_id, Outcome.FINISHED, attempt=attempt)
             return
         sequences = [BatchSequence(line, work, attempt) for line in taken.lines]
         for sequence in sequences:
             sequence.suspect = suspect
-        # While this process was frozen another worker may have taken the slice up and lost it: then
-        # this worker's earlier attempt is still inside.
-        self._engine.drop_prompts(work.job_id)
         with self._changed:
+            # While this process was frozen another worker may have taken the slice up and lost it:
+            # then this worker's earlier attempt is still inside.
+            self._engine.drop_prompts(work.job_id)
             self._slices[work.job_id] = _RunningSlice(taken, {line.number for line in taken.lines})
         self._engine.submit_prompts(sequences)
 
@@ -148,16 +148,19 @@ class BatchRunner:
         self._line_ends.put(None)
         self._thread.join(CLOSING_S)
         with self._changed:
-            jobs = list(self._slices)
-        for job_id in jobs:
-            self._let_go(job_id, Outcome.HANDED_BACK)
+            slices = list(self._slices.values())
+        for running in slices:
+            self._let_go(running, Outcome.HANDED_BACK)
 
-    def _let_go(self, job_id: str, outcome: Outcome) -> None:
-        self._engine.drop_prompts(job_id)
+    def _let_go(self, running: _RunningSlice, outcome: Outcome) -> None:
+        job_id = running.taken.slice.job_id
         with self._changed:
-            self._slices.pop(job_id, None)
+            if self._slices.get(job_id) is not running:
+                return  # The slice has come back to this worker meanwhile, under a new attempt.
+            self._engine.drop_prompts(job_id)
+            del self._slices[job_id]
             self._changed.notify_all()
-        self._worker.ended(job_id, outcome)
+        self._worker.ended(job_id, outcome, attempt=running.taken.attempt)
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -208,13 +211,13 @@ class BatchRunner:
             running.remaining -= {result.number for result in results}
             self._changed.notify_all()
         if answer == ENDED:
-            self._let_go(job_id, Outcome.FINISHED)
+            self._let_go(running, Outcome.FINISHED)
         elif answer == REFUSED:
-            log.warning("slice %s has been taken over by another worker", job_id)
-            self._let_go(job_id, Outcome.LOST)
+            log.warning("slice %s has been taken over by another", job_id)
+            self._let_go(running, Outcome.LOST)
         elif not running.remaining:
             # Redis has lost results that it had: the next run of the slice sees which.
-            self._let_go(job_id, Outcome.HANDED_BACK)
+            self._let_go(running, Outcome.HANDED_BACK)
 
     def _write_until_answered(
         self, running: _RunningSlice, results: list[LineResult], *, cut: bool = False
@@ -238,7 +241,7 @@ class BatchRunner:
             states = dict(zip(batches, self._log.states(batches), strict=True))
         except RedisError:
             return  # The next write waits for Redis and logs it.
-        for job_id, running in slices.items():
+        for running in slices.values():
             if states[running.taken.slice.batch_id] not in _GOING_ON:
                 self._write_until_answered(running, [], cut=True)
-                self._let_go(job_id, Outcome.FINISHED)
+                self._let_go(running, Outcome.FINISHED)

@@ -131,13 +131,15 @@ class ChatRunner:
 
     # --- what the event writer reports ------------------------------------------------------------
 
-    def taken_over(self, job_id: str) -> None:
-        log.warning("job has been taken over by another worker", extra={"job_id": job_id})
-        self._release(job_id, Outcome.LOST)
+    def taken_over(self, sequence: Sequence) -> None:
+        log.warning("job has been taken over by another", extra={"job_id": sequence.job_id})
+        self._release(sequence, Outcome.LOST)
 
-    def forgotten(self, job_id: str) -> None:
-        log.warning("Redis has lost the end of the job: it is put back", extra={"job_id": job_id})
-        self._release(job_id, Outcome.HANDED_BACK)
+    def forgotten(self, sequence: Sequence) -> None:
+        log.warning(
+            "Redis has lost the end of the job: it is put back", extra={"job_id": sequence.job_id}
+        )
+        self._release(sequence, Outcome.HANDED_BACK)
 
     def ended(self, sequence: Sequence) -> None:
         self._reporter.counters.ended(sequence)
@@ -146,12 +148,14 @@ class ChatRunner:
         outcome, reason = outcome_of(sequence.end)
         if outcome is not Outcome.FAILED:
             self._reporter.note_rate(sequence.elapsed_ms / 1000)
-        self._worker.ended(sequence.job_id, outcome, reason, meta_of(sequence))
+        self._worker.ended(
+            sequence.job_id, outcome, reason, meta_of(sequence), attempt=sequence.attempt
+        )
 
-    def _release(self, job_id: str, outcome: Outcome) -> None:
-        self._engine.release(job_id)
-        self._unwatch(job_id)
-        self._worker.ended(job_id, outcome)
+    def _release(self, sequence: Sequence, outcome: Outcome) -> None:
+        self._engine.release(sequence.job_id)
+        self._unwatch(sequence.job_id)
+        self._worker.ended(sequence.job_id, outcome, attempt=sequence.attempt)
 
     def _unwatch(self, job_id: str) -> None:
         self._deadlines.end(job_id)

@@ -65,9 +65,10 @@ class CommandRunner:
             event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
         self._answer(Append(command.job_id, "", attempt, number, event))
         if isinstance(event, Failed):
-            self._worker.ended(command.job_id, Outcome.FAILED, event.message)
+            outcome, reason = Outcome.FAILED, event.message
         else:
-            self._worker.ended(command.job_id, Outcome.FINISHED)
+            outcome, reason = Outcome.FINISHED, ""
+        self._worker.ended(command.job_id, outcome, reason, attempt=attempt)
 
     def _answer(self, append: Append) -> None:
         """Write the end for as long as Redis takes to answer."""

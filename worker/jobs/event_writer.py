@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from redis import Redis
@@ -47,12 +47,13 @@ BACKOFF = ExponentialBackoff(base=0.05, cap=1.0)
 
 
 class LogListener(Protocol):
-    """Learns what became of the logs; called on the writer's thread."""
+    """Learns what became of the logs; called on the writer's thread. Meanwhile no log is held anew:
+    what is done to a job by its id isn't done to its next attempt."""
 
-    def taken_over(self, job_id: str) -> None:
-        """Another worker holds the lease on the job's log."""
+    def taken_over(self, sequence: Sequence) -> None:
+        """Another attempt holds the lease on the job's log."""
 
-    def forgotten(self, job_id: str) -> None:
+    def forgotten(self, sequence: Sequence) -> None:
         """Redis has lost the end of the job's log."""
 
     def ended(self, sequence: Sequence) -> None:
@@ -70,6 +71,8 @@ class EventWriter:
         """``libraries`` are the versions of packages that ends tell."""
         self._log = TokenLog(redis)
         self._held = HeldLogs(libraries)
+        self._holding = threading.Lock()
+        """Held while a log is taken on, and while one is let go and the listener told."""
         self._waiting: deque[tuple[Sequence, Event]] = deque()
         self._urgent = False
         self._changed = threading.Condition()
@@ -84,7 +87,8 @@ class EventWriter:
 
     def hold(self, sequence: Sequence, logged: list[Entry]) -> None:
         """Take on a log that earlier attempts have written this into."""
-        self._held.hold(sequence, logged)
+        with self._holding:
+            self._held.hold(sequence, logged)
 
     def let_go(self, job_id: str) -> None:
         """Write no more of a job: its log is another worker's, or ends elsewhere."""
@@ -175,31 +179,27 @@ class EventWriter:
         refused = self._let_go_of_refused(_refusals(logged, replies), logged, listener)
         numbered.advance()
         for item in logged:
-            if is_terminal(item.event) and item.job_id not in refused and self._holds(item):
-                self._end(item.job_id, listener)
+            if is_terminal(item.event) and item.job_id not in refused:
+                self._let_go_as(item, listener.ended)
 
-    def _holds(self, item: Append) -> bool:
-        """Whether a log is still held as when this was numbered: the job may have come back to this
-        worker meanwhile, under a new attempt."""
-        return self._held.attempt(item.job_id) == item.attempt
+    def _let_go_as(self, item: Append, tell: Callable[[Sequence], None]) -> None:
+        """Write no more of a log, and tell why, if it is still held as when this was numbered: the
+        job may have come back to this worker meanwhile, under a new attempt."""
+        with self._holding:
+            sequence = self._held.sequence(item.job_id)
+            if sequence is not None and sequence.attempt == item.attempt:
+                self.let_go(item.job_id)
+                tell(sequence)
 
     def _let_go_of_refused(
         self, refusals: dict[str, int], logged: list[Append], listener: LogListener
     ) -> set[str]:
         """Write no more of logs that refused a write; returns the jobs of all of these."""
         for item in logged:
-            if item.job_id in refusals and self._holds(item):
-                self.let_go(item.job_id)
-                if refusals[item.job_id] == FORGOTTEN:
-                    listener.forgotten(item.job_id)
-                else:
-                    listener.taken_over(item.job_id)
+            if item.job_id in refusals:
+                forgotten = refusals[item.job_id] == FORGOTTEN
+                self._let_go_as(item, listener.forgotten if forgotten else listener.taken_over)
         return set(refusals)
-
-    def _end(self, job_id: str, listener: LogListener) -> None:
-        if (sequence := self._held.sequence(job_id)) is not None:
-            self.let_go(job_id)
-            listener.ended(sequence)
 
     def _warn(self, error: RedisError) -> None:
         log.warning("the token log can't be written (%s); trying again", redis_refusals.kind(error))

@@ -67,11 +67,6 @@ class HeldLogs:
     def let_go(self, job_id: str) -> None:
         self._logs.pop(job_id, None)
 
-    def attempt(self, job_id: str) -> int | None:
-        """The attempt under which a log is held; None for one that isn't."""
-        held = self._logs.get(job_id)
-        return None if held is None else held.sequence.attempt
-
     def sequence(self, job_id: str) -> Sequence | None:
         held = self._logs.get(job_id)
         return None if held is None else held.sequence

@@ -77,13 +77,15 @@ class Ending:
     """How a run ended.
 
     RQ's pages show ``reason`` and ``meta``: they hold nothing of the request. ``offer`` says to
-    which worker a chat that is handed back is offered, and why, before all others.
+    which worker a chat that is handed back is offered, and why, before all others. ``attempt`` is
+    that which ended; None: whichever runs.
     """
 
     outcome: Outcome
     reason: str = ""
     meta: Mapping[str, Any] | None = None
     offer: tuple[Offer, Reason] | None = None
+    attempt: int | None = None
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -103,6 +105,9 @@ class Run:
     job: Job
     queue: Queue
     execution: Execution
+    attempt: int
+    """The number of its lease, by which it is told from an earlier run of the job that this worker
+    still had inside when the job came back to it."""
     renewed: float = 0.0
     """When RQ's records of it were last renewed, monotonic seconds."""
 

@@ -67,13 +67,14 @@ class ChatWorker(RqHeartbeat):
         self._start_query = StartQuery(self.connection, self.queues[0].key, self.name)
 
     def ended(
-        self, job_id: str, outcome: Outcome, reason: str = "", meta: Mapping[str, Any] | None = None
+        self,
+        job_id: str,
+        outcome: Outcome,
+        reason: str = "",
+        meta: Mapping[str, Any] | None = None,
+        attempt: int | None = None,
     ) -> None:
-        """Report a job's end.
-
-        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
-        """
-        self._ended.put((job_id, Ending(outcome, reason, meta)))
+        self._ended.put((job_id, Ending(outcome, reason, meta, attempt=attempt)))
 
     @property
     def running(self) -> list[str]:
@@ -195,13 +196,13 @@ class ChatWorker(RqHeartbeat):
 
     def _start(self, job: Job, queue: Queue) -> RecordedStart:
         """Record a job's start; from here on it is known to run here."""
-        query = self._start_query
         try:
             with self._records:
                 recorded = self.retry_until_answered(
-                    lambda: self.record_start(job, queue, query.add_to)
+                    lambda: self.record_start(job, queue, self._start_query.add_to)
                 )
-                self._runs[job.id] = Run(job, queue, recorded.execution)
+                attempt = StartQuery.attempt(recorded.replies)
+                self._runs[job.id] = Run(job, queue, recorded.execution, attempt)
         finally:
             self._slots.release(job.id)
         self._tell()
@@ -213,7 +214,7 @@ class ChatWorker(RqHeartbeat):
         while (item := self._ended.get()) is not None:
             job_id, ending = item
             run = self._runs.get(job_id)
-            if run is not None:
+            if run is not None and ending.attempt in (None, run.attempt):
                 self._write_end(run, ending)
                 self._forget(run)
 

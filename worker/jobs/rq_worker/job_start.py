@@ -53,6 +53,11 @@ class StartQuery:
         pipeline.get(offers.mark(job_id))
 
     @staticmethod
+    def attempt(replies: list[Any]) -> int:
+        """The number of the lease; negative if there is none to take."""
+        return int(replies[0][0])
+
+    @staticmethod
     def read(replies: list[Any], *, withdrawn: bool) -> JobStart:
         lease, (crashes, beside), stopped, unmarked, queued, (limit, attempts), offered = replies
         start_by_ms = None if limit is None or int(attempts or 0) > 1 else int(limit)

@@ -70,8 +70,10 @@ class JobEnds(Protocol):
         outcome: Outcome,
         reason: str = "",
         meta: Mapping[str, Any] | None = None,
+        attempt: int | None = None,
     ) -> None:
-        """Report a job's end.
+        """Report the end of an attempt at a job, or of the one that runs: a Redis that has lost its
+        last writes may give a job that is still inside to this worker again.
 
         RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
         """

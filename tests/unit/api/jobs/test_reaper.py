@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from rq.executions import Execution
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
@@ -211,6 +211,25 @@ def test_a_job_that_was_popped_and_lost_goes_back_to_the_front(
     jobs._reaper.settle_all()
     assert redis.llen(QUEUE) == 2
     assert not redis.hexists(keys.job(lost), "adrift_ms")
+
+
+def test_a_started_job_that_no_worker_has_goes_back_to_the_front(
+    jobs: JobQueue, redis: Redis, clock: list[int]
+) -> None:
+    """Redis has lost the last writes of its worker, which has let go of it."""
+    lost, runs = chat(jobs), chat(jobs)
+    redis.delete(QUEUE)
+    redis.hset(rq_job_key(lost), "status", "started")
+    job = Job.fetch(runs, redis, JSONSerializer)
+    job.set_status(JobStatus.STARTED)
+    with redis.pipeline() as pipe:
+        Execution.create(job, 3600, pipeline=pipe, worker_name="alive")
+        pipe.execute()
+    for _ in range(2 + ADRIFT_S // LOOK_AGAIN_S):
+        clock.append(clock[-1] + LOOK_AGAIN_S * 1000)
+        jobs._reaper.settle_all()
+    assert redis.lrange(QUEUE, 0, -1) == [lost.encode()]
+    assert redis.hget(rq_job_key(lost), "status") == b"queued"
 
 
 def test_a_chat_between_pop_and_start_is_left_there(

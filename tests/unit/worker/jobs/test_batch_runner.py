@@ -78,8 +78,9 @@ class Worker:
     def snapshot(self) -> list[BatchSequence]:
         return []
 
-    def ended(self, job_id: str, outcome: Outcome) -> None:
+    def ended(self, job_id: str, outcome: Outcome, *, attempt: int) -> None:
         assert outcome is Outcome.FINISHED
+        assert attempt > 0
         self.running.remove(job_id)
 
     def pop(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import fakeredis
@@ -35,10 +36,11 @@ class Written:
     def ended(self, sequence: Sequence) -> None:
         self.ends.put(sequence)
 
-    def taken_over(self, job_id: str) -> None:
-        raise AssertionError(job_id)
+    def taken_over(self, sequence: Sequence) -> None:
+        raise AssertionError(sequence.job_id)
 
-    forgotten = taken_over
+    def forgotten(self, sequence: Sequence) -> None:
+        raise AssertionError(sequence.job_id)
 
     def hold(self, job_id: str) -> Sequence:
         self.redis.hset(keys.job(job_id), mapping={"owner": "everyone"})
@@ -124,6 +126,32 @@ def test_a_write_of_an_attempt_that_redis_has_lost_is_none_of_the_next(
     entries = written.entries("a")
     assert "".join(entry.event.text for entry in entries[:-1]) == "one two three"
     assert [(entry.sequence, entry.start, entry.position) for entry in entries[:-1]] == [(1, 0, 3)]
+
+
+def test_a_log_is_not_held_anew_while_it_is_told_that_it_was_taken_over(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the new attempt, which has the same id, would be let go of."""
+    told: queue.SimpleQueue[Sequence] = queue.SimpleQueue()
+    go_on = threading.Event()
+
+    def taken_over(sequence: Sequence) -> None:
+        told.put(sequence)
+        assert go_on.wait(PATIENCE_S)
+
+    monkeypatch.setattr(written, "taken_over", taken_over)
+    lost = written.hold("a")
+    TokenLog(written.redis).begin("a")
+    written.writer.put([(lost, Delta("one", (1,)))])
+    assert told.get(timeout=PATIENCE_S) is lost
+    with ThreadPoolExecutor(1) as thread:
+        held = thread.submit(written.hold, "a")
+        assert not wait([held], 0.2).done
+        go_on.set()
+        chat = held.result(PATIENCE_S)
+    written.writer.put([(chat, Delta("one", (1,))), (chat, Finished("stop"))])
+    assert written.ends.get(timeout=PATIENCE_S) is chat
+    assert told.empty()
 
 
 def test_a_chat_that_begins_takes_along_what_waits_of_others(written: Written) -> None:

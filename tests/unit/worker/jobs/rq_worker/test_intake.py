@@ -129,7 +129,9 @@ def test_a_job_of_another_kind_is_refused_and_closed(
     start = worker.record_start(job, queue, lambda *_: None)
     with pytest.raises(WorkerError):
         tasks.read(job)
-    worker.record_end(Run(job, queue, start.execution), Ending(Outcome.FAILED, "No such task."))
+    worker.record_end(
+        Run(job, queue, start.execution, attempt=1), Ending(Outcome.FAILED, "No such task.")
+    )
     assert job.get_status(refresh=True) == "failed"
     assert job.id in queue.failed_job_registry.get_job_ids()
     assert redis.zcard(queue.started_job_registry.key) == 0
@@ -163,6 +165,6 @@ def test_what_a_job_asks_rq_for_at_its_end_is_not_done(
     redis.hset(job.key, mapping={**named, "webhooks": hooks})
     job.refresh()
     start = worker.record_start(job, queue, lambda *_: None)
-    worker.record_end(Run(job, queue, start.execution), Ending(outcome, "why"))
+    worker.record_end(Run(job, queue, start.execution, attempt=1), Ending(outcome, "why"))
     assert done == []
     assert not redis.hexists(job.key, "webhooks")

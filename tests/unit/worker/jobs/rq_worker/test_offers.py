@@ -32,7 +32,9 @@ def started(worker: ChatWorker, queue: Queue) -> Job:
     popped = worker.pop_job(queue, 1)
     assert popped is not None
     job = popped[0]
-    worker._runs[job.id] = Run(job, queue, worker.record_start(job, queue, lambda *_: ()).execution)
+    worker._runs[job.id] = Run(
+        job, queue, worker.record_start(job, queue, lambda *_: ()).execution, attempt=1
+    )
     return job
 
 

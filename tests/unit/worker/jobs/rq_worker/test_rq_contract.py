@@ -10,7 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 from rq import Queue, Retry, SimpleWorker
-from rq.executions import Execution
+from rq.executions import Execution, ExecutionRegistry
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.registry import BaseRegistry, CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry
@@ -216,6 +216,7 @@ def test_suspension_and_workers_are_where_rq_keeps_them() -> None:
     assert BaseWorker.redis_worker_namespace_prefix == "rq:worker:"
     assert rq_jobs.popped_key("chat") == Queue("chat", connection=redis).intermediate_queue_key
     assert rq_jobs.rq_job_key("x") == Job.key_for("x")
+    assert rq_jobs.executions_key("x") == ExecutionRegistry("x", redis).key
 
 
 def test_a_task_that_answers_with_a_retry_goes_back_to_the_front_and_burns_none(
