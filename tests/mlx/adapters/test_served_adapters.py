@@ -80,9 +80,10 @@ def test_chats_of_all_kinds_survive_a_killed_worker_word_for_word(
     running: Running, http: Service
 ) -> None:
     asked = [(name, seed) for name in ("demo-chat", PIRATE, POET) for seed in (1, 2)]
+    longer = LONG | {"max_tokens": 300}  # Seconds: the kill comes in their middle.
 
     def chats() -> list[Any]:
-        return [http.chat("Tell me.", model=name, seed=seed, **LONG) for name, seed in asked]
+        return [http.chat("Tell me.", model=name, seed=seed, **longer) for name, seed in asked]
 
     expected = [stream.rest() for stream in chats()]
     assert len(set(expected)) == len(asked)
@@ -102,6 +103,7 @@ def test_adapters_are_loaded_beside_their_base_and_unloaded_alone(http: Service)
         assert http.call("POST", "/api/engine/models/load", {"model_id": name})[0] == 200
     loaded = {name for name, model in listed(http).items() if model["loaded"]}
     assert {"demo-chat", PIRATE, POET} <= loaded
+    http.chat("Tell me.", model=PIRATE, **LONG).rest()
     status, body = http.call("POST", "/api/engine/models/unload", {"model_id": POET})
     assert (status, body["models"]) == (200, [listed(http)[POET]["id"]])
     load = "/api/engine/models/load"
