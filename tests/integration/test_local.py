@@ -64,6 +64,14 @@ STAND_INS = "import sys; from mlxq.service.launch import main; py = [sys.executa
 Serve = Callable[..., Running]
 
 
+def begun(service: Running) -> list[str]:
+    """Wait until the service is ready and its worker has begun, in whatever order; the words of the
+    worker's line."""
+    service.line("Ready:")
+    told = [text for text in service.seen if text.startswith("worker ")]
+    return (told[0] if told else service.line("worker ")).split()
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     running = []
@@ -112,7 +120,7 @@ def test_ctrl_c_ends_api_then_worker_then_redis_and_leaves_nothing(
     tmp_path: Path, serve: Serve
 ) -> None:
     service = serve(tmp_path)
-    service.line("Ready:")
+    begun(service)
     server = server_process(service)
     service.signal(signal.SIGINT)
     assert service.status() == 0
@@ -125,7 +133,7 @@ def test_ctrl_c_ends_api_then_worker_then_redis_and_leaves_nothing(
 
 def test_a_second_ctrl_c_ends_a_worker_that_will_not_stop(tmp_path: Path, serve: Serve) -> None:
     service = serve(tmp_path, "--drain-s", "600", worker=STUBBORN)
-    service.line("Ready:")
+    begun(service)
     service.signal(signal.SIGTERM)
     service.line("worker goes on")
     service.signal(signal.SIGINT)
@@ -135,7 +143,7 @@ def test_a_second_ctrl_c_ends_a_worker_that_will_not_stop(tmp_path: Path, serve:
 
 def test_a_worker_that_takes_too_long_to_stop_is_killed(tmp_path: Path, serve: Serve) -> None:
     service = serve(tmp_path, "--drain-s", "0", worker=STUBBORN)
-    service.line("Ready:")
+    begun(service)
     service.signal(signal.SIGTERM)
     assert service.status() == 0
     assert "worker goes on\n" in service.seen
@@ -144,7 +152,7 @@ def test_a_worker_that_takes_too_long_to_stop_is_killed(tmp_path: Path, serve: S
 
 def test_whatever_dies_is_started_again(tmp_path: Path, serve: Serve) -> None:
     service = serve(tmp_path)
-    service.line("Ready:")
+    begun(service)
     for part, name in (("worker", "worker"), ("api", "API")):
         before = service.pid(part)
         os.kill(before, signal.SIGKILL)
@@ -155,8 +163,7 @@ def test_whatever_dies_is_started_again(tmp_path: Path, serve: Serve) -> None:
 
 def test_a_killed_redis_comes_back_with_what_it_had_accepted(tmp_path: Path, serve: Serve) -> None:
     service = serve(tmp_path)
-    url = service.line("worker").split()[2]
-    service.line("Ready:")
+    url = begun(service)[2]
     with connect_once(url) as client:
         client.set("kept", "yes")
     server_process(service).kill()
@@ -169,8 +176,7 @@ def test_killing_the_supervisor_ends_worker_and_api_and_the_next_start_takes_ove
     tmp_path: Path, serve: Serve
 ) -> None:
     first = serve(tmp_path)
-    url = first.line("worker").split()[2]
-    first.line("Ready:")
+    url = begun(first)[2]
     server = server_process(first)
     with connect_once(url) as client:
         client.set("kept", "yes")
@@ -260,8 +266,7 @@ def test_another_redis_replaces_the_embedded_one(tmp_path: Path, serve: Serve) -
     other.open()
     try:
         service = serve(tmp_path / "data", REDIS_URL=other.url)
-        assert service.line("worker").split()[2] == other.url
-        service.line("Ready:")
+        assert begun(service)[2] == other.url
         assert not (tmp_path / "data").exists()
         service.signal(signal.SIGINT)
         assert service.status() == 0
