@@ -28,8 +28,8 @@ takes milliseconds."""
 LOOK_AGAIN_S = 2
 """How often each job that has not ended is looked at, whether anybody reads it or not."""
 ADRIFT_S = 10
-"""A job that is queued in RQ and in no list was lost after it was popped, one that is started
-without an execution by its worker; after this time it is put back."""
+"""A job that is queued in RQ and in no list was lost after it was popped, and one that is started
+without an execution is run by no worker: they are put back after this time."""
 _AT_ONCE = 500
 _DELETED = Failed(
     "job_lost", "This chat was deleted from the queue before it ended. Send it again."

@@ -24,7 +24,7 @@ from worker.engine.batch_sequence import BatchSequence
 from worker.engine.engine import Engine
 from worker.errors import WorkerError
 from worker.jobs.crashes.poison_jobs import condemned
-from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome
 from worker.jobs.rq_worker.ports import JobEnds
 from worker.redis_retry import retry_until_answered
 
@@ -115,7 +115,7 @@ class BatchRunner:
         if suspect:
             read()
         if self._is_over(taken):
-            self._worker.ended(work.job_id, Outcome.FINISHED, attempt=attempt)
+            self._worker.ended(work.job_id, Ending(Outcome.FINISHED, attempt=attempt))
             return
         sequences = [BatchSequence(line, work, attempt) for line in taken.lines]
         for sequence in sequences:
@@ -160,7 +160,7 @@ class BatchRunner:
             self._engine.drop_prompts(job_id)
             del self._slices[job_id]
             self._changed.notify_all()
-        self._worker.ended(job_id, outcome, attempt=running.taken.attempt)
+        self._worker.ended(job_id, Ending(outcome, attempt=running.taken.attempt))
 
     # --- the thread -------------------------------------------------------------------------------
 

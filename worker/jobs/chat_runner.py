@@ -15,7 +15,7 @@ from worker.jobs.cancel_watcher import CancelWatcher
 from worker.jobs.deadlines import Deadlines
 from worker.jobs.event_writer import EventWriter
 from worker.jobs.routing.router import Router
-from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome
 from worker.jobs.rq_worker.meta import meta_of, outcome_of
 from worker.jobs.rq_worker.ports import JobEnds
 from worker.jobs.status_reporter import StatusReporter
@@ -120,7 +120,7 @@ class ChatRunner:
         for job_id in job_ids:
             self._writer.let_go(job_id)
             self._unwatch(job_id)
-            self._worker.ended(job_id, Outcome.HANDED_BACK)
+            self._worker.ended(job_id, Ending(Outcome.HANDED_BACK))
 
     def hand_over(self, offer: Offer, reason: Reason) -> None:
         """Let go of a chat that has not begun, and offer it to another worker."""
@@ -148,14 +148,13 @@ class ChatRunner:
         outcome, reason = outcome_of(sequence.end)
         if outcome is not Outcome.FAILED:
             self._reporter.note_rate(sequence.elapsed_ms / 1000)
-        self._worker.ended(
-            sequence.job_id, outcome, reason, meta_of(sequence), attempt=sequence.attempt
-        )
+        ending = Ending(outcome, reason, meta_of(sequence), attempt=sequence.attempt)
+        self._worker.ended(sequence.job_id, ending)
 
     def _release(self, sequence: Sequence, outcome: Outcome) -> None:
         self._engine.release(sequence.job_id)
         self._unwatch(sequence.job_id)
-        self._worker.ended(sequence.job_id, outcome, attempt=sequence.attempt)
+        self._worker.ended(sequence.job_id, Ending(outcome, attempt=sequence.attempt))
 
     def _unwatch(self, job_id: str) -> None:
         self._deadlines.end(job_id)

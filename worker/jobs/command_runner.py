@@ -18,7 +18,7 @@ from wire.messages import Failed, Finished, ModelCommand
 from wire.token_log import Append, TokenLog
 from worker.errors import WorkerError
 from worker.jobs.model_commands import ModelCommands
-from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome
 from worker.jobs.rq_worker.ports import JobEnds
 from worker.redis_retry import retry_until_answered
 
@@ -65,10 +65,10 @@ class CommandRunner:
             event = Failed("internal_error", f"The command failed ({type(error).__name__}).")
         self._answer(Append(command.job_id, "", attempt, number, event))
         if isinstance(event, Failed):
-            outcome, reason = Outcome.FAILED, event.message
+            ending = Ending(Outcome.FAILED, event.message, attempt=attempt)
         else:
-            outcome, reason = Outcome.FINISHED, ""
-        self._worker.ended(command.job_id, outcome, reason, attempt=attempt)
+            ending = Ending(Outcome.FINISHED, attempt=attempt)
+        self._worker.ended(command.job_id, ending)
 
     def _answer(self, append: Append) -> None:
         """Write the end for as long as Redis takes to answer."""

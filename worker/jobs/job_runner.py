@@ -26,6 +26,7 @@ from worker.jobs.command_runner import CommandRunner
 from worker.jobs.crashes.crash_marks import CrashMarks
 from worker.jobs.crashes.poison_jobs import READING, is_suspect
 from worker.jobs.failed_starts import FailedStarts, named
+from worker.jobs.rq_worker.bookkeeping import Ending
 from worker.jobs.rq_worker.job_start import JobStart
 from worker.jobs.rq_worker.meta import RqMeta
 from worker.jobs.rq_worker.ports import JobEnds
@@ -92,7 +93,7 @@ class JobRunner:
         try:
             attempt, logged = self._log.lease(job.id, start.lease)
         except JobEnded:
-            self._worker.ended(job.id, *self._rq_meta.ended_as(job.id))
+            self._worker.ended(job.id, Ending(*self._rq_meta.ended_as(job.id)))
             return
         except JobGone:
             tasks.read(job)  # It may not be a job of ours at all.

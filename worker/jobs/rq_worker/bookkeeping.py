@@ -78,7 +78,8 @@ class Ending:
 
     RQ's pages show ``reason`` and ``meta``: they hold nothing of the request. ``offer`` says to
     which worker a chat that is handed back is offered, and why, before all others. ``attempt`` is
-    that which ended; None: whichever runs.
+    that which ended; None: whichever runs. A Redis that has lost its last writes may give a job to
+    a worker that still has it inside.
     """
 
     outcome: Outcome

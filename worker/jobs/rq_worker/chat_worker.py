@@ -10,7 +10,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,10 +23,10 @@ from rq.worker.base import WorkerStatus
 from wire.routing.offers import Offer, Reason
 from wire.settings import Settings
 from worker.errors import WorkerError
-from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, RecordedStart, Run
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome, Run
 from worker.jobs.rq_worker.heartbeat import HEARTBEAT_S, RqHeartbeat
 from worker.jobs.rq_worker.intake import PAUSE_S, POLL_S, SUSPENDED_POLL_S
-from worker.jobs.rq_worker.job_start import StartQuery
+from worker.jobs.rq_worker.job_start import JobStart, StartQuery
 from worker.jobs.rq_worker.ports import JobRecovery, Routing, Runner, WorkerBeat
 from worker.jobs.rq_worker.slots import Slots
 
@@ -66,15 +65,9 @@ class ChatWorker(RqHeartbeat):
         self.kept_s = int(settings.rq_history_hours * 3600)
         self._start_query = StartQuery(self.connection, self.queues[0].key, self.name)
 
-    def ended(
-        self,
-        job_id: str,
-        outcome: Outcome,
-        reason: str = "",
-        meta: Mapping[str, Any] | None = None,
-        attempt: int | None = None,
-    ) -> None:
-        self._ended.put((job_id, Ending(outcome, reason, meta, attempt=attempt)))
+    def ended(self, job_id: str, ending: Ending) -> None:
+        """Report a job's end."""
+        self._ended.put((job_id, ending))
 
     @property
     def running(self) -> list[str]:
@@ -90,7 +83,7 @@ class ChatWorker(RqHeartbeat):
                 self.record_end(run, Ending(Outcome.HANDED_BACK, offer=(offer, reason)))
         except Exception as error:
             self.log.warning("Worker %s: no offer (%s)", self.name, type(error).__name__)
-            self.ended(offer.job_id, Outcome.HANDED_BACK)
+            self.ended(offer.job_id, Ending(Outcome.HANDED_BACK))
         else:
             self._forget(run)
 
@@ -181,32 +174,32 @@ class ChatWorker(RqHeartbeat):
         One that can't be run, for whatever reason, must not end the worker.
         """
         try:
-            recorded = self._start(job, queue)
-            start = StartQuery.read(recorded.replies, withdrawn=recorded.withdrawn)
+            start = self._start(job, queue)
             self.retry_until_answered(lambda: self.runner.start(job, start))
         except StopRequested:
             raise
         except WorkerError as error:
-            self.ended(job.id, Outcome.FAILED, error.message)
+            self.ended(job.id, Ending(Outcome.FAILED, error.message))
         except Exception as error:
             self.log.warning(
                 "Worker %s: job %s can't be run (%s)", self.name, job.id, type(error).__name__
             )
-            self.ended(job.id, Outcome.FAILED, f"The job can't be run ({type(error).__name__}).")
+            reason = f"The job can't be run ({type(error).__name__})."
+            self.ended(job.id, Ending(Outcome.FAILED, reason))
 
-    def _start(self, job: Job, queue: Queue) -> RecordedStart:
+    def _start(self, job: Job, queue: Queue) -> JobStart:
         """Record a job's start; from here on it is known to run here."""
         try:
             with self._records:
                 recorded = self.retry_until_answered(
                     lambda: self.record_start(job, queue, self._start_query.add_to)
                 )
-                attempt = StartQuery.attempt(recorded.replies)
-                self._runs[job.id] = Run(job, queue, recorded.execution, attempt)
+                start = StartQuery.read(recorded.replies, withdrawn=recorded.withdrawn)
+                self._runs[job.id] = Run(job, queue, recorded.execution, start.attempt)
         finally:
             self._slots.release(job.id)
         self._tell()
-        return recorded
+        return start
 
     # --- ending jobs ------------------------------------------------------------------------------
 

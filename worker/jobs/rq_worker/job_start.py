@@ -34,6 +34,11 @@ class JobStart(NamedTuple):
     withdrawn: bool
     """Whether it was cancelled or deleted with RQ's own tools after its pop."""
 
+    @property
+    def attempt(self) -> int:
+        """The number of the lease; negative if there was none to take."""
+        return int(self.lease[0])
+
 
 class StartQuery:
     """Takes a job's lease for a worker and asks for the rest."""
@@ -51,11 +56,6 @@ class StartQuery:
         pipeline.llen(self._chats_key)
         pipeline.hmget(keys.job(job_id), start_by.FIELD, "attempts")  # Its lease counts as one.
         pipeline.get(offers.mark(job_id))
-
-    @staticmethod
-    def attempt(replies: list[Any]) -> int:
-        """The number of the lease; negative if there is none to take."""
-        return int(replies[0][0])
 
     @staticmethod
     def read(replies: list[Any], *, withdrawn: bool) -> JobStart:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Protocol
 
 from rq.job import Job
 
 from wire.routing.offers import Offer, Reason
-from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Ending
 from worker.jobs.rq_worker.job_start import JobStart
 
 
@@ -64,19 +63,8 @@ class JobRecovery(Protocol):
 class JobEnds(Protocol):
     """The worker, as seen by those who run its jobs."""
 
-    def ended(
-        self,
-        job_id: str,
-        outcome: Outcome,
-        reason: str = "",
-        meta: Mapping[str, Any] | None = None,
-        attempt: int | None = None,
-    ) -> None:
-        """Report the end of an attempt at a job, or of the one that runs: a Redis that has lost its
-        last writes may give a job that is still inside to this worker again.
-
-        RQ's pages show ``reason`` and ``meta``: they hold nothing of the request.
-        """
+    def ended(self, job_id: str, ending: Ending) -> None:
+        """Report a job's end."""
 
     def hand_over(self, offer: Offer, reason: Reason) -> None:
         """Offer a job that runs here to another worker."""

@@ -23,7 +23,7 @@ from worker.engine.batch_scheduler import AHEAD_PART
 from worker.engine.batch_sequence import BatchSequence
 from worker.jobs.batch_feed import BatchFeed
 from worker.jobs.batch_runner import MOST_OWNERS, BatchRunner
-from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome
 from worker.jobs.rq_worker.turn_queue import take
 
 ROWS = SLOTS + SLOTS // AHEAD_PART
@@ -78,9 +78,9 @@ class Worker:
     def snapshot(self) -> list[BatchSequence]:
         return []
 
-    def ended(self, job_id: str, outcome: Outcome, *, attempt: int) -> None:
-        assert outcome is Outcome.FINISHED
-        assert attempt > 0
+    def ended(self, job_id: str, ending: Ending) -> None:
+        assert ending.outcome is Outcome.FINISHED
+        assert ending.attempt
         self.running.remove(job_id)
 
     def pop(self) -> str | None:

@@ -12,9 +12,8 @@ from rq.serializers import JSONSerializer
 from wire import keys
 from wire.rq_jobs import started_key
 from wire.settings import Settings
-from worker.jobs.rq_worker.bookkeeping import Outcome
+from worker.jobs.rq_worker.bookkeeping import Ending, Outcome
 from worker.jobs.rq_worker.chat_worker import ChatWorker
-from worker.jobs.rq_worker.job_start import StartQuery
 
 
 def test_the_end_of_an_earlier_attempt_is_none_of_the_one_that_runs(
@@ -26,11 +25,11 @@ def test_the_end_of_an_earlier_attempt_is_none_of_the_one_that_runs(
     worker.equip(Mock(), Mock(), Mock(), Settings())
     job = queue.enqueue("worker.tasks.chat")
     redis.hset(keys.job(job.id), "owner", "everyone")
-    first, second = (StartQuery.attempt(worker._start(job, queue).replies) for _ in range(2))
+    first, second = (worker._start(job, queue).attempt for _ in range(2))
     redis.delete(queue.key)  # Its worker has popped it.
 
     def told(outcome: Outcome, attempt: int) -> None:
-        worker.ended(job.id, outcome, attempt=attempt)
+        worker.ended(job.id, Ending(outcome, attempt=attempt))
         worker._ended.put(None)
         worker._record_ends()
 
