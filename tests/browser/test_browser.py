@@ -54,11 +54,6 @@ def send(service: Running, part: str, number: signal.Signals) -> None:
                 child.send_signal(number)
 
 
-def drain_output(service: Running) -> None:
-    for _ in service.process.stdout:
-        pass
-
-
 class Control(ThreadingHTTPServer):
     """``POST /worker`` and ``POST /api`` kill that part, ``/freeze`` stops the worker as the next
     token comes, ``/frozen`` waits for that, ``/thaw`` continues it, ``/suspend`` and ``/resume``
@@ -119,21 +114,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
     One service has a single slot, so that chats queue; the other has keys.
     """
-    path, limit_s = chromium(), len(FILES) * LIMIT_S
+    path = chromium()
     data = tmp_path_factory.mktemp("data")
     # Some tests choose another model: it is not to be the next one's default.
     options = ("--slots", "1", "--default-model", "demo-chat")
-    service = Running(SERVE, data, *options, limit_s=limit_s)
-    keyed = Running(
-        SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", limit_s=limit_s, **KEYS
-    )
+    service = Running(SERVE, data, *options)
+    keyed = Running(SERVE, tmp_path_factory.mktemp("keyed"), "--backend", "echo", **KEYS)
     urls = [one.line("Ready: ").removeprefix("Ready: ") for one in (service, keyed)]
-    # A service would block on its log lines once the pipe is full.
-    drains = [
-        threading.Thread(target=drain_output, args=(one,), name="drain") for one in (service, keyed)
-    ]
-    for drain in drains:
-        drain.start()
     redis = Redis.from_url(EmbeddedRedis(data).url)
     control = Control(service, redis)
     yield {
@@ -145,9 +132,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     }
     control.close()
     redis.close()
-    for one, drain in zip((service, keyed), drains, strict=True):
+    for one in (service, keyed):
         one.signal(signal.SIGINT)
-        drain.join()
+        one.status()
         one.close()
 
 

@@ -11,12 +11,11 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
@@ -24,13 +23,13 @@ from redis.exceptions import RedisError
 
 from api.registry import read_status as decode_status
 from mlxq.service.embedded_redis import EmbeddedRedis
+from mlxq.service.launch import reserved_port
+from tests.support.http_client import LIMIT_S
 from tests.support.paths import ROOT
 from wire import keys
 from wire.processes import parent_process
 from wire.redis_server import connect_once
 
-LIMIT_S = 180.0
-"""Far longer than anything that is waited for, also on a busy machine."""
 _POLL_S = 0.02
 WORKER = ("-m", "worker")
 API = ("-m", "api")
@@ -62,7 +61,7 @@ class Stack:
         self.processes: dict[str, Process] = {}
         self._settings = {"MLXQ_BACKEND": "echo", "MLXQ_ECHO_DELAY_MS": "20", **settings}
         self._ports: dict[str, int] = {}
-        self._reservations: list[socket.socket] = []
+        self._reserved = ExitStack()
         self.losses = 0
         """How often Redis has lost data: what it held before may be gone, or written again."""
         self._lifeline, self._our_end = os.pipe()
@@ -85,15 +84,7 @@ class Stack:
 
     def port(self, name: str = "api") -> int:
         if name not in self._ports:
-            reservation = socket.socket()
-            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            reservation.bind(("127.0.0.1", 0))
-            self._ports[name] = int(reservation.getsockname()[1])
-            # On Linux nobody else is given a port that is bound, and who names it may still listen.
-            if sys.platform == "linux":
-                self._reservations.append(reservation)
-            else:
-                reservation.close()
+            self._ports[name] = self._reserved.enter_context(reserved_port("127.0.0.1", 0))
         return self._ports[name]
 
     def _start(
@@ -203,7 +194,6 @@ class Stack:
             process.wait()
         self.redis.close()
         self.server.close()
-        for reservation in self._reservations:
-            reservation.close()
+        self._reserved.close()
         os.close(self._our_end)
         os.close(self._lifeline)

@@ -36,7 +36,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         pytest.fail(
             "node or tests/node/node_modules is missing: run tests/node/prepare", pytrace=False
         )
-    service = Running(SERVE, tmp_path_factory.mktemp("node"), limit_s=len(FILES) * LIMIT_S)
+    service = Running(SERVE, tmp_path_factory.mktemp("node"))
     url = service.line("Ready: ").removeprefix("Ready: ")
     yield {**os.environ, "SERVICE_URL": url, "PICTURE": picture()}
     service.close()

@@ -15,6 +15,7 @@ from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from tests.support.http_client import LIMIT_S
 from wire import keys
 from wire.log_entries import position_after
 from wire.messages import ChatJob, Delta, Event, Finished, ModelCommand, Timings, Usage
@@ -34,8 +35,6 @@ MODEL = ModelRecord(
     repository="someone/tiny-chat",
     revision="r1",
 )
-LIMIT_S = 180.0
-"""Far longer than anything that is waited for, also on a busy machine."""
 QUEUE = "rq:queue:chat"
 
 

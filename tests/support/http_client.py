@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-LIMIT_S = 180
-"""Far longer than anything that is waited for, also on a busy machine."""
+LIMIT_S = 180.0
+"""Seconds: far longer than anything that is waited for, also on a busy machine."""
 Frame = dict[str, Any]
 Message = dict[str, Any]
 
