@@ -25,7 +25,7 @@ from tests.faults.running_chats import (
 from tests.faults.stack import Stack, until
 from wire import keys
 
-SLACK_S = 30.0
+SLACK_S = 10.0
 """Time that a busy machine may add to a limit."""
 PACE_S = 0.1
 """Between two tokens of a chat that is to be stopped."""
@@ -42,7 +42,7 @@ def test_fifty_clients_come_back_after_the_api_has_ended(
         await at_token(fifty[:1], rng.randrange(1, 60))
         began = time.monotonic()
         assert stack.kill("api", number) == (-number if number == signal.SIGKILL else 0)
-        assert time.monotonic() - began < 10 + SLACK_S
+        assert time.monotonic() - began < 10
         seen = {
             chat.job_id: chat.cursor
             for chat in fifty[:20]

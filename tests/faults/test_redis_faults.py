@@ -23,7 +23,7 @@ from tests.faults.running_chats import (
 from tests.faults.stack import Stack, until
 from wire import keys
 
-SLACK_S = 30.0
+SLACK_S = 8.0
 """Time that a busy machine may add to a limit."""
 
 

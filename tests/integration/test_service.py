@@ -78,6 +78,7 @@ def test_two_readers_and_a_cursor_get_the_same_text(slow: RunningService) -> Non
     assert (first.rest(), second.rest()) == (expected, expected)
     assert third.rest() == expected.removeprefix(answer("two readers", 1, 3))
     assert third.ids == [position for position in first.ids if position > 3]
+    assert len(first.frames) > 20
 
 
 @pytest.mark.parametrize("when", ["prefill", "decode"])

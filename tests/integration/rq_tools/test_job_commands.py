@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,8 +137,10 @@ def test_suspend_holds_from_the_next_chat_on_and_resume_goes_on(service: Running
     assert service.http.call("GET", f"/api/engine/jobs/{held.job_id}")[1]["held"] == "suspended"
     assert service.job(held.job_id).get_status() == "queued"
     wait(lambda: "suspended" in rq(service, "info", "-R"))
+    began = time.monotonic()
     rq(service, "resume")
     assert held.rest() == answer("held", 4, 3)
+    assert time.monotonic() - began < 60
     assert service.http.call("GET", "/ready")[0] == 200
 
 

@@ -16,9 +16,6 @@ from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.integration.streams.served_api import CHAT, Running, Stream, serving, text
 from tests.support.api_support import LIMIT_S, QUEUE, chat_body, wait_for
 
-SLACK_S = 30.0
-"""Time that a busy machine may add to a limit."""
-
 
 def timed(url: str) -> tuple[float, httpx2.Response]:
     began = time.monotonic()
@@ -31,7 +28,7 @@ def test_without_redis_a_chat_is_503_within_two_seconds_and_health_is_200(tmp_pa
         took, response = timed(api.url)
         assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
         assert int(response.headers["retry-after"]) > 0
-        assert took < 2 + SLACK_S
+        assert took < 2
         assert api.get("/ready").status_code == 503
         assert api.get("/health").status_code == 200
 
@@ -45,8 +42,8 @@ def test_a_frozen_redis_is_503_within_two_seconds_and_well_again_soon(api: Runni
     finally:
         os.kill(info["process_id"], signal.SIGCONT)
     assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
-    assert took < 2 + SLACK_S
-    wait_for(lambda: api.get("/ready").status_code == 200, 2 + SLACK_S)
+    assert took < 2
+    wait_for(lambda: api.get("/ready").status_code == 200, 2)
     api.writer(stream.job_id).finish()
     assert stream.rest()[-1][1]["done"]
 
@@ -83,8 +80,8 @@ def test_a_stopping_process_ends_its_streams_and_they_resume(
         began = time.monotonic()
         process.terminate()
         assert [sequence for sequence, _ in stream.rest()] == [2]
-        assert process.wait(LIMIT_S) == 0
-        assert time.monotonic() - began < 5 + SLACK_S
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 5
     finally:
         process.kill()
         process.stdout.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from api.deps import find_service
-from api.jobs.reader import BUFFER, PAGE
+from api.jobs.reader import BUFFER, LOOK_AGAIN_S, PAGE
 from api.jobs.relay import Relay
 from tests.integration.streams.served_api import Running, text
 from tests.support.api_support import LogWriter, wait_for
@@ -40,7 +41,9 @@ def test_a_gap_in_the_channel_is_healed_from_the_log(api: Running) -> None:
 def test_what_the_channel_lost_last_is_found_after_a_silence(api: Running) -> None:
     stream = api.chat()
     silently(api, api.writer(stream.job_id), "lost")
+    began = time.monotonic()
     assert stream.next()[1]["text"] == "lost"
+    assert time.monotonic() - began < LOOK_AGAIN_S + 2
 
 
 def test_a_lost_subscription_loses_nothing(api: Running) -> None:
@@ -91,4 +94,4 @@ def test_a_client_that_leaves_leaves_nothing_behind(api: Running) -> None:
     assert job_id in find_service(api.app, Relay).jobs()
     stream.close()
     api.streams.clear()
-    wait_for(lambda: job_id not in find_service(api.app, Relay).jobs())
+    wait_for(lambda: job_id not in find_service(api.app, Relay).jobs(), 1)
