@@ -193,3 +193,24 @@ def test_one_key_gets_no_more_lines_than_the_rows_need_and_many_no_more_slices_t
     while (job_id := worker.pop()) is not None:
         taken.append(job_id)
     assert taken == [slice_job_id(f"key-{number}", 0) for number in range(MOST_OWNERS - 1)]
+
+
+def test_a_slice_that_came_back_is_not_let_go_with_its_attempt_before(
+    batches: Batches, worker: Worker
+) -> None:
+    """Redis has lost the start of a slice: the worker is given it again, and a write of the first
+    attempt is refused only then."""
+    batches.put("ann", 3)
+    job_id = worker.pop()
+    assert job_id == slice_job_id("ann", 0)
+    lost = worker.runner._slices[job_id]
+    batches.queue.push_job_id(job_id, at_front=True)
+    worker.running.clear()
+    worker.runner._slices.clear()  # By which it is popped at once.
+    assert worker.pop() == job_id
+    worker.runner._let_go(lost, Outcome.LOST)
+    worker.begun.clear()
+    while not worker.lanes.background.idle:
+        worker.turn()
+    assert batches.done("ann") == (b"completed", 3)
+    assert worker.running == []

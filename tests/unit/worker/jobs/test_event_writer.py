@@ -146,9 +146,10 @@ def test_a_log_is_not_held_anew_while_it_is_told_that_it_was_taken_over(
     assert told.get(timeout=PATIENCE_S) is lost
     with ThreadPoolExecutor(1) as thread:
         held = thread.submit(written.hold, "a")
-        assert not wait([held], 0.2).done
+        meanwhile = wait([held], 0.2).done
         go_on.set()
         chat = held.result(PATIENCE_S)
+    assert not meanwhile
     written.writer.put([(chat, Delta("one", (1,))), (chat, Finished("stop"))])
     assert written.ends.get(timeout=PATIENCE_S) is chat
     assert told.empty()
