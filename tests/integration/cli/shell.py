@@ -51,7 +51,7 @@ class Shell:
     def running_jobs(self, count: int) -> list[str]:
         """The ids that `mlxq ps` shows, once there are so many: workers publish their jobs once a
         second."""
-        for _ in range(LIMIT_S):
+        for _ in range(int(LIMIT_S)):
             running = json.loads(self.run("ps", "--json").stdout)["running"]
             if len(running) == count:
                 return [row["job_id"] for row in running]
@@ -61,7 +61,7 @@ class Shell:
 def wait_until(condition: Callable[[], object]) -> None:
     """Poll until another process has written it."""
     ticks = threading.Event()
-    for _ in range(LIMIT_S * 50):
+    for _ in range(int(LIMIT_S * 50)):
         if condition():
             return
         ticks.wait(0.02)
