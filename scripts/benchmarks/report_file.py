@@ -43,8 +43,8 @@ def _wrapped(text: str) -> str:
 def _split(text: str, mark: str) -> tuple[str, dict[str, str]]:
     """What is above the first heading, and what is below each."""
     head, *parts = f"\n{text}".split(f"\n{mark}")
-    below = dict(part.split("\n", 1) if "\n" in part else (part, "") for part in parts)
-    return head.strip(), {title: body.strip() for title, body in below.items()}
+    below = (part.partition("\n") for part in parts)
+    return head.strip(), {title: body.strip() for title, _, body in below}
 
 
 def _join(head: str, parts: dict[str, str], mark: str) -> str:

@@ -255,13 +255,13 @@ def test_what_the_last_release_left_in_redis_comes_up_under_this_one(sides: Side
 def test_a_worker_says_which_version_it_reads_and_one_of_the_last_release_says_nothing(
     sides: Sides,
 ) -> None:
-    async def run() -> dict[str, bytes | None]:
+    async def run() -> dict[str, bytes | str | None]:
         sides.start((), (OLD, NEW))
         await sides.ready((), (OLD, NEW))
         pids = {process.pid: name for name, process in sides.stack.processes.items()}
         names = {pids[pid]: name for pid, name in sides.stack.workers().items()}
         return {
             side: sides.stack.redis.get(keys.worker_reads(name)) for side, name in names.items()
-        }  # type: ignore[misc]
+        }
 
     assert asyncio.run(run()) == {"old-worker": None, "new-worker": str(VERSION).encode()}

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -177,12 +178,16 @@ def test_the_same_image_of_two_chats_is_stored_once_and_dropped_after_the_last(a
     url = big(1)
     first, second = api.queued(url), api.queued(url)
     [sha256] = [name.decode() for name in api.redis.hkeys(keys.IMAGES)]
-    assert api.redis.zcard(keys.image_jobs(sha256)) == 2
+
+    def is_of_chats(count: int) -> bool:
+        return api.redis.zcard(keys.image_jobs(sha256)) == count
+
+    assert is_of_chats(2)
     for job_id, left in ((first, 1), (second, 0)):
         api.redis.lrem(QUEUE, 1, job_id)
         LogWriter(api.redis, job_id).finish()
         api.redis.delete(request(job_id))  # An image stays with a request that is kept.
-        wait_for(lambda left=left: api.redis.zcard(keys.image_jobs(sha256)) == left)
+        wait_for(partial(is_of_chats, left))
     assert api.redis.zscore(keys.IMAGES_IDLE, sha256) is not None
     # Another image needs the space: this one is gone.
     for seed in (2, 3):

@@ -123,7 +123,7 @@ def test_the_official_clients_helper_tells_a_calls_arguments_while_they_come(
         for event in stream:
             if event.type == "tool_calls.function.arguments.delta":
                 told.append(event.arguments)
-        (call,) = stream.get_final_completion().choices[0].message.tool_calls or ()
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls or []
     assert (call.function.name, call.function.arguments) == ("clock", WRITTEN)
     assert len(told) > 1
     assert told[-1] == WRITTEN

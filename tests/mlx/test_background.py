@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -73,6 +74,11 @@ class Lanes:
     def tokens(self) -> int:
         return self.counters.work().batch_tokens
 
+    def run_for(self, tokens: int, chats: ChatLoad) -> None:
+        """Run turns until there are more than so many new tokens, or everything has ended."""
+        before = self.tokens()
+        self.run(chats, until=lambda: self.tokens() > before + tokens)
+
     def results(self) -> dict[int, list[int]]:
         return {one.line.number: one.generated for one in self.ended}
 
@@ -92,8 +98,7 @@ def test_parked_and_resumed_prompts_say_the_same_as_undisturbed_ones(lanes: Lane
     lanes.background.submit([lanes.prompt(text, n) for n, text in texts.items()])
     lanes.run(until=lambda: lanes.tokens() > 20)
     for chats in (SLOTS - 2, 1, SLOTS - 1, 0):
-        before = lanes.tokens()
-        lanes.run(ChatLoad(inside=chats), until=lambda before=before: lanes.tokens() > before + 10)
+        lanes.run_for(10, ChatLoad(inside=chats))
         assert len(lanes.background._running) <= SLOTS - chats + (
             0 if chats else SLOTS // AHEAD_PART
         )
@@ -106,11 +111,15 @@ def test_a_chat_and_a_batch_beside_each_other_say_what_they_say_alone(lanes: Lan
     alone = lanes.bench.answer("a chat of its own", seed=5)
     prompt_alone = lanes.bench.answer("a prompt of its own", seed=6)
     chat = lanes.bench.chat("a chat of its own", seed=5)
+
+    def is_longer_than(shown: int) -> bool:
+        return len(chat.generated) > shown
+
     lanes.bench.start(chat)
     lanes.background.submit([lanes.prompt("a prompt of its own", 6)])
     lanes.background.run_turn(ChatLoad())  # No model is loaded for a batch while a chat is running.
     for shown in range(33):
-        lanes.bench.run(until=lambda shown=shown: len(chat.generated) > shown)
+        lanes.bench.run(until=partial(is_longer_than, shown))
         lanes.background.run_turn(ChatLoad(inside=1))
     lanes.run()
     assert chat.generated == alone

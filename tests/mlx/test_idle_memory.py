@@ -14,6 +14,7 @@ from tests.support.chats import Reader, chat_job
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
+from worker.backends.base import Backend
 from worker.engine.counters import Counters
 from worker.engine.engine import Engine
 from worker.models.folders import describe
@@ -38,7 +39,7 @@ def test_resident_memory_returns_after_keep_alive_0(wide: ModelRecord) -> None:
     settings, reader = Settings(slots=2), Reader()
     cache = backends.new_prompt_cache(settings)
 
-    def open_backend(one: ModelRecord) -> backends.Backend:
+    def open_backend(one: ModelRecord) -> Backend:
         return backends.open_backend(one, settings, cache)
 
     models = LoadedModels(lambda _: wide, open_backend, budget=1 << 30, available=lambda: 1 << 40)

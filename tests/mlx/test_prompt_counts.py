@@ -28,8 +28,8 @@ from tests.mlx.formats.thinking_templates import tokenizer_of as thinking_tokeni
 from tests.support import picture_files as files
 from wire.messages import ChatJob, Message, OutputFormat, Sampling
 from wire.model_registry import ModelRecord
-from worker.backends.lm import LmText
 from worker.backends.prompting.counter import open_counter
+from worker.backends.prompting.text import LmText
 from worker.errors import WorkerError
 from worker.models.folders import DEMO_MODELS, describe
 from worker.sequence import Sequence

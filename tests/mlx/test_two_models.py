@@ -90,7 +90,7 @@ def service() -> Service:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_lines_of_two_models_say_what_they_say_one_by_one(service: Service, order: int) -> None:
-    alone = {}
+    alone: dict[tuple[str, str], tuple[str, list[int]]] = {}
     for number, (model, text) in enumerate(ASKED, 1):
         alone |= service.run(service.prompt(number, model, text))
     together = service.run(

@@ -253,7 +253,7 @@ def quantised(case: Case, bits: Literal[4, 8]) -> list[str]:
     first, second = remembering.answered(asked[0]), remembering.answered(again)
     found.append(("second", again, second.generated, chats.answered(again).generated))
     earlier = [kept(reference, asked[0], first.prompt_ids, first.generated)]
-    told += [(name, reference.differs(*rest, clear)) for name, *rest in found]
+    told += [(name, reference.differs(said, one, other, clear)) for name, said, one, other in found]
     return [
         *_told("second", second.cached_tokens, case.least(earlier, second.prompt_ids)),
         *(f"{name}: {why}" for name, why in told if why),

@@ -24,7 +24,7 @@ WITHOUT_ROW = {kind.removesuffix(SEES) for kind in NOT_RUN}
 def models_of(library: str) -> Path:
     spec = find_spec(f"{library}.models")
     assert spec is not None
-    (folder,) = spec.submodule_search_locations or ()
+    (folder,) = spec.submodule_search_locations or []
     return Path(folder)
 
 

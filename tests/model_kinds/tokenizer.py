@@ -104,7 +104,7 @@ def save(
         (folder / "tokenizer.model").write_bytes(sentencepiece_model(CHARACTERS, special))
     else:
         _save_bytes(folder, special)
-    config = {
+    config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|return|>" if template == "C" else "<|im_end|>",
         "pad_token": "<|pad|>",

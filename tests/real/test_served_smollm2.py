@@ -101,9 +101,9 @@ def test_a_model_without_a_template_for_tools_is_told_them_and_calls_one(client:
         tool_choice="required",
     )
     assert answer.warnings == [TOOLS_AS_TEXT]  # type: ignore[attr-defined]
-    call: Any = (answer.choices[0].message.tool_calls or [None])[0]
-    assert call.function.name == "get_weather"
-    assert "Oslo" in call.function.arguments
+    calls: Any = answer.choices[0].message.tool_calls
+    assert calls[0].function.name == "get_weather"
+    assert "Oslo" in calls[0].function.arguments
 
 
 def test_the_results_of_tools_are_text_that_it_reads(client: OpenAI) -> None:

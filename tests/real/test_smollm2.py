@@ -16,6 +16,7 @@ from mlx_lm.utils import load_tokenizer
 from tests.mlx.conftest import Bench
 from tests.real.conftest import SMOLLM2, folder_of
 from wire.messages import Message
+from worker.sequence import Sequence
 
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 0.0}
 SYSTEM = Message(role="system", content="Be brief.")
@@ -69,7 +70,8 @@ def test_among_eight_greedy_tokens_are_mlx_lms_and_seeds_say_what_they_say_alone
 def test_six_turns_say_the_same_warm_and_cold(smollm2: Bench) -> None:
     asked = ["Hi!", "2+2?", "And 3+3?", "France?", "Why?", "Bye!"]
     tokenizer = load_tokenizer(folder_of(SMOLLM2))
-    told, warm = [SYSTEM], []
+    told = [SYSTEM]
+    warm: list[Sequence] = []
     for question in asked:
         told = [*told, Message(role="user", content=question)]
         chat = smollm2.chat(told, max_tokens=3, **GREEDY)

@@ -111,8 +111,8 @@ def test_no_job_description_and_no_name_in_redis_holds_one(service: CanaryServic
     for name in names:
         if name.startswith(b"rq:job:") and redis.type(name) == b"hash":
             assert not contains_canary((redis.hget(name, "description") or b"").decode())  # type: ignore[union-attr]
-    for name in (keys.RECENT, keys.HISTORY):
-        assert not contains_canary(repr(redis.xrange(name)))
+    for log in (keys.RECENT, keys.HISTORY):
+        assert not contains_canary(repr(redis.xrange(log)))
 
 
 def test_a_key_is_nowhere_in_redis_and_its_owner_is_who_asked(service: CanaryService) -> None:

@@ -11,8 +11,9 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from api.http.public_addresses import is_public
 from api.images import fetch
-from api.images.fetch import AT_ONCE, is_public
+from api.images.fetch import AT_ONCE
 from api.images.intake import ImageIntake
 from api.images.urls import TOO_LARGE
 from tests.support import picture_files as files
@@ -156,7 +157,8 @@ def test_a_host_that_fails_is_an_image_that_could_not_be_fetched(
 
 @pytest.mark.parametrize("error", [OSError("canary"), UnicodeError("label too long")])
 def test_a_name_that_leads_nowhere_is_refused(web: Web, error: Exception) -> None:
-    async def nowhere(_: str) -> list[str]:
+    async def nowhere(host: str) -> list[str]:
+        web.resolved.append(host)
         raise error
 
     web.resolve = nowhere  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from mlxq.service.blas import with_openblas
@@ -70,7 +71,7 @@ class Bench:
         self.engine = Engine(models, self._sink, context=context, prompts=prompts)
         self.engine.start()
         for record in (chat, texts):
-            self.engine.call(lambda record=record: self.engine.load(record)).result().result()
+            self.engine.call(partial(self.engine.load, record)).result().result()
 
     def _sink(self, events: list[tuple[Sequence, Event]]) -> None:
         self.watch(events)

@@ -80,7 +80,10 @@ class _Chats:
         while not over():
             self._number += 1
             words = " ".join(str(self._number + place) for place in range(WORDS))
-            message = {"role": "user", "content": f"Chat {self._number}: {words}"}
+            message: dict[str, object] = {
+                "role": "user",
+                "content": f"Chat {self._number}: {words}",
+            }
             request = self._server.chat([message], SAMPLED, 0, TOKENS, CHAT_MODEL)
             [answer] = uvloop.run(burst(self._server.port, [request]))
             times.append(answer.ttft)

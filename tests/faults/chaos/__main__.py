@@ -119,7 +119,8 @@ def table(
     tally = clients.tally
     silences = [*tally.silences, 0.0, 0.0]
     percent = statistics.quantiles(silences, n=100)
-    rows = [(f"fault: {name}", count) for name, count in sorted(faults.counts.items())]
+    rows: list[tuple[str, int | str]] = []
+    rows += [(f"fault: {name}", count) for name, count in sorted(faults.counts.items())]
     rows += [(f"outside: {name}", count) for name, count in sorted(interference.counts.items())]
     rows += [("fault: connection cut", tally.cuts), ("chats", len(tally.silences))]
     rows += [(f"chats {kind}", count) for kind, count in sorted(tally.ended.items())]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.support.service_support import LIMIT_S, ROOT
 from tests.unit.worker.models.hub_server import Repositories, hub_server
 from worker.backends.echo import ECHO_MODEL, answer, word
 from worker.backends.echo_script import SAY
-from worker.models.folders import ECHO_EMBEDDINGS
+from worker.backends.pooling.echo import ECHO_EMBEDDINGS
 
 WEIGHTS = "model.safetensors"
 
@@ -174,7 +175,7 @@ def test_a_batch_survives_its_command_and_its_api_and_each_prompt_gets_one_resul
     shell: Shell, tmp_path: Path
 ) -> None:
     prompts, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"custom_id": f"c{n}", "prompt": f"p{n}", "seed": n, "max_tokens": 30} for n in range(300)
     ]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -150,7 +150,7 @@ def test_thinking_and_tool_calls_are_separate_from_the_text(
 
 
 def test_completions_continue_their_prompt_as_it_is(batch_service: BatchService) -> None:
-    body = {"model": "demo-chat", "prompt": "once upon", "max_tokens": 3, "seed": 5}
+    body: dict[str, Any] = {"model": "demo-chat", "prompt": "once upon", "max_tokens": 3, "seed": 5}
     row = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body}
     batch = batch_service.until(batch_service.submit(row, endpoint="/v1/completions"), *ENDED)
     completion = batch_service.rows(batch.output_file_id)["a"]["response"]["body"]
@@ -236,7 +236,7 @@ def test_a_file_that_cannot_be_a_batch_fails_with_a_reason(
 ) -> None:
     batch = batch_service.until(batch_service.submit(*rows), *ENDED)
     assert (batch.status, batch.output_file_id) == ("failed", None)
-    [failure] = batch.errors.data
+    [failure] = batch.errors.data or []
     assert says in failure.message
     assert failure.line == place
     assert batch.failed_at is not None

@@ -132,7 +132,7 @@ def test_lines_of_batches_have_what_requests_have(batch_service: BatchService) -
     direct = batch_service.client.chat.completions.create(**row["body"])
     assert body["choices"][0]["logprobs"]["content"] == items(words("user:hi\n", 1, 4), 2)
     assert body["choices"] == [choice.to_dict() for choice in direct.choices]
-    asked = {"model": "demo-chat", "prompt": "ab", "max_tokens": 2, "seed": 1}
+    asked: dict[str, Any] = {"model": "demo-chat", "prompt": "ab", "max_tokens": 2, "seed": 1}
     asked |= {"logprobs": 1, "echo": True}
     row = {"custom_id": "text", "method": "POST", "url": "/v1/completions", "body": asked}
     batch = batch_service.until(batch_service.submit(row, endpoint="/v1/completions"), *ENDED)

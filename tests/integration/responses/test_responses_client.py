@@ -78,9 +78,9 @@ def test_the_clients_stream_helper_follows_thinking_text_and_calls(service: Serv
         model=MODEL, input=text, tools=[CLOCK, PATCH], extra_body={"seed": 1}
     ) as stream:
         kinds = [event.type for event in stream]
-        final = stream.get_final_response()
+        output: Any = stream.get_final_response().output
     assert kinds[-1] == "response.completed"
-    thinking, message, call, patch = final.output
+    thinking, message, call, patch = output
     assert (thinking.type, thinking.content[0].text) == ("reasoning", "Hm.")
     assert message.content[0].text == "One moment."
     assert (call.type, call.name, json.loads(call.arguments)) == (
@@ -155,7 +155,7 @@ def test_while_nothing_can_be_told_clients_hear_that_it_is_in_progress(service: 
     busy = service.all_slots_busy()
     connection = connected(service, input="waiting", max_output_tokens=2)
     response = connection.getresponse()
-    numbers = []
+    numbers: list[tuple[str, int]] = []
     while len(numbers) < 4:
         line = response.readline()
         if line.startswith(b"data: "):

@@ -63,6 +63,10 @@ def in_every_state(service: RunningService) -> dict[str, str]:
     return {"finished": finished.job_id, "failed": failed.job_id, "stopped": stopped.job_id}
 
 
+def wait_for_status(service: RunningService, job_id: str, status: str) -> None:
+    wait(lambda: service.job(job_id).get_status() == status)
+
+
 def test_the_fast_dashboard_shows_jobs_in_every_state(service: RunningService) -> None:
     jobs = in_every_state(service)
     with busy(service) as streams:
@@ -71,7 +75,7 @@ def test_the_fast_dashboard_shows_jobs_in_every_state(service: RunningService) -
         cancelled.rest()
         jobs |= {"started": streams[0].job_id, "canceled": cancelled.job_id}
         for status, job_id in jobs.items():
-            wait(lambda job_id=job_id, status=status: service.job(job_id).get_status() == status)
+            wait_for_status(service, job_id, status)
         pages = [
             "/rq/workers",
             "/rq/jobs",
@@ -79,8 +83,8 @@ def test_the_fast_dashboard_shows_jobs_in_every_state(service: RunningService) -
             *(f"/rq/job/{job_id}" for job_id in jobs.values()),
         ]
         for path in [*pages, *(f"/rq/jobs?state={status}" for status in jobs)]:
-            status, page = service.http.raw("GET", path)
-            assert status == 200, path
+            code, page = service.http.raw("GET", path)
+            assert code == 200, path
             assert b"Traceback (most" not in page, path
 
 

@@ -51,6 +51,11 @@ def test_a_flood_of_chats_lets_another_keys_chat_begin_after_one_of_them(
     assert order == ["ann-00", "ben", *(f"ann-{number:02}" for number in range(1, 12))]
 
 
+def wait_for_end(client: Service, batch_id: str) -> None:
+    path = f"{BATCHES}/{batch_id}"
+    wait(lambda: client.call("GET", path)[1]["status"] in ENDED_STATES)
+
+
 def test_a_long_batch_lets_another_keys_batch_begin_after_one_slice(
     service: RunningService, keyed: tuple[Service, Service]
 ) -> None:
@@ -61,8 +66,7 @@ def test_a_long_batch_lets_another_keys_batch_begin_after_one_slice(
     _, small = ben.call("POST", BATCHES, body | {"prompts": ["x"]})
     service.redis.delete(SUSPENDED)
     for client, batch in ((ben, small), (ann, flood)):
-        path = f"{BATCHES}/{batch['id']}"
-        wait(lambda client=client, path=path: client.call("GET", path)[1]["status"] in ENDED_STATES)
+        wait_for_end(client, batch["id"])
     jobs = {f"ann-{number}": slice_job_id(flood["id"], number) for number in range(3)}
     jobs["ben"] = slice_job_id(small["id"], 0)
     assert in_order_of_their_starts(service, jobs) == ["ann-0", "ben", "ann-1", "ann-2"]

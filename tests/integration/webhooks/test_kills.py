@@ -42,7 +42,8 @@ def test_ends_are_told_after_kills_of_the_api_and_while_the_receiver_was_down(
         asyncio.run(killed(stack, client, receiver, endpoint))
     openai = OpenAI(api_key="none", webhook_secret=endpoint["signing_secret"])
     for one in receiver.received:
-        assert openai.webhooks.unwrap(one.body, one.headers).type == "chat.incomplete"
+        event: Any = openai.webhooks.unwrap(one.body, one.headers)
+        assert event.type == "chat.incomplete"
     told: dict[str, set[str]] = {}
     for one in receiver.received:
         about = json.loads(one.body)["data"]["id"]
@@ -94,6 +95,7 @@ def begin(client: httpx2.Client, number: int) -> None:
 def settled(redis: Redis, endpoint_id: str) -> bool:
     """Whether all has been accepted. What waits for its next try is due now."""
     due = names.due(endpoint_id)
-    for raw in redis.zrange(due, 0, -1):  # type: ignore[union-attr]
+    waiting: Any = redis.zrange(due, 0, -1)
+    for raw in waiting:
         redis.zadd(due, {raw: 0}, xx=True)
     return not redis.exists(due) and not redis.xlen(OUTBOX)

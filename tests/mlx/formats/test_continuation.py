@@ -12,8 +12,8 @@ from tests.mlx.formats.format_support import TOOLS, chat
 from tests.mlx.formats.template_support import FAMILIES, Family
 from tests.mlx.formats.template_support import tokenizer_of as family_tokenizer
 from tests.mlx.formats.thinking_templates import MODELS, OTHERS, Model, tokenizer_of, tokens_of
-from wire.messages import ChatJob, Message, OutputFormat
-from worker.backends.lm import LmText
+from wire.messages import ChatJob, Delta, Message, OutputFormat
+from worker.backends.prompting.text import LmText
 from worker.errors import WorkerError
 from worker.sequence import Sequence
 from worker.text_decoder import Output
@@ -45,7 +45,7 @@ def answered(tokenizer: Any, job: ChatJob, written: str) -> Output:
     LmText(tokenizer, 8192).prepare(sequence)
     events = [e for token in tokens_of(tokenizer, written) for e in sequence.accept(token)]
     events += sequence.finish("stop")
-    return Output.together(event for event in events if hasattr(event, "reasoning"))
+    return Output.together(event for event in events if isinstance(event, Delta))
 
 
 @every

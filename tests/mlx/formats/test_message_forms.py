@@ -13,7 +13,7 @@ import pytest
 from tests.mlx.formats.format_support import TOOLS
 from tests.mlx.formats.template_support import FAMILIES, GPT_OSS, PLAIN, Family, tokenizer_of
 from wire.messages import Message, OutputFormat, ToolCall
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 from worker.backends.text.message_form import MessageForm
 from worker.errors import WorkerError
 

@@ -11,7 +11,7 @@ import pytest
 from tests.mlx.formats.format_support import chat
 from tests.mlx.formats.template_support import FAMILIES, PLAIN, Family, tokenizer_of
 from tests.support.schema_support import settled
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 from worker.backends.sampling.thinking_budget import ThinkingBudget
 from worker.sequence import Sequence
 

@@ -20,7 +20,7 @@ from tests.mlx.formats.thinking_templates import (
 )
 from tests.support.lanes import prompt
 from wire.messages import ChatJob
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 from worker.engine.batch_sequence import BatchSequence
 from worker.sequence import Sequence
 

@@ -20,7 +20,7 @@ from tests.mlx.formats.template_support import (
     with_tools,
 )
 from wire.messages import Message, OutputFormat
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 from worker.backends.text.decoder import Decoders
 from worker.backends.text.formats import tagged_calls
 from worker.backends.text.formats.chat_format import chat_format

@@ -21,8 +21,8 @@ from tests.mlx.formats.thinking_templates import (
     tokens_of,
 )
 from tests.support.schema_support import settled
-from wire.messages import ChatJob
-from worker.backends.lm import LmText
+from wire.messages import ChatJob, Delta
+from worker.backends.prompting.text import LmText
 from worker.backends.sampling.thinking_budget import ThinkingBudget
 from worker.sequence import Sequence
 from worker.text_decoder import Output
@@ -74,7 +74,7 @@ class Writer:
         self.text.prepare(sequence)
         events = [event for token in answer for event in sequence.accept(token)]
         events += sequence.finish("stop")
-        told = Output.together(event for event in events if hasattr(event, "reasoning"))
+        told = Output.together(event for event in events if isinstance(event, Delta))
         return told, sequence.usage.reasoning_tokens
 
 

@@ -142,9 +142,10 @@ def test_an_embedding_model_ranks_by_cosine_and_cuts_what_may_be_cut(tmp_path: P
 
 def test_a_pass_is_cut_within_layers_on_a_cpu(tmp_path: Path) -> None:
     backend = opened(folder_of("bert", tmp_path))
-    [one] = backend._model.inputs(job(["a text"], task="embed"))
-    layers = backend._model._network.layers
-    assert len(list(backend._model.run([one]))) == len(layers) * PARTS_OF_A_BERT_LAYER
+    model: Any = backend._model
+    [one] = model.inputs(job(["a text"], task="embed"))
+    layers = model._network.layers
+    assert len(list(model.run([one]))) == len(layers) * PARTS_OF_A_BERT_LAYER
 
 
 def test_what_cant_be_run_is_refused_at_the_load(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_what_a_schema_leaves_is_never_held_back(demo: Bench) -> None:
         constraint.allowed = allowed
         bias = np.zeros(10, dtype=np.float32)
         processor.write_bias(bias)
-        assert tuple(np.isfinite(bias).nonzero()[0]) == expected
+        assert tuple(np.isfinite(bias).nonzero()[0].tolist()) == expected
 
 
 def test_ends_are_the_models_unless_a_request_says_otherwise(bench: Bench) -> None:

@@ -161,11 +161,12 @@ def test_no_vocabulary_is_built_under_the_gil(
     for owner, name in ((llguidance, "LLTokenizer"), (llguidance.hf, "LLTokenizer")):
         monkeypatch.setattr(owner, name, lambda *_, **__: built.append("under the GIL"))
     real = matcher._library().llg_new_tokenizer_v2
-    monkeypatch.setattr(
-        matcher._library(),
-        "llg_new_tokenizer_v2",
-        lambda *arguments: (built.append("beside"), real(*arguments))[1],
-    )
+
+    def beside(*arguments: Any) -> Any:
+        built.append("beside")
+        return real(*arguments)
+
+    monkeypatch.setattr(matcher._library(), "llg_new_tokenizer_v2", beside)
     grammars = Grammars(tokenizer, ends_of(tokenizer))
     for _ in range(2):
         grammars.constraint(OutputFormat(json_schema=settled(SCHEMAS[0])), [1])

@@ -73,7 +73,7 @@ def test_no_thinking_at_all_begins_with_the_mark(bench: Bench) -> None:
     assert answer[: len(end)] == end
 
 
-HELD_BACK = {"min_tokens": 8, "stop_token_ids": tuple(range(600))}
+HELD_BACK: dict[str, Any] = {"min_tokens": 8, "stop_token_ids": tuple(range(600))}
 """The tokens of the mark are among these."""
 
 

@@ -106,8 +106,13 @@ def test_where_nothing_is_fused_nothing_is_built(
 
 def test_for_a_large_vocabulary_nothing_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
+
+    def ready(length: int) -> bool:
+        asked.append(length)
+        return False
+
     monkeypatch.setattr(top_p, "on_cpu", lambda: True)
-    monkeypatch.setattr(top_p._cpu_kernels, "ready", lambda length: bool(asked.append(length)))
+    monkeypatch.setattr(top_p._cpu_kernels, "ready", ready)
     for length in (top_p.FUSED_BELOW - 1, top_p.FUSED_BELOW):
         keys = mx.array([[1, 2]], dtype=mx.uint32)
         mx.eval(top_p.gumbel_max(mx.zeros((1, length)), keys, mx.ones((1, 1))))

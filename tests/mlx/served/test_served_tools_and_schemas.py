@@ -146,12 +146,14 @@ def test_anthropics_messages(http: Service) -> None:
 
 
 def test_openais_responses(client: OpenAI) -> None:
+    tool: Any = {"type": "function", **FUNCTION, "strict": False}
+
     def one(seed: int) -> bool:
         answer = client.responses.create(
             model="painter",
             input=ask(seed),
             temperature=2.0,
-            tools=[{"type": "function", **FUNCTION, "strict": False}],
+            tools=[tool],
             text={"format": {"type": "json_schema", "name": "colour", "schema": COLOUR}},
             extra_body={"seed": seed},
         )

@@ -8,7 +8,7 @@ from tokenizers import AddedToken
 from scripts.training.random_text_model import train_tokenizer
 from tests.mlx.text.test_tools_template import MARKS, TEMPLATE
 from tests.mlx.text.tokenisers import loaded
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scripts.training.random_text_model import CHAT_TEMPLATE, train_tokenizer
 from tests.mlx.text.tokenisers import FORGED, ONE_TURN, controls, loaded, user
 from wire.messages import Message, OutputFormat
 from worker import prompt
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 from worker.errors import WorkerError
 
 

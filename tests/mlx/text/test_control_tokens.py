@@ -28,7 +28,7 @@ from tests.mlx.text.tokenisers import (
 )
 from wire.messages import Message, OutputFormat, ToolCall
 from worker import prompt
-from worker.backends.lm import LmText
+from worker.backends.prompting.text import LmText
 from worker.backends.text.control_tokens import ControlTokens
 from worker.backends.text.decoder import Decoders
 from worker.models.folders import DEMO_MODELS

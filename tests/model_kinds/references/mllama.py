@@ -130,7 +130,7 @@ class Mllama:
         per_tile = (self._tower["image_size"] // self._tower["patch_size"]) ** 2 + 1
         seen = np.repeat(shown.reshape(len(shown), -1), per_tile, axis=1).astype(bool)
         any_seen = seen.any(axis=1, keepdims=True)
-        return np.where(seen | ~any_seen, 0.0, HIDDEN), any_seen.astype(np.float64)
+        return np.where(seen | ~any_seen, 0.0, HIDDEN), np.asarray(any_seen, np.float64)
 
     def _self_attention(self, at: str, x: Array, memory: Memory) -> Array:
         q, k, v = (self._heads(f"{at}.{name}_proj", x) for name in "qkv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,9 @@ def bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     library = tmp_path / "opencv_python.libs/libopenblasp-r0-1.so"
     library.parent.mkdir()
     library.touch()
-    monkeypatch.setattr(blas.sys, "platform", "linux")
-    monkeypatch.setattr(blas.sysconfig, "get_config_var", lambda _: "no-such-machine")
-    monkeypatch.setattr(blas.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: "no-such-machine")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     info = tmp_path / "cpuinfo"
     info.write_text("flags : fma avx2\n", "utf-8")
     monkeypatch.setattr(blas, "_CPU_INFO", info)

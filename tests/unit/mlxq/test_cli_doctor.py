@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def test_missing_packages_and_an_old_system_are_problems(monkeypatch: pytest.Mon
 def test_few_open_files_are_reported_with_how_to_allow_more(
     monkeypatch: pytest.MonkeyPatch, hard: int, state: str
 ) -> None:
-    monkeypatch.setattr(diagnostics.resource, "getrlimit", lambda _: (hard, hard))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (hard, hard))
     found = diagnostics.open_files()
     assert found.state == state
     assert bool(found.fix) == (state != "ok")

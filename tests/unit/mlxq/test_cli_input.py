@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -190,7 +191,7 @@ def run(files: Path, service: FakeService, *more: str) -> Result:
     return mlxq(service, "batch", str(files / "in.jsonl"), "-o", str(files / "out.jsonl"), *more)
 
 
-def results(files: Path) -> list[dict[str, object]]:
+def results(files: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (files / "out.jsonl").read_text().splitlines()]
 
 
@@ -210,7 +211,7 @@ def test_lines_that_the_service_cannot_read_fail_once_under_their_ids(files: Pat
     assert sorted(str(row["custom_id"]) for row in results(files)) == ["a", "b", "c", "line-4"]
     assert all(
         row["error"]["code"] == "bad_request" for row in results(files) if row["custom_id"] != "a"
-    )  # type: ignore[index]
+    )
 
     again = run(files, service)
     assert again.exit_code == 1

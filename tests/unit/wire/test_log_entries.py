@@ -159,6 +159,7 @@ def first_release(line: str) -> tuple[Any, ...]:
     """An entry as the first release parses it: six fields, and an event without later fields."""
     job_id, sequence, kind, ends, data, more = line.encode().split(b"\t")
     extra = json.loads(more)
+    details: tuple[Any, ...]
     if isinstance(extra, list):
         details = (tuple(extra), "", ())
     else:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
-from worker import prompt_cache
 from worker.prompt_cache import Cache, Checkpoint, PromptCache
 
 
@@ -167,10 +167,13 @@ def test_entries_that_begin_with_the_same_marks_alone_are_not_compared(
     for n in range(50):
         cache.insert("m", [*marks, *range(100 + n, 130 + n)], [Layer(33)])
     compared: list[int] = []
-    real = prompt_cache.np.flatnonzero
-    monkeypatch.setattr(
-        prompt_cache.np, "flatnonzero", lambda array: (compared.append(1), real(array))[1]
-    )
+    real = np.flatnonzero
+
+    def counted(array: Any) -> Any:
+        compared.append(1)
+        return real(array)
+
+    monkeypatch.setattr(np, "flatnonzero", counted)
     assert cache.fetch("m", [*marks, *range(9_000, 9_030)]).length == 0
     assert compared == []
     assert cache.fetch("m", [*marks, *range(107, 130), 7]).length == 26

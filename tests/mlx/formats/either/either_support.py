@@ -34,7 +34,7 @@ SAID: dict[str, Any] = {
     "additionalProperties": False,
 }
 TEXT = {"type": "string", "maxLength": 9}
-TOOLS = tuple(
+TOOLS: tuple[dict[str, Any], ...] = tuple(
     {"type": "function", "function": {"name": name, "parameters": parameters}}
     for name, parameters in {
         "write": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -47,13 +48,13 @@ def line(number: int, **more: object) -> dict[str, object]:
     return {"custom_id": f"id-{number}", "prompt": f"prompt {number}", **more}
 
 
-def upload(api: TestClient, *rows: object) -> dict:
+def upload(api: TestClient, *rows: object) -> dict[str, Any]:
     answer = api.post(f"{URL}?model_id={MODEL.id}", content=lines(*rows), headers=JSONL)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def results(api: TestClient, batch_id: str) -> list[dict]:
+def results(api: TestClient, batch_id: str) -> list[dict[str, Any]]:
     return [json.loads(row) for row in api.get(f"{URL}/{batch_id}/results").text.splitlines()]
 
 

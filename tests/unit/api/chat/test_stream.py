@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from wire.messages import Delta, Event, Failed, Finished
 
 JOB = "a" * 32
 TEXT, END = Delta("Hello", (1,)), Finished("stop")
+LOOK_AGAIN_S = 0.02
 
 
 def entry(number: int, event: Event) -> Entry:
@@ -54,7 +56,7 @@ class Log:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(streams, "LOOK_AGAIN_S", LOOK_AGAIN_S)
 
 
 def reader_of(log: Log) -> tuple[Relay, Reader]:
@@ -122,14 +124,14 @@ def test_an_answer_that_goes_on_is_not_looked_after(
     monkeypatch: pytest.MonkeyPatch, events: int, looks: int
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(streams.time, "monotonic", lambda: now[0])  # Also that of the loop.
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])  # Also that of the loop.
 
     async def run() -> int:
         log = Log(ends_as_asked=False)
         relay, reader = reader_of(log)
         reading = asyncio.create_task(collected(reader, log).collect())
         for number in range(1, 101):
-            now[0] += streams.LOOK_AGAIN_S / 20
+            now[0] += LOOK_AGAIN_S / 20
             if number <= events:
                 reader.put(entry(number, Delta("x", (1,))))
             for _ in range(5):  # It is read.

@@ -15,8 +15,8 @@ from api.jobs.queue import JobQueue
 from tests.support.api_support import MODEL, QUEUE
 from wire import keys
 from wire.keys import EVERYONE
+from wire.log_entries import decode_rows
 from wire.messages import ChatJob, Message, Sampling
-from wire.token_log import decode_rows
 
 CANARY = "xyzzy-canary"
 

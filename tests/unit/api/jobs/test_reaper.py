@@ -15,7 +15,6 @@ from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from starlette.testclient import TestClient
 
-from api.jobs import reaper
 from api.jobs.ids import new_job_id
 from api.jobs.queue import JobQueue
 from api.jobs.reaper import ADRIFT_S, LOOK_AGAIN_S, STOPPING_S
@@ -27,7 +26,7 @@ from wire import clock as redis_clock
 from wire import keys
 from wire.messages import Delta, Failed, Finished, ModelCommand
 from wire.queueing import turns
-from wire.rq_jobs import rq_job_key
+from wire.rq_jobs import popped_key, rq_job_key
 from wire.settings import Settings
 
 KEY_LIMIT = 3
@@ -236,7 +235,7 @@ def test_a_chat_between_pop_and_start_is_left_there(
     jobs: JobQueue, redis: Redis, clock: list[int]
 ) -> None:
     chat(jobs)
-    redis.lmove(QUEUE, reaper.popped_key(keys.CHAT_QUEUE), "LEFT", "RIGHT")
+    redis.lmove(QUEUE, popped_key(keys.CHAT_QUEUE), "LEFT", "RIGHT")
     for _ in range(3):
         clock.append(clock[-1] + 2 * ADRIFT_S * 1000)
         jobs._reaper.settle_all()

@@ -70,8 +70,8 @@ class OneLog:
     async def read(self, reader: Reader) -> list[tuple[int, str]]:
         """Read until there is nothing more: ids and texts."""
         texts = []
-        while entries := await reader.batch(0.01) or (reader._behind and [None]):
-            texts += [(e.position, getattr(e.event, "text", "")) for e in entries if e is not None]
+        while (entries := await reader.batch(0.01)) or reader._behind:
+            texts += [(e.position, getattr(e.event, "text", "")) for e in entries]
         return texts
 
 

@@ -116,7 +116,7 @@ def test_chats_that_wait_and_run_are_counted_by_class_of_service(
             pipe.hset(keys.job(f"runs-{number}"), mapping=record)
             pipe.zadd(started_key("chat"), {f"runs-{number}:execution": 1})
         pipe.hset(keys.job("command"), "kind", "model")
-        pipe.zadd(started_key("chat"), {"command:execution": 1, b"\xff:x": 1})
+        pipe.zadd(started_key("chat"), {b"command:execution": 1, b"\xff:x": 1})
         pipe.execute()
     counts = {"priority": 1, "default": 1, "flex": 2}
     samples = read(client)

@@ -69,8 +69,8 @@ def test_answers_are_as_the_description_says(api: Api) -> None:
     # As we describe them, and as OpenAI's client does.
     for kind in (ChatCompletion, openai.types.chat.ChatCompletion):
         kind.model_validate(api.client.post(CHAT, json=body(CHAT)).json())
-    for kind in (Completion, openai.types.Completion):
-        kind.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
+    for text_kind in (Completion, openai.types.Completion):
+        text_kind.model_validate(api.client.post(COMPLETIONS, json=body(COMPLETIONS)).json())
     chunks = api.chunks()
     for chunk in chunks:
         openai.types.chat.ChatCompletionChunk.model_validate(chunk)

@@ -80,7 +80,8 @@ class Bench:
         return {name.decode(): int(value) for name, value in stored.items()}
 
     def make_due(self, endpoint: Endpoint) -> None:
-        for raw in self.redis.zrange(due(endpoint.id), 0, -1):  # type: ignore[union-attr]
+        waiting: Any = self.redis.zrange(due(endpoint.id), 0, -1)
+        for raw in waiting:
             self.redis.zadd(due(endpoint.id), {raw: 0})
 
 
@@ -131,7 +132,8 @@ def test_what_is_not_accepted_is_sent_again_under_its_id_and_no_redirect_is_foll
         bench.status = lambda _: status
         await bench.look()
         assert [request.url.host for request in bench.requests] == [PUBLIC]
-        [(_, at)] = bench.redis.zrange(due(endpoint.id), 0, -1, withscores=True)  # type: ignore[misc]
+        waiting: Any = bench.redis.zrange(due(endpoint.id), 0, -1, withscores=True)
+        [(_, at)] = waiting
         ahead_s = at / 1000 - bench.redis.time()[0]  # type: ignore[index]
         assert 0.7 * FIRST_PAUSE_S < ahead_s < 1.3 * FIRST_PAUSE_S + 1
         await bench.look()

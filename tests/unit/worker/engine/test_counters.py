@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fakeredis import FakeRedis
@@ -238,7 +239,8 @@ def test_the_history_keeps_the_last_minutes_only(
     redis.xadd(keys.HISTORY, {"e": "{}"}, id="1-1")
     redis.rpush("rq:queue:chat", "a", "b")
     published_status(redis, [])
-    [(_, kept)] = redis.xrange(keys.HISTORY)
+    rows: Any = redis.xrange(keys.HISTORY)
+    [(_, kept)] = rows
     assert Sample.model_validate_json(kept[b"e"]).waiting == 2
     assert 0 < redis.ttl(keys.HISTORY) <= 2 * keys.HISTORY_S
 

@@ -12,6 +12,7 @@ from tests.support.chats import MODEL, Reader, sequence
 from tests.support.lanes import SLOTS, WAIT_S, Lanes, Results, prompt, prompts, right
 from wire.messages import OutputFormat, Pooling
 from wire.model_registry import ModelRecord
+from worker.backends.base import Backend
 from worker.backends.echo import ECHO_MODEL, EchoBackend, answer, word
 from worker.backends.pooling.backend import PoolingBackend
 from worker.backends.pooling.echo import EchoPooling
@@ -135,9 +136,14 @@ def test_texts_of_two_models_take_their_turns_together_beside_chats(
     for one in both:
         one.job = one.job.model_copy(update={"form": form})
     lanes.submit(*both)
-    stepped: list[object] = []
+    stepped: list[Backend] = []
     step = lanes.background._step
-    monkeypatch.setattr(lanes.background, "_step", lambda lane: (stepped.append(lane), step(lane)))
+
+    def counted(lane: Backend) -> None:
+        stepped.append(lane)
+        step(lane)
+
+    monkeypatch.setattr(lanes.background, "_step", counted)
     lanes.turns(1, ChatLoad(inside=1))
     assert len(set(stepped)) == len(stepped) == 2
 

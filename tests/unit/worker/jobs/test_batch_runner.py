@@ -58,7 +58,8 @@ class Batches:
 
     def done(self, owner: str) -> tuple[bytes | None, int]:
         """How a batch is, and how many of its lines came to a good end."""
-        state, done = self.redis.hmget(keys.batch(owner), "state", "done")  # type: ignore[misc]
+        found: Any = self.redis.hmget(keys.batch(owner), "state", "done")
+        state, done = found
         return state, int(done or 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,7 @@ class Base(EchoBackend):
         super().__init__(0, 16)
         self.size = size
         self.bank = Bank()
+        self.adapters: Any = self.bank
 
     @property
     def weight_bytes(self) -> int:
@@ -46,10 +48,6 @@ class Base(EchoBackend):
     @weight_bytes.setter
     def weight_bytes(self, _: int) -> None:
         """The echo backend has none."""
-
-    @property
-    def adapters(self) -> Bank:
-        return self.bank
 
 
 def model(name: str, size: int, base: str = "") -> ModelRecord:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.lanes import InlineLoads
 from wire.model_registry import ModelRecord
+from worker.backends.cpu import malloc
 from worker.backends.echo import ECHO_MODEL, EchoBackend
 from worker.errors import WorkerError
 from worker.models import load
@@ -54,7 +55,7 @@ def test_it_is_freed_before_its_memory_is_given_back(
         gc.collect()
         freed.append(held[0]() is None)
 
-    monkeypatch.setattr(load.malloc, "give_back", give_back)
+    monkeypatch.setattr(malloc, "give_back", give_back)
     monkeypatch.setattr(load.log, "disabled", True)  # pytest would keep the traceback.
     models = InlineLoads(
         lambda _: ECHO_MODEL, open_backend, budget=1 << 30, available=lambda: 1 << 30

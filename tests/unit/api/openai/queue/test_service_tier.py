@@ -56,7 +56,7 @@ def test_every_chunk_says_it_and_so_does_a_response_that_is_asked_for_again(api:
 
 
 def test_responses_and_messages_say_it_in_their_words(api: Api) -> None:
-    asked = {"model": MODEL.id, "input": "Hi", "service_tier": "flex"}
+    asked: dict[str, Any] = {"model": MODEL.id, "input": "Hi", "service_tier": "flex"}
     assert api.client.post(RESPONSES, json=asked).json()["service_tier"] == "flex"
     assert kept(api) == "flex"
     asked = {"model": MODEL.id, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}

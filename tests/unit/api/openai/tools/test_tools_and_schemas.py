@@ -74,7 +74,7 @@ def test_the_schema_that_cannot_be_kept_is_named(api: Api) -> None:
 
 
 def test_what_is_not_enforced_in_a_tool_is_kept_as_a_warning(api: Api) -> None:
-    parameters = {"properties": {"a": {"not": {}}}}
+    parameters: dict[str, Any] = {"properties": {"a": {"not": {}}}}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
     form = api.job(**held({"type": "integer"}) | {"tools": [tool]}).form
     (warning,) = json.loads(form.call_schema or "")["x-warnings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import mlx.core as mx
@@ -18,7 +19,7 @@ class Layers:
     whose heads are of ``size`` values."""
 
     def __init__(
-        self, count: int, *, strict: set[int] = frozenset(), size: dict[int, int] | None = None
+        self, count: int, *, strict: Collection[int] = (), size: dict[int, int] | None = None
     ) -> None:
         self.count = count
         self.strict = strict

@@ -3,6 +3,7 @@ pay."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from functools import partial
 
 import pytest
 
-from worker.backends.drafting import drafter as drafter_module
 from worker.backends.drafting.draft_length import PLAIN, DraftLength
 from worker.backends.drafting.draft_model import DraftingRow
 from worker.backends.drafting.drafter import Drafter
@@ -57,7 +57,7 @@ class Batch:
         self.rows: list[Row] = [Row() for _ in range(rows)]
         self._truth, self._width_s = truth, width_s
         self.now = 0.0
-        monkeypatch.setattr(drafter_module.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
 
     def run(self, drafter: Drafter, steps: int) -> list[int]:
         """The lengths of the drafts."""

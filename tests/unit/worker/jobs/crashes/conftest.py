@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,6 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from wire import keys
-from worker.jobs.crashes import worker_liveness
 
 
 @pytest.fixture
@@ -29,5 +29,5 @@ def queue(redis: Redis) -> Queue:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock of the recovering process, in seconds: the last entry."""
     times = [1000.0]
-    monkeypatch.setattr(worker_liveness.time, "monotonic", lambda: times[-1])
+    monkeypatch.setattr(time, "monotonic", lambda: times[-1])
     return times

@@ -19,7 +19,7 @@ from wire.routing.offers import Offer, Reason
 from wire.routing.told import Room
 from worker.jobs.routing.prefixes import Model
 from worker.jobs.routing.router import POPPED, QUEUE, Router
-from worker.models.loaded import ModelKey
+from worker.models.memory import ModelKey
 from worker.prompt_cache import encoded
 from worker.sequence import Sequence
 

@@ -162,7 +162,7 @@ def test_what_a_job_asks_rq_for_at_its_end_is_not_done(
         [{"url": "http://127.0.0.1:1/", "job_status": status} for status in ("finished", "failed")]
     )
     named = {f"{kind}_callback_name": "hostile.run" for kind in ("success", "failure", "stopped")}
-    redis.hset(job.key, mapping={**named, "webhooks": hooks})
+    redis.hset(job.key, mapping=named | {"webhooks": hooks})
     job.refresh()
     start = worker.record_start(job, queue, lambda *_: None)
     worker.record_end(Run(job, queue, start.execution, attempt=1), Ending(outcome, "why"))
