@@ -1,6 +1,6 @@
 """Runs a model's sequences in one continuous batch: text, vision and quantised caches alike.
 
-A step decodes one token of every running row and then reads a chunk of the prompts that wait, so
+A step reads a chunk of the prompts that wait and then decodes one token of every running row, so
 streams go on while prompts are read.
 """
 
@@ -197,12 +197,11 @@ class BatchBackend:
         if self._steps % STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
         rest_s = self._model.poll(others_waiting or not self._waits)
-        room = self._room
+        # First, so that who has just come waits for no step of the others, and their tokens for no
+        # prompt.
+        self._read(step, others_waiting)
         if self._decode.rows:
             self._leave(self._decode.step(step))
-        # In a batch lane, places that become free now are taken after this step: who takes them is
-        # submitted when the ends are known, and rows that end together are to be replaced together.
-        self._read(step, others_waiting, self._room if self._attended else room)
         if not self._decode.rows and not self._waiting and self._prefill.waits_for_disk:
             step.rest_s = DISK_POLL_S
         elif others_waiting and self._waits:
@@ -242,7 +241,8 @@ class BatchBackend:
         """How many more rows may be in the batch."""
         return self._slots - len(self._decode.rows) - len(self._prefill.rows)
 
-    def _read(self, step: Step, others_waiting: bool, room: int) -> None:
+    def _read(self, step: Step, others_waiting: bool) -> None:
+        room = self._room
         if self._waiting and room > 0 and not self._gathers(room):
             for row in self._waiting[:room]:
                 self._prefill.add(row)

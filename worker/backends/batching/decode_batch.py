@@ -80,7 +80,7 @@ class DecodeBatch:
             else:
                 self._batches.append(batch)
         self._measurements += [] if measurement is None else [measurement]
-        self._returns_first, self._returned = begins and self._attended, False
+        self._returns_first, self._returned = self._attended, False
 
     def step(self, step: Step) -> list[Row]:
         """Add every row's token to the step, and start computing the next ones. Returns the rows
@@ -90,7 +90,7 @@ class DecodeBatch:
             if self._returned and (fed := self._drafter.drafts(self.rows))[0]:
                 return self._feed(*fed, step)
         if self._returns_first or self._waits_for_guesses:
-            # At the rows' first token, because its latency counts most.
+            # At a row's first token, because its latency counts most.
             self._note_step(BESIDE_GUESSES)
             self._returns_first, self._returned = False, True
             tokens, measurements = self._newest, self._measurements
