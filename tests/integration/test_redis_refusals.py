@@ -14,9 +14,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from mlxq.service.embedded_redis import find_server
-from tests.support.api_support import wait_for
+from tests.support.api_support import wait_for, within
 from tests.support.http_client import Service
-from tests.support.promised_time import within
 from tests.support.service_support import SERVE, Running
 from wire.redis_refusals import kind
 from worker.backends.echo import answer

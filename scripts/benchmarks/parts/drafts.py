@@ -68,15 +68,20 @@ class Figures:
     accepted: int = 0
 
 
+def prompt(kind: str, number: int) -> str:
+    """A prompt of a kind of work; no two numbers have the same."""
+    a, b = TOWNS[number % 8], TOWNS[(number // 8 + number + 1) % 8]
+    return WORK[kind].format(a=a, b=b, n=number)
+
+
 def chat(record: ModelRecord, kind: str, number: int, **sampling: Any) -> Sequence:
-    """One chat of a kind of work; no two numbers have the same prompt."""
-    names = {"a": TOWNS[number % 8], "b": TOWNS[(number // 8 + number + 1) % 8], "n": number}
+    """One chat of a kind of work."""
     job = ChatJob(
         job_id=f"{kind} {number}",
         owner="everyone",
         model_id=record.id,
         model_revision=record.revision,
-        messages=(Message(role="user", content=WORK[kind].format(**names)),),
+        messages=(Message(role="user", content=prompt(kind, number)),),
         sampling=Sampling(
             **{
                 "seed": number,
@@ -190,7 +195,7 @@ def table(found: dict[tuple[str, int], Figures]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
 
 
-class _Always(DraftLength):
+class Always(DraftLength):
     """Guesses whether it pays or not."""
 
     def may_pay(self, rows: int) -> bool:  # noqa: ARG002
@@ -213,9 +218,9 @@ def equal(
     """How many of so many answers are the same with guesses wherever there are any, greedy and
     seeded; a line every hundred prompts and at each batch size's end."""
     off, on = opened(record, 0), opened(record, DRAFT_TOKENS, draft)
-    on._draft_length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
+    on._draft_length = Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
     if draft is not None:
-        on._draft_model._length = _Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
+        on._draft_model._length = Always(DRAFT_TOKENS)  # type: ignore[attr-defined]
     on.reset()
     for rows in at_once:
         figures, same = Figures(), 0

@@ -40,11 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--background", type=int, default=4, help="responses in the background at once (default: 4)"
     )
-    parser.add_argument(
-        "--kills",
-        type=int,
-        help="instead: kill a real model's worker this many times and compare the texts",
-    )
+    kills.add_arguments(parser)
     parser.add_argument(
         "--unstreamed", type=int, help="instead: request this many answers without streaming"
     )
@@ -52,12 +48,6 @@ def arguments() -> argparse.Namespace:
         "--cuts",
         type=int,
         help="instead: cut off the end of Redis' append-only file this many times",
-    )
-    parser.add_argument(
-        "--model",
-        choices=(kills.DEMO, kills.RANDOM),
-        default=kills.DEMO,
-        help="for --kills (default: %(default)s)",
     )
     parser.add_argument(
         "--pace", type=float, default=2.0, help="mean seconds between two faults (default: 2)"

@@ -10,8 +10,7 @@ import pytest
 
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.integration.streams.served_api import CHAT, USAGE, Running, serving
-from tests.support.api_support import LIMIT_S, chat_body
-from tests.support.promised_time import within
+from tests.support.api_support import LIMIT_S, chat_body, within
 from wire.messages import Delta, Failed, Progress, Warning
 
 PROGRESS = {"stream_options": {"include_progress": True}}

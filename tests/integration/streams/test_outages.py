@@ -14,8 +14,7 @@ import httpx2
 
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.integration.streams.served_api import CHAT, Running, Stream, serving, text
-from tests.support.api_support import LIMIT_S, QUEUE, chat_body, wait_for
-from tests.support.promised_time import within
+from tests.support.api_support import LIMIT_S, QUEUE, chat_body, wait_for, within
 
 
 def submit(url: str) -> httpx2.Response:

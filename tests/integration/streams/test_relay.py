@@ -8,8 +8,7 @@ from api.deps import find_service
 from api.jobs.reader import BUFFER, LOOK_AGAIN_S, PAGE
 from api.jobs.relay import Relay
 from tests.integration.streams.served_api import Running, text
-from tests.support.api_support import LogWriter, wait_for
-from tests.support.promised_time import within
+from tests.support.api_support import LogWriter, wait_for, within
 from wire import keys
 from wire.log_entries import encode
 from wire.messages import Delta

@@ -19,9 +19,16 @@ from api.auth.key_store import KeyStore
 from api.deps import find_service
 from api.jobs.relay import Relay
 from tests.security.access.keys import ANN, CHAT, bearer, served, sign_in
-from tests.support.api_support import FakeWorker, LogWriter, announce, chat_body, frames, wait_for
+from tests.support.api_support import (
+    TRIES,
+    FakeWorker,
+    LogWriter,
+    announce,
+    chat_body,
+    frames,
+    wait_for,
+)
 from tests.support.fake_api import connections, fake_redis
-from tests.support.promised_time import TRIES
 from wire import keys
 from wire.access.api_keys import API_KEYS
 from wire.settings import Settings

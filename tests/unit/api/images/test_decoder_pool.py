@@ -16,8 +16,7 @@ import pytest
 from api.images import decoder_pool
 from api.images.decoder_pool import COMMAND, ImagePool, ImageRefused
 from tests.support import picture_files as files
-from tests.support.api_support import LIMIT_S, wait_for
-from tests.support.promised_time import within
+from tests.support.api_support import LIMIT_S, wait_for, within
 
 GOOD = memoryview(base64.b64encode(files.plain()))
 
