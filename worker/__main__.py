@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import hashlib
@@ -11,7 +12,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -134,5 +135,19 @@ def main() -> None:
     lock.close()
 
 
+def leave() -> NoReturn:
+    """End the process well: what is registered for its end is done, but the interpreter isn't torn
+    down.
+
+    MLX keeps what a thread has compiled, and takes the GIL to free it as the thread ends, which may
+    be after ``join``. If the interpreter has been torn down by then, the process aborts.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
     main()
+    leave()

@@ -1,7 +1,10 @@
-"""Models that another thread has opened compute on this one."""
+"""Models that another thread has opened compute on this one, and a process ends well whose threads
+have computed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -9,11 +12,33 @@ import pytest
 
 from tests.mlx.conftest import Bench
 from tests.mlx.vision.vision_bench import VisionBench
+from tests.support.paths import ROOT
 from wire.model_registry import ModelRecord
 from wire.settings import Settings
 from worker import backends
 from worker.backends import loading
 from worker.models.folders import DEMO_MODELS, describe
+
+TIMES = 6
+PROGRAM = """
+import atexit, sys, threading
+import mlx.core as mx
+from worker.__main__ import leave
+
+kept = []
+
+def compile_one():
+    kept.append(mx.compile(lambda x: mx.exp(x) + 1))
+    mx.eval(kept[-1](mx.array(1.0)))
+
+for _ in range(8):
+    thread = threading.Thread(target=compile_one)
+    thread.start()
+thread.join()
+atexit.register(print, "what was registered is done")
+leave()
+"""
+"""Without ``leave`` about half of the processes abort."""
 
 
 def opened_elsewhere(record: ModelRecord, kind: type[Bench] = Bench, **options: Any) -> Bench:
@@ -52,3 +77,11 @@ def test_a_vision_model_says_the_same() -> None:
         assert isinstance(bench, VisionBench)
         said.append(bench.answer([bench.shown("What is this?", 1)], seed=3))
     assert said[0] == said[1]
+
+
+def test_a_process_ends_well_right_after_its_threads() -> None:
+    for _ in range(TIMES):
+        command = [sys.executable, "-c", PROGRAM]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        said = (ended.returncode, ended.stdout, ended.stderr)
+        assert said == (0, "what was registered is done\n", "")
