@@ -121,4 +121,5 @@ def test_a_chat_is_not_lost_with_the_worker_that_dies_on_taking_it(stack: Stack)
             break
     assert deadly.wait(LIMIT_S) == -signal.SIGKILL
     survivor = stack.workers()[stack.processes["one"].pid]
-    assert one.workers[-1] == survivor != one.workers[0]
+    # On a busy machine it may take a late look at an offer, while the next chat is being answered.
+    assert any(one.workers[0] != survivor == one.workers[-1] for one in made)
