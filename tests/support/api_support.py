@@ -178,20 +178,6 @@ def wait_for(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
         time.sleep(0.005)
 
 
-TRIES = 3
-
-
-def within(limit_s: float, attempt: Callable[[], object]) -> bool:
-    """Whether one of three attempts takes less than so many seconds. Other work on the machine
-    makes an attempt slower, never faster; what an attempt asserts holds each time."""
-    for _ in range(TRIES):
-        began = time.monotonic()
-        attempt()
-        if time.monotonic() - began < limit_s:
-            return True
-    return False
-
-
 def frames(text: str) -> list[Any]:
     """The data of a stream's events."""
     lines = [line for line in text.splitlines() if line.startswith("data: ")]

@@ -14,22 +14,21 @@ import httpx2
 
 from mlxq.service.embedded_redis import EmbeddedRedis
 from tests.integration.streams.served_api import CHAT, Running, Stream, serving, text
-from tests.support.api_support import LIMIT_S, QUEUE, chat_body, wait_for, within
+from tests.support.api_support import LIMIT_S, QUEUE, chat_body, wait_for
 
 
-def submit(url: str) -> httpx2.Response:
-    return httpx2.post(url + CHAT, json=chat_body(), timeout=LIMIT_S)
-
-
-def refuse(url: str) -> None:
-    response = submit(url)
-    assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
-    assert int(response.headers["retry-after"]) > 0
+def timed(url: str) -> tuple[float, httpx2.Response]:
+    began = time.monotonic()
+    response = httpx2.post(url + CHAT, json=chat_body(), timeout=LIMIT_S)
+    return time.monotonic() - began, response
 
 
 def test_without_redis_a_chat_is_503_within_two_seconds_and_health_is_200(tmp_path: Path) -> None:
     with serving(f"unix://{tmp_path}/nobody") as api:
-        assert within(2, lambda: refuse(api.url))
+        took, response = timed(api.url)
+        assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
+        assert int(response.headers["retry-after"]) > 0
+        assert took < 2
         assert api.get("/ready").status_code == 503
         assert api.get("/health").status_code == 200
 
@@ -39,9 +38,11 @@ def test_a_frozen_redis_is_503_within_two_seconds_and_well_again_soon(api: Runni
     info: Any = api.redis.info("server")
     os.kill(info["process_id"], signal.SIGSTOP)
     try:
-        assert within(2, lambda: refuse(api.url))
+        took, response = timed(api.url)
     finally:
         os.kill(info["process_id"], signal.SIGCONT)
+    assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
+    assert took < 2
     wait_for(lambda: api.get("/ready").status_code == 200, 2)
     api.writer(stream.job_id).finish()
     assert stream.rest()[-1][1]["done"]
@@ -50,7 +51,7 @@ def test_a_frozen_redis_is_503_within_two_seconds_and_well_again_soon(api: Runni
 def test_a_full_redis_is_503(api: Running) -> None:
     api.redis.config_set("maxmemory", "1mb")
     try:
-        response = submit(api.url)
+        _, response = timed(api.url)
     finally:
         api.redis.config_set("maxmemory", "0")
     assert (response.status_code, response.json()["code"]) == (503, "redis_full")
