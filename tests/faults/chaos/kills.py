@@ -20,10 +20,10 @@ from scripts.benchmarks.parts.drafts import DRAFT_TOKENS, WORK, prompt
 from tests.faults.chaos.near_ties import Difference, describe_differences
 from tests.faults.client import Chat, Client
 from tests.faults.stack import WORKER, Stack, until
-from tests.support.paths import ROOT
 from wire import keys
 from wire.log_entries import decode_rows, position_after
 from wire.messages import Finished
+from worker.models.folders import DEMO_MODELS
 
 CHATS = 8
 DEMO = "demo-chat"
@@ -250,7 +250,7 @@ def main(options: argparse.Namespace, folder: Path) -> int:
         stack.close()
     print(table(options.model, options.seed, result))
     print("\n".join(result.violations))
-    weights = models / RANDOM if options.model == RANDOM else ROOT / "worker/demo_models/chat"
+    weights = models / RANDOM if options.model == RANDOM else DEMO_MODELS / "chat"
     unexplained = describe_differences(weights, result.differences) if result.differences else 0
     unguessed = options.guesses and not result.drafted
     bad = bool(result.violations or unexplained or unguessed)
