@@ -6,10 +6,12 @@ within that time. Knows nothing of HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
@@ -27,6 +29,10 @@ from wire.queueing.turns import Tier
 
 FRESH_S = 0.5
 """How long an answer of Redis is believed."""
+_PATIENCE_S = 0.4
+"""For how long a request waits to hear whether there are keys, if there was an answer before. What
+it asks of Redis afterwards may take as long as a command may: both have to fail within two seconds.
+"""
 _MOST_REMEMBERED = 1000
 
 
@@ -54,6 +60,9 @@ class KeyStore:
         self._clock = clock
         self._seen: dict[str, tuple[StoredKey, float]] = {}
         self._any = None if there is None else (there, clock())
+        self._asking: asyncio.Task[None] | None = None
+        self._asked = 0.0
+        """When the last question whether there are keys began."""
 
     async def find(self, key: bytes) -> ApiKey | None:
         """The key with this value. Digests are compared in constant time."""
@@ -80,16 +89,27 @@ class KeyStore:
             return False
 
     async def any(self) -> bool:
-        """Whether there are keys; the last answer while Redis can't be asked."""
-        if self._any is None or self._clock() >= self._any[1]:
-            try:
-                there = bool(await self._redis.exists(API_KEYS))
-            except RedisError:
-                if self._any is None:
-                    raise
-                return self._any[0]
-            self._any = (there, self._clock() + FRESH_S)
-        return self._any[0]
+        """Whether there are keys; the last answer while Redis can't be asked, or answers late."""
+        last, now = self._any, self._clock()
+        if last is None:
+            self._believe(bool(await self._redis.exists(API_KEYS)))
+        elif now >= last[1]:
+            if self._asking is None or self._asking.done():
+                self._asking, self._asked = asyncio.create_task(self._ask_again(last)), now
+            left_s = max(0.0, self._asked + _PATIENCE_S - now)
+            await asyncio.wait({self._asking}, timeout=left_s)
+        # None again if this process has added or revoked a key meanwhile.
+        return await self.any() if self._any is None else self._any[0]
+
+    async def _ask_again(self, last: tuple[bool, float]) -> None:
+        there = last[0]
+        with suppress(RedisError):
+            there = bool(await self._redis.exists(API_KEYS))
+        if self._any is last:
+            self._believe(there)
+
+    def _believe(self, there: bool) -> None:
+        self._any = (there, self._clock() + FRESH_S)
 
     @property
     def may_have_keys(self) -> bool:
