@@ -236,13 +236,8 @@ class BatchBackend:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    @property
-    def _room(self) -> int:
-        """How many more rows may be in the batch."""
-        return self._slots - len(self._decode.rows) - len(self._prefill.rows)
-
     def _read(self, step: Step, others_waiting: bool) -> None:
-        room = self._room
+        room = self._slots - len(self._decode.rows) - len(self._prefill.rows)
         if self._waiting and room > 0 and not self._gathers(room):
             for row in self._waiting[:room]:
                 self._prefill.add(row)

@@ -131,10 +131,9 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
         pairs = []
         for turn in range(ROUNDS + 1):  # The first is to warm up.
             texts = [prompts.text(f"{turn} {row}", 40) for row in range(rows)]
-            if turn % 2:
-                pairs.append((theirs(texts), ours.round(texts)))
-            else:
-                pairs.append((ours.round(texts), theirs(texts))[::-1])
+            in_order = (theirs, ours.round) if turn % 2 else (ours.round, theirs)
+            took = {one: one(texts) for one in in_order}
+            pairs.append((took[theirs], took[ours.round]))
         of_library, of_engine = (statistics.median(one) for one in zip(*pairs[1:], strict=True))
         speed = statistics.median(library / engine for library, engine in pairs[1:])
         found[f"{rows} rows"] = {
