@@ -11,7 +11,7 @@ import sys
 from redis.exceptions import RedisError
 
 from api.app import create_app
-from api.server import Server, allow_descriptors, without_query
+from api.server import Server, allow_descriptors, return_large_blocks, without_query
 from wire import log_format
 from wire.access.api_keys import any_stored
 from wire.processes.parent_process import exit_with_parent
@@ -31,6 +31,7 @@ def _problem_with(url: str) -> str | None:
 def main() -> int:
     """Serve; the exit status is 0 after an orderly stop."""
     exit_with_parent()
+    return_large_blocks()
     settings = from_command_line("python -m api", "The HTTP face of MLX chat queue.")
     if not settings.redis_url:
         print("python -m api: set MLXQ_REDIS_URL or REDIS_URL to the Redis to use", file=sys.stderr)
