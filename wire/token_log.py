@@ -12,8 +12,7 @@ what a reader missed on the channel it finds in the log.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 from redis.client import Pipeline
@@ -133,8 +132,7 @@ class JobEnded(Exception):
     """The job's log has its terminal event already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """One event to write under a lease.
 
     The writer counts sequence numbers: the last one in the log plus one.

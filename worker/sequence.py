@@ -76,7 +76,7 @@ class Sequence:
         images: Mapping[str, bytes] | None = None,
         echoed: bool = False,
     ) -> None:
-        self.job = job
+        self.job, self.job_id = job, job.job_id
         self.images = images or {}
         self.attempt, self.emitted = attempt, emitted
         self.prompt_ids: list[int] = []
@@ -106,10 +106,6 @@ class Sequence:
         self._taken_up = time.monotonic()
         self._prefill_began: float | None = None
         self._first_token: float | None = None
-
-    @property
-    def job_id(self) -> str:
-        return self.job.job_id
 
     @property
     def pools(self) -> bool:

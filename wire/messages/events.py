@@ -127,7 +127,9 @@ class Delta:
     @property
     def positions(self) -> int:
         """How many positions of the answer it takes."""
-        return sum(piece.positions for piece in self.cuts)
+        if not self.pieces:  # As nearly always, and asked for with every token.
+            return max(1, len(self.token_ids))
+        return sum(piece.positions for piece in self.pieces)
 
     @property
     def cuts(self) -> tuple[Piece, ...]:

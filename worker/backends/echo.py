@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from wire.messages import ChatJob, Message, OutputFormat
@@ -115,11 +116,19 @@ def prompt_of(job: ChatJob, context_window: int) -> prompt.Prompt:
     )
 
 
-def _next(sequence: Sequence, text: str) -> Token:
-    script, sampling = echo_script.script_of(sequence.job), sequence.job.sampling
+class _Asked(NamedTuple):
+    """What a chat's words depend on, looked at once for all of them."""
+
+    text: str
+    fingerprint: str
+    script: str | None
+
+
+def _next(sequence: Sequence, asked: _Asked) -> Token:
+    script, sampling = asked.script, sequence.job.sampling
     may_end = sequence.position >= sampling.min_tokens
     if script is None:
-        token = word_after(text, sampling.seed, sequence.position)
+        token = word_after(asked.fingerprint, sampling.seed, sequence.position)
     else:
         ends = may_end and not sampling.ignore_eos
         token = echo_script.token_at(script, sequence.position, ends=ends)
@@ -205,7 +214,7 @@ class EchoBackend:
         self._prefill_step = prefill_step
         self._context_window = context_window
         self._read: dict[Sequence, int] = {}
-        self._fingerprints: WeakKeyDictionary[Sequence, str] = WeakKeyDictionary()
+        self._asked: WeakKeyDictionary[Sequence, _Asked] = WeakKeyDictionary()
 
     def start(self) -> Iterator[None]:
         return iter(())
@@ -224,7 +233,8 @@ class EchoBackend:
             raise WorkerError("engine_failed", "The echo backend was asked to fail.")
         refuse_unknown_ids(sequence.job.sampling, echo_script.VOCABULARY)
         self._read[sequence] = 0 if self._reuse is None else self._reuse.look_up(sequence)
-        self._fingerprints[sequence] = fingerprint(sequence.prompt_ids)
+        text, script = sequence.job.messages[-1].text(), echo_script.script_of(sequence.job)
+        self._asked[sequence] = _Asked(text, fingerprint(sequence.prompt_ids), script)
 
     def step(self, others_waiting: bool = False) -> Step:  # noqa: ARG002
         self._keep_pace()
@@ -237,11 +247,11 @@ class EchoBackend:
                 if self._read[sequence] == total:
                     self._tell_of_prompt(sequence, step)
                 continue
-            asked = sequence.job.messages[-1].text()
-            misbehave(asked)
-            if WAITING in asked and sequence.generated:
+            asked = self._asked[sequence]
+            misbehave(asked.text)
+            if WAITING in asked.text and sequence.generated:
                 continue
-            token = _next(sequence, self._fingerprints[sequence])
+            token = _next(sequence, asked)
             step.tokens.append(token)
             if token.end is not None:
                 self._leave(sequence)

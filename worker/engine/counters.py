@@ -73,9 +73,10 @@ class Counters:
         """Count a step's tokens, once their sequences have them, and note the memory that it took.
         For the engine's thread."""
         peak = self._read_peak()
-        for sequence in (*backend.sequences(), *(token.sequence for token in tokens)):
-            if peak > sequence.peak_memory_bytes:
-                sequence.peak_memory_bytes = peak
+        if peak:  # It is measured.
+            for sequence in (*backend.sequences(), *(token.sequence for token in tokens)):
+                if peak > sequence.peak_memory_bytes:
+                    sequence.peak_memory_bytes = peak
         if not tokens or tokens[0].sequence.pools:
             self.texts(tokens)
             return

@@ -93,7 +93,9 @@ class CancelWatcher:
             jobs = list(self._watched)
         if not jobs:
             return
-        values = self._redis.mget([keys.cancel(job_id) for job_id in jobs])
-        for job_id, value in zip(jobs, values, strict=True):
+        names = [keys.cancel(job_id) for job_id in jobs]
+        if not self._redis.exists(*names):  # One number in place of an answer for each job.
+            return
+        for job_id, value in zip(jobs, self._redis.mget(names), strict=True):
             if value is not None:
                 self._cancel(job_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import cast
@@ -70,12 +70,16 @@ class LostJobs:
         self._unknown = seen
         return lost
 
-    def _executions(self, queue: Queue) -> Iterator[Execution]:
-        for member in cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1)):
-            execution = Execution.from_composite_key(member.decode(), self._redis)
-            worker = cast(bytes | None, self._redis.hget(execution.key, "worker_name"))
+    def _executions(self, queue: Queue) -> list[Execution]:
+        members = cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1))
+        executions = [Execution.from_composite_key(m.decode(), self._redis) for m in members]
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for execution in executions:
+                pipeline.hget(execution.key, "worker_name")
+            workers = cast(list[bytes | None], pipeline.execute())
+        for execution, worker in zip(executions, workers, strict=True):
             execution.worker_name = worker.decode() if worker else ""
-            yield execution
+        return executions
 
     def _goes_on(self, execution: Execution, running: AbstractSet[str], seen: set[str]) -> bool:
         """Whether an execution may still run.
