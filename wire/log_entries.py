@@ -145,14 +145,25 @@ def position_after(entries: Iterable[Entry]) -> int:
     return place
 
 
-def _is_plain(event: Delta) -> bool:
-    """Whether a delta is text and its tokens' ids, and nothing else."""
-    beside = event.reasoning or event.tool_calls or event.pieces or event.logprobs
+def _is_text(event: Delta) -> bool:
+    """Whether a delta is text and its tokens' ids, and nothing else; maybe of several steps."""
+    beside = event.reasoning or event.tool_calls or event.logprobs
     return not beside and event.prompt is None
 
 
+def _written_out(event: Delta) -> str | None:
+    """The JSON of ``_beside_text`` for text alone: there is one of these for every token."""
+    if not _is_text(event):
+        return None
+    ids = ",".join(map(str, event.token_ids))
+    if not event.pieces:
+        return f"[{ids}]"
+    pieces = _compact([_short(piece) for piece in event.pieces])
+    return f'{{"token_ids":[{ids}],"reasoning":"","tool_calls":[],"pieces":{pieces}}}'
+
+
 def _beside_text(event: Delta) -> Any:
-    if _is_plain(event):
+    if _is_text(event) and not event.pieces:
         return event.token_ids
     calls = [call._asdict() for call in event.tool_calls]
     extra: dict[str, Any] = {"token_ids": event.token_ids, "reasoning": event.reasoning}
@@ -186,6 +197,7 @@ def _delta(text: str, extra: Any) -> Delta:
     return Delta(text, ids, reasoning, calls, pieces, logprobs, prompt)
 
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii
 
 
@@ -242,14 +254,11 @@ def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> st
     if isinstance(event, Delta):
         if start != UNKNOWN:
             marks = f"0:{start}:{start + event.positions}"
-        if _is_plain(event):
-            # Written out by hand, and equal to what follows below: there is one of these for every
-            # token.
-            ids = ",".join(map(str, event.token_ids))
+        if (more := _written_out(event)) is not None:
             frame = f'{{"text": {_quoted(event.text)}, "done": false}}'
-            return f"{job_id}\t{sequence}\tdelta\t{marks}\t{frame}\t[{ids}]"
+            return f"{job_id}\t{sequence}\tdelta\t{marks}\t{frame}\t{more}"
     kind, fields, extra = _frame_and_extra(event)
-    more = json.dumps(extra, separators=(",", ":"))
+    more = _compact(extra)
     return f"{job_id}\t{sequence}\t{kind}\t{marks}\t{json.dumps(fields)}\t{more}"
 
 

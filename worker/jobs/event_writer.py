@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Protocol
 
 from redis import Redis
@@ -34,6 +35,10 @@ generation."""
 MOST_AT_ONCE = 512
 """Events in one call of the script: Redis serves no other client while it runs, about 10 µs an
 event."""
+MOST_TAKEN = 8 * MOST_AT_ONCE
+"""Events taken up together, of which each chat's texts become one. Where more is generated than can
+be written the texts grow, and with them the rate: each costs a write here, in Redis and to a
+client, however many tokens it has."""
 LINGER_S = (0.016, 0.033)
 """Between two writes that carry only more text: a frame of a display, two when many chats run.
 Faster steps share a write, and their tokens an event, because each write costs this machine a
@@ -42,6 +47,9 @@ wait."""
 LINGER_A_CHAT_S = 0.001
 """A write takes longer the more chats are in it: with this pause for each it stays a few
 hundredths of the time."""
+LONGEST_PAUSE_S = 0.1
+"""With many chats writes take half of the time at most, unless that asks for a longer pause: where
+a machine has more to do than it can, more tokens share a write, and there is time to read them."""
 BACKOFF = ExponentialBackoff(base=0.05, cap=1.0)
 """Waits before a failed write is tried again, seconds."""
 
@@ -138,49 +146,52 @@ class EventWriter:
             os._exit(70)
 
     def _run(self, listener: LogListener) -> None:
-        written = 0.0
+        due = 0.0
         while True:
-            step = self._next_step(written)
-            written = time.monotonic()
+            step = self._next_step(due)
+            began = time.monotonic()
             self._write(step, listener)
+            due = began + pause_s(len(self._held), time.monotonic() - began)
             with self._changed:
                 for _ in step:
                     self._waiting.popleft()
                 self._changed.notify_all()
 
-    def _next_step(self, written: float) -> Step:
-        """Wait for events that are due, ``written`` being when the last were."""
+    def _next_step(self, due: float) -> Step:
+        """Wait for events, and if they are only more text until ``due``, monotonic seconds."""
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
-            while self._may_linger() and (remaining := self._due(written) - time.monotonic()) > 0:
+            while self._may_linger() and (remaining := due - time.monotonic()) > 0:
                 self._changed.wait(remaining)
             if self._closing:
                 raise _Closed
-            step = [self._waiting[i] for i in range(min(len(self._waiting), MOST_AT_ONCE))]
+            step = list(islice(self._waiting, MOST_TAKEN))
             self._urgent = len(step) < len(self._waiting)  # The rest is due as well.
             return step
 
-    def _due(self, written: float) -> float:
-        return written + linger_s(len(self._held))
-
     def _may_linger(self) -> bool:
-        return 0 < len(self._waiting) < MOST_AT_ONCE and not self._urgent and not self._closing
+        return 0 < len(self._waiting) < MOST_TAKEN and not self._urgent and not self._closing
 
     def _write(self, step: Step, listener: LogListener) -> None:
         numbered = self._held.numbered(step)
         if not numbered.appends:
             return
-        # The script makes a repeated write harmless.
-        replies = retry_until_answered(
-            lambda: self._log.append(numbered.appends), BACKOFF, self._warn, self._pause
-        )
+        replies = []
+        for at in range(0, len(numbered.appends), MOST_AT_ONCE):
+            replies += self._append(numbered.appends[at : at + MOST_AT_ONCE])
         logged = [item for item in numbered.appends if not isinstance(item.event, Progress)]
         refused = self._let_go_of_refused(_refusals(logged, replies), logged, listener)
         numbered.advance()
         for item in logged:
             if is_terminal(item.event) and item.job_id not in refused:
                 self._let_go_as(item, listener.ended)
+
+    def _append(self, appends: list[Append]) -> list[int]:
+        """Append until Redis answers; the script makes a repeated write harmless."""
+        return retry_until_answered(
+            lambda: self._log.append(appends), BACKOFF, self._warn, self._pause
+        )
 
     def _let_go_as(self, item: Append, tell: Callable[[Sequence], None]) -> None:
         """Write no more of a log, and tell why, if it is still held as when this was numbered: the
@@ -220,7 +231,9 @@ def _refusals(logged: list[Append], replies: list[int]) -> dict[str, int]:
     return result
 
 
-def linger_s(chats: int) -> float:
-    """The pause between two writes of more text, seconds, while this many chats run."""
+def pause_s(chats: int, write_s: float) -> float:
+    """How long after the beginning of a write the next one of more text is due, seconds, while this
+    many chats run and if the write took so long."""
     shortest, longest = LINGER_S
-    return max(shortest, min(longest, LINGER_A_CHAT_S * chats))
+    of_chats = LINGER_A_CHAT_S * chats
+    return max(shortest, min(longest, of_chats), min(LONGEST_PAUSE_S, of_chats, 2 * write_s))

@@ -75,6 +75,19 @@ def test_a_delta_is_written_as_json_would(text: str) -> None:
     assert encode("job", 3, Delta(text, (1, 22))) == f"job\t3\tdelta\t0\t{frame}\t[1,22]"
 
 
+def test_a_delta_of_several_steps_is_written_as_json_would() -> None:
+    event = Delta("one two", (1, 22, 3), pieces=(Piece(1, 3), Piece(2, 4), Piece(0, 0)))
+    more = {"token_ids": [1, 22, 3], "reasoning": "", "tool_calls": []}
+    more["pieces"] = [3, [2, 4, 0, 0], [0, 0, 0, 0]]
+    line = encode("job", 3, event, 5)
+    assert line.split("\t")[3:] == [
+        "0:5:9",
+        '{"text": "one two", "done": false}',
+        json.dumps(more, separators=(",", ":")),
+    ]
+    assert decode(line.encode()).event == event
+
+
 @pytest.mark.parametrize("text", ["a\tb\nc", "\u2028\x85\x1e", '"\t"'])
 def test_no_text_can_be_taken_for_the_end_of_an_entry(text: str) -> None:
     step = "\n".join(

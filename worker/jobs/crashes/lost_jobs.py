@@ -62,17 +62,19 @@ class LostJobs:
         lost: dict[str, list[LostJob]] = {}
         seen: set[str] = set()
         for queue in queues:
-            for execution in self._executions(queue):
-                if self._goes_on(execution, running, seen):
+            for execution in self._executions(queue, running):
+                if self._goes_on(execution, seen):
                     continue
                 if (job := self._lost_job(queue, execution)) is not None:
                     lost.setdefault(execution.worker_name, []).append(job)
         self._unknown = seen
         return lost
 
-    def _executions(self, queue: Queue) -> list[Execution]:
-        members = cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1))
-        executions = [Execution.from_composite_key(m.decode(), self._redis) for m in members]
+    def _executions(self, queue: Queue, running: AbstractSet[str]) -> list[Execution]:
+        """The executions of a queue's started jobs, with their workers; without these."""
+        started = cast(list[bytes], self._redis.zrange(queue.started_job_registry.key, 0, -1))
+        others = (member for member in map(bytes.decode, started) if member not in running)
+        executions = [Execution.from_composite_key(member, self._redis) for member in others]
         with self._redis.pipeline(transaction=False) as pipeline:
             for execution in executions:
                 pipeline.hget(execution.key, "worker_name")
@@ -81,15 +83,13 @@ class LostJobs:
             execution.worker_name = worker.decode() if worker else ""
         return executions
 
-    def _goes_on(self, execution: Execution, running: AbstractSet[str], seen: set[str]) -> bool:
-        """Whether an execution may still run.
+    def _goes_on(self, execution: Execution, seen: set[str]) -> bool:
+        """Whether an execution that doesn't run here may still run.
 
-        ``seen`` gets those of this worker that don't run here.
+        ``seen`` gets those of this worker.
         """
         if execution.worker_name != self._liveness.name:
             return bool(execution.worker_name) and self._liveness.may_go_on(execution)
-        if execution.composite_key in running:
-            return True
         seen.add(execution.composite_key)
         # It may have begun, or ended, just now.
         return execution.composite_key not in self._unknown

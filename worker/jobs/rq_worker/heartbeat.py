@@ -86,12 +86,14 @@ class RqHeartbeat(RqIntake):
         self.worker_beat.beat()
         with self._records:
             self._restore_record()
-            for run in heapq.nsmallest(
-                RENEWED_AT_ONCE, list(self._runs.values()), key=lambda run: run.renewed
-            ):
-                run.renewed = time.monotonic()
-                self.maintain_heartbeats(run.job, run.execution)
             self.heartbeat()
+        for run in heapq.nsmallest(
+            RENEWED_AT_ONCE, list(self._runs.values()), key=lambda run: run.renewed
+        ):
+            with self._records:  # Anew for each: a job that starts meanwhile waits for one.
+                if run.execution.id in self.executions:  # Its end has not been recorded.
+                    run.renewed = time.monotonic()
+                    self.maintain_heartbeats(run.job, run.execution)
 
     def _restore_record(self) -> None:
         """Register again if Redis has lost or dropped this worker's record."""

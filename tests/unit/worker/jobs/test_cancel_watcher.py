@@ -60,15 +60,15 @@ def test_a_job_that_has_ended_is_looked_up_no_more(stops: Stops) -> None:
 
 def test_a_stop_is_seen_after_redis_was_away(stops: Stops, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: queue.SimpleQueue[None] = queue.SimpleQueue()
-    mget = stops.redis.mget
+    exists = stops.redis.exists
 
-    def back_after_two(names: list[str]) -> Any:
+    def back_after_two(*names: str) -> Any:
         answers.put(None)
         if answers.qsize() <= 2:
             raise Away
-        return mget(names)
+        return exists(*names)
 
-    monkeypatch.setattr(stops.redis, "mget", back_after_two)
+    monkeypatch.setattr(stops.redis, "exists", back_after_two)
     stops.redis.set(keys.cancel("a"), "1")
     stops.watcher.watch("a")
     assert stops.next() == "a"

@@ -174,9 +174,47 @@ def test_flush_writes_pending_events(written: Written) -> None:
 
 
 def test_the_pause_between_writes_grows_from_one_frame_of_a_display_to_two() -> None:
-    assert event_writer.linger_s(1) == event_writer.linger_s(16) == 0.016
-    assert event_writer.linger_s(24) == pytest.approx(0.024)
-    assert event_writer.linger_s(40) == event_writer.linger_s(1000) == 0.033
+    assert event_writer.pause_s(1, 0) == event_writer.pause_s(16, 0) == 0.016
+    assert event_writer.pause_s(24, 0) == pytest.approx(0.024)
+    assert event_writer.pause_s(40, 0) == event_writer.pause_s(1000, 0.01) == 0.033
+
+
+def test_with_many_chats_a_pause_is_twice_as_long_as_the_write_at_most_a_tenth_of_a_second() -> (
+    None
+):
+    assert event_writer.pause_s(1000, 0.04) == pytest.approx(0.08)
+    assert event_writer.pause_s(1000, 60) == 0.1
+    # The way to Redis may be long for a few, without much to do.
+    assert event_writer.pause_s(8, 60) == 0.016
+    assert event_writer.pause_s(60, 60) == pytest.approx(0.06)
+
+
+def test_texts_that_came_while_others_were_written_share_an_event_however_many_chats_run(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_writer, "MOST_AT_ONCE", 4)
+    under_way, go_on, append = threading.Event(), threading.Event(), TokenLog.append
+    sizes = []
+
+    def slow(log: TokenLog, step: list[Append]) -> list[int]:
+        under_way.set()
+        assert go_on.wait(PATIENCE_S)
+        sizes.append(len(step))
+        return append(log, step)
+
+    monkeypatch.setattr(TokenLog, "append", slow)
+    chats = [written.hold(f"chat-{number}") for number in range(6)]
+    written.writer.put([(chats[0], Delta("one", (1,)))])
+    assert under_way.wait(PATIENCE_S)
+    written.writer.put([(chat, Delta("one", (1,))) for chat in chats[1:]])
+    for token, text in ((2, " two"), (3, " three")):
+        written.writer.put([(chat, Delta(text, (token,))) for chat in chats])
+    go_on.set()
+    written.writer.flush(PATIENCE_S)
+    assert sizes == [1, 4, 2]
+    for chat in chats:
+        texts = [entry.event.text for entry in written.entries(chat.job_id)]
+        assert texts == (["one", " two three"] if chat is chats[0] else ["one two three"])
 
 
 def test_deltas_are_joined_within_a_chat_and_never_across_another_event() -> None:

@@ -39,3 +39,20 @@ def test_the_end_of_an_earlier_attempt_is_none_of_the_one_that_runs(
     told(Outcome.HANDED_BACK, second)
     assert worker.running == []
     assert queue.job_ids == [job.id]
+
+
+def test_records_of_a_job_are_renewed_while_it_runs_and_not_behind_its_end(
+    redis: Redis, queue: Queue
+) -> None:
+    worker: Any = ChatWorker([queue], name="a-worker", connection=redis, serializer=JSONSerializer)
+    worker.equip(Mock(), Mock(), Mock(), Settings())
+    jobs = [queue.enqueue("worker.tasks.chat") for _ in range(2)]
+    for job in jobs:
+        worker._start(job, queue)
+    runs = on, over = [worker._runs[job.id] for job in jobs]
+    for run in runs:
+        redis.hset(run.execution.key, "last_heartbeat", 0)
+    worker.record_end(over, Ending(Outcome.FINISHED))  # Still among the runs: its slot isn't free.
+    worker._beat()
+    assert float(redis.hget(on.execution.key, "last_heartbeat")) > 0
+    assert not redis.exists(over.execution.key)
