@@ -35,10 +35,10 @@ generation."""
 MOST_AT_ONCE = 512
 """Events in one call of the script: Redis serves no other client while it runs, about 10 µs an
 event."""
-MOST_TAKEN = 8 * MOST_AT_ONCE
-"""Events taken up together, of which each chat's texts become one. Where more is generated than can
-be written the texts grow, and with them the rate: each costs a write here, in Redis and to a
-client, however many tokens it has."""
+MOST_STEPS = 4
+"""So many steps of all chats are taken up together, and each chat's texts become one. Where more is
+generated than can be written the texts grow, and with them the rate: each costs a write here, in
+Redis and to a client, however many tokens it has."""
 LINGER_S = (0.016, 0.033)
 """Between two writes that carry only more text: a frame of a display, two when many chats run.
 Faster steps share a write, and their tokens an event, because each write costs this machine a
@@ -166,12 +166,17 @@ class EventWriter:
                 self._changed.wait(remaining)
             if self._closing:
                 raise _Closed
-            step = list(islice(self._waiting, MOST_TAKEN))
+            step = list(islice(self._waiting, self._most_taken))
             self._urgent = len(step) < len(self._waiting)  # The rest is due as well.
             return step
 
+    @property
+    def _most_taken(self) -> int:
+        return max(MOST_AT_ONCE, MOST_STEPS * len(self._held))
+
     def _may_linger(self) -> bool:
-        return 0 < len(self._waiting) < MOST_TAKEN and not self._urgent and not self._closing
+        waiting = len(self._waiting)
+        return 0 < waiting < self._most_taken and not self._urgent and not self._closing
 
     def _write(self, step: Step, listener: LogListener) -> None:
         numbered = self._held.numbered(step)
