@@ -11,9 +11,10 @@ import sys
 from redis.exceptions import RedisError
 
 from api.app import create_app
-from api.server import Server, allow_descriptors, return_large_blocks, without_query
+from api.server import Server, allow_descriptors, without_query
 from wire import log_format
 from wire.access.api_keys import any_stored
+from wire.processes.malloc import return_large_blocks
 from wire.processes.parent_process import exit_with_parent
 from wire.redis_server import connect_once, unfit
 from wire.settings import BadSetting, from_command_line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import resource
@@ -25,10 +24,6 @@ _GRACE_S = 5
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept open: longer than pools of proxies (nginx: 60 s) and HTTP
 clients keep theirs, so that they close it first and never write into a closed connection."""
-_MMAP_THRESHOLD = -3
-"""``M_MMAP_THRESHOLD`` of glibc's malloc.h."""
-_LARGE_BYTES = 128 << 10
-"""The threshold with which glibc's malloc begins."""
 
 
 class Server(uvicorn.Server):
@@ -91,17 +86,6 @@ def allow_descriptors(limit: int = 65_536) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-def return_large_blocks() -> None:
-    """Have each large block that is freed returned to the system; to be called before there are
-    threads. Does nothing without glibc.
-
-    By default malloc raises its threshold to the largest block freed so far. After the first
-    image of 20 MB it takes such blocks from its heaps, and one small block behind them keeps them.
-    """
-    if sys.platform == "linux" and (adjust := getattr(ctypes.CDLL(None), "mallopt", None)):
-        adjust(_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def without_query(record: logging.LogRecord) -> bool:

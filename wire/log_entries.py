@@ -145,15 +145,11 @@ def position_after(entries: Iterable[Entry]) -> int:
     return place
 
 
-def _is_text(event: Delta) -> bool:
-    """Whether a delta is text and its tokens' ids, and nothing else; maybe of several steps."""
-    beside = event.reasoning or event.tool_calls or event.logprobs
-    return not beside and event.prompt is None
-
-
-def _written_out(event: Delta) -> str | None:
-    """The JSON of ``_beside_text`` for text alone: there is one of these for every token."""
-    if not _is_text(event):
+def _beside_text_alone(event: Delta) -> str | None:
+    """What is stored beside the text of a delta that is text and its tokens' ids, maybe of several
+    steps; None for any other. Without pieces only the ids are; else it is the JSON of
+    ``_beside_text``, written out by hand: there is one of these for every token."""
+    if event.reasoning or event.tool_calls or event.logprobs or event.prompt is not None:
         return None
     ids = ",".join(map(str, event.token_ids))
     if not event.pieces:
@@ -162,9 +158,7 @@ def _written_out(event: Delta) -> str | None:
     return f'{{"token_ids":[{ids}],"reasoning":"","tool_calls":[],"pieces":{pieces}}}'
 
 
-def _beside_text(event: Delta) -> Any:
-    if _is_text(event) and not event.pieces:
-        return event.token_ids
+def _beside_text(event: Delta) -> dict[str, Any]:
     calls = [call._asdict() for call in event.tool_calls]
     extra: dict[str, Any] = {"token_ids": event.token_ids, "reasoning": event.reasoning}
     extra["tool_calls"] = calls
@@ -254,7 +248,7 @@ def encode(job_id: str, sequence: int, event: Event, start: int = UNKNOWN) -> st
     if isinstance(event, Delta):
         if start != UNKNOWN:
             marks = f"0:{start}:{start + event.positions}"
-        if (more := _written_out(event)) is not None:
+        if (more := _beside_text_alone(event)) is not None:
             frame = f'{{"text": {_quoted(event.text)}, "done": false}}'
             return f"{job_id}\t{sequence}\tdelta\t{marks}\t{frame}\t{more}"
     kind, fields, extra = _frame_and_extra(event)

@@ -127,7 +127,7 @@ class Delta:
     @property
     def positions(self) -> int:
         """How many positions of the answer it takes."""
-        if not self.pieces:  # As nearly always, and asked for with every token.
+        if not self.pieces:  # As nearly always, and asked for with every token: no piece is made.
             return max(1, len(self.token_ids))
         return sum(piece.positions for piece in self.pieces)
 

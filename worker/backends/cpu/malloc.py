@@ -7,27 +7,24 @@ arithmetic.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
-from typing import Any
+
+from wire.processes import malloc
 
 KEPT_BYTES = 256 << 20
 """Freed memory at the end of the heap that is kept (``M_TRIM_THRESHOLD``)."""
 LARGEST_BYTES = 64 << 20
 """Larger blocks come from the system and go back to it (``M_MMAP_THRESHOLD``)."""
-# From glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
     """Apply the settings to the process; to be called before it has threads. Does nothing without
     glibc."""
-    if adjust := _function("mallopt"):
-        # Threads' own heaps are small, and return memory regardless of the other settings.
-        adjust(_ARENA_MAX, 1)
-        adjust(_TRIM_THRESHOLD, KEPT_BYTES)
-        adjust(_MMAP_THRESHOLD, LARGEST_BYTES)
+    # Threads' own heaps are small, and return memory regardless of the other settings.
+    malloc.adjust(malloc.ARENA_MAX, 1)
+    malloc.adjust(malloc.TRIM_THRESHOLD, KEPT_BYTES)
+    malloc.adjust(malloc.MMAP_THRESHOLD, LARGEST_BYTES)
 
 
 def give_back() -> None:
@@ -35,9 +32,4 @@ def give_back() -> None:
     gc.collect()  # The parts of a model refer to each other.
     if (mx := sys.modules.get("mlx.core")) is not None:  # The echo backend imports none.
         mx.clear_cache()
-    if trim := _function("malloc_trim"):
-        trim(0)
-
-
-def _function(name: str) -> Any:
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+    malloc.trim()

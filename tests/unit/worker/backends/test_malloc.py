@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
-from tests.support.paths import ROOT
+from tests.support.programs import output_of
 
 MEGABYTES, TIMES = 20, 20
 PROGRAM = f"""
@@ -28,13 +27,5 @@ give_back()
 
 
 def test_memory_that_a_thread_frees_is_used_again() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        cwd=ROOT,
-    )
     pages = (MEGABYTES << 20) // 4096
-    assert sys.platform != "linux" or int(done.stdout) < 4 * pages
+    assert int(output_of(PROGRAM)) < 4 * pages or sys.platform != "linux"

@@ -1,19 +1,18 @@
-"""What large bodies leave in an API process' memory, in a process of its own: malloc's settings hold
-for the whole process."""
+"""What large blocks leave in a process' memory, in a process of its own: malloc's settings hold for
+the whole of it."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.programs import output_of
 
 MEGABYTES, BLOCKS = 10, 10
 PROGRAM = f"""
 import psutil
-from api.server import return_large_blocks
+from wire.processes.malloc import return_large_blocks
 
 def filled(size):
     return bytearray(b"x") * size
@@ -35,14 +34,6 @@ print(used, memory().rss - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_freed_blocks_with_small_ones_between_them_are_returned() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        cwd=ROOT,
-    )
-    used, left = map(int, done.stdout.split())
+    used, left = map(int, output_of(PROGRAM).split())
     assert used > MEGABYTES * (BLOCKS - 1) << 20
     assert left < MEGABYTES << 20
